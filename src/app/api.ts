@@ -1,0 +1,191 @@
+// The admin API: HTTP and JSON on a unix socket, mode 0600. `meshctl` is its only client in this tree.
+// Every answer has an apiVersion; every failure is an ErrorAnswer with a fitting HTTP status. No secrets but the token that
+// `invite` is asked for.
+import type { HostOp } from '../core/host.ts'
+
+export const API_VERSION = 'rhizome.io/v1'
+
+export interface Answer {
+  readonly apiVersion: typeof API_VERSION
+}
+
+/** `code` is stable and for programs; `message` says what is wrong and names the field; `fix` says what to do. */
+export interface ErrorAnswer extends Answer {
+  readonly error: { readonly code: string; readonly message: string; readonly fix?: string }
+}
+
+/** GET /v1/status */
+export interface StatusAnswer extends Answer {
+  readonly state: 'unjoined' | 'joining' | 'running'
+  readonly version: string
+  readonly cluster?: string
+  readonly meshId?: string
+  readonly peerId?: string
+  readonly wireguardKey?: string
+  readonly dataplane: {
+    readonly state: 'on' | 'off'
+    readonly loadBalancer?: string
+    readonly device?: string
+    readonly reason?: string
+  }
+  readonly dns: { readonly state: 'on' | 'off'; readonly address?: string; readonly reason?: string }
+  readonly source: {
+    readonly kind: 'folder'
+    readonly path: string
+    readonly services: number
+    readonly endpointSlices: number
+    readonly problems: readonly Problem[]
+  }
+  readonly podCidrs: readonly string[]
+  readonly serviceCidrs: readonly string[]
+  readonly clusters: number
+  readonly connections: number
+  /** Counts of records refused and bytes dropped since start, by reason. */
+  readonly refused: Readonly<Record<string, number>>
+  readonly warnings: readonly string[]
+  readonly lastPass?: {
+    readonly at: string
+    readonly ops: number
+    readonly ms: number
+    readonly error?: string
+  }
+  readonly uptimeSeconds: number
+}
+
+/** A manifest that does not count, and why. */
+export interface Problem {
+  readonly file: string
+  readonly where?: string
+  readonly message: string
+  readonly fix?: string
+}
+
+/** GET /v1/peers: one row per agent of another cluster, and one for itself (state "self"). */
+export interface PeersAnswer extends Answer {
+  readonly peers: readonly PeerRow[]
+}
+
+export interface PeerRow {
+  readonly cluster: string
+  readonly peerId: string
+  readonly node: string
+  /** From the tunnel, not from the control connection. */
+  readonly state: 'self' | 'up' | 'connecting' | 'down' | 'conflict' | 'off'
+  /** Why it is not `up`. */
+  readonly reason?: string
+  /** How packets travel: "direct"; "dial-in" when only the peer can start. */
+  readonly path: string
+  /** WireGuard's endpoint in use. */
+  readonly endpoint?: string
+  readonly rttMs?: number
+  readonly handshakeAgeSeconds?: number
+  readonly rxBytes: number
+  readonly txBytes: number
+  readonly cidrs: readonly string[]
+  readonly services: number
+  /** Operations known to exist at the origin but not held here; 0 = in step. */
+  readonly lag: number
+  /** The control connection. */
+  readonly connected: boolean
+  readonly version: string
+}
+
+/** GET /v1/services */
+export interface ServicesAnswer extends Answer {
+  readonly services: readonly ServiceRow[]
+}
+
+export interface ServiceRow {
+  readonly cluster: string
+  readonly namespace: string
+  readonly name: string
+  readonly type: 'ClusterIP' | 'Headless' | 'ExternalName'
+  readonly clusterIps: readonly string[]
+  /** "http:80/TCP" */
+  readonly ports: readonly string[]
+  readonly ready: number
+  readonly endpoints: number
+  readonly dnsName: string
+}
+
+/** GET /v1/routes */
+export interface RoutesAnswer extends Answer {
+  readonly routes: readonly RouteRow[]
+}
+
+export interface RouteRow {
+  readonly destination: string
+  readonly kind: 'pod' | 'service'
+  readonly cluster: string
+  readonly via: string
+  readonly state: 'installed' | 'missing' | 'withdrawn' | 'conflict'
+  readonly reason?: string
+}
+
+/** GET /v1/dns?name=…&type=A: what the responder would say, and of which cluster. Without name: the zones. */
+export interface DnsAnswer extends Answer {
+  readonly zones?: readonly {
+    readonly zone: string
+    readonly state: 'serving' | 'not synced'
+    readonly names: number
+  }[]
+  readonly rcode?: string
+  readonly records?: readonly {
+    readonly name: string
+    readonly type: string
+    readonly ttl: number
+    readonly data: string
+  }[]
+  readonly forwarded?: boolean
+}
+
+/** GET /v1/plan: what a pass would do now, as operations and as commands. Empty when the host is in step. */
+export interface PlanAnswer extends Answer {
+  readonly inStep: boolean
+  readonly steps: readonly { readonly op: HostOp; readonly commands: readonly string[] }[]
+}
+
+/** POST /v1/init */
+export interface InitRequest {
+  readonly cluster: string
+  readonly podCidrs: readonly string[]
+  readonly serviceCidrs: readonly string[]
+}
+
+/** POST /v1/invite */
+export interface InviteRequest {
+  readonly cluster: string
+  readonly podCidrs: readonly string[]
+  readonly serviceCidrs: readonly string[]
+  readonly ttlSeconds: number
+}
+
+export interface InviteAnswer extends Answer {
+  readonly token: string
+  readonly cluster: string
+  readonly expires: string
+  /** Those asked for, or those chosen: the next free pair. */
+  readonly podCidrs: readonly string[]
+  readonly serviceCidrs: readonly string[]
+  readonly bootstrap: readonly string[]
+}
+
+/** POST /v1/join: answers when a member has accepted the newcomer, or with the reason why not; nothing is kept then. */
+export interface JoinRequest {
+  readonly token: string
+}
+
+/** POST /v1/init, /v1/join */
+export interface JoinedAnswer extends Answer {
+  readonly cluster: string
+  readonly meshId: string
+  readonly peerId: string
+  readonly podCidrs: readonly string[]
+  readonly serviceCidrs: readonly string[]
+  readonly members: readonly string[]
+}
+
+/** POST /v1/leave: withdraws this cluster's records everywhere, cleans the host, forgets the mesh. */
+export interface LeftAnswer extends Answer {
+  readonly cluster: string
+}

@@ -1,0 +1,133 @@
+// What a host should be, or is: one value, without any tool's vocabulary. Lists are sorted and free of duplicates, so
+// that two equal hosts are deeply equal values. Secrets are not part of it.
+import type { Cidr, Ip, PeerAddress, Protocol, WireguardKey } from './model.ts'
+
+export interface HostState {
+  /** undefined: no tunnel device of ours exists. */
+  readonly tunnel: Tunnel | undefined
+  readonly peers: readonly WireguardPeer[]
+  readonly routes: readonly Route[]
+  readonly vips: readonly Vip[]
+  readonly virtualServers: readonly VirtualServer[]
+  readonly filter: Filter | undefined
+  readonly sysctls: readonly Sysctl[]
+}
+
+export interface Tunnel {
+  /** Interface name, ≤ 15 characters. */
+  readonly device: string
+  readonly listenPort: number
+  /** Bytes: path MTU − 80, floor 1280. */
+  readonly mtu: number
+  /** Derived from the private key that the edge holds; never the private key itself. */
+  readonly publicKey: WireguardKey
+}
+
+export interface WireguardPeer {
+  readonly publicKey: WireguardKey
+  /** undefined: the peer dials us. Observed as undefined, too, where WireGuard learned an address by itself. */
+  readonly peerAddress: PeerAddress | undefined
+  readonly allowedIps: readonly Cidr[]
+  /** 0 = off. */
+  readonly keepaliveSeconds: number
+}
+
+/** A remote pod prefix, through the tunnel. */
+export interface Route {
+  readonly destination: Cidr
+  /** Source of traffic that this host starts. */
+  readonly source: Ip | undefined
+}
+
+/** A service prefix that this host balances, made local by one AnyIP route. */
+export interface Vip {
+  readonly destination: Cidr
+  readonly source: Ip | undefined
+}
+
+export type Scheduler = 'rr' | 'wrr' | 'mh' | 'lc'
+
+export interface VirtualServer {
+  readonly vip: Ip
+  readonly protocol: Protocol
+  readonly port: number
+  readonly scheduler: Scheduler
+  /** ClientIP persistence in seconds; 0 = none. */
+  readonly affinitySeconds: number
+  /** Empty: connections are refused at once, never dropped in silence. */
+  readonly realServers: readonly RealServer[]
+}
+
+export interface RealServer {
+  readonly ip: Ip
+  readonly port: number
+  /** 0 = draining: no new flow, old flows live on. Else 1 … 65535. */
+  readonly weight: number
+}
+
+/** What may come out of the tunnel, and what this host must not masquerade. Default deny. */
+export interface Filter {
+  /** Sources accepted from the tunnel: the authorised pod prefixes of the other clusters. */
+  readonly remoteSources: readonly Cidr[]
+  /** Destinations accepted from the tunnel: the pod prefixes of this cluster. */
+  readonly localDestinations: readonly Cidr[]
+  /** UDP port on this host open to remoteSources (probe); 0 = none. */
+  readonly probePort: number
+  /** Bytes; TCP MSS is clamped to mtu − 40 (IPv4) or − 60 (IPv6) in both directions. */
+  readonly mtu: number
+}
+
+export interface Sysctl {
+  /** "net.ipv4.ip_forward" */
+  readonly name: string
+  readonly value: string
+}
+
+/** One step towards `want`. Each is idempotent and carries the whole of what it sets. */
+export type HostOp =
+  | { readonly kind: 'setSysctl'; readonly sysctl: Sysctl }
+  | { readonly kind: 'setTunnel'; readonly tunnel: Tunnel }
+  | { readonly kind: 'setFilter'; readonly filter: Filter }
+  | { readonly kind: 'setPeer'; readonly peer: WireguardPeer }
+  | { readonly kind: 'addRoute'; readonly route: Route }
+  | {
+      readonly kind: 'setVirtualServer'
+      readonly virtualServer: VirtualServer
+      readonly before: VirtualServer | undefined
+    }
+  | { readonly kind: 'addVip'; readonly vip: Vip }
+  | { readonly kind: 'removeVip'; readonly vip: Vip }
+  | { readonly kind: 'removeVirtualServer'; readonly virtualServer: VirtualServer }
+  | { readonly kind: 'removeRoute'; readonly route: Route }
+  | { readonly kind: 'removePeer'; readonly publicKey: WireguardKey }
+  | { readonly kind: 'removeFilter' }
+  | { readonly kind: 'removeTunnel' }
+
+/** Live facts of the tunnel, read beside the state and never compared with a wish. */
+export interface PeerStats {
+  readonly publicKey: WireguardKey
+  readonly peerAddress: PeerAddress | undefined
+  /** Unix milliseconds; undefined: never. */
+  readonly lastHandshakeMs: number | undefined
+  readonly rxBytes: number
+  readonly txBytes: number
+}
+
+/** The edge that owns a host's network. `src/io/host` implements it with real tools; tests with a model. */
+export interface Host {
+  /** Which load balancer `auto` chose. */
+  readonly loadBalancer: 'nftables' | 'ipvs'
+  /** Takes the lock of this network namespace and finds the tools. Errors: HostError with a code and the fix. */
+  start(): Promise<void>
+  /** What exists of ours, read from the kernel. */
+  observe(signal: AbortSignal): Promise<HostState>
+  /** Applies in order, bundled where the tools allow; stops at the first failure, which names the op. */
+  apply(ops: readonly HostOp[], signal: AbortSignal): Promise<void>
+  peerStats(signal: AbortSignal): Promise<readonly PeerStats[]>
+  /** The commands that `apply` would run, for people: no secrets. */
+  describe(op: HostOp): readonly string[]
+  /** Leaves the kernel state in place (traffic flows on); releases the lock. */
+  stop(): Promise<void>
+  /** Removes everything of ours and restores recorded sysctls. */
+  cleanup(signal: AbortSignal): Promise<void>
+}
