@@ -1,0 +1,55 @@
+# Everything a developer or CI types. `make help` lists it.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+ARGS ?=
+PART ?=
+JSON ?=
+MOCHA := mocha --config test/mocharc.json
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  make demo ARGS=--once runs every check once and ends; ARGS=--json prints them as JSON'
+
+node_modules/.package-lock.json: package.json package-lock.json
+	@build/setup npm
+
+gen: node_modules/.package-lock.json ## generate gen/ from proto/mesh.proto
+	node build/gen.ts
+
+build: node_modules/.package-lock.json ## bundle dist/meshd.js and dist/meshctl.js
+	@node build/bundle.ts
+
+types: node_modules/.package-lock.json
+	tsc --noEmit
+
+lint: node_modules/.package-lock.json ## linter, formatter and generated code, all as CI wants them
+	oxlint --type-aware --deny-warnings src test build
+	prettier --check --log-level warn .
+	node build/gen.ts --check
+
+unit: node_modules/.package-lock.json
+	$(MOCHA) 'test/{core,io,app,cli,arch,sim}/**/*.test.ts'
+
+check: types lint unit ## types, lint, unit and property tests: under a minute
+
+demo: node_modules/.package-lock.json ## three clusters become one network, in network namespaces
+	@build/setup demo
+	@node build/bundle.ts
+	@node test/demo/main.ts $(ARGS)
+
+test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, User Mode Linux)
+	@build/setup test
+	$(MAKE) --no-print-directory types lint build
+	c8 --config test/c8rc.json $(MOCHA) 'test/**/*.test.ts'
+
+bench: node_modules/.package-lock.json ## figures beside their baselines; PART=replication|dns|host JSON=<file>
+	@build/setup test
+	@node test/bench/main.ts $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
+
+clean: ## remove what was built, and what a broken run of the demo or the tests left on this machine
+	@if [ -d node_modules ]; then node test/lab/sweep.ts; fi
+	rm -rf dist coverage
+
+.PHONY: help gen build types lint unit check demo test bench clean

@@ -1,0 +1,54 @@
+// Structured logs on standard error: an event with fields, `log.info({ origin, cluster }, 'peer up')`.
+import pino from 'pino'
+import type { Settings } from './settings.ts'
+
+export type Log = pino.Logger
+
+// A second net under "never log a secret": fields of these names are cut wherever they turn up.
+const SECRET_FIELDS = [
+  'seed',
+  'privateKey',
+  'token',
+  'nodeSeed',
+  'clusterSeed',
+  'rootSeed',
+  'inviteSeed',
+  'wireguardPrivateKey'
+]
+
+export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>): Log {
+  const options: pino.LoggerOptions = {
+    level: settings['log-level'],
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (level) => ({ level }) },
+    serializers: { err: describeError },
+    redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[secret]' }
+  }
+  const destination = pino.destination({ dest: 2, sync: true })
+  return settings['log-format'] === 'json' ? pino(options, destination) : pino(options, textTo(destination))
+}
+
+function textTo(destination: { write(text: string): unknown }): pino.DestinationStream {
+  return {
+    write(line: string) {
+      const { time, level, msg, ...fields } = JSON.parse(line) as Record<string, unknown>
+      const rest = Object.entries(fields).map(
+        ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`
+      )
+      destination.write(
+        `${String(time)} ${String(level).padEnd(5)} ${String(msg)}${rest.length > 0 ? `  ${rest.join(' ')}` : ''}\n`
+      )
+    }
+  }
+}
+
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return String(error)
+  const { code, fix } = error as Error & { code?: unknown; fix?: unknown }
+  return {
+    message: error.message,
+    ...(code === undefined ? {} : { code }),
+    ...(fix === undefined ? {} : { fix })
+  }
+}

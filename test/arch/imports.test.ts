@@ -1,0 +1,97 @@
+// app → io → core. A forbidden import fails here, with the reason.
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+
+// Pure packages that core may use; each computes and nothing else.
+const CORE_PACKAGES = new Set(['#mesh-proto', 'protobufjs', 'ipaddr.js', 'multiformats'])
+// What is not a function of its arguments.
+const IMPURE =
+  /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|process\.|Buffer\.|setTimeout|setInterval|setImmediate|console\.)/
+
+interface Import {
+  readonly file: string
+  readonly target: string
+  readonly typeOnly: boolean
+}
+
+describe('import directions', () => {
+  const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join('src', file))
+  const imports = files.flatMap(importsOf)
+
+  it('finds the tree', () => {
+    assert.ok(files.length > 20, `only ${files.length} files`)
+    assert.ok(imports.length > 50)
+  })
+
+  it('core imports core and pure packages only', () => {
+    check(
+      'src/core/',
+      (target) => target.startsWith('src/core/') || CORE_PACKAGES.has(packageOf(target)),
+      'core has no edge: the simulator runs it'
+    )
+  })
+
+  it('core reads no clock, no randomness and no global of Node', () => {
+    for (const file of files.filter((file) => file.startsWith('src/core/'))) {
+      const code = readFileSync(file, 'utf8')
+        .replace(/\/\*[\s\S]*?\*\//g, '')
+        .replace(/(^|\s)\/\/.*$/gm, '')
+      assert.doesNotMatch(code, IMPURE, file)
+    }
+  })
+
+  it('an edge imports core and its own folder, never another edge, app or cli', () => {
+    for (const edge of readdirSync('src/io')) {
+      const own = `src/io/${edge}/`
+      check(
+        own,
+        (target) => !target.startsWith('src/') || target.startsWith('src/core/') || target.startsWith(own),
+        'edges meet in app only'
+      )
+    }
+  })
+
+  it('app never imports cli', () => {
+    check('src/app/', (target) => !target.startsWith('src/cli/'), 'the agent does not know its clients')
+  })
+
+  it('cli takes types and constants of the admin API, and nothing else of the agent', () => {
+    check(
+      'src/cli/',
+      (target) => !target.startsWith('src/') || target.startsWith('src/cli/') || target === 'src/app/api.ts',
+      'meshctl is a client like any other'
+    )
+  })
+
+  function check(folder: string, allowed: (target: string) => boolean, why: string): void {
+    const bad = imports.filter((i) => i.file.startsWith(folder) && !allowed(i.target))
+    assert.deepEqual(
+      bad.map((i) => `${i.file} imports ${i.target}`),
+      [],
+      why
+    )
+  }
+})
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(file, 'utf8')
+  const found = text.matchAll(
+    /^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'|import\(\s*'([^']+)'\s*\)/gm
+  )
+  return [...found].map((match) => {
+    const name = match[2] ?? match[3] ?? ''
+    return {
+      file,
+      typeOnly: match[1] !== undefined,
+      target: name.startsWith('.') ? normalize(join(dirname(file), name)) : name
+    }
+  })
+}
+
+function packageOf(target: string): string {
+  const parts = target.split('/')
+  return target.startsWith('@') ? parts.slice(0, 2).join('/') : (parts[0] ?? '')
+}
