@@ -1663,6 +1663,9 @@ export namespace rhizome {
                 /** HeadRef seq. */
                 seq: (number|Long);
 
+                /** HeadRef check. */
+                check: number;
+
                 /**
                  * Creates a new HeadRef instance using the specified properties.
                  * @param [properties] Properties to set
@@ -1739,12 +1742,121 @@ export namespace rhizome {
                     /** HeadRef seq */
                     seq?: (number|Long|null);
 
+                    /** HeadRef check */
+                    check?: (number|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
 
                 /** Shape of a HeadRef. */
                 type $Shape = rhizome.mesh.v1.HeadRef.$Properties;
+            }
+
+            /**
+             * Properties of an Equivocation.
+             * @deprecated Use rhizome.mesh.v1.Equivocation.$Properties instead.
+             */
+            interface IEquivocation extends rhizome.mesh.v1.Equivocation.$Properties {
+            }
+
+            /** Represents an Equivocation. */
+            class Equivocation {
+
+                /**
+                 * Constructs a new Equivocation.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Equivocation.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Equivocation first. */
+                first?: (rhizome.mesh.v1.SignedHead.$Properties|null);
+
+                /** Equivocation second. */
+                second?: (rhizome.mesh.v1.SignedHead.$Properties|null);
+
+                /**
+                 * Creates a new Equivocation instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Equivocation instance
+                 */
+                static create(properties: rhizome.mesh.v1.Equivocation.$Shape): rhizome.mesh.v1.Equivocation & rhizome.mesh.v1.Equivocation.$Shape;
+                static create(properties?: rhizome.mesh.v1.Equivocation.$Properties): rhizome.mesh.v1.Equivocation;
+
+                /**
+                 * Encodes the specified Equivocation message. Does not implicitly {@link rhizome.mesh.v1.Equivocation.verify|verify} messages.
+                 * @param message Equivocation message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Equivocation.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an Equivocation message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Equivocation & rhizome.mesh.v1.Equivocation.$Shape} Equivocation
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Equivocation & rhizome.mesh.v1.Equivocation.$Shape;
+
+                /**
+                 * Verifies an Equivocation message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an Equivocation message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Equivocation
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Equivocation;
+
+                /**
+                 * Creates a plain object from an Equivocation message. Also converts values to other types if specified.
+                 * @param message Equivocation
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Equivocation, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Equivocation to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Equivocation
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Equivocation {
+
+                /** Properties of an Equivocation. */
+                interface $Properties {
+
+                    /** Equivocation first */
+                    first?: (rhizome.mesh.v1.SignedHead.$Properties|null);
+
+                    /** Equivocation second */
+                    second?: (rhizome.mesh.v1.SignedHead.$Properties|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an Equivocation. */
+                type $Shape = rhizome.mesh.v1.Equivocation.$Properties;
             }
 
             /**
@@ -2196,6 +2308,9 @@ export namespace rhizome {
                 /** Certificate signature. */
                 signature: Uint8Array;
 
+                /** Certificate acceptance. */
+                acceptance: Uint8Array;
+
                 /**
                  * Creates a new Certificate instance using the specified properties.
                  * @param [properties] Properties to set
@@ -2268,6 +2383,9 @@ export namespace rhizome {
 
                     /** Certificate signature */
                     signature?: (Uint8Array|null);
+
+                    /** Certificate acceptance */
+                    acceptance?: (Uint8Array|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -3102,8 +3220,11 @@ export namespace rhizome {
                 /** Frame pong. */
                 pong?: (rhizome.mesh.v1.Pong.$Properties|null);
 
+                /** Frame equivocation. */
+                equivocation?: (rhizome.mesh.v1.Equivocation.$Properties|null);
+
                 /** Frame message. */
-                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong");
+                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation");
 
                 /**
                  * Creates a new Frame instance using the specified properties.
@@ -3196,8 +3317,11 @@ export namespace rhizome {
                     /** Frame pong */
                     pong?: (rhizome.mesh.v1.Pong.$Properties|null);
 
+                    /** Frame equivocation */
+                    equivocation?: (rhizome.mesh.v1.Equivocation.$Properties|null);
+
                     /** Frame message */
-                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong");
+                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -3213,9 +3337,10 @@ export namespace rhizome {
                   delta?: rhizome.mesh.v1.Delta.$Shape|null;
                   ping?: rhizome.mesh.v1.Ping.$Shape|null;
                   pong?: rhizome.mesh.v1.Pong.$Shape|null;
+                  equivocation?: rhizome.mesh.v1.Equivocation.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape })
+                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape })
                 );
             }
         }

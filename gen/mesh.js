@@ -5132,6 +5132,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [origin] HeadRef origin
                  * @property {number|Long|null} [epoch] HeadRef epoch
                  * @property {number|Long|null} [seq] HeadRef seq
+                 * @property {number|null} [check] HeadRef check
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -5188,6 +5189,14 @@ export const rhizome = $root.rhizome = (() => {
                 HeadRef.prototype.seq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
                 /**
+                 * HeadRef check.
+                 * @member {number} check
+                 * @memberof rhizome.mesh.v1.HeadRef
+                 * @instance
+                 */
+                HeadRef.prototype.check = 0;
+
+                /**
                  * Creates a new HeadRef instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.HeadRef
@@ -5225,6 +5234,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 2, wireType 0 =*/16).uint64(message.epoch);
                     if (message.seq != null && $Object.hasOwnProperty.call(message, "seq") && (typeof message.seq === "object" ? message.seq.low || message.seq.high : message.seq !== 0))
                         writer.uint32(/* id 3, wireType 0 =*/24).uint64(message.seq);
+                    if (message.check != null && $Object.hasOwnProperty.call(message, "check") && message.check !== 0)
+                        writer.uint32(/* id 4, wireType 5 =*/37).fixed32(message.check);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -5296,6 +5307,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.seq;
                                 continue;
                             }
+                        case 4: {
+                                if (wireType !== 5)
+                                    break;
+                                if (value = reader.fixed32())
+                                    message.check = value;
+                                else
+                                    delete message.check;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -5337,6 +5357,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.seq != null && $Object.hasOwnProperty.call(message, "seq"))
                         if (!$util.isInteger(message.seq) && !(message.seq && $util.isInteger(message.seq.low) && $util.isInteger(message.seq.high)))
                             return "seq: integer|Long expected";
+                    if (message.check != null && $Object.hasOwnProperty.call(message, "check"))
+                        if (!$util.isInteger(message.check))
+                            return "check: integer expected";
                     return null;
                 };
 
@@ -5381,6 +5404,9 @@ export const rhizome = $root.rhizome = (() => {
                                 message.seq = object.seq;
                             else if (typeof object.seq === "object")
                                 message.seq = new $util.LongBits(object.seq.low >>> 0, object.seq.high >>> 0).toNumber(true);
+                    if (object.check != null)
+                        if ($Number(object.check) !== 0)
+                            message.check = object.check >>> 0;
                     return message;
                 };
 
@@ -5413,6 +5439,7 @@ export const rhizome = $root.rhizome = (() => {
                             object.seq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
                         } else
                             object.seq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        object.check = 0;
                     }
                     if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
                         object.origin = message.origin;
@@ -5430,6 +5457,8 @@ export const rhizome = $root.rhizome = (() => {
                             object.seq = options.longs === $String ? $String(message.seq) : message.seq;
                         else
                             object.seq = options.longs === $String ? $util.Long.prototype.toString.call(message.seq) : options.longs === $Number ? new $util.LongBits(message.seq.low >>> 0, message.seq.high >>> 0).toNumber(true) : message.seq;
+                    if (message.check != null && $Object.hasOwnProperty.call(message, "check"))
+                        object.check = message.check;
                     return object;
                 };
 
@@ -5459,6 +5488,284 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 return HeadRef;
+            })();
+
+            v1.Equivocation = (function() {
+
+                /**
+                 * Properties of an Equivocation.
+                 * @typedef {Object} rhizome.mesh.v1.Equivocation.$Properties
+                 * @property {rhizome.mesh.v1.SignedHead.$Properties|null} [first] Equivocation first
+                 * @property {rhizome.mesh.v1.SignedHead.$Properties|null} [second] Equivocation second
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an Equivocation.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IEquivocation
+                 * @augments rhizome.mesh.v1.Equivocation.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Equivocation.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an Equivocation.
+                 * @typedef {rhizome.mesh.v1.Equivocation.$Properties} rhizome.mesh.v1.Equivocation.$Shape
+                 */
+
+                /**
+                 * Constructs a new Equivocation.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an Equivocation.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Equivocation.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Equivocation = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Equivocation first.
+                 * @member {rhizome.mesh.v1.SignedHead.$Properties|null|undefined} first
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @instance
+                 */
+                Equivocation.prototype.first = null;
+
+                /**
+                 * Equivocation second.
+                 * @member {rhizome.mesh.v1.SignedHead.$Properties|null|undefined} second
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @instance
+                 */
+                Equivocation.prototype.second = null;
+
+                /**
+                 * Creates a new Equivocation instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {rhizome.mesh.v1.Equivocation.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Equivocation} Equivocation instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Equivocation.$Shape): rhizome.mesh.v1.Equivocation & rhizome.mesh.v1.Equivocation.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Equivocation.$Properties): rhizome.mesh.v1.Equivocation;
+                 * }}
+                 */
+                Equivocation.create = function(properties) {
+                    return new Equivocation(properties);
+                };
+
+                /**
+                 * Encodes the specified Equivocation message. Does not implicitly {@link rhizome.mesh.v1.Equivocation.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {rhizome.mesh.v1.Equivocation.$Properties} message Equivocation message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Equivocation.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.first != null && $Object.hasOwnProperty.call(message, "first"))
+                        $root.rhizome.mesh.v1.SignedHead.encode(message.first, writer.uint32(/* id 1, wireType 2 =*/10).fork(), _depth + 1).ldelim();
+                    if (message.second != null && $Object.hasOwnProperty.call(message, "second"))
+                        $root.rhizome.mesh.v1.SignedHead.encode(message.second, writer.uint32(/* id 2, wireType 2 =*/18).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an Equivocation message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Equivocation & rhizome.mesh.v1.Equivocation.$Shape} Equivocation
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Equivocation.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Equivocation();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.first = $root.rhizome.mesh.v1.SignedHead.decode(reader, reader.size(), $undefined, _depth + 1, message.first);
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                message.second = $root.rhizome.mesh.v1.SignedHead.decode(reader, reader.size(), $undefined, _depth + 1, message.second);
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an Equivocation message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Equivocation.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.first != null && $Object.hasOwnProperty.call(message, "first")) {
+                        let error = $root.rhizome.mesh.v1.SignedHead.verify(message.first, _depth + 1);
+                        if (error)
+                            return "first." + error;
+                    }
+                    if (message.second != null && $Object.hasOwnProperty.call(message, "second")) {
+                        let error = $root.rhizome.mesh.v1.SignedHead.verify(message.second, _depth + 1);
+                        if (error)
+                            return "second." + error;
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates an Equivocation message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Equivocation} Equivocation
+                 */
+                Equivocation.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Equivocation)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Equivocation: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Equivocation();
+                    if (object.first != null) {
+                        if (!$util.isObject(object.first))
+                            throw $TypeError(".rhizome.mesh.v1.Equivocation.first: object expected");
+                        message.first = $root.rhizome.mesh.v1.SignedHead.fromObject(object.first, _depth + 1);
+                    }
+                    if (object.second != null) {
+                        if (!$util.isObject(object.second))
+                            throw $TypeError(".rhizome.mesh.v1.Equivocation.second: object expected");
+                        message.second = $root.rhizome.mesh.v1.SignedHead.fromObject(object.second, _depth + 1);
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an Equivocation message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {rhizome.mesh.v1.Equivocation} message Equivocation
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Equivocation.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.first = null;
+                        object.second = null;
+                    }
+                    if (message.first != null && $Object.hasOwnProperty.call(message, "first"))
+                        object.first = $root.rhizome.mesh.v1.SignedHead.toObject(message.first, options, _depth + 1);
+                    if (message.second != null && $Object.hasOwnProperty.call(message, "second"))
+                        object.second = $root.rhizome.mesh.v1.SignedHead.toObject(message.second, options, _depth + 1);
+                    return object;
+                };
+
+                /**
+                 * Converts this Equivocation to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Equivocation.prototype.toJSON = function() {
+                    return Equivocation.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Equivocation
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Equivocation
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Equivocation.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Equivocation";
+                };
+
+                return Equivocation;
             })();
 
             v1.Heads = (function() {
@@ -6651,6 +6958,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @typedef {Object} rhizome.mesh.v1.Certificate.$Properties
                  * @property {Uint8Array|null} [body] Certificate body
                  * @property {Uint8Array|null} [signature] Certificate signature
+                 * @property {Uint8Array|null} [acceptance] Certificate acceptance
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -6699,6 +7007,14 @@ export const rhizome = $root.rhizome = (() => {
                 Certificate.prototype.signature = $util.newBuffer([]);
 
                 /**
+                 * Certificate acceptance.
+                 * @member {Uint8Array} acceptance
+                 * @memberof rhizome.mesh.v1.Certificate
+                 * @instance
+                 */
+                Certificate.prototype.acceptance = $util.newBuffer([]);
+
+                /**
                  * Creates a new Certificate instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Certificate
@@ -6734,6 +7050,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
                         writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance") && message.acceptance.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.acceptance);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -6796,6 +7114,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.signature;
                                 continue;
                             }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.acceptance = value;
+                                else
+                                    delete message.acceptance;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -6834,6 +7161,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
                         if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
                             return "signature: buffer expected";
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
+                        if (!(message.acceptance && typeof message.acceptance.length === "number" || $util.isString(message.acceptance)))
+                            return "acceptance: buffer expected";
                     return null;
                 };
 
@@ -6867,6 +7197,12 @@ export const rhizome = $root.rhizome = (() => {
                                 $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
                             else if (object.signature.length >= 0)
                                 message.signature = object.signature;
+                    if (object.acceptance != null)
+                        if (object.acceptance.length)
+                            if (typeof object.acceptance === "string")
+                                $util.base64.decode(object.acceptance, message.acceptance = $util.newBuffer($util.base64.length(object.acceptance)), 0);
+                            else if (object.acceptance.length >= 0)
+                                message.acceptance = object.acceptance;
                     return message;
                 };
 
@@ -6902,11 +7238,20 @@ export const rhizome = $root.rhizome = (() => {
                             if (options.bytes !== $Array)
                                 object.signature = $util.newBuffer(object.signature);
                         }
+                        if (options.bytes === $String)
+                            object.acceptance = "";
+                        else {
+                            object.acceptance = [];
+                            if (options.bytes !== $Array)
+                                object.acceptance = $util.newBuffer(object.acceptance);
+                        }
                     }
                     if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
                         object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
                         object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
+                        object.acceptance = options.bytes === $String ? $util.base64.encode(message.acceptance, 0, message.acceptance.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.acceptance) : message.acceptance;
                     return object;
                 };
 
@@ -9386,7 +9731,8 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {rhizome.mesh.v1.Delta.$Properties|null} [delta] Frame delta
                  * @property {rhizome.mesh.v1.Ping.$Properties|null} [ping] Frame ping
                  * @property {rhizome.mesh.v1.Pong.$Properties|null} [pong] Frame pong
-                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"} [message] Frame message
+                 * @property {rhizome.mesh.v1.Equivocation.$Properties|null} [equivocation] Frame equivocation
+                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"} [message] Frame message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -9409,9 +9755,10 @@ export const rhizome = $root.rhizome = (() => {
                  *   delta?: rhizome.mesh.v1.Delta.$Shape|null;
                  *   ping?: rhizome.mesh.v1.Ping.$Shape|null;
                  *   pong?: rhizome.mesh.v1.Pong.$Shape|null;
+                 *   equivocation?: rhizome.mesh.v1.Equivocation.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape })
+                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape })
                  * )} rhizome.mesh.v1.Frame.$Shape
                  */
 
@@ -9494,17 +9841,25 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 Frame.prototype.pong = null;
 
+                /**
+                 * Frame equivocation.
+                 * @member {rhizome.mesh.v1.Equivocation.$Properties|null|undefined} equivocation
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.equivocation = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * Frame message.
-                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|undefined} message
+                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|undefined} message
                  * @memberof rhizome.mesh.v1.Frame
                  * @instance
                  */
                 $Object.defineProperty(Frame.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -9556,6 +9911,8 @@ export const rhizome = $root.rhizome = (() => {
                         $root.rhizome.mesh.v1.Ping.encode(message.ping, writer.uint32(/* id 7, wireType 2 =*/58).fork(), _depth + 1).ldelim();
                     if (message.pong != null && $Object.hasOwnProperty.call(message, "pong"))
                         $root.rhizome.mesh.v1.Pong.encode(message.pong, writer.uint32(/* id 8, wireType 2 =*/66).fork(), _depth + 1).ldelim();
+                    if (message.equivocation != null && $Object.hasOwnProperty.call(message, "equivocation"))
+                        $root.rhizome.mesh.v1.Equivocation.encode(message.equivocation, writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -9654,6 +10011,13 @@ export const rhizome = $root.rhizome = (() => {
                                     break;
                                 message.pong = $root.rhizome.mesh.v1.Pong.decode(reader, reader.size(), $undefined, _depth + 1, message.pong);
                                 message.message = "pong";
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                message.equivocation = $root.rhizome.mesh.v1.Equivocation.decode(reader, reader.size(), $undefined, _depth + 1, message.equivocation);
+                                message.message = "equivocation";
                                 continue;
                             }
                         }
@@ -9767,6 +10131,16 @@ export const rhizome = $root.rhizome = (() => {
                                 return "pong." + error;
                         }
                     }
+                    if (message.equivocation != null && $Object.hasOwnProperty.call(message, "equivocation")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Equivocation.verify(message.equivocation, _depth + 1);
+                            if (error)
+                                return "equivocation." + error;
+                        }
+                    }
                     return null;
                 };
 
@@ -9828,6 +10202,11 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Frame.pong: object expected");
                         message.pong = $root.rhizome.mesh.v1.Pong.fromObject(object.pong, _depth + 1);
                     }
+                    if (object.equivocation != null) {
+                        if (!$util.isObject(object.equivocation))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.equivocation: object expected");
+                        message.equivocation = $root.rhizome.mesh.v1.Equivocation.fromObject(object.equivocation, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -9887,6 +10266,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.pong = $root.rhizome.mesh.v1.Pong.toObject(message.pong, options, _depth + 1);
                         if (options.oneofs)
                             object.message = "pong";
+                    }
+                    if (message.equivocation != null && $Object.hasOwnProperty.call(message, "equivocation")) {
+                        object.equivocation = $root.rhizome.mesh.v1.Equivocation.toObject(message.equivocation, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "equivocation";
                     }
                     return object;
                 };

@@ -35,7 +35,8 @@ const REQUESTS = {
     cluster: z.string(),
     podCidrs: strings,
     serviceCidrs: strings,
-    ttlSeconds: z.number().int().min(1).max(31_622_400)
+    ttlSeconds: z.number().int().min(1).max(31_622_400),
+    bootstrap: strings
   }),
   join: z.strictObject({ token: z.string().max(16 * 1024) })
 }

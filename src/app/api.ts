@@ -54,6 +54,8 @@ export interface StatusAnswer extends Answer {
 
 /** A manifest that does not count, and why. */
 export interface Problem {
+  /** `error`: it does not count; `warning`: it counts, but hardly as meant. */
+  readonly level: 'error' | 'warning'
   readonly file: string
   readonly where?: string
   readonly message: string
@@ -158,6 +160,8 @@ export interface InviteRequest {
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
   readonly ttlSeconds: number
+  /** Clusters whose agents the token names for the first contact; empty: this one and the others it knows. */
+  readonly bootstrap: readonly string[]
 }
 
 export interface InviteAnswer extends Answer {

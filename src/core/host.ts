@@ -75,6 +75,11 @@ export interface Filter {
   readonly probePort: number
   /** Bytes; TCP MSS is clamped to mtu − 40 (IPv4) or − 60 (IPv6) in both directions. */
   readonly mtu: number
+  /**
+   * Service prefixes that a Vip makes local here: a port there that is no virtual server is refused and reaches no process of
+   * the host. Absent rather than empty.
+   */
+  readonly guardedVips?: readonly Cidr[]
 }
 
 export interface Sysctl {

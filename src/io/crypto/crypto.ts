@@ -13,6 +13,7 @@ import type { Crypto } from '../../core/crypto.ts'
 
 // DER headers of RFC 8410 for raw keys: PKCS #8 private, SPKI public.
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
+const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex')
 const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex')
 // Keys seen by one agent are members of one mesh; the bound only stops a hostile peer from growing the map.
 const CACHED_KEYS_MAX = 4096
@@ -53,6 +54,12 @@ export function generateWireguardKey(): { privateKey: Uint8Array; publicKey: Uin
     privateKey: pair.privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(-32),
     publicKey: pair.publicKey.export({ format: 'der', type: 'spki' }).subarray(-32)
   }
+}
+
+/** The public half as 44 characters of base64, as `wg pubkey` prints it. */
+export function wireguardPublicKey(privateKey: Uint8Array): string {
+  const key = createPrivateKey({ key: Buffer.concat([X25519_PKCS8, privateKey]), format: 'der', type: 'pkcs8' })
+  return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32).toString('base64')
 }
 
 function privateKey(seed: Uint8Array): KeyObject {

@@ -1,0 +1,258 @@
+// What the admin API says: rows made of the live state, without a side effect.
+import type { ClusterName, Ip } from '../core/model.ts'
+import { meshIdText } from '../core/origin.ts'
+import { serviceDomain } from '../core/dns/zone.ts'
+import type { AgentView, ClusterView, ServiceView } from '../core/view.ts'
+import type * as api from './api.ts'
+import type { State } from './daemon.ts'
+import { AppError } from './errors.ts'
+import type { Session } from './session.ts'
+import { VERSION } from './version.ts'
+
+type Body<T extends api.Answer> = Omit<T, 'apiVersion'>
+
+// What a person asks for by name; the responder itself answers every type.
+const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA', 'ANY'])
+
+export function status(state: State): Body<api.StatusAnswer> {
+  const { session, membership, source, settings, host } = state
+  const dnsAddress = session?.dnsAddress
+  const last = session?.reconciler?.last
+  return {
+    state: state.joining ? 'joining' : session === undefined ? 'unjoined' : 'running',
+    version: VERSION,
+    ...(membership === undefined
+      ? {}
+      : { cluster: membership.cluster, meshId: meshIdText(membership.meshId) }),
+    ...(session === undefined ? {} : { peerId: session.control.origin }),
+    wireguardKey: state.wireguardKey,
+    dataplane:
+      host === undefined
+        ? { state: 'off', ...(state.hostFault === undefined ? {} : { reason: state.hostFault }) }
+        : { state: 'on', loadBalancer: host.loadBalancer, device: settings.device },
+    dns:
+      dnsAddress === undefined
+        ? {
+            state: 'off',
+            reason:
+              session?.faults.get('dns') ??
+              (session === undefined
+                ? 'starts when this cluster is in a mesh'
+                : 'switched off by the setting dns-listen')
+          }
+        : { state: 'on', address: dnsAddress },
+    source: {
+      kind: 'folder',
+      path: settings.manifests,
+      services: source.snapshot.services.length,
+      endpointSlices: source.snapshot.endpointSlices.length,
+      problems: source.problems
+    },
+    podCidrs: membership?.podPrefixes ?? [],
+    serviceCidrs: membership?.servicePrefixes ?? [],
+    clusters: session?.control.view().clusters.size ?? 0,
+    connections: session?.control.neighbours().length ?? 0,
+    refused: { ...session?.control.refused, ...refusedRecords(session) },
+    warnings: state.warnings,
+    ...(last === undefined ? {} : { lastPass: last }),
+    uptimeSeconds: Math.floor((Date.now() - state.startedMs) / 1000)
+  }
+}
+
+/** For /readyz: why this agent is not of use yet; undefined = it is. */
+export function notReady({ session, source }: State): string | undefined {
+  if (session === undefined) return 'in no mesh yet'
+  if (!source.whole) return 'the source has not been read yet'
+  if (session.reconciler !== undefined && session.reconciler.last === undefined)
+    return 'the host has not been programmed yet'
+  return session.reconciler?.last?.error
+}
+
+export function joined({ session, membership }: State): Body<api.JoinedAnswer> {
+  if (session === undefined || membership === undefined) throw new Error('not joined')
+  return {
+    cluster: membership.cluster,
+    meshId: meshIdText(membership.meshId),
+    peerId: session.control.origin,
+    podCidrs: membership.podPrefixes,
+    serviceCidrs: membership.servicePrefixes,
+    members: [...session.control.view().clusters.keys()]
+  }
+}
+
+export function peers(state: State, session: Session): Body<api.PeersAnswer> {
+  const view = session.control.view()
+  const rows = [...view.clusters.values()].flatMap((cluster) =>
+    cluster.agents.map((agent) => peerRow(state, session, { cluster, agent }))
+  )
+  return { peers: rows }
+}
+
+function peerRow(
+  state: State,
+  session: Session,
+  { cluster, agent: { origin, agent } }: { cluster: ClusterView; agent: AgentView }
+): api.PeerRow {
+  const self = origin === session.control.origin
+  const tunnel = session.tunnels.of(origin)
+  const stats = tunnel?.stats
+  const [conflict] = cluster.conflicts
+  const connected = session.control.neighbour(origin) !== undefined
+  const { state: shown, reason } = self
+    ? { state: 'self' as const, reason: undefined }
+    : state.host === undefined
+      ? { state: 'off' as const, reason: 'no data plane on this host' }
+      : tunnel === undefined
+        ? { state: 'connecting' as const, reason: 'not seen yet' }
+        : tunnel.state === 'up'
+          ? {
+              state: conflict === undefined ? ('up' as const) : ('conflict' as const),
+              reason: conflict && conflictText(conflict)
+            }
+          : { state: tunnel.state, reason: tunnel.reason }
+  const control = self || connected ? undefined : 'no control connection'
+  const reasons = [reason, control].filter((text) => text !== undefined)
+  return {
+    cluster: cluster.name,
+    peerId: origin,
+    node: agent.node,
+    state: shown,
+    ...(reasons.length === 0 ? {} : { reason: reasons.join('; ') }),
+    path: self ? '-' : agent.wireguardAddresses.length === 0 ? 'dial-in' : 'direct',
+    ...(stats?.peerAddress === undefined ? {} : { endpoint: stats.peerAddress }),
+    ...(tunnel?.rttMs === undefined ? {} : { rttMs: Math.round(tunnel.rttMs * 100) / 100 }),
+    ...(stats?.lastHandshakeMs === undefined
+      ? {}
+      : { handshakeAgeSeconds: Math.max(0, Math.round((Date.now() - stats.lastHandshakeMs) / 1000)) }),
+    rxBytes: stats?.rxBytes ?? 0,
+    txBytes: stats?.txBytes ?? 0,
+    cidrs: [...cluster.podPrefixes, ...cluster.servicePrefixes],
+    services: cluster.services.size,
+    lag: session.control.lag(origin),
+    connected: self || connected,
+    version: agent.version
+  }
+}
+
+export function services(session: Session): Body<api.ServicesAnswer> {
+  const view = session.control.view()
+  const rows = [...view.clusters.values()].flatMap((cluster) =>
+    [...cluster.services.values()].map((service) => serviceRow(cluster.name, service))
+  )
+  return { services: rows }
+}
+
+function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): api.ServiceRow {
+  const endpoints = slices.flatMap((slice) => slice.endpoints)
+  return {
+    cluster,
+    namespace: service.namespace,
+    name: service.name,
+    type: service.externalName !== '' ? 'ExternalName' : service.headless ? 'Headless' : 'ClusterIP',
+    clusterIps: service.clusterIps,
+    ports: service.ports.map(
+      ({ name, port, protocol }) => `${name === '' ? '' : `${name}:`}${port}/${protocol}`
+    ),
+    ready: endpoints.filter((endpoint) => endpoint.ready).length,
+    endpoints: endpoints.length,
+    dnsName: serviceDomain(cluster, service).replace(/\.$/, '')
+  }
+}
+
+export function routes(state: State, session: Session): Body<api.RoutesAnswer> {
+  const view = session.control.view()
+  const applied = session.reconciler?.last !== undefined && session.reconciler.last.error === undefined
+  const row = (cluster: ClusterView, kind: 'pod' | 'service', destination: string): api.RouteRow => {
+    const dead = session.withdrawn.has(cluster.name)
+    const installed: api.RouteRow['state'] = state.host !== undefined && applied ? 'installed' : 'missing'
+    const via =
+      kind === 'pod'
+        ? state.settings.device
+        : `${state.host?.loadBalancer ?? 'load balancer'}, then ${state.settings.device}`
+    const reason = dead
+      ? 'tunnel and gossip are both dead: connections are refused at once'
+      : installed === 'missing'
+        ? (state.hostFault ?? session.reconciler?.last?.error ?? 'the first pass is under way')
+        : undefined
+    return {
+      destination,
+      kind,
+      cluster: cluster.name,
+      via,
+      state: dead ? 'withdrawn' : installed,
+      ...(reason === undefined ? {} : { reason })
+    }
+  }
+  const rows = [...view.clusters.values()]
+    .filter((cluster) => cluster.name !== view.self)
+    .flatMap((cluster) => [
+      ...cluster.podPrefixes.map((prefix) => row(cluster, 'pod', prefix)),
+      ...cluster.servicePrefixes.map((prefix) => row(cluster, 'service', prefix)),
+      ...cluster.conflicts.map((conflict): api.RouteRow => ({
+        destination: conflict.value,
+        kind: conflict.what === 'servicePrefix' ? 'service' : 'pod',
+        cluster: cluster.name,
+        via: '-',
+        state: 'conflict',
+        reason: conflictText(conflict)
+      }))
+    ])
+  return { routes: rows }
+}
+
+export function dns(
+  session: Session,
+  { name, type }: { name: string | undefined; type: string }
+): Body<api.DnsAnswer> {
+  const names = session.names()
+  if (name === undefined || name === '') {
+    return { zones: names.zones().map((zone) => ({ ...zone, zone: zone.zone.replace(/\.$/, '') })) }
+  }
+  const asked = type.toUpperCase()
+  if (!DNS_TYPES.has(asked))
+    throw new AppError(
+      'BAD_ARGUMENT',
+      `type: ${JSON.stringify(type)} is none of ${[...DNS_TYPES].join(', ')}`
+    )
+  const reply = names.answer({ name: name.replace(/\.$/, ''), type: asked })
+  if (reply.kind === 'forward') return { forwarded: true }
+  return {
+    rcode: reply.rcode,
+    forwarded: false,
+    records: reply.answers.map((record) => ({
+      name: record.name,
+      type: record.type,
+      ttl: record.ttl,
+      data: typeof record.data === 'string' ? record.data : dataText(record.data)
+    }))
+  }
+}
+
+export async function plan(state: State, session: Session): Promise<Body<api.PlanAnswer>> {
+  const ops = (await session.reconciler?.preview()) ?? session.paperPlan()
+  return { inStep: ops.length === 0, steps: ops.map((op) => ({ op, commands: state.describe(op) })) }
+}
+
+function refusedRecords(session: Session | undefined): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const cluster of session?.control.view().clusters.values() ?? []) {
+    for (const { reason } of cluster.refusals) counts[reason] = (counts[reason] ?? 0) + 1
+  }
+  return counts
+}
+
+function conflictText({ what, value, winner }: { what: string; value: string; winner: string }): string {
+  const words: Record<string, string> = {
+    name: 'name',
+    podPrefix: 'pod prefix',
+    servicePrefix: 'service prefix',
+    wireguardKey: 'WireGuard key'
+  }
+  return `${words[what] ?? what} ${value} belongs to ${winner}, whose certificate is older`
+}
+
+function dataText(data: object): string {
+  return Array.isArray(data)
+    ? data.join(' ')
+    : Object.values(data as Record<string, string | number | Ip>).join(' ')
+}

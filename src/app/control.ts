@@ -1,0 +1,351 @@
+// The control plane of one agent in one mesh: connections, handshakes, replication, and the view that comes of them.
+// Invariants:
+//  1. Nothing but the handshake is exchanged with a neighbour before both sides have proved their certificates.
+//  2. An own batch is on disk before any neighbour sees it; so a crash never takes back what was said.
+//  3. Effects are carried out in the order in which the protocol gave them.
+import type { Crypto } from '../core/crypto.ts'
+import type { ClusterName, Origin, Value } from '../core/model.ts'
+import { createProtocol, type Effect, type Persist, type Protocol } from '../core/protocol.ts'
+import { createBook, type Book } from '../core/trust/book.ts'
+import {
+  createHandshake,
+  type Handshake,
+  type HandshakeOutcome as DoorOutcome
+} from '../core/trust/handshake.ts'
+import { createViewBuilder, type ViewBuilder } from '../core/build-view.ts'
+import { originOf, publicKeyOf } from '../core/origin.ts'
+import type { MeshView } from '../core/view.ts'
+import { createTransport, type Transport } from '../io/p2p/transport.ts'
+import type { Store } from '../io/store/store.ts'
+import { explain } from './errors.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+// Heads go out every fifth tick; timeouts of pulls and pings are checked on each.
+const TICK_MS = 200
+// A disk that is full is tried again this often; meanwhile nothing of ours leaves this host (invariant 2).
+const PERSIST_RETRY_MS = 1000
+
+export interface ControlOptions {
+  readonly crypto: Crypto
+  readonly store: Store
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly nodeSeed: Uint8Array
+  readonly meshId: Uint8Array
+  readonly cluster: ClusterName
+  /** Encoded Chain down to this agent's certificate; asked again after `renewed`. */
+  readonly chain: Uint8Array
+  readonly listen: readonly string[]
+  readonly announce: readonly string[]
+  readonly software: string
+  /** The view may have changed. */
+  readonly onChange: () => void
+  /** A handshake ended; how `join` learns whether a member took it. */
+  readonly onHandshake: (outcome: HandshakeOutcome) => void
+}
+
+export type HandshakeOutcome =
+  | { readonly kind: 'accepted'; readonly peer: Origin; readonly cluster: ClusterName }
+  | {
+      readonly kind: 'refused'
+      readonly peer: Origin
+      readonly code: string
+      readonly detail: string
+      readonly byPeer: boolean
+    }
+
+export interface Neighbour {
+  readonly origin: Origin
+  readonly address: string
+  readonly inbound: boolean
+  readonly rttMs: number | undefined
+}
+
+export class Control {
+  readonly origin: Origin
+  readonly transport: Transport
+  readonly #options: ControlOptions
+  readonly #book: Book
+  readonly #protocol: Protocol
+  readonly #views: ViewBuilder
+  readonly #handshakes = new Map<Origin, Met>()
+  readonly #neighbours = new Map<Origin, Omit<Neighbour, 'rttMs'>>()
+  readonly #effects: Effect[] = []
+  #draining: Promise<void> | undefined
+  #busy = false
+  #timer: NodeJS.Timeout | undefined
+  #view: MeshView | undefined
+  #chain: Uint8Array
+  #stopped = false
+  #diskFault: string | undefined
+  /** Counts since start, by reason. */
+  readonly refused: Record<string, number> = {}
+
+  constructor(options: ControlOptions) {
+    const { crypto, meshId, nodeSeed } = options
+    this.#options = options
+    this.#chain = options.chain
+    this.origin = originOf(crypto.publicKeyOf(nodeSeed))
+    this.#book = createBook({ crypto, meshId })
+    const admitted = this.#book.admit(this.origin, options.chain)
+    if (admitted.kind === 'refused')
+      throw new Error(`our own certificate does not verify: ${admitted.reason}`)
+    const book = this.#book
+    this.#protocol = createProtocol({
+      self: this.origin,
+      selfSeed: nodeSeed,
+      meshId,
+      crypto,
+      admission: {
+        isAdmitted: (origin) => book.isAdmitted(origin),
+        admit: (origin, chain) => book.admit(origin, chain),
+        chainOf: (origin) => book.chainOf(origin),
+        publicKeyOf
+      }
+    })
+    this.#views = createViewBuilder()
+    this.transport = createTransport({
+      seed: nodeSeed,
+      listen: options.listen,
+      announce: options.announce,
+      log: (event, fields) => options.log.debug(fields, event),
+      handlers: {
+        neighbourUp: (peer, info) => this.#meet(peer, info),
+        frame: (peer, frame) => this.#receive(peer, frame),
+        neighbourDown: (peer, reason) => this.#part(peer, reason)
+      }
+    })
+  }
+
+  /** Restores the replica from disk, then opens the doors. Errors: TransportError. */
+  async start(): Promise<void> {
+    await this.#restore()
+    await this.transport.start()
+    this.#timer = setInterval(() => this.#run(this.#protocol.tick(Date.now())), TICK_MS)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    await this.#draining
+    await this.transport.stop()
+  }
+
+  /** One batch; changes that change nothing are dropped. Resolves when it is on disk and on its way. */
+  async publish(changes: readonly { key: string; value: Value | undefined }[]): Promise<void> {
+    this.#run(this.#protocol.publish(changes, Date.now()))
+    await this.#draining
+  }
+
+  /** Keys that this agent has published and not withdrawn. */
+  ownKeys(): string[] {
+    return [...this.#protocol.records(this.origin).keys()]
+  }
+
+  renewed(chain: Uint8Array): void {
+    const admitted = this.#book.admit(this.origin, chain)
+    if (admitted.kind === 'refused')
+      throw new Error(`the renewed certificate does not verify: ${admitted.reason}`)
+    this.#chain = chain
+  }
+
+  view(): MeshView {
+    this.#view ??= this.#views.build({
+      self: this.#options.cluster,
+      selfOrigin: this.origin,
+      book: this.#book,
+      origins: this.#protocol.origins(),
+      records: (origin) => this.#protocol.records(origin).values()
+    })
+    return this.#view
+  }
+
+  neighbour(origin: Origin): Neighbour | undefined {
+    const neighbour = this.#neighbours.get(origin)
+    return neighbour && { ...neighbour, rttMs: this.#protocol.rtt(origin) }
+  }
+
+  neighbours(): readonly Origin[] {
+    return [...this.#neighbours.keys()]
+  }
+
+  /** Operations known of and not held. */
+  lag(origin: Origin): number {
+    return this.#protocol.lag(origin)
+  }
+
+  /** Milliseconds since the last frame of a neighbour; undefined: no control connection. */
+  silentMs(origin: Origin): number | undefined {
+    const since = this.#protocol.silentSince(origin)
+    return since === undefined ? undefined : Date.now() - since
+  }
+
+  /** Why the store cannot be written now. */
+  get diskFault(): string | undefined {
+    return this.#diskFault
+  }
+
+  async #restore(): Promise<void> {
+    const { store, log } = this.#options
+    const { origins } = await store.loadReplica()
+    const admitted = origins.filter(({ origin, chain }) => {
+      if (origin === this.origin || chain === undefined) return true
+      const verdict = this.#book.admit(origin, chain)
+      if (verdict.kind === 'refused')
+        log.warn({ origin, reason: verdict.reason }, 'a stored origin is not admitted any more')
+      return verdict.kind === 'admitted'
+    })
+    this.#run(this.#protocol.restore(admitted))
+    await this.#draining
+  }
+
+  // ------------------------------------------------------------------ connections
+
+  #meet(peer: Origin, info: { inbound: boolean; address: string }): void {
+    const { crypto, nodeSeed, meshId, software } = this.#options
+    const handshake = createHandshake({
+      crypto,
+      self: { origin: this.origin, seed: nodeSeed, meshId, chain: this.#chain, software },
+      remote: peer,
+      book: this.#book,
+      initiator: !info.inbound,
+      nowMs: Date.now()
+    })
+    this.#handshakes.set(peer, { handshake, info })
+    for (const frame of handshake.start()) this.#send(peer, frame)
+  }
+
+  #receive(peer: Origin, frame: Uint8Array): void {
+    const { metrics } = this.#options
+    metrics.frames.inc({ direction: 'in' })
+    metrics.frameBytes.inc({ direction: 'in' }, frame.length)
+    const met = this.#handshakes.get(peer)
+    if (met === undefined) return this.#run(this.#protocol.receive(peer, frame, Date.now()))
+    const { send, outcome } = met.handshake.receive(frame, Date.now())
+    for (const reply of send) this.#send(peer, reply)
+    if (outcome !== undefined) this.#decide(peer, met.info, outcome)
+  }
+
+  #decide(peer: Origin, info: Met['info'], outcome: DoorOutcome): void {
+    const { log, metrics, onHandshake, onChange } = this.#options
+    this.#handshakes.delete(peer)
+    if (outcome.kind === 'refused') {
+      const { code, detail, byPeer } = outcome
+      log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
+      metrics.refused.inc({ reason: `handshake ${code}` })
+      this.#count(`handshake ${code}`)
+      onHandshake({ kind: 'refused', peer, code, detail, byPeer })
+      return this.transport.disconnect(peer, detail)
+    }
+    const kept = this.#book.add(outcome.chain)
+    if (kept.kind === 'refused') {
+      this.#count('handshake certificate')
+      onHandshake({ kind: 'refused', peer, code: 'certificate', detail: kept.reason, byPeer: false })
+      return this.transport.disconnect(peer, kept.reason)
+    }
+    log.info(
+      { peer, cluster: outcome.chain.cluster, address: info.address, software: outcome.software },
+      'neighbour up'
+    )
+    this.#neighbours.set(peer, { origin: peer, ...info })
+    metrics.neighbours.set(this.#neighbours.size)
+    this.transport.setAuthenticated(peer)
+    this.#run(this.#protocol.peerUp(peer, Date.now()))
+    onHandshake({ kind: 'accepted', peer, cluster: outcome.chain.cluster })
+    onChange()
+  }
+
+  #part(peer: Origin, reason: string): void {
+    this.#handshakes.delete(peer)
+    if (!this.#neighbours.delete(peer)) return
+    this.#options.metrics.neighbours.set(this.#neighbours.size)
+    this.#options.log.info({ peer, reason }, 'neighbour down')
+    this.#run(this.#protocol.peerDown(peer))
+    this.#options.onChange()
+  }
+
+  #send(peer: Origin, frame: Uint8Array): void {
+    const { metrics } = this.#options
+    metrics.frames.inc({ direction: 'out' })
+    metrics.frameBytes.inc({ direction: 'out' }, frame.length)
+    this.transport.send(peer, frame) // false: the neighbour is being reset, and pulls what it missed
+  }
+
+  // ------------------------------------------------------------------ effects
+
+  /** Carries the effects out: at once where nothing waits for the disk, else behind it (invariant 3). */
+  #run(effects: readonly Effect[]): void {
+    this.#effects.push(...effects)
+    if (!this.#busy) this.#draining = this.#drain()
+  }
+
+  async #drain(): Promise<void> {
+    this.#busy = true
+    try {
+      for (let effect = this.#effects.shift(); effect !== undefined; effect = this.#effects.shift()) {
+        if (effect.kind === 'persist') await this.#persist(effect)
+        else this.#act(effect)
+      }
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  #act(effect: Exclude<Effect, Persist>): void {
+    const { log, metrics, store } = this.#options
+    switch (effect.kind) {
+      case 'send':
+        return this.#send(effect.to, effect.frame)
+      case 'changed':
+        this.#view = undefined
+        return this.#options.onChange()
+      case 'refused':
+        metrics.refused.inc({ reason: effect.reason })
+        return this.#count(effect.reason)
+      case 'abort':
+        return this.transport.disconnect(effect.peer, effect.reason)
+      case 'ownRollback':
+        return log.warn({ epoch: effect.epoch }, 'the store had lost what was published: a new epoch starts')
+      case 'damaged':
+        log.warn(
+          { origin: effect.origin, reason: effect.reason },
+          'stored records of this origin are damaged; they are pulled again'
+        )
+        return void store
+          .removeOrigin(effect.origin)
+          .catch((error: unknown) => log.error({ err: error }, 'cannot remove them'))
+      default:
+        return effect satisfies never
+    }
+  }
+
+  /** Own batches: synced, and tried until it works (invariant 2). Others' can be pulled again, so one try, unsynced. */
+  async #persist(batch: Persist): Promise<void> {
+    const own = batch.origin === this.origin
+    for (;;) {
+      try {
+        await this.#options.store.persist(batch, { sync: own })
+        this.#diskFault = undefined
+        return
+      } catch (error) {
+        if (this.#diskFault === undefined)
+          this.#options.log.error({ err: error, own }, 'cannot write to the store')
+        this.#diskFault = explain(error).message
+        if (!own || this.#stopped) return
+        await new Promise((resolve) => {
+          setTimeout(resolve, PERSIST_RETRY_MS)
+        })
+      }
+    }
+  }
+
+  #count(reason: string): void {
+    this.refused[reason] = (this.refused[reason] ?? 0) + 1
+  }
+}
+
+interface Met {
+  readonly handshake: Handshake
+  readonly info: { readonly inbound: boolean; readonly address: string }
+}

@@ -1,0 +1,84 @@
+// What this host says of itself without being told: addresses to dial, and its own address inside the pod prefixes.
+import { networkInterfaces } from 'node:os'
+import { cidrContains, parseIp } from '../core/cidr.ts'
+import type { Cidr, Ip, PeerAddress } from '../core/model.ts'
+import { parseListen } from './http.ts'
+import type { Settings } from './settings.ts'
+
+export interface LocalFacts {
+  /** Source of host traffic and target of probes: inside the pod prefixes. undefined: no interface of this host is. */
+  readonly nodeAddress: Ip | undefined
+  /** Where others send the tunnel, best first. */
+  readonly wireguardAddresses: readonly PeerAddress[]
+  /** Where others dial the control connection, best first. */
+  readonly multiaddrs: readonly string[]
+}
+
+export interface MeshPrefixes {
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+}
+
+/** `listening`: the multiaddrs the transport really has, with their ports. */
+export function localFacts(settings: Settings, own: MeshPrefixes, listening: readonly string[]): LocalFacts {
+  const addresses = hostAddresses(settings.device)
+  const inside = (ip: Ip): boolean => own.podPrefixes.some((prefix) => cidrContains(prefix, ip))
+  const service = (ip: Ip): boolean => own.servicePrefixes.some((prefix) => cidrContains(prefix, ip))
+  const reachable = addresses.filter((ip) => !inside(ip) && !service(ip))
+  return {
+    nodeAddress: parseIp(settings['node-address']) ?? addresses.find(inside),
+    wireguardAddresses:
+      settings['wireguard-address'].length > 0
+        ? (settings['wireguard-address'] as PeerAddress[])
+        : reachable.map((ip) => withPort(ip, settings['wireguard-port'])),
+    multiaddrs: settings.announce.length > 0 ? settings.announce : dialable(listening, reachable)
+  }
+}
+
+/** Addresses of this host that another host could reach: no loopback, no link-local, none of the tunnel; IPv4 first. */
+function hostAddresses(device: string): Ip[] {
+  const found = Object.entries(networkInterfaces())
+    .filter(([name]) => name !== device)
+    .flatMap(([, list]) => list ?? [])
+    .filter(
+      (entry) =>
+        !entry.internal && !entry.address.startsWith('fe80:') && !entry.address.startsWith('169.254.')
+    )
+    .toSorted((a, b) => a.family.localeCompare(b.family))
+  return found.map((entry) => parseIp(entry.address)).filter((ip) => ip !== undefined)
+}
+
+function withPort(ip: Ip, port: number): PeerAddress {
+  return (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`) as PeerAddress
+}
+
+/** Replaces the wildcard of a listen address by the addresses that it stands for. */
+function dialable(listening: readonly string[], reachable: readonly Ip[]): string[] {
+  const result = listening.flatMap((multiaddr) => {
+    const match = /^\/(ip4|ip6)\/([^/]+)(\/tcp\/\d+)/.exec(multiaddr)
+    if (match === null) return []
+    const [, family, host, tcp] = match
+    if (host !== '0.0.0.0' && host !== '::')
+      return host === '127.0.0.1' || host === '::1' ? [] : [`/${family}/${host}${tcp}`]
+    return reachable
+      .filter((ip) => ip.includes(':') === (family === 'ip6'))
+      .map((ip) => `/${family}/${ip}${tcp}`)
+  })
+  return [...new Set(result)]
+}
+
+/** Where the DNS responder listens. */
+export function dnsAddresses(
+  settings: Settings,
+  nodeAddress: Ip | undefined
+): { address: string; port: number }[] {
+  return settings['dns-listen'].flatMap((text) => {
+    if (text === 'off') return []
+    if (text === 'auto')
+      return [
+        nodeAddress === undefined ? { address: '127.0.0.1', port: 5353 } : { address: nodeAddress, port: 53 }
+      ]
+    const parsed = parseListen(text)
+    return parsed === undefined ? [] : [{ address: parsed.host, port: parsed.port }]
+  })
+}

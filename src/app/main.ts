@@ -1,0 +1,89 @@
+// meshd: reads the settings, starts the agent, ends it cleanly on a signal.
+import { Command, CommanderError } from 'commander'
+import { existsSync } from 'node:fs'
+import { cleanup, startDaemon } from './daemon.ts'
+import { explain } from './errors.ts'
+import { createLog } from './log.ts'
+import { envOf, resolveSettings, SETTINGS, type Settings } from './settings.ts'
+import { VERSION } from './version.ts'
+
+const FILE = '/etc/rhizome/meshd.yaml'
+const EXIT = { ok: 0, failed: 1, usage: 2 } as const
+
+async function main(): Promise<void> {
+  const program = command()
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
+      return
+    }
+    const { code, message, fix } = explain(error)
+    process.stderr.write(`meshd: ${message}${fix === undefined ? '' : `\n  fix: ${fix}`}\n`)
+    if (code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    process.exitCode = code === 'BAD_SETTING' ? EXIT.usage : EXIT.failed
+  }
+}
+
+function command(): Command {
+  const program = new Command('meshd')
+    .description(
+      'The gateway agent of Rhizome: joins this cluster with others into one network, without a master.'
+    )
+    .version(VERSION)
+    .exitOverride()
+    .option('--config <file>', `YAML file of settings; RHIZOME_CONFIG (default: ${FILE} if it is there)`)
+    .addHelpText('after', EXAMPLES)
+  for (const [key, { initial, help }] of Object.entries(SETTINGS)) {
+    const shown = Array.isArray(initial) ? initial.join(',') : String(initial)
+    program.option(`--${key} <value>`, `${help}; ${envOf(key)}${shown === '' ? '' : ` (default: ${shown})`}`)
+  }
+  program
+    .command('run', { isDefault: true })
+    .description('run the agent until SIGINT or SIGTERM; traffic flows on when it ends')
+    .action(() => run(settingsOf(program)))
+  program
+    .command('cleanup')
+    .description(
+      'remove tunnel, routes, tables and services of a stopped agent from this host, and restore its sysctls'
+    )
+    .action(() => cleanup(settingsOf(program)))
+  return program
+}
+
+async function run(settings: Settings): Promise<void> {
+  const log = createLog(settings)
+  const daemon = await startDaemon(settings, log)
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        log.info({ signal }, 'stopping; the host keeps tunnel and routes')
+        resolve()
+      })
+    }
+  })
+  await daemon.stop()
+  process.exit(EXIT.ok) // libraries may hold timers; everything of ours is closed
+}
+
+function settingsOf(program: Command): Settings {
+  const options = program.opts<Record<string, unknown>>()
+  const flags: Record<string, unknown> = {}
+  for (const key of Object.keys(SETTINGS)) flags[key] = options[camelCase(key)]
+  const named = (options['config'] as string | undefined) ?? process.env['RHIZOME_CONFIG']
+  return resolveSettings({ flags, env: process.env, file: named ?? (existsSync(FILE) ? FILE : undefined) })
+}
+
+function camelCase(key: string): string {
+  return key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
+}
+
+const EXAMPLES = `
+A fresh agent waits until it is told what to do:
+  meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16   the first cluster makes the mesh
+  meshctl join <token>                                                             every other one joins with a token
+
+Settings come from flags, the environment and the file, in this order.`
+
+await main()

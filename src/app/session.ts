@@ -1,0 +1,458 @@
+// One membership, live: the control plane, and what is made of its view: the host, the names, the probes.
+//
+//   source → publish → control → view ─┬→ names → DNS
+//                                      ├→ probe targets → tunnel states ─┐
+//                                      └→ desired ←──────────────────────┘→ reconciler → host
+import { setMaxListeners } from 'node:events'
+import { desired, type ClusterHealth, type HostSettings } from '../core/desired.ts'
+import { changes } from '../core/catalog.ts'
+import type { Crypto } from '../core/crypto.ts'
+import type { HostOp, HostState } from '../core/host.ts'
+import { plan } from '../core/plan.ts'
+import { createNames, type Names } from '../core/dns/names.ts'
+import type {
+  Cidr,
+  ClusterName,
+  Ip,
+  Origin,
+  PeerAddress,
+  Snapshot,
+  Value,
+  WireguardKey
+} from '../core/model.ts'
+import { keyOf } from '../core/model.ts'
+import { issueAgentCertificate } from '../core/trust/issue.ts'
+import type { MeshView } from '../core/view.ts'
+import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
+import type { LinuxHost } from '../io/host/host.ts'
+import { startProber, type Prober } from '../io/probe/probe.ts'
+import type { Store } from '../io/store/store.ts'
+import { Control, type HandshakeOutcome } from './control.ts'
+import { explain } from './errors.ts'
+import { dnsAddresses, localFacts, type LocalFacts } from './local-facts.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { Reconciler, type Wish } from './reconciler.ts'
+import type { Settings } from './settings.ts'
+import { Tunnels } from './tunnels.ts'
+
+// Tunnel states are a matter of seconds (src/core/liveness.ts).
+const WATCH_INTERVAL_MS = 1000
+const PROBE_INTERVAL_MS = 1000
+// At a seventh of a certificate's life.
+const RENEW_INTERVAL_MS = 86_400_000
+
+export interface Membership {
+  readonly meshId: Uint8Array
+  readonly cluster: ClusterName
+  readonly clusterSeed: Uint8Array
+  /** Encoded Chain down to the CLUSTER certificate. */
+  readonly clusterChain: Uint8Array
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+  readonly bootstrap: readonly string[]
+}
+
+export interface SessionOptions {
+  readonly membership: Membership
+  /** False for a newcomer: the host is left alone until `admit()`. */
+  readonly admitted: boolean
+  readonly nodeSeed: Uint8Array
+  readonly wireguardKey: WireguardKey
+  readonly crypto: Crypto
+  readonly store: Store
+  /** undefined: no data plane on this machine; the plan is still made. */
+  readonly host: LinuxHost | undefined
+  readonly settings: Settings
+  readonly software: string
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly onHandshake: (outcome: HandshakeOutcome) => void
+}
+
+export class Session {
+  readonly control: Control
+  readonly tunnels: Tunnels
+  readonly reconciler: Reconciler | undefined
+  readonly #options: SessionOptions
+  readonly #stopping = new AbortController()
+  /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
+  readonly #reached = new Map<Origin, string>()
+  #admitted: boolean
+  readonly #faults = new Map<string, string>()
+  #facts: LocalFacts
+  #mtu = 0
+  #published: Snapshot | undefined
+  #names: Names | undefined
+  #serial = 1
+  #namesView: MeshView | undefined
+  #withdrawn: ReadonlySet<ClusterName> = new Set()
+  #dns: DnsServer | undefined
+  #prober: Prober | undefined
+  #watch: NodeJS.Timeout | undefined
+  #renewal: NodeJS.Timeout | undefined
+  #refreshing = false
+  #publishing: Promise<void> = Promise.resolve()
+
+  constructor(options: SessionOptions) {
+    const { membership, settings, host, log, metrics } = options
+    setMaxListeners(50, this.#stopping.signal)
+    this.#options = options
+    this.#facts = localFacts(settings, membership, [])
+    this.#admitted = options.admitted
+    this.control = new Control({
+      crypto: options.crypto,
+      store: options.store,
+      log,
+      metrics,
+      nodeSeed: options.nodeSeed,
+      meshId: membership.meshId,
+      cluster: membership.cluster,
+      chain: this.#certificate(),
+      listen: settings.listen,
+      announce: settings.announce,
+      software: options.software,
+      onChange: () => this.#refresh(),
+      onHandshake: options.onHandshake
+    })
+    this.tunnels = new Tunnels(settings['keepalive-seconds'])
+    this.reconciler =
+      host &&
+      new Reconciler({
+        host,
+        wish: () => this.wish(),
+        drainMs: settings['drain-seconds'] * 1000,
+        log,
+        metrics
+      })
+  }
+
+  get facts(): LocalFacts {
+    return this.#facts
+  }
+
+  get withdrawn(): ReadonlySet<ClusterName> {
+    return this.#withdrawn
+  }
+
+  get dnsAddress(): string | undefined {
+    const [first] = this.#dns?.listening ?? []
+    return first && `${first.address}:${first.port}`
+  }
+
+  /** What does not work now, by part: for `meshctl status`. */
+  get faults(): ReadonlyMap<string, string> {
+    return this.#faults
+  }
+
+  /** Errors: of the transport only. DNS and probe that cannot start are faults of a running agent. */
+  async start(): Promise<void> {
+    const { settings, membership, host, log } = this.#options
+    await this.control.start()
+    this.#facts = localFacts(settings, membership, this.control.transport.listenAddresses())
+    this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
+    await this.#publish([this.#agentValue()])
+    await this.#part('dns', () => this.#startDns())
+    await this.#part('probe', () => this.#startProbe())
+    this.#refresh()
+    this.#watch = setInterval(() => void this.#look(), WATCH_INTERVAL_MS)
+    this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
+    void host
+      ?.watch(() => this.reconciler?.mark({ observe: true }), this.#stopping.signal)
+      .catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted)
+          log.warn({ err: error }, 'the kernel is not watched; it is still read every few seconds')
+      })
+  }
+
+  /** A member has accepted us. */
+  admit(): void {
+    this.#admitted = true
+    this.#refresh()
+  }
+
+  /** The kernel's state stays: traffic flows on. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    clearInterval(this.#watch)
+    clearInterval(this.#renewal)
+    await this.#publishing
+    await this.reconciler?.stop()
+    await Promise.all([this.#prober?.stop(), this.#dns?.stop()])
+    await this.control.stop()
+  }
+
+  /** The source said something: only what differs is published. */
+  setSnapshot(snapshot: Snapshot, state: { readonly whole: boolean }): void {
+    const before = this.#published
+    this.#published = snapshot
+    const { podPrefixes, servicePrefixes } = this.#options.membership
+    const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term: 1, complete: state.whole }
+    this.#publishing = this.#publishing.then(() => {
+      if (before !== undefined)
+        return this.control.publish([...changes(before, snapshot), { key: keyOf(cluster), value: cluster }])
+      // The first of this run: what an earlier run published and is gone since goes, too; but only if all was read.
+      const values: Value[] = [cluster, ...snapshot.services, ...snapshot.endpointSlices]
+      const keys = new Set(values.map(keyOf))
+      const gone = state.whole
+        ? this.control.ownKeys().filter((key) => key !== 'agent' && !keys.has(key))
+        : []
+      return this.#publish(values, gone)
+    })
+  }
+
+  /** Withdraws everything that was published, and waits for it to have left. */
+  async withdraw(): Promise<void> {
+    await this.#publishing
+    await this.control.publish(this.control.ownKeys().map((key) => ({ key, value: undefined })))
+  }
+
+  wish(): Wish | undefined {
+    const view = this.control.view()
+    if (!this.#admitted || !view.clusters.has(view.self)) return undefined
+    const want = desired({
+      view: this.#preferReached(view),
+      self: { origin: this.control.origin, cluster: view.self },
+      local: {
+        publicKey: this.#options.wireguardKey,
+        nodeAddress: this.#facts.nodeAddress,
+        probePort: this.#facts.nodeAddress === undefined ? 0 : this.#options.settings['probe-port']
+      },
+      health: (cluster) => this.#health(cluster),
+      settings: this.#hostSettings()
+    })
+    return { want, deletes: [...view.clusters.values()].every((cluster) => cluster.complete) }
+  }
+
+  /** Without a data plane: all that would be done to an empty host. */
+  paperPlan(): readonly HostOp[] {
+    const wish = this.wish()
+    return wish === undefined ? [] : plan(wish.want, EMPTY_HOST)
+  }
+
+  names(): Names {
+    const view = this.control.view()
+    if (this.#names === undefined || this.#namesView !== view) {
+      const { nodeAddress } = this.#facts
+      this.#names = createNames({
+        view,
+        withdrawn: (cluster) => this.#withdrawn.has(cluster),
+        serverAddresses: nodeAddress === undefined ? [] : [nodeAddress],
+        serial: this.#serial++,
+        previous: this.#names
+      })
+      this.#namesView = view
+    }
+    return this.#names
+  }
+
+  // ------------------------------------------------------------------ what follows from the view
+
+  /** Many events, one look: the view is built once per turn of the event loop. */
+  #refresh(): void {
+    if (this.#refreshing || this.#stopping.signal.aborted) return
+    this.#refreshing = true
+    setImmediate(() => {
+      this.#refreshing = false
+      if (this.#stopping.signal.aborted) return
+      const view = this.control.view()
+      const { metrics, store, membership, log, settings } = this.#options
+      metrics.clusters.set(view.clusters.size)
+      this.reconciler?.mark()
+      const others = [...view.clusters.values()]
+        .flatMap((cluster) => cluster.agents)
+        .filter((agent) => agent.origin !== this.control.origin)
+      this.control.transport.setTargets([
+        ...membership.bootstrap.map((address) => ({ addresses: [address] })),
+        ...others.map(({ origin, agent }) => ({ origin, addresses: agent.multiaddrs }))
+      ])
+      const members = new Map(others.map(({ origin, agent }) => [origin, agent.multiaddrs]))
+      void store
+        .saveAddresses(members)
+        .catch((error: unknown) => log.warn({ err: error }, 'addresses of members not saved'))
+      if (settings['probe-port'] !== 0) {
+        this.#prober?.setTargets(
+          others.flatMap(({ agent }) =>
+            agent.tunnelAddress === undefined || agent.probePort === 0
+              ? []
+              : [{ address: agent.tunnelAddress, port: agent.probePort }]
+          )
+        )
+      }
+    })
+  }
+
+  /** Once a second: the tunnel's own health, which alone may withdraw (with gossip silence) a cluster. */
+  async #look(): Promise<void> {
+    const { host, metrics } = this.#options
+    const stats =
+      (await host?.peerStats(AbortSignal.timeout(WATCH_INTERVAL_MS * 5)).catch(() => undefined)) ?? []
+    if (this.#stopping.signal.aborted) return
+    const view = this.control.view()
+    this.tunnels.update({
+      view,
+      self: this.control.origin,
+      stats,
+      nowMs: Date.now(),
+      probe: (address) => this.#prober?.result(address),
+      silentMs: (origin) => this.control.silentMs(origin)
+    })
+    for (const cluster of view.clusters.values()) {
+      if (cluster.name === view.self) continue
+      const states = cluster.agents.map(({ origin }) => this.tunnels.of(origin))
+      metrics.tunnelUp.set({ cluster: cluster.name }, states.some((state) => state?.state === 'up') ? 1 : 0)
+      const rtt = states.find((state) => state?.rttMs !== undefined)?.rttMs
+      if (rtt !== undefined) metrics.tunnelRtt.set({ cluster: cluster.name }, rtt / 1000)
+      metrics.lag.set(
+        { cluster: cluster.name },
+        Math.max(0, ...cluster.agents.map(({ origin }) => this.control.lag(origin)))
+      )
+    }
+    const withdrawn = host === undefined ? new Set<ClusterName>() : this.tunnels.withdrawn(view)
+    if (withdrawn.symmetricDifference(this.#withdrawn).size === 0) return
+    for (const cluster of withdrawn.difference(this.#withdrawn))
+      this.#options.log.warn({ cluster }, 'cluster withdrawn: tunnel and gossip are both dead')
+    for (const cluster of new Set(this.#withdrawn).difference(withdrawn))
+      this.#options.log.info({ cluster }, 'cluster is back')
+    this.#withdrawn = withdrawn
+    this.#namesView = undefined // names, routes and backends follow one signal
+    this.#refresh()
+  }
+
+  #health(cluster: ClusterName): ClusterHealth {
+    return this.#withdrawn.has(cluster) ? 'withdrawn' : 'up'
+  }
+
+  /** Of the addresses an agent offers, the one through which it was reached comes first. */
+  #preferReached(view: MeshView): MeshView {
+    const clusters = [...view.clusters].map(([name, cluster]) => {
+      const agents = cluster.agents.map((entry) => {
+        const host = hostOf(this.control.neighbour(entry.origin)?.address) ?? this.#reached.get(entry.origin)
+        if (host === undefined) return entry
+        this.#reached.set(entry.origin, host)
+        const reached = entry.agent.wireguardAddresses.filter((address) => address.startsWith(`${host}:`))
+        if (reached.length === 0) return entry
+        const rest = entry.agent.wireguardAddresses.filter((address) => !reached.includes(address))
+        return {
+          ...entry,
+          agent: { ...entry.agent, wireguardAddresses: [...reached, ...rest] as PeerAddress[] }
+        }
+      })
+      return [name, { ...cluster, agents }] as const
+    })
+    return { ...view, clusters: new Map(clusters) }
+  }
+
+  #hostSettings(): HostSettings {
+    const { settings, host } = this.#options
+    return {
+      device: settings.device,
+      listenPort: settings['wireguard-port'],
+      mtu: this.#mtu,
+      balanceLocal: settings['balance-local'] !== 'off',
+      keepaliveSeconds: settings['keepalive-seconds'],
+      scheduler: settings.scheduler,
+      ...(host === undefined ? {} : { loadBalancer: host.loadBalancer })
+    }
+  }
+
+  // ------------------------------------------------------------------ parts
+
+  async #startDns(): Promise<void> {
+    const { settings, log, metrics } = this.#options
+    const listen = dnsAddresses(settings, this.#facts.nodeAddress)
+    if (listen.length === 0) return
+    const upstreams =
+      settings['dns-upstream'].length === 0
+        ? ['/etc/resolv.conf']
+        : settings['dns-upstream'].filter((upstream) => upstream !== 'none')
+    this.#dns = createDnsServer({
+      listen,
+      names: () => this.names(),
+      upstreams,
+      onQuery: ({ zone, rcode, seconds }) => {
+        metrics.dnsQueries.inc({ zone, rcode })
+        metrics.dnsSeconds.observe({ zone }, seconds)
+      },
+      onWarning: (message, error) => log.warn({ err: error }, message)
+    })
+    await this.#dns.start()
+    log.info({ addresses: this.#dns.listening }, 'DNS answers')
+  }
+
+  async #startProbe(): Promise<void> {
+    const { settings } = this.#options
+    const { nodeAddress } = this.#facts
+    if (settings['probe-port'] === 0 || nodeAddress === undefined) return
+    this.#prober = await startProber({
+      address: nodeAddress,
+      port: settings['probe-port'],
+      intervalMs: PROBE_INTERVAL_MS,
+      onReply: () => void this.#look()
+    })
+  }
+
+  async #part(name: string, start: () => Promise<void>): Promise<void> {
+    try {
+      await start()
+    } catch (error) {
+      const { message, fix } = explain(error)
+      this.#faults.set(name, fix === undefined ? message : `${message}; ${fix}`)
+      this.#options.log.error({ err: error }, `${name} does not run`)
+    }
+  }
+
+  // ------------------------------------------------------------------ own records
+
+  #agentValue(): Value {
+    const { settings, wireguardKey, software } = this.#options
+    return {
+      kind: 'agent',
+      wireguardKey,
+      wireguardAddresses: this.#facts.wireguardAddresses,
+      multiaddrs: this.#facts.multiaddrs,
+      tunnelAddress: this.#facts.nodeAddress,
+      node: settings['node-name'],
+      role: 'gateway',
+      version: software,
+      probePort: this.#facts.nodeAddress === undefined ? 0 : settings['probe-port']
+    }
+  }
+
+  #publish(values: readonly Value[], gone: readonly string[] = []): Promise<void> {
+    return this.control.publish([
+      ...values.map((value) => ({ key: keyOf(value), value })),
+      ...gone.map((key) => ({ key, value: undefined }))
+    ])
+  }
+
+  #certificate(): Uint8Array {
+    const { crypto, membership, nodeSeed, settings } = this.#options
+    return issueAgentCertificate({
+      crypto,
+      clusterSeed: membership.clusterSeed,
+      chain: membership.clusterChain,
+      agentSeed: nodeSeed,
+      node: settings['node-name'],
+      roles: ['gateway'],
+      nowSeconds: Math.floor(Date.now() / 1000)
+    }).bytes
+  }
+}
+
+const EMPTY_HOST: HostState = {
+  tunnel: undefined,
+  peers: [],
+  routes: [],
+  vips: [],
+  virtualServers: [],
+  filter: undefined,
+  sysctls: []
+}
+
+/** "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; IPv6 in brackets, as in a peer address. */
+function hostOf(multiaddr: string | undefined): string | undefined {
+  const match = /^\/(ip4|ip6)\/([^/]+)/.exec(multiaddr ?? '')
+  if (match === null) return undefined
+  return match[1] === 'ip6' ? `[${match[2] as Ip}]` : match[2]
+}

@@ -1,0 +1,17 @@
+// What `init` and `join` end with.
+import type { JoinedAnswer } from '../app/api.ts'
+import type { Rendered } from './context.ts'
+import { formatFields } from './table.ts'
+
+export function renderJoined(answer: JoinedAnswer, headline: string, next: string): Rendered {
+  const others = answer.members.filter((member) => member !== answer.cluster)
+  const fields = formatFields([
+    ['Cluster', answer.cluster],
+    ['Mesh', answer.meshId],
+    ['Peer ID', answer.peerId],
+    ['Pods', answer.podCidrs.join(', ') || 'none'],
+    ['Services', answer.serviceCidrs.join(', ') || 'none'],
+    ...(others.length === 0 ? [] : [['Members', others.join(', ')] as const])
+  ])
+  return { body: `${headline}\n\n${fields}`, note: next }
+}

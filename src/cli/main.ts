@@ -1,0 +1,56 @@
+// The way in: runs the command line and turns whatever happens into text and an exit code.
+import { CommanderError, type Command } from 'commander'
+import { CliError } from './errors.ts'
+import { EXIT, type ExitCode } from './exit-codes.ts'
+import { reportFailure } from './failure.ts'
+import { createProgram } from './program.ts'
+
+process.stdout.on('error', endQuietly)
+process.stderr.on('error', endQuietly)
+process.exitCode = await main(process.argv)
+
+async function main(argv: readonly string[]): Promise<ExitCode> {
+  const program = createProgram()
+  try {
+    await program.parseAsync(argv)
+    return EXIT.ok
+  } catch (error) {
+    const failure = error instanceof Error ? error : new Error(String(error))
+    if (failure instanceof CommanderError) {
+      // Help and version end a run by throwing, too. Help that nobody asked for is a usage error.
+      if (failure.code === 'commander.help') return EXIT.usage
+      if (failure.exitCode === 0) return EXIT.ok
+      return reportFailure(usageError(failure, program), wantsJson(argv))
+    }
+    if (process.env['RHIZOME_DEBUG']) process.stderr.write(`${failure.stack}\n`)
+    return reportFailure(failure, wantsJson(argv))
+  }
+}
+
+/** `… | head` closes our output: that is no failure. */
+function endQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(EXIT.ok)
+  throw error
+}
+
+function usageError(error: CommanderError, program: Command): CliError {
+  const [problem = '', hint] = error.message.replace(/^error: /, '').split('\n')
+  const name = program.args[0]
+  const command = program.commands.find((command) => command.name() === name)
+  const help = command === undefined ? 'meshctl --help' : `meshctl ${command.name()} --help`
+  const suggestion = hint === undefined ? '' : `${hint.replace(/^\(|\)$/g, '')} `
+  return new CliError('BAD_ARGUMENT', problem, `${suggestion}\`${help}\` shows what there is, with examples`)
+}
+
+/** Read from the words themselves: the options are not parsed when the command line is wrong. */
+function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  const words = end < 0 ? argv : argv.slice(0, end)
+  return words.some(
+    (word, index) =>
+      word === '--json' ||
+      word === '-ojson' ||
+      word === '--output=json' ||
+      (word === 'json' && ['-o', '--output'].includes(words[index - 1] ?? ''))
+  )
+}

@@ -1,0 +1,70 @@
+// The tree of commands. Every command is one file; what they share is in context.ts.
+import { Command } from 'commander'
+import { addComplete } from './complete.ts'
+import { addCompletion } from './completion.ts'
+import { addGlobalOptions } from './context.ts'
+import { addDns } from './dns.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { addInit } from './init.ts'
+import { addInvite } from './invite.ts'
+import { addJoin } from './join.ts'
+import { addLeave } from './leave.ts'
+import { addPeers } from './peers.ts'
+import { addPlan } from './plan.ts'
+import { release } from './release.ts'
+import { addRoutes } from './routes.ts'
+import { addServices } from './services.ts'
+import { addStatus } from './status.ts'
+import { addVersion } from './version.ts'
+
+export function createProgram(): Command {
+  const program = new Command('meshctl')
+    .description('Shows and steers the mesh of clusters that this host is part of, through the agent meshd.')
+    .version(release(), '-V, --version', 'the version of meshctl')
+    .usage('<command> [options]')
+    .helpOption('-h, --help', 'help; after a command, help with that command')
+    .configureHelp({ showGlobalOptions: true })
+    .showSuggestionAfterError(true)
+    .exitOverride()
+    // Errors are printed by main.ts, as text or JSON.
+    .configureOutput({ outputError: () => {} })
+    .addHelpText('after', () => HELP)
+  addGlobalOptions(program)
+
+  program.commandsGroup('Build the mesh:')
+  addInit(program)
+  addInvite(program)
+  addJoin(program)
+  addLeave(program)
+  program.commandsGroup('Look around:')
+  addStatus(program)
+  addPeers(program)
+  addServices(program)
+  addRoutes(program)
+  addDns(program)
+  addPlan(program)
+  program.commandsGroup('Other:')
+  addVersion(program)
+  addCompletion(program)
+  addComplete(program)
+  program.addHelpCommand(new Command('help').argument('[command]').description('help with a command'))
+  return program
+}
+
+const HELP = `
+Getting started:
+  # In the first cluster, with meshd running
+  meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16
+  meshctl invite east --pod-cidr 10.2.0.0/16 --service-cidr 10.102.0.0/16 > east.token
+
+  # In the next cluster
+  meshctl join --token-file east.token
+  meshctl peers
+
+Output: answers go to stdout, notes and errors to stderr. With --json stdout has one JSON object (with
+--watch one a line) and stderr one on failure: {"apiVersion", "error": {"code", "message", "fix"}}.
+
+Environment: RHIZOME_SOCKET (--socket), RHIZOME_TOKEN (join), NO_COLOR (--no-color).
+
+Exit codes:
+${EXIT_CODES.map(({ exit, meaning }) => `  ${String(exit).padStart(3)}  ${meaning}`).join('\n')}`

@@ -1,0 +1,427 @@
+// From what was replicated to what is believed: every claim is cut to its announcer's certificate. Default deny.
+// Invariants
+//   1. A function of records and certificates alone: the order of arrival changes nothing.
+//   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view, and the
+//      prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order (trust/order.ts).
+//   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
+//      change of speaker never shows a hole.
+import { cidrContains, cidrIntersection, compareCidr } from './cidr.ts'
+import { decodeValue } from './codec.ts'
+import {
+  keyOf,
+  type AgentValue,
+  type Cidr,
+  type ClusterName,
+  type ClusterValue,
+  type EndpointSliceValue,
+  type Ip,
+  type Origin,
+  type ServiceValue,
+  type Value
+} from './model.ts'
+import type { Book } from './trust/book.ts'
+import { equalBytes } from './trust/bytes.ts'
+import type { AgentChain } from './trust/chain.ts'
+import { type SettledCluster, compareCertificateOrder, unionOf } from './trust/order.ts'
+import type { AgentView, ClusterView, Conflict, MeshView, Refusal, ServiceView } from './view.ts'
+
+export interface ViewInput {
+  readonly self: ClusterName
+  readonly selfOrigin: Origin
+  /** Holds our own chain, too. */
+  readonly book: Book
+  /** The origins that have records; those not admitted are passed over. */
+  readonly origins: Iterable<Origin>
+  /** Live records of an origin. Asked twice for speakers. The same `value` object means the same value, for the cache. */
+  readonly records: (origin: Origin) => Iterable<ViewRecord>
+}
+
+export interface ViewRecord {
+  readonly key: string
+  readonly value: Uint8Array | Value
+}
+
+export interface ViewBuilder {
+  /** Decodes and authorises only what is new since the last call; what did not change is the same object. */
+  build(input: ViewInput): MeshView
+}
+
+export function buildView(input: ViewInput): MeshView {
+  return createViewBuilder().build(input)
+}
+
+export function createViewBuilder(): ViewBuilder {
+  const cache = createCache()
+  return {
+    build(input) {
+      const settlement = input.book.settlement()
+      const members = membersByCluster(input, settlement, cache)
+      const keyWinners = settleWireguardKeys([...members.values()].flat(), settlement)
+      const clusters = new Map<ClusterName, ClusterView>()
+      const own = input.book.verifiedChainOf(input.selfOrigin)
+      for (const name of [...new Set([...settlement.keys(), input.self])].sort(compareText)) {
+        const settled = settlement.get(name)
+        // Our own name is another's by certificate order, or we hold no certificate: nothing of that name is ours to act on, and
+        // nothing of the winner may be taken for our own cluster.
+        const lost =
+          name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
+        if (lost) clusters.set(name, withoutName(name, settled !== undefined))
+        else if (settled !== undefined) {
+          clusters.set(name, clusterView(settled, members.get(name) ?? [], { input, keyWinners, cache }))
+        }
+      }
+      return { self: input.self, clusters }
+    }
+  }
+}
+
+/** What one origin says of itself and of its cluster. */
+interface Member {
+  readonly chain: AgentChain
+  readonly origin: Origin
+  readonly agent: AgentValue | undefined
+  readonly claim: ClusterValue | undefined
+  readonly refusals: readonly Refusal[]
+}
+
+function membersByCluster(
+  input: ViewInput,
+  settlement: ReadonlyMap<ClusterName, SettledCluster>,
+  cache: Cache
+): ReadonlyMap<ClusterName, readonly Member[]> {
+  const members = new Map<ClusterName, Member[]>()
+  for (const origin of [...new Set(input.origins)].sort(compareText)) {
+    const chain = input.book.verifiedChainOf(origin)
+    const settled = chain && settlement.get(chain.cluster)
+    if (chain === undefined || settled === undefined || !owns(settled, chain)) continue
+    const list = members.get(chain.cluster) ?? []
+    members.set(chain.cluster, list)
+    list.push(memberOf(chain, input, cache))
+  }
+  return members
+}
+
+function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
+  const origin = chain.agentOrigin
+  const refusals: Refusal[] = []
+  let [agent, claim]: [AgentValue?, ClusterValue?] = []
+  for (const record of input.records(origin)) {
+    if (record.key !== 'agent' && record.key !== 'cluster') continue
+    const decoded = cache.decode(record)
+    if (decoded.kind === 'invalid') refusals.push({ origin, key: record.key, reason: decoded.reason })
+    else if (decoded.value.kind === 'cluster') claim = decoded.value
+    else if (decoded.value.kind === 'agent') agent = decoded.value
+  }
+  if (agent !== undefined && !chain.roles.includes(agent.role)) {
+    refusals.push({ origin, key: 'agent', reason: `its certificate does not give it the role ${agent.role}` })
+    agent = undefined
+  }
+  return { chain, origin, agent, claim, refusals }
+}
+
+/** The winner of each WireGuard key that two origins claim: by their clusters' certificates; in one cluster, by PeerId. */
+function settleWireguardKeys(
+  members: readonly Member[],
+  settlement: ReadonlyMap<ClusterName, SettledCluster>
+): ReadonlyMap<string, Member> {
+  const winners = new Map<string, Member>()
+  for (const member of members) {
+    if (member.agent === undefined) continue
+    const holder = winners.get(member.agent.wireguardKey)
+    if (holder === undefined || compareMembers(member, holder) < 0)
+      winners.set(member.agent.wireguardKey, member)
+  }
+  return winners
+
+  function compareMembers(left: Member, right: Member): number {
+    const [a, b] = [settlement.get(left.chain.cluster), settlement.get(right.chain.cluster)]
+    if (a === undefined || b === undefined) throw new Error('a member of a cluster that is not settled')
+    return compareCertificateOrder(a.grant.order, b.grant.order) || compareText(left.origin, right.origin)
+  }
+}
+
+function clusterView(
+  settled: SettledCluster,
+  members: readonly Member[],
+  context: {
+    readonly input: ViewInput
+    readonly keyWinners: ReadonlyMap<string, Member>
+    readonly cache: Cache
+  }
+): ClusterView {
+  const name = settled.grant.cluster
+  const conflicts: Conflict[] = [...settled.conflicts]
+  const refusals: Refusal[] = members.flatMap((member) => member.refusals)
+  const speaker = speakerOf(members)
+  const podPrefixes = context.cache.intern(`${name} pod`, authorised('podPrefixes'))
+  const servicePrefixes = context.cache.intern(`${name} service`, authorised('servicePrefixes'))
+
+  const agents: AgentView[] = []
+  for (const member of members) {
+    if (member.agent === undefined) continue
+    const winner = context.keyWinners.get(member.agent.wireguardKey)
+    if (winner === member)
+      agents.push({ origin: member.origin, agent: checkTunnelAddress(member, member.agent) })
+    else if (winner !== undefined) {
+      conflicts.push({ what: 'wireguardKey', value: member.agent.wireguardKey, winner: winner.chain.cluster })
+    }
+  }
+  const catalogue = speaker && catalogueOf(name, speaker.origin, { podPrefixes, servicePrefixes }, context)
+  return {
+    name,
+    podPrefixes,
+    servicePrefixes,
+    agents,
+    services: catalogue?.services ?? new Map<string, ServiceView>(),
+    complete: speaker?.claim?.complete ?? false,
+    conflicts: conflicts.sort((a, b) =>
+      compareText(`${a.what} ${a.value} ${a.winner}`, `${b.what} ${b.value} ${b.winner}`)
+    ),
+    refusals: [...refusals, ...(catalogue?.refusals ?? [])].sort((a, b) =>
+      compareText(`${a.origin} ${a.key} ${a.reason}`, `${b.origin} ${b.key} ${b.reason}`)
+    )
+  }
+
+  /** Claim ∩ certificate, less what older certificates hold. A claim beyond the certificate is cut, and told. */
+  function authorised(what: 'podPrefixes' | 'servicePrefixes'): readonly Cidr[] {
+    if (speaker?.claim === undefined) return []
+    const certified = speaker.chain[what]
+    for (const claim of speaker.claim[what]) {
+      if (isWithin(claim, certified)) continue
+      const reason = `claims the ${what === 'podPrefixes' ? 'pod' : 'service'} prefix ${claim} beyond its certificate`
+      refusals.push({ origin: speaker.origin, key: 'cluster', reason })
+    }
+    return intersect(intersect(speaker.claim[what], certified), settled[what])
+  }
+
+  /** The tunnel stays without its address: only probes and the host's own traffic need it. */
+  function checkTunnelAddress(member: Member, agent: AgentValue): AgentValue {
+    if (agent.tunnelAddress === undefined || isWithin(agent.tunnelAddress, podPrefixes)) return agent
+    if (speaker !== undefined) {
+      const reason = `the tunnel address ${agent.tunnelAddress} is not in the pod prefixes of ${name}`
+      refusals.push({ origin: member.origin, key: 'agent', reason })
+    }
+    return context.cache.withoutTunnelAddress(agent)
+  }
+}
+
+/** Complete before incomplete, then the highest term; a tie (two lone agents) goes to the lower PeerId, the first here. */
+function speakerOf(members: readonly Member[]): Member | undefined {
+  return members
+    .filter((member) => member.claim !== undefined)
+    .reduce<Member | undefined>((best, member) => {
+      if (best?.claim === undefined || member.claim === undefined) return best ?? member
+      if (member.claim.complete !== best.claim.complete) return member.claim.complete ? member : best
+      return member.claim.term > best.claim.term ? member : best
+    }, undefined)
+}
+
+function catalogueOf(
+  name: ClusterName,
+  speaker: Origin,
+  prefixes: { readonly podPrefixes: readonly Cidr[]; readonly servicePrefixes: readonly Cidr[] },
+  context: { readonly input: ViewInput; readonly cache: Cache }
+): { readonly services: ReadonlyMap<string, ServiceView>; readonly refusals: readonly Refusal[] } {
+  const { cache } = context
+  const refusals: Refusal[] = []
+  const services = new Map<string, ServiceValue>()
+  const slices = new Map<string, EndpointSliceValue[]>()
+  for (const record of context.input.records(speaker)) {
+    if (record.key === 'agent' || record.key === 'cluster') continue
+    const { value, serviceKey, reason } = cache.authorise(record, prefixes)
+    if (reason !== undefined) refusals.push({ origin: speaker, key: record.key, reason })
+    if (value?.kind === 'service') services.set(serviceKey, value)
+    else if (value?.kind === 'endpointSlice') {
+      const list = slices.get(serviceKey)
+      if (list === undefined) slices.set(serviceKey, [value])
+      else list.push(value)
+    }
+  }
+  for (const list of slices.values()) {
+    if (list.length > 1) list.sort((a, b) => compareText(a.name, b.name))
+  }
+  return { services: cache.serviceViews(name, services, slices), refusals }
+}
+
+interface Authorised {
+  /** What is left of it. */
+  readonly value: Value | undefined
+  /** "<namespace>/<name>" of the service that it is, or belongs to. */
+  readonly serviceKey: string
+  /** Why something of it, or all, is refused. */
+  readonly reason: string | undefined
+}
+
+function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[]): Authorised {
+  const serviceKey = `${service.namespace}/${service.name}`
+  const refused = service.clusterIps.filter((ip) => !isWithin(ip, servicePrefixes))
+  if (refused.length === 0) return { value: service, serviceKey, reason: undefined }
+  const reason = `the cluster IP ${refused.join(', ')} is not in the service prefixes`
+  if (refused.length === service.clusterIps.length) return { value: undefined, serviceKey, reason }
+  const clusterIps = service.clusterIps.filter((ip) => !refused.includes(ip))
+  return { value: { ...service, clusterIps }, serviceKey, reason }
+}
+
+/** Host-network pods have their node's address, which no certificate covers: the endpoint is refused, not the slice. */
+function authoriseSlice(slice: EndpointSliceValue, podPrefixes: readonly Cidr[]): Authorised {
+  const serviceKey = `${slice.namespace}/${slice.service}`
+  const kept = slice.endpoints.filter((endpoint) =>
+    endpoint.addresses.every((ip) => isWithin(ip, podPrefixes))
+  )
+  const count = slice.endpoints.length - kept.length
+  if (count === 0) return { value: slice, serviceKey, reason: undefined }
+  const addresses = slice.endpoints.flatMap((endpoint) => endpoint.addresses)
+  const outside = addresses.find((ip) => !isWithin(ip, podPrefixes))
+  const reason = `${count} of ${slice.endpoints.length} endpoints are not in the pod prefixes (${outside})`
+  return { value: { ...slice, endpoints: kept }, serviceKey, reason }
+}
+
+const NO_SLICES: readonly EndpointSliceValue[] = []
+
+type Decoded = ReturnType<typeof decodeValue>
+
+interface Cache {
+  decode(record: ViewRecord): Decoded
+  authorise(
+    record: ViewRecord,
+    prefixes: { readonly podPrefixes: readonly Cidr[]; readonly servicePrefixes: readonly Cidr[] }
+  ): Authorised
+  /** The last list under this name, if it is equal. */
+  intern(name: string, list: readonly Cidr[]): readonly Cidr[]
+  withoutTunnelAddress(agent: AgentValue): AgentValue
+  /** In key order; the same objects as last time where nothing in them changed. */
+  serviceViews(
+    name: ClusterName,
+    services: ReadonlyMap<string, ServiceValue>,
+    slices: ReadonlyMap<string, readonly EndpointSliceValue[]>
+  ): ReadonlyMap<string, ServiceView>
+}
+
+/** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
+function createCache(): Cache {
+  const decoded = new WeakMap<Uint8Array | Value, { readonly key: string; readonly result: Decoded }>()
+  const checked = new WeakMap<Value, { readonly prefixes: readonly Cidr[]; readonly result: Authorised }>()
+  const untunnelled = new WeakMap<AgentValue, AgentValue>()
+  // One entry a cluster, and clusters are bounded by the trust book.
+  const lists = new Map<string, readonly Cidr[]>()
+  const lastViews = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
+
+  return {
+    decode,
+    authorise(record, prefixes) {
+      const result = decode(record)
+      if (result.kind === 'invalid') return { value: undefined, serviceKey: '', reason: result.reason }
+      const { value } = result
+      const within = value.kind === 'service' ? prefixes.servicePrefixes : prefixes.podPrefixes
+      const known = checked.get(value)
+      if (known?.prefixes === within) return known.result
+      const fresh = authorise(value, within)
+      checked.set(value, { prefixes: within, result: fresh })
+      return fresh
+    },
+    intern(name, list) {
+      const last = lists.get(name)
+      if (last?.length === list.length && last.every((cidr, index) => cidr === list[index])) return last
+      lists.set(name, list)
+      return list
+    },
+    withoutTunnelAddress(agent) {
+      const known = untunnelled.get(agent) ?? { ...agent, tunnelAddress: undefined }
+      untunnelled.set(agent, known)
+      return known
+    },
+    serviceViews(name, services, slices) {
+      const last = lastViews.get(name) ?? new Map<string, ServiceView>()
+      const sameKeys = last.size === services.size && last.keys().every((key) => services.has(key))
+      let same = sameKeys
+      const views = new Map<string, ServiceView>()
+      // The keys of last time are sorted already, and sorting 10,000 names is the dearest part of a pass.
+      for (const key of sameKeys ? last.keys() : [...services.keys()].sort(compareText)) {
+        const service = services.get(key)
+        if (service === undefined) throw new Error(`no service ${key}`)
+        const own = slices.get(key) ?? NO_SLICES
+        const before = last.get(key)
+        const kept = before !== undefined && isSameService(before, service, own)
+        same &&= kept
+        views.set(key, kept ? before : { service, slices: own })
+      }
+      const result = same ? last : views
+      lastViews.set(name, result)
+      return result
+    }
+  }
+
+  function decode({ key, value }: ViewRecord): Decoded {
+    const known = decoded.get(value)
+    if (known?.key === key) return known.result
+    const result = value instanceof Uint8Array ? decodeValue(key, value) : checkKey(key, value)
+    decoded.set(value, { key, result })
+    return result
+  }
+}
+
+function authorise(value: Value, within: readonly Cidr[]): Authorised {
+  switch (value.kind) {
+    case 'service':
+      return authoriseService(value, within)
+    case 'endpointSlice':
+      return authoriseSlice(value, within)
+    case 'agent':
+    case 'cluster':
+      throw new Error(`a record under ${keyOf(value)} is no part of a catalogue`)
+    default:
+      return value satisfies never
+  }
+}
+
+function checkKey(key: string, value: Value): Decoded {
+  if (keyOf(value) === key) return { kind: 'value', value }
+  return { kind: 'invalid', reason: `value belongs to the key ${keyOf(value)}` }
+}
+
+function withoutName(name: ClusterName, taken: boolean): ClusterView {
+  const conflicts: readonly Conflict[] = taken ? [{ what: 'name', value: name, winner: name }] : []
+  return {
+    name,
+    podPrefixes: [],
+    servicePrefixes: [],
+    agents: [],
+    services: new Map(),
+    complete: false,
+    conflicts,
+    refusals: []
+  }
+}
+
+function owns(settled: SettledCluster, chain: AgentChain): boolean {
+  return chain.cluster === settled.grant.cluster && equalBytes(settled.grant.clusterKey, chain.clusterKey)
+}
+
+function intersect(left: readonly Cidr[], right: readonly Cidr[]): readonly Cidr[] {
+  const pairs = left
+    .flatMap((a) => right.map((b) => cidrIntersection(a, b)))
+    .filter((cidr) => cidr !== undefined)
+  return unionOf([pairs.sort(compareCidr)])
+}
+
+function isWithin(inner: Cidr | Ip, prefixes: readonly Cidr[]): boolean {
+  return prefixes.some((prefix) => cidrContains(prefix, inner))
+}
+
+function isSameService(
+  view: ServiceView,
+  service: ServiceValue,
+  slices: readonly EndpointSliceValue[]
+): boolean {
+  return (
+    view.service === service &&
+    view.slices.length === slices.length &&
+    view.slices.every((slice, index) => slice === slices[index])
+  )
+}
+
+/** By code units: the same order in every locale. */
+function compareText(left: string, right: string): number {
+  if (left === right) return 0
+  return left < right ? -1 : 1
+}

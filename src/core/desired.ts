@@ -1,0 +1,185 @@
+// The host that this agent's view of the mesh asks for: want = desired(view, local facts, health). Pure, and the same input
+// always gives a deeply equal, sorted output. The view is already authorised: nothing is checked again here.
+import { cidrContains, familyOf, hostCidr } from './cidr.ts'
+import type {
+  Filter,
+  HostState,
+  Route,
+  Scheduler,
+  Sysctl,
+  Tunnel,
+  Vip,
+  VirtualServer,
+  WireguardPeer
+} from './host.ts'
+import { normalizeHost, sortedPrefixes } from './host-order.ts'
+import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from './model.ts'
+import { rendezvous } from './rendezvous.ts'
+import type { AgentView, ClusterView, MeshView } from './view.ts'
+import { virtualServersOf } from './virtual-servers.ts'
+
+export interface DesiredInput {
+  readonly view: MeshView
+  readonly self: { readonly origin: Origin; readonly cluster: ClusterName }
+  readonly local: LocalFacts
+  /** `withdrawn`: unreachable for certain (src/core/liveness.ts). Its routes and peers stay, so that it can come back. */
+  readonly health: (cluster: ClusterName) => ClusterHealth
+  /** Whether a gateway may carry its cluster's prefixes; all may when left out. */
+  readonly agentHealth?: (origin: Origin) => ClusterHealth
+  readonly settings: HostSettings
+}
+
+export type ClusterHealth = 'up' | 'withdrawn'
+
+export interface LocalFacts {
+  readonly publicKey: WireguardKey
+  /** Source of traffic that this host starts: an address of its own inside the own pod prefixes. */
+  readonly nodeAddress?: Ip | undefined
+  /** UDP echo on nodeAddress; 0 or left out: none. */
+  readonly probePort?: number
+}
+
+export interface HostSettings {
+  readonly device: string
+  readonly listenPort: number
+  /** Bytes: path MTU − 80, floor 1280. */
+  readonly mtu: number
+  /** Whether this host balances its own cluster's services, too (a site without kube-proxy). */
+  readonly balanceLocal: boolean
+  readonly keepaliveSeconds: number
+  readonly scheduler: Scheduler
+  /** Adds the sysctls that IPVS needs. */
+  readonly loadBalancer?: 'nftables' | 'ipvs'
+}
+
+export function desired(input: DesiredInput): HostState {
+  const { view, self, local, settings } = input
+  const own = view.clusters.get(self.cluster)
+  const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
+  const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
+  const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
+  return normalizeHost({
+    tunnel: tunnelOf(local, settings),
+    peers: peersOf(remote, input),
+    routes: remote.flatMap(({ podPrefixes }) =>
+      podPrefixes.map((destination): Route => ({ destination, source: source(destination) }))
+    ),
+    vips: balanced.flatMap(({ servicePrefixes }) =>
+      servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
+    ),
+    virtualServers: balanced.flatMap((cluster) => balance(cluster, input)),
+    filter: filterOf(own, remote, { probePort: local.probePort ?? 0, mtu: settings.mtu }),
+    sysctls: sysctlsOf(remote, settings)
+  })
+}
+
+function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSettings): Tunnel {
+  return { device, listenPort, mtu, publicKey }
+}
+
+/** A peer for every gateway of the other clusters; each prefix to one of them. */
+function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
+  const keys = new Set<WireguardKey>([input.local.publicKey])
+  return remote.flatMap((cluster) => {
+    const gateways = gatewaysOf(cluster).filter(({ agent }) => isFirst(keys, agent.wireguardKey))
+    const carried = carriedBy(cluster, gateways, input)
+    return gateways.map((gateway): WireguardPeer => {
+      const [peerAddress] = gateway.agent.wireguardAddresses
+      return {
+        publicKey: gateway.agent.wireguardKey,
+        peerAddress,
+        allowedIps: sortedPrefixes(carried.get(gateway.origin) ?? []),
+        keepaliveSeconds: input.settings.keepaliveSeconds
+      }
+    })
+  })
+}
+
+function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
+  return cluster.agents
+    .filter(({ agent }) => agent.role === 'gateway')
+    .toSorted((a, b) => (a.origin < b.origin ? -1 : 1))
+}
+
+/**
+ * The prefixes of each gateway: a pod prefix goes to the first healthy one in rendezvous order (the first of all when
+ * none is: fail static), and every gateway has its own tunnel address, so that it can be probed.
+ */
+function carriedBy(
+  cluster: ClusterView,
+  gateways: readonly AgentView[],
+  input: DesiredInput
+): ReadonlyMap<Origin, readonly Cidr[]> {
+  const carried = new Map<Origin, Cidr[]>(gateways.map(({ origin }) => [origin, []]))
+  for (const prefix of cluster.podPrefixes) {
+    const order = rendezvous(prefix, gateways, ({ origin }) => origin)
+    const chosen = order.find(({ origin }) => input.agentHealth?.(origin) !== 'withdrawn') ?? order[0]
+    if (chosen) carried.get(chosen.origin)?.push(prefix)
+  }
+  const addresses = new Set<Ip>()
+  for (const { origin, agent } of gateways) {
+    const address = agent.tunnelAddress
+    const prefixes = carried.get(origin)
+    if (address === undefined || prefixes === undefined || !isFirst(addresses, address)) continue
+    const inside = cluster.podPrefixes.some((prefix) => cidrContains(prefix, address))
+    const covered = prefixes.some((prefix) => cidrContains(prefix, address))
+    if (inside && !covered) prefixes.push(hostCidr(address))
+  }
+  return carried
+}
+
+/** Names and addresses of a withdrawn cluster stay, without backends: whoever connects is refused at once. */
+function balance(cluster: ClusterView, { self, health, settings }: DesiredInput): readonly VirtualServer[] {
+  const servers = virtualServersOf(cluster, settings.scheduler)
+  if (cluster.name === self.cluster || health(cluster.name) === 'up') return servers
+  return servers.map((server) => ({ ...server, realServers: [] }))
+}
+
+/** Other clusters answer only to addresses inside our pod prefixes, so no other may be a source. */
+function sourceFor(destination: Cidr, local: LocalFacts, own: ClusterView | undefined): Ip | undefined {
+  const address = local.nodeAddress
+  if (address === undefined || familyOf(address) !== familyOf(destination)) return undefined
+  return own?.podPrefixes.some((prefix) => cidrContains(prefix, address)) ? address : undefined
+}
+
+function filterOf(
+  own: ClusterView | undefined,
+  remote: readonly ClusterView[],
+  facts: Pick<Filter, 'probePort' | 'mtu'>
+): Filter {
+  return {
+    remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
+    localDestinations: own?.podPrefixes ?? [],
+    ...facts
+  }
+}
+
+function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): readonly Sysctl[] {
+  const names: [string, string][] = [
+    ['net.ipv4.ip_forward', '1'],
+    // Loose: a reply may come from a pod whose address is routed elsewhere when its prefix has just moved.
+    [`net.ipv4.conf.${settings.device}.rp_filter`, '2']
+  ]
+  const prefixes = remote.flatMap((cluster) => [...cluster.podPrefixes, ...cluster.servicePrefixes])
+  if (prefixes.some((prefix) => familyOf(prefix) === 6)) names.push(['net.ipv6.conf.all.forwarding', '1'])
+  if (settings.loadBalancer === 'ipvs') names.push(...IPVS_SYSCTLS)
+  return names.map(([name, value]) => ({ name, value }))
+}
+
+const IPVS_SYSCTLS: readonly [string, string][] = [
+  // Replies must be seen by netfilter's masquerade exemption.
+  ['net.ipv4.vs.conntrack', '1'],
+  // A flow to a real server that is gone ends at once instead of waiting for its timeout.
+  ['net.ipv4.vs.expire_nodest_conn', '1'],
+  // ClientIP persistence must not bind a client to a draining real server.
+  ['net.ipv4.vs.expire_quiescent_template', '1'],
+  // A reused source port is balanced anew (safe on kernels from 5.9).
+  ['net.ipv4.vs.conn_reuse_mode', '1']
+]
+
+/** Adds to `seen`; false for what was there already. */
+function isFirst<T>(seen: Set<T>, value: T): boolean {
+  if (seen.has(value)) return false
+  seen.add(value)
+  return true
+}

@@ -1,0 +1,122 @@
+// Addresses back to names: in-addr.arpa and ip6.arpa (RFC 1035 3.5, RFC 3596 2.5) inside the mesh's prefixes.
+import { bytesToIp, cidrToPrefix } from '../cidr.ts'
+import type { Cidr, Ip } from '../model.ts'
+import type { ClusterView, ServiceView } from '../view.ts'
+import type { DomainName } from './record.ts'
+import { endpointLabel, isPublished } from './service-names.ts'
+import { serviceDomain } from './zone.ts'
+
+/** Address bytes and how many of their bits a name or prefix fixes. */
+export interface Prefix {
+  readonly bytes: readonly number[]
+  readonly bits: number
+}
+
+/** The prefix that a reverse name stands for (a whole address: 32 or 128 bits), or undefined for any other name. */
+export function parseReverse(labels: readonly string[]): Prefix | undefined {
+  if (labels.at(-1) !== 'arpa') return undefined
+  const digits = labels.slice(0, -2).toReversed()
+  if (labels.at(-2) === 'in-addr') {
+    if (digits.length > 4 || !digits.every((d) => /^(0|[1-9]\d{0,2})$/.test(d) && Number(d) < 256))
+      return undefined
+    return { bytes: [...digits.map(Number), 0, 0, 0, 0].slice(0, 4), bits: digits.length * 8 }
+  }
+  if (labels.at(-2) === 'ip6') {
+    if (digits.length > 32 || !digits.every((d) => /^[0-9a-f]$/.test(d))) return undefined
+    const nibbles = digits.join('').padEnd(32, '0')
+    const bytes = Array.from({ length: 16 }, (_, i) => parseInt(nibbles.slice(2 * i, 2 * i + 2), 16))
+    return { bytes, bits: digits.length * 4 }
+  }
+  return undefined
+}
+
+export function parsePrefix(cidr: Cidr): Prefix {
+  const { address, length } = cidrToPrefix(cidr)
+  return { bytes: [...address], bits: length }
+}
+
+export function contains(outer: Prefix, inner: Prefix): boolean {
+  if (outer.bytes.length !== inner.bytes.length || inner.bits < outer.bits) return false
+  for (let bit = 0; bit < outer.bits; bit += 8) {
+    const mask = 0xff & (0xff << Math.max(0, 8 - (outer.bits - bit)))
+    if (((outer.bytes[bit / 8] ?? 0) & mask) !== ((inner.bytes[bit / 8] ?? 0) & mask)) return false
+  }
+  return true
+}
+
+/** The reverse zone that a prefix lies in, widened to whole labels: "1.10.in-addr.arpa" for 10.1.0.0/16 and 10.1.0.0/20. */
+export function reverseZone({ bytes, bits }: Prefix): DomainName {
+  if (bytes.length === 4) return [...bytes.slice(0, bits >> 3).toReversed(), 'in-addr.arpa'].join('.')
+  const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]).slice(0, bits >> 2)
+  return [...nibbles.map((nibble) => nibble.toString(16)).toReversed(), 'ip6.arpa'].join('.')
+}
+
+export function addressOf({ bytes }: Prefix): Ip | undefined {
+  return bytesToIp(Uint8Array.from(bytes))
+}
+
+/**
+ * Which services an address of one cluster belongs to. Follows the cluster's view by comparing service objects, so that one
+ * changed service of 10,000 re-indexes one; correct, only slower, when asked about views in any order.
+ */
+export class ReverseIndex {
+  private services: ReadonlyMap<string, ServiceView> = new Map()
+  private readonly keys = new Map<Ip, Set<string>>()
+
+  /** Service IP → the service's name; else endpoint → its names. Only headless or named endpoints have one. */
+  lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
+    this.follow(cluster.services)
+    const names = new Set<DomainName>()
+    for (const key of this.keys.get(address) ?? []) {
+      const view = cluster.services.get(key)
+      if (view === undefined) continue
+      const domain = serviceDomain(cluster.name, view.service)
+      if (view.service.clusterIps.includes(address)) return [domain]
+      for (const endpoint of namedEndpoints(view)) {
+        if (endpoint.addresses.includes(address)) names.add(`${endpointLabel(endpoint, address)}.${domain}`)
+      }
+    }
+    return [...names]
+  }
+
+  private follow(services: ReadonlyMap<string, ServiceView>): void {
+    if (services === this.services) return
+    for (const [key, old] of this.services) {
+      if (services.get(key) !== old) this.forget(key, old)
+    }
+    for (const [key, view] of services) {
+      if (this.services.get(key) !== view) this.learn(key, view)
+    }
+    this.services = services
+  }
+
+  private learn(key: string, view: ServiceView): void {
+    for (const address of addresses(view)) {
+      const keys = this.keys.get(address)
+      if (keys === undefined) this.keys.set(address, new Set([key]))
+      else keys.add(key)
+    }
+  }
+
+  private forget(key: string, view: ServiceView): void {
+    for (const address of addresses(view)) {
+      const keys = this.keys.get(address)
+      keys?.delete(key)
+      if (keys?.size === 0) this.keys.delete(address)
+    }
+  }
+}
+
+function* addresses(view: ServiceView): Iterable<Ip> {
+  yield* view.service.clusterIps
+  for (const endpoint of namedEndpoints(view)) yield* endpoint.addresses
+}
+
+function* namedEndpoints(view: ServiceView) {
+  for (const slice of view.slices) {
+    for (const endpoint of slice.endpoints) {
+      if (!isPublished(view, endpoint)) continue
+      if (view.service.headless || endpoint.hostname !== '') yield endpoint
+    }
+  }
+}

@@ -1,0 +1,70 @@
+// What the replication protocol is told and what it asks for: its whole surface towards the program around it.
+import type { Crypto } from './crypto.ts'
+import type { ProtocolLimits } from './limits.ts'
+import type { Origin, Value } from './model.ts'
+import type { Operation, StoredRecord } from './record.ts'
+
+/** What an effect asks of the caller, who carries them out one after the other in the order given. */
+export type Effect =
+  | { readonly kind: 'send'; readonly to: Origin; readonly frame: Uint8Array }
+  | Persist
+  /** Records of these origins are not what they were. */
+  | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
+  /** To be counted by reason; `from` is the neighbour, or ourselves for a change that could not be published. */
+  | { readonly kind: 'refused'; readonly from: Origin; readonly reason: string }
+  /** Close this connection; `peerDown` is expected. */
+  | { readonly kind: 'abort'; readonly peer: Origin; readonly reason: string }
+  /** Our store had forgotten what we once published: from now on we write in this epoch. */
+  | { readonly kind: 'ownRollback'; readonly epoch: number }
+  /** What was stored of this origin is unusable and should be removed; it will be pulled again. */
+  | { readonly kind: 'damaged'; readonly origin: Origin; readonly reason: string }
+
+/** Must be durable, as one atomic step, before the effects after it are carried out. */
+export interface Persist {
+  readonly kind: 'persist'
+  readonly origin: Origin
+  /** Encoded SignedHead. */
+  readonly head: Uint8Array
+  readonly epoch: number
+  readonly seq: number
+  /** Remove every record held of the origin first. */
+  readonly replace: boolean
+  /** A tombstone removes its record; it need not be kept. */
+  readonly operations: readonly Operation[]
+  /** Encoded Chain, where it is new. */
+  readonly chain?: Uint8Array
+}
+
+/** The gate of trust, and where the chains are kept. */
+export interface Admission {
+  isAdmitted(origin: Origin): boolean
+  admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
+  chainOf(origin: Origin): Uint8Array | undefined
+  /** The raw Ed25519 key inside the PeerId; undefined when the text is none. */
+  publicKeyOf(origin: Origin): Uint8Array | undefined
+}
+
+export interface ProtocolOptions {
+  readonly self: Origin
+  /** Ed25519 seed of `self`, 32 bytes. */
+  readonly selfSeed: Uint8Array
+  readonly meshId: Uint8Array
+  readonly crypto: Crypto
+  readonly admission: Admission
+  readonly limits?: Partial<ProtocolLimits>
+}
+
+export interface ValueChange {
+  readonly key: string
+  /** undefined deletes. */
+  readonly value: Value | undefined
+}
+
+/** One origin as it was persisted. */
+export interface StoredOrigin {
+  readonly origin: Origin
+  /** Encoded SignedHead. */
+  readonly head: Uint8Array
+  readonly chain: Uint8Array | undefined
+  readonly records: Iterable<StoredRecord>
+}

@@ -1,0 +1,84 @@
+// One connected agent: what it says it holds, how far away it is, when it was last heard.
+import { comparePositions, type Position } from './head.ts'
+import type { Origin } from './model.ts'
+
+export interface Claim extends Position {
+  /** First four bytes of the state hash; 0 when it was not said. */
+  readonly check: number
+}
+
+export class Neighbour {
+  readonly origin: Origin
+  readonly #claims = new Map<Origin, Claim>()
+  readonly #pings = new Map<number, number>()
+  #heardMs: number
+  #rttMs: number | undefined
+  #nextPing = 1
+  /** An abort was asked for; say it once. */
+  givenUp = false
+
+  constructor(origin: Origin, nowMs: number) {
+    this.origin = origin
+    this.#heardMs = nowMs
+  }
+
+  get claims(): ReadonlyMap<Origin, Claim> {
+    return this.#claims
+  }
+
+  /** False when it names more origins than a mesh may have. */
+  claim(origin: Origin, claim: Claim, claimsMax: number): boolean {
+    if (!this.#claims.has(origin) && this.#claims.size >= claimsMax) return false
+    this.#claims.set(origin, claim)
+    return true
+  }
+
+  /** It sent a state: so much it holds at least. */
+  claimAtLeast(origin: Origin, claim: Claim, claimsMax: number): void {
+    const known = this.#claims.get(origin)
+    if (!known || comparePositions(known, claim) < 0) this.claim(origin, claim, claimsMax)
+  }
+
+  unclaim(origin: Origin): void {
+    this.#claims.delete(origin)
+  }
+
+  heard(nowMs: number): void {
+    this.#heardMs = nowMs
+    this.givenUp = false
+  }
+
+  silentMs(nowMs: number): number {
+    return Math.max(0, nowMs - this.#heardMs)
+  }
+
+  get heardMs(): number {
+    return this.#heardMs
+  }
+
+  /** Milliseconds, smoothed as TCP does (RFC 6298, alpha 1/8). */
+  get rttMs(): number | undefined {
+    return this.#rttMs
+  }
+
+  ping(nowMs: number): number {
+    const id = this.#nextPing++
+    this.#pings.set(id, nowMs)
+    for (const oldest of this.#pings.keys()) {
+      if (this.#pings.size <= PINGS_MAX) break
+      this.#pings.delete(oldest)
+    }
+    return id
+  }
+
+  pong(id: number, nowMs: number): void {
+    const sentMs = this.#pings.get(id)
+    if (sentMs === undefined) return
+    this.#pings.delete(id)
+    const sample = Math.max(0, nowMs - sentMs)
+    this.#rttMs = this.#rttMs === undefined ? sample : this.#rttMs + (sample - this.#rttMs) / 8
+  }
+}
+
+// One a second, and after ten seconds of silence the connection is given up.
+const PINGS_MAX = 16

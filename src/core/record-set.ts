@@ -1,0 +1,146 @@
+// The records of one origin in one epoch, with what it takes to answer "what changed since".
+// Invariants
+//   R1. The log holds operations in the order of seq; an entry counts only while its key's newest seq is its own.
+//   R2. Every tombstone with a seq above `floor` is remembered: since(from) is exact for every from ≥ floor.
+//   R3. A refused batch leaves no trace: records change only after the caps and the hash have passed.
+import type { Crypto } from './crypto.ts'
+import { sameBytes } from './head.ts'
+import type { ReplicaLimits } from './limits.ts'
+import type { Operation, StoredRecord } from './record.ts'
+import { StateHash } from './state-hash.ts'
+
+export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch'
+
+export class RecordSet {
+  readonly #limits: ReplicaLimits
+  readonly #hash: StateHash
+  readonly #records = new Map<string, StoredRecord>()
+  /** Key to seq, oldest first. */
+  readonly #tombstones = new Map<string, number>()
+  #log: { readonly seq: number; readonly key: string }[] = []
+  #floor = 0
+  #bytes = 0
+
+  constructor(crypto: Crypto, limits: ReplicaLimits) {
+    this.#hash = new StateHash(crypto)
+    this.#limits = limits
+  }
+
+  get records(): ReadonlyMap<string, StoredRecord> {
+    return this.#records
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get root(): Uint8Array {
+    return this.#hash.root()
+  }
+
+  /** Operations in the order of seq, newer than all before. Without `expected` the result is taken as it is. */
+  apply(operations: readonly Operation[], expected?: Uint8Array): SetRefusal | undefined {
+    const refusal = this.#overCaps(operations)
+    if (refusal) return refusal
+    for (const operation of operations)
+      this.#hashOperation(operation.key, operation.value ? operation : undefined)
+    if (expected && !sameBytes(this.root, expected)) {
+      for (const { key } of operations) this.#hashOperation(key, this.#records.get(key))
+      return 'state hash mismatch'
+    }
+    for (const operation of operations) this.#commit(operation) // R3
+    this.#trim()
+    return undefined
+  }
+
+  /** The newest operation of every key that changed after `from`, in the order of seq; undefined below the floor. */
+  since(from: number): readonly Operation[] | undefined {
+    if (from < this.#floor) return undefined
+    const operations: Operation[] = []
+    for (let index = this.#firstAfter(from); index < this.#log.length; index++) {
+      const operation = this.#newest(this.#log[index])
+      if (operation) operations.push(operation)
+    }
+    return operations
+  }
+
+  /** All live records, in the order of seq. */
+  snapshot(): readonly StoredRecord[] {
+    return this.#log.flatMap(({ key, seq }) => {
+      const record = this.#records.get(key)
+      return record?.seq === seq ? [record] : []
+    })
+  }
+
+  /** For a set filled from a snapshot, which says nothing of what was deleted before. */
+  raiseFloor(seq: number): void {
+    this.#floor = Math.max(this.#floor, seq)
+  }
+
+  #overCaps(operations: readonly Operation[]): SetRefusal | undefined {
+    const seen = new Set<string>()
+    let keys = this.#records.size
+    let bytes = this.#bytes
+    for (const { key, value } of operations) {
+      if (seen.has(key)) return 'key twice in one delta'
+      seen.add(key)
+      const before = this.#records.get(key)
+      keys += (value ? 1 : 0) - (before ? 1 : 0)
+      bytes += recordBytes(key, value) - recordBytes(key, before?.value)
+    }
+    if (keys > this.#limits.keysPerOriginMax) return 'too many keys'
+    if (bytes > this.#limits.bytesPerOriginMax) return 'too many bytes'
+    return undefined
+  }
+
+  #hashOperation(key: string, operation: Operation | undefined): void {
+    if (operation?.value) this.#hash.set({ key, seq: operation.seq, value: operation.value })
+    else this.#hash.delete(key)
+  }
+
+  #commit({ key, seq, value }: Operation): void {
+    this.#bytes += recordBytes(key, value) - recordBytes(key, this.#records.get(key)?.value)
+    this.#tombstones.delete(key)
+    if (value) this.#records.set(key, { key, seq, value })
+    else {
+      this.#records.delete(key)
+      this.#tombstones.set(key, seq)
+    }
+    this.#log.push({ seq, key }) // R1
+  }
+
+  #trim(): void {
+    for (const [key, seq] of this.#tombstones) {
+      if (this.#tombstones.size <= this.#limits.tombstonesMax) break
+      this.#tombstones.delete(key)
+      this.#floor = Math.max(this.#floor, seq) // R2
+    }
+    const live = this.#records.size + this.#tombstones.size
+    // Twice the live entries: each trim of n entries is paid for by n operations.
+    if (this.#log.length > 2 * live + LOG_SLACK) this.#log = this.#log.filter((entry) => this.#newest(entry))
+  }
+
+  #newest(entry: { readonly seq: number; readonly key: string } | undefined): Operation | undefined {
+    if (!entry) return undefined
+    const record = this.#records.get(entry.key)
+    if (record) return record.seq === entry.seq ? record : undefined
+    return this.#tombstones.get(entry.key) === entry.seq ? { ...entry, value: undefined } : undefined
+  }
+
+  #firstAfter(from: number): number {
+    let low = 0
+    let high = this.#log.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#log[middle]?.seq ?? 0) <= from) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+const LOG_SLACK = 64
+
+function recordBytes(key: string, value: Uint8Array | undefined): number {
+  return value ? key.length + value.length : 0
+}

@@ -1,0 +1,250 @@
+// One certificate: a statement that its issuer signed over the encoded body as it stands.
+// Invariants
+//   1. A decoded certificate is canonical: encoding it again gives the same bytes. So an unknown field, a repeated field or
+//      a field that its kind does not have is a refusal, never silently ignored.
+//   2. Its prefixes are canonical, routable, and pairwise disjoint.
+import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../cidr.ts'
+import type { Crypto } from '../crypto.ts'
+import type { Cidr, ClusterName, Role } from '../model.ts'
+import { parseClusterName } from '../origin.ts'
+import {
+  type CertificateBodyMessage,
+  type CertificateMessage,
+  type PrefixMessage,
+  decodeCertificateBody,
+  encodeMessage,
+  wire
+} from '../wire.ts'
+import { equalBytes, utf8 } from './bytes.ts'
+
+export type Certificate = GrantCertificate | AgentCertificate
+
+interface Common {
+  readonly meshId: Uint8Array
+  /** Raw Ed25519 public keys. */
+  readonly issuerKey: Uint8Array
+  readonly subjectKey: Uint8Array
+  readonly serial: Uint8Array
+  readonly validity: Validity
+  readonly cluster: ClusterName
+  /** SHA-256 of the body. */
+  readonly hash: Uint8Array
+}
+
+/** Binds a cluster name and its prefixes to a key: the invite's, then the cluster's. */
+export interface GrantCertificate extends Common, Prefixes {
+  readonly kind: 'invite' | 'cluster'
+}
+
+export interface AgentCertificate extends Common {
+  readonly kind: 'agent'
+  readonly roles: readonly Role[]
+  readonly node: string
+}
+
+/** Unix seconds, both inclusive. */
+export interface Validity {
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
+export interface Prefixes {
+  /** Sorted. */
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+}
+
+/** What a new certificate says; the mesh, the issuer and the serial are added when it is sealed. */
+export type CertificateDraft =
+  | ({ readonly kind: 'invite' | 'cluster' } & DraftCommon & Prefixes)
+  | ({ readonly kind: 'agent'; readonly roles: readonly Role[]; readonly node: string } & DraftCommon)
+
+interface DraftCommon {
+  readonly cluster: ClusterName
+  readonly validity: Validity
+}
+
+export type Opened =
+  | { readonly kind: 'opened'; readonly certificate: Certificate }
+  | { readonly kind: 'malformed'; readonly reason: string }
+
+/** Decodes and checks form. Signatures are the chain's business, which knows whose key must have made them. */
+export function openCertificate(crypto: Crypto, message: CertificateMessage): Opened {
+  if (message.body.length > BODY_BYTES_MAX) return malformed(`larger than ${BODY_BYTES_MAX} bytes`)
+  const body = decodeCertificateBody(message.body)
+  if (body === undefined) return malformed('not decodable')
+  if (!equalBytes(encodeMessage<object>(wire.CertificateBody, body), message.body)) {
+    return malformed('holds fields that this version does not know')
+  }
+  const kind = KIND_OF_NUMBER.get(body.kind)
+  if (kind === undefined) return malformed(`of a kind (${body.kind}) that this version does not know`)
+  if (body.meshId.length !== 32 || body.issuerKey.length !== 32 || body.subjectKey.length !== 32) {
+    return malformed('holds a key or mesh id that is not 32 bytes long')
+  }
+  if (body.serial.length !== SERIAL_BYTES) return malformed('holds a serial that is not 16 bytes long')
+  const validity = { notBefore: body.notBefore, notAfter: body.notAfter }
+  if (validity.notBefore < 0 || validity.notAfter < validity.notBefore || validity.notAfter > SECONDS_MAX) {
+    return malformed('has no sensible validity')
+  }
+  const name = parseClusterName(body.cluster)
+  if (name.kind === 'invalid') return malformed(name.reason)
+  const common: Common = {
+    meshId: body.meshId,
+    issuerKey: body.issuerKey,
+    subjectKey: body.subjectKey,
+    serial: body.serial,
+    validity,
+    cluster: name.clusterName,
+    hash: crypto.sha256(message.body)
+  }
+  return kind === 'agent' ? openAgent(common, body) : openGrant(kind, common, body)
+}
+
+/**
+ * Signs a draft. A cluster's and an agent's certificate is accepted by its subject's own key, too, hence `subjectSeed`:
+ * nobody can make another's key its own (proto: Certificate.acceptance).
+ */
+export function sealCertificate(options: {
+  readonly crypto: Crypto
+  readonly meshId: Uint8Array
+  readonly issuerSeed: Uint8Array
+  readonly subjectSeed: Uint8Array
+  readonly draft: CertificateDraft
+}): { readonly body: Uint8Array; readonly signature: Uint8Array; readonly acceptance: Uint8Array } {
+  const { crypto, draft } = options
+  if (draft.kind !== 'agent') {
+    const fault = checkPrefixes(draft)
+    if (fault !== undefined) throw new RangeError(fault)
+  } else if (!NODE_NAME.test(draft.node)) {
+    throw new RangeError(`${JSON.stringify(draft.node)} is no node name`)
+  }
+  const body = encodeMessage(wire.CertificateBody, {
+    kind: NUMBER_OF_KIND[draft.kind],
+    meshId: options.meshId,
+    issuerKey: crypto.publicKeyOf(options.issuerSeed),
+    subjectKey: crypto.publicKeyOf(options.subjectSeed),
+    serial: crypto.random(SERIAL_BYTES),
+    notBefore: draft.validity.notBefore,
+    notAfter: draft.validity.notAfter,
+    cluster: draft.cluster,
+    ...(draft.kind === 'agent'
+      ? { roles: [...draft.roles], node: draft.node }
+      : {
+          podPrefixes: draft.podPrefixes.toSorted(compareCidr).map(cidrToPrefix),
+          servicePrefixes: draft.servicePrefixes.toSorted(compareCidr).map(cidrToPrefix)
+        })
+  })
+  return {
+    body,
+    signature: crypto.sign(options.issuerSeed, CERTIFICATE_DOMAIN, body),
+    acceptance:
+      draft.kind === 'invite' ? new Uint8Array(0) : crypto.sign(options.subjectSeed, ACCEPTANCE_DOMAIN, body)
+  }
+}
+
+/** Whether the issuer and, except for an invite, the subject signed this body. */
+export function isSigned(crypto: Crypto, message: CertificateMessage, certificate: Certificate): boolean {
+  if (!crypto.verify(certificate.issuerKey, message.signature, CERTIFICATE_DOMAIN, message.body)) return false
+  if (certificate.kind === 'invite') return message.acceptance.length === 0
+  return crypto.verify(certificate.subjectKey, message.acceptance, ACCEPTANCE_DOMAIN, message.body)
+}
+
+/**
+ * Why these prefixes cannot stand together in a certificate; undefined when they can. For `init` and `invite`, too: the text
+ * names the offending prefixes.
+ */
+export function checkPrefixes(prefixes: Prefixes): string | undefined {
+  const { podPrefixes, servicePrefixes } = prefixes
+  if (podPrefixes.length > PREFIXES_MAX || servicePrefixes.length > PREFIXES_MAX) {
+    return `more than ${PREFIXES_MAX} prefixes of one kind`
+  }
+  const all = [
+    ...podPrefixes.map((cidr) => ({ cidr, what: 'pod prefix' })),
+    ...servicePrefixes.map((cidr) => ({ cidr, what: 'service prefix' }))
+  ]
+  for (const [index, { cidr, what }] of all.entries()) {
+    const special = UNROUTABLE.find((range) => cidrOverlaps(range, cidr))
+    if (special !== undefined)
+      return `${what} ${cidr} overlaps ${special}, which is never routed between hosts`
+    const other = all.slice(0, index).find((before) => cidrOverlaps(before.cidr, cidr))
+    if (other !== undefined)
+      return `${what} ${cidr} overlaps ${other.what} ${other.cidr}: the prefixes must be disjoint`
+  }
+  return undefined
+}
+
+/** Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains them. */
+const UNROUTABLE = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/3',
+  '::/64',
+  'fe80::/10',
+  'ff00::/8'
+].map((text) => {
+  const parsed = parseCidr(text)
+  if (parsed.kind === 'invalid') throw new Error(parsed.reason)
+  return parsed.cidr
+})
+
+const CERTIFICATE_DOMAIN = utf8('rhizome/certificate/1\0')
+const ACCEPTANCE_DOMAIN = utf8('rhizome/acceptance/1\0')
+const SERIAL_BYTES = 16
+// 32 prefixes of 24 bytes twice, three keys and the names: a certificate is under 2 KiB, a chain of three under 8.
+const PREFIXES_MAX = 32
+const BODY_BYTES_MAX = 4096
+/** The end of the year 9999: the last that ISO 8601 text shows plainly. */
+const SECONDS_MAX = 253_402_300_799
+/** Kubernetes node names are DNS subdomains; other hosts may use capitals. */
+const NODE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/
+
+const NUMBER_OF_KIND = {
+  invite: wire.CertificateKind.INVITE,
+  cluster: wire.CertificateKind.CLUSTER,
+  agent: wire.CertificateKind.AGENT
+} as const
+const KIND_OF_NUMBER = new Map<number, Certificate['kind']>([
+  [wire.CertificateKind.INVITE, 'invite'],
+  [wire.CertificateKind.CLUSTER, 'cluster'],
+  [wire.CertificateKind.AGENT, 'agent']
+])
+
+function openGrant(kind: GrantCertificate['kind'], common: Common, body: CertificateBodyMessage): Opened {
+  if (body.roles.length > 0 || body.node !== '')
+    return malformed(`a ${kind} certificate with an agent's fields`)
+  if (body.podPrefixes.length > PREFIXES_MAX || body.servicePrefixes.length > PREFIXES_MAX) {
+    return malformed(`more than ${PREFIXES_MAX} prefixes of one kind`)
+  }
+  const podPrefixes = cidrsOf(body.podPrefixes)
+  const servicePrefixes = cidrsOf(body.servicePrefixes)
+  if (podPrefixes === undefined || servicePrefixes === undefined) return malformed('holds a malformed prefix')
+  const fault = checkPrefixes({ podPrefixes, servicePrefixes })
+  if (fault !== undefined) return malformed(fault)
+  return { kind: 'opened', certificate: { kind, ...common, podPrefixes, servicePrefixes } }
+}
+
+function openAgent(common: Common, body: CertificateBodyMessage): Opened {
+  if (body.podPrefixes.length > 0 || body.servicePrefixes.length > 0) {
+    return malformed('an agent certificate with prefixes')
+  }
+  const roles = body.roles.filter(isRole)
+  if (roles.length === 0 || roles.length !== body.roles.length || new Set(roles).size !== roles.length) {
+    return malformed('an agent certificate without roles, or with roles that this version does not know')
+  }
+  if (!NODE_NAME.test(body.node)) return malformed('an agent certificate with a malformed node name')
+  return { kind: 'opened', certificate: { kind: 'agent', ...common, roles, node: body.node } }
+}
+
+function cidrsOf(prefixes: readonly PrefixMessage[]): readonly Cidr[] | undefined {
+  const cidrs = prefixes.map(prefixToCidr).filter((cidr) => cidr !== undefined)
+  return cidrs.length === prefixes.length ? cidrs.sort(compareCidr) : undefined
+}
+
+function isRole(text: string): text is Role {
+  return text === 'gateway' || text === 'node'
+}
+
+function malformed(reason: string): Opened {
+  return { kind: 'malformed', reason }
+}

@@ -1,0 +1,326 @@
+// From the mesh's roots down to a key, verified offline and without a clock.
+// Invariants
+//   1. Each link's issuer is the link before's subject (the first: a root), and signed it.
+//   2. Kinds come in order, invite → cluster → agent; the founding cluster has no invite.
+//   3. Mesh id and cluster name are equal in every link; a cluster's prefixes lie in its invite's.
+//   4. A chain is canonical: encoding what was read gives the same bytes, so one chain has one form and no hidden parts.
+//   5. Time is judged at the door only (`checkTime`). A verdict that depends on the clock inside the replica would make two
+//      agents with the same certificates see two meshes.
+import { cidrContains } from '../cidr.ts'
+import type { Crypto } from '../crypto.ts'
+import type { Cidr, ClusterName, Origin, Role } from '../model.ts'
+import { meshIdText, originOf } from '../origin.ts'
+import { decodeChain, encodeMessage, wire } from '../wire.ts'
+import { compareBytes, equalBytes, utf8 } from './bytes.ts'
+import {
+  type AgentCertificate,
+  type Certificate,
+  type GrantCertificate,
+  type Prefixes,
+  type Validity,
+  isSigned,
+  openCertificate
+} from './certificate.ts'
+import type { CertificateOrder } from './order.ts'
+
+interface CommonChain extends Prefixes {
+  /** The encoded Chain, as it travels. */
+  readonly bytes: Uint8Array
+  readonly meshId: Uint8Array
+  readonly cluster: ClusterName
+}
+
+export interface InviteFacts {
+  readonly serial: Uint8Array
+  readonly validity: Validity
+}
+
+/** … → INVITE, as in a token. */
+export interface InviteChain extends CommonChain {
+  readonly kind: 'INVITE'
+  readonly inviteKey: Uint8Array
+  readonly invite: InviteFacts
+}
+
+/** … → CLUSTER: what a cluster's key may hand out. */
+export interface ClusterChain extends CommonChain {
+  readonly kind: 'CLUSTER'
+  readonly clusterKey: Uint8Array
+  /** undefined: the founding cluster. */
+  readonly invite: InviteFacts | undefined
+  readonly clusterValidity: Validity
+  readonly order: CertificateOrder
+}
+
+/** … → AGENT, as it is shown at the door and travels with an origin's records. */
+export interface AgentChain extends Omit<ClusterChain, 'kind'> {
+  readonly kind: 'AGENT'
+  readonly agentOrigin: Origin
+  readonly agentKey: Uint8Array
+  readonly agentValidity: Validity
+  /** SHA-256 of the agent certificate's body. */
+  readonly agentHash: Uint8Array
+  readonly roles: readonly Role[]
+  readonly node: string
+}
+
+export interface ChainOf {
+  INVITE: InviteChain
+  CLUSTER: ClusterChain
+  AGENT: AgentChain
+}
+
+export type ChainRefusalCode =
+  | 'malformed'
+  /** Of another mesh. */
+  | 'mesh'
+  /** Links missing, too many, or of the wrong kind for their place. */
+  | 'links'
+  | 'issuer'
+  | 'signature'
+  /** Cluster names differ. */
+  | 'cluster'
+  /** Prefixes beyond the invite's. */
+  | 'prefixes'
+  /** A cluster certificate dated outside its invite's validity. */
+  | 'validity'
+
+export interface ChainRefused {
+  readonly kind: 'refused'
+  readonly code: ChainRefusalCode
+  readonly reason: string
+}
+
+/**
+ * Verifies an encoded Chain that ends in the kind asked for. `meshId` undefined: whatever mesh the chain's own roots make
+ * (a token read before this agent is in any mesh). Never throws on hostile bytes.
+ */
+export function verifyChain<K extends keyof ChainOf>(
+  bytes: Uint8Array,
+  options: { readonly crypto: Crypto; readonly meshId: Uint8Array | undefined; readonly upTo: K }
+): ChainOf[K] | ChainRefused {
+  const { crypto } = options
+  if (bytes.length > CHAIN_BYTES_MAX)
+    return refused('malformed', `the chain is larger than ${CHAIN_BYTES_MAX} bytes`)
+  const chain = decodeChain(bytes)
+  if (chain === undefined || !equalBytes(encodeMessage<object>(wire.Chain, chain), bytes)) {
+    return refused('malformed', 'the chain is damaged, or holds fields that this version does not know')
+  }
+  if (!areRootKeys(chain.rootKeys))
+    return refused('malformed', 'the root keys are missing, malformed or unsorted')
+  const meshId = meshIdOf(crypto, chain.rootKeys)
+  if (options.meshId !== undefined && !equalBytes(meshId, options.meshId)) {
+    return refused('mesh', `the chain is of ${meshIdText(meshId)}, not of ${meshIdText(options.meshId)}`)
+  }
+  if (chain.certificates.length > LINKS_MAX)
+    return refused('links', `the chain has more than ${LINKS_MAX} links`)
+
+  // All that is cheap first: signatures cost the most, and a stranger makes us check them.
+  const links: Certificate[] = []
+  for (const message of chain.certificates) {
+    const opened = openCertificate(crypto, message)
+    if (opened.kind === 'malformed') return refused('malformed', `a certificate is ${opened.reason}`)
+    links.push(opened.certificate)
+  }
+  const shape = shapeOf(links)
+  if (shape === undefined || shape.end !== options.upTo) {
+    const found = links.map((link) => link.kind).join(', ') || 'nothing'
+    return refused('links', `the chain holds ${found}: not a chain down to ${ENDS[options.upTo]}`)
+  }
+  const fault = checkLinks(links, { rootKeys: chain.rootKeys, meshId }) ?? checkGrants(shape)
+  if (fault !== undefined) return fault
+  const forged = links.find((link, index) => {
+    const message = chain.certificates[index]
+    return message === undefined || !isSigned(crypto, message, link)
+  })
+  if (forged !== undefined) return refused('signature', `the ${forged.kind} certificate has a bad signature`)
+  const facts = factsOf(shape, bytes, meshId)
+  if (!endsIn(facts, options.upTo))
+    throw new Error(`a chain down to ${facts.kind} passed for ${options.upTo}`)
+  return facts
+}
+
+export type TimeVerdict =
+  | { readonly kind: 'valid' }
+  | { readonly kind: 'refused'; readonly code: 'expired' | 'notYetValid'; readonly reason: string }
+
+/**
+ * Whether a chain is in date at the door. The agent's and the cluster's certificates must be, give or take CLOCK_SKEW_SECONDS.
+ * The invite's expiry counts only while its cluster is a stranger: an expired token redeems nothing, but a cluster that was
+ * let in stays.
+ */
+export function checkTime(
+  chain: InviteChain | AgentChain,
+  nowSeconds: number,
+  options: { readonly knownCluster: boolean }
+): TimeVerdict {
+  const dated: (readonly [string, Validity])[] = []
+  if (chain.kind === 'AGENT') {
+    dated.push([`the certificate of agent ${chain.node}`, chain.agentValidity])
+    dated.push([`the certificate of cluster ${chain.cluster}`, chain.clusterValidity])
+  }
+  if (chain.invite !== undefined && !options.knownCluster) {
+    dated.push([`the invite of ${chain.cluster}`, chain.invite.validity])
+  }
+  const clock = `this clock says ${timeText(nowSeconds)}`
+  for (const [what, { notBefore, notAfter }] of dated) {
+    if (nowSeconds > notAfter + CLOCK_SKEW_SECONDS) {
+      const ago = durationText(nowSeconds - notAfter)
+      return {
+        kind: 'refused',
+        code: 'expired',
+        reason: `${what} expired ${ago} ago, at ${timeText(notAfter)}; ${clock}`
+      }
+    }
+    if (nowSeconds < notBefore - CLOCK_SKEW_SECONDS) {
+      const ahead = durationText(notBefore - nowSeconds)
+      const reason = `${what} is valid only in ${ahead}, from ${timeText(notBefore)}; ${clock}`
+      return { kind: 'refused', code: 'notYetValid', reason }
+    }
+  }
+  return { kind: 'valid' }
+}
+
+/** The id of the mesh that these roots make; 32 bytes. Keys sorted. */
+export function meshIdOf(crypto: Crypto, rootKeys: readonly Uint8Array[]): Uint8Array {
+  return crypto.sha256(MESH_DOMAIN, ...rootKeys)
+}
+
+/** "2026-11-23T04:30:00Z" */
+export function timeText(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
+}
+
+/** The two words that matter: "364 days", "3 hours", "40 seconds". */
+export function durationText(seconds: number): string {
+  const [unit, size] = UNITS.find(([, size]) => seconds >= 2 * size) ?? ['second', 1]
+  const count = Math.floor(seconds / size)
+  return `${count} ${unit}${count === 1 ? '' : 's'}`
+}
+
+/** Clocks of a healthy fleet differ by less; a certificate that is used the second it was made needs some. */
+export const CLOCK_SKEW_SECONDS = 300
+/** Three certificates at their bounds, and half of a frame before authentication (handshake.ts). */
+export const CHAIN_BYTES_MAX = 8192
+
+// Invite, cluster, agent, and one to spare for the admin's link to come.
+const LINKS_MAX = 4
+const ROOT_KEYS_MAX = 8
+const MESH_DOMAIN = utf8('rhizome/mesh/1\0')
+const UNITS = [
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60]
+] as const
+const ENDS = { INVITE: 'an invite', CLUSTER: 'a cluster', AGENT: 'an agent' } as const
+
+interface Shape {
+  readonly end: keyof ChainOf
+  readonly invite: GrantCertificate | undefined
+  readonly cluster: GrantCertificate | undefined
+  readonly agent: AgentCertificate | undefined
+}
+
+function shapeOf(links: readonly Certificate[]): Shape | undefined {
+  const rest = [...links]
+  const invite = rest[0]?.kind === 'invite' ? rest.shift() : undefined
+  const cluster = rest[0]?.kind === 'cluster' ? rest.shift() : undefined
+  const agent = rest[0]?.kind === 'agent' ? rest.shift() : undefined
+  if (rest.length > 0 || links.length === 0) return undefined
+  if (invite?.kind === 'agent' || cluster?.kind === 'agent') return undefined
+  if (agent === undefined) return { end: cluster ? 'CLUSTER' : 'INVITE', invite, cluster, agent }
+  return agent.kind === 'agent' && cluster !== undefined
+    ? { end: 'AGENT', invite, cluster, agent }
+    : undefined
+}
+
+function checkLinks(
+  links: readonly Certificate[],
+  from: { readonly rootKeys: readonly Uint8Array[]; readonly meshId: Uint8Array }
+): ChainRefused | undefined {
+  let issuers = from.rootKeys
+  for (const link of links) {
+    if (!equalBytes(link.meshId, from.meshId))
+      return refused('mesh', `the ${link.kind} certificate is of another mesh`)
+    if (link.cluster !== links[0]?.cluster) {
+      return refused('cluster', `the chain mixes the clusters ${links[0]?.cluster} and ${link.cluster}`)
+    }
+    if (!issuers.some((key) => equalBytes(key, link.issuerKey))) {
+      return refused('issuer', `the ${link.kind} certificate is not issued by the link before it`)
+    }
+    issuers = [link.subjectKey]
+  }
+  return undefined
+}
+
+function checkGrants({ invite, cluster }: Shape): ChainRefused | undefined {
+  if (invite === undefined || cluster === undefined) return undefined
+  const beyond = [
+    ...cluster.podPrefixes.filter((cidr) => !isWithin(cidr, invite.podPrefixes)),
+    ...cluster.servicePrefixes.filter((cidr) => !isWithin(cidr, invite.servicePrefixes))
+  ]
+  if (beyond.length > 0) return refused('prefixes', `${beyond[0]} is not in the invite of ${cluster.cluster}`)
+  const { notBefore, notAfter } = invite.validity
+  if (cluster.validity.notBefore < notBefore || cluster.validity.notBefore > notAfter + CLOCK_SKEW_SECONDS) {
+    return refused('validity', 'the cluster certificate is dated outside the validity of its invite')
+  }
+  return undefined
+}
+
+function factsOf(shape: Shape, bytes: Uint8Array, meshId: Uint8Array): ChainOf[keyof ChainOf] {
+  const { invite, cluster, agent } = shape
+  const inviteFacts = invite && { serial: invite.serial, validity: invite.validity }
+  if (cluster === undefined) {
+    if (invite === undefined || inviteFacts === undefined)
+      throw new Error('a chain without links has no facts')
+    const { cluster: name, podPrefixes, servicePrefixes, subjectKey } = invite
+    const common = { bytes, meshId, cluster: name, podPrefixes, servicePrefixes }
+    return { kind: 'INVITE', ...common, inviteKey: subjectKey, invite: inviteFacts }
+  }
+  const facts: ClusterChain = {
+    kind: 'CLUSTER',
+    bytes,
+    meshId,
+    cluster: cluster.cluster,
+    clusterKey: cluster.subjectKey,
+    podPrefixes: cluster.podPrefixes,
+    servicePrefixes: cluster.servicePrefixes,
+    invite: inviteFacts,
+    clusterValidity: cluster.validity,
+    order: {
+      invite: invite && { notBefore: invite.validity.notBefore, tieBreak: invite.serial },
+      cluster: { notBefore: cluster.validity.notBefore, tieBreak: cluster.hash }
+    }
+  }
+  if (agent === undefined) return facts
+  return {
+    ...facts,
+    kind: 'AGENT',
+    agentOrigin: originOf(agent.subjectKey),
+    agentKey: agent.subjectKey,
+    agentValidity: agent.validity,
+    agentHash: agent.hash,
+    roles: agent.roles,
+    node: agent.node
+  }
+}
+
+function endsIn<K extends keyof ChainOf>(chain: ChainOf[keyof ChainOf], end: K): chain is ChainOf[K] {
+  return chain.kind === end
+}
+
+function areRootKeys(keys: readonly Uint8Array[]): boolean {
+  if (keys.length === 0 || keys.length > ROOT_KEYS_MAX || keys.some((key) => key.length !== 32)) return false
+  return keys.every((key, index) => {
+    const before = keys[index - 1]
+    return before === undefined || compareBytes(before, key) < 0
+  })
+}
+
+function isWithin(cidr: Cidr, prefixes: readonly Cidr[]): boolean {
+  return prefixes.some((prefix) => cidrContains(prefix, cidr))
+}
+
+function refused(code: ChainRefusalCode, reason: string): ChainRefused {
+  return { kind: 'refused', code, reason }
+}

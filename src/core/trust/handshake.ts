@@ -1,0 +1,326 @@
+// The door: what two agents say on a fresh connection before anything else. Sans-I/O: frames in, frames out.
+//
+//   both  → Hello {versions, mesh, chain, nonce, clock}
+//   both  → Proof, once the other's Hello is found good      or Reject {code, text}, and the end
+//   both  : accepted, once the other's Proof is found good
+//
+// Invariants
+//   1. Until it is accepted, a peer gets nothing but these three messages, and nothing else is read from it.
+//   2. The chain's agent is the PeerId that the connection (Noise) authenticated, and its key signs both nonces and both
+//      PeerIds: a proof cannot be replayed on another connection, nor relayed to a third agent, nor reflected.
+//   3. Only what is cheap is done before the signatures, and no frame of a stranger is larger than DOOR_FRAME_BYTES_MAX.
+import type { Crypto } from '../crypto.ts'
+import type { Origin } from '../model.ts'
+import { meshIdText } from '../origin.ts'
+import { type FrameMessage, type HelloMessage, decodeFrame, encodeFrame, wire } from '../wire.ts'
+import type { Book } from './book.ts'
+import { equalBytes, utf8 } from './bytes.ts'
+import {
+  type AgentChain,
+  CLOCK_SKEW_SECONDS,
+  checkTime,
+  durationText,
+  timeText,
+  verifyChain
+} from './chain.ts'
+
+export type HandshakeCode =
+  | 'version'
+  | 'mesh'
+  | 'certificate'
+  | 'expired'
+  | 'clock'
+  | 'nameTaken'
+  | 'prefixOverlap'
+  | 'proof'
+  | 'busy'
+  | 'revoked'
+  /** The peer bears our own PeerId: a second copy of this agent's state. */
+  | 'ownIdentity'
+  /** Not the message that is due, or not decodable. */
+  | 'protocol'
+  /** A code of a newer version, or none. */
+  | 'unspecified'
+
+export type HandshakeOutcome =
+  | {
+      readonly kind: 'accepted'
+      readonly chain: AgentChain
+      readonly version: number
+      readonly software: string
+    }
+  | {
+      readonly kind: 'refused'
+      readonly code: HandshakeCode
+      /** For people; safe to print. */
+      readonly detail: string
+      /** True: the peer refused us. */
+      readonly byPeer: boolean
+    }
+
+export interface HandshakeStep {
+  /** Encoded frames, to be sent in order; after a refusal, before the connection is closed. */
+  readonly send: readonly Uint8Array[]
+  /** Set once, at the end. Accepted: `book.add(outcome.chain)` is the caller's next act. */
+  readonly outcome?: HandshakeOutcome
+}
+
+export interface Handshake {
+  start(): readonly Uint8Array[]
+  /** One frame, without its length prefix. Never throws; after the end it answers nothing. */
+  receive(frame: Uint8Array, nowMs: number): HandshakeStep
+}
+
+export interface HandshakeOptions {
+  readonly crypto: Crypto
+  readonly self: {
+    readonly origin: Origin
+    /** Seed of the node key. */
+    readonly seed: Uint8Array
+    readonly meshId: Uint8Array
+    /** Encoded Chain down to this agent. */
+    readonly chain: Uint8Array
+    readonly software: string
+  }
+  /** Already authenticated by the connection. */
+  readonly remote: Origin
+  readonly book: Book
+  /**
+   * Whether we dialled. Then we chose the PeerId (from a token, the settings or the mesh), and an expired invite does not count:
+   * a newcomer's first members were all invited long ago.
+   */
+  readonly initiator: boolean
+  /** Unix milliseconds, for the Hello. */
+  readonly nowMs: number
+}
+
+export const PROTOCOL_VERSION = 1
+/** Of a frame before authentication: a chain at its bound, and as much again. */
+export const DOOR_FRAME_BYTES_MAX = 16 * 1024
+export const REJECT_DETAIL_BYTES_MAX = 300
+
+export function createHandshake(options: HandshakeOptions): Handshake {
+  const { crypto, self, remote } = options
+  const nonce = crypto.random(NONCE_BYTES)
+  let state:
+    | { readonly due: 'hello' }
+    | { readonly due: 'proof'; readonly hello: HelloMessage; readonly chain: AgentChain }
+    | { readonly due: 'nothing' } = { due: 'hello' }
+
+  return {
+    start: () => [
+      encodeFrame({
+        hello: {
+          versionMin: PROTOCOL_VERSION,
+          versionMax: PROTOCOL_VERSION,
+          meshId: self.meshId,
+          chain: self.chain,
+          nonce,
+          unixSeconds: Math.floor(options.nowMs / 1000),
+          software: self.software
+        }
+      })
+    ],
+    receive(frame, nowMs) {
+      if (state.due === 'nothing') return { send: [] }
+      if (frame.length > DOOR_FRAME_BYTES_MAX) {
+        return refuse('protocol', `a frame of ${frame.length} bytes before authentication`)
+      }
+      const message = decodeFrame(frame)
+      if (message === undefined) return refuse('protocol', 'a frame that is not decodable')
+      if (message.reject !== null) return onReject(message.reject)
+      if (state.due === 'hello' && message.hello !== null) {
+        return onHello(message.hello, Math.floor(nowMs / 1000))
+      }
+      if (state.due === 'proof' && message.proof !== null) return onProof(state, message.proof.signature)
+      return refuse('protocol', `expected ${state.due === 'hello' ? 'Hello' : 'Proof'}, got something else`)
+    }
+  }
+
+  function onHello(hello: HelloMessage, nowSeconds: number): HandshakeStep {
+    const verdict = judgeHello(options, hello, nowSeconds)
+    if (verdict.kind === 'refused') return refuse(verdict.code, verdict.detail)
+    state = { due: 'proof', hello, chain: verdict.chain }
+    const from = {
+      meshId: self.meshId,
+      prover: self.origin,
+      verifier: remote,
+      proverNonce: nonce,
+      verifierNonce: hello.nonce
+    }
+    return { send: [encodeFrame({ proof: { signature: crypto.sign(self.seed, ...proofParts(from)) } })] }
+  }
+
+  function onProof(
+    held: { readonly hello: HelloMessage; readonly chain: AgentChain },
+    signature: Uint8Array
+  ): HandshakeStep {
+    const { hello, chain } = held
+    const by = {
+      meshId: self.meshId,
+      prover: remote,
+      verifier: self.origin,
+      proverNonce: hello.nonce,
+      verifierNonce: nonce
+    }
+    if (!crypto.verify(chain.agentKey, signature, ...proofParts(by))) {
+      return refuse('proof', 'the proof does not fit the certificate')
+    }
+    state = { due: 'nothing' }
+    const software = printable(hello.software)
+    return { send: [], outcome: { kind: 'accepted', chain, version: PROTOCOL_VERSION, software } }
+  }
+
+  function onReject(reject: RejectMessage): HandshakeStep {
+    state = { due: 'nothing' }
+    const code = CODE_OF_NUMBER.get(reject.code) ?? 'unspecified'
+    return { send: [], outcome: { kind: 'refused', code, detail: printable(reject.detail), byPeer: true } }
+  }
+
+  function refuse(code: HandshakeCode, text: string): HandshakeStep {
+    state = { due: 'nothing' }
+    const detail = printable(text)
+    const reject = encodeFrame({ reject: { code: NUMBER_OF_CODE[code], detail } })
+    return { send: [reject], outcome: { kind: 'refused', code, detail, byPeer: false } }
+  }
+}
+
+/** Text of a peer that people may see: no control or direction characters, ≤ REJECT_DETAIL_BYTES_MAX bytes of UTF-8. */
+export function printable(text: string): string {
+  const clean = text.slice(0, REJECT_DETAIL_BYTES_MAX).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '')
+  let [bytes, end] = [0, 0]
+  for (const character of clean) {
+    bytes += utf8(character).length
+    if (bytes > REJECT_DETAIL_BYTES_MAX) break
+    end += character.length
+  }
+  return clean.slice(0, end)
+}
+
+type RejectMessage = NonNullable<FrameMessage['reject']>
+
+const NONCE_BYTES = 32
+const PROOF_DOMAIN = utf8('rhizome/proof/1\0')
+const NUMBER_OF_CODE = {
+  version: wire.RejectCode.VERSION,
+  mesh: wire.RejectCode.MESH,
+  certificate: wire.RejectCode.CERTIFICATE,
+  expired: wire.RejectCode.EXPIRED,
+  clock: wire.RejectCode.CLOCK,
+  nameTaken: wire.RejectCode.NAME_TAKEN,
+  prefixOverlap: wire.RejectCode.PREFIX_OVERLAP,
+  proof: wire.RejectCode.PROOF,
+  busy: wire.RejectCode.BUSY,
+  revoked: wire.RejectCode.REVOKED,
+  ownIdentity: wire.RejectCode.CERTIFICATE,
+  protocol: wire.RejectCode.REJECT_UNSPECIFIED,
+  unspecified: wire.RejectCode.REJECT_UNSPECIFIED
+} as const satisfies Record<HandshakeCode, number>
+const CODE_OF_NUMBER = new Map<number, HandshakeCode>([
+  [wire.RejectCode.VERSION, 'version'],
+  [wire.RejectCode.MESH, 'mesh'],
+  [wire.RejectCode.CERTIFICATE, 'certificate'],
+  [wire.RejectCode.EXPIRED, 'expired'],
+  [wire.RejectCode.CLOCK, 'clock'],
+  [wire.RejectCode.NAME_TAKEN, 'nameTaken'],
+  [wire.RejectCode.PREFIX_OVERLAP, 'prefixOverlap'],
+  [wire.RejectCode.PROOF, 'proof'],
+  [wire.RejectCode.BUSY, 'busy'],
+  [wire.RejectCode.REVOKED, 'revoked']
+])
+
+type Verdict =
+  | { readonly kind: 'good'; readonly chain: AgentChain }
+  | { readonly kind: 'refused'; readonly code: HandshakeCode; readonly detail: string }
+
+function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: number): Verdict {
+  const { crypto, self, remote, book } = options
+  const version = versionFault(hello)
+  if (version !== undefined) return refused('version', version)
+  if (!equalBytes(hello.meshId, self.meshId)) {
+    return refused(
+      'mesh',
+      `the peer is in ${meshText(hello.meshId)}, this agent in ${meshIdText(self.meshId)}`
+    )
+  }
+  if (remote === self.origin) {
+    return refused(
+      'ownIdentity',
+      `the peer bears this agent's own PeerId ${remote}: its state runs twice; give the copy a state of its own`
+    )
+  }
+  if (hello.nonce.length !== NONCE_BYTES) return refused('protocol', `a nonce of ${hello.nonce.length} bytes`)
+  const chain = verifyChain(hello.chain.slice(), { crypto, meshId: self.meshId, upTo: 'AGENT' })
+  if (chain.kind === 'refused') return refused(chain.code === 'mesh' ? 'mesh' : 'certificate', chain.reason)
+  if (chain.agentOrigin !== remote) {
+    return refused('certificate', `the certificate is of ${chain.agentOrigin}, the connection of ${remote}`)
+  }
+  const denied = book.denied(chain)
+  if (denied !== undefined) return refused('revoked', denied)
+  const known = book.knowsCluster(chain.clusterKey)
+  const time = checkTime(chain, nowSeconds, { knownCluster: known || options.initiator })
+  if (time.kind === 'refused') return timeRefusal(time.reason, { peerSeconds: hello.unixSeconds, nowSeconds })
+  return conflictOf(book, chain, known) ?? { kind: 'good', chain }
+}
+
+/** A newer peer is told from an older one, so that the right one is upgraded. */
+function versionFault(hello: HelloMessage): string | undefined {
+  const { versionMin, versionMax } = hello
+  if (versionMin <= PROTOCOL_VERSION && versionMax >= PROTOCOL_VERSION) return undefined
+  const spoken = versionMin === versionMax ? `${versionMin}` : `${versionMin}–${versionMax}`
+  const advice = versionMin > PROTOCOL_VERSION ? 'upgrade this one' : 'upgrade the peer'
+  return `the peer speaks protocol ${spoken}, this agent ${PROTOCOL_VERSION}: ${advice}`
+}
+
+function timeRefusal(
+  reason: string,
+  clocks: { readonly peerSeconds: number; readonly nowSeconds: number }
+): Verdict {
+  const difference = clocks.peerSeconds - clocks.nowSeconds
+  if (Math.abs(difference) <= CLOCK_SKEW_SECONDS) return refused('expired', reason)
+  const way = difference > 0 ? 'ahead of' : 'behind'
+  const peer = Math.abs(clocks.peerSeconds) <= DATE_SECONDS_MAX ? ` (${timeText(clocks.peerSeconds)})` : ''
+  const text = `the clocks differ: the peer's${peer} is ${durationText(Math.abs(difference))} ${way} this agent's; set the wrong one. ${reason}`
+  return refused('clock', text)
+}
+
+/** A name or prefix that an older certificate holds. A cluster let in elsewhere stays connected, and the view shows its loss. */
+function conflictOf(book: Book, chain: AgentChain, known: boolean): Verdict | undefined {
+  const settlement = known ? book.settlement() : book.settlementWith(chain)
+  const winner = settlement.get(chain.cluster)
+  if (winner === undefined || !equalBytes(winner.grant.clusterKey, chain.clusterKey)) {
+    return refused(
+      'nameTaken',
+      `the name ${chain.cluster} belongs to another cluster of this mesh; ask for an invite with another name`
+    )
+  }
+  const lost = winner.conflicts.find((conflict) => conflict.what !== 'name')
+  if (lost === undefined || known) return undefined
+  const what = lost.what === 'podPrefix' ? 'pod' : 'service'
+  return refused(
+    'prefixOverlap',
+    `the ${what} prefix ${lost.value} of ${chain.cluster} overlaps one of ${lost.winner}; ask for an invite with another prefix`
+  )
+}
+
+function proofParts(of: {
+  readonly meshId: Uint8Array
+  readonly prover: Origin
+  readonly verifier: Origin
+  readonly proverNonce: Uint8Array
+  readonly verifierNonce: Uint8Array
+}): readonly Uint8Array[] {
+  // Every part has a fixed length (PeerIds as their 52 characters of text), so the parts cannot be cut otherwise.
+  return [PROOF_DOMAIN, of.meshId, of.proverNonce, of.verifierNonce, utf8(of.prover), utf8(of.verifier)]
+}
+
+/** What Date can show. */
+const DATE_SECONDS_MAX = 8_640_000_000_000
+
+function meshText(meshId: Uint8Array): string {
+  return meshId.length === 32 ? meshIdText(meshId) : 'no mesh'
+}
+
+function refused(code: HandshakeCode, detail: string): Verdict {
+  return { kind: 'refused', code, detail }
+}

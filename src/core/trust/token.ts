@@ -1,0 +1,166 @@
+// What `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its SHA-256).
+// A token is a secret: no error here quotes any part of it.
+import { base64url } from 'multiformats/bases/base64'
+import type { Crypto } from '../crypto.ts'
+import { meshIdText, parseOrigin } from '../origin.ts'
+import { decodeToken as decodeTokenMessage, encodeMessage, decodeChain, wire } from '../wire.ts'
+import { equalBytes } from './bytes.ts'
+import { type InviteChain, checkTime, verifyChain } from './chain.ts'
+
+export interface Token {
+  readonly kind: 'token'
+  readonly invite: InviteChain
+  /** The secret that redeems the invite: 32 bytes. */
+  readonly inviteSeed: Uint8Array
+  /** Multiaddrs that end in /p2p/<PeerId>. */
+  readonly bootstrap: readonly string[]
+}
+
+export interface TokenRefused {
+  readonly kind: 'refused'
+  readonly code:
+    'empty' | 'notAToken' | 'damaged' | 'newerVersion' | 'malformed' | 'foreign' | 'expired' | 'notYetValid'
+  readonly message: string
+  readonly fix: string
+}
+
+export function encodeToken(
+  crypto: Crypto,
+  token: Pick<Token, 'inviteSeed' | 'bootstrap'> & { readonly invite: Pick<InviteChain, 'bytes'> }
+): string {
+  const chain = decodeChain(token.invite.bytes)
+  if (chain === undefined) throw new Error('our own invite is not decodable')
+  const fault = bootstrapFault(token.bootstrap)
+  if (fault !== undefined) throw new RangeError(fault)
+  const body = encodeMessage<object>(wire.Token, {
+    chain,
+    inviteSeed: token.inviteSeed,
+    bootstrap: [...token.bootstrap]
+  })
+  const bytes = new Uint8Array(body.length + CHECKSUM_BYTES)
+  bytes.set(body)
+  bytes.set(checksum(crypto, body), body.length)
+  return PREFIX + base64url.encoder.baseEncode(bytes)
+}
+
+/**
+ * Reads a token and judges it against this clock and, where this agent is in a mesh already, that mesh. White space around it
+ * and inside it (a mail that wrapped the line) is ignored.
+ */
+export function decodeToken(
+  text: string,
+  options: { readonly crypto: Crypto; readonly nowSeconds: number; readonly meshId: Uint8Array | undefined }
+): Token | TokenRefused {
+  const { crypto, nowSeconds } = options
+  // Bounded before anything walks over it; white space of a wrapped mail is well within the double.
+  const compact = text.length > 2 * TEXT_CHARACTERS_MAX ? text : text.replaceAll(/\s+/g, '')
+  if (compact === '')
+    return refused('empty', 'the token is empty', 'Paste the whole line that `meshctl invite` printed.')
+  const version = /^rzm([0-9]{1,4})_/.exec(compact)?.[1]
+  if (version === undefined || compact.length > TEXT_CHARACTERS_MAX) {
+    return refused(
+      'notAToken',
+      `this is not a token: a token starts with "${PREFIX}"`,
+      'Paste the whole line that `meshctl invite` printed.'
+    )
+  }
+  if (version !== '1') {
+    return refused(
+      'newerVersion',
+      `the token has version ${version}, this agent reads version 1`,
+      'Upgrade this agent, or invite with an older one.'
+    )
+  }
+  const body = openEnvelope(crypto, compact.slice(PREFIX.length))
+  if (body === undefined) {
+    return refused(
+      'damaged',
+      'the token is cut short or mistyped: its checksum does not fit',
+      'Copy it again, whole, from where it was printed.'
+    )
+  }
+  const message = decodeTokenMessage(body)
+  if (
+    message === undefined ||
+    message.chain === null ||
+    !equalBytes(encodeMessage<object>(wire.Token, message), body)
+  ) {
+    return malformed('it is not decodable, or holds fields that this version does not know')
+  }
+  const chainBytes = encodeMessage<object>(wire.Chain, message.chain)
+  const invite = verifyChain(chainBytes, { crypto, meshId: undefined, upTo: 'INVITE' })
+  if (invite.kind === 'refused') return malformed(invite.reason)
+  if (
+    message.inviteSeed.length !== 32 ||
+    !equalBytes(crypto.publicKeyOf(message.inviteSeed), invite.inviteKey)
+  ) {
+    return malformed('its secret does not belong to its invite')
+  }
+  const fault = bootstrapFault(message.bootstrap)
+  if (fault !== undefined) return malformed(fault)
+  if (options.meshId !== undefined && !equalBytes(options.meshId, invite.meshId)) {
+    return refused(
+      'foreign',
+      `the token is for ${meshIdText(invite.meshId)}; this agent is in ${meshIdText(options.meshId)}`,
+      'Leave the present mesh first (`meshctl leave`), or ask for a token of the mesh that this agent is in.'
+    )
+  }
+  const time = checkTime(invite, nowSeconds, { knownCluster: false })
+  if (time.kind === 'refused') {
+    const fix =
+      time.code === 'expired'
+        ? 'Ask for a new token (`meshctl invite`); if the time now is not what the clock says, set the clock.'
+        : 'Set this clock; if it is right, the clock where the token was made is wrong.'
+    return refused(time.code, time.reason, fix)
+  }
+  return { kind: 'token', invite, inviteSeed: message.inviteSeed, bootstrap: message.bootstrap }
+}
+
+const PREFIX = 'rzm1_'
+const CHECKSUM_BYTES = 4
+// Chain, seed and bootstrap addresses at their bounds, in base64url.
+const TEXT_CHARACTERS_MAX = 20_000
+const BOOTSTRAP_MAX = 16
+const MULTIADDR_CHARACTERS_MAX = 256
+
+function openEnvelope(crypto: Crypto, text: string): Uint8Array | undefined {
+  let bytes: Uint8Array
+  try {
+    bytes = base64url.decoder.baseDecode(text)
+  } catch {
+    return undefined // not base64url
+  }
+  if (bytes.length <= CHECKSUM_BYTES) return undefined
+  const body = bytes.subarray(0, -CHECKSUM_BYTES)
+  return equalBytes(checksum(crypto, body), bytes.subarray(-CHECKSUM_BYTES)) ? body : undefined
+}
+
+function checksum(crypto: Crypto, body: Uint8Array): Uint8Array {
+  return crypto.sha256(body).subarray(0, CHECKSUM_BYTES)
+}
+
+/** An address without a PeerId would let whoever answers there pose as a member. */
+function bootstrapFault(bootstrap: readonly string[]): string | undefined {
+  if (bootstrap.length === 0 || bootstrap.length > BOOTSTRAP_MAX) {
+    return `it has ${bootstrap.length} bootstrap addresses; 1 to ${BOOTSTRAP_MAX} are allowed`
+  }
+  const bad = bootstrap.find((address) => {
+    const peerId = /^(?:\/[A-Za-z0-9._:%-]+)+\/p2p\/([A-Za-z0-9]+)$/.exec(address)?.[1]
+    return (
+      address.length > MULTIADDR_CHARACTERS_MAX || peerId === undefined || parseOrigin(peerId) === undefined
+    )
+  })
+  return bad === undefined ? undefined : 'a bootstrap address is malformed or does not end in /p2p/<PeerId>'
+}
+
+function malformed(what: string): TokenRefused {
+  return refused(
+    'malformed',
+    `the token is malformed: ${what}`,
+    'Ask for a new token from an agent of the same version (`meshctl invite`).'
+  )
+}
+
+function refused(code: TokenRefused['code'], message: string, fix: string): TokenRefused {
+  return { kind: 'refused', code, message, fix }
+}

@@ -1,0 +1,47 @@
+// DNS over TCP: two bytes of length, then the message (RFC 1035 4.2.2). No message can be longer than 64 KiB.
+
+export function frame(message: Uint8Array): Uint8Array {
+  const framed = new Uint8Array(message.length + 2)
+  framed[0] = message.length >> 8
+  framed[1] = message.length & 0xff
+  framed.set(message, 2)
+  return framed
+}
+
+/** A stream cut into messages. Pulled, not pushed, so that the reader decides how many messages are under way. */
+export class Framer {
+  private chunks: Uint8Array[] = []
+  private bytes = 0
+
+  push(chunk: Uint8Array): void {
+    this.chunks.push(chunk)
+    this.bytes += chunk.length
+  }
+
+  /** The next whole message, or undefined until more bytes have come. */
+  next(): Uint8Array | undefined {
+    if (this.bytes < 2) return undefined
+    const first = this.chunks[0]
+    // Chunks are joined when a message is whole, not as they come: a client that sends single bytes costs no more.
+    const length = first !== undefined && first.length >= 2 ? first : this.join()
+    const end = 2 + (((length[0] ?? 0) << 8) | (length[1] ?? 0))
+    if (this.bytes < end) return undefined
+    const all = this.join()
+    this.chunks = all.length > end ? [all.subarray(end)] : []
+    this.bytes -= end
+    return all.subarray(2, end)
+  }
+
+  private join(): Uint8Array {
+    const [only] = this.chunks
+    if (only !== undefined && this.chunks.length === 1) return only
+    const all = new Uint8Array(this.bytes)
+    let offset = 0
+    for (const chunk of this.chunks) {
+      all.set(chunk, offset)
+      offset += chunk.length
+    }
+    this.chunks = [all]
+    return all
+  }
+}

@@ -1,0 +1,43 @@
+// What this kernel can really do, found by doing it: `auto` chooses from it.
+import { randomBytes } from 'node:crypto'
+import { HostError } from './errors.ts'
+import { IPVS_MODULES } from './lb-ipvs.ts'
+import type { Run } from './ports.ts'
+
+/** ipvs where kernel and tool have it, else nftables where it can translate addresses, else undefined. */
+export async function detectLoadBalancer(run: Run): Promise<'nftables' | 'ipvs' | undefined> {
+  if (await canIpvs(run)) return 'ipvs'
+  return (await canNft(run)) ? 'nftables' : undefined
+}
+
+/** Whether nftables can filter: some kernels have its module without any family. */
+export function canNftFilter(run: Run): Promise<boolean> {
+  return succeeds(run, 'nft', ['-c', '-f', '-'], `${trial('filter', 'input')}\n`)
+}
+
+async function canIpvs(run: Run): Promise<boolean> {
+  await succeeds(run, 'modprobe', ['-a', '-q', ...IPVS_MODULES])
+  return (await succeeds(run, 'ipvsadm', ['--version'])) && succeeds(run, 'cat', ['/proc/net/ip_vs'])
+}
+
+function canNft(run: Run): Promise<boolean> {
+  return succeeds(run, 'nft', ['-c', '-f', '-'], `${trial('nat', 'prerouting')}\n`)
+}
+
+/** A table that is checked by the kernel (-c) and never made. */
+function trial(type: string, hook: string): string {
+  const name = `rhizome-trial-${randomBytes(4).toString('hex')}`
+  return `table inet ${name} { chain c { type ${type} hook ${hook} priority -110; }; }`
+}
+
+async function succeeds(run: Run, tool: string, args: readonly string[], stdin?: string): Promise<boolean> {
+  try {
+    await run(tool, args, stdin === undefined ? {} : { stdin, stdinAsFile: true })
+    return true
+  } catch (error) {
+    // Only an answer counts as "no": a deadline or a missing permission is told.
+    if (error instanceof HostError && (error.code === 'TOOL_FAILED' || error.code === 'TOOL_MISSING'))
+      return false
+    throw error
+  }
+}

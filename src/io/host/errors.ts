@@ -1,0 +1,46 @@
+// What can be wrong with a host, with a stable code for programs and a fix for people.
+
+export type HostErrorCode =
+  | 'ABORTED'
+  | 'APPLY_FAILED'
+  | 'DEVICE_TAKEN'
+  | 'KEY_MISMATCH'
+  | 'NO_LOAD_BALANCER'
+  | 'NO_TUN'
+  | 'NOT_LINUX'
+  | 'NOT_ROOT'
+  | 'OUTPUT_TOO_LARGE'
+  | 'PORT_IN_USE'
+  | 'ROUTE_TAKEN'
+  | 'SECOND_INSTANCE'
+  | 'STATE_UNREADABLE'
+  | 'SYSCTL_FAILED'
+  | 'TOOL_FAILED'
+  | 'TOOL_MISSING'
+  | 'TOOL_TIMEOUT'
+
+export interface HostErrorDetails {
+  readonly code: HostErrorCode
+  readonly message: string
+  readonly fix?: string
+  readonly tool?: string
+  /** What the tool said, shortened. Never its stdin or stdout: those may hold keys. */
+  readonly stderr?: string
+  readonly cause?: unknown
+}
+
+export class HostError extends Error {
+  override readonly name = 'HostError'
+  readonly code: HostErrorCode
+  readonly fix: string | undefined
+  readonly tool: string | undefined
+  readonly stderr: string
+
+  constructor(details: HostErrorDetails) {
+    super(details.message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = details.code
+    this.fix = details.fix
+    this.tool = details.tool
+    this.stderr = details.stderr ?? ''
+  }
+}

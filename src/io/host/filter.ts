@@ -1,0 +1,243 @@
+// What may come out of the tunnel, and what must not be changed on its way into it: one nftables table of our own.
+//   forward, input   default deny for the tunnel device; everything else is none of our business
+//   guard            a port of a guarded service address that nothing balances reaches no process of this host. It runs after
+//                    IPVS (input 98) and after DNAT (prerouting), so whatever still has such an address is unbalanced
+//   keep             source NAT to the same source, before the CNI's masquerade at 100: a flow is translated once, and an
+//                    `accept` in a table of ours would not stop another's
+//   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
+import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/cidr.ts'
+import type { Filter } from '../../core/host.ts'
+import type { Cidr } from '../../core/model.ts'
+import { canNftFilter } from './detect-lb.ts'
+import { HostError } from './errors.ts'
+import {
+  ABOUT_SET,
+  aboutCommand,
+  asRecord,
+  digest,
+  keyOfRow,
+  parseListing,
+  type NftListing
+} from './nft-listing.ts'
+import type { FilterPort, HostNames, Run } from './ports.ts'
+
+export interface FilterOptions {
+  readonly run: Run
+  readonly names: Pick<HostNames, 'nftTable' | 'device'>
+  /** Told once when this kernel cannot filter. */
+  readonly warn?: (message: string) => void
+}
+
+/** The filter of this kernel: nftables, or none with a warning where nftables has no families. */
+export function createFilter(options: FilterOptions): FilterPort {
+  let chosen: Promise<FilterPort> | undefined
+  const port = () => (chosen ??= choose(options))
+  return {
+    observe: async (signal) => (await port()).observe(signal),
+    set: async (filter, signal) => (await port()).set(filter, signal),
+    describe: (filter) => describeFilter(options, filter),
+    cleanup: async (signal) => (await port()).cleanup(signal)
+  }
+}
+
+/** Errors: HostError. */
+export function createNftFilter(options: FilterOptions): FilterPort {
+  const { run, names } = options
+  const table = tableOf(names)
+  const nft = (text: string, signal: AbortSignal) =>
+    run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
+
+  async function list(flags: readonly string[], signal: AbortSignal): Promise<NftListing | undefined> {
+    try {
+      return parseListing(
+        (await run('nft', ['-j', ...flags, 'list', 'table', 'inet', table], { signal })).stdout
+      )
+    } catch (error) {
+      if (error instanceof HostError && error.stderr.includes('No such file or directory')) return undefined
+      throw error
+    }
+  }
+
+  return {
+    async observe(signal) {
+      const listing = await list([], signal)
+      const filter = listing && filterOf(listing)
+      // Changed by somebody, or made by another version or for another device: as good as none, so it is set again.
+      return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
+    },
+    async set(filter, signal) {
+      if (filter === undefined) return void (await nft(removal(table), signal))
+      await nft(`${removal(table)}${tableText(names, filter)}`, signal)
+      const listing = await list(['-t'], signal)
+      await nft(aboutCommand(table, aboutOf(names, filter, listing?.shape ?? '')), signal)
+    },
+    describe: (filter) => describeFilter(options, filter),
+    async cleanup(signal) {
+      await nft(removal(table), signal)
+    }
+  }
+}
+
+/** For a kernel without nftables: remembers the wish, so that plans are calm, and says what that means. */
+export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort {
+  let wish: Filter | undefined
+  let warned = false
+  return {
+    observe: async () => wish,
+    async set(filter) {
+      wish = filter
+      if (filter === undefined || warned) return
+      warned = true
+      options.warn?.(NO_FILTER)
+    },
+    describe: () => [`# ${NO_FILTER}`],
+    async cleanup() {
+      wish = undefined
+    }
+  }
+}
+
+export const NO_FILTER =
+  'filter: none in this kernel (it has no nftables), so traffic from the tunnel is limited by WireGuard’s AllowedIPs alone'
+
+async function choose(options: FilterOptions): Promise<FilterPort> {
+  return (await canNftFilter(options.run)) ? createNftFilter(options) : createNoFilter(options)
+}
+
+function describeFilter({ names }: FilterOptions, filter: Filter | undefined): readonly string[] {
+  if (filter === undefined) return [`nft delete table inet ${tableOf(names)}`]
+  return [`nft -f - <<END\n${tableText(names, filter)}END`]
+}
+
+function tableOf(names: FilterOptions['names']): string {
+  return `${names.nftTable}-filter`
+}
+
+function removal(table: string): string {
+  return `add table inet ${table}\ndelete table inet ${table}\n`
+}
+
+/** Names of the sets, and the part of a filter that each holds. */
+const LISTS = { remote: 'remoteSources', local: 'localDestinations', vips: 'guardedVips' } as const
+type ListName = keyof typeof LISTS
+const LIST_NAMES = Object.keys(LISTS) as readonly ListName[]
+
+function tableText(names: FilterOptions['names'], filter: Filter): string {
+  const sets = LIST_NAMES.flatMap((name) =>
+    ([4, 6] as const).flatMap((family) => setTexts(name, family, filter[LISTS[name]] ?? []))
+  )
+  return [`table inet ${tableOf(names)} {`, ABOUT_SET, ...sets, chains(names.device, filter), '}\n'].join(
+    '\n'
+  )
+}
+
+function chains(device: string, { mtu, probePort }: Filter): string {
+  const probe = [
+    `    ip saddr @remote4 udp dport ${probePort} accept`,
+    `    ip6 saddr @remote6 udp dport ${probePort} accept`
+  ]
+  const clamp = (side: string) => [
+    `    ${side} "${device}" meta nfproto ipv4 tcp flags syn tcp option maxseg size set ${mtu - 40}`,
+    `    ${side} "${device}" meta nfproto ipv6 tcp flags syn tcp option maxseg size set ${mtu - 60}`
+  ]
+  const chain = (name: string, ...lines: readonly string[]) =>
+    [`  chain ${name} {`, ...lines, '  }'].join('\n')
+  return [
+    chain('refuse', '    meta l4proto 6 reject with tcp reset', '    reject with icmpx port-unreachable'),
+    chain(
+      'forward',
+      '    type filter hook forward priority -10; policy accept;',
+      `    iifname != "${device}" accept`,
+      '    ct state established,related accept',
+      '    ip saddr @remote4 ip daddr @local4 accept',
+      '    ip6 saddr @remote6 ip6 daddr @local6 accept',
+      '    counter drop'
+    ),
+    chain(
+      'input',
+      '    type filter hook input priority -10; policy accept;',
+      `    iifname != "${device}" accept`,
+      '    ct state established,related accept',
+      '    ip saddr @remote4 icmp type echo-request accept',
+      '    ip6 saddr @remote6 icmpv6 type echo-request accept',
+      ...(probePort === 0 ? [] : probe),
+      '    counter drop'
+    ),
+    chain(
+      'guard',
+      '    type filter hook input priority 110; policy accept;',
+      '    ip daddr @vips4 goto refuse',
+      '    ip6 daddr @vips6 goto refuse'
+    ),
+    chain(
+      'keep',
+      '    type nat hook postrouting priority 90; policy accept;',
+      `    oifname "${device}" ip saddr @local4 ip daddr @remote4 snat ip to ip saddr`,
+      `    oifname "${device}" ip6 saddr @local6 ip6 daddr @remote6 snat ip6 to ip6 saddr`,
+      '    ip saddr @remote4 ip daddr @local4 snat ip to ip saddr',
+      '    ip6 saddr @remote6 ip6 daddr @local6 snat ip6 to ip6 saddr'
+    ),
+    chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
+    chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname'))
+  ].join('\n')
+}
+
+/** One set, and more for nested prefixes, which nft refuses in one: those only remember, as the outer prefix matches. */
+function setTexts(name: ListName, family: 4 | 6, prefixes: readonly Cidr[]): readonly string[] {
+  const layers = layersOf(prefixes.filter((prefix) => familyOf(prefix) === family))
+  return (layers.length === 0 ? [[]] : layers).map((layer, depth) => {
+    const elements = layer.length === 0 ? '' : `    elements = { ${layer.join(', ')} }\n`
+    return `  set ${name}${family}${depth === 0 ? '' : `-${depth}`} {
+    type ipv${family}_addr
+    flags interval
+${elements}  }`
+  })
+}
+
+function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
+  const layers: Cidr[][] = []
+  // Outer prefixes sort before inner ones: the last of a layer is the only one that could contain the next.
+  for (const prefix of [...prefixes].sort(compareCidr)) {
+    const layer = layers.find((taken) => {
+      const last = taken.at(-1)
+      return last === undefined || !cidrContains(last, prefix)
+    })
+    if (layer) layer.push(prefix)
+    else layers.push([prefix])
+  }
+  return layers
+}
+
+/** What the listing says; undefined where the mark is missing. */
+function filterOf({ rows, about }: NftListing): Filter | undefined {
+  const said = /^(\d+) (\d+) /.exec(about ?? '')
+  if (!said) return undefined
+  const prefixes = (name: ListName) =>
+    [...rows]
+      .filter(([set]) => new RegExp(`^${name}[46](-\\d+)?$`).test(set))
+      .flatMap(([, list]) => list.flatMap((row) => prefixOf(row) ?? []))
+      .sort(compareCidr)
+  const guardedVips = prefixes('vips')
+  return {
+    remoteSources: prefixes('remote'),
+    localDestinations: prefixes('local'),
+    probePort: Number(said[1]),
+    mtu: Number(said[2]),
+    ...(guardedVips.length === 0 ? {} : { guardedVips })
+  }
+}
+
+function aboutOf(names: FilterOptions['names'], filter: Filter, shape: string): string {
+  return `${filter.probePort} ${filter.mtu} ${digest(chains(names.device, filter))} ${shape}`
+}
+
+function prefixOf(row: unknown): Cidr | undefined {
+  const key = keyOfRow(row)
+  if (typeof key === 'string') {
+    const ip = parseIp(key)
+    return ip && hostCidr(ip)
+  }
+  const { addr, len } = asRecord(asRecord(key)['prefix'])
+  const parsed = parseCidr(`${String(addr)}/${String(len)}`)
+  return parsed.kind === 'cidr' ? parsed.cidr : undefined
+}

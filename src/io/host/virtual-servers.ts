@@ -1,0 +1,38 @@
+// The one order and the one key of virtual servers, so that what the kernel says and what we wish compare as values.
+import { compareCidr } from '../../core/cidr.ts'
+import type { RealServer, VirtualServer } from '../../core/host.ts'
+import type { VirtualServerChange } from './ports.ts'
+
+/** "10.96.0.1 TCP 80": what identifies a virtual server. */
+export function keyOfVirtualServer(server: Pick<VirtualServer, 'vip' | 'protocol' | 'port'>): string {
+  return `${server.vip} ${server.protocol} ${server.port}`
+}
+
+/** By vip (IPv4 first, then numeric), protocol name, port. */
+export function compareVirtualServers(left: VirtualServer, right: VirtualServer): number {
+  return (
+    compareCidr(left.vip, right.vip) || compareText(left.protocol, right.protocol) || left.port - right.port
+  )
+}
+
+/** By ip (numeric), port. */
+export function compareRealServers(left: RealServer, right: RealServer): number {
+  return compareCidr(left.ip, right.ip) || left.port - right.port
+}
+
+/** One change for each virtual server: from the first `have` to the last `want`. */
+export function netChanges(changes: readonly VirtualServerChange[]): readonly VirtualServerChange[] {
+  const net = new Map<string, VirtualServerChange>()
+  for (const change of changes) {
+    const server = change.want ?? change.have
+    if (server === undefined) continue
+    const key = keyOfVirtualServer(server)
+    const earlier = net.get(key)
+    net.set(key, earlier ? { want: change.want, have: earlier.have } : change)
+  }
+  return [...net.values()]
+}
+
+function compareText(left: string, right: string): number {
+  return left === right ? 0 : left < right ? -1 : 1
+}

@@ -1,0 +1,316 @@
+// The WireGuard device: the kernel's where the kernel has it, else wireguard-go, which outlives us.
+// Invariants
+//   1. The device is ours by its name, and so are all its peers. A link of that name that is no WireGuard is left alone.
+//   2. The private key goes to `wg` through an unlinked file and comes back in no value, message or log.
+//   3. An address that WireGuard learned from a handshake not older than 180 s is never written over, and the peer is then
+//      observed with the address last wished for, so that the next pass has nothing to do. Once the handshake is stale, the
+//      kernel's address is observed as it is, and the wish is set again.
+//   4. A peer wished without an address dials us: it is observed without one, wherever it roams.
+//   5. A device that is down, or lacks our mark or one of its addresses, is observed with mtu 0: there, but of no use.
+//      Setting the tunnel anew repairs all three.
+import { connect } from 'node:net'
+import { readFile, rm } from 'node:fs/promises'
+import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host.ts'
+import type { Ip, PeerAddress, WireguardKey } from '../../core/model.ts'
+import { HostError } from './errors.ts'
+import { parseAddresses, parseLink, type Link } from './ip-json.ts'
+import type { HostNames, Run } from './ports.ts'
+import { parseWgDump, type WgDump, type WgPeer } from './wg-dump.ts'
+
+/** WireGuard's own REJECT_AFTER_TIME: no session is older, so no address learned before it is in use. */
+const HANDSHAKE_RECENT_SECONDS = 180
+const SOCKET_FOLDER = '/var/run/wireguard'
+const SOCKET_ANSWER_MS = 1_000
+const REMOVED_PER_COMMAND = 500 // 45 bytes of key each, far below the limit of an argument list
+
+export interface Wireguard {
+  observe(
+    signal: AbortSignal
+  ): Promise<{ readonly tunnel: Tunnel | undefined; readonly peers: readonly WireguardPeer[] }>
+  setTunnel(tunnel: Tunnel, signal: AbortSignal): Promise<void>
+  removeTunnel(signal: AbortSignal): Promise<void>
+  setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void>
+  removePeers(keys: readonly WireguardKey[], signal: AbortSignal): Promise<void>
+  stats(signal: AbortSignal): Promise<readonly PeerStats[]>
+}
+
+export interface WireguardOptions {
+  readonly run: Run
+  readonly names: HostNames
+  /** 32 bytes in base64, asked for when the tunnel is set. */
+  readonly privateKey: () => string | Promise<string>
+  /** Put on the device as /32 or /128 unless another device of this host has them. */
+  readonly addresses: readonly Ip[]
+  readonly implementation: 'auto' | 'kernel' | 'userspace'
+  readonly nowMs: () => number
+}
+
+export function createWireguard(options: WireguardOptions): Wireguard {
+  const { run, names, addresses } = options
+  const { device } = names
+  // What we last wished for each peer; bounded by the device's peers.
+  const wishes = new Map<WireguardKey, PeerAddress | undefined>()
+
+  const link = (signal: AbortSignal) => findLink(run, device, signal)
+
+  async function dump(signal: AbortSignal): Promise<WgDump> {
+    return parseWgDump((await run('wg', ['show', device, 'dump'], { signal })).stdout)
+  }
+
+  /** undefined: there is no device. Errors: DEVICE_TAKEN. */
+  async function read(signal: AbortSignal): Promise<{ link: Link; dump: WgDump } | undefined> {
+    const found = await link(signal)
+    if (found === undefined) return undefined
+    await refuseForeign(found)
+    return { link: found, dump: await dump(signal) }
+  }
+
+  async function localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
+    if (addresses.length === 0) return new Set()
+    return parseAddresses((await run('ip', ['-j', 'address', 'show'], { signal })).stdout)
+  }
+
+  const recent = (peer: WgPeer | undefined): boolean =>
+    peer !== undefined && options.nowMs() / 1000 - peer.lastHandshakeSeconds < HANDSHAKE_RECENT_SECONDS
+
+  function observedAddress(peer: WgPeer): PeerAddress | undefined {
+    if (!wishes.has(peer.publicKey)) return peer.peerAddress
+    const wish = wishes.get(peer.publicKey)
+    return wish === undefined || recent(peer) ? wish : peer.peerAddress
+  }
+
+  return {
+    async observe(signal) {
+      const [found, local] = await Promise.all([read(signal), localAddresses(signal)])
+      if (found === undefined) return { tunnel: undefined, peers: [] }
+      const known = new Set(found.dump.peers.map((peer) => peer.publicKey))
+      for (const key of wishes.keys()) if (!known.has(key)) wishes.delete(key)
+      const usable =
+        found.link.up &&
+        found.dump.fwmark === names.fwmark &&
+        addresses.every((address) => local.has(address))
+      return {
+        tunnel: {
+          device,
+          listenPort: found.dump.listenPort,
+          mtu: usable ? found.link.mtu : 0,
+          publicKey: found.dump.publicKey ?? NO_KEY
+        },
+        peers: found.dump.peers.map((peer) => ({
+          publicKey: peer.publicKey,
+          peerAddress: observedAddress(peer),
+          allowedIps: peer.allowedIps,
+          keepaliveSeconds: peer.keepaliveSeconds
+        }))
+      }
+    },
+
+    async setTunnel(tunnel, signal) {
+      const existing = await link(signal)
+      if (existing === undefined) await createDevice(options, signal)
+      else await refuseForeign(existing)
+      const before = await dump(signal)
+      const mark = `0x${names.fwmark.toString(16)}`
+      if (before.publicKey !== tunnel.publicKey || before.fwmark !== names.fwmark) {
+        await run('wg', ['set', device, 'fwmark', mark, 'private-key', '/dev/stdin'], {
+          signal,
+          stdin: `${await options.privateKey()}\n`,
+          stdinAsFile: true
+        })
+      }
+      await run('ip', ['link', 'set', 'dev', device, 'mtu', String(tunnel.mtu)], { signal })
+      await setPort(tunnel, signal)
+      const local = await localAddresses(signal)
+      for (const address of addresses.filter((address) => !local.has(address))) {
+        await addAddress(run, device, address, signal)
+      }
+      const after = await dump(signal)
+      if (after.publicKey !== tunnel.publicKey) throw keyMismatch(tunnel, after)
+      // wireguard-go takes a busy port without a word while the device goes up.
+      if (after.listenPort !== tunnel.listenPort) throw portInUse(tunnel)
+    },
+
+    async removeTunnel(signal) {
+      wishes.clear()
+      const existing = await link(signal)
+      if (existing === undefined) return
+      await refuseForeign(existing)
+      await run('ip', ['link', 'delete', 'dev', device], { signal })
+    },
+
+    async setPeers(peers, signal) {
+      const live = new Map((await dump(signal)).peers.map((peer) => [peer.publicKey, peer]))
+      const sections = peers.map((peer) => {
+        const now = live.get(peer.publicKey)
+        const learned =
+          recent(now) && now?.peerAddress !== undefined && now.peerAddress !== wishes.get(peer.publicKey)
+        return peerSection(learned ? { ...peer, peerAddress: undefined } : peer)
+      })
+      await run('wg', ['addconf', device, '/dev/stdin'], {
+        signal,
+        stdin: sections.join('\n'),
+        stdinAsFile: true
+      })
+      for (const peer of peers) wishes.set(peer.publicKey, peer.peerAddress)
+    },
+
+    async removePeers(keys, signal) {
+      for (let first = 0; first < keys.length; first += REMOVED_PER_COMMAND) {
+        const some = keys.slice(first, first + REMOVED_PER_COMMAND)
+        await run('wg', ['set', device, ...some.flatMap((key) => ['peer', key, 'remove'])], { signal })
+      }
+      for (const key of keys) wishes.delete(key)
+    },
+
+    async stats(signal) {
+      const found = await read(signal)
+      return (found?.dump.peers ?? []).map((peer) => ({
+        publicKey: peer.publicKey,
+        peerAddress: peer.peerAddress,
+        lastHandshakeMs: peer.lastHandshakeSeconds === 0 ? undefined : peer.lastHandshakeSeconds * 1000,
+        rxBytes: peer.rxBytes,
+        txBytes: peer.txBytes
+      }))
+    }
+  }
+
+  /** The kernel refuses a busy port when the device is up, wireguard-go when the port is set. */
+  async function setPort(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
+    try {
+      const set = ['set', device, 'listen-port', String(tunnel.listenPort)]
+      if ((await dump(signal)).listenPort !== tunnel.listenPort) await run('wg', set, { signal })
+      await run('ip', ['link', 'set', 'dev', device, 'up'], { signal })
+      if ((await dump(signal)).listenPort !== tunnel.listenPort) await run('wg', set, { signal })
+    } catch (error) {
+      if (error instanceof HostError && /address already in use/i.test(error.stderr))
+        throw portInUse(tunnel, error)
+      throw error
+    }
+  }
+
+  async function refuseForeign(found: Link): Promise<void> {
+    if (found.kind === 'wireguard') return
+    if (found.kind === 'tun' && (await isOurSocket(device))) return
+    throw new HostError({
+      code: 'DEVICE_TAKEN',
+      message: `the interface ${device} exists and is no WireGuard device that we can steer`,
+      fix: `choose another device name, or remove it: ip link delete dev ${device}`
+    })
+  }
+}
+
+/** All zero: what WireGuard itself has where there is no key. Equal to no wish. */
+const NO_KEY = `${'A'.repeat(43)}=` as WireguardKey
+
+export async function findLink(run: Run, device: string, signal?: AbortSignal): Promise<Link | undefined> {
+  const result = await run('ip', ['-j', '-d', 'link', 'show', 'dev', device], {
+    okCodes: [1],
+    ...(signal === undefined ? {} : { signal })
+  })
+  if (result.exitCode === 0) return parseLink(result.stdout)
+  if (/does not exist/.test(result.stderr)) return undefined
+  throw new HostError({
+    code: 'TOOL_FAILED',
+    tool: 'ip',
+    stderr: result.stderr,
+    message: `ip failed: ${result.stderr}`
+  })
+}
+
+export async function addAddress(run: Run, device: string, address: Ip, signal: AbortSignal): Promise<void> {
+  const flags = address.includes(':') ? ['nodad'] : []
+  const cidr = `${address}/${address.includes(':') ? 128 : 32}`
+  await run('ip', ['address', 'replace', cidr, 'dev', device, ...flags], { signal })
+}
+
+/** As wg(8) reads it: a section replaces the peer's allowed IPs, by none if it names none, and takes them from other peers. */
+export function peerSection(peer: WireguardPeer): string {
+  const lines = [
+    '[Peer]',
+    `PublicKey = ${peer.publicKey}`,
+    ...(peer.allowedIps.length === 0 ? [] : [`AllowedIPs = ${peer.allowedIps.join(', ')}`]),
+    ...(peer.peerAddress === undefined ? [] : [`Endpoint = ${peer.peerAddress}`]),
+    `PersistentKeepalive = ${peer.keepaliveSeconds === 0 ? 'off' : peer.keepaliveSeconds}`
+  ]
+  if (lines.some((line) => /[\r\n]/.test(line))) throw new Error('a line break in a WireGuard setting')
+  return `${lines.join('\n')}\n`
+}
+
+async function createDevice(options: WireguardOptions, signal: AbortSignal): Promise<void> {
+  const { run, names, implementation } = options
+  if (implementation !== 'userspace') {
+    try {
+      await run('ip', ['link', 'add', 'dev', names.device, 'type', 'wireguard'], { signal })
+      return
+    } catch (error) {
+      const absent = error instanceof HostError && /unknown device type|not supported/i.test(error.stderr)
+      if (!absent || implementation === 'kernel') throw error
+    }
+  }
+  await freeSocket(names.device)
+  try {
+    await run('wireguard-go', [names.device], { signal, daemon: true })
+  } catch (error) {
+    if (error instanceof HostError && /\/dev\/net\/tun/.test(error.stderr)) throw noTun(error)
+    throw error
+  }
+}
+
+/** wireguard-go's sockets lie in one folder for all network namespaces; a Unix socket shows only in its own. */
+async function isOurSocket(device: string): Promise<boolean> {
+  const sockets = await readFile('/proc/self/net/unix', 'utf8')
+  return sockets.split('\n').some((line) => line.endsWith(`/wireguard/${device}.sock`))
+}
+
+/** Removes a socket that nobody answers on. Errors: DEVICE_TAKEN when somebody does. */
+async function freeSocket(device: string): Promise<void> {
+  const path = `${SOCKET_FOLDER}/${device}.sock`
+  if (await answers(path)) {
+    throw new HostError({
+      code: 'DEVICE_TAKEN',
+      message: `a wireguard-go with a device ${device} runs in another network namespace, and both would share ${path}`,
+      fix: 'choose another device name'
+    })
+  }
+  await rm(path, { force: true })
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    const finish = (answer: boolean) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    // Neither refused nor accepted in time: somebody is there.
+    socket.setTimeout(SOCKET_ANSWER_MS, () => finish(true))
+    socket.on('connect', () => finish(true))
+    socket.on('error', () => finish(false))
+  })
+}
+
+function portInUse(tunnel: Tunnel, cause?: unknown): HostError {
+  return new HostError({
+    code: 'PORT_IN_USE',
+    tool: 'wg',
+    message: `UDP port ${tunnel.listenPort} for WireGuard is in use by another process`,
+    fix: 'stop it, or choose another WireGuard port',
+    cause
+  })
+}
+
+function keyMismatch(tunnel: Tunnel, after: WgDump): HostError {
+  return new HostError({
+    code: 'KEY_MISMATCH',
+    message: `the private key of this agent belongs to ${after.publicKey ?? 'none'}, not to ${tunnel.publicKey}`
+  })
+}
+
+export function noTun(cause?: unknown): HostError {
+  return new HostError({
+    code: 'NO_TUN',
+    message: 'the kernel has no WireGuard, and wireguard-go cannot open /dev/net/tun',
+    fix: 'load the kernel module wireguard or tun; in a container pass the device /dev/net/tun',
+    cause
+  })
+}

@@ -1,0 +1,173 @@
+// A folder of Kubernetes manifests as the source of this cluster's services: the way for sites without Kubernetes.
+// Invariants
+//   1. Events only mark; one loop reads, and its passes never overlap.
+//   2. A pass that finds nothing new says nothing.
+//   3. A folder that is missing or unreadable never withdraws what was read before (fail static).
+import { resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { catalog, type CatalogOptions, type Problem } from '../../core/catalog.ts'
+import type { Snapshot } from '../../core/model.ts'
+import { nextFileState, type FileState } from './file-state.ts'
+import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
+import { readManifestFile, reason } from './read-file.ts'
+
+export interface ManifestSourceOptions {
+  readonly folder: string
+  /** After the first pass and then on every change of either. `whole` is false until the folder was read once: until
+   * then an empty snapshot means "not known", not "no services". */
+  readonly onSnapshot: (
+    snapshot: Snapshot,
+    problems: readonly Problem[],
+    state: { readonly whole: boolean }
+  ) => void
+  /** Asked in every pass, since prefixes are known only after joining; call `refresh` when they change. */
+  readonly catalogOptions?: () => CatalogOptions
+  readonly signal?: AbortSignal
+}
+
+export interface ManifestSource {
+  /** Resolves after the first snapshot. */
+  start(): Promise<void>
+  /** Looks again at everything, soon. */
+  refresh(): void
+  stop(): Promise<void>
+}
+
+// For what no event tells of: network file systems, a directory that could not be watched. Unchanged files are not read.
+const RESCAN_MS = 5000
+
+export function createManifestSource(options: ManifestSourceOptions): ManifestSource {
+  const folder = resolve(options.folder)
+  const files = new Map<string, KnownFile>()
+  const touched = new Set<string>()
+  let dirty = true
+  let stopped = false
+  let whole = false
+  let running: Promise<void> | undefined
+  let timer: NodeJS.Timeout | undefined
+  let last: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } | undefined
+  const watching = watchFolder(folder, mark)
+
+  function mark(path: string | undefined): void {
+    if (stopped) return
+    if (path !== undefined) touched.add(path)
+    dirty = true
+    running ??= run().finally(() => {
+      running = undefined
+    })
+  }
+
+  async function run(): Promise<void> {
+    for (;;) {
+      if (!dirty || stopped) return
+      dirty = false
+      clearTimeout(timer)
+      const wakeMs = await pass().catch(reportFailure)
+      if (!stopped) timer = setTimeout(mark, wakeMs, undefined).unref()
+    }
+  }
+
+  /** The answer is when to look again, in milliseconds. */
+  async function pass(): Promise<number> {
+    const force = new Set(touched)
+    touched.clear()
+    const listing = await watching.list()
+    if (listing.exists) await readChanged(listing, force)
+    if (stopped) return RESCAN_MS
+    whole ||= listing.exists
+    publish(listing.exists ? listing.problems : [missingFolder(folder)])
+    const doubts = [...files.values()].flatMap(({ state }) => (state.doubt ? [state.doubt.untilMs] : []))
+    return Math.max(1, Math.min(RESCAN_MS, ...doubts.map((untilMs) => untilMs - performance.now() + 1)))
+  }
+
+  async function readChanged(listing: FolderListing, force: ReadonlySet<string>): Promise<void> {
+    const listed = new Set(listing.files.map(({ path }) => path))
+    for (const file of listing.files) {
+      const known = files.get(file.path)
+      const changed = known?.stamp !== file.stamp || force.has(file.path)
+      if (changed || known.state.doubt) await readOne(file, changed)
+    }
+    for (const [path, known] of files) {
+      if (listed.has(path) || listing.unreadable.some((directory) => path.startsWith(`${directory}/`)))
+        continue
+      settle({ path, file: known.file, stamp: '' }, { content: undefined, changed: known.stamp !== '' })
+    }
+  }
+
+  async function readOne(file: ListedFile, changed: boolean): Promise<void> {
+    settle(file, { content: await readManifestFile(file.path, file.file), changed })
+  }
+
+  function settle(
+    { path, file, stamp }: ListedFile,
+    found: Pick<Parameters<typeof nextFileState>[0], 'content' | 'changed'>
+  ): void {
+    const state = nextFileState({ before: files.get(path)?.state, nowMs: performance.now(), ...found })
+    if (state) files.set(path, { file, stamp, state })
+    else files.delete(path)
+  }
+
+  function publish(folderProblems: readonly Problem[]): void {
+    const known = [...files.values()].sort((a, b) => (a.file < b.file ? -1 : 1))
+    const read = catalog(
+      known.flatMap(({ state }) => state.items),
+      options.catalogOptions?.()
+    )
+    const problems = [...folderProblems, ...known.flatMap(({ state }) => state.problems), ...read.problems]
+    const now = { snapshot: read.snapshot, problems }
+    if (isDeepStrictEqual(now, last)) return
+    last = now
+    options.onSnapshot(now.snapshot, problems, { whole })
+  }
+
+  /** A disk error, for example: what was read stays, and the next look comes by itself. */
+  function reportFailure(error: unknown): number {
+    if (!stopped) {
+      publish([
+        {
+          file: folder,
+          message: `the folder cannot be read: ${reason(error)}`,
+          fix: 'check the disk and the permissions',
+          level: 'error'
+        }
+      ])
+    }
+    return RESCAN_MS
+  }
+
+  async function stop(): Promise<void> {
+    stopped = true
+    clearTimeout(timer)
+    watching.close()
+    await running
+    // A pass that was under way may have opened watches after the first close.
+    watching.close()
+  }
+
+  return {
+    start: async () => {
+      options.signal?.throwIfAborted()
+      options.signal?.addEventListener('abort', () => void stop(), { once: true })
+      mark(undefined)
+      await running
+    },
+    refresh: () => mark(undefined),
+    stop
+  }
+}
+
+interface KnownFile {
+  readonly file: string
+  /** '' for a file that is gone but not yet believed to be. */
+  readonly stamp: string
+  readonly state: FileState
+}
+
+function missingFolder(folder: string): Problem {
+  return {
+    file: folder,
+    message: 'there is no such folder',
+    fix: 'create it and put Service and EndpointSlice manifests there; it is picked up by itself',
+    level: 'error'
+  }
+}

@@ -1,0 +1,338 @@
+// The agent's memory on disk: who it is (identity.json and its copy), its counters, and the replica (db/).
+// Invariants: (1) nothing is written before the versions are known to be ours and the lock is held; (2) what is damaged is
+// set aside and reported, never replaced in silence; (3) no text that leaves here quotes a secret.
+import { constants } from 'node:fs'
+import { access, chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import type { Origin } from '../../core/model.ts'
+import { parseOrigin } from '../../core/origin.ts'
+import { decodeCounters, encodeCounters } from './counters.ts'
+import type { Counters } from './counters.ts'
+import { openDatabase } from './database.ts'
+import type { Contents, Database, DroppedOrigin, Persist, Seen, StoredOrigin } from './database.ts'
+import { StoreError, storeError } from './error.ts'
+import { isMissing, readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
+import { IDENTITY_VERSION, decodeIdentity, encodeIdentity } from './identity.ts'
+import type { Identity } from './identity.ts'
+
+export type { Counters } from './counters.ts'
+export type { DroppedOrigin, Persist, Seen, StoredOrigin } from './database.ts'
+export type { Identity } from './identity.ts'
+
+/** Of the folder as a whole: db and marker. */
+export const STORE_VERSION = 1
+
+export interface LoadedReplica {
+  /** Rows are sound; that a set of records is whole is proved by the state hash in its signed head: check it. */
+  readonly origins: readonly StoredOrigin[]
+  /** Damaged, not loaded. If the own origin is among them, raise the epoch. */
+  readonly dropped: readonly DroppedOrigin[]
+  /** True: the whole replica was damaged or gone and is empty now; treat every origin, the own one too, as dropped. */
+  readonly lost: boolean
+  readonly seen: ReadonlyMap<Origin, Seen>
+}
+
+export interface Store {
+  readonly folder: string
+  /** What was set aside or dropped, and why. */
+  readonly warnings: readonly string[]
+  identity(): Identity | undefined
+  /** Durable when it resolves. Errors: IDENTITY_INVALID, DISK_FULL, STORE_READONLY. */
+  saveIdentity(identity: Identity): Promise<void>
+  /** Undefined: never saved, or damaged; in doubt ask the peers for the highest epoch they hold of us. */
+  counters(): Counters | undefined
+  /** Durable when it resolves; never goes backwards. */
+  saveCounters(counters: Counters): Promise<void>
+  /** What open found. The second call gives an empty one: the first caller owns it. */
+  loadReplica(): LoadedReplica
+  /** One atomic batch. Errors: DISK_FULL (the state before stays), STORE_FAILED. */
+  persist(batch: Persist, options: { sync: boolean }): Promise<void>
+  removeOrigin(origin: Origin): Promise<void>
+  /** Replaces them all: where members were reached, best first. */
+  saveAddresses(addresses: ReadonlyMap<Origin, readonly string[]>): Promise<void>
+  loadAddresses(): ReadonlyMap<Origin, readonly string[]>
+  /** Leaves the mesh: identity, keys, counters, replica and all that was set aside are gone. */
+  forget(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface StoreOptions {
+  readonly folder: string
+  /** Unix milliseconds; names what is set aside. */
+  readonly now: () => number
+}
+
+/** Errors: StoreError STORE_NEWER, STORE_LOCKED, STORE_READONLY, IDENTITY_CORRUPT, DISK_FULL, STORE_FAILED. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const folder = resolve(options.folder)
+  const warnings: string[] = []
+  const stamp = new Date(options.now()).toISOString().replaceAll(/[:.]/g, '-')
+  await prepareFolder(folder, warnings)
+  const marker = await readMarker(folder)
+  const copies = await readIdentity(folder)
+  const [database, contents] = await openDatabase({
+    folder,
+    existed: marker !== 'none',
+    stamp,
+    warn: (warning) => warnings.push(warning)
+  })
+  try {
+    if (marker !== 'ours')
+      await writeFileAtomic(join(folder, MARKER), `${JSON.stringify({ version: STORE_VERSION })}\n`)
+    if (marker === 'unreadable') warnings.push(`${join(folder, MARKER)} was damaged and is written anew`)
+    const identity = await settleIdentity(folder, copies, stamp, warnings)
+    const counters = await readCounters(folder, contents, warnings)
+    return new DiskStore({ folder, database, contents, identity, counters, warnings })
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}
+
+const MARKER = 'store.json'
+const IDENTITY = 'identity.json'
+const BACKUP = 'identity.bak.json'
+const COUNTERS = 'counters.json'
+
+interface DiskStoreOptions {
+  readonly folder: string
+  readonly database: Database
+  readonly contents: Contents
+  readonly identity: Identity | undefined
+  readonly counters: Counters | undefined
+  readonly warnings: readonly string[]
+}
+
+class DiskStore implements Store {
+  readonly folder: string
+  readonly warnings: readonly string[]
+  readonly #database: Database
+  #identity: Identity | undefined
+  #counters: Counters | undefined
+  #replica: LoadedReplica
+  #addresses: ReadonlyMap<Origin, readonly string[]>
+
+  constructor(options: DiskStoreOptions) {
+    const { origins, dropped, lost, seen, meta } = options.contents
+    this.folder = options.folder
+    this.warnings = options.warnings
+    this.#database = options.database
+    this.#identity = options.identity
+    this.#counters = options.counters
+    this.#replica = { origins, dropped, lost, seen }
+    this.#addresses = decodeAddresses(meta.get('addresses'))
+  }
+
+  identity(): Identity | undefined {
+    return this.#identity
+  }
+
+  async saveIdentity(identity: Identity): Promise<void> {
+    const path = join(this.folder, IDENTITY)
+    const text = encodeIdentity(identity, path)
+    // In this order: a crash in between leaves a whole, new file and an old copy, which open() renews.
+    await writeFileAtomic(path, text)
+    this.#identity = identity
+    await writeFileAtomic(join(this.folder, BACKUP), text)
+  }
+
+  counters(): Counters | undefined {
+    return this.#counters
+  }
+
+  async saveCounters(counters: Counters): Promise<void> {
+    const before = this.#counters
+    if (before !== undefined && isBelow(counters, before)) throw new RangeError('counters never go backwards')
+    await writeFileAtomic(join(this.folder, COUNTERS), encodeCounters(counters))
+    this.#counters = counters
+    await this.#database.putMeta('counters', new TextEncoder().encode(encodeCounters(counters)))
+  }
+
+  loadReplica(): LoadedReplica {
+    const replica = this.#replica
+    this.#replica = { origins: [], dropped: [], lost: false, seen: new Map() }
+    return replica
+  }
+
+  persist(batch: Persist, options: { sync: boolean }): Promise<void> {
+    return this.#database.persist(batch, options)
+  }
+
+  removeOrigin(origin: Origin): Promise<void> {
+    return this.#database.removeOrigin(origin)
+  }
+
+  async saveAddresses(addresses: ReadonlyMap<Origin, readonly string[]>): Promise<void> {
+    await this.#database.putMeta('addresses', new TextEncoder().encode(JSON.stringify([...addresses])))
+    this.#addresses = new Map(addresses)
+  }
+
+  loadAddresses(): ReadonlyMap<Origin, readonly string[]> {
+    return this.#addresses
+  }
+
+  async forget(): Promise<void> {
+    // The copy goes first: if we are cut short, the identity is still whole, and nothing is half forgotten.
+    await removeFile(join(this.folder, BACKUP))
+    await removeFile(join(this.folder, IDENTITY))
+    await removeFile(join(this.folder, COUNTERS))
+    for (const name of await readdir(this.folder)) {
+      if (/^(identity|db|counters)\.(corrupt-|.*\.tmp$)/.test(name)) {
+        await rm(join(this.folder, name), { recursive: true, force: true })
+      }
+    }
+    await this.#database.clear()
+    this.#identity = undefined
+    this.#counters = undefined
+    this.#addresses = new Map()
+    this.loadReplica()
+  }
+
+  close(): Promise<void> {
+    return this.#database.close()
+  }
+}
+
+async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
+  try {
+    await checkWritable(folder)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const { mode } = await stat(folder)
+    if ((mode & 0o077) === 0) return
+  } catch (error) {
+    throw storeError(error, folder)
+  }
+  try {
+    await chmod(folder, 0o700)
+  } catch {
+    warnings.push(`${folder} is open to other users and its mode cannot be changed: its files are 0600`)
+  }
+}
+
+/** The folder, or the nearest one above it: on a read-only mount, a recursive mkdir says ENOENT. */
+async function checkWritable(folder: string): Promise<void> {
+  try {
+    await access(folder, constants.W_OK | constants.X_OK)
+  } catch (error) {
+    if (!isMissing(error) || dirname(folder) === folder) throw error
+    await checkWritable(dirname(folder))
+  }
+}
+
+/** Errors: StoreError STORE_NEWER; nothing has been written then. */
+async function readMarker(folder: string): Promise<'none' | 'ours' | 'unreadable'> {
+  const path = join(folder, MARKER)
+  const text = await readFileIfAny(path)
+  if (text === undefined) return 'none'
+  const version = /"version"\s*:\s*(\d+)/.exec(text)?.[1]
+  if (version === undefined) return 'unreadable'
+  if (Number(version) > STORE_VERSION) throw newer(path, Number(version), STORE_VERSION)
+  return 'ours'
+}
+
+type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
+type IdentityCopy =
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'ok'; readonly identity: Identity; readonly text: string }
+  | { readonly kind: 'corrupt'; readonly reason: string }
+
+async function readIdentity(folder: string): Promise<IdentityCopies> {
+  return { main: await readCopy(join(folder, IDENTITY)), backup: await readCopy(join(folder, BACKUP)) }
+}
+
+async function readCopy(path: string): Promise<IdentityCopy> {
+  const text = await readFileIfAny(path)
+  if (text === undefined) return { kind: 'missing' }
+  const file = decodeIdentity(text)
+  if (file.kind === 'newer') throw newer(path, file.version, IDENTITY_VERSION)
+  return file.kind === 'ok' ? { kind: 'ok', identity: file.identity, text } : file
+}
+
+/** Takes the sound copy, mends the other one. Both damaged: they stay where they are, so that no restart looks like new. */
+async function settleIdentity(
+  folder: string,
+  { main, backup }: IdentityCopies,
+  stamp: string,
+  warnings: string[]
+): Promise<Identity | undefined> {
+  const [path, backupPath] = [join(folder, IDENTITY), join(folder, BACKUP)]
+  if (main.kind === 'ok') {
+    if (backup.kind === 'corrupt') {
+      await setAside(backupPath, join(folder, `identity.corrupt-${stamp}.bak.json`))
+      warnings.push(`${backupPath} was damaged (${backup.reason}); it was set aside and written anew`)
+    }
+    if (backup.kind !== 'ok' || backup.text !== main.text) await writeFileAtomic(backupPath, main.text)
+    return main.identity
+  }
+  if (backup.kind === 'ok') {
+    if (main.kind === 'corrupt') await setAside(path, join(folder, `identity.corrupt-${stamp}.json`))
+    await writeFileAtomic(path, backup.text)
+    const why = main.kind === 'corrupt' ? `was damaged (${main.reason}) and set aside` : 'was missing'
+    warnings.push(`${path} ${why}; the copy ${backupPath} is used instead`)
+    return backup.identity
+  }
+  const damaged = main.kind === 'corrupt' ? main : backup
+  if (damaged.kind === 'missing') return undefined
+  throw new StoreError(
+    'IDENTITY_CORRUPT',
+    `the identity in ${path} and its copy are damaged: ${damaged.reason}`,
+    {
+      path,
+      fix: `restore ${IDENTITY} from a backup; or, to join again with a new token, move both ${IDENTITY} and ${BACKUP} away`
+    }
+  )
+}
+
+async function setAside(path: string, aside: string): Promise<void> {
+  try {
+    await rename(path, aside)
+  } catch (error) {
+    throw storeError(error, path)
+  }
+}
+
+/** Kept twice, in a file and in the database: the higher one counts. */
+async function readCounters(
+  folder: string,
+  contents: Contents,
+  warnings: string[]
+): Promise<Counters | undefined> {
+  const path = join(folder, COUNTERS)
+  const text = await readFileIfAny(path)
+  const ofFile = text === undefined ? undefined : decodeCounters(text)
+  if (text !== undefined && ofFile === undefined)
+    warnings.push(`${path} is damaged; the epoch has to be raised`)
+  const meta = contents.meta.get('counters')
+  const ofDatabase = meta === undefined ? undefined : decodeCounters(new TextDecoder().decode(meta))
+  if (ofFile === undefined || ofDatabase === undefined) return ofFile ?? ofDatabase
+  return isBelow(ofFile, ofDatabase) ? ofDatabase : ofFile
+}
+
+function isBelow(a: Counters, b: Counters): boolean {
+  return a.epoch < b.epoch || (a.epoch === b.epoch && a.seqReserved < b.seqReserved)
+}
+
+/** The row has passed its checksum: it is what saveAddresses wrote. */
+function decodeAddresses(content: Uint8Array | undefined): ReadonlyMap<Origin, readonly string[]> {
+  const addresses = new Map<Origin, readonly string[]>()
+  if (content === undefined) return addresses
+  const entries: unknown = JSON.parse(new TextDecoder().decode(content))
+  for (const entry of Array.isArray(entries) ? entries : []) {
+    if (!Array.isArray(entry)) continue
+    const [name, list]: unknown[] = entry
+    const origin = typeof name === 'string' ? parseOrigin(name) : undefined
+    if (origin === undefined || !Array.isArray(list)) continue
+    addresses.set(
+      origin,
+      list.filter((address) => typeof address === 'string')
+    )
+  }
+  return addresses
+}
+
+function newer(path: string, found: number, known: number): StoreError {
+  return new StoreError('STORE_NEWER', `${path} is of version ${found}; this program knows ${known}`, {
+    path,
+    fix: 'run the newer program again, or give this one another folder; nothing was changed'
+  })
+}

@@ -1,0 +1,309 @@
+// What people see: the exact text of every view, and the exact answer with --json.
+import assert from 'node:assert/strict'
+import { API_VERSION } from '../../src/app/api.ts'
+import { meshctl, startFakeMeshd, type FakeMeshd, type Run } from './fake-meshd.ts'
+import * as samples from './samples.ts'
+
+describe('meshctl views', () => {
+  let fake: FakeMeshd
+
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+
+  const cli = (...args: string[]): Promise<Run> => meshctl(['--socket', fake.socket, ...args])
+  const shows = async (text: string, ...args: string[]): Promise<void> => {
+    const run = await cli(...args)
+    assert.deepEqual(run, { code: 0, stdout: `${text}\n`, stderr: '' })
+  }
+
+  it('peers: shows the own cluster first, and no column that nobody needs', async () => {
+    fake.answer('/v1/peers', samples.PEERS)
+    await shows(
+      `
+CLUSTER   STATE   PATH     ENDPOINT            RTT     HANDSHAKE   RX/TX               CIDRS                       SVCS   LAG
+west      self    -        -                   -       -           -                   10.1.0.0/16,10.101.0.0/16   8      -
+east      up      direct   203.0.113.7:51820   0.4ms   12s         1.2 MiB / 340 KiB   10.2.0.0/16,10.102.0.0/16   8      0
+`.trim(),
+      'peers'
+    )
+  })
+
+  it('peers: shows REASON and CONTROL as soon as one row has something to say', async () => {
+    fake.answer('/v1/peers', samples.PEERS_IN_TROUBLE)
+    await shows(
+      `
+CLUSTER   STATE   PATH      ENDPOINT   RTT   HANDSHAKE   RX/TX         CIDRS         SVCS   LAG   CONTROL   REASON
+edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/16   0      17    lost      no handshake for 4m
+`.trim(),
+      'peers',
+      '--cluster',
+      'edge'
+    )
+  })
+
+  it('peers -o wide: adds node, version and peer ID', async () => {
+    fake.answer('/v1/peers', samples.PEERS)
+    const { stdout } = await cli('peers', '-o', 'wide')
+    assert.match(stdout, /^CLUSTER +NODE +STATE .* CONTROL +VERSION +PEER ID\n/)
+    assert.match(stdout, /^east +gw-east +up .* connected +0\.1\.0 +12D3KooWeast$/m)
+  })
+
+  it('peers: tells the agents of one cluster apart by NODE', async () => {
+    const [east] = samples.PEERS.peers
+    assert.ok(east)
+    fake.answer('/v1/peers', { peers: [east, { ...east, node: 'gw-east-2' }] })
+    const { stdout } = await cli('peers')
+    assert.match(stdout, /^east +gw-east +up .*\neast +gw-east-2 +up /m)
+  })
+
+  it('peers: an empty mesh leaves stdout empty and says what to do', async () => {
+    fake.answer('/v1/peers', { peers: [] })
+    const run = await cli('peers')
+    assert.deepEqual(run, {
+      code: 0,
+      stdout: '',
+      stderr: 'No peers yet. Invite a cluster: meshctl invite <cluster>\n'
+    })
+  })
+
+  it('services: shows ports, ready endpoints and the name', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    await shows(
+      `
+CLUSTER   NAMESPACE   NAME   TYPE           CLUSTER IP    PORTS                       READY   DNS NAME
+east      shop        web    ClusterIP      10.102.0.10   http:80/TCP,https:443/TCP   2/3     web.shop.svc.cluster.east
+east      data        db     Headless       -             sql:5432/TCP                2/2     db.data.svc.cluster.east
+west      shop        mail   ExternalName   -             -                           -       mail.shop.svc.cluster.west
+`.trim(),
+      'services'
+    )
+  })
+
+  it('services: takes only those of a cluster and a namespace', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    const { stdout } = await cli('services', '--cluster', 'east', '-n', 'data')
+    assert.deepEqual(
+      stdout.split('\n').map((line) => line.split(/ +/)[2]),
+      ['NAME', 'db', undefined]
+    )
+    const none = await cli('services', '--cluster', 'nowhere')
+    assert.equal(none.stderr, 'No service fits, of 3. All of them: meshctl services\n')
+  })
+
+  it('services: never cuts a line when stdout is no terminal', async () => {
+    const [service] = samples.SERVICES.services
+    assert.ok(service)
+    const dnsName = `${'a'.repeat(63)}.${'b'.repeat(63)}.svc.cluster.${'c'.repeat(63)}`
+    fake.answer('/v1/services', { services: [{ ...service, dnsName }] })
+    const { stdout } = await meshctl(['--socket', fake.socket, 'services'], { env: { COLUMNS: '40' } })
+    assert.ok(stdout.includes(` ${dnsName}\n`))
+    assert.equal(stdout.trimEnd().split('\n').length, 2)
+  })
+
+  it('services: 10,000 of them take no longer than a blink', async () => {
+    const [service] = samples.SERVICES.services
+    fake.answer('/v1/services', { services: Array.from({ length: 10_000 }, () => service) })
+    const started = performance.now()
+    const { stdout } = await cli('services')
+    assert.equal(stdout.split('\n').length, 10_002)
+    assert.ok(performance.now() - started < 5000)
+  })
+
+  it('routes: shows why a prefix is not routed', async () => {
+    fake.answer('/v1/routes', samples.ROUTES)
+    await shows(
+      `
+DESTINATION     KIND      CLUSTER   VIA        STATE       REASON
+10.2.0.0/16     pod       east      rhizome0   installed   -
+10.3.0.0/16     pod       edge      -          conflict    east has an older certificate for 10.3.0.0/16
+10.102.0.0/16   service   east      nftables   installed   -
+`.trim(),
+      'routes'
+    )
+  })
+
+  it('dns: lists the zones', async () => {
+    fake.answer('/v1/dns', samples.ZONES)
+    await shows(
+      `
+ZONE           STATE        NAMES
+cluster.all    serving      16
+cluster.edge   not synced   0
+`.trim(),
+      'dns'
+    )
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns')
+  })
+
+  it('dns <name>: shows the records, and asks for the type in upper case', async () => {
+    fake.answer('/v1/dns', samples.RECORDS)
+    await shows(
+      `
+NAME                        TTL   TYPE   DATA
+web.shop.svc.cluster.east   5     A      10.102.0.10
+`.trim(),
+      'dns',
+      'web.shop.svc.cluster.east',
+      '--type',
+      'a'
+    )
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns?name=web.shop.svc.cluster.east&type=A')
+  })
+
+  it('dns <name>: tells no such name, no such record and not yet known apart', async () => {
+    const rcodes = {
+      NXDOMAIN: 'NXDOMAIN: x.cluster.east does not exist',
+      NOERROR: 'NOERROR: x.cluster.east exists, but has no A record',
+      SERVFAIL: 'SERVFAIL: the services of that cluster are not known here yet (or the upstream failed)'
+    }
+    for (const [rcode, text] of Object.entries(rcodes)) {
+      fake.answer('/v1/dns', { rcode, records: [] })
+      await shows(text, 'dns', 'x.cluster.east')
+    }
+  })
+
+  it('dns <address>: asks for its name', async () => {
+    fake.answer('/v1/dns', { rcode: 'NXDOMAIN' })
+    await cli('dns', '10.102.0.10')
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns?name=10.0.102.10.in-addr.arpa&type=PTR')
+    await cli('dns', '2001:db8::1')
+    assert.equal(
+      fake.requests.at(-1)?.url,
+      `/v1/dns?name=1.${'0.'.repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa&type=PTR`
+    )
+  })
+
+  it('plan: says that there is nothing to do', async () => {
+    fake.answer('/v1/plan', samples.IN_STEP)
+    await shows('in step: nothing to do', 'plan')
+  })
+
+  it('plan: shows each step with its commands, scripts with their line breaks', async () => {
+    fake.answer('/v1/plan', samples.PLAN)
+    await shows(
+      `
+# 3 steps
+
+# + peer ZWFzdGVhc3RlYXN0ZWFzdGVhc3RlYXN0ZWFzdGVhc3Q= at 203.0.113.7:51820: 10.2.0.0/16
+wg set rhizome0 peer ZWFzdGVhc3RlYXN0ZWFzdGVhc3RlYXN0ZWFzdGVhc3Q= endpoint 203.0.113.7:51820 allowed-ips 10.2.0.0/16
+
+# + virtual server 10.102.0.10:80/TCP: 1 real server
+nft -f - <<EOF
+add element ip rhizome services { 10.102.0.10 . tcp . 80 : goto one }
+EOF
+
+# - route to pods 10.9.0.0/16
+ip route del 10.9.0.0/16 dev rhizome0
+`.trim(),
+      'plan'
+    )
+  })
+
+  it('status: shows one page', async () => {
+    fake.answer('/v1/status', samples.STATUS)
+    const { stdout } = await cli('status')
+    assert.equal(
+      stdout.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/, '<time>'),
+      `
+Cluster         west
+State           running, up 3h12m, meshd 0.1.0
+Mesh            bafyreimesh
+Peer ID         12D3KooWwest
+WireGuard key   d2VzdHdlc3R3ZXN0d2VzdHdlc3R3ZXN0d2VzdHdlc3Q=
+Pods            10.1.0.0/16
+Services        10.101.0.0/16
+Data plane      on: rhizome0, nftables
+DNS             on: 10.1.0.1:53
+Manifests       /etc/rhizome/manifests: 8 services, 9 endpoint slices
+Mesh members    3 clusters, 2 control connections
+Last pass       <time> (3d12h ago): 4 operations in 12 ms
+`.trimStart()
+    )
+  })
+
+  it('status: names every warning, and file and fix of every manifest problem', async () => {
+    fake.answer('/v1/status', {
+      ...samples.STATUS,
+      dataplane: { state: 'off', reason: 'not root' },
+      refused: { 'outside prefix': 12, other: 0 },
+      warnings: ['the clock is 400 days off'],
+      source: {
+        ...samples.STATUS.source,
+        problems: [
+          {
+            level: 'error',
+            file: 'shop.yaml',
+            where: 'Service shop/web',
+            message: 'no port',
+            fix: 'add spec.ports'
+          },
+          { level: 'error', file: 'bad.yaml', message: 'line 3: not YAML' },
+          { level: 'warning', file: 'mail.yaml', message: 'no endpoints' }
+        ]
+      }
+    })
+    const { stdout } = await cli('status')
+    assert.match(stdout, /^Data plane +off: not root$/m)
+    assert.match(stdout, /^Manifests .*, 3 problems$/m)
+    assert.match(stdout, /^Refused +outside prefix: 12$/m)
+    assert.ok(
+      stdout.endsWith(`
+Warnings
+  - the clock is 400 days off
+
+Manifests that do not count
+  - shop.yaml, Service shop/web: no port
+    fix: add spec.ports
+  - bad.yaml: line 3: not YAML
+
+Manifests that count, but hardly as meant
+  - mail.yaml: no endpoints
+`)
+    )
+  })
+
+  it('status: an agent in no mesh is told how to get into one', async () => {
+    fake.answer('/v1/status', samples.UNJOINED)
+    const { code, stdout } = await cli('status')
+    assert.equal(code, 0)
+    assert.match(stdout, /^State +in no mesh yet, up 42s/m)
+    assert.match(stdout, /meshctl init --cluster .*\n.*meshctl join --token-file/)
+  })
+
+  it('version: shows both halves, and the first alone when meshd is away', async () => {
+    fake.answer('/v1/status', samples.STATUS)
+    const both = await cli('version')
+    assert.match(both.stdout, /^meshctl +\d+\.\d+\.\d+.* \(API rhizome\.io\/v1, Node .*\)\nmeshd +0\.1\.0\n$/)
+    const alone = await meshctl(['version', '--json', '--socket', `${fake.folder}/none.sock`])
+    assert.equal(alone.code, 0)
+    const answer = JSON.parse(alone.stdout)
+    assert.equal(answer.apiVersion, API_VERSION)
+    assert.equal(answer.agentError.code, 'AGENT_UNREACHABLE')
+  })
+
+  it('--json: prints the answer as it is, wherever the flag stands', async () => {
+    const answers: Readonly<Record<string, object>> = {
+      status: samples.STATUS,
+      peers: samples.PEERS_IN_TROUBLE,
+      services: samples.SERVICES,
+      routes: samples.ROUTES,
+      dns: samples.ZONES,
+      plan: samples.PLAN
+    }
+    for (const [name, body] of Object.entries(answers)) {
+      fake.answer(`/v1/${name}`, body)
+      const wanted = JSON.parse(JSON.stringify({ apiVersion: API_VERSION, ...body }))
+      for (const args of [
+        ['--json', name],
+        [name, '--json'],
+        [name, '-o', 'json']
+      ]) {
+        const run = await cli(...args)
+        assert.deepEqual(JSON.parse(run.stdout), wanted)
+        assert.equal(run.stderr, '')
+      }
+    }
+  })
+})

@@ -1,0 +1,617 @@
+import assert from 'node:assert/strict'
+
+import * as fc from 'fast-check'
+
+import { createNames } from '../../../src/core/dns/names.ts'
+import type { Answer, DnsRecord } from '../../../src/core/dns/record.ts'
+import { cluster, endpoint, meshOf, service, shopMesh, slice } from './fixtures.ts'
+
+const names = createNames({ view: shopMesh() })
+
+const SOA_EAST = 'cluster.east 5 SOA ns.dns.cluster.east hostmaster.cluster.east 1 7200 1800 86400 5'
+const SOA_ALL = 'cluster.all 5 SOA ns.dns.cluster.all hostmaster.cluster.all 1 7200 1800 86400 5'
+
+interface Row {
+  readonly why: string
+  readonly ask: string
+  readonly rcode?: Answer['rcode']
+  readonly answers?: readonly string[]
+  readonly additionals?: readonly string[]
+  /** The owner of the SOA in the authority section; undefined: none. */
+  readonly soa?: string
+}
+
+// After the tables of CoreDNS's kubernetes plugin; "<name> <type>" asks, "<name> <ttl> <type> <data>" answers.
+const TABLE: readonly Row[] = [
+  // Cluster IP services
+  {
+    why: 'A of a service',
+    ask: 'web.shop.svc.cluster.east A',
+    answers: ['web.shop.svc.cluster.east 5 A 10.2.0.1']
+  },
+  {
+    why: 'a service without endpoints keeps its address',
+    ask: 'empty.shop.svc.cluster.east A',
+    answers: ['empty.shop.svc.cluster.east 5 A 10.2.0.4']
+  },
+  { why: 'AAAA of an IPv4 service is NODATA', ask: 'web.shop.svc.cluster.east AAAA', soa: SOA_EAST },
+  { why: 'A of an IPv6 service is NODATA', ask: 'six.shop.svc.cluster.east A', soa: SOA_EAST },
+  {
+    why: 'AAAA of an IPv6 service',
+    ask: 'six.shop.svc.cluster.east AAAA',
+    answers: ['six.shop.svc.cluster.east 5 AAAA fd00:2::6']
+  },
+  {
+    why: 'A of dual stack',
+    ask: 'dual.shop.svc.cluster.east A',
+    answers: ['dual.shop.svc.cluster.east 5 A 10.2.0.5']
+  },
+  {
+    why: 'AAAA of dual stack',
+    ask: 'dual.shop.svc.cluster.east AAAA',
+    answers: ['dual.shop.svc.cluster.east 5 AAAA fd00:2::5']
+  },
+  {
+    why: 'ANY of dual stack',
+    ask: 'dual.shop.svc.cluster.east ANY',
+    answers: ['dual.shop.svc.cluster.east 5 A 10.2.0.5', 'dual.shop.svc.cluster.east 5 AAAA fd00:2::5']
+  },
+  {
+    why: 'mixed case matches, and the answer keeps the case of the question',
+    ask: 'wEb.ShOp.sVc.ClUsTeR.eAsT A',
+    answers: ['wEb.ShOp.sVc.ClUsTeR.eAsT 5 A 10.2.0.1']
+  },
+  {
+    why: 'a trailing dot is the same name',
+    ask: 'web.shop.svc.cluster.east. A',
+    answers: ['web.shop.svc.cluster.east. 5 A 10.2.0.1']
+  },
+  { why: 'TXT of a service is NODATA', ask: 'web.shop.svc.cluster.east TXT', soa: SOA_EAST },
+  { why: 'HTTPS of a service is NODATA', ask: 'web.shop.svc.cluster.east TYPE65', soa: SOA_EAST },
+  { why: 'SOA below the apex is NODATA', ask: 'web.shop.svc.cluster.east SOA', soa: SOA_EAST },
+  { why: 'CNAME of a service is NODATA', ask: 'web.shop.svc.cluster.east CNAME', soa: SOA_EAST },
+  { why: 'absent service', ask: 'nosuch.shop.svc.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'absent service, AAAA', ask: 'nosuch.shop.svc.cluster.east AAAA', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'absent service, TXT', ask: 'nosuch.shop.svc.cluster.east TXT', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'absent namespace', ask: 'web.nosuch.svc.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'a wildcard is no name', ask: '*.shop.svc.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+
+  // SRV
+  {
+    why: 'SRV of a named port',
+    ask: '_http._tcp.web.shop.svc.cluster.east SRV',
+    answers: ['_http._tcp.web.shop.svc.cluster.east 5 SRV 0 100 80 web.shop.svc.cluster.east'],
+    additionals: ['web.shop.svc.cluster.east 5 A 10.2.0.1']
+  },
+  {
+    why: 'SRV in mixed case',
+    ask: '_HTTP._TCP.web.shop.svc.cluster.east SRV',
+    answers: ['_HTTP._TCP.web.shop.svc.cluster.east 5 SRV 0 100 80 web.shop.svc.cluster.east'],
+    additionals: ['web.shop.svc.cluster.east 5 A 10.2.0.1']
+  },
+  {
+    why: 'SRV of a service lists every port',
+    ask: 'multi.shop.svc.cluster.east SRV',
+    answers: [
+      'multi.shop.svc.cluster.east 5 SRV 0 50 53 multi.shop.svc.cluster.east',
+      'multi.shop.svc.cluster.east 5 SRV 0 50 9153 multi.shop.svc.cluster.east'
+    ],
+    additionals: ['multi.shop.svc.cluster.east 5 A 10.2.0.3']
+  },
+  {
+    why: 'SRV over UDP',
+    ask: '_dns._udp.multi.shop.svc.cluster.east SRV',
+    answers: ['_dns._udp.multi.shop.svc.cluster.east 5 SRV 0 100 53 multi.shop.svc.cluster.east'],
+    additionals: ['multi.shop.svc.cluster.east 5 A 10.2.0.3']
+  },
+  {
+    why: 'SRV of dual stack has one target with two addresses',
+    ask: 'dual.shop.svc.cluster.east SRV',
+    answers: ['dual.shop.svc.cluster.east 5 SRV 0 50 80 dual.shop.svc.cluster.east'],
+    additionals: ['dual.shop.svc.cluster.east 5 A 10.2.0.5', 'dual.shop.svc.cluster.east 5 AAAA fd00:2::5']
+  },
+  {
+    why: 'a port without a name is listed by the service',
+    ask: 'unnamed.shop.svc.cluster.east SRV',
+    answers: ['unnamed.shop.svc.cluster.east 5 SRV 0 100 8080 unnamed.shop.svc.cluster.east'],
+    additionals: ['unnamed.shop.svc.cluster.east 5 A 10.2.0.7']
+  },
+  {
+    why: 'a port without a name has no SRV name',
+    ask: '_._tcp.unnamed.shop.svc.cluster.east SRV',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'SRV of the wrong protocol',
+    ask: '_http._udp.web.shop.svc.cluster.east SRV',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'SRV of an absent port',
+    ask: '_ftp._tcp.web.shop.svc.cluster.east SRV',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  { why: 'A of a port name is NODATA', ask: '_http._tcp.web.shop.svc.cluster.east A', soa: SOA_EAST },
+  {
+    why: 'underscores are not optional',
+    ask: 'http.tcp.web.shop.svc.cluster.east SRV',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+
+  // Headless services and endpoints
+  {
+    why: 'A of a headless service: its published IPv4 endpoints',
+    ask: 'db.shop.svc.cluster.east A',
+    answers: ['10.1.0.11', '10.1.0.12', '10.1.0.13'].map((ip) => `db.shop.svc.cluster.east 5 A ${ip}`)
+  },
+  {
+    why: 'AAAA of a headless service',
+    ask: 'db.shop.svc.cluster.east AAAA',
+    answers: ['db.shop.svc.cluster.east 5 AAAA fd00:1::14']
+  },
+  {
+    why: 'A of an endpoint by host name',
+    ask: 'db-0.db.shop.svc.cluster.east A',
+    answers: ['db-0.db.shop.svc.cluster.east 5 A 10.1.0.11']
+  },
+  {
+    why: 'endpoints that share a host name',
+    ask: 'twin.db.shop.svc.cluster.east A',
+    answers: ['10.1.0.12', '10.1.0.13'].map((ip) => `twin.db.shop.svc.cluster.east 5 A ${ip}`)
+  },
+  {
+    why: 'AAAA of an endpoint by dashed address',
+    ask: 'fd00-1--14.db.shop.svc.cluster.east AAAA',
+    answers: ['fd00-1--14.db.shop.svc.cluster.east 5 AAAA fd00:1::14']
+  },
+  {
+    why: 'an endpoint with a host name has no dashed one',
+    ask: '10-1-0-11.db.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'an endpoint that is not ready',
+    ask: 'db-9.db.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  { why: 'AAAA of an IPv4 endpoint is NODATA', ask: 'db-0.db.shop.svc.cluster.east AAAA', soa: SOA_EAST },
+  {
+    why: 'SRV of a headless service',
+    ask: '_pg._tcp.db.shop.svc.cluster.east SRV',
+    answers: ['db-0', 'twin', 'fd00-1--14'].map(
+      (label) => `_pg._tcp.db.shop.svc.cluster.east 5 SRV 0 25 5432 ${label}.db.shop.svc.cluster.east`
+    ),
+    additionals: [
+      'db-0.db.shop.svc.cluster.east 5 A 10.1.0.11',
+      'twin.db.shop.svc.cluster.east 5 A 10.1.0.12',
+      'twin.db.shop.svc.cluster.east 5 A 10.1.0.13',
+      'fd00-1--14.db.shop.svc.cluster.east 5 AAAA fd00:1::14'
+    ]
+  },
+  {
+    why: 'SRV of an endpoint',
+    ask: 'db-0.db.shop.svc.cluster.east SRV',
+    answers: ['db-0.db.shop.svc.cluster.east 5 SRV 0 100 5432 db-0.db.shop.svc.cluster.east'],
+    additionals: ['db-0.db.shop.svc.cluster.east 5 A 10.1.0.11']
+  },
+  {
+    why: 'headless without a ready endpoint',
+    ask: 'cold.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'publishNotReadyAddresses',
+    ask: 'eager.shop.svc.cluster.east A',
+    answers: ['eager.shop.svc.cluster.east 5 A 10.1.0.31']
+  },
+  {
+    why: 'headless without ports has addresses',
+    ask: 'portless.shop.svc.cluster.east A',
+    answers: ['portless.shop.svc.cluster.east 5 A 10.1.0.20']
+  },
+  { why: 'headless without ports has no SRV', ask: 'portless.shop.svc.cluster.east SRV', soa: SOA_EAST },
+  {
+    why: 'an endpoint of a cluster IP service',
+    ask: '10-1-0-1.web.shop.svc.cluster.east A',
+    answers: ['10-1-0-1.web.shop.svc.cluster.east 5 A 10.1.0.1']
+  },
+  { why: 'an absent endpoint', ask: 'bogus.db.shop.svc.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  {
+    why: 'an endpoint of an absent service',
+    ask: 'db-0.nosuch.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'a name too long for any',
+    ask: 'a.b.c.web.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+
+  // ExternalName
+  {
+    why: 'CNAME of an external name',
+    ask: 'pay.shop.svc.cluster.east CNAME',
+    answers: ['pay.shop.svc.cluster.east 5 CNAME pay.example.com']
+  },
+  {
+    why: 'A of an external name is the CNAME, for the edge to follow',
+    ask: 'pay.shop.svc.cluster.east A',
+    answers: ['pay.shop.svc.cluster.east 5 CNAME pay.example.com']
+  },
+  {
+    why: 'an external name inside the mesh is followed',
+    ask: 'pointer.shop.svc.cluster.east A',
+    answers: [
+      'pointer.shop.svc.cluster.east 5 CNAME web.shop.svc.cluster.west',
+      'web.shop.svc.cluster.west 5 A 10.12.0.1'
+    ]
+  },
+  {
+    why: 'followed to NODATA, with the SOA of the last zone',
+    ask: 'pointer.shop.svc.cluster.east AAAA',
+    answers: ['pointer.shop.svc.cluster.east 5 CNAME web.shop.svc.cluster.west'],
+    soa: SOA_EAST.replaceAll('east', 'west')
+  },
+  {
+    why: 'followed to a name that does not exist',
+    ask: 'dangling.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    answers: ['dangling.shop.svc.cluster.east 5 CNAME nosuch.shop.svc.cluster.west'],
+    soa: SOA_EAST.replaceAll('east', 'west')
+  },
+  { why: 'a loop of external names', ask: 'loop.shop.svc.cluster.east A', rcode: 'SERVFAIL' },
+  {
+    why: 'an external name that is an address',
+    ask: 'literal.shop.svc.cluster.east A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  {
+    why: 'no name below an external name',
+    ask: 'x.pay.shop.svc.cluster.east CNAME',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+
+  // Empty non-terminals, apex, version
+  { why: 'svc', ask: 'svc.cluster.east A', soa: SOA_EAST },
+  { why: 'pod', ask: 'pod.cluster.east A', soa: SOA_EAST },
+  { why: 'a pod name', ask: '10-1-0-1.shop.pod.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'a namespace', ask: 'shop.svc.cluster.east A', soa: SOA_EAST },
+  { why: 'NS of a namespace', ask: 'shop.svc.cluster.east NS', soa: SOA_EAST },
+  { why: 'NS of svc', ask: 'svc.cluster.east NS', soa: SOA_EAST },
+  { why: 'NS of an absent namespace', ask: 'foo.svc.cluster.east NS', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'NS of an absent name', ask: 'foo.cluster.east NS', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'a protocol of a service', ask: '_tcp.web.shop.svc.cluster.east SRV', soa: SOA_EAST },
+  {
+    why: 'a protocol it does not have',
+    ask: '_udp.web.shop.svc.cluster.east SRV',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST
+  },
+  { why: 'SOA of the apex', ask: 'cluster.east SOA', answers: [SOA_EAST] },
+  { why: 'NS of the apex', ask: 'cluster.east NS', answers: ['cluster.east 5 NS ns.dns.cluster.east'] },
+  { why: 'A of the apex is NODATA', ask: 'cluster.east A', soa: SOA_EAST },
+  {
+    why: 'dns-version',
+    ask: 'dns-version.cluster.east TXT',
+    answers: ['dns-version.cluster.east 5 TXT 1.1.0']
+  },
+  { why: 'A of dns-version is NODATA', ask: 'dns-version.cluster.east A', soa: SOA_EAST },
+
+  // cluster.all
+  {
+    why: 'A of cluster.all: the service IPs of all clusters',
+    ask: 'web.shop.svc.cluster.all A',
+    answers: ['web.shop.svc.cluster.all 5 A 10.2.0.1', 'web.shop.svc.cluster.all 5 A 10.12.0.1']
+  },
+  {
+    why: 'SRV of cluster.all: targets stay in the zone of their cluster',
+    ask: '_http._tcp.web.shop.svc.cluster.all SRV',
+    answers: [
+      '_http._tcp.web.shop.svc.cluster.all 5 SRV 0 50 80 web.shop.svc.cluster.east',
+      '_http._tcp.web.shop.svc.cluster.all 5 SRV 0 50 80 web.shop.svc.cluster.west'
+    ],
+    additionals: ['web.shop.svc.cluster.east 5 A 10.2.0.1', 'web.shop.svc.cluster.west 5 A 10.12.0.1']
+  },
+  {
+    why: 'headless in cluster.all: the endpoints of all clusters',
+    ask: 'db.shop.svc.cluster.all A',
+    answers: ['10.1.0.11', '10.1.0.12', '10.1.0.13', '10.11.0.11'].map(
+      (ip) => `db.shop.svc.cluster.all 5 A ${ip}`
+    )
+  },
+  {
+    why: 'one endpoint name in two clusters',
+    ask: 'db-0.db.shop.svc.cluster.all A',
+    answers: ['10.1.0.11', '10.11.0.11'].map((ip) => `db-0.db.shop.svc.cluster.all 5 A ${ip}`)
+  },
+  {
+    why: 'a service of one cluster only',
+    ask: 'multi.shop.svc.cluster.all A',
+    answers: ['multi.shop.svc.cluster.all 5 A 10.2.0.3']
+  },
+  {
+    why: 'addresses win over an external name in another cluster',
+    ask: 'mixed.shop.svc.cluster.all A',
+    answers: ['mixed.shop.svc.cluster.all 5 A 10.12.0.9']
+  },
+  {
+    why: 'an external name in cluster.all',
+    ask: 'pay.shop.svc.cluster.all A',
+    answers: ['pay.shop.svc.cluster.all 5 CNAME pay.example.com']
+  },
+  { why: 'NODATA in cluster.all', ask: 'web.shop.svc.cluster.all AAAA', soa: SOA_ALL },
+  { why: 'NXDOMAIN in cluster.all', ask: 'nosuch.shop.svc.cluster.all A', rcode: 'NXDOMAIN', soa: SOA_ALL },
+  {
+    why: 'dns-version of cluster.all',
+    ask: 'dns-version.cluster.all TXT',
+    answers: ['dns-version.cluster.all 5 TXT 1.1.0']
+  },
+
+  // Unknown clusters
+  {
+    why: 'a service of a cluster that does not exist',
+    ask: 'web.shop.svc.cluster.nowhere A',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST.replaceAll('east', 'nowhere')
+  },
+
+  // Reverse
+  {
+    why: 'PTR of a service IP',
+    ask: '1.0.2.10.in-addr.arpa PTR',
+    answers: ['1.0.2.10.in-addr.arpa 5 PTR web.shop.svc.cluster.east']
+  },
+  {
+    why: 'PTR of an IPv6 service IP',
+    ask: '6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.0.0.d.f.ip6.arpa PTR',
+    answers: [
+      '6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.0.0.d.f.ip6.arpa 5 PTR six.shop.svc.cluster.east'
+    ]
+  },
+  {
+    why: 'PTR of an endpoint with a host name, in the zone of its cluster',
+    ask: '11.0.11.10.in-addr.arpa PTR',
+    answers: ['11.0.11.10.in-addr.arpa 5 PTR db-0.db.shop.svc.cluster.west']
+  },
+  {
+    why: 'PTR of a headless endpoint by dashed address',
+    ask: '4.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.D.F.ip6.arpa PTR',
+    answers: [
+      '4.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.D.F.ip6.arpa 5 PTR fd00-1--14.db.shop.svc.cluster.east'
+    ]
+  },
+  {
+    why: 'PTR of an endpoint behind a cluster IP',
+    ask: '1.0.1.10.in-addr.arpa PTR',
+    rcode: 'NXDOMAIN',
+    soa: SOA_EAST.replaceAll('cluster.east', '1.10.in-addr.arpa')
+  },
+  {
+    why: 'A of a reverse name is NODATA',
+    ask: '1.0.2.10.in-addr.arpa A',
+    soa: SOA_EAST.replaceAll('cluster.east', '2.10.in-addr.arpa')
+  },
+  {
+    why: 'a reverse name above the addresses is NODATA',
+    ask: '0.2.10.in-addr.arpa PTR',
+    soa: SOA_EAST.replaceAll('cluster.east', '2.10.in-addr.arpa')
+  }
+]
+
+describe('names: what the mesh answers', () => {
+  for (const { why, ask, rcode = 'NOERROR', answers = [], additionals = [], soa } of TABLE) {
+    it(`${why}: ${ask}`, () => {
+      const reply = answered(names, ask)
+      assert.deepEqual(
+        {
+          rcode: reply.rcode,
+          answers: reply.answers.map(format),
+          additionals: reply.additionals.map(format),
+          authority: reply.authority.map(format)
+        },
+        { rcode, answers, additionals, authority: soa === undefined ? [] : [soa] }
+      )
+      assert.equal(reply.authoritative, rcode !== 'SERVFAIL')
+    })
+  }
+
+  for (const ask of [
+    'example.com A',
+    'cluster.local A',
+    'kubernetes.default.svc.cluster.local A',
+    'www.cluster.com A',
+    'cluster.nowhere SOA',
+    'cluster A',
+    '. NS',
+    'east A',
+    'clusterset.local A',
+    'notcluster.east A',
+    '8.8.8.8.in-addr.arpa PTR',
+    '10.in-addr.arpa PTR',
+    '01.0.2.10.in-addr.arpa PTR',
+    '256.0.2.10.in-addr.arpa PTR',
+    '1.0.0.2.10.in-addr.arpa PTR',
+    'in-addr.arpa PTR',
+    'a..b A'
+  ]) {
+    it(`forwards ${ask}`, () => {
+      const [name = '', type = ''] = ask.split(' ')
+      assert.deepEqual(names.answer({ name, type }), { kind: 'forward' })
+    })
+  }
+
+  it('names the external target that the edge is to resolve, and only then', () => {
+    assert.equal(answered(names, 'pay.shop.svc.cluster.east A').externalTarget, 'pay.example.com')
+    assert.equal(answered(names, 'pay.shop.svc.cluster.east CNAME').externalTarget, undefined)
+    assert.equal(answered(names, 'pointer.shop.svc.cluster.east A').externalTarget, undefined)
+  })
+
+  it('gives the addresses of the name server as glue', () => {
+    const served = createNames({ view: shopMesh(), serverAddresses: [endpoint('10.1.0.2').addresses[0]!] })
+    const reply = answered(served, 'cluster.all NS')
+    assert.deepEqual(reply.additionals.map(format), ['ns.dns.cluster.all 5 A 10.1.0.2'])
+    assert.deepEqual(answered(served, 'ns.dns.cluster.all A').answers.map(format), [
+      'ns.dns.cluster.all 5 A 10.1.0.2'
+    ])
+  })
+})
+
+describe('names: withdrawn clusters', () => {
+  const dead = createNames({ view: shopMesh(), withdrawn: (name) => name === 'west' })
+
+  it('leaves a withdrawn cluster out of cluster.all', () => {
+    assert.deepEqual(answered(dead, 'web.shop.svc.cluster.all A').answers.map(format), [
+      'web.shop.svc.cluster.all 5 A 10.2.0.1'
+    ])
+  })
+
+  it('keeps its own zone and reverse names', () => {
+    assert.equal(answered(dead, 'web.shop.svc.cluster.west A').answers.length, 1)
+    assert.equal(answered(dead, '1.0.12.10.in-addr.arpa PTR').answers.length, 1)
+  })
+})
+
+describe('names: before the first sync', () => {
+  const whole = cluster('east', { services: [service('shop/web', ['10.2.0.1'])] })
+  const part = cluster('west', { services: [service('shop/web', ['10.12.0.1'])], complete: false })
+  const one = createNames({ view: meshOf(whole, part) })
+  const none = createNames({ view: meshOf(part) })
+  const nothing = createNames({ view: meshOf() })
+
+  it('answers SERVFAIL for an incomplete cluster, whatever it already has', () => {
+    for (const ask of [
+      'web.shop.svc.cluster.west A',
+      'nosuch.shop.svc.cluster.west A',
+      'svc.cluster.west A'
+    ]) {
+      assert.equal(answered(one, ask).rcode, 'SERVFAIL')
+    }
+    assert.equal(answered(one, '1.0.12.10.in-addr.arpa PTR').rcode, 'SERVFAIL')
+  })
+
+  it('still answers for the apex and the version', () => {
+    assert.equal(answered(one, 'cluster.west SOA').answers.length, 1)
+    assert.equal(answered(one, 'dns-version.cluster.west TXT').answers.length, 1)
+  })
+
+  it('cluster.all answers what is there, and SERVFAIL for what may yet come', () => {
+    assert.deepEqual(answered(one, 'web.shop.svc.cluster.all A').answers.map(format), [
+      'web.shop.svc.cluster.all 5 A 10.2.0.1'
+    ])
+    assert.equal(answered(one, 'web.shop.svc.cluster.all AAAA').rcode, 'NOERROR')
+    assert.equal(answered(one, 'nosuch.shop.svc.cluster.all A').rcode, 'SERVFAIL')
+  })
+
+  it('cluster.all is SERVFAIL while no cluster is complete', () => {
+    assert.equal(answered(none, 'web.shop.svc.cluster.all A').rcode, 'SERVFAIL')
+    assert.equal(answered(nothing, 'web.shop.svc.cluster.all A').rcode, 'SERVFAIL')
+    assert.equal(answered(nothing, 'web.shop.svc.cluster.nowhere A').rcode, 'SERVFAIL')
+  })
+
+  it('an incomplete cluster that is withdrawn does not spoil cluster.all', () => {
+    const without = createNames({ view: meshOf(whole, part), withdrawn: (name) => name === 'west' })
+    assert.equal(answered(without, 'nosuch.shop.svc.cluster.all A').rcode, 'NXDOMAIN')
+  })
+
+  it('lists its zones with their state', () => {
+    assert.deepEqual(one.zones(), [
+      { zone: 'cluster.east', state: 'serving', names: 1 },
+      { zone: 'cluster.west', state: 'not synced', names: 0 },
+      { zone: 'cluster.all', state: 'serving', names: 1 }
+    ])
+  })
+})
+
+describe('names: from view to view', () => {
+  it('reverse names follow every change, in whichever order views are asked', () => {
+    const serviceIds = fc.uniqueArray(fc.integer({ min: 1, max: 12 }), { maxLength: 12 })
+    const viewOf = (ids: readonly number[]) =>
+      meshOf(
+        cluster('east', {
+          services: ids.map((id) =>
+            service(
+              `shop/s${id}`,
+              [],
+              { headless: true },
+              slice([endpoint(`10.1.0.${(id % 5) + 1}`, `h${id}`)])
+            )
+          )
+        })
+      )
+    fc.assert(
+      fc.property(
+        fc.array(serviceIds, { minLength: 1, maxLength: 6 }),
+        fc.infiniteStream(fc.nat()),
+        (steps, order) => {
+          const chain: ReturnType<typeof createNames>[] = []
+          for (const step of steps) chain.push(createNames({ view: viewOf(step), previous: chain.at(-1) }))
+          for (let i = 0; i < 2 * chain.length; i++) {
+            const at = (order.next().value ?? 0) % chain.length
+            const fresh = createNames({ view: viewOf(steps[at] ?? []) })
+            for (let host = 1; host <= 5; host++) {
+              const question = { name: `${host}.0.1.10.in-addr.arpa`, type: 'PTR' }
+              assert.deepEqual(chain[at]?.answer(question), fresh.answer(question))
+            }
+          }
+        }
+      ),
+      { numRuns: 50 }
+    )
+  })
+
+  it('never throws, and never answers for a name outside its zones', () => {
+    const label = fc.oneof(
+      fc.constantFrom(
+        'web',
+        'shop',
+        'svc',
+        'cluster',
+        'east',
+        'all',
+        '_http',
+        '_tcp',
+        'db',
+        'db-0',
+        'arpa',
+        'in-addr',
+        '10',
+        ''
+      ),
+      fc.string({ maxLength: 8 })
+    )
+    const type = fc.constantFrom('A', 'AAAA', 'SRV', 'PTR', 'TXT', 'SOA', 'NS', 'ANY', 'CNAME', 'TYPE65')
+    fc.assert(
+      fc.property(fc.array(label, { maxLength: 9 }), type, (labels, type) => {
+        const name = labels.join('.')
+        const reply = names.answer({ name, type })
+        if (reply.kind === 'forward') return
+        assert.match(name.toLowerCase(), /(^|\.)cluster\.[^.]+\.?$|\.arpa\.?$/)
+      }),
+      { numRuns: 2000 }
+    )
+  })
+})
+
+function answered(of: ReturnType<typeof createNames>, ask: string): Answer {
+  const [name = '', type = ''] = ask.split(' ')
+  const reply = of.answer({ name, type })
+  assert.equal(reply.kind, 'answer', `${ask} was forwarded`)
+  assert.ok(reply.kind === 'answer')
+  return reply
+}
+
+function format(record: DnsRecord): string {
+  const data = typeof record.data === 'object' ? Object.values(record.data).join(' ') : record.data
+  return `${record.name} ${record.ttl} ${record.type} ${data}`
+}

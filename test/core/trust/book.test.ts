@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict'
+import { createBook } from '../../../src/core/trust/book.ts'
+import { createInvite, redeem } from '../../../src/core/trust/issue.ts'
+import { agentOf, cidr, clusterName, crypto, DAY, EAST, join, makeMesh, NOW } from './fixtures.ts'
+
+const mesh = makeMesh()
+const east = join(mesh, EAST)
+const agent = agentOf(east)
+const { agentOrigin: origin, bytes } = agent.chain
+
+describe('trust book', () => {
+  it('admits an origin by its chain and gives chain and key back', () => {
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    assert.equal(book.isAdmitted(origin), false)
+    assert.deepEqual(book.admit(origin, bytes), { kind: 'admitted' })
+    assert.ok(book.isAdmitted(origin))
+    assert.deepEqual(book.chainOf(origin), bytes)
+    assert.deepEqual(book.publicKeyOf(origin), agent.chain.agentKey)
+    assert.ok(book.knowsCluster(east.chain.clusterKey))
+    assert.ok(!book.knowsCluster(mesh.founder.chain.clusterKey))
+  })
+
+  it('refuses the chain of another origin, of another mesh, and noise', () => {
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    const stranger = agentOf(makeMesh().founder).chain
+    const west = agentOf(mesh.founder).chain
+    assert.equal(book.admit(west.agentOrigin, bytes).kind, 'refused')
+    assert.equal(book.admit(stranger.agentOrigin, stranger.bytes).kind, 'refused')
+    assert.equal(book.admit(origin, new Uint8Array(40)).kind, 'refused')
+    assert.deepEqual([...book.origins()], [])
+  })
+
+  it('lets a renewed certificate replace the older one, never the reverse', () => {
+    const renewed = agentOf(east, 'gw-1', NOW + DAY, agent.seed).chain
+    for (const order of [
+      [agent.chain, renewed],
+      [renewed, agent.chain]
+    ]) {
+      const book = createBook({ crypto, meshId: mesh.meshId })
+      for (const chain of order) assert.deepEqual(book.admit(origin, chain.bytes), { kind: 'admitted' })
+      assert.deepEqual(book.chainOf(origin), renewed.bytes)
+    }
+  })
+
+  it('forgets an origin, and its cluster with the last of them', () => {
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    book.add(agent.chain)
+    assert.equal(book.settlement().size, 1)
+    book.forget(origin)
+    assert.ok(!book.isAdmitted(origin) && !book.knowsCluster(east.chain.clusterKey))
+    assert.equal(book.settlement().size, 0)
+  })
+
+  it('settles clusters the same way whatever came first', () => {
+    const rival = agentOf(join(mesh, { ...EAST, notBefore: NOW + 60 })).chain
+    const settlements = [
+      [agent.chain, rival],
+      [rival, agent.chain]
+    ].map((order) => {
+      const book = createBook({ crypto, meshId: mesh.meshId })
+      for (const chain of order) book.add(chain)
+      return book.settlement()
+    })
+    assert.deepEqual(settlements[0], settlements[1])
+    assert.deepEqual(settlements[0]?.get(clusterName('east'))?.grant.clusterKey, east.chain.clusterKey)
+  })
+
+  it('keeps the same few of the many clusters that a leaked token makes, in any order', () => {
+    const token = createInvite({
+      crypto,
+      rootSeed: mesh.rootSeed,
+      cluster: clusterName('leak'),
+      podPrefixes: [cidr('10.9.0.0/16')],
+      servicePrefixes: [],
+      notBefore: NOW,
+      notAfter: NOW + DAY
+    })
+    const chains = Array.from({ length: 12 }, (_, index) => {
+      const cluster = redeem({
+        crypto,
+        invite: token.chain,
+        inviteSeed: token.inviteSeed,
+        nowSeconds: NOW + index
+      })
+      return agentOf(cluster).chain
+    })
+    const kept = [chains, chains.toReversed()].map((order) => {
+      const book = createBook({ crypto, meshId: mesh.meshId })
+      for (const chain of order) book.add(chain)
+      return [...book.origins()].sort()
+    })
+    assert.deepEqual(
+      kept[0],
+      chains
+        .slice(0, 8)
+        .map((chain) => chain.agentOrigin)
+        .sort()
+    )
+    assert.deepEqual(kept[1], kept[0])
+  })
+
+  it('refuses what the deny hook names', () => {
+    const book = createBook({ crypto, meshId: mesh.meshId, deny: () => 'revoked' })
+    assert.deepEqual(book.admit(origin, bytes), { kind: 'refused', reason: 'revoked' })
+  })
+})

@@ -1,0 +1,268 @@
+// A site of the demo: a gateway host with meshd, and pods behind it, all network namespaces of one lab.
+//
+//        wan 203.0.113.0/24
+//   ┌───────────┼───────────┐
+//  west .11   east .12   edge .13      gateway: meshd, tunnel, DNS on 10.N.0.1
+//   │ pods0     │ pods0     │ pods0    bridge 10.N.0.0/24
+//  3 pods      3 pods      3 pods      10.N.0.11, .12, .13
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Lab, Namespace } from '../lab/netns.ts'
+import type { PodReply, PodRequest } from './pod.ts'
+
+export const CLUSTERS = ['west', 'east', 'edge'] as const
+export type Cluster = (typeof CLUSTERS)[number]
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const PODS = ['a', 'b', 'c'] as const
+const NUMBER: Record<Cluster, number> = { west: 1, east: 2, edge: 3 }
+
+export const podCidr = (cluster: Cluster): string => `10.${NUMBER[cluster]}.0.0/16`
+export const serviceCidr = (cluster: Cluster): string => `10.10${NUMBER[cluster]}.0.0/16`
+export const podAddress = (cluster: Cluster, index: number): string => `10.${NUMBER[cluster]}.0.${11 + index}`
+export const wanAddress = (cluster: Cluster): string => `203.0.113.${10 + NUMBER[cluster]}`
+
+export interface CommandResult {
+  readonly exitCode: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Three sites on one wide-area link. `close()` of the lab removes the namespaces; `close()` here the files too. */
+export class World {
+  readonly lab: Lab
+  readonly folder: string
+  readonly sites = new Map<Cluster, Site>()
+
+  private constructor(lab: Lab, folder: string) {
+    this.lab = lab
+    this.folder = folder
+  }
+
+  static async raise(lab: Lab): Promise<World> {
+    const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
+    const wan = await lab.namespace('wan')
+    await lab.bridge(wan, 'wan')
+    for (const cluster of CLUSTERS) world.sites.set(cluster, await Site.raise(world, wan, cluster))
+    return world
+  }
+
+  site(cluster: Cluster): Site {
+    const site = this.sites.get(cluster)
+    if (site === undefined) throw new Error(`no site ${cluster}`)
+    return site
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.sites.values()].map((site) => site.stop('SIGTERM')))
+    await this.lab.close()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+export class Site {
+  readonly cluster: Cluster
+  readonly gateway: Namespace
+  readonly folder: string
+  readonly device: string
+  readonly pods: Pod[] = []
+  #agent: ChildProcess | undefined
+
+  private constructor(cluster: Cluster, gateway: Namespace, folder: string, device: string) {
+    this.cluster = cluster
+    this.gateway = gateway
+    this.folder = folder
+    this.device = device
+  }
+
+  static async raise({ lab, folder }: World, wan: Namespace, cluster: Cluster): Promise<Site> {
+    const gateway = await lab.namespace(cluster)
+    const site = new Site(cluster, gateway, join(folder, cluster), lab.device(cluster))
+    mkdirSync(site.folder, { recursive: true })
+    cpSync(join(ROOT, 'deploy/examples/shop', cluster), site.manifests, { recursive: true })
+    await lab.attach(wan, 'wan', cluster, {
+      namespace: gateway,
+      device: 'wan0',
+      cidr: `${wanAddress(cluster)}/24`
+    })
+    const router = `10.${NUMBER[cluster]}.0.1`
+    await lab.bridge(gateway, 'pods0', `${router}/24`)
+    for (const [index, name] of PODS.entries()) {
+      const namespace = await lab.namespace(`${cluster}-${name}`)
+      const address = podAddress(cluster, index)
+      await lab.attach(gateway, 'pods0', `pod-${name}`, { namespace, device: 'eth0', cidr: `${address}/24` })
+      await namespace.exec(['ip', 'route', 'add', 'default', 'via', router])
+      await lab.resolvConf(namespace, `nameserver ${router}\noptions timeout:2 attempts:2\n`)
+      site.pods.push(new Pod(`${cluster}-${name}`, namespace, address))
+    }
+    await Promise.all(site.pods.map((pod) => pod.start()))
+    return site
+  }
+
+  get manifests(): string {
+    return join(this.folder, 'manifests')
+  }
+
+  get socket(): string {
+    return join(this.folder, 'meshd.sock')
+  }
+
+  get log(): string {
+    return join(this.folder, 'meshd.log')
+  }
+
+  pod(index: number): Pod {
+    const pod = this.pods[index]
+    if (pod === undefined) throw new Error(`no pod ${index}`)
+    return pod
+  }
+
+  /** Starts meshd as a service manager would, and waits until it answers. */
+  async start(...flags: readonly string[]): Promise<void> {
+    const log = openSync(this.log, 'a')
+    this.#agent = this.gateway.spawn(
+      [
+        join(ROOT, 'bin/meshd'),
+        '--state-dir',
+        join(this.folder, 'state'),
+        '--socket',
+        this.socket,
+        '--manifests',
+        this.manifests,
+        '--device',
+        this.device,
+        '--node-name',
+        `${this.cluster}-gw`,
+        '--dns-upstream',
+        'none',
+        '--log-format',
+        'text',
+        ...flags
+      ],
+      { stdio: ['ignore', log, log] }
+    )
+    const deadline = performance.now() + 20_000
+    while ((await this.ctl('status', '--json')).exitCode !== 0) {
+      if (this.#agent.exitCode !== null || performance.now() > deadline) {
+        throw new Error(`meshd of ${this.cluster} did not start:\n${this.tail()}`)
+      }
+    }
+  }
+
+  /** Ends meshd. After SIGKILL the kernel's state stays as it was. */
+  async stop(signal: NodeJS.Signals): Promise<void> {
+    const agent = this.#agent
+    this.#agent = undefined
+    if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return
+    const gone = once(agent, 'exit')
+    agent.kill(signal)
+    await gone
+  }
+
+  /** The whole host loses power: agent and tunnel die at once, the link goes dark. */
+  async powerOff(): Promise<void> {
+    await this.gateway.exec(['ip', 'link', 'set', 'wan0', 'down'])
+    await this.stop('SIGKILL')
+    await this.gateway.exec(['ip', 'link', 'delete', this.device], { check: false })
+  }
+
+  async powerOn(): Promise<void> {
+    await this.gateway.exec(['ip', 'link', 'set', 'wan0', 'up'])
+    await this.start()
+  }
+
+  ctl(...args: readonly string[]): Promise<CommandResult> {
+    return command([join(ROOT, 'bin/meshctl'), '--socket', this.socket, ...args])
+  }
+
+  /** `ctl` with --json, parsed. Errors: with what meshctl said. */
+  async ask<T>(...args: readonly string[]): Promise<T> {
+    const result = await this.ctl(...args, '--json')
+    if (result.exitCode !== 0)
+      throw new Error(`meshctl ${args[0]} in ${this.cluster}: ${result.stderr}${result.stdout}`)
+    return JSON.parse(result.stdout) as T
+  }
+
+  tail(lines = 30): string {
+    return existsSync(this.log) ? readFileSync(this.log, 'utf8').split('\n').slice(-lines).join('\n') : ''
+  }
+}
+
+export class Pod {
+  readonly name: string
+  readonly address: string
+  readonly #namespace: Namespace
+  readonly #waiting = new Map<number, (reply: PodReply) => void>()
+  #process: ChildProcess | undefined
+  #next = 1
+
+  constructor(name: string, namespace: Namespace, address: string) {
+    this.name = name
+    this.#namespace = namespace
+    this.address = address
+  }
+
+  async start(): Promise<void> {
+    const child = this.#namespace.spawn(
+      [process.execPath, join(import.meta.dirname, 'pod.ts'), this.name, this.address],
+      {
+        stdio: ['pipe', 'pipe', 'inherit']
+      }
+    )
+    if (child.stdout === null) throw new Error('no output of the pod')
+    this.#process = child
+    const lines = createInterface({ input: child.stdout })
+    const ready = once(lines, 'line')
+    lines.on('line', (line) => {
+      if (!line.startsWith('{')) return
+      const reply = JSON.parse(line) as PodReply
+      this.#waiting.get(reply.id)?.(reply)
+      this.#waiting.delete(reply.id)
+    })
+    await ready
+  }
+
+  tcp(host: string, port: number, options: { count?: number; timeoutMs?: number } = {}): Promise<PodReply> {
+    return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000, ...options })
+  }
+
+  udp(
+    host: string,
+    port: number,
+    options: { count?: number; timeoutMs?: number; sourcePort?: number } = {}
+  ): Promise<PodReply> {
+    return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000, ...options })
+  }
+
+  resolve(host: string): Promise<PodReply> {
+    return this.#ask({ kind: 'resolve', host, port: 0, count: 1, timeoutMs: 3000 })
+  }
+
+  #ask(request: Omit<PodRequest, 'id'>): Promise<PodReply> {
+    const id = this.#next++
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve)
+      this.#process?.stdin?.write(`${JSON.stringify({ id, ...request })}\n`)
+    })
+  }
+}
+
+function command(argv: readonly string[]): Promise<CommandResult> {
+  const [file = '', ...args] = argv
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1' }
+    })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.on('data', (chunk) => (stdout += String(chunk)))
+    child.stderr.on('data', (chunk) => (stderr += String(chunk)))
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ exitCode: code ?? -1, stdout, stderr }))
+  })
+}

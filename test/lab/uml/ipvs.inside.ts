@@ -1,0 +1,68 @@
+// Runs inside User Mode Linux (uml-ipvs.test.ts boots it): the load balancer contract on a real IPVS.
+import assert from 'node:assert/strict'
+import { detectLoadBalancer } from '../../../src/io/host/detect-lb.ts'
+import { createIpvsLoadBalancer, IPVS_SYSCTLS } from '../../../src/io/host/lb-ipvs.ts'
+import { loadBalancerContract, PODS, real, VIP_PREFIXES, virtual } from '../../contract/load-balancer.ts'
+import { createLabBench, type LabBench } from '../lb-bench.ts'
+import { Lab } from '../netns.ts'
+
+describe('the IPVS load balancer', () => {
+  let lab: Lab
+  let bench: LabBench
+  const { signal } = new AbortController()
+  before(async () => {
+    lab = await Lab.create('uml ipvs')
+    bench = await createLabBench({
+      lab,
+      create: (run) => createIpvsLoadBalancer({ run, names: { vipPrefixes: () => VIP_PREFIXES } }),
+      foreign: async (run) =>
+        (await run('ipvsadm', ['-S', '-n'])).stdout
+          .split('\n')
+          .filter((line) => line.includes('10.97.'))
+          .join('\n'),
+      plantForeign: async (run) => {
+        for (const line of ['-A -t 10.97.0.1:80 -s sh -p 50', '-a -t 10.97.0.1:80 -r 10.1.0.13:80 -g -w 3']) {
+          await run('ipvsadm', line.split(' '))
+        }
+      },
+      tamper: async (run) => {
+        await run('ipvsadm', '-d -t 10.96.0.1:80 -r 10.1.0.12:8080'.split(' '))
+        await run('ipvsadm', '-A -t 10.96.0.9:80 -s rr'.split(' '))
+      }
+    })
+  })
+  after(async () => {
+    await lab?.close()
+  })
+
+  loadBalancerContract(() => bench)
+
+  it('is what this kernel is found to have', async () => {
+    assert.equal(await detectLoadBalancer(bench.run), 'ipvs')
+  })
+
+  it('sets the settings without which removed backends keep their clients', async () => {
+    await bench.create().start()
+    for (const { name, value } of IPVS_SYSCTLS) {
+      const { stdout } = await bench.run('cat', [`/proc/sys/${name.replaceAll('.', '/')}`])
+      assert.equal(stdout.trim(), value, name)
+    }
+  })
+
+  it('draws in turn', async () => {
+    const balancer = bench.create()
+    await balancer.apply(
+      [{ want: virtual('10.96.0.8', [real(PODS[0]), real(PODS[1])]), have: undefined }],
+      signal
+    )
+    const answers = await bench.askFull({
+      protocol: 'TCP',
+      ip: '10.96.0.8',
+      port: 80,
+      count: 6,
+      source: '10.2.0.3'
+    })
+    assert.equal(answers.filter((answer) => answer === `${PODS[0]} 8080 10.2.0.3`).length, 3)
+    assert.equal(answers.filter((answer) => answer === `${PODS[1]} 8080 10.2.0.3`).length, 3)
+  })
+})
