@@ -10,7 +10,8 @@ export async function eventually(condition: () => unknown, deadlineMs = 10_000):
     } catch (error) {
       failure = error
     }
-    if (performance.now() > end) throw failure ?? new Error(`not within ${deadlineMs} ms: ${condition}`)
+    if (performance.now() > end)
+      throw failure ?? new Error(`not within ${deadlineMs} ms: ${condition.toString()}`)
     await new Promise((resolve) => {
       setTimeout(resolve, 5)
     })

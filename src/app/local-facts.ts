@@ -52,19 +52,12 @@ function withPort(ip: Ip, port: number): PeerAddress {
   return (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`) as PeerAddress
 }
 
-/** Replaces the wildcard of a listen address by the addresses that it stands for. */
+/** Of the addresses listened on (a wildcard is expanded already), those that another host can reach. */
 function dialable(listening: readonly string[], reachable: readonly Ip[]): string[] {
-  const result = listening.flatMap((multiaddr) => {
-    const match = /^\/(ip4|ip6)\/([^/]+)(\/tcp\/\d+)/.exec(multiaddr)
-    if (match === null) return []
-    const [, family, host, tcp] = match
-    if (host !== '0.0.0.0' && host !== '::')
-      return host === '127.0.0.1' || host === '::1' ? [] : [`/${family}/${host}${tcp}`]
-    return reachable
-      .filter((ip) => ip.includes(':') === (family === 'ip6'))
-      .map((ip) => `/${family}/${ip}${tcp}`)
+  return listening.filter((multiaddr) => {
+    const host = parseIp(/^\/ip[46]\/([^/]+)\/tcp\/\d+$/.exec(multiaddr)?.[1] ?? '')
+    return host !== undefined && reachable.includes(host)
   })
-  return [...new Set(result)]
 }
 
 /** Where the DNS responder listens. */

@@ -1,7 +1,7 @@
 // What the demo claims, one check a claim: each does what a pod or an operator would do, and says what it saw.
 import { readFileSync, renameSync, writeFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { isMap, isSeq, parseAllDocuments, type Document } from 'yaml'
+import { parseAllDocuments, type Document } from 'yaml'
 import type { PodReply } from './pod.ts'
 import { CLUSTERS, podAddress, type Cluster, type Site, type World } from './site.ts'
 
@@ -41,7 +41,6 @@ export function reachChecks(world: World, clusters: readonly Cluster[] = CLUSTER
     const pod = world.site(from).pod(0)
     const name = `web.shop.svc.cluster.${to}`
     const telemetry = `telemetry.platform.svc.cluster.${to}`
-    const expected = world.site(to).pods.map((target) => target.name)
     return [
       [
         `${from} → ${to}: TCP by name`,
@@ -51,13 +50,16 @@ export function reachChecks(world: World, clusters: readonly Cluster[] = CLUSTER
         }
       ],
       [
-        `${from} → ${to}: TCP by service IP, spread over its pods`,
+        `${from} → ${to}: TCP by service IP, spread over its ready pods`,
         async () => {
           const reply = answered(await pod.tcp(serviceIp[to], 80, { count: 30 }))
           const counts = count(reply)
-          const missing = expected.filter((target) => !counts.has(target))
-          if (missing.length > 0) throw new Error(`${[...counts].join(' ')}; never ${missing.join(', ')}`)
-          return [...counts].map(([target, times]) => `${target} ${times}`).join(', ')
+          const ready = readyPods(world.site(to))
+          const stray = [...counts.keys()].filter((target) => !ready.includes(target))
+          if (stray.length > 0) throw new Error(`${stray.join(', ')} answered without being ready`)
+          const missing = ready.filter((target) => !counts.has(target))
+          if (missing.length > 0) throw new Error(`${shares(counts)}; never ${missing.join(', ')}`)
+          return shares(counts)
         }
       ],
       [
@@ -185,29 +187,45 @@ export async function untilAnswered(ask: () => Promise<PodReply>, deadlineMs: nu
 
 /** Rewrites the addresses of web's EndpointSlice as an editor would: the whole file, by rename. Returns when it was there. */
 function edit(site: Site, change: (addresses: string[]) => string[]): number {
-  for (const file of readdirSync(site.manifests)) {
+  const { path, documents, slice } = sliceOfWeb(site)
+  const addresses = change(readyAddresses(slice))
+  slice.set(
+    'endpoints',
+    slice.createNode(addresses.map((address) => ({ addresses: [address], conditions: { ready: true } })))
+  )
+  writeFileSync(`${path}.new`, documents.map(String).join('---\n'))
+  renameSync(`${path}.new`, path)
+  return performance.now()
+}
+
+/** The pods that web's manifest calls ready. */
+function readyPods(site: Site): string[] {
+  const ready = readyAddresses(sliceOfWeb(site).slice)
+  return site.pods.filter((pod) => ready.includes(pod.address)).map((pod) => pod.name)
+}
+
+function sliceOfWeb(site: Site): { path: string; documents: Document[]; slice: Document } {
+  const files = readdirSync(site.manifests, { recursive: true, encoding: 'utf8' }).filter((file) =>
+    file.endsWith('.yaml')
+  )
+  for (const file of files) {
     const path = join(site.manifests, file)
-    const documents = parseAllDocuments(readFileSync(path, 'utf8'))
-    for (const document of documents) {
-      if (!('get' in document) || !isSliceOfWeb(document)) continue
-      const endpoints = document.get('endpoints')
-      if (!isSeq(endpoints)) throw new Error(`${path}: no endpoints`)
-      const before = endpoints.items.flatMap((item) => {
-        const list = isMap(item) ? item.toJSON() : {}
-        return (list as { addresses?: string[] }).addresses ?? []
-      })
-      document.set(
-        'endpoints',
-        document.createNode(
-          change(before).map((address) => ({ addresses: [address], conditions: { ready: true } }))
-        )
-      )
-      writeFileSync(`${path}.new`, documents.map(String).join('---\n'))
-      renameSync(`${path}.new`, path)
-      return performance.now()
-    }
+    const documents = [...parseAllDocuments(readFileSync(path, 'utf8'))].filter(
+      (document) => 'get' in document
+    )
+    const slice = documents.find(isSliceOfWeb)
+    if (slice !== undefined) return { path, documents, slice }
   }
   throw new Error(`no EndpointSlice of web in ${site.manifests}`)
+}
+
+function readyAddresses(slice: Document): string[] {
+  const { endpoints } = slice.toJS() as {
+    endpoints: { addresses: string[]; conditions?: { ready?: boolean } }[]
+  }
+  return endpoints
+    .filter(({ conditions }) => conditions?.ready !== false)
+    .flatMap(({ addresses }) => addresses)
 }
 
 function isSliceOfWeb(document: Document): boolean {
@@ -230,7 +248,11 @@ function podsOf(reply: PodReply): string {
 function count(reply: PodReply): Map<string, number> {
   const counts = new Map<string, number>()
   for (const { pod } of reply.answers) counts.set(pod, (counts.get(pod) ?? 0) + 1)
-  return new Map([...counts].toSorted())
+  return new Map([...counts].toSorted(([a], [b]) => a.localeCompare(b)))
+}
+
+function shares(counts: ReadonlyMap<string, number>): string {
+  return [...counts].map(([pod, times]) => `${pod} ${times}`).join(', ')
 }
 
 function elapsed(started: number): number {

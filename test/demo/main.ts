@@ -1,6 +1,7 @@
 // `make demo`: three clusters become one network on this machine, each step run for real, checked, timed and told.
 import { parseArgs } from 'node:util'
-import Table from 'cli-table3'
+import { PLAIN } from '../../src/cli/style.ts'
+import { formatTable } from '../../src/cli/table.ts'
 import { Lab } from '../lab/netns.ts'
 import {
   addedEndpoint,
@@ -217,13 +218,17 @@ function change(name: string, act: () => Promise<Change>): Promise<void> {
 function report(): number {
   const failed = results.filter((result) => !result.ok)
   if (args.json) process.stdout.write(`${JSON.stringify({ checks: results }, undefined, 2)}\n`)
-  const table = new Table({
-    head: ['check', 'held', 'ms', 'what was seen'],
-    style: { head: [], border: [], compact: true }
-  })
-  for (const { name, ok, ms, detail } of results)
-    table.push([name, ok ? 'yes' : 'NO', String(ms), detail.length > 90 ? `${detail.slice(0, 89)}…` : detail])
-  say('', table.toString(), `${results.length - failed.length} of ${results.length} checks held.`)
+  const table = formatTable(
+    results,
+    [
+      { title: 'CHECK', value: ({ name }) => name },
+      { title: 'HELD', value: ({ ok }) => (ok ? 'yes' : 'NO') },
+      { title: 'MS', value: ({ ms }) => ms.toFixed(1) },
+      { title: 'SEEN', value: ({ detail }) => detail.split('\n')[0] ?? '' }
+    ],
+    PLAIN
+  )
+  say('', table, '', `${results.length - failed.length} of ${results.length} checks held.`)
   return failed.length === 0 && results.length > 0 ? 0 : 1
 }
 

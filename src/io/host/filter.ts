@@ -66,8 +66,8 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {
-      if (filter === undefined) return void (await nft(removal(table), signal))
-      await nft(`${removal(table)}${tableText(names, filter)}`, signal)
+      await nft(`${removal(table)}${filter === undefined ? '' : tableText(names, filter)}`, signal)
+      if (filter === undefined) return
       const listing = await list(['-t'], signal)
       await nft(aboutCommand(table, aboutOf(names, filter, listing?.shape ?? '')), signal)
     },

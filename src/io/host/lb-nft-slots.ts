@@ -3,7 +3,7 @@
 // with what a wish means.
 // Invariants
 //   1. A backend of weight 0 has no slot: no new flow reaches it. Its old flows live on in conntrack.
-//   2. Every other backend has at least one.
+//   2. In a random table every other backend has at least one; in a hashed one, so does all but a tiny weight.
 //   3. A hashed server's slot changes its backend only if that backend went, or a newcomer won it (rendezvous hashing),
 //      as long as the table's size stays: about 1/N of the clients move when one of N backends comes or goes.
 import type { RealServer, VirtualServer } from '../../core/host.ts'
