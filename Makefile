@@ -30,7 +30,7 @@ lint: node_modules/.package-lock.json ## linter, formatter and generated code, a
 	node build/gen.ts --check
 
 unit: node_modules/.package-lock.json
-	$(MOCHA) 'test/{core,io,app,cli,arch,sim}/**/*.test.ts'
+	$(MOCHA) $(foreach part,core io app cli arch sim,'test/$(part)/**/*.test.ts')
 
 check: types lint unit ## types, lint, unit and property tests: under a minute
 

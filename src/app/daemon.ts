@@ -46,7 +46,7 @@ export async function startDaemon(settings: Settings, log: Log): Promise<Daemon>
 
 /** For a stopped agent: the host as it was before. Errors: HostError; SECOND_INSTANCE when an agent still runs. */
 export async function cleanup(settings: Settings): Promise<void> {
-  const host = hostOf(settings, () => '')
+  const host = hostOf(settings, { privateKey: () => '', warn: () => undefined })
   await host.start()
   await host.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
   await host.stop()
@@ -89,6 +89,7 @@ class Meshd implements State {
   hostFault: string | undefined
   describe: State['describe']
   readonly #edge: LinuxHost
+  readonly #hostWarnings = new Set<string>()
   wireguardKey = '' as WireguardKey
   source: State['source'] = { snapshot: { services: [], endpointSlices: [] }, problems: [], whole: false }
   #onHandshake: (outcome: HandshakeOutcome) => void = () => undefined
@@ -98,14 +99,22 @@ class Meshd implements State {
   constructor(settings: Settings, log: Log) {
     this.settings = settings
     this.#log = log
-    this.#edge = hostOf(settings, () => this.#store?.identity()?.wireguardPrivateKey ?? '')
+    this.#edge = hostOf(settings, {
+      privateKey: () => this.#store?.identity()?.wireguardPrivateKey ?? '',
+      warn: (message) => this.#hostWarnings.add(message)
+    })
     this.describe = (op) => this.#edge.describe(op)
   }
 
   get warnings(): readonly string[] {
     const faults = [...(this.session?.faults ?? [])].map(([part, fault]) => `${part}: ${fault}`)
     const disk = this.session?.control.diskFault
-    return [...(this.#store?.warnings ?? []), ...faults, ...(disk === undefined ? [] : [`store: ${disk}`])]
+    return [
+      ...(this.#store?.warnings ?? []),
+      ...this.#hostWarnings,
+      ...faults,
+      ...(disk === undefined ? [] : [`store: ${disk}`])
+    ]
   }
 
   async start(): Promise<void> {
@@ -399,12 +408,15 @@ class Meshd implements State {
   }
 }
 
-function hostOf(settings: Settings, privateKey: () => string): LinuxHost {
+function hostOf(
+  settings: Settings,
+  options: { readonly privateKey: () => string; readonly warn: (message: string) => void }
+): LinuxHost {
   return createHost({
     device: settings.device,
-    privateKey,
     stateFolder: join(settings['state-dir'], 'host'),
-    loadBalancer: settings['load-balancer']
+    loadBalancer: settings['load-balancer'],
+    ...options
   })
 }
 

@@ -1,12 +1,15 @@
 // What this host says of itself without being told: addresses to dial, and its own address inside the pod prefixes.
 import { networkInterfaces } from 'node:os'
-import { cidrContains, parseIp } from '../core/cidr.ts'
+import { bytesToIp, cidrContains, cidrToPrefix, parseIp } from '../core/cidr.ts'
 import type { Cidr, Ip, PeerAddress } from '../core/model.ts'
 import { parseListen } from './http.ts'
 import type { Settings } from './settings.ts'
 
 export interface LocalFacts {
-  /** Source of host traffic and target of probes: inside the pod prefixes. undefined: no interface of this host is. */
+  /**
+   * Source of host traffic and target of probes: inside the pod prefixes. Where no interface of this host is, the last address
+   * of the first prefix, which the tunnel device then bears: without a source the kernel would take a service address.
+   */
   readonly nodeAddress: Ip | undefined
   /** Where others send the tunnel, best first. */
   readonly wireguardAddresses: readonly PeerAddress[]
@@ -26,7 +29,8 @@ export function localFacts(settings: Settings, own: MeshPrefixes, listening: rea
   const service = (ip: Ip): boolean => own.servicePrefixes.some((prefix) => cidrContains(prefix, ip))
   const reachable = addresses.filter((ip) => !inside(ip) && !service(ip))
   return {
-    nodeAddress: parseIp(settings['node-address']) ?? addresses.find(inside),
+    nodeAddress:
+      parseIp(settings['node-address']) ?? addresses.find(inside) ?? own.podPrefixes.map(lastAddress)[0],
     wireguardAddresses:
       settings['wireguard-address'].length > 0
         ? (settings['wireguard-address'] as PeerAddress[])
@@ -46,6 +50,14 @@ function hostAddresses(device: string): Ip[] {
     )
     .toSorted((a, b) => a.family.localeCompare(b.family))
   return found.map((entry) => parseIp(entry.address)).filter((ip) => ip !== undefined)
+}
+
+/** The last that is not the broadcast address: where neither installers nor people begin to count. */
+function lastAddress(prefix: Cidr): Ip | undefined {
+  const { address, length } = cidrToPrefix(prefix)
+  const bytes = address.map((byte, index) => byte | (0xff >> Math.min(8, Math.max(0, length - index * 8))))
+  if (length < address.length * 8 - 1) bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) & 0xfe
+  return bytesToIp(bytes)
 }
 
 function withPort(ip: Ip, port: number): PeerAddress {

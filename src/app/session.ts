@@ -42,6 +42,8 @@ const PROBE_INTERVAL_MS = 1000
 // At a seventh of a certificate's life.
 const RENEW_INTERVAL_MS = 86_400_000
 
+type PartName = 'dns' | 'probe'
+
 export interface Membership {
   readonly meshId: Uint8Array
   readonly cluster: ClusterName
@@ -79,7 +81,7 @@ export class Session {
   /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
   readonly #reached = new Map<Origin, string>()
   #admitted: boolean
-  readonly #faults = new Map<string, string>()
+  readonly #faults = new Map<PartName, string>()
   #facts: LocalFacts
   #mtu = 0
   #published: Snapshot | undefined
@@ -141,7 +143,7 @@ export class Session {
   }
 
   /** What does not work now, by part: for `meshctl status`. */
-  get faults(): ReadonlyMap<string, string> {
+  get faults(): ReadonlyMap<PartName, string> {
     return this.#faults
   }
 
@@ -152,8 +154,8 @@ export class Session {
     this.#facts = localFacts(settings, membership, this.control.transport.listenAddresses())
     this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
     await this.#publish([this.#agentValue()])
-    await this.#part('dns', () => this.#startDns())
-    await this.#part('probe', () => this.#startProbe())
+    await this.#part('dns')
+    await this.#part('probe')
     this.#refresh()
     this.#watch = setInterval(() => void this.#look(), WATCH_INTERVAL_MS)
     this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
@@ -288,6 +290,7 @@ export class Session {
     const stats =
       (await host?.peerStats(AbortSignal.timeout(WATCH_INTERVAL_MS * 5)).catch(() => undefined)) ?? []
     if (this.#stopping.signal.aborted) return
+    for (const name of this.#faults.keys()) await this.#part(name)
     const view = this.control.view()
     this.tunnels.update({
       view,
@@ -366,7 +369,7 @@ export class Session {
       settings['dns-upstream'].length === 0
         ? ['/etc/resolv.conf']
         : settings['dns-upstream'].filter((upstream) => upstream !== 'none')
-    this.#dns = createDnsServer({
+    const server = createDnsServer({
       listen,
       names: () => this.names(),
       upstreams,
@@ -376,8 +379,9 @@ export class Session {
       },
       onWarning: (message, error) => log.warn({ err: error }, message)
     })
-    await this.#dns.start()
-    log.info({ addresses: this.#dns.listening }, 'DNS answers')
+    await server.start()
+    this.#dns = server
+    log.info({ addresses: server.listening }, 'DNS answers')
   }
 
   async #startProbe(): Promise<void> {
@@ -390,15 +394,19 @@ export class Session {
       intervalMs: PROBE_INTERVAL_MS,
       onReply: () => void this.#look()
     })
+    this.#refresh() // whom to probe
   }
 
-  async #part(name: string, start: () => Promise<void>): Promise<void> {
+  /** A part that cannot start is a fault of a running agent: it is shown, and tried again with every look. */
+  async #part(name: PartName): Promise<void> {
     try {
-      await start()
+      await (name === 'dns' ? this.#startDns() : this.#startProbe())
+      if (this.#faults.delete(name)) this.#options.log.info(`${name} runs now`)
     } catch (error) {
       const { message, fix } = explain(error)
-      this.#faults.set(name, fix === undefined ? message : `${message}; ${fix}`)
-      this.#options.log.error({ err: error }, `${name} does not run`)
+      const fault = fix === undefined ? message : `${message}; ${fix}`
+      if (this.#faults.get(name) !== fault) this.#options.log.error({ err: error }, `${name} does not run`)
+      this.#faults.set(name, fault)
     }
   }
 

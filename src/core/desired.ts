@@ -68,7 +68,7 @@ export function desired(input: DesiredInput): HostState {
       servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
     ),
     virtualServers: balanced.flatMap((cluster) => balance(cluster, input)),
-    filter: filterOf(own, remote, { probePort: local.probePort ?? 0, mtu: settings.mtu }),
+    filter: filterOf({ own, remote, balanced }, { probePort: local.probePort ?? 0, mtu: settings.mtu }),
     sysctls: sysctlsOf(remote, settings)
   })
 }
@@ -143,13 +143,19 @@ function sourceFor(destination: Cidr, local: LocalFacts, own: ClusterView | unde
 }
 
 function filterOf(
-  own: ClusterView | undefined,
-  remote: readonly ClusterView[],
+  clusters: {
+    readonly own: ClusterView | undefined
+    readonly remote: readonly ClusterView[]
+    readonly balanced: readonly ClusterView[]
+  },
   facts: Pick<Filter, 'probePort' | 'mtu'>
 ): Filter {
+  const { own, remote, balanced } = clusters
+  const guardedVips = balanced.flatMap(({ servicePrefixes }) => servicePrefixes)
   return {
     remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
     localDestinations: own?.podPrefixes ?? [],
+    ...(guardedVips.length === 0 ? {} : { guardedVips }),
     ...facts
   }
 }

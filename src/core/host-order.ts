@@ -72,7 +72,8 @@ export function normalizeFilter(filter: Filter): Filter {
   return {
     ...filter,
     remoteSources: sortedPrefixes(filter.remoteSources),
-    localDestinations: sortedPrefixes(filter.localDestinations)
+    localDestinations: sortedPrefixes(filter.localDestinations),
+    ...(filter.guardedVips === undefined ? {} : { guardedVips: sortedPrefixes(filter.guardedVips) })
   }
 }
 

@@ -141,7 +141,13 @@ describe('the desired host', () => {
           ]
         }
       ],
-      filter: { remoteSources: ['10.2.0.0/16'], localDestinations: ['10.1.0.0/16'], probePort: 7, mtu: 1420 },
+      filter: {
+        remoteSources: ['10.2.0.0/16'],
+        guardedVips: ['10.102.0.0/16'],
+        localDestinations: ['10.1.0.0/16'],
+        probePort: 7,
+        mtu: 1420
+      },
       sysctls: [
         { name: 'net.ipv4.conf.rhizome0.rp_filter', value: '2' },
         { name: 'net.ipv4.ip_forward', value: '1' }

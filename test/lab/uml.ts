@@ -84,6 +84,7 @@ mount -t sysfs sysfs /sys
 mount -t hostfs -o ${quote(join(folder, 'results'))} none /mnt
 exec >/mnt/output 2>&1
 mkdir -p /dev/shm && mount -t tmpfs tmpfs /dev/shm
+ln -s /proc/self/fd /dev/fd; ln -s /proc/self/fd/0 /dev/stdin
 mount -t tmpfs tmpfs /run
 ${loads.join('\n')}
 mount -t tmpfs tmpfs /tmp
