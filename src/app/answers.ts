@@ -183,20 +183,22 @@ export function routes(state: State, session: Session): Body<api.RoutesAnswer> {
       ...(reason === undefined ? {} : { reason })
     }
   }
-  const rows = [...view.clusters.values()]
-    .filter((cluster) => cluster.name !== view.self)
-    .flatMap((cluster) => [
-      ...cluster.podPrefixes.map((prefix) => row(cluster, 'pod', prefix)),
-      ...cluster.servicePrefixes.map((prefix) => row(cluster, 'service', prefix)),
-      ...cluster.conflicts.map((conflict): api.RouteRow => ({
-        destination: conflict.value,
-        kind: conflict.what === 'servicePrefix' ? 'service' : 'pod',
-        cluster: cluster.name,
-        via: '-',
-        state: 'conflict',
-        reason: conflictText(conflict)
-      }))
-    ])
+  const rows = [...view.clusters.values()].flatMap((cluster) =>
+    cluster.name === view.self
+      ? []
+      : [
+          ...cluster.podPrefixes.map((prefix) => row(cluster, 'pod', prefix)),
+          ...cluster.servicePrefixes.map((prefix) => row(cluster, 'service', prefix)),
+          ...cluster.conflicts.map((conflict): api.RouteRow => ({
+            destination: conflict.value,
+            kind: conflict.what === 'servicePrefix' ? 'service' : 'pod',
+            cluster: cluster.name,
+            via: '-',
+            state: 'conflict',
+            reason: conflictText(conflict)
+          }))
+        ]
+  )
   return { routes: rows }
 }
 

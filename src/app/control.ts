@@ -188,7 +188,7 @@ export class Control {
 
   async #restore(): Promise<void> {
     const { store, log } = this.#options
-    const { origins } = await store.loadReplica()
+    const { origins } = store.loadReplica()
     const admitted = origins.filter(({ origin, chain }) => {
       if (origin === this.origin || chain === undefined) return true
       const verdict = this.#book.admit(origin, chain)

@@ -190,8 +190,10 @@ export function pendingMembership(identity: Identity): Membership {
   return membership
 }
 
-export function accepted({ pendingToken: _, ...identity }: Identity): Identity {
-  return identity
+export function accepted(identity: Identity): Identity {
+  const { ...kept } = identity
+  delete kept.pendingToken
+  return kept
 }
 
 /** Leaves the mesh and keeps who this agent is: nothing that was certified, no root key. */

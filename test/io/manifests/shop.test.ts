@@ -43,7 +43,7 @@ describe('the example shop', () => {
       const pods = new Set(
         snapshot.endpointSlices.flatMap(({ endpoints }) => endpoints.map(({ addresses }) => addresses[0]))
       )
-      assert.deepEqual([...pods].sort(), [`10.${n}.0.11`, `10.${n}.0.12`, `10.${n}.0.13`])
+      assert.deepEqual([...pods].map(String).sort(), [`10.${n}.0.11`, `10.${n}.0.12`, `10.${n}.0.13`])
     })
   }
 })
