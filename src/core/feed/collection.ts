@@ -1,0 +1,172 @@
+// The objects of one path of the feed: those of a cluster, or of all clusters merged.
+import type { EventType } from './event-log.ts'
+import {
+  bodyText,
+  placedObjects,
+  type Holder,
+  type Placed,
+  type ResourceName,
+  type Scope,
+  type Source
+} from './objects.ts'
+
+/** Immutable: a change makes another one, so a list that is being sent stays as it was. */
+export interface Entry {
+  /** "<namespace>/<name>", or the name of a namespace. */
+  readonly key: string
+  readonly namespace: string
+  readonly name: string
+  readonly resourceVersion: number
+  readonly source: Source
+}
+
+export interface ChangedObject {
+  readonly type: EventType
+  readonly resource: ResourceName
+  /** Of a DELETED: as it was last, with the version of its end. */
+  readonly entry: Entry
+  /** Of a MODIFIED. */
+  readonly before: Source | undefined
+}
+
+/** New holders of a service; none: it is gone. */
+export interface ServiceChange {
+  readonly key: string
+  readonly holders: readonly Holder[]
+}
+
+export class Collection {
+  readonly name: string
+  readonly #scope: Scope
+  readonly #holders = new Map<string, readonly Holder[]>()
+  readonly #entries: Record<ResourceName, Map<string, Entry>> = {
+    namespaces: new Map(),
+    services: new Map(),
+    endpointslices: new Map()
+  }
+  /** Services in each namespace: it exists for as long as there is one. */
+  readonly #population = new Map<string, number>()
+  readonly #sorted: Partial<Record<ResourceName, readonly string[]>> = {}
+
+  constructor(name: string, scope: Scope) {
+    this.name = name
+    this.#scope = scope
+  }
+
+  get services(): number {
+    return this.#entries.services.size
+  }
+
+  get(resource: ResourceName, key: string): Entry | undefined {
+    return this.#entries[resource].get(key)
+  }
+
+  /** In the order of their keys. */
+  *entries(resource: ResourceName): Iterable<Entry> {
+    const entries = this.#entries[resource]
+    const keys = (this.#sorted[resource] ??= [...entries.keys()].sort())
+    for (const key of keys) {
+      const entry = entries.get(key)
+      if (entry !== undefined) yield entry
+    }
+  }
+
+  keys(): Iterable<string> {
+    return this.#holders.keys()
+  }
+
+  /**
+   * Events in an order in which no reader sees a service without its namespace or endpoints. `version` gives each its
+   * resource version, in that order.
+   */
+  apply(changes: readonly ServiceChange[], version: () => number): readonly ChangedObject[] {
+    const before = new Map<string, { readonly resource: ResourceName; readonly entry: Entry }>()
+    const after: Placed[] = []
+    for (const { key, holders } of changes) {
+      for (const placed of placedObjects(this.#holders.get(key) ?? [], this.#scope)) {
+        const entry = this.#entries[placed.resource].get(keyOf(placed))
+        if (entry !== undefined)
+          before.set(`${placed.resource} ${entry.key}`, { resource: placed.resource, entry })
+      }
+      if (holders.length === 0) this.#holders.delete(key)
+      else this.#holders.set(key, holders)
+      after.push(...placedObjects(holders, this.#scope))
+    }
+    const changed: ChangedObject[] = []
+    for (const placed of this.#newNamespaces(before, after))
+      changed.push(this.#put(placed, undefined, version()))
+    for (const placed of after) {
+      const id = `${placed.resource} ${keyOf(placed)}`
+      const old = before.get(id)?.entry
+      before.delete(id)
+      if (old !== undefined && bodyText(old.source) === bodyText(placed.source)) this.#keep(placed, old)
+      else changed.push(this.#put(placed, old, version()))
+    }
+    // A service goes before its endpoints, its namespace last.
+    const gone = [...before.values()].sort((left, right) => ORDER[left.resource] - ORDER[right.resource])
+    for (const { resource, entry } of gone) changed.push(this.#remove(resource, entry, version()))
+    for (const entry of this.#emptyNamespaces(gone))
+      changed.push(this.#remove('namespaces', entry, version()))
+    return changed
+  }
+
+  /** Counts services by namespace, and says which namespaces have their first. */
+  #newNamespaces(
+    before: ReadonlyMap<string, { readonly resource: ResourceName }>,
+    after: readonly Placed[]
+  ): readonly Placed[] {
+    const first: Placed[] = []
+    for (const placed of after) {
+      if (placed.resource !== 'services' || before.has(`services ${keyOf(placed)}`)) continue
+      const { namespace } = placed
+      const count = this.#population.get(namespace) ?? 0
+      this.#population.set(namespace, count + 1)
+      if (count === 0) {
+        const source = { kind: 'namespace', name: namespace } as const
+        first.push({ resource: 'namespaces', namespace: '', name: namespace, source })
+      }
+    }
+    return first.filter((placed) => this.get('namespaces', placed.name) === undefined)
+  }
+
+  #emptyNamespaces(
+    gone: readonly { readonly resource: ResourceName; readonly entry: Entry }[]
+  ): readonly Entry[] {
+    const empty: Entry[] = []
+    for (const { resource, entry } of gone) {
+      if (resource !== 'services') continue
+      const count = (this.#population.get(entry.namespace) ?? 0) - 1
+      this.#population.set(entry.namespace, count)
+      if (count > 0) continue
+      this.#population.delete(entry.namespace)
+      const namespace = this.get('namespaces', entry.namespace)
+      if (namespace !== undefined) empty.push(namespace)
+    }
+    return empty
+  }
+
+  /** Same object, newer source: later comparisons and renderings are of what is. */
+  #keep({ resource, source }: Placed, old: Entry): void {
+    this.#entries[resource].set(old.key, { ...old, source })
+  }
+
+  #put(placed: Placed, old: Entry | undefined, resourceVersion: number): ChangedObject {
+    const { resource, namespace, name, source } = placed
+    const entry: Entry = { key: keyOf(placed), namespace, name, resourceVersion, source }
+    this.#entries[resource].set(entry.key, entry)
+    if (old === undefined) delete this.#sorted[resource]
+    return { type: old === undefined ? 'ADDED' : 'MODIFIED', resource, entry, before: old?.source }
+  }
+
+  #remove(resource: ResourceName, entry: Entry, resourceVersion: number): ChangedObject {
+    this.#entries[resource].delete(entry.key)
+    delete this.#sorted[resource]
+    return { type: 'DELETED', resource, entry: { ...entry, resourceVersion }, before: undefined }
+  }
+}
+
+function keyOf({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
+  return namespace === '' ? name : `${namespace}/${name}`
+}
+
+const ORDER: Readonly<Record<ResourceName, number>> = { services: 0, endpointslices: 1, namespaces: 2 }
