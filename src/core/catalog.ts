@@ -43,6 +43,8 @@ export interface CatalogOptions {
   /** What this cluster may announce; addresses outside are left out with a problem, for every peer would refuse them. */
   readonly podPrefixes?: readonly Cidr[]
   readonly servicePrefixes?: readonly Cidr[]
+  /** False: silent about services that nobody answers for. In a live cluster that is an ordinary state. Default true. */
+  readonly warnUnreachable?: boolean
 }
 
 /** Every object in one document: several for a List or a v1 Endpoints. */
@@ -71,7 +73,7 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   const whole = [...slices.values()]
     .filter((placed) => hasService(placed, known, problems))
     .map((placed) => ({ ...placed, value: insidePodPrefixes(placed, options, problems) }))
-  problems.push(...unreachable(kept, whole))
+  if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole))
   return {
     snapshot: {
       services: kept.map(({ value }) => value).sort(byKey),

@@ -1,0 +1,97 @@
+// What can be wrong between us and a Kubernetes API, with a stable code for programs and a fix for people.
+import { isFields } from '../../core/field-check.ts'
+
+export type KubeErrorCode =
+  | 'BAD_CONFIG'
+  | 'BAD_RESPONSE'
+  | 'CONFLICT'
+  | 'FORBIDDEN'
+  | 'GONE'
+  | 'NETWORK'
+  | 'NOT_FOUND'
+  | 'REFUSED'
+  | 'SERVER_FAILED'
+  | 'STALE'
+  | 'TIMEOUT'
+  | 'TOO_LARGE'
+  | 'UNAUTHORIZED'
+
+export interface KubeErrorDetails {
+  readonly code: KubeErrorCode
+  readonly message: string
+  readonly status?: number
+  /** What the server asked us to wait. */
+  readonly retryAfterMs?: number
+  readonly cause?: unknown
+}
+
+export class KubeError extends Error {
+  override readonly name = 'KubeError'
+  readonly code: KubeErrorCode
+  readonly fix: string
+  readonly status: number | undefined
+  readonly retryAfterMs: number | undefined
+
+  constructor(details: KubeErrorDetails) {
+    super(details.message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = details.code
+    this.fix = FIXES[details.code]
+    this.status = details.status
+    this.retryAfterMs = details.retryAfterMs
+  }
+}
+
+const FIXES: Readonly<Record<KubeErrorCode, string>> = {
+  BAD_CONFIG: 'run in a pod with a service account, or name a kubeconfig file',
+  BAD_RESPONSE: 'check that the address is that of a Kubernetes API server; it is asked again',
+  CONFLICT: 'nothing to do: it is tried again',
+  FORBIDDEN: 'give the service account the roles of the chart; it is tried again',
+  GONE: 'nothing to do: everything is listed anew',
+  NETWORK: 'check the API server and the network to it; it is tried again',
+  NOT_FOUND: 'check the version of Kubernetes and the name',
+  REFUSED: 'see the message of the API server',
+  SERVER_FAILED: 'check the API server; it is tried again',
+  STALE: 'check the etcd of this API server; if it was restored from a backup, its state is taken over soon',
+  TIMEOUT: 'check the API server and the network to it; it is tried again',
+  TOO_LARGE: 'split the objects: one page of a list must fit into 64 MiB',
+  UNAUTHORIZED: 'renew the token or certificate; it is read again and tried again'
+}
+
+/** An answer other than 2xx: its code and the message of its Status object, where it has one (meta/v1 Status). */
+export function errorOfStatus(
+  status: number,
+  answer: { readonly body: unknown; readonly what: string; readonly retryAfterMs?: number }
+): KubeError {
+  const { body, what, retryAfterMs = 0 } = answer
+  const said = isFields(body) && typeof body['message'] === 'string' ? body['message'] : ''
+  return new KubeError({
+    code: codeOf(status),
+    message: `${what}: ${status}${said === '' ? '' : ` ${said.slice(0, MESSAGE_MAX)}`}`,
+    status,
+    ...(retryAfterMs > 0 ? { retryAfterMs } : {})
+  })
+}
+
+/** Whatever was thrown, as a KubeError: everything that is none of ours comes from the network. */
+export function asKubeError(error: unknown, what: string): KubeError {
+  if (error instanceof KubeError) return error
+  const reason = error instanceof Error ? error.message || codeIn(error) : String(error)
+  return new KubeError({ code: 'NETWORK', message: `${what}: ${reason}`, cause: error })
+}
+
+// The messages of an API server are short; another server's page is not worth more.
+const MESSAGE_MAX = 300
+
+function codeOf(status: number): KubeErrorCode {
+  if (status === 401) return 'UNAUTHORIZED'
+  if (status === 403) return 'FORBIDDEN'
+  if (status === 404) return 'NOT_FOUND'
+  if (status === 409) return 'CONFLICT'
+  if (status === 410) return 'GONE'
+  return status === 429 || status >= 500 ? 'SERVER_FAILED' : 'REFUSED'
+}
+
+/** An AggregateError of a failed connection has no message of its own. */
+function codeIn(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : error.name
+}

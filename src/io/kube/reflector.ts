@@ -1,0 +1,283 @@
+// One collection of a Kubernetes API, followed for ever: a paged list, then a watch from where the list ended.
+// Source: Kubernetes API concepts, "Efficient detection of changes", and client-go's reflector, whose behaviour this has.
+// Invariants
+//   1. What the API holds is told, in its order, and every deletion with it: a watch that ended in order is resumed, after
+//      anything else the whole is listed anew and what is missing from the list is gone.
+//   2. No error ends it. What was told stays told while the API cannot be asked (fail static).
+//   3. It never goes back in time: a list or event older than what was seen changes nothing. Only when the API insists on an
+//      older state for `staleAcceptMs` is that believed: its etcd was restored from a backup.
+//   4. It keeps no object, only names and versions.
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { isFields, type Fields } from '../../core/field-check.ts'
+import type { ObjectName } from '../../core/live-catalog.ts'
+import { Backoff } from './backoff.ts'
+import type { KubeClient } from './client.ts'
+import { asKubeError, errorOfStatus, KubeError } from './errors.ts'
+
+export interface ReflectorOptions {
+  readonly client: KubeClient
+  /** "/api/v1/services" */
+  readonly path: string
+  readonly query?: Readonly<Record<string, string>>
+  readonly onPut: (name: ObjectName, object: Fields) => void
+  readonly onDelete: (name: ObjectName) => void
+  /** After every whole list. */
+  readonly onListed: () => void
+  /** The error while it lasts; undefined once the watch stands. */
+  readonly onTrouble: (trouble: KubeError | undefined) => void
+  readonly timing?: Partial<ReflectorTiming>
+  readonly random?: () => number
+}
+
+export interface ReflectorTiming {
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+  readonly requestMs: number
+  /** How long the server keeps a watch at least; at most 1.5 times that, so that watches do not end together. */
+  readonly watchSeconds: number
+  /** The server sends a bookmark about once a minute. */
+  readonly silenceMs: number
+  readonly staleAcceptMs: number
+  /** Objects of one page. */
+  readonly pageObjects: number
+}
+
+export const REFLECTOR_TIMING: ReflectorTiming = {
+  backoffMinMs: 200,
+  backoffMaxMs: 30_000,
+  requestMs: 60_000,
+  watchSeconds: 300,
+  silenceMs: 150_000,
+  staleAcceptMs: 60_000,
+  pageObjects: 500
+}
+
+export interface Reflector {
+  start(): void
+  /** Ends a pause after an error. */
+  wake(): void
+  stop(): Promise<void>
+}
+
+// A watch that lived this long was a success, whatever ended it.
+const WATCH_SUCCESS_MS = 1000
+
+export function createReflector(options: ReflectorOptions): Reflector {
+  const { client, path, random = Math.random } = options
+  const timing = { ...REFLECTOR_TIMING, ...options.timing }
+  const backoff = new Backoff({ minMs: timing.backoffMinMs, maxMs: timing.backoffMaxMs }, random)
+  const stopping = new AbortController()
+  /** The version of each object that was told, by "namespace/name". */
+  const known = new Map<string, string>()
+  /** The version up to which all is known; undefined: list first. */
+  let resume: string | undefined
+  let newest = ''
+  let staleSinceMs: number | undefined
+  /** The next list is taken whole, for its versions mean something else than those before. */
+  let rewound = false
+  /** The last failure was compacted history. */
+  let gone = false
+  let pageObjects = timing.pageObjects
+  let running: Promise<void> | undefined
+  let pause = new AbortController()
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      try {
+        if (resume === undefined) await list()
+        else await watch(resume)
+      } catch (error) {
+        // A server that comes back may hold another state under versions that we have passed already: a watch from there
+        // would skip it. Only a list tells.
+        resume = undefined
+        if (!stopping.signal.aborted) await recover(asKubeError(error, path))
+      }
+    }
+  }
+
+  async function recover(error: KubeError): Promise<void> {
+    if (error.code === 'GONE') {
+      // Compacted history is an ordinary event; only one after another is trouble.
+      if (!gone) {
+        gone = true
+        return
+      }
+    }
+    if (error.code === 'TOO_LARGE') pageObjects = Math.max(1, pageObjects >> 1)
+    options.onTrouble(error)
+    pause = new AbortController()
+    await backoff.wait(AbortSignal.any([stopping.signal, pause.signal]), error.retryAfterMs)
+  }
+
+  async function list(): Promise<void> {
+    const listed = new Set<string>()
+    let version: string | undefined
+    let next: string | undefined
+    do {
+      const page = await fetchPage(next)
+      if (version === undefined) refuseStale(page.version)
+      version ??= page.version
+      for (const item of page.items) {
+        const { id, name, version: itemVersion } = identify(item)
+        listed.add(id)
+        if (known.get(id) === itemVersion && !rewound) continue
+        known.set(id, itemVersion)
+        options.onPut(name, item)
+      }
+      next = page.next
+      // A long list must not hold up the pings of the neighbours.
+      await nextTurn()
+    } while (next !== undefined)
+    for (const id of known.keys()) if (!listed.has(id)) forget(id)
+    newest = version
+    resume = version
+    rewound = false
+    options.onListed()
+  }
+
+  async function fetchPage(next: string | undefined): Promise<Page> {
+    // Without a resourceVersion the list is consistent: the server asks etcd for it, not its cache.
+    const body = await client.request({
+      path,
+      query: {
+        ...options.query,
+        limit: String(pageObjects),
+        ...(next === undefined ? {} : { continue: next })
+      },
+      deadlineMs: timing.requestMs,
+      signal: stopping.signal
+    })
+    return readPage(body)
+  }
+
+  /** Errors: KubeError STALE. After `staleAcceptMs` of insistence the older state is taken instead. */
+  function refuseStale(version: string): void {
+    if (rewound) return
+    if (!isOlder(version, newest)) {
+      staleSinceMs = undefined
+      return
+    }
+    const now = performance.now()
+    staleSinceMs ??= now
+    if (now - staleSinceMs < timing.staleAcceptMs) throw stale(version)
+    staleSinceMs = undefined
+    rewound = true
+  }
+
+  function stale(version: string): KubeError {
+    const message = `${path}: the server is at version ${version}, behind ${newest} which it had before`
+    return new KubeError({ code: 'STALE', message })
+  }
+
+  async function watch(from: string): Promise<void> {
+    const began = performance.now()
+    let events = 0
+    try {
+      await client.watch({
+        path,
+        query: {
+          ...options.query,
+          watch: '1',
+          allowWatchBookmarks: 'true',
+          resourceVersion: from,
+          timeoutSeconds: String(Math.ceil(timing.watchSeconds * (1 + random() / 2)))
+        },
+        silenceMs: timing.silenceMs,
+        signal: stopping.signal,
+        onOpen: () => {
+          gone = false
+          options.onTrouble(undefined)
+        },
+        onEvent: (event) => {
+          take(event)
+          events += 1
+        }
+      })
+    } finally {
+      if (events > 0 || performance.now() - began > WATCH_SUCCESS_MS) backoff.reset()
+    }
+    // Taken and ended at once, over and over: no error, but no reason for a busy loop either.
+    if (events === 0 && performance.now() - began <= WATCH_SUCCESS_MS) {
+      await backoff.wait(AbortSignal.any([stopping.signal, pause.signal]))
+    }
+  }
+
+  function take(event: unknown): void {
+    const { type, object } = readEvent(event)
+    if (type === 'ERROR') {
+      const status = typeof object['code'] === 'number' ? object['code'] : 500
+      throw errorOfStatus(status, { body: object, what: `watch ${path}` })
+    }
+    const { id, name, version } = identify(object)
+    if (isOlder(version, newest)) throw stale(version)
+    if (type === 'ADDED' || type === 'MODIFIED') {
+      known.set(id, version)
+      options.onPut(name, object)
+    } else if (type === 'DELETED') forget(id)
+    newest = version
+    resume = version
+  }
+
+  function forget(id: string): void {
+    if (known.delete(id)) options.onDelete(nameOf(id))
+  }
+
+  return {
+    start: () => {
+      running ??= run()
+    },
+    wake: () => pause.abort(),
+    stop: async () => {
+      stopping.abort()
+      await running
+    }
+  }
+}
+
+interface Page {
+  readonly version: string
+  readonly next: string | undefined
+  readonly items: readonly Fields[]
+}
+
+function readPage(body: unknown): Page {
+  const metadata = isFields(body) && isFields(body['metadata']) ? body['metadata'] : {}
+  const items = isFields(body) ? (body['items'] ?? []) : undefined
+  const version = metadata['resourceVersion']
+  const next = metadata['continue']
+  if (typeof version !== 'string' || version === '' || !Array.isArray(items) || !items.every(isFields)) {
+    throw new KubeError({ code: 'BAD_RESPONSE', message: 'the answer is no list of objects' })
+  }
+  return { version, next: typeof next === 'string' && next !== '' ? next : undefined, items }
+}
+
+function readEvent(event: unknown): { readonly type: string; readonly object: Fields } {
+  if (isFields(event) && typeof event['type'] === 'string' && isFields(event['object'])) {
+    return { type: event['type'], object: event['object'] }
+  }
+  throw new KubeError({ code: 'BAD_RESPONSE', message: 'a line of the watch is no event' })
+}
+
+function identify(object: Fields): {
+  readonly id: string
+  readonly name: ObjectName
+  readonly version: string
+} {
+  const metadata = isFields(object['metadata']) ? object['metadata'] : {}
+  const { namespace = '', name = '', resourceVersion } = metadata
+  if (typeof namespace !== 'string' || typeof name !== 'string' || typeof resourceVersion !== 'string') {
+    throw new KubeError({ code: 'BAD_RESPONSE', message: 'an object has no name or no version' })
+  }
+  return { id: `${namespace}/${name}`, name: { namespace, name }, version: resourceVersion }
+}
+
+function nameOf(id: string): ObjectName {
+  const slash = id.indexOf('/')
+  return { namespace: id.slice(0, slash), name: id.slice(slash + 1) }
+}
+
+/** Versions are decimal numbers of any length, comparable since Kubernetes 1.35 (KEP-5504); others are never older. */
+function isOlder(version: string, than: string): boolean {
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return false
+  return version.length === than.length ? version < than : version.length < than.length
+}

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openKubeClient, type KubeClient } from '../../../src/io/kube/client.ts'
+
+describe('a Kubernetes client', () => {
+  let folder: string
+  let server: Server
+  let client: KubeClient | undefined
+  let answer: (request: IncomingMessage, response: ServerResponse) => void
+  let connections: number
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'rhizome-kube-client-'))
+    connections = 0
+    server = createServer((request, response) => answer(request, response)).on('connection', () => {
+      connections += 1
+    })
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
+    })
+  })
+
+  afterEach(async () => {
+    client?.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => {
+      server.close(resolve)
+    })
+    await rm(folder, { recursive: true })
+  })
+
+  async function open(user: object): Promise<KubeClient> {
+    const address = server.address()
+    assert.ok(address !== null && typeof address === 'object')
+    const cluster = { server: `http://127.0.0.1:${address.port}/`, 'insecure-skip-tls-verify': true }
+    const kubeconfig = join(folder, 'kubeconfig')
+    await writeFile(
+      kubeconfig,
+      JSON.stringify({
+        'current-context': 'lab',
+        clusters: [{ name: 'lab', cluster }],
+        users: [{ name: 'lab', user }],
+        contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'lab', namespace: 'rhizome' } }]
+      })
+    )
+    client = await openKubeClient({ kubeconfig })
+    return client
+  }
+
+  it('uses one connection for requests in a row', async () => {
+    answer = (_request, response) => response.end('{}')
+    const kube = await open({ token: 't' })
+    for (let n = 0; n < 5; n += 1) await kube.request({ path: '/version' })
+    assert.deepEqual([connections, kube.namespace], [1, 'rhizome'])
+  })
+
+  it('reads a renewed token after the old one was refused', async () => {
+    const accepted = 'second'
+    answer = (request, response) => {
+      const good = request.headers.authorization === `Bearer ${accepted}`
+      response.writeHead(good ? 200 : 401).end('{}')
+    }
+    const old = await open({ token: 'first' })
+    await assert.rejects(old.request({ path: '/version' }), { code: 'UNAUTHORIZED', status: 401 })
+    const fresh = await open({ token: accepted })
+    assert.deepEqual(await old.request({ path: '/version' }), {})
+    old.close()
+    fresh.close()
+  })
+
+  it('takes a token file that ends in a newline', async () => {
+    const tokenFile = join(folder, 'token')
+    await writeFile(tokenFile, 'from-file\n')
+    let seen: string | undefined
+    answer = (request, response) => {
+      seen = request.headers.authorization
+      response.end('{}')
+    }
+    const kube = await open({ 'auth-provider': { name: 'tokenFile', config: { tokenFile } } })
+    await kube.request({ path: '/version' })
+    assert.equal(seen, 'Bearer from-file')
+  })
+
+  it('sends a body and a query', async () => {
+    let seen = ''
+    answer = (request, response) => {
+      request.setEncoding('utf8').on('data', (text: string) => {
+        seen = `${request.method} ${request.url} ${request.headers['content-type']} ${text}`
+      })
+      request.on('end', () => response.end('{"ok":true}'))
+    }
+    const kube = await open({ token: 't' })
+    const body = { a: 'ü' }
+    assert.deepEqual(await kube.request({ method: 'PUT', path: '/x', query: { q: 'a b' }, body }), {
+      ok: true
+    })
+    assert.equal(seen, 'PUT /x?q=a+b application/json {"a":"ü"}')
+  })
+
+  it('fails with a code for what the network and the server can do', async () => {
+    const kube = await open({ token: 't' })
+    const cases: readonly (readonly [typeof answer, string])[] = [
+      [(_request, response) => response.end('<html>'), 'BAD_RESPONSE'],
+      [(_request, response) => response.writeHead(502).end('<html>'), 'SERVER_FAILED'],
+      [(_request, response) => response.writeHead(409).end('{"message":"modified"}'), 'CONFLICT'],
+      [(_request, response) => response.writeHead(422).end('{}'), 'REFUSED'],
+      [(request) => request.socket.destroy(), 'NETWORK'],
+      [(_request, response) => response.writeHead(200, { 'content-length': '9' }).flushHeaders(), 'TIMEOUT'],
+      [() => undefined, 'TIMEOUT']
+    ]
+    for (const [each, code] of cases) {
+      answer = each
+      await assert.rejects(kube.request({ path: '/x', deadlineMs: 100 }), { name: 'KubeError', code })
+    }
+    const reason = new Error('enough')
+    await assert.rejects(kube.request({ path: '/x', signal: AbortSignal.abort(reason) }), reason)
+  })
+
+  it('says what is wrong with a configuration', async () => {
+    await assert.rejects(openKubeClient({ kubeconfig: join(folder, 'none') }), {
+      code: 'BAD_CONFIG',
+      message: /none cannot be used/
+    })
+    await assert.rejects(openKubeClient(), { code: 'BAD_CONFIG', message: /service account/ })
+  })
+})
