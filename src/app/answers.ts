@@ -5,6 +5,7 @@ import { serviceDomain } from '../core/dns/zone.ts'
 import type { AgentView, ClusterView, ServiceView } from '../core/view.ts'
 import type * as api from './api.ts'
 import type { State } from './daemon.ts'
+import { monotonicMs } from './clock.ts'
 import { AppError } from './errors.ts'
 import type { Session } from './session.ts'
 import { VERSION } from './version.ts'
@@ -42,8 +43,8 @@ export function status(state: State): Body<api.StatusAnswer> {
           }
         : { state: 'on', address: dnsAddress },
     source: {
-      kind: 'folder',
-      path: settings.manifests,
+      kind: state.sourceKind,
+      path: state.sourcePath,
       services: source.snapshot.services.length,
       endpointSlices: source.snapshot.endpointSlices.length,
       problems: source.problems
@@ -55,7 +56,7 @@ export function status(state: State): Body<api.StatusAnswer> {
     refused: { ...session?.control.refused, ...refusedRecords(session) },
     warnings: state.warnings,
     ...(last === undefined ? {} : { lastPass: last }),
-    uptimeSeconds: Math.floor((Date.now() - state.startedMs) / 1000)
+    uptimeSeconds: Math.floor((monotonicMs() - state.startedMs) / 1000)
   }
 }
 

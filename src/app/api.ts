@@ -30,7 +30,7 @@ export interface StatusAnswer extends Answer {
   }
   readonly dns: { readonly state: 'on' | 'off'; readonly address?: string; readonly reason?: string }
   readonly source: {
-    readonly kind: 'folder'
+    readonly kind: 'folder' | 'kubernetes'
     readonly path: string
     readonly services: number
     readonly endpointSlices: number

@@ -1,7 +1,9 @@
 // The control plane of one agent in one mesh: connections, handshakes, replication, and the view that comes of them.
 // Invariants:
 //  1. Nothing but the handshake is exchanged with a neighbour before both sides have proved their certificates.
-//  2. An own batch is on disk before any neighbour sees it; so a crash never takes back what was said.
+//  2. An own batch is on disk before any neighbour sees it; so a crash never takes back what was said. Only while the disk takes
+//     nothing (full, read-only) the mesh goes on from memory, status says so, and the whole state is written once it can be; a
+//     crash in that time costs a new epoch and nothing else.
 //  3. Effects are carried out in the order in which the protocol gave them.
 import type { Crypto } from '../core/crypto.ts'
 import type { ClusterName, Origin, Value } from '../core/model.ts'
@@ -16,15 +18,18 @@ import { createViewBuilder, type ViewBuilder } from '../core/build-view.ts'
 import { originOf, publicKeyOf } from '../core/origin.ts'
 import type { MeshView } from '../core/view.ts'
 import { createTransport, type Transport } from '../io/p2p/transport.ts'
-import type { Store } from '../io/store/store.ts'
-import { explain } from './errors.ts'
+import type { LoadedReplica, Store } from '../io/store/store.ts'
+import { monotonicMs } from './clock.ts'
+import { sentence } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
 // Heads go out every fifth tick; timeouts of pulls and pings are checked on each.
 const TICK_MS = 200
-// A disk that is full is tried again this often; meanwhile nothing of ours leaves this host (invariant 2).
+// A disk that is full is tried again this often (invariant 2).
 const PERSIST_RETRY_MS = 1000
+// A page of `meshctl status`; the log has them all.
+const WARNINGS_MAX = 20
 
 export interface ControlOptions {
   readonly crypto: Crypto
@@ -68,6 +73,7 @@ export class Control {
   readonly #options: ControlOptions
   readonly #book: Book
   readonly #protocol: Protocol
+  readonly #stored: LoadedReplica
   readonly #views: ViewBuilder
   readonly #handshakes = new Map<Origin, Met>()
   readonly #neighbours = new Map<Origin, Omit<Neighbour, 'rttMs'>>()
@@ -77,8 +83,11 @@ export class Control {
   #timer: NodeJS.Timeout | undefined
   #view: MeshView | undefined
   #chain: Uint8Array
-  #stopped = false
   #diskFault: string | undefined
+  readonly #warnings = new Set<string>()
+  /** Origins whose latest steps the disk did not take. */
+  readonly #unsaved = new Set<Origin>()
+  #savedMs = 0
   /** Counts since start, by reason. */
   readonly refused: Record<string, number> = {}
 
@@ -92,6 +101,7 @@ export class Control {
     if (admitted.kind === 'refused')
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
     const book = this.#book
+    this.#stored = options.store.loadReplica()
     this.#protocol = createProtocol({
       self: this.origin,
       selfSeed: nodeSeed,
@@ -102,7 +112,8 @@ export class Control {
         admit: (origin, chain) => book.admit(origin, chain),
         chainOf: (origin) => book.chainOf(origin),
         publicKeyOf
-      }
+      },
+      epochFloor: epochFloor(this.origin, this.#stored, options.store.counters()?.epoch)
     })
     this.#views = createViewBuilder()
     this.transport = createTransport({
@@ -122,11 +133,10 @@ export class Control {
   async start(): Promise<void> {
     await this.#restore()
     await this.transport.start()
-    this.#timer = setInterval(() => this.#run(this.#protocol.tick(Date.now())), TICK_MS)
+    this.#timer = setInterval(() => this.#tick(), TICK_MS)
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true
     clearInterval(this.#timer)
     await this.#draining
     await this.transport.stop()
@@ -134,7 +144,7 @@ export class Control {
 
   /** One batch; changes that change nothing are dropped. Resolves when it is on disk and on its way. */
   async publish(changes: readonly { key: string; value: Value | undefined }[]): Promise<void> {
-    this.#run(this.#protocol.publish(changes, Date.now()))
+    this.#run(this.#protocol.publish(changes, monotonicMs()))
     await this.#draining
   }
 
@@ -178,17 +188,17 @@ export class Control {
   /** Milliseconds since the last frame of a neighbour; undefined: no control connection. */
   silentMs(origin: Origin): number | undefined {
     const since = this.#protocol.silentSince(origin)
-    return since === undefined ? undefined : Date.now() - since
+    return since === undefined ? undefined : monotonicMs() - since
   }
 
-  /** Why the store cannot be written now. */
-  get diskFault(): string | undefined {
-    return this.#diskFault
+  /** What is wrong with the store, or was found wrong since the start. */
+  get warnings(): readonly string[] {
+    return [...this.#warnings, ...(this.#diskFault === undefined ? [] : [`store: ${this.#diskFault}`])]
   }
 
   async #restore(): Promise<void> {
-    const { store, log } = this.#options
-    const { origins } = store.loadReplica()
+    const { log } = this.#options
+    const { origins } = this.#stored
     const admitted = origins.filter(({ origin, chain }) => {
       if (origin === this.origin || chain === undefined) return true
       const verdict = this.#book.admit(origin, chain)
@@ -198,6 +208,14 @@ export class Control {
     })
     this.#run(this.#protocol.restore(admitted))
     await this.#draining
+  }
+
+  #tick(): void {
+    const nowMs = monotonicMs()
+    this.#run(this.#protocol.tick(nowMs))
+    if (this.#unsaved.size === 0 || nowMs - this.#savedMs < PERSIST_RETRY_MS) return
+    this.#savedMs = nowMs
+    this.#run([...this.#unsaved].flatMap((origin) => this.#protocol.whole(origin) ?? []))
   }
 
   // ------------------------------------------------------------------ connections
@@ -221,7 +239,7 @@ export class Control {
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
     const met = this.#handshakes.get(peer)
-    if (met === undefined) return this.#run(this.#protocol.receive(peer, frame, Date.now()))
+    if (met === undefined) return this.#run(this.#protocol.receive(peer, frame, monotonicMs()))
     const { send, outcome } = met.handshake.receive(frame, Date.now())
     for (const reply of send) this.#send(peer, reply)
     if (outcome !== undefined) this.#decide(peer, met.info, outcome)
@@ -251,7 +269,7 @@ export class Control {
     this.#neighbours.set(peer, { origin: peer, ...info })
     metrics.neighbours.set(this.#neighbours.size)
     this.transport.setAuthenticated(peer)
-    this.#run(this.#protocol.peerUp(peer, Date.now()))
+    this.#run(this.#protocol.peerUp(peer, monotonicMs()))
     onHandshake({ kind: 'accepted', peer, cluster: outcome.chain.cluster })
     onChange()
   }
@@ -298,6 +316,10 @@ export class Control {
       case 'send':
         return this.#send(effect.to, effect.frame)
       case 'changed':
+        for (const origin of effect.origins) {
+          if (origin !== this.origin)
+            this.#book.setDeparted(origin, this.#protocol.records(origin).size === 0)
+        }
         this.#view = undefined
         return this.#options.onChange()
       case 'refused':
@@ -306,12 +328,9 @@ export class Control {
       case 'abort':
         return this.transport.disconnect(effect.peer, effect.reason)
       case 'ownRollback':
-        return log.warn({ epoch: effect.epoch }, 'the store had lost what was published: a new epoch starts')
+        return this.#warn(`the store had lost what was published: epoch ${effect.epoch} starts`)
       case 'damaged':
-        log.warn(
-          { origin: effect.origin, reason: effect.reason },
-          'stored records of this origin are damaged; they are pulled again'
-        )
+        this.#warn(`stored records of ${effect.origin} are damaged (${effect.reason}); they are pulled again`)
         return void store
           .removeOrigin(effect.origin)
           .catch((error: unknown) => log.error({ err: error }, 'cannot remove them'))
@@ -320,24 +339,34 @@ export class Control {
     }
   }
 
-  /** Own batches: synced, and tried until it works (invariant 2). Others' can be pulled again, so one try, unsynced. */
+  /** Own batches are synced; others' can be pulled again. What the disk did not take is written whole, later (`#tick`). */
   async #persist(batch: Persist): Promise<void> {
+    const { store, log } = this.#options
     const own = batch.origin === this.origin
-    for (;;) {
-      try {
-        await this.#options.store.persist(batch, { sync: own })
-        this.#diskFault = undefined
-        return
-      } catch (error) {
-        if (this.#diskFault === undefined)
-          this.#options.log.error({ err: error, own }, 'cannot write to the store')
-        this.#diskFault = explain(error).message
-        if (!own || this.#stopped) return
-        await new Promise((resolve) => {
-          setTimeout(resolve, PERSIST_RETRY_MS)
-        })
-      }
+    if (this.#unsaved.has(batch.origin) && !batch.replace) return
+    try {
+      if (own) await this.#keepEpoch(batch.epoch)
+      await store.persist(batch, { sync: own })
+      this.#unsaved.delete(batch.origin)
+      if (this.#unsaved.size > 0 || this.#diskFault === undefined) return
+      this.#diskFault = undefined
+      log.info('the store can be written again; nothing is missing in it')
+    } catch (error) {
+      this.#unsaved.add(batch.origin)
+      if (this.#diskFault === undefined) log.error({ err: error, own }, 'cannot write to the store')
+      this.#diskFault = sentence(error)
     }
+  }
+
+  /** The epoch is kept beside the replica, too: whoever loses the replica must write above it. */
+  async #keepEpoch(epoch: number): Promise<void> {
+    const { store } = this.#options
+    if ((store.counters()?.epoch ?? 0) < epoch) await store.saveCounters({ epoch, seqReserved: 0 })
+  }
+
+  #warn(warning: string): void {
+    this.#options.log.warn(warning)
+    if (this.#warnings.size < WARNINGS_MAX) this.#warnings.add(warning)
   }
 
   #count(reason: string): void {
@@ -348,4 +377,14 @@ export class Control {
 interface Met {
   readonly handshake: Handshake
   readonly info: { readonly inbound: boolean; readonly address: string }
+}
+
+/**
+ * The lowest epoch to write in. With the own replica lost, above all that this disk remembers of it; what it does not remember,
+ * the neighbours tell (protocol, S5).
+ */
+function epochFloor(self: Origin, stored: LoadedReplica, keptEpoch: number | undefined): number {
+  const isLost = stored.lost || stored.dropped.some(({ origin }) => origin === self)
+  const known = Math.max(keptEpoch ?? 0, stored.seen.get(self)?.epoch ?? 0)
+  return isLost ? known + 1 : Math.max(1, known)
 }

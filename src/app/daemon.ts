@@ -1,32 +1,39 @@
 // meshd put together: store, host, source and admin API live as long as the process; a session as long as a membership.
 import { mkdirSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
+import { originOf } from '../core/origin.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Snapshot, WireguardKey } from '../core/model.ts'
 import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
-import { createManifestSource, type ManifestSource } from '../io/manifests/manifest-source.ts'
+import type { Leadership } from '../io/kube/lease.ts'
 import { openStore, type Store } from '../io/store/store.ts'
 import { startAdmin, type Admin, type AdminHandlers } from './admin.ts'
 import type { InitRequest, InviteRequest, JoinRequest } from './api.ts'
 import * as answers from './answers.ts'
 import type { HandshakeOutcome } from './control.ts'
-import { AppError, explain } from './errors.ts'
+import { monotonicMs } from './clock.ts'
+import { AppError, explain, sentence } from './errors.ts'
 import { startHealthHttp, type HealthHttp } from './http.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { Session, type Membership } from './session.ts'
+import { openSource, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
 
 // Dialling, two handshakes and a retry over a bad line; then the person at the terminal wants to know.
 const JOIN_DEADLINE_MS = 20_000
+const JOIN_RETRY_MS = 15_000
 const CLEANUP_DEADLINE_MS = 30_000
+// A neighbour's old process that is about to end, most of the time.
+const HTTP_RETRY_MS = 2000
 
 export interface Daemon {
   stop(): Promise<void>
@@ -55,6 +62,7 @@ export async function cleanup(settings: Settings): Promise<void> {
 /** What the answers of the admin API are made of. */
 export interface State {
   readonly settings: Settings
+  /** Monotonic. */
   readonly startedMs: number
   readonly session: Session | undefined
   readonly joining: boolean
@@ -69,19 +77,25 @@ export interface State {
     readonly problems: readonly Problem[]
     readonly whole: boolean
   }
+  readonly sourceKind: SourceKind
+  /** The folder, or the URL of the API server. */
+  readonly sourcePath: string
   readonly warnings: readonly string[]
 }
 
 class Meshd implements State {
   readonly settings: Settings
-  readonly startedMs = Date.now()
+  readonly startedMs = monotonicMs()
   readonly #log: Log
   readonly #crypto: Crypto = createCrypto()
   readonly #metrics: Metrics = createMetrics()
   #store: Store | undefined
   #admin: Admin | undefined
   #http: HealthHttp | undefined
-  #manifests: ManifestSource | undefined
+  #httpFault: string | undefined
+  #httpRetry: NodeJS.Timeout | undefined
+  #source: Source | undefined
+  #leadership: Leadership = { leader: false }
   session: Session | undefined
   joining = false
   membership: Membership | undefined
@@ -95,6 +109,8 @@ class Meshd implements State {
   #onHandshake: (outcome: HandshakeOutcome) => void = () => undefined
   /** init, join and leave change who we are: one at a time. */
   #changing = false
+  #stopped = false
+  #joinRetry: NodeJS.Timeout | undefined
 
   constructor(settings: Settings, log: Log) {
     this.settings = settings
@@ -108,12 +124,13 @@ class Meshd implements State {
 
   get warnings(): readonly string[] {
     const faults = [...(this.session?.faults ?? [])].map(([part, fault]) => `${part}: ${fault}`)
-    const disk = this.session?.control.diskFault
     return [
       ...(this.#store?.warnings ?? []),
       ...this.#hostWarnings,
       ...faults,
-      ...(disk === undefined ? [] : [`store: ${disk}`])
+      ...(this.#source?.fault === undefined ? [] : [this.#source.fault]),
+      ...(this.#httpFault === undefined ? [] : [`http: ${this.#httpFault}`]),
+      ...(this.session?.control.warnings ?? [])
     ]
   }
 
@@ -125,14 +142,9 @@ class Meshd implements State {
     for (const warning of this.#store.warnings) this.#log.warn(warning)
     const identity = await this.#identity(this.#store)
     this.wireguardKey = wireguardPublicKey(membership.bytes(identity.wireguardPrivateKey)) as WireguardKey
+    this.#source = await this.#openSource(membership.bytes(identity.nodeSeed))
     await this.#startHost()
-    if (settings['http-listen'] !== 'off') {
-      this.#http = await startHealthHttp({
-        listen: settings['http-listen'],
-        metrics: this.#metrics,
-        notReady: () => answers.notReady(this)
-      })
-    }
+    await this.#startHttp()
     const known = membership.membershipOf(identity)
     if (known === undefined)
       this.#log.info(
@@ -141,12 +153,16 @@ class Meshd implements State {
       )
     else await this.#enter(known, { admitted: true })
     await this.#startSource()
+    if (known === undefined && settings['token-file'] !== '') void this.#joinFromFile(settings['token-file'])
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#joinRetry)
     await this.#admin?.stop()
-    await this.#manifests?.stop()
+    await this.#source?.stop()
     await this.session?.stop()
+    clearTimeout(this.#httpRetry)
     await this.#http?.stop()
     await this.host?.stop()
     await this.#store?.close()
@@ -173,8 +189,7 @@ class Meshd implements State {
     const [fault] = await host.preflight()
     if (fault !== undefined) {
       if (settings.dataplane === 'on') throw fault
-      const { message, fix } = explain(fault)
-      this.hostFault = fix === undefined ? message : `${message}; ${fix}`
+      this.hostFault = sentence(fault)
       this.#log.warn(
         { reason: this.hostFault },
         'no data plane here: control plane and DNS run, `meshctl plan` shows what would be done'
@@ -185,19 +200,48 @@ class Meshd implements State {
     this.host = host
   }
 
+  /** A port that is in use is a fault of a running agent, tried again: traffic does not wait for metrics. */
+  async #startHttp(): Promise<void> {
+    const listen = this.settings['http-listen']
+    if (listen === 'off') return
+    try {
+      this.#http = await startHealthHttp({
+        listen,
+        metrics: this.#metrics,
+        notReady: () => answers.notReady(this)
+      })
+      if (this.#httpFault !== undefined) this.#log.info('http runs now')
+      this.#httpFault = undefined
+    } catch (error) {
+      if (explain(error).code === 'BAD_SETTING') throw error
+      if (this.#httpFault === undefined) this.#log.error({ err: error }, 'http does not run')
+      this.#httpFault = sentence(error)
+      this.#httpRetry = setTimeout(() => void this.#startHttp(), HTTP_RETRY_MS)
+    }
+  }
+
   async #startSource(): Promise<void> {
-    this.#manifests = createManifestSource({
-      folder: this.settings.manifests,
+    await this.#opened().start()
+  }
+
+  #openSource(nodeSeed: Uint8Array): Promise<Source> {
+    return openSource({
+      settings: this.settings,
+      origin: originOf(this.#crypto.publicKeyOf(nodeSeed)),
+      log: this.#log,
       catalogOptions: () => this.membership ?? {},
+      onLeadership: (leadership) => {
+        this.#leadership = leadership
+        this.session?.setLeadership(leadership)
+      },
       onSnapshot: (snapshot, problems, { whole }) => {
         this.source = { snapshot, problems, whole }
         this.#metrics.sourceSnapshots.inc()
         this.#metrics.sourceProblems.set(problems.length)
-        for (const problem of problems) this.#log.warn({ ...problem }, 'manifest')
+        for (const problem of problems) this.#log.warn({ ...problem }, 'source')
         this.session?.setSnapshot(snapshot, { whole })
       }
     })
-    await this.#manifests.start()
   }
 
   async #enter(known: Membership, { admitted }: { admitted: boolean }): Promise<Session> {
@@ -225,8 +269,9 @@ class Meshd implements State {
     }
     this.session = session
     this.membership = known
+    session.setLeadership(this.#leadership)
     if (this.source.whole) session.setSnapshot(this.source.snapshot, { whole: true })
-    this.#manifests?.refresh()
+    this.#source?.refresh()
     return session
   }
 
@@ -235,7 +280,7 @@ class Meshd implements State {
   async #init(request: InitRequest) {
     return this.#change(async (store) => {
       const identity = await this.#identity(store)
-      const next = membership.initMesh(request, {
+      const next = membership.initMesh(await this.#withPrefixes(request), {
         crypto: this.#crypto,
         identity,
         nowMs: Date.now(),
@@ -250,6 +295,17 @@ class Meshd implements State {
       }
       return answers.joined(this)
     })
+  }
+
+  /** Prefixes that were not named are those the cluster itself knows, where it does. */
+  async #withPrefixes(request: InitRequest): Promise<InitRequest> {
+    if (request.podCidrs.length > 0 && request.serviceCidrs.length > 0) return request
+    const { podPrefixes, servicePrefixes } = await this.#opened().discover()
+    return {
+      ...request,
+      podCidrs: request.podCidrs.length > 0 ? request.podCidrs : podPrefixes,
+      serviceCidrs: request.serviceCidrs.length > 0 ? request.serviceCidrs : servicePrefixes
+    }
   }
 
   async #invite(request: InviteRequest) {
@@ -325,6 +381,17 @@ class Meshd implements State {
     })
   }
 
+  /** For installers: a token laid down beside the agent. A file that is not there yet, or a member that is away, is awaited. */
+  async #joinFromFile(file: string): Promise<void> {
+    try {
+      await this.#join({ token: await readFile(file, 'utf8') })
+    } catch (error) {
+      if (this.#stopped || this.session !== undefined) return
+      this.#log.warn({ err: error, file, retryMs: JOIN_RETRY_MS }, 'not joined with the token file')
+      this.#joinRetry = setTimeout(() => void this.#joinFromFile(file), JOIN_RETRY_MS)
+    }
+  }
+
   async #leave() {
     const session = this.#session()
     return this.#change(
@@ -379,6 +446,19 @@ class Meshd implements State {
     if (this.#store === undefined)
       throw new AppError('STARTING', 'the agent is still starting', 'try again in a moment')
     return this.#store
+  }
+
+  #opened(): Source {
+    if (this.#source === undefined) throw new Error('the source is not open')
+    return this.#source
+  }
+
+  get sourceKind(): SourceKind {
+    return this.#source?.kind ?? 'folder'
+  }
+
+  get sourcePath(): string {
+    return this.#source?.path ?? this.settings.manifests
   }
 
   #session(): Session {

@@ -24,6 +24,12 @@ export function explain(error: unknown): { code: string; message: string; fix?: 
   }
 }
 
+/** One line for a status page: what is wrong, and what to do. */
+export function sentence(error: unknown): string {
+  const { message, fix } = explain(error)
+  return fix === undefined ? message : `${message}; ${fix}`
+}
+
 /** Errors: AppError PORT_IN_USE, LISTEN_FAILED, both naming the setting. */
 export function listenOn(
   server: Server,

@@ -2,8 +2,10 @@
 import { networkInterfaces } from 'node:os'
 import { bytesToIp, cidrContains, cidrToPrefix, parseIp } from '../core/cidr.ts'
 import type { Cidr, Ip, PeerAddress } from '../core/model.ts'
+import { AppError } from './errors.ts'
 import { parseListen } from './http.ts'
 import type { Settings } from './settings.ts'
+import { sourceKind } from './source.ts'
 
 export interface LocalFacts {
   /**
@@ -86,4 +88,21 @@ export function dnsAddresses(
     const parsed = parseListen(text)
     return parsed === undefined ? [] : [{ address: parsed.host, port: parsed.port }]
   })
+}
+
+/** Where the feed for CoreDNS listens: loopback only, since whoever reaches it reads the names of the whole mesh. */
+export function feedAddress(settings: Settings): { address: string; port: number } | undefined {
+  const text = settings['feed-listen']
+  if (text === 'off') return undefined
+  if (text === 'auto')
+    return sourceKind(settings) === 'kubernetes' ? { address: '127.0.0.1', port: 7948 } : undefined
+  const parsed = parseListen(text)
+  if (parsed === undefined) {
+    throw new AppError(
+      'BAD_SETTING',
+      `setting feed-listen: ${JSON.stringify(text)} is not address:port`,
+      'use 127.0.0.1:7948, [::1]:7948 or off'
+    )
+  }
+  return { address: parsed.host, port: parsed.port }
 }

@@ -7,7 +7,8 @@ import { drain, type Drains, NO_DRAINS } from '../core/drain.ts'
 import type { Host, HostOp, HostState } from '../core/host.ts'
 import { applyOps } from '../core/model-host.ts'
 import { plan } from '../core/plan.ts'
-import { explain } from './errors.ts'
+import { monotonicMs } from './clock.ts'
+import { sentence } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -44,7 +45,7 @@ export class Reconciler {
   readonly #stopping = new AbortController()
   #have: HostState | undefined
   #stale = true
-  #observedMs = 0
+  #observedMs = -Infinity
   #drains: Drains = NO_DRAINS
   #dirty = false
   #running: Promise<void> | undefined
@@ -68,6 +69,7 @@ export class Reconciler {
 
   /** Something may have changed. `observe`: the kernel may have, too. */
   mark(options: { observe: boolean } = { observe: false }): void {
+    if (this.#stopping.signal.aborted) return
     if (options.observe) this.#stale = true
     this.#dirty = true
     this.#running ??= this.#loop().finally(() => {
@@ -89,7 +91,7 @@ export class Reconciler {
     const wish = this.#options.wish()
     if (wish === undefined) return []
     const have = await this.#options.host.observe(AbortSignal.timeout(PASS_DEADLINE_MS))
-    return plan(this.#drained(wish.want, have, Date.now()).want, have, { deletes: wish.deletes })
+    return plan(this.#drained(wish.want, have, monotonicMs()).want, have, { deletes: wish.deletes })
   }
 
   async #loop(): Promise<void> {
@@ -111,7 +113,7 @@ export class Reconciler {
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(PASS_DEADLINE_MS)])
     let ops: readonly HostOp[] = []
     try {
-      const nowMs = Date.now()
+      const nowMs = monotonicMs()
       const have = await this.#known(nowMs, signal)
       const drained = this.#drained(wish.want, have, nowMs)
       ops = plan(drained.want, have, { deletes: wish.deletes })
@@ -120,13 +122,13 @@ export class Reconciler {
       this.#drains = drained.drains
       this.#settle(started, ops)
       const untilDrained =
-        drained.nextDeadlineMs === undefined ? Infinity : drained.nextDeadlineMs - Date.now()
+        drained.nextDeadlineMs === undefined ? Infinity : drained.nextDeadlineMs - monotonicMs()
       return Math.max(10, Math.min(OBSERVE_INTERVAL_MS, untilDrained))
     } catch (error) {
       this.#stale = true
       if (this.#stopping.signal.aborted) return OBSERVE_INTERVAL_MS
       this.#inStep = false
-      this.#last = { ...this.#summary(started, ops), error: explain(error).message }
+      this.#last = { ...this.#summary(started, ops), error: sentence(error) }
       metrics.passes.inc({ result: 'failed' })
       log.error({ err: error, retryMs: this.#retryMs }, 'pass failed; the host keeps what it has')
       const waitMs = this.#retryMs

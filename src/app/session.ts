@@ -24,16 +24,20 @@ import { keyOf } from '../core/model.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
 import type { MeshView } from '../core/view.ts'
 import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
+import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
+import type { Leadership } from '../io/kube/lease.ts'
 import { startProber, type Prober } from '../io/probe/probe.ts'
 import type { Store } from '../io/store/store.ts'
+import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
-import { explain } from './errors.ts'
-import { dnsAddresses, localFacts, type LocalFacts } from './local-facts.ts'
+import { sentence } from './errors.ts'
+import { dnsAddresses, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
 import type { Settings } from './settings.ts'
+import { sourceKind } from './source.ts'
 import { Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
@@ -42,7 +46,8 @@ const PROBE_INTERVAL_MS = 1000
 // At a seventh of a certificate's life.
 const RENEW_INTERVAL_MS = 86_400_000
 
-type PartName = 'dns' | 'probe'
+type PartName = 'dns' | 'probe' | 'feed'
+type Spoken = Snapshot & { readonly whole: boolean }
 
 export interface Membership {
   readonly meshId: Uint8Array
@@ -84,12 +89,23 @@ export class Session {
   readonly #faults = new Map<PartName, string>()
   #facts: LocalFacts
   #mtu = 0
-  #published: Snapshot | undefined
+  /** Facts and MTU are known: nothing is done to the host on a guess. */
+  #running = false
+  #snapshot: Spoken | undefined
+  /** What the replica holds of it; undefined: not known. */
+  #published: Spoken | undefined
+  #leadership: Leadership = { leader: false }
   #names: Names | undefined
   #serial = 1
   #namesView: MeshView | undefined
   #withdrawn: ReadonlySet<ClusterName> = new Set()
   #dns: DnsServer | undefined
+  #feed: FeedServer | undefined
+  readonly #starters: Readonly<Record<PartName, () => Promise<void>>> = {
+    dns: () => this.#startDns(),
+    probe: () => this.#startProbe(),
+    feed: () => this.#startFeed()
+  }
   #prober: Prober | undefined
   #watch: NodeJS.Timeout | undefined
   #renewal: NodeJS.Timeout | undefined
@@ -154,8 +170,10 @@ export class Session {
     this.#facts = localFacts(settings, membership, this.control.transport.listenAddresses())
     this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
     await this.#publish([this.#agentValue()])
+    this.#running = true
     await this.#part('dns')
     await this.#part('probe')
+    await this.#part('feed')
     this.#refresh()
     this.#watch = setInterval(() => void this.#look(), WATCH_INTERVAL_MS)
     this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
@@ -180,23 +198,38 @@ export class Session {
     clearInterval(this.#renewal)
     await this.#publishing
     await this.reconciler?.stop()
-    await Promise.all([this.#prober?.stop(), this.#dns?.stop()])
+    await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
     await this.control.stop()
   }
 
-  /** The source said something: only what differs is published. */
+  /** The source said something: only what differs is published, and only by the speaker of the cluster. */
   setSnapshot(snapshot: Snapshot, state: { readonly whole: boolean }): void {
+    this.#snapshot = { ...snapshot, whole: state.whole }
+    this.#speak()
+  }
+
+  /** A new term publishes whole; whoever loses it goes silent, and what it had said stands until the next term is complete. */
+  setLeadership(leadership: Leadership): void {
+    this.#leadership = leadership
+    this.#published = undefined
+    this.#speak()
+  }
+
+  #speak(): void {
+    const snapshot = this.#snapshot
+    if (snapshot === undefined || !this.#leadership.leader) return
     const before = this.#published
     this.#published = snapshot
     const { podPrefixes, servicePrefixes } = this.#options.membership
-    const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term: 1, complete: state.whole }
+    const { term } = this.#leadership
+    const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term, complete: snapshot.whole }
     this.#publishing = this.#publishing.then(() => {
-      if (before !== undefined)
+      if (before?.whole === snapshot.whole)
         return this.control.publish([...changes(before, snapshot), { key: keyOf(cluster), value: cluster }])
-      // The first of this run: what an earlier run published and is gone since goes, too; but only if all was read.
+      // The first of this run or term: what was published before and is gone since goes, too; but only if all was read.
       const values: Value[] = [cluster, ...snapshot.services, ...snapshot.endpointSlices]
       const keys = new Set(values.map(keyOf))
-      const gone = state.whole
+      const gone = snapshot.whole
         ? this.control.ownKeys().filter((key) => key !== 'agent' && !keys.has(key))
         : []
       return this.#publish(values, gone)
@@ -252,7 +285,7 @@ export class Session {
 
   /** Many events, one look: the view is built once per turn of the event loop. */
   #refresh(): void {
-    if (this.#refreshing || this.#stopping.signal.aborted) return
+    if (!this.#running || this.#refreshing || this.#stopping.signal.aborted) return
     this.#refreshing = true
     setImmediate(() => {
       this.#refreshing = false
@@ -261,6 +294,7 @@ export class Session {
       const { metrics, store, membership, log, settings } = this.#options
       metrics.clusters.set(view.clusters.size)
       this.reconciler?.mark()
+      this.#feed?.update({ view, withdrawn: (cluster) => this.#withdrawn.has(cluster) })
       const others = [...view.clusters.values()]
         .flatMap((cluster) => cluster.agents)
         .filter((agent) => agent.origin !== this.control.origin)
@@ -296,7 +330,7 @@ export class Session {
       view,
       self: this.control.origin,
       stats,
-      nowMs: Date.now(),
+      nowMs: monotonicMs(),
       probe: (address) => this.#prober?.result(address),
       silentMs: (origin) => this.control.silentMs(origin)
     })
@@ -352,7 +386,10 @@ export class Session {
       device: settings.device,
       listenPort: settings['wireguard-port'],
       mtu: this.#mtu,
-      balanceLocal: settings['balance-local'] !== 'off',
+      balanceLocal:
+        settings['balance-local'] === 'auto'
+          ? sourceKind(settings) === 'folder'
+          : settings['balance-local'] === 'on',
       keepaliveSeconds: settings['keepalive-seconds'],
       scheduler: settings.scheduler,
       ...(host === undefined ? {} : { loadBalancer: host.loadBalancer })
@@ -384,6 +421,17 @@ export class Session {
     log.info({ addresses: server.listening }, 'DNS answers')
   }
 
+  async #startFeed(): Promise<void> {
+    const { settings, log } = this.#options
+    const listen = feedAddress(settings)
+    if (listen === undefined) return
+    const server = createFeedServer({ listen })
+    await server.start()
+    this.#feed = server
+    log.info({ url: server.url }, 'feed for CoreDNS')
+    this.#refresh()
+  }
+
   async #startProbe(): Promise<void> {
     const { settings } = this.#options
     const { nodeAddress } = this.#facts
@@ -400,11 +448,10 @@ export class Session {
   /** A part that cannot start is a fault of a running agent: it is shown, and tried again with every look. */
   async #part(name: PartName): Promise<void> {
     try {
-      await (name === 'dns' ? this.#startDns() : this.#startProbe())
+      await this.#starters[name]()
       if (this.#faults.delete(name)) this.#options.log.info(`${name} runs now`)
     } catch (error) {
-      const { message, fix } = explain(error)
-      const fault = fix === undefined ? message : `${message}; ${fix}`
+      const fault = sentence(error)
       if (this.#faults.get(name) !== fault) this.#options.log.error({ err: error }, `${name} does not run`)
       this.#faults.set(name, fault)
     }

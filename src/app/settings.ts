@@ -36,6 +36,26 @@ export const SETTINGS = {
     '/etc/rhizome/manifests',
     'folder of Service and EndpointSlice YAML, watched'
   ),
+  source: row(
+    z.enum(['auto', 'folder', 'kubernetes']),
+    'auto',
+    'where services come from; auto = the Kubernetes API in a pod or with a kubeconfig, else the folder'
+  ),
+  kubeconfig: row(z.string(), '', 'kubeconfig of the Kubernetes API; the pod’s own account when empty'),
+  namespace: row(z.string(), '', 'namespace of the Lease; the account’s own when empty'),
+  export: row(
+    z.enum(['all', 'marked']),
+    'all',
+    'which Services of Kubernetes leave the cluster; marked = those annotated rhizome.io/export: "true"'
+  ),
+  'export-namespaces': row(list, [], 'only from these namespaces; all when empty'),
+  'export-except-namespaces': row(list, [], 'not from these namespaces'),
+  'export-selector': row(z.string(), '', 'only Services with these labels'),
+  'token-file': row(
+    z.string(),
+    '',
+    'while in no mesh, join with the token in this file, until a member accepts it'
+  ),
   listen: row(list, ['/ip4/0.0.0.0/tcp/7946'], 'multiaddrs for control connections'),
   announce: row(list, [], 'multiaddrs that others dial; found from the host addresses when empty'),
   'wireguard-port': row(port, 51820, 'UDP port of the tunnel'),
@@ -73,7 +93,7 @@ export const SETTINGS = {
   'balance-local': row(
     z.enum(['auto', 'on', 'off']),
     'auto',
-    'balance the own cluster’s service addresses too; auto = on, for a site without Kubernetes nobody else does'
+    'balance the own cluster’s service addresses too; auto = for a folder, since in Kubernetes kube-proxy does'
   ),
   'drain-seconds': row(
     z.coerce.number().min(0).max(3600),
@@ -97,6 +117,11 @@ export const SETTINGS = {
     list,
     [],
     'servers for all other names; from /etc/resolv.conf when empty; none = refuse them'
+  ),
+  'feed-listen': row(
+    z.string(),
+    'auto',
+    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes, else off; off = none'
   ),
   'http-listen': row(
     z.string(),

@@ -14,6 +14,7 @@ export interface TunnelsInput {
   readonly view: MeshView
   readonly self: Origin
   readonly stats: readonly PeerStats[]
+  /** Monotonic, as the probes' replies are. */
   readonly nowMs: number
   readonly probe: (address: Ip) => ProbeResult | undefined
   /** Since the last frame on the control connection; undefined: there is none. */
@@ -24,6 +25,8 @@ interface Seen {
   readonly firstMs: number
   heardMs: number
   tunnel: Tunnel
+  /** When the bytes received from it last grew, as far as looks once a second show it. */
+  receivedMs: number | undefined
   /** It left nothing behind when it went: judged anew from then on. */
   gossipSilentMs: number
 }
@@ -55,15 +58,20 @@ export class Tunnels {
       const heardMs = silentMs === undefined ? (before?.heardMs ?? nowMs) : nowMs - silentMs
       const probe = agent.tunnelAddress === undefined ? undefined : input.probe(agent.tunnelAddress)
       const own = byKey.get(agent.wireguardKey)
+      const known = before?.tunnel.stats
+      const grew = own !== undefined && known !== undefined && own.rxBytes > known.rxBytes
+      const receivedMs = grew ? nowMs : before?.receivedMs
       const state = tunnelState({
         nowMs,
         firstSeenMs: firstMs,
-        lastHandshakeMs: own?.lastHandshakeMs,
+        // The kernel tells the time of day.
+        lastHandshakeMs: own?.lastHandshakeMs && nowMs - (Date.now() - own.lastHandshakeMs),
         lastProbeReplyMs: probe?.lastReplyMs,
+        lastReceivedMs: receivedMs,
         keepaliveSeconds: this.#keepaliveSeconds
       })
       const tunnel: Tunnel = { ...state, rttMs: probe?.rttMs, stats: own }
-      this.#seen.set(origin, { firstMs, heardMs, tunnel, gossipSilentMs: nowMs - heardMs })
+      this.#seen.set(origin, { firstMs, heardMs, tunnel, receivedMs, gossipSilentMs: nowMs - heardMs })
     }
   }
 

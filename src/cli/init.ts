@@ -7,8 +7,8 @@ import { renderJoined } from './joined.ts'
 
 interface Options {
   readonly cluster: string
-  readonly podCidr: readonly string[]
-  readonly serviceCidr: readonly string[]
+  readonly podCidr?: readonly string[]
+  readonly serviceCidr?: readonly string[]
 }
 
 const TIMEOUT_MS = 30_000
@@ -24,12 +24,12 @@ export function addInit(program: Command): void {
     .requiredOption('--cluster <name>', 'name of this cluster, and of its DNS zone cluster.<name>', (text) =>
       parseClusterName('--cluster', text)
     )
-    .requiredOption(
+    .option(
       '--pod-cidr <prefix>',
-      'prefix of its pods; repeat the flag or use commas for several',
+      'prefix of its pods; repeat the flag or use commas for several (default: asked of the Kubernetes API; a free one without)',
       collect('--pod-cidr', parsePrefix)
     )
-    .requiredOption(
+    .option(
       '--service-cidr <prefix>',
       'prefix of its service IPs; likewise',
       collect('--service-cidr', parsePrefix)
@@ -38,8 +38,8 @@ export function addInit(program: Command): void {
       const context = contextOf(command)
       const body: InitRequest = {
         cluster: options.cluster,
-        podCidrs: options.podCidr,
-        serviceCidrs: options.serviceCidr
+        podCidrs: options.podCidr ?? [],
+        serviceCidrs: options.serviceCidr ?? []
       }
       const answer = await context.client.request<JoinedAnswer>({
         path: '/v1/init',
@@ -68,6 +68,6 @@ export function addInit(program: Command): void {
         'meshctl init --cluster west --pod-cidr 10.1.0.0/16,fd00:1::/48 --service-cidr 10.101.0.0/16,fd00:101::/112'
       ]
     ],
-    'The prefixes of a Kubernetes cluster are in its kube-controller-manager: --cluster-cidr and\n--service-cluster-ip-range.'
+    'With Kubernetes they are found: service prefixes by the ServiceCIDR API, pod prefixes in the Nodes. A network plugin with\npools of its own needs --pod-cidr. Without Kubernetes, free prefixes are chosen.'
   )
 }

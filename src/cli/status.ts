@@ -84,7 +84,7 @@ function works(status: StatusAnswer, context: Context): Field[] {
     ['Data plane', onOff(dataplane.state, facts, dataplane.reason, context)],
     ['DNS', onOff(dns.state, dns.address ?? '', dns.reason, context)],
     [
-      'Manifests',
+      source.kind === 'folder' ? 'Manifests' : 'Kubernetes API',
       `${source.path}: ${count(source.services, 'service')}, ${count(source.endpointSlices, 'endpoint slice')}` +
         (source.problems.length === 0
           ? ''

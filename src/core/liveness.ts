@@ -6,6 +6,9 @@
 //   ├── connecting ─┼───────────── up ─────────────┼──────── up ─────────┼── down ──→
 //   ├── connecting ─────────── CONNECT_MS_MAX ─┼── down ──→   (no handshake ever)
 //
+// A probe is answered by the peer's agent, the tunnel by its kernel: where the agent has died, the probe's packets still bring
+// something back (a refusal by ICMP, or WireGuard's own keepalive), so that bytes received prove the tunnel as well.
+//
 // Source: the states of Talos' KubeSpan peers; WireGuard's timers (whitepaper, section 6.1).
 
 export interface TunnelFacts {
@@ -16,6 +19,8 @@ export interface TunnelFacts {
   readonly lastHandshakeMs: number | undefined
   /** Of the UDP echo inside the tunnel; undefined: never, or the peer answers no probes. */
   readonly lastProbeReplyMs: number | undefined
+  /** When the bytes received from this peer were last seen to grow; undefined: not yet, or nobody looks. */
+  readonly lastReceivedMs?: number | undefined
   /** 0: none, so that an idle tunnel has no handshakes. */
   readonly keepaliveSeconds: number
 }
@@ -29,6 +34,8 @@ export const HANDSHAKE_AGE_MS_MAX = 180_000
 export const CONNECT_MS_MAX = 15_000
 /** Five probes of one second. */
 export const PROBE_SILENCE_MS_MAX = 5_000
+/** A peer that has received answers within 10 s (KEEPALIVE_TIMEOUT); 5 s more and WireGuard itself gives the session up. */
+export const RECEIVE_SILENCE_MS_MAX = 15_000
 /** Several heartbeats and a reconnect; only ever counts together with a dead tunnel. */
 export const GOSSIP_SILENCE_MS_MAX = 10_000
 
@@ -37,6 +44,7 @@ export function tunnelState(facts: TunnelFacts): TunnelState {
   const probeAgeMs = ageMs(facts.nowMs, lastProbeReplyMs)
   if (probeAgeMs <= PROBE_SILENCE_MS_MAX) return { state: 'up' }
   if (lastProbeReplyMs !== undefined) {
+    if (ageMs(facts.nowMs, facts.lastReceivedMs) <= RECEIVE_SILENCE_MS_MAX) return { state: 'up' }
     return { state: 'down', reason: `no answer through the tunnel for ${seconds(probeAgeMs)}` }
   }
   if (lastHandshakeMs === undefined) return neverConnected(facts)

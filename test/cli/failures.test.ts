@@ -53,8 +53,8 @@ describe('meshctl failures', () => {
         /^error: --timeout: "5" is not a time above zero\n {2}fix: add a unit: 5s, 5m or 5h/
       ],
       [
-        ['init', '--cluster', 'west'],
-        /required option '--pod-cidr <prefix>' not specified\n {2}fix: `meshctl init --help`/
+        ['init', '--pod-cidr', '10.1.0.0/16'],
+        /required option '--cluster <name>' not specified\n {2}fix: `meshctl init --help`/
       ],
       [
         ['init', '--cluster', 'West'],
@@ -226,7 +226,10 @@ describe('meshctl failures', () => {
   })
 })
 
-const COMMANDS = 'init invite join leave status peers services routes dns plan version completion'.split(' ')
+const COMMANDS =
+  'init invite join leave install uninstall status peers services routes dns plan version completion'.split(
+    ' '
+  )
 
 /** A socket file as a killed agent leaves it. */
 async function leaveStaleSocket(path: string): Promise<void> {

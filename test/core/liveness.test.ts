@@ -42,6 +42,17 @@ describe('a tunnel', () => {
     })
   }
 
+  for (const [received, state] of [
+    [28, 'up'],
+    [15, 'up'],
+    [14, 'down']
+  ] as const) {
+    it(`whose agent fell silent 11 s ago and from which bytes last came at ${received} s of 30 s: ${state}`, () => {
+      const silent = { nowMs: at(30), lastHandshakeMs: at(2), lastProbeReplyMs: at(19) }
+      assert.equal(tunnelState(facts({ ...silent, lastReceivedMs: at(received) })).state, state)
+    })
+  }
+
   it('without keepalives is not called down for being idle', () => {
     const idle = facts({ nowMs: at(1000), lastHandshakeMs: at(1), keepaliveSeconds: 0 })
     assert.equal(tunnelState(idle).state, 'connecting')

@@ -7,7 +7,17 @@
 //  3 pods      3 pods      3 pods      10.N.0.11, .12, .13
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync
+} from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -18,6 +28,8 @@ export const CLUSTERS = ['west', 'east', 'edge'] as const
 export type Cluster = (typeof CLUSTERS)[number]
 
 const ROOT = resolve(import.meta.dirname, '../..')
+// Ending takes milliseconds; an agent that spins must fail the run, not hang it.
+const STOP_DEADLINE_MS = 15_000
 const PODS = ['a', 'b', 'c'] as const
 const NUMBER: Record<Cluster, number> = { west: 1, east: 2, edge: 3 }
 
@@ -43,11 +55,14 @@ export class World {
     this.folder = folder
   }
 
-  static async raise(lab: Lab): Promise<World> {
+  static async raise(
+    lab: Lab,
+    { clusters = CLUSTERS }: { readonly clusters?: readonly Cluster[] } = {}
+  ): Promise<World> {
     const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
     const wan = await lab.namespace('wan')
     await lab.bridge(wan, 'wan')
-    for (const cluster of CLUSTERS) world.sites.set(cluster, await Site.raise(world, wan, cluster))
+    for (const cluster of clusters) world.sites.set(cluster, await Site.raise(world, wan, cluster))
     return world
   }
 
@@ -58,9 +73,10 @@ export class World {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.sites.values()].map((site) => site.stop('SIGTERM')))
+    const stopped = await Promise.allSettled([...this.sites.values()].map((site) => site.stop('SIGTERM')))
     await this.lab.close()
     rmSync(this.folder, { recursive: true, force: true })
+    for (const site of stopped) if (site.status === 'rejected') throw site.reason
   }
 }
 
@@ -107,6 +123,15 @@ export class Site {
     return join(this.folder, 'manifests')
   }
 
+  get state(): string {
+    return join(this.folder, 'state')
+  }
+
+  /** Of the running meshd. */
+  get pid(): number | undefined {
+    return this.#agent?.pid
+  }
+
   get socket(): string {
     return join(this.folder, 'meshd.sock')
   }
@@ -121,32 +146,40 @@ export class Site {
     return pod
   }
 
+  /** The command line of meshd here; of a flag given twice, the latter counts. */
+  meshd(...flags: readonly string[]): string[] {
+    return [
+      join(ROOT, 'bin/meshd'),
+      '--state-dir',
+      this.state,
+      '--socket',
+      this.socket,
+      '--manifests',
+      this.manifests,
+      '--device',
+      this.device,
+      '--node-name',
+      `${this.cluster}-gw`,
+      '--dns-upstream',
+      'none',
+      '--log-format',
+      'text',
+      ...flags
+    ]
+  }
+
   /** Starts meshd as a service manager would, and waits until it answers. */
-  async start(...flags: readonly string[]): Promise<void> {
+  start(...flags: readonly string[]): Promise<void> {
+    return this.startUnder([], flags)
+  }
+
+  /** The same under another program, such as `env` or `setpriv`. */
+  async startUnder(wrapper: readonly string[], flags: readonly string[] = []): Promise<void> {
     const log = openSync(this.log, 'a')
-    this.#agent = this.gateway.spawn(
-      [
-        join(ROOT, 'bin/meshd'),
-        '--state-dir',
-        join(this.folder, 'state'),
-        '--socket',
-        this.socket,
-        '--manifests',
-        this.manifests,
-        '--device',
-        this.device,
-        '--node-name',
-        `${this.cluster}-gw`,
-        '--dns-upstream',
-        'none',
-        '--log-format',
-        'text',
-        ...flags
-      ],
-      { stdio: ['ignore', log, log] }
-    )
+    this.#agent = this.gateway.spawn([...wrapper, ...this.meshd(...flags)], { stdio: ['ignore', log, log] })
+    closeSync(log) // the child has its own
     const deadline = performance.now() + 20_000
-    while ((await this.ctl('status', '--json')).exitCode !== 0) {
+    while (!(await isOpen(this.socket)) || (await this.ctl('status', '--json')).exitCode !== 0) {
       if (this.#agent.exitCode !== null || performance.now() > deadline) {
         throw new Error(`meshd of ${this.cluster} did not start:\n${this.tail()}`)
       }
@@ -160,7 +193,14 @@ export class Site {
     if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return
     const gone = once(agent, 'exit')
     agent.kill(signal)
-    await gone
+    const tooLong = setTimeout(() => agent.kill('SIGKILL'), STOP_DEADLINE_MS)
+    const [, killedBy] = (await gone) as [number | null, NodeJS.Signals | null]
+    clearTimeout(tooLong)
+    if (killedBy === 'SIGKILL' && signal !== 'SIGKILL') {
+      throw new Error(
+        `meshd of ${this.cluster} did not end within ${STOP_DEADLINE_MS} ms of ${signal}:\n${this.tail()}`
+      )
+    }
   }
 
   /** The whole host loses power: agent and tunnel die at once, the link goes dark. */
@@ -251,7 +291,14 @@ export class Pod {
   }
 }
 
-function command(argv: readonly string[]): Promise<CommandResult> {
+/** A look is cheap, and starting meshctl is not. */
+function isOpen(socket: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const probe = connect(socket, () => resolve(true)).once('error', () => setTimeout(() => resolve(false), 20))
+  return promise.finally(() => probe.destroy())
+}
+
+export function command(argv: readonly string[]): Promise<CommandResult> {
   const [file = '', ...args] = argv
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {

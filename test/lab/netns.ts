@@ -165,7 +165,10 @@ export class Lab {
     guest: { readonly namespace: Namespace; readonly device: string; readonly cidr: Cidrs }
   ): Promise<void> {
     await this.link(host, port, undefined, guest.namespace, guest.device, guest.cidr)
-    await execute(['ip', '-n', host.name, 'link', 'set', 'dev', port, 'master', bridge])
+    const set = ['ip', '-n', host.name, 'link', 'set', 'dev', port]
+    await execute([...set, 'master', bridge])
+    // As the bridge CNI plugin has it: with br_netfilter a guest's packet to a service goes back through its own port.
+    await execute([...set, 'type', 'bridge_slave', 'hairpin', 'on'])
   }
 
   /** What exec and spawn in this namespace see as /etc/resolv.conf. */

@@ -36,6 +36,11 @@ export interface Book extends Admission {
   /** What `settlement` would be with this newcomer. */
   settlementWith(chain: AgentChain): ReadonlyMap<ClusterName, SettledCluster>
   origins(): Iterable<Origin>
+  /**
+   * Whether this origin has withdrawn all that it said (`meshctl leave`). Its chain is kept, to be relayed; a cluster whose every
+   * agent has left owns its name and prefixes no more.
+   */
+  setDeparted(origin: Origin, departed: boolean): void
   forget(origin: Origin): void
 }
 
@@ -48,6 +53,7 @@ export function createBook(options: {
   const { crypto, meshId } = options
   const chains = new Map<Origin, AgentChain>()
   const clusters = new Map<string, Map<Origin, AgentChain>>()
+  const departed = new Set<Origin>()
   let settled: ReadonlyMap<ClusterName, SettledCluster> | undefined
 
   return {
@@ -72,6 +78,12 @@ export function createBook(options: {
     settlement: () => (settled ??= settle(grants())),
     settlementWith: (chain) => settle(grants(chain)),
     origins: () => chains.keys(),
+    setDeparted(origin, gone) {
+      if (!chains.has(origin) || departed.has(origin) === gone) return
+      if (gone) departed.add(origin)
+      else departed.delete(origin)
+      settled = undefined
+    },
     forget
   }
 
@@ -104,6 +116,7 @@ export function createBook(options: {
     const chain = chains.get(origin)
     if (chain === undefined) return
     chains.delete(origin)
+    departed.delete(origin)
     const key = bytesKey(chain.clusterKey)
     const members = clusters.get(key)
     members?.delete(origin)
@@ -135,7 +148,9 @@ export function createBook(options: {
   }
 
   function grants(newcomer?: AgentChain): readonly ClusterGrant[] {
-    const all = [...clusters.values()]
+    const all = [...clusters.values()].filter((members) =>
+      [...members.keys()].some((origin) => !departed.has(origin))
+    )
     if (newcomer === undefined) return all.map(grantOf)
     const key = bytesKey(newcomer.clusterKey)
     const members = new Map(clusters.get(key)).set(newcomer.agentOrigin, newcomer)

@@ -22,7 +22,7 @@ export function listenError(error: unknown, where: string): DnsError {
         'PORT_IN_USE',
         {
           message: `DNS cannot listen on ${where}: another process has this port`,
-          fix: 'Find it with `ss -lntup`, stop it, or give the responder another DNS address or port.'
+          fix: 'Find it with `ss -lntup`, stop it, or choose another address or port with the setting dns-listen.'
         },
         error
       )
@@ -40,7 +40,7 @@ export function listenError(error: unknown, where: string): DnsError {
         'ADDRESS_NOT_LOCAL',
         {
           message: `DNS cannot listen on ${where}: no interface of this host has this address`,
-          fix: 'Compare with `ip address`, and give the responder an address of this host.'
+          fix: 'Compare with `ip address`, and name an address of this host in the setting dns-listen.'
         },
         error
       )

@@ -4,6 +4,9 @@
 //                    IPVS (input 98) and after DNAT (prerouting), so whatever still has such an address is unbalanced
 //   keep             source NAT to the same source, before the CNI's masquerade at 100: a flow is translated once, and an
 //                    `accept` in a table of ours would not stop another's
+//   hairpin          a pod whose connection to a service address comes back to the pod itself: with its own source it would drop the
+//                    packet, so it sees this host's address. nft compares no two fields, so `note` writes down (client, client)
+//                    before the address is translated, and (source, destination) is looked up after
 //   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
 import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/cidr.ts'
 import type { Filter } from '../../core/host.ts'
@@ -126,9 +129,15 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
   const sets = LIST_NAMES.flatMap((name) =>
     ([4, 6] as const).flatMap((family) => setTexts(name, family, filter[LISTS[name]] ?? []))
   )
-  return [`table inet ${tableOf(names)} {`, ABOUT_SET, ...sets, chains(names.device, filter), '}\n'].join(
-    '\n'
-  )
+  return [
+    `table inet ${tableOf(names)} {`,
+    ABOUT_SET,
+    ...sets,
+    hairpinSet(4),
+    hairpinSet(6),
+    chains(names.device, filter),
+    '}\n'
+  ].join('\n')
 }
 
 function chains(device: string, { mtu, probePort }: Filter): string {
@@ -172,14 +181,32 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     chain(
       'keep',
       '    type nat hook postrouting priority 90; policy accept;',
+      '    ip saddr . ip daddr @hairpin4 masquerade',
+      '    ip6 saddr . ip6 daddr @hairpin6 masquerade',
       `    oifname "${device}" ip saddr @local4 ip daddr @remote4 snat ip to ip saddr`,
       `    oifname "${device}" ip6 saddr @local6 ip6 daddr @remote6 snat ip6 to ip6 saddr`,
       '    ip saddr @remote4 ip daddr @local4 snat ip to ip saddr',
       '    ip6 saddr @remote6 ip6 daddr @local6 snat ip6 to ip6 saddr'
     ),
+    chain(
+      'note',
+      '    type filter hook prerouting priority -120; policy accept;',
+      '    ct state new ip saddr @local4 ip daddr @vips4 update @hairpin4 { ip saddr . ip saddr }',
+      '    ct state new ip6 saddr @local6 ip6 daddr @vips6 update @hairpin6 { ip6 saddr . ip6 saddr }'
+    ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname'))
   ].join('\n')
+}
+
+/** One element a client of this host; it is read within the turn of the packet that wrote it. */
+function hairpinSet(family: 4 | 6): string {
+  return `  set hairpin${family} {
+    type ipv${family}_addr . ipv${family}_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1m
+  }`
 }
 
 /** One set, and more for nested prefixes, which nft refuses in one: those only remember, as the outer prefix matches. */

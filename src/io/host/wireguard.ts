@@ -294,7 +294,7 @@ function portInUse(tunnel: Tunnel, cause?: unknown): HostError {
     code: 'PORT_IN_USE',
     tool: 'wg',
     message: `UDP port ${tunnel.listenPort} for WireGuard is in use by another process`,
-    fix: 'stop it, or choose another WireGuard port',
+    fix: 'stop it, or choose another with the setting wireguard-port',
     cause
   })
 }

@@ -18,7 +18,7 @@ export interface ProbeTarget {
 }
 
 export interface ProbeResult {
-  /** Unix milliseconds of the latest reply. */
+  /** Of the latest reply, on the clock of performance.now(): nobody can set it. */
   readonly lastReplyMs: number | undefined
   /** Smoothed, milliseconds. */
   readonly rttMs: number | undefined
@@ -83,7 +83,7 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
     const cameBack = target.lastReplyMs === undefined || target.unanswered > 2
     target.rttMs =
       target.rttMs === undefined || cameBack ? rtt : target.rttMs + (rtt - target.rttMs) * RTT_GAIN
-    target.lastReplyMs = Date.now()
+    target.lastReplyMs = performance.now()
     target.unanswered = 0
     if (cameBack) options.onReply?.(request.address)
   })

@@ -47,14 +47,14 @@ export function storeError(cause: unknown, path: string): StoreError {
   if (/EROFS|EACCES|EPERM|Read-only file system|Permission denied/i.test(text)) {
     return new StoreError('STORE_READONLY', `${path} is not writable`, {
       path,
-      fix: 'give the agent its own writable folder: change its owner or mount, or the setting `folder`',
+      fix: 'give the agent its own writable folder: change its owner or mount, or the setting `state-dir`',
       cause
     })
   }
   if (/LEVEL_LOCKED/.test(text)) {
     return new StoreError('STORE_LOCKED', `${path} is in use by another process`, {
       path,
-      fix: 'stop the other agent, or give this one a folder of its own with the setting `folder`',
+      fix: 'stop the other agent, or give this one a folder of its own with the setting `state-dir`',
       cause
     })
   }

@@ -421,7 +421,7 @@ describe('store', () => {
       await assert.rejects(open(where), (error: unknown) => {
         assert.ok(error instanceof StoreError)
         assert.equal(error.code, 'STORE_READONLY')
-        assert.match(error.fix, /`folder`/)
+        assert.match(error.fix, /`state-dir`/)
         return true
       })
     }

@@ -1,0 +1,135 @@
+// Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both tell snapshots; with a Kubernetes API
+// a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
+import type { CatalogOptions, Problem } from '../core/catalog.ts'
+import { parseSelector, type ExportPolicy } from '../core/export-policy.ts'
+import type { Cidr, Origin, Snapshot } from '../core/model.ts'
+import { openKubeClient, runsInPod } from '../io/kube/client.ts'
+import { discoverCidrs } from '../io/kube/discover-cidrs.ts'
+import { createKubeSource } from '../io/kube/kube-source.ts'
+import { createElector, type Leadership } from '../io/kube/lease.ts'
+import { createManifestSource } from '../io/manifests/manifest-source.ts'
+import { AppError, sentence } from './errors.ts'
+import type { Log } from './log.ts'
+import type { Settings } from './settings.ts'
+
+export type SourceKind = 'folder' | 'kubernetes'
+
+export interface Source {
+  readonly kind: SourceKind
+  /** The folder, or the URL of the API server. */
+  readonly path: string
+  /** What does not work now. */
+  readonly fault: string | undefined
+  /** Resolves after the first snapshot or the first failure of it. */
+  start(): Promise<void>
+  /** The prefixes that objects must lie in have changed. */
+  refresh(): void
+  /** Pod and service prefixes as the cluster itself knows them; empty from a folder. Errors: KubeError. */
+  discover(): Promise<{ podPrefixes: readonly Cidr[]; servicePrefixes: readonly Cidr[] }>
+  stop(): Promise<void>
+}
+
+export interface SourceOptions {
+  readonly settings: Settings
+  /** Who stands for election: the PeerId. */
+  readonly origin: Origin
+  readonly catalogOptions: () => CatalogOptions
+  readonly onSnapshot: (
+    snapshot: Snapshot,
+    problems: readonly Problem[],
+    state: { readonly whole: boolean }
+  ) => void
+  readonly onLeadership: (leadership: Leadership) => void
+  readonly log: Log
+}
+
+const LEASE = 'rhizome-speaker'
+
+export function sourceKind(settings: Settings): SourceKind {
+  if (settings.source !== 'auto') return settings.source
+  return settings.kubeconfig !== '' || runsInPod() ? 'kubernetes' : 'folder'
+}
+
+/** Errors: KubeError BAD_CONFIG, AppError BAD_SETTING. */
+export function openSource(options: SourceOptions): Promise<Source> {
+  return sourceKind(options.settings) === 'folder' ? openFolder(options) : openKubernetes(options)
+}
+
+async function openFolder({
+  settings,
+  catalogOptions,
+  onSnapshot,
+  onLeadership
+}: SourceOptions): Promise<Source> {
+  const source = createManifestSource({ folder: settings.manifests, catalogOptions, onSnapshot })
+  return {
+    kind: 'folder',
+    path: settings.manifests,
+    fault: undefined,
+    start() {
+      onLeadership({ leader: true, term: 1 })
+      return source.start()
+    },
+    refresh: () => source.refresh(),
+    discover: async () => ({ podPrefixes: [], servicePrefixes: [] }),
+    stop: () => source.stop()
+  }
+}
+
+async function openKubernetes(options: SourceOptions): Promise<Source> {
+  const { settings, catalogOptions, onSnapshot, onLeadership, log } = options
+  const policy = exportPolicy(settings)
+  const client = await openKubeClient(settings.kubeconfig === '' ? {} : { kubeconfig: settings.kubeconfig })
+  const source = createKubeSource({ client, catalogOptions, onSnapshot, policy })
+  let fault: string | undefined
+  const elector = createElector({
+    client,
+    namespace: settings.namespace === '' ? client.namespace : settings.namespace,
+    name: LEASE,
+    identity: options.origin,
+    termFloor: () => 1,
+    onChange: (leadership) => {
+      log.info({ ...leadership }, 'speaker of this cluster')
+      onLeadership(leadership)
+    },
+    onTrouble: (trouble) => {
+      fault = trouble && `lease: ${sentence(trouble)}`
+      if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
+    }
+  })
+  return {
+    kind: 'kubernetes',
+    path: client.server,
+    get fault() {
+      return fault
+    },
+    async start() {
+      elector.start()
+      await source.start()
+    },
+    refresh: () => source.refresh(),
+    discover: () => discoverCidrs({ client }),
+    async stop() {
+      await elector.stop()
+      await source.stop()
+      client.close()
+    }
+  }
+}
+
+function exportPolicy(settings: Settings): ExportPolicy {
+  const selector = parseSelector(settings['export-selector'])
+  if (selector.kind === 'invalid') {
+    throw new AppError(
+      'BAD_SETTING',
+      `setting export-selector: ${selector.reason}`,
+      'write it like "team=shop,tier in (web,api)"'
+    )
+  }
+  return {
+    unmarked: settings.export === 'all' ? 'export' : 'keep',
+    namespaces: settings['export-namespaces'],
+    exceptNamespaces: settings['export-except-namespaces'],
+    selector: selector.selector
+  }
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { Tunnels } from '../../src/app/tunnels.ts'
+import type { PeerStats } from '../../src/core/host.ts'
+import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core/model.ts'
+import type { ClusterView, MeshView } from '../../src/core/view.ts'
+
+const [WEST, EAST] = ['west' as Origin, 'east' as Origin]
+const KEY = 'key of east' as WireguardKey
+
+describe('tunnels, looked at once a second', () => {
+  // What comes back from east each second, and whether the cluster is withdrawn after so many seconds.
+  const rows: readonly {
+    what: string
+    seconds: number
+    bytes: boolean
+    probe: boolean
+    gossip: boolean
+    withdrawn: boolean
+  }[] = [
+    { what: 'all is well', seconds: 60, bytes: true, probe: true, gossip: true, withdrawn: false },
+    { what: 'gossip is lost', seconds: 60, bytes: true, probe: true, gossip: false, withdrawn: false },
+    { what: 'its agent is dead', seconds: 60, bytes: true, probe: false, gossip: false, withdrawn: false },
+    { what: 'the tunnel is lost', seconds: 60, bytes: false, probe: false, gossip: true, withdrawn: false },
+    { what: 'it is gone for 14 s', seconds: 14, bytes: false, probe: false, gossip: false, withdrawn: false },
+    { what: 'it is gone for 17 s', seconds: 17, bytes: false, probe: false, gossip: false, withdrawn: true }
+  ]
+  for (const { what, seconds, bytes, probe, gossip, withdrawn } of rows) {
+    it(`${what}: ${withdrawn ? 'withdrawn' : 'kept'}`, () => {
+      const east = new Observed()
+      for (let second = 0; second < 10; second++) east.look({ bytes: true, probe: true, gossip: true })
+      for (let second = 0; second < seconds; second++) east.look({ bytes, probe, gossip })
+      assert.equal(east.withdrawn, withdrawn)
+    })
+  }
+
+  it('a cluster that comes back is taken back at once', () => {
+    const east = new Observed()
+    for (let second = 0; second < 3; second++) east.look({ bytes: true, probe: true, gossip: true })
+    for (let second = 0; second < 30; second++) east.look({ bytes: false, probe: false, gossip: false })
+    assert.equal(east.withdrawn, true)
+    east.look({ bytes: true, probe: true, gossip: false })
+    assert.equal(east.withdrawn, false)
+  })
+
+  it('a look that WireGuard does not answer proves nothing either way', () => {
+    const east = new Observed()
+    for (let second = 0; second < 3; second++) east.look({ bytes: true, probe: true, gossip: true })
+    for (let second = 0; second < 30; second++) {
+      east.look({ bytes: false, probe: false, gossip: false, answered: second % 2 === 0 })
+    }
+    assert.equal(east.withdrawn, true)
+  })
+})
+
+/** East as west sees it. */
+class Observed {
+  readonly #tunnels = new Tunnels(25)
+  #nowMs = 1_000_000
+  #rxBytes = 100
+  #replyMs: number | undefined
+  #heardMs = 1_000_000
+
+  look(now: { bytes: boolean; probe: boolean; gossip: boolean; answered?: boolean }): void {
+    this.#nowMs += 1000
+    if (now.bytes) this.#rxBytes += 92
+    if (now.probe) this.#replyMs = this.#nowMs
+    if (now.gossip) this.#heardMs = this.#nowMs
+    const stats: PeerStats = {
+      publicKey: KEY,
+      peerAddress: undefined,
+      lastHandshakeMs: Date.now() - 1000,
+      rxBytes: this.#rxBytes,
+      txBytes: 0
+    }
+    this.#tunnels.update({
+      view: VIEW,
+      self: WEST,
+      stats: now.answered === false ? [] : [stats],
+      nowMs: this.#nowMs,
+      probe: () => ({ lastReplyMs: this.#replyMs, rttMs: undefined, unanswered: 0 }),
+      silentMs: () => this.#nowMs - this.#heardMs
+    })
+  }
+
+  get withdrawn(): boolean {
+    return this.#tunnels.withdrawn(VIEW).has('east' as ClusterName)
+  }
+}
+
+function clusterOf(name: string, origin: Origin): ClusterView {
+  return {
+    name: name as ClusterName,
+    podPrefixes: ['10.2.0.0/16' as Cidr],
+    servicePrefixes: [],
+    agents: [
+      {
+        origin,
+        agent: {
+          kind: 'agent',
+          wireguardKey: KEY,
+          wireguardAddresses: [],
+          multiaddrs: [],
+          tunnelAddress: '10.2.0.1' as Ip,
+          node: `${name}-gw`,
+          role: 'gateway',
+          version: '0',
+          probePort: 7947
+        }
+      }
+    ],
+    services: new Map(),
+    complete: true,
+    conflicts: [],
+    refusals: []
+  }
+}
+
+const VIEW: MeshView = {
+  self: 'west' as ClusterName,
+  clusters: new Map([clusterOf('west', WEST), clusterOf('east', EAST)].map((each) => [each.name, each]))
+}

@@ -1,0 +1,219 @@
+// What people give: manifests, prefixes, tokens. Each mistake is named with its fix, and costs nobody what worked before.
+import assert from 'node:assert/strict'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { decodeToken, encodeToken, type Token } from '../../src/core/trust/token.ts'
+import { createInvite } from '../../src/core/trust/issue.ts'
+import type { Cidr, ClusterName } from '../../src/core/model.ts'
+import { originOf } from '../../src/core/origin.ts'
+import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import { podCidr, serviceCidr, wanAddress, type Site } from '../demo/site.ts'
+import { eventually } from '../eventually.ts'
+import { init, inStep, invite, joins, marks, raise, reaches, refused, status } from './harness.ts'
+
+describe('bad input', () => {
+  const { site } = raise('bad-input', ['west', 'east', 'edge'])
+
+  describe('in no mesh yet', () => {
+    before(() => init(site('west')))
+
+    it('a token that was cut short is refused as such', async () => {
+      const token = await invite(site('west'), 'east')
+      const text = await refused(site('east').ctl('join', token.slice(0, -20)))
+      assert.match(text, /cut short or mistyped/)
+      assert.match(text, /fix: Copy it again, whole/)
+    })
+
+    it('a token that has expired is refused, with both times', async () => {
+      const token = forged(site('west'), { cluster: 'east', prefixes: EAST, agedSeconds: 7200 })
+      const text = await refused(site('east').ctl('join', token))
+      assert.match(text, /invite of east expired .* ago, at .*this clock says/)
+      assert.match(text, /fix: Ask for a new token/)
+    })
+
+    it('a token whose member is of another mesh is refused, and nothing is kept', async () => {
+      await init(site('edge'))
+      try {
+        const foreign = await invite(site('edge'), 'east')
+        const good = await invite(site('west'), 'east')
+        const text = await refused(
+          site('east').ctl(
+            'join',
+            encodeToken(crypto, { ...opened(foreign), bootstrap: opened(good).bootstrap })
+          )
+        )
+        assert.match(text, /mesh/)
+        assert.match(text, /fix: the token is of another mesh than the member it names: ask for a new one/)
+        await isUntouched(site('east'))
+      } finally {
+        await site('edge').ctl('leave', '--yes')
+      }
+    })
+
+    it('prefixes of a member are refused to an invite, with the member’s name', async () => {
+      const text = await refused(
+        site('west').ctl('invite', 'east', '--pod-cidr', '10.1.128.0/17', '--service-cidr', '10.102.0.0/16')
+      )
+      assert.match(text, /10\.1\.128\.0\/17 overlaps 10\.1\.0\.0\/16 of cluster west/)
+      assert.match(text, /fix: .*prefixes of their own/)
+    })
+  })
+
+  describe('beside a working pair of clusters', () => {
+    let token = ''
+
+    before(async () => {
+      token = await invite(site('west'), 'east')
+      await joins(site('east'), token)
+      await reaches(site('east'), site('west'))
+      await reaches(site('west'), site('east'))
+    })
+
+    afterEach(async () => {
+      await reaches(site('west'), site('east'), 500)
+      await reaches(site('east'), site('west'), 500)
+      await inStep(site('west'))
+    })
+
+    it('a malformed file and a service without endpoints cost nothing but themselves', async () => {
+      const broken = join(site('east').manifests, 'broken.yaml')
+      const lonely = join(site('east').manifests, 'lonely.yaml')
+      writeFileSync(broken, 'kind: Service\nmetadata: {name: x\n')
+      writeFileSync(lonely, LONELY)
+      try {
+        await eventually(async () => {
+          const { source } = await status(site('east'))
+          const text = JSON.stringify(source.problems)
+          assert.match(text, /broken\.yaml/)
+          assert.match(text, /lonely\.yaml/)
+          for (const problem of source.problems) assert.ok(problem.fix, `no fix: ${problem.message}`)
+          return true
+        })
+        const { stdout } = await site('east').ctl('status')
+        assert.match(stdout, /broken\.yaml[^]*fix: /)
+        await reaches(site('west'), site('east'), 500)
+        // A service that has no endpoints is there, and refuses at once.
+        await eventually(async () => {
+          const { error } = await site('west').pod(0).tcp('10.102.0.200', 80, { timeoutMs: 1000 })
+          assert.equal(error, 'ECONNREFUSED')
+          return true
+        })
+      } finally {
+        rmSync(broken)
+        rmSync(lonely)
+      }
+      await eventually(async () => (await status(site('east'))).source.problems.length === 0)
+    })
+
+    it('a file that becomes malformed counts on as it was', async () => {
+      const file = join(site('east').manifests, 'storefront.yaml')
+      const text = readFileSync(file, 'utf8')
+      const replace = (content: string): void => {
+        writeFileSync(`${file}.new`, content)
+        renameSync(`${file}.new`, file)
+      }
+      replace(`${text}\n  : [`)
+      try {
+        await eventually(async () => (await status(site('east'))).source.problems.length > 0)
+        await reaches(site('west'), site('east'), 500)
+      } finally {
+        replace(text)
+      }
+      await eventually(async () => (await status(site('east'))).source.problems.length === 0)
+    })
+
+    it('a token is refused by an agent that is in a mesh already', async () => {
+      const other = await invite(site('west'), 'edge')
+      const { exitCode, stderr } = await site('east').ctl('join', other)
+      assert.equal(exitCode, 5)
+      assert.match(stderr, /this agent is cluster east of a mesh already/)
+      assert.match(stderr, /fix: .*leave/)
+    })
+
+    it('a name that is taken is refused to an invite', async () => {
+      const text = await refused(site('west').ctl('invite', 'east'))
+      assert.match(text, /the name east is taken/)
+    })
+
+    it('a token that another cluster has redeemed is refused at the door: the name is taken', async () => {
+      const text = await refused(site('edge').ctl('join', token))
+      assert.match(text, /the name east belongs to another cluster/)
+      assert.match(text, /fix: ask for an invite under another name/)
+      await isUntouched(site('edge'))
+    })
+
+    it('prefixes that overlap a member’s are refused at the door', async () => {
+      const prefixes = [podCidr('east'), '10.107.0.0/16'] as const
+      const text = await refused(
+        site('edge').ctl('join', forged(site('west'), { cluster: 'edge', prefixes }))
+      )
+      assert.match(text, /pod prefix 10\.2\.0\.0\/16 of edge overlaps one of east/)
+      assert.match(text, /fix: ask for an invite with other prefixes/)
+      await isUntouched(site('edge'))
+    })
+
+    it('after all of it, the third cluster joins with a good token', async () => {
+      await joins(site('edge'), await invite(site('west'), 'edge'))
+      await reaches(site('edge'), site('east'))
+      await reaches(site('east'), site('edge'))
+    })
+  })
+})
+
+const crypto = createCrypto()
+const EAST = [podCidr('east'), serviceCidr('east')] as const
+const LONELY = `apiVersion: v1
+kind: Service
+metadata: { name: lonely, namespace: shop }
+spec:
+  clusterIP: 10.102.0.200
+  ports: [{ name: http, port: 80 }]
+`
+
+async function isUntouched(site: Site): Promise<void> {
+  assert.equal((await status(site)).state, 'unjoined')
+  assert.equal(await marks(site), '')
+}
+
+/** An invite that the root key in west signed and west does not know of: what two inviters at once would make. */
+function forged(
+  west: Site,
+  options: {
+    readonly cluster: string
+    readonly prefixes: readonly [pod: string, service: string]
+    readonly agedSeconds?: number
+  }
+): string {
+  const { identity } = JSON.parse(readFileSync(join(west.state, 'identity.json'), 'utf8')) as {
+    identity: { rootSeed: string; nodeSeed: string }
+  }
+  const [pod, service] = options.prefixes
+  const notBefore = Math.floor(Date.now() / 1000) - (options.agedSeconds ?? 0)
+  const { chain, inviteSeed } = createInvite({
+    crypto,
+    rootSeed: bytes(identity.rootSeed),
+    cluster: options.cluster as ClusterName,
+    podPrefixes: [pod as Cidr],
+    servicePrefixes: [service as Cidr],
+    notBefore,
+    notAfter: notBefore + 600
+  })
+  const bootstrap = [
+    `/ip4/${wanAddress('west')}/tcp/7946/p2p/${originOf(crypto.publicKeyOf(bytes(identity.nodeSeed)))}`
+  ]
+  return encodeToken(crypto, { invite: chain, inviteSeed, bootstrap })
+}
+
+function opened(text: string): Token {
+  const token = decodeToken(text, {
+    crypto,
+    nowSeconds: Math.floor(Date.now() / 1000),
+    meshId: undefined
+  })
+  assert.equal(token.kind, 'token')
+  return token
+}
+
+function bytes(base64: string): Uint8Array {
+  return new Uint8Array(Buffer.from(base64, 'base64'))
+}
