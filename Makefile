@@ -48,8 +48,17 @@ bench: node_modules/.package-lock.json ## figures beside their baselines; PART=r
 	@build/setup test
 	@node test/bench/main.ts $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
+sim: node_modules/.package-lock.json ## one simulated storm: SEED=1 AGENTS=12 FAULTS=all|none|loss,kill,… SHAPE=full|line|tree
+	@SEED='$(SEED)' SEEDS='$(SEEDS)' AGENTS='$(AGENTS)' FAULTS='$(FAULTS)' SHAPE='$(SHAPE)' node test/sim/main.ts
+
+soak: node_modules/.package-lock.json ## thousands of storms: SEEDS=5000 SEED=<first>
+	@SEED='$(SEED)' SEEDS='$(or $(SEEDS),5000)' AGENTS='$(AGENTS)' FAULTS='$(FAULTS)' SHAPE='$(SHAPE)' node test/sim/main.ts
+
+manifests: node_modules/.package-lock.json ## make deploy/manifests from the chart (needs Go: Helm is built once)
+	node build/manifests.ts
+
 clean: ## remove what was built, and what a broken run of the demo or the tests left on this machine
 	@if [ -d node_modules ]; then node test/lab/sweep.ts; fi
-	rm -rf dist coverage
+	rm -rf dist dist.* coverage
 
-.PHONY: help gen build types lint unit check demo test bench clean
+.PHONY: help gen build types lint unit check demo test bench sim soak manifests clean

@@ -1,6 +1,6 @@
-// Bundles meshctl and meshd to one file each: less to load makes the start-up about three times faster. `npm run build`.
+// Bundles meshctl and meshd: fewer files to load make the start-up about three times faster. `make build`.
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions } from 'esbuild'
 
@@ -28,14 +28,20 @@ const OPTIONS = {
   logLevel: 'warning'
 } satisfies BuildOptions
 
-rmSync(`${ROOT}dist`, { recursive: true, force: true })
-for (const [name, entry] of Object.entries(PROGRAMS)) {
-  if (!existsSync(ROOT + entry)) {
-    process.stderr.write(`bundle: ${entry} is missing, dist/${name}.js is not made\n`)
-    continue
-  }
-  await build({ ...OPTIONS, entryPoints: [entry], outfile: `dist/${name}.js` })
-}
+const fresh = `dist.${process.pid}`
+await build({
+  ...OPTIONS,
+  entryPoints: PROGRAMS,
+  outdir: fresh,
+  // What only some commands need (the Kubernetes client is 17 MB) is loaded when they do.
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]'
+})
+// Swapped in whole: a program that starts now finds one build or the other.
+const old = `dist.${process.pid}.old`
+if (existsSync(`${ROOT}dist`)) renameSync(`${ROOT}dist`, ROOT + old)
+renameSync(ROOT + fresh, `${ROOT}dist`)
+rmSync(ROOT + old, { recursive: true, force: true })
 
 /** Version of package.json; with the commit behind a + (semantic versioning's build metadata) unless it is tagged so. */
 function version(): string {

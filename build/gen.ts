@@ -15,7 +15,9 @@ try {
     const fresh = BANNER + readFileSync(join(folder, file), 'utf8')
     if (!process.argv.includes('--check')) writeFileSync(join('gen', file), fresh)
     else if (readFileSync(join('gen', file), 'utf8') !== fresh) {
-      process.stderr.write(`gen/${file} is not what proto/mesh.proto generates: run \`make gen\` and commit the result\n`)
+      process.stderr.write(
+        `gen/${file} is not what proto/mesh.proto generates: run \`make gen\` and commit the result\n`
+      )
       process.exitCode = 1
     }
   }

@@ -1542,6 +1542,9 @@ export namespace rhizome {
                 /** Delta chain. */
                 chain: Uint8Array;
 
+                /** Delta afterSeq. */
+                afterSeq: (number|Long);
+
                 /**
                  * Creates a new Delta instance using the specified properties.
                  * @param [properties] Properties to set
@@ -1626,6 +1629,9 @@ export namespace rhizome {
 
                     /** Delta chain */
                     chain?: (Uint8Array|null);
+
+                    /** Delta afterSeq */
+                    afterSeq?: (number|Long|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -1996,6 +2002,15 @@ export namespace rhizome {
                 /** Pull afterKey. */
                 afterKey: string;
 
+                /** Pull afterSeq. */
+                afterSeq: (number|Long);
+
+                /** Pull atSeq. */
+                atSeq: (number|Long);
+
+                /** Pull window. */
+                window: number;
+
                 /**
                  * Creates a new Pull instance using the specified properties.
                  * @param [properties] Properties to set
@@ -2075,12 +2090,127 @@ export namespace rhizome {
                     /** Pull afterKey */
                     afterKey?: (string|null);
 
+                    /** Pull afterSeq */
+                    afterSeq?: (number|Long|null);
+
+                    /** Pull atSeq */
+                    atSeq?: (number|Long|null);
+
+                    /** Pull window */
+                    window?: (number|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
 
                 /** Shape of a Pull. */
                 type $Shape = rhizome.mesh.v1.Pull.$Properties;
+            }
+
+            /**
+             * Properties of a Credit.
+             * @deprecated Use rhizome.mesh.v1.Credit.$Properties instead.
+             */
+            interface ICredit extends rhizome.mesh.v1.Credit.$Properties {
+            }
+
+            /** Represents a Credit. */
+            class Credit {
+
+                /**
+                 * Constructs a new Credit.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Credit.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Credit origin. */
+                origin: string;
+
+                /** Credit bytes. */
+                bytes: number;
+
+                /**
+                 * Creates a new Credit instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Credit instance
+                 */
+                static create(properties: rhizome.mesh.v1.Credit.$Shape): rhizome.mesh.v1.Credit & rhizome.mesh.v1.Credit.$Shape;
+                static create(properties?: rhizome.mesh.v1.Credit.$Properties): rhizome.mesh.v1.Credit;
+
+                /**
+                 * Encodes the specified Credit message. Does not implicitly {@link rhizome.mesh.v1.Credit.verify|verify} messages.
+                 * @param message Credit message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Credit.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Credit message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Credit & rhizome.mesh.v1.Credit.$Shape} Credit
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Credit & rhizome.mesh.v1.Credit.$Shape;
+
+                /**
+                 * Verifies a Credit message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Credit message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Credit
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Credit;
+
+                /**
+                 * Creates a plain object from a Credit message. Also converts values to other types if specified.
+                 * @param message Credit
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Credit, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Credit to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Credit
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Credit {
+
+                /** Properties of a Credit. */
+                interface $Properties {
+
+                    /** Credit origin */
+                    origin?: (string|null);
+
+                    /** Credit bytes */
+                    bytes?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Credit. */
+                type $Shape = rhizome.mesh.v1.Credit.$Properties;
             }
 
             /**
@@ -2104,6 +2234,9 @@ export namespace rhizome {
 
                 /** Ping id. */
                 id: (number|Long);
+
+                /** Ping digest. */
+                digest: number;
 
                 /**
                  * Creates a new Ping instance using the specified properties.
@@ -2174,6 +2307,9 @@ export namespace rhizome {
 
                     /** Ping id */
                     id?: (number|Long|null);
+
+                    /** Ping digest */
+                    digest?: (number|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -2281,6 +2417,636 @@ export namespace rhizome {
 
                 /** Shape of a Pong. */
                 type $Shape = rhizome.mesh.v1.Pong.$Properties;
+            }
+
+            /**
+             * Properties of a Prune.
+             * @deprecated Use rhizome.mesh.v1.Prune.$Properties instead.
+             */
+            interface IPrune extends rhizome.mesh.v1.Prune.$Properties {
+            }
+
+            /** Represents a Prune. */
+            class Prune {
+
+                /**
+                 * Constructs a new Prune.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Prune.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Prune origins. */
+                origins: string[];
+
+                /**
+                 * Creates a new Prune instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Prune instance
+                 */
+                static create(properties: rhizome.mesh.v1.Prune.$Shape): rhizome.mesh.v1.Prune & rhizome.mesh.v1.Prune.$Shape;
+                static create(properties?: rhizome.mesh.v1.Prune.$Properties): rhizome.mesh.v1.Prune;
+
+                /**
+                 * Encodes the specified Prune message. Does not implicitly {@link rhizome.mesh.v1.Prune.verify|verify} messages.
+                 * @param message Prune message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Prune.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Prune message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Prune & rhizome.mesh.v1.Prune.$Shape} Prune
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Prune & rhizome.mesh.v1.Prune.$Shape;
+
+                /**
+                 * Verifies a Prune message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Prune message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Prune
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Prune;
+
+                /**
+                 * Creates a plain object from a Prune message. Also converts values to other types if specified.
+                 * @param message Prune
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Prune, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Prune to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Prune
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Prune {
+
+                /** Properties of a Prune. */
+                interface $Properties {
+
+                    /** Prune origins */
+                    origins?: (string[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Prune. */
+                type $Shape = rhizome.mesh.v1.Prune.$Properties;
+            }
+
+            /**
+             * Properties of a Graft.
+             * @deprecated Use rhizome.mesh.v1.Graft.$Properties instead.
+             */
+            interface IGraft extends rhizome.mesh.v1.Graft.$Properties {
+            }
+
+            /** Represents a Graft. */
+            class Graft {
+
+                /**
+                 * Constructs a new Graft.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Graft.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Graft origins. */
+                origins: string[];
+
+                /**
+                 * Creates a new Graft instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Graft instance
+                 */
+                static create(properties: rhizome.mesh.v1.Graft.$Shape): rhizome.mesh.v1.Graft & rhizome.mesh.v1.Graft.$Shape;
+                static create(properties?: rhizome.mesh.v1.Graft.$Properties): rhizome.mesh.v1.Graft;
+
+                /**
+                 * Encodes the specified Graft message. Does not implicitly {@link rhizome.mesh.v1.Graft.verify|verify} messages.
+                 * @param message Graft message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Graft.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Graft message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Graft & rhizome.mesh.v1.Graft.$Shape} Graft
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Graft & rhizome.mesh.v1.Graft.$Shape;
+
+                /**
+                 * Verifies a Graft message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Graft message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Graft
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Graft;
+
+                /**
+                 * Creates a plain object from a Graft message. Also converts values to other types if specified.
+                 * @param message Graft
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Graft, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Graft to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Graft
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Graft {
+
+                /** Properties of a Graft. */
+                interface $Properties {
+
+                    /** Graft origins */
+                    origins?: (string[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Graft. */
+                type $Shape = rhizome.mesh.v1.Graft.$Properties;
+            }
+
+            /**
+             * Properties of a SuspicionBody.
+             * @deprecated Use rhizome.mesh.v1.SuspicionBody.$Properties instead.
+             */
+            interface ISuspicionBody extends rhizome.mesh.v1.SuspicionBody.$Properties {
+            }
+
+            /** Represents a SuspicionBody. */
+            class SuspicionBody {
+
+                /**
+                 * Constructs a new SuspicionBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.SuspicionBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** SuspicionBody origin. */
+                origin: string;
+
+                /** SuspicionBody by. */
+                by: string;
+
+                /** SuspicionBody incarnation. */
+                incarnation: (number|Long);
+
+                /**
+                 * Creates a new SuspicionBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns SuspicionBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.SuspicionBody.$Shape): rhizome.mesh.v1.SuspicionBody & rhizome.mesh.v1.SuspicionBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.SuspicionBody.$Properties): rhizome.mesh.v1.SuspicionBody;
+
+                /**
+                 * Encodes the specified SuspicionBody message. Does not implicitly {@link rhizome.mesh.v1.SuspicionBody.verify|verify} messages.
+                 * @param message SuspicionBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.SuspicionBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a SuspicionBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.SuspicionBody & rhizome.mesh.v1.SuspicionBody.$Shape} SuspicionBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.SuspicionBody & rhizome.mesh.v1.SuspicionBody.$Shape;
+
+                /**
+                 * Verifies a SuspicionBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a SuspicionBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns SuspicionBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.SuspicionBody;
+
+                /**
+                 * Creates a plain object from a SuspicionBody message. Also converts values to other types if specified.
+                 * @param message SuspicionBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.SuspicionBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this SuspicionBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for SuspicionBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace SuspicionBody {
+
+                /** Properties of a SuspicionBody. */
+                interface $Properties {
+
+                    /** SuspicionBody origin */
+                    origin?: (string|null);
+
+                    /** SuspicionBody by */
+                    by?: (string|null);
+
+                    /** SuspicionBody incarnation */
+                    incarnation?: (number|Long|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a SuspicionBody. */
+                type $Shape = rhizome.mesh.v1.SuspicionBody.$Properties;
+            }
+
+            /**
+             * Properties of a Suspicion.
+             * @deprecated Use rhizome.mesh.v1.Suspicion.$Properties instead.
+             */
+            interface ISuspicion extends rhizome.mesh.v1.Suspicion.$Properties {
+            }
+
+            /** Represents a Suspicion. */
+            class Suspicion {
+
+                /**
+                 * Constructs a new Suspicion.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Suspicion.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Suspicion body. */
+                body: Uint8Array;
+
+                /** Suspicion signature. */
+                signature: Uint8Array;
+
+                /**
+                 * Creates a new Suspicion instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Suspicion instance
+                 */
+                static create(properties: rhizome.mesh.v1.Suspicion.$Shape): rhizome.mesh.v1.Suspicion & rhizome.mesh.v1.Suspicion.$Shape;
+                static create(properties?: rhizome.mesh.v1.Suspicion.$Properties): rhizome.mesh.v1.Suspicion;
+
+                /**
+                 * Encodes the specified Suspicion message. Does not implicitly {@link rhizome.mesh.v1.Suspicion.verify|verify} messages.
+                 * @param message Suspicion message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Suspicion.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Suspicion message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Suspicion & rhizome.mesh.v1.Suspicion.$Shape} Suspicion
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Suspicion & rhizome.mesh.v1.Suspicion.$Shape;
+
+                /**
+                 * Verifies a Suspicion message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Suspicion message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Suspicion
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Suspicion;
+
+                /**
+                 * Creates a plain object from a Suspicion message. Also converts values to other types if specified.
+                 * @param message Suspicion
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Suspicion, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Suspicion to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Suspicion
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Suspicion {
+
+                /** Properties of a Suspicion. */
+                interface $Properties {
+
+                    /** Suspicion body */
+                    body?: (Uint8Array|null);
+
+                    /** Suspicion signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Suspicion. */
+                type $Shape = rhizome.mesh.v1.Suspicion.$Properties;
+            }
+
+            /**
+             * Properties of a BeaconBody.
+             * @deprecated Use rhizome.mesh.v1.BeaconBody.$Properties instead.
+             */
+            interface IBeaconBody extends rhizome.mesh.v1.BeaconBody.$Properties {
+            }
+
+            /** Represents a BeaconBody. */
+            class BeaconBody {
+
+                /**
+                 * Constructs a new BeaconBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.BeaconBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** BeaconBody origin. */
+                origin: string;
+
+                /** BeaconBody incarnation. */
+                incarnation: (number|Long);
+
+                /**
+                 * Creates a new BeaconBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns BeaconBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.BeaconBody.$Shape): rhizome.mesh.v1.BeaconBody & rhizome.mesh.v1.BeaconBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.BeaconBody.$Properties): rhizome.mesh.v1.BeaconBody;
+
+                /**
+                 * Encodes the specified BeaconBody message. Does not implicitly {@link rhizome.mesh.v1.BeaconBody.verify|verify} messages.
+                 * @param message BeaconBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.BeaconBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a BeaconBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.BeaconBody & rhizome.mesh.v1.BeaconBody.$Shape} BeaconBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.BeaconBody & rhizome.mesh.v1.BeaconBody.$Shape;
+
+                /**
+                 * Verifies a BeaconBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a BeaconBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns BeaconBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.BeaconBody;
+
+                /**
+                 * Creates a plain object from a BeaconBody message. Also converts values to other types if specified.
+                 * @param message BeaconBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.BeaconBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this BeaconBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for BeaconBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace BeaconBody {
+
+                /** Properties of a BeaconBody. */
+                interface $Properties {
+
+                    /** BeaconBody origin */
+                    origin?: (string|null);
+
+                    /** BeaconBody incarnation */
+                    incarnation?: (number|Long|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a BeaconBody. */
+                type $Shape = rhizome.mesh.v1.BeaconBody.$Properties;
+            }
+
+            /**
+             * Properties of a Beacon.
+             * @deprecated Use rhizome.mesh.v1.Beacon.$Properties instead.
+             */
+            interface IBeacon extends rhizome.mesh.v1.Beacon.$Properties {
+            }
+
+            /** Represents a Beacon. */
+            class Beacon {
+
+                /**
+                 * Constructs a new Beacon.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Beacon.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Beacon body. */
+                body: Uint8Array;
+
+                /** Beacon signature. */
+                signature: Uint8Array;
+
+                /**
+                 * Creates a new Beacon instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Beacon instance
+                 */
+                static create(properties: rhizome.mesh.v1.Beacon.$Shape): rhizome.mesh.v1.Beacon & rhizome.mesh.v1.Beacon.$Shape;
+                static create(properties?: rhizome.mesh.v1.Beacon.$Properties): rhizome.mesh.v1.Beacon;
+
+                /**
+                 * Encodes the specified Beacon message. Does not implicitly {@link rhizome.mesh.v1.Beacon.verify|verify} messages.
+                 * @param message Beacon message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Beacon.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Beacon message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Beacon & rhizome.mesh.v1.Beacon.$Shape} Beacon
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Beacon & rhizome.mesh.v1.Beacon.$Shape;
+
+                /**
+                 * Verifies a Beacon message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Beacon message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Beacon
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Beacon;
+
+                /**
+                 * Creates a plain object from a Beacon message. Also converts values to other types if specified.
+                 * @param message Beacon
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Beacon, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Beacon to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Beacon
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Beacon {
+
+                /** Properties of a Beacon. */
+                interface $Properties {
+
+                    /** Beacon body */
+                    body?: (Uint8Array|null);
+
+                    /** Beacon signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Beacon. */
+                type $Shape = rhizome.mesh.v1.Beacon.$Properties;
             }
 
             /**
@@ -3223,8 +3989,23 @@ export namespace rhizome {
                 /** Frame equivocation. */
                 equivocation?: (rhizome.mesh.v1.Equivocation.$Properties|null);
 
+                /** Frame prune. */
+                prune?: (rhizome.mesh.v1.Prune.$Properties|null);
+
+                /** Frame graft. */
+                graft?: (rhizome.mesh.v1.Graft.$Properties|null);
+
+                /** Frame credit. */
+                credit?: (rhizome.mesh.v1.Credit.$Properties|null);
+
+                /** Frame suspicion. */
+                suspicion?: (rhizome.mesh.v1.Suspicion.$Properties|null);
+
+                /** Frame beacon. */
+                beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
+
                 /** Frame message. */
-                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation");
+                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon");
 
                 /**
                  * Creates a new Frame instance using the specified properties.
@@ -3320,8 +4101,23 @@ export namespace rhizome {
                     /** Frame equivocation */
                     equivocation?: (rhizome.mesh.v1.Equivocation.$Properties|null);
 
+                    /** Frame prune */
+                    prune?: (rhizome.mesh.v1.Prune.$Properties|null);
+
+                    /** Frame graft */
+                    graft?: (rhizome.mesh.v1.Graft.$Properties|null);
+
+                    /** Frame credit */
+                    credit?: (rhizome.mesh.v1.Credit.$Properties|null);
+
+                    /** Frame suspicion */
+                    suspicion?: (rhizome.mesh.v1.Suspicion.$Properties|null);
+
+                    /** Frame beacon */
+                    beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
+
                     /** Frame message */
-                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation");
+                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -3338,9 +4134,14 @@ export namespace rhizome {
                   ping?: rhizome.mesh.v1.Ping.$Shape|null;
                   pong?: rhizome.mesh.v1.Pong.$Shape|null;
                   equivocation?: rhizome.mesh.v1.Equivocation.$Shape|null;
+                  prune?: rhizome.mesh.v1.Prune.$Shape|null;
+                  graft?: rhizome.mesh.v1.Graft.$Shape|null;
+                  credit?: rhizome.mesh.v1.Credit.$Shape|null;
+                  suspicion?: rhizome.mesh.v1.Suspicion.$Shape|null;
+                  beacon?: rhizome.mesh.v1.Beacon.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape })
+                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape })
                 );
             }
         }

@@ -4699,6 +4699,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {number|null} [part] Delta part
                  * @property {boolean|null} [more] Delta more
                  * @property {Uint8Array|null} [chain] Delta chain
+                 * @property {number|Long|null} [afterSeq] Delta afterSeq
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -4780,6 +4781,14 @@ export const rhizome = $root.rhizome = (() => {
                 Delta.prototype.chain = $util.newBuffer([]);
 
                 /**
+                 * Delta afterSeq.
+                 * @member {number|Long} afterSeq
+                 * @memberof rhizome.mesh.v1.Delta
+                 * @instance
+                 */
+                Delta.prototype.afterSeq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
                  * Creates a new Delta instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Delta
@@ -4824,6 +4833,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 5, wireType 0 =*/40).bool(message.more);
                     if (message.chain != null && $Object.hasOwnProperty.call(message, "chain") && message.chain.length)
                         writer.uint32(/* id 6, wireType 2 =*/50).bytes(message.chain);
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq") && (typeof message.afterSeq === "object" ? message.afterSeq.low || message.afterSeq.high : message.afterSeq !== 0))
+                        writer.uint32(/* id 7, wireType 0 =*/56).uint64(message.afterSeq);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -4918,6 +4929,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.chain;
                                 continue;
                             }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.afterSeq = value;
+                                else
+                                    delete message.afterSeq;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -4976,6 +4996,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
                         if (!(message.chain && typeof message.chain.length === "number" || $util.isString(message.chain)))
                             return "chain: buffer expected";
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
+                        if (!$util.isInteger(message.afterSeq) && !(message.afterSeq && $util.isInteger(message.afterSeq.low) && $util.isInteger(message.afterSeq.high)))
+                            return "afterSeq: integer|Long expected";
                     return null;
                 };
 
@@ -5034,6 +5057,16 @@ export const rhizome = $root.rhizome = (() => {
                                 $util.base64.decode(object.chain, message.chain = $util.newBuffer($util.base64.length(object.chain)), 0);
                             else if (object.chain.length >= 0)
                                 message.chain = object.chain;
+                    if (object.afterSeq != null)
+                        if (typeof object.afterSeq === "object" ? object.afterSeq.low || object.afterSeq.high : $Number(object.afterSeq) !== 0)
+                            if ($util.Long)
+                                message.afterSeq = $util.Long.fromValue(object.afterSeq, true);
+                            else if (typeof object.afterSeq === "string")
+                                message.afterSeq = $parseInt(object.afterSeq, 10);
+                            else if (typeof object.afterSeq === "number")
+                                message.afterSeq = object.afterSeq;
+                            else if (typeof object.afterSeq === "object")
+                                message.afterSeq = new $util.LongBits(object.afterSeq.low >>> 0, object.afterSeq.high >>> 0).toNumber(true);
                     return message;
                 };
 
@@ -5072,6 +5105,11 @@ export const rhizome = $root.rhizome = (() => {
                             if (options.bytes !== $Array)
                                 object.chain = $util.newBuffer(object.chain);
                         }
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.afterSeq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.afterSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
                     }
                     if (message.head != null && $Object.hasOwnProperty.call(message, "head"))
                         object.head = $root.rhizome.mesh.v1.SignedHead.toObject(message.head, options, _depth + 1);
@@ -5093,6 +5131,13 @@ export const rhizome = $root.rhizome = (() => {
                         object.more = message.more;
                     if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
                         object.chain = options.bytes === $String ? $util.base64.encode(message.chain, 0, message.chain.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.chain) : message.chain;
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.afterSeq = typeof message.afterSeq === "number" ? $BigInt(message.afterSeq) : $util.Long.fromBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0, true).toBigInt();
+                        else if (typeof message.afterSeq === "number")
+                            object.afterSeq = options.longs === $String ? $String(message.afterSeq) : message.afterSeq;
+                        else
+                            object.afterSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.afterSeq) : options.longs === $Number ? new $util.LongBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0).toNumber(true) : message.afterSeq;
                     return object;
                 };
 
@@ -6070,6 +6115,9 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {number|Long|null} [epoch] Pull epoch
                  * @property {number|Long|null} [fromSeq] Pull fromSeq
                  * @property {string|null} [afterKey] Pull afterKey
+                 * @property {number|Long|null} [afterSeq] Pull afterSeq
+                 * @property {number|Long|null} [atSeq] Pull atSeq
+                 * @property {number|null} [window] Pull window
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -6134,6 +6182,30 @@ export const rhizome = $root.rhizome = (() => {
                 Pull.prototype.afterKey = "";
 
                 /**
+                 * Pull afterSeq.
+                 * @member {number|Long} afterSeq
+                 * @memberof rhizome.mesh.v1.Pull
+                 * @instance
+                 */
+                Pull.prototype.afterSeq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Pull atSeq.
+                 * @member {number|Long} atSeq
+                 * @memberof rhizome.mesh.v1.Pull
+                 * @instance
+                 */
+                Pull.prototype.atSeq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Pull window.
+                 * @member {number} window
+                 * @memberof rhizome.mesh.v1.Pull
+                 * @instance
+                 */
+                Pull.prototype.window = 0;
+
+                /**
                  * Creates a new Pull instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Pull
@@ -6173,6 +6245,12 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 3, wireType 0 =*/24).uint64(message.fromSeq);
                     if (message.afterKey != null && $Object.hasOwnProperty.call(message, "afterKey") && message.afterKey !== "")
                         writer.uint32(/* id 4, wireType 2 =*/34).string(message.afterKey);
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq") && (typeof message.afterSeq === "object" ? message.afterSeq.low || message.afterSeq.high : message.afterSeq !== 0))
+                        writer.uint32(/* id 5, wireType 0 =*/40).uint64(message.afterSeq);
+                    if (message.atSeq != null && $Object.hasOwnProperty.call(message, "atSeq") && (typeof message.atSeq === "object" ? message.atSeq.low || message.atSeq.high : message.atSeq !== 0))
+                        writer.uint32(/* id 6, wireType 0 =*/48).uint64(message.atSeq);
+                    if (message.window != null && $Object.hasOwnProperty.call(message, "window") && message.window !== 0)
+                        writer.uint32(/* id 7, wireType 0 =*/56).uint32(message.window);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -6253,6 +6331,33 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.afterKey;
                                 continue;
                             }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.afterSeq = value;
+                                else
+                                    delete message.afterSeq;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.atSeq = value;
+                                else
+                                    delete message.atSeq;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.window = value;
+                                else
+                                    delete message.window;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -6297,6 +6402,15 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.afterKey != null && $Object.hasOwnProperty.call(message, "afterKey"))
                         if (!$util.isString(message.afterKey))
                             return "afterKey: string expected";
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
+                        if (!$util.isInteger(message.afterSeq) && !(message.afterSeq && $util.isInteger(message.afterSeq.low) && $util.isInteger(message.afterSeq.high)))
+                            return "afterSeq: integer|Long expected";
+                    if (message.atSeq != null && $Object.hasOwnProperty.call(message, "atSeq"))
+                        if (!$util.isInteger(message.atSeq) && !(message.atSeq && $util.isInteger(message.atSeq.low) && $util.isInteger(message.atSeq.high)))
+                            return "atSeq: integer|Long expected";
+                    if (message.window != null && $Object.hasOwnProperty.call(message, "window"))
+                        if (!$util.isInteger(message.window))
+                            return "window: integer expected";
                     return null;
                 };
 
@@ -6344,6 +6458,29 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.afterKey != null)
                         if (typeof object.afterKey !== "string" || object.afterKey.length)
                             message.afterKey = $String(object.afterKey);
+                    if (object.afterSeq != null)
+                        if (typeof object.afterSeq === "object" ? object.afterSeq.low || object.afterSeq.high : $Number(object.afterSeq) !== 0)
+                            if ($util.Long)
+                                message.afterSeq = $util.Long.fromValue(object.afterSeq, true);
+                            else if (typeof object.afterSeq === "string")
+                                message.afterSeq = $parseInt(object.afterSeq, 10);
+                            else if (typeof object.afterSeq === "number")
+                                message.afterSeq = object.afterSeq;
+                            else if (typeof object.afterSeq === "object")
+                                message.afterSeq = new $util.LongBits(object.afterSeq.low >>> 0, object.afterSeq.high >>> 0).toNumber(true);
+                    if (object.atSeq != null)
+                        if (typeof object.atSeq === "object" ? object.atSeq.low || object.atSeq.high : $Number(object.atSeq) !== 0)
+                            if ($util.Long)
+                                message.atSeq = $util.Long.fromValue(object.atSeq, true);
+                            else if (typeof object.atSeq === "string")
+                                message.atSeq = $parseInt(object.atSeq, 10);
+                            else if (typeof object.atSeq === "number")
+                                message.atSeq = object.atSeq;
+                            else if (typeof object.atSeq === "object")
+                                message.atSeq = new $util.LongBits(object.atSeq.low >>> 0, object.atSeq.high >>> 0).toNumber(true);
+                    if (object.window != null)
+                        if ($Number(object.window) !== 0)
+                            message.window = object.window >>> 0;
                     return message;
                 };
 
@@ -6377,6 +6514,17 @@ export const rhizome = $root.rhizome = (() => {
                         } else
                             object.fromSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
                         object.afterKey = "";
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.afterSeq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.afterSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.atSeq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.atSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        object.window = 0;
                     }
                     if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
                         object.origin = message.origin;
@@ -6396,6 +6544,22 @@ export const rhizome = $root.rhizome = (() => {
                             object.fromSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.fromSeq) : options.longs === $Number ? new $util.LongBits(message.fromSeq.low >>> 0, message.fromSeq.high >>> 0).toNumber(true) : message.fromSeq;
                     if (message.afterKey != null && $Object.hasOwnProperty.call(message, "afterKey"))
                         object.afterKey = message.afterKey;
+                    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.afterSeq = typeof message.afterSeq === "number" ? $BigInt(message.afterSeq) : $util.Long.fromBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0, true).toBigInt();
+                        else if (typeof message.afterSeq === "number")
+                            object.afterSeq = options.longs === $String ? $String(message.afterSeq) : message.afterSeq;
+                        else
+                            object.afterSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.afterSeq) : options.longs === $Number ? new $util.LongBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0).toNumber(true) : message.afterSeq;
+                    if (message.atSeq != null && $Object.hasOwnProperty.call(message, "atSeq"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.atSeq = typeof message.atSeq === "number" ? $BigInt(message.atSeq) : $util.Long.fromBits(message.atSeq.low >>> 0, message.atSeq.high >>> 0, true).toBigInt();
+                        else if (typeof message.atSeq === "number")
+                            object.atSeq = options.longs === $String ? $String(message.atSeq) : message.atSeq;
+                        else
+                            object.atSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.atSeq) : options.longs === $Number ? new $util.LongBits(message.atSeq.low >>> 0, message.atSeq.high >>> 0).toNumber(true) : message.atSeq;
+                    if (message.window != null && $Object.hasOwnProperty.call(message, "window"))
+                        object.window = message.window;
                     return object;
                 };
 
@@ -6427,12 +6591,289 @@ export const rhizome = $root.rhizome = (() => {
                 return Pull;
             })();
 
+            v1.Credit = (function() {
+
+                /**
+                 * Properties of a Credit.
+                 * @typedef {Object} rhizome.mesh.v1.Credit.$Properties
+                 * @property {string|null} [origin] Credit origin
+                 * @property {number|null} [bytes] Credit bytes
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Credit.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ICredit
+                 * @augments rhizome.mesh.v1.Credit.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Credit.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Credit.
+                 * @typedef {rhizome.mesh.v1.Credit.$Properties} rhizome.mesh.v1.Credit.$Shape
+                 */
+
+                /**
+                 * Constructs a new Credit.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Credit.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Credit.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Credit = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Credit origin.
+                 * @member {string} origin
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @instance
+                 */
+                Credit.prototype.origin = "";
+
+                /**
+                 * Credit bytes.
+                 * @member {number} bytes
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @instance
+                 */
+                Credit.prototype.bytes = 0;
+
+                /**
+                 * Creates a new Credit instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {rhizome.mesh.v1.Credit.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Credit} Credit instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Credit.$Shape): rhizome.mesh.v1.Credit & rhizome.mesh.v1.Credit.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Credit.$Properties): rhizome.mesh.v1.Credit;
+                 * }}
+                 */
+                Credit.create = function(properties) {
+                    return new Credit(properties);
+                };
+
+                /**
+                 * Encodes the specified Credit message. Does not implicitly {@link rhizome.mesh.v1.Credit.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {rhizome.mesh.v1.Credit.$Properties} message Credit message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Credit.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin") && message.origin !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.origin);
+                    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes") && message.bytes !== 0)
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint32(message.bytes);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Credit message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Credit & rhizome.mesh.v1.Credit.$Shape} Credit
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Credit.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Credit();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.origin = value;
+                                else
+                                    delete message.origin;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.bytes = value;
+                                else
+                                    delete message.bytes;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Credit message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Credit.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        if (!$util.isString(message.origin))
+                            return "origin: string expected";
+                    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes"))
+                        if (!$util.isInteger(message.bytes))
+                            return "bytes: integer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a Credit message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Credit} Credit
+                 */
+                Credit.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Credit)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Credit: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Credit();
+                    if (object.origin != null)
+                        if (typeof object.origin !== "string" || object.origin.length)
+                            message.origin = $String(object.origin);
+                    if (object.bytes != null)
+                        if ($Number(object.bytes) !== 0)
+                            message.bytes = object.bytes >>> 0;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Credit message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {rhizome.mesh.v1.Credit} message Credit
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Credit.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.origin = "";
+                        object.bytes = 0;
+                    }
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        object.origin = message.origin;
+                    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes"))
+                        object.bytes = message.bytes;
+                    return object;
+                };
+
+                /**
+                 * Converts this Credit to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Credit.prototype.toJSON = function() {
+                    return Credit.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Credit
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Credit
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Credit.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Credit";
+                };
+
+                return Credit;
+            })();
+
             v1.Ping = (function() {
 
                 /**
                  * Properties of a Ping.
                  * @typedef {Object} rhizome.mesh.v1.Ping.$Properties
                  * @property {number|Long|null} [id] Ping id
+                 * @property {number|null} [digest] Ping digest
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -6473,6 +6914,14 @@ export const rhizome = $root.rhizome = (() => {
                 Ping.prototype.id = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
                 /**
+                 * Ping digest.
+                 * @member {number} digest
+                 * @memberof rhizome.mesh.v1.Ping
+                 * @instance
+                 */
+                Ping.prototype.digest = 0;
+
+                /**
                  * Creates a new Ping instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Ping
@@ -6506,6 +6955,8 @@ export const rhizome = $root.rhizome = (() => {
                         throw $Error("max depth exceeded");
                     if (message.id != null && $Object.hasOwnProperty.call(message, "id") && (typeof message.id === "object" ? message.id.low || message.id.high : message.id !== 0))
                         writer.uint32(/* id 1, wireType 0 =*/8).uint64(message.id);
+                    if (message.digest != null && $Object.hasOwnProperty.call(message, "digest") && message.digest !== 0)
+                        writer.uint32(/* id 2, wireType 5 =*/21).fixed32(message.digest);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -6559,6 +7010,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.id;
                                 continue;
                             }
+                        case 2: {
+                                if (wireType !== 5)
+                                    break;
+                                if (value = reader.fixed32())
+                                    message.digest = value;
+                                else
+                                    delete message.digest;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -6594,6 +7054,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
                         if (!$util.isInteger(message.id) && !(message.id && $util.isInteger(message.id.low) && $util.isInteger(message.id.high)))
                             return "id: integer|Long expected";
+                    if (message.digest != null && $Object.hasOwnProperty.call(message, "digest"))
+                        if (!$util.isInteger(message.digest))
+                            return "digest: integer expected";
                     return null;
                 };
 
@@ -6625,6 +7088,9 @@ export const rhizome = $root.rhizome = (() => {
                                 message.id = object.id;
                             else if (typeof object.id === "object")
                                 message.id = new $util.LongBits(object.id.low >>> 0, object.id.high >>> 0).toNumber(true);
+                    if (object.digest != null)
+                        if ($Number(object.digest) !== 0)
+                            message.digest = object.digest >>> 0;
                     return message;
                 };
 
@@ -6645,12 +7111,14 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.defaults)
+                    if (options.defaults) {
                         if ($util.Long) {
                             let long = new $util.Long(0, 0, true);
                             object.id = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
                         } else
                             object.id = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        object.digest = 0;
+                    }
                     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
                         if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
                             object.id = typeof message.id === "number" ? $BigInt(message.id) : $util.Long.fromBits(message.id.low >>> 0, message.id.high >>> 0, true).toBigInt();
@@ -6658,6 +7126,8 @@ export const rhizome = $root.rhizome = (() => {
                             object.id = options.longs === $String ? $String(message.id) : message.id;
                         else
                             object.id = options.longs === $String ? $util.Long.prototype.toString.call(message.id) : options.longs === $Number ? new $util.LongBits(message.id.low >>> 0, message.id.high >>> 0).toNumber(true) : message.id;
+                    if (message.digest != null && $Object.hasOwnProperty.call(message, "digest"))
+                        object.digest = message.digest;
                     return object;
                 };
 
@@ -6949,6 +7419,1723 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 return Pong;
+            })();
+
+            v1.Prune = (function() {
+
+                /**
+                 * Properties of a Prune.
+                 * @typedef {Object} rhizome.mesh.v1.Prune.$Properties
+                 * @property {Array.<string>|null} [origins] Prune origins
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Prune.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IPrune
+                 * @augments rhizome.mesh.v1.Prune.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Prune.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Prune.
+                 * @typedef {rhizome.mesh.v1.Prune.$Properties} rhizome.mesh.v1.Prune.$Shape
+                 */
+
+                /**
+                 * Constructs a new Prune.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Prune.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Prune.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Prune = function (properties) {
+                    this.origins = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Prune origins.
+                 * @member {Array.<string>} origins
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @instance
+                 */
+                Prune.prototype.origins = $util.emptyArray;
+
+                /**
+                 * Creates a new Prune instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {rhizome.mesh.v1.Prune.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Prune} Prune instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Prune.$Shape): rhizome.mesh.v1.Prune & rhizome.mesh.v1.Prune.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Prune.$Properties): rhizome.mesh.v1.Prune;
+                 * }}
+                 */
+                Prune.create = function(properties) {
+                    return new Prune(properties);
+                };
+
+                /**
+                 * Encodes the specified Prune message. Does not implicitly {@link rhizome.mesh.v1.Prune.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {rhizome.mesh.v1.Prune.$Properties} message Prune message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Prune.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.origins != null && message.origins.length)
+                        for (let i = 0; i < message.origins.length; ++i)
+                            writer.uint32(/* id 1, wireType 2 =*/10).string(message.origins[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Prune message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Prune & rhizome.mesh.v1.Prune.$Shape} Prune
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Prune.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Prune();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.origins && message.origins.length))
+                                    message.origins = [];
+                                message.origins.push(reader.stringVerify());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Prune message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Prune.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.origins != null && $Object.hasOwnProperty.call(message, "origins")) {
+                        if (!$Array.isArray(message.origins))
+                            return "origins: array expected";
+                        for (let i = 0; i < message.origins.length; ++i)
+                            if (!$util.isString(message.origins[i]))
+                                return "origins: string[] expected";
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a Prune message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Prune} Prune
+                 */
+                Prune.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Prune)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Prune: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Prune();
+                    if (object.origins) {
+                        if (!$Array.isArray(object.origins))
+                            throw $TypeError(".rhizome.mesh.v1.Prune.origins: array expected");
+                        message.origins = $Array(object.origins.length);
+                        for (let i = 0; i < object.origins.length; ++i)
+                            message.origins[i] = $String(object.origins[i]);
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Prune message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {rhizome.mesh.v1.Prune} message Prune
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Prune.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.origins = [];
+                    if (message.origins && message.origins.length) {
+                        object.origins = $Array(message.origins.length);
+                        for (let j = 0; j < message.origins.length; ++j)
+                            object.origins[j] = message.origins[j];
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this Prune to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Prune.prototype.toJSON = function() {
+                    return Prune.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Prune
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Prune
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Prune.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Prune";
+                };
+
+                return Prune;
+            })();
+
+            v1.Graft = (function() {
+
+                /**
+                 * Properties of a Graft.
+                 * @typedef {Object} rhizome.mesh.v1.Graft.$Properties
+                 * @property {Array.<string>|null} [origins] Graft origins
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Graft.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IGraft
+                 * @augments rhizome.mesh.v1.Graft.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Graft.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Graft.
+                 * @typedef {rhizome.mesh.v1.Graft.$Properties} rhizome.mesh.v1.Graft.$Shape
+                 */
+
+                /**
+                 * Constructs a new Graft.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Graft.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Graft.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Graft = function (properties) {
+                    this.origins = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Graft origins.
+                 * @member {Array.<string>} origins
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @instance
+                 */
+                Graft.prototype.origins = $util.emptyArray;
+
+                /**
+                 * Creates a new Graft instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {rhizome.mesh.v1.Graft.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Graft} Graft instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Graft.$Shape): rhizome.mesh.v1.Graft & rhizome.mesh.v1.Graft.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Graft.$Properties): rhizome.mesh.v1.Graft;
+                 * }}
+                 */
+                Graft.create = function(properties) {
+                    return new Graft(properties);
+                };
+
+                /**
+                 * Encodes the specified Graft message. Does not implicitly {@link rhizome.mesh.v1.Graft.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {rhizome.mesh.v1.Graft.$Properties} message Graft message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Graft.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.origins != null && message.origins.length)
+                        for (let i = 0; i < message.origins.length; ++i)
+                            writer.uint32(/* id 1, wireType 2 =*/10).string(message.origins[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Graft message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Graft & rhizome.mesh.v1.Graft.$Shape} Graft
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Graft.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Graft();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.origins && message.origins.length))
+                                    message.origins = [];
+                                message.origins.push(reader.stringVerify());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Graft message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Graft.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.origins != null && $Object.hasOwnProperty.call(message, "origins")) {
+                        if (!$Array.isArray(message.origins))
+                            return "origins: array expected";
+                        for (let i = 0; i < message.origins.length; ++i)
+                            if (!$util.isString(message.origins[i]))
+                                return "origins: string[] expected";
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a Graft message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Graft} Graft
+                 */
+                Graft.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Graft)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Graft: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Graft();
+                    if (object.origins) {
+                        if (!$Array.isArray(object.origins))
+                            throw $TypeError(".rhizome.mesh.v1.Graft.origins: array expected");
+                        message.origins = $Array(object.origins.length);
+                        for (let i = 0; i < object.origins.length; ++i)
+                            message.origins[i] = $String(object.origins[i]);
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Graft message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {rhizome.mesh.v1.Graft} message Graft
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Graft.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.origins = [];
+                    if (message.origins && message.origins.length) {
+                        object.origins = $Array(message.origins.length);
+                        for (let j = 0; j < message.origins.length; ++j)
+                            object.origins[j] = message.origins[j];
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this Graft to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Graft.prototype.toJSON = function() {
+                    return Graft.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Graft
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Graft
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Graft.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Graft";
+                };
+
+                return Graft;
+            })();
+
+            v1.SuspicionBody = (function() {
+
+                /**
+                 * Properties of a SuspicionBody.
+                 * @typedef {Object} rhizome.mesh.v1.SuspicionBody.$Properties
+                 * @property {string|null} [origin] SuspicionBody origin
+                 * @property {string|null} [by] SuspicionBody by
+                 * @property {number|Long|null} [incarnation] SuspicionBody incarnation
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a SuspicionBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ISuspicionBody
+                 * @augments rhizome.mesh.v1.SuspicionBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.SuspicionBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a SuspicionBody.
+                 * @typedef {rhizome.mesh.v1.SuspicionBody.$Properties} rhizome.mesh.v1.SuspicionBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new SuspicionBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a SuspicionBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.SuspicionBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const SuspicionBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * SuspicionBody origin.
+                 * @member {string} origin
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @instance
+                 */
+                SuspicionBody.prototype.origin = "";
+
+                /**
+                 * SuspicionBody by.
+                 * @member {string} by
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @instance
+                 */
+                SuspicionBody.prototype.by = "";
+
+                /**
+                 * SuspicionBody incarnation.
+                 * @member {number|Long} incarnation
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @instance
+                 */
+                SuspicionBody.prototype.incarnation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Creates a new SuspicionBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SuspicionBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.SuspicionBody} SuspicionBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.SuspicionBody.$Shape): rhizome.mesh.v1.SuspicionBody & rhizome.mesh.v1.SuspicionBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.SuspicionBody.$Properties): rhizome.mesh.v1.SuspicionBody;
+                 * }}
+                 */
+                SuspicionBody.create = function(properties) {
+                    return new SuspicionBody(properties);
+                };
+
+                /**
+                 * Encodes the specified SuspicionBody message. Does not implicitly {@link rhizome.mesh.v1.SuspicionBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SuspicionBody.$Properties} message SuspicionBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                SuspicionBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin") && message.origin !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.origin);
+                    if (message.by != null && $Object.hasOwnProperty.call(message, "by") && message.by !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.by);
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation") && (typeof message.incarnation === "object" ? message.incarnation.low || message.incarnation.high : message.incarnation !== 0))
+                        writer.uint32(/* id 3, wireType 0 =*/24).uint64(message.incarnation);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a SuspicionBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.SuspicionBody & rhizome.mesh.v1.SuspicionBody.$Shape} SuspicionBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                SuspicionBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.SuspicionBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.origin = value;
+                                else
+                                    delete message.origin;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.by = value;
+                                else
+                                    delete message.by;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.incarnation = value;
+                                else
+                                    delete message.incarnation;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a SuspicionBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                SuspicionBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        if (!$util.isString(message.origin))
+                            return "origin: string expected";
+                    if (message.by != null && $Object.hasOwnProperty.call(message, "by"))
+                        if (!$util.isString(message.by))
+                            return "by: string expected";
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation"))
+                        if (!$util.isInteger(message.incarnation) && !(message.incarnation && $util.isInteger(message.incarnation.low) && $util.isInteger(message.incarnation.high)))
+                            return "incarnation: integer|Long expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a SuspicionBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.SuspicionBody} SuspicionBody
+                 */
+                SuspicionBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.SuspicionBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.SuspicionBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.SuspicionBody();
+                    if (object.origin != null)
+                        if (typeof object.origin !== "string" || object.origin.length)
+                            message.origin = $String(object.origin);
+                    if (object.by != null)
+                        if (typeof object.by !== "string" || object.by.length)
+                            message.by = $String(object.by);
+                    if (object.incarnation != null)
+                        if (typeof object.incarnation === "object" ? object.incarnation.low || object.incarnation.high : $Number(object.incarnation) !== 0)
+                            if ($util.Long)
+                                message.incarnation = $util.Long.fromValue(object.incarnation, true);
+                            else if (typeof object.incarnation === "string")
+                                message.incarnation = $parseInt(object.incarnation, 10);
+                            else if (typeof object.incarnation === "number")
+                                message.incarnation = object.incarnation;
+                            else if (typeof object.incarnation === "object")
+                                message.incarnation = new $util.LongBits(object.incarnation.low >>> 0, object.incarnation.high >>> 0).toNumber(true);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a SuspicionBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SuspicionBody} message SuspicionBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                SuspicionBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.origin = "";
+                        object.by = "";
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.incarnation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.incarnation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                    }
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        object.origin = message.origin;
+                    if (message.by != null && $Object.hasOwnProperty.call(message, "by"))
+                        object.by = message.by;
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.incarnation = typeof message.incarnation === "number" ? $BigInt(message.incarnation) : $util.Long.fromBits(message.incarnation.low >>> 0, message.incarnation.high >>> 0, true).toBigInt();
+                        else if (typeof message.incarnation === "number")
+                            object.incarnation = options.longs === $String ? $String(message.incarnation) : message.incarnation;
+                        else
+                            object.incarnation = options.longs === $String ? $util.Long.prototype.toString.call(message.incarnation) : options.longs === $Number ? new $util.LongBits(message.incarnation.low >>> 0, message.incarnation.high >>> 0).toNumber(true) : message.incarnation;
+                    return object;
+                };
+
+                /**
+                 * Converts this SuspicionBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                SuspicionBody.prototype.toJSON = function() {
+                    return SuspicionBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for SuspicionBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.SuspicionBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                SuspicionBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.SuspicionBody";
+                };
+
+                return SuspicionBody;
+            })();
+
+            v1.Suspicion = (function() {
+
+                /**
+                 * Properties of a Suspicion.
+                 * @typedef {Object} rhizome.mesh.v1.Suspicion.$Properties
+                 * @property {Uint8Array|null} [body] Suspicion body
+                 * @property {Uint8Array|null} [signature] Suspicion signature
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Suspicion.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ISuspicion
+                 * @augments rhizome.mesh.v1.Suspicion.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Suspicion.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Suspicion.
+                 * @typedef {rhizome.mesh.v1.Suspicion.$Properties} rhizome.mesh.v1.Suspicion.$Shape
+                 */
+
+                /**
+                 * Constructs a new Suspicion.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Suspicion.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Suspicion.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Suspicion = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Suspicion body.
+                 * @member {Uint8Array} body
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @instance
+                 */
+                Suspicion.prototype.body = $util.newBuffer([]);
+
+                /**
+                 * Suspicion signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @instance
+                 */
+                Suspicion.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Creates a new Suspicion instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {rhizome.mesh.v1.Suspicion.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Suspicion} Suspicion instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Suspicion.$Shape): rhizome.mesh.v1.Suspicion & rhizome.mesh.v1.Suspicion.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Suspicion.$Properties): rhizome.mesh.v1.Suspicion;
+                 * }}
+                 */
+                Suspicion.create = function(properties) {
+                    return new Suspicion(properties);
+                };
+
+                /**
+                 * Encodes the specified Suspicion message. Does not implicitly {@link rhizome.mesh.v1.Suspicion.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {rhizome.mesh.v1.Suspicion.$Properties} message Suspicion message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Suspicion.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body") && message.body.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Suspicion message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Suspicion & rhizome.mesh.v1.Suspicion.$Shape} Suspicion
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Suspicion.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Suspicion();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.body = value;
+                                else
+                                    delete message.body;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Suspicion message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Suspicion.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        if (!(message.body && typeof message.body.length === "number" || $util.isString(message.body)))
+                            return "body: buffer expected";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a Suspicion message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Suspicion} Suspicion
+                 */
+                Suspicion.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Suspicion)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Suspicion: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Suspicion();
+                    if (object.body != null)
+                        if (object.body.length)
+                            if (typeof object.body === "string")
+                                $util.base64.decode(object.body, message.body = $util.newBuffer($util.base64.length(object.body)), 0);
+                            else if (object.body.length >= 0)
+                                message.body = object.body;
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Suspicion message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {rhizome.mesh.v1.Suspicion} message Suspicion
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Suspicion.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.body = "";
+                        else {
+                            object.body = [];
+                            if (options.bytes !== $Array)
+                                object.body = $util.newBuffer(object.body);
+                        }
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                    }
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    return object;
+                };
+
+                /**
+                 * Converts this Suspicion to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Suspicion.prototype.toJSON = function() {
+                    return Suspicion.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Suspicion
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Suspicion.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Suspicion";
+                };
+
+                return Suspicion;
+            })();
+
+            v1.BeaconBody = (function() {
+
+                /**
+                 * Properties of a BeaconBody.
+                 * @typedef {Object} rhizome.mesh.v1.BeaconBody.$Properties
+                 * @property {string|null} [origin] BeaconBody origin
+                 * @property {number|Long|null} [incarnation] BeaconBody incarnation
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a BeaconBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IBeaconBody
+                 * @augments rhizome.mesh.v1.BeaconBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.BeaconBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a BeaconBody.
+                 * @typedef {rhizome.mesh.v1.BeaconBody.$Properties} rhizome.mesh.v1.BeaconBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new BeaconBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a BeaconBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.BeaconBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const BeaconBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * BeaconBody origin.
+                 * @member {string} origin
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @instance
+                 */
+                BeaconBody.prototype.origin = "";
+
+                /**
+                 * BeaconBody incarnation.
+                 * @member {number|Long} incarnation
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @instance
+                 */
+                BeaconBody.prototype.incarnation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Creates a new BeaconBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BeaconBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.BeaconBody} BeaconBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.BeaconBody.$Shape): rhizome.mesh.v1.BeaconBody & rhizome.mesh.v1.BeaconBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.BeaconBody.$Properties): rhizome.mesh.v1.BeaconBody;
+                 * }}
+                 */
+                BeaconBody.create = function(properties) {
+                    return new BeaconBody(properties);
+                };
+
+                /**
+                 * Encodes the specified BeaconBody message. Does not implicitly {@link rhizome.mesh.v1.BeaconBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BeaconBody.$Properties} message BeaconBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                BeaconBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin") && message.origin !== "")
+                        writer.uint32(/* id 1, wireType 2 =*/10).string(message.origin);
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation") && (typeof message.incarnation === "object" ? message.incarnation.low || message.incarnation.high : message.incarnation !== 0))
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint64(message.incarnation);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a BeaconBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.BeaconBody & rhizome.mesh.v1.BeaconBody.$Shape} BeaconBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                BeaconBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.BeaconBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.origin = value;
+                                else
+                                    delete message.origin;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.incarnation = value;
+                                else
+                                    delete message.incarnation;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a BeaconBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                BeaconBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        if (!$util.isString(message.origin))
+                            return "origin: string expected";
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation"))
+                        if (!$util.isInteger(message.incarnation) && !(message.incarnation && $util.isInteger(message.incarnation.low) && $util.isInteger(message.incarnation.high)))
+                            return "incarnation: integer|Long expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a BeaconBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.BeaconBody} BeaconBody
+                 */
+                BeaconBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.BeaconBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.BeaconBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.BeaconBody();
+                    if (object.origin != null)
+                        if (typeof object.origin !== "string" || object.origin.length)
+                            message.origin = $String(object.origin);
+                    if (object.incarnation != null)
+                        if (typeof object.incarnation === "object" ? object.incarnation.low || object.incarnation.high : $Number(object.incarnation) !== 0)
+                            if ($util.Long)
+                                message.incarnation = $util.Long.fromValue(object.incarnation, true);
+                            else if (typeof object.incarnation === "string")
+                                message.incarnation = $parseInt(object.incarnation, 10);
+                            else if (typeof object.incarnation === "number")
+                                message.incarnation = object.incarnation;
+                            else if (typeof object.incarnation === "object")
+                                message.incarnation = new $util.LongBits(object.incarnation.low >>> 0, object.incarnation.high >>> 0).toNumber(true);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a BeaconBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BeaconBody} message BeaconBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                BeaconBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.origin = "";
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.incarnation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.incarnation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                    }
+                    if (message.origin != null && $Object.hasOwnProperty.call(message, "origin"))
+                        object.origin = message.origin;
+                    if (message.incarnation != null && $Object.hasOwnProperty.call(message, "incarnation"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.incarnation = typeof message.incarnation === "number" ? $BigInt(message.incarnation) : $util.Long.fromBits(message.incarnation.low >>> 0, message.incarnation.high >>> 0, true).toBigInt();
+                        else if (typeof message.incarnation === "number")
+                            object.incarnation = options.longs === $String ? $String(message.incarnation) : message.incarnation;
+                        else
+                            object.incarnation = options.longs === $String ? $util.Long.prototype.toString.call(message.incarnation) : options.longs === $Number ? new $util.LongBits(message.incarnation.low >>> 0, message.incarnation.high >>> 0).toNumber(true) : message.incarnation;
+                    return object;
+                };
+
+                /**
+                 * Converts this BeaconBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                BeaconBody.prototype.toJSON = function() {
+                    return BeaconBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for BeaconBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.BeaconBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                BeaconBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.BeaconBody";
+                };
+
+                return BeaconBody;
+            })();
+
+            v1.Beacon = (function() {
+
+                /**
+                 * Properties of a Beacon.
+                 * @typedef {Object} rhizome.mesh.v1.Beacon.$Properties
+                 * @property {Uint8Array|null} [body] Beacon body
+                 * @property {Uint8Array|null} [signature] Beacon signature
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Beacon.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IBeacon
+                 * @augments rhizome.mesh.v1.Beacon.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Beacon.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Beacon.
+                 * @typedef {rhizome.mesh.v1.Beacon.$Properties} rhizome.mesh.v1.Beacon.$Shape
+                 */
+
+                /**
+                 * Constructs a new Beacon.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Beacon.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Beacon.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Beacon = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Beacon body.
+                 * @member {Uint8Array} body
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @instance
+                 */
+                Beacon.prototype.body = $util.newBuffer([]);
+
+                /**
+                 * Beacon signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @instance
+                 */
+                Beacon.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Creates a new Beacon instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {rhizome.mesh.v1.Beacon.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Beacon} Beacon instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Beacon.$Shape): rhizome.mesh.v1.Beacon & rhizome.mesh.v1.Beacon.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Beacon.$Properties): rhizome.mesh.v1.Beacon;
+                 * }}
+                 */
+                Beacon.create = function(properties) {
+                    return new Beacon(properties);
+                };
+
+                /**
+                 * Encodes the specified Beacon message. Does not implicitly {@link rhizome.mesh.v1.Beacon.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {rhizome.mesh.v1.Beacon.$Properties} message Beacon message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Beacon.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body") && message.body.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Beacon message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Beacon & rhizome.mesh.v1.Beacon.$Shape} Beacon
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Beacon.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Beacon();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.body = value;
+                                else
+                                    delete message.body;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Beacon message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Beacon.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        if (!(message.body && typeof message.body.length === "number" || $util.isString(message.body)))
+                            return "body: buffer expected";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a Beacon message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Beacon} Beacon
+                 */
+                Beacon.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Beacon)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Beacon: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Beacon();
+                    if (object.body != null)
+                        if (object.body.length)
+                            if (typeof object.body === "string")
+                                $util.base64.decode(object.body, message.body = $util.newBuffer($util.base64.length(object.body)), 0);
+                            else if (object.body.length >= 0)
+                                message.body = object.body;
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Beacon message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {rhizome.mesh.v1.Beacon} message Beacon
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Beacon.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.body = "";
+                        else {
+                            object.body = [];
+                            if (options.bytes !== $Array)
+                                object.body = $util.newBuffer(object.body);
+                        }
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                    }
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    return object;
+                };
+
+                /**
+                 * Converts this Beacon to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Beacon.prototype.toJSON = function() {
+                    return Beacon.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Beacon
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Beacon
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Beacon.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Beacon";
+                };
+
+                return Beacon;
             })();
 
             v1.Certificate = (function() {
@@ -9732,7 +11919,12 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {rhizome.mesh.v1.Ping.$Properties|null} [ping] Frame ping
                  * @property {rhizome.mesh.v1.Pong.$Properties|null} [pong] Frame pong
                  * @property {rhizome.mesh.v1.Equivocation.$Properties|null} [equivocation] Frame equivocation
-                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"} [message] Frame message
+                 * @property {rhizome.mesh.v1.Prune.$Properties|null} [prune] Frame prune
+                 * @property {rhizome.mesh.v1.Graft.$Properties|null} [graft] Frame graft
+                 * @property {rhizome.mesh.v1.Credit.$Properties|null} [credit] Frame credit
+                 * @property {rhizome.mesh.v1.Suspicion.$Properties|null} [suspicion] Frame suspicion
+                 * @property {rhizome.mesh.v1.Beacon.$Properties|null} [beacon] Frame beacon
+                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"} [message] Frame message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -9756,9 +11948,14 @@ export const rhizome = $root.rhizome = (() => {
                  *   ping?: rhizome.mesh.v1.Ping.$Shape|null;
                  *   pong?: rhizome.mesh.v1.Pong.$Shape|null;
                  *   equivocation?: rhizome.mesh.v1.Equivocation.$Shape|null;
+                 *   prune?: rhizome.mesh.v1.Prune.$Shape|null;
+                 *   graft?: rhizome.mesh.v1.Graft.$Shape|null;
+                 *   credit?: rhizome.mesh.v1.Credit.$Shape|null;
+                 *   suspicion?: rhizome.mesh.v1.Suspicion.$Shape|null;
+                 *   beacon?: rhizome.mesh.v1.Beacon.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape })
+                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape })
                  * )} rhizome.mesh.v1.Frame.$Shape
                  */
 
@@ -9849,17 +12046,57 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 Frame.prototype.equivocation = null;
 
+                /**
+                 * Frame prune.
+                 * @member {rhizome.mesh.v1.Prune.$Properties|null|undefined} prune
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.prune = null;
+
+                /**
+                 * Frame graft.
+                 * @member {rhizome.mesh.v1.Graft.$Properties|null|undefined} graft
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.graft = null;
+
+                /**
+                 * Frame credit.
+                 * @member {rhizome.mesh.v1.Credit.$Properties|null|undefined} credit
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.credit = null;
+
+                /**
+                 * Frame suspicion.
+                 * @member {rhizome.mesh.v1.Suspicion.$Properties|null|undefined} suspicion
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.suspicion = null;
+
+                /**
+                 * Frame beacon.
+                 * @member {rhizome.mesh.v1.Beacon.$Properties|null|undefined} beacon
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.beacon = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * Frame message.
-                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|undefined} message
+                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|undefined} message
                  * @memberof rhizome.mesh.v1.Frame
                  * @instance
                  */
                 $Object.defineProperty(Frame.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation", "prune", "graft", "credit", "suspicion", "beacon"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -9913,6 +12150,16 @@ export const rhizome = $root.rhizome = (() => {
                         $root.rhizome.mesh.v1.Pong.encode(message.pong, writer.uint32(/* id 8, wireType 2 =*/66).fork(), _depth + 1).ldelim();
                     if (message.equivocation != null && $Object.hasOwnProperty.call(message, "equivocation"))
                         $root.rhizome.mesh.v1.Equivocation.encode(message.equivocation, writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
+                    if (message.prune != null && $Object.hasOwnProperty.call(message, "prune"))
+                        $root.rhizome.mesh.v1.Prune.encode(message.prune, writer.uint32(/* id 10, wireType 2 =*/82).fork(), _depth + 1).ldelim();
+                    if (message.graft != null && $Object.hasOwnProperty.call(message, "graft"))
+                        $root.rhizome.mesh.v1.Graft.encode(message.graft, writer.uint32(/* id 11, wireType 2 =*/90).fork(), _depth + 1).ldelim();
+                    if (message.credit != null && $Object.hasOwnProperty.call(message, "credit"))
+                        $root.rhizome.mesh.v1.Credit.encode(message.credit, writer.uint32(/* id 12, wireType 2 =*/98).fork(), _depth + 1).ldelim();
+                    if (message.suspicion != null && $Object.hasOwnProperty.call(message, "suspicion"))
+                        $root.rhizome.mesh.v1.Suspicion.encode(message.suspicion, writer.uint32(/* id 13, wireType 2 =*/106).fork(), _depth + 1).ldelim();
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon"))
+                        $root.rhizome.mesh.v1.Beacon.encode(message.beacon, writer.uint32(/* id 14, wireType 2 =*/114).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -10018,6 +12265,41 @@ export const rhizome = $root.rhizome = (() => {
                                     break;
                                 message.equivocation = $root.rhizome.mesh.v1.Equivocation.decode(reader, reader.size(), $undefined, _depth + 1, message.equivocation);
                                 message.message = "equivocation";
+                                continue;
+                            }
+                        case 10: {
+                                if (wireType !== 2)
+                                    break;
+                                message.prune = $root.rhizome.mesh.v1.Prune.decode(reader, reader.size(), $undefined, _depth + 1, message.prune);
+                                message.message = "prune";
+                                continue;
+                            }
+                        case 11: {
+                                if (wireType !== 2)
+                                    break;
+                                message.graft = $root.rhizome.mesh.v1.Graft.decode(reader, reader.size(), $undefined, _depth + 1, message.graft);
+                                message.message = "graft";
+                                continue;
+                            }
+                        case 12: {
+                                if (wireType !== 2)
+                                    break;
+                                message.credit = $root.rhizome.mesh.v1.Credit.decode(reader, reader.size(), $undefined, _depth + 1, message.credit);
+                                message.message = "credit";
+                                continue;
+                            }
+                        case 13: {
+                                if (wireType !== 2)
+                                    break;
+                                message.suspicion = $root.rhizome.mesh.v1.Suspicion.decode(reader, reader.size(), $undefined, _depth + 1, message.suspicion);
+                                message.message = "suspicion";
+                                continue;
+                            }
+                        case 14: {
+                                if (wireType !== 2)
+                                    break;
+                                message.beacon = $root.rhizome.mesh.v1.Beacon.decode(reader, reader.size(), $undefined, _depth + 1, message.beacon);
+                                message.message = "beacon";
                                 continue;
                             }
                         }
@@ -10141,6 +12423,56 @@ export const rhizome = $root.rhizome = (() => {
                                 return "equivocation." + error;
                         }
                     }
+                    if (message.prune != null && $Object.hasOwnProperty.call(message, "prune")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Prune.verify(message.prune, _depth + 1);
+                            if (error)
+                                return "prune." + error;
+                        }
+                    }
+                    if (message.graft != null && $Object.hasOwnProperty.call(message, "graft")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Graft.verify(message.graft, _depth + 1);
+                            if (error)
+                                return "graft." + error;
+                        }
+                    }
+                    if (message.credit != null && $Object.hasOwnProperty.call(message, "credit")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Credit.verify(message.credit, _depth + 1);
+                            if (error)
+                                return "credit." + error;
+                        }
+                    }
+                    if (message.suspicion != null && $Object.hasOwnProperty.call(message, "suspicion")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Suspicion.verify(message.suspicion, _depth + 1);
+                            if (error)
+                                return "suspicion." + error;
+                        }
+                    }
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Beacon.verify(message.beacon, _depth + 1);
+                            if (error)
+                                return "beacon." + error;
+                        }
+                    }
                     return null;
                 };
 
@@ -10207,6 +12539,31 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Frame.equivocation: object expected");
                         message.equivocation = $root.rhizome.mesh.v1.Equivocation.fromObject(object.equivocation, _depth + 1);
                     }
+                    if (object.prune != null) {
+                        if (!$util.isObject(object.prune))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.prune: object expected");
+                        message.prune = $root.rhizome.mesh.v1.Prune.fromObject(object.prune, _depth + 1);
+                    }
+                    if (object.graft != null) {
+                        if (!$util.isObject(object.graft))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.graft: object expected");
+                        message.graft = $root.rhizome.mesh.v1.Graft.fromObject(object.graft, _depth + 1);
+                    }
+                    if (object.credit != null) {
+                        if (!$util.isObject(object.credit))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.credit: object expected");
+                        message.credit = $root.rhizome.mesh.v1.Credit.fromObject(object.credit, _depth + 1);
+                    }
+                    if (object.suspicion != null) {
+                        if (!$util.isObject(object.suspicion))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.suspicion: object expected");
+                        message.suspicion = $root.rhizome.mesh.v1.Suspicion.fromObject(object.suspicion, _depth + 1);
+                    }
+                    if (object.beacon != null) {
+                        if (!$util.isObject(object.beacon))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.beacon: object expected");
+                        message.beacon = $root.rhizome.mesh.v1.Beacon.fromObject(object.beacon, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -10271,6 +12628,31 @@ export const rhizome = $root.rhizome = (() => {
                         object.equivocation = $root.rhizome.mesh.v1.Equivocation.toObject(message.equivocation, options, _depth + 1);
                         if (options.oneofs)
                             object.message = "equivocation";
+                    }
+                    if (message.prune != null && $Object.hasOwnProperty.call(message, "prune")) {
+                        object.prune = $root.rhizome.mesh.v1.Prune.toObject(message.prune, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "prune";
+                    }
+                    if (message.graft != null && $Object.hasOwnProperty.call(message, "graft")) {
+                        object.graft = $root.rhizome.mesh.v1.Graft.toObject(message.graft, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "graft";
+                    }
+                    if (message.credit != null && $Object.hasOwnProperty.call(message, "credit")) {
+                        object.credit = $root.rhizome.mesh.v1.Credit.toObject(message.credit, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "credit";
+                    }
+                    if (message.suspicion != null && $Object.hasOwnProperty.call(message, "suspicion")) {
+                        object.suspicion = $root.rhizome.mesh.v1.Suspicion.toObject(message.suspicion, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "suspicion";
+                    }
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon")) {
+                        object.beacon = $root.rhizome.mesh.v1.Beacon.toObject(message.beacon, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "beacon";
                     }
                     return object;
                 };

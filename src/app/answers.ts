@@ -13,7 +13,7 @@ import { VERSION } from './version.ts'
 type Body<T extends api.Answer> = Omit<T, 'apiVersion'>
 
 // What a person asks for by name; the responder itself answers every type.
-const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA', 'ANY'])
+const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA'])
 
 export function status(state: State): Body<api.StatusAnswer> {
   const { session, membership, source, settings, host } = state

@@ -28,6 +28,8 @@ import type { Metrics } from './metrics.ts'
 const TICK_MS = 200
 // A disk that is full is tried again this often (invariant 2).
 const PERSIST_RETRY_MS = 1000
+// Any neighbour tells of every origin at once and again each second; pulling what it told of takes a few round trips.
+const GAPS_CLOSED_MS = 5000
 // A page of `meshctl status`; the log has them all.
 const WARNINGS_MAX = 20
 
@@ -88,6 +90,9 @@ export class Control {
   /** Origins whose latest steps the disk did not take. */
   readonly #unsaved = new Set<Origin>()
   #savedMs = 0
+  /** The disk had lost what others had said; set until a neighbour has had time to say it again. */
+  #hasGaps: boolean
+  #toldSinceMs: number | undefined
   /** Counts since start, by reason. */
   readonly refused: Record<string, number> = {}
 
@@ -102,6 +107,7 @@ export class Control {
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
     const book = this.#book
     this.#stored = options.store.loadReplica()
+    this.#hasGaps = this.#stored.lost || this.#stored.dropped.length > 0
     this.#protocol = createProtocol({
       self: this.origin,
       selfSeed: nodeSeed,
@@ -191,6 +197,11 @@ export class Control {
     return since === undefined ? undefined : monotonicMs() - since
   }
 
+  /** False: what is missing in the view may only be missing on this disk, and is no reason to delete anything. */
+  get isWhole(): boolean {
+    return !this.#hasGaps
+  }
+
   /** What is wrong with the store, or was found wrong since the start. */
   get warnings(): readonly string[] {
     return [...this.#warnings, ...(this.#diskFault === undefined ? [] : [`store: ${this.#diskFault}`])]
@@ -213,9 +224,18 @@ export class Control {
   #tick(): void {
     const nowMs = monotonicMs()
     this.#run(this.#protocol.tick(nowMs))
+    if (this.#hasGaps) this.#closeGaps(nowMs)
     if (this.#unsaved.size === 0 || nowMs - this.#savedMs < PERSIST_RETRY_MS) return
     this.#savedMs = nowMs
     this.#run([...this.#unsaved].flatMap((origin) => this.#protocol.whole(origin) ?? []))
+  }
+
+  #closeGaps(nowMs: number): void {
+    if (this.#neighbours.size === 0) this.#toldSinceMs = undefined
+    else this.#toldSinceMs ??= nowMs
+    if (this.#toldSinceMs === undefined || nowMs - this.#toldSinceMs < GAPS_CLOSED_MS) return
+    this.#hasGaps = false
+    this.#options.onChange()
   }
 
   // ------------------------------------------------------------------ connections
@@ -330,6 +350,7 @@ export class Control {
       case 'ownRollback':
         return this.#warn(`the store had lost what was published: epoch ${effect.epoch} starts`)
       case 'damaged':
+        this.#hasGaps = true
         this.#warn(`stored records of ${effect.origin} are damaged (${effect.reason}); they are pulled again`)
         return void store
           .removeOrigin(effect.origin)

@@ -5,6 +5,7 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
+import { clusterZone } from '../core/dns/zone.ts'
 import { originOf } from '../core/origin.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
@@ -23,6 +24,7 @@ import { startHealthHttp, type HealthHttp } from './http.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { PodDns } from './pod-dns.ts'
 import { Session, type Membership } from './session.ts'
 import { openSource, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
@@ -95,6 +97,7 @@ class Meshd implements State {
   #httpFault: string | undefined
   #httpRetry: NodeJS.Timeout | undefined
   #source: Source | undefined
+  #podDns: PodDns | undefined
   #leadership: Leadership = { leader: false }
   session: Session | undefined
   joining = false
@@ -128,6 +131,7 @@ class Meshd implements State {
       ...(this.#store?.warnings ?? []),
       ...this.#hostWarnings,
       ...faults,
+      ...(this.#podDns?.faults ?? []),
       ...(this.#source?.fault === undefined ? [] : [this.#source.fault]),
       ...(this.#httpFault === undefined ? [] : [`http: ${this.#httpFault}`]),
       ...(this.session?.control.warnings ?? [])
@@ -160,6 +164,7 @@ class Meshd implements State {
     this.#stopped = true
     clearTimeout(this.#joinRetry)
     await this.#admin?.stop()
+    await this.#podDns?.stop()
     await this.#source?.stop()
     await this.session?.stop()
     clearTimeout(this.#httpRetry)
@@ -221,7 +226,17 @@ class Meshd implements State {
   }
 
   async #startSource(): Promise<void> {
-    await this.#opened().start()
+    const source = this.#opened()
+    await source.start()
+    if (source.kubernetes === undefined) return
+    this.#podDns = new PodDns({
+      settings: this.settings,
+      ...source.kubernetes,
+      zones: () => this.#foreignZones(),
+      isSpeaker: () => this.#leadership.leader,
+      log: this.#log
+    })
+    this.#podDns.start()
   }
 
   #openSource(nodeSeed: Uint8Array): Promise<Source> {
@@ -397,6 +412,11 @@ class Meshd implements State {
     return this.#change(
       async (store) => {
         const cluster = session.control.view().self
+        await this.#podDns
+          ?.undo()
+          .catch((error: unknown) =>
+            this.#log.warn({ err: error }, 'the zones stay in the cluster’s own DNS')
+          )
         await session.withdraw()
         this.session = undefined
         this.membership = undefined
@@ -448,6 +468,13 @@ class Meshd implements State {
     return this.#store
   }
 
+  /** The cluster's own zone stays with its own DNS, which also has the PTRs of its own addresses. */
+  #foreignZones(): readonly string[] {
+    const zones = this.session?.names().zones() ?? []
+    const own = this.membership && clusterZone(this.membership.cluster)
+    return zones.flatMap(({ zone }) => (zone === own ? [] : [zone.replace(/\.$/, '')]))
+  }
+
   #opened(): Source {
     if (this.#source === undefined) throw new Error('the source is not open')
     return this.#source
@@ -496,6 +523,7 @@ function hostOf(
     device: settings.device,
     stateFolder: join(settings['state-dir'], 'host'),
     loadBalancer: settings['load-balancer'],
+    sysctlRoot: settings['sysctl-root'],
     ...options
   })
 }

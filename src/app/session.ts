@@ -4,6 +4,7 @@
 //                                      ├→ probe targets → tunnel states ─┐
 //                                      └→ desired ←──────────────────────┘→ reconciler → host
 import { setMaxListeners } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
 import { desired, type ClusterHealth, type HostSettings } from '../core/desired.ts'
 import { changes } from '../core/catalog.ts'
 import type { Crypto } from '../core/crypto.ts'
@@ -22,7 +23,8 @@ import type {
 } from '../core/model.ts'
 import { keyOf } from '../core/model.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
-import type { MeshView } from '../core/view.ts'
+import { chooseNeighbours } from '../core/overlay.ts'
+import type { AgentView, MeshView } from '../core/view.ts'
 import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
@@ -42,6 +44,9 @@ import { Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
 const WATCH_INTERVAL_MS = 1000
+// One choice of the overlay is another member each time.
+const OVERLAY_ROUND_MS = 300_000
+const WITHDRAW_DEADLINE_MS = 3000
 const PROBE_INTERVAL_MS = 1000
 // At a seventh of a certificate's life.
 const RENEW_INTERVAL_MS = 86_400_000
@@ -85,6 +90,8 @@ export class Session {
   readonly #stopping = new AbortController()
   /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
   readonly #reached = new Map<Origin, string>()
+  /** The last round trip of each member that was a neighbour once. Bounded by the members. */
+  readonly #rtts = new Map<Origin, number>()
   #admitted: boolean
   readonly #faults = new Map<PartName, string>()
   #facts: LocalFacts
@@ -240,6 +247,8 @@ export class Session {
   async withdraw(): Promise<void> {
     await this.#publishing
     await this.control.publish(this.control.ownKeys().map((key) => ({ key, value: undefined })))
+    const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS // after many changes at once, the last of them is paced
+    while (this.control.ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
   }
 
   wish(): Wish | undefined {
@@ -256,7 +265,8 @@ export class Session {
       health: (cluster) => this.#health(cluster),
       settings: this.#hostSettings()
     })
-    return { want, deletes: [...view.clusters.values()].every((cluster) => cluster.complete) }
+    const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
+    return { want, deletes }
   }
 
   /** Without a data plane: all that would be done to an empty host. */
@@ -291,21 +301,21 @@ export class Session {
       this.#refreshing = false
       if (this.#stopping.signal.aborted) return
       const view = this.control.view()
-      const { metrics, store, membership, log, settings } = this.#options
+      const { metrics, membership, settings } = this.#options
       metrics.clusters.set(view.clusters.size)
       this.reconciler?.mark()
       this.#feed?.update({ view, withdrawn: (cluster) => this.#withdrawn.has(cluster) })
       const others = [...view.clusters.values()]
         .flatMap((cluster) => cluster.agents)
         .filter((agent) => agent.origin !== this.control.origin)
+      // The members' addresses are on disk with their records; the token's are for the time before there are any.
+      const chosen = this.#chosen(others)
       this.control.transport.setTargets([
-        ...membership.bootstrap.map((address) => ({ addresses: [address] })),
-        ...others.map(({ origin, agent }) => ({ origin, addresses: agent.multiaddrs }))
+        ...(chosen.length < others.length ? [] : membership.bootstrap).map((address) => ({
+          addresses: [address]
+        })),
+        ...chosen.map(({ origin, agent }) => ({ origin, addresses: agent.multiaddrs }))
       ])
-      const members = new Map(others.map(({ origin, agent }) => [origin, agent.multiaddrs]))
-      void store
-        .saveAddresses(members)
-        .catch((error: unknown) => log.warn({ err: error }, 'addresses of members not saved'))
       if (settings['probe-port'] !== 0) {
         this.#prober?.setTargets(
           others.flatMap(({ agent }) =>
@@ -316,6 +326,27 @@ export class Session {
         )
       }
     })
+  }
+
+  /** Everyone in a small mesh; else a few near ones and a few at random (src/core/overlay.ts). */
+  #chosen(others: readonly AgentView[]): readonly AgentView[] {
+    for (const { origin } of others) {
+      const rttMs = this.control.neighbour(origin)?.rttMs
+      if (rttMs !== undefined) this.#rtts.set(origin, rttMs)
+    }
+    const origins = new Set(
+      chooseNeighbours({
+        self: this.control.origin,
+        dialable: this.#facts.multiaddrs.length > 0,
+        members: others.map(({ origin, agent }) => ({
+          origin,
+          dialable: agent.multiaddrs.length > 0,
+          rttMs: this.#rtts.get(origin)
+        })),
+        round: Math.floor(monotonicMs() / OVERLAY_ROUND_MS)
+      })
+    )
+    return others.filter(({ origin }) => origins.has(origin))
   }
 
   /** Once a second: the tunnel's own health, which alone may withdraw (with gossip silence) a cluster. */

@@ -123,6 +123,27 @@ export const SETTINGS = {
     'auto',
     'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes, else off; off = none'
   ),
+  'cluster-dns': row(
+    z.enum(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),
+    'off',
+    'put the zones of the mesh into the Kubernetes cluster’s own DNS; auto = what the cluster has'
+  ),
+  'cluster-dns-namespace': row(z.string().min(1), 'kube-system', 'namespace of the cluster’s CoreDNS'),
+  'cluster-domain': row(
+    z.string().min(1),
+    'cluster.local',
+    'domain of the cluster’s own services, for the webhook'
+  ),
+  'webhook-listen': row(
+    z.string(),
+    'off',
+    'address:port of the admission webhook that sets dnsConfig; off = none'
+  ),
+  'sysctl-root': row(
+    z.string().min(1),
+    '/proc/sys',
+    'where sysctls are written; another path where /proc/sys is read-only'
+  ),
   'http-listen': row(
     z.string(),
     '127.0.0.1:9465',

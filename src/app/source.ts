@@ -2,6 +2,7 @@
 // a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
 import type { CatalogOptions, Problem } from '../core/catalog.ts'
 import { parseSelector, type ExportPolicy } from '../core/export-policy.ts'
+import type { KubeApi } from '../core/kube-api.ts'
 import type { Cidr, Origin, Snapshot } from '../core/model.ts'
 import { openKubeClient, runsInPod } from '../io/kube/client.ts'
 import { discoverCidrs } from '../io/kube/discover-cidrs.ts'
@@ -20,6 +21,8 @@ export interface Source {
   readonly path: string
   /** What does not work now. */
   readonly fault: string | undefined
+  /** Of a Kubernetes source: for whatever else is written there, in this namespace. */
+  readonly kubernetes: { readonly api: KubeApi; readonly namespace: string } | undefined
   /** Resolves after the first snapshot or the first failure of it. */
   start(): Promise<void>
   /** The prefixes that objects must lie in have changed. */
@@ -66,6 +69,7 @@ async function openFolder({
     kind: 'folder',
     path: settings.manifests,
     fault: undefined,
+    kubernetes: undefined,
     start() {
       onLeadership({ leader: true, term: 1 })
       return source.start()
@@ -81,10 +85,11 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
   const policy = exportPolicy(settings)
   const client = await openKubeClient(settings.kubeconfig === '' ? {} : { kubeconfig: settings.kubeconfig })
   const source = createKubeSource({ client, catalogOptions, onSnapshot, policy })
+  const namespace = settings.namespace === '' ? client.namespace : settings.namespace
   let fault: string | undefined
   const elector = createElector({
     client,
-    namespace: settings.namespace === '' ? client.namespace : settings.namespace,
+    namespace,
     name: LEASE,
     identity: options.origin,
     termFloor: () => 1,
@@ -103,6 +108,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     get fault() {
       return fault
     },
+    kubernetes: { api: client, namespace },
     async start() {
       elector.start()
       await source.start()

@@ -116,6 +116,7 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   switch (option?.long ?? '') {
     case '--socket':
     case '--token-file':
+    case '--kubeconfig':
       return FILES
     case '--type':
       return RECORD_TYPES.map((value) => ({ value }))

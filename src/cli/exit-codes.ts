@@ -18,7 +18,10 @@ export const EXIT_CODES: readonly { readonly exit: ExitCode; readonly meaning: s
   { exit: EXIT.ok, meaning: 'done' },
   { exit: EXIT.failed, meaning: 'failed, and none of the reasons below' },
   { exit: EXIT.usage, meaning: 'wrong command line, or a value that cannot be' },
-  { exit: EXIT.unreachable, meaning: 'meshd of this host cannot be reached on its socket' },
+  {
+    exit: EXIT.unreachable,
+    meaning: 'meshd of this host cannot be reached on its socket, or a Kubernetes API not at all'
+  },
   { exit: EXIT.notJoined, meaning: 'this cluster is in no mesh yet: meshctl init or meshctl join' },
   { exit: EXIT.refused, meaning: 'refused: token expired or foreign, name or prefix taken, already joined' },
   { exit: EXIT.timeout, meaning: 'no answer in time, from meshd or from the members it asked' },
@@ -40,7 +43,7 @@ export function exitCodeOf(code: string): ExitCode {
 
 const ROWS: readonly (readonly [ExitCode, readonly string[]])[] = [
   [EXIT.usage, ['BAD_REQUEST', 'BAD_ARGUMENT']],
-  [EXIT.unreachable, ['AGENT_UNREACHABLE']],
+  [EXIT.unreachable, ['AGENT_UNREACHABLE', 'KUBERNETES_UNREACHABLE']],
   [EXIT.notJoined, ['NOT_JOINED']],
   // meshd answered, but no member that the token names did.
   [EXIT.timeout, ['UNREACHABLE', 'TIMEOUT', 'BUSY']],

@@ -6,6 +6,7 @@ import { addGlobalOptions } from './context.ts'
 import { addDns } from './dns.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { addInit } from './init.ts'
+import { addInstall } from './install.ts'
 import { addInvite } from './invite.ts'
 import { addJoin } from './join.ts'
 import { addLeave } from './leave.ts'
@@ -15,6 +16,7 @@ import { release } from './release.ts'
 import { addRoutes } from './routes.ts'
 import { addServices } from './services.ts'
 import { addStatus } from './status.ts'
+import { addUninstall } from './uninstall.ts'
 import { addVersion } from './version.ts'
 
 export function createProgram(): Command {
@@ -36,6 +38,9 @@ export function createProgram(): Command {
   addInvite(program)
   addJoin(program)
   addLeave(program)
+  program.commandsGroup('Kubernetes and OpenShift:')
+  addInstall(program)
+  addUninstall(program)
   program.commandsGroup('Look around:')
   addStatus(program)
   addPeers(program)

@@ -39,6 +39,8 @@ export interface ViewInput {
 export interface ViewRecord {
   readonly key: string
   readonly value: Uint8Array | Value
+  /** Stands for the value in the cache where `value` is made anew for each reader. */
+  readonly identity?: object
 }
 
 export interface ViewBuilder {
@@ -299,7 +301,7 @@ interface Cache {
 
 /** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
 function createCache(): Cache {
-  const decoded = new WeakMap<Uint8Array | Value, { readonly key: string; readonly result: Decoded }>()
+  const decoded = new WeakMap<object, { readonly key: string; readonly result: Decoded }>()
   const checked = new WeakMap<Value, { readonly prefixes: readonly Cidr[]; readonly result: Authorised }>()
   const untunnelled = new WeakMap<AgentValue, AgentValue>()
   // One entry a cluster, and clusters are bounded by the trust book.
@@ -351,11 +353,14 @@ function createCache(): Cache {
     }
   }
 
-  function decode({ key, value }: ViewRecord): Decoded {
-    const known = decoded.get(value)
+  function decode(record: ViewRecord): Decoded {
+    const { key } = record
+    const identity = record.identity ?? record.value
+    const known = decoded.get(identity)
     if (known?.key === key) return known.result
+    const { value } = record
     const result = value instanceof Uint8Array ? decodeValue(key, value) : checkKey(key, value)
-    decoded.set(value, { key, result })
+    decoded.set(identity, { key, result })
     return result
   }
 }

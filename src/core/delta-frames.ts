@@ -27,7 +27,7 @@ export function deltaFrames(delta: {
   )
 }
 
-function encodeOperation({ key, seq, value }: Operation) {
+export function encodeOperation({ key, seq, value }: Operation) {
   return value ? { key, seq, value } : { key, seq, tombstone: true }
 }
 

@@ -52,6 +52,8 @@ export interface ProtocolOptions {
   readonly crypto: Crypto
   readonly admission: Admission
   readonly limits?: Partial<ProtocolLimits>
+  /** What is published is of this epoch at least: for an agent whose store has lost what it once published. Default 1. */
+  readonly epochFloor?: number
 }
 
 export interface ValueChange {

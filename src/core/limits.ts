@@ -1,5 +1,7 @@
 // Bounds on what a peer can make us hold or do. Each is enforced by the receiver, whatever the sender promised.
 
+import { FULL_MESH_MAX } from './overlay.ts'
+
 /** Bytes of one frame: a part of a delta, with one record of RECORD_BYTES_MAX more than it should have, a head and a chain. */
 export const FRAME_BYTES_MAX = 256 * 1024
 
@@ -22,20 +24,33 @@ export interface ReplicaLimits {
 }
 
 export interface ProtocolLimits extends ReplicaLimits {
+  /** Own batches at once, and a second after that. Above it, changes of one key are conflated and leave with a later tick. */
+  readonly batchesBurst: number
+  readonly batchesPerSecond: number
   /** Agents of one mesh: four times the 1,000 clusters that the mesh is built for. */
   readonly originsMax: number
   /** Bytes of all unfinished deltas together: two origins at their cap. The rest is pulled again later. */
   readonly shadowBytesMax: number
   /** Bytes of operations in one part of a delta: small enough for other frames to pass between two parts. */
   readonly partBytes: number
+  /** Bytes that one answer may have on its way: a path of 100 Mbit/s and 80 ms. */
+  readonly windowBytes: number
+  /** Bytes that all answers together may have on their way; half of a neighbour's send queue. */
+  readonly windowsBytesMax: number
   /** Pulls under way at a time: enough to hide round trips in a cold join, few enough to bound the shadows. */
   readonly pullsMax: number
   /** Milliseconds without a part of the answer before another neighbour is asked: three of the slowest round trips. */
   readonly pullTimeoutMs: number
   /** Milliseconds that the push of a connected origin may take before its announced head is pulled elsewhere. */
   readonly pushGraceMs: number
-  /** Milliseconds between two exchanges of all heads, and between pings. */
+  /** Milliseconds between pings, which carry a digest of all heads. */
   readonly headsIntervalMs: number
+  /** Milliseconds between two tellings of changed heads to neighbours that are not pushed to. */
+  readonly tellIntervalMs: number
+  /** Up to so many agents own batches go straight to everyone; above, relays push them on along a tree per origin. */
+  readonly directMax: number
+  /** Milliseconds without any frame before a neighbour is suspected: three lost pings and their round trip. */
+  readonly suspectMs: number
   /** Milliseconds without any frame before a connection is given up: ten lost pings. */
   readonly silenceMs: number
 }
@@ -44,12 +59,19 @@ export const PROTOCOL_LIMITS: ProtocolLimits = {
   keysPerOriginMax: 200_000,
   bytesPerOriginMax: 64 * 1024 * 1024,
   tombstonesMax: 8192,
+  batchesBurst: 40,
+  batchesPerSecond: 20,
   originsMax: 4096,
   shadowBytesMax: 128 * 1024 * 1024,
   partBytes: 64 * 1024,
+  windowBytes: 1024 * 1024,
+  windowsBytesMax: 4 * 1024 * 1024,
   pullsMax: 32,
   pullTimeoutMs: 3000,
   pushGraceMs: 300,
   headsIntervalMs: 1000,
+  tellIntervalMs: 200,
+  directMax: FULL_MESH_MAX,
+  suspectMs: 3500,
   silenceMs: 10_000
 }

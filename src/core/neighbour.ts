@@ -1,4 +1,5 @@
 // One connected agent: what it says it holds, how far away it is, when it was last heard.
+import { Answers } from './answers.ts'
 import { comparePositions, type Position } from './head.ts'
 import type { Origin } from './model.ts'
 
@@ -9,13 +10,25 @@ export interface Claim extends Position {
 
 export class Neighbour {
   readonly origin: Origin
+  /** What it pulls from us. */
+  readonly answers = new Answers()
   readonly #claims = new Map<Origin, Claim>()
   readonly #pings = new Map<number, number>()
   #heardMs: number
+  #excusedMs = -Infinity
   #rttMs: number | undefined
   #nextPing = 1
   /** An abort was asked for; say it once. */
   givenUp = false
+  /** Origins whose batches it asked us not to push. Bounded by the origins of the mesh: others are not added. */
+  readonly muted = new Set<Origin>()
+  /** Origins whose head has changed since it was last told. */
+  readonly untold = new Set<Origin>()
+  /** Pings in a row whose digest was not ours. */
+  mismatches = 0
+  /** Where the next slice of heads begins, and when it last got one. */
+  cursor = 0
+  sliceMs = -Infinity
 
   constructor(origin: Origin, nowMs: number) {
     this.origin = origin
@@ -48,8 +61,13 @@ export class Neighbour {
     this.givenUp = false
   }
 
+  /** We were stalled ourselves until now: its silence is not its fault. */
+  excuse(nowMs: number): void {
+    this.#excusedMs = nowMs
+  }
+
   silentMs(nowMs: number): number {
-    return Math.max(0, nowMs - this.#heardMs)
+    return Math.max(0, nowMs - Math.max(this.#heardMs, this.#excusedMs))
   }
 
   get heardMs(): number {

@@ -1,5 +1,7 @@
 // Replication between agents, sans I/O: frames and times in, effects out. The same code runs in the daemon and in the
-// simulator. The simple form: full mesh, own batches pushed at once, everything else told by heads and pulled.
+// simulator. docs/replication.md tells it in one page.
+// A small mesh is direct: own batches are pushed to everyone, everything else is told by heads and pulled. A larger one
+// pushes on along a tree per origin (feeders.ts), tells heads in the intervals, and pulls what both have missed.
 // Invariants (P1–P5 of replica.ts hold for every origin)
 //   S1. A batch of our own is persisted before any frame that tells of it: the effects are carried out in their order.
 //   S2. Nothing of an origin is taken before its certificate chain is admitted.
@@ -8,8 +10,10 @@
 //   S4. Whoever is behind hears of it within a heads interval, from any neighbour that is ahead, and pulls until in step.
 //   S5. An origin that finds a head of its own, signed, that is not in its store, starts a new epoch above it.
 //   S6. receive() answers any bytes with effects; it never throws.
+//   S7. A clock that jumps and a machine that was paused blame no neighbour: time without our own ticks is no silence of theirs
+//       (Lifeguard: Dadgar, Phillips, Currey, 2018).
 import { deltaFrames } from './delta-frames.ts'
-import type { Effect, ProtocolOptions, StoredOrigin, ValueChange } from './effects.ts'
+import type { Effect, Persist, ProtocolOptions, StoredOrigin, ValueChange } from './effects.ts'
 import {
   checkOf,
   comparePositions,
@@ -22,21 +26,28 @@ import {
 } from './head.ts'
 import { CHAIN_BYTES_MAX, PROTOCOL_LIMITS, RECORD_BYTES_MAX, type ProtocolLimits } from './limits.ts'
 import { encodeValue } from './codec.ts'
+import { HeadsDigest } from './digest.ts'
+import { FailureDetector, type Flood, type Liveness } from './failure-detector.ts'
+import { Feeders, FEEDERS_MAX, type Advice } from './feeders.ts'
 import { keyOf, type Origin } from './model.ts'
 import { Neighbour, type Claim } from './neighbour.ts'
 import { parseOrigin } from './origin.ts'
 import { Pulls, type DuePull } from './pulls.ts'
-import type { Operation, StoredRecord } from './record.ts'
-import { Replica, type Budget, type Proof, type Verdict, type Written } from './replica.ts'
+import { operationBytes, type Operation, type StoredRecord } from './record.ts'
+import { SteadyClock } from './steady-clock.ts'
+import { TokenBucket } from './token-bucket.ts'
+import { Replica, type Budget, type Change, type Proof, type Verdict, type Written } from './replica.ts'
 import {
   decodeFrame,
   decodeSignedHead,
   encodeFrame,
   encodeMessage,
   wire,
+  type CreditMessage,
   type DeltaMessage,
   type FrameMessage,
   type HeadsMessage,
+  type PingMessage,
   type PullMessage
 } from './wire.ts'
 
@@ -57,7 +68,17 @@ export class Protocol {
   readonly #savedChains = new Map<Origin, Uint8Array>()
   /** Origins whose chain was refused, until when they are left alone. */
   readonly #denied = new Map<Origin, number>()
+  readonly #digest = new HeadsDigest()
+  readonly #feeders = new Feeders()
+  /** Own changes that wait for a token: one per key, so bounded as the keys are. */
+  readonly #unwritten = new Map<string, Change>()
+  readonly #batches: TokenBucket
+  readonly #failures: FailureDetector
+  /** When a state of this origin was last news. */
+  readonly #newsMs = new Map<Origin, number>()
+  readonly #clock = new SteadyClock()
   #headsMs = -Infinity
+  #toldMs = -Infinity
   #effects: Effect[] = []
 
   constructor(options: ProtocolOptions) {
@@ -68,8 +89,24 @@ export class Protocol {
     this.#options = options
     this.#limits = { ...PROTOCOL_LIMITS, ...options.limits }
     this.#pulls = new Pulls(this.#limits)
+    this.#batches = new TokenBucket({
+      burst: this.#limits.batchesBurst,
+      perSecond: this.#limits.batchesPerSecond
+    })
     this.#shadows = { max: this.#limits.shadowBytesMax, used: 0 }
+    const { self, selfSeed, meshId, crypto, admission } = options
+    this.#failures = new FailureDetector({
+      self,
+      selfSeed,
+      meshId,
+      crypto,
+      memberKey: (origin) => (admission.isAdmitted(origin) ? admission.publicKeyOf(origin) : undefined),
+      originsMax: this.#limits.originsMax,
+      suspectMs: this.#limits.suspectMs,
+      neighbours: this.#neighbours
+    })
     this.#own = this.#newReplica(options.self, publicKey)
+    this.#own.raiseEpoch(options.epochFloor ?? 1)
     this.#replicas.set(options.self, this.#own)
   }
 
@@ -87,27 +124,31 @@ export class Protocol {
     })
   }
 
-  /** One batch of own changes; nothing at all when they change nothing. */
-  publish(changes: readonly ValueChange[], _nowMs: number): readonly Effect[] {
+  /**
+   * One batch of own changes; nothing at all when they change nothing. At once, unless too many came before: then they leave
+   * with a later tick, together with what comes until then, the last change of each key.
+   */
+  publish(changes: readonly ValueChange[], callerMs: number): readonly Effect[] {
     return this.#run(() => {
-      const encoded = changes.flatMap(({ key, value }) => {
+      for (const { key, value } of changes) {
         if (value && keyOf(value) !== key) throw new Error(`value of key ${keyOf(value)} published as ${key}`)
         const bytes = value && encodeValue(value)
-        if (!bytes || bytes.length <= RECORD_BYTES_MAX) return [{ key, value: bytes }]
-        this.#refuse(this.#options.self, `record too large: ${key}`)
-        return []
-      })
-      this.#pushOwn(this.#own.write(encoded, this.#options.selfSeed))
+        if (!bytes || bytes.length <= RECORD_BYTES_MAX) this.#unwritten.set(key, { key, value: bytes })
+        else this.#refuse(this.#options.self, `record too large: ${key}`)
+      }
+      this.#writeOwn(this.#clock.at(callerMs))
     })
   }
 
   /** The handshake with this neighbour has passed. */
-  peerUp(peer: Origin, nowMs: number): readonly Effect[] {
+  peerUp(peer: Origin, callerMs: number): readonly Effect[] {
     return this.#run(() => {
+      const nowMs = this.#clock.at(callerMs)
       if (peer === this.#options.self) throw new Error('an agent is no neighbour of itself')
       this.#forgetPeer(peer)
       this.#neighbours.set(peer, new Neighbour(peer, nowMs))
-      this.#sendAllHeads([peer])
+      this.#sendAllHeads(peer)
+      for (const frame of this.#failures.up(peer)) this.#send(peer, frame)
       this.#sendProofs([peer])
     })
   }
@@ -116,22 +157,31 @@ export class Protocol {
     return this.#run(() => this.#forgetPeer(peer))
   }
 
-  receive(peer: Origin, frame: Uint8Array, nowMs: number): readonly Effect[] {
+  receive(peer: Origin, frame: Uint8Array, callerMs: number): readonly Effect[] {
     return this.#run(() => {
+      const nowMs = this.#clock.at(callerMs)
       const neighbour = this.#neighbours.get(peer)
       if (!neighbour) return this.#refuse(peer, 'not connected')
       const message = decodeFrame(frame)
       if (!message) return this.#refuse(peer, 'malformed frame')
       neighbour.heard(nowMs)
+      this.#failures.heard(peer)
       this.#dispatch(neighbour, message, nowMs)
       this.#startPulls(nowMs)
     })
   }
 
   /** About every 200 ms. */
-  tick(nowMs: number): readonly Effect[] {
+  tick(callerMs: number): readonly Effect[] {
     return this.#run(() => {
+      const nowMs = this.#clock.at(callerMs)
+      for (const vote of this.#failures.tick(nowMs)) this.#flood(vote) // S7
+      this.#writeOwn(nowMs)
       this.#pulls.expire(nowMs)
+      if (nowMs - this.#toldMs >= this.#limits.tellIntervalMs) {
+        this.#toldMs = nowMs
+        this.#tellChanged()
+      }
       if (nowMs - this.#headsMs >= this.#limits.headsIntervalMs) {
         this.#headsMs = nowMs
         this.#everyInterval(nowMs)
@@ -151,9 +201,36 @@ export class Protocol {
     return [...this.#replicas.values()].flatMap(({ head }) => (head ? [head] : []))
   }
 
+  head(origin: Origin): Head | undefined {
+    return this.#replicas.get(origin)?.head
+  }
+
+  /** The neighbours that push this origin's batches to us; empty in a small mesh. */
+  feedersOf(origin: Origin): readonly Origin[] {
+    return this.#feeders.of(origin)
+  }
+
   /** Encoded values by key; a batch is seen whole or not at all. */
   records(origin: Origin): ReadonlyMap<string, StoredRecord> {
     return this.#replicas.get(origin)?.records ?? NO_RECORDS
+  }
+
+  /** The whole state of an origin in one step, for a store that could not take the steps. */
+  whole(origin: Origin): Persist | undefined {
+    const replica = this.#replicas.get(origin)
+    if (!replica?.head) return undefined
+    const { head, records } = replica
+    const chain = this.#options.admission.chainOf(origin)
+    return {
+      kind: 'persist',
+      origin,
+      head: encodeMessage(wire.SignedHead, toSignedHead(head)),
+      epoch: head.epoch,
+      seq: head.seq,
+      replace: true,
+      operations: [...records.values()],
+      ...(chain ? { chain } : {})
+    }
   }
 
   /** Operations known to exist at the origin but not held here; 0 = in step. */
@@ -172,6 +249,11 @@ export class Protocol {
     return this.#replicas.get(origin)?.proof !== undefined
   }
 
+  /** What the bounds are about: bytes of unfinished deltas, and pulls under way. */
+  load(): { readonly shadowBytes: number; readonly pulls: number } {
+    return { shadowBytes: this.#shadows.used, pulls: this.#pulls.active }
+  }
+
   peers(): readonly Origin[] {
     return [...this.#neighbours.keys()]
   }
@@ -183,7 +265,19 @@ export class Protocol {
 
   /** When the last frame of this neighbour came, on the caller's clock; undefined when not connected. */
   silentSince(peer: Origin): number | undefined {
-    return this.#neighbours.get(peer)?.heardMs
+    const heardMs = this.#neighbours.get(peer)?.heardMs
+    return heardMs === undefined ? undefined : this.#clock.toCaller(heardMs)
+  }
+
+  /** As far as the mesh can tell. Nothing is withdrawn for it: data stays until the tunnel is dead, too. */
+  liveness(origin: Origin): Liveness {
+    return this.#failures.liveness(origin, this.#replicas.size)
+  }
+
+  /** When something of this origin last came, from itself or signed by it, on the caller's clock; undefined: never. */
+  lastHeard(origin: Origin): number | undefined {
+    const times = [this.#failures.lastHeardMs(origin), this.#newsMs.get(origin)].flatMap((ms) => ms ?? [])
+    return times.length === 0 ? undefined : this.#clock.toCaller(Math.max(...times))
   }
 
   // ------------------------------------------------------------------ frames
@@ -192,41 +286,70 @@ export class Protocol {
     const peer = neighbour.origin
     if (frame.delta) this.#onDelta(neighbour, frame.delta, nowMs)
     else if (frame.heads) this.#onHeads(neighbour, frame.heads, nowMs)
-    else if (frame.pull) this.#onPull(peer, frame.pull)
-    else if (frame.ping) this.#send(peer, encodeFrame({ pong: { id: frame.ping.id } }))
+    else if (frame.pull) this.#onPull(neighbour, frame.pull)
+    else if (frame.ping) this.#onPing(neighbour, frame.ping, nowMs)
     else if (frame.pong) neighbour.pong(frame.pong.id, nowMs)
     else if (frame.equivocation) this.#onProof(peer, frame.equivocation)
+    else if (frame.suspicion || frame.beacon) this.#onLife(peer, frame, nowMs)
+    else if (frame.credit) this.#onCredit(neighbour, frame.credit)
+    else if (frame.prune) this.#onPrune(neighbour, frame.prune.origins)
+    else if (frame.graft) for (const origin of frame.graft.origins) neighbour.muted.delete(origin as Origin)
     else this.#refuse(peer, 'unexpected frame')
   }
 
   #onHeads(neighbour: Neighbour, { heads }: HeadsMessage, nowMs: number): void {
     for (const { origin: name, epoch, seq, check } of heads) {
-      const origin = parseOrigin(name)
+      const origin = this.#known(name) ?? parseOrigin(name)
       if (!origin) return this.#refuse(neighbour.origin, 'malformed origin')
       if (!neighbour.claim(origin, { epoch, seq, check }, this.#limits.originsMax)) {
         return this.#refuse(neighbour.origin, 'too many origins')
       }
       if (!this.#isBehind(origin, { epoch, seq, check }, nowMs)) continue
-      // A connected origin pushes by itself; its own head comes after its push on the same stream.
-      const pushComes = origin !== neighbour.origin && this.#neighbours.has(origin)
-      this.#pulls.want(origin, nowMs + (pushComes ? this.#limits.pushGraceMs : 0)) // S4
+      this.#pulls.want(origin, nowMs + this.#graceMs(neighbour, origin)) // S4
     }
   }
 
-  #onPull(peer: Origin, pull: PullMessage): void {
-    const origin = parseOrigin(pull.origin)
-    const replica = origin && this.#replicas.get(origin)
-    if (!replica?.head) return this.#refuse(peer, 'pull of an unknown origin')
-    const answer = replica.since({ epoch: pull.epoch, seq: pull.fromSeq })
-    const chain = this.#options.admission.chainOf(replica.origin)
-    for (const frame of deltaFrames({
-      head: replica.head,
-      ...answer,
-      chain,
-      partBytes: this.#limits.partBytes
-    })) {
-      this.#send(peer, frame)
+  /** How long the push of this origin's batch may still be under way when a neighbour tells of its head. */
+  #graceMs(neighbour: Neighbour, origin: Origin): number {
+    // Its own head comes after its push on the same stream.
+    if (origin === neighbour.origin) return 0
+    if (this.#neighbours.has(origin)) return this.#limits.pushGraceMs
+    return this.#feeders.of(origin).length > 0 ? EAGER_GRACE_MS : 0
+  }
+
+  #onPing(neighbour: Neighbour, { id, digest }: PingMessage, nowMs: number): void {
+    this.#send(neighbour.origin, encodeFrame({ pong: { id } }))
+    neighbour.mismatches = digest === this.#digest.value ? 0 : neighbour.mismatches + 1
+    // Once is a change under way. An older version sends no digest.
+    if (digest !== 0 && neighbour.mismatches < MISMATCHES_MIN) return
+    if (nowMs - neighbour.sliceMs < this.#limits.headsIntervalMs / 2) return
+    neighbour.sliceMs = nowMs
+    this.#sendSlice(neighbour)
+  }
+
+  #onPrune(neighbour: Neighbour, origins: readonly string[]): void {
+    for (const name of origins) {
+      const origin = this.#known(name)
+      if (origin) neighbour.muted.add(origin)
     }
+  }
+
+  #onPull(neighbour: Neighbour, pull: PullMessage): void {
+    const replica = this.#replicas.get(pull.origin as Origin)
+    if (!replica?.head) return this.#refuse(neighbour.origin, 'pull of an unknown origin')
+    neighbour.answers.open(replica, pull, this.#options.admission.chainOf(replica.origin))
+    this.#answer(neighbour, replica)
+  }
+
+  #onCredit(neighbour: Neighbour, { origin, bytes }: CreditMessage): void {
+    const replica = this.#replicas.get(origin as Origin)
+    if (!replica) return this.#refuse(neighbour.origin, 'credit for an unknown origin')
+    neighbour.answers.credit(replica.origin, bytes)
+    this.#answer(neighbour, replica)
+  }
+
+  #answer({ origin: peer, answers }: Neighbour, replica: Replica): void {
+    for (const frame of answers.frames(replica, this.#limits.partBytes)) this.#send(peer, frame)
   }
 
   #onDelta(neighbour: Neighbour, delta: DeltaMessage, nowMs: number): void {
@@ -238,8 +361,37 @@ export class Protocol {
     if (!this.#admits({ neighbour, origin: head.origin, claim, delta, nowMs })) return
     const replica = this.#replicaOf(head.origin)
     if (!replica) return this.#refuse(peer, 'too many origins')
+    const asked = this.#pulls.isAsked(head.origin, peer)
+    const heldSeq = replica.position.seq
     const verdict = replica.apply({ from: peer, head, delta, nowMs })
-    this.#onVerdict({ neighbour, replica, claim, verdict, nowMs })
+    if (verdict.kind === 'partial')
+      return this.#onPart(neighbour, delta, { origin: head.origin, ...verdict, nowMs })
+    if (this.#isEager && !asked) this.#regrow(head.origin, peer, verdict)
+    else if (this.#isEager && verdict.kind === 'applied')
+      this.#heed(head.origin, this.#feeders.pulled(head.origin, peer))
+    this.#onVerdict({ neighbour, replica, claim, verdict, heldSeq, asked, nowMs })
+  }
+
+  #onPart(
+    { origin: peer }: Neighbour,
+    delta: DeltaMessage,
+    { origin, bytes, nowMs }: { origin: Origin; bytes: number; nowMs: number }
+  ): void {
+    const creditBytes = this.#pulls.progress(origin, { peer, bytes, nowMs })
+    // An older version answers without a window, and knows no credit.
+    if (creditBytes > 0 && delta.afterSeq > 0)
+      this.#send(peer, encodeFrame({ credit: { origin, bytes: creditBytes } }))
+  }
+
+  /** What a push, not asked for, says about the tree of its origin. */
+  #regrow(origin: Origin, peer: Origin, verdict: Verdict): void {
+    if (verdict.kind === 'applied') this.#heed(origin, this.#feeders.first(origin, peer))
+    else if (verdict.kind === 'stale') this.#heed(origin, this.#feeders.again(origin, peer))
+  }
+
+  #heed(origin: Origin, { prune, graft }: Advice): void {
+    if (prune !== undefined) this.#send(prune, encodeFrame({ prune: { origins: [origin] } }))
+    if (graft !== undefined) this.#send(graft, encodeFrame({ graft: { origins: [origin] } }))
   }
 
   #onVerdict(context: {
@@ -247,25 +399,33 @@ export class Protocol {
     replica: Replica
     claim: Claim
     verdict: Verdict
+    heldSeq: number
+    asked: boolean
     nowMs: number
   }): void {
-    const { neighbour, replica, claim, verdict, nowMs } = context
+    const { neighbour, replica, claim, verdict, heldSeq, asked, nowMs } = context
     const { origin } = replica
     const peer = neighbour.origin
     switch (verdict.kind) {
       case 'applied':
         neighbour.claimAtLeast(origin, claim, this.#limits.originsMax)
         this.#persist(replica, verdict)
+        this.#newsMs.set(origin, nowMs)
         this.#emit({ kind: 'changed', origins: [origin] })
-        this.#announce(replica, peer)
+        this.#spread(replica, {
+          from: peer,
+          // What was pulled is pulled by the others, too, each piece once, unless it is too small to matter.
+          pushBytesMax: asked ? PULLED_PUSH_BYTES_MAX : this.#limits.partBytes,
+          ...(verdict.replaced ? {} : { fromSeq: heldSeq, operations: verdict.operations })
+        })
         return this.#reconsider(origin, peer, nowMs)
       case 'partial':
-        return this.#pulls.progress(origin, peer, nowMs)
       case 'stray':
         return
       case 'stale':
         // So much it has, whatever it said before: no second pull for the same claim.
         if (this.#pulls.isAsked(origin, peer)) neighbour.claim(origin, claim, this.#limits.originsMax)
+        else neighbour.claimAtLeast(origin, claim, this.#limits.originsMax)
         return this.#reconsider(origin, peer, nowMs)
       case 'gap':
         neighbour.claimAtLeast(origin, claim, this.#limits.originsMax)
@@ -334,6 +494,14 @@ export class Protocol {
     this.#pushOwn(this.#own.rewrite(epoch, this.#options.selfSeed)) // S5
   }
 
+  /** Pacing bounds how old a change can get, and how many batches others must take; nothing queues up. */
+  #writeOwn(nowMs: number): void {
+    if (this.#unwritten.size === 0 || !this.#batches.take(nowMs)) return
+    const changes = [...this.#unwritten.values()]
+    this.#unwritten.clear()
+    this.#pushOwn(this.#own.write(changes, this.#options.selfSeed))
+  }
+
   #pushOwn(written: Written): void {
     const { self } = this.#options
     if (written.kind === 'refused') return this.#refuse(self, written.reason)
@@ -341,13 +509,8 @@ export class Protocol {
     if (written.kind === 'unchanged' || !head) return
     this.#persist(this.#own, written) // S1
     const fromSeq = written.replaced ? 0 : head.prevSeq
-    const frames = deltaFrames({
-      head,
-      fromSeq,
-      operations: written.operations,
-      partBytes: this.#limits.partBytes
-    })
-    for (const peer of this.#neighbours.keys()) for (const frame of frames) this.#send(peer, frame)
+    const { operations } = written
+    this.#spread(this.#own, { from: self, pushBytesMax: this.#limits.partBytes, fromSeq, operations })
     this.#emit({ kind: 'changed', origins: [self] })
   }
 
@@ -363,7 +526,9 @@ export class Protocol {
         : { kind: 'refused' as const, reason: 'no chain' }
       if (verdict.kind === 'refused') return `not admitted: ${verdict.reason}`
     }
-    const reason = this.#replicaOf(origin)?.restore(head, records)
+    const replica = this.#replicaOf(origin)
+    const reason = replica?.restore(head, records)
+    if (replica?.head && reason === undefined) this.#digest.set(replica.head)
     if (reason === undefined && chain) this.#savedChains.set(origin, chain)
     return reason
   }
@@ -374,13 +539,15 @@ export class Protocol {
     this.#pulls.start(nowMs, (pull) => this.#ask(pull, nowMs))
   }
 
-  #ask({ origin, fromZero, avoid }: DuePull, nowMs: number): Origin | undefined {
+  #ask({ origin, fromZero, avoid, windowBytes }: DuePull, nowMs: number): Origin | undefined {
     let best: { readonly peer: Origin; readonly claim: Claim } | undefined
     for (const { origin: peer, claims } of this.#neighbours.values()) {
       const claim = claims.get(origin)
       if (!claim || !this.#isBehind(origin, claim, nowMs)) continue
+      const order = best ? comparePositions(claim, best.claim) : 1
+      const free = best ? this.#pulls.activeWith(best.peer) - this.#pulls.activeWith(peer) : 0
       const better =
-        !best || best.peer === avoid || (peer !== avoid && comparePositions(claim, best.claim) > 0)
+        !best || best.peer === avoid || (peer !== avoid && (order > 0 || (order === 0 && free > 0)))
       if (better) best = { peer, claim }
     }
     if (!best) return undefined
@@ -388,7 +555,9 @@ export class Protocol {
     // Of our own past, and of a state that differs at our very position, the signed head alone tells what is the matter.
     const headOnly = origin === this.#options.self || comparePositions(best.claim, held) === 0
     const { epoch, seq } = headOnly ? best.claim : fromZero ? { epoch: 0, seq: 0 } : held
-    this.#send(best.peer, encodeFrame({ pull: { origin, epoch, fromSeq: seq } }))
+    const begun = headOnly || fromZero ? undefined : this.#replicas.get(origin)?.resume(best.peer)
+    const place = begun ?? { epoch, fromSeq: seq }
+    this.#send(best.peer, encodeFrame({ pull: { origin, ...place, window: windowBytes } }))
     return best.peer
   }
 
@@ -455,38 +624,97 @@ export class Protocol {
 
   // ------------------------------------------------------------------ telling
 
+  #onLife(from: Origin, frame: FrameMessage, nowMs: number): void {
+    const said = this.#failures.take(from, frame, nowMs)
+    if (said === 'known') return
+    if ('refused' in said) this.#refuse(from, said.refused)
+    else this.#flood(said)
+  }
+
+  #flood({ frame, except }: Flood): void {
+    for (const peer of this.#neighbours.keys()) if (peer !== except) this.#send(peer, frame)
+  }
+
   #everyInterval(nowMs: number): void {
     for (const replica of this.#replicas.values()) replica.dropShadowsBefore(nowMs - SHADOW_IDLE_MS)
-    const peers = [...this.#neighbours.keys()]
-    this.#sendAllHeads(peers)
-    this.#sendProofs(peers)
+    this.#sendProofs([...this.#neighbours.keys()])
     for (const neighbour of this.#neighbours.values()) {
-      this.#send(neighbour.origin, encodeFrame({ ping: { id: neighbour.ping(nowMs) } }))
+      const ping = { id: neighbour.ping(nowMs), digest: this.#digest.value }
+      this.#send(neighbour.origin, encodeFrame({ ping }))
       if (neighbour.givenUp || neighbour.silentMs(nowMs) < this.#limits.silenceMs) continue
       neighbour.givenUp = true
       this.#emit({ kind: 'abort', peer: neighbour.origin, reason: `silent for ${this.#limits.silenceMs} ms` })
     }
   }
 
-  #sendAllHeads(peers: readonly Origin[]): void {
-    if (peers.length === 0) return
-    const refs = this.heads().map(toHeadRef)
-    for (let start = 0; start < refs.length; start += HEADS_PER_FRAME) {
-      const heads = refs.slice(start, start + HEADS_PER_FRAME)
-      const frame = encodeFrame({ heads: { heads, all: heads.length === refs.length } })
-      for (const peer of peers) this.#send(peer, frame)
+  get #isEager(): boolean {
+    return this.#replicas.size > this.#limits.directMax
+  }
+
+  /** News: a batch is pushed to those who want it pushed and are not known to have it, the others are told. */
+  #spread({ origin, head }: Replica, news: News): void {
+    if (!head) return
+    this.#digest.set(head)
+    const own = origin === this.#options.self
+    const push = own || this.#isEager ? this.#pushFrame(head, news) : undefined
+    let tell: Uint8Array | undefined
+    for (const neighbour of this.#neighbours.values()) {
+      const { origin: peer, claims, muted, untold } = neighbour
+      const claim = claims.get(origin)
+      if (peer === news.from || peer === origin || (claim && comparePositions(claim, head) >= 0)) continue
+      if (push && !muted.has(origin)) {
+        untold.delete(origin)
+        this.#send(peer, push)
+      } else if (push || (this.#isEager && !own)) untold.add(origin)
+      else {
+        // Direct, or too large to be pushed: told at once, pulled piece by piece.
+        tell ??= encodeFrame({ heads: { heads: [toHeadRef(head)] } })
+        this.#send(peer, tell)
+      }
     }
   }
 
-  /** The changed head only, to neighbours that are not known to have it. */
-  #announce({ origin, head }: Replica, from: Origin): void {
-    if (!head) return
-    let frame: Uint8Array | undefined
-    for (const { origin: peer, claims } of this.#neighbours.values()) {
-      const claim = claims.get(origin)
-      if (peer === from || peer === origin || (claim && comparePositions(claim, head) >= 0)) continue
-      frame ??= encodeFrame({ heads: { heads: [toHeadRef(head)] } })
-      this.#send(peer, frame)
+  /** Undefined for what is too large: each neighbour pulls it at its own pace. */
+  #pushFrame(head: Head, { fromSeq, operations, pushBytesMax }: News): Uint8Array | undefined {
+    if (fromSeq === undefined || operations === undefined) return undefined
+    const { partBytes } = this.#limits
+    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
+    return bytes > pushBytesMax ? undefined : deltaFrames({ head, fromSeq, operations, partBytes })[0]
+  }
+
+  #tellChanged(): void {
+    for (const { origin: peer, untold, claims } of this.#neighbours.values()) {
+      if (untold.size === 0) continue
+      const heads: Head[] = []
+      for (const origin of untold) {
+        const head = this.#replicas.get(origin)?.head
+        const claim = claims.get(origin)
+        if (head && !(claim && comparePositions(claim, head) >= 0)) heads.push(head)
+      }
+      untold.clear()
+      this.#sendHeads(peer, heads)
+    }
+  }
+
+  /** The next few of all heads: what is missing on either side is found within a round of slices. */
+  #sendSlice(neighbour: Neighbour): void {
+    const heads = this.heads()
+    if (heads.length === 0) return
+    const start = neighbour.cursor % heads.length
+    const slice = [...heads, ...heads].slice(start, start + Math.min(HEADS_PER_SLICE, heads.length))
+    neighbour.cursor = start + slice.length
+    this.#sendHeads(neighbour.origin, slice)
+  }
+
+  #sendAllHeads(peer: Origin): void {
+    this.#sendHeads(peer, this.heads(), true)
+  }
+
+  #sendHeads(peer: Origin, heads: readonly Head[], all = false): void {
+    for (let start = 0; start < heads.length; start += HEADS_PER_FRAME) {
+      const part = heads.slice(start, start + HEADS_PER_FRAME)
+      const message = { heads: part.map(toHeadRef), all: all && part.length === heads.length }
+      this.#send(peer, encodeFrame({ heads: message }))
     }
   }
 
@@ -543,9 +771,33 @@ export class Protocol {
   }
 
   #forgetPeer(peer: Origin): void {
-    if (!this.#neighbours.delete(peer)) return
+    const neighbour = this.#neighbours.get(peer)
+    if (!neighbour) return
+    this.#neighbours.delete(peer)
+    this.#failures.down(neighbour)
     this.#pulls.peerDown(peer)
-    for (const replica of this.#replicas.values()) replica.dropShadow(peer)
+    this.#findFeeders(peer)
+  }
+
+  /** Another neighbour each for the origins that this one fed. */
+  #findFeeders(gone: Origin): void {
+    const wanted = new Map<Origin, Origin[]>()
+    const orphans = this.#feeders.peerDown(gone)
+    if (!this.#isEager) return
+    for (const [index, { origin, left }] of orphans.entries()) {
+      if (left.length >= FEEDERS_MAX) continue
+      const others = [...this.#neighbours.keys()].filter((peer) => !left.includes(peer))
+      const peer = others[index % Math.max(1, others.length)] // spread, so that none bears all
+      if (peer === undefined) continue
+      this.#feeders.adopt(origin, peer)
+      wanted.set(peer, [...(wanted.get(peer) ?? []), origin])
+    }
+    for (const [peer, origins] of wanted) this.#send(peer, encodeFrame({ graft: { origins } }))
+  }
+
+  /** Parsing a name costs more than finding it. */
+  #known(name: string): Origin | undefined {
+    return this.#replicas.get(name as Origin)?.origin
   }
 
   #send(to: Origin, frame: Uint8Array): void {
@@ -568,9 +820,25 @@ export class Protocol {
   }
 }
 
+/** A new state of an origin, as it came. Without operations: a whole one, which is never pushed on. */
+interface News {
+  readonly from: Origin
+  readonly pushBytesMax: number
+  readonly fromSeq?: number
+  readonly operations?: readonly Operation[]
+}
+
+// So small a batch may come twice.
+const PULLED_PUSH_BYTES_MAX = 2048
 const NO_RECORDS: ReadonlyMap<string, StoredRecord> = new Map()
 // A reference has about 70 bytes: 70 KB a frame.
 const HEADS_PER_FRAME = 1000
+// 4.5 KB, about once a second and only while neighbours differ.
+const HEADS_PER_SLICE = 64
+// One mismatch is a change under way, as a rule.
+const MISMATCHES_MIN = 2
+// Heads are told up to tellIntervalMs after the push left; so late is a push that is slower than them.
+const EAGER_GRACE_MS = 60
 // Equivocation is rare; a mesh full of it must not fill the streams.
 const PROOFS_PER_INTERVAL = 16
 // Long enough for a renewed certificate not to be asked for in vain each second, short enough to see it soon.

@@ -1,20 +1,28 @@
 // The records of one origin in one epoch, with what it takes to answer "what changed since".
 // Invariants
 //   R1. The log holds operations in the order of seq; an entry counts only while its key's newest seq is its own.
-//   R2. Every tombstone with a seq above `floor` is remembered: since(from) is exact for every from ≥ floor.
+//   R2. Every tombstone with a seq above `floor` is remembered: next() is exact for every holder at floor or above.
 //   R3. A refused batch leaves no trace: records change only after the caps and the hash have passed.
 import type { Crypto } from './crypto.ts'
 import { sameBytes } from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
-import type { Operation, StoredRecord } from './record.ts'
+import { packValue, unpackValue } from './packed-value.ts'
+import { operationBytes, type Operation, type StoredRecord } from './record.ts'
 import { StateHash } from './state-hash.ts'
 
 export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch'
 
+/** How far the answer to a pull has come. */
+export interface Place {
+  readonly fromSeq: number
+  readonly afterSeq: number
+  readonly atSeq: number
+}
+
 export class RecordSet {
   readonly #limits: ReplicaLimits
   readonly #hash: StateHash
-  readonly #records = new Map<string, StoredRecord>()
+  readonly #records = new Map<string, HeldRecord>()
   /** Key to seq, oldest first. */
   readonly #tombstones = new Map<string, number>()
   #log: { readonly seq: number; readonly key: string }[] = []
@@ -53,15 +61,25 @@ export class RecordSet {
     return undefined
   }
 
-  /** The newest operation of every key that changed after `from`, in the order of seq; undefined below the floor. */
-  since(from: number): readonly Operation[] | undefined {
-    if (from < this.#floor) return undefined
+  /**
+   * The next operations, in the order of seq, for a holder of everything up to `fromSeq` (0: of nothing, it takes live records
+   * only) and of what came of it up to `afterSeq` while we stood at `atSeq`. At least one if there is one, else up to
+   * `bytesMax`. Undefined when tombstones that it needs are forgotten.
+   */
+  next(place: Place, bytesMax: number): { operations: readonly Operation[]; more: boolean } | undefined {
+    const { fromSeq, afterSeq, atSeq } = place
+    const start = Math.max(fromSeq, afterSeq)
+    if ((fromSeq > 0 ? start : atSeq) < this.#floor && start > 0) return undefined // R2
     const operations: Operation[] = []
-    for (let index = this.#firstAfter(from); index < this.#log.length; index++) {
+    let bytes = 0
+    for (let index = this.#firstAfter(start); index < this.#log.length; index++) {
       const operation = this.#newest(this.#log[index])
-      if (operation) operations.push(operation)
+      if (!operation || (fromSeq === 0 && !operation.value && operation.seq <= atSeq)) continue
+      bytes += operationBytes(operation)
+      if (bytes > bytesMax && operations.length > 0) return { operations, more: true }
+      operations.push(operation)
     }
-    return operations
+    return { operations, more: false }
   }
 
   /** All live records, in the order of seq. */
@@ -86,7 +104,7 @@ export class RecordSet {
       seen.add(key)
       const before = this.#records.get(key)
       keys += (value ? 1 : 0) - (before ? 1 : 0)
-      bytes += recordBytes(key, value) - recordBytes(key, before?.value)
+      bytes += recordBytes(key, value?.length) - recordBytes(key, before?.valueBytes)
     }
     if (keys > this.#limits.keysPerOriginMax) return 'too many keys'
     if (bytes > this.#limits.bytesPerOriginMax) return 'too many bytes'
@@ -99,9 +117,9 @@ export class RecordSet {
   }
 
   #commit({ key, seq, value }: Operation): void {
-    this.#bytes += recordBytes(key, value) - recordBytes(key, this.#records.get(key)?.value)
+    this.#bytes += recordBytes(key, value?.length) - recordBytes(key, this.#records.get(key)?.valueBytes)
     this.#tombstones.delete(key)
-    if (value) this.#records.set(key, { key, seq, value })
+    if (value) this.#records.set(key, new HeldRecord(key, seq, value))
     else {
       this.#records.delete(key)
       this.#tombstones.set(key, seq)
@@ -141,6 +159,31 @@ export class RecordSet {
 
 const LOG_SLACK = 64
 
-function recordBytes(key: string, value: Uint8Array | undefined): number {
-  return value ? key.length + value.length : 0
+/** Values that can be packed are, and are unpacked for whoever reads them: readers come seldom, and one by one. */
+class HeldRecord implements StoredRecord {
+  readonly key: string
+  readonly seq: number
+  readonly valueBytes: number
+  readonly #held: Uint8Array
+
+  constructor(key: string, seq: number, value: Uint8Array) {
+    this.key = key
+    this.seq = seq
+    this.valueBytes = value.length
+    // Equal lengths mean unpacked.
+    this.#held = packValue(value) ?? value
+  }
+
+  /** Another record has another one, so it may stand for the value in a cache. */
+  get identity(): object {
+    return this.#held
+  }
+
+  get value(): Uint8Array {
+    return this.#held.length === this.valueBytes ? this.#held : unpackValue(this.#held, this.valueBytes)
+  }
+}
+
+function recordBytes(key: string, valueBytes: number | undefined): number {
+  return valueBytes === undefined ? 0 : key.length + valueBytes
 }

@@ -12,7 +12,10 @@ export interface Operation {
 
 /** A live record: what a reader sees. */
 export interface StoredRecord extends Operation {
+  /** May be unpacked for each reader: keep it, or read it once. */
   readonly value: Uint8Array
+  /** The same object as long as the value is the same. */
+  readonly identity?: object
 }
 
 /** Printable ASCII, so that the order of keys is the order of their bytes in every language. */

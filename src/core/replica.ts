@@ -18,7 +18,7 @@ import {
 } from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
 import type { Origin } from './model.ts'
-import { RecordSet, type SetRefusal } from './record-set.ts'
+import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
 import { operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
 import type { DeltaMessage } from './wire.ts'
 
@@ -28,7 +28,7 @@ export type DeltaRefusal =
 export type Verdict =
   | { readonly kind: 'applied'; readonly replaced: boolean; readonly operations: readonly Operation[] }
   /** A part was taken; the rest has to come. */
-  | { readonly kind: 'partial' }
+  | { readonly kind: 'partial'; readonly bytes: number }
   /** Nothing new in it. */
   | { readonly kind: 'stale' }
   /** A later part of a delta whose first part was not taken. */
@@ -116,6 +116,12 @@ export class Replica {
 
   apply(options: { from: Origin; head: Head; delta: DeltaMessage; nowMs: number }): Verdict {
     const { from, head, delta } = options
+    if (delta.afterSeq > 0) {
+      const shadow = this.#shadows.get(from)
+      if (!shadow || !this.#goesOn(shadow, head, delta)) return { kind: 'stray' }
+      shadow.resumable = true
+      return this.#collect(shadow, options)
+    }
     if (delta.part > 0) {
       const shadow = this.#shadows.get(from)
       if (
@@ -137,6 +143,8 @@ export class Replica {
       set: undefined,
       operations: [],
       lastSeq: delta.fromSeq,
+      atSeq: head.seq,
+      resumable: false,
       nextPart: 0,
       bytes: 0,
       touchedMs: 0
@@ -185,13 +193,33 @@ export class Replica {
 
   // ------------------------------------------------------------------ answering
 
-  /** What takes a holder of `held` to this head: operations past it, or everything with fromSeq 0. */
-  since(held: Position): { readonly fromSeq: number; readonly operations: readonly Operation[] } {
+  /** Where the answer to this pull begins: past what is held, or past what came of an unfinished answer, or with fromSeq 0. */
+  placeOf(pull: { epoch: number; fromSeq: number; afterSeq: number; atSeq: number }): Place {
     const { epoch, seq } = this.position
-    if (comparePositions(held, this.position) >= 0) return { fromSeq: seq, operations: [] }
-    const operations = held.epoch === epoch && held.seq > 0 ? this.#set.since(held.seq) : undefined
-    if (operations) return { fromSeq: held.seq, operations }
-    return { fromSeq: 0, operations: this.#set.snapshot() }
+    if (comparePositions({ epoch: pull.epoch, seq: pull.fromSeq }, this.position) >= 0)
+      return { fromSeq: seq, afterSeq: 0, atSeq: seq }
+    const fresh = { fromSeq: pull.epoch === epoch ? pull.fromSeq : 0, afterSeq: 0, atSeq: seq }
+    const goesOn = pull.afterSeq > 0 && pull.epoch === epoch && pull.afterSeq <= seq && pull.atSeq <= seq
+    const place = goesOn ? { ...fresh, afterSeq: pull.afterSeq, atSeq: pull.atSeq } : fresh
+    return this.#set.next(place, 0) ? place : { fromSeq: 0, afterSeq: 0, atSeq: seq }
+  }
+
+  /** The next part of an answer; undefined when it has to start over, because what it needs is forgotten. */
+  next(place: Place, bytesMax: number): { operations: readonly Operation[]; more: boolean } | undefined {
+    return this.#set.next(place, bytesMax)
+  }
+
+  /** An unfinished delta that `peer` may go on with, whoever began it. It is that peer's from now on. */
+  resume(peer: Origin): (Place & { readonly epoch: number }) | undefined {
+    let best: { readonly from: Origin; readonly shadow: Shadow } | undefined
+    for (const [from, shadow] of this.#shadows)
+      if (shadow.resumable && shadow.lastSeq > (best?.shadow.lastSeq ?? 0)) best = { from, shadow }
+    if (!best || this.#judge(best.shadow.head, best.shadow.fromSeq)) return undefined
+    this.#shadows.delete(best.from)
+    this.dropShadow(peer)
+    this.#shadows.set(peer, best.shadow)
+    const { head, fromSeq, lastSeq, atSeq } = best.shadow
+    return { epoch: head.epoch, fromSeq, afterSeq: lastSeq, atSeq }
   }
 
   // ------------------------------------------------------------------ writing: the origin itself
@@ -250,6 +278,15 @@ export class Replica {
     return { kind: 'equivocation', proof: this.#proof }
   }
 
+  /** The next part of an answer, whose origin may have moved on since the part before: then its new head counts. */
+  #goesOn(shadow: Shadow, head: Head, delta: DeltaMessage): boolean {
+    if (shadow.lastSeq !== delta.afterSeq || shadow.fromSeq !== delta.fromSeq) return false
+    if (sameBytes(shadow.head.bytes, head.bytes)) return true
+    if (head.epoch !== shadow.head.epoch || head.seq <= shadow.head.seq || !this.#verifies(head)) return false
+    shadow.head = head
+    return true
+  }
+
   #collect(shadow: Shadow, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
     const { from, delta, nowMs } = options
     const operations = this.#readOperations(shadow, delta)
@@ -268,7 +305,7 @@ export class Replica {
     shadow.nextPart = delta.part + 1
     shadow.touchedMs = nowMs
     this.#shadows.set(from, shadow)
-    return { kind: 'partial' }
+    return { kind: 'partial', bytes }
   }
 
   #readOperations(shadow: Shadow, delta: DeltaMessage): readonly Operation[] | undefined {
@@ -286,16 +323,13 @@ export class Replica {
   #stage(shadow: Shadow, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
     const { shadows, limits } = this.#options
     if (shadows.used + bytes > shadows.max) return 'too many unfinished bytes' // P5
-    if (!shadow.set) {
-      // Every record of a full origin, changed and deleted.
-      if (shadow.bytes + bytes > 2 * limits.bytesPerOriginMax) return 'too many unfinished bytes'
-      for (const operation of operations) shadow.operations.push(operation)
-      return undefined
-    }
     // A snapshot is hashed part by part, so that no single part stops the event loop for long.
-    const set = shadow.set
-    if (operations.some(({ key }) => set.records.has(key))) return 'key twice in one delta'
-    return set.apply(operations.filter((operation) => operation.value))
+    const refusal = shadow.set?.apply(operations)
+    if (refusal) return refusal
+    // Every record of a full origin, changed and deleted.
+    if (shadow.bytes + bytes > 2 * limits.bytesPerOriginMax) return 'too many unfinished bytes'
+    if (!shadow.set) for (const operation of operations) shadow.operations.push(operation)
+    return undefined
   }
 
   #finish(shadow: Shadow): Verdict {
@@ -304,7 +338,7 @@ export class Replica {
     if (late) return late
     const replaced = shadow.set !== undefined
     const held = this.position.seq
-    const operations = shadow.set?.snapshot() ?? shadow.operations.filter(({ seq }) => seq > held)
+    const operations = shadow.set?.snapshot() ?? newestOf(shadow.operations.filter(({ seq }) => seq > held))
     if (shadow.set) {
       if (!sameBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
       shadow.set.raiseFloor(shadow.head.seq)
@@ -338,16 +372,29 @@ export class Replica {
 
 /** A delta of which more parts have to come. */
 interface Shadow {
-  readonly head: Head
+  /** That of the last part. */
+  head: Head
   readonly fromSeq: number
   /** Of a snapshot: filled part by part. */
   set: RecordSet | undefined
   /** Of any other delta. */
   readonly operations: Operation[]
   lastSeq: number
+  /** Where the origin stood when the first part was made. */
+  readonly atSeq: number
+  /** Its parts say what they go on after: anyone can. */
+  resumable: boolean
   nextPart: number
   bytes: number
   touchedMs: number
+}
+
+/** A key that changed while the parts came is in two of them. */
+function newestOf(operations: readonly Operation[]): readonly Operation[] {
+  const newest = new Map(operations.map((operation) => [operation.key, operation]))
+  return newest.size === operations.length
+    ? operations
+    : operations.filter((operation) => newest.get(operation.key) === operation)
 }
 
 function isProof({ first, second }: Proof): boolean {

@@ -61,7 +61,11 @@ describe('import directions', () => {
   it('cli takes the admin API and pure helpers, and nothing else of the agent', () => {
     check(
       'src/cli/',
-      (target) => !target.startsWith('src/') || target.startsWith('src/cli/') || target.startsWith('src/core/') || target === 'src/app/api.ts',
+      (target) =>
+        !target.startsWith('src/') ||
+        target.startsWith('src/cli/') ||
+        target.startsWith('src/core/') ||
+        target === 'src/app/api.ts',
       'meshctl is a client like any other'
     )
   })

@@ -1,5 +1,5 @@
-// DNS at 10,000 services, asked by dnsperf: our responder, CoreDNS `forward` to it, CoreDNS with our feed, and, where a real API
-// server with the same services is at hand, CoreDNS with its kubernetes plugin on that.
+// DNS at 10,000 services, asked by dnsperf: our responder, CoreDNS `forward` to it, CoreDNS with our feed, and CoreDNS with its
+// own kubernetes plugin on a real API server that holds the same services.
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -9,22 +9,30 @@ import { join } from 'node:path'
 import { addressesOf, freePort, startCoredns, type RunningCoredns } from '../lab/coredns.ts'
 import { eventually } from '../eventually.ts'
 import { BENCH_ZONE, benchQuestions } from './dns-view.ts'
+import { startBenchApi } from './dns-real-api.ts'
 import { row, type Row } from './row.ts'
 
-/** What a kubernetes plugin reads from: an endpoint without credentials, or one with those of a kubeconfig file. */
-export type PluginSource =
-  { readonly kind: 'endpoint'; readonly url: string } | { readonly kind: 'kubeconfig'; readonly path: string }
-
 export interface DnsBenchOptions {
-  /** A real kube-apiserver that holds `benchObjects()`. Without it, the feed is compared with `forward`. */
-  readonly realApi?: PluginSource
   readonly rounds?: number
   readonly seconds?: number
 }
 
-/** About a minute. Each round measures all subjects once, so that a busy neighbour hits them alike; the medians count. */
+/** Some minutes, most of them to load the API server. Each round measures all subjects once, so that a busy neighbour hits them alike; the medians count. */
 export async function rows(options: DnsBenchOptions = {}): Promise<readonly Row[]> {
-  const { realApi, rounds = 5, seconds = 3 } = options
+  const { rounds = 5, seconds = 3 } = options
+  const api = await startBenchApi()
+  process.stderr.write(`bench: kube-apiserver loaded in ${(api.loadMs / 1000).toFixed(0)} s\n`)
+  try {
+    return await rowsBeside(api.kubeconfig, { rounds, seconds })
+  } finally {
+    await api.stop()
+  }
+}
+
+async function rowsBeside(
+  kubeconfig: string,
+  { rounds, seconds }: Required<DnsBenchOptions>
+): Promise<readonly Row[]> {
   const folder = await mkdtemp(join(tmpdir(), 'rhizome-bench-'))
   const questions = join(folder, 'questions')
   const [dnsPort, feedPort] = [await freePort(), await freePort()]
@@ -45,9 +53,9 @@ export async function rows(options: DnsBenchOptions = {}): Promise<readonly Row[
     const ports = new Map([
       [RESPONDER, dnsPort],
       [FORWARD, await start([`forward . 127.0.0.1:${dnsPort} {`, 'max_fails 0', '}'])],
-      [FEED, await start(pluginLines({ kind: 'endpoint', url: feedUrl }))]
+      [FEED, await start(pluginLines(`endpoint ${feedUrl}`))],
+      [REAL, await start(pluginLines(`kubeconfig ${kubeconfig}`))]
     ])
-    if (realApi !== undefined) ports.set(REAL, await start(pluginLines(realApi)))
     const measured = new Map(Array.from(ports.keys(), (name) => [name, [] as Load[]]))
     for (let round = 0; round < rounds; round++) {
       for (const [name, port] of ports) measured.get(name)?.push(await dnsperf(port, questions, seconds))
@@ -70,10 +78,7 @@ export async function rows(options: DnsBenchOptions = {}): Promise<readonly Row[
         })
       ]
     }
-    return [
-      ...figures(RESPONDER, FORWARD, 1.2),
-      ...(realApi === undefined ? figures(FEED, FORWARD, 1) : figures(FEED, REAL, 0.95))
-    ]
+    return [...figures(RESPONDER, FORWARD, 1.2), ...figures(FEED, REAL, 0.95)]
   } finally {
     for (const server of coredns) await server.stop()
     own.kill('SIGKILL')
@@ -87,8 +92,8 @@ const FEED = 'CoreDNS with our feed'
 const REAL = 'CoreDNS with its plugin on kube-apiserver'
 const LAST_NAME = `svc-9999.ns-49.svc.${BENCH_ZONE}`
 
-function pluginLines(source: PluginSource): readonly string[] {
-  const from = source.kind === 'endpoint' ? `endpoint ${source.url}` : `kubeconfig ${source.path}`
+/** `from`: where the plugin reads the services. */
+function pluginLines(from: string): readonly string[] {
   return ['kubernetes {', from, 'ttl 5', 'startup_timeout 60s', '}']
 }
 

@@ -7,7 +7,9 @@ import { formatTable } from '../../src/cli/table.ts'
 import type { Row } from './row.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<{ rows(): Promise<readonly Row[]> }>>> = {
-  host: () => import('./host.ts')
+  dns: () => import('./dns.ts'),
+  host: () => import('./host.ts'),
+  replication: () => import('./replication.ts')
 }
 
 const { values } = parseArgs({ options: { part: { type: 'string' }, json: { type: 'string' } } })

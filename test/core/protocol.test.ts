@@ -32,6 +32,24 @@ describe('protocol', () => {
     assert.deepEqual(protocol.publish([service('web', 1), { key: 'svc/shop/none', value: undefined }], 1), [])
   })
 
+  it('sends first changes at once, and conflates those of one key when there are too many', () => {
+    const protocol = start(A, [], { batchesBurst: 2, batchesPerSecond: 1 })
+    for (const count of [1, 2]) assert.equal(persists(protocol.publish([service('web', count)], 0)).length, 1)
+    for (const count of [3, 4]) assert.deepEqual(protocol.publish([service('web', count)], 100), [])
+    assert.deepEqual(protocol.publish([service('api', 1)], 200), [])
+    assert.deepEqual(persists(protocol.tick(400)), [])
+    const [batch, ...rest] = persists(protocol.tick(1100))
+    assert.deepEqual(
+      batch?.operations.map(({ key, seq }) => [key, seq]),
+      [
+        ['svc/shop/web', 3],
+        ['svc/shop/api', 4]
+      ]
+    )
+    assert.deepEqual(rest, [])
+    assert.deepEqual(persists(protocol.tick(5000)), [])
+  })
+
   it('goes on at its persisted place after a restart', () => {
     const before = start(A)
     const [persisted] = persists(before.publish([service('web', 1), service('api', 1)], 0))
@@ -200,8 +218,19 @@ describe('protocol', () => {
     protocol.receive(B.origin, encodeFrame({ pong: { id: ping.ping.id } }), 1040)
     assert.equal(protocol.rtt(B.origin), 40)
     assert.equal(protocol.silentSince(B.origin), 1040)
-    assert.deepEqual(protocol.tick(12_000).filter(({ kind }) => kind === 'abort').length, 1)
-    assert.deepEqual(protocol.tick(13_000).filter(({ kind }) => kind === 'abort').length, 0)
+    assert.equal(aborts(protocol, 1200, 11_000), 0)
+    assert.equal(aborts(protocol, 11_200, 12_200), 1)
+    assert.equal(aborts(protocol, 12_400, 14_000), 0)
+  })
+
+  it('blames no neighbour for its own stall, nor for a clock that jumps', () => {
+    const protocol = start(A)
+    protocol.peerUp(B.origin, 0)
+    assert.equal(aborts(protocol, 0, 1000), 0)
+    assert.equal(aborts(protocol, 31_000, 40_000), 0)
+    assert.equal(aborts(protocol, -YEAR_MS, -YEAR_MS), 0)
+    assert.equal(protocol.silentSince(B.origin), -YEAR_MS - 40_000)
+    assert.equal(aborts(protocol, -YEAR_MS, -YEAR_MS + 2000), 1)
   })
 
   it('reports a record that is too large, and publishes the rest', () => {
@@ -355,6 +384,16 @@ function proofOf({ seed, origin }: TestAgent, position: { epoch: number; seq: nu
   const [frame] = deltaFrames({ head, fromSeq: position.seq, operations: [], partBytes: 1000 })
   assert.ok(frame)
   return frame
+}
+
+const YEAR_MS = 365 * 86_400_000
+
+/** Connections given up while ticking from one time to the other. */
+function aborts(protocol: Protocol, fromMs: number, toMs: number): number {
+  let count = 0
+  for (let nowMs = fromMs; nowMs <= toMs; nowMs += 200)
+    count += protocol.tick(nowMs).filter(({ kind }) => kind === 'abort').length
+  return count
 }
 
 function stored({ origin, head, operations, chain }: Persist) {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
+import { Answers } from '../../src/core/answers.ts'
 import { deltaFrames } from '../../src/core/delta-frames.ts'
 import { NOWHERE, readHead, signHead, type Head, type Position } from '../../src/core/head.ts'
 import { PROTOCOL_LIMITS, type ReplicaLimits } from '../../src/core/limits.ts'
@@ -196,7 +197,10 @@ describe('replica', () => {
     const reader = newReplica()
     catchUp(reader, writer)
     write(writer, { a: undefined, b: undefined, c: undefined })
-    assert.equal(writer.since(reader.position).fromSeq, 0)
+    assert.equal(
+      writer.placeOf({ ...NOWHERE_IN_AN_ANSWER, epoch: 1, fromSeq: reader.position.seq }).fromSeq,
+      0
+    )
     catchUp(reader, writer)
     assert.deepEqual(shown(reader), new Map([['d', '1']]))
   })
@@ -332,9 +336,14 @@ function history(batches: readonly (readonly { key: number; value: number | null
   return { writer, past, deltas }
 }
 
+const NOWHERE_IN_AN_ANSWER = { afterSeq: 0, atSeq: 0 }
+
 function answer(writer: Replica, held: Position, partBytes = 64 * 1024): readonly DeltaMessage[] {
   assert.ok(writer.head)
-  return toDeltas(deltaFrames({ head: writer.head, ...writer.since(held), partBytes }))
+  const answers = new Answers()
+  const place = { ...NOWHERE_IN_AN_ANSWER, epoch: held.epoch, fromSeq: held.seq }
+  answers.open(writer, { origin, ...place, afterKey: '', window: 0 }, undefined)
+  return toDeltas([...answers.frames(writer, partBytes)])
 }
 
 function toDeltas(frames: readonly Uint8Array[]): readonly DeltaMessage[] {
@@ -342,14 +351,14 @@ function toDeltas(frames: readonly Uint8Array[]): readonly DeltaMessage[] {
     const delta = decodeFrame(frame)?.delta
     assert.ok(delta)
     // Plain objects: the defaults of a decoded message sit on its prototype, where a spread does not see them.
-    const { head, fromSeq, part, more, chain } = delta
+    const { head, fromSeq, part, more, chain, afterSeq } = delta
     const operations = delta.operations.map(({ key, seq, value, tombstone }) => ({
       key,
       seq,
       value,
       tombstone
     }))
-    return { head, fromSeq, operations, part, more, chain }
+    return { head, fromSeq, operations, part, more, chain, afterSeq }
   })
 }
 

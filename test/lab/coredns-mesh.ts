@@ -4,7 +4,7 @@ import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from '../co
 
 export function threeClusters(): MeshView {
   const edge = cluster('edge', {
-    podPrefixes: ['10.21.0.0/16'],
+    podPrefixes: ['10.21.0.0/16', 'fd00:21::/32'],
     servicePrefixes: ['10.22.0.0/16'],
     services: [
       // A service IP in two clusters, headless in the third.
@@ -18,6 +18,8 @@ export function threeClusters(): MeshView {
       // Cold in east, too.
       service('shop/cold', [], { headless: true }),
       service('shop/pay', [], { externalName: 'pay.example.net' }),
+      // A label that would end in a hyphen.
+      service('shop/portless', [], { headless: true }, slice([endpoint('fd00:21::')], [port('http', 80)])),
       service('devices/camera', ['10.22.0.7'], { ports: [port('rtsp', 554), port('rtsp-udp', 554, 'UDP')] })
     ]
   })

@@ -1,12 +1,17 @@
 // A mesh in memory and in virtual time, over the very same protocol code as the daemon. Frames are delayed, lost,
-// repeated and overtaken; agents are killed between two effects; disks are wiped or set back. After every step:
-//   - what a replica shows at a head is the fold of its origin's operations up to that head (so nothing deleted is seen);
-//   - a replica's (epoch, seq) has not gone back.
+// repeated and overtaken; connections are cut, one way or both; readers are slow; agents stall, are killed between two
+// effects, come back with disks wiped or set back, and with clocks that are wrong by a year. After every step, for what it changed:
+//   - what a replica shows at a head is the fold of its origin's operations up to that head, each signed by its origin (so
+//     nothing deleted is seen, and nothing between two batches);
+//   - a replica's (epoch, seq) has not gone back, and an origin once held stays held (so silence withdraws nothing);
+//   - unfinished deltas and pulls are under their caps.
 import assert from 'node:assert/strict'
-import { comparePositions, NOWHERE, readHead, type Position } from '../../src/core/head.ts'
-import type { ProtocolLimits } from '../../src/core/limits.ts'
+import type { Crypto } from '../../src/core/crypto.ts'
+import { comparePositions, NOWHERE, readHead, type Head, type Position } from '../../src/core/head.ts'
+import { PROTOCOL_LIMITS, type ProtocolLimits } from '../../src/core/limits.ts'
 import type { Origin, Value } from '../../src/core/model.ts'
 import { originOf, publicKeyOf } from '../../src/core/origin.ts'
+import { chooseNeighbours } from '../../src/core/overlay.ts'
 import {
   createProtocol,
   type Admission,
@@ -18,6 +23,7 @@ import { encodeValue } from '../../src/core/codec.ts'
 import type { StoredRecord } from '../../src/core/record.ts'
 import { decodeSignedHead } from '../../src/core/wire.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import { EventQueue } from './event-queue.ts'
 import { Random } from './random.ts'
 
 export interface MeshOptions {
@@ -26,6 +32,20 @@ export interface MeshOptions {
   /** Which agents can be connected at all. */
   readonly linked?: (left: number, right: number) => boolean
   readonly limits?: Partial<ProtocolLimits>
+  /** Ed25519 unless given. */
+  readonly crypto?: Crypto
+  /** Connections as the overlay chooses them, kept up by the agents themselves; else everyone linked, by the test. */
+  readonly overlay?: boolean
+  /** Who can be dialled; everyone unless given. */
+  readonly dialable?: (agent: number) => boolean
+  /** One-way milliseconds; random up to delayMaxMs unless given. */
+  readonly latencyMs?: (from: number, to: number) => number
+  /** False: no checks after each step, for measuring. */
+  readonly checked?: boolean
+  /** Everyone's certificates are known to everyone from the start. */
+  readonly admitted?: boolean
+  /** What this agent's wire loses: an older version that does not know all fields. */
+  readonly filter?: (agent: number, frame: Uint8Array) => Uint8Array | undefined
 }
 
 interface Disk {
@@ -35,7 +55,7 @@ interface Disk {
   >
 }
 
-interface Agent {
+export interface Agent {
   readonly index: number
   readonly origin: Origin
   readonly seed: Uint8Array
@@ -43,56 +63,110 @@ interface Agent {
   backup: Disk
   protocol: Protocol
   up: boolean
-  /** What this life has published, key to encoded value: the model. */
+  /** The fold of its own operations, as it persisted them: key to encoded value. */
   model: Map<string, Uint8Array>
+  /** What this life was told to publish. */
+  wanted: Map<string, Uint8Array>
   seen: Map<Origin, Position>
   boots: number
+  /** Added to the time that it is told: a clock that is wrong. */
+  clockMs: number
+  /** It does nothing before: its machine is paused. */
+  stalledUntilMs: number
+  /** Half-open: it has died, and nobody's connection to it has noticed. */
+  silent: boolean
+  /** What its connections take, bytes a millisecond each. */
+  bytesPerMs: number
+  targets: readonly number[]
+  readonly links: Set<number>
+  readonly sent: Traffic
+  readonly aborted: { readonly atMs: number; readonly peer: number }[]
 }
 
-interface InFlight {
-  readonly atMs: number
-  readonly from: number
-  readonly to: number
-  /** Which connection of the two: what was in flight dies with it. */
-  readonly link: string
-  readonly frame: Uint8Array
+export interface Traffic {
+  frames: number
+  bytes: number
+  deltas: number
+  heads: number
+  pulls: number
 }
 
-interface Faults {
+type Event =
+  | { readonly kind: 'tick'; readonly atMs: number; readonly agent: number; readonly boot: number }
+  | { readonly kind: 'redial'; readonly atMs: number }
+  | {
+      readonly kind: 'frame'
+      readonly atMs: number
+      readonly from: number
+      readonly to: number
+      /** Which connection of the two: what was in flight dies with it. */
+      readonly generation: number
+      readonly frame: Uint8Array
+    }
+
+export interface Faults {
+  /** Frames that vanish while the connection lives: worse than any TCP. */
   loss: number
+  /** Frames of which a packet is lost and sent again by TCP: late, with all behind it. */
+  retransmit: number
   duplicate: number
   delayMaxMs: number
   /** Frames of one link may overtake each other. */
   reorder: boolean
 }
 
-const CALM: Faults = { loss: 0, duplicate: 0, delayMaxMs: 20, reorder: false }
-const STORMY: Faults = { loss: 0.05, duplicate: 0.05, delayMaxMs: 120, reorder: true }
+export const CALM: Faults = { loss: 0, retransmit: 0, duplicate: 0, delayMaxMs: 20, reorder: false }
+export const STORMY: Faults = {
+  loss: 0.05,
+  retransmit: 0.05,
+  duplicate: 0.05,
+  delayMaxMs: 120,
+  reorder: true
+}
 const TICK_MS = 200
+const REDIAL_MS = 1000
+// TCP's smallest retransmission timeout on Linux; a round trip more when the packet was not the last.
+const RTO_MIN_MS = 200
+const QUEUE_BYTES_MAX = 8 * 1024 * 1024
 const MESH_ID = new Uint8Array(32).fill(7)
-const crypto = createCrypto()
+const ed25519 = createCrypto()
 
 export class Mesh {
   readonly random: Random
-  readonly agents: readonly Agent[]
+  readonly agents: Agent[]
   nowMs = 0
   faults: Faults = CALM
   refused = new Map<string, number>()
+  /** Called with every state that an agent takes over. */
+  onChanged: ((agent: Agent, origin: Origin) => void) | undefined
   readonly #options: MeshOptions
+  readonly #crypto: Crypto
+  readonly #limits: ProtocolLimits
+  readonly #byOrigin = new Map<Origin, Agent[]>()
   /** Fold of an origin's operations at each head it ever persisted, by the bytes of the head. */
   readonly #oracle = new Map<string, ReadonlyMap<string, Uint8Array>>()
-  readonly #links = new Set<string>()
-  readonly #queue: InFlight[] = []
-  #linkGeneration = 0
-  readonly #lastOnLink = new Map<string, number>()
-  readonly #generations = new Map<string, number>()
+  readonly #queue = new EventQueue<Event>()
+  /** Connections by `left * PAIR + right`, with their number. */
+  readonly #links = new Map<number, number>()
+  #generation = 0
+  readonly #busyUntilMs = new Map<number, number>()
+  readonly #queuedBytes = new Map<number, number>()
+  readonly #cut = new Set<number>()
+  readonly #everyone: Admission | undefined
 
   constructor(options: MeshOptions) {
     this.#options = options
+    this.#crypto = options.crypto ?? ed25519
+    this.#limits = { ...PROTOCOL_LIMITS, ...options.limits }
     this.random = new Random(options.seed)
-    this.agents = Array.from({ length: options.agents }, (_, index) => this.#newAgent(index))
+    this.agents = []
+    for (let index = 0; index < options.agents; index++) this.#newAgent(index)
+    if (options.admitted) this.#everyone = everyoneAdmitted(this.agents.map(({ origin }) => origin))
     for (const agent of this.agents) this.#boot(agent)
-    this.connectAll()
+    if (options.overlay) {
+      this.#chooseTargets()
+      this.#redial()
+    } else this.connectAll()
   }
 
   // ------------------------------------------------------------------ what a test does
@@ -101,8 +175,11 @@ export class Mesh {
     this.faults = STORMY
   }
 
+  /** No more faults; who is paused still wakes at its time. */
   calm(): void {
     this.faults = CALM
+    this.#cut.clear()
+    for (const agent of this.agents) agent.bytesPerMs = Infinity
   }
 
   publish(
@@ -110,19 +187,25 @@ export class Mesh {
     changes: readonly { key: string; value: Value | undefined }[],
     killAt?: number
   ): void {
-    if (!agent.up) return
+    if (!this.#runs(agent)) return
     for (const { key, value } of changes) {
-      if (value) agent.model.set(key, encodeValue(value))
-      else agent.model.delete(key)
+      if (value) agent.wanted.set(key, encodeValue(value))
+      else agent.wanted.delete(key)
     }
-    this.#carryOut(agent, agent.protocol.publish(changes, this.nowMs), killAt)
+    this.#carryOut(agent, agent.protocol.publish(changes, this.#timeOf(agent)), killAt)
   }
 
   /** kill -9: what was not persisted is gone. */
   kill(agent: Agent): void {
     if (!agent.up) return
     agent.up = false
-    for (const other of this.agents) this.disconnect(agent, other)
+    agent.silent = false
+    for (const other of agent.links) this.disconnect(agent, this.#agent(other))
+  }
+
+  /** It dies, and no connection is closed. */
+  die(agent: Agent): void {
+    agent.silent = true
   }
 
   start(agent: Agent, disk: 'kept' | 'wiped' | 'backup' = 'kept'): void {
@@ -131,11 +214,19 @@ export class Mesh {
     if (disk === 'wiped') agent.disk = { origins: new Map() }
     if (disk === 'backup') agent.disk = copyDisk(agent.backup)
     this.#boot(agent)
-    for (const other of this.agents) this.connect(agent, other)
+    if (!this.#options.overlay) for (const other of this.agents) this.connect(agent, other)
   }
 
   backUp(agent: Agent): void {
     agent.backup = copyDisk(agent.disk)
+  }
+
+  /** A second writer with the same key: a copied disk on another host. */
+  twin(of: Agent): Agent {
+    const twin = this.#newAgent(this.agents.length, of)
+    twin.disk = copyDisk(of.disk)
+    this.#boot(twin)
+    return twin
   }
 
   connectAll(): void {
@@ -143,55 +234,81 @@ export class Mesh {
   }
 
   connect(left: Agent, right: Agent): void {
-    const link = linkName(left, right)
     if (left.index >= right.index) {
       if (left !== right) this.connect(right, left)
       return
     }
     const possible = this.#options.linked?.(left.index, right.index) ?? true
-    if (!possible || !left.up || !right.up || this.#links.has(link)) return
-    this.#links.add(link)
-    this.#generations.set(link, ++this.#linkGeneration)
+    if (!possible || !this.#runs(left) || !this.#runs(right) || left.links.has(right.index)) return
+    // One connection per PeerId.
+    if (this.#linkedAgent(left, right.origin) || this.#linkedAgent(right, left.origin)) return
+    if (left.origin === right.origin || this.#isCut(left, right) || this.#isCut(right, left)) return
+    this.#links.set(left.index * PAIR + right.index, ++this.#generation)
+    left.links.add(right.index)
+    right.links.add(left.index)
     for (const [agent, other] of [
       [left, right],
       [right, left]
     ] as const) {
+      this.#queuedBytes.delete(agent.index * PAIR + other.index)
       admissionOf(agent).admit(other.origin, chainOf(other.origin)) // the handshake
-      this.#carryOut(agent, agent.protocol.peerUp(other.origin, this.nowMs))
+      this.#carryOut(agent, agent.protocol.peerUp(other.origin, this.#timeOf(agent)))
     }
   }
 
   disconnect(left: Agent, right: Agent): void {
-    if (!this.#links.delete(linkName(left, right))) return
+    if (left.index > right.index) return this.disconnect(right, left)
+    if (!this.#links.delete(left.index * PAIR + right.index)) return
+    left.links.delete(right.index)
+    right.links.delete(left.index)
     if (left.up) this.#carryOut(left, left.protocol.peerDown(right.origin))
     if (right.up) this.#carryOut(right, right.protocol.peerDown(left.origin))
   }
 
+  /** Frames from `from` to `to` vanish. */
+  cut(from: Agent, to: Agent): void {
+    this.#cut.add(from.index * PAIR + to.index)
+  }
+
+  heal(): void {
+    this.#cut.clear()
+  }
+
   run(ms: number): void {
     const untilMs = this.nowMs + ms
-    while (this.nowMs < untilMs) {
-      const nextTickMs = Math.floor(this.nowMs / TICK_MS + 1) * TICK_MS
-      this.#deliverUntil(Math.min(nextTickMs, untilMs))
-      if (this.nowMs !== nextTickMs) continue
-      for (const agent of this.agents) if (agent.up) this.#carryOut(agent, agent.protocol.tick(this.nowMs))
+    for (let event = this.#queue.next(untilMs); event; event = this.#queue.next(untilMs)) {
+      this.nowMs = Math.max(this.nowMs, event.atMs)
+      this.#handle(event)
     }
+    this.nowMs = untilMs
   }
 
   /** Milliseconds until all heads and hashes agree; throws when they do not within `maxMs`. */
-  settle(maxMs: number): number {
+  settle(maxMs: number, stepMs = TICK_MS): number {
     const startMs = this.nowMs
     for (;;) {
       const difference = this.difference()
       if (difference === undefined) return this.nowMs - startMs
       if (this.nowMs - startMs > maxMs) assert.fail(`not in step after ${maxMs} ms: ${difference}`)
-      this.run(TICK_MS)
+      this.run(stepMs)
+    }
+  }
+
+  /** Everyone shows of itself what it was told to publish; pacing has let it through by now. */
+  checkWanted(): void {
+    for (const agent of this.agents.filter(({ up }) => up)) {
+      const shown = [...agent.protocol.records(agent.origin)].map(
+        ([key, { value }]) => `${key}=${hex(value)}`
+      )
+      const wanted = [...agent.wanted].map(([key, value]) => `${key}=${hex(value)}`)
+      assert.deepEqual(shown.sort(), wanted.sort(), `agent ${agent.index} has not published what it was told`)
     }
   }
 
   difference(): string | undefined {
-    const [first, ...rest] = this.agents.filter(({ up }) => up)
+    const [first, ...rest] = this.agents.filter((agent) => agent.up && !agent.silent)
     if (!first) return undefined
-    for (const origin of this.agents.map((agent) => agent.origin)) {
+    for (const origin of this.#byOrigin.keys()) {
       const wanted = describe(first, origin)
       for (const agent of rest) {
         const held = describe(agent, origin)
@@ -202,49 +319,78 @@ export class Mesh {
     return undefined
   }
 
+  /** The agents know each other's round trips, as after some days: whom would they choose? */
+  chooseWithRoundTrips(): void {
+    this.#chooseTargets((left, right) => 2 * (this.#options.latencyMs?.(left, right) ?? 0))
+    for (const agent of this.agents) {
+      for (const other of agent.links) {
+        if (!agent.targets.includes(other) && !this.#agent(other).targets.includes(agent.index))
+          this.disconnect(agent, this.#agent(other))
+      }
+    }
+    for (const agent of this.agents)
+      for (const other of agent.targets) this.connect(agent, this.#agent(other))
+  }
+
+  resetTraffic(): void {
+    for (const { sent } of this.agents) Object.assign(sent, noTraffic())
+  }
+
   // ------------------------------------------------------------------ inside
 
-  #newAgent(index: number): Agent {
-    const seed = crypto.sha256(new TextEncoder().encode(`agent ${index}`))
-    const origin = originOf(crypto.publicKeyOf(seed))
-    const protocol = createProtocol({
-      self: origin,
-      selfSeed: seed,
-      meshId: MESH_ID,
-      crypto,
-      admission: newAdmission(origin)
-    })
+  #newAgent(index: number, twinOf?: Agent): Agent {
+    const seed = twinOf?.seed ?? this.#crypto.sha256(new TextEncoder().encode(`agent ${index}`))
+    const origin = originOf(this.#crypto.publicKeyOf(seed))
     const disk: Disk = { origins: new Map() }
-    return {
+    const agent: Agent = {
       index,
       origin,
       seed,
       disk,
       backup: disk,
-      protocol,
+      protocol: this.#newProtocol({ origin, seed }, newAdmission(origin)),
       up: false,
       model: new Map(),
+      wanted: new Map(),
       seen: new Map(),
-      boots: 0
+      boots: 0,
+      clockMs: 0,
+      stalledUntilMs: 0,
+      silent: false,
+      bytesPerMs: Infinity,
+      targets: [],
+      links: new Set(),
+      sent: noTraffic(),
+      aborted: []
     }
+    this.agents.push(agent)
+    this.#byOrigin.set(origin, [...(this.#byOrigin.get(origin) ?? []), agent])
+    return agent
   }
 
-  #boot(agent: Agent): void {
-    const admission = newAdmission(agent.origin)
+  #newProtocol({ origin, seed }: Pick<Agent, 'origin' | 'seed'>, admission: Admission): Protocol {
     const { limits } = this.#options
-    agent.protocol = createProtocol({
-      self: agent.origin,
-      selfSeed: agent.seed,
+    const protocol = createProtocol({
+      self: origin,
+      selfSeed: seed,
       meshId: MESH_ID,
-      crypto,
+      crypto: this.#crypto,
       admission,
       ...(limits ? { limits } : {})
     })
-    admissions.set(agent.protocol, admission)
+    admissions.set(protocol, admission)
+    return protocol
+  }
+
+  #boot(agent: Agent): void {
+    agent.protocol = this.#newProtocol(agent, this.#everyone ?? newAdmission(agent.origin))
     agent.up = true
+    agent.silent = false
+    agent.stalledUntilMs = 0
     agent.boots++
     const own = agent.disk.origins.get(agent.origin)
     agent.model = new Map(own ? this.#oracle.get(headName(own.head)) : [])
+    agent.wanted = new Map(agent.model)
     const stored = [...agent.disk.origins].map(([origin, { head, chain, records }]) => ({
       origin,
       head,
@@ -257,21 +403,30 @@ export class Mesh {
       []
     )
     this.#carryOut(agent, effects)
+    const atMs = this.nowMs + this.random.below(TICK_MS)
+    this.#queue.add({ kind: 'tick', atMs, agent: agent.index, boot: agent.boots })
   }
 
-  #deliverUntil(ms: number): void {
-    for (;;) {
-      const next = this.#queue[0]
-      if (!next || next.atMs > ms) break
-      this.#queue.shift()
-      this.nowMs = next.atMs
-      const [from, to] = [this.agents[next.from], this.agents[next.to]]
-      if (!from || !to || `${linkName(from, to)} ${this.#generations.get(linkName(from, to))}` !== next.link)
-        continue
-      if (!this.#links.has(linkName(from, to))) continue
-      this.#carryOut(to, to.protocol.receive(from.origin, next.frame, this.nowMs))
-    }
-    this.nowMs = ms
+  #handle(event: Event): void {
+    if (event.kind === 'redial') return this.#redial()
+    if (event.kind === 'tick') return this.#tick(event)
+    const [from, to] = [this.#agent(event.from), this.#agent(event.to)]
+    const direction = event.from * PAIR + event.to
+    if (this.#links.get(linkOf(from, to)) !== event.generation) return
+    if (to.stalledUntilMs > this.nowMs && !to.silent)
+      return this.#queue.add({ ...event, atMs: to.stalledUntilMs })
+    this.#queuedBytes.set(direction, (this.#queuedBytes.get(direction) ?? 0) - event.frame.length)
+    if (to.silent || !to.up || this.#cut.has(direction)) return
+    const frame = this.#options.filter ? this.#options.filter(to.index, event.frame) : event.frame
+    if (frame) this.#carryOut(to, to.protocol.receive(from.origin, frame, this.#timeOf(to)))
+  }
+
+  #tick({ agent: index, boot }: { agent: number; boot: number }): void {
+    const agent = this.#agent(index)
+    if (!agent.up || agent.boots !== boot) return
+    const atMs = Math.max(this.nowMs + TICK_MS, agent.stalledUntilMs)
+    this.#queue.add({ kind: 'tick', atMs, agent: index, boot })
+    if (this.#runs(agent)) this.#carryOut(agent, agent.protocol.tick(this.#timeOf(agent)))
   }
 
   #carryOut(agent: Agent, effects: readonly Effect[], killAt = Infinity): void {
@@ -283,11 +438,18 @@ export class Mesh {
       else if (effect.kind === 'refused')
         this.refused.set(effect.reason, (this.refused.get(effect.reason) ?? 0) + 1)
       else if (effect.kind === 'abort') this.#reconnect(agent, effect.peer)
+      else if (effect.kind === 'changed') {
+        for (const origin of effect.origins) {
+          this.onChanged?.(agent, origin)
+          if (this.#options.checked !== false) this.#check(agent, origin)
+        }
+      }
     }
-    this.#check(agent)
+    if (this.#options.checked !== false) this.#checkCaps(agent)
   }
 
   #persist(agent: Agent, { origin, head, replace, operations, chain }: Persist): void {
+    if (this.#options.checked === false) return
     const stored = agent.disk.origins.get(origin) ?? {
       head,
       chain: undefined,
@@ -299,69 +461,151 @@ export class Mesh {
       else stored.records.delete(key)
     }
     agent.disk.origins.set(origin, { head, chain: chain ?? stored.chain, records: stored.records })
-    if (origin === agent.origin) this.#oracle.set(headName(head), new Map(agent.model))
-  }
-
-  #transmit(from: Agent, to: Origin, frame: Uint8Array): void {
-    const target = this.agents.find(({ origin }) => origin === to)
-    if (!target) return
-    const link = linkName(from, target)
-    const { loss, duplicate, delayMaxMs, reorder } = this.faults
-    for (let copy = 0; copy < (this.random.chance(duplicate) ? 2 : 1); copy++) {
-      if (this.random.chance(loss)) continue
-      const direction = `${from.index}>${target.index}`
-      let atMs = this.nowMs + 1 + this.random.below(delayMaxMs)
-      if (!reorder) atMs = Math.max(atMs, this.#lastOnLink.get(direction) ?? 0)
-      this.#lastOnLink.set(direction, atMs)
-      this.#enqueue({
-        atMs,
-        from: from.index,
-        to: target.index,
-        link: `${link} ${this.#generations.get(link)}`,
-        frame: new Uint8Array(frame)
-      })
+    if (origin !== agent.origin) return
+    if (replace) agent.model.clear()
+    for (const { key, value } of operations) {
+      if (value) agent.model.set(key, value)
+      else agent.model.delete(key)
     }
+    this.#oracle.set(headName(head), new Map(agent.model))
   }
 
-  #enqueue(item: InFlight): void {
-    let at = this.#queue.length
-    while (at > 0 && (this.#queue[at - 1]?.atMs ?? 0) > item.atMs) at--
-    this.#queue.splice(at, 0, item)
+  #transmit(from: Agent, to: Origin, whole: Uint8Array): void {
+    const target = this.#linkedAgent(from, to)
+    const frame = this.#options.filter ? this.#options.filter(from.index, whole) : whole
+    if (!target || !frame) return
+    count(from.sent, frame)
+    const generation = this.#links.get(linkOf(from, target))
+    const direction = from.index * PAIR + target.index
+    const { loss, duplicate, retransmit, reorder } = this.faults
+    for (let copy = 0; copy < (duplicate > 0 && this.random.chance(duplicate) ? 2 : 1); copy++) {
+      if (loss > 0 && this.random.chance(loss)) continue
+      const latencyMs = this.#latencyMs(from.index, target.index)
+      let atMs = this.nowMs + latencyMs
+      if (retransmit > 0 && this.random.chance(retransmit)) atMs += RTO_MIN_MS + 2 * latencyMs
+      if (!reorder) atMs = Math.max(atMs, this.#busyUntilMs.get(direction) ?? 0)
+      if (target.bytesPerMs < Infinity)
+        atMs = Math.max(atMs, this.#busyUntilMs.get(direction) ?? 0) + frame.length / target.bytesPerMs
+      this.#busyUntilMs.set(direction, atMs)
+      const queued = (this.#queuedBytes.get(direction) ?? 0) + frame.length
+      this.#queuedBytes.set(direction, queued)
+      if (generation === undefined) continue
+      this.#queue.add({ kind: 'frame', atMs, from: from.index, to: target.index, generation, frame })
+      if (queued > QUEUE_BYTES_MAX) this.#reset.push([from, target])
+    }
+    for (let pair = this.#reset.pop(); pair; pair = this.#reset.pop()) this.disconnect(...pair)
+  }
+
+  readonly #reset: [Agent, Agent][] = []
+
+  #latencyMs(from: number, to: number): number {
+    const { latencyMs } = this.#options
+    if (!latencyMs) return 1 + this.random.below(this.faults.delayMaxMs)
+    // A tenth of jitter, and a tenth of a millisecond within the host.
+    return latencyMs(from, to) * (1 + 0.1 * this.random.next()) + 0.1
   }
 
   #reconnect(agent: Agent, peer: Origin): void {
-    const other = this.agents.find(({ origin }) => origin === peer)
+    const other = this.#linkedAgent(agent, peer)
     if (!other) return
+    agent.aborted.push({ atMs: this.nowMs, peer: other.index })
     this.disconnect(agent, other)
-    this.connect(agent, other)
+    if (!this.#options.overlay) this.connect(agent, other)
   }
 
-  #check(agent: Agent): void {
-    for (const head of agent.protocol.heads()) {
-      const name = `agent ${agent.index}, origin ${this.#name(head.origin)} at (${head.epoch}, ${head.seq})`
-      const before = agent.seen.get(head.origin) ?? NOWHERE
-      assert.ok(
-        comparePositions(head, before) >= 0,
-        `${name} went back from (${before.epoch}, ${before.seq})`
-      )
-      agent.seen.set(head.origin, { epoch: head.epoch, seq: head.seq })
-      const fold = this.#oracle.get(hex(head.bytes))
-      assert.ok(fold, `${name} was never published`)
-      const records = agent.protocol.records(head.origin)
-      const shown = [...records].map(([key, { value }]) => `${key}=${hex(value)}`).sort()
-      const wanted = [...fold].map(([key, value]) => `${key}=${hex(value)}`).sort()
-      assert.deepEqual(shown, wanted, `${name} is not the fold of the operations`)
+  #chooseTargets(rttMs?: (left: number, right: number) => number): void {
+    const dialable = this.#options.dialable ?? (() => true)
+    for (const agent of this.agents) {
+      const members = this.agents
+        .filter((other) => other !== agent)
+        .map((other) => ({
+          origin: other.origin,
+          dialable: dialable(other.index),
+          rttMs: rttMs?.(agent.index, other.index)
+        }))
+      const chosen = chooseNeighbours({
+        self: agent.origin,
+        dialable: dialable(agent.index),
+        members,
+        round: 0
+      })
+      agent.targets = chosen.flatMap((origin) => this.#byOrigin.get(origin)?.[0]?.index ?? [])
     }
   }
 
-  #name(origin: Origin): number {
-    return this.agents.findIndex((agent) => agent.origin === origin)
+  #redial(): void {
+    for (const agent of this.agents)
+      for (const other of agent.targets) this.connect(agent, this.#agent(other))
+    this.#queue.add({ kind: 'redial', atMs: this.nowMs + REDIAL_MS })
+  }
+
+  #check(agent: Agent, origin: Origin): void {
+    const head = agent.protocol.head(origin)
+    const before = agent.seen.get(origin) ?? NOWHERE
+    const name = `agent ${agent.index}, origin ${this.#name(origin)} at ${describePosition(head ?? NOWHERE)}`
+    assert.ok(
+      comparePositions(head ?? NOWHERE, before) >= 0,
+      `${name} went back from ${describePosition(before)}`
+    )
+    if (!head) return
+    agent.seen.set(origin, { epoch: head.epoch, seq: head.seq })
+    const fold = this.#oracle.get(hex(head.bytes))
+    assert.ok(fold, `${name} was never published`)
+    const records = agent.protocol.records(origin)
+    assert.equal(records.size, fold.size, `${name} is not the fold of the operations`)
+    for (const [key, { value }] of records) {
+      const wanted = fold.get(key)
+      assert.ok(wanted && Buffer.compare(value, wanted) === 0, `${name} shows a wrong ${key}`)
+    }
+    for (const seen of agent.seen.keys())
+      assert.ok(agent.protocol.head(seen), `agent ${agent.index} lost origin ${this.#name(seen)}`)
+  }
+
+  #checkCaps(agent: Agent): void {
+    const { shadowBytes, pulls } = agent.protocol.load()
+    assert.ok(
+      shadowBytes <= this.#limits.shadowBytesMax,
+      `agent ${agent.index} holds ${shadowBytes} B unfinished`
+    )
+    assert.ok(pulls <= this.#limits.pullsMax, `agent ${agent.index} has ${pulls} pulls under way`)
+  }
+
+  #isCut(from: Agent, to: Agent): boolean {
+    return this.#cut.has(from.index * PAIR + to.index)
+  }
+
+  #runs(agent: Agent): boolean {
+    return agent.up && !agent.silent && agent.stalledUntilMs <= this.nowMs
+  }
+
+  #timeOf(agent: Agent): number {
+    return this.nowMs + agent.clockMs
+  }
+
+  #agent(index: number): Agent {
+    const agent = this.agents[index]
+    if (!agent) throw new Error(`no agent ${index}`)
+    return agent
+  }
+
+  #linkedAgent(from: Agent, to: Origin): Agent | undefined {
+    return this.#byOrigin.get(to)?.find(({ index }) => from.links.has(index))
+  }
+
+  #name(origin: Origin): number | undefined {
+    return this.#byOrigin.get(origin)?.[0]?.index
   }
 }
 
+const PAIR = 65_536
+
 function describe(agent: Agent, origin: Origin): string {
-  const head = agent.protocol.heads().find((head) => head.origin === origin)
-  return head ? `(${head.epoch}, ${head.seq}) ${hex(head.bytes).slice(-8)}` : 'nothing'
+  const head = agent.protocol.head(origin)
+  return head ? `${describePosition(head)} ${hex(head.bytes).slice(-8)}` : 'nothing'
+}
+
+function describePosition({ epoch, seq }: Position | Head): string {
+  return `(${epoch}, ${seq})`
 }
 
 const admissions = new WeakMap<Protocol, Admission>()
@@ -391,6 +635,35 @@ export function newAdmission(self: Origin): Admission {
   }
 }
 
+/** One for all agents: certificates have long been exchanged. */
+function everyoneAdmitted(origins: readonly Origin[]): Admission {
+  const keys = new Map(origins.map((origin) => [origin, publicKeyOf(origin)]))
+  const chains = new Map(origins.map((origin) => [origin, chainOf(origin)]))
+  return {
+    isAdmitted: (origin) => chains.has(origin),
+    admit: () => ({ kind: 'admitted' }),
+    chainOf: (origin) => chains.get(origin),
+    publicKeyOf: (origin) => keys.get(origin)
+  }
+}
+
+function noTraffic(): Traffic {
+  return { frames: 0, bytes: 0, deltas: 0, heads: 0, pulls: 0 }
+}
+
+// The first byte of a Frame is the tag of the message in it.
+const HEADS_TAG = (4 << 3) | 2
+const PULL_TAG = (5 << 3) | 2
+const DELTA_TAG = (6 << 3) | 2
+
+function count(traffic: Traffic, frame: Uint8Array): void {
+  traffic.frames++
+  traffic.bytes += frame.length
+  if (frame[0] === DELTA_TAG) traffic.deltas++
+  else if (frame[0] === HEADS_TAG) traffic.heads++
+  else if (frame[0] === PULL_TAG) traffic.pulls++
+}
+
 function copyDisk(disk: Disk): Disk {
   return {
     origins: new Map(
@@ -409,8 +682,8 @@ function headName(signedHead: Uint8Array): string {
   return hex(head.bytes)
 }
 
-function linkName(left: Agent, right: Agent): string {
-  return `${Math.min(left.index, right.index)}-${Math.max(left.index, right.index)}`
+function linkOf(left: Agent, right: Agent): number {
+  return Math.min(left.index, right.index) * PAIR + Math.max(left.index, right.index)
 }
 
 function hex(bytes: Uint8Array): string {

@@ -8,7 +8,7 @@
 //   would outlive the moment when x joins. The rest of `cluster.<x>` is forwarded: `cluster.com` is somebody's. So is all
 //   of `cluster.local`, which is Kubernetes' own.
 // - reverse names inside the prefixes of the mesh.
-// Everything else: `forward`. `clusterset.local` will be one more case of `zoneOf`.
+// Everything else: `forward`. `clusterset.local` will be one more zone.
 //
 // Before a catalogue is complete, SERVFAIL: for its whole zone; in `cluster.all`, for names that no complete cluster has (a name
 // that one has is answered, with what is there), and for all names while no cluster is complete.
@@ -30,6 +30,7 @@ import {
   parseReverse,
   ReverseIndex,
   reverseZone,
+  zoneWithin,
   type Prefix
 } from './reverse.ts'
 import { clusterZone, lookup, soaOf, type Zone } from './zone.ts'
@@ -89,13 +90,7 @@ export function createNames(options: NamesOptions): Names {
   return {
     reverse,
 
-    answer(question) {
-      const labels = labelsOf(question.name)
-      if (labels === undefined) return FORWARD
-      const zone = zoneOf(labels)
-      if (zone !== undefined) return resolve(zone, labels, question)
-      return answerReverse(labels, question)
-    },
+    answer: (question) => answerWithin(question, ALIAS_HOPS),
 
     zones: () =>
       Array.from(zones.values(), ({ origin, sources }) => ({
@@ -105,39 +100,53 @@ export function createNames(options: NamesOptions): Names {
       }))
   }
 
-  function zoneOf(labels: readonly string[]): Zone | undefined {
+  /** `hops`: how many aliases may still be followed. */
+  function answerWithin(question: Question, hops: number): Reply {
+    const labels = labelsOf(question.name)
+    if (labels === undefined) return FORWARD
+    const zone = zones.get(labels.slice(-2).join('.'))
+    if (zone !== undefined) return resolve(zone, labels.slice(0, -2), question, hops)
+    const unknown = unknownZone(labels)
+    if (unknown !== undefined) return absence(unknown)
+    return answerReverse(labels, question)
+  }
+
+  function unknownZone(labels: readonly string[]): Zone | undefined {
     const origin = labels.slice(-2).join('.')
-    const zone = zones.get(origin)
-    if (zone !== undefined) return zone
     if (origin === 'cluster.local' || labels.at(-2) !== 'cluster' || labels.at(-3) !== 'svc') return undefined
     return { ...served, origin, label: 'unknown', sources: [], certain: anyComplete }
   }
 
-  /** Follows aliases for as long as they stay inside our zones. The rcode is that of the last name (RFC 6604). */
-  function resolve(first: Zone, firstLabels: readonly string[], question: Question): Answer {
-    const answers: DnsRecord[] = []
-    let zone: Zone | undefined = first
-    let labels: readonly string[] | undefined = firstLabels
-    let name = question.name
-    for (let hop = 0; hop < ALIAS_HOPS; hop++) {
-      const found = lookup(zone, labels.slice(0, -2), { name, type: question.type })
-      if (found.kind === 'absent') {
-        return zone.certain ? negative(zone, 'NXDOMAIN', answers) : failure(zone)
+  function resolve(zone: Zone, labels: readonly string[], question: Question, hops: number): Answer {
+    const found = lookup(zone, labels, question)
+    switch (found.kind) {
+      case 'absent':
+        return absence(zone)
+      case 'records':
+        if (found.answers.length === 0) return negative(zone, 'NOERROR')
+        return { ...positive(zone, found.answers), additionals: found.additionals }
+      case 'alias': {
+        const alias = cname(question.name, found.target)
+        return question.type === 'CNAME' ? positive(zone, [alias]) : follow(zone, alias, question.type, hops)
       }
-      if (found.kind === 'records') {
-        answers.push(...found.answers)
-        if (found.answers.length === 0) return negative(zone, 'NOERROR', answers)
-        return { ...positive(first, answers), additionals: found.additionals }
-      }
-      answers.push({ name, type: 'CNAME', ttl: TTL, data: found.target })
-      if (question.type === 'CNAME' || question.type === 'ANY') return positive(first, answers)
-      name = found.target
-      labels = labelsOf(name)
-      zone = labels === undefined ? undefined : zoneOf(labels)
-      if (zone === undefined || labels === undefined)
-        return { ...positive(first, answers), externalTarget: name }
+      default:
+        return found satisfies never
     }
-    return failure(first)
+  }
+
+  /**
+   * As CoreDNS: an alias to a name of the same zone that has no such records is as if it were not there (NODATA); one that
+   * leaves the zone is shown, with what there is at its end, be it nothing.
+   */
+  function follow(zone: Zone, alias: Alias, type: string, hops: number): Answer {
+    if (hops === 0) return negative(zone, 'NOERROR')
+    const target: Question = { name: alias.data, type }
+    const next = answerWithin(target, hops - 1)
+    if (next.kind === 'forward') return { ...positive(zone, [alias]), externalTarget: target.name }
+    // A catalogue that is not whole: half an answer would be kept.
+    if (next.rcode === 'SERVFAIL') return failure(zone)
+    if (next.answers.length === 0 && isWithin(zone, target.name)) return negative(zone, 'NOERROR')
+    return { ...positive(zone, [alias, ...next.answers]), externalTarget: next.externalTarget }
   }
 
   function answerReverse(labels: readonly string[], question: Question): Reply {
@@ -146,21 +155,16 @@ export function createNames(options: NamesOptions): Names {
     for (const cluster of clusters) {
       const prefix = prefixesOf(cluster).find((candidate) => contains(candidate, asked))
       if (prefix === undefined) continue
-      const origin = reverseZone(prefix)
-      const zone: Zone = {
-        ...served,
-        origin,
-        label: 'reverse',
-        sources: [cluster],
-        certain: cluster.complete
-      }
+      const origin = reverseZone(zoneWithin(prefix, asked))
+      const zone: Zone = { ...served, origin, label: 'reverse', sources: [], certain: cluster.complete }
       if (!cluster.complete) return failure(zone)
-      // A name above the addresses: it has names below it, and no record.
-      if (asked.bits < asked.bytes.length * 8) return negative(zone, 'NOERROR', [])
+      const isAddress = asked.rest === 0 && asked.bits === asked.bytes.length * 8
+      if (question.type !== 'PTR' || !isAddress) {
+        return resolve(zone, labels.slice(0, -origin.split('.').length), question, 0)
+      }
       const address = addressOf(asked)
       const domains = address === undefined ? [] : (reverse.get(cluster.name)?.lookup(cluster, address) ?? [])
-      if (domains.length === 0) return negative(zone, 'NXDOMAIN', [])
-      if (question.type !== 'PTR' && question.type !== 'ANY') return negative(zone, 'NOERROR', [])
+      if (domains.length === 0) return negative(zone, 'NXDOMAIN')
       return positive(
         zone,
         domains.map((data) => ({ name: question.name, type: 'PTR', ttl: TTL, data }))
@@ -172,8 +176,19 @@ export function createNames(options: NamesOptions): Names {
 
 const ALL = 'cluster.all'
 const FORWARD: Reply = { kind: 'forward' }
-/** Aliases in a row: as many as CoreDNS follows; a loop ends here, with SERVFAIL. */
-const ALIAS_HOPS = 8
+/** Aliases in a row: as many as CoreDNS 1.15 follows in one zone. A loop ends here. */
+const ALIAS_HOPS = 11
+
+type Alias = Extract<DnsRecord, { readonly type: 'CNAME' | 'NS' | 'PTR' }>
+
+function cname(name: DomainName, data: DomainName): Alias {
+  return { name, type: 'CNAME', ttl: TTL, data }
+}
+
+function isWithin({ origin }: Zone, name: DomainName): boolean {
+  const lower = name.toLowerCase()
+  return lower === origin || lower.endsWith(`.${origin}`)
+}
 
 function failure({ label }: Zone): Answer {
   return {
@@ -192,8 +207,12 @@ function positive(zone: Zone, answers: readonly DnsRecord[]): Answer {
   return { ...failure(zone), rcode: 'NOERROR', authoritative: true, answers }
 }
 
-function negative(zone: Zone, rcode: 'NOERROR' | 'NXDOMAIN', answers: readonly DnsRecord[]): Answer {
-  return { ...positive(zone, answers), rcode, authority: [soaOf(zone)] }
+function negative(zone: Zone, rcode: 'NOERROR' | 'NXDOMAIN'): Answer {
+  return { ...positive(zone, []), rcode, authority: [soaOf(zone)] }
+}
+
+function absence(zone: Zone): Answer {
+  return zone.certain ? negative(zone, 'NXDOMAIN') : failure(zone)
 }
 
 function isComplete(cluster: ClusterView): boolean {

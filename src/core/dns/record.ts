@@ -63,6 +63,8 @@ export type Reply = Answer | { readonly kind: 'forward' }
 
 /** Seconds. What Kubernetes' own DNS uses: a change is seen within five seconds, whatever caches stand between. */
 export const TTL = 5
+/** Seconds. Of the specification's version, which changes with the software only; as CoreDNS's kubernetes plugin. */
+export const VERSION_TTL = 28_800
 
 export function addressRecord(name: DomainName, address: Ip): AddressRecord {
   return { name, type: familyOf(address), ttl: TTL, data: address }

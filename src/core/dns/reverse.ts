@@ -12,22 +12,33 @@ export interface Prefix {
   readonly bits: number
 }
 
-/** The prefix that a reverse name stands for (a whole address: 32 or 128 bits), or undefined for any other name. */
-export function parseReverse(labels: readonly string[]): Prefix | undefined {
+/** A name below in-addr.arpa or ip6.arpa: the prefix that its last labels stand for, and how many labels make no address. */
+export interface ReverseName extends Prefix {
+  readonly rest: number
+}
+
+/** Of a whole address `bits` is 32 or 128 and `rest` 0. Undefined for any other name. */
+export function parseReverse(labels: readonly string[]): ReverseName | undefined {
   if (labels.at(-1) !== 'arpa') return undefined
-  const digits = labels.slice(0, -2).toReversed()
-  if (labels.at(-2) === 'in-addr') {
-    if (digits.length > 4 || !digits.every((d) => /^(0|[1-9]\d{0,2})$/.test(d) && Number(d) < 256))
-      return undefined
-    return { bytes: [...digits.map(Number), 0, 0, 0, 0].slice(0, 4), bits: digits.length * 8 }
+  const family = labels.at(-2)
+  if (family !== 'in-addr' && family !== 'ip6') return undefined
+  const reversed = labels.slice(0, -2).toReversed()
+  const [isDigit, count] = family === 'in-addr' ? [isByte, 4] : [isNibble, 32]
+  const end = reversed.findIndex((label, index) => index === count || !isDigit(label))
+  const digits = end === -1 ? reversed : reversed.slice(0, end)
+  const rest = reversed.length - digits.length
+  if (family === 'in-addr') {
+    return { bytes: [...digits.map(Number), 0, 0, 0, 0].slice(0, 4), bits: digits.length * 8, rest }
   }
-  if (labels.at(-2) === 'ip6') {
-    if (digits.length > 32 || !digits.every((d) => /^[0-9a-f]$/.test(d))) return undefined
-    const nibbles = digits.join('').padEnd(32, '0')
-    const bytes = Array.from({ length: 16 }, (_, i) => parseInt(nibbles.slice(2 * i, 2 * i + 2), 16))
-    return { bytes, bits: digits.length * 4 }
-  }
-  return undefined
+  const nibbles = digits.join('').padEnd(32, '0')
+  const bytes = Array.from({ length: 16 }, (_, i) => parseInt(nibbles.slice(2 * i, 2 * i + 2), 16))
+  return { bytes, bits: digits.length * 4, rest }
+}
+
+/** The part of `outer` that is one reverse zone with `inner` in it: of a prefix that ends inside a label, the whole label. */
+export function zoneWithin(outer: Prefix, inner: Prefix): Prefix {
+  const step = outer.bytes.length === 4 ? 8 : 4
+  return { bytes: inner.bytes, bits: Math.max(step, Math.ceil(outer.bits / step) * step) }
 }
 
 export function parsePrefix(cidr: Cidr): Prefix {
@@ -63,7 +74,7 @@ export class ReverseIndex {
   private services: ReadonlyMap<string, ServiceView> = new Map()
   private readonly keys = new Map<Ip, Set<string>>()
 
-  /** Service IP → the service's name; else endpoint → its names. Only headless or named endpoints have one. */
+  /** Service IP → the service's name; else published endpoint → its name in each of its services. */
   lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
     this.follow(cluster.services)
     const names = new Set<DomainName>()
@@ -72,7 +83,7 @@ export class ReverseIndex {
       if (view === undefined) continue
       const domain = serviceDomain(cluster.name, view.service)
       if (view.service.clusterIps.includes(address)) return [domain]
-      for (const endpoint of namedEndpoints(view)) {
+      for (const endpoint of publishedEndpoints(view)) {
         if (endpoint.addresses.includes(address)) names.add(`${endpointLabel(endpoint, address)}.${domain}`)
       }
     }
@@ -109,14 +120,21 @@ export class ReverseIndex {
 
 function* addresses(view: ServiceView): Iterable<Ip> {
   yield* view.service.clusterIps
-  for (const endpoint of namedEndpoints(view)) yield* endpoint.addresses
+  for (const endpoint of publishedEndpoints(view)) yield* endpoint.addresses
 }
 
-function* namedEndpoints(view: ServiceView) {
+function* publishedEndpoints(view: ServiceView) {
   for (const slice of view.slices) {
     for (const endpoint of slice.endpoints) {
-      if (!isPublished(view, endpoint)) continue
-      if (view.service.headless || endpoint.hostname !== '') yield endpoint
+      if (isPublished(view, endpoint)) yield endpoint
     }
   }
+}
+
+function isByte(label: string): boolean {
+  return /^(0|[1-9]\d{0,2})$/.test(label) && Number(label) < 256
+}
+
+function isNibble(label: string): boolean {
+  return /^[0-9a-f]$/.test(label)
 }

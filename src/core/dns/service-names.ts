@@ -1,6 +1,6 @@
 // What one service publishes in DNS, whatever zone it is asked in: Kubernetes DNS-Based Service Discovery 1.1.0.
 // Invariant: a pure function of the ServiceView, so it is remembered by the view's identity.
-import type { Endpoint, Ip, Protocol } from '../model.ts'
+import type { Endpoint, EndpointPort, Ip } from '../model.ts'
 import type { ServiceView } from '../view.ts'
 import { isTargetName, type DomainName } from './record.ts'
 
@@ -11,8 +11,9 @@ export interface Target {
   readonly address: Ip
   /** undefined: no port is declared, so there is an address but no SRV. */
   readonly port: number | undefined
-  /** "_http._tcp", or '' for a port without a name. */
-  readonly srv: string
+  /** "http" and "tcp", lower case; '' for a port without a name, both '' where no port is declared. */
+  readonly portName: string
+  readonly protocol: string
 }
 
 export type ServiceNames =
@@ -36,31 +37,30 @@ export function serviceNames(view: ServiceView): ServiceNames {
       return targets.length === 0 ? { kind: 'absent' } : { kind: 'targets', targets }
     }
     const ports = service.ports.length === 0 ? [undefined] : service.ports
-    const targets = ports.flatMap((port) =>
-      service.clusterIps.map((address) => ({
-        label: '',
-        address,
-        port: port?.port,
-        srv: port === undefined ? '' : srvLabels(port.name, port.protocol)
-      }))
-    )
+    const targets = ports.flatMap((port) => service.clusterIps.map((address) => target('', address, port)))
     return { kind: 'targets', targets }
   })
 }
 
-/** The targets of "_port._proto" under the service, by that key; and "_proto" alone as an empty non-terminal. */
-export function portTargets(view: ServiceView): ReadonlyMap<string, readonly Target[]> {
-  return remember(memoOf(view), 'ports', () => {
-    const byPort = new Map<string, Target[]>()
+/**
+ * The targets of "_port._proto" under the service; undefined: there is no such port. As in CoreDNS's kubernetes plugin,
+ * '' (the label "_") is any port name or any protocol.
+ */
+export function portTargets(
+  view: ServiceView,
+  port: string,
+  protocol: string
+): readonly Target[] | undefined {
+  const byPort = remember(memoOf(view), 'ports', () => {
+    const found = new Map<string, Target[]>()
     const names = serviceNames(view)
-    if (names.kind !== 'targets') return byPort
-    for (const target of names.targets) {
-      if (target.srv === '') continue
-      byPort.set(target.srv.slice(target.srv.indexOf('.') + 1), [])
-      push(byPort, target.srv, target)
+    for (const each of names.kind === 'targets' ? names.targets : []) {
+      const keys = [each.portName, ''].flatMap((name) => [`${name}.${each.protocol}`, `${name}.`])
+      for (const key of new Set(keys)) push(found, key, each)
     }
-    return byPort
+    return found
   })
+  return byPort.get(`${port}.${protocol}`)
 }
 
 /** Endpoints by their label: the host name, else the dashed address. Cluster IP services have them, too. */
@@ -68,14 +68,17 @@ export function endpointNames(view: ServiceView): ReadonlyMap<string, readonly T
   return remember(memoOf(view), 'endpoints', () => {
     const byLabel = new Map<string, Target[]>()
     if (view.service.externalName !== '') return byLabel
-    for (const target of endpointTargets(view)) push(byLabel, target.label, target)
+    for (const each of endpointTargets(view)) push(byLabel, each.label, each)
     return byLabel
   })
 }
 
-/** "web-0", or "10-1-2-3" and "fd00--1" for an endpoint without a host name, as CoreDNS's kubernetes plugin. */
+/** "web-0", or "10-1-2-3", "fd00--1" and "fd00--0" for an endpoint without a host name, as CoreDNS's kubernetes plugin. */
 export function endpointLabel(endpoint: Endpoint, address: Ip): string {
-  return endpoint.hostname === '' ? address.replaceAll(/[.:]/g, '-') : endpoint.hostname.toLowerCase()
+  if (endpoint.hostname !== '') return endpoint.hostname.toLowerCase()
+  const dashed = address.replaceAll(/[.:]/g, '-')
+  // "fd00::": no label ends in a hyphen (RFC 1123).
+  return dashed.endsWith('-') ? `${dashed}0` : dashed
 }
 
 /** Ready, or published although not ready (`publishNotReadyAddresses`). */
@@ -90,19 +93,15 @@ function endpointTargets(view: ServiceView): readonly Target[] {
       .filter((endpoint) => isPublished(view, endpoint))
       .flatMap((endpoint) =>
         endpoint.addresses.flatMap((address) =>
-          ports.map((port) => ({
-            label: endpointLabel(endpoint, address),
-            address,
-            port: port?.port,
-            srv: port === undefined ? '' : srvLabels(port.name, port.protocol)
-          }))
+          ports.map((port) => target(endpointLabel(endpoint, address), address, port))
         )
       )
   })
 }
 
-function srvLabels(port: string, protocol: Protocol): string {
-  return port === '' ? '' : `_${port}._${protocol}`.toLowerCase()
+function target(label: string, address: Ip, port: EndpointPort | undefined): Target {
+  const portName = port?.name.toLowerCase() ?? ''
+  return { label, address, port: port?.port, portName, protocol: port?.protocol.toLowerCase() ?? '' }
 }
 
 interface Memo {

@@ -1,12 +1,11 @@
 // One zone: `cluster.<name>` (one source) or `cluster.all` (every cluster that is alive). Both answer by the same rules.
 //
-// NODATA against NXDOMAIN follows the tables of CoreDNS's kubernetes plugin, but for two names that it denies and that have
-// names below them: "_tcp.web.shop.svc…" is NODATA here, because a resolver that honours RFC 8020 takes NXDOMAIN for
-// everything below; and TXT of an absent name is NXDOMAIN. Addresses exist at the service and at its endpoints,
-// not at "_http._tcp.…", which the specification gives SRV records only.
+// Which names exist, and for which types, is what CoreDNS 1.15's kubernetes plugin says, so that a cluster gets the same answers
+// whoever gives them. Four of its ways look odd and are meant: an empty non-terminal is NODATA, but TXT of it is NXDOMAIN;
+// "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model.ts'
 import type { ClusterView, ServiceView } from '../view.ts'
-import { addressRecord, familyOf, TTL, type DnsRecord, type DomainName } from './record.ts'
+import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
 
 export interface Zone {
@@ -38,35 +37,23 @@ export function lookup(
   question: { readonly name: DomainName; readonly type: string }
 ): Found {
   const { name, type } = question
-  const below = labels.at(-1)
-  if (below === undefined) return apex(zone, question)
-  if (labels.length === 1 && below === 'dns-version') return version(name, type)
-  if (below === 'dns') return nameServer(zone, labels, question)
-  if (zone.sources.length === 0) return ABSENT
-  if (below === 'pod') return labels.length === 1 ? NODATA : ABSENT
-  if (below !== 'svc') return ABSENT
-  const namespace = labels.at(-2)
-  if (namespace === undefined) return NODATA
-  const service = labels.at(-3)
-  if (service === undefined) return zone.sources.some((s) => namespacesOf(s).has(namespace)) ? NODATA : ABSENT
-
-  const held = holders(zone.sources, `${namespace}/${service}`)
-  switch (labels.length) {
-    case 3:
-      return ofService(held, question)
-    case 4:
-      return ofTargets(
-        held.map((holder) => withTargets(holder, childTargets(holder.service, labels[0] ?? ''))),
-        question
-      )
-    case 5: {
-      const port = `${labels[0]}.${labels[1]}`
-      const found = held.map((holder) => withTargets(holder, portTargets(holder.service).get(port)))
-      if (found.every(({ targets }) => targets === undefined)) return ABSENT
-      return type === 'SRV' || type === 'ANY' ? ofTargets(found, { name, type: 'SRV' }) : NODATA
-    }
-    default:
+  if (labels.length === 0) return apex(zone, question)
+  if (type === 'TXT' && labels.length === 1 && labels[0] === 'dns-version') return version(name)
+  if (isNameServer(labels) && type !== 'TXT' && type !== 'PTR') return nameServer(zone, question)
+  if (zone.sources.length === 0 && !zone.certain) return ABSENT
+  if (type === 'SOA') return NODATA
+  const node = find(zone.sources, labels)
+  switch (node.kind) {
+    case 'absent':
       return ABSENT
+    case 'empty':
+      return type === 'TXT' ? ABSENT : NODATA
+    case 'alias':
+      return type === 'A' || type === 'AAAA' || type === 'CNAME' ? node : NODATA
+    case 'targets':
+      return ofTargets(node.held, question)
+    default:
+      return node satisfies never
   }
 }
 
@@ -77,7 +64,7 @@ export function soaOf(zone: Zone): DnsRecord {
     type: 'SOA',
     ttl: TTL,
     data: {
-      mname: `ns.dns.${zone.origin}`,
+      mname: nameServerOf(zone),
       rname: `hostmaster.${zone.origin}`,
       serial: zone.serial,
       refresh: 7200,
@@ -104,67 +91,84 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
   return { kind: 'records', answers, additionals }
 }
 
-interface Holder {
+/** What stands at a name, whatever the type asked. */
+type Node =
+  | { readonly kind: 'absent' }
+  /** No records, but names below it. */
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'alias'; readonly target: DomainName }
+  | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }
+
+interface HolderTargets {
   readonly cluster: ClusterName
   readonly service: ServiceView
+  readonly targets: readonly Target[]
 }
 
-interface HolderTargets extends Holder {
-  /** undefined: this cluster has no such name. */
-  readonly targets: readonly Target[] | undefined
-}
-
-function withTargets({ cluster, service }: Holder, targets: readonly Target[] | undefined): HolderTargets {
-  return { cluster, service, targets }
-}
-
-function holders(sources: readonly ClusterView[], key: string): readonly Holder[] {
-  const held: Holder[] = []
-  for (const { name, services } of sources) {
-    const service = services.get(key)
-    if (service !== undefined) held.push({ cluster: name, service })
+function find(sources: readonly ClusterView[], labels: readonly string[]): Node {
+  const [below, namespace, service, ...left] = labels.toReversed()
+  // Names of pods by their address are no part of the mesh.
+  if (below === 'pod') return namespace === undefined ? { kind: 'empty' } : { kind: 'absent' }
+  if (below !== 'svc') return { kind: 'absent' }
+  if (namespace === undefined) return { kind: 'empty' }
+  if (service === undefined) {
+    const exists = sources.some((source) => namespacesOf(source).has(namespace))
+    return exists ? { kind: 'empty' } : { kind: 'absent' }
   }
-  return held
+  const key = `${namespace}/${service}`
+  const [first, second] = left
+  if (first === undefined) return serviceNode(sources, key)
+  if (second === undefined) return targetsNode(sources, key, (view) => endpointNames(view).get(first))
+  if (left.length > 2) return { kind: 'absent' }
+  // Underscores are optional in the plugin, and one alone stands for any port or protocol.
+  const [port, protocol] = [second.replace(/^_/, ''), first.replace(/^_/, '')]
+  if (port === '' && protocol === '') return serviceNode(sources, key)
+  return targetsNode(sources, key, (view) => portTargets(view, port, protocol))
 }
 
 /** A CNAME bears no other record beside it: addresses win over aliases, and of several aliases the first cluster's. */
-function ofService(held: readonly Holder[], question: { name: DomainName; type: string }): Found {
-  const found: HolderTargets[] = []
+function serviceNode(sources: readonly ClusterView[], key: string): Node {
   let alias: DomainName | undefined
-  for (const holder of held) {
-    const names = serviceNames(holder.service)
-    if (names.kind === 'targets') found.push(withTargets(holder, names.targets))
-    else if (names.kind === 'alias') alias ??= names.target
-  }
-  if (found.length === 0 && alias !== undefined) return { kind: 'alias', target: alias }
-  return ofTargets(found, question)
+  const node = targetsNode(sources, key, (view) => {
+    const names = serviceNames(view)
+    if (names.kind === 'alias') alias ??= names.target
+    return names.kind === 'targets' ? names.targets : undefined
+  })
+  return node.kind === 'absent' && alias !== undefined ? { kind: 'alias', target: alias } : node
 }
 
-/** Of the label right below a service: "_tcp" (an empty non-terminal: no targets), or an endpoint. */
-function childTargets(service: ServiceView, label: string): readonly Target[] | undefined {
-  return label.startsWith('_') ? portTargets(service).get(label) : endpointNames(service).get(label)
+/** `targetsOf`: undefined where a cluster's service has no such name. */
+function targetsNode(
+  sources: readonly ClusterView[],
+  key: string,
+  targetsOf: (view: ServiceView) => readonly Target[] | undefined
+): Node {
+  const held: HolderTargets[] = []
+  for (const { name, services } of sources) {
+    const service = services.get(key)
+    const targets = service && targetsOf(service)
+    if (service !== undefined && targets !== undefined) held.push({ cluster: name, service, targets })
+  }
+  return held.length === 0 ? { kind: 'absent' } : { kind: 'targets', held }
 }
 
 function ofTargets(
   held: readonly HolderTargets[],
   { name, type }: { name: DomainName; type: string }
 ): Found {
-  const present = held.filter(({ targets }) => targets !== undefined)
-  if (present.length === 0) return ABSENT
   switch (type) {
     case 'A':
-    case 'AAAA':
-    case 'ANY': {
+    case 'AAAA': {
       const addresses = new Set<Ip>()
-      for (const { targets } of present) {
-        for (const { address } of targets ?? []) {
-          if (type === 'ANY' || familyOf(address) === type) addresses.add(address)
-        }
+      for (const { targets } of held) {
+        for (const { address } of targets) if (familyOf(address) === type) addresses.add(address)
       }
       return records(Array.from(addresses, (address) => addressRecord(name, address)))
     }
     case 'SRV':
-      return srvRecords(present, name)
+      return srvRecords(held, name)
+    case 'TXT':
+      return held.some(({ targets }) => targets.length > 0) ? NODATA : ABSENT
     default:
       return NODATA
   }
@@ -174,11 +178,11 @@ function ofTargets(
 function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
   const answers = new Map<string, DnsRecord>()
   const additionals = new Map<string, DnsRecord>()
-  const total = held.reduce((sum, { targets }) => sum + (targets ?? []).length, 0)
+  const total = held.reduce((sum, { targets }) => sum + targets.length, 0)
   const weight = Math.max(1, Math.floor(100 / Math.max(1, total)))
   for (const { cluster, service, targets } of held) {
     const domain = serviceDomain(cluster, service.service)
-    for (const { label, address, port } of targets ?? []) {
+    for (const { label, address, port } of targets) {
       if (port === undefined) continue
       const target = label === '' ? domain : `${label}.${domain}`
       answers.set(`${target} ${port}`, {
@@ -194,30 +198,38 @@ function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
 }
 
 function apex(zone: Zone, { name, type }: { name: DomainName; type: string }): Found {
-  const soa = { ...soaOf(zone), name }
-  const server = `ns.dns.${zone.origin}`
-  const ns: DnsRecord = { name, type: 'NS', ttl: TTL, data: server }
-  const glue = zone.serverAddresses.map((address) => addressRecord(server, address))
-  if (type === 'SOA') return records([soa])
-  if (type === 'NS') return records([ns], glue)
-  return type === 'ANY' ? records([soa, ns], glue) : NODATA
+  switch (type) {
+    case 'SOA':
+      return records([{ ...soaOf(zone), name }])
+    case 'NS': {
+      // A name server without an address would be of no use to anybody.
+      if (zone.serverAddresses.length === 0) return NODATA
+      const server = nameServerOf(zone)
+      const glue = zone.serverAddresses.map((address) => addressRecord(server, address))
+      return records([{ name, type: 'NS', ttl: TTL, data: server }], glue)
+    }
+    case 'TXT':
+      return ABSENT
+    default:
+      return NODATA
+  }
 }
 
-function version(name: DomainName, type: string): Found {
-  if (type !== 'TXT' && type !== 'ANY') return NODATA
-  return records([{ name, type: 'TXT', ttl: TTL, data: ['1.1.0'] }])
+function version(name: DomainName): Found {
+  return records([{ name, type: 'TXT', ttl: VERSION_TTL, data: ['1.1.0'] }])
 }
 
-function nameServer(
-  zone: Zone,
-  labels: readonly string[],
-  question: { name: DomainName; type: string }
-): Found {
-  if (labels.length === 1) return NODATA
-  if (labels.length > 2 || labels[0] !== 'ns') return ABSENT
-  const { name, type } = question
-  const wanted = zone.serverAddresses.filter((address) => type === 'ANY' || familyOf(address) === type)
+function isNameServer(labels: readonly string[]): boolean {
+  return labels.length === 2 && labels[0] === 'ns' && labels[1] === 'dns'
+}
+
+function nameServer(zone: Zone, { name, type }: { name: DomainName; type: string }): Found {
+  const wanted = zone.serverAddresses.filter((address) => familyOf(address) === type)
   return records(wanted.map((address) => addressRecord(name, address)))
+}
+
+function nameServerOf(zone: Zone): DomainName {
+  return `ns.dns.${zone.origin}`
 }
 
 const namespaces = new WeakMap<ClusterView, ReadonlySet<string>>()

@@ -58,7 +58,11 @@ export function generateWireguardKey(): { privateKey: Uint8Array; publicKey: Uin
 
 /** The public half as 44 characters of base64, as `wg pubkey` prints it. */
 export function wireguardPublicKey(privateKey: Uint8Array): string {
-  const key = createPrivateKey({ key: Buffer.concat([X25519_PKCS8, privateKey]), format: 'der', type: 'pkcs8' })
+  const key = createPrivateKey({
+    key: Buffer.concat([X25519_PKCS8, privateKey]),
+    format: 'der',
+    type: 'pkcs8'
+  })
   return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32).toString('base64')
 }
 

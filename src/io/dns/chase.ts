@@ -8,7 +8,10 @@ import type { Forwarder } from './forwarder.ts'
 import { FLAG, HEADER_BYTES, u16, type Query } from './query.ts'
 import { bare, encodeAnswer, UDP_BYTES_MAX, type Encoded } from './response.ts'
 
-/** SERVFAIL when no upstream answers: the client asks again, where half an answer would be kept. */
+/**
+ * A target that does not exist leaves the CNAME alone, with NOERROR, as CoreDNS has it. SERVFAIL when no upstream answers: the
+ * client asks again, where half an answer would be kept.
+ */
 export async function chase(
   forwarder: Forwarder,
   query: Query,
@@ -31,8 +34,7 @@ export async function chase(
   return encodeAnswer(
     {
       ...answer,
-      rcode: found.rcode,
-      answers: [...answer.answers, ...found.records],
+      answers: [...answer.answers, ...found],
       externalTarget: undefined
     },
     query
@@ -40,9 +42,7 @@ export async function chase(
 }
 
 /** An upstream's bytes are hostile, too, and the library reads past their end: one bad record and none is believed. */
-function read(
-  reply: Uint8Array
-): { rcode: 'NOERROR' | 'NXDOMAIN'; records: readonly DnsRecord[] } | undefined {
+function read(reply: Uint8Array): readonly DnsRecord[] | undefined {
   const packet = tryDecode(reply)
   if (packet?.rcode !== 'NOERROR' && packet?.rcode !== 'NXDOMAIN') return undefined
   const records: DnsRecord[] = []
@@ -58,7 +58,7 @@ function read(
       records.push({ name, type, ttl, data: address })
     }
   }
-  return { rcode: packet.rcode, records }
+  return records
 }
 
 function tryDecode(bytes: Uint8Array): (Omit<Packet, 'rcode'> & { readonly rcode?: string }) | undefined {

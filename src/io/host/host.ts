@@ -32,6 +32,8 @@ export interface HostOptions {
   readonly names?: Partial<Omit<HostNames, 'device' | 'vipPrefixes'>>
   /** Default: the real ones. */
   readonly parts?: HostParts
+  /** Default /proc/sys. */
+  readonly sysctlRoot?: string
   readonly run?: Run
   readonly nowMs?: () => number
   /** Told once of each thing that works less well here than it could. */
@@ -88,7 +90,8 @@ export function createHost(options: HostOptions): LinuxHost {
       case undefined:
         return
       case 'setSysctl':
-        for (const op of pick(ops, 'setSysctl')) await createSysctls(memory).set(op.sysctl)
+        for (const op of pick(ops, 'setSysctl'))
+          await createSysctls(memory, options.sysctlRoot).set(op.sysctl)
         return
       case 'setTunnel':
         return wireguard.setTunnel(first.tunnel, signal)
@@ -138,7 +141,8 @@ export function createHost(options: HostOptions): LinuxHost {
         const memory = await openHostMemory(options.stateFolder)
         const kind = await parts.chooseLoadBalancer(options.loadBalancer ?? 'auto', run)
         const loadBalancer = parts.createLoadBalancer(kind, context)
-        if (kind === 'ipvs') for (const sysctl of IPVS_SYSCTLS) await createSysctls(memory).set(sysctl)
+        if (kind === 'ipvs')
+          for (const sysctl of IPVS_SYSCTLS) await createSysctls(memory, options.sysctlRoot).set(sysctl)
         await loadBalancer.start()
         started = { lock, memory, loadBalancer }
       } catch (error) {
@@ -154,7 +158,7 @@ export function createHost(options: HostOptions): LinuxHost {
         routes.observe(signal),
         loadBalancer.observe(signal),
         filter.observe(signal),
-        createSysctls(memory).observe()
+        createSysctls(memory, options.sysctlRoot).observe()
       ])
       return { ...tunnelAndPeers, ...routesAndVips, virtualServers, filter: filterNow, sysctls }
     },
@@ -185,7 +189,7 @@ export function createHost(options: HostOptions): LinuxHost {
       await loadBalancer.cleanup(signal)
       await wireguard.removeTunnel(signal)
       await filter.cleanup(signal)
-      await createSysctls(memory).restore()
+      await createSysctls(memory, options.sysctlRoot).restore()
       await memory.forget()
     },
 

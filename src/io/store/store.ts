@@ -5,7 +5,6 @@ import { constants } from 'node:fs'
 import { access, chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { Origin } from '../../core/model.ts'
-import { parseOrigin } from '../../core/origin.ts'
 import { decodeCounters, encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
@@ -48,9 +47,6 @@ export interface Store {
   /** One atomic batch. Errors: DISK_FULL (the state before stays), STORE_FAILED. */
   persist(batch: Persist, options: { sync: boolean }): Promise<void>
   removeOrigin(origin: Origin): Promise<void>
-  /** Replaces them all: where members were reached, best first. */
-  saveAddresses(addresses: ReadonlyMap<Origin, readonly string[]>): Promise<void>
-  loadAddresses(): ReadonlyMap<Origin, readonly string[]>
   /** Leaves the mesh: identity, keys, counters, replica and all that was set aside are gone. */
   forget(): Promise<void>
   close(): Promise<void>
@@ -110,17 +106,15 @@ class DiskStore implements Store {
   #identity: Identity | undefined
   #counters: Counters | undefined
   #replica: LoadedReplica
-  #addresses: ReadonlyMap<Origin, readonly string[]>
 
   constructor(options: DiskStoreOptions) {
-    const { origins, dropped, lost, seen, meta } = options.contents
+    const { origins, dropped, lost, seen } = options.contents
     this.folder = options.folder
     this.warnings = options.warnings
     this.#database = options.database
     this.#identity = options.identity
     this.#counters = options.counters
     this.#replica = { origins, dropped, lost, seen }
-    this.#addresses = decodeAddresses(meta.get('addresses'))
   }
 
   identity(): Identity | undefined {
@@ -162,15 +156,6 @@ class DiskStore implements Store {
     return this.#database.removeOrigin(origin)
   }
 
-  async saveAddresses(addresses: ReadonlyMap<Origin, readonly string[]>): Promise<void> {
-    await this.#database.putMeta('addresses', new TextEncoder().encode(JSON.stringify([...addresses])))
-    this.#addresses = new Map(addresses)
-  }
-
-  loadAddresses(): ReadonlyMap<Origin, readonly string[]> {
-    return this.#addresses
-  }
-
   async forget(): Promise<void> {
     // The copy goes first: if we are cut short, the identity is still whole, and nothing is half forgotten.
     await removeFile(join(this.folder, BACKUP))
@@ -184,7 +169,6 @@ class DiskStore implements Store {
     await this.#database.clear()
     this.#identity = undefined
     this.#counters = undefined
-    this.#addresses = new Map()
     this.loadReplica()
   }
 
@@ -310,24 +294,6 @@ async function readCounters(
 
 function isBelow(a: Counters, b: Counters): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.seqReserved < b.seqReserved)
-}
-
-/** The row has passed its checksum: it is what saveAddresses wrote. */
-function decodeAddresses(content: Uint8Array | undefined): ReadonlyMap<Origin, readonly string[]> {
-  const addresses = new Map<Origin, readonly string[]>()
-  if (content === undefined) return addresses
-  const entries: unknown = JSON.parse(new TextDecoder().decode(content))
-  for (const entry of Array.isArray(entries) ? entries : []) {
-    if (!Array.isArray(entry)) continue
-    const [name, list]: unknown[] = entry
-    const origin = typeof name === 'string' ? parseOrigin(name) : undefined
-    if (origin === undefined || !Array.isArray(list)) continue
-    addresses.set(
-      origin,
-      list.filter((address) => typeof address === 'string')
-    )
-  }
-  return addresses
 }
 
 function newer(path: string, found: number, known: number): StoreError {

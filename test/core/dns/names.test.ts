@@ -10,6 +10,7 @@ const names = createNames({ view: shopMesh() })
 
 const SOA_EAST = 'cluster.east 5 SOA ns.dns.cluster.east hostmaster.cluster.east 1 7200 1800 86400 5'
 const SOA_ALL = 'cluster.all 5 SOA ns.dns.cluster.all hostmaster.cluster.all 1 7200 1800 86400 5'
+const SOA_REVERSE = SOA_EAST.replaceAll('cluster.east', '2.10.in-addr.arpa')
 
 interface Row {
   readonly why: string
@@ -52,9 +53,9 @@ const TABLE: readonly Row[] = [
     answers: ['dual.shop.svc.cluster.east 5 AAAA fd00:2::5']
   },
   {
-    why: 'ANY of dual stack',
+    why: 'ANY is NODATA, as RFC 8482 has it for those who will not list everything',
     ask: 'dual.shop.svc.cluster.east ANY',
-    answers: ['dual.shop.svc.cluster.east 5 A 10.2.0.5', 'dual.shop.svc.cluster.east 5 AAAA fd00:2::5']
+    soa: SOA_EAST
   },
   {
     why: 'mixed case matches, and the answer keeps the case of the question',
@@ -117,10 +118,21 @@ const TABLE: readonly Row[] = [
     additionals: ['unnamed.shop.svc.cluster.east 5 A 10.2.0.7']
   },
   {
-    why: 'a port without a name has no SRV name',
+    why: 'an underscore alone is any port, one without a name, too',
     ask: '_._tcp.unnamed.shop.svc.cluster.east SRV',
+    answers: ['_._tcp.unnamed.shop.svc.cluster.east 5 SRV 0 100 8080 unnamed.shop.svc.cluster.east'],
+    additionals: ['unnamed.shop.svc.cluster.east 5 A 10.2.0.7']
+  },
+  {
+    why: 'an underscore alone is any port, but not of another protocol',
+    ask: '_._udp.unnamed.shop.svc.cluster.east SRV',
     rcode: 'NXDOMAIN',
     soa: SOA_EAST
+  },
+  {
+    why: 'two underscores alone are the service',
+    ask: '_._.web.shop.svc.cluster.east A',
+    answers: ['_._.web.shop.svc.cluster.east 5 A 10.2.0.1']
   },
   {
     why: 'SRV of the wrong protocol',
@@ -134,12 +146,17 @@ const TABLE: readonly Row[] = [
     rcode: 'NXDOMAIN',
     soa: SOA_EAST
   },
-  { why: 'A of a port name is NODATA', ask: '_http._tcp.web.shop.svc.cluster.east A', soa: SOA_EAST },
   {
-    why: 'underscores are not optional',
+    why: 'A of a port name is that of the service',
+    ask: '_http._tcp.web.shop.svc.cluster.east A',
+    answers: ['_http._tcp.web.shop.svc.cluster.east 5 A 10.2.0.1']
+  },
+  { why: 'AAAA of a port name', ask: '_http._tcp.web.shop.svc.cluster.east AAAA', soa: SOA_EAST },
+  {
+    why: 'underscores are optional',
     ask: 'http.tcp.web.shop.svc.cluster.east SRV',
-    rcode: 'NXDOMAIN',
-    soa: SOA_EAST
+    answers: ['http.tcp.web.shop.svc.cluster.east 5 SRV 0 100 80 web.shop.svc.cluster.east'],
+    additionals: ['web.shop.svc.cluster.east 5 A 10.2.0.1']
   },
 
   // Headless services and endpoints
@@ -256,19 +273,30 @@ const TABLE: readonly Row[] = [
     ]
   },
   {
-    why: 'followed to NODATA, with the SOA of the last zone',
+    why: 'followed into another zone, to NODATA',
     ask: 'pointer.shop.svc.cluster.east AAAA',
-    answers: ['pointer.shop.svc.cluster.east 5 CNAME web.shop.svc.cluster.west'],
-    soa: SOA_EAST.replaceAll('east', 'west')
+    answers: ['pointer.shop.svc.cluster.east 5 CNAME web.shop.svc.cluster.west']
   },
   {
-    why: 'followed to a name that does not exist',
+    why: 'followed into another zone, to a name that does not exist',
     ask: 'dangling.shop.svc.cluster.east A',
-    rcode: 'NXDOMAIN',
-    answers: ['dangling.shop.svc.cluster.east 5 CNAME nosuch.shop.svc.cluster.west'],
-    soa: SOA_EAST.replaceAll('east', 'west')
+    answers: ['dangling.shop.svc.cluster.east 5 CNAME nosuch.shop.svc.cluster.west']
   },
-  { why: 'a loop of external names', ask: 'loop.shop.svc.cluster.east A', rcode: 'SERVFAIL' },
+  {
+    why: 'another type of an external name is NODATA',
+    ask: 'pay.shop.svc.cluster.east TXT',
+    soa: SOA_EAST
+  },
+  {
+    why: 'an external name that loops in another zone',
+    ask: 'loop.shop.svc.cluster.east A',
+    answers: ['loop.shop.svc.cluster.east 5 CNAME loop.shop.svc.cluster.all']
+  },
+  {
+    why: 'an external name that loops in its own zone is NODATA',
+    ask: 'loop.shop.svc.cluster.all A',
+    soa: SOA_ALL
+  },
   {
     why: 'an external name that is an address',
     ask: 'literal.shop.svc.cluster.east A',
@@ -291,22 +319,28 @@ const TABLE: readonly Row[] = [
   { why: 'NS of svc', ask: 'svc.cluster.east NS', soa: SOA_EAST },
   { why: 'NS of an absent namespace', ask: 'foo.svc.cluster.east NS', rcode: 'NXDOMAIN', soa: SOA_EAST },
   { why: 'NS of an absent name', ask: 'foo.cluster.east NS', rcode: 'NXDOMAIN', soa: SOA_EAST },
-  { why: 'a protocol of a service', ask: '_tcp.web.shop.svc.cluster.east SRV', soa: SOA_EAST },
+  { why: 'TXT of a namespace', ask: 'shop.svc.cluster.east TXT', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'TXT of svc', ask: 'svc.cluster.east TXT', rcode: 'NXDOMAIN', soa: SOA_EAST },
   {
-    why: 'a protocol it does not have',
-    ask: '_udp.web.shop.svc.cluster.east SRV',
+    why: 'a protocol of a service',
+    ask: '_tcp.web.shop.svc.cluster.east SRV',
     rcode: 'NXDOMAIN',
     soa: SOA_EAST
   },
   { why: 'SOA of the apex', ask: 'cluster.east SOA', answers: [SOA_EAST] },
-  { why: 'NS of the apex', ask: 'cluster.east NS', answers: ['cluster.east 5 NS ns.dns.cluster.east'] },
+  { why: 'NS of the apex, where the name server has no address', ask: 'cluster.east NS', soa: SOA_EAST },
+  { why: 'TXT of the apex', ask: 'cluster.east TXT', rcode: 'NXDOMAIN', soa: SOA_EAST },
   { why: 'A of the apex is NODATA', ask: 'cluster.east A', soa: SOA_EAST },
   {
     why: 'dns-version',
     ask: 'dns-version.cluster.east TXT',
-    answers: ['dns-version.cluster.east 5 TXT 1.1.0']
+    answers: ['dns-version.cluster.east 28800 TXT 1.1.0']
   },
-  { why: 'A of dns-version is NODATA', ask: 'dns-version.cluster.east A', soa: SOA_EAST },
+  { why: 'A of dns-version', ask: 'dns-version.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'dns', ask: 'dns.cluster.east A', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'SRV of the name server', ask: 'ns.dns.cluster.east SRV', soa: SOA_EAST },
+  { why: 'TXT of the name server', ask: 'ns.dns.cluster.east TXT', rcode: 'NXDOMAIN', soa: SOA_EAST },
+  { why: 'SOA below the apex, of an absent name', ask: 'foo.cluster.east SOA', soa: SOA_EAST },
 
   // cluster.all
   {
@@ -355,7 +389,7 @@ const TABLE: readonly Row[] = [
   {
     why: 'dns-version of cluster.all',
     ask: 'dns-version.cluster.all TXT',
-    answers: ['dns-version.cluster.all 5 TXT 1.1.0']
+    answers: ['dns-version.cluster.all 28800 TXT 1.1.0']
   },
 
   // Unknown clusters
@@ -394,19 +428,29 @@ const TABLE: readonly Row[] = [
   {
     why: 'PTR of an endpoint behind a cluster IP',
     ask: '1.0.1.10.in-addr.arpa PTR',
+    answers: ['1.0.1.10.in-addr.arpa 5 PTR 10-1-0-1.web.shop.svc.cluster.east']
+  },
+  {
+    why: 'PTR of an endpoint that is not ready',
+    ask: '19.0.1.10.in-addr.arpa PTR',
     rcode: 'NXDOMAIN',
     soa: SOA_EAST.replaceAll('cluster.east', '1.10.in-addr.arpa')
   },
+  { why: 'A of a reverse name', ask: '1.0.2.10.in-addr.arpa A', rcode: 'NXDOMAIN', soa: SOA_REVERSE },
   {
-    why: 'A of a reverse name is NODATA',
-    ask: '1.0.2.10.in-addr.arpa A',
-    soa: SOA_EAST.replaceAll('cluster.east', '2.10.in-addr.arpa')
-  },
-  {
-    why: 'a reverse name above the addresses is NODATA',
+    why: 'a reverse name above the addresses',
     ask: '0.2.10.in-addr.arpa PTR',
-    soa: SOA_EAST.replaceAll('cluster.east', '2.10.in-addr.arpa')
-  }
+    rcode: 'NXDOMAIN',
+    soa: SOA_REVERSE
+  },
+  { why: 'SOA of a reverse zone', ask: '2.10.in-addr.arpa SOA', answers: [SOA_REVERSE] },
+  { why: 'A of a reverse zone is NODATA', ask: '2.10.in-addr.arpa A', soa: SOA_REVERSE },
+  ...['01.0', '256.0', '1.0.0', 'x'].map((left) => ({
+    why: 'a name in a reverse zone that is no address',
+    ask: `${left}.2.10.in-addr.arpa PTR`,
+    rcode: 'NXDOMAIN' as const,
+    soa: SOA_REVERSE
+  }))
 ]
 
 describe('names: what the mesh answers', () => {
@@ -439,9 +483,8 @@ describe('names: what the mesh answers', () => {
     'notcluster.east A',
     '8.8.8.8.in-addr.arpa PTR',
     '10.in-addr.arpa PTR',
-    '01.0.2.10.in-addr.arpa PTR',
-    '256.0.2.10.in-addr.arpa PTR',
-    '1.0.0.2.10.in-addr.arpa PTR',
+    '01.0.9.10.in-addr.arpa PTR',
+    'x.0.0.0.0.d.f.ip6.arpa PTR',
     'in-addr.arpa PTR',
     'a..b A'
   ]) {
@@ -457,9 +500,55 @@ describe('names: what the mesh answers', () => {
     assert.equal(answered(names, 'pointer.shop.svc.cluster.east A').externalTarget, undefined)
   })
 
+  it('cuts a prefix that ends inside a label into zones of whole labels', () => {
+    const view = meshOf(cluster('east', { podPrefixes: ['10.1.16.0/20'], servicePrefixes: ['fd00:2::/33'] }))
+    const cut = createNames({ view })
+    assert.deepEqual(answered(cut, '9.17.1.10.in-addr.arpa PTR').authority.map(format), [
+      SOA_EAST.replaceAll('cluster.east', '17.1.10.in-addr.arpa')
+    ])
+    assert.equal(answered(cut, '31.1.10.in-addr.arpa SOA').answers.length, 1)
+    assert.equal(answered(cut, '7.2.0.0.0.0.0.d.f.ip6.arpa SOA').answers.length, 1)
+    for (const name of ['32.1.10.in-addr.arpa', '1.10.in-addr.arpa', '8.2.0.0.0.0.0.d.f.ip6.arpa']) {
+      assert.deepEqual(cut.answer({ name, type: 'SOA' }), { kind: 'forward' })
+    }
+  })
+
+  it('follows aliases in a row, through zones and out of the mesh, and no loop for ever', () => {
+    const alias = (key: string, to: string) => service(key, [], { externalName: to })
+    const chain = Array.from({ length: 13 }, (_, i) =>
+      alias(`a/n${i}`, i === 12 ? 'end.example.com' : `n${i + 1}.a.svc.cluster.east`)
+    )
+    const view = meshOf(
+      cluster('east', { services: [...chain, alias('a/x', 'y.a.svc.cluster.west')] }),
+      cluster('west', {
+        services: [alias('a/y', 'x.a.svc.cluster.east'), alias('a/z', 'n9.a.svc.cluster.east')]
+      })
+    )
+    const chained = createNames({ view })
+    assert.equal(answered(chained, 'n2.a.svc.cluster.east A').answers.length, 11)
+    assert.equal(answered(chained, 'n2.a.svc.cluster.east A').externalTarget, 'end.example.com')
+    assert.equal(answered(chained, 'n1.a.svc.cluster.east A').answers.length, 0)
+    assert.equal(answered(chained, 'n1.a.svc.cluster.east A').authority.length, 1)
+    assert.equal(answered(chained, 'z.a.svc.cluster.west A').externalTarget, 'end.example.com')
+    assert.ok(answered(chained, 'x.a.svc.cluster.east A').answers.length <= 11)
+  })
+
+  it('names an endpoint without a host name so that its label does not end in a hyphen', () => {
+    const pods = slice([endpoint('fd00:1::')])
+    const view = meshOf(
+      cluster('east', {
+        podPrefixes: ['fd00:1::/32'],
+        services: [service('a/db', [], { headless: true }, pods)]
+      })
+    )
+    const reply = answered(createNames({ view }), 'fd00-1--0.db.a.svc.cluster.east AAAA')
+    assert.equal(reply.answers.length, 1)
+  })
+
   it('gives the addresses of the name server as glue', () => {
     const served = createNames({ view: shopMesh(), serverAddresses: [endpoint('10.1.0.2').addresses[0]!] })
     const reply = answered(served, 'cluster.all NS')
+    assert.deepEqual(reply.answers.map(format), ['cluster.all 5 NS ns.dns.cluster.all'])
     assert.deepEqual(reply.additionals.map(format), ['ns.dns.cluster.all 5 A 10.1.0.2'])
     assert.deepEqual(answered(served, 'ns.dns.cluster.all A').answers.map(format), [
       'ns.dns.cluster.all 5 A 10.1.0.2'

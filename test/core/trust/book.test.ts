@@ -7,6 +7,7 @@ const mesh = makeMesh()
 const east = join(mesh, EAST)
 const agent = agentOf(east)
 const { agentOrigin: origin, bytes } = agent.chain
+const EAST_NAME = clusterName('east')
 
 describe('trust book', () => {
   it('admits an origin by its chain and gives chain and key back', () => {
@@ -49,6 +50,23 @@ describe('trust book', () => {
     book.forget(origin)
     assert.ok(!book.isAdmitted(origin) && !book.knowsCluster(east.chain.clusterKey))
     assert.equal(book.settlement().size, 0)
+  })
+
+  it('a cluster whose every agent has left owns nothing, until one of them says something again', () => {
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    const second = agentOf(east, 'gw-2').chain
+    const rival = agentOf(join(mesh, EAST)).chain
+    for (const chain of [agent.chain, second]) book.add(chain)
+    book.setDeparted(origin, true)
+    assert.ok(book.settlement().has(EAST_NAME), 'the other agent is there still')
+    book.setDeparted(second.agentOrigin, true)
+    assert.deepEqual([...book.settlement().keys()], [])
+    assert.deepEqual(book.chainOf(origin), bytes, 'for whoever still asks')
+    assert.deepEqual(book.settlementWith(rival).get(EAST_NAME)?.grant.clusterKey, rival.clusterKey)
+    book.setDeparted(origin, false)
+    assert.deepEqual(book.settlement().get(EAST_NAME)?.grant.clusterKey, east.chain.clusterKey)
+    book.setDeparted(rival.agentOrigin, true) // unknown: nothing to remember
+    assert.ok(book.settlement().has(EAST_NAME))
   })
 
   it('settles clusters the same way whatever came first', () => {

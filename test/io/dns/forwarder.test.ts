@@ -238,6 +238,19 @@ describe('ExternalName', () => {
     nonsense.stop()
   })
 
+  it('is the CNAME alone when its target does not exist', async () => {
+    const upstream = await startUpstream((message) => addressReply(message, [], 0x183))
+    const { server, port } = await startServer({ upstreams: [upstream.address] })
+    try {
+      const { status, records } = await dig(port, 'pay.shop.svc.cluster.east', 'A')
+      assert.equal(status, 'NOERROR')
+      assert.deepEqual(records, ['pay.shop.svc.cluster.east. 5 IN CNAME pay.example.com.'])
+    } finally {
+      await server.stop()
+      upstream.stop()
+    }
+  })
+
   it('takes no records but addresses and aliases from an upstream', async () => {
     const upstream = await startUpstream((message) => {
       const { id = 0, questions = [] } = decode(message)

@@ -78,7 +78,7 @@ describe('DNS server, asked with dig', () => {
 
   for (const [args, records] of [
     [['six.shop.svc.cluster.east', 'AAAA'], ['six.shop.svc.cluster.east. 5 IN AAAA fd00::6']],
-    [['dns-version.cluster.east', 'TXT'], ['dns-version.cluster.east. 5 IN TXT "1.1.0"']],
+    [['dns-version.cluster.east', 'TXT'], ['dns-version.cluster.east. 28800 IN TXT "1.1.0"']],
     [['-x', '10.2.0.1'], ['1.0.2.10.in-addr.arpa. 5 IN PTR web.shop.svc.cluster.east.']],
     [['pay.shop.svc.cluster.east', 'A'], ['pay.shop.svc.cluster.east. 5 IN CNAME pay.example.com.']],
     [

@@ -105,12 +105,11 @@ describe('store', () => {
     assert.deepEqual(store.warnings, [])
   })
 
-  it('gives back what it was given: identity, counters, addresses, replica', async () => {
+  it('gives back what it was given: identity, counters, replica', async () => {
     const [a, b] = [someOrigin(), someOrigin()]
     const store = await open()
     await store.saveIdentity(identity)
     await store.saveCounters({ epoch: 3, seqReserved: 1_000 })
-    await store.saveAddresses(new Map([[a, ['/ip4/192.0.2.1/tcp/7946', '/ip4/192.0.2.2/tcp/1']]]))
     await store.persist(batch(a, 1, { chain: bytes('chain of a') }), SYNC)
     await store.persist(batch(a, 2), { sync: false })
     await store.persist(
@@ -121,7 +120,6 @@ describe('store', () => {
     const again = await reopen(store)
     assert.deepEqual(again.identity(), identity)
     assert.deepEqual(again.counters(), { epoch: 3, seqReserved: 1_000 })
-    assert.deepEqual([...again.loadAddresses()], [[a, ['/ip4/192.0.2.1/tcp/7946', '/ip4/192.0.2.2/tcp/1']]])
     const { origins, dropped, lost } = again.loadReplica()
     assert.deepEqual([dropped, lost, again.warnings], [[], false, []])
     assert.deepEqual(

@@ -1,0 +1,129 @@
+// When a neighbour is suspected, and what of it concerns us. Silence counts only while we ourselves were awake (Lifeguard: Dadgar,
+// Phillips, Currey, 2018): a stall excuses everyone, a loop that lags waits longer in proportion.
+import type { Origin } from './model.ts'
+import type { Neighbour } from './neighbour.ts'
+import { Suspicions, type Said, type SuspicionsOptions } from './suspicions.ts'
+import { encodeFrame, type FrameMessage } from './wire.ts'
+
+export type Liveness = 'alive' | 'suspected' | 'dead'
+
+export interface FailureDetectorOptions extends SuspicionsOptions {
+  readonly suspectMs: number
+  readonly neighbours: ReadonlyMap<Origin, Neighbour>
+}
+
+/** A frame for all neighbours but one. */
+export interface Flood {
+  readonly frame: Uint8Array
+  readonly except: Origin | undefined
+}
+
+export class FailureDetector {
+  readonly #options: FailureDetectorOptions
+  readonly #suspicions: Suspicions
+  /** Neighbours whose connection ended, until they are suspected, and when they were last heard. */
+  readonly #departed = new Map<Origin, number>()
+  #tickMs: number | undefined
+  /** Smoothed gap between ticks, in ticks. */
+  #lag = 1
+
+  constructor(options: FailureDetectorOptions) {
+    this.#options = options
+    this.#suspicions = new Suspicions(options)
+  }
+
+  /** What others have said of it, which it will refute. */
+  up(peer: Origin): readonly Uint8Array[] {
+    this.heard(peer)
+    return this.#suspicions.votesOn(peer)
+  }
+
+  heard(peer: Origin): void {
+    this.#departed.delete(peer)
+    this.#suspicions.heard(peer)
+  }
+
+  down({ origin, heardMs }: Neighbour): void {
+    this.#departed.set(origin, heardMs)
+    for (const oldest of this.#departed.keys()) {
+      if (this.#departed.size <= this.#options.originsMax) break
+      this.#departed.delete(oldest)
+    }
+  }
+
+  /** Our votes on those that have been silent for too long. */
+  tick(nowMs: number): readonly Flood[] {
+    this.#heedLag(nowMs)
+    const { neighbours } = this.#options
+    const suspectMs = this.#options.suspectMs * Math.max(1, this.#lag)
+    const silent = [...neighbours.values()].filter((neighbour) => neighbour.silentMs(nowMs) >= suspectMs)
+    const gone = [...this.#departed].filter(([, heardMs]) => nowMs - heardMs >= suspectMs)
+    for (const [origin] of gone) this.#departed.delete(origin)
+    return [...silent.map(({ origin }) => origin), ...gone.map(([origin]) => origin)].flatMap((origin) => {
+      const frame = this.#suspicions.suspect(origin, nowMs)
+      return frame ? [{ frame, except: origin }] : []
+    })
+  }
+
+  /** A suspicion or a beacon: why it was refused, or what to pass on. */
+  take(
+    from: Origin,
+    { suspicion, beacon }: FrameMessage,
+    nowMs: number
+  ): Flood | 'known' | { refused: string } {
+    const said: Said = suspicion
+      ? this.#suspicions.takeVote(suspicion, nowMs)
+      : beacon
+        ? this.#suspicions.takeBeacon(beacon, nowMs)
+        : { kind: 'known' }
+    switch (said.kind) {
+      case 'known':
+        return 'known'
+      case 'refused':
+        return { refused: said.reason }
+      case 'refute':
+        return { frame: this.#suspicions.refutation(), except: undefined }
+      case 'forward':
+        if (said.alive !== undefined) this.#excuse(said.alive, nowMs)
+        return { frame: encodeFrame(suspicion ? { suspicion } : { beacon }), except: from }
+      default:
+        return said satisfies never
+    }
+  }
+
+  liveness(origin: Origin, members: number): Liveness {
+    const nowMs = this.#tickMs ?? 0
+    const neighbour = this.#options.neighbours.get(origin)
+    if (neighbour && neighbour.silentMs(nowMs) < this.#options.suspectMs) return 'alive' // with our own ears
+    if (this.#suspicions.isDead(origin, nowMs, members)) return 'dead'
+    return this.#suspicions.isSuspected(origin) ? 'suspected' : 'alive'
+  }
+
+  /** When it last said something itself, or a beacon of it came; undefined: not within memory. */
+  lastHeardMs(origin: Origin): number | undefined {
+    const times = [
+      this.#options.neighbours.get(origin)?.heardMs,
+      this.#departed.get(origin),
+      this.#suspicions.beaconMs(origin)
+    ].flatMap((ms) => ms ?? [])
+    return times.length === 0 ? undefined : Math.max(...times)
+  }
+
+  #heedLag(nowMs: number): void {
+    const gapMs = nowMs - (this.#tickMs ?? nowMs)
+    this.#tickMs = nowMs
+    this.#lag += (gapMs / TICK_MS - this.#lag) / 8
+    if (gapMs <= STALL_MS) return
+    for (const origin of [...this.#options.neighbours.keys(), ...this.#departed.keys()])
+      this.#excuse(origin, nowMs)
+  }
+
+  /** Its silence until now does not count: its own word came another way, or we were not listening. */
+  #excuse(origin: Origin, nowMs: number): void {
+    this.#options.neighbours.get(origin)?.excuse(nowMs)
+    if (this.#departed.has(origin)) this.#departed.set(origin, nowMs)
+  }
+}
+
+const TICK_MS = 200
+const STALL_MS = 1000

@@ -1,0 +1,19 @@
+export type WebhookErrorCode =
+  'PORT_IN_USE' | 'LISTEN_FAILED' | 'NO_SECRET' | 'NO_CONFIGURATION' | 'API_FAILED'
+
+/** Why the webhook does not serve, or its certificate is not what it should be. `fix` says what to do. */
+export class WebhookError extends Error {
+  override readonly name = 'WebhookError'
+  readonly code: WebhookErrorCode
+  readonly fix: string
+
+  constructor(
+    code: WebhookErrorCode,
+    text: { readonly message: string; readonly fix: string },
+    cause?: unknown
+  ) {
+    super(text.message, { cause })
+    this.code = code
+    this.fix = text.fix
+  }
+}

@@ -1,0 +1,64 @@
+// One AdmissionReview (admission.k8s.io/v1): what the API server asks, and our answer, which always allows.
+// Invariant: whatever is asked, a pod is never refused. What is not understood at all is no answer (undefined → 400), which the API
+// server takes, by failurePolicy Ignore, as "go on".
+import { dnsPatch, type DnsInjection } from '../../core/dns-injection.ts'
+import { isFields, type Fields } from '../../core/field-check.ts'
+
+export interface ReviewAnswer {
+  readonly body: object
+  /** undefined: patched; else why not. */
+  readonly unchanged: string | undefined
+}
+
+/** undefined: this is no review that could be answered. */
+export function answerReview(text: string, settings: DnsInjection): ReviewAnswer | undefined {
+  const request = parseRequest(text)
+  if (request === undefined) return undefined
+  const { uid, object } = request
+  const verdict = isPodCreation(request.fields) ? dnsPatch(object, request.namespace, settings) : NOT_ASKED
+  const response =
+    verdict.kind === 'none'
+      ? { uid, allowed: true }
+      : {
+          uid,
+          allowed: true,
+          patchType: 'JSONPatch',
+          patch: Buffer.from(JSON.stringify(verdict.patch)).toString('base64')
+        }
+  return {
+    body: { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response },
+    unchanged: verdict.kind === 'none' ? verdict.reason : undefined
+  }
+}
+
+const NOT_ASKED = { kind: 'none', reason: 'not the creation of a pod' } as const
+
+interface ReviewRequest {
+  readonly uid: string
+  readonly namespace: string
+  readonly object: Fields
+  readonly fields: Fields
+}
+
+function parseRequest(text: string): ReviewRequest | undefined {
+  let review: unknown
+  try {
+    review = JSON.parse(text)
+  } catch {
+    return undefined // no JSON, no review
+  }
+  if (!isFields(review) || review['apiVersion'] !== 'admission.k8s.io/v1') return undefined
+  const fields = review['request']
+  if (!isFields(fields) || typeof fields['uid'] !== 'string') return undefined
+  return {
+    uid: fields['uid'],
+    namespace: typeof fields['namespace'] === 'string' ? fields['namespace'] : 'default',
+    object: isFields(fields['object']) ? fields['object'] : {},
+    fields
+  }
+}
+
+function isPodCreation(request: Fields): boolean {
+  const { kind, operation } = request
+  return isFields(kind) && kind['group'] === '' && kind['kind'] === 'Pod' && operation === 'CREATE'
+}

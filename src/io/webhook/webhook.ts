@@ -1,0 +1,188 @@
+// The admission webhook as a part of the agent: credentials from the Secret, made or renewed when needed; the server; the authority in
+// the webhook's configuration. All agents do the same; who writes second reads what the first wrote (resourceVersion), so no leader is needed.
+import type { DnsInjection } from '../../core/dns-injection.ts'
+import {
+  fieldsAt,
+  getObject,
+  hasStatus,
+  STRATEGIC_MERGE_PATCH,
+  textAt,
+  type KubeApi
+} from '../../core/kube-api.ts'
+import { isFields, type Fields } from '../../core/field-check.ts'
+import { credentialsOf, renewCredentials, secretData, type Credentials } from './credentials.ts'
+import { WebhookError } from './errors.ts'
+import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from './server.ts'
+
+export interface WebhookOptions {
+  readonly api: KubeApi
+  readonly host: string
+  readonly port: number
+  /** Of the agent. */
+  readonly namespace: string
+  readonly settings: () => DnsInjection
+  readonly onReview?: WebhookServerOptions['onReview']
+  /** A check that failed, and undefined after one that did not: the agent goes on with what it has. */
+  readonly onFault?: (error: WebhookError | undefined) => void
+  /** Default Date.now. */
+  readonly now?: () => number
+  /** For callers without the name of the Service. */
+  readonly ips?: readonly string[]
+}
+
+export interface Webhook {
+  readonly port: number
+  /** Looks now: renews what is due, and puts the authority where it is missing. Errors: WebhookError. */
+  check(): Promise<void>
+  stop(): Promise<void>
+}
+
+export const WEBHOOK_NAMES = {
+  secret: 'rhizome-webhook',
+  service: 'rhizome-webhook',
+  configuration: 'rhizome'
+} as const
+
+// Renewal is due weeks ahead; a configuration that was just applied anew lacks its authority for at most this long.
+const CHECK_MS = 60_000
+const CALL_MS = 10_000
+// Each time somebody else wrote first; what they wrote is then almost always what we want.
+const WRITE_TRIES = 5
+
+/** Errors: WebhookError. */
+export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
+  let credentials = await settle(options)
+  const { host, port, settings, onReview } = options
+  const server = await startWebhookServer({
+    host,
+    port,
+    settings,
+    serving: credentials.serving,
+    ...(onReview === undefined ? {} : { onReview })
+  })
+  const stopping = new AbortController()
+
+  const check = async (): Promise<void> => {
+    const found = await settle(options)
+    if (found.serving.certificate !== credentials.serving.certificate) server.renew(found.serving)
+    credentials = found
+    await publishAuthority(options, credentials.bundle)
+  }
+  const loop = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      await check().then(
+        () => options.onFault?.(undefined),
+        (error: unknown) => options.onFault?.(asWebhookError(error))
+      )
+      await pause(CHECK_MS, stopping.signal)
+    }
+  }
+  const looping = loop()
+  return { port: server.port, check, stop: () => end(server, stopping, looping) }
+}
+
+async function end(server: WebhookServer, stopping: AbortController, looping: Promise<void>): Promise<void> {
+  stopping.abort()
+  await server.stop()
+  await looping
+}
+
+/** The credentials that all agents share; made or renewed by whoever comes first. */
+async function settle(options: WebhookOptions): Promise<Credentials> {
+  const { api, namespace, now = Date.now } = options
+  const path = `/api/v1/namespaces/${namespace}/secrets/${WEBHOOK_NAMES.secret}`
+  const { service } = WEBHOOK_NAMES
+  const wanted = {
+    dnsNames: [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`],
+    ...(options.ips === undefined ? {} : { ips: options.ips })
+  }
+  for (let attempt = 0; attempt < WRITE_TRIES; attempt++) {
+    const secret = await read(api, path)
+    if (secret === undefined) {
+      throw new WebhookError('NO_SECRET', {
+        message: `there is no Secret ${namespace}/${WEBHOOK_NAMES.secret}`,
+        fix: 'install with the webhook enabled: the chart makes this Secret empty'
+      })
+    }
+    const found = credentialsOf(fieldsAt(secret, 'data'))
+    const credentials = renewCredentials(found, { ...wanted, nowMs: now() })
+    if (credentials === found) return credentials
+    try {
+      // With the resourceVersion that was read: a Secret changed in between is a conflict.
+      await api.request({
+        method: 'PUT',
+        path,
+        body: { ...secret, data: secretData(credentials) },
+        signal: deadline()
+      })
+      return credentials
+    } catch (error) {
+      if (!hasStatus(error, 409)) throw failed('write', path, error)
+    }
+  }
+  throw failed('write', path, new Error(`changed by others ${WRITE_TRIES} times in a row`))
+}
+
+/** Only `caBundle`, and only where it is not what it should be. */
+async function publishAuthority({ api }: WebhookOptions, bundle: string): Promise<void> {
+  const path = `/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/${WEBHOOK_NAMES.configuration}`
+  const configuration = await read(api, path)
+  if (configuration === undefined) {
+    throw new WebhookError('NO_CONFIGURATION', {
+      message: `there is no MutatingWebhookConfiguration ${WEBHOOK_NAMES.configuration}`,
+      fix: 'install with the webhook enabled; until then no pod is sent here'
+    })
+  }
+  const caBundle = Buffer.from(bundle).toString('base64')
+  const webhooks = Array.isArray(configuration['webhooks']) ? configuration['webhooks'].filter(isFields) : []
+  const stale = webhooks.filter((webhook) => textAt(webhook, 'clientConfig', 'caBundle') !== caBundle)
+  if (stale.length === 0) return
+  const body = { webhooks: stale.map(({ name }) => ({ name, clientConfig: { caBundle } })) }
+  try {
+    await api.request({ method: 'PATCH', path, contentType: STRATEGIC_MERGE_PATCH, body, signal: deadline() })
+  } catch (error) {
+    throw failed('write', path, error)
+  }
+}
+
+async function read(api: KubeApi, path: string): Promise<Fields | undefined> {
+  try {
+    return await getObject(api, path, deadline())
+  } catch (error) {
+    throw failed('read', path, error)
+  }
+}
+
+function deadline(): AbortSignal {
+  return AbortSignal.timeout(CALL_MS)
+}
+
+function failed(what: 'read' | 'write', path: string, cause: unknown): WebhookError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new WebhookError(
+    'API_FAILED',
+    {
+      message: `cannot ${what} ${path}: ${reason}`,
+      fix: 'give the service account the roles of the chart; it is tried again'
+    },
+    cause
+  )
+}
+
+function asWebhookError(error: unknown): WebhookError {
+  if (error instanceof WebhookError) return error
+  // Nothing else is thrown on a good or bad day of the API: this is a fault of ours, and the agent must go on.
+  return failed('read', 'what the webhook needs', error)
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms)
+    signal.addEventListener('abort', done, { once: true })
+    function done(): void {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+  })
+}

@@ -1,0 +1,97 @@
+// `meshctl install` and `uninstall` on the command line; what they do to a cluster is in test/lab/deploy.test.ts.
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseAllDocuments } from 'yaml'
+import { EXIT } from '../../src/cli/exit-codes.ts'
+import { meshctl } from './fake-meshd.ts'
+
+describe('meshctl install and uninstall', () => {
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'meshctl-install-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('renders the objects, with the token from stdin, a file or the environment in a Secret', async () => {
+    const file = join(folder, 'token')
+    writeFileSync(file, 'rzm1_same\n')
+    const runs = await Promise.all([
+      meshctl(['install', '--dry-run'], { stdin: 'rzm1_same\n' }),
+      meshctl(['install', '--dry-run', '--token', '-'], { stdin: 'rzm1_same' }),
+      meshctl(['install', '--dry-run', '--token-file', file]),
+      meshctl(['install', '--dry-run'], { env: { RHIZOME_TOKEN: 'rzm1_same' } })
+    ])
+    const [first] = runs
+    for (const { code, stdout, stderr } of runs) {
+      assert.deepEqual([code, stderr], [EXIT.ok, ''])
+      assert.equal(stdout, first?.stdout)
+    }
+    const objects = parseAllDocuments(first?.stdout ?? '').map(
+      (document) => document.toJS() as { kind: string; stringData?: object }
+    )
+    assert.deepEqual(
+      objects.flatMap(({ stringData }) => (stringData === undefined ? [] : [stringData])),
+      [{ token: 'rzm1_same' }]
+    )
+  })
+
+  it('warns of a token on the command line', async () => {
+    const { code, stderr } = await meshctl(['install', '--dry-run', '--token', 'rzm1_x'])
+    assert.equal(code, EXIT.ok)
+    assert.match(stderr, /shows in the process list/)
+  })
+
+  const wrong: readonly [readonly string[], number, RegExp][] = [
+    [['install', '--dry-run'], EXIT.usage, /there is no token in it\n {2}fix: make one with `meshctl invite/],
+    [['install', '--no-token', '--dry-run', '-n', 'Mesh'], EXIT.usage, /--namespace: "Mesh".*\n {2}fix: /],
+    [
+      ['install', '--no-token', '--dry-run', '--set', 'x'],
+      EXIT.usage,
+      /--set: "x" is not key=value\n {2}fix: /
+    ],
+    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, mesh/],
+    [['install', '--no-token', '--dry-run', '--cluster-dns', 'bind'], EXIT.usage, /auto, openshift, coredns/],
+    [
+      ['install', '--no-token', '--kubeconfig', '/nonexistent'],
+      EXIT.failed,
+      /kubeconfig cannot be used: .*ENOENT.*\n {2}fix: .*--kubeconfig/
+    ],
+    [['uninstall', '--kubeconfig', '/nonexistent'], EXIT.failed, /kubeconfig cannot be used/]
+  ]
+  for (const [args, exit, message] of wrong) {
+    it(`says what is wrong with: ${args.join(' ')}`, async () => {
+      const { code, stderr, stdout } = await meshctl(args)
+      assert.match(stderr, message)
+      assert.deepEqual([code, stdout], [exit, ''])
+    })
+  }
+
+  it('says that a cluster cannot be reached, and asks before it removes anything', async () => {
+    const kubeconfig = join(folder, 'kubeconfig')
+    const name = 'x'
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Config',
+        'current-context': name,
+        clusters: [{ name, cluster: { server: 'https://127.0.0.1:1' } }],
+        users: [{ name, user: {} }],
+        contexts: [{ name, context: { cluster: name, user: name } }]
+      })
+    )
+    const install = await meshctl(['install', '--no-token', '--kubeconfig', kubeconfig])
+    assert.equal(install.code, EXIT.unreachable)
+    assert.match(install.stderr, /cannot ask https:\/\/127\.0\.0\.1:1.*\n {2}fix: check the kubeconfig/)
+    const uninstall = await meshctl(['uninstall', '--kubeconfig', kubeconfig])
+    assert.equal(uninstall.code, EXIT.usage)
+    assert.match(uninstall.stderr, /no terminal to ask on/)
+    writeFileSync(join(folder, 'plain'), readFileSync(kubeconfig, 'utf8').replace('https:', 'http:'))
+    const plain = await meshctl(['install', '--no-token', '--kubeconfig', join(folder, 'plain')])
+    assert.match(plain.stderr, /kubeconfig cannot be used: HTTP/)
+    const context = await meshctl(['uninstall', '--yes', '--kubeconfig', kubeconfig, '--context', 'other'])
+    assert.match(context.stderr, /no context other/)
+  })
+})

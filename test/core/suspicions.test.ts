@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import * as fc from 'fast-check'
+import { originOf } from '../../src/core/origin.ts'
+import { Suspicions } from '../../src/core/suspicions.ts'
+import { decodeFrame } from '../../src/core/wire.ts'
+import { createCrypto } from '../../src/io/crypto/crypto.ts'
+
+const crypto = createCrypto()
+const MEMBERS = [1, 2, 3, 4].map((byte) => {
+  const selfSeed = new Uint8Array(32).fill(byte)
+  return { selfSeed, self: originOf(crypto.publicKeyOf(selfSeed)) }
+})
+const [A, B, C, D] = MEMBERS.map(({ self }) => self)
+
+describe('suspicions', () => {
+  it('need two voices and time for a refutation', () => {
+    const [, b, c, d] = all()
+    assert.ok(b && c && d && A)
+    vote(b.suspect(A, 0), d, 0)
+    assert.equal(d.isDead(A, 5000, 4), false)
+    assert.ok(d.isSuspected(A))
+    vote(c.suspect(A, 5000), d, 5000)
+    assert.equal(d.isDead(A, 5500, 4), false)
+    assert.equal(d.isDead(A, 6000, 4), true)
+  })
+
+  it('are refuted by the suspect and by nobody else', () => {
+    const [a, b, c, d] = all()
+    assert.ok(a && b && c && d && A)
+    const votes = [b, c].map((by) => by.suspect(A, 0))
+    assert.equal(vote(votes[0], a, 0).kind, 'refute')
+    for (const frame of votes) vote(frame, d, 0)
+    assert.ok(d.isDead(A, 2000, 4))
+    const forged = decodeFrame(a.refutation())?.beacon
+    assert.ok(forged)
+    assert.equal(d.takeBeacon({ ...forged, signature: new Uint8Array(64) }, 2000).kind, 'refused')
+    assert.equal(d.takeBeacon(forged, 2000).kind, 'forward')
+    assert.equal(d.isDead(A, 9000, 4), false)
+    assert.equal(vote(votes[0], d, 3000).kind, 'known') // of the incarnation that was refuted
+  })
+
+  it('count a voice once, and take none for another', () => {
+    const [, b, , d] = all()
+    assert.ok(b && d && A && C && D)
+    const frame = b.suspect(A, 0)
+    vote(frame, d, 0)
+    assert.equal(vote(frame, d, 0).kind, 'known')
+    assert.equal(d.isDead(A, 9000, 4), false)
+  })
+
+  it('answer any bytes', () => {
+    const [a] = all()
+    assert.ok(a)
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ maxLength: 70 }), (body, signature) => {
+        assert.notEqual(a.takeVote({ body, signature }, 0).kind, 'forward')
+        assert.notEqual(a.takeBeacon({ body, signature }, 0).kind, 'forward')
+      })
+    )
+  })
+})
+
+function all(): readonly Suspicions[] {
+  return MEMBERS.map(
+    (member) =>
+      new Suspicions({
+        ...member,
+        meshId: new Uint8Array(32),
+        crypto,
+        memberKey: (origin) =>
+          [A, B, C, D].includes(origin)
+            ? crypto.publicKeyOf(MEMBERS.find(({ self }) => self === origin)?.selfSeed ?? new Uint8Array(32))
+            : undefined,
+        originsMax: 10
+      })
+  )
+}
+
+function vote(frame: Uint8Array | undefined, to: Suspicions, nowMs: number) {
+  const suspicion = decodeFrame(frame ?? new Uint8Array())?.suspicion
+  return suspicion ? to.takeVote(suspicion, nowMs) : { kind: 'known' as const }
+}
