@@ -41,11 +41,14 @@ demo: node_modules/.package-lock.json ## three clusters become one network, in n
 
 test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, User Mode Linux)
 	@build/setup test
+	@build/kube-lab >/dev/null
+	@build/helm >/dev/null
 	$(MAKE) --no-print-directory types lint build
 	c8 --config test/c8rc.json $(MOCHA) 'test/**/*.test.ts'
 
 bench: node_modules/.package-lock.json ## figures beside their baselines; PART=replication|dns|host JSON=<file>
-	@build/setup test
+	@build/setup bench
+	@build/kube-lab >/dev/null
 	@node test/bench/main.ts $(if $(PART),--part $(PART)) $(if $(JSON),--json $(JSON))
 
 sim: node_modules/.package-lock.json ## one simulated storm: SEED=1 AGENTS=12 FAULTS=all|none|loss,kill,… SHAPE=full|line|tree

@@ -9,7 +9,10 @@ import type { Row } from './row.ts'
 const PARTS: Readonly<Record<string, () => Promise<{ rows(): Promise<readonly Row[]> }>>> = {
   dns: () => import('./dns.ts'),
   host: () => import('./host.ts'),
-  replication: () => import('./replication.ts')
+  replication: async () => {
+    const [simulated, real] = await Promise.all([import('./replication.ts'), import('./real-agents.ts')])
+    return { rows: async () => [...(await simulated.rows()), ...(await real.rows())] }
+  }
 }
 
 const { values } = parseArgs({ options: { part: { type: 'string' }, json: { type: 'string' } } })

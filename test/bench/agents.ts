@@ -1,0 +1,166 @@
+// Real agents for benches: their certificates, made once in the parent, and the processes that run some of them each.
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Cidr, ClusterName, Origin } from '../../src/core/model.ts'
+import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
+import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import type { Namespace } from '../lab/netns.ts'
+import type { Answers, Command, Commands } from './agent-process.ts'
+
+const END_MS = 5000
+
+/** Everything an agent needs, as JSON. Byte strings are base64. */
+export interface AgentSpec {
+  readonly cluster: string
+  readonly origin: Origin
+  readonly seed: string
+  readonly meshId: string
+  readonly chain: string
+  readonly podPrefix: string
+  readonly servicePrefix: string
+  readonly folder: string
+}
+
+/** Agents of one mesh, each a cluster of its own; with `wide`, the first has prefixes for a million endpoints. */
+export function newAgents(count: number, folder: string, wide = false): readonly AgentSpec[] {
+  const crypto = createCrypto()
+  const nowSeconds = Math.floor(Date.now() / 1000)
+  const prefixes = (index: number) => ({
+    podPrefixes: [(wide && index === 0 ? '10.64.0.0/10' : `10.${index}.0.0/16`) as Cidr],
+    servicePrefixes: [(wide && index === 0 ? '172.16.0.0/16' : `172.17.${index}.0/24`) as Cidr]
+  })
+  const name = (index: number) => `c${index}` as ClusterName
+  const mesh = createMesh({ crypto, cluster: name(0), ...prefixes(0), nowSeconds })
+  return Array.from({ length: count }, (_, index) => {
+    let { clusterSeed, chain }: { clusterSeed: Uint8Array; chain: { readonly bytes: Uint8Array } } = mesh
+    if (index > 0) {
+      const { rootSeed } = mesh
+      const validity = { notBefore: nowSeconds, notAfter: nowSeconds + 86_400 }
+      const invite = createInvite({ crypto, rootSeed, cluster: name(index), ...prefixes(index), ...validity })
+      ;({ clusterSeed, chain } = redeem({
+        crypto,
+        invite: invite.chain,
+        inviteSeed: invite.inviteSeed,
+        nowSeconds
+      }))
+    }
+    const seed = crypto.random(32)
+    const { bytes, agentOrigin } = issueAgentCertificate({
+      crypto,
+      clusterSeed,
+      chain: chain.bytes,
+      agentSeed: seed,
+      node: 'gw-1',
+      roles: ['gateway'],
+      nowSeconds
+    })
+    const [podPrefix = ''] = prefixes(index).podPrefixes
+    const [servicePrefix = ''] = prefixes(index).servicePrefixes
+    return {
+      cluster: name(index),
+      origin: agentOrigin,
+      seed: base64(seed),
+      meshId: base64(mesh.meshId),
+      chain: base64(bytes),
+      podPrefix,
+      servicePrefix,
+      folder: join(folder, `agent-${index}`)
+    }
+  })
+}
+
+/** A process of agents: commands in, answers out, in order. */
+export class AgentProcess {
+  readonly #child: ChildProcess
+  readonly #waiting = new Map<
+    number,
+    { resolve: (answer: unknown) => void; reject: (error: Error) => void }
+  >()
+  #next = 1
+
+  /** `where`: a network namespace, else this one. */
+  constructor(where?: Namespace, flags: readonly string[] = []) {
+    const argv = ['--expose-gc', ...flags, join(import.meta.dirname, 'agent-process.ts')]
+    const options = { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] as ('ignore' | 'inherit' | 'ipc')[] }
+    this.#child =
+      where === undefined
+        ? spawn(process.execPath, argv, options)
+        : where.spawn([process.execPath, ...argv], options)
+    this.#child.on('message', (message: { id: number; answer?: unknown; error?: string }) => {
+      const waiting = this.#waiting.get(message.id)
+      this.#waiting.delete(message.id)
+      if (message.error === undefined) waiting?.resolve(message.answer)
+      else waiting?.reject(new Error(message.error))
+    })
+    this.#child.on('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error('the agent process has ended'))
+      this.#waiting.clear()
+    })
+  }
+
+  ask<K extends keyof Commands>(kind: K, options: Commands[K], timeoutMs = 120_000): Promise<Answers[K]> {
+    const id = this.#next++
+    const command: Command<K> = { id, kind, options }
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(id)
+        reject(new Error(`no answer to ${kind} within ${timeoutMs} ms`))
+      }, timeoutMs)
+      this.#waiting.set(id, {
+        resolve: (answer) => {
+          clearTimeout(timer)
+          resolve(answer as Answers[K])
+        },
+        reject: (error) => {
+          clearTimeout(timer)
+          reject(error)
+        }
+      })
+      this.#child.send(command)
+    })
+  }
+
+  /** With BENCH_PROFILE=<folder>: the first call starts a CPU profile, the second writes it. */
+  async profile(name: string): Promise<void> {
+    const folder = process.env['BENCH_PROFILE']
+    if (folder !== undefined) await this.ask('profile', { file: join(folder, `${name}.cpuprofile`) })
+  }
+
+  async end(): Promise<void> {
+    if (this.#child.connected) {
+      const ended = once(this.#child, 'exit', { signal: AbortSignal.timeout(END_MS) }).catch(() => undefined)
+      this.#child.disconnect()
+      await ended
+    }
+    await this.kill()
+  }
+
+  /** As kill -9 does. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await ended
+  }
+}
+
+/** Milliseconds on a clock that all processes of this machine share. */
+export function sharedMs(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000
+}
+
+export async function withFolder<T>(act: (folder: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), 'rhizome-bench-'))
+  try {
+    return await act(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64')
+}

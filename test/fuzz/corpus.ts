@@ -1,0 +1,313 @@
+// Sound bytes to begin with: what real agents of a small mesh say to one another. The same in every run, keys too.
+import { encodeValue } from '../../src/core/codec.ts'
+import { deltaFrames } from '../../src/core/delta-frames.ts'
+import { signHead, toSignedHead, type Head } from '../../src/core/head.ts'
+import {
+  keyOf,
+  type AgentValue,
+  type Cidr,
+  type ClusterName,
+  type ClusterValue,
+  type EndpointSliceValue,
+  type Ip,
+  type Origin,
+  type PeerAddress,
+  type ServiceValue,
+  type Value,
+  type WireguardKey
+} from '../../src/core/model.ts'
+import type { Operation, StoredRecord } from '../../src/core/record.ts'
+import { StateHash } from '../../src/core/state-hash.ts'
+import type { Crypto } from '../../src/core/crypto.ts'
+import type { AgentChain } from '../../src/core/trust/chain.ts'
+import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
+import { encodeToken } from '../../src/core/trust/token.ts'
+import { decodeChain, encodeFrame, encodeMessage, wire } from '../../src/core/wire.ts'
+import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import { Random } from '../sim/random.ts'
+import { noise } from './mutate.ts'
+
+const random = new Random(1)
+export const crypto: Crypto = { ...createCrypto(), random: (bytes) => noise(random, bytes) }
+/** 2026-11-23T00:00:00Z */
+export const NOW = 1_795_392_000
+
+export interface TestAgent {
+  readonly seed: Uint8Array
+  readonly chain: AgentChain
+}
+
+export const mesh = newMesh()
+const eastCluster = join('east', 2)
+/** The victim, two honest members, and a member that signs whatever it likes. */
+export const west = agentOf(mesh)
+export const east = agentOf(eastCluster)
+export const east2 = agentOf(eastCluster, 'gw-2')
+export const north = agentOf(join('north', 3))
+const stranger = agentOf(newMesh())
+
+export const AGENTS: readonly TestAgent[] = [west, east, east2, north]
+export const CHAINS: readonly Uint8Array[] = [...AGENTS, stranger].map(({ chain }) => chain.bytes)
+
+const BOOTSTRAP = [
+  `/ip4/203.0.113.7/tcp/7946/p2p/${west.chain.agentOrigin}`,
+  `/dns4/gw.example.com/tcp/1/p2p/${east.chain.agentOrigin}`
+]
+export const INVITES = [invite('east', 2), invite('south', 4)]
+export const TOKEN_TEXTS = INVITES.map(({ chain, inviteSeed }) =>
+  encodeToken(crypto, { invite: chain, inviteSeed, bootstrap: BOOTSTRAP })
+)
+/** Token messages, without prefix and checksum. */
+export const TOKENS = INVITES.map(({ chain, inviteSeed }) =>
+  encodeMessage<object>(wire.Token, { chain: decodeChain(chain.bytes), inviteSeed, bootstrap: BOOTSTRAP })
+)
+
+function newMesh() {
+  const { cluster, ...prefixes } = wish('west', 1)
+  return createMesh({ crypto, cluster, ...prefixes, nowSeconds: NOW })
+}
+
+function invite(name: string, number: number) {
+  const { rootSeed } = mesh
+  return createInvite({ crypto, rootSeed, ...wish(name, number), notBefore: NOW, notAfter: NOW + 86_400 })
+}
+
+function wish(name: string, number: number) {
+  return {
+    cluster: name as ClusterName,
+    podPrefixes: [`10.${number}.0.0/16`, `fd0${number}::/48`] as readonly string[] as readonly Cidr[],
+    servicePrefixes: [`10.10${number}.0.0/16`] as readonly string[] as readonly Cidr[]
+  }
+}
+
+function join(name: string, number: number) {
+  const { inviteSeed, chain } = invite(name, number)
+  return redeem({ crypto, invite: chain, inviteSeed, nowSeconds: NOW })
+}
+
+function agentOf(cluster: ReturnType<typeof join>, node = 'gw-1'): TestAgent {
+  const { clusterSeed, chain } = cluster
+  const seed = crypto.random(32)
+  const roles = ['gateway', 'node'] as const
+  return {
+    seed,
+    chain: issueAgentCertificate({
+      crypto,
+      clusterSeed,
+      chain: chain.bytes,
+      agentSeed: seed,
+      node,
+      roles,
+      nowSeconds: NOW
+    })
+  }
+}
+
+// ------------------------------------------------------------------ values
+
+const agentValue: AgentValue = {
+  kind: 'agent',
+  wireguardKey: Buffer.alloc(32, 7).toString('base64') as WireguardKey,
+  wireguardAddresses: [
+    '203.0.113.7:51820',
+    '[2001:db8::1]:51820'
+  ] as readonly string[] as readonly PeerAddress[],
+  multiaddrs: ['/ip4/203.0.113.7/tcp/7946', '/dns4/gw.example.com/tcp/7946'],
+  tunnelAddress: '10.2.255.1' as Ip,
+  node: 'gw-1.example.com',
+  role: 'gateway',
+  version: '0.1.0-rc.1+abc',
+  probePort: 7947
+}
+const clusterValue: ClusterValue = {
+  kind: 'cluster',
+  podPrefixes: ['10.2.0.0/16', 'fd02::/48'] as readonly string[] as readonly Cidr[],
+  servicePrefixes: ['10.102.0.0/16'] as readonly string[] as readonly Cidr[],
+  term: 3,
+  complete: true
+}
+
+export function service(name: string, affinitySeconds = 0): ServiceValue {
+  return {
+    kind: 'service',
+    namespace: 'shop',
+    name,
+    clusterIps: ['10.102.0.7', 'fd02::7'] as readonly string[] as readonly Ip[],
+    ports: [
+      { name: 'http', protocol: 'TCP', port: 80, appProtocol: 'kubernetes.io/h2c' },
+      { name: 'dns', protocol: 'UDP', port: 53, appProtocol: '' }
+    ],
+    headless: false,
+    externalName: '',
+    affinitySeconds,
+    publishNotReady: false
+  }
+}
+
+function slice(name: string, endpoints: number): EndpointSliceValue {
+  return {
+    kind: 'endpointSlice',
+    namespace: 'shop',
+    name: `${name}-abc12`,
+    service: name,
+    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+    endpoints: Array.from({ length: endpoints }, (_, index) => ({
+      addresses: [`10.2.1.${index + 1}` as Ip],
+      ready: index % 3 !== 0,
+      serving: true,
+      terminating: false,
+      hostname: index === 0 ? 'web-0' : '',
+      node: 'node-1'
+    }))
+  }
+}
+
+const external: ServiceValue = { ...service('mail'), clusterIps: [], externalName: 'mail.example.com' }
+
+export const VALUES = [
+  agentValue,
+  clusterValue,
+  service('web', 10),
+  external,
+  slice('web', 5),
+  slice('many', 100)
+].map((value) => ({ key: keyOf(value), bytes: encodeValue(value) }))
+
+// ------------------------------------------------------------------ histories
+
+/** What an origin once was: the records at a head that it signed. */
+export interface State {
+  readonly head: Head
+  readonly records: ReadonlyMap<string, StoredRecord>
+}
+
+/** Signs any state at all; `origin`: in another's name. */
+export function sign(
+  agent: TestAgent,
+  records: readonly StoredRecord[],
+  place: { readonly epoch: number; readonly seq: number; readonly prevSeq: number; readonly origin?: Origin }
+): Head {
+  const hash = new StateHash(crypto)
+  for (const record of records) hash.set(record)
+  const { agentOrigin: origin, meshId } = agent.chain
+  return signHead(crypto, { seed: agent.seed, meshId }, { origin, ...place, stateHash: hash.root() })
+}
+
+export interface History {
+  readonly agent: TestAgent
+  readonly origin: Origin
+  /** Oldest first; two epochs. */
+  readonly states: readonly State[]
+  /** Frames that carry them, as they were pushed, pulled whole and pulled in parts. */
+  readonly frames: readonly Uint8Array[]
+}
+
+export function historyOf(agent: TestAgent): History {
+  const states: State[] = []
+  const frames: Uint8Array[] = []
+  const chain = agent.chain.bytes
+  for (const epoch of [1, 2]) {
+    let records = new Map<string, StoredRecord>()
+    let seq = 0
+    for (let batch = 0; batch < 6; batch++) {
+      const prevSeq = seq
+      const operations: Operation[] = batchOf(epoch, batch).map(({ key, value }) => ({
+        key,
+        seq: ++seq,
+        value: value && encodeValue(value)
+      }))
+      records = new Map(records)
+      for (const { key, seq: at, value } of operations) {
+        if (value === undefined) records.delete(key)
+        else records.set(key, { key, seq: at, value })
+      }
+      const whole = [...records.values()].sort((left, right) => left.seq - right.seq)
+      const head = sign(agent, whole, { epoch, seq, prevSeq })
+      states.push({ head, records })
+      frames.push(...deltaFrames({ head, fromSeq: prevSeq, operations, partBytes: 64 * 1024 }))
+      frames.push(
+        ...deltaFrames({
+          head,
+          fromSeq: 0,
+          operations: whole,
+          chain,
+          partBytes: batch % 2 === 0 ? 300 : 64 * 1024
+        })
+      )
+    }
+  }
+  return { agent, origin: agent.chain.agentOrigin, states, frames }
+}
+
+function batchOf(epoch: number, batch: number): readonly { key: string; value: Value | undefined }[] {
+  const add = (value: Value) => ({ key: keyOf(value), value })
+  switch (batch) {
+    case 0:
+      return [add(agentValue), add({ ...clusterValue, term: epoch })]
+    case 1:
+      return [add(slice('web', 3)), add(service('web', epoch))]
+    case 2:
+      return [add(slice('cart', 40)), add(service('cart'))]
+    case 3:
+      return [{ key: 'svc/shop/cart', value: undefined }]
+    case 4:
+      return [add(slice('cart', 39)), add(service('cart', 5)), add(service('extra'))]
+    default:
+      return [{ key: 'svc/shop/extra', value: undefined }, add(service('web', 60 + epoch))]
+  }
+}
+
+export const EAST_HISTORY = historyOf(east)
+export const EAST2_HISTORY = historyOf(east2)
+export const NORTH_HISTORY = historyOf(north)
+
+const origins = AGENTS.map(({ chain }) => chain.agentOrigin)
+const twins = [1, 2].map((affinity) => {
+  const value = encodeValue(service('twin', affinity))
+  return sign(east2, [{ key: 'svc/shop/twin', seq: 1, value }], { epoch: 2, seq: 1, prevSeq: 0 })
+})
+const [firstTwin, secondTwin] = twins
+if (firstTwin === undefined || secondTwin === undefined) throw new Error('two heads make a proof')
+
+/** East2 signed two states for one position. */
+export const PROOF = encodeFrame({
+  equivocation: { first: toSignedHead(firstTwin), second: toSignedHead(secondTwin) }
+})
+
+/** Everything but deltas and what only opens a connection. */
+export const SMALL_FRAMES = [
+  encodeFrame({
+    heads: { heads: origins.map((origin) => ({ origin, epoch: 2, seq: 9, check: 77 })), all: true }
+  }),
+  encodeFrame({ pull: { origin: origins[0] ?? '', epoch: 1, fromSeq: 0 } }),
+  encodeFrame({
+    pull: { origin: origins[1] ?? '', epoch: 2, fromSeq: 3, afterSeq: 1, atSeq: 9, window: 1000 }
+  }),
+  encodeFrame({ ping: { id: 5, digest: 0xdeadbeef } }),
+  encodeFrame({ pong: { id: 1 } }),
+  encodeFrame({ prune: { origins } }),
+  encodeFrame({ graft: { origins } }),
+  PROOF
+]
+
+export const FRAMES: readonly Uint8Array[] = [
+  ...EAST_HISTORY.frames,
+  ...NORTH_HISTORY.frames,
+  ...SMALL_FRAMES,
+  encodeFrame({
+    hello: {
+      versionMin: 1,
+      versionMax: 1,
+      meshId: mesh.meshId,
+      chain: east.chain.bytes,
+      nonce: new Uint8Array(32).fill(9),
+      unixSeconds: NOW,
+      software: 'rhizome/0.1.0'
+    }
+  }),
+  encodeFrame({ proof: { signature: new Uint8Array(64).fill(1) } }),
+  encodeFrame({ reject: { code: wire.RejectCode.CLOCK, detail: 'the clock' } })
+]
+export const HEADS: readonly Uint8Array[] = [...EAST_HISTORY.states, ...NORTH_HISTORY.states].map(
+  ({ head }) => head.bytes
+)
