@@ -24,7 +24,6 @@ import { badArgument } from './errors.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from './kube-objects.ts'
 import { kubeOptionsOf, addKubeOptions, type KubeFlags } from './kube-options.ts'
 import { openKube } from './kube.ts'
-import { formatManifests, readManifests } from './manifests.ts'
 import { readToken, warnOfArgument } from './token.ts'
 
 interface Options extends KubeFlags {
@@ -86,6 +85,7 @@ export function addInstall(program: Command): void {
     const token = await tokenOf(options)
     const { namespace } = options
     const openshift = options.openshift ?? (options.dryRun === true ? false : await isOpenshift(options))
+    const { formatManifests, readManifests } = await import('./manifests.ts')
     const objects = installObjects(await readManifests({ openshift, webhook: options.webhook === true }), {
       namespace,
       image: options.image,
@@ -95,7 +95,7 @@ export function addInstall(program: Command): void {
       settings: options.set ?? {}
     })
     if (options.dryRun === true) {
-      process.stdout.write(await formatManifests(objects))
+      process.stdout.write(formatManifests(objects))
       return
     }
     const api = await openKube(kubeOptionsOf(options))

@@ -1,9 +1,8 @@
-// The chart's manifests, as they come with this program.
+// The chart's manifests, as they come with this program. Imported when they are needed: few commands read YAML.
 import { readFile } from 'node:fs/promises'
+import { Document, parseAllDocuments } from 'yaml'
 import type { KubeObject } from '../core/kube-api.ts'
 import { CliError } from './errors.ts'
-
-declare const RHIZOME_VERSION: string | undefined
 
 export interface Variant {
   readonly openshift: boolean
@@ -13,11 +12,9 @@ export interface Variant {
 /** Errors: CliError INCOMPLETE. */
 export async function readManifests({ openshift, webhook }: Variant): Promise<readonly KubeObject[]> {
   const name = `${openshift ? 'openshift' : 'kubernetes'}${webhook ? '-webhook' : ''}.yaml`
-  // Bundled into dist/, else in src/cli/.
-  const root = typeof RHIZOME_VERSION === 'string' ? '..' : '../..'
-  const file = new URL(`${root}/deploy/manifests/${name}`, import.meta.url)
+  // From src/cli/, and from dist/chunks/ where this is bundled.
+  const file = new URL(`../../deploy/manifests/${name}`, import.meta.url)
   try {
-    const { parseAllDocuments } = await import('yaml')
     return parseAllDocuments(await readFile(file, 'utf8')).map((document) => document.toJS() as KubeObject)
   } catch (error) {
     throw new CliError(
@@ -30,8 +27,7 @@ export async function readManifests({ openshift, webhook }: Variant): Promise<re
 }
 
 /** For kubectl, which reads YAML 1.1: there a bare "off" is false. */
-export async function formatManifests(objects: readonly KubeObject[]): Promise<string> {
-  const { Document } = await import('yaml')
+export function formatManifests(objects: readonly KubeObject[]): string {
   return objects
     .map((object) => new Document(object, { schema: 'yaml-1.1' }).toString({ lineWidth: 0 }))
     .join('---\n')

@@ -14,6 +14,8 @@ import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-a
 
 const SLICES = '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices'
 const CHANGES = 40
+const COREFILE =
+  '.:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . /etc/resolv.conf\n}\n'
 
 describe('three agents on three real API servers', function () {
   this.timeout(60_000)
@@ -34,7 +36,7 @@ describe('three agents on three real API servers', function () {
     for (const cluster of CLUSTERS) {
       const agent = await LoopbackAgent.create(folder, cluster)
       agents.set(cluster, agent)
-      await agent.start({ source: 'kubernetes', kubeconfig: api(cluster).kubeconfig })
+      await agent.start({ source: 'kubernetes', kubeconfig: api(cluster).kubeconfig, 'cluster-dns': 'auto' })
     }
     const west = agentOf('west')
     await west.done('init', '--cluster', 'west', '--pod-cidr', podCidr('west'))
@@ -176,6 +178,34 @@ describe('three agents on three real API servers', function () {
     assert.equal(await addressesOf(plugin.port, 'web.shop.svc.cluster.west'), '10.101.0.10')
   })
 
+  it('puts the zones of the others into the own DNS of a cluster, and takes them out on leaving', async () => {
+    const { client } = api('east')
+    const path = '/api/v1/namespaces/kube-system/configmaps/coredns'
+    const corefile = async () =>
+      ((await client.request({ path })) as { data: { Corefile: string } }).data.Corefile
+    const before = await corefile()
+    await client.request({
+      method: 'POST',
+      path: '/api/v1/namespaces/default/services',
+      body: {
+        metadata: { name: 'rhizome-dns' },
+        spec: { clusterIP: '10.102.9.9', ports: [{ port: 53, protocol: 'UDP' }] }
+      }
+    })
+    await eventually(async () => {
+      const text = await corefile()
+      return ['cluster.west', 'cluster.edge', 'cluster.all', '10.102.9.9'].every((part) =>
+        text.includes(part)
+      )
+    }, 20_000)
+    assert.ok(!(await corefile()).includes('cluster.east'))
+    await agentOf('east').done('leave', '--yes')
+    assert.equal(await corefile(), before)
+    await eventually(
+      async () => (await addressesOf(plugin.port, 'web.shop.svc.cluster.all')) === '10.101.0.10 10.103.0.10'
+    )
+  })
+
   function api(cluster: Cluster): KubeApi {
     return apis.get(cluster) ?? assert.fail(`no API of ${cluster}`)
   }
@@ -189,6 +219,11 @@ describe('three agents on three real API servers', function () {
     const { client } = api(cluster)
     for (const name of ['shop', 'platform'])
       await client.request({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name } } })
+    await client.request({
+      method: 'POST',
+      path: '/api/v1/namespaces/kube-system/configmaps',
+      body: { metadata: { name: 'coredns' }, data: { Corefile: COREFILE } }
+    })
     for (const object of manifests(cluster)) {
       const { kind, metadata } = object
       const path =

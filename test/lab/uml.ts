@@ -38,6 +38,7 @@ export interface UmlResult {
 
 const KERNEL = '/usr/bin/linux.uml'
 const MODULES = '/usr/lib/uml/modules'
+const SCRATCH = ['/tmp', '/var/tmp']
 const PLAIN = ['tun', 'veth', 'nf_conntrack', 'nf_conntrack_netlink']
 
 /** Why UML cannot run here; undefined = it can. */
@@ -76,6 +77,8 @@ export async function runInUml(options: UmlRun): Promise<UmlResult> {
 
 function initScript({ argv, cwd, modules }: UmlRun, folder: string): string {
   const program = argv.map((word) => quote(word.replaceAll('%results%', '/mnt'))).join(' ')
+  // The root is read-only; what is mounted for scratch must not hide the tree.
+  const scratch = SCRATCH.find((place) => !`${cwd}/`.startsWith(`${place}/`)) ?? '/tmp'
   const loads = [...PLAIN, ...modules].map((name) => `modprobe -d ${quote(folder)} ${name}`)
   return `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root RHIZOME_UML=1
@@ -87,7 +90,8 @@ mkdir -p /dev/shm && mount -t tmpfs tmpfs /dev/shm
 ln -s /proc/self/fd /dev/fd; ln -s /proc/self/fd/0 /dev/stdin
 mount -t tmpfs tmpfs /run
 ${loads.join('\n')}
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs ${scratch}
+export TMPDIR=${scratch}
 ip link set dev lo up
 cd ${quote(cwd)} && ${program}
 echo $? >/mnt/exit-code
