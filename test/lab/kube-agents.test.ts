@@ -13,6 +13,7 @@ import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
 import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
 
 const SLICES = '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices'
+const APPS = 'deploy/examples/apps'
 const CHANGES = 40
 const COREFILE =
   '.:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . /etc/resolv.conf\n}\n'
@@ -154,6 +155,40 @@ describe('three agents on three real API servers', function () {
     await eventually(async () => (await addressesOf(forward.port, name)) === 'NXDOMAIN')
   })
 
+  it('carries well-known demo applications whole, with the addresses that the API server gave them', async () => {
+    const { client } = api('west')
+    const files = readdirSync(APPS).filter((file) => file.endsWith('.yaml'))
+    assert.ok(files.length >= 4)
+    const wanted = new Map<string, string>()
+    for (const object of files.flatMap((file) => objectsOf(join(APPS, file)))) {
+      const { kind, metadata } = object
+      if (kind === 'Namespace')
+        await client.request({ method: 'POST', path: '/api/v1/namespaces', body: object })
+      if (kind !== 'Service') continue
+      const path = `/api/v1/namespaces/${metadata.namespace}/services`
+      const made = (await client.request({ method: 'POST', path, body: object })) as {
+        spec: { clusterIP: string }
+      }
+      wanted.set(`${metadata.namespace}/${metadata.name}`, made.spec.clusterIP)
+    }
+    assert.ok(wanted.size >= 30, `${wanted.size} services`)
+    await eventually(async () => {
+      const rows = JSON.parse((await agentOf('edge').done('services', '--json')).stdout) as {
+        services: { cluster: string; namespace: string; name: string; clusterIps: string[] }[]
+      }
+      const seen = new Map(
+        rows.services
+          .filter(({ cluster }) => cluster === 'west')
+          .map((row) => [`${row.namespace}/${row.name}`, row.clusterIps[0] ?? 'None'])
+      )
+      for (const [name, address] of wanted) assert.equal(seen.get(name), address, name)
+      return true
+    })
+    const address = wanted.get('sock-shop/rabbitmq')
+    assert.equal(await addressesOf(plugin.port, 'rabbitmq.sock-shop.svc.cluster.west'), address)
+    assert.equal(await addressesOf(forward.port, 'rabbitmq.sock-shop.svc.cluster.west'), address)
+  })
+
   it('puts remote services into the load balancer that it would program, and its own not: kube-proxy has them', async () => {
     const { steps } = JSON.parse((await agentOf('edge').done('plan', '--json')).stdout) as PlanAnswer
     const vips = steps.flatMap(({ op }) => (op.kind === 'setVirtualServer' ? [op.virtualServer.vip] : []))
@@ -238,7 +273,7 @@ describe('three agents on three real API servers', function () {
 
 interface KubeObject {
   readonly kind: string
-  readonly metadata: { readonly namespace: string }
+  readonly metadata: { readonly namespace: string; readonly name: string }
   readonly items?: readonly KubeObject[]
 }
 
@@ -247,8 +282,11 @@ function manifests(cluster: Cluster): readonly KubeObject[] {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>
     file.endsWith('.yaml')
   )
-  return files
-    .flatMap((file) => [...parseAllDocuments(readFileSync(join(folder, file), 'utf8'))])
+  return files.flatMap((file) => objectsOf(join(folder, file)))
+}
+
+function objectsOf(path: string): readonly KubeObject[] {
+  return [...parseAllDocuments(readFileSync(path, 'utf8'))]
     .map((document) => ('toJS' in document ? (document.toJS() as KubeObject) : undefined))
     .flatMap((object) => (object === undefined ? [] : (object.items ?? [object])))
 }
