@@ -26,11 +26,11 @@ types: node_modules/.package-lock.json
 
 lint: node_modules/.package-lock.json ## linter, formatter and generated code, all as CI wants them
 	oxlint --type-aware --deny-warnings src test build
-	prettier --check --log-level warn .
+	prettier --check --log-level warn --cache --cache-location .cache/prettier .
 	node build/gen.ts --check
 
 unit: node_modules/.package-lock.json
-	$(MOCHA) $(foreach part,core io app cli arch sim,'test/$(part)/**/*.test.ts')
+	$(MOCHA) --parallel --jobs 2 $(foreach part,core io app cli arch,'test/$(part)/**/*.test.ts')
 
 check: types lint unit ## types, lint, unit and property tests: under a minute
 
