@@ -11,6 +11,10 @@ const FILE = '/etc/rhizome/meshd.yaml'
 const EXIT = { ok: 0, failed: 1, usage: 2 } as const
 
 async function main(): Promise<void> {
+  // `meshd --help | head`: whoever reads has read enough.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+    process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed)
+  )
   const program = command()
   try {
     await program.parseAsync()
