@@ -53,7 +53,7 @@ export function status(state: State): Body<api.StatusAnswer> {
     serviceCidrs: membership?.servicePrefixes ?? [],
     clusters: session?.control.view().clusters.size ?? 0,
     connections: session?.control.neighbours().length ?? 0,
-    refused: { ...session?.control.refused, ...refusedRecords(session) },
+    refused: { ...session?.control.refusals.counts(), ...refusedRecords(session) },
     warnings: state.warnings,
     ...(last === undefined ? {} : { lastPass: last }),
     uptimeSeconds: Math.floor((monotonicMs() - state.startedMs) / 1000)

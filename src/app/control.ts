@@ -23,6 +23,7 @@ import { monotonicMs } from './clock.ts'
 import { sentence } from './errors.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { Refusals } from './refusals.ts'
 
 // Heads go out every fifth tick; timeouts of pulls and pings are checked on each.
 const TICK_MS = 200
@@ -94,7 +95,7 @@ export class Control {
   #hasGaps: boolean
   #toldSinceMs: number | undefined
   /** Counts since start, by reason. */
-  readonly refused: Record<string, number> = {}
+  readonly refusals = new Refusals()
 
   constructor(options: ControlOptions) {
     const { crypto, meshId, nodeSeed } = options
@@ -271,7 +272,6 @@ export class Control {
     if (outcome.kind === 'refused') {
       const { code, detail, byPeer } = outcome
       log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
-      metrics.refused.inc({ reason: `handshake ${code}` })
       this.#count(`handshake ${code}`)
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
@@ -331,7 +331,7 @@ export class Control {
   }
 
   #act(effect: Exclude<Effect, Persist>): void {
-    const { log, metrics, store } = this.#options
+    const { log, store } = this.#options
     switch (effect.kind) {
       case 'send':
         return this.#send(effect.to, effect.frame)
@@ -343,7 +343,6 @@ export class Control {
         this.#view = undefined
         return this.#options.onChange()
       case 'refused':
-        metrics.refused.inc({ reason: effect.reason })
         return this.#count(effect.reason)
       case 'abort':
         return this.transport.disconnect(effect.peer, effect.reason)
@@ -391,7 +390,7 @@ export class Control {
   }
 
   #count(reason: string): void {
-    this.refused[reason] = (this.refused[reason] ?? 0) + 1
+    this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
   }
 }
 

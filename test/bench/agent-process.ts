@@ -207,7 +207,7 @@ const handlers: Handlers = {
     delay.reset()
     const refused: Record<string, number> = {}
     for (const { control } of agents) {
-      for (const [reason, count] of Object.entries(control.refused))
+      for (const [reason, count] of Object.entries(control.refusals.counts()))
         refused[reason] = (refused[reason] ?? 0) + count
     }
     return {
