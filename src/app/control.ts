@@ -173,7 +173,8 @@ export class Control {
       selfOrigin: this.origin,
       book: this.#book,
       origins: this.#protocol.origins(),
-      records: (origin) => this.#protocol.records(origin).values()
+      records: (origin) => this.#protocol.records(origin).values(),
+      version: (origin) => this.#protocol.head(origin)
     })
     return this.#view
   }

@@ -5,19 +5,16 @@
 //      prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order (trust/order.ts).
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
 //      change of speaker never shows a hole.
-import { cidrContains, cidrIntersection, compareCidr } from './cidr.ts'
-import { decodeValue } from './codec.ts'
-import {
-  keyOf,
-  type AgentValue,
-  type Cidr,
-  type ClusterName,
-  type ClusterValue,
-  type EndpointSliceValue,
-  type Ip,
-  type Origin,
-  type ServiceValue,
-  type Value
+import { Authoriser, isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
+import { cidrIntersection, compareCidr } from './cidr.ts'
+import type {
+  AgentValue,
+  Cidr,
+  ClusterName,
+  ClusterValue,
+  EndpointSliceValue,
+  Origin,
+  ServiceValue
 } from './model.ts'
 import type { Book } from './trust/book.ts'
 import { equalBytes } from './trust/bytes.ts'
@@ -34,13 +31,8 @@ export interface ViewInput {
   readonly origins: Iterable<Origin>
   /** Live records of an origin. Asked twice for speakers. The same `value` object means the same value, for the cache. */
   readonly records: (origin: Origin) => Iterable<ViewRecord>
-}
-
-export interface ViewRecord {
-  readonly key: string
-  readonly value: Uint8Array | Value
-  /** Stands for the value in the cache where `value` is made anew for each reader. */
-  readonly identity?: object
+  /** The same object as long as the records of an origin are the same: they are not even looked at then. */
+  readonly version?: (origin: Origin) => object | undefined
 }
 
 export interface ViewBuilder {
@@ -69,9 +61,17 @@ export function createViewBuilder(): ViewBuilder {
           name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
         if (lost) clusters.set(name, withoutName(name, settled !== undefined))
         else if (settled !== undefined) {
-          clusters.set(name, clusterView(settled, members.get(name) ?? [], { input, keyWinners, cache }))
+          const of = members.get(name) ?? []
+          const winners = of.map(({ agent }) => agent && keyWinners.get(agent.wireguardKey))
+          clusters.set(
+            name,
+            cache.clusterView([settled, ...of, ...winners], name, () =>
+              clusterView(settled, of, { input, keyWinners, cache })
+            )
+          )
         }
       }
+      cache.keep(input.origins, clusters)
       return { self: input.self, clusters }
     }
   }
@@ -98,7 +98,7 @@ function membersByCluster(
     if (chain === undefined || settled === undefined || !owns(settled, chain)) continue
     const list = members.get(chain.cluster) ?? []
     members.set(chain.cluster, list)
-    list.push(memberOf(chain, input, cache))
+    list.push(cache.member(chain, input.version?.(origin), () => memberOf(chain, input, cache)))
   }
   return members
 }
@@ -109,7 +109,7 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
   let [agent, claim]: [AgentValue?, ClusterValue?] = []
   for (const record of input.records(origin)) {
     if (record.key !== 'agent' && record.key !== 'cluster') continue
-    const decoded = cache.decode(record)
+    const decoded = cache.records.decode(record)
     if (decoded.kind === 'invalid') refusals.push({ origin, key: record.key, reason: decoded.reason })
     else if (decoded.value.kind === 'cluster') claim = decoded.value
     else if (decoded.value.kind === 'agent') agent = decoded.value
@@ -163,7 +163,11 @@ function clusterView(
     if (member.agent === undefined) continue
     const winner = context.keyWinners.get(member.agent.wireguardKey)
     if (winner === member)
-      agents.push({ origin: member.origin, agent: checkTunnelAddress(member, member.agent) })
+      agents.push({
+        origin: member.origin,
+        agent: checkTunnelAddress(member, member.agent),
+        ...(member.claim && { term: member.claim.term })
+      })
     else if (winner !== undefined) {
       conflicts.push({ what: 'wireguardKey', value: member.agent.wireguardKey, winner: winner.chain.cluster })
     }
@@ -221,7 +225,7 @@ function speakerOf(members: readonly Member[]): Member | undefined {
 function catalogueOf(
   name: ClusterName,
   speaker: Origin,
-  prefixes: { readonly podPrefixes: readonly Cidr[]; readonly servicePrefixes: readonly Cidr[] },
+  prefixes: Prefixes,
   context: { readonly input: ViewInput; readonly cache: Cache }
 ): { readonly services: ReadonlyMap<string, ServiceView>; readonly refusals: readonly Refusal[] } {
   const { cache } = context
@@ -230,7 +234,7 @@ function catalogueOf(
   const slices = new Map<string, EndpointSliceValue[]>()
   for (const record of context.input.records(speaker)) {
     if (record.key === 'agent' || record.key === 'cluster') continue
-    const { value, serviceKey, reason } = cache.authorise(record, prefixes)
+    const { value, serviceKey, reason } = cache.records.authorise(record, prefixes)
     if (reason !== undefined) refusals.push({ origin: speaker, key: record.key, reason })
     if (value?.kind === 'service') services.set(serviceKey, value)
     else if (value?.kind === 'endpointSlice') {
@@ -245,49 +249,15 @@ function catalogueOf(
   return { services: cache.serviceViews(name, services, slices), refusals }
 }
 
-interface Authorised {
-  /** What is left of it. */
-  readonly value: Value | undefined
-  /** "<namespace>/<name>" of the service that it is, or belongs to. */
-  readonly serviceKey: string
-  /** Why something of it, or all, is refused. */
-  readonly reason: string | undefined
-}
-
-function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[]): Authorised {
-  const serviceKey = `${service.namespace}/${service.name}`
-  const refused = service.clusterIps.filter((ip) => !isWithin(ip, servicePrefixes))
-  if (refused.length === 0) return { value: service, serviceKey, reason: undefined }
-  const reason = `the cluster IP ${refused.join(', ')} is not in the service prefixes`
-  if (refused.length === service.clusterIps.length) return { value: undefined, serviceKey, reason }
-  const clusterIps = service.clusterIps.filter((ip) => !refused.includes(ip))
-  return { value: { ...service, clusterIps }, serviceKey, reason }
-}
-
-/** Host-network pods have their node's address, which no certificate covers: the endpoint is refused, not the slice. */
-function authoriseSlice(slice: EndpointSliceValue, podPrefixes: readonly Cidr[]): Authorised {
-  const serviceKey = `${slice.namespace}/${slice.service}`
-  const kept = slice.endpoints.filter((endpoint) =>
-    endpoint.addresses.every((ip) => isWithin(ip, podPrefixes))
-  )
-  const count = slice.endpoints.length - kept.length
-  if (count === 0) return { value: slice, serviceKey, reason: undefined }
-  const addresses = slice.endpoints.flatMap((endpoint) => endpoint.addresses)
-  const outside = addresses.find((ip) => !isWithin(ip, podPrefixes))
-  const reason = `${count} of ${slice.endpoints.length} endpoints are not in the pod prefixes (${outside})`
-  return { value: { ...slice, endpoints: kept }, serviceKey, reason }
-}
-
 const NO_SLICES: readonly EndpointSliceValue[] = []
 
-type Decoded = ReturnType<typeof decodeValue>
-
+/** What did not change is the same object as last time, and what nothing changed in is not built again. */
 interface Cache {
-  decode(record: ViewRecord): Decoded
-  authorise(
-    record: ViewRecord,
-    prefixes: { readonly podPrefixes: readonly Cidr[]; readonly servicePrefixes: readonly Cidr[] }
-  ): Authorised
+  readonly records: Authoriser
+  /** Without a version it is made anew. */
+  member(chain: AgentChain, version: object | undefined, make: () => Member): Member
+  /** The last one of this name, if it was made from the very same things. */
+  clusterView(madeFrom: readonly unknown[], name: ClusterName, make: () => ClusterView): ClusterView
   /** The last list under this name, if it is equal. */
   intern(name: string, list: readonly Cidr[]): readonly Cidr[]
   withoutTunnelAddress(agent: AgentValue): AgentValue
@@ -297,29 +267,34 @@ interface Cache {
     services: ReadonlyMap<string, ServiceValue>,
     slices: ReadonlyMap<string, readonly EndpointSliceValue[]>
   ): ReadonlyMap<string, ServiceView>
+  /** Forgets all others. */
+  keep(origins: Iterable<Origin>, clusters: ReadonlyMap<ClusterName, ClusterView>): void
 }
 
-/** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
 function createCache(): Cache {
-  const decoded = new WeakMap<object, { readonly key: string; readonly result: Decoded }>()
-  const checked = new WeakMap<Value, { readonly prefixes: readonly Cidr[]; readonly result: Authorised }>()
+  const members = new Map<Origin, { chain: AgentChain; version: object; member: Member }>()
   const untunnelled = new WeakMap<AgentValue, AgentValue>()
   // One entry a cluster, and clusters are bounded by the trust book.
   const lists = new Map<string, readonly Cidr[]>()
-  const lastViews = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
+  const views = new Map<ClusterName, { madeFrom: readonly unknown[]; view: ClusterView }>()
 
   return {
-    decode,
-    authorise(record, prefixes) {
-      const result = decode(record)
-      if (result.kind === 'invalid') return { value: undefined, serviceKey: '', reason: result.reason }
-      const { value } = result
-      const within = value.kind === 'service' ? prefixes.servicePrefixes : prefixes.podPrefixes
-      const known = checked.get(value)
-      if (known?.prefixes === within) return known.result
-      const fresh = authorise(value, within)
-      checked.set(value, { prefixes: within, result: fresh })
-      return fresh
+    records: new Authoriser(),
+    member(chain, version, make) {
+      const last = members.get(chain.agentOrigin)
+      if (last !== undefined && last.version === version && last.chain === chain) return last.member
+      const member = make()
+      if (version !== undefined) members.set(chain.agentOrigin, { chain, version, member })
+      return member
+    },
+    clusterView(madeFrom, name, make) {
+      const last = views.get(name)
+      const same =
+        last?.madeFrom.length === madeFrom.length && madeFrom.every((part, at) => part === last.madeFrom[at])
+      if (same) return last.view
+      const view = make()
+      views.set(name, { madeFrom, view })
+      return view
     },
     intern(name, list) {
       const last = lists.get(name)
@@ -333,10 +308,10 @@ function createCache(): Cache {
       return known
     },
     serviceViews(name, services, slices) {
-      const last = lastViews.get(name) ?? new Map<string, ServiceView>()
+      const last = views.get(name)?.view.services ?? NO_SERVICES
       const sameKeys = last.size === services.size && last.keys().every((key) => services.has(key))
       let same = sameKeys
-      const views = new Map<string, ServiceView>()
+      const fresh = new Map<string, ServiceView>()
       // The keys of last time are sorted already, and sorting 10,000 names is the dearest part of a pass.
       for (const key of sameKeys ? last.keys() : [...services.keys()].sort(compareText)) {
         const service = services.get(key)
@@ -345,44 +320,19 @@ function createCache(): Cache {
         const before = last.get(key)
         const kept = before !== undefined && isSameService(before, service, own)
         same &&= kept
-        views.set(key, kept ? before : { service, slices: own })
+        fresh.set(key, kept ? before : { service, slices: own })
       }
-      const result = same ? last : views
-      lastViews.set(name, result)
-      return result
+      return same ? last : fresh
+    },
+    keep(origins, clusters) {
+      const kept = new Set(origins)
+      for (const origin of members.keys()) if (!kept.has(origin)) members.delete(origin)
+      for (const name of views.keys()) if (!clusters.has(name)) views.delete(name)
     }
   }
-
-  function decode(record: ViewRecord): Decoded {
-    const { key } = record
-    const identity = record.identity ?? record.value
-    const known = decoded.get(identity)
-    if (known?.key === key) return known.result
-    const { value } = record
-    const result = value instanceof Uint8Array ? decodeValue(key, value) : checkKey(key, value)
-    decoded.set(identity, { key, result })
-    return result
-  }
 }
 
-function authorise(value: Value, within: readonly Cidr[]): Authorised {
-  switch (value.kind) {
-    case 'service':
-      return authoriseService(value, within)
-    case 'endpointSlice':
-      return authoriseSlice(value, within)
-    case 'agent':
-    case 'cluster':
-      throw new Error(`a record under ${keyOf(value)} is no part of a catalogue`)
-    default:
-      return value satisfies never
-  }
-}
-
-function checkKey(key: string, value: Value): Decoded {
-  if (keyOf(value) === key) return { kind: 'value', value }
-  return { kind: 'invalid', reason: `value belongs to the key ${keyOf(value)}` }
-}
+const NO_SERVICES: ReadonlyMap<string, ServiceView> = new Map()
 
 function withoutName(name: ClusterName, taken: boolean): ClusterView {
   const conflicts: readonly Conflict[] = taken ? [{ what: 'name', value: name, winner: name }] : []
@@ -407,10 +357,6 @@ function intersect(left: readonly Cidr[], right: readonly Cidr[]): readonly Cidr
     .flatMap((a) => right.map((b) => cidrIntersection(a, b)))
     .filter((cidr) => cidr !== undefined)
   return unionOf([pairs.sort(compareCidr)])
-}
-
-function isWithin(inner: Cidr | Ip, prefixes: readonly Cidr[]): boolean {
-  return prefixes.some((prefix) => cidrContains(prefix, inner))
 }
 
 function isSameService(

@@ -93,9 +93,9 @@ const WIREGUARD_KEY_BYTES = 32
 const PORT_MAX = 65_535
 // Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 100 ports, 100 addresses an endpoint;
 // ClientIP affinity: one day), else many times what a real site has.
-const ENDPOINTS_MAX = 1000
+export const ENDPOINTS_MAX = 1000
 const PORTS_MAX = 100
-const ADDRESSES_MAX = 100
+export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
 const PEER_ADDRESSES_MAX = 16

@@ -24,6 +24,8 @@ export interface ClusterView {
 export interface AgentView {
   readonly origin: Origin
   readonly agent: AgentValue
+  /** Of the catalogue that it has published, as speaker or to stand by; undefined: none. */
+  readonly term?: number
 }
 
 export interface ServiceView {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { buildView, createViewBuilder, type ViewRecord } from '../../src/core/build-view.ts'
+import type { ViewRecord } from '../../src/core/authorise.ts'
+import { buildView, createViewBuilder } from '../../src/core/build-view.ts'
 import { cidrContains, cidrOverlaps } from '../../src/core/cidr.ts'
 import { encodeValue } from '../../src/core/codec.ts'
 import {
@@ -151,7 +152,7 @@ describe('view', () => {
       name: 'east',
       podPrefixes: ['10.2.0.0/16'],
       servicePrefixes: ['10.102.0.0/16'],
-      agents: [{ origin: east.chain.agentOrigin, agent }],
+      agents: [{ origin: east.chain.agentOrigin, agent, term: 1 }],
       services: new Map([['shop/web', { service: web, slices: [pods] }]]),
       complete: true,
       conflicts: [],
@@ -435,6 +436,49 @@ describe('view', () => {
         { numRuns: 100 }
       )
     })
+  })
+
+  it('looks at no cluster in which nothing changed', () => {
+    const builder = createViewBuilder()
+    const lists = new Map<Origin, readonly (Value | ViewRecord)[]>()
+    const asked: Origin[] = []
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    const say = (agent: TestAgent, values: readonly Value[]): MeshView => {
+      book.add(agent.chain)
+      const records = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
+      lists.set(agent.chain.agentOrigin, records)
+      return look()
+    }
+    const look = (): MeshView => {
+      asked.length = 0
+      const input = {
+        ...inputOf([]),
+        book,
+        origins: [...lists.keys()],
+        version: (origin: Origin) => lists.get(origin),
+        records: (origin: Origin) => {
+          asked.push(origin)
+          return (lists.get(origin) ?? []) as ViewRecord[]
+        }
+      }
+      const view = builder.build(input)
+      const reads = [...asked]
+      assert.deepEqual(view, buildView(input))
+      asked.splice(0, Infinity, ...reads)
+      return view
+    }
+    say(west, [agentValue(), claim(['10.1.0.0/16'], ['10.101.0.0/16'])])
+    say(east, [agentValue({ wireguardKey: wireguardKey(2) }), eastClaim()])
+    const before = say(south, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.4.0.0/16'], [])])
+    assert.deepEqual(look(), before)
+    assert.deepEqual(asked, [])
+    const named = say(east, [agentValue({ wireguardKey: wireguardKey(2), node: 'other' }), eastClaim()])
+    assert.deepEqual([...new Set(asked)], [east.chain.agentOrigin])
+    assert.equal(named.clusters.get(SOUTH), before.clusters.get(SOUTH))
+    // The key of another cluster's agent is taken from it: that cluster is another one although its records are the same.
+    const taken = say(west, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.1.0.0/16'], [])])
+    assert.notEqual(taken.clusters.get(SOUTH), before.clusters.get(SOUTH))
+    assert.deepEqual(clusterOf(taken, SOUTH).agents, [])
   })
 
   it('judges kept records anew when the prefixes of their cluster change', () => {
