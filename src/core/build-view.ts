@@ -5,7 +5,7 @@
 //      prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order (trust/order.ts).
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
 //      change of speaker never shows a hole.
-import { Authoriser, isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
+import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import { cidrIntersection, compareCidr } from './cidr.ts'
 import type {
   AgentValue,
@@ -20,6 +20,7 @@ import type { Book } from './trust/book.ts'
 import { equalBytes } from './trust/bytes.ts'
 import type { AgentChain } from './trust/chain.ts'
 import { type SettledCluster, compareCertificateOrder, unionOf } from './trust/order.ts'
+import { compareText, createCache, winnerOver, type Cache, type Member, type Sources } from './view-cache.ts'
 import type { AgentView, ClusterView, Conflict, MeshView, Refusal, ServiceView } from './view.ts'
 
 export interface ViewInput {
@@ -50,10 +51,10 @@ export function createViewBuilder(): ViewBuilder {
     build(input) {
       const settlement = input.book.settlement()
       const members = membersByCluster(input, settlement, cache)
-      const keyWinners = settleWireguardKeys([...members.values()].flat(), settlement)
+      const keyWinners = settleWireguardKeys(members.values(), settlement)
       const clusters = new Map<ClusterName, ClusterView>()
       const own = input.book.verifiedChainOf(input.selfOrigin)
-      for (const name of [...new Set([...settlement.keys(), input.self])].sort(compareText)) {
+      for (const name of cache.sorted('clusters', [...settlement.keys(), input.self])) {
         const settled = settlement.get(name)
         // Our own name is another's by certificate order, or we hold no certificate: nothing of that name is ours to act on, and
         // nothing of the winner may be taken for our own cluster.
@@ -61,29 +62,17 @@ export function createViewBuilder(): ViewBuilder {
           name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
         if (lost) clusters.set(name, withoutName(name, settled !== undefined))
         else if (settled !== undefined) {
-          const of = members.get(name) ?? []
-          const winners = of.map(({ agent }) => agent && keyWinners.get(agent.wireguardKey))
+          const of = { settled, members: members.get(name) ?? [], keyWinners }
           clusters.set(
             name,
-            cache.clusterView([settled, ...of, ...winners], name, () =>
-              clusterView(settled, of, { input, keyWinners, cache })
-            )
+            cache.clusterView(of, () => clusterView(of, { input, cache }))
           )
         }
       }
-      cache.keep(input.origins, clusters)
+      cache.keep([...input.origins], clusters)
       return { self: input.self, clusters }
     }
   }
-}
-
-/** What one origin says of itself and of its cluster. */
-interface Member {
-  readonly chain: AgentChain
-  readonly origin: Origin
-  readonly agent: AgentValue | undefined
-  readonly claim: ClusterValue | undefined
-  readonly refusals: readonly Refusal[]
 }
 
 function membersByCluster(
@@ -92,13 +81,18 @@ function membersByCluster(
   cache: Cache
 ): ReadonlyMap<ClusterName, readonly Member[]> {
   const members = new Map<ClusterName, Member[]>()
-  for (const origin of [...new Set(input.origins)].sort(compareText)) {
+  for (const origin of cache.sorted('origins', [...input.origins])) {
     const chain = input.book.verifiedChainOf(origin)
     const settled = chain && settlement.get(chain.cluster)
-    if (chain === undefined || settled === undefined || !owns(settled, chain)) continue
-    const list = members.get(chain.cluster) ?? []
-    members.set(chain.cluster, list)
-    list.push(cache.member(chain, input.version?.(origin), () => memberOf(chain, input, cache)))
+    if (chain === undefined || settled === undefined) continue
+    const version = input.version?.(origin)
+    const member = cache.member({ chain, settled, version }, () =>
+      owns(settled, chain) ? memberOf(chain, input, cache) : undefined
+    )
+    if (member === undefined) continue
+    const list = members.get(chain.cluster)
+    if (list === undefined) members.set(chain.cluster, [member])
+    else list.push(member)
   }
   return members
 }
@@ -123,11 +117,11 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
 
 /** The winner of each WireGuard key that two origins claim: by their clusters' certificates; in one cluster, by PeerId. */
 function settleWireguardKeys(
-  members: readonly Member[],
+  members: Iterable<readonly Member[]>,
   settlement: ReadonlyMap<ClusterName, SettledCluster>
 ): ReadonlyMap<string, Member> {
   const winners = new Map<string, Member>()
-  for (const member of members) {
+  for (const member of [...members].flat()) {
     if (member.agent === undefined) continue
     const holder = winners.get(member.agent.wireguardKey)
     if (holder === undefined || compareMembers(member, holder) < 0)
@@ -143,13 +137,8 @@ function settleWireguardKeys(
 }
 
 function clusterView(
-  settled: SettledCluster,
-  members: readonly Member[],
-  context: {
-    readonly input: ViewInput
-    readonly keyWinners: ReadonlyMap<string, Member>
-    readonly cache: Cache
-  }
+  { settled, members, keyWinners }: Sources,
+  context: { readonly input: ViewInput; readonly cache: Cache }
 ): ClusterView {
   const name = settled.grant.cluster
   const conflicts: Conflict[] = [...settled.conflicts]
@@ -161,7 +150,7 @@ function clusterView(
   const agents: AgentView[] = []
   for (const member of members) {
     if (member.agent === undefined) continue
-    const winner = context.keyWinners.get(member.agent.wireguardKey)
+    const winner = winnerOver(member, keyWinners)
     if (winner === member)
       agents.push({
         origin: member.origin,
@@ -249,91 +238,6 @@ function catalogueOf(
   return { services: cache.serviceViews(name, services, slices), refusals }
 }
 
-const NO_SLICES: readonly EndpointSliceValue[] = []
-
-/** What did not change is the same object as last time, and what nothing changed in is not built again. */
-interface Cache {
-  readonly records: Authoriser
-  /** Without a version it is made anew. */
-  member(chain: AgentChain, version: object | undefined, make: () => Member): Member
-  /** The last one of this name, if it was made from the very same things. */
-  clusterView(madeFrom: readonly unknown[], name: ClusterName, make: () => ClusterView): ClusterView
-  /** The last list under this name, if it is equal. */
-  intern(name: string, list: readonly Cidr[]): readonly Cidr[]
-  withoutTunnelAddress(agent: AgentValue): AgentValue
-  /** In key order; the same objects as last time where nothing in them changed. */
-  serviceViews(
-    name: ClusterName,
-    services: ReadonlyMap<string, ServiceValue>,
-    slices: ReadonlyMap<string, readonly EndpointSliceValue[]>
-  ): ReadonlyMap<string, ServiceView>
-  /** Forgets all others. */
-  keep(origins: Iterable<Origin>, clusters: ReadonlyMap<ClusterName, ClusterView>): void
-}
-
-function createCache(): Cache {
-  const members = new Map<Origin, { chain: AgentChain; version: object; member: Member }>()
-  const untunnelled = new WeakMap<AgentValue, AgentValue>()
-  // One entry a cluster, and clusters are bounded by the trust book.
-  const lists = new Map<string, readonly Cidr[]>()
-  const views = new Map<ClusterName, { madeFrom: readonly unknown[]; view: ClusterView }>()
-
-  return {
-    records: new Authoriser(),
-    member(chain, version, make) {
-      const last = members.get(chain.agentOrigin)
-      if (last !== undefined && last.version === version && last.chain === chain) return last.member
-      const member = make()
-      if (version !== undefined) members.set(chain.agentOrigin, { chain, version, member })
-      return member
-    },
-    clusterView(madeFrom, name, make) {
-      const last = views.get(name)
-      const same =
-        last?.madeFrom.length === madeFrom.length && madeFrom.every((part, at) => part === last.madeFrom[at])
-      if (same) return last.view
-      const view = make()
-      views.set(name, { madeFrom, view })
-      return view
-    },
-    intern(name, list) {
-      const last = lists.get(name)
-      if (last?.length === list.length && last.every((cidr, index) => cidr === list[index])) return last
-      lists.set(name, list)
-      return list
-    },
-    withoutTunnelAddress(agent) {
-      const known = untunnelled.get(agent) ?? { ...agent, tunnelAddress: undefined }
-      untunnelled.set(agent, known)
-      return known
-    },
-    serviceViews(name, services, slices) {
-      const last = views.get(name)?.view.services ?? NO_SERVICES
-      const sameKeys = last.size === services.size && last.keys().every((key) => services.has(key))
-      let same = sameKeys
-      const fresh = new Map<string, ServiceView>()
-      // The keys of last time are sorted already, and sorting 10,000 names is the dearest part of a pass.
-      for (const key of sameKeys ? last.keys() : [...services.keys()].sort(compareText)) {
-        const service = services.get(key)
-        if (service === undefined) throw new Error(`no service ${key}`)
-        const own = slices.get(key) ?? NO_SLICES
-        const before = last.get(key)
-        const kept = before !== undefined && isSameService(before, service, own)
-        same &&= kept
-        fresh.set(key, kept ? before : { service, slices: own })
-      }
-      return same ? last : fresh
-    },
-    keep(origins, clusters) {
-      const kept = new Set(origins)
-      for (const origin of members.keys()) if (!kept.has(origin)) members.delete(origin)
-      for (const name of views.keys()) if (!clusters.has(name)) views.delete(name)
-    }
-  }
-}
-
-const NO_SERVICES: ReadonlyMap<string, ServiceView> = new Map()
-
 function withoutName(name: ClusterName, taken: boolean): ClusterView {
   const conflicts: readonly Conflict[] = taken ? [{ what: 'name', value: name, winner: name }] : []
   return {
@@ -357,22 +261,4 @@ function intersect(left: readonly Cidr[], right: readonly Cidr[]): readonly Cidr
     .flatMap((a) => right.map((b) => cidrIntersection(a, b)))
     .filter((cidr) => cidr !== undefined)
   return unionOf([pairs.sort(compareCidr)])
-}
-
-function isSameService(
-  view: ServiceView,
-  service: ServiceValue,
-  slices: readonly EndpointSliceValue[]
-): boolean {
-  return (
-    view.service === service &&
-    view.slices.length === slices.length &&
-    view.slices.every((slice, index) => slice === slices[index])
-  )
-}
-
-/** By code units: the same order in every locale. */
-function compareText(left: string, right: string): number {
-  if (left === right) return 0
-  return left < right ? -1 : 1
 }
