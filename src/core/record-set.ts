@@ -73,8 +73,11 @@ export class RecordSet {
     const operations: Operation[] = []
     let bytes = 0
     for (let index = this.#firstAfter(start); index < this.#log.length; index++) {
-      const operation = this.#newest(this.#log[index])
-      if (!operation || (fromSeq === 0 && !operation.value && operation.seq <= atSeq)) continue
+      const newest = this.#newest(this.#log[index])
+      if (!newest) continue
+      const { key, seq, value } = newest // read once: it may be unpacked for us
+      if (fromSeq === 0 && !value && seq <= atSeq) continue
+      const operation = { key, seq, value }
       bytes += operationBytes(operation)
       if (bytes > bytesMax && operations.length > 0) return { operations, more: true }
       operations.push(operation)
