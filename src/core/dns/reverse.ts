@@ -3,6 +3,7 @@ import { bytesToIp, cidrToPrefix } from '../cidr.ts'
 import type { Cidr, Ip } from '../model.ts'
 import type { ClusterView, ServiceView } from '../view.ts'
 import type { DomainName } from './record.ts'
+import { AddressIndex } from './address-index.ts'
 import { endpointLabel, isPublished } from './service-names.ts'
 import { serviceDomain } from './zone.ts'
 
@@ -72,14 +73,18 @@ export function addressOf({ bytes }: Prefix): Ip | undefined {
  */
 export class ReverseIndex {
   private services: ReadonlyMap<string, ServiceView> = new Map()
-  private readonly keys = new Map<Ip, Set<string>>()
+  private index = new AddressIndex()
+  private ids = new Map<string, number>()
+  private keys: string[] = []
+  /** Addresses of the services as they are; the index holds those that they had, too. */
+  private live = 0
 
   /** Service IP → the service's name; else published endpoint → its name in each of its services. */
   lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
     this.follow(cluster.services)
     const names = new Set<DomainName>()
-    for (const key of this.keys.get(address) ?? []) {
-      const view = cluster.services.get(key)
+    for (const id of this.index.find(address)) {
+      const view = cluster.services.get(this.keys[id] ?? '')
       if (view === undefined) continue
       const domain = serviceDomain(cluster.name, view.service)
       if (view.service.clusterIps.includes(address)) return [domain]
@@ -87,35 +92,45 @@ export class ReverseIndex {
         if (endpoint.addresses.includes(address)) names.add(`${endpointLabel(endpoint, address)}.${domain}`)
       }
     }
-    return [...names]
+    return [...names].sort() // the same answer, whatever was asked before
   }
 
   private follow(services: ReadonlyMap<string, ServiceView>): void {
     if (services === this.services) return
-    for (const [key, old] of this.services) {
-      if (services.get(key) !== old) this.forget(key, old)
-    }
-    for (const [key, view] of services) {
-      if (this.services.get(key) !== view) this.learn(key, view)
-    }
+    for (const [key, old] of this.services) if (services.get(key) !== old) this.live -= count(addresses(old))
+    for (const [key, view] of services) if (this.services.get(key) !== view) this.learn(key, view)
     this.services = services
+    if (this.index.size > 2 * this.live + STALE_SLACK) this.rebuild()
   }
 
   private learn(key: string, view: ServiceView): void {
+    let id = this.ids.get(key)
+    if (id === undefined) {
+      id = this.keys.push(key) - 1
+      this.ids.set(key, id)
+    }
     for (const address of addresses(view)) {
-      const keys = this.keys.get(address)
-      if (keys === undefined) this.keys.set(address, new Set([key]))
-      else keys.add(key)
+      this.index.add(address, id)
+      this.live++
     }
   }
 
-  private forget(key: string, view: ServiceView): void {
-    for (const address of addresses(view)) {
-      const keys = this.keys.get(address)
-      keys?.delete(key)
-      if (keys?.size === 0) this.keys.delete(address)
-    }
+  private rebuild(): void {
+    this.index = new AddressIndex()
+    this.ids = new Map()
+    this.keys = []
+    this.live = 0
+    for (const [key, view] of this.services) this.learn(key, view)
   }
+}
+
+// Stale entries below it are not worth a pass over all services.
+const STALE_SLACK = 1024
+
+function count(items: Iterable<unknown>): number {
+  let total = 0
+  for (const _ of items) total++
+  return total
 }
 
 function* addresses(view: ServiceView): Iterable<Ip> {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 
 import * as fc from 'fast-check'
 
-import { createNames } from '../../../src/core/dns/names.ts'
+import { createNames, type Names } from '../../../src/core/dns/names.ts'
 import type { Answer, DnsRecord } from '../../../src/core/dns/record.ts'
 import { cluster, endpoint, meshOf, service, shopMesh, slice } from './fixtures.ts'
 
@@ -657,6 +657,44 @@ describe('names: from view to view', () => {
       ),
       { numRuns: 50 }
     )
+  })
+
+  it('reverse names are found among thousands whose addresses come and go', () => {
+    const services = new Map<string, ReturnType<typeof service>>()
+    const serviceOf = (id: number, round: number) => {
+      const moves = Math.floor((round + (id % 4)) / 4) // a quarter of them in each round; the others are the same objects
+      const addressOf = (pod: number) =>
+        `10.1.${(id % 200) + (moves % 2)}.${20 * pod + ((moves * 7 + id) % 19)}`
+      const known = services.get(`${id} ${moves}`)
+      const made =
+        known ??
+        service(
+          `shop/s${id}`,
+          [],
+          { headless: true },
+          slice(Array.from({ length: 10 }, (_, pod) => endpoint(addressOf(pod), `h${pod}`)))
+        )
+      services.set(`${id} ${moves}`, made)
+      return made
+    }
+    const viewOf = (round: number) =>
+      meshOf(cluster('east', { services: Array.from({ length: 400 }, (_, id) => serviceOf(id, round)) }))
+    let names: Names | undefined
+    let found = 0
+    for (let round = 0; round < 10; round++) {
+      const view = viewOf(round)
+      names = createNames({ view, previous: names })
+      const fresh = createNames({ view })
+      for (let third = 0; third < 202; third += 17) {
+        for (let last = 0; last < 200; last++) {
+          const question = { name: `${last}.${third}.1.10.in-addr.arpa`, type: 'PTR' }
+          const answer: ReturnType<Names['answer']> = names.answer(question)
+          assert.deepEqual(answer, fresh.answer(question))
+          if (answer.kind === 'answer' && answer.answers.length > 0) found++
+        }
+      }
+    }
+    assert.ok(found > 100, `${found}`)
   })
 
   it('never throws, and never answers for a name outside its zones', () => {
