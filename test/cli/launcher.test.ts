@@ -17,7 +17,10 @@ import { run, type Run } from './fake-meshd.ts'
 
 const BIN = fileURLToPath(new URL('../../bin', import.meta.url))
 
-for (const name of ['meshctl', 'meshd']) {
+for (const { name, flags } of [
+  { name: 'meshctl', flags: [] },
+  { name: 'meshd', flags: ['--max-semi-space-size=8'] }
+]) {
   describe(`bin/${name}`, () => {
     let root: string
 
@@ -47,7 +50,7 @@ for (const name of ['meshctl', 'meshd']) {
       fakeNode('path', 'v24.0.0', 'path')
       const { code, stdout } = await launch(undefined, ['a b', '', '*'])
       assert.equal(code, 0)
-      assert.equal(stdout, `own\n${root}/dist/${name}.js\na b\n\n*\n`)
+      assert.equal(stdout, ['own', ...flags, `${root}/dist/${name}.js`, 'a b', '', '*', ''].join('\n'))
     })
 
     it('takes the Node on PATH when it is new enough', async () => {
@@ -82,7 +85,8 @@ for (const name of ['meshctl', 'meshd']) {
       symlinkSync('absolute', join(root, 'path', 'chain'))
       symlinkSync(`../bin/${name}`, join(root, 'path', 'relative'))
       for (const link of ['absolute', 'chain', 'relative']) {
-        assert.equal((await launch(join(root, 'path', link))).stdout, `own\n${root}/dist/${name}.js\n`)
+        const { stdout } = await launch(join(root, 'path', link))
+        assert.equal(stdout, ['own', ...flags, `${root}/dist/${name}.js`, ''].join('\n'))
       }
     })
 
