@@ -140,7 +140,11 @@ function serviceSpec(holders: readonly Holder[]): Record<string, unknown> {
     ),
     ({ name, port, protocol }) => `${name} ${port} ${protocol}`
   )
-  const common = { type: 'ClusterIP', ...(ports.length === 0 ? {} : { ports: ports.map(portObject) }) }
+  const common = {
+    type: 'ClusterIP',
+    sessionAffinity: 'None',
+    ...(ports.length === 0 ? {} : { ports: ports.map(portObject) })
+  }
   if (headless) {
     const publish = holders.some(({ view }) => view.service.publishNotReady)
     const flag = publish ? { publishNotReadyAddresses: true } : {}

@@ -20,7 +20,8 @@ function resourceList(groupVersion: string, names: readonly ResourceName[]): obj
       namespaced: name !== 'namespaces',
       kind: RESOURCES[name].kind,
       verbs: VERBS,
-      shortNames: RESOURCES[name].short
+      shortNames: RESOURCES[name].short,
+      ...(name === 'services' ? { categories: ['all'] } : {})
     }))
   }
 }

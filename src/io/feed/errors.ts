@@ -1,7 +1,14 @@
 export type FeedErrorCode =
-  'PORT_IN_USE' | 'PORT_FORBIDDEN' | 'ADDRESS_NOT_LOCAL' | 'BAD_ADDRESS' | 'LISTEN_FAILED'
+  | 'PORT_IN_USE'
+  | 'PORT_FORBIDDEN'
+  | 'ADDRESS_NOT_LOCAL'
+  | 'BAD_ADDRESS'
+  | 'LISTEN_FAILED'
+  | 'COREFILE_FOREIGN'
+  | 'COREFILE_UNWRITABLE'
+  | 'COREDNS_NOT_TOLD'
 
-/** Why the feed does not start. `fix` says what to do. */
+/** Why the feed does not start, or a Corefile is not written. `fix` says what to do. */
 export class FeedError extends Error {
   override readonly name = 'FeedError'
   readonly code: FeedErrorCode

@@ -36,12 +36,12 @@ export function listFrame(
       : format === 'metadata'
         ? { kind: 'PartialObjectMetadataList', apiVersion: META, metadata }
         : { kind: 'Table', apiVersion: META, metadata, columnDefinitions: columns(resource) }
-  return [`${JSON.stringify(head).slice(0, -1)},"${format === 'table' ? 'rows' : 'items'}":[`, ']}\n']
+  return [`${JSON.stringify(head).slice(0, -1)},"${format === 'table' ? 'rows' : 'items'}":[`, ']}']
 }
 
-/** A single object: as a table, one of one row. */
+/** A single object, also of an event: as a table, one of one row. */
 export function singleText(text: string, resource: ResourceName, format: Format): string {
-  if (format !== 'table') return `${formatted(text, resource, format)}\n`
+  if (format !== 'table') return formatted(text, resource, format)
   const { resourceVersion = '' } = metadataOnly(text).metadata
   const [head, tail] = listFrame(resource, format, { resourceVersion })
   return head + formatted(text, resource, format) + tail

@@ -20,13 +20,13 @@ import {
   type ListOptions,
   type Target
 } from './request.ts'
+import { fail, JSON_TYPE, send, sendText, write } from './respond.ts'
 import {
   badRequest,
   expired,
   notFound,
   notYet,
   READ_ONLY,
-  statusBody,
   TOO_MANY_WATCHES,
   tooLarge,
   type Failure
@@ -163,11 +163,11 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
         return failure === undefined ? sendText(response, 'ok') : fail(response, failure)
       }
       case 'document': {
+        if (feed.state(asked.collection, Date.now()) === 'unknown')
+          return fail(response, noCollection(asked.collection))
+        if (asked.path.startsWith('openapi/')) return sendText(response, NO_SCHEMA, { code: 403 })
         const document = discoveryDocument(asked.path)
-        const isUnknown = feed.state(asked.collection, Date.now()) === 'unknown'
-        if (isUnknown || document === undefined)
-          return fail(response, isUnknown ? noCollection(asked.collection) : NO_RESOURCE)
-        return send(response, 200, document)
+        return document === undefined ? fail(response, NO_RESOURCE) : send(response, 200, document)
       }
       case 'object':
       case 'list':
@@ -190,13 +190,16 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
       const key = target.namespace === '' ? asked.name : `${target.namespace}/${asked.name}`
       const entry = feed.entry(target.collection, target.resource, key)
       if (entry === undefined) return fail(response, notFound(`${target.resource} "${asked.name}" not found`))
-      return sendText(response, singleText(textOf(entry), target.resource, format), JSON_TYPE)
+      return sendText(response, `${singleText(textOf(entry), target.resource, format)}\n`, {
+        headers: JSON_TYPE
+      })
     }
-    const { version, timeoutSeconds = limits.watchSeconds * (1 + Math.random()) } = asked.watch
+    const { version, initialEvents, timeoutSeconds = limits.watchSeconds * (1 + Math.random()) } = asked.watch
     if (watches.size >= limits.watchesMax) return fail(response, TOO_MANY_WATCHES)
     if (version !== undefined && version > feed.resourceVersion)
       return fail(response, tooLarge(version, feed.resourceVersion))
-    if (version !== undefined && !feed.resumable(target.collection, version))
+    // Who is sent all there is needs nothing of what went before.
+    if (version !== undefined && !initialEvents && !feed.resumable(target.collection, version))
       return fail(response, expired(`too old resource version: ${version}`))
     const watch: Watch = new Watch({
       feed,
@@ -254,7 +257,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
         chunk = ''
       }
     }
-    response.end(chunk + tail)
+    response.end(`${chunk}${tail}\n`)
   }
 
   function unavailable(collection: string): Failure | undefined {
@@ -272,36 +275,10 @@ const LIMITS: FeedServerLimits = {
 }
 const WATCH_SECONDS_MAX = 24 * 3600
 const CHUNK_CHARACTERS = 64 * 1024
-/** A reader of a list that takes nothing for so long is gone. */
-const DRAIN_MS = 30_000
-const JSON_TYPE = { 'content-type': 'application/json' }
 const VERBS: Readonly<Record<string, FeedRequestMetrics['verb']>> = {
   list: 'list',
   watch: 'watch',
   object: 'get'
-}
-
-/** Lets others run between chunks, whether the reader is fast or not. */
-async function write(response: ServerResponse, chunk: string): Promise<void> {
-  if (response.destroyed) throw new Error('the reader has gone')
-  if (response.write(chunk)) await new Promise((resolve) => setImmediate(resolve))
-  else await once(response, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) })
-}
-
-function fail(response: ServerResponse, failure: Failure): void {
-  if (failure.retryAfter !== undefined) response.setHeader('retry-after', String(failure.retryAfter))
-  if (failure === READ_ONLY) response.setHeader('allow', 'GET')
-  send(response, failure.code, statusBody(failure))
-}
-
-function send(response: ServerResponse, code: number, body: object): void {
-  response.writeHead(code, JSON_TYPE)
-  response.end(`${JSON.stringify(body)}\n`)
-}
-
-function sendText(response: ServerResponse, text: string, headers = { 'content-type': 'text/plain' }): void {
-  response.writeHead(200, headers)
-  response.end(text)
 }
 
 function textOf({ source, resourceVersion }: Entry): string {
@@ -315,8 +292,13 @@ function isOwnName(host: string | undefined): boolean {
   return name === 'localhost' || isIP(name) !== 0
 }
 
-const FOREIGN_HOST = badRequest('ask this server by its address or as localhost')
+/**
+ * kubectl looks for a schema before it sends what it will not be allowed to. As plain text and with 403 it shows the reason; of
+ * any other answer to this question it shows the code only.
+ */
+const NO_SCHEMA = 'this API is read-only and has no OpenAPI schema'
 const NO_RESOURCE = notFound('the server could not find the requested resource')
+const FOREIGN_HOST = badRequest('ask this server by its address or as localhost')
 
 function noCollection(name: string): Failure {
   return notFound(`no cluster ${JSON.stringify(name.slice(0, 64))} in this mesh`)

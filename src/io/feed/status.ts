@@ -49,13 +49,15 @@ export function notYet(collection: string): Failure {
   }
 }
 
-/** After the clock went back over a restart: client-go recognises the cause and lists from what there is. */
+/**
+ * After the clock went back over a restart: client-go recognises the cause and lists from what there is. No `retryAfter`: the
+ * version would not come, and client-go would wait for it ten times before it looks at the cause.
+ */
 export function tooLarge(asked: number, current: number): Failure {
   return {
     code: 504,
     reason: 'Timeout',
     message: `Too large resource version: ${asked}, current: ${current}`,
-    retryAfter: 1,
     causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }]
   }
 }

@@ -8,7 +8,7 @@ import type { FeedEvent } from '../../core/feed/event-log.ts'
 import type { Feed } from '../../core/feed/feed.ts'
 import { labelsOf, objectText } from '../../core/feed/objects.ts'
 import type { Selector } from '../../core/feed/selector.ts'
-import { formatted } from './format.ts'
+import { singleText } from './format.ts'
 import { RESOURCES, type Format, type Target, type WatchOptions } from './request.ts'
 import { expired, statusBody } from './status.ts'
 
@@ -37,7 +37,8 @@ export class Watch {
     const { feed, watch, target } = parts
     this.#parts = parts
     this.#initial = watch.initialEvents ? [...feed.entries(target.collection, target.resource)] : []
-    this.#announcesEnd = watch.initialEvents && watch.bookmarks && watch.version === undefined
+    // Also to a client that comes back with a version: it waits for this before it believes what it was sent.
+    this.#announcesEnd = watch.initialEvents && watch.bookmarks
     this.#cursor = watch.initialEvents ? feed.resourceVersion : (watch.version ?? feed.resourceVersion)
     this.#timer = setTimeout(() => this.#timeOut(), parts.timeoutMs)
   }
@@ -99,7 +100,7 @@ export class Watch {
         if (entry === undefined || !isWanted(entry, target, this.#parts.watch.matches)) continue
         chunk += eventText(
           'ADDED',
-          formatted(objectText(entry.source, entry.resourceVersion), target.resource, format)
+          singleText(objectText(entry.source, entry.resourceVersion), target.resource, format)
         )
       }
       if (this.#sent >= this.#initial.length) {
@@ -146,7 +147,7 @@ export class Watch {
         : event.type === 'DELETED' && matches
     if (!matches && !matched) return ''
     const type = event.type === 'DELETED' ? 'DELETED' : !matched ? 'ADDED' : matches ? 'MODIFIED' : 'DELETED'
-    return eventText(type, formatted(event.text, event.resource, format))
+    return eventText(type, singleText(event.text, event.resource, format))
   }
 
   #bookmarkText(endsInitial: boolean): string {

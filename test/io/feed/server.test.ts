@@ -11,6 +11,7 @@ import { eventually } from '../../eventually.ts'
 const HTTP = [port('http', 80)]
 const SERVICES = '/clusters/east/api/v1/services'
 const DEADLINE_MS = 5000
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
 
 interface Body {
   readonly kind: string
@@ -73,6 +74,13 @@ describe('feed server', () => {
       assert.equal((await get(`${SERVICES}?fieldSelector=spec.type%3DX`)).code, 400)
     })
 
+    it('no schema, and says so in a form that kubectl shows', async () => {
+      const response = await fetch(`${feed.url}/clusters/east/openapi/v3`)
+      assert.equal(response.status, 403)
+      assert.equal(response.headers.get('content-type'), 'text/plain')
+      assert.match(await response.text(), /no OpenAPI schema/)
+    })
+
     it('single objects', async () => {
       const web = await get('/clusters/east/api/v1/namespaces/shop/services/web')
       assert.equal(web.kind, 'Service')
@@ -118,7 +126,7 @@ describe('feed server', () => {
 
     it('as a table for kubectl, and as metadata only', async () => {
       const table = await get(`${SERVICES}?fieldSelector=metadata.name%3Dweb`, {
-        accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
+        accept: TABLE
       })
       assert.equal(table.kind, 'Table')
       assert.deepEqual(
@@ -182,7 +190,6 @@ describe('feed server', () => {
         ['/clusters/east/api/v1/services/web', 404],
         ['/clusters/east/api/v1/namespaces/shop/services/web/status', 404],
         ['/clusters/east/api/v1/namespaces//services', 404],
-        ['/clusters/east/openapi/v3', 404],
         ['/clusters/%ff/api/v1/services', 404],
         [`${SERVICES}?limit=-1`, 400],
         [`${SERVICES}?resourceVersion=abc`, 400],
@@ -257,6 +264,17 @@ describe('feed server', () => {
       assert.equal(metadata.resourceVersion, (await get(SERVICES)).metadata.resourceVersion)
     })
 
+    it('stream it and mark its end for one that comes back, too, however old its version', async () => {
+      const version = Number((await get(SERVICES)).metadata.resourceVersion)
+      for (const known of [version, 1]) {
+        const query = `watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&resourceVersion=${known}`
+        const watch = await watching(`/clusters/west/api/v1/services?${query}`)
+        await eventually(() => watch.events.length === 4, DEADLINE_MS)
+        const { metadata } = watch.events[3]?.object ?? assert.fail()
+        assert.deepEqual(metadata.annotations, { 'k8s.io/initial-events-end': 'true' })
+      }
+    })
+
     it('begin with what there is when no version is given, and do not when told so', async () => {
       const plain = await watching('/clusters/west/api/v1/services?watch=1')
       await eventually(() => plain.events.length === 3, DEADLINE_MS)
@@ -265,6 +283,20 @@ describe('feed server', () => {
       )
       await later.ended
       assert.deepEqual(later.events, [])
+    })
+
+    it('are tables, event by event, for kubectl', async () => {
+      const watch = await watching(`${SERVICES}?watch=1&fieldSelector=metadata.name%3Dweb`, feed, TABLE)
+      await eventually(() => watch.events.length === 1, DEADLINE_MS)
+      show(service('shop/web', ['10.2.0.2'], { ports: HTTP }))
+      await eventually(() => watch.events.length === 2, DEADLINE_MS)
+      assert.deepEqual(
+        watch.events.map(({ type, object }) => [type, object.kind, object.rows?.[0]?.cells[2]]),
+        [
+          ['ADDED', 'Table', '10.2.0.1'],
+          ['MODIFIED', 'Table', '10.2.0.2']
+        ]
+      )
     })
 
     it('send bookmarks on their own, and one more at the end', async () => {
@@ -423,8 +455,8 @@ describe('feed server', () => {
     return body
   }
 
-  async function watching(path: string, server = feed) {
-    const response = await open(path, {}, server)
+  async function watching(path: string, server = feed, accept = 'application/json') {
+    const response = await open(path, { accept }, server)
     assert.equal(response.statusCode, 200)
     const events: Event[] = []
     let rest = ''
