@@ -308,6 +308,9 @@ export namespace rhizome {
                 /** Agent probePort. */
                 probePort: number;
 
+                /** Agent nodePrefixes. */
+                nodePrefixes: rhizome.mesh.v1.Prefix.$Properties[];
+
                 /**
                  * Creates a new Agent instance using the specified properties.
                  * @param [properties] Properties to set
@@ -398,6 +401,9 @@ export namespace rhizome {
 
                     /** Agent probePort */
                     probePort?: (number|null);
+
+                    /** Agent nodePrefixes */
+                    nodePrefixes?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

@@ -742,6 +742,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [role] Agent role
                  * @property {string|null} [version] Agent version
                  * @property {number|null} [probePort] Agent probePort
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [nodePrefixes] Agent nodePrefixes
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -769,6 +770,7 @@ export const rhizome = $root.rhizome = (() => {
                 const Agent = function (properties) {
                     this.wireguardAddresses = [];
                     this.multiaddrs = [];
+                    this.nodePrefixes = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -840,6 +842,14 @@ export const rhizome = $root.rhizome = (() => {
                 Agent.prototype.probePort = 0;
 
                 /**
+                 * Agent nodePrefixes.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} nodePrefixes
+                 * @memberof rhizome.mesh.v1.Agent
+                 * @instance
+                 */
+                Agent.prototype.nodePrefixes = $util.emptyArray;
+
+                /**
                  * Creates a new Agent instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Agent
@@ -889,6 +899,9 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 7, wireType 2 =*/58).string(message.version);
                     if (message.probePort != null && $Object.hasOwnProperty.call(message, "probePort") && message.probePort !== 0)
                         writer.uint32(/* id 8, wireType 0 =*/64).uint32(message.probePort);
+                    if (message.nodePrefixes != null && message.nodePrefixes.length)
+                        for (let i = 0; i < message.nodePrefixes.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.nodePrefixes[i], writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -1003,6 +1016,14 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.probePort;
                                 continue;
                             }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.nodePrefixes && message.nodePrefixes.length))
+                                    message.nodePrefixes = [];
+                                message.nodePrefixes.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -1067,6 +1088,15 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.probePort != null && $Object.hasOwnProperty.call(message, "probePort"))
                         if (!$util.isInteger(message.probePort))
                             return "probePort: integer expected";
+                    if (message.nodePrefixes != null && $Object.hasOwnProperty.call(message, "nodePrefixes")) {
+                        if (!$Array.isArray(message.nodePrefixes))
+                            return "nodePrefixes: array expected";
+                        for (let i = 0; i < message.nodePrefixes.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.nodePrefixes[i], _depth + 1);
+                            if (error)
+                                return "nodePrefixes." + error;
+                        }
+                    }
                     return null;
                 };
 
@@ -1126,6 +1156,16 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.probePort != null)
                         if ($Number(object.probePort) !== 0)
                             message.probePort = object.probePort >>> 0;
+                    if (object.nodePrefixes) {
+                        if (!$Array.isArray(object.nodePrefixes))
+                            throw $TypeError(".rhizome.mesh.v1.Agent.nodePrefixes: array expected");
+                        message.nodePrefixes = $Array(object.nodePrefixes.length);
+                        for (let i = 0; i < object.nodePrefixes.length; ++i) {
+                            if (!$util.isObject(object.nodePrefixes[i]))
+                                throw $TypeError(".rhizome.mesh.v1.Agent.nodePrefixes: object expected");
+                            message.nodePrefixes[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.nodePrefixes[i], _depth + 1);
+                        }
+                    }
                     return message;
                 };
 
@@ -1149,6 +1189,7 @@ export const rhizome = $root.rhizome = (() => {
                     if (options.arrays || options.defaults) {
                         object.wireguardAddresses = [];
                         object.multiaddrs = [];
+                        object.nodePrefixes = [];
                     }
                     if (options.defaults) {
                         if (options.bytes === $String)
@@ -1192,6 +1233,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.version = message.version;
                     if (message.probePort != null && $Object.hasOwnProperty.call(message, "probePort"))
                         object.probePort = message.probePort;
+                    if (message.nodePrefixes && message.nodePrefixes.length) {
+                        object.nodePrefixes = $Array(message.nodePrefixes.length);
+                        for (let j = 0; j < message.nodePrefixes.length; ++j)
+                            object.nodePrefixes[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.nodePrefixes[j], options, _depth + 1);
+                    }
                     return object;
                 };
 

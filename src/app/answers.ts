@@ -95,22 +95,25 @@ function peerRow(
   { cluster, agent: { origin, agent } }: { cluster: ClusterView; agent: AgentView }
 ): api.PeerRow {
   const self = origin === session.control.origin
+  const fellow = !self && cluster.name === session.control.view().self
   const tunnel = session.tunnels.of(origin)
   const stats = tunnel?.stats
   const [conflict] = cluster.conflicts
   const connected = session.control.neighbour(origin) !== undefined
   const { state: shown, reason } = self
     ? { state: 'self' as const, reason: undefined }
-    : state.host === undefined
-      ? { state: 'off' as const, reason: 'no data plane on this host' }
-      : tunnel === undefined
-        ? { state: 'connecting' as const, reason: 'not seen yet' }
-        : tunnel.state === 'up'
-          ? {
-              state: conflict === undefined ? ('up' as const) : ('conflict' as const),
-              reason: conflict && conflictText(conflict)
-            }
-          : { state: tunnel.state, reason: tunnel.reason }
+    : fellow
+      ? { state: 'off' as const, reason: 'a gateway of this cluster: no tunnel is needed' }
+      : state.host === undefined
+        ? { state: 'off' as const, reason: 'no data plane on this host' }
+        : tunnel === undefined
+          ? { state: 'connecting' as const, reason: 'not seen yet' }
+          : tunnel.state === 'up'
+            ? {
+                state: conflict === undefined ? ('up' as const) : ('conflict' as const),
+                reason: conflict && conflictText(conflict)
+              }
+            : { state: tunnel.state, reason: tunnel.reason }
   const control = self || connected ? undefined : 'no control connection'
   const reasons = [reason, control].filter((text) => text !== undefined)
   return {

@@ -6,17 +6,17 @@ import { join } from 'node:path'
 import type { Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
 import { clusterZone } from '../core/dns/zone.ts'
-import { originOf } from '../core/origin.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Snapshot, WireguardKey } from '../core/model.ts'
 import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
-import { openStore, type Store } from '../io/store/store.ts'
+import { openStore, type Identity, type Store } from '../io/store/store.ts'
 import { startAdmin, type Admin, type AdminHandlers } from './admin.ts'
 import type { InitRequest, InviteRequest, JoinRequest } from './api.ts'
 import * as answers from './answers.ts'
+import { clusterKeyOf, SharedKey, withClusterKey, type Enrolled } from './cluster-key.ts'
 import type { HandshakeOutcome } from './control.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, explain, sentence } from './errors.ts'
@@ -24,8 +24,11 @@ import { startHealthHttp, type HealthHttp } from './http.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { OwnCoredns } from './own-coredns.ts'
 import { PodDns } from './pod-dns.ts'
+import { ProblemLog } from './problem-log.ts'
 import { Session, type Membership } from './session.ts'
+import { SPEAKER_TERM_MIN } from './speaker.ts'
 import { openSource, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
@@ -33,6 +36,8 @@ import { VERSION } from './version.ts'
 // Dialling, two handshakes and a retry over a bad line; then the person at the terminal wants to know.
 const JOIN_DEADLINE_MS = 20_000
 const JOIN_RETRY_MS = 15_000
+// The key of this cluster may come by another gateway: soon for a person who waits for it, and little for the API server.
+const KEY_LOOK_MS = 5000
 const CLEANUP_DEADLINE_MS = 30_000
 // A neighbour's old process that is about to end, most of the time.
 const HTTP_RETRY_MS = 2000
@@ -98,7 +103,11 @@ class Meshd implements State {
   #httpRetry: NodeJS.Timeout | undefined
   #source: Source | undefined
   #podDns: PodDns | undefined
+  #ownCoredns: OwnCoredns | undefined
+  /** Only with a Kubernetes API. */
+  #sharedKey: SharedKey | undefined
   #leadership: Leadership = { leader: false }
+  #nodePrefixes: readonly Cidr[] | undefined
   session: Session | undefined
   joining = false
   membership: Membership | undefined
@@ -132,7 +141,9 @@ class Meshd implements State {
       ...this.#hostWarnings,
       ...faults,
       ...(this.#podDns?.faults ?? []),
+      ...(this.#ownCoredns?.faults ?? []),
       ...(this.#source?.fault === undefined ? [] : [this.#source.fault]),
+      ...(this.#sharedKey?.fault === undefined ? [] : [this.#sharedKey.fault]),
       ...(this.#httpFault === undefined ? [] : [`http: ${this.#httpFault}`]),
       ...(this.session?.control.warnings ?? [])
     ]
@@ -146,7 +157,9 @@ class Meshd implements State {
     for (const warning of this.#store.warnings) this.#log.warn(warning)
     const identity = await this.#identity(this.#store)
     this.wireguardKey = wireguardPublicKey(membership.bytes(identity.wireguardPrivateKey)) as WireguardKey
-    this.#source = await this.#openSource(membership.bytes(identity.nodeSeed))
+    this.#source = await this.#openSource()
+    if (this.#source.kubernetes !== undefined)
+      this.#sharedKey = new SharedKey({ ...this.#source.kubernetes, crypto: this.#crypto, log: this.#log })
     await this.#startHost()
     await this.#startHttp()
     const known = membership.membershipOf(identity)
@@ -156,15 +169,20 @@ class Meshd implements State {
         'in no mesh yet: waiting for `meshctl init` or `meshctl join`'
       )
     else await this.#enter(known, { admitted: true })
+    if (known !== undefined) this.#takePart()
     await this.#startSource()
-    if (known === undefined && settings['token-file'] !== '') void this.#joinFromFile(settings['token-file'])
+    this.#startOwnCoredns()
+    if (known === undefined && (settings['token-file'] !== '' || this.#sharedKey !== undefined))
+      void this.#comeUp()
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#joinRetry)
+    await this.#sharedKey?.rest()
     await this.#admin?.stop()
     await this.#podDns?.stop()
+    await this.#ownCoredns?.stop()
     await this.#source?.stop()
     await this.session?.stop()
     clearTimeout(this.#httpRetry)
@@ -239,12 +257,32 @@ class Meshd implements State {
     this.#podDns.start()
   }
 
-  #openSource(nodeSeed: Uint8Array): Promise<Source> {
+  #startOwnCoredns(): void {
+    if (this.settings.corefile === '') return
+    this.#ownCoredns = new OwnCoredns({
+      settings: this.settings,
+      mesh: () =>
+        this.session && {
+          view: this.session.control.view(),
+          whole: this.session.control.isWhole,
+          responder: this.session.dnsAddress
+        },
+      log: this.#log
+    })
+    this.#ownCoredns.start()
+  }
+
+  #openSource(): Promise<Source> {
+    const problemLog = new ProblemLog(this.#log)
     return openSource({
       settings: this.settings,
-      origin: originOf(this.#crypto.publicKeyOf(nodeSeed)),
       log: this.#log,
       catalogOptions: () => this.membership ?? {},
+      onNodePrefixes: (prefixes) => {
+        this.#nodePrefixes = prefixes
+        this.session?.setNodePrefixes(prefixes)
+      },
+      termFloor: () => this.session?.termFloor() ?? SPEAKER_TERM_MIN,
       onLeadership: (leadership) => {
         this.#leadership = leadership
         this.session?.setLeadership(leadership)
@@ -253,7 +291,7 @@ class Meshd implements State {
         this.source = { snapshot, problems, whole }
         this.#metrics.sourceSnapshots.inc()
         this.#metrics.sourceProblems.set(problems.length)
-        for (const problem of problems) this.#log.warn({ ...problem }, 'source')
+        problemLog.tell(problems)
         this.session?.setSnapshot(snapshot, { whole })
       }
     })
@@ -285,6 +323,7 @@ class Meshd implements State {
     this.session = session
     this.membership = known
     session.setLeadership(this.#leadership)
+    if (this.#nodePrefixes !== undefined) session.setNodePrefixes(this.#nodePrefixes)
     if (this.source.whole) session.setSnapshot(this.source.snapshot, { whole: true })
     this.#source?.refresh()
     return session
@@ -295,6 +334,7 @@ class Meshd implements State {
   async #init(request: InitRequest) {
     return this.#change(async (store) => {
       const identity = await this.#identity(store)
+      await this.#sharedKey?.expectNone()
       const next = membership.initMesh(await this.#withPrefixes(request), {
         crypto: this.#crypto,
         identity,
@@ -303,11 +343,14 @@ class Meshd implements State {
       })
       await store.saveIdentity(next)
       try {
+        await this.#sharedKey?.found(clusterKeyOf(next, this.#crypto, { pending: false }))
         await this.#enter(membership.pendingMembership(next), { admitted: true })
       } catch (error) {
         await store.saveIdentity(identity)
+        await this.#sharedKey?.retract(next, { onlyPending: false })
         throw error
       }
+      this.#takePart()
       return answers.joined(this)
     })
   }
@@ -358,71 +401,153 @@ class Meshd implements State {
     }
   }
 
-  async #join({ token }: { token: string }) {
+  /** Without a token: as one more gateway of a cluster whose key is in its Secret. */
+  async #join({ token }: { readonly token: string | undefined }) {
     return this.#change(async (store) => {
       const before = await this.#identity(store)
-      const pending = membership.redeemToken(token, {
-        crypto: this.#crypto,
-        identity: before,
-        nowMs: Date.now()
-      })
-      await store.saveIdentity(pending) // first: a member that accepts us must find us again after a crash
-      this.joining = true
-      const admitted = Promise.withResolvers<void>()
-      admitted.promise.catch(() => undefined) // awaited below; a refusal may come before
-      const deadline = setTimeout(() => admitted.reject(this.#unreachable()), JOIN_DEADLINE_MS)
-      this.#onHandshake = (outcome) =>
-        outcome.kind === 'accepted' ? admitted.resolve() : admitted.reject(membership.refusal(outcome))
-      try {
-        const session = await this.#enter(membership.pendingMembership(pending), { admitted: false })
-        await admitted.promise
-        await store.saveIdentity(membership.accepted(pending))
-        session.admit()
-      } catch (error) {
-        const gave = this.session
-        this.session = undefined
-        this.membership = undefined
-        await gave?.stop()
-        await store.forget()
-        // Only a member's word ends it: where none answered, the token may have got through and is tried again.
-        await store.saveIdentity(explain(error).code === 'UNREACHABLE' ? pending : before)
-        throw error
-      } finally {
-        clearTimeout(deadline)
-        this.#onHandshake = () => undefined
-        this.joining = false
-      }
+      const { identity, isMember, untilAnswered } = await this.#enrol(store, before, token)
+      if (isMember) await this.#enterAsMember(store, { before, identity })
+      else await this.#enterWithConsent(store, { before, identity, untilAnswered })
+      this.#takePart()
       return answers.joined(this)
     })
   }
 
-  /** For installers: a token laid down beside the agent. A file that is not there yet, or a member that is away, is awaited. */
-  async #joinFromFile(file: string): Promise<void> {
+  async #enrol(store: Store, before: Identity, token: string | undefined): Promise<Enrolled> {
+    const save = (identity: Identity): Promise<void> => store.saveIdentity(identity)
+    const nowMs = Date.now()
+    if (this.#sharedKey !== undefined) return this.#sharedKey.enrol({ before, token, nowMs, save })
+    if (token === undefined) throw new Error('nothing to join with')
+    const pending = membership.redeemToken(token, { crypto: this.#crypto, identity: before, nowMs })
+    await save(pending) // first: a member that accepts us must find us again after a crash
+    return { identity: pending, isMember: false, untilAnswered: pending }
+  }
+
+  async #enterAsMember(store: Store, { before, identity }: { before: Identity; identity: Identity }) {
+    await store.saveIdentity(identity)
     try {
-      await this.#join({ token: await readFile(file, 'utf8') })
+      await this.#enter(membership.pendingMembership(identity), { admitted: true })
     } catch (error) {
-      if (this.#stopped || this.session !== undefined) return
-      this.#log.warn({ err: error, file, retryMs: JOIN_RETRY_MS }, 'not joined with the token file')
-      this.#joinRetry = setTimeout(() => void this.#joinFromFile(file), JOIN_RETRY_MS)
+      await store.saveIdentity(before)
+      throw error
     }
+  }
+
+  /** Counts once a member of another cluster has accepted it: one of our own may be waiting for that as well. */
+  async #enterWithConsent(
+    store: Store,
+    { before, identity, untilAnswered }: { before: Identity; identity: Identity; untilAnswered: Identity }
+  ): Promise<void> {
+    this.joining = true
+    const admitted = Promise.withResolvers<void>()
+    admitted.promise.catch(() => undefined) // awaited below; a refusal may come before
+    const deadline = setTimeout(() => admitted.reject(this.#unreachable()), JOIN_DEADLINE_MS)
+    this.#onHandshake = (outcome) => {
+      if (outcome.kind === 'refused') admitted.reject(membership.refusal(outcome))
+      else if (outcome.cluster !== identity.cluster) admitted.resolve()
+    }
+    try {
+      const session = await this.#enter(membership.pendingMembership(identity), { admitted: false })
+      await admitted.promise
+      await store.saveIdentity(membership.accepted(identity))
+      session.admit()
+    } catch (error) {
+      const gave = this.session
+      this.session = undefined
+      this.membership = undefined
+      await gave?.stop()
+      await store.forget()
+      // Only a member's word ends it: where none answered, the token may have got through and is tried again.
+      const isRefused = explain(error).code !== 'UNREACHABLE'
+      await store.saveIdentity(isRefused ? before : untilAnswered)
+      if (isRefused) await this.#sharedKey?.retract(identity, { onlyPending: true })
+      throw error
+    } finally {
+      clearTimeout(deadline)
+      this.#onHandshake = () => undefined
+      this.joining = false
+    }
+  }
+
+  /**
+   * For installers: a token laid down beside the agent, or a key that another gateway of this cluster has laid down. What is not there
+   * yet, or a member that is away, is awaited.
+   */
+  async #comeUp(): Promise<void> {
+    const file = this.settings['token-file']
+    let delayMs = JOIN_RETRY_MS
+    try {
+      const token = await this.#tokenIn(file)
+      if (token !== undefined || (await this.#sharedKey?.find()) !== undefined)
+        return void (await this.#join({ token }))
+      delayMs = KEY_LOOK_MS
+    } catch (error) {
+      if (this.#stopped || (this.session !== undefined && !this.joining)) return
+      this.#log.warn({ err: error, file, retryMs: JOIN_RETRY_MS }, 'not in a mesh yet')
+    }
+    if (this.#stopped || (this.session !== undefined && !this.joining)) return
+    this.#joinRetry = setTimeout(() => void this.#comeUp(), delayMs)
+  }
+
+  /** undefined: there is none, and perhaps none is needed. Errors: of the file system. */
+  async #tokenIn(file: string): Promise<string | undefined> {
+    if (file === '') return undefined
+    try {
+      return await readFile(file, 'utf8')
+    } catch (error) {
+      if (this.#sharedKey !== undefined && (error as NodeJS.ErrnoException).code === 'ENOENT')
+        return undefined
+      throw error
+    }
+  }
+
+  /** A member from now on: it may speak for its cluster, and the Secret has what it has, and the other way round. */
+  #takePart(): void {
+    this.#opened().stand(this.#session().control.origin)
+    this.#sharedKey?.keep({
+      identity: () => this.#store?.identity(),
+      self: () => {
+        const { control, facts } = this.#session()
+        return { origin: control.origin, addresses: facts.multiaddrs }
+      },
+      take: async (key) => {
+        const store = this.#open()
+        const next = withClusterKey(await this.#identity(store), key, Date.now())
+        await store.saveIdentity(next)
+        this.membership = membership.pendingMembership(next)
+        this.#session().renew(this.membership)
+        this.#source?.refresh()
+      }
+    })
   }
 
   async #leave() {
     const session = this.#session()
     return this.#change(
       async (store) => {
-        const cluster = session.control.view().self
-        await this.#podDns
-          ?.undo()
-          .catch((error: unknown) =>
-            this.#log.warn({ err: error }, 'the zones stay in the cluster’s own DNS')
-          )
+        const view = session.control.view()
+        const cluster = view.self
+        const others = view.clusters
+          .get(cluster)
+          ?.agents.filter(({ origin }) => origin !== session.control.origin)
+        const identity = await this.#identity(store)
+        await this.#sharedKey?.rest()
+        await this.#opened().resign()
+        const isLast = others === undefined || others.length === 0
+        // The gateways that stay need the zones and the key; the last one takes them along.
+        if (isLast)
+          await this.#podDns
+            ?.undo()
+            .catch((error: unknown) =>
+              this.#log.warn({ err: error }, 'the zones stay in the cluster’s own DNS')
+            )
         await session.withdraw()
         this.session = undefined
         this.membership = undefined
         await session.stop()
         await this.host?.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
         await store.forget()
+        if (isLast) await this.#sharedKey?.retract(identity, { onlyPending: false })
         const fresh = await this.#identity(store)
         this.wireguardKey = wireguardPublicKey(membership.bytes(fresh.wireguardPrivateKey)) as WireguardKey
         this.#log.info({ cluster }, 'left the mesh')

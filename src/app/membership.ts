@@ -88,8 +88,8 @@ export function invite(
   if (identity.rootSeed === undefined) {
     throw new AppError(
       'NO_ROOT_KEY',
-      'this cluster does not hold the root key of the mesh, so it cannot invite',
-      'run `meshctl invite` in the cluster where `meshctl init` was run'
+      'this agent does not hold the root key of the mesh, so it cannot invite',
+      'run `meshctl invite` on the agent where `meshctl init` was run'
     )
   }
   if (view.clusters.has(cluster)) {

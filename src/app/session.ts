@@ -7,6 +7,7 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { desired, type ClusterHealth, type HostSettings } from '../core/desired.ts'
 import { changes } from '../core/catalog.ts'
+import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp, HostState } from '../core/host.ts'
 import { plan } from '../core/plan.ts'
@@ -22,6 +23,7 @@ import type {
   WireguardKey
 } from '../core/model.ts'
 import { keyOf } from '../core/model.ts'
+import { originOf } from '../core/origin.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
 import { chooseNeighbours } from '../core/overlay.ts'
 import type { AgentView, MeshView } from '../core/view.ts'
@@ -34,12 +36,13 @@ import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
-import { dnsAddresses, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
+import { dnsAddresses, dnsUpstreams, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
 import type { Settings } from './settings.ts'
 import { sourceKind } from './source.ts'
+import { STANDBY_LAG_MS, STANDBY_TERM, standsBy, termFloor } from './speaker.ts'
 import { Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
@@ -87,6 +90,7 @@ export class Session {
   readonly tunnels: Tunnels
   readonly reconciler: Reconciler | undefined
   readonly #options: SessionOptions
+  #membership: Membership
   readonly #stopping = new AbortController()
   /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
   readonly #reached = new Map<Origin, string>()
@@ -95,6 +99,7 @@ export class Session {
   #admitted: boolean
   readonly #faults = new Map<PartName, string>()
   #facts: LocalFacts
+  #nodePrefixes: readonly Cidr[] | undefined
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
   #running = false
@@ -102,10 +107,16 @@ export class Session {
   /** What the replica holds of it; undefined: not known. */
   #published: Spoken | undefined
   #leadership: Leadership = { leader: false }
+  /** The last that this agent led with. */
+  #term = STANDBY_TERM
+  #stoodByMs = -Infinity
+  #withdrawing = false
   #names: Names | undefined
   #serial = 1
   #namesView: MeshView | undefined
   #withdrawn: ReadonlySet<ClusterName> = new Set()
+  /** What the choice among the gateways of a cluster was made of. */
+  #gateways = ''
   #dns: DnsServer | undefined
   #feed: FeedServer | undefined
   readonly #starters: Readonly<Record<PartName, () => Promise<void>>> = {
@@ -123,7 +134,9 @@ export class Session {
     const { membership, settings, host, log, metrics } = options
     setMaxListeners(50, this.#stopping.signal)
     this.#options = options
-    this.#facts = localFacts(settings, membership, [])
+    this.#membership = membership
+    const origin = originOf(options.crypto.publicKeyOf(options.nodeSeed))
+    this.#facts = localFacts(settings, membership, { listening: [], origin })
     this.#admitted = options.admitted
     this.control = new Control({
       crypto: options.crypto,
@@ -162,7 +175,7 @@ export class Session {
 
   get dnsAddress(): string | undefined {
     const [first] = this.#dns?.listening ?? []
-    return first && `${first.address}:${first.port}`
+    return first && hostPort(first)
   }
 
   /** What does not work now, by part: for `meshctl status`. */
@@ -172,10 +185,16 @@ export class Session {
 
   /** Errors: of the transport only. DNS and probe that cannot start are faults of a running agent. */
   async start(): Promise<void> {
-    const { settings, membership, host, log } = this.#options
+    const { settings, host, log } = this.#options
     await this.control.start()
-    this.#facts = localFacts(settings, membership, this.control.transport.listenAddresses())
+    this.#facts = localFacts(settings, this.#membership, {
+      listening: this.control.transport.listenAddresses(),
+      origin: this.control.origin
+    })
     this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
+    // Until Kubernetes has told, what was known before: peers would route around this node meanwhile.
+    this.#nodePrefixes = this.#ownAgents().find(({ origin }) => origin === this.control.origin)?.agent
+      .nodePrefixes
     await this.#publish([this.#agentValue()])
     this.#running = true
     await this.#part('dns')
@@ -209,6 +228,25 @@ export class Session {
     await this.control.stop()
   }
 
+  /** The cluster has a later certificate for the same key. */
+  renew(membership: Membership): void {
+    this.#membership = membership
+    this.control.renewed(this.#certificate())
+    this.#published = undefined
+    this.#speak()
+    this.#refresh()
+  }
+
+  /** Of this host's pods; those of the cluster's that the mesh does not know are nobody's business. */
+  setNodePrefixes(prefixes: readonly Cidr[]): void {
+    const inside = prefixes.filter((prefix) =>
+      this.#membership.podPrefixes.some((cidr) => cidrContains(cidr, prefix))
+    )
+    this.#nodePrefixes = inside.length === 0 ? undefined : inside
+    if (this.#withdrawing) return
+    this.#publishing = this.#publishing.then(() => this.#publish([this.#agentValue()]))
+  }
+
   /** The source said something: only what differs is published, and only by the speaker of the cluster. */
   setSnapshot(snapshot: Snapshot, state: { readonly whole: boolean }): void {
     this.#snapshot = { ...snapshot, whole: state.whole }
@@ -218,17 +256,40 @@ export class Session {
   /** A new term publishes whole; whoever loses it goes silent, and what it had said stands until the next term is complete. */
   setLeadership(leadership: Leadership): void {
     this.#leadership = leadership
+    if (leadership.leader) this.#term = leadership.term
     this.#published = undefined
     this.#speak()
   }
 
+  termFloor(): number {
+    return termFloor(this.control.origin, this.#ownAgents())
+  }
+
+  #ownAgents(): readonly AgentView[] {
+    const view = this.control.view()
+    return view.clusters.get(view.self)?.agents ?? []
+  }
+
   #speak(): void {
+    if (this.#leadership.leader) this.#tell(this.#leadership.term)
+  }
+
+  /** Once a second, and late by intent. A copy that is not whole helps nobody. */
+  #standBy(): void {
+    const nowMs = monotonicMs()
+    if (this.#leadership.leader || this.#snapshot?.whole !== true || this.#snapshot === this.#published)
+      return
+    if (nowMs - this.#stoodByMs < STANDBY_LAG_MS || !standsBy(this.control.origin, this.#ownAgents())) return
+    this.#stoodByMs = nowMs
+    this.#tell(this.#term)
+  }
+
+  #tell(term: number): void {
     const snapshot = this.#snapshot
-    if (snapshot === undefined || !this.#leadership.leader) return
+    if (snapshot === undefined || this.#withdrawing) return
     const before = this.#published
     this.#published = snapshot
-    const { podPrefixes, servicePrefixes } = this.#options.membership
-    const { term } = this.#leadership
+    const { podPrefixes, servicePrefixes } = this.#membership
     const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term, complete: snapshot.whole }
     this.#publishing = this.#publishing.then(() => {
       if (before?.whole === snapshot.whole)
@@ -243,8 +304,9 @@ export class Session {
     })
   }
 
-  /** Withdraws everything that was published, and waits for it to have left. */
+  /** Withdraws everything that was published, and waits for it to have left. Nothing is published after it. */
   async withdraw(): Promise<void> {
+    this.#withdrawing = true
     await this.#publishing
     await this.control.publish(this.control.ownKeys().map((key) => ({ key, value: undefined })))
     const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS // after many changes at once, the last of them is paced
@@ -263,6 +325,7 @@ export class Session {
         probePort: this.#facts.nodeAddress === undefined ? 0 : this.#options.settings['probe-port']
       },
       health: (cluster) => this.#health(cluster),
+      gatewayHealth: (origin) => this.tunnels.health(origin),
       settings: this.#hostSettings()
     })
     const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
@@ -301,7 +364,7 @@ export class Session {
       this.#refreshing = false
       if (this.#stopping.signal.aborted) return
       const view = this.control.view()
-      const { metrics, membership, settings } = this.#options
+      const { metrics, settings } = this.#options
       metrics.clusters.set(view.clusters.size)
       this.reconciler?.mark()
       this.#feed?.update({ view, withdrawn: (cluster) => this.#withdrawn.has(cluster) })
@@ -311,14 +374,16 @@ export class Session {
       // The members' addresses are on disk with their records; the token's are for the time before there are any.
       const chosen = this.#chosen(others)
       this.control.transport.setTargets([
-        ...(chosen.length < others.length ? [] : membership.bootstrap).map((address) => ({
+        ...(chosen.length < others.length ? [] : this.#strangers()).map((address) => ({
           addresses: [address]
         })),
         ...chosen.map(({ origin, agent }) => ({ origin, addresses: agent.multiaddrs }))
       ])
       if (settings['probe-port'] !== 0) {
+        const fellows = new Set(this.#ownAgents().map(({ origin }) => origin))
+        const behindTunnels = others.filter(({ origin }) => !fellows.has(origin))
         this.#prober?.setTargets(
-          others.flatMap(({ agent }) =>
+          behindTunnels.flatMap(({ agent }) =>
             agent.tunnelAddress === undefined || agent.probePort === 0
               ? []
               : [{ address: agent.tunnelAddress, port: agent.probePort }]
@@ -326,6 +391,11 @@ export class Session {
         )
       }
     })
+  }
+
+  /** Whom the token or the other gateways named; this agent's own address may be among them. */
+  #strangers(): readonly string[] {
+    return this.#membership.bootstrap.filter((address) => !address.endsWith(`/p2p/${this.control.origin}`))
   }
 
   /** Everyone in a small mesh; else a few near ones and a few at random (src/core/overlay.ts). */
@@ -356,10 +426,10 @@ export class Session {
       (await host?.peerStats(AbortSignal.timeout(WATCH_INTERVAL_MS * 5)).catch(() => undefined)) ?? []
     if (this.#stopping.signal.aborted) return
     for (const name of this.#faults.keys()) await this.#part(name)
+    this.#standBy()
     const view = this.control.view()
     this.tunnels.update({
       view,
-      self: this.control.origin,
       stats,
       nowMs: monotonicMs(),
       probe: (address) => this.#prober?.result(address),
@@ -376,6 +446,7 @@ export class Session {
         Math.max(0, ...cluster.agents.map(({ origin }) => this.control.lag(origin)))
       )
     }
+    this.#chooseGateways(view)
     const withdrawn = host === undefined ? new Set<ClusterName>() : this.tunnels.withdrawn(view)
     if (withdrawn.symmetricDifference(this.#withdrawn).size === 0) return
     for (const cluster of withdrawn.difference(this.#withdrawn))
@@ -385,6 +456,17 @@ export class Session {
     this.#withdrawn = withdrawn
     this.#namesView = undefined // names, routes and backends follow one signal
     this.#refresh()
+  }
+
+  /** A prefix moves as soon as its gateway is dead, or one that should have it lives again (src/core/desired.ts). */
+  #chooseGateways(view: MeshView): void {
+    const choice = [...view.clusters.values()]
+      .filter(({ name, agents }) => name !== view.self && agents.length > 1)
+      .flatMap(({ agents }) => agents.map(({ origin }) => `${origin} ${this.tunnels.health(origin)}`))
+      .join()
+    if (choice === this.#gateways) return
+    this.#gateways = choice
+    this.reconciler?.mark()
   }
 
   #health(cluster: ClusterName): ClusterHealth {
@@ -433,14 +515,10 @@ export class Session {
     const { settings, log, metrics } = this.#options
     const listen = dnsAddresses(settings, this.#facts.nodeAddress)
     if (listen.length === 0) return
-    const upstreams =
-      settings['dns-upstream'].length === 0
-        ? ['/etc/resolv.conf']
-        : settings['dns-upstream'].filter((upstream) => upstream !== 'none')
     const server = createDnsServer({
       listen,
       names: () => this.names(),
-      upstreams,
+      upstreams: dnsUpstreams(settings),
       onQuery: ({ zone, rcode, seconds }) => {
         metrics.dnsQueries.inc({ zone, rcode })
         metrics.dnsSeconds.observe({ zone }, seconds)
@@ -501,7 +579,8 @@ export class Session {
       node: settings['node-name'],
       role: 'gateway',
       version: software,
-      probePort: this.#facts.nodeAddress === undefined ? 0 : settings['probe-port']
+      probePort: this.#facts.nodeAddress === undefined ? 0 : settings['probe-port'],
+      ...(this.#nodePrefixes && { nodePrefixes: this.#nodePrefixes })
     }
   }
 
@@ -513,11 +592,11 @@ export class Session {
   }
 
   #certificate(): Uint8Array {
-    const { crypto, membership, nodeSeed, settings } = this.#options
+    const { crypto, nodeSeed, settings } = this.#options
     return issueAgentCertificate({
       crypto,
-      clusterSeed: membership.clusterSeed,
-      chain: membership.clusterChain,
+      clusterSeed: this.#membership.clusterSeed,
+      chain: this.#membership.clusterChain,
       agentSeed: nodeSeed,
       node: settings['node-name'],
       roles: ['gateway'],
@@ -534,6 +613,10 @@ const EMPTY_HOST: HostState = {
   virtualServers: [],
   filter: undefined,
   sysctls: []
+}
+
+function hostPort({ address, port }: { readonly address: string; readonly port: number }): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /** "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; IPv6 in brackets, as in a peer address. */

@@ -42,7 +42,11 @@ export const SETTINGS = {
     'where services come from; auto = the Kubernetes API in a pod or with a kubeconfig, else the folder'
   ),
   kubeconfig: row(z.string(), '', 'kubeconfig of the Kubernetes API; the pod’s own account when empty'),
-  namespace: row(z.string(), '', 'namespace of the Lease; the account’s own when empty'),
+  namespace: row(
+    z.string(),
+    '',
+    'namespace of the Lease and of the cluster’s key; the account’s own when empty'
+  ),
   export: row(
     z.enum(['all', 'marked']),
     'all',
@@ -111,7 +115,7 @@ export const SETTINGS = {
   'dns-listen': row(
     list,
     ['auto'],
-    'address:port of the DNS responder; auto = <node-address>:53, else 127.0.0.1:5353; off = none'
+    'address:port of the DNS responder; auto = <node-address>:53, else (or beside a CoreDNS of our own) 127.0.0.1:5353; off = none'
   ),
   'dns-upstream': row(
     list,
@@ -121,7 +125,18 @@ export const SETTINGS = {
   'feed-listen': row(
     z.string(),
     'auto',
-    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes, else off; off = none'
+    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes or a corefile, else off; off = none'
+  ),
+  corefile: row(
+    z.string(),
+    '',
+    'write the Corefile of a CoreDNS of our own to this path and keep it up to date; none when empty'
+  ),
+  'corefile-listen': row(z.string(), 'auto', 'address:port of that CoreDNS; auto = port 53 of every address'),
+  'coredns-pid-file': row(
+    z.string(),
+    '',
+    'signal the CoreDNS of this pid file after a change; when empty, its reload plugin looks every 2 s'
   ),
   'cluster-dns': row(
     z.enum(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),

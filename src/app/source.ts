@@ -7,7 +7,7 @@ import type { Cidr, Origin, Snapshot } from '../core/model.ts'
 import { openKubeClient, runsInPod } from '../io/kube/client.ts'
 import { discoverCidrs } from '../io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../io/kube/kube-source.ts'
-import { createElector, type Leadership } from '../io/kube/lease.ts'
+import { createElector, type Elector, type Leadership } from '../io/kube/lease.ts'
 import { createManifestSource } from '../io/manifests/manifest-source.ts'
 import { AppError, sentence } from './errors.ts'
 import type { Log } from './log.ts'
@@ -23,6 +23,10 @@ export interface Source {
   readonly fault: string | undefined
   /** Of a Kubernetes source: for whatever else is written there, in this namespace. */
   readonly kubernetes: { readonly api: KubeApi; readonly namespace: string } | undefined
+  /** In a mesh from now on, under this PeerId: this agent may speak for its cluster. */
+  stand(origin: Origin): void
+  /** Gives that up, so that another need not wait. */
+  resign(): Promise<void>
   /** Resolves after the first snapshot or the first failure of it. */
   start(): Promise<void>
   /** The prefixes that objects must lie in have changed. */
@@ -34,8 +38,6 @@ export interface Source {
 
 export interface SourceOptions {
   readonly settings: Settings
-  /** Who stands for election: the PeerId. */
-  readonly origin: Origin
   readonly catalogOptions: () => CatalogOptions
   readonly onSnapshot: (
     snapshot: Snapshot,
@@ -43,6 +45,10 @@ export interface SourceOptions {
     state: { readonly whole: boolean }
   ) => void
   readonly onLeadership: (leadership: Leadership) => void
+  /** Pod prefixes of the node that this agent runs on, where Kubernetes gives it any. */
+  readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
+  /** The least term to speak with. */
+  readonly termFloor: () => number
   readonly log: Log
 }
 
@@ -70,10 +76,9 @@ async function openFolder({
     path: settings.manifests,
     fault: undefined,
     kubernetes: undefined,
-    start() {
-      onLeadership({ leader: true, term: 1 })
-      return source.start()
-    },
+    stand: () => onLeadership({ leader: true, term: 1 }),
+    resign: async () => onLeadership({ leader: false }),
+    start: () => source.start(),
     refresh: () => source.refresh(),
     discover: async () => ({ podPrefixes: [], servicePrefixes: [] }),
     stop: () => source.stop()
@@ -84,24 +89,39 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
   const { settings, catalogOptions, onSnapshot, onLeadership, log } = options
   const policy = exportPolicy(settings)
   const client = await openKubeClient(settings.kubeconfig === '' ? {} : { kubeconfig: settings.kubeconfig })
-  const source = createKubeSource({ client, catalogOptions, onSnapshot, policy })
+  const source = createKubeSource({
+    client,
+    catalogOptions,
+    onSnapshot,
+    policy,
+    onNodes: (nodes) =>
+      options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
+  })
   const namespace = settings.namespace === '' ? client.namespace : settings.namespace
   let fault: string | undefined
-  const elector = createElector({
-    client,
-    namespace,
-    name: LEASE,
-    identity: options.origin,
-    termFloor: () => 1,
-    onChange: (leadership) => {
-      log.info({ ...leadership }, 'speaker of this cluster')
-      onLeadership(leadership)
-    },
-    onTrouble: (trouble) => {
-      fault = trouble && `lease: ${sentence(trouble)}`
-      if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
-    }
-  })
+  let elector: Elector | undefined
+  const electorOf = (identity: Origin): Elector =>
+    createElector({
+      client,
+      namespace,
+      name: LEASE,
+      identity,
+      termFloor: options.termFloor,
+      onChange: (leadership) => {
+        log.info({ ...leadership }, 'speaker of this cluster')
+        onLeadership(leadership)
+      },
+      onTrouble: (trouble) => {
+        // Asked every two seconds, while the source may wait for half a minute: once this answers again, so will the rest.
+        if (fault !== undefined && trouble === undefined) source.refresh()
+        fault = trouble && `lease: ${sentence(trouble)}`
+        if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
+      }
+    })
+  const resign = async (): Promise<void> => {
+    await elector?.stop()
+    elector = undefined
+  }
   return {
     kind: 'kubernetes',
     path: client.server,
@@ -109,14 +129,16 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
       return fault
     },
     kubernetes: { api: client, namespace },
-    async start() {
+    stand(origin) {
+      elector ??= electorOf(origin)
       elector.start()
-      await source.start()
     },
+    resign,
+    start: () => source.start(),
     refresh: () => source.refresh(),
     discover: () => discoverCidrs({ client }),
     async stop() {
-      await elector.stop()
+      await resign()
       await source.stop()
       client.close()
     }

@@ -6,13 +6,14 @@ import type { MeshView } from '../core/view.ts'
 import type { ProbeResult } from '../io/probe/probe.ts'
 
 export type Tunnel = TunnelState & {
+  /** False: it should answer probes, and has not yet; what WireGuard says may be of the time before this agent started. */
+  readonly isProven: boolean
   readonly rttMs: number | undefined
   readonly stats: PeerStats | undefined
 }
 
 export interface TunnelsInput {
   readonly view: MeshView
-  readonly self: Origin
   readonly stats: readonly PeerStats[]
   /** Monotonic, as the probes' replies are. */
   readonly nowMs: number
@@ -43,12 +44,21 @@ export class Tunnels {
     return this.#seen.get(origin)?.tunnel
   }
 
+  /** Which of a cluster's gateways is to be used. */
+  health(origin: Origin): TunnelState['state'] {
+    const tunnel = this.of(origin)
+    if (tunnel === undefined) return 'connecting'
+    return tunnel.state === 'up' && !tunnel.isProven ? 'connecting' : tunnel.state
+  }
+
   update(input: TunnelsInput): void {
-    const { view, self, stats, nowMs } = input
+    const { view, stats, nowMs } = input
     const byKey = new Map(stats.map((entry) => [entry.publicKey, entry]))
+    // Between gateways of one cluster there is no tunnel.
     const members = [...view.clusters.values()]
+      .filter((cluster) => cluster.name !== view.self)
       .flatMap((cluster) => cluster.agents)
-      .filter(({ origin }) => origin !== self)
+    const bearers = Map.groupBy(members, ({ agent }) => agent.tunnelAddress)
     const present = new Set(members.map(({ origin }) => origin))
     for (const origin of this.#seen.keys()) if (!present.has(origin)) this.#seen.delete(origin)
     for (const { origin, agent } of members) {
@@ -56,7 +66,9 @@ export class Tunnels {
       const firstMs = before?.firstMs ?? nowMs
       const silentMs = input.silentMs(origin)
       const heardMs = silentMs === undefined ? (before?.heardMs ?? nowMs) : nowMs - silentMs
-      const probe = agent.tunnelAddress === undefined ? undefined : input.probe(agent.tunnelAddress)
+      // Whose answer it is cannot be told where two agents have one address.
+      const address = bearers.get(agent.tunnelAddress)?.length === 1 ? agent.tunnelAddress : undefined
+      const probe = address === undefined ? undefined : input.probe(address)
       const own = byKey.get(agent.wireguardKey)
       const known = before?.tunnel.stats
       const grew = own !== undefined && known !== undefined && own.rxBytes > known.rxBytes
@@ -70,7 +82,8 @@ export class Tunnels {
         lastReceivedMs: receivedMs,
         keepaliveSeconds: this.#keepaliveSeconds
       })
-      const tunnel: Tunnel = { ...state, rttMs: probe?.rttMs, stats: own }
+      const isProven = address === undefined || agent.probePort === 0 || probe?.lastReplyMs !== undefined
+      const tunnel: Tunnel = { ...state, isProven, rttMs: probe?.rttMs, stats: own }
       this.#seen.set(origin, { firstMs, heardMs, tunnel, receivedMs, gossipSilentMs: nowMs - heardMs })
     }
   }

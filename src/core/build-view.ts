@@ -154,7 +154,7 @@ function clusterView(
     if (winner === member)
       agents.push({
         origin: member.origin,
-        agent: checkTunnelAddress(member, member.agent),
+        agent: checkNodePrefixes(member, checkTunnelAddress(member, member.agent)),
         ...(member.claim && { term: member.claim.term })
       })
     else if (winner !== undefined) {
@@ -197,6 +197,19 @@ function clusterView(
       refusals.push({ origin: member.origin, key: 'agent', reason })
     }
     return context.cache.withoutTunnelAddress(agent)
+  }
+
+  /** Its pods are reached as all of the cluster's are. */
+  function checkNodePrefixes(member: Member, agent: AgentValue): AgentValue {
+    const refused = agent.nodePrefixes?.filter((prefix) => !isWithin(prefix, podPrefixes)) ?? []
+    if (refused.length === 0) return agent
+    if (speaker !== undefined) {
+      const reason = `the prefix ${refused[0]} of its node is not in the pod prefixes of ${name}`
+      refusals.push({ origin: member.origin, key: 'agent', reason })
+    }
+    const { nodePrefixes = [], ...rest } = agent
+    const kept = nodePrefixes.filter((prefix) => !refused.includes(prefix))
+    return kept.length === 0 ? rest : { ...rest, nodePrefixes: kept }
   }
 }
 

@@ -98,6 +98,8 @@ const PORTS_MAX = 100
 export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
+// Kubernetes gives a node one of each family.
+const NODE_PREFIXES_MAX = 16
 const PEER_ADDRESSES_MAX = 16
 const MULTIADDRS_MAX = 16
 const AFFINITY_SECONDS_MAX = 86_400
@@ -115,6 +117,7 @@ function toValue(message: ValueMessage): Value {
 function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
   const wireguardAddresses = bounded('wireguardAddresses', agent.wireguardAddresses, PEER_ADDRESSES_MAX)
   const multiaddrs = bounded('multiaddrs', agent.multiaddrs, MULTIADDRS_MAX)
+  const nodePrefixes = toCidrs('nodePrefixes', bounded('nodePrefixes', agent.nodePrefixes, NODE_PREFIXES_MAX))
   if (agent.role !== 'gateway' && agent.role !== 'node')
     throw new InvalidField('role is neither gateway nor node')
   return {
@@ -128,7 +131,8 @@ function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
     node: agent.node === '' ? '' : subdomain('node', agent.node),
     role: agent.role,
     version: matching('version', agent.version, VERSION),
-    probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort)
+    probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort),
+    ...(nodePrefixes.length > 0 && { nodePrefixes })
   }
 }
 
@@ -218,7 +222,8 @@ function encodeAgent(agent: AgentValue) {
     node: agent.node,
     role: agent.role,
     version: agent.version,
-    probePort: agent.probePort
+    probePort: agent.probePort,
+    nodePrefixes: (agent.nodePrefixes ?? []).map(cidrToPrefix)
   }
 }
 

@@ -13,6 +13,7 @@ import type {
   WireguardPeer
 } from './host.ts'
 import { normalizeHost, sortedPrefixes } from './host-order.ts'
+import type { TunnelState } from './liveness.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from './model.ts'
 import { rendezvous } from './rendezvous.ts'
 import type { AgentView, ClusterView, MeshView } from './view.ts'
@@ -24,8 +25,8 @@ export interface DesiredInput {
   readonly local: LocalFacts
   /** `withdrawn`: unreachable for certain (src/core/liveness.ts). Its routes and peers stay, so that it can come back. */
   readonly health: (cluster: ClusterName) => ClusterHealth
-  /** Whether a gateway may carry its cluster's prefixes; all may when left out. */
-  readonly agentHealth?: (origin: Origin) => ClusterHealth
+  /** The tunnel of each gateway; all alike when left out. */
+  readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
   readonly settings: HostSettings
 }
 
@@ -102,8 +103,10 @@ function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
 }
 
 /**
- * The prefixes of each gateway: a pod prefix goes to the first healthy one in rendezvous order (the first of all when
- * none is: fail static), and every gateway has its own tunnel address, so that it can be probed.
+ * The prefixes of each gateway, since WireGuard knows one peer for a prefix. Of those whose tunnel is the best the first in rendezvous
+ * order has it: a gateway that is new gets nothing before its tunnel is up, one that is dead keeps nothing where another lives, and
+ * where all are dead nothing moves (fail static). Every gateway has its own tunnel address, so that it can be probed, and the
+ * prefix of its own node: those pods answer by no other.
  */
 function carriedBy(
   cluster: ClusterView,
@@ -111,10 +114,18 @@ function carriedBy(
   input: DesiredInput
 ): ReadonlyMap<Origin, readonly Cidr[]> {
   const carried = new Map<Origin, Cidr[]>(gateways.map(({ origin }) => [origin, []]))
+  const taken = new Set<Cidr>()
+  const rank = ({ origin }: AgentView): number => RANKS[input.gatewayHealth?.(origin) ?? 'up']
+  const isOneAlive = gateways.some((gateway) => rank(gateway) < RANKS.down)
+  for (const gateway of gateways) {
+    if (isOneAlive && rank(gateway) === RANKS.down) continue
+    const own = (gateway.agent.nodePrefixes ?? []).filter((prefix) => isFirst(taken, prefix))
+    carried.get(gateway.origin)?.push(...own)
+  }
   for (const prefix of cluster.podPrefixes) {
     const order = rendezvous(prefix, gateways, ({ origin }) => origin)
-    const chosen = order.find(({ origin }) => input.agentHealth?.(origin) !== 'withdrawn') ?? order[0]
-    if (chosen) carried.get(chosen.origin)?.push(prefix)
+    const [chosen] = order.toSorted((a, b) => rank(a) - rank(b))
+    if (chosen && isFirst(taken, prefix)) carried.get(chosen.origin)?.push(prefix)
   }
   const addresses = new Set<Ip>()
   for (const { origin, agent } of gateways) {
@@ -127,6 +138,8 @@ function carriedBy(
   }
   return carried
 }
+
+const RANKS = { up: 0, connecting: 1, down: 2 } as const
 
 /** Names and addresses of a withdrawn cluster stay, without backends: whoever connects is refused at once. */
 function balance(cluster: ClusterView, { self, health, settings }: DesiredInput): readonly VirtualServer[] {

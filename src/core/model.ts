@@ -33,6 +33,8 @@ export interface AgentValue {
   readonly version: string
   /** UDP echo on tunnelAddress; 0 when none. */
   readonly probePort: number
+  /** Pod prefixes of this host alone, inside the cluster's; never empty. Left out: not known, or none. */
+  readonly nodePrefixes?: readonly Cidr[]
 }
 
 export interface ClusterValue {

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { dnsAddresses, localFacts, type MeshPrefixes } from '../../src/app/local-facts.ts'
 import { resolveSettings, type Settings } from '../../src/app/settings.ts'
+import { cidrContains } from '../../src/core/cidr.ts'
 import type { Cidr, Ip } from '../../src/core/model.ts'
+import { originOf } from '../../src/core/origin.ts'
+import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const settings = (flags: Readonly<Record<string, string>> = {}): Settings =>
   resolveSettings({ flags, env: {}, file: undefined })
@@ -9,6 +12,10 @@ const own = (...podPrefixes: readonly string[]): MeshPrefixes => ({
   podPrefixes: podPrefixes as readonly Cidr[],
   servicePrefixes: ['198.19.0.0/16' as Cidr]
 })
+
+const crypto = createCrypto()
+const ORIGIN = originOf(crypto.publicKeyOf(new Uint8Array(32).fill(1)))
+const heard = (...listening: readonly string[]) => ({ listening, origin: ORIGIN })
 
 describe('local facts', () => {
   const last: readonly (readonly [prefix: string, address: string])[] = [
@@ -21,9 +28,30 @@ describe('local facts', () => {
   ]
   for (const [prefix, address] of last) {
     it(`a host without an interface in ${prefix} is ${address} in it`, () => {
-      assert.equal(localFacts(settings(), own(prefix), []).nodeAddress, address)
+      assert.equal(localFacts(settings(), own(prefix), heard()).nodeAddress, address)
     })
   }
+
+  it('gateways of one cluster have addresses of their own, the same after a restart, in the last sixteenth', () => {
+    const prefixes = [
+      ['198.18.0.0/16', '198.18.240.0/20'],
+      ['198.18.7.0/24', '198.18.7.240/28'],
+      ['fd99:1::/64', 'fd99:1::/64']
+    ] as const
+    for (const [prefix, last] of prefixes) {
+      const addresses = Array.from({ length: 8 }, (_, index) => {
+        const origin = originOf(crypto.publicKeyOf(new Uint8Array(32).fill(index)))
+        const find = () =>
+          localFacts(settings({ source: 'kubernetes' }), own(prefix), { listening: [], origin }).nodeAddress
+        const address = find() ?? assert.fail(prefix)
+        assert.equal(find(), address)
+        assert.ok(cidrContains(last as Cidr, address), `${address} in ${last}`)
+        return address
+      })
+      // Sixteen places of a /24 are few: of eight gateways some may meet there.
+      assert.ok(new Set(addresses).size >= (last.endsWith('/28') ? 2 : 8), addresses.join(' '))
+    }
+  })
 
   it('what is set counts before what is found', () => {
     const facts = localFacts(
@@ -33,7 +61,7 @@ describe('local facts', () => {
         announce: '/ip4/203.0.113.9/tcp/1'
       }),
       own('198.18.0.0/16'),
-      ['/ip4/192.0.2.1/tcp/7946']
+      heard('/ip4/192.0.2.1/tcp/7946')
     )
     assert.deepEqual(facts, {
       nodeAddress: '198.18.0.7',
@@ -43,10 +71,11 @@ describe('local facts', () => {
   })
 
   it('never offers loopback, link-local, pod or service addresses to others', () => {
-    const { wireguardAddresses, multiaddrs } = localFacts(settings(), own('0.0.0.0/0', '::/0'), [
-      '/ip4/127.0.0.1/tcp/7946',
-      '/ip4/192.0.2.1/tcp/7946'
-    ])
+    const { wireguardAddresses, multiaddrs } = localFacts(
+      settings(),
+      own('0.0.0.0/0', '::/0'),
+      heard('/ip4/127.0.0.1/tcp/7946', '/ip4/192.0.2.1/tcp/7946')
+    )
     assert.deepEqual(wireguardAddresses, [])
     assert.deepEqual(multiaddrs, [])
   })

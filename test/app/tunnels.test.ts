@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Tunnels } from '../../src/app/tunnels.ts'
 import type { PeerStats } from '../../src/core/host.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core/model.ts'
-import type { ClusterView, MeshView } from '../../src/core/view.ts'
+import type { AgentView, ClusterView, MeshView } from '../../src/core/view.ts'
 
 const [WEST, EAST] = ['west' as Origin, 'east' as Origin]
 const KEY = 'key of east' as WireguardKey
@@ -52,6 +52,67 @@ describe('tunnels, looked at once a second', () => {
   })
 })
 
+describe('gateways of one cluster', () => {
+  const [one, two] = ['one' as Origin, 'two' as Origin]
+  const keys = new Map([
+    [one, 'key of one' as WireguardKey],
+    [two, 'key of two' as WireguardKey]
+  ])
+  const gateway = (origin: Origin, address: string): AgentView => {
+    const [found] = clusterOf('east', origin).agents
+    const agent = found?.agent ?? assert.fail('no agent')
+    return {
+      origin,
+      agent: { ...agent, wireguardKey: keys.get(origin) ?? KEY, tunnelAddress: address as Ip }
+    }
+  }
+  const viewOf = (...agents: readonly AgentView[]): MeshView => ({
+    self: 'west' as ClusterName,
+    clusters: new Map([
+      ['west' as ClusterName, clusterOf('west', WEST)],
+      ['east' as ClusterName, { ...clusterOf('east', one), agents }]
+    ])
+  })
+  /** Both had a handshake a moment ago; only the address that `answers` answers. */
+  const look = (view: MeshView, answers: string): Tunnels => {
+    const tunnels = new Tunnels(25)
+    tunnels.update({
+      view,
+      stats: [...keys.values()].map((publicKey) => ({
+        publicKey,
+        peerAddress: undefined,
+        lastHandshakeMs: Date.now() - 1000,
+        rxBytes: 1,
+        txBytes: 1
+      })),
+      nowMs: 1_000_000,
+      probe: (address) =>
+        address === answers ? { lastReplyMs: 1_000_000, rttMs: 1, unanswered: 0 } : undefined,
+      silentMs: () => 0
+    })
+    return tunnels
+  }
+
+  it('one that has not answered yet is not preferred for a handshake from before this agent started', () => {
+    const tunnels = look(viewOf(gateway(one, '10.2.0.1'), gateway(two, '10.2.0.2')), '10.2.0.2')
+    assert.deepEqual([tunnels.health(one), tunnels.health(two)], ['connecting', 'up'])
+  })
+
+  it('with one address for two, its answers prove neither', () => {
+    const tunnels = look(viewOf(gateway(one, '10.2.0.1'), gateway(two, '10.2.0.1')), '10.2.0.1')
+    assert.deepEqual([tunnels.of(one)?.rttMs, tunnels.of(two)?.rttMs], [undefined, undefined])
+    assert.deepEqual([tunnels.health(one), tunnels.health(two)], ['up', 'up'], 'as far as handshakes tell')
+  })
+
+  it('the other gateways of the own cluster have no tunnel that could be dead', () => {
+    const fellows = {
+      ...viewOf(gateway(one, '10.2.0.1'), gateway(two, '10.2.0.2')),
+      self: 'east' as ClusterName
+    }
+    assert.equal(look(fellows, '').of(two), undefined)
+  })
+})
+
 /** East as west sees it. */
 class Observed {
   readonly #tunnels = new Tunnels(25)
@@ -74,7 +135,6 @@ class Observed {
     }
     this.#tunnels.update({
       view: VIEW,
-      self: WEST,
       stats: now.answered === false ? [] : [stats],
       nowMs: this.#nowMs,
       probe: () => ({ lastReplyMs: this.#replyMs, rttMs: undefined, unanswered: 0 }),

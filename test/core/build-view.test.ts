@@ -216,6 +216,19 @@ describe('view', () => {
     assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is not in the pod prefixes of east/)
   })
 
+  it('keeps an agent without the prefixes of its node that are not its cluster’s', () => {
+    const nodesOf = (...nodePrefixes: readonly string[]) => {
+      const said = [eastClaim(), agentValue({ nodePrefixes: nodePrefixes as Cidr[] })]
+      const { agents, refusals } = clusterOf(buildView(inputOf([[east, said]])), EAST_NAME)
+      return [agents[0]?.agent.nodePrefixes, refusals.map(({ reason }) => reason).join()]
+    }
+    assert.deepEqual(nodesOf('10.2.7.0/24'), [['10.2.7.0/24'], ''])
+    const reason = 'the prefix 10.1.7.0/24 of its node is not in the pod prefixes of east'
+    assert.deepEqual(nodesOf('10.1.7.0/24', '10.2.7.0/24'), [['10.2.7.0/24'], reason])
+    assert.deepEqual(nodesOf('10.1.7.0/24'), [undefined, reason])
+    assert.match(String(nodesOf('0.0.0.0/0')[1]), /0\.0\.0\.0\/0/, 'nor one that contains them')
+  })
+
   it('refuses what is not decodable, under another key, or of an unknown kind', () => {
     const noise: ViewRecord = { key: 'svc/shop/noise', value: new Uint8Array([255, 255]) }
     const moved: ViewRecord = { key: 'svc/shop/moved', value: encodeValue(service('web', ['10.102.0.9'])) }

@@ -21,19 +21,22 @@ const key = fc
   .map(wireguardKeyFromBytes)
   .filter((key): key is WireguardKey => key !== undefined)
 const value: fc.Arbitrary<Value> = fc.oneof(
-  fc.record({
-    kind: fc.constant('agent' as const),
-    wireguardKey: key,
-    wireguardAddresses: fc.array(fc.constantFrom('203.0.113.7:51820', '[2001:db8::1]:1').map(peerAddress)),
-    multiaddrs: fc.array(
-      fc.constantFrom('/ip4/203.0.113.7/tcp/4001', '/ip6/::1/tcp/1', '/dns4/gw.example.com/tcp/4001')
-    ),
-    tunnelAddress: fc.option(ip, { nil: undefined }),
-    node: fc.oneof(fc.constant(''), label),
-    role: fc.constantFrom('gateway' as const, 'node' as const),
-    version: fc.constantFrom('', '0.1.0-rc.1+abc'),
-    probePort: fc.integer({ min: 0, max: 65_535 })
-  }),
+  fc
+    .record({
+      kind: fc.constant('agent' as const),
+      wireguardKey: key,
+      wireguardAddresses: fc.array(fc.constantFrom('203.0.113.7:51820', '[2001:db8::1]:1').map(peerAddress)),
+      multiaddrs: fc.array(
+        fc.constantFrom('/ip4/203.0.113.7/tcp/4001', '/ip6/::1/tcp/1', '/dns4/gw.example.com/tcp/4001')
+      ),
+      tunnelAddress: fc.option(ip, { nil: undefined }),
+      node: fc.oneof(fc.constant(''), label),
+      role: fc.constantFrom('gateway' as const, 'node' as const),
+      version: fc.constantFrom('', '0.1.0-rc.1+abc'),
+      probePort: fc.integer({ min: 0, max: 65_535 }),
+      nodePrefixes: fc.array(cidr, { maxLength: 4 })
+    })
+    .map(({ nodePrefixes, ...agent }) => ({ ...agent, ...(nodePrefixes.length > 0 && { nodePrefixes }) })),
   fc.record({
     kind: fc.constant('cluster' as const),
     podPrefixes: fc.array(cidr),

@@ -253,9 +253,46 @@ describe('the desired host', () => {
     assert.equal(all.length, new Set(all).size)
     const [first, second] = rendezvous('10.2.0.0/16', agents, (each) => each.origin)
     assert.equal(owner(), first?.agent.wireguardKey)
-    const failed = owner({ agentHealth: (id) => (id === first?.origin ? 'withdrawn' : 'up') })
-    assert.equal(failed, second?.agent.wireguardKey)
-    assert.equal(owner({ agentHealth: () => 'withdrawn' }), first?.agent.wireguardKey)
+    const unwell = (state: 'connecting' | 'down') =>
+      owner({ gatewayHealth: (id) => (id === first?.origin ? state : 'up') })
+    assert.equal(unwell('down'), second?.agent.wireguardKey)
+    assert.equal(unwell('connecting'), second?.agent.wireguardKey, 'nothing before its tunnel is up')
+    assert.equal(owner({ gatewayHealth: () => 'connecting' }), first?.agent.wireguardKey)
+    assert.equal(owner({ gatewayHealth: () => 'down' }), first?.agent.wireguardKey, 'fail static')
+  })
+
+  it('with several gateways gives each the prefix of its own node, as long as it lives or none does', () => {
+    const agents = ['a', 'b'].map((id, index) =>
+      agent(id, { nodePrefixes: [cidr(`10.2.${index + 1}.0/24`), cidr('10.2.9.0/24')] })
+    )
+    const carried = (more: Partial<DesiredInput> = {}) =>
+      Object.fromEntries(
+        desired(input([west, cluster(2, 'east', { agents })], more)).peers.map(
+          ({ publicKey, allowedIps }) => [
+            publicKey,
+            allowedIps.filter((each) => each !== '10.2.0.0/16').join()
+          ]
+        )
+      )
+    const all = { 'key-a': '10.2.1.0/24,10.2.9.0/24', 'key-b': '10.2.2.0/24' }
+    assert.deepEqual(carried(), all, 'one that two claim goes to one')
+    const down = (id: string) => carried({ gatewayHealth: (each) => (each === id ? 'down' : 'up') })
+    assert.deepEqual(down('a'), { 'key-a': '', 'key-b': '10.2.2.0/24,10.2.9.0/24' })
+    assert.deepEqual(carried({ gatewayHealth: () => 'down' }), all, 'fail static')
+    assert.deepEqual(
+      carried({ gatewayHealth: () => 'connecting' }),
+      all,
+      'what no other can answer for does not wait'
+    )
+  })
+
+  it('one prefix has one peer, even where nodes claim the whole cluster', () => {
+    const agents = ['a', 'b'].map((id) => agent(id, { nodePrefixes: [cidr('10.2.0.0/16')] }))
+    const { peers } = desired(input([west, cluster(2, 'east', { agents })]))
+    assert.deepEqual(
+      peers.flatMap(({ allowedIps }) => allowedIps),
+      ['10.2.0.0/16']
+    )
   })
 
   it('peers with gateways only, once per key, never with itself', () => {

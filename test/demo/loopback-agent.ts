@@ -41,6 +41,15 @@ export class LoopbackAgent {
     return join(this.#folder, 'manifests')
   }
 
+  /** Of the running meshd. */
+  get pid(): number | undefined {
+    return this.#process?.pid
+  }
+
+  get socket(): string {
+    return join(this.#folder, 'meshd.sock')
+  }
+
   get tail(): string {
     return readFileSync(join(this.#folder, 'meshd.log'), 'utf8').split('\n').slice(-20).join('\n')
   }
@@ -53,12 +62,15 @@ export class LoopbackAgent {
     return `http://127.0.0.1:${this.#ports.feed}`
   }
 
-  /** `more`: settings that differ from those of a site without Kubernetes. */
-  async start(more: Readonly<Record<string, string>> = {}): Promise<void> {
+  /** `more`: settings that differ from those of a site without Kubernetes; `env`: of the process. */
+  async start(
+    more: Readonly<Record<string, string>> = {},
+    env: Readonly<Record<string, string>> = {}
+  ): Promise<void> {
     const control = `/ip4/127.0.0.1/tcp/${this.#ports.control}`
     const settings: Readonly<Record<string, string>> = {
       'state-dir': join(this.#folder, 'state'),
-      socket: this.#socket,
+      socket: this.socket,
       manifests: this.manifests,
       listen: control,
       announce: control,
@@ -74,7 +86,10 @@ export class LoopbackAgent {
     }
     const flags = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value])
     const log = openSync(join(this.#folder, 'meshd.log'), 'a')
-    const child = spawn(join(ROOT, 'bin/meshd'), flags, { stdio: ['ignore', log, log] })
+    const child = spawn(join(ROOT, 'bin/meshd'), flags, {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...env }
+    })
     closeSync(log)
     this.#process = child
     const deadline = performance.now() + DEADLINE_MS
@@ -125,12 +140,8 @@ export class LoopbackAgent {
     }
   }
 
-  get #socket(): string {
-    return join(this.#folder, 'meshd.sock')
-  }
-
   #ctl(...args: readonly string[]): Promise<CommandResult> {
-    return command([join(ROOT, 'bin/meshctl'), '--socket', this.#socket, ...args])
+    return command([join(ROOT, 'bin/meshctl'), '--socket', this.socket, ...args])
   }
 }
 

@@ -1,4 +1,4 @@
-// The real CoreDNS for tests: found in, or built into, the cache of build/kube-lab.
+// The real CoreDNS for tests, and where the other programs of build/kube-lab are.
 import { execFile, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
@@ -23,16 +23,16 @@ export interface RunningCoredns {
   stop(): Promise<void>
 }
 
-/** Minutes at the first time on a machine, an instant later. */
-export async function corednsPath(): Promise<string> {
+/** Path of a program of build/kube-lab. Minutes at the first time on a machine, an instant later. */
+export async function labProgram(name: 'coredns' | 'kubectl' | 'informers'): Promise<string> {
   const output = await new Promise<string>((resolve, reject) => {
     execFile('build/kube-lab', { timeout: 40 * 60_000 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout)
       else reject(new Error(`build/kube-lab: ${stderr}`, { cause: error }))
     })
   })
-  const path = /^coredns=(.+)$/m.exec(output)?.[1]
-  if (path === undefined) throw new Error(`build/kube-lab names no coredns: ${output}`)
+  const path = new RegExp(`^${name}=(.+)$`, 'm').exec(output)?.[1]
+  if (path === undefined) throw new Error(`build/kube-lab names no ${name}: ${output}`)
   return path
 }
 
@@ -41,16 +41,44 @@ export async function startCoredns(
   corefile: (port: number) => string,
   probe: string
 ): Promise<RunningCoredns> {
-  const [binary, port, folder] = await Promise.all([
-    corednsPath(),
-    freePort(),
-    mkdtemp(join(tmpdir(), 'rhizome-coredns-'))
-  ])
+  const [port, folder] = await Promise.all([freePort(), mkdtemp(join(tmpdir(), 'rhizome-coredns-'))])
   const file = join(folder, 'Corefile')
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   await writeFile(file, corefile(port))
-  const child = spawn(binary, ['-conf', file, '-dns.port', String(port)], {
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
+  try {
+    const coredns = await runCoredns({ file, port, probe })
+    return {
+      ...coredns,
+      async stop() {
+        await coredns.stop()
+        await remove()
+      }
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}
+
+export interface CorednsOptions {
+  /** The Corefile, which somebody else writes. */
+  readonly file: string
+  /** Of keys without one. */
+  readonly port: number
+  /** It is ready when it answers anything at all for this name. */
+  readonly probe: string
+  readonly pidFile?: string
+}
+
+export async function runCoredns({ file, port, probe, pidFile }: CorednsOptions): Promise<RunningCoredns> {
+  const args = [
+    '-conf',
+    file,
+    '-dns.port',
+    String(port),
+    ...(pidFile === undefined ? [] : ['-pidfile', pidFile])
+  ]
+  const child = spawn(await labProgram('coredns'), args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const exited = once(child, 'exit')
   let printed = ''
   for (const stream of [child.stdout, child.stderr]) {
@@ -59,11 +87,9 @@ export async function startCoredns(
     })
   }
   const stop = async (): Promise<void> => {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL')
-      await exited
-    }
-    await rm(folder, { recursive: true, force: true })
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.kill('SIGKILL')
+    await exited
   }
   try {
     await eventually(async () => {

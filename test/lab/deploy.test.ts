@@ -40,6 +40,8 @@ const ALLOWED = [
   `create leases.coordination.k8s.io @${NAMESPACE}`,
   `update leases.coordination.k8s.io rhizome-speaker@${NAMESPACE}`,
   `get secrets rhizome-cluster-key@${NAMESPACE}`,
+  // By its name only: one that was deleted is made again by server-side apply.
+  `create secrets rhizome-cluster-key@${NAMESPACE}`,
   `update secrets rhizome-webhook@${NAMESPACE}`,
   `get services rhizome-dns@${NAMESPACE}`,
   'get configmaps coredns@kube-system',
@@ -54,6 +56,7 @@ const DENIED = [
   // The token is mounted: nobody needs to read it from the API.
   `get secrets rhizome-token@${NAMESPACE}`,
   `create secrets @${NAMESPACE}`,
+  `create secrets other@${NAMESPACE}`,
   `delete secrets rhizome-cluster-key@${NAMESPACE}`,
   'get secrets other@default',
   'list configmaps @kube-system',
@@ -465,7 +468,8 @@ describe('deploy, on a real API server', function () {
           'create leases',
           'get services rhizome-dns',
           'get,update leases rhizome-speaker',
-          'get,update secrets rhizome-cluster-key,rhizome-webhook'
+          'create,get,patch,update secrets rhizome-cluster-key',
+          'get,update secrets rhizome-webhook'
         ].sort()
       )
     })

@@ -1,16 +1,16 @@
 // Three clusters = three real API servers, three agents, and a real CoreDNS: what is written to one API is answered everywhere.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseAllDocuments } from 'yaml'
 import type { PlanAnswer } from '../../src/app/api.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { CLUSTERS, podCidr, serviceCidr, type Cluster } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
 import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+import { createShop, objectsOf } from './kube-shop.ts'
 
 const SLICES = '/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices'
 const APPS = 'deploy/examples/apps'
@@ -249,47 +249,16 @@ describe('three agents on three real API servers', function () {
     return agents.get(cluster) ?? assert.fail(`no agent of ${cluster}`)
   }
 
-  /** The shop's manifests, as `kubectl create` would send them. */
   async function fill(cluster: Cluster): Promise<void> {
     const { client } = api(cluster)
-    for (const name of ['shop', 'platform'])
-      await client.request({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name } } })
+    await createShop(client, cluster)
     await client.request({
       method: 'POST',
       path: '/api/v1/namespaces/kube-system/configmaps',
       body: { metadata: { name: 'coredns' }, data: { Corefile: COREFILE } }
     })
-    for (const object of manifests(cluster)) {
-      const { kind, metadata } = object
-      const path =
-        kind === 'Service'
-          ? `/api/v1/namespaces/${metadata.namespace}/services`
-          : `/apis/discovery.k8s.io/v1/namespaces/${metadata.namespace}/endpointslices`
-      if (kind === 'Service' || kind === 'EndpointSlice')
-        await client.request({ method: 'POST', path, body: object })
-    }
   }
 })
-
-interface KubeObject {
-  readonly kind: string
-  readonly metadata: { readonly namespace: string; readonly name: string }
-  readonly items?: readonly KubeObject[]
-}
-
-function manifests(cluster: Cluster): readonly KubeObject[] {
-  const folder = join('deploy/examples/shop', cluster)
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) =>
-    file.endsWith('.yaml')
-  )
-  return files.flatMap((file) => objectsOf(join(folder, file)))
-}
-
-function objectsOf(path: string): readonly KubeObject[] {
-  return [...parseAllDocuments(readFileSync(path, 'utf8'))]
-    .map((document) => ('toJS' in document ? (document.toJS() as KubeObject) : undefined))
-    .flatMap((object) => (object === undefined ? [] : (object.items ?? [object])))
-}
 
 function slice(address: string) {
   return {

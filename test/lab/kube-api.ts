@@ -1,16 +1,18 @@
 // A real Kubernetes API server with its own etcd, on loopback, in a temporary folder: start, stop, kill, restart, compact.
 // Built once by build/kube-lab. Invariant: every process is ended by its id, also when the tests end in an exception.
 import assert from 'node:assert/strict'
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { openKubeClient, type KubeClient } from '../../src/io/kube/client.ts'
 import { eventually } from '../eventually.ts'
+import type { Namespace } from './netns.ts'
+import { relayPorts } from './relay.ts'
 
 const run = promisify(execFile)
 
@@ -44,6 +46,8 @@ export interface KubeApiOptions {
   readonly lab: KubeLab
   /** Default 10.96.0.0/16. */
   readonly serviceCidr?: string
+  /** Where the servers run, on loopback as ever. From here they are reached at the same addresses. */
+  readonly namespace?: Namespace
   /** More of kube-apiserver's flags. */
   readonly flags?: readonly string[]
 }
@@ -68,13 +72,19 @@ export interface KubeApi {
   memory(): { readonly apiserver: number; readonly etcd: number }
   /** kill -9 of the API server; etcd goes on. */
   kill(): Promise<void>
+  /** Ends the API server in order: it ends its watches in order, too. */
+  shutDown(): Promise<void>
   /** The API server again (killed first if it runs). `compact`: with all history before now thrown away. */
   restart(options?: { readonly compact?: boolean }): Promise<void>
+  /** Deletes an object behind the back of the API server: "/registry/services/specs/<namespace>/<name>". */
+  deleteFromEtcd(key: string): Promise<void>
   /** Throws away etcd's history. */
   compact(): Promise<void>
   /** Copies etcd's data while both are down for a moment; `restore` brings the cluster back to it. */
   backup(): Promise<void>
   restore(): Promise<void>
+  /** Back to the last backup; what was there becomes the backup. */
+  exchange(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -88,11 +98,12 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
   const folder = await mkdtemp(join(tmpdir(), 'rhizome-kube-'))
   const file = (name: string): string => join(folder, name)
   const adminToken = randomBytes(16).toString('hex')
-  const processes = new Processes(folder)
+  const processes = new Processes(folder, options.namespace)
+  let endRelays: () => void = () => undefined
   try {
     await makeCertificates(folder)
     await writeFile(file('tokens.csv'), `${adminToken},admin,admin,"system:masters"\n`, { mode: 0o600 })
-    const [etcdPort, peerPort, port] = await freePorts(3)
+    const [etcdPort = 0, peerPort = 0, port = 0] = await freePorts(3)
     const url = `https://127.0.0.1:${port}`
     const etcdUrl = `http://127.0.0.1:${etcdPort}`
 
@@ -133,6 +144,8 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
 
     startEtcd()
     startApiserver()
+    if (options.namespace !== undefined)
+      endRelays = await relayPorts(options.namespace, folder, [port, etcdPort])
     const kubeconfigFor = async (token: string): Promise<string> => {
       const path = file(`kubeconfig-${randomBytes(4).toString('hex')}`)
       await writeFile(path, kubeconfigText({ url, token, caFile: file('ca.crt') }), { mode: 0o600 })
@@ -190,7 +203,12 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
       serviceAccountToken: (namespace, name) => serviceAccountToken(client, namespace, name),
       memory: () => ({ apiserver: processes.memory('kube-apiserver'), etcd: processes.memory('etcd') }),
       kill: () => processes.kill('kube-apiserver'),
+      shutDown: () => processes.kill('kube-apiserver', 'SIGTERM'),
       restart,
+      deleteFromEtcd: async (key) => {
+        const answer = await etcdCall(etcdUrl, '/v3/kv/deleterange', { key: btoa(key) })
+        assert.equal((answer as { deleted?: string }).deleted, '1', `${key} is not in etcd`)
+      },
       compact,
       backup: () => offline(() => run('cp', ['-a', file('etcd'), file('etcd-backup')])),
       restore: () =>
@@ -198,12 +216,20 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
           rmSync(file('etcd'), { recursive: true, force: true })
           await run('cp', ['-a', file('etcd-backup'), file('etcd')])
         }),
+      exchange: () =>
+        offline(async () => {
+          await rename(file('etcd'), file('etcd-other'))
+          await rename(file('etcd-backup'), file('etcd'))
+          await rename(file('etcd-other'), file('etcd-backup'))
+        }),
       stop: async () => {
         client.close()
+        endRelays()
         await processes.close()
       }
     }
   } catch (error) {
+    endRelays()
     await processes.close()
     throw error
   }
@@ -212,24 +238,30 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
 /** The processes of one folder, by name; both end together, at the latest with this process. */
 class Processes {
   readonly #folder: string
+  readonly #namespace: Namespace | undefined
   readonly #children = new Map<string, ChildProcess>()
   readonly #onExit = (): void => {
     for (const child of this.#children.values()) child.kill('SIGKILL')
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  constructor(folder: string) {
+  constructor(folder: string, namespace: Namespace | undefined) {
     this.#folder = folder
+    this.#namespace = namespace
     process.once('exit', this.#onExit)
   }
 
   start(name: string, program: string, args: readonly string[]): void {
     const log = openSync(this.#logFile(name), 'a')
-    const child = spawn(program, args, {
+    const options: SpawnOptions = {
       stdio: ['ignore', log, log],
       // Less memory for a little more work: several of them run on one small machine.
       env: { ...process.env, GOGC: '50', GOMAXPROCS: '2' }
-    })
+    }
+    const child =
+      this.#namespace === undefined
+        ? spawn(program, args, options)
+        : this.#namespace.spawn([program, ...args], options)
     closeSync(log)
     child.on('error', () => undefined)
     this.#children.set(name, child)
@@ -243,14 +275,14 @@ class Processes {
     )
   }
 
-  async kill(name: string): Promise<void> {
+  async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const child = this.#children.get(name)
     this.#children.delete(name)
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((resolve) => {
       child.once('exit', resolve)
     })
-    child.kill('SIGKILL')
+    child.kill(signal)
     await gone
   }
 

@@ -133,7 +133,10 @@ export async function status(site: Site): Promise<StatusAnswer> {
 }
 
 /** What `meshctl <path> --json` prints, asked for without the cost of a process: scenarios look often. */
-export function look<T>(site: Site, path: 'status' | 'peers' | 'services' | 'routes' | 'plan'): Promise<T> {
+export function look<T>(
+  site: Pick<Site, 'cluster' | 'socket'>,
+  path: 'status' | 'peers' | 'services' | 'routes' | 'plan'
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath: site.socket, path: `/v1/${path}`, timeout: 10_000 }, (response) => {
       let text = ''

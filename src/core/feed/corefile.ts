@@ -16,12 +16,15 @@ export interface CorefileOptions {
   /** Where CoreDNS listens; without addresses: everywhere. */
   readonly bind?: readonly string[]
   readonly port?: number
-  /** For all other names: addresses, or "/etc/resolv.conf". None: other names are refused. */
+  /** For all other names: addresses, or "/etc/resolv.conf". None: SERVFAIL for other names. */
   readonly upstreams?: readonly string[]
   /** "127.0.0.1:9153" for metrics, "127.0.0.1:8181" for readiness. */
   readonly prometheus?: string
   readonly ready?: string
 }
+
+/** The first line: a file without it is somebody else's. */
+export const WRITTEN_BY = '# Written by meshd for its mesh: changes are lost.'
 
 /** Throws a RangeError on an option that is no address: what it says goes into a file that is run. */
 export function corefile(view: MeshView, options: CorefileOptions): string {
@@ -62,6 +65,11 @@ export function forwardCorefile(view: MeshView, options: ForwardCorefileOptions)
   return document([mesh], options)
 }
 
+/** In no mesh: all names go upstream. */
+export function upstreamCorefile(options: Omit<CorefileOptions, 'feedUrl'>): string {
+  return document([], options)
+}
+
 /** What our own responder has, too (src/core/dns/record.ts): seconds. */
 const TTL_SECONDS = 5
 const URL_TEXT = /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+)(:\d{1,5})?$/
@@ -83,9 +91,7 @@ function document(blocks: readonly string[], options: Omit<CorefileOptions, 'fee
     ...(options.prometheus === undefined ? [] : [`prometheus ${checked(options.prometheus, ADDRESS)}`]),
     ...(options.ready === undefined ? [] : [`ready ${checked(options.ready, ADDRESS)}`])
   ]
-  return ['# Written by meshd for its mesh: changes are lost.', ...blocks, block(['.'], options, rest)].join(
-    '\n'
-  )
+  return [WRITTEN_BY, ...blocks, block(['.'], options, rest)].join('\n')
 }
 
 function block(

@@ -112,8 +112,7 @@ async function fetchJson(send: Send, request: KubeRequest): Promise<unknown> {
   const timer = setTimeout(() => cut.now(late()), deadlineMs)
   try {
     return await cut.race(
-      send(request).then(async (sent) => {
-        const response = await cut.response(sent)
+      answered(send, request, cut).then(async (response) => {
         const text = (await readBody(response)).toString('utf8')
         if (isSuccess(response)) return parseJson(text, what)
         throw refusal(response, text, what)
@@ -135,8 +134,7 @@ async function follow(send: Send, watch: KubeWatch): Promise<void> {
   const timer = setTimeout(() => cut.now(silent()), watch.silenceMs)
   try {
     await cut.race(
-      send(watch).then(async (sent) => {
-        const response = await cut.response(sent)
+      answered(send, watch, cut).then(async (response) => {
         if (!isSuccess(response)) {
           throw refusal(response, (await readBody(response)).toString('utf8'), what)
         }
@@ -155,6 +153,22 @@ async function follow(send: Send, watch: KubeWatch): Promise<void> {
     clearTimeout(timer)
     cut.now(undefined)
     cut.done()
+  }
+}
+
+/**
+ * A connection that was kept may have been closed by a server that restarts, which shows only when it is used: a question is then
+ * asked again on another. Each time one connection is used up, so this ends.
+ */
+async function answered(send: Send, request: KubeRequest, cut: Cut): Promise<IncomingMessage> {
+  for (;;) {
+    const sent = await send(request)
+    try {
+      return await cut.response(sent)
+    } catch (error) {
+      const isQuestion = (request.method ?? 'GET') === 'GET'
+      if (!isQuestion || !sent.reusedSocket || cut.reason !== undefined) throw error
+    }
   }
 }
 

@@ -43,8 +43,9 @@ export const WEBHOOK_NAMES = {
   configuration: 'rhizome'
 } as const
 
-// Renewal is due weeks ahead; a configuration that was just applied anew lacks its authority for at most this long.
-const CHECK_MS = 60_000
+// Renewal is due weeks ahead, but a configuration that an upgrade applied anew lacks its authority until the next check, and pods that
+// are made meanwhile miss the mesh for good: as often as the agent looks at the other things that it keeps there.
+const CHECK_MS = 5000
 const CALL_MS = 10_000
 // Each time somebody else wrote first; what they wrote is then almost always what we want.
 const WRITE_TRIES = 5

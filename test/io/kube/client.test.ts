@@ -57,6 +57,25 @@ describe('a Kubernetes client', () => {
     assert.deepEqual([connections, kube.namespace], [1, 'rhizome'])
   })
 
+  it('asks a question again when a connection that it had kept turns out to be closed, but sends no change twice', async () => {
+    const asked: string[] = []
+    const ended = new Set<unknown>()
+    answer = ({ method, url, socket }, response) => {
+      asked.push(`${method} ${url}`)
+      if (ended.has(socket)) socket.destroy()
+      else response.end('{}')
+      ended.add(socket)
+    }
+    const kube = await open({ token: 't' })
+    await kube.request({ path: '/one' })
+    await kube.request({ path: '/two' })
+    assert.deepEqual([asked, connections], [['GET /one', 'GET /two', 'GET /two'], 2])
+    await assert.rejects(kube.request({ method: 'PUT', path: '/three', body: {} }), { code: 'NETWORK' })
+    assert.deepEqual(asked.slice(3), ['PUT /three'])
+    answer = ({ socket }) => socket.destroy()
+    await assert.rejects(kube.request({ path: '/four' }), { code: 'NETWORK' })
+  })
+
   it('reads a renewed token after the old one was refused', async () => {
     const accepted = 'second'
     answer = (request, response) => {

@@ -22,6 +22,8 @@ export class FakeApi {
   version = 100
   readonly client: KubeClient
   readonly port: number
+  /** A file. */
+  readonly kubeconfig: string
   /** Every request, as "list /api/v1/services?limit=500" or "watch …". */
   readonly requests: string[] = []
   readonly #collections = new Map<string, Map<string, FakeObject>>()
@@ -29,9 +31,15 @@ export class FakeApi {
   readonly #faults: { kind: string; path: string; fault: Fault; times: number }[] = []
   readonly #close: () => Promise<void>
 
-  private constructor(of: { client: KubeClient; port: number; close: () => Promise<void> }) {
+  private constructor(of: {
+    client: KubeClient
+    port: number
+    kubeconfig: string
+    close: () => Promise<void>
+  }) {
     this.client = of.client
     this.port = of.port
+    this.kubeconfig = of.kubeconfig
     this.#close = of.close
   }
 
@@ -63,6 +71,7 @@ export class FakeApi {
     self = new FakeApi({
       client,
       port: address.port,
+      kubeconfig,
       close: async () => {
         client.close()
         server.closeAllConnections()

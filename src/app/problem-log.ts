@@ -1,0 +1,27 @@
+// Problems of the source in the log: each once, when it comes, and a word when all are gone. A source tells all that it has with every
+// change, and a cluster may have a hundred lasting ones and ten changes a second.
+import type { Problem } from '../core/catalog.ts'
+import type { Log } from './log.ts'
+
+export class ProblemLog {
+  readonly #log: Pick<Log, 'info' | 'warn' | 'error'>
+  #last: readonly Problem[] = []
+  #logged: ReadonlySet<string> = new Set()
+
+  constructor(log: Pick<Log, 'info' | 'warn' | 'error'>) {
+    this.#log = log
+  }
+
+  tell(problems: readonly Problem[]): void {
+    if (problems === this.#last) return
+    const texts = problems.map((problem) => JSON.stringify(problem))
+    for (const [index, problem] of problems.entries()) {
+      if (this.#logged.has(texts[index] ?? '')) continue
+      const { level, ...fields } = problem
+      this.#log[level === 'error' ? 'error' : 'warn'](fields, 'source')
+    }
+    if (problems.length === 0 && this.#last.length > 0) this.#log.info('source: all is well again')
+    this.#last = problems
+    this.#logged = new Set(texts)
+  }
+}
