@@ -5,9 +5,17 @@
 //     nothing (full, read-only) the mesh goes on from memory, status says so, and the whole state is written once it can be; a
 //     crash in that time costs a new epoch and nothing else.
 //  3. Effects are carried out in the order in which the protocol gave them.
+//  4. Who sends a large state is not read from while a part of it is on its way to the disk: what a kill -9 loses of it is a part,
+//     and what waits for a slow disk is bounded by the stream's window.
 import type { Crypto } from '../core/crypto.ts'
 import type { ClusterName, Origin, Value } from '../core/model.ts'
-import { createProtocol, type Effect, type Persist, type Protocol } from '../core/protocol.ts'
+import {
+  createProtocol,
+  type Effect,
+  type Persist,
+  type PersistPart,
+  type Protocol
+} from '../core/protocol.ts'
 import { createBook, type Book } from '../core/trust/book.ts'
 import {
   createHandshake,
@@ -18,7 +26,7 @@ import { createViewBuilder, type ViewBuilder } from '../core/build-view.ts'
 import { originOf, publicKeyOf } from '../core/origin.ts'
 import type { MeshView } from '../core/view.ts'
 import { createTransport, type Transport } from '../io/p2p/transport.ts'
-import type { LoadedReplica, Store } from '../io/store/store.ts'
+import type { LoadedReplica, Store, StoredOrigin } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { sentence } from './errors.ts'
 import type { Log } from './log.ts'
@@ -76,7 +84,8 @@ export class Control {
   readonly #options: ControlOptions
   readonly #book: Book
   readonly #protocol: Protocol
-  readonly #stored: LoadedReplica
+  /** Until it is restored: it is as large as the replica. */
+  #stored: LoadedReplica | undefined
   readonly #views: ViewBuilder
   readonly #handshakes = new Map<Origin, Met>()
   readonly #neighbours = new Map<Origin, Omit<Neighbour, 'rttMs'>>()
@@ -88,6 +97,8 @@ export class Control {
   #chain: Uint8Array
   #diskFault: string | undefined
   readonly #warnings = new Set<string>()
+  /** Neighbours that are not read from (invariant 4). */
+  readonly #held = new Set<Origin>()
   /** Origins whose latest steps the disk did not take. */
   readonly #unsaved = new Set<Origin>()
   #savedMs = 0
@@ -107,8 +118,9 @@ export class Control {
     if (admitted.kind === 'refused')
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
     const book = this.#book
-    this.#stored = options.store.loadReplica()
-    this.#hasGaps = this.#stored.lost || this.#stored.dropped.length > 0
+    const stored = options.store.loadReplica()
+    this.#stored = stored
+    this.#hasGaps = stored.lost || stored.dropped.length > 0
     this.#protocol = createProtocol({
       self: this.origin,
       selfSeed: nodeSeed,
@@ -120,7 +132,7 @@ export class Control {
         chainOf: (origin) => book.chainOf(origin),
         publicKeyOf
       },
-      epochFloor: epochFloor(this.origin, this.#stored, options.store.counters()?.epoch)
+      epochFloor: epochFloor(this.origin, stored, options.store.counters()?.epoch)
     })
     this.#views = createViewBuilder()
     this.transport = createTransport({
@@ -211,15 +223,17 @@ export class Control {
 
   async #restore(): Promise<void> {
     const { log } = this.#options
-    const { origins } = this.#stored
-    const admitted = origins.filter(({ origin, chain }) => {
+    if (this.#stored === undefined) throw new Error('restored twice')
+    const { origins, parts } = this.#stored
+    this.#stored = undefined
+    const isAdmitted = ({ origin, chain }: StoredOrigin) => {
       if (origin === this.origin || chain === undefined) return true
       const verdict = this.#book.admit(origin, chain)
       if (verdict.kind === 'refused')
         log.warn({ origin, reason: verdict.reason }, 'a stored origin is not admitted any more')
       return verdict.kind === 'admitted'
-    })
-    this.#run(this.#protocol.restore(admitted))
+    }
+    this.#run(this.#protocol.restore(origins.filter(isAdmitted), parts))
     await this.#draining
   }
 
@@ -261,7 +275,11 @@ export class Control {
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
     const met = this.#handshakes.get(peer)
-    if (met === undefined) return this.#run(this.#protocol.receive(peer, frame, monotonicMs()))
+    if (met === undefined) {
+      const effects = this.#protocol.receive(peer, frame, monotonicMs())
+      if (effects.some(({ kind }) => kind === 'persistPart')) this.#hold(peer)
+      return this.#run(effects)
+    }
     const { send, outcome } = met.handshake.receive(frame, Date.now())
     for (const reply of send) this.#send(peer, reply)
     if (outcome !== undefined) this.#decide(peer, met.info, outcome)
@@ -315,7 +333,7 @@ export class Control {
 
   /** Carries the effects out: at once where nothing waits for the disk, else behind it (invariant 3). */
   #run(effects: readonly Effect[]): void {
-    this.#effects.push(...effects)
+    for (const effect of effects) this.#effects.push(effect) // not spread: they may be more than a call takes
     if (!this.#busy) this.#draining = this.#drain()
   }
 
@@ -324,6 +342,7 @@ export class Control {
     try {
       for (let effect = this.#effects.shift(); effect !== undefined; effect = this.#effects.shift()) {
         if (effect.kind === 'persist') await this.#persist(effect)
+        else if (effect.kind === 'persistPart' || effect.kind === 'dropParts') await this.#keep(effect)
         else this.#act(effect)
       }
     } finally {
@@ -331,11 +350,13 @@ export class Control {
     }
   }
 
-  #act(effect: Exclude<Effect, Persist>): void {
+  #act(effect: Exclude<Effect, Persist | Keeping>): void {
     const { log, store } = this.#options
     switch (effect.kind) {
       case 'send':
         return this.#send(effect.to, effect.frame)
+      case 'whenSent':
+        return this.transport.whenSent(effect.to, () => this.#run(this.#protocol.sent(effect.to)))
       case 'changed':
         for (const origin of effect.origins) {
           if (origin !== this.origin)
@@ -367,7 +388,10 @@ export class Control {
     if (this.#unsaved.has(batch.origin) && !batch.replace) return
     try {
       if (own) await this.#keepEpoch(batch.epoch)
-      await store.persist(batch, { sync: own })
+      if (!(await store.persist(batch, { sync: own }))) {
+        const whole = this.#protocol.whole(batch.origin) // a part was not taken: the disk was full, or fails
+        if (whole) await store.persist(whole, { sync: own })
+      }
       this.#unsaved.delete(batch.origin)
       if (this.#unsaved.size > 0 || this.#diskFault === undefined) return
       this.#diskFault = undefined
@@ -377,6 +401,30 @@ export class Control {
       if (this.#diskFault === undefined) log.error({ err: error, own }, 'cannot write to the store')
       this.#diskFault = sentence(error)
     }
+  }
+
+  /** What is lost of it is pulled again: nothing depends on it. */
+  async #keep(effect: Keeping): Promise<void> {
+    const { store, log } = this.#options
+    try {
+      if (effect.kind === 'persistPart') await store.persistPart(effect)
+      else await store.dropParts(effect.origin)
+    } catch (error) {
+      log.debug({ err: error, origin: effect.origin }, 'an unfinished state is not kept')
+    }
+    if (effect.kind === 'persistPart') this.#release()
+  }
+
+  #hold(peer: Origin): void {
+    this.#held.add(peer)
+    this.transport.pause(peer)
+  }
+
+  #release(): void {
+    if (this.#effects.some(({ kind }) => kind === 'persistPart')) return // of another neighbour
+    const held = [...this.#held]
+    this.#held.clear()
+    for (const peer of held) this.transport.resume(peer) // its next part may be here, and hold it again
   }
 
   /** The epoch is kept beside the replica, too: whoever loses the replica must write above it. */
@@ -394,6 +442,8 @@ export class Control {
     this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
   }
 }
+
+type Keeping = PersistPart | Extract<Effect, { kind: 'dropParts' }>
 
 interface Met {
   readonly handshake: Handshake

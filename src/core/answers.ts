@@ -1,8 +1,10 @@
-// Answers to a neighbour's pulls: part by part, as far as its credit goes, so that a slow reader costs one open answer and no
-// queue. What an answer needs to go on is a Place; the state may change between two parts.
+// Answers to a neighbour's pulls: part by part, as far as its credit and the room in its send queue go, so that a slow reader
+// costs its open answers, a few bytes each, and a short queue. What an answer needs to go on is a Place; the state may change
+// between two parts.
 // Invariants
 //   A1. What is on its way to a neighbour unasked is at most its credit and one part, for each of ANSWERS_MAX answers.
 //   A2. An answer that is dropped costs one more pull: the asker goes on after the last part that it holds.
+//   A3. What waits here to be sent to a neighbour is at most its room and one part, whatever its credit (protocol.ts).
 import { toSignedHead } from './head.ts'
 import type { Origin } from './model.ts'
 import { encodeOperation } from './delta-frames.ts'
@@ -36,7 +38,12 @@ export class Answers {
     if (answer) answer.creditBytes = Math.min(answer.creditBytes + bytes, CREDIT_BYTES_MAX)
   }
 
-  /** The frames that may be sent now. */
+  /** Origins whose answers have credit, the one that has waited longest first. */
+  get ready(): readonly Origin[] {
+    return [...this.#answers].flatMap(([origin, { creditBytes }]) => (creditBytes > 0 ? [origin] : []))
+  }
+
+  /** The frames that may be sent now; whoever stops in between goes on with another call. */
   *frames(replica: Replica, partBytes: number): Generator<Uint8Array> {
     const answer = this.#answers.get(replica.origin)
     const { head } = replica
@@ -50,7 +57,7 @@ export class Answers {
       }
       const { operations, more } = next
       const { fromSeq, afterSeq, atSeq } = answer.place
-      yield encodeFrame({
+      const frame = encodeFrame({
         delta: {
           head: toSignedHead(head),
           fromSeq,
@@ -64,15 +71,15 @@ export class Answers {
       answer.chain = undefined
       answer.creditBytes -= operations.reduce((sum, operation) => sum + operationBytes(operation), 0) // A1
       answer.place = { fromSeq, atSeq, afterSeq: operations.at(-1)?.seq ?? afterSeq }
-      if (!more) {
-        this.#answers.delete(replica.origin)
-        return
-      }
+      this.#answers.delete(replica.origin)
+      if (more) this.#answers.set(replica.origin, answer) // behind the others
+      yield frame
+      if (!more) return
     }
   }
 }
 
 // Of one neighbour: as many as it may pull at a time.
 const ANSWERS_MAX = 32
-// Beyond what a fast and long path holds (1 Gbit/s, 16 ms; 100 Mbit/s, 160 ms), credit only fills queues.
-const CREDIT_BYTES_MAX = 2 * 1024 * 1024
+// Beyond what a fast and long path holds (1 Gbit/s, 32 ms; 100 Mbit/s, 320 ms), credit only fills queues.
+const CREDIT_BYTES_MAX = 4 * 1024 * 1024

@@ -7,7 +7,12 @@ import type { Operation, StoredRecord } from './record.ts'
 /** What an effect asks of the caller, who carries them out one after the other in the order given. */
 export type Effect =
   | { readonly kind: 'send'; readonly to: Origin; readonly frame: Uint8Array }
+  /** Call `Protocol.sent` as soon as hardly anything waits to be sent to this neighbour. */
+  | { readonly kind: 'whenSent'; readonly to: Origin }
   | Persist
+  | PersistPart
+  /** No part of this origin is needed any more. */
+  | { readonly kind: 'dropParts'; readonly origin: Origin }
   /** Records of these origins are not what they were. */
   | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
   /** To be counted by reason; `from` is the neighbour, or ourselves for a change that could not be published. */
@@ -27,11 +32,34 @@ export interface Persist {
   readonly head: Uint8Array
   readonly epoch: number
   readonly seq: number
-  /** Remove every record held of the origin first. */
+  /** Remove every record held of the origin first; parts of a state that is not whole yet stay. */
   readonly replace: boolean
+  /**
+   * With `replace`: the parts persisted so far, the last one up to this seq, become the records, and the operations come on top.
+   * Where these parts are not there, the caller persists `Protocol.whole` instead.
+   */
+  readonly adopts?: number
   /** A tombstone removes its record; it need not be kept. */
   readonly operations: readonly Operation[]
   /** Encoded Chain, where it is new. */
+  readonly chain?: Uint8Array
+}
+
+/**
+ * A part of a whole state of which more has to come: not yet to be shown to anyone, but to be found by the next life
+ * (`StoredParts`). It need not be durable. Of one origin there is one such state at a time.
+ */
+export interface PersistPart {
+  readonly kind: 'persistPart'
+  readonly origin: Origin
+  /** Encoded SignedHead: that of this part. */
+  readonly head: Uint8Array
+  readonly atSeq: number
+  /** It goes on after this seq; where the parts there end elsewhere, it is of no use. 0: the first part, others go. */
+  readonly afterSeq: number
+  readonly lastSeq: number
+  readonly operations: readonly Operation[]
+  /** Encoded Chain; in the first part. */
   readonly chain?: Uint8Array
 }
 
@@ -69,4 +97,10 @@ export interface StoredOrigin {
   readonly head: Uint8Array
   readonly chain: Uint8Array | undefined
   readonly records: Iterable<StoredRecord>
+}
+
+/** The parts of an unfinished state, as far as they were persisted. */
+export interface StoredParts extends StoredOrigin {
+  readonly atSeq: number
+  readonly lastSeq: number
 }

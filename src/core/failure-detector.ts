@@ -32,10 +32,10 @@ export class FailureDetector {
     this.#suspicions = new Suspicions(options)
   }
 
-  /** What others have said of it, which it will refute. */
+  /** What others have said of it, which it will refute; and our own last word, in case it went down with a dying connection. */
   up(peer: Origin): readonly Uint8Array[] {
     this.heard(peer)
-    return this.#suspicions.votesOn(peer)
+    return [...this.#suspicions.votesOn(peer), ...this.#suspicions.lastWord()]
   }
 
   heard(peer: Origin): void {

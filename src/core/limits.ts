@@ -31,12 +31,20 @@ export interface ProtocolLimits extends ReplicaLimits {
   readonly originsMax: number
   /** Bytes of all unfinished deltas together: two origins at their cap. The rest is pulled again later. */
   readonly shadowBytesMax: number
+  /** Of these, from one neighbour: one origin at its cap, and half as much in changes; the others always have the rest. */
+  readonly shadowBytesPerPeerMax: number
   /** Bytes of operations in one part of a delta: small enough for other frames to pass between two parts. */
   readonly partBytes: number
-  /** Bytes that one answer may have on its way: a path of 100 Mbit/s and 80 ms. */
-  readonly windowBytes: number
-  /** Bytes that all answers together may have on their way; half of a neighbour's send queue. */
+  /**
+   * Bytes that the answers of one neighbour may have on their way: three times what a path of 100 Mbit/s and 100 ms holds,
+   * since a quarter waits for credit and routers buffer as much again; half of the neighbour's send queue. A part for each
+   * answer comes on top.
+   */
   readonly windowsBytesMax: number
+  /** Bytes of answers that wait to be sent to one neighbour: what its line takes while more is made. */
+  readonly unsentBytesMax: number
+  /** The same of all neighbours together; each has room for a part, though. A mesh that comes back asks all at once. */
+  readonly allUnsentBytesMax: number
   /** Pulls under way at a time: enough to hide round trips in a cold join, few enough to bound the shadows. */
   readonly pullsMax: number
   /** Milliseconds without a part of the answer before another neighbour is asked: three of the slowest round trips. */
@@ -63,9 +71,11 @@ export const PROTOCOL_LIMITS: ProtocolLimits = {
   batchesPerSecond: 20,
   originsMax: 4096,
   shadowBytesMax: 128 * 1024 * 1024,
+  shadowBytesPerPeerMax: 96 * 1024 * 1024,
   partBytes: 64 * 1024,
-  windowBytes: 1024 * 1024,
   windowsBytesMax: 4 * 1024 * 1024,
+  unsentBytesMax: 256 * 1024,
+  allUnsentBytesMax: 32 * 1024 * 1024,
   pullsMax: 32,
   pullTimeoutMs: 3000,
   pushGraceMs: 300,

@@ -12,6 +12,9 @@ export class Neighbour {
   readonly origin: Origin
   /** What it pulls from us. */
   readonly answers = new Answers()
+  /** Bytes of answers handed over since its send queue was last known to be short, and whether that is asked for. */
+  unsentBytes = 0
+  awaitsSent = false
   readonly #claims = new Map<Origin, Claim>()
   readonly #pings = new Map<number, number>()
   #heardMs: number

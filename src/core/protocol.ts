@@ -13,7 +13,7 @@
 //   S7. A clock that jumps and a machine that was paused blame no neighbour: time without our own ticks is no silence of theirs
 //       (Lifeguard: Dadgar, Phillips, Currey, 2018).
 import { deltaFrames } from './delta-frames.ts'
-import type { Effect, Persist, ProtocolOptions, StoredOrigin, ValueChange } from './effects.ts'
+import type { Effect, Persist, ProtocolOptions, StoredOrigin, StoredParts, ValueChange } from './effects.ts'
 import {
   checkOf,
   comparePositions,
@@ -32,11 +32,12 @@ import { Feeders, FEEDERS_MAX, type Advice } from './feeders.ts'
 import { keyOf, type Origin } from './model.ts'
 import { Neighbour, type Claim } from './neighbour.ts'
 import { parseOrigin } from './origin.ts'
-import { Pulls, type DuePull } from './pulls.ts'
+import { Pulls, type Choice, type DuePull } from './pulls.ts'
 import { operationBytes, type Operation, type StoredRecord } from './record.ts'
+import { ShadowBudget, type ShadowStep } from './shadow.ts'
 import { SteadyClock } from './steady-clock.ts'
 import { TokenBucket } from './token-bucket.ts'
-import { Replica, type Budget, type Change, type Proof, type Verdict, type Written } from './replica.ts'
+import { Replica, type Change, type Proof, type Verdict, type Written } from './replica.ts'
 import {
   decodeFrame,
   decodeSignedHead,
@@ -64,7 +65,7 @@ export class Protocol {
   readonly #replicas = new Map<Origin, Replica>()
   readonly #neighbours = new Map<Origin, Neighbour>()
   readonly #pulls: Pulls
-  readonly #shadows: Budget
+  readonly #shadows: ShadowBudget
   readonly #savedChains = new Map<Origin, Uint8Array>()
   /** Origins whose chain was refused, until when they are left alone. */
   readonly #denied = new Map<Origin, number>()
@@ -77,6 +78,8 @@ export class Protocol {
   /** When a state of this origin was last news. */
   readonly #newsMs = new Map<Origin, number>()
   readonly #clock = new SteadyClock()
+  /** Neighbours whose send queue has as many answers as it may. */
+  #awaiting = 0
   #headsMs = -Infinity
   #toldMs = -Infinity
   #effects: Effect[] = []
@@ -93,7 +96,7 @@ export class Protocol {
       burst: this.#limits.batchesBurst,
       perSecond: this.#limits.batchesPerSecond
     })
-    this.#shadows = { max: this.#limits.shadowBytesMax, used: 0 }
+    this.#shadows = new ShadowBudget(this.#limits)
     const { self, selfSeed, meshId, crypto, admission } = options
     this.#failures = new FailureDetector({
       self,
@@ -112,12 +115,18 @@ export class Protocol {
 
   // ------------------------------------------------------------------ what happens
 
-  /** What the store holds, once, before anything else. Unusable parts come back as `damaged`. */
-  restore(stored: Iterable<StoredOrigin>): readonly Effect[] {
+  /** What the store holds, once, before anything else. What is unusable comes back as `damaged` or `dropParts`. */
+  restore(stored: Iterable<StoredOrigin>, unfinished: Iterable<StoredParts> = []): readonly Effect[] {
     return this.#run(() => {
       for (const state of stored) {
         const reason = this.#restoreOne(state)
         if (reason !== undefined) this.#emit({ kind: 'damaged', origin: state.origin, reason })
+      }
+      for (const parts of unfinished) {
+        const reason = this.#restoreParts(parts)
+        if (reason === undefined) continue
+        this.#refuse(this.#options.self, `unfinished state: ${reason}`)
+        this.#emit({ kind: 'dropParts', origin: parts.origin })
       }
       const origins = this.origins()
       if (origins.length > 0) this.#emit({ kind: 'changed', origins })
@@ -168,6 +177,22 @@ export class Protocol {
       this.#failures.heard(peer)
       this.#dispatch(neighbour, message, nowMs)
       this.#startPulls(nowMs)
+    })
+  }
+
+  /** As the effect `whenSent` asks for. */
+  sent(peer: Origin): readonly Effect[] {
+    return this.#run(() => {
+      const neighbour = this.#neighbours.get(peer)
+      if (!neighbour?.awaitsSent) return
+      neighbour.awaitsSent = false
+      neighbour.unsentBytes = 0
+      this.#awaiting--
+      for (const origin of neighbour.answers.ready) {
+        if (neighbour.awaitsSent) return
+        const replica = this.#replicas.get(origin)
+        if (replica) this.#answer(neighbour, replica)
+      }
     })
   }
 
@@ -348,8 +373,25 @@ export class Protocol {
     this.#answer(neighbour, replica)
   }
 
-  #answer({ origin: peer, answers }: Neighbour, replica: Replica): void {
-    for (const frame of answers.frames(replica, this.#limits.partBytes)) this.#send(peer, frame)
+  #answer(neighbour: Neighbour, replica: Replica): void {
+    const roomBytes = this.#roomBytes()
+    if (neighbour.unsentBytes < roomBytes) {
+      for (const frame of neighbour.answers.frames(replica, this.#limits.partBytes)) {
+        this.#send(neighbour.origin, frame)
+        neighbour.unsentBytes += frame.length
+        if (neighbour.unsentBytes >= roomBytes) break // A3
+      }
+    }
+    if (neighbour.unsentBytes < roomBytes || neighbour.awaitsSent) return
+    neighbour.awaitsSent = true
+    this.#awaiting++
+    this.#emit({ kind: 'whenSent', to: neighbour.origin })
+  }
+
+  /** For the answers to one neighbour; a part always. */
+  #roomBytes(): number {
+    const { partBytes, unsentBytesMax, allUnsentBytesMax } = this.#limits
+    return Math.max(partBytes, Math.min(unsentBytesMax, allUnsentBytesMax / Math.max(1, this.#awaiting)))
   }
 
   #onDelta(neighbour: Neighbour, delta: DeltaMessage, nowMs: number): void {
@@ -377,10 +419,9 @@ export class Protocol {
     delta: DeltaMessage,
     { origin, bytes, nowMs }: { origin: Origin; bytes: number; nowMs: number }
   ): void {
-    const creditBytes = this.#pulls.progress(origin, { peer, bytes, nowMs })
-    // An older version answers without a window, and knows no credit.
-    if (creditBytes > 0 && delta.afterSeq > 0)
-      this.#send(peer, encodeFrame({ credit: { origin, bytes: creditBytes } }))
+    // An older version answers without a window, says not what a part goes on after, and knows no credit.
+    const creditBytes = this.#pulls.progress(origin, { peer, bytes, nowMs, isOld: delta.afterSeq === 0 })
+    if (creditBytes > 0) this.#send(peer, encodeFrame({ credit: { origin, bytes: creditBytes } }))
   }
 
   /** What a push, not asked for, says about the tree of its origin. */
@@ -514,18 +555,10 @@ export class Protocol {
     this.#emit({ kind: 'changed', origins: [self] })
   }
 
-  #restoreOne({ origin, head: encoded, chain, records }: StoredOrigin): string | undefined {
-    const { admission, meshId, self } = this.#options
-    const signed = decodeSignedHead(encoded)
-    const head = readHead(signed ?? null, meshId)
-    if (typeof head === 'string') return `${head} head`
-    if (head.origin !== origin) return 'head of another origin'
-    if (origin !== self && !admission.isAdmitted(origin)) {
-      const verdict = chain
-        ? admission.admit(origin, chain)
-        : { kind: 'refused' as const, reason: 'no chain' }
-      if (verdict.kind === 'refused') return `not admitted: ${verdict.reason}`
-    }
+  #restoreOne(state: StoredOrigin): string | undefined {
+    const { origin, chain, records } = state
+    const head = this.#readStored(state)
+    if (typeof head === 'string') return head
     const replica = this.#replicaOf(origin)
     const reason = replica?.restore(head, records)
     if (replica?.head && reason === undefined) this.#digest.set(replica.head)
@@ -533,32 +566,65 @@ export class Protocol {
     return reason
   }
 
+  #restoreParts(parts: StoredParts): string | undefined {
+    const head = this.#readStored(parts)
+    if (typeof head === 'string') return head
+    const { atSeq, lastSeq, records } = parts
+    return parts.origin === this.#options.self
+      ? 'of our own'
+      : this.#replicaOf(parts.origin)?.restoreParts({ head, atSeq, lastSeq, records })
+  }
+
+  /** The head of something stored; its origin is admitted (S2). */
+  #readStored({ origin, head: encoded, chain }: StoredOrigin): Head | string {
+    const { admission, meshId, self } = this.#options
+    const head = readHead(decodeSignedHead(encoded) ?? null, meshId)
+    if (typeof head === 'string') return `${head} head`
+    if (head.origin !== origin) return 'head of another origin'
+    if (origin === self || admission.isAdmitted(origin)) return head
+    const verdict = chain ? admission.admit(origin, chain) : { kind: 'refused' as const, reason: 'no chain' }
+    return verdict.kind === 'refused' ? `not admitted: ${verdict.reason}` : head
+  }
+
   // ------------------------------------------------------------------ pulling
 
   #startPulls(nowMs: number): void {
-    this.#pulls.start(nowMs, (pull) => this.#ask(pull, nowMs))
+    this.#pulls.start(
+      nowMs,
+      (pull) => this.#choose(pull, nowMs),
+      (pull, peer, windowBytes) => this.#ask(pull, peer, windowBytes)
+    )
   }
 
-  #ask({ origin, fromZero, avoid, windowBytes }: DuePull, nowMs: number): Origin | undefined {
+  #choose({ origin, avoid }: DuePull, nowMs: number): Choice {
     let best: { readonly peer: Origin; readonly claim: Claim } | undefined
+    let busy = false
     for (const { origin: peer, claims } of this.#neighbours.values()) {
       const claim = claims.get(origin)
       if (!claim || !this.#isBehind(origin, claim, nowMs)) continue
+      if (this.#pulls.isBusy(peer, this.#neighbours.size)) {
+        busy = true
+        continue
+      }
       const order = best ? comparePositions(claim, best.claim) : 1
       const free = best ? this.#pulls.activeWith(best.peer) - this.#pulls.activeWith(peer) : 0
       const better =
         !best || best.peer === avoid || (peer !== avoid && (order > 0 || (order === 0 && free > 0)))
       if (better) best = { peer, claim }
     }
-    if (!best) return undefined
+    return best ?? (busy ? 'busy' : 'nobody')
+  }
+
+  #ask({ origin, fromZero }: DuePull, peer: Origin, windowBytes: number): void {
+    const claim = this.#neighbours.get(peer)?.claims.get(origin)
+    if (!claim) return
     const held = this.#positionOf(origin)
     // Of our own past, and of a state that differs at our very position, the signed head alone tells what is the matter.
-    const headOnly = origin === this.#options.self || comparePositions(best.claim, held) === 0
-    const { epoch, seq } = headOnly ? best.claim : fromZero ? { epoch: 0, seq: 0 } : held
-    const begun = headOnly || fromZero ? undefined : this.#replicas.get(origin)?.resume(best.peer)
+    const headOnly = origin === this.#options.self || comparePositions(claim, held) === 0
+    const { epoch, seq } = headOnly ? claim : fromZero ? { epoch: 0, seq: 0 } : held
+    const begun = headOnly || fromZero ? undefined : this.#replicas.get(origin)?.resume(peer, claim)
     const place = begun ?? { epoch, fromSeq: seq }
-    this.#send(best.peer, encodeFrame({ pull: { origin, ...place, window: windowBytes } }))
-    return best.peer
+    this.#send(peer, encodeFrame({ pull: { origin, ...place, window: windowBytes } }))
   }
 
   #isBehind(origin: Origin, claim: Claim, nowMs: number): boolean {
@@ -636,8 +702,9 @@ export class Protocol {
   }
 
   #everyInterval(nowMs: number): void {
-    for (const replica of this.#replicas.values()) replica.dropShadowsBefore(nowMs - SHADOW_IDLE_MS)
+    for (const replica of this.#replicas.values()) replica.dropIdleShadows(nowMs)
     this.#sendProofs([...this.#neighbours.keys()])
+    this.#pulls.wake()
     for (const neighbour of this.#neighbours.values()) {
       const ping = { id: neighbour.ping(nowMs), digest: this.#digest.value }
       this.#send(neighbour.origin, encodeFrame({ ping }))
@@ -732,7 +799,14 @@ export class Protocol {
 
   // ------------------------------------------------------------------ small things
 
-  #persist(replica: Replica, state: { replaced: boolean; operations: readonly Operation[] }): void {
+  #persist(
+    replica: Replica,
+    state: {
+      readonly replaced: boolean
+      readonly operations: readonly Operation[]
+      readonly adopts?: number
+    }
+  ): void {
     const { origin, head } = replica
     if (!head) return
     const chain = this.#options.admission.chainOf(origin)
@@ -747,7 +821,24 @@ export class Protocol {
       seq: head.seq,
       replace: state.replaced,
       operations: state.operations,
+      ...(state.adopts === undefined ? {} : { adopts: state.adopts }),
       ...(isNew ? { chain } : {})
+    })
+  }
+
+  #keepPart(origin: Origin, step: ShadowStep): void {
+    if (step.kind === 'dropped') return this.#emit({ kind: 'dropParts', origin })
+    const { head, atSeq, afterSeq, lastSeq, operations } = step
+    const chain = afterSeq === 0 ? this.#options.admission.chainOf(origin) : undefined
+    this.#emit({
+      kind: 'persistPart',
+      origin,
+      head: encodeMessage(wire.SignedHead, toSignedHead(head)),
+      atSeq,
+      afterSeq,
+      lastSeq,
+      operations,
+      ...(chain ? { chain } : {})
     })
   }
 
@@ -763,7 +854,15 @@ export class Protocol {
 
   #newReplica(origin: Origin, publicKey: Uint8Array): Replica {
     const { crypto, meshId } = this.#options
-    return new Replica({ origin, publicKey, meshId, crypto, limits: this.#limits, shadows: this.#shadows })
+    return new Replica({
+      origin,
+      publicKey,
+      meshId,
+      crypto,
+      limits: this.#limits,
+      shadows: this.#shadows,
+      keep: (step) => this.#keepPart(origin, step)
+    })
   }
 
   #positionOf(origin: Origin): Position {
@@ -774,6 +873,7 @@ export class Protocol {
     const neighbour = this.#neighbours.get(peer)
     if (!neighbour) return
     this.#neighbours.delete(peer)
+    if (neighbour.awaitsSent) this.#awaiting--
     this.#failures.down(neighbour)
     this.#pulls.peerDown(peer)
     this.#findFeeders(peer)
@@ -843,8 +943,6 @@ const EAGER_GRACE_MS = 60
 const PROOFS_PER_INTERVAL = 16
 // Long enough for a renewed certificate not to be asked for in vain each second, short enough to see it soon.
 const DENIED_MS = 30_000
-// A neighbour that stops in the middle of a delta: three pull timeouts.
-const SHADOW_IDLE_MS = 10_000
 
 function positionOf({ epoch, seq }: Position): Position {
   return { epoch, seq }

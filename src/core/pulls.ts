@@ -1,8 +1,10 @@
 // Which origins we are behind on, and whom we have asked. Decides when; the protocol knows whom and what.
 // Invariants
-//   Q1. At most one pull per origin is under way, and at most `pullsMax` in all.
-//   Q3. What all answers together may have on their way is bounded; each gets credit for what of it was taken.
+//   Q1. At most one pull per origin is under way, at most `pullsMax` in all, and of each neighbour no more than its share: who
+//       answers slowly, or never, leaves the others theirs.
 //   Q2. Every failure doubles the wait before the next attempt, so that a state nobody can deliver costs little.
+//   Q3. What the answers of one neighbour may have on their way is bounded, whoever of them is slow. They share it: an answer
+//       that is alone has all of it, and it shrinks by withheld credit when others come.
 import type { ProtocolLimits } from './limits.ts'
 import type { Origin } from './model.ts'
 
@@ -11,27 +13,33 @@ interface Want {
   failures: number
   /** The state held did not lead to the signed hash: ask for everything. */
   fromZero: boolean
-  active:
-    | { readonly peer: Origin; readonly windowBytes: number; progressMs: number; takenBytes: number }
-    | undefined
+  active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
   /** The last one that failed; another is asked if there is one. */
   avoid: Origin | undefined
 }
 
 export interface DuePull {
-  /** Bytes that its answer may have on its way. */
-  readonly windowBytes: number
   readonly origin: Origin
   readonly fromZero: boolean
   readonly avoid: Origin | undefined
 }
 
+/** Whom to ask: nobody has it, or all who have it are asked for as much as they may be. */
+export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
+
+interface Load {
+  pulls: number
+  windowsBytes: number
+}
+
 export class Pulls {
   readonly #limits: ProtocolLimits
   readonly #wants = new Map<Origin, Want>()
-  readonly #perPeer = new Map<Origin, number>()
+  readonly #perPeer = new Map<Origin, Load>()
   #active = 0
-  #windowsBytes = 0
+  /** Something may start that could not at the last look; else nothing can before the time. */
+  #stirred = false
+  #dueMs = Infinity
 
   constructor(limits: ProtocolLimits) {
     this.#limits = limits
@@ -42,6 +50,7 @@ export class Pulls {
   }
 
   want(origin: Origin, notBeforeMs: number): void {
+    this.#stirred = true
     const want = this.#wants.get(origin)
     if (!want) {
       this.#wants.set(origin, {
@@ -54,27 +63,49 @@ export class Pulls {
     } else if (want.failures === 0) want.notBeforeMs = Math.min(want.notBeforeMs, notBeforeMs)
   }
 
+  /** There are other neighbours, or time has passed: look again. */
+  wake(): void {
+    this.#stirred = true
+  }
+
   /** In step: whatever is under way does not matter any more. */
   settle(origin: Origin): void {
     this.#idle(this.#wants.get(origin))
     this.#wants.delete(origin)
   }
 
-  /** Calls `ask` for every pull that may start now; it answers whom it asked, or undefined when nobody has it. */
-  start(nowMs: number, ask: (pull: DuePull) => Origin | undefined): void {
+  /** Calls `choose` for every pull that may start now, and `ask` with the bytes that the answer may have on its way. */
+  start(
+    nowMs: number,
+    choose: (pull: DuePull) => Choice,
+    ask: (pull: DuePull, peer: Origin, windowBytes: number) => void
+  ): void {
+    if (!this.#stirred && nowMs < this.#dueMs) return
+    this.#stirred = false
+    this.#dueMs = Infinity
     for (const [origin, want] of this.#wants) {
       if (this.#active >= this.#limits.pullsMax) return // Q1
-      if (want.active || want.notBeforeMs > nowMs) continue
-      const windowBytes = this.#windowBytes()
-      const peer = ask({ origin, fromZero: want.fromZero, avoid: want.avoid, windowBytes })
-      if (peer === undefined) {
+      if (want.active) continue
+      if (want.notBeforeMs > nowMs) {
+        this.#dueMs = Math.min(this.#dueMs, want.notBeforeMs)
+        continue
+      }
+      const pull = { origin, fromZero: want.fromZero, avoid: want.avoid }
+      const choice = choose(pull)
+      if (choice === 'busy') continue
+      if (choice === 'nobody') {
         if (want.failures === 0) this.#wants.delete(origin) // Q2: a failure is remembered until we are in step
         continue
       }
-      want.active = { peer, windowBytes, progressMs: nowMs, takenBytes: 0 }
+      const { peer } = choice
+      const load = this.#perPeer.get(peer) ?? { pulls: 0, windowsBytes: 0 }
+      this.#perPeer.set(peer, load)
       this.#active++
-      this.#windowsBytes += windowBytes
-      this.#perPeer.set(peer, this.activeWith(peer) + 1)
+      load.pulls++
+      const windowBytes = this.#windowBytes(load, 0)
+      load.windowsBytes += windowBytes
+      want.active = { peer, windowBytes, progressMs: nowMs, takenBytes: 0 }
+      ask(pull, peer, windowBytes)
     }
   }
 
@@ -86,20 +117,36 @@ export class Pulls {
     return this.#wants.get(origin)?.fromZero ?? false
   }
 
-  /** A part came. Answers the credit that is due for it: once for every half of the window. */
-  progress(origin: Origin, taken: { peer: Origin; bytes: number; nowMs: number }): number {
+  /**
+   * A part came. Answers the credit that is due for it: once for each quarter of the window, so that the line never waits. What
+   * answers as versions before do (`isOld`: or this is the first part) sends all unasked, and gets credit only if it may be stuck.
+   */
+  progress(
+    origin: Origin,
+    taken: { readonly peer: Origin; readonly bytes: number; readonly nowMs: number; readonly isOld: boolean }
+  ): number {
     const active = this.#wants.get(origin)?.active
-    if (active?.peer !== taken.peer) return 0
+    const load = this.#perPeer.get(taken.peer)
+    if (!load || active?.peer !== taken.peer) return 0
     active.progressMs = taken.nowMs
     active.takenBytes += taken.bytes
-    if (active.takenBytes < active.windowBytes / 2) return 0
-    const creditBytes = active.takenBytes
+    if (active.takenBytes < active.windowBytes / (taken.isOld ? 1 : 4)) return 0
+    const wantedBytes = this.#windowBytes(load, active.windowBytes)
+    const grownBytes = Math.max(wantedBytes - active.windowBytes, -active.takenBytes)
+    const creditBytes = active.takenBytes + grownBytes
+    active.windowBytes += grownBytes
+    load.windowsBytes += grownBytes
     active.takenBytes = 0
     return creditBytes
   }
 
+  /** Of one among so many neighbours: all of them together may be asked for all that is asked for at a time (Q1). */
+  isBusy(peer: Origin, neighbours: number): boolean {
+    return this.activeWith(peer) >= Math.ceil(this.#limits.pullsMax / Math.max(1, neighbours))
+  }
+
   activeWith(peer: Origin): number {
-    return this.#perPeer.get(peer) ?? 0
+    return this.#perPeer.get(peer)?.pulls ?? 0
   }
 
   /** The answer came but there is more to want. */
@@ -133,6 +180,7 @@ export class Pulls {
 
   /** Its answers will not come. */
   peerDown(peer: Origin): void {
+    this.#stirred = true // the shares of the others have grown
     for (const want of this.#wants.values()) {
       if (want.active?.peer === peer) this.#idle(want)
     }
@@ -140,20 +188,22 @@ export class Pulls {
 
   #idle(want: Want | undefined): void {
     if (!want?.active) return
+    this.#stirred = true
     const { peer, windowBytes } = want.active
     want.active = undefined
     this.#active--
-    this.#windowsBytes -= windowBytes
-    const left = this.activeWith(peer) - 1
-    if (left > 0) this.#perPeer.set(peer, left)
-    else this.#perPeer.delete(peer)
+    const load = this.#perPeer.get(peer)
+    if (!load) return
+    load.pulls--
+    load.windowsBytes -= windowBytes
+    if (load.pulls === 0) this.#perPeer.delete(peer)
   }
 
-  /** Half of what is free, so that many at once come near the bound and never far beyond it. */
-  #windowBytes(): number {
-    const { windowBytes, windowsBytesMax, partBytes } = this.#limits
-    const free = Math.max(0, windowsBytesMax - this.#windowsBytes)
-    return Math.max(partBytes, Math.min(windowBytes, Math.floor(free / 2))) // Q3
+  /** An even share of what this neighbour's answers may have on their way, as far as it is free; one part always (Q3). */
+  #windowBytes(load: Load, heldBytes: number): number {
+    const { windowsBytesMax, partBytes } = this.#limits
+    const free = windowsBytesMax - load.windowsBytes + heldBytes
+    return Math.max(partBytes, Math.min(Math.floor(windowsBytesMax / load.pulls), free))
   }
 }
 

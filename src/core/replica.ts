@@ -19,6 +19,7 @@ import {
 import type { ReplicaLimits } from './limits.ts'
 import type { Origin } from './model.ts'
 import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
+import { DISK, Shadows, type Shadow, type ShadowBudget, type ShadowStep } from './shadow.ts'
 import { operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
 import type { DeltaMessage } from './wire.ts'
 
@@ -26,7 +27,13 @@ export type DeltaRefusal =
   SetRefusal | 'malformed delta' | 'bad signature' | 'frozen by equivocation' | 'too many unfinished bytes'
 
 export type Verdict =
-  | { readonly kind: 'applied'; readonly replaced: boolean; readonly operations: readonly Operation[] }
+  | {
+      readonly kind: 'applied'
+      readonly replaced: boolean
+      readonly operations: readonly Operation[]
+      /** The operations are those of the last part: what came before, up to this seq, is on disk (ShadowStep). */
+      readonly adopts?: number
+    }
   /** A part was taken; the rest has to come. */
   | { readonly kind: 'partial'; readonly bytes: number }
   /** Nothing new in it. */
@@ -44,19 +51,23 @@ export interface Proof {
   readonly second: Head
 }
 
-/** Bytes of all unfinished deltas of all origins together. */
-export interface Budget {
-  readonly max: number
-  used: number
-}
-
 export interface ReplicaOptions {
   readonly origin: Origin
   readonly publicKey: Uint8Array
   readonly meshId: Uint8Array
   readonly crypto: Crypto
   readonly limits: ReplicaLimits
-  readonly shadows: Budget
+  readonly shadows: ShadowBudget
+  /** Told of what is unfinished and should survive this life. Without it, nothing is kept. */
+  readonly keep?: (step: ShadowStep) => void
+}
+
+/** An unfinished state as it was kept on disk. */
+export interface KeptParts {
+  readonly head: Head
+  readonly atSeq: number
+  readonly lastSeq: number
+  readonly records: Iterable<StoredRecord>
 }
 
 export interface Change {
@@ -73,7 +84,7 @@ export type Written =
 export class Replica {
   readonly origin: Origin
   readonly #options: ReplicaOptions
-  readonly #shadows = new Map<Origin, Shadow>()
+  readonly #shadows: Shadows
   #set: RecordSet
   #head: Head | undefined
   #proof: Proof | undefined
@@ -82,6 +93,7 @@ export class Replica {
   constructor(options: ReplicaOptions) {
     this.origin = options.origin
     this.#options = options
+    this.#shadows = new Shadows(options.shadows, options.keep)
     this.#set = this.#emptySet()
   }
 
@@ -117,13 +129,13 @@ export class Replica {
   apply(options: { from: Origin; head: Head; delta: DeltaMessage; nowMs: number }): Verdict {
     const { from, head, delta } = options
     if (delta.afterSeq > 0) {
-      const shadow = this.#shadows.get(from)
+      const shadow = this.#shadows.of(from)
       if (!shadow || !this.#goesOn(shadow, head, delta)) return { kind: 'stray' }
       shadow.resumable = true
       return this.#collect(shadow, options)
     }
     if (delta.part > 0) {
-      const shadow = this.#shadows.get(from)
+      const shadow = this.#shadows.of(from)
       if (
         !shadow ||
         shadow.nextPart !== delta.part ||
@@ -133,24 +145,12 @@ export class Replica {
         return { kind: 'stray' }
       return this.#collect(shadow, options)
     }
-    this.dropShadow(from)
+    // A push in the middle of an answer leaves the answer alone.
+    if (delta.more) this.dropShadow(from)
     const early = this.#judge(head, delta.fromSeq)
     if (early) return early
     if (!this.#verifies(head)) return refused('bad signature')
-    const shadow: Shadow = {
-      head,
-      fromSeq: delta.fromSeq,
-      set: undefined,
-      operations: [],
-      lastSeq: delta.fromSeq,
-      atSeq: head.seq,
-      resumable: false,
-      nextPart: 0,
-      bytes: 0,
-      touchedMs: 0
-    }
-    if (delta.fromSeq === 0) shadow.set = this.#emptySet()
-    return this.#collect(shadow, options)
+    return this.#collect(this.#newShadow({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
   }
 
   /** Takes a proof that came by itself. True when it is new and holds. */
@@ -182,13 +182,26 @@ export class Replica {
     return undefined
   }
 
-  dropShadow(from: Origin): void {
-    this.#options.shadows.used -= this.#shadows.get(from)?.bytes ?? 0
-    this.#shadows.delete(from)
+  /** An unfinished state from the disk; its hash is judged once it is whole. Undefined when all is well. */
+  restoreParts({ head, atSeq, lastSeq, records }: KeptParts): string | undefined {
+    if (!this.#verifies(head)) return 'bad signature'
+    if (this.#judge(head, 0)) return 'superseded'
+    const shadow = this.#newShadow({ from: DISK, head, fromSeq: 0, atSeq })
+    const sorted = [...records].sort((left, right) => left.seq - right.seq)
+    if (lastSeq < 1 || lastSeq > head.seq || (sorted.at(-1)?.seq ?? 0) > lastSeq) return 'malformed'
+    const bytes = sorted.reduce((sum, record) => sum + operationBytes(record), 0)
+    const refusal = this.#stage(shadow, sorted, bytes)
+    if (refusal) return refusal
+    this.#shadows.restore(Object.assign(shadow, { lastSeq, bytes, resumable: true, touchedMs: Infinity }))
+    return undefined
   }
 
-  dropShadowsBefore(nowMs: number): void {
-    for (const [from, shadow] of this.#shadows) if (shadow.touchedMs < nowMs) this.dropShadow(from)
+  dropShadow(from: Origin): void {
+    this.#shadows.drop(this.#shadows.of(from))
+  }
+
+  dropIdleShadows(nowMs: number): void {
+    this.#shadows.dropIdle(nowMs, { idleMs: SHADOW_IDLE_MS, keptMs: SHADOW_KEPT_MS })
   }
 
   // ------------------------------------------------------------------ answering
@@ -210,15 +223,13 @@ export class Replica {
   }
 
   /** An unfinished delta that `peer` may go on with, whoever began it. It is that peer's from now on. */
-  resume(peer: Origin): (Place & { readonly epoch: number }) | undefined {
-    let best: { readonly from: Origin; readonly shadow: Shadow } | undefined
-    for (const [from, shadow] of this.#shadows)
-      if (shadow.resumable && shadow.lastSeq > (best?.shadow.lastSeq ?? 0)) best = { from, shadow }
-    if (!best || this.#judge(best.shadow.head, best.shadow.fromSeq)) return undefined
-    this.#shadows.delete(best.from)
-    this.dropShadow(peer)
-    this.#shadows.set(peer, best.shadow)
-    const { head, fromSeq, lastSeq, atSeq } = best.shadow
+  resume(peer: Origin, claim?: Position): (Place & { readonly epoch: number }) | undefined {
+    const best = this.#shadows.best()
+    if (!best || this.#judge(best.head, best.fromSeq)) return undefined
+    // Who says that it has not come so far can only begin anew.
+    if (claim && comparePositions(best.head, claim) > 0) return undefined
+    this.#shadows.move(best, peer)
+    const { head, fromSeq, lastSeq, atSeq } = best
     return { epoch: head.epoch, fromSeq, afterSeq: lastSeq, atSeq }
   }
 
@@ -282,29 +293,29 @@ export class Replica {
   #goesOn(shadow: Shadow, head: Head, delta: DeltaMessage): boolean {
     if (shadow.lastSeq !== delta.afterSeq || shadow.fromSeq !== delta.fromSeq) return false
     if (sameBytes(shadow.head.bytes, head.bytes)) return true
-    if (head.epoch !== shadow.head.epoch || head.seq <= shadow.head.seq || !this.#verifies(head)) return false
-    shadow.head = head
-    return true
+    if (head.epoch === shadow.head.epoch && head.seq > shadow.head.seq && this.#verifies(head)) {
+      shadow.head = head
+      return true
+    }
+    // It goes on with what is no later state of ours: nobody may ever finish it. The next pull begins anew.
+    this.#shadows.drop(shadow)
+    return false
   }
 
   #collect(shadow: Shadow, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
-    const { from, delta, nowMs } = options
+    const { delta, nowMs } = options
+    const afterSeq = shadow.lastSeq
     const operations = this.#readOperations(shadow, delta)
     const bytes = operations?.reduce((sum, operation) => sum + operationBytes(operation), 0) ?? 0
     const refusal = !operations ? 'malformed delta' : this.#stage(shadow, operations, bytes)
     if (!operations || refusal) {
-      this.dropShadow(from)
+      this.#shadows.drop(shadow)
       return refused(refusal ?? 'malformed delta')
     }
-    if (!delta.more) {
-      this.dropShadow(from)
-      return this.#finish(shadow)
-    }
-    shadow.bytes += bytes
-    this.#options.shadows.used += bytes
+    if (!delta.more) return this.#finish(shadow, { operations, afterSeq })
     shadow.nextPart = delta.part + 1
     shadow.touchedMs = nowMs
-    this.#shadows.set(from, shadow)
+    this.#shadows.grow(shadow, { bytes, afterSeq, operations })
     return { kind: 'partial', bytes }
   }
 
@@ -321,8 +332,8 @@ export class Replica {
   }
 
   #stage(shadow: Shadow, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
-    const { shadows, limits } = this.#options
-    if (shadows.used + bytes > shadows.max) return 'too many unfinished bytes' // P5
+    const { limits } = this.#options
+    if (!this.#shadows.hasRoom(shadow.from, bytes)) return 'too many unfinished bytes' // P5
     // A snapshot is hashed part by part, so that no single part stops the event loop for long.
     const refusal = shadow.set?.apply(operations)
     if (refusal) return refusal
@@ -332,13 +343,20 @@ export class Replica {
     return undefined
   }
 
-  #finish(shadow: Shadow): Verdict {
+  #finish(shadow: Shadow, last: { operations: readonly Operation[]; afterSeq: number }): Verdict {
     // The state may have moved on while the parts came in.
-    const late = this.#judge(shadow.head, shadow.fromSeq)
-    if (late) return late
-    const replaced = shadow.set !== undefined
+    const verdict = this.#judge(shadow.head, shadow.fromSeq) ?? this.#takeOver(shadow)
+    const isKept = verdict.kind === 'applied' && this.#shadows.finish(shadow)
+    this.#shadows.drop(shadow)
+    if (verdict.kind !== 'applied') return verdict
+    this.#shadows.dropWhere(({ head }) => comparePositions(head, this.position) <= 0)
+    if (isKept) return { ...verdict, operations: last.operations, adopts: last.afterSeq }
+    return shadow.set ? { ...verdict, operations: shadow.set.snapshot() } : verdict
+  }
+
+  #takeOver(shadow: Shadow): Verdict {
     const held = this.position.seq
-    const operations = shadow.set?.snapshot() ?? newestOf(shadow.operations.filter(({ seq }) => seq > held))
+    const operations = newestOf(shadow.operations.filter(({ seq }) => seq > held))
     if (shadow.set) {
       if (!sameBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
       shadow.set.raiseFloor(shadow.head.seq)
@@ -349,7 +367,7 @@ export class Replica {
     }
     this.#head = shadow.head
     if (this.#proof && this.#proof.first.epoch < this.#head.epoch) this.#proof = undefined
-    return { kind: 'applied', replaced, operations }
+    return { kind: 'applied', replaced: shadow.set !== undefined, operations }
   }
 
   #sign(next: Position & { readonly prevSeq: number }, seed: Uint8Array): void {
@@ -365,29 +383,21 @@ export class Replica {
     return head.origin === this.origin && verifyHead(this.#options.crypto, this.#options.publicKey, head)
   }
 
+  #newShadow(start: Pick<Shadow, 'from' | 'head' | 'fromSeq' | 'atSeq'>): Shadow {
+    const set = start.fromSeq === 0 ? this.#emptySet() : undefined
+    const { fromSeq: lastSeq } = start
+    return { ...start, set, operations: [], lastSeq, resumable: false, nextPart: 0, bytes: 0, touchedMs: 0 }
+  }
+
   #emptySet(): RecordSet {
     return new RecordSet(this.#options.crypto, this.#options.limits)
   }
 }
 
-/** A delta of which more parts have to come. */
-interface Shadow {
-  /** That of the last part. */
-  head: Head
-  readonly fromSeq: number
-  /** Of a snapshot: filled part by part. */
-  set: RecordSet | undefined
-  /** Of any other delta. */
-  readonly operations: Operation[]
-  lastSeq: number
-  /** Where the origin stood when the first part was made. */
-  readonly atSeq: number
-  /** Its parts say what they go on after: anyone can. */
-  resumable: boolean
-  nextPart: number
-  bytes: number
-  touchedMs: number
-}
+// A neighbour that stops in the middle of a delta: three pull timeouts.
+const SHADOW_IDLE_MS = 10_000
+// A line that is gone for some minutes, or an agent that starts before its line is there.
+const SHADOW_KEPT_MS = 600_000
 
 /** A key that changed while the parts came is in two of them. */
 function newestOf(operations: readonly Operation[]): readonly Operation[] {

@@ -117,6 +117,11 @@ export class Suspicions {
     return encodeFrame({ beacon: { body, signature } })
   }
 
+  /** The beacon that refutes all we have heard of ourselves; none while nobody has suspected us. */
+  lastWord(): readonly Uint8Array[] {
+    return this.#incarnation > 0 ? [this.refutation()] : []
+  }
+
   takeBeacon(signed: Signed, nowMs: number): Said {
     const body = decodeBeaconBody(signed.body)
     const origin = parseOrigin(body?.origin ?? '')

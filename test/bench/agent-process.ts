@@ -2,39 +2,34 @@
 // Commands come over the IPC channel of agents.ts.
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Session } from 'node:inspector/promises'
 import { connect, createServer } from 'node:net'
+import { setPriority } from 'node:os'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { encode } from '@dnsquery/dns-packet'
 import { Control } from '../../src/app/control.ts'
 import { createLog } from '../../src/app/log.ts'
 import { createMetrics, type Metrics } from '../../src/app/metrics.ts'
 import { createNames } from '../../src/core/dns/names.ts'
-import {
-  keyOf,
-  type AgentValue,
-  type Cidr,
-  type ClusterName,
-  type EndpointSliceValue,
-  type Ip,
-  type Origin,
-  type ServiceValue,
-  type Value,
-  type WireguardKey
-} from '../../src/core/model.ts'
+import { keyOf, type ClusterName, type Origin } from '../../src/core/model.ts'
 import { chooseNeighbours } from '../../src/core/overlay.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createDnsServer } from '../../src/io/dns/server.ts'
 import { openStore, type Store } from '../../src/io/store/store.ts'
 import { eventually } from '../eventually.ts'
 import { sharedMs, type AgentSpec } from './agents.ts'
+import { LightMembers, type LightFacts } from './light-members.ts'
+import { basics, bytes, ENDPOINTS_PER_SLICE, marker, MARKER, pair } from './values.ts'
+import type { WorldOrigin } from './world.ts'
 
 export interface Commands {
   /** Starts agents that listen on `address`; answers where each is reached. */
   start: { readonly agents: readonly AgentSpec[]; readonly address: string }
   /** Connects each agent as the overlay chooses. */
   connect: { readonly members: readonly Member[] }
+  /** Connects each agent to these and nobody else. */
+  dial: { readonly members: readonly Member[] }
   publish: { readonly agent: number; readonly change: number }
   /** A catalogue of so many endpoints, 100 to a slice, a service each. */
   catalogue: { readonly agent: number; readonly endpoints: number }
@@ -58,12 +53,22 @@ export interface Commands {
   fetchBytes: { readonly address: string; readonly port: number }
   /** Begins a CPU profile; the second time, writes it. */
   profile: { readonly file: string }
+  /** How many whole clusters an agent's view has, and how many of them with a change told. */
+  meshFacts: { readonly agent: number }
+  /** This process comes before others where cores are short. */
+  first: Record<string, never>
+  /** Makes light members of these, all of which know the file's world; `dials`: the one that they know how to reach. */
+  light: { readonly specs: readonly AgentSpec[]; readonly world: string; readonly dials: AgentSpec }
+  /** They dial; each of them that has a change to tell has one that it has not told yet. */
+  lightDial: { readonly member: Member; readonly changed: readonly Origin[] }
+  lightFacts: Record<string, never>
   stop: Record<string, never>
 }
 
 export interface Answers {
   start: { readonly members: readonly Member[]; readonly openMs: number; readonly startMs: number }
   connect: null
+  dial: null
   /** When it was handed to the agent. */
   publish: number
   catalogue: { readonly records: number }
@@ -75,6 +80,11 @@ export interface Answers {
   serveBytes: number
   fetchBytes: number
   profile: null
+  meshFacts: { readonly clusters: number; readonly changed: number; readonly atMs: number }
+  first: null
+  light: null
+  lightDial: null
+  lightFacts: LightFacts
   stop: null
 }
 
@@ -91,6 +101,9 @@ export interface Facts {
   readonly cpuMs: number
   /** Since the last time it was asked. */
   readonly eventLoopMaxMs: number
+  readonly eventLoopP99Ms: number
+  /** The most since the process began. */
+  readonly rssMaxBytes: number
   readonly refused: Readonly<Record<string, number>>
   readonly neighbours: readonly number[]
 }
@@ -109,14 +122,15 @@ interface Running {
   due: boolean
 }
 
-const ENDPOINTS_PER_SLICE = 100
-const MARKER = 'bench/marker'
+// Where we may set it: what else this machine runs shall not count.
+const FIRST_NICE = -10
 const crypto = createCrypto()
 const log = createLog({ 'log-level': 'error', 'log-format': 'json' })
 const metrics: Metrics = createMetrics()
 const delay = monitorEventLoopDelay({ resolution: 10 })
 delay.enable()
 const agents: Running[] = []
+let light: LightMembers | undefined
 let profiler: Session | undefined
 let sightings: [number, number][] = []
 /** Of each agent, the last change of each cluster that it has seen. */
@@ -167,14 +181,14 @@ const handlers: Handlers = {
     return null
   },
 
+  dial({ members }) {
+    for (const { control } of agents) control.transport.setTargets(members)
+    return null
+  },
+
   async publish({ agent, change }) {
     const { control, spec } = agentAt(agent)
-    const value = service({
-      namespace: 'bench',
-      name: 'marker',
-      ip: hostOf(spec.servicePrefix, 9),
-      affinitySeconds: change
-    })
+    const value = marker(spec, change)
     const atMs = sharedMs()
     await control.publish([{ key: keyOf(value), value }])
     return atMs
@@ -203,7 +217,7 @@ const handlers: Handlers = {
   async facts() {
     globalThis.gc?.()
     const { user, system } = process.cpuUsage()
-    const eventLoopMaxMs = delay.max / 1e6
+    const [eventLoopMaxMs, eventLoopP99Ms] = [delay.max / 1e6, delay.percentile(99) / 1e6]
     delay.reset()
     const refused: Record<string, number> = {}
     for (const { control } of agents) {
@@ -217,6 +231,8 @@ const handlers: Handlers = {
       rssBytes: process.memoryUsage.rss(),
       cpuMs: (user + system) / 1000,
       eventLoopMaxMs,
+      eventLoopP99Ms,
+      rssMaxBytes: process.resourceUsage().maxRSS * 1024,
       refused,
       neighbours: agents.map(({ control }) => control.neighbours().length)
     }
@@ -307,7 +323,37 @@ const handlers: Handlers = {
     return null
   },
 
+  meshFacts({ agent }) {
+    const whole = [...agentAt(agent).control.view().clusters.values()].filter(({ complete }) => complete)
+    const told = whole.filter(({ services }) => (services.get(MARKER)?.service.affinitySeconds ?? 0) > 0)
+    return { clusters: whole.length, changed: told.length, atMs: sharedMs() }
+  },
+
+  async light({ specs, world, dials }) {
+    const origins = JSON.parse(readFileSync(world, 'utf8')) as readonly WorldOrigin[]
+    light = new LightMembers({ specs, origins, dials })
+    await light.start()
+    return null
+  },
+
+  first() {
+    try {
+      setPriority(FIRST_NICE)
+    } catch {
+      return null // not root
+    }
+    return null
+  },
+
+  lightDial({ member, changed }) {
+    light?.dial(member, changed)
+    return null
+  },
+
+  lightFacts: () => light?.facts() ?? { members: 0, connected: 0, whole: 0, wholeMs: 0, refused: {} },
+
   async stop() {
+    await light?.stop()
     for (const { control, store } of agents.splice(0)) {
       await control.stop()
       await store.close()
@@ -365,79 +411,6 @@ function look(running: Running): void {
   })
 }
 
-// ------------------------------------------------------------------ what agents publish
-
-function basics(spec: AgentSpec, multiaddrs: readonly string[]): { key: string; value: Value }[] {
-  const agent: AgentValue = {
-    kind: 'agent',
-    wireguardKey: Buffer.from(crypto.sha256(bytes(spec.seed))).toString('base64') as WireguardKey,
-    wireguardAddresses: [],
-    multiaddrs,
-    tunnelAddress: undefined,
-    node: 'gw-1',
-    role: 'gateway',
-    version: 'bench',
-    probePort: 0
-  }
-  const cluster: Value = {
-    kind: 'cluster',
-    podPrefixes: [spec.podPrefix as Cidr],
-    servicePrefixes: [spec.servicePrefix as Cidr],
-    term: 1,
-    complete: true
-  }
-  return [agent, cluster].map((value) => ({ key: keyOf(value), value }))
-}
-
-function pair(spec: AgentSpec, index: number): readonly Value[] {
-  const name = `svc-${index}`
-  const slice: EndpointSliceValue = {
-    kind: 'endpointSlice',
-    namespace: 'bench',
-    name: `${name}-abcde`,
-    service: name,
-    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
-    endpoints: Array.from({ length: ENDPOINTS_PER_SLICE }, (_, pod) => ({
-      addresses: [hostOf(spec.podPrefix, 1 + index * ENDPOINTS_PER_SLICE + pod)],
-      ready: true,
-      serving: true,
-      terminating: false,
-      hostname: '',
-      node: `node-${pod % 50}`
-    }))
-  }
-  return [
-    slice,
-    service({ namespace: 'bench', name, ip: hostOf(spec.servicePrefix, 10 + index), affinitySeconds: 0 })
-  ]
-}
-
-function service(options: {
-  namespace: string
-  name: string
-  ip: Ip
-  affinitySeconds: number
-}): ServiceValue {
-  const { namespace, name, ip, affinitySeconds } = options
-  return {
-    kind: 'service',
-    namespace,
-    name,
-    clusterIps: [ip],
-    ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: '' }],
-    headless: false,
-    externalName: '',
-    affinitySeconds,
-    publishNotReady: false
-  }
-}
-
-function hostOf(prefix: string, number: number): Ip {
-  const base =
-    (prefix.split('/')[0] ?? '').split('.').reduce((sum, part) => sum * 256 + Number(part), 0) + number
-  return [24, 16, 8, 0].map((shift) => Math.floor(base / 2 ** shift) & 255).join('.') as Ip
-}
-
 function agentAt(index: number): Running {
   const agent = agents[index]
   if (agent === undefined) throw new Error(`no agent ${index} here`)
@@ -447,8 +420,4 @@ function agentAt(index: number): Running {
 async function counted(counter: Metrics['frames'], direction: 'in' | 'out'): Promise<number> {
   const { values } = await counter.get()
   return values.find(({ labels }) => labels['direction'] === direction)?.value ?? 0
-}
-
-function bytes(text: string): Uint8Array {
-  return new Uint8Array(Buffer.from(text, 'base64'))
 }

@@ -28,10 +28,13 @@ export interface AgentSpec {
 export function newAgents(count: number, folder: string, wide = false): readonly AgentSpec[] {
   const crypto = createCrypto()
   const nowSeconds = Math.floor(Date.now() / 1000)
-  const prefixes = (index: number) => ({
-    podPrefixes: [(wide && index === 0 ? '10.64.0.0/10' : `10.${index}.0.0/16`) as Cidr],
-    servicePrefixes: [(wide && index === 0 ? '172.16.0.0/16' : `172.17.${index}.0/24`) as Cidr]
-  })
+  const prefixes = (index: number) => {
+    const [high, low] = [index >>> 8, index & 255]
+    return {
+      podPrefixes: [(wide && index === 0 ? '10.64.0.0/10' : `10.${high}.${low}.0/24`) as Cidr],
+      servicePrefixes: [(wide && index === 0 ? '172.16.0.0/16' : `172.${17 + high}.${low}.0/24`) as Cidr]
+    }
+  }
   const name = (index: number) => `c${index}` as ClusterName
   const mesh = createMesh({ crypto, cluster: name(0), ...prefixes(0), nowSeconds })
   return Array.from({ length: count }, (_, index) => {
@@ -95,16 +98,15 @@ export class AgentProcess {
       if (message.error === undefined) waiting?.resolve(message.answer)
       else waiting?.reject(new Error(message.error))
     })
-    this.#child.on('exit', () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error('the agent process has ended'))
-      this.#waiting.clear()
-    })
+    this.#child.on('exit', (code, signal) => this.#fail(`the agent process has ended (${code ?? signal})`))
+    this.#child.on('error', (error) => this.#fail(`the agent process: ${error.message}`))
   }
 
   ask<K extends keyof Commands>(kind: K, options: Commands[K], timeoutMs = 120_000): Promise<Answers[K]> {
     const id = this.#next++
     const command: Command<K> = { id, kind, options }
     return new Promise((resolve, reject) => {
+      if (!this.#child.connected) return reject(new Error('the agent process has ended'))
       const timer = setTimeout(() => {
         this.#waiting.delete(id)
         reject(new Error(`no answer to ${kind} within ${timeoutMs} ms`))
@@ -121,6 +123,11 @@ export class AgentProcess {
       })
       this.#child.send(command)
     })
+  }
+
+  #fail(reason: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error(reason))
+    this.#waiting.clear()
   }
 
   /** With BENCH_PROFILE=<folder>: the first call starts a CPU profile, the second writes it. */

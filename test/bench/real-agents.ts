@@ -6,7 +6,8 @@ import { Lab, type Namespace } from '../lab/netns.ts'
 import { AgentProcess, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import { badLine } from './bad-line.ts'
 import { Etcd } from './etcd.ts'
-import { row, type Measured, type Row } from './row.ts'
+import { rejoin, rejoinTitle } from './rejoin.ts'
+import { row, type Measured, type Step } from './row.ts'
 
 /** As many as there are cores to run them. */
 const PROCESSES = 2
@@ -21,21 +22,16 @@ const ENDPOINTS_PER_SERVICE = 100
 // The longest that anything below may take before it counts as hung.
 const PATIENCE_MS = 90_000
 
-export async function rows(): Promise<Row[]> {
-  const measured: Measured[] = []
-  const parts: readonly (readonly [string, () => Promise<readonly Measured[]>])[] = [
-    ['25 agents', () => delivery(25)],
-    ['50 agents', () => delivery(50)],
-    [`join with ${ENDPOINTS} endpoints`, () => coldJoin(ENDPOINTS)],
-    [`join of ${ENDPOINTS} endpoints from afar`, () => farJoin(ENDPOINTS)]
-  ]
-  const only = process.env['BENCH_ONLY']
-  for (const [title, act] of parts) {
-    if (only !== undefined && !title.includes(only)) continue
-    process.stderr.write(`bench: real agents: ${title} …\n`)
-    measured.push(...(await act()))
-  }
-  return measured.map(row)
+export const steps: readonly Step[] = [
+  step('25 real agents', () => delivery(25)),
+  step('50 real agents', () => delivery(50)),
+  step(`join with ${ENDPOINTS} endpoints`, () => coldJoin(ENDPOINTS)),
+  step(`join of ${ENDPOINTS} endpoints from afar`, () => farJoin(ENDPOINTS)),
+  step(rejoinTitle, rejoin)
+]
+
+function step(title: string, measure: () => Promise<readonly Measured[]>): Step {
+  return { title, measure: async () => (await measure()).map(row) }
 }
 
 // ------------------------------------------------------------------ delivery

@@ -11,7 +11,7 @@ import { createFakeCrypto } from '../sim/fake-crypto.ts'
 import { CALM, chainOf, Mesh, newAdmission, type Agent, type MeshOptions } from '../sim/mesh.ts'
 import { wanLatencyMs } from '../sim/regions.ts'
 import { serviceChange } from '../sim/storm.ts'
-import { row, type Measured, type Row } from './row.ts'
+import { row, type Measured, type Row, type Step } from './row.ts'
 
 const AGENTS = 1000
 const ORIGINS = 10 // one in each region
@@ -22,13 +22,15 @@ const AIMS = [
   { name: 'max', part: 1, aim: 300 / 125 }
 ]
 
-/** `only`: one of the parts below. About five minutes of one core in all. */
-export async function rows(only?: string): Promise<Row[]> {
-  const parts = { delivery, idle, splitAndHeal, falseDeaths, ingest, memory }
-  return Object.entries(parts).flatMap(([name, measure]) =>
-    only === undefined || only === name ? measure() : []
-  )
-}
+/** Some minutes of one core in all. */
+export const steps: readonly Step[] = [
+  { title: `one change at ${AGENTS} simulated agents`, measure: delivery },
+  { title: 'idle traffic, simulated', measure: idle },
+  { title: 'split and heal, simulated', measure: splitAndHeal },
+  { title: 'false and real deaths, simulated', measure: falseDeaths },
+  { title: 'ingest', measure: ingest },
+  { title: 'memory', measure: memory }
+]
 
 // ------------------------------------------------------------------ one change at 1,000 agents
 
@@ -42,7 +44,7 @@ function delivery(): readonly Row[] {
   const lossy = changes(mesh, ORIGINS, 1500)
   mesh.faults = CALM
   for (const agent of mesh.agents.slice(ORIGINS)) if (mesh.random.chance(0.1)) mesh.die(agent)
-  const maimed = changes(mesh, 4, 800) // before the first silence is noticed
+  const maimed = changes(mesh, 3, 1100) // before the first silence is noticed
   const reached = `${maimed.reached.toFixed(0)} of ${maimed.live} live agents`
   return [
     ...AIMS.map(({ name, part, aim }) =>
@@ -210,10 +212,52 @@ function splitAndHeal(): readonly Row[] {
   ]
 }
 
-/** One hour: a twentieth of the frames is lost, and each minute one agent is paused for up to 20 s. */
+/** One hour each: a twentieth of the frames is lost, and each minute one agent is paused for up to 20 s. Then one dies. */
 function falseDeaths(): readonly Row[] {
+  const hours = numbers(DEATH_SEEDS).map((index) => hourOfStalls(1 + index))
+  const most = (of: (hour: Hour) => number) => Math.max(...hours.map(of))
+  const aimed = (name: string, value: number, aim: number): Measured => ({
+    name: `${name}, worst of ${DEATH_SEEDS}`,
+    value,
+    unit: 'ms',
+    aim: { text: `≤ ${aim} ms`, holds: (ms) => ms <= aim }
+  })
+  return [
+    row({
+      name: `agents seen dead that were not (in seconds × who saw it), ${DEATH_SEEDS} × 1 h, 5 % loss, others paused up to 20 s`,
+      value: hours.reduce((sum, { falseDeaths: deaths }) => sum + deaths, 0),
+      unit: 'deaths',
+      aim: { text: '0', holds: (value) => value === 0 }
+    }),
+    row(
+      aimed(
+        'a death suspected by a neighbour',
+        most(({ suspectedMs }) => suspectedMs),
+        5000
+      )
+    ),
+    row(
+      aimed(
+        'a death seen by all',
+        most(({ seenMs }) => seenMs),
+        10_000
+      )
+    )
+  ]
+}
+
+interface Hour {
+  /** Each second, for each agent that takes another one for dead that is neither dead nor paused in this minute. */
+  readonly falseDeaths: number
+  readonly suspectedMs: number
+  readonly seenMs: number
+}
+
+const DEATH_SEEDS = 8
+
+function hourOfStalls(seed: number): Hour {
   const agents = 20
-  const mesh = grown({}, agents, agents)
+  const mesh = grown({ seed }, agents, agents)
   mesh.faults = { ...CALM, loss: 0.05 }
   let deaths = 0
   const untilMs = mesh.nowMs + 3_600_000
@@ -228,29 +272,14 @@ function falseDeaths(): readonly Row[] {
     }
   }
   const [dead, ...rest] = mesh.agents
-  if (!dead) return []
+  if (!dead) throw new Error('no agents')
   mesh.die(dead)
   const startMs = mesh.nowMs
-  const firstMs = untilSeen(mesh, () =>
+  const suspectedMs = untilSeen(mesh, () =>
     rest.some((agent) => agent.protocol.liveness(dead.origin) !== 'alive')
   )
-  const allMs = untilSeen(mesh, () => rest.every((agent) => agent.protocol.liveness(dead.origin) === 'dead'))
-  const aimed = (name: string, value: number, aim: number): Measured => ({
-    name,
-    value,
-    unit: 'ms',
-    aim: { text: `≤ ${aim} ms`, holds: (ms) => ms <= aim }
-  })
-  return [
-    row({
-      name: 'agents seen dead that were not, in 1 h, 5 % loss, others paused up to 20 s',
-      value: deaths,
-      unit: 'deaths',
-      aim: { text: '0', holds: (value) => value === 0 }
-    }),
-    row(aimed('a death suspected by a neighbour', firstMs - startMs, 5000)),
-    row(aimed('a death seen by all', allMs - startMs, 10_000))
-  ]
+  const seenMs = untilSeen(mesh, () => rest.every((agent) => agent.protocol.liveness(dead.origin) === 'dead'))
+  return { falseDeaths: deaths, suspectedMs: suspectedMs - startMs, seenMs: seenMs - startMs }
 }
 
 function untilSeen(mesh: Mesh, seen: () => boolean): number {
@@ -264,9 +293,11 @@ function untilSeen(mesh: Mesh, seen: () => boolean): number {
 function ingest(): readonly Row[] {
   return [100, 1].map((recordsPerBatch) => {
     const { frames, receive } = pushes(recordsPerBatch, recordsPerBatch === 1 ? 3000 : 400)
-    const startMs = performance.now()
+    // Of CPU, collecting garbage included: what others run on this machine does not count.
+    const before = process.cpuUsage()
     for (const frame of frames) receive(frame)
-    const seconds = (performance.now() - startMs) / 1000
+    const { user, system } = process.cpuUsage(before)
+    const seconds = (user + system) / 1e6
     return row({
       name: `ingest on one core, ${recordsPerBatch} records a batch, signatures and hashes checked`,
       value: (frames.length * recordsPerBatch) / seconds,

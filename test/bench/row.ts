@@ -14,6 +14,12 @@ export interface Row {
   readonly held: boolean | undefined
 }
 
+/** A part of a bench that can fail without the others. */
+export interface Step {
+  readonly title: string
+  readonly measure: () => Promise<readonly Row[]> | readonly Row[]
+}
+
 export interface Measured {
   readonly name: string
   readonly value: number

@@ -6,6 +6,7 @@ import { PROTOCOL_LIMITS } from '../../src/core/limits.ts'
 import type { Origin } from '../../src/core/model.ts'
 import { originOf } from '../../src/core/origin.ts'
 import { Replica, type Verdict } from '../../src/core/replica.ts'
+import { ShadowBudget } from '../../src/core/shadow.ts'
 import { decodeFrame } from '../../src/core/wire.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
@@ -123,7 +124,7 @@ function pull(
 }
 
 function newReplica(limits: Partial<typeof PROTOCOL_LIMITS> = {}): Replica {
-  const shadows = { max: 1e9, used: 0 }
+  const shadows = new ShadowBudget(PROTOCOL_LIMITS)
   return new Replica({
     origin,
     publicKey,

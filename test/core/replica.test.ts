@@ -9,6 +9,7 @@ import { originOf } from '../../src/core/origin.ts'
 import type { Operation } from '../../src/core/record.ts'
 import { Replica, type Verdict } from '../../src/core/replica.ts'
 import { decodeFrame, type DeltaMessage } from '../../src/core/wire.ts'
+import { ShadowBudget, type ShadowStep } from '../../src/core/shadow.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const crypto = createCrypto()
@@ -92,7 +93,7 @@ describe('replica', () => {
   it('gives back the memory of unfinished deltas', () => {
     const writer = newReplica()
     write(writer, { a: 'x'.repeat(99), b: 'x'.repeat(99) })
-    const shadows = { max: 150, used: 0 }
+    const shadows = new ShadowBudget({ shadowBytesMax: 150, shadowBytesPerPeerMax: 150 })
     const reader = newReplica({}, shadows)
     const [first] = answer(writer, NOWHERE, 100)
     assert.ok(first)
@@ -105,7 +106,7 @@ describe('replica', () => {
     reader.dropShadow(peer)
     assert.equal(shadows.used, 0)
     assert.equal(deliver(reader, [first], other).kind, 'partial')
-    reader.dropShadowsBefore(1)
+    reader.dropIdleShadows(10_001)
     assert.equal(shadows.used, 0)
   })
 
@@ -294,7 +295,8 @@ describe('replica', () => {
 
 function newReplica(
   limits: Partial<ReplicaLimits> = {},
-  shadows = { max: PROTOCOL_LIMITS.shadowBytesMax, used: 0 }
+  shadows = new ShadowBudget(PROTOCOL_LIMITS),
+  keep?: (step: ShadowStep) => void
 ): Replica {
   return new Replica({
     origin,
@@ -302,7 +304,8 @@ function newReplica(
     meshId,
     crypto,
     limits: { ...PROTOCOL_LIMITS, ...limits },
-    shadows
+    shadows,
+    ...(keep ? { keep } : {})
   })
 }
 

@@ -6,6 +6,7 @@ import { publicKeyOf } from '../../src/core/origin.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/protocol.ts'
 import { isKey, type StoredRecord } from '../../src/core/record.ts'
 import { Replica } from '../../src/core/replica.ts'
+import { ShadowBudget } from '../../src/core/shadow.ts'
 import { StateHash } from '../../src/core/state-hash.ts'
 import { createBook } from '../../src/core/trust/book.ts'
 import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire.ts'
@@ -95,7 +96,7 @@ describe('hostile replication', () => {
         const deltas = frames
           .map((frame) => decodeFrame(frame)?.delta)
           .filter((delta) => delta !== undefined && delta !== null)
-        const shadows = { max: LIMITS.shadowBytesMax, used: 0 }
+        const shadows = new ShadowBudget(LIMITS)
         const { agentOrigin: origin, agentKey: publicKey, meshId } = east.chain
         const replica = new Replica({ origin, publicKey, meshId, crypto, limits: LIMITS, shadows })
         let held: Position = NOWHERE
@@ -107,10 +108,13 @@ describe('hostile replication', () => {
           if (verdict.kind === 'applied') applied++
           assert.ok(comparePositions(replica.position, held) >= 0, 'it went back')
           held = replica.position
-          assert.ok(shadows.used >= 0 && shadows.used <= shadows.max, `${shadows.used} bytes unfinished`)
+          assert.ok(
+            shadows.used >= 0 && shadows.used <= LIMITS.shadowBytesMax,
+            `${shadows.used} bytes unfinished`
+          )
           checkRecords(origin, replica.head, replica.records)
         }
-        replica.dropShadowsBefore(Infinity)
+        replica.dropIdleShadows(Infinity)
         assert.equal(shadows.used, 0)
       }
     })

@@ -162,13 +162,15 @@ export class MaelstromNode {
 
   #run(effects: readonly Effect[]): void {
     for (const effect of effects) {
-      if (effect.kind === 'persist') persist(this.#disk, effect)
+      // Its disk keeps no parts of unfinished states: what would adopt them is written whole.
+      if (effect.kind === 'persist')
+        persist(this.#disk, (effect.adopts && this.#protocol?.whole(effect.origin)) || effect)
       else if (effect.kind === 'send') {
         const to = this.#names.get(effect.to)
         const frame = Buffer.from(effect.frame).toString('base64')
         if (to !== undefined) this.#say(to, { type: 'frame', frame })
-      } else if (effect.kind === 'refused')
-        this.refused[effect.reason] = (this.refused[effect.reason] ?? 0) + 1
+      } else if (effect.kind === 'whenSent') this.#run(this.#protocol?.sent(effect.to) ?? [])
+      else if (effect.kind === 'refused') this.refused[effect.reason] = (this.refused[effect.reason] ?? 0) + 1
     }
   }
 

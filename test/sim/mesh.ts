@@ -4,6 +4,9 @@
 //   - what a replica shows at a head is the fold of its origin's operations up to that head, each signed by its origin (so
 //     nothing deleted is seen, and nothing between two batches);
 //   - a replica's (epoch, seq) has not gone back, and an origin once held stays held (so silence withdraws nothing);
+//   - a record is in a view exactly when this version knows its kind, and passed on in any case;
+//   - no delta leads to another state than the one signed, unless its origin has lost its disk or has a twin: so who answers
+//     a pull leaves nothing out, and who has forgotten a deletion says so;
 //   - unfinished deltas and pulls are under their caps.
 import assert from 'node:assert/strict'
 import type { Crypto } from '../../src/core/crypto.ts'
@@ -17,14 +20,16 @@ import {
   type Admission,
   type Effect,
   type Persist,
+  type PersistPart,
   type Protocol
 } from '../../src/core/protocol.ts'
-import { encodeValue } from '../../src/core/codec.ts'
+import { decodeValue, encodeValue } from '../../src/core/codec.ts'
 import type { StoredRecord } from '../../src/core/record.ts'
-import { decodeSignedHead } from '../../src/core/wire.ts'
+import { decodeFrame, decodeSignedHead } from '../../src/core/wire.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { EventQueue } from './event-queue.ts'
 import { Random } from './random.ts'
+import { isOfNextKind, received, sent, writingAs, type Version } from './versions.ts'
 
 export interface MeshOptions {
   readonly seed: number
@@ -44,7 +49,7 @@ export interface MeshOptions {
   readonly checked?: boolean
   /** Everyone's certificates are known to everyone from the start. */
   readonly admitted?: boolean
-  /** What this agent's wire loses: an older version that does not know all fields. */
+  /** What this agent's wire loses. */
   readonly filter?: (agent: number, frame: Uint8Array) => Uint8Array | undefined
 }
 
@@ -53,6 +58,13 @@ interface Disk {
     Origin,
     { head: Uint8Array; chain: Uint8Array | undefined; records: Map<string, StoredRecord> }
   >
+  /** States that are not whole yet. */
+  readonly parts: Map<Origin, Parts>
+}
+
+interface Parts extends Pick<PersistPart, 'head' | 'atSeq' | 'lastSeq'> {
+  readonly chain: Uint8Array | undefined
+  readonly records: Map<string, StoredRecord>
 }
 
 export interface Agent {
@@ -73,6 +85,11 @@ export interface Agent {
   clockMs: number
   /** It does nothing before: its machine is paused. */
   stalledUntilMs: number
+  version: Version
+  /** It is killed as soon as it holds a part of a state, or between two effects of taking one over. */
+  doomed: 'midSnapshot' | 'midWrite' | undefined
+  /** Nobody reaches it, nor it anybody, until it is let back. */
+  away: boolean
   /** Half-open: it has died, and nobody's connection to it has noticed. */
   silent: boolean
   /** What its connections take, bytes a millisecond each. */
@@ -94,6 +111,7 @@ export interface Traffic {
 type Event =
   | { readonly kind: 'tick'; readonly atMs: number; readonly agent: number; readonly boot: number }
   | { readonly kind: 'redial'; readonly atMs: number }
+  | { readonly kind: 'act'; readonly atMs: number; readonly act: () => void }
   | {
       readonly kind: 'frame'
       readonly atMs: number
@@ -137,6 +155,13 @@ export class Mesh {
   nowMs = 0
   faults: Faults = CALM
   refused = new Map<string, number>()
+  /** Whole states taken over an older one of the same epoch: somebody was below the floor. */
+  pastFloor = 0
+  /** Unfinished states found on a disk, and states that became whole out of parts on disk. */
+  partsRestored = 0
+  partsAdopted = 0
+  /** Records seen whose kind this version does not know. */
+  unknownKinds = 0
   /** Called with every state that an agent takes over. */
   onChanged: ((agent: Agent, origin: Origin) => void) | undefined
   readonly #options: MeshOptions
@@ -152,6 +177,8 @@ export class Mesh {
   readonly #busyUntilMs = new Map<number, number>()
   readonly #queuedBytes = new Map<number, number>()
   readonly #cut = new Set<number>()
+  /** Origins that may have signed two states for one position: they had a twin, or lost or set back a disk. */
+  readonly #forked = new Set<Origin>()
   readonly #everyone: Admission | undefined
 
   constructor(options: MeshOptions) {
@@ -179,7 +206,9 @@ export class Mesh {
   calm(): void {
     this.faults = CALM
     this.#cut.clear()
-    for (const agent of this.agents) agent.bytesPerMs = Infinity
+    this.#plans++
+    for (const agent of this.agents)
+      Object.assign(agent, { bytesPerMs: Infinity, doomed: undefined, away: false })
   }
 
   publish(
@@ -188,11 +217,34 @@ export class Mesh {
     killAt?: number
   ): void {
     if (!this.#runs(agent)) return
-    for (const { key, value } of changes) {
-      if (value) agent.wanted.set(key, encodeValue(value))
-      else agent.wanted.delete(key)
+    const effects = writingAs(agent.version, () => {
+      for (const { key, value } of changes) {
+        if (value) agent.wanted.set(key, encodeValue(value))
+        else agent.wanted.delete(key)
+      }
+      return agent.protocol.publish(changes, this.#timeOf(agent))
+    })
+    this.#carryOut(agent, effects, killAt)
+  }
+
+  /** Something that happens later, unless the faults stop before. */
+  after(ms: number, act: () => void): void {
+    const plans = this.#plans
+    const unlessCalm = () => {
+      if (plans === this.#plans) act()
     }
-    this.#carryOut(agent, agent.protocol.publish(changes, this.#timeOf(agent)), killAt)
+    this.#queue.add({ kind: 'act', atMs: this.nowMs + ms, act: unlessCalm })
+  }
+
+  /** It runs on, alone; and is let back. */
+  sendAway(agent: Agent): void {
+    agent.away = true
+    for (const other of agent.links) this.disconnect(agent, this.#agent(other))
+  }
+
+  letBack(agent: Agent): void {
+    agent.away = false
+    if (!this.#options.overlay) for (const other of this.agents) this.connect(agent, other)
   }
 
   /** kill -9: what was not persisted is gone. */
@@ -200,6 +252,7 @@ export class Mesh {
     if (!agent.up) return
     agent.up = false
     agent.silent = false
+    agent.doomed = undefined
     for (const other of agent.links) this.disconnect(agent, this.#agent(other))
   }
 
@@ -210,8 +263,11 @@ export class Mesh {
 
   start(agent: Agent, disk: 'kept' | 'wiped' | 'backup' = 'kept'): void {
     if (agent.up) return
-    if (disk !== 'kept') agent.seen = new Map()
-    if (disk === 'wiped') agent.disk = { origins: new Map() }
+    if (disk !== 'kept') {
+      agent.seen = new Map()
+      this.#forked.add(agent.origin)
+    }
+    if (disk === 'wiped') agent.disk = { origins: new Map(), parts: new Map() }
     if (disk === 'backup') agent.disk = copyDisk(agent.backup)
     this.#boot(agent)
     if (!this.#options.overlay) for (const other of this.agents) this.connect(agent, other)
@@ -223,7 +279,9 @@ export class Mesh {
 
   /** A second writer with the same key: a copied disk on another host. */
   twin(of: Agent): Agent {
+    this.#forked.add(of.origin)
     const twin = this.#newAgent(this.agents.length, of)
+    twin.version = of.version
     twin.disk = copyDisk(of.disk)
     this.#boot(twin)
     return twin
@@ -242,6 +300,7 @@ export class Mesh {
     if (!possible || !this.#runs(left) || !this.#runs(right) || left.links.has(right.index)) return
     // One connection per PeerId.
     if (this.#linkedAgent(left, right.origin) || this.#linkedAgent(right, left.origin)) return
+    if (left.away || right.away) return
     if (left.origin === right.origin || this.#isCut(left, right) || this.#isCut(right, left)) return
     this.#links.set(left.index * PAIR + right.index, ++this.#generation)
     left.links.add(right.index)
@@ -305,6 +364,19 @@ export class Mesh {
     }
   }
 
+  /** Nobody who runs is dead to anyone who runs. */
+  checkAlive(): void {
+    const running = this.agents.filter(({ up, silent }) => up && !silent)
+    for (const agent of running) {
+      const dead = running.filter(({ origin }) => agent.protocol.liveness(origin) === 'dead')
+      assert.deepEqual(
+        dead.map(({ index }) => index),
+        [],
+        `agent ${agent.index} takes living agents for dead`
+      )
+    }
+  }
+
   difference(): string | undefined {
     const [first, ...rest] = this.agents.filter((agent) => agent.up && !agent.silent)
     if (!first) return undefined
@@ -341,7 +413,7 @@ export class Mesh {
   #newAgent(index: number, twinOf?: Agent): Agent {
     const seed = twinOf?.seed ?? this.#crypto.sha256(new TextEncoder().encode(`agent ${index}`))
     const origin = originOf(this.#crypto.publicKeyOf(seed))
-    const disk: Disk = { origins: new Map() }
+    const disk: Disk = { origins: new Map(), parts: new Map() }
     const agent: Agent = {
       index,
       origin,
@@ -356,6 +428,9 @@ export class Mesh {
       boots: 0,
       clockMs: 0,
       stalledUntilMs: 0,
+      version: 'this',
+      doomed: undefined,
+      away: false,
       silent: false,
       bytesPerMs: Infinity,
       targets: [],
@@ -397,7 +472,13 @@ export class Mesh {
       chain,
       records: [...records.values()]
     }))
-    const effects = agent.protocol.restore(stored)
+    const parts = [...agent.disk.parts].map(([origin, kept]) => ({
+      origin,
+      ...kept,
+      records: [...kept.records.values()]
+    }))
+    const effects = agent.protocol.restore(stored, parts)
+    if (agent.protocol.load().shadowBytes > 0) this.partsRestored++
     assert.deepEqual(
       effects.filter(({ kind }) => kind === 'damaged'),
       []
@@ -410,6 +491,7 @@ export class Mesh {
   #handle(event: Event): void {
     if (event.kind === 'redial') return this.#redial()
     if (event.kind === 'tick') return this.#tick(event)
+    if (event.kind === 'act') return event.act()
     const [from, to] = [this.#agent(event.from), this.#agent(event.to)]
     const direction = event.from * PAIR + event.to
     if (this.#links.get(linkOf(from, to)) !== event.generation) return
@@ -417,8 +499,19 @@ export class Mesh {
       return this.#queue.add({ ...event, atMs: to.stalledUntilMs })
     this.#queuedBytes.set(direction, (this.#queuedBytes.get(direction) ?? 0) - event.frame.length)
     if (to.silent || !to.up || this.#cut.has(direction)) return
-    const frame = this.#options.filter ? this.#options.filter(to.index, event.frame) : event.frame
-    if (frame) this.#carryOut(to, to.protocol.receive(from.origin, frame, this.#timeOf(to)))
+    const known = received(to.version, event.frame)
+    const frame = known && this.#options.filter ? this.#options.filter(to.index, known) : known
+    if (!frame) return
+    const effects = writingAs(to.version, () => to.protocol.receive(from.origin, frame, this.#timeOf(to)))
+    if (this.#options.checked !== false) this.#checkRefusals(effects, frame)
+    this.#carryOut(to, effects, this.#deathIn(to, effects))
+  }
+
+  /** Which effect a doomed agent does not live to see. */
+  #deathIn(agent: Agent, effects: readonly Effect[]): number | undefined {
+    if (agent.doomed === 'midSnapshot' && agent.protocol.load().shadowBytes > 0) return 0
+    const persisted = effects.findIndex(({ kind }) => kind === 'persist')
+    return agent.doomed === 'midWrite' && persisted >= 0 ? persisted + this.random.below(2) : undefined
   }
 
   #tick({ agent: index, boot }: { agent: number; boot: number }): void {
@@ -426,7 +519,9 @@ export class Mesh {
     if (!agent.up || agent.boots !== boot) return
     const atMs = Math.max(this.nowMs + TICK_MS, agent.stalledUntilMs)
     this.#queue.add({ kind: 'tick', atMs, agent: index, boot })
-    if (this.#runs(agent)) this.#carryOut(agent, agent.protocol.tick(this.#timeOf(agent)))
+    if (!this.#runs(agent)) return
+    const effects = writingAs(agent.version, () => agent.protocol.tick(this.#timeOf(agent)))
+    this.#carryOut(agent, effects)
   }
 
   #carryOut(agent: Agent, effects: readonly Effect[], killAt = Infinity): void {
@@ -434,7 +529,10 @@ export class Mesh {
       if (index >= killAt) return this.kill(agent)
       if (!agent.up) return
       if (effect.kind === 'send') this.#transmit(agent, effect.to, effect.frame)
+      else if (effect.kind === 'whenSent') this.#whenSent(agent, effect.to)
       else if (effect.kind === 'persist') this.#persist(agent, effect)
+      else if (effect.kind === 'persistPart') keepPart(agent.disk, effect)
+      else if (effect.kind === 'dropParts') agent.disk.parts.delete(effect.origin)
       else if (effect.kind === 'refused')
         this.refused.set(effect.reason, (this.refused.get(effect.reason) ?? 0) + 1)
       else if (effect.kind === 'abort') this.#reconnect(agent, effect.peer)
@@ -448,14 +546,22 @@ export class Mesh {
     if (this.#options.checked !== false) this.#checkCaps(agent)
   }
 
-  #persist(agent: Agent, { origin, head, replace, operations, chain }: Persist): void {
+  #persist(agent: Agent, { origin, head, epoch, replace, adopts, operations, chain }: Persist): void {
     if (this.#options.checked === false) return
+    if (replace && origin !== agent.origin && agent.seen.get(origin)?.epoch === epoch) this.pastFloor++
     const stored = agent.disk.origins.get(origin) ?? {
       head,
       chain: undefined,
       records: new Map<string, StoredRecord>()
     }
     if (replace) stored.records.clear()
+    if (adopts !== undefined) {
+      const parts = agent.disk.parts.get(origin)
+      assert.equal(parts?.lastSeq, adopts, `agent ${agent.index} takes over parts that it has not kept`)
+      for (const [key, record] of parts?.records ?? []) stored.records.set(key, record)
+      agent.disk.parts.delete(origin)
+      this.partsAdopted++
+    }
     for (const { key, seq, value } of operations) {
       if (value) stored.records.set(key, { key, seq, value })
       else stored.records.delete(key)
@@ -472,8 +578,13 @@ export class Mesh {
 
   #transmit(from: Agent, to: Origin, whole: Uint8Array): void {
     const target = this.#linkedAgent(from, to)
-    const frame = this.#options.filter ? this.#options.filter(from.index, whole) : whole
-    if (!target || !frame) return
+    const said = this.#options.filter ? this.#options.filter(from.index, whole) : whole
+    if (!target || !said) return
+    for (const frame of sent(from.version, said)) this.#carry(from, target, frame)
+    for (let pair = this.#reset.pop(); pair; pair = this.#reset.pop()) this.disconnect(...pair)
+  }
+
+  #carry(from: Agent, target: Agent, frame: Uint8Array): void {
     count(from.sent, frame)
     const generation = this.#links.get(linkOf(from, target))
     const direction = from.index * PAIR + target.index
@@ -493,10 +604,24 @@ export class Mesh {
       this.#queue.add({ kind: 'frame', atMs, from: from.index, to: target.index, generation, frame })
       if (queued > QUEUE_BYTES_MAX) this.#reset.push([from, target])
     }
-    for (let pair = this.#reset.pop(); pair; pair = this.#reset.pop()) this.disconnect(...pair)
+  }
+
+  /** Its last frame has arrived, and it is not paused. */
+  #whenSent(from: Agent, to: Origin): void {
+    const target = this.#linkedAgent(from, to)
+    if (!target) return
+    const direction = from.index * PAIR + target.index
+    const generation = this.#links.get(linkOf(from, target))
+    const act = () => {
+      if (this.#links.get(linkOf(from, target)) !== generation || !from.up || from.silent) return
+      if (from.stalledUntilMs > this.nowMs) this.#queue.add({ kind: 'act', atMs: from.stalledUntilMs, act })
+      else this.#carryOut(from, from.protocol.sent(to))
+    }
+    this.#queue.add({ kind: 'act', atMs: Math.max(this.nowMs, this.#busyUntilMs.get(direction) ?? 0), act })
   }
 
   readonly #reset: [Agent, Agent][] = []
+  #plans = 0
 
   #latencyMs(from: number, to: number): number {
     const { latencyMs } = this.#options
@@ -556,9 +681,23 @@ export class Mesh {
     for (const [key, { value }] of records) {
       const wanted = fold.get(key)
       assert.ok(wanted && Buffer.compare(value, wanted) === 0, `${name} shows a wrong ${key}`)
+      const decoded = decodeValue(key, value)
+      if (isOfNextKind(value)) this.unknownKinds++
+      assert.equal(decoded.kind, isOfNextKind(value) ? 'invalid' : 'value', `${name}: ${key} in a view`)
     }
     for (const seen of agent.seen.keys())
       assert.ok(agent.protocol.head(seen), `agent ${agent.index} lost origin ${this.#name(seen)}`)
+  }
+
+  #checkRefusals(effects: readonly Effect[], frame: Uint8Array): void {
+    if (!effects.some((effect) => effect.kind === 'refused' && effect.reason === 'state hash mismatch'))
+      return
+    const head = readHead(decodeFrame(frame)?.delta?.head ?? null, MESH_ID)
+    const isForked = typeof head !== 'string' && this.#forked.has(head.origin)
+    assert.ok(
+      isForked,
+      `a delta of ${typeof head === 'string' ? head : this.#name(head.origin)} left something out`
+    )
   }
 
   #checkCaps(agent: Agent): void {
@@ -664,8 +803,23 @@ function count(traffic: Traffic, frame: Uint8Array): void {
   else if (frame[0] === PULL_TAG) traffic.pulls++
 }
 
+function keepPart(disk: Disk, part: PersistPart): void {
+  const { origin, head, atSeq, afterSeq, lastSeq, operations, chain } = part
+  const before = afterSeq > 0 ? disk.parts.get(origin) : undefined
+  assert.equal(before?.lastSeq ?? 0, afterSeq, 'a part goes on after the one before')
+  const records = before?.records ?? new Map<string, StoredRecord>()
+  for (const { key, seq, value } of operations) {
+    if (value) records.set(key, { key, seq, value })
+    else records.delete(key)
+  }
+  disk.parts.set(origin, { head, atSeq, lastSeq, chain: chain ?? before?.chain, records })
+}
+
 function copyDisk(disk: Disk): Disk {
   return {
+    parts: new Map(
+      [...disk.parts].map(([origin, kept]) => [origin, { ...kept, records: new Map(kept.records) }])
+    ),
     origins: new Map(
       [...disk.origins].map(([origin, { head, chain, records }]) => [
         origin,

@@ -1,6 +1,6 @@
 // One libp2p stream as a pipe of frames: corked writes, bounded queue, bounded reads, exactly one end.
 // Invariants: (1) no exception leaves an event listener: libp2p would turn it into an uncaughtException, a remote kill;
-// (2) `ended` is called exactly once; (3) no frame is delivered after it.
+// (2) `ended` is called exactly once; (3) no frame is delivered after it, nor while it is paused.
 import type { Libp2p } from 'libp2p'
 import { FrameReader, frameHeader, join } from './frame-reader.ts'
 import type { TransportLimits } from './limits.ts'
@@ -26,7 +26,9 @@ export class FrameStream {
   #flushScheduled = false
   #open = true
   #closing = false
+  #paused = false
   #drained: (() => void) | undefined
+  #whenShort: (() => void) | undefined
   readonly #settled = Promise.withResolvers<void>()
 
   constructor(options: FrameStreamOptions) {
@@ -41,6 +43,8 @@ export class FrameStream {
     const stream = this.#stream
     // libp2p's own buffer beneath ours stays small: we stop handing over bytes as soon as it asks us to.
     stream.maxWriteBufferLength = this.#limits.queueBytesMax
+    // What may come while we are paused.
+    stream.maxReadBufferLength = 2 * this.#limits.windowBytesMax
     stream.addEventListener('close', (event) => this.#end(event.error?.message ?? 'closed by the peer'))
     stream.addEventListener('remoteCloseWrite', () => this.#end('closed by the peer'))
     // The event, not onDrain(): in utils 7.4.1 that promise stays resolved after the first drain.
@@ -66,6 +70,20 @@ export class FrameStream {
     this.#reader.frameBytesMax = this.#limits.frameBytesMax
   }
 
+  /** No frame is delivered until `resume`; the peer can send what its window has left, and no more. */
+  pause(): void {
+    if (this.#paused || !this.#open) return
+    this.#paused = true
+    if (this.#stream.readStatus === 'readable') this.#stream.pause()
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#deliver()
+    if (!this.#isPaused() && this.#stream.readStatus === 'paused') this.#stream.resume()
+  }
+
   /**
    * Queues a frame; it leaves in the next microtask together with all others queued by then. The bytes are not copied until
    * then: do not change them. False: the stream is closed, or was reset because its queue is over the bound.
@@ -86,6 +104,12 @@ export class FrameStream {
       })
     }
     return true
+  }
+
+  /** Calls back, later and once, as soon as less than a write is queued; never after the end. Of several calls, the last counts. */
+  whenShort(listener: () => void): void {
+    this.#whenShort = listener
+    this.#tellShort()
   }
 
   /** Ends for us at once (no more frames, `ended` called); what is queued is still sent, within the deadline. */
@@ -122,28 +146,51 @@ export class FrameStream {
         this.#stream.send(this.#nextWrite())
       }
       if (this.#queue.length === 0) this.#drained?.()
+      this.#tellShort()
     } catch (error) {
       this.abort(`write failed: ${error instanceof Error ? error.message : String(error)}`)
     }
   }
 
-  /** Takes up to corkBytesMax off the queue, always as a copy: one frame is shared by many neighbours' queues. */
+  #tellShort(): void {
+    const listener = this.#whenShort
+    if (listener === undefined || !this.#open || this.queuedBytes > this.#limits.corkBytesMax) return
+    this.#whenShort = undefined
+    setImmediate(() => {
+      if (this.#open) listener()
+    })
+  }
+
+  /**
+   * Takes corkBytesMax off the queue, or what there is, cutting frames where it must: a write is one message of the layers below
+   * each, and one window update of the peer. Always a copy: one frame is shared by many neighbours' queues.
+   */
   #nextWrite(): Uint8Array {
-    let bytes = 0
+    const parts: Uint8Array[] = []
+    let left = this.#limits.corkBytesMax
     let taken = 0
     for (const part of this.#queue) {
-      if (bytes > 0 && bytes + part.byteLength > this.#limits.corkBytesMax) break
-      bytes += part.byteLength
-      taken += 1
+      if (left === 0) break
+      const head = part.subarray(0, left)
+      parts.push(head)
+      left -= head.byteLength
+      if (head.byteLength < part.byteLength) this.#queue[taken] = part.subarray(head.byteLength)
+      else taken += 1
     }
+    this.#queue.splice(0, taken)
+    const bytes = this.#limits.corkBytesMax - left
     this.#queuedBytes -= bytes
-    return join(this.#queue.splice(0, taken), bytes)
+    return join(parts, bytes)
   }
 
   #read(chunk: Uint8Array): void {
     if (!this.#open) return
     this.#reader.push(chunk)
-    while (this.#open) {
+    this.#deliver()
+  }
+
+  #deliver(): void {
+    while (this.#open && !this.#isPaused()) {
       const result = this.#reader.next()
       if (result.kind === 'more') return
       if (result.kind === 'tooLarge') {
@@ -156,6 +203,11 @@ export class FrameStream {
         this.abort(`handler failed: ${error instanceof Error ? error.message : String(error)}`)
       }
     }
+  }
+
+  /** A handler may have paused it meanwhile. */
+  #isPaused(): boolean {
+    return this.#paused
   }
 
   #untilDrained(signal: AbortSignal): Promise<void> {

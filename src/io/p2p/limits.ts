@@ -7,7 +7,20 @@ export interface TransportLimits {
   readonly unauthenticatedFrameBytesMax: number
   /** Bytes queued for one neighbour before it is reset: a slow reader pulls later, it never grows our memory. */
   readonly queueBytesMax: number
-  /** Largest single write, bytes. Measured: bundling frames up to 32 KiB gave 300k frames/s where one write each gave 16k. */
+  /**
+   * Bytes that a neighbour may have on their way to us, in libp2p's stream: as much as its answers may have, or the pulls would
+   * not fill a long line. They sit in memory while the neighbour is paused.
+   */
+  readonly windowBytesMax: number
+  /**
+   * Largest frame of the muxer, bytes: it sits in memory until it is whole, of strangers, too. We write at most two corks in one;
+   * the version before wrote two frames.
+   */
+  readonly muxerFrameBytesMax: number
+  /**
+   * Largest single write, bytes. Measured: bundling frames up to 32 KiB gave 300k frames/s where one write each gave 16k. With
+   * yamux's header it is one message of noise, which has 65,519 bytes at most.
+   */
   readonly corkBytesMax: number
   /** From accept (or dial) to `setAuthenticated`, ms. A handshake needs three round trips. */
   readonly authenticationMs: number
@@ -42,7 +55,9 @@ export const DEFAULT_LIMITS: TransportLimits = {
   frameBytesMax: 256 * 1024,
   unauthenticatedFrameBytesMax: 64 * 1024,
   queueBytesMax: 8 * 1024 * 1024,
-  corkBytesMax: 32 * 1024,
+  windowBytesMax: 4 * 1024 * 1024,
+  muxerFrameBytesMax: 1024 * 1024,
+  corkBytesMax: 63 * 1024,
   authenticationMs: 10_000,
   unauthenticatedMax: 256,
   unauthenticatedPerAddressMax: 64,

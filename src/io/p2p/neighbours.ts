@@ -127,6 +127,18 @@ export class Neighbours {
     this.#options.authenticated(link.connection)
   }
 
+  whenSent(peer: Origin, listener: () => void): void {
+    this.#current.get(peer)?.frames.whenShort(listener)
+  }
+
+  pause(peer: Origin): void {
+    this.#current.get(peer)?.frames.pause()
+  }
+
+  resume(peer: Origin): void {
+    this.#current.get(peer)?.frames.resume()
+  }
+
   /** What is queued is still sent; neighbourDown has been called when this returns. */
   disconnect(peer: Origin, reason: string): void {
     const link = this.#current.get(peer)

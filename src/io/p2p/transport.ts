@@ -6,12 +6,12 @@ import { noise } from '@chainsafe/libp2p-noise'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import type { Libp2p, Libp2pOptions } from 'libp2p'
 import type { Origin } from '../../core/model.ts'
+import { boundedYamux } from './bounded-yamux.ts'
 import { TransportError, listenError } from './error.ts'
 import type { Connection } from './frame-stream.ts'
 import { InboundBudget } from './inbound-budget.ts'
@@ -27,6 +27,9 @@ export type { DialState, Target } from './redial.ts'
 export type { NeighbourInfo } from './neighbours.ts'
 
 export const MESH_PROTOCOL = '/rhizome/mesh/1'
+
+/** Of the specification: the peer takes it for granted. */
+const YAMUX_WINDOW_BYTES = 256 * 1024
 
 /** Called in order per peer: up, frames, down, up, … A throw ends that neighbour and nothing else. */
 export type TransportHandlers = NeighbourEvents
@@ -60,6 +63,12 @@ export interface Transport {
    * afterwards. Throws RangeError for an empty frame or one over frameBytesMax.
    */
   send(peer: Origin, frame: Uint8Array): boolean
+  /** Calls back as soon as hardly anything is queued for this neighbour; not when it ends before. Of several calls, the last counts. */
+  whenSent(peer: Origin, listener: () => void): void
+  /** No frame of this neighbour is delivered until `resume`; what it may send meanwhile is bounded by `windowBytesMax`. */
+  pause(peer: Origin): void
+  /** Frames may be delivered before it returns. */
+  resume(peer: Origin): void
   /** To be called before the `frame` handler returns that saw the proof: larger frames may follow at once. */
   setAuthenticated(peer: Origin): void
   /** What is queued is still sent. neighbourDown has been called when this returns; the redial loop goes on. */
@@ -174,6 +183,18 @@ class Libp2pTransport implements Transport {
     return this.#neighbours.send(peer, frame)
   }
 
+  whenSent(peer: Origin, listener: () => void): void {
+    this.#neighbours.whenSent(peer, listener)
+  }
+
+  pause(peer: Origin): void {
+    this.#neighbours.pause(peer)
+  }
+
+  resume(peer: Origin): void {
+    this.#neighbours.resume(peer)
+  }
+
   setAuthenticated(peer: Origin): void {
     this.#neighbours.setAuthenticated(peer)
   }
@@ -240,13 +261,19 @@ class Libp2pTransport implements Transport {
       ],
       connectionEncrypters: [noise()],
       streamMuxers: [
-        yamux({
-          // One stream is used, one may be parked; the rest is an attempt to use memory.
-          maxInboundStreams: 8,
-          maxOutboundStreams: 8,
-          maxEarlyStreams: 4,
-          // The window grows to 16 MiB by default, and one frame can fill it: that much would sit in memory per peer.
-          streamOptions: { initialStreamWindowSize: 256 * 1024, maxStreamWindowSize: 256 * 1024 }
+        boundedYamux({
+          frameBytesMax: limits.muxerFrameBytesMax,
+          init: {
+            // One stream is used, one may be parked; the rest is an attempt to use memory.
+            maxInboundStreams: 8,
+            maxOutboundStreams: 8,
+            maxEarlyStreams: 4,
+            // It grows from what yamux begins with (256 KiB) while it is used up within four round trips.
+            streamOptions: {
+              initialStreamWindowSize: YAMUX_WINDOW_BYTES,
+              maxStreamWindowSize: Math.max(YAMUX_WINDOW_BYTES, limits.windowBytesMax)
+            }
+          }
         })
       ],
       // It aborts a connection after one ping that fails, and opens a stream per ping. Neighbours ping inside their frames.

@@ -1,4 +1,8 @@
-// Rows of the database. leveldb hands out flipped bytes without a word, so each row carries a CRC-32 over its key and its
+// Rows of the database:
+//   h/<origin> head   c/<origin> chain   s/<origin> highest seen   m/<name> meta
+//   r/<origin>/<key>, q/<origin>/<key> records: in one of the two tables those of the head, in the other one those of a state
+//   that is not whole yet   g/<origin> which one it is, 'r' without it   p/<origin> how far the unfinished state has come
+// leveldb hands out flipped bytes without a word, so each row carries a CRC-32 over its key and its
 // content; anything that fails it is not a row.
 import { crc32 } from 'node:zlib'
 import type { StoredRecord } from '../../core/record.ts'
@@ -10,7 +14,39 @@ export interface HeadRow {
   readonly head: Uint8Array
 }
 
+/** How far an unfinished state has come, and the head of its last part. */
+export interface PartsRow {
+  readonly atSeq: number
+  readonly lastSeq: number
+  /** Encoded SignedHead. */
+  readonly head: Uint8Array
+}
+
+export type RecordTable = 'r' | 'q'
+
+export type Op = { type: 'put'; key: Buffer; value: Uint8Array } | { type: 'del'; key: Buffer }
+
 const CRC_BYTES = 4
+
+export function otherTable(table: RecordTable): RecordTable {
+  return table === 'r' ? 'q' : 'r'
+}
+
+export function encodeTable(table: RecordTable): Uint8Array {
+  return new TextEncoder().encode(table)
+}
+
+export function decodeTable(content: Uint8Array): RecordTable {
+  return new TextDecoder().decode(content) === 'q' ? 'q' : 'r'
+}
+
+export function put(key: string, content: Uint8Array): Op {
+  return { type: 'put', key: Buffer.from(key), value: seal(key, content) }
+}
+
+export function remove(key: string): Op {
+  return { type: 'del', key: Buffer.from(key) }
+}
 
 /** crc32 | content. */
 export function seal(key: string, content: Uint8Array): Uint8Array {
@@ -59,6 +95,16 @@ export function decodeHead(content: Uint8Array): HeadRow | undefined {
     seq: Number(view.getBigUint64(8)),
     head: content.subarray(16)
   }
+}
+
+/** at_seq 8 | last_seq 8 | head. */
+export function encodeParts({ atSeq, lastSeq, head }: PartsRow): Uint8Array {
+  return encodeHead({ epoch: atSeq, seq: lastSeq, head })
+}
+
+export function decodeParts(content: Uint8Array): PartsRow | undefined {
+  const row = decodeHead(content)
+  return row && { atSeq: row.epoch, lastSeq: row.seq, head: row.head }
 }
 
 function checksum(key: string, content: Uint8Array): number {

@@ -4,19 +4,22 @@
 import { constants } from 'node:fs'
 import { access, chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import type { StoredParts } from '../../core/effects.ts'
 import type { Origin } from '../../core/model.ts'
 import { decodeCounters, encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
-import type { Contents, Database, DroppedOrigin, Persist, Seen, StoredOrigin } from './database.ts'
+import type { Database, Part, Persist } from './database.ts'
 import { StoreError, storeError } from './error.ts'
 import { isMissing, readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
 import { IDENTITY_VERSION, decodeIdentity, encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
+import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 export type { Counters } from './counters.ts'
-export type { DroppedOrigin, Persist, Seen, StoredOrigin } from './database.ts'
+export type { Part, Persist } from './database.ts'
 export type { Identity } from './identity.ts'
+export type { DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 /** Of the folder as a whole: db and marker. */
 export const STORE_VERSION = 1
@@ -24,6 +27,8 @@ export const STORE_VERSION = 1
 export interface LoadedReplica {
   /** Rows are sound; that a set of records is whole is proved by the state hash in its signed head: check it. */
   readonly origins: readonly StoredOrigin[]
+  /** States that were not whole when the life before ended; nobody must see them before they are. */
+  readonly parts: readonly StoredParts[]
   /** Damaged, not loaded. If the own origin is among them, raise the epoch. */
   readonly dropped: readonly DroppedOrigin[]
   /** True: the whole replica was damaged or gone and is empty now; treat every origin, the own one too, as dropped. */
@@ -44,8 +49,14 @@ export interface Store {
   saveCounters(counters: Counters): Promise<void>
   /** What open found. The second call gives an empty one: the first caller owns it. */
   loadReplica(): LoadedReplica
-  /** One atomic batch. Errors: DISK_FULL (the state before stays), STORE_FAILED. */
-  persist(batch: Persist, options: { sync: boolean }): Promise<void>
+  /**
+   * One atomic batch. False: the parts that it adopts are not there, and nothing was done. Errors: DISK_FULL (the state before
+   * stays), STORE_FAILED.
+   */
+  persist(batch: Persist, options: { sync: boolean }): Promise<boolean>
+  /** Survives kill -9. A part that does not go on after those that are there is left out. */
+  persistPart(part: Part): Promise<void>
+  dropParts(origin: Origin): Promise<void>
   removeOrigin(origin: Origin): Promise<void>
   /** Leaves the mesh: identity, keys, counters, replica and all that was set aside are gone. */
   forget(): Promise<void>
@@ -108,13 +119,13 @@ class DiskStore implements Store {
   #replica: LoadedReplica
 
   constructor(options: DiskStoreOptions) {
-    const { origins, dropped, lost, seen } = options.contents
+    const { origins, parts, dropped, lost, seen } = options.contents
     this.folder = options.folder
     this.warnings = options.warnings
     this.#database = options.database
     this.#identity = options.identity
     this.#counters = options.counters
-    this.#replica = { origins, dropped, lost, seen }
+    this.#replica = { origins, parts, dropped, lost, seen }
   }
 
   identity(): Identity | undefined {
@@ -144,12 +155,20 @@ class DiskStore implements Store {
 
   loadReplica(): LoadedReplica {
     const replica = this.#replica
-    this.#replica = { origins: [], dropped: [], lost: false, seen: new Map() }
+    this.#replica = { origins: [], parts: [], dropped: [], lost: false, seen: new Map() }
     return replica
   }
 
-  persist(batch: Persist, options: { sync: boolean }): Promise<void> {
+  persist(batch: Persist, options: { sync: boolean }): Promise<boolean> {
     return this.#database.persist(batch, options)
+  }
+
+  persistPart(part: Part): Promise<void> {
+    return this.#database.persistPart(part)
+  }
+
+  dropParts(origin: Origin): Promise<void> {
+    return this.#database.dropParts(origin)
   }
 
   removeOrigin(origin: Origin): Promise<void> {

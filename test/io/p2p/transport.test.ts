@@ -140,6 +140,61 @@ describe('transport', () => {
     await until('nothing stays queued', () => a.transport.neighbours()[0]?.queuedBytes === 0)
   })
 
+  it('delivers nothing while it is paused, holds no more than the window, and then all in order', async () => {
+    const held: Uint8Array[] = []
+    const [a, b] = await pair({ limits: { windowBytesMax: 1 << 20 } })
+    const from = b.transport.origin
+    const into = () => a.frames.get(from) ?? held
+    b.transport.send(a.transport.origin, new Uint8Array([1]))
+    await until('the first frame', () => into().length === 1)
+    a.transport.pause(from)
+    for (let i = 0; i < 60; i++) {
+      const frame = new Uint8Array(100_000)
+      frame[0] = i
+      assert.ok(b.transport.send(a.transport.origin, frame))
+    }
+    const queued = () => b.transport.neighbours()[0]?.queuedBytes ?? 0
+    await until('the window is used up', () => queued() > 0 && queued() < 6_000_000)
+    assert.ok(queued() > 6_000_000 - (1 << 20) - 3 * 63 * 1024)
+    assert.equal(into().length, 1)
+    a.transport.resume(from)
+    await until('all frames', () => into().length === 61)
+    assert.deepEqual(
+      into()
+        .slice(1)
+        .map(([first]) => first),
+      Array.from({ length: 60 }, (_, i) => i)
+    )
+  })
+
+  it('stops between two frames that came together', async () => {
+    const a: Node = await node({ handlers: { frame: (peer) => a.transport.pause(peer) } })
+    const b = await node()
+    b.transport.setTargets([target(a)])
+    await until('both are neighbours', () => isUp(a, b) && isUp(b, a))
+    for (const byte of [1, 2, 3]) b.transport.send(a.transport.origin, new Uint8Array([byte]))
+    for (const count of [1, 2, 3]) {
+      await until(`frame ${count}`, () => a.frames.get(b.transport.origin)?.length === count)
+      a.transport.resume(b.transport.origin)
+    }
+  })
+
+  it('says once when hardly anything is queued any more', async () => {
+    const [a, b] = await pair({ limits: { queueBytesMax: 1 << 23 } })
+    b.transport.pause(a.transport.origin)
+    let told = 0
+    const tell = () => void told++
+    for (let i = 0; i < 60; i++) assert.ok(a.transport.send(b.transport.origin, new Uint8Array(100_000)))
+    a.transport.whenSent(b.transport.origin, tell)
+    await until('the rest is queued', () => (a.transport.neighbours()[0]?.queuedBytes ?? 0) < 5_800_000)
+    assert.equal(told, 0)
+    b.transport.resume(a.transport.origin)
+    await until('it says so', () => told === 1)
+    assert.ok((a.transport.neighbours()[0]?.queuedBytes ?? 0) <= 63 * 1024)
+    a.transport.whenSent(b.transport.origin, tell)
+    await until('it says so at once', () => told === 2)
+  })
+
   it('keeps one neighbour on each side, without a flap, when both dial at once', async () => {
     for (let round = 0; round < 5; round += 1) {
       const [a, b] = [await node(), await node()]
@@ -270,6 +325,37 @@ describe('transport', () => {
     await until('down', () => a.transport.neighbours().length === 0)
     assert.match(a.events.at(-1) ?? '', /frame of 262145 bytes is over the limit/)
     await until('connection closed', () => connection.status !== 'open')
+  })
+
+  it('cuts off a stranger that announces more in one yamux frame than anyone may send', async () => {
+    const victim = await node({ limits: { authenticationMs: 60_000 } })
+    const connections: { send(data: Uint8Array): boolean; readonly status: string }[] = []
+    const hostile = await createLibp2p({
+      addresses: { listen: [] },
+      transports: [tcp()],
+      connectionEncrypters: [noise()],
+      streamMuxers: [
+        () => {
+          const factory = yamux()()
+          const create = factory.createStreamMuxer.bind(factory)
+          factory.createStreamMuxer = (connection) => {
+            connections.push(connection)
+            return create(connection)
+          }
+          return factory
+        }
+      ],
+      connectionMonitor: { enabled: false }
+    })
+    stops.push(async () => hostile.stop())
+    await hostile.dial(multiaddr(victim.transport.listenAddresses()[0]))
+    const [connection] = connections
+    assert.ok(connection)
+    const header = Buffer.alloc(12)
+    header.writeUInt32BE(1, 4)
+    header.writeUInt32BE(64 * 1024 * 1024, 8)
+    connection.send(new Uint8Array(header))
+    await until('it is cut off', () => connection.status !== 'open' && victim.transport.strangers() === 0)
   })
 
   it('drops a peer that sends before its stream was accepted', async () => {

@@ -101,7 +101,13 @@ describe('store', () => {
     const store = await open()
     assert.equal(store.identity(), undefined)
     assert.equal(store.counters(), undefined)
-    assert.deepEqual(store.loadReplica(), { origins: [], dropped: [], lost: false, seen: new Map() })
+    assert.deepEqual(store.loadReplica(), {
+      origins: [],
+      parts: [],
+      dropped: [],
+      lost: false,
+      seen: new Map()
+    })
     assert.deepEqual(store.warnings, [])
   })
 
@@ -245,7 +251,13 @@ describe('store', () => {
     await store.saveCounters({ epoch: 4, seqReserved: 10 })
     await store.persist(batch(someOrigin(), 1), SYNC)
     const again = await reopen(store, () => unlinkSync(join(folder, 'db', 'CURRENT')))
-    assert.deepEqual(again.loadReplica(), { origins: [], dropped: [], lost: true, seen: new Map() })
+    assert.deepEqual(again.loadReplica(), {
+      origins: [],
+      parts: [],
+      dropped: [],
+      lost: true,
+      seen: new Map()
+    })
     assert.match(again.warnings.join(), /is damaged .*set aside as .*db\.corrupt-/)
     const aside = readdirSync(folder).find((name) => name.startsWith('db.corrupt-')) ?? assert.fail()
     assert.ok(readdirSync(join(folder, aside)).some((name) => name.startsWith('MANIFEST')))
@@ -446,7 +458,13 @@ describe('store', () => {
     const empty = await reopen(again)
     assert.equal(empty.identity(), undefined)
     assert.equal(empty.counters(), undefined)
-    assert.deepEqual(empty.loadReplica(), { origins: [], dropped: [], lost: false, seen: new Map() })
+    assert.deepEqual(empty.loadReplica(), {
+      origins: [],
+      parts: [],
+      dropped: [],
+      lost: false,
+      seen: new Map()
+    })
     assert.deepEqual(empty.warnings, [])
   })
 
