@@ -44,7 +44,7 @@ test: node_modules/.package-lock.json ## everything: unit, property, contract, s
 	@build/kube-lab >/dev/null
 	@build/helm >/dev/null
 	$(MAKE) --no-print-directory types lint build
-	c8 --config test/c8rc.json $(MOCHA) 'test/**/*.test.ts'
+	c8 --config test/c8rc.json test/run
 
 bench: node_modules/.package-lock.json ## figures beside their baselines; PART=replication|dns|host JSON=<file>
 	@build/setup bench

@@ -4,6 +4,7 @@
 import type { Libp2p } from 'libp2p'
 import { FrameReader, frameHeader, join } from './frame-reader.ts'
 import type { TransportLimits } from './limits.ts'
+import { WindowUpdates } from './window-updates.ts'
 
 export type Connection = ReturnType<Libp2p['getConnections']>[number]
 export type Stream = Connection['streams'][number]
@@ -49,8 +50,10 @@ export class FrameStream {
     stream.addEventListener('remoteCloseWrite', () => this.#end('closed by the peer'))
     // The event, not onDrain(): in utils 7.4.1 that promise stays resolved after the first drain.
     stream.addEventListener('drain', () => this.#flush())
+    const updates = new WindowUpdates(stream, this.#limits.windowUpdateBytes)
     stream.addEventListener('message', (event) => {
       const data = event.data
+      updates.took(data.byteLength)
       this.#read(data instanceof Uint8Array ? data : data.subarray())
     })
     if (stream.status !== 'open') this.#end(`stream is ${stream.status}`)

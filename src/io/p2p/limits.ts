@@ -12,6 +12,8 @@ export interface TransportLimits {
    * not fill a long line. They sit in memory while the neighbour is paused.
    */
   readonly windowBytesMax: number
+  /** Bytes taken from a neighbour before it is told that it may send as many more: half of yamux's first window. */
+  readonly windowUpdateBytes: number
   /**
    * Largest frame of the muxer, bytes: it sits in memory until it is whole, of strangers, too. We write at most two corks in one;
    * the version before wrote two frames.
@@ -56,6 +58,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   unauthenticatedFrameBytesMax: 64 * 1024,
   queueBytesMax: 8 * 1024 * 1024,
   windowBytesMax: 4 * 1024 * 1024,
+  windowUpdateBytes: 128 * 1024,
   muxerFrameBytesMax: 1024 * 1024,
   corkBytesMax: 63 * 1024,
   authenticationMs: 10_000,
