@@ -39,6 +39,8 @@ const TICK_MS = 200
 const PERSIST_RETRY_MS = 1000
 // Any neighbour tells of every origin at once and again each second; pulling what it told of takes a few round trips.
 const GAPS_CLOSED_MS = 5000
+// Effects that are carried out and not forgotten yet: few beside what a burst holds.
+const CARRIED_MAX = 1024
 // A page of `meshctl status`; the log has them all.
 const WARNINGS_MAX = 20
 
@@ -90,6 +92,8 @@ export class Control {
   readonly #handshakes = new Map<Origin, Met>()
   readonly #neighbours = new Map<Origin, Omit<Neighbour, 'rttMs'>>()
   readonly #effects: Effect[] = []
+  /** So many of them are carried out: taking each off the front would cost as much as all that wait. */
+  #carried = 0
   #draining: Promise<void> | undefined
   #busy = false
   #timer: NodeJS.Timeout | undefined
@@ -340,14 +344,23 @@ export class Control {
   async #drain(): Promise<void> {
     this.#busy = true
     try {
-      for (let effect = this.#effects.shift(); effect !== undefined; effect = this.#effects.shift()) {
+      for (;;) {
+        const effect = this.#effects[this.#carried++]
+        if (effect === undefined) break
         if (effect.kind === 'persist') await this.#persist(effect)
         else if (effect.kind === 'persistPart' || effect.kind === 'dropParts') await this.#keep(effect)
         else this.#act(effect)
+        if (this.#carried >= CARRIED_MAX) this.#forgetCarried()
       }
     } finally {
+      this.#forgetCarried()
       this.#busy = false
     }
+  }
+
+  #forgetCarried(): void {
+    this.#effects.splice(0, this.#carried)
+    this.#carried = 0
   }
 
   #act(effect: Exclude<Effect, Persist | Keeping>): void {
@@ -421,7 +434,8 @@ export class Control {
   }
 
   #release(): void {
-    if (this.#effects.some(({ kind }) => kind === 'persistPart')) return // of another neighbour
+    const isPart = ({ kind }: Effect, at: number) => at >= this.#carried && kind === 'persistPart'
+    if (this.#effects.some(isPart)) return // of another neighbour
     const held = [...this.#held]
     this.#held.clear()
     for (const peer of held) this.transport.resume(peer) // its next part may be here, and hold it again

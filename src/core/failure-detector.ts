@@ -58,11 +58,16 @@ export class FailureDetector {
     const suspectMs = this.#options.suspectMs * Math.max(1, this.#lag)
     const silent = [...neighbours.values()].filter((neighbour) => neighbour.silentMs(nowMs) >= suspectMs)
     const gone = [...this.#departed].filter(([, heardMs]) => nowMs - heardMs >= suspectMs)
-    for (const [origin] of gone) this.#departed.delete(origin)
-    return [...silent.map(({ origin }) => origin), ...gone.map(([origin]) => origin)].flatMap((origin) => {
+    // Each goes to everyone, and who lost many at once has been cut off itself: the rest waits for the next ticks.
+    const votesMax = Math.max(1, Math.floor(VOTE_FRAMES_MAX / Math.max(1, neighbours.size)))
+    const votes: Flood[] = []
+    for (const origin of [...silent.map((each) => each.origin), ...gone.map(([each]) => each)]) {
+      if (votes.length >= votesMax) break
+      this.#departed.delete(origin)
       const frame = this.#suspicions.suspect(origin, nowMs)
-      return frame ? [{ frame, except: origin }] : []
-    })
+      if (frame) votes.push({ frame, except: origin })
+    }
+    return votes
   }
 
   /** A suspicion or a beacon: why it was refused, or what to pass on. */
@@ -125,5 +130,7 @@ export class FailureDetector {
   }
 }
 
+// Frames that the votes of one tick may be: every vote is sent to every neighbour.
+const VOTE_FRAMES_MAX = 512
 const TICK_MS = 200
 const STALL_MS = 1000

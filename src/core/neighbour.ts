@@ -29,6 +29,10 @@ export class Neighbour {
   readonly untold = new Set<Origin>()
   /** Pings in a row whose digest was not ours. */
   mismatches = 0
+  /** When it is pinged next, when it last was, and when it last pinged us. */
+  pingDueMs: number
+  pingSentMs = -Infinity
+  pingedMs = -Infinity
   /** Where the next slice of heads begins, and when it last got one. */
   cursor = 0
   sliceMs = -Infinity
@@ -36,6 +40,7 @@ export class Neighbour {
   constructor(origin: Origin, nowMs: number) {
     this.origin = origin
     this.#heardMs = nowMs
+    this.pingDueMs = nowMs
   }
 
   get claims(): ReadonlyMap<Origin, Claim> {
@@ -53,6 +58,12 @@ export class Neighbour {
   claimAtLeast(origin: Origin, claim: Claim, claimsMax: number): void {
     const known = this.#claims.get(origin)
     if (!known || comparePositions(known, claim) < 0) this.claim(origin, claim, claimsMax)
+  }
+
+  /** It holds what we hold: there is nothing to ask it for and nothing to tell it. Nearly all claims are of this kind. */
+  setInStep(origin: Origin): void {
+    this.#claims.delete(origin)
+    this.untold.delete(origin)
   }
 
   unclaim(origin: Origin): void {
@@ -83,6 +94,7 @@ export class Neighbour {
   }
 
   ping(nowMs: number): number {
+    this.pingSentMs = nowMs
     const id = this.#nextPing++
     this.#pings.set(id, nowMs)
     for (const oldest of this.#pings.keys()) {

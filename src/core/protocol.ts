@@ -211,6 +211,7 @@ export class Protocol {
         this.#headsMs = nowMs
         this.#everyInterval(nowMs)
       }
+      this.#pingDue(nowMs)
       this.#startPulls(nowMs)
     })
   }
@@ -326,6 +327,10 @@ export class Protocol {
     for (const { origin: name, epoch, seq, check } of heads) {
       const origin = this.#known(name) ?? parseOrigin(name)
       if (!origin) return this.#refuse(neighbour.origin, 'malformed origin')
+      if (this.#isHeld(origin, { epoch, seq, check })) {
+        neighbour.setInStep(origin)
+        continue
+      }
       if (!neighbour.claim(origin, { epoch, seq, check }, this.#limits.originsMax)) {
         return this.#refuse(neighbour.origin, 'too many origins')
       }
@@ -343,6 +348,7 @@ export class Protocol {
   }
 
   #onPing(neighbour: Neighbour, { id, digest }: PingMessage, nowMs: number): void {
+    neighbour.pingedMs = nowMs
     this.#send(neighbour.origin, encodeFrame({ pong: { id } }))
     neighbour.mismatches = digest === this.#digest.value ? 0 : neighbour.mismatches + 1
     // Once is a change under way. An older version sends no digest.
@@ -627,6 +633,11 @@ export class Protocol {
     this.#send(peer, encodeFrame({ pull: { origin, ...place, window: windowBytes } }))
   }
 
+  #isHeld(origin: Origin, claim: Claim): boolean {
+    const head = this.#replicas.get(origin)?.head
+    return !!head && comparePositions(claim, head) === 0 && claim.check === checkOf(head)
+  }
+
   #isBehind(origin: Origin, claim: Claim, nowMs: number): boolean {
     if ((this.#denied.get(origin) ?? -Infinity) > nowMs) return false
     const replica = this.#replicas.get(origin)
@@ -705,13 +716,32 @@ export class Protocol {
     for (const replica of this.#replicas.values()) replica.dropIdleShadows(nowMs)
     this.#sendProofs([...this.#neighbours.keys()])
     this.#pulls.wake()
+  }
+
+  /** Each at its own time within the interval, so that many neighbours are no burst. */
+  #pingDue(nowMs: number): void {
+    const { headsIntervalMs, silenceMs } = this.#limits
     for (const neighbour of this.#neighbours.values()) {
-      const ping = { id: neighbour.ping(nowMs), digest: this.#digest.value }
-      this.#send(neighbour.origin, encodeFrame({ ping }))
-      if (neighbour.givenUp || neighbour.silentMs(nowMs) < this.#limits.silenceMs) continue
+      if (neighbour.pingDueMs > nowMs) continue
+      neighbour.pingDueMs = Math.max(neighbour.pingDueMs + headsIntervalMs, nowMs)
+      if (!this.#isSpared(neighbour, nowMs)) {
+        const ping = { id: neighbour.ping(nowMs), digest: this.#digest.value }
+        this.#send(neighbour.origin, encodeFrame({ ping }))
+      }
+      if (neighbour.givenUp || neighbour.silentMs(nowMs) < silenceMs) continue
       neighbour.givenUp = true
-      this.#emit({ kind: 'abort', peer: neighbour.origin, reason: `silent for ${this.#limits.silenceMs} ms` })
+      this.#emit({ kind: 'abort', peer: neighbour.origin, reason: `silent for ${silenceMs} ms` })
     }
+  }
+
+  /** Among very many, one that pings us is heard of, and hears us, anyway: ours would only bring our digest sooner. */
+  #isSpared(neighbour: Neighbour, nowMs: number): boolean {
+    const { headsIntervalMs } = this.#limits
+    return (
+      this.#neighbours.size > PINGED_ALWAYS_MAX &&
+      nowMs - neighbour.pingedMs < 1.5 * headsIntervalMs &&
+      nowMs - neighbour.pingSentMs < SPARED_INTERVALS * headsIntervalMs
+    )
   }
 
   get #isEager(): boolean {
@@ -935,6 +965,10 @@ const NO_RECORDS: ReadonlyMap<string, StoredRecord> = new Map()
 const HEADS_PER_FRAME = 1000
 // 4.5 KB, about once a second and only while neighbours differ.
 const HEADS_PER_SLICE = 64
+// Beyond what the overlay chooses: only one that many dial has more.
+const PINGED_ALWAYS_MAX = 32
+// Its digest is missed for so long, at most.
+const SPARED_INTERVALS = 4
 // One mismatch is a change under way, as a rule.
 const MISMATCHES_MIN = 2
 // Heads are told up to tellIntervalMs after the push left; so late is a push that is slower than them.
