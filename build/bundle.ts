@@ -3,29 +3,15 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions } from 'esbuild'
+import { BUNDLE_OPTIONS } from './bundle-options.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 const PROGRAMS = { meshctl: 'src/cli/main.ts', meshd: 'src/app/main.ts' }
 
 const OPTIONS = {
-  absWorkingDir: ROOT,
-  bundle: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node24',
-  // Native addons stay in node_modules, next to their prebuilt binaries.
-  external: ['classic-level'],
-  // Some dependencies are CommonJS and call require, which an ES module does not have.
-  banner: {
-    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
-  },
-  define: { RHIZOME_VERSION: JSON.stringify(version()) },
-  minifySyntax: true,
-  sourcemap: 'linked',
-  sourcesContent: false,
-  legalComments: 'none',
-  logLevel: 'warning'
+  ...BUNDLE_OPTIONS,
+  define: { RHIZOME_VERSION: JSON.stringify(version()) }
 } satisfies BuildOptions
 
 const fresh = `dist.${process.pid}`

@@ -4,6 +4,8 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buildSync } from 'esbuild'
+import { BUNDLE_OPTIONS } from '../../build/bundle-options.ts'
 import type { Cidr, ClusterName, Origin } from '../../src/core/model.ts'
 import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
@@ -75,6 +77,24 @@ export function newAgents(count: number, folder: string, wide = false): readonly
   })
 }
 
+// As bin/meshd starts the daemon: what is measured is what is run.
+const LAUNCHER_FLAGS = ['--max-semi-space-size=8']
+process.env['MALLOC_ARENA_MAX'] ??= '2'
+
+let bundle: string | undefined
+
+/** One file, as the daemon is: read from its sources, the same program takes 50 MB more. */
+function bundled(): string {
+  if (bundle !== undefined) return bundle
+  // Beside node_modules, where its native addon is found.
+  const folder = mkdtempSync(join(BUNDLE_OPTIONS.absWorkingDir, 'dist.bench-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  bundle = join(folder, 'agent-process.mjs')
+  const define = { RHIZOME_VERSION: '"bench"' }
+  buildSync({ ...BUNDLE_OPTIONS, define, entryPoints: ['test/bench/agent-process.ts'], outfile: bundle })
+  return bundle
+}
+
 /** A process of agents: commands in, answers out, in order. */
 export class AgentProcess {
   readonly #child: ChildProcess
@@ -86,7 +106,7 @@ export class AgentProcess {
 
   /** `where`: a network namespace, else this one. */
   constructor(where?: Namespace, flags: readonly string[] = []) {
-    const argv = ['--expose-gc', ...flags, join(import.meta.dirname, 'agent-process.ts')]
+    const argv = ['--expose-gc', ...LAUNCHER_FLAGS, ...flags, bundled()]
     const options = { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] as ('ignore' | 'inherit' | 'ipc')[] }
     this.#child =
       where === undefined
