@@ -136,6 +136,7 @@ export class Control {
         chainOf: (origin) => book.chainOf(origin),
         publicKeyOf
       },
+      incarnation: Math.max(0, Date.now()),
       epochFloor: epochFloor(this.origin, stored, options.store.counters()?.epoch)
     })
     this.#views = createViewBuilder()

@@ -82,6 +82,8 @@ export interface ProtocolOptions {
   readonly limits?: Partial<ProtocolLimits>
   /** What is published is of this epoch at least: for an agent whose store has lost what it once published. Default 1. */
   readonly epochFloor?: number
+  /** Unix milliseconds of this start, or anything else that grows from life to life: deaths of earlier lives end with it. Default 0. */
+  readonly incarnation?: number
 }
 
 export interface ValueChange {

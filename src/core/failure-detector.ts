@@ -34,8 +34,9 @@ export class FailureDetector {
 
   /** What others have said of it, which it will refute; and our own last word, in case it went down with a dying connection. */
   up(peer: Origin): readonly Uint8Array[] {
+    const votes = this.#suspicions.votesOn(peer) // our own, too: others have heard it
     this.heard(peer)
-    return [...this.#suspicions.votesOn(peer), ...this.#suspicions.lastWord()]
+    return [...votes, ...this.#suspicions.lastWord()]
   }
 
   heard(peer: Origin): void {
@@ -70,12 +71,12 @@ export class FailureDetector {
     return votes
   }
 
-  /** A suspicion or a beacon: why it was refused, or what to pass on. */
+  /** A suspicion or a beacon: why it was refused, what to pass on, or what to tell whoever it came from. */
   take(
     from: Origin,
     { suspicion, beacon }: FrameMessage,
     nowMs: number
-  ): Flood | 'known' | { refused: string } {
+  ): Flood | 'known' | { refused: string } | { replies: readonly Uint8Array[] } {
     const said: Said = suspicion
       ? this.#suspicions.takeVote(suspicion, nowMs)
       : beacon
@@ -86,6 +87,8 @@ export class FailureDetector {
         return 'known'
       case 'refused':
         return { refused: said.reason }
+      case 'outdated':
+        return { replies: said.votes }
       case 'refute':
         return { frame: this.#suspicions.refutation(), except: undefined }
       case 'forward':

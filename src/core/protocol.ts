@@ -106,6 +106,7 @@ export class Protocol {
       memberKey: (origin) => (admission.isAdmitted(origin) ? admission.publicKeyOf(origin) : undefined),
       originsMax: this.#limits.originsMax,
       suspectMs: this.#limits.suspectMs,
+      incarnation: options.incarnation ?? 0,
       neighbours: this.#neighbours
     })
     this.#own = this.#newReplica(options.self, publicKey)
@@ -705,6 +706,7 @@ export class Protocol {
     const said = this.#failures.take(from, frame, nowMs)
     if (said === 'known') return
     if ('refused' in said) this.#refuse(from, said.refused)
+    else if ('replies' in said) for (const frame of said.replies) this.#send(from, frame)
     else this.#flood(said)
   }
 

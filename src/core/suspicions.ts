@@ -19,6 +19,8 @@ export interface SuspicionsOptions {
   /** Undefined for those who are no members. */
   readonly memberKey: (origin: Origin) => Uint8Array | undefined
   readonly originsMax: number
+  /** Where this life begins to count: above what earlier ones may have said, or 0. */
+  readonly incarnation: number
 }
 
 /** What to do with what came: pass it on to the other neighbours, say that we live, or nothing. */
@@ -26,6 +28,8 @@ export type Said =
   | { readonly kind: 'forward'; readonly alive?: Origin }
   | { readonly kind: 'refute' }
   | { readonly kind: 'known' }
+  /** A beacon from before these votes: its sender does not know of them, and may have forgotten that it was ever suspected. */
+  | { readonly kind: 'outdated'; readonly votes: readonly Uint8Array[] }
   | { readonly kind: 'refused'; readonly reason: string }
 
 interface Signed {
@@ -47,10 +51,11 @@ export class Suspicions {
   readonly #suspects = new Map<Origin, Suspect>()
   readonly #voices = new Map<Origin, number>()
   #voicesMs = -Infinity
-  #incarnation = 0
+  #incarnation: number
 
   constructor(options: SuspicionsOptions) {
     this.#options = options
+    this.#incarnation = options.incarnation
   }
 
   isSuspected(origin: Origin): boolean {
@@ -117,7 +122,7 @@ export class Suspicions {
     return encodeFrame({ beacon: { body, signature } })
   }
 
-  /** The beacon that refutes all we have heard of ourselves; none while nobody has suspected us. */
+  /** The beacon that refutes all we have heard of ourselves, and what was said of our earlier lives; none where there is neither. */
   lastWord(): readonly Uint8Array[] {
     return this.#incarnation > 0 ? [this.refutation()] : []
   }
@@ -127,8 +132,9 @@ export class Suspicions {
     const origin = parseOrigin(body?.origin ?? '')
     if (!body || !origin) return { kind: 'refused', reason: 'malformed beacon' }
     const suspect = this.#of(origin)
-    if (!suspect || origin === this.#options.self || body.incarnation <= suspect.incarnation)
-      return { kind: 'known' }
+    if (!suspect || origin === this.#options.self) return { kind: 'known' }
+    if (body.incarnation <= suspect.incarnation)
+      return suspect.votes.size > 0 ? { kind: 'outdated', votes: this.votesOn(origin) } : { kind: 'known' }
     if (!this.#verifies(origin, BEACON_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
     clear(suspect, body.incarnation) // L2
     suspect.beaconMs = nowMs

@@ -39,6 +39,40 @@ describe('suspicions', () => {
     assert.equal(vote(votes[0], d, 3000).kind, 'known') // of the incarnation that was refuted
   })
 
+  it('are told to who brings a beacon from before them, so that the suspect hears of them', () => {
+    const [a, b, c, d] = all()
+    assert.ok(a && b && c && d && A)
+    vote(b.suspect(A, 0), a, 0)
+    const later = decodeFrame(a.refutation())?.beacon
+    assert.ok(later)
+    assert.equal(d.takeBeacon(later, 100).kind, 'forward')
+    assert.equal(c.takeBeacon(later, 100).kind, 'forward')
+    vote(c.suspect(A, 5000), d, 5000) // of the incarnation that A has forgotten when it starts again
+    const [again] = all()
+    const outdated = decodeFrame(again?.refutation() ?? new Uint8Array())?.beacon
+    assert.ok(again && outdated)
+    const said = d.takeBeacon(outdated, 6000)
+    assert.ok(said.kind === 'outdated' && said.votes.length === 1)
+    assert.equal(vote(said.votes[0], again, 6000).kind, 'refute')
+    const anew = decodeFrame(again.refutation())?.beacon
+    assert.ok(anew)
+    assert.equal(d.takeBeacon(anew, 6100).kind, 'forward')
+    assert.equal(d.isSuspected(A), false)
+  })
+
+  it('of an earlier life end with the first word of the next', () => {
+    const [, b, c, d] = all()
+    const [again] = all({ incarnation: 1_700_000_000_000 })
+    assert.ok(again && b && c && d && A)
+    for (const by of [b, c]) vote(by.suspect(A, 0), d, 0)
+    assert.ok(d.isDead(A, 2000, 4))
+    const [word] = again.lastWord()
+    const beacon = decodeFrame(word ?? new Uint8Array())?.beacon
+    assert.ok(beacon)
+    assert.equal(d.takeBeacon(beacon, 3000).kind, 'forward')
+    assert.equal(d.isDead(A, 9000, 4), false)
+  })
+
   it('count a voice once, and take none for another', () => {
     const [, b, , d] = all()
     assert.ok(b && d && A && C && D)
@@ -60,7 +94,7 @@ describe('suspicions', () => {
   })
 })
 
-function all(): readonly Suspicions[] {
+function all({ incarnation } = { incarnation: 0 }): readonly Suspicions[] {
   return MEMBERS.map(
     (member) =>
       new Suspicions({
@@ -71,7 +105,8 @@ function all(): readonly Suspicions[] {
           [A, B, C, D].includes(origin)
             ? crypto.publicKeyOf(MEMBERS.find(({ self }) => self === origin)?.selfSeed ?? new Uint8Array(32))
             : undefined,
-        originsMax: 10
+        originsMax: 10,
+        incarnation
       })
   )
 }

@@ -23,6 +23,8 @@ describe('a mesh under faults shows only folds of what was published, and agrees
   it('with an overlay and trees', () => void storms({ shape: 'tree' }))
   it('with machines that stand still and come back, whom nobody takes for dead in the end', () =>
     void storms({ shape: 'tree', faults: new Set(['stall', 'link', 'undialable', 'slow', 'clock']) }))
+  it('with agents that are killed and start again, whom nobody takes for dead in the end', () =>
+    void storms({ shape: 'tree', faults: new Set(['kill']) }))
   it('with agents that miss more deletions than anyone remembers', () => {
     const results = storms({ faults: new Set(['floor', 'loss']) })
     assert.ok(results.some(({ pastFloor }) => pastFloor > 0))

@@ -443,7 +443,10 @@ export class Mesh {
     return agent
   }
 
-  #newProtocol({ origin, seed }: Pick<Agent, 'origin' | 'seed'>, admission: Admission): Protocol {
+  #newProtocol(
+    { origin, seed, clockMs = 0 }: Pick<Agent, 'origin' | 'seed'> & Partial<Pick<Agent, 'clockMs'>>,
+    admission: Admission
+  ): Protocol {
     const { limits } = this.#options
     const protocol = createProtocol({
       self: origin,
@@ -451,6 +454,7 @@ export class Mesh {
       meshId: MESH_ID,
       crypto: this.#crypto,
       admission,
+      incarnation: Math.max(0, Math.round(this.nowMs + clockMs)),
       ...(limits ? { limits } : {})
     })
     admissions.set(protocol, admission)

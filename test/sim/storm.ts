@@ -92,9 +92,9 @@ export function storm(options: StormOptions): StormResult {
 }
 
 const SETTLE_MS = 120_000
-// Faults under which what an agent says of its life comes through, or dies with a connection that is then made anew, and under
-// which it does not forget what it has said. After others a false death can stay, where no neighbour shares it.
-const HEARD: ReadonlySet<Fault> = new Set(['link', 'undialable', 'slow', 'stall', 'clock'])
+// Faults under which what an agent says of its life comes through, or dies with a connection that is then made anew. After others
+// (frames lost on a connection that stays) a false death can stay, where no neighbour shares it.
+const HEARD: ReadonlySet<Fault> = new Set(['link', 'undialable', 'slow', 'stall', 'clock', 'kill'])
 // To suspect who is gone, and to hear that it is back.
 const ALIVE_MS = 10_000
 const YEAR_MS = 365 * 86_400_000
