@@ -44,6 +44,9 @@ test: node_modules/.package-lock.json ## everything: unit, property, contract, s
 	@build/kube-lab >/dev/null
 	@build/helm >/dev/null
 	$(MAKE) --no-print-directory types lint build
+	test/run
+
+coverage: node_modules/.package-lock.json ## what `make test` runs, slower, and how much of src it reaches
 	c8 --config test/c8rc.json test/run
 
 bench: node_modules/.package-lock.json ## figures beside their baselines; PART=replication|dns|host JSON=<file>
@@ -64,4 +67,4 @@ clean: ## remove what was built, and what a broken run of the demo or the tests 
 	@if [ -d node_modules ]; then node test/lab/sweep.ts; fi
 	rm -rf dist dist.* coverage
 
-.PHONY: help gen build types lint unit check demo test bench sim soak manifests clean
+.PHONY: help gen build types lint unit check demo test coverage bench sim soak manifests clean

@@ -14,6 +14,7 @@ const OPTIONS = {
   define: { RHIZOME_VERSION: JSON.stringify(version()) }
 } satisfies BuildOptions
 
+const ATTEMPTS = 10
 const fresh = `dist.${process.pid}`
 await build({
   ...OPTIONS,
@@ -24,10 +25,23 @@ await build({
   chunkNames: 'chunks/[name]-[hash]'
 })
 // Swapped in whole: a program that starts now finds one build or the other.
-const old = `dist.${process.pid}.old`
-if (existsSync(`${ROOT}dist`)) renameSync(`${ROOT}dist`, ROOT + old)
-renameSync(ROOT + fresh, `${ROOT}dist`)
-rmSync(ROOT + old, { recursive: true, force: true })
+for (let attempt = 0; !swap(`dist.${process.pid}.old${attempt}`); attempt++)
+  if (attempt === ATTEMPTS) throw new Error('dist/ is replaced by others again and again')
+
+/** False: another bundler was quicker. */
+function swap(old: string): boolean {
+  try {
+    if (existsSync(`${ROOT}dist`)) renameSync(`${ROOT}dist`, ROOT + old)
+    renameSync(ROOT + fresh, `${ROOT}dist`)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && ['ENOTEMPTY', 'ENOENT'].includes(String(error.code)))
+      return false
+    throw error
+  } finally {
+    rmSync(ROOT + old, { recursive: true, force: true })
+  }
+}
 
 /** Version of package.json; with the commit behind a + (semantic versioning's build metadata) unless it is tagged so. */
 function version(): string {

@@ -102,13 +102,17 @@ west      shop        mail   ExternalName   -             -                     
     assert.equal(stdout.trimEnd().split('\n').length, 2)
   })
 
-  it('services: 10,000 of them take no longer than a blink', async () => {
+  it('services: the time that they take grows as their number does', async () => {
     const [service] = samples.SERVICES.services
-    fake.answer('/v1/services', { services: Array.from({ length: 10_000 }, () => service) })
-    const started = performance.now()
-    const { stdout } = await cli('services')
-    assert.equal(stdout.split('\n').length, 10_002)
-    assert.ok(performance.now() - started < 5000)
+    const msOf = async (length: number) => {
+      fake.answer('/v1/services', { services: Array.from({ length }, () => service) })
+      const started = performance.now()
+      const { stdout } = await cli('services')
+      assert.equal(stdout.split('\n').length, length + 2)
+      return performance.now() - started
+    }
+    const few = Math.min(await msOf(500), await msOf(500))
+    assert.ok((await msOf(10_000)) < 100 * few) // its square would be 400
   })
 
   it('routes: shows why a prefix is not routed', async () => {

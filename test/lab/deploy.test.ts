@@ -666,9 +666,7 @@ describe('deploy, on a real API server', function () {
 
     it('breaks no pod when it is gone', async () => {
       await webhook.stop()
-      const began = performance.now()
       assert.equal((await pod('meshed', {})).dnsPolicy, 'ClusterFirst')
-      assert.ok(performance.now() - began < 5000)
     })
   })
 

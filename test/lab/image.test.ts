@@ -108,7 +108,7 @@ describe('the image', () => {
   })
 
   it('leaves out what the bundles leave out, and nothing else of node_modules', () => {
-    const external = /external: \[(.*)\]/.exec(readFileSync('build/bundle.ts', 'utf8'))?.[1] ?? ''
+    const external = /external: \[(.*)\]/.exec(readFileSync('build/bundle-options.ts', 'utf8'))?.[1] ?? ''
     const names = [...external.matchAll(/'([^']+)'/g)].map(([, name]) => name ?? '')
     const copied = readdirSync(join(app, 'node_modules'))
     assert.ok(names.length > 0)

@@ -32,7 +32,14 @@ describe('a source on a real Kubernetes API', function () {
     await api?.stop()
   })
 
-  const create = (path: string, body: object) => api.client.request({ method: 'POST', path, body })
+  /** Until it is taken: an API server that has just started has no service addresses to give for a moment. */
+  const create = async (path: string, body: object): Promise<true> => {
+    await eventually(async () => {
+      await api.client.request({ method: 'POST', path, body })
+      return true
+    })
+    return true
+  }
   const remove = (path: string) => api.client.request({ method: 'DELETE', path })
   const patch = (path: string, body: object) =>
     api.client.request({ method: 'PATCH', path, body, contentType: 'application/merge-patch+json' })

@@ -12,7 +12,7 @@ import {
   type StormResult
 } from './storm.ts'
 
-const SEEDS = Number(process.env['SIM_SEEDS'] ?? 40)
+const SEEDS = Number(process.env['SIM_SEEDS'] ?? 30)
 const FIRST_SEED = Number(process.env['SIM_SEED'] ?? 1)
 
 describe('a mesh under faults shows only folds of what was published, and agrees once they stop', function () {

@@ -299,13 +299,13 @@ describe('a Kubernetes source', () => {
   })
 
   it('stops at once, whatever it waits for, and says no more', async () => {
-    api.fail('any', '*', () => undefined, 1000)
+    api.fail('any', '*', () => undefined, 5000)
     const starting = start()
     await eventually(() => api.requests.length >= 4)
     const began = performance.now()
     await source?.stop()
     await starting
-    assert.ok(performance.now() - began < 1000)
+    assert.ok(performance.now() - began < 5000) // before anything was answered
     assert.equal(seen.length, 0)
   })
 
@@ -321,7 +321,9 @@ describe('a Kubernetes source', () => {
       api.put(SLICES, { ...of, metadata: { ...of.metadata, ...noise } })
     }
     const before = heapBytes()
+    const listing = performance.now()
     await startWatching()
+    const listedMs = performance.now() - listing
     const after = heapBytes()
     assert.equal(last().snapshot.endpointSlices.length, 10_001)
     const mebibytes = (after - before) / 2 ** 20
@@ -331,7 +333,7 @@ describe('a Kubernetes source', () => {
     const began = performance.now()
     api.put(SLICES, slice('s5000-1', 's5000', ['10.1.0.77']))
     await eventually(() => seen.length > told)
-    assert.ok(performance.now() - began < 100, 'the cost of an event does not grow with the catalogue')
+    assert.ok(performance.now() - began < listedMs / 4, 'the cost of an event does not grow with the catalogue')
   })
 })
 
