@@ -9,17 +9,18 @@ import type { EndpointSliceValue, Ip } from '../../src/core/model.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createFakeCrypto } from '../sim/fake-crypto.ts'
 import { CALM, chainOf, Mesh, newAdmission, type Agent, type MeshOptions } from '../sim/mesh.ts'
-import { wanLatencyMs } from '../sim/regions.ts'
+import { nearLatencyMs, NEAR_REGIONS, wanLatencyMs } from '../sim/regions.ts'
 import { serviceChange } from '../sim/storm.ts'
 import { row, type Measured, type Row, type Step } from './row.ts'
 
 const AGENTS = 1000
 const ORIGINS = 10 // one in each region
-// The aims were set for a table whose floor is 43, 113 and 125 ms; ours has other regions, so the aim moves with the floor.
+// The aims were set for a world whose floor is 43, 113 and 125 ms. In the near world they are taken as they are; where the floor is
+// higher, they move with it.
 const AIMS = [
-  { name: 'p50', part: 0.5, aim: 70 / 43 },
-  { name: 'p99', part: 0.99, aim: 150 / 113 },
-  { name: 'max', part: 1, aim: 300 / 125 }
+  { name: 'p50', part: 0.5, aimMs: 70, ratio: 70 / 43 },
+  { name: 'p99', part: 0.99, aimMs: 150, ratio: 150 / 113 },
+  { name: 'max', part: 1, aimMs: 300, ratio: 300 / 125 }
 ]
 
 /** Some minutes of one core in all. */
@@ -40,6 +41,9 @@ function delivery(): readonly Row[] {
   const mesh = grown()
   changes(mesh, 2 * ORIGINS, 300) // the trees settle
   const calm = changes(mesh, ORIGINS, 600)
+  const nearMesh = grown({ latencyMs: nearLatencyMs })
+  changes(nearMesh, 2 * ORIGINS, 300)
+  const near = changes(nearMesh, ORIGINS, 600, nearLatencyMs)
   mesh.faults = { ...CALM, loss: 0.01 }
   const lossy = changes(mesh, ORIGINS, 1500)
   mesh.faults = CALM
@@ -47,9 +51,18 @@ function delivery(): readonly Row[] {
   const maimed = changes(mesh, 3, 1100) // before the first silence is noticed
   const reached = `${maimed.reached.toFixed(0)} of ${maimed.live} live agents`
   return [
-    ...AIMS.map(({ name, part, aim }) =>
+    ...AIMS.map(({ name, part, aimMs }) =>
       row({
-        name: `delivery, ${AGENTS} agents, ${name}`,
+        name: `delivery, ${AGENTS} agents, ${NEAR_REGIONS.length} regions of three continents, ${name}`,
+        value: quantile(near.delaysMs, part),
+        unit: 'ms',
+        baseline: { name: 'the floor', value: quantile(near.floorsMs, part) },
+        aim: { text: `≤ ${aimMs} ms`, holds: (value) => value <= aimMs }
+      })
+    ),
+    ...AIMS.map(({ name, part, ratio: aim }) =>
+      row({
+        name: `delivery, ${AGENTS} agents, all ten regions, ${name}`,
         value: quantile(calm.delaysMs, part),
         unit: 'ms',
         baseline: { name: 'the floor', value: quantile(calm.floorsMs, part) },
@@ -103,7 +116,7 @@ interface Delivery {
 let nextValue = 2
 
 /** So many changes of one service, of one origin after the other. */
-function changes(mesh: Mesh, count: number, waitMs: number): Delivery {
+function changes(mesh: Mesh, count: number, waitMs: number, latencyMs = wanLatencyMs): Delivery {
   const delaysMs: number[] = []
   const floorsMs: number[] = []
   mesh.resetTraffic()
@@ -114,7 +127,7 @@ function changes(mesh: Mesh, count: number, waitMs: number): Delivery {
     mesh.onChanged = (agent, changed) => {
       if (changed !== origin.origin || agent === origin) return
       delaysMs.push(mesh.nowMs - startMs)
-      floorsMs.push(wanLatencyMs(origin.index, agent.index))
+      floorsMs.push(latencyMs(origin.index, agent.index))
     }
     mesh.publish(origin, [serviceChange('boot', nextValue++)])
     mesh.run(waitMs)

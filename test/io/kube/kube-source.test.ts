@@ -333,7 +333,10 @@ describe('a Kubernetes source', () => {
     const began = performance.now()
     api.put(SLICES, slice('s5000-1', 's5000', ['10.1.0.77']))
     await eventually(() => seen.length > told)
-    assert.ok(performance.now() - began < listedMs / 4, 'the cost of an event does not grow with the catalogue')
+    assert.ok(
+      performance.now() - began < listedMs / 4,
+      'the cost of an event does not grow with the catalogue'
+    )
   })
 })
 
