@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/app/api.ts'
 import { MERGE_PATCH } from '../../src/core/kube-api.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
@@ -23,6 +24,8 @@ const BINDINGS = '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings'
 const ACCOUNT = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/rhizome`
 // A Lease is given up 10 s after its last renewal; a reflector that failed for half a minute waits as long as that at most.
 const NOTICED_MS = 40_000
+/** How much longer the API stays silent: KUBE_OUTAGE_SECONDS=300 for minutes. */
+const LONGER_MS = Number(process.env['KUBE_OUTAGE_SECONDS'] ?? 0) * 1000
 /** An API server writes some dozens of objects when it starts: history that is older than that is behind. */
 const WRITES_AHEAD = 100
 // A little more than a reflector waits for an API that returns old data.
@@ -103,7 +106,8 @@ describe('an API server that fails, seen from another cluster', function () {
     await follows(doomed)
   })
 
-  it('unreachable, with connections that neither pass a byte nor end', async () => {
+  it('unreachable, with connections that neither pass a byte nor end', async function () {
+    this.timeout(90_000 + LONGER_MS)
     const doomed = await seenService('unreachable')
     await undisturbed(async () => {
       relay.set('silent')
@@ -111,6 +115,7 @@ describe('an API server that fails, seen from another cluster', function () {
       // The watches wait for the silence of two missed bookmarks; the Lease notices first, and then nobody speaks for west.
       await says(/lease: .*no answer in/)
       await eventually(() => west.tail.includes('leader=false'), NOTICED_MS)
+      await pause(LONGER_MS)
     })
     relay.set('open')
     await follows(doomed)
