@@ -80,6 +80,9 @@ export function newAgents(count: number, folder: string, wide = false): readonly
 // As bin/meshd starts the daemon: what is measured is what is run.
 const LAUNCHER_FLAGS = ['--max-semi-space-size=8']
 process.env['MALLOC_ARENA_MAX'] ??= '2'
+process.env['MALLOC_TRIM_THRESHOLD_'] ??= '131072'
+/** For a process of many agents, which the launcher never starts: a young generation for all of them. */
+export const MANY_AGENTS = ['--max-semi-space-size=32']
 
 let bundle: string | undefined
 

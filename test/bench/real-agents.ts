@@ -3,7 +3,7 @@
 import { freemem } from 'node:os'
 import { join } from 'node:path'
 import { Lab, type Namespace } from '../lab/netns.ts'
-import { AgentProcess, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
+import { AgentProcess, MANY_AGENTS, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import { badLine } from './bad-line.ts'
 import { Etcd } from './etcd.ts'
 import { rejoin, rejoinTitle } from './rejoin.ts'
@@ -40,7 +40,7 @@ async function delivery(count: number): Promise<readonly Measured[]> {
   return withFolder(async (folder) => {
     const theirs = await etcdDelivery(count, folder)
     const specs = newAgents(count, folder)
-    const processes = Array.from({ length: PROCESSES }, () => new AgentProcess())
+    const processes = Array.from({ length: PROCESSES }, () => new AgentProcess(undefined, MANY_AGENTS))
     try {
       const shares = processes.map((_, at) => specs.filter((_spec, index) => index % PROCESSES === at))
       const started = await Promise.all(

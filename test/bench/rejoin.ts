@@ -6,7 +6,7 @@ import { cpSync, writeFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 import { join } from 'node:path'
 import type { Origin } from '../../src/core/model.ts'
-import { AgentProcess, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
+import { AgentProcess, MANY_AGENTS, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import type { Measured } from './row.ts'
 import { storeWorld, toWorldOrigin, worldOf } from './world.ts'
 
@@ -41,7 +41,7 @@ export async function rejoin(): Promise<readonly Measured[]> {
     await storeWorld(world, seed.folder)
     for (const { folder: own } of wholes) cpSync(seed.folder, own, { recursive: true })
     const [seedProcess, whole, idle] = [new AgentProcess(), new AgentProcess(), new AgentProcess()]
-    const light = Array.from({ length: LIGHT_PROCESSES }, () => new AgentProcess())
+    const light = Array.from({ length: LIGHT_PROCESSES }, () => new AgentProcess(undefined, MANY_AGENTS))
     try {
       const shares = light.map((_, at) => lights.filter((_spec, index) => index % LIGHT_PROCESSES === at))
       await Promise.all([
