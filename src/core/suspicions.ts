@@ -99,6 +99,7 @@ export class Suspicions {
     const [origin, by] = [parseOrigin(body?.origin ?? ''), parseOrigin(body?.by ?? '')]
     if (!body || !origin || !by) return { kind: 'refused', reason: 'malformed suspicion' }
     if (by === self || by === origin) return { kind: 'known' }
+    if (body.incarnation >= INCARNATION_MAX) return { kind: 'refused', reason: 'malformed suspicion' }
     if (origin === self && body.incarnation < this.#incarnation) return { kind: 'known' }
     const suspect = this.#of(origin)
     if (!suspect || body.incarnation < suspect.incarnation || suspect.votes.has(by)) return { kind: 'known' }
@@ -191,6 +192,8 @@ const REFUTATION_MS = 1000
 // One agent loses all its neighbours when its own network breaks; it need not tell of all at once.
 const VOTES_PER_INTERVAL = 64
 const VOICE_INTERVAL_MS = 10_000
+// Milliseconds of the next 140,000 years. A vote above it is a lie that could not be refuted: numbers end at 2 ** 53.
+const INCARNATION_MAX = 2 ** 52
 const encoder = new TextEncoder()
 const SUSPICION_TAG = encoder.encode('rhizome/suspicion/1\0')
 const BEACON_TAG = encoder.encode('rhizome/beacon/1\0')

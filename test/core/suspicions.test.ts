@@ -73,6 +73,20 @@ describe('suspicions', () => {
     assert.equal(d.isDead(A, 9000, 4), false)
   })
 
+  it('take no vote above which nobody could refute', () => {
+    const [, b, , d] = all()
+    const [last, beyond] = [2 ** 52 - 1, 2 ** 52].map((incarnation) => {
+      const [word] = all({ incarnation })[0]?.lastWord() ?? []
+      const beacon = decodeFrame(word ?? new Uint8Array())?.beacon
+      assert.ok(b && A && beacon)
+      b.takeBeacon(beacon, 0)
+      return b.suspect(A, 0)
+    })
+    assert.ok(d)
+    assert.equal(vote(last, d, 0).kind, 'forward')
+    assert.equal(vote(beyond, d, 0).kind, 'refused')
+  })
+
   it('count a voice once, and take none for another', () => {
     const [, b, , d] = all()
     assert.ok(b && d && A && C && D)
