@@ -21,6 +21,7 @@ import type { HandshakeOutcome } from './control.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, explain, sentence } from './errors.ts'
 import { startHealthHttp, type HealthHttp } from './http.ts'
+import { faultSentence, Health } from './health.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -88,6 +89,7 @@ export interface State {
   /** The folder, or the URL of the API server. */
   readonly sourcePath: string
   readonly warnings: readonly string[]
+  readonly health: Health
 }
 
 class Meshd implements State {
@@ -96,6 +98,7 @@ class Meshd implements State {
   readonly #log: Log
   readonly #crypto: Crypto = createCrypto()
   readonly #metrics: Metrics = createMetrics()
+  readonly health: Health
   #store: Store | undefined
   #admin: Admin | undefined
   #http: HealthHttp | undefined
@@ -127,6 +130,7 @@ class Meshd implements State {
   constructor(settings: Settings, log: Log) {
     this.settings = settings
     this.#log = log
+    this.health = new Health({ log, now: Date.now })
     this.#edge = hostOf(settings, {
       privateKey: () => this.#store?.identity()?.wireguardPrivateKey ?? '',
       warn: (message) => this.#hostWarnings.add(message)
@@ -137,6 +141,7 @@ class Meshd implements State {
   get warnings(): readonly string[] {
     const faults = [...(this.session?.faults ?? [])].map(([part, fault]) => `${part}: ${fault}`)
     return [
+      ...this.health.faults().map(faultSentence),
       ...(this.#store?.warnings ?? []),
       ...this.#hostWarnings,
       ...faults,
@@ -312,6 +317,7 @@ class Meshd implements State {
       software: VERSION,
       log: this.#log,
       metrics: this.#metrics,
+      health: this.health,
       onHandshake: (outcome) => this.#onHandshake(outcome)
     })
     try {

@@ -37,6 +37,7 @@ import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
 import { dnsAddresses, dnsUpstreams, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
+import type { Health } from './health.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
@@ -82,6 +83,7 @@ export interface SessionOptions {
   readonly software: string
   readonly log: Log
   readonly metrics: Metrics
+  readonly health: Health
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }
 
