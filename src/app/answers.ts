@@ -7,6 +7,7 @@ import type * as api from './api.ts'
 import type { State } from './daemon.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError } from './errors.ts'
+import { faultSentence } from './health.ts'
 import type { Session } from './session.ts'
 import { VERSION } from './version.ts'
 
@@ -15,11 +16,21 @@ type Body<T extends api.Answer> = Omit<T, 'apiVersion'>
 // What a person asks for by name; the responder itself answers every type.
 const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA'])
 
+export function health({ health }: Pick<State, 'health'>): api.HealthReport {
+  const faults = health.faults()
+  return {
+    state: faults[0]?.severity ?? 'ok',
+    faults: faults.map(({ sinceMs, ...fault }) => ({ ...fault, since: new Date(sinceMs).toISOString() })),
+    more: Object.fromEntries(health.excess())
+  }
+}
+
 export function status(state: State): Body<api.StatusAnswer> {
   const { session, membership, source, settings, host } = state
   const dnsAddress = session?.dnsAddress
   const last = session?.reconciler?.last
   return {
+    health: health(state),
     state: state.joining ? 'joining' : session === undefined ? 'unjoined' : 'running',
     version: VERSION,
     ...(membership === undefined
@@ -54,19 +65,26 @@ export function status(state: State): Body<api.StatusAnswer> {
     clusters: session?.control.view().clusters.size ?? 0,
     connections: session?.control.neighbours().length ?? 0,
     refused: { ...session?.control.refusals.counts(), ...refusedRecords(session) },
-    warnings: state.warnings,
+    warnings: state.health.faults().map(faultSentence),
     ...(last === undefined ? {} : { lastPass: last }),
     uptimeSeconds: Math.floor((monotonicMs() - state.startedMs) / 1000)
   }
 }
 
-/** For /readyz: why this agent is not of use yet; undefined = it is. */
-export function notReady({ session, source }: State): string | undefined {
-  if (session === undefined) return 'in no mesh yet'
-  if (!source.whole) return 'the source has not been read yet'
+/**
+ * For /readyz: why this agent is not of use; undefined: it is. Ready means that the agent does what it was told to do at this stage: an
+ * agent that nothing has told to join a mesh is ready, since it waits for `meshctl init` or `meshctl join`.
+ */
+export function notReady({ session, source, joining, isToldToJoin, health }: State): string | undefined {
+  const [worst] = health.faults()
+  if (worst?.severity === 'critical') return faultSentence(worst)
+  if (joining) return 'this cluster is joining the mesh: no member has accepted it yet'
+  if (session === undefined)
+    return isToldToJoin ? 'this cluster has not joined the mesh of its token yet' : undefined
+  if (!source.whole) return 'the services of this cluster have not been read yet'
   if (session.reconciler !== undefined && session.reconciler.last === undefined)
     return 'the host has not been programmed yet'
-  return session.reconciler?.last?.error
+  return undefined
 }
 
 export function joined({ session, membership }: State): Body<api.JoinedAnswer> {
@@ -86,7 +104,7 @@ export function peers(state: State, session: Session): Body<api.PeersAnswer> {
   const rows = [...view.clusters.values()].flatMap((cluster) =>
     cluster.agents.map((agent) => peerRow(state, session, { cluster, agent }))
   )
-  return { peers: rows }
+  return { health: health(state), peers: rows }
 }
 
 function peerRow(
@@ -154,9 +172,7 @@ function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): api
     name: service.name,
     type: service.externalName !== '' ? 'ExternalName' : service.headless ? 'Headless' : 'ClusterIP',
     clusterIps: service.clusterIps,
-    ports: service.ports.map(
-      ({ name, port, protocol }) => `${name === '' ? '' : `${name}:`}${port}/${protocol}`
-    ),
+    ports: service.ports.map(({ name, port, protocol }) => ({ name, port, protocol })),
     ready: endpoints.filter((endpoint) => endpoint.ready).length,
     endpoints: endpoints.length,
     dnsName: serviceDomain(cluster, service).replace(/\.$/, '')

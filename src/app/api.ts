@@ -14,8 +14,32 @@ export interface ErrorAnswer extends Answer {
   readonly error: { readonly code: string; readonly message: string; readonly fix?: string }
 }
 
+/** What is wrong with this agent now, the worst first; made of the registry of health and of nothing else. */
+export interface HealthReport {
+  /** The worst severity there is. */
+  readonly state: 'ok' | 'warning' | 'error' | 'critical'
+  readonly faults: readonly FaultRow[]
+  /** Numbers of further faults that are not listed, by code. */
+  readonly more: Readonly<Record<string, number>>
+}
+
+export interface FaultRow {
+  /** Stable: UPPER_SNAKE_CASE. */
+  readonly code: string
+  /** `critical`: traffic is dead or the agent does not do its main job; `error`: a part does not work; `warning`: act soon. */
+  readonly severity: 'critical' | 'error' | 'warning'
+  /** For example the cluster, the prefix or the tool; '' when there is only one. */
+  readonly subject: string
+  readonly message: string
+  readonly fix: string
+  /** RFC 3339. */
+  readonly since: string
+}
+
 /** GET /v1/status */
 export interface StatusAnswer extends Answer {
+  /** Missing in the answers of agents before 0.2. */
+  readonly health?: HealthReport
   readonly state: 'unjoined' | 'joining' | 'running'
   readonly version: string
   readonly cluster?: string
@@ -42,6 +66,7 @@ export interface StatusAnswer extends Answer {
   readonly connections: number
   /** Counts of records refused and bytes dropped since start, by reason. */
   readonly refused: Readonly<Record<string, number>>
+  /** The faults of `health` as sentences. */
   readonly warnings: readonly string[]
   readonly lastPass?: {
     readonly at: string
@@ -64,6 +89,8 @@ export interface Problem {
 
 /** GET /v1/peers: one row per agent of another cluster, and one for itself (state "self"). */
 export interface PeersAnswer extends Answer {
+  /** Missing in the answers of agents before 0.2. */
+  readonly health?: HealthReport
   readonly peers: readonly PeerRow[]
 }
 
@@ -103,8 +130,12 @@ export interface ServiceRow {
   readonly name: string
   readonly type: 'ClusterIP' | 'Headless' | 'ExternalName'
   readonly clusterIps: readonly string[]
-  /** "http:80/TCP" */
-  readonly ports: readonly string[]
+  readonly ports: readonly {
+    /** '' when the port has no name. */
+    readonly name: string
+    readonly port: number
+    readonly protocol: 'TCP' | 'UDP' | 'SCTP'
+  }[]
   readonly ready: number
   readonly endpoints: number
   readonly dnsName: string

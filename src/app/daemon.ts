@@ -21,7 +21,7 @@ import type { HandshakeOutcome } from './control.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, explain, sentence } from './errors.ts'
 import { startHealthHttp, type HealthHttp } from './http.ts'
-import { faultSentence, Health } from './health.ts'
+import { Health } from './health.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -41,6 +41,8 @@ const JOIN_RETRY_MS = 15_000
 const KEY_LOOK_MS = 5000
 const CLEANUP_DEADLINE_MS = 30_000
 // A neighbour's old process that is about to end, most of the time.
+// Faults that parts only list are put into the registry this often, so that the log and the metrics have them, too.
+const HEALTH_INTERVAL_MS = 1000
 const HTTP_RETRY_MS = 2000
 
 export interface Daemon {
@@ -88,7 +90,8 @@ export interface State {
   readonly sourceKind: SourceKind
   /** The folder, or the URL of the API server. */
   readonly sourcePath: string
-  readonly warnings: readonly string[]
+  /** A token or a key of the cluster's other gateways tells it to join by itself. */
+  readonly isToldToJoin: boolean
   readonly health: Health
 }
 
@@ -102,7 +105,6 @@ class Meshd implements State {
   #store: Store | undefined
   #admin: Admin | undefined
   #http: HealthHttp | undefined
-  #httpFault: string | undefined
   #httpRetry: NodeJS.Timeout | undefined
   #source: Source | undefined
   #podDns: PodDns | undefined
@@ -113,6 +115,8 @@ class Meshd implements State {
   #nodePrefixes: readonly Cidr[] | undefined
   session: Session | undefined
   joining = false
+  isToldToJoin = false
+  #healthLook: NodeJS.Timeout | undefined
   membership: Membership | undefined
   host: LinuxHost | undefined
   hostFault: string | undefined
@@ -138,20 +142,37 @@ class Meshd implements State {
     this.describe = (op) => this.#edge.describe(op)
   }
 
-  get warnings(): readonly string[] {
-    const faults = [...(this.session?.faults ?? [])].map(([part, fault]) => `${part}: ${fault}`)
-    return [
-      ...this.health.faults().map(faultSentence),
-      ...(this.#store?.warnings ?? []),
-      ...this.#hostWarnings,
-      ...faults,
-      ...(this.#podDns?.faults ?? []),
-      ...(this.#ownCoredns?.faults ?? []),
-      ...(this.#source?.fault === undefined ? [] : [this.#source.fault]),
-      ...(this.#sharedKey?.fault === undefined ? [] : [this.#sharedKey.fault]),
-      ...(this.#httpFault === undefined ? [] : [`http: ${this.#httpFault}`]),
-      ...(this.session?.control.warnings ?? [])
-    ]
+  /** Parts that keep a list of their faults: it is put into the registry before each look at it. */
+  #lookAtParts(): void {
+    const lists: Readonly<Record<string, readonly string[]>> = {
+      STORE: this.#store?.warnings ?? [],
+      HOST_SETUP: [...this.#hostWarnings],
+      CLUSTER_DNS: this.#podDns?.faults ?? [],
+      MANAGED_COREDNS: this.#ownCoredns?.faults ?? [],
+      SOURCE: [this.#source?.fault].filter((fault) => fault !== undefined),
+      CLUSTER_KEY: [this.#sharedKey?.fault].filter((fault) => fault !== undefined),
+      CONTROL: this.session?.control.warnings ?? []
+    }
+    for (const [code, texts] of Object.entries(lists))
+      this.health.replace(
+        code,
+        texts.map((message) => ({ severity: 'error', subject: message, message, fix: '' }))
+      )
+    for (const part of ['dns', 'probe', 'feed'] as const) {
+      const message = this.session?.faults.get(part)
+      const code = `${part.toUpperCase()}_FAILED`
+      if (message === undefined) this.health.clear(code)
+      else this.health.set(code, { severity: 'error', message: `${part}: ${message}`, fix: '' })
+    }
+    const failed = this.session?.reconciler?.last?.error
+    if (failed === undefined) this.health.clear('HOST_PASS')
+    else
+      this.health.set('HOST_PASS', {
+        severity: 'critical',
+        message: `the last pass over this host failed: ${failed}`,
+        fix: 'see the log; the host keeps what it has, and the pass is tried again within 15 s'
+      })
+    this.#metrics.tellHealth(this.health)
   }
 
   async start(): Promise<void> {
@@ -165,6 +186,7 @@ class Meshd implements State {
     this.#source = await this.#openSource()
     if (this.#source.kubernetes !== undefined)
       this.#sharedKey = new SharedKey({ ...this.#source.kubernetes, crypto: this.#crypto, log: this.#log })
+    this.#healthLook = setInterval(() => this.#lookAtParts(), HEALTH_INTERVAL_MS)
     await this.#startHost()
     await this.#startHttp()
     const known = membership.membershipOf(identity)
@@ -183,6 +205,7 @@ class Meshd implements State {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    clearInterval(this.#healthLook)
     clearTimeout(this.#joinRetry)
     await this.#sharedKey?.rest()
     await this.#admin?.stop()
@@ -218,10 +241,12 @@ class Meshd implements State {
     if (fault !== undefined) {
       if (settings.dataplane === 'on') throw fault
       this.hostFault = sentence(fault)
-      this.#log.warn(
-        { reason: this.hostFault },
-        'no data plane here: control plane and DNS run, `meshctl plan` shows what would be done'
-      )
+      const { message, fix } = explain(fault)
+      this.health.set('DATAPLANE_OFF', {
+        severity: 'critical',
+        message: `no packet reaches another cluster from this host: the data plane cannot run: ${message}`,
+        fix: `${fix ?? 'see the log'}, then restart meshd; a host without data plane on purpose sets dataplane: off`
+      })
       return
     }
     await host.start()
@@ -236,14 +261,15 @@ class Meshd implements State {
       this.#http = await startHealthHttp({
         listen,
         metrics: this.#metrics,
-        notReady: () => answers.notReady(this)
+        notReady: () => {
+          this.#lookAtParts()
+          return answers.notReady(this)
+        }
       })
-      if (this.#httpFault !== undefined) this.#log.info('http runs now')
-      this.#httpFault = undefined
+      this.health.clear('HTTP_LISTEN')
     } catch (error) {
       if (explain(error).code === 'BAD_SETTING') throw error
-      if (this.#httpFault === undefined) this.#log.error({ err: error }, 'http does not run')
-      this.#httpFault = sentence(error)
+      this.health.setError('HTTP_LISTEN', error, { severity: 'error', fix: 'check the setting http-listen' })
       this.#httpRetry = setTimeout(() => void this.#startHttp(), HTTP_RETRY_MS)
     }
   }
@@ -484,6 +510,7 @@ class Meshd implements State {
     let delayMs = JOIN_RETRY_MS
     try {
       const token = await this.#tokenIn(file)
+      this.isToldToJoin = token !== undefined
       if (token !== undefined || (await this.#sharedKey?.find()) !== undefined)
         return void (await this.#join({ token }))
       delayMs = KEY_LOOK_MS
@@ -632,7 +659,10 @@ class Meshd implements State {
 
   #handlers(): AdminHandlers {
     return {
-      status: async () => answers.status(this),
+      status: async () => {
+        this.#lookAtParts()
+        return answers.status(this)
+      },
       peers: async () => answers.peers(this, this.#session()),
       services: async () => answers.services(this.#session()),
       routes: async () => answers.routes(this, this.#session()),

@@ -95,7 +95,7 @@ export class Health {
   replace(code: string, texts: readonly (FaultText & { readonly subject: string })[]): void {
     const kept = texts.slice(0, SUBJECTS_MAX)
     const subjects = new Set(kept.map(({ subject }) => cleaned(subject, SUBJECT_CHARACTERS_MAX)))
-    for (const subject of [...(this.#byCode.get(code)?.keys() ?? [])])
+    for (const subject of this.#byCode.get(code)?.keys() ?? [])
       if (!subjects.has(subject)) this.clear(code, subject)
     for (const text of kept) this.set(code, text)
     const excess = texts.length - kept.length

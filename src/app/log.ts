@@ -26,7 +26,9 @@ export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>):
     redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[secret]' }
   }
   const destination = pino.destination({ dest: 2, sync: true })
-  return settings['log-format'] === 'json' ? pino(options, destination) : pino(options, textTo(destination))
+  const wanted = settings['log-format']
+  const asText = wanted === 'auto' ? process.stderr.isTTY : wanted === 'text'
+  return asText ? pino(options, textTo(destination)) : pino(options, destination)
 }
 
 function textTo(destination: { write(text: string): unknown }): pino.DestinationStream {

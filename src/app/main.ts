@@ -58,6 +58,18 @@ function command(): Command {
 
 async function run(settings: Settings): Promise<void> {
   const log = createLog(settings)
+  log.info(
+    {
+      version: VERSION,
+      node: process.version,
+      listen: settings.listen,
+      wireguardPort: settings['wireguard-port'],
+      socket: settings.socket,
+      stateDir: settings['state-dir'],
+      http: settings['http-listen']
+    },
+    'meshd is starting'
+  )
   const daemon = await startDaemon(settings, log)
   await new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -1,5 +1,6 @@
 // Prometheus metrics: each stop of the line counts and times itself.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import type { Health } from './health.ts'
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -11,8 +12,23 @@ export function createMetrics() {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
+  const faults = new Gauge({
+    name: 'rhizome_faults',
+    help: 'Faults of the registry of health; meshctl status shows their texts and fixes',
+    labelNames: ['code', 'severity'],
+    registers
+  })
   return {
     registry,
+    /** Codes and severities are fixed in number, so that the labels are, too. */
+    tellHealth(health: Health) {
+      faults.reset()
+      for (const { code, severity } of health.faults()) faults.inc({ code, severity })
+      for (const [code, more] of health.excess()) {
+        const severity = health.faults().find((fault) => fault.code === code)?.severity ?? 'error'
+        faults.inc({ code, severity }, more)
+      }
+    },
     sourceSnapshots: new Counter({
       name: 'rhizome_source_snapshots_total',
       help: 'Snapshots read from the source',
@@ -30,7 +46,7 @@ export function createMetrics() {
       registers
     }),
     frameBytes: new Counter({
-      name: 'rhizome_frames_bytes',
+      name: 'rhizome_frames_bytes_total',
       help: 'Bytes of frames',
       labelNames: ['direction'],
       registers

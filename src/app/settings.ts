@@ -165,7 +165,11 @@ export const SETTINGS = {
     'address:port of /healthz, /readyz and /metrics; off = none'
   ),
   'log-level': row(z.enum(['debug', 'info', 'warn', 'error']), 'info', 'least severe event to log'),
-  'log-format': row(z.enum(['json', 'text']), 'json', 'one JSON object a line, or text for people')
+  'log-format': row(
+    z.enum(['auto', 'json', 'text']),
+    'auto',
+    'json: one object a line; text: for people; auto: text on a terminal, else json'
+  )
 } as const satisfies Record<string, Row>
 
 type Key = keyof typeof SETTINGS

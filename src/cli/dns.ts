@@ -101,7 +101,7 @@ function renderZones(answer: DnsAnswer, context: Context): Rendered {
       },
       { title: 'NAMES', value: (zone) => String(zone.names) }
     ],
-    context.style
+    context
   )
   return { body }
 }
@@ -117,9 +117,9 @@ function renderRecords(answer: DnsAnswer, question: Question, context: Context):
       { title: 'NAME', value: (record) => record.name },
       { title: 'TTL', value: (record) => String(record.ttl) },
       { title: 'TYPE', value: (record) => record.type },
-      { title: 'DATA', value: (record) => record.data }
+      { title: 'DATA', value: (record) => record.data, fold: 0 }
     ],
-    context.style
+    context
   )
   return { ...forwarded, body }
 }

@@ -1,7 +1,7 @@
 // `meshctl join`: this cluster enters a mesh with a token from `meshctl invite`.
 import type { Command } from 'commander'
 import type { JoinedAnswer, JoinRequest } from '../app/api.ts'
-import { addExamples, contextOf, print } from './context.ts'
+import { addExamples, contextOf, isData, print } from './context.ts'
 import { renderJoined } from './joined.ts'
 import { readToken, warnOfArgument } from './token.ts'
 
@@ -26,7 +26,7 @@ export function addJoin(program: Command): void {
     .option('--token-file <file>', 'file that holds the token; - reads it from stdin')
     .action(async (argument: string | undefined, options: Options) => {
       const context = contextOf(command)
-      if (argument !== undefined && argument !== '-' && context.format !== 'json') warnOfArgument()
+      if (argument !== undefined && argument !== '-' && !isData(context.format)) warnOfArgument()
       const body: JoinRequest = { token: await readToken(argument, options.tokenFile) }
       const answer = await context.client.request<JoinedAnswer>({
         path: '/v1/join',

@@ -1,8 +1,10 @@
 // The way in: runs the command line and turns whatever happens into text and an exit code.
 import { CommanderError, type Command } from 'commander'
+import { quote } from './arguments.ts'
 import { CliError } from './errors.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'
 import { reportFailure } from './failure.ts'
+import { nearestOf } from './nearest.ts'
 import { createProgram } from './program.ts'
 
 process.stdout.on('error', endQuietly)
@@ -12,19 +14,41 @@ process.exitCode = await main(process.argv)
 async function main(argv: readonly string[]): Promise<ExitCode> {
   const program = createProgram()
   try {
+    refuseUnknownCommand(program, argv)
     await program.parseAsync(argv)
     return EXIT.ok
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error))
     if (failure instanceof CommanderError) {
       // Help and version end a run by throwing, too. Help that nobody asked for is a usage error.
-      if (failure.code === 'commander.help') return EXIT.usage
+      if (failure.code === 'commander.help') return argv.includes('help') ? EXIT.ok : EXIT.usage
       if (failure.exitCode === 0) return EXIT.ok
       return reportFailure(usageError(failure, program), wantsJson(argv))
     }
     if (process.env['RHIZOME_DEBUG']) process.stderr.write(`${failure.stack}\n`)
     return reportFailure(failure, wantsJson(argv))
   }
+}
+
+/** commander prints the general help for `meshctl nonsense --help` and ends with 0: a typing error in a script would pass. */
+function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
+  const [name, topic] = createProgram().parseOptions(argv.slice(2)).operands
+  const wanted = name === 'help' ? topic : name
+  if (wanted === undefined || wanted === 'help') return
+  const known = program.commands.map((command) => command.name())
+  if (known.includes(wanted)) return
+  const nearest = nearestOf(
+    wanted,
+    program
+      .createHelp()
+      .visibleCommands(program)
+      .map((command) => command.name())
+  )
+  throw new CliError(
+    'BAD_ARGUMENT',
+    `unknown command ${quote(wanted)}`,
+    `${nearest === undefined ? '' : `Did you mean ${nearest}? `}\`meshctl --help\` shows what there is, with examples`
+  )
 }
 
 /** `… | head` closes our output: that is no failure. */

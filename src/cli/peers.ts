@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../app/api.ts'
 import { addExamples, contextOf, type Context, type Rendered } from './context.ts'
+import { healthNotes } from './health.ts'
 import type { Colour } from './style.ts'
 import { formatTable } from './table.ts'
 import { formatBytes, formatDuration, formatMilliseconds } from './units.ts'
@@ -57,6 +58,7 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
           : `No cluster ${cluster} in the mesh. All of them: meshctl peers`
     }
   }
+  if (context.format === 'name') return { body: rows.map((peer) => peer.cluster).join('\n') }
   const wide = context.format === 'wide'
   const others = rows.filter((peer) => peer.state !== 'self')
   const table = formatTable<PeerRow>(
@@ -70,15 +72,16 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
       },
       { title: 'STATE', value: (peer) => peer.state, colour: (peer) => COLOURS[peer.state] },
       { title: 'PATH', value: (peer) => peer.path },
-      { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '' },
+      { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '', fold: 4 },
       { title: 'RTT', value: (peer) => optional(peer.rttMs, formatMilliseconds) },
       { title: 'HANDSHAKE', value: (peer) => optional(peer.handshakeAgeSeconds, formatDuration) },
       {
         title: 'RX/TX',
+        fold: 3,
         value: (peer) =>
           peer.state === 'self' ? '' : `${formatBytes(peer.rxBytes)} / ${formatBytes(peer.txBytes)}`
       },
-      { title: 'CIDRS', value: (peer) => peer.cidrs.join(',') },
+      { title: 'CIDRS', value: (peer) => peer.cidrs.join(','), fold: 2 },
       { title: 'SVCS', value: (peer) => String(peer.services) },
       {
         title: 'LAG',
@@ -91,19 +94,21 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
         colour: (peer) => (peer.state === 'self' || peer.connected ? undefined : 'yellow'),
         shown: wide || others.some((peer) => !peer.connected)
       },
-      { title: 'VERSION', value: (peer) => peer.version, shown: wide },
-      { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide },
+      { title: 'VERSION', value: (peer) => peer.version, shown: wide, fold: 5 },
+      { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide, fold: 1 },
       {
         title: 'REASON',
+        fold: 0,
         value: (peer) => peer.reason ?? '',
         shown: rows.some((peer) => peer.reason !== undefined)
       }
     ],
-    context.style
+    context
   )
+  const body = [...healthNotes(answer.health, context), table].join('\n')
   return others.length === 0 && cluster === undefined
-    ? { body: table, note: 'No other cluster yet. Invite one: meshctl invite <cluster>' }
-    : { body: table }
+    ? { body, note: 'No other cluster yet. Invite one: meshctl invite <cluster>' }
+    : { body }
 }
 
 const COLOURS: Readonly<Record<PeerRow['state'], Colour>> = {

@@ -32,7 +32,7 @@ type Step = PlanAnswer['steps'][number]
 
 /** `raw` for the commands: one may be a script of several lines, whose breaks cleaning in one piece would show as \\x0a. */
 function renderPlan(answer: PlanAnswer, raw: PlanAnswer, context: Context): Rendered {
-  if (answer.steps.length === 0) return { body: 'in step: nothing to do' }
+  if (answer.steps.length === 0) return { body: 'no changes: the host is up to date' }
   const blocks = answer.steps.map(({ op }, index) => {
     const commands = (raw.steps[index]?.commands ?? []).flatMap(cleanLines)
     const [sign, text] = summary(op)
@@ -53,7 +53,7 @@ function summary(op: Step['op']): readonly [Sign, string] {
     case 'setFilter':
       return [
         '~',
-        `filter: ${count(op.filter.remoteSources.length, 'remote prefix', 'remote prefixes')} may reach ${op.filter.localDestinations.join(', ')}`
+        `filter: ${count(op.filter.remoteSources.length, 'remote prefix', 'remote prefixes')} may reach ${op.filter.localDestinations.join(', ') || 'no prefix of this host'}`
       ]
     case 'setPeer':
       return [

@@ -35,7 +35,8 @@ export function addRoutes(program: Command): void {
   addWatch(command)
   addExamples(command, [
     ['Every prefix', 'meshctl routes'],
-    ['Compare with the kernel', 'ip route show dev rhizome0']
+    ['Compare with the kernel: pod prefixes', 'ip route show table 5142'],
+    ['Compare with the kernel: service prefixes', 'ip route show table local proto 142']
   ])
 }
 
@@ -49,21 +50,23 @@ function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context
           : `No routes of cluster ${cluster}. All of them: meshctl routes`
     }
   }
+  if (context.format === 'name') return { body: rows.map((row) => row.destination).join('\n') }
   const body = formatTable<RouteRow>(
     rows,
     [
       { title: 'DESTINATION', value: (route) => route.destination },
       { title: 'KIND', value: (route) => route.kind },
       { title: 'CLUSTER', value: (route) => route.cluster },
-      { title: 'VIA', value: (route) => route.via },
+      { title: 'VIA', value: (route) => route.via, fold: 1 },
       { title: 'STATE', value: (route) => route.state, colour: (route) => COLOURS[route.state] },
       {
         title: 'REASON',
+        fold: 0,
         value: (route) => route.reason ?? '',
         shown: rows.some((route) => route.reason !== undefined)
       }
     ],
-    context.style
+    context
   )
   return { body }
 }

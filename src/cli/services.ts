@@ -55,6 +55,7 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
           : `No service fits, of ${answer.services.length}. All of them: meshctl services`
     }
   }
+  if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }
   const body = formatTable<ServiceRow>(
     rows,
     [
@@ -62,16 +63,16 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
       { title: 'NAMESPACE', value: (row) => row.namespace },
       { title: 'NAME', value: (row) => row.name },
       { title: 'TYPE', value: (row) => row.type },
-      { title: 'CLUSTER IP', value: (row) => row.clusterIps.join(',') },
-      { title: 'PORTS', value: (row) => row.ports.join(',') },
+      { title: 'CLUSTER IP', value: (row) => row.clusterIps.join(','), fold: 2 },
+      { title: 'PORTS', value: (row) => row.ports.map(portText).join(','), fold: 1 },
       {
         title: 'READY',
         value: (row) => (row.type === 'ExternalName' ? '' : `${row.ready}/${row.endpoints}`),
         colour: (row) => (row.type === 'ExternalName' ? undefined : colourOf(row))
       },
-      { title: 'DNS NAME', value: (row) => row.dnsName }
+      { title: 'DNS NAME', value: (row) => row.dnsName, fold: 0 }
     ],
-    context.style
+    context
   )
   return { body }
 }
@@ -79,4 +80,8 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
 function colourOf(row: ServiceRow): 'red' | 'yellow' | undefined {
   if (row.ready === 0) return 'red'
   return row.ready < row.endpoints ? 'yellow' : undefined
+}
+
+function portText({ name, port, protocol }: ServiceRow['ports'][number]): string {
+  return `${name === '' ? '' : `${name}:`}${port}/${protocol}`
 }

@@ -1,11 +1,22 @@
 // `meshctl status`: this agent on one page, with what is wrong and how to put it right.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Problem, StatusAnswer } from '../app/api.ts'
-import { addExamples, contextOf, type Context, type Rendered } from './context.ts'
+import { addExamples, contextOf, isData, type Context, type Rendered } from './context.ts'
+import { CliError } from './errors.ts'
+import { faultList, healthLine } from './health.ts'
+import { showProgress } from './progress.ts'
 import type { Colour } from './style.ts'
 import { formatFields } from './table.ts'
 import { count, formatDuration, formatTime } from './units.ts'
 import { addWatch, showView, type WatchOption } from './watch.ts'
+
+interface Options extends WatchOption {
+  readonly wait?: boolean
+}
+
+const WAIT_SECONDS = 120
+const WAIT_LOOK_MS = 300
 
 export function addStatus(program: Command): void {
   const command = program
@@ -13,37 +24,94 @@ export function addStatus(program: Command): void {
     .summary('this agent on one page, with warnings and manifest problems')
     .description(
       'Shows what this agent is, what works and what does not, and the fix. Exit code 0 says that meshd answered, ' +
-        'not that all is well: look at .warnings and .source.problems of --json for that.'
+        'not that all is well: look at .health and .source.problems of --json for that, or use --wait.'
     )
-    .action(async (options: WatchOption) => {
+    .option(
+      '--wait',
+      `wait until this agent is in a mesh without errors (at most --timeout, else ${WAIT_SECONDS} s)`
+    )
+    .action(async (options: Options) => {
       const context = contextOf(command)
+      if (options.wait === true) await waitUntilWell(context)
       await showView(context, options, {
-        fetch: (signal) =>
-          context.client.request<StatusAnswer>({
-            path: '/v1/status',
-            field: 'state',
-            doing: 'reading the status',
-            ...(signal === undefined ? {} : { signal })
-          }),
+        fetch: (signal) => readStatus(context, signal),
         render: (status) => renderStatus(status, context)
       })
     })
   addWatch(command)
   addExamples(command, [
     ['Is all well?', 'meshctl status'],
-    ['Wait for a join to finish', 'meshctl status --watch 1'],
+    [
+      'Wait until this agent is in a mesh and has no fault but warnings',
+      'meshctl status --wait --timeout 2m'
+    ],
+    [
+      'The worst fault as one line, for a script',
+      "meshctl status --json | jq -r '.health.faults[0].message // empty'"
+    ],
     ['Fail a script when a manifest does not count', "meshctl status --json | jq -e '.source.problems == []'"]
   ])
+}
+
+/** Errors: CliError TIMEOUT, with what was wrong at the end; AGENT_UNREACHABLE when meshd does not answer until then. */
+async function waitUntilWell(context: Context): Promise<void> {
+  const waitMs = context.timeoutMs ?? WAIT_SECONDS * 1000
+  const deadlineMs = performance.now() + waitMs
+  const done = isData(context.format) ? () => undefined : showProgress('waiting until all is well', waitMs)
+  try {
+    for (;;) {
+      const left = deadlineMs - performance.now()
+      const answer = await readStatus(context, AbortSignal.timeout(Math.max(1, Math.ceil(left)))).catch(
+        (error: Error) => error
+      )
+      const wrong = whatIsWrong(answer)
+      if (wrong === undefined) return
+      if (performance.now() + WAIT_LOOK_MS >= deadlineMs) {
+        if (answer instanceof CliError && answer.code !== 'INTERRUPTED') throw answer
+        throw new CliError(
+          'TIMEOUT',
+          `not well after ${formatDuration(waitMs / 1000)}: ${wrong}`,
+          '`meshctl status` shows every fault with its fix; wait longer with --timeout'
+        )
+      }
+      await sleep(WAIT_LOOK_MS)
+    }
+  } finally {
+    done()
+  }
+}
+
+function whatIsWrong(answer: StatusAnswer | Error): string | undefined {
+  if (answer instanceof Error) return answer.message
+  if (answer.state !== 'running') return STATES[answer.state][1]
+  const worst = answer.health?.faults[0]
+  if (worst !== undefined && worst.severity !== 'warning') return worst.message
+  return answer.dataplane.state === 'on' && answer.lastPass === undefined
+    ? 'the host has not been programmed yet'
+    : undefined
+}
+
+function readStatus(context: Context, signal?: AbortSignal): Promise<StatusAnswer> {
+  return context.client.request<StatusAnswer>({
+    path: '/v1/status',
+    field: 'state',
+    doing: 'reading the status',
+    ...(signal === undefined ? {} : { signal })
+  })
 }
 
 function renderStatus(status: StatusAnswer, context: Context): Rendered {
   const sections = [
     formatFields(
-      status.state === 'unjoined'
-        ? [...identity(status, context), ...works(status, context)]
-        : [...identity(status, context), ...works(status, context), ...activity(status, context)]
+      [
+        ['Health', healthLine(status.health, context)],
+        ...identity(status, context),
+        ...works(status, context),
+        ...(status.state === 'unjoined' ? [] : activity(status, context))
+      ],
+      context.width
     ),
-    ...(status.warnings.length === 0 ? [] : [warnings(status.warnings, context)]),
+    ...faultList(status.health, context),
     ...problems(status.source.problems, context),
     ...(status.state === 'unjoined' ? [NEXT_STEPS] : [])
   ]
@@ -118,10 +186,6 @@ function onOff(state: 'on' | 'off', facts: string, reason: string | undefined, c
   const painted = context.style.paint(state === 'on' ? 'green' : 'yellow', state)
   const detail = [facts, reason ?? ''].filter((part) => part !== '').join('; ')
   return detail === '' ? painted : `${painted}: ${detail}`
-}
-
-function warnings(lines: readonly string[], context: Context): string {
-  return [context.style.paint('yellow', 'Warnings'), ...lines.map((line) => `  - ${line}`)].join('\n')
 }
 
 function problems(rows: readonly Problem[], context: Context): string[] {

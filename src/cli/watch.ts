@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Answer } from '../app/api.ts'
 import { parseInterval } from './arguments.ts'
-import { print, type Context, type Rendered } from './context.ts'
+import { formatData, isData, print, type Context, type Rendered } from './context.ts'
 import { describeError } from './failure.ts'
-import { cleanDeep, safeJson } from './text.ts'
+import { cleanDeep } from './text.ts'
 
 export interface WatchOption {
   /** true: flag without a value. */
@@ -69,9 +69,9 @@ interface Screen {
 
 function openScreen(context: Context, intervalMs: number): Screen {
   const { stdout } = process
-  if (!stdout.isTTY || context.format === 'json') {
+  if (!stdout.isTTY || isData(context.format)) {
     let frames = 0
-    const gap = context.format === 'json' ? '' : '\n'
+    const gap = context.format === 'json' ? '' : context.format === 'yaml' ? '---\n' : '\n'
     return { draw: (text) => void stdout.write(`${frames++ === 0 ? '' : gap}${text}\n`), close: () => {} }
   }
   // Long lines are cut by the terminal itself, so that a frame has as many rows as lines.
@@ -92,7 +92,7 @@ function openScreen(context: Context, intervalMs: number): Screen {
 }
 
 function textOf<T extends Answer>(context: Context, answer: T, render: (answer: T) => Rendered): string {
-  if (context.format === 'json') return safeJson(answer)
+  if (isData(context.format)) return formatData(context.format, answer)
   const { body, note } = render(cleanDeep(answer))
   return [body, note].filter((part) => part !== undefined).join('\n')
 }

@@ -11,7 +11,7 @@ function registry() {
       lines.push(`${level} ${String(args.at(-1))}`)
   const log = { info: write('info'), warn: write('warn'), error: write('error') }
   const health = new Health({
-    log: log as unknown as ConstructorParameters<typeof Health>[0]['log'],
+    log: log,
     now: () => nowMs++,
     onChange: () => changes++
   })

@@ -48,7 +48,7 @@ const table = formatTable(
     { title: 'AIM', value: ({ aim }) => aim },
     { title: 'HELD', value: ({ held }) => (held === undefined ? '' : held ? 'yes' : 'NO') }
   ],
-  PLAIN
+  { style: PLAIN, headers: true, width: undefined }
 )
 process.stdout.write(`${table}\n`)
 for (const { step, error } of failures) process.stdout.write(`FAILED  ${step}: ${error.split('\n')[0]}\n`)

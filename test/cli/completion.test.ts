@@ -70,7 +70,7 @@ describe('meshctl completion', () => {
     assert.deepEqual(await bash('dns', 'cluster.'), ['cluster.all', 'cluster.edge'])
     assert.deepEqual(await bash('dns', 'x', '--type', 'A'), ['A', 'AAAA'])
     assert.deepEqual(await bash('completion', 'z'), ['zsh'])
-    assert.deepEqual(await bash('peers', '-o', ''), ['table', 'wide', 'json'])
+    assert.deepEqual(await bash('peers', '-o', ''), ['table', 'wide', 'json', 'yaml', 'name'])
   })
 
   it('bash: completes files where a file is wanted', async () => {

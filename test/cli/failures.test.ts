@@ -40,14 +40,14 @@ describe('meshctl failures', () => {
 
   it('2: wrong command lines, each with the field and a fix', async () => {
     const cases: readonly [string[], RegExp][] = [
-      [['peer'], /^error: unknown command 'peer'\n {2}fix: Did you mean peers\? `meshctl --help`/],
+      [['peer'], /^error: unknown command "peer"\n {2}fix: Did you mean peers\? `meshctl --help`/],
       [
         ['peers', '--clutser', 'x'],
         /unknown option '--clutser'\n {2}fix: Did you mean --cluster\? `meshctl peers --help`/
       ],
       [['peers', 'extra'], /too many arguments/],
       [['peers', '--watch', '0'], /^error: --watch: "0" is not a number of seconds/],
-      [['peers', '-o', 'yaml'], /argument 'yaml' is invalid. Allowed choices are table, wide, json/],
+      [['peers', '-o', 'xml'], /argument 'xml' is invalid. Allowed choices are table, wide, json/],
       [
         ['peers', '--timeout', '5'],
         /^error: --timeout: "5" is not a time above zero\n {2}fix: add a unit: 5s, 5m or 5h/

@@ -1,6 +1,7 @@
 // Typed answers of a believable mesh: west (this agent), east, edge.
 import type {
   DnsAnswer,
+  HealthReport,
   InviteAnswer,
   JoinedAnswer,
   PeersAnswer,
@@ -13,9 +14,35 @@ import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.t
 
 type Body<T> = Omit<T, 'apiVersion'>
 
+const WELL: HealthReport = { state: 'ok', faults: [], more: {} }
+
+export const ILL: HealthReport = {
+  state: 'critical',
+  faults: [
+    {
+      code: 'TUNNELS_DOWN',
+      severity: 'critical',
+      subject: '',
+      message: 'no tunnel to any other cluster answers',
+      fix: 'open UDP port 51820 between the gateways',
+      since: new Date(Date.now() - 245_000).toISOString()
+    },
+    {
+      code: 'CLOCK',
+      severity: 'warning',
+      subject: '',
+      message: 'the clock is 400 days off',
+      fix: 'timedatectl set-ntp true',
+      since: new Date(Date.now() - 10_500).toISOString()
+    }
+  ],
+  more: { TUNNEL_DOWN: 480 }
+}
+
 const ago = (seconds: number): string => new Date(Date.now() - seconds * 1000).toISOString()
 
 export const STATUS: Body<StatusAnswer> = {
+  health: WELL,
   state: 'running',
   version: '0.1.0',
   cluster: 'west',
@@ -36,6 +63,7 @@ export const STATUS: Body<StatusAnswer> = {
 }
 
 export const UNJOINED: Body<StatusAnswer> = {
+  health: WELL,
   state: 'unjoined',
   version: '0.1.0',
   dataplane: { state: 'off', reason: 'not joined' },
@@ -63,6 +91,7 @@ const PEER = {
 } as const
 
 export const PEERS: Body<PeersAnswer> = {
+  health: WELL,
   peers: [
     {
       ...PEER,
@@ -82,6 +111,7 @@ export const PEERS: Body<PeersAnswer> = {
 }
 
 export const PEERS_IN_TROUBLE: Body<PeersAnswer> = {
+  health: WELL,
   peers: [
     ...PEERS.peers,
     {
@@ -111,7 +141,10 @@ export const SERVICES: Body<ServicesAnswer> = {
       name: 'web',
       type: 'ClusterIP',
       clusterIps: ['10.102.0.10'],
-      ports: ['http:80/TCP', 'https:443/TCP'],
+      ports: [
+        { name: 'http', port: 80, protocol: 'TCP' },
+        { name: 'https', port: 443, protocol: 'TCP' }
+      ],
       ready: 2,
       endpoints: 3,
       dnsName: 'web.shop.svc.cluster.east'
@@ -122,7 +155,7 @@ export const SERVICES: Body<ServicesAnswer> = {
       name: 'db',
       type: 'Headless',
       clusterIps: [],
-      ports: ['sql:5432/TCP'],
+      ports: [{ name: 'sql', port: 5432, protocol: 'TCP' }],
       ready: 2,
       endpoints: 2,
       dnsName: 'db.data.svc.cluster.east'

@@ -127,13 +127,40 @@ describe('meshctl text', () => {
           { title: 'A', value: (row: { a: string }) => row.a },
           { title: 'LONG', value: (row: { b: string }) => row.b }
         ]
-        const lines = formatTable(rows, columns, PLAIN).split('\n')
+        const lines = formatTable(rows, columns, { style: PLAIN, headers: true, width: undefined }).split(
+          '\n'
+        )
         assert.equal(lines.length, rows.length + 1)
         const at = lines[0]?.indexOf('LONG') ?? -1
         for (const [index, line] of lines.slice(1).entries()) {
           assert.equal(line, line.trimEnd())
           assert.equal(line.slice(at), rows[index]?.b || '-')
         }
+      })
+    )
+  })
+
+  it('folds columns below their row until it fits the terminal, and loses no letter', () => {
+    const word = fc.string({ unit: fc.constantFrom('a', 'b', ',', ' ', 'é'), minLength: 1, maxLength: 60 })
+    const texts = fc.array(fc.record({ a: word, b: word, c: word }), { minLength: 1, maxLength: 4 })
+    fc.assert(
+      fc.property(texts, fc.integer({ min: 20, max: 120 }), (rows, width) => {
+        const columns = [
+          { title: 'NAME', value: () => 'east' },
+          { title: 'A', value: (row: { a: string }) => row.a.trim(), fold: 1 },
+          { title: 'B', value: (row: { b: string }) => row.b.trim(), fold: 0 },
+          { title: 'C', value: (row: { c: string }) => row.c.trim(), fold: 2 }
+        ]
+        const shown = formatTable(rows, columns, { style: PLAIN, headers: true, width })
+        for (const line of shown.split('\n')) assert.ok(Array.from(line).length <= width, line)
+        const letters = (text: string): string =>
+          Array.from(text.replaceAll(/[^abé,]/g, ''))
+            .sort()
+            .join('')
+        assert.equal(
+          letters(shown.replaceAll(/^NAME.*$/gm, '')),
+          letters(rows.map(({ a, b, c }) => `east${a}${b}${c}`).join(''))
+        )
       })
     )
   })

@@ -1,5 +1,6 @@
 // What people see: the exact text of every view, and the exact answer with --json.
 import assert from 'node:assert/strict'
+import { parse } from 'yaml'
 import { API_VERSION } from '../../src/app/api.ts'
 import { meshctl, startFakeMeshd, type FakeMeshd, type Run } from './fake-meshd.ts'
 import * as samples from './samples.ts'
@@ -41,6 +42,63 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       '--cluster',
       'edge'
     )
+  })
+
+  it('peers: says in its first lines what is wrong, unless a script asks for rows only', async () => {
+    fake.answer('/v1/peers', { ...samples.PEERS, health: samples.ILL })
+    const { stdout } = await cli('peers')
+    assert.match(
+      stdout,
+      /^# critical, for \d+m\d*s?: no tunnel .*\n#   fix: open UDP port 51820 between the gateways\nCLUSTER /
+    )
+    const rows = await cli('peers', '--no-headers')
+    assert.match(rows.stdout, /^west +self .*\neast +up .*\n$/)
+  })
+
+  it('-o name prints what other commands take, a line each', async () => {
+    fake.answer('/v1/peers', { ...samples.PEERS, health: samples.ILL })
+    fake.answer('/v1/services', samples.SERVICES)
+    fake.answer('/v1/routes', samples.ROUTES)
+    await shows('west\neast', 'peers', '-o', 'name')
+    await shows('10.2.0.0/16\n10.3.0.0/16\n10.102.0.0/16', 'routes', '-o', 'name')
+    await shows(
+      'web.shop.svc.cluster.east\ndb.data.svc.cluster.east\nmail.shop.svc.cluster.west',
+      'services',
+      '-o',
+      'name'
+    )
+  })
+
+  it('-o yaml has the values of -o json', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    const yaml = parse((await cli('services', '-o', 'yaml')).stdout)
+    assert.deepEqual(yaml, JSON.parse((await cli('services', '-o', 'json')).stdout))
+    assert.deepEqual(yaml.services[0].ports[0], { name: 'http', port: 80, protocol: 'TCP' })
+  })
+
+  it('status --wait ends when all is well, and at its deadline says what is not', async () => {
+    fake.answer('/v1/status', { ...samples.STATUS, health: samples.ILL })
+    const late = await cli('status', '--wait', '--timeout', '1s')
+    assert.equal(late.code, 6, late.stderr)
+    assert.match(late.stderr, /error: not well after 1s: no tunnel to any other cluster answers\n {2}fix: /)
+    let asked = 0
+    fake.handle('/v1/status', (response) => {
+      const body = asked++ < 2 ? samples.UNJOINED : samples.STATUS
+      response.end(JSON.stringify({ apiVersion: API_VERSION, ...body }))
+    })
+    const well = await cli('status', '--wait')
+    assert.equal(well.code, 0)
+    assert.match(well.stdout, /^Health +ok$/m)
+    assert.ok(asked >= 3)
+  })
+
+  it('an unknown command is an error with the nearest name, with --help, too', async () => {
+    for (const args of [['peer', '--help'], ['help', 'peer'], ['peer']]) {
+      const run = await cli(...args)
+      assert.equal(run.code, 2, args.join(' '))
+      assert.match(run.stderr, /unknown command "peer"\n {2}fix: Did you mean peers\?/)
+    }
+    assert.equal((await cli('help', 'peers')).code, 0)
   })
 
   it('peers -o wide: adds node, version and peer ID', async () => {
@@ -181,7 +239,7 @@ web.shop.svc.cluster.east   5     A      10.102.0.10
 
   it('plan: says that there is nothing to do', async () => {
     fake.answer('/v1/plan', samples.IN_STEP)
-    await shows('in step: nothing to do', 'plan')
+    await shows('no changes: the host is up to date', 'plan')
   })
 
   it('plan: shows each step with its commands, scripts with their line breaks', async () => {
@@ -211,6 +269,7 @@ ip route del 10.9.0.0/16 dev rhizome0
     assert.equal(
       stdout.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/, '<time>'),
       `
+Health          ok
 Cluster         west
 State           running, up 3h12m, meshd 0.1.0
 Mesh            bafyreimesh
@@ -232,7 +291,7 @@ Last pass       <time> (3d12h ago): 4 operations in 12 ms
       ...samples.STATUS,
       dataplane: { state: 'off', reason: 'not root' },
       refused: { 'outside prefix': 12, other: 0 },
-      warnings: ['the clock is 400 days off'],
+      health: samples.ILL,
       source: {
         ...samples.STATUS.source,
         problems: [
@@ -249,13 +308,21 @@ Last pass       <time> (3d12h ago): 4 operations in 12 ms
       }
     })
     const { stdout } = await cli('status')
+    assert.match(
+      stdout,
+      /^Health +critical, for \d+m\d*s?: no tunnel to any other cluster answers \(and 481 other faults: all in meshctl status\)\n/
+    )
     assert.match(stdout, /^Data plane +off: not root$/m)
     assert.match(stdout, /^Manifests .*, 3 problems$/m)
     assert.match(stdout, /^Refused +outside prefix: 12$/m)
     assert.ok(
-      stdout.endsWith(`
-Warnings
-  - the clock is 400 days off
+      stdout.replaceAll(/, for [\dms]+:/g, ', for <time>:').endsWith(`
+Faults, the worst first
+  - critical, for <time>: no tunnel to any other cluster answers
+    fix: open UDP port 51820 between the gateways
+  - warning, for <time>: the clock is 400 days off
+    fix: timedatectl set-ntp true
+  - and 480 more of TUNNEL_DOWN
 
 Manifests that do not count
   - shop.yaml, Service shop/web: no port

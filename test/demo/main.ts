@@ -226,7 +226,7 @@ function report(): number {
       { title: 'MS', value: ({ ms }) => ms.toFixed(1) },
       { title: 'SEEN', value: ({ detail }) => detail.split('\n')[0] ?? '' }
     ],
-    PLAIN
+    { style: PLAIN, headers: true, width: undefined }
   )
   say('', table, '', `${results.length - failed.length} of ${results.length} checks held.`)
   return failed.length === 0 && results.length > 0 ? 0 : 1

@@ -365,7 +365,7 @@ describe('two gateways of one cluster on a real API server', function () {
   async function bytesIn(): Promise<number> {
     const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
     return Number(
-      /^rhizome_frames_bytes\{direction="in"\} (\d+)/m.exec(text)?.[1] ?? assert.fail('no metric')
+      /^rhizome_frames_bytes_total\{direction="in"\} (\d+)/m.exec(text)?.[1] ?? assert.fail('no metric')
     )
   }
 
