@@ -27,7 +27,7 @@ import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { OwnCoredns } from './own-coredns.ts'
 import { PodDns } from './pod-dns.ts'
-import { ProblemLog } from './problem-log.ts'
+import { ProblemLog, sourceFaults } from './problem-log.ts'
 import { Session, type Membership } from './session.ts'
 import { SPEAKER_TERM_MIN } from './speaker.ts'
 import { openSource, type Source, type SourceKind } from './source.ts'
@@ -323,6 +323,7 @@ class Meshd implements State {
         this.#metrics.sourceSnapshots.inc()
         this.#metrics.sourceProblems.set(problems.length)
         problemLog.tell(problems)
+        this.health.replace('SOURCE', sourceFaults(problems))
         this.session?.setSnapshot(snapshot, { whole })
       }
     })

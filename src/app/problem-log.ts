@@ -1,6 +1,7 @@
 // Problems of the source in the log: each once, when it comes, and a word when all are gone. A source tells all that it has with every
 // change, and a cluster may have a hundred lasting ones and ten changes a second.
 import type { Problem } from '../core/catalog.ts'
+import type { FaultText } from './health.ts'
 import type { Log } from './log.ts'
 
 export class ProblemLog {
@@ -24,4 +25,18 @@ export class ProblemLog {
     this.#last = problems
     this.#logged = new Set(texts)
   }
+}
+
+/** What is wrong with the source itself, for the registry of health. The problems of single objects stand in the status of the source. */
+export function sourceFaults(
+  problems: readonly Problem[]
+): readonly (FaultText & { readonly subject: string })[] {
+  return problems
+    .filter(({ ofSource }) => ofSource === true)
+    .map(({ file, message, fix = '', level }) => ({
+      subject: file,
+      message: `${file}: ${message}`,
+      fix,
+      severity: level
+    }))
 }

@@ -1,7 +1,8 @@
 // Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both tell snapshots; with a Kubernetes API
 // a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
 import type { CatalogOptions, Problem } from '../core/catalog.ts'
-import { parseSelector, type ExportPolicy } from '../core/export-policy.ts'
+import type { ExportPolicy } from '../core/export-policy.ts'
+import { parseSelector } from '../core/label-selector.ts'
 import type { KubeApi } from '../core/kube-api.ts'
 import type { Cidr, Origin, Snapshot } from '../core/model.ts'
 import { openKubeClient, runsInPod } from '../io/kube/client.ts'

@@ -1,6 +1,6 @@
 // What a source (a folder of manifests, a Kubernetes API) says of this cluster, as one Snapshot, and what does not count.
 // Invariant: a bad object never hides a good one; it becomes a Problem that names the file, the field and the fix.
-import { cidrContains } from './cidr.ts'
+import { cidrContains, familyOf } from './cidr.ts'
 import { sameData } from './equal.ts'
 import { expand, toValue, type Reading } from './kube-objects.ts'
 import {
@@ -22,6 +22,8 @@ export interface Problem {
   readonly message: string
   readonly fix?: string
   readonly level: 'error' | 'warning'
+  /** It is about the source itself, for example a folder that is missing, and not about one object of it. */
+  readonly ofSource?: true
 }
 
 /** One object of a source and where it was read. */
@@ -68,11 +70,13 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
     else keepFirst(slices, { item, value: reading.value }, problems)
   }
-  const kept = [...services.values()].filter((placed) => insideServicePrefixes(placed, options, problems))
-  const known = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
+  const kept = [...services.values()].flatMap((placed) => insideServicePrefixes(placed, options, problems))
+  const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
+  const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]
-    .filter((placed) => hasService(placed, known, problems))
-    .map((placed) => ({ ...placed, value: insidePodPrefixes(placed, options, problems) }))
+    .filter((placed) => hasService(placed, defined, problems))
+    .filter(({ value }) => published.has(nameOf(value.namespace, value.service)))
+    .flatMap((placed) => insidePodPrefixes(placed, options, problems))
   if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole))
   return {
     snapshot: {
@@ -123,20 +127,30 @@ function keepFirst<T extends ServiceValue | EndpointSliceValue>(
   }
 }
 
+/** The service with the addresses that are inside: of a dual-stack service, one of the two may be. None: it is left out. */
 function insideServicePrefixes(
   placed: Placed<ServiceValue>,
   { servicePrefixes }: CatalogOptions,
   problems: Problem[]
-): boolean {
-  const outside = servicePrefixes && placed.value.clusterIps.find((ip) => !isInside(ip, servicePrefixes))
-  if (outside === undefined) return true
-  problems.push({
-    ...placeOf(placed),
-    message: `${titleOf(placed.value)}: cluster IP ${outside} is outside the service prefixes of this cluster`,
-    fix: `use an address of ${servicePrefixes?.join(', ')}`,
-    level: 'error'
-  })
-  return false
+): readonly Placed<ServiceValue>[] {
+  if (servicePrefixes === undefined) return [placed]
+  const { clusterIps } = placed.value
+  const inside = clusterIps.filter((ip) => isInside(ip, servicePrefixes))
+  if (inside.length === clusterIps.length) return [placed]
+  const outside = clusterIps.filter((ip) => !inside.includes(ip))
+  const [what, where] = [outside.join(', '), 'outside the service prefixes of this cluster']
+  const fix =
+    servicePrefixes.length === 0
+      ? 'this cluster has no service prefixes: give it one with `meshctl invite --service-cidr`'
+      : `use an address of ${servicePrefixes.join(', ')}`
+  if (inside.length === 0) {
+    const message = `${titleOf(placed.value)}: cluster IP ${what} is ${where}`
+    problems.push({ ...placeOf(placed), message, fix, level: 'error' })
+    return []
+  }
+  const message = `${titleOf(placed.value)}: cluster IP ${what} is ${where}; other clusters use ${inside.join(', ')}`
+  problems.push({ ...placeOf(placed), message, fix, level: 'warning' })
+  return [{ ...placed, value: { ...placed.value, clusterIps: inside } }]
 }
 
 function hasService(
@@ -155,24 +169,37 @@ function hasService(
   return false
 }
 
+/** The slice with the endpoints that are inside. A slice of a family that this cluster has no pod prefix of is left out. */
 function insidePodPrefixes(
   placed: Placed<EndpointSliceValue>,
   { podPrefixes }: CatalogOptions,
   problems: Problem[]
-): EndpointSliceValue {
-  if (podPrefixes === undefined) return placed.value
-  const inside = placed.value.endpoints.filter((endpoint) =>
-    endpoint.addresses.every((ip) => isInside(ip, podPrefixes))
-  )
-  if (inside.length === placed.value.endpoints.length) return placed.value
-  const outside = placed.value.endpoints.find((endpoint) => !inside.includes(endpoint))
+): readonly Placed<EndpointSliceValue>[] {
+  if (podPrefixes === undefined) return [placed]
+  const { endpoints } = placed.value
+  const inside = endpoints.flatMap((endpoint) => {
+    const addresses = endpoint.addresses.filter((ip) => isInside(ip, podPrefixes))
+    if (addresses.length === endpoint.addresses.length) return [endpoint]
+    return addresses.length === 0 ? [] : [{ ...endpoint, addresses }]
+  })
+  const addresses = endpoints.flatMap((endpoint) => endpoint.addresses)
+  const outside = addresses.filter((ip) => !isInside(ip, podPrefixes))
+  const [first] = outside
+  if (first === undefined) return [placed]
+  // The other half of a dual-stack service, in a mesh of one family: nothing that an operator should act on.
+  const families = new Set(podPrefixes.map(familyOf))
+  if (inside.length === 0 && families.size > 0 && addresses.every((ip) => !families.has(familyOf(ip))))
+    return []
   problems.push({
     ...placeOf(placed),
-    message: `${titleOf(placed.value)}: ${placed.value.endpoints.length - inside.length} of its endpoints lie outside the pod prefixes of this cluster, such as ${outside?.addresses[0]}`,
-    fix: `use addresses of ${podPrefixes.join(', ')}`,
+    message: `${titleOf(placed.value)}: ${outside.length} addresses of its endpoints lie outside the pod prefixes of this cluster, such as ${first}`,
+    fix:
+      podPrefixes.length === 0
+        ? 'this cluster has no pod prefixes: give it one with `meshctl invite --pod-cidr`'
+        : `use addresses of ${podPrefixes.join(', ')}`,
     level: 'warning'
   })
-  return { ...placed.value, endpoints: inside }
+  return [{ ...placed, value: { ...placed.value, endpoints: inside } }]
 }
 
 /** Services whose name will resolve but that nobody answers for, and single ports like that. */

@@ -44,6 +44,8 @@ export function toValue(object: unknown): Reading {
   const apiVersion = check.text(object['apiVersion'], 'apiVersion')
   if (check.fault) return problem(check.fault, object)
   if (kind === 'Service' && (apiVersion === 'v1' || apiVersion === '')) return readService(object)
+  // Host names instead of addresses: there is nothing to balance over, and kube-proxy passes over it, too.
+  if (kind === 'EndpointSlice' && object['addressType'] === 'FQDN') return { kind: 'ignored' }
   if (kind === 'EndpointSlice' && apiVersion.startsWith('discovery.k8s.io/')) return readSlice(object)
   if (kind === 'EndpointSlice') return problem(wrongVersion(apiVersion), object)
   if (kind === 'Endpoints' && apiVersion === 'v1') return problem(MALFORMED_ENDPOINTS, object)
@@ -203,13 +205,6 @@ function roughBytes({ endpoints, ports }: EndpointSliceValue): number {
 
 function readAddressType(check: FieldCheck, object: Fields): 4 | 6 {
   const text = check.text(object['addressType'], 'addressType')
-  if (text === 'FQDN') {
-    check.fail({
-      where: 'addressType',
-      message: 'addressType FQDN has no addresses to balance over',
-      fix: 'use IPv4 or IPv6, or a Service of type ExternalName'
-    })
-  }
   return check.choice(text || 'none', 'addressType', ['IPv4', 'IPv6'] as const, 'IPv4') === 'IPv4' ? 4 : 6
 }
 
@@ -352,12 +347,14 @@ function readAddress(check: FieldCheck, value: unknown, where: string): Ip | und
   return ip
 }
 
-// Unspecified, loopback, link-local and multicast: what Kubernetes refuses in endpoints, too.
+// Unspecified, loopback, link-local, multicast and broadcast: what Kubernetes refuses in endpoints, too. It takes the rest of
+// 240.0.0.0/4, which large clusters use for pods.
 const SPECIAL: readonly Cidr[] = [
   '0.0.0.0/8',
   '127.0.0.0/8',
   '169.254.0.0/16',
-  '224.0.0.0/3',
+  '224.0.0.0/4',
+  '255.255.255.255/32',
   '::/128',
   '::1/128',
   'fe80::/10',

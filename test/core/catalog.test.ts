@@ -186,12 +186,6 @@ describe('a Service', () => {
     },
     { title: 'with a list as spec', object: { ...service(), spec: [] }, where: /spec/, fix: /mapping/ },
     {
-      title: 'of FQDN endpoints',
-      object: slice({ addressType: 'FQDN' }),
-      where: /addressType/,
-      fix: /ExternalName/
-    },
-    {
       title: 'of a slice without its label',
       object: slice({}, { labels: {} }),
       where: /service-name/,
@@ -358,6 +352,83 @@ describe('a catalog', () => {
       problems.map(({ level }) => level),
       ['error', 'warning']
     )
+  })
+
+  describe('of a dual-stack service in a mesh of one family', () => {
+    const both = ['10.101.0.10', 'fd00:101::10']
+    const v4 = { podPrefixes: [cidr('10.1.0.0/16')], servicePrefixes: [cidr('10.101.0.0/16')] }
+    const v6 = { podPrefixes: [cidr('fd00:1::/48')], servicePrefixes: [cidr('fd00:101::/112')] }
+    const slices = [
+      slice(),
+      slice({ addressType: 'IPv6', endpoints: [{ addresses: ['fd00:1::11'] }] }, { name: 'web-2' })
+    ]
+    const summary = ({ snapshot, problems }: ReturnType<typeof read>) => ({
+      ips: snapshot.services.map(({ clusterIps }) => clusterIps.join()),
+      slices: snapshot.endpointSlices.map(({ name }) => name),
+      levels: problems.map(({ level }) => level)
+    })
+
+    it('has the half that is inside, whichever is first, and says which addresses others do not get', () => {
+      for (const ips of [both, both.toReversed()]) {
+        const objects = [service({ clusterIP: ips[0], clusterIPs: ips }), ...slices]
+        assert.deepEqual(summary(read(objects, v4)), {
+          ips: ['10.101.0.10'],
+          slices: ['web-1'],
+          levels: ['warning']
+        })
+        assert.deepEqual(summary(read(objects, v6)), {
+          ips: ['fd00:101::10'],
+          slices: ['web-2'],
+          levels: ['warning']
+        })
+      }
+    })
+
+    it('has the endpoints of the one family when it is headless', () => {
+      assert.deepEqual(summary(read([service({ clusterIP: 'None' }), ...slices], v4)), {
+        ips: [''],
+        slices: ['web-1'],
+        levels: []
+      })
+    })
+
+    it('is left out with its slices when no address is inside, with one problem that names the addresses', () => {
+      const only6 = service({ clusterIP: 'fd00:101::10', clusterIPs: ['fd00:101::10'] })
+      const result = read([only6, ...slices], v4)
+      assert.deepEqual(summary(result), { ips: [], slices: [], levels: ['error'] })
+      assert.match(result.problems[0]?.message ?? '', /fd00:101::10 is outside/)
+    })
+
+    it('keeps the addresses of an endpoint that are inside', () => {
+      const mixed = slice({ endpoints: [{ addresses: ['192.168.0.1', '10.1.0.11'] }] })
+      const { snapshot } = read([service(), mixed], v4)
+      assert.deepEqual(snapshot.endpointSlices[0]?.endpoints[0]?.addresses, ['10.1.0.11'])
+    })
+
+    it('says that a cluster has no prefixes, where it has none', () => {
+      const { problems } = read([service(), slice()], { podPrefixes: [], servicePrefixes: [] })
+      assert.match(problems[0]?.fix ?? '', /no service prefixes/)
+    })
+  })
+
+  it('takes addresses of 240.0.0.0/4, as Kubernetes does, and none of multicast and broadcast', () => {
+    for (const ip of ['240.0.0.10', '250.1.2.3', '255.255.255.254'])
+      assert.equal(toValue(service({ clusterIP: ip })).kind, 'service', ip)
+    for (const ip of ['224.0.0.1', '239.255.255.255', '255.255.255.255'])
+      assert.equal(toValue(service({ clusterIP: ip })).kind, 'problem', ip)
+  })
+
+  it('passes over a slice of host names without a word, as kube-proxy does', () => {
+    const names = slice(
+      { addressType: 'FQDN', endpoints: [{ addresses: ['db.example.com'] }] },
+      { name: 'fqdn' }
+    )
+    const { snapshot, problems } = read([service(), slice(), names])
+    assert.deepEqual(
+      snapshot.endpointSlices.map(({ name }) => name),
+      ['web-1']
+    )
+    assert.deepEqual(problems, [])
   })
 
   it('never throws, and every value it takes passes the decoder of the others', () => {

@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict'
-import {
-  EXPORT_ALL,
-  exportFacts,
-  exportVerdict,
-  parseSelector,
-  type ExportPolicy
-} from '../../src/core/export-policy.ts'
+import { EXPORT_ALL, exportFacts, exportVerdict, type ExportPolicy } from '../../src/core/export-policy.ts'
+import { parseSelector } from '../../src/core/label-selector.ts'
 
 interface Case {
   readonly title: string
@@ -58,6 +53,43 @@ const cases: readonly Case[] = [
   { title: 'a named namespace', policy: { namespaces: ['shop'] }, verdict: 'whole' },
   { title: 'no other namespace', policy: { namespaces: ['team'] }, verdict: 'none' },
   { title: 'no excepted namespace', policy: { exceptNamespaces: ['shop'] }, verdict: 'none' },
+  {
+    title: 'no excepted namespace, although a Service in it is annotated',
+    service: { annotation: 'true' },
+    policy: { exceptNamespaces: ['shop'] },
+    verdict: 'none'
+  },
+  {
+    title: 'no excepted namespace, although it is annotated itself',
+    namespaceAsked: true,
+    policy: { exceptNamespaces: ['shop'], unmarked: 'keep' },
+    verdict: 'none'
+  },
+  {
+    title: 'no excepted namespace, although the list of namespaces has it, too',
+    service: { annotation: 'true' },
+    policy: { exceptNamespaces: ['shop'], namespaces: ['shop'] },
+    verdict: 'none'
+  },
+  {
+    title: 'no namespace beside the list of namespaces, although a Service in it is annotated',
+    service: { annotation: 'true', local: true },
+    namespaceAsked: true,
+    policy: { namespaces: ['team'] },
+    verdict: 'none'
+  },
+  {
+    title: 'not even the API itself of an excepted namespace',
+    service: { namespace: 'default', name: 'kubernetes', annotation: 'true' },
+    policy: { exceptNamespaces: ['default'] },
+    verdict: 'none'
+  },
+  {
+    title: 'a marked service that the selector passes over',
+    service: { annotation: 'true' },
+    selector: 'team=web',
+    verdict: 'whole'
+  },
   {
     title: 'selected labels',
     service: { labels: { team: 'web', tier: 'b' } },

@@ -1,6 +1,6 @@
 // The latest changes, so that a watch can go on from a resource version. One log for all collections: its size does not
 // depend on how many clusters there are.
-import type { Labels, ResourceName } from './objects.ts'
+import type { Facets, ResourceName } from './objects.ts'
 
 export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED'
 
@@ -11,9 +11,9 @@ export interface FeedEvent {
   readonly type: EventType
   readonly namespace: string
   readonly name: string
-  readonly labels: Labels
+  readonly facets: Facets
   /** Before a MODIFIED: a selector may have matched then. */
-  readonly labelsBefore: Labels | undefined
+  readonly facetsBefore: Facets | undefined
   /** JSON of the object; of a DELETED, as it was last. */
   readonly text: string
 }

@@ -13,7 +13,7 @@ import type { ClusterName } from '../model.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view.ts'
 import { Collection, type ChangedObject, type Entry, type ServiceChange } from './collection.ts'
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
-import { labelsOf, objectText, type Holder, type ResourceName } from './objects.ts'
+import { facetsOf, objectText, type Holder, type ResourceName } from './objects.ts'
 
 export interface FeedInput {
   readonly view: MeshView
@@ -212,8 +212,8 @@ function eventOf(collection: string, change: ChangedObject): FeedEvent {
     type,
     namespace,
     name,
-    labels: labelsOf(source),
-    labelsBefore: before && labelsOf(before),
+    facets: facetsOf(source),
+    facetsBefore: before && facetsOf(before),
     text: objectText(source, resourceVersion)
   }
 }

@@ -11,6 +11,7 @@
 //
 // Invariant: an object is a pure function of its Source, without resource version, so equal sources render equally.
 import { familyOf } from '../dns/record.ts'
+import { isFields } from '../field-check.ts'
 import { endpointLabel, isPublished, serviceNames } from '../dns/service-names.ts'
 import type { ClusterName, Endpoint, EndpointPort, EndpointSliceValue, Ip, ServicePort } from '../model.ts'
 import type { ServiceView } from '../view.ts'
@@ -105,8 +106,25 @@ export function withVersion(body: string, resourceVersion: number): string {
   return `{"metadata":{"resourceVersion":"${resourceVersion}",${body.slice('{"metadata":{'.length)}`
 }
 
-export function labelsOf(source: Source): Labels {
-  return apiObject(source).metadata.labels ?? {}
+/** What selectors are tried on, beside the name: labels, and the fields that the API knows to select by. */
+export interface Facets {
+  readonly labels: Labels
+  readonly fields: Readonly<Record<string, string>>
+}
+
+export function facetsOf(source: Source): Facets {
+  const object = apiObject(source)
+  return { labels: object.metadata.labels ?? {}, fields: selectableFields(source, object) }
+}
+
+function selectableFields(source: Source, { spec }: ApiObject): Readonly<Record<string, string>> {
+  if (source.kind === 'namespace') return { 'status.phase': 'Active' }
+  if (source.kind === 'slice' || !isFields(spec)) return {}
+  const { type, clusterIP } = spec
+  return {
+    'spec.type': typeof type === 'string' ? type : '',
+    'spec.clusterIP': typeof clusterIP === 'string' ? clusterIP : ''
+  }
 }
 
 /** Label of the Multi-Cluster Services API (KEP-1645) that names where an EndpointSlice comes from. */
@@ -216,7 +234,9 @@ function sliceObject({ name, family, holder, slice }: Source & { readonly kind: 
       namespace: slice.namespace,
       labels: {
         'kubernetes.io/service-name': slice.service,
-        [SOURCE_CLUSTER]: holder.cluster
+        [SOURCE_CLUSTER]: holder.cluster,
+        // As Kubernetes' own controller marks the slices of a headless Service.
+        ...(holder.view.service.headless ? { 'service.kubernetes.io/headless': '' } : {})
       }
     },
     apiVersion: 'discovery.k8s.io/v1',

@@ -1,11 +1,14 @@
-// Label and field selectors, as far as a list of services needs them.
-// Source: Kubernetes API, "Labels and Selectors" and "Field Selectors" (only metadata.name and metadata.namespace exist here).
-import type { Labels } from './objects.ts'
+// Label and field selectors of a list or watch, with the fields that the Kubernetes API knows for each resource.
+// Sources: k8s.io/apimachinery/pkg/fields; the field label conversions of core/v1 (Service, Namespace) and discovery.k8s.io/v1.
+import { parseSelector, selects } from '../label-selector.ts'
+import type { Labels, ResourceName } from './objects.ts'
 
 export interface Selectable {
   readonly namespace: string
   readonly name: string
   readonly labels: Labels
+  /** The other fields that can be selected by, as the API writes them: "spec.type". */
+  readonly fields: Readonly<Record<string, string>>
 }
 
 export type Selector = (object: Selectable) => boolean
@@ -14,64 +17,58 @@ export type SelectorReading =
   | { readonly kind: 'selector'; readonly matches: Selector }
   | { readonly kind: 'invalid'; readonly reason: string }
 
-/** "a=b,c!=d,e in (f,g),h notin (i),j,!k" */
 export function parseLabelSelector(text: string): SelectorReading {
-  return conjunction(splitTerms(text), (term) => {
-    const set = /^([\w./-]+)\s+(in|notin)\s+\(([^()]*)\)$/.exec(term)
-    if (set !== null) {
-      const [, key = '', operator, list = ''] = set
-      const values = new Set(list.split(',').map((value) => value.trim()))
-      const wanted = operator === 'in'
-      return ({ labels }) => {
-        const value = labels[key]
-        return value === undefined ? !wanted : values.has(value) === wanted
-      }
-    }
-    const pair = PAIR.exec(term)
-    if (pair !== null) {
-      const [, key = '', operator, value = ''] = pair
-      return ({ labels }) => (labels[key] === value) === (operator !== '!=')
-    }
-    const presence = /^(!?)\s*([\w./-]+)$/.exec(term)
-    if (presence === null) return undefined
-    const [, not, key = ''] = presence
-    return ({ labels }) => Object.hasOwn(labels, key) === (not === '')
-  })
+  const parsed = parseSelector(text)
+  if (parsed.kind === 'invalid') return parsed
+  const { selector } = parsed
+  return { kind: 'selector', matches: ({ labels }) => selects(selector, labels) }
 }
 
-/** "metadata.name=web,metadata.namespace!=shop" */
-export function parseFieldSelector(text: string): SelectorReading {
-  return conjunction(splitTerms(text), (term) => {
-    const [, field, operator, value = ''] = PAIR.exec(term) ?? []
-    const wanted = operator !== '!='
-    if (field === 'metadata.name') return ({ name }) => (name === value) === wanted
-    if (field === 'metadata.namespace') return ({ namespace }) => (namespace === value) === wanted
-    return undefined
-  })
-}
-
-const PAIR = /^([\w./-]+)\s*(==|!=|=)\s*([\w./-]*)$/
-/** Each is tried on every object of a list. */
-const TERMS_MAX = 32
-
-function conjunction(
-  terms: readonly string[],
-  read: (term: string) => Selector | undefined
-): SelectorReading {
-  if (terms.length > TERMS_MAX) return { kind: 'invalid', reason: `more than ${TERMS_MAX} requirements` }
+/** "metadata.name=web,metadata.namespace!=shop"; `\\`, `\,` and `\=` are characters of a value. */
+export function parseFieldSelector(text: string, resource: ResourceName): SelectorReading {
   const parts: Selector[] = []
-  for (const term of terms) {
-    const part = read(term)
-    if (part === undefined) return { kind: 'invalid', reason: `unable to parse requirement: ${term}` }
-    parts.push(part)
+  // At commas that are not escaped.
+  for (const term of text.match(/(?:\\.|[^,])+/gs) ?? []) {
+    const pair = /^([^=!]*)(!=|==|=)(.*)$/s.exec(term)
+    if (pair === null) return invalid(`invalid selector: '${text}'; can't understand '${term}'`)
+    const [, field = '', operator, escaped = ''] = pair
+    if (!FIELDS[resource].includes(field)) return invalid(unknownField(field, resource))
+    const value = unescaped(escaped)
+    if (value === undefined) return invalid(`invalid field selector: ${term}: invalid escape sequence`)
+    parts.push((object) => (fieldOf(object, field) === value) === (operator !== '!='))
   }
+  if (parts.length > TERMS_MAX) return invalid(`the selector has more than ${TERMS_MAX} requirements`)
   return { kind: 'selector', matches: (object) => parts.every((part) => part(object)) }
 }
 
-/** At commas that are outside of parentheses. */
-function splitTerms(text: string): readonly string[] {
-  return text
-    .split(/,(?![^(]*\))/)
-    .map((term) => term.trim())
-    .filter((term) => term !== '')
+// Each is tried on every object of a list.
+const TERMS_MAX = 256
+
+const FIELDS: Readonly<Record<ResourceName, readonly string[]>> = {
+  services: ['metadata.name', 'metadata.namespace', 'spec.clusterIP', 'spec.type'],
+  endpointslices: ['metadata.name', 'metadata.namespace'],
+  namespaces: ['metadata.name', 'status.phase']
+}
+
+function fieldOf(object: Selectable, field: string): string {
+  if (field === 'metadata.name') return object.name
+  if (field === 'metadata.namespace') return object.namespace
+  return object.fields[field] ?? ''
+}
+
+/** In the API's words, which differ by group. */
+function unknownField(field: string, resource: ResourceName): string {
+  return resource === 'endpointslices'
+    ? `${JSON.stringify(field)} is not a known field selector: only "metadata.name", "metadata.namespace"`
+    : `field label not supported: ${field}`
+}
+
+/** Undefined where a backslash, a comma or an equals sign is not escaped. */
+function unescaped(text: string): string | undefined {
+  if (!/^(?:[^\\,=]|\\[\\,=])*$/s.test(text)) return undefined
+  return text.replaceAll(/\\(.)/gs, '$1')
+}
+
+function invalid(reason: string): SelectorReading {
+  return { kind: 'invalid', reason }
 }

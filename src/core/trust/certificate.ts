@@ -173,12 +173,15 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
   return undefined
 }
 
-/** Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains them. */
+/**
+ * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains them.
+ * Linux routes 240.0.0.0/4 but for the one broadcast address, and large clusters use it for pods.
+ */
 const UNROUTABLE = [
   '0.0.0.0/8',
   '127.0.0.0/8',
   '169.254.0.0/16',
-  '224.0.0.0/3',
+  '224.0.0.0/4',
   '::/64',
   'fe80::/10',
   'ff00::/8'

@@ -117,7 +117,7 @@ function isResource(text: string): text is ResourceName {
 }
 
 function readQuery(target: Target, query: URLSearchParams, format: Format): Asked {
-  const matches = readSelectors(query)
+  const matches = readSelectors(query, target.resource)
   if (matches.kind === 'invalid') return failure(badRequest(matches.reason))
   const number = (key: string): number | undefined => {
     const text = query.get(key)
@@ -165,8 +165,8 @@ function readQuery(target: Target, query: URLSearchParams, format: Format): Aske
   return { kind: 'list', target, list, format }
 }
 
-function readSelectors(query: URLSearchParams): SelectorReading {
-  const fields = parseFieldSelector(query.get('fieldSelector') ?? '')
+function readSelectors(query: URLSearchParams, resource: ResourceName): SelectorReading {
+  const fields = parseFieldSelector(query.get('fieldSelector') ?? '', resource)
   if (fields.kind === 'invalid') return fields
   const labels = parseLabelSelector(query.get('labelSelector') ?? '')
   if (labels.kind === 'invalid') return labels

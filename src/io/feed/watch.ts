@@ -6,7 +6,7 @@ import type { ServerResponse } from 'node:http'
 import type { Entry } from '../../core/feed/collection.ts'
 import type { FeedEvent } from '../../core/feed/event-log.ts'
 import type { Feed } from '../../core/feed/feed.ts'
-import { labelsOf, objectText } from '../../core/feed/objects.ts'
+import { facetsOf, objectText } from '../../core/feed/objects.ts'
 import type { Selector } from '../../core/feed/selector.ts'
 import { singleText } from './format.ts'
 import { RESOURCES, type Format, type Target, type WatchOptions } from './request.ts'
@@ -140,10 +140,11 @@ export class Watch {
   #eventOf(event: FeedEvent): string {
     const { target, watch, format } = this.#parts
     if (target.namespace !== '' && event.namespace !== target.namespace) return ''
-    const matches = watch.matches(event)
+    const { namespace, name, facets, facetsBefore } = event
+    const matches = watch.matches({ namespace, name, ...facets })
     const matched =
       event.type === 'MODIFIED'
-        ? watch.matches({ ...event, labels: event.labelsBefore ?? event.labels })
+        ? watch.matches({ namespace, name, ...(facetsBefore ?? facets) })
         : event.type === 'DELETED' && matches
     if (!matches && !matched) return ''
     const type = event.type === 'DELETED' ? 'DELETED' : !matched ? 'ADDED' : matches ? 'MODIFIED' : 'DELETED'
@@ -194,7 +195,7 @@ export class Watch {
 
 export function isWanted(entry: Entry, target: Target, matches: Selector): boolean {
   if (target.namespace !== '' && entry.namespace !== target.namespace) return false
-  return matches({ namespace: entry.namespace, name: entry.name, labels: labelsOf(entry.source) })
+  return matches({ namespace: entry.namespace, name: entry.name, ...facetsOf(entry.source) })
 }
 
 /** Characters to a write: fewer system calls, and little to hold for one that does not read. */

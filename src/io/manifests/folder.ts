@@ -7,7 +7,7 @@ import type { Problem } from '../../core/catalog.ts'
 import { codeOf, reason } from './read-file.ts'
 
 export interface FolderListing {
-  /** False: there is no such folder. */
+  /** False: there is no such folder, or it cannot be looked at; `problems` says why. */
   readonly exists: boolean
   readonly files: readonly ListedFile[]
   /** Directories that could not be read; what counted of them goes on counting. */
@@ -78,19 +78,28 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
     const seen = new Set<string>()
 
     async function visit(directory: string, depth: number): Promise<boolean> {
-      const inode = await inodeOf(directory)
-      if (inode === undefined) return false
+      const found = await directoryAt(directory)
+      if (found.kind !== 'directory') {
+        if (depth === 0) problems.push(notAFolder(directory, found.kind))
+        return false
+      }
+      const { inode } = found
       const unwatched = ensureWatch({ key: directory, directory, inode })
-      if (unwatched) problems.push(unwatched)
       seen.add(directory)
-      const found = await entriesOf(directory)
-      if (found.kind === 'gone') return false
-      if (found.kind === 'unreadable') {
+      const listed = await entriesOf(directory)
+      if (listed.kind === 'gone') {
+        if (depth === 0) problems.push(notAFolder(directory, 'missing'))
+        return false
+      }
+      if (listed.kind === 'unreadable') {
         unreadable.push(directory)
-        problems.push({ file: shown(directory), message: found.message, fix: found.fix, level: 'error' })
+        const { message, fix } = listed
+        const ofSource = depth === 0 ? ({ ofSource: true } as const) : {}
+        problems.push({ file: shown(directory), message, fix, level: 'error', ...ofSource })
         return true
       }
-      const entries = await Promise.all(found.entries.map((entry) => statEntry(directory, entry)))
+      if (unwatched) problems.push(unwatched)
+      const entries = await Promise.all(listed.entries.map((entry) => statEntry(directory, entry)))
       for (const entry of entries) {
         if (entry?.kind === 'directory' && depth < DEPTH_MAX) await visit(entry.path, depth + 1)
         else if (entry?.kind === 'file') {
@@ -140,8 +149,9 @@ interface WatchTarget {
 async function nearestAbove(folder: string): Promise<WatchTarget | undefined> {
   const directory = dirname(folder)
   if (directory === folder) return undefined
-  const inode = await inodeOf(directory)
-  if (inode === undefined) return nearestAbove(directory)
+  const found = await directoryAt(directory)
+  if (found.kind !== 'directory') return nearestAbove(directory)
+  const { inode } = found
   // The name awaited changes as missing levels appear: part of the key.
   const only = basename(folder)
   return { key: `${directory}/\0${only}`, directory, inode, only }
@@ -192,14 +202,38 @@ async function statBig(path: string) {
   return { ino, size, mtimeNs, ctimeNs, directory: info.isDirectory(), file: info.isFile() }
 }
 
-async function inodeOf(directory: string): Promise<bigint | undefined> {
+type DirectoryAt =
+  { readonly kind: 'directory'; readonly inode: bigint } | { readonly kind: 'missing' | 'file' | 'hidden' }
+
+async function directoryAt(path: string): Promise<DirectoryAt> {
   try {
-    const info = await statBig(directory)
-    return info.directory ? info.ino : undefined
+    const info = await statBig(path)
+    return info.directory ? { kind: 'directory', inode: info.ino } : { kind: 'file' }
   } catch (error) {
-    if (isGone(error) || codeOf(error) === 'EACCES') return undefined
+    if (isGone(error)) return { kind: 'missing' }
+    if (codeOf(error) === 'EACCES' || codeOf(error) === 'ELOOP') return { kind: 'hidden' }
     throw error
   }
+}
+
+/** Why there are no manifests: the mesh runs without services of this cluster until there are. */
+function notAFolder(folder: string, kind: 'missing' | 'file' | 'hidden'): Problem {
+  const text = {
+    missing: {
+      message: 'the folder of manifests does not exist; no new services of this cluster are published',
+      fix: 'create it and put Service and EndpointSlice manifests there; they are found without a restart'
+    },
+    file: {
+      message:
+        'the setting manifests names a file, not a folder; no new services of this cluster are published',
+      fix: 'set manifests to the folder that holds the file'
+    },
+    hidden: {
+      message: 'the folder of manifests cannot be read; no new services of this cluster are published',
+      fix: 'let the user that runs meshd read and enter it and each folder above it'
+    }
+  }[kind]
+  return { file: folder, ...text, level: 'warning', ofSource: true }
 }
 
 function isGone(error: unknown): boolean {

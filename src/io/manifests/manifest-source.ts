@@ -2,7 +2,8 @@
 // Invariants
 //   1. Events only mark; one loop reads, and its passes never overlap.
 //   2. A pass that finds nothing new says nothing.
-//   3. A folder that is missing or unreadable never withdraws what was read before (fail static).
+//   3. A folder that is missing or unreadable never withdraws what was read before (fail static). Where nothing was read before,
+//      it is a cluster without services, and everything else of it runs.
 import { resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { catalog, type CatalogOptions, type Problem } from '../../core/catalog.ts'
@@ -13,8 +14,7 @@ import { readManifestFile, reason } from './read-file.ts'
 
 export interface ManifestSourceOptions {
   readonly folder: string
-  /** After the first pass and then on every change of either. `whole` is false until the folder was read once: until
-   * then an empty snapshot means "not known", not "no services". */
+  /** After the first pass and then on every change of either. `whole`: this is all there is, as far as can be known. */
   readonly onSnapshot: (
     snapshot: Snapshot,
     problems: readonly Problem[],
@@ -42,7 +42,6 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   const touched = new Set<string>()
   let dirty = true
   let stopped = false
-  let whole = false
   let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
   let last: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } | undefined
@@ -74,8 +73,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     const listing = await watching.list()
     if (listing.exists) await readChanged(listing, force)
     if (stopped) return RESCAN_MS
-    whole ||= listing.exists
-    publish(listing.exists ? listing.problems : [missingFolder(folder)])
+    publish(listing.problems)
     const doubts = [...files.values()].flatMap(({ state }) => (state.doubt ? [state.doubt.untilMs] : []))
     return Math.max(1, Math.min(RESCAN_MS, ...doubts.map((untilMs) => untilMs - performance.now() + 1)))
   }
@@ -117,7 +115,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     const now = { snapshot: read.snapshot, problems }
     if (isDeepStrictEqual(now, last)) return
     last = now
-    options.onSnapshot(now.snapshot, problems, { whole })
+    options.onSnapshot(now.snapshot, problems, { whole: true })
   }
 
   /** A disk error, for example: what was read stays, and the next look comes by itself. */
@@ -128,7 +126,8 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
           file: folder,
           message: `the folder cannot be read: ${reason(error)}`,
           fix: 'check the disk and the permissions',
-          level: 'error'
+          level: 'error',
+          ofSource: true
         }
       ])
     }
@@ -161,13 +160,4 @@ interface KnownFile {
   /** '' for a file that is gone but not yet believed to be. */
   readonly stamp: string
   readonly state: FileState
-}
-
-function missingFolder(folder: string): Problem {
-  return {
-    file: folder,
-    message: 'there is no such folder',
-    fix: 'create it and put Service and EndpointSlice manifests there; it is picked up by itself',
-    level: 'error'
-  }
 }

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
+import * as fc from 'fast-check'
 import { parseFieldSelector, parseLabelSelector, type Selectable } from '../../../src/core/feed/selector.ts'
 
-const WEB: Selectable = { namespace: 'shop', name: 'web', labels: { app: 'web', tier: 'front' } }
+const WEB: Selectable = {
+  namespace: 'shop',
+  name: 'web',
+  labels: { app: 'web', tier: 'front', 'kubernetes.io/service-name': 'web', weight: '7', empty: '', in: 'x' },
+  fields: { 'spec.type': 'ClusterIP', 'spec.clusterIP': '10.1.0.1' }
+}
 
 describe('selectors of the feed', () => {
   const labels: readonly (readonly [string, boolean])[] = [
@@ -22,7 +28,24 @@ describe('selectors of the feed', () => {
     ['missing notin (db)', true],
     ['missing in (db)', false],
     ['app=web,tier in (front,back)', true],
-    ['app=web,tier in (back)', false]
+    ['app=web,tier in (back)', false],
+    ['app in(web)', true],
+    ['app in ( web ),tier notin(back)', true],
+    ['  app  =  web  , ! missing ', true],
+    ['kubernetes.io/service-name in (web,db)', true],
+    ['!kubernetes.io/service-name', false],
+    ['missing!=', true],
+    ['empty=', true],
+    ['empty in (,web)', true],
+    ['app in (,)', false],
+    ['empty', true],
+    ['in in (x)', true],
+    ['notin', false],
+    ['weight>6', true],
+    ['weight > 7', false],
+    ['weight<8,weight>-1', true],
+    ['app>1', false],
+    ['missing<5', false]
   ]
   for (const [text, expected] of labels) {
     it(`labels ${JSON.stringify(text)} ${expected ? 'match' : 'do not match'}`, () => {
@@ -36,11 +59,19 @@ describe('selectors of the feed', () => {
     ['metadata.name=web', true],
     ['metadata.name=db', false],
     ['metadata.namespace=shop,metadata.name!=db', true],
-    ['metadata.namespace!=shop', false]
+    ['metadata.namespace!=shop', false],
+    ['metadata.name==web', true],
+    ['metadata.name=', false],
+    ['metadata.name!=', true],
+    ['spec.type=ClusterIP,spec.clusterIP=10.1.0.1', true],
+    ['spec.type!=ClusterIP', false],
+    ['spec.clusterIP=None', false],
+    [String.raw`metadata.name=web\,db`, false],
+    [String.raw`metadata.name!=a\=b,metadata.name=web`, true]
   ]
   for (const [text, expected] of fields) {
     it(`fields ${JSON.stringify(text)} ${expected ? 'match' : 'do not match'}`, () => {
-      const reading = parseFieldSelector(text)
+      const reading = parseFieldSelector(text, 'services')
       assert.equal(reading.kind === 'selector' && reading.matches(WEB), expected)
     })
   }
@@ -48,9 +79,57 @@ describe('selectors of the feed', () => {
   it('refuses what it does not understand, rather than to list too much', () => {
     for (const text of ['a=b=c', 'a in b', '=x', 'a b'])
       assert.equal(parseLabelSelector(text).kind, 'invalid', text)
-    for (const text of ['spec.type=ClusterIP', 'metadata.name']) {
-      assert.equal(parseFieldSelector(text).kind, 'invalid', text)
+    assert.equal(parseLabelSelector('a,'.repeat(300) + 'a').kind, 'invalid')
+  })
+
+  const refused: readonly (readonly [string, string])[] = [
+    ['a in b', "unable to parse requirement: found 'b' expected: '('"],
+    ['a=b=c', "found '=', expected: ',' or 'end of string'"],
+    ['!a=b', "found '=', expected: ',' or 'end of string'"],
+    ['a,', "found '', expected: identifier after ','"],
+    ['=x', "found '=', expected: !, identifier, or 'end of string'"],
+    ['a b', "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"],
+    ['a in (b c)', "unable to parse requirement: found 'c', expected: ',' or ')'"],
+    [
+      'a in ()',
+      "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+    ]
+  ]
+  for (const [text, reason] of refused) {
+    it(`labels ${JSON.stringify(text)} are refused in the words of the API`, () => {
+      assert.deepEqual(parseLabelSelector(text), { kind: 'invalid', reason })
+    })
+  }
+
+  it('knows the fields of each resource, and refuses others in the words of the API', () => {
+    const reasonOf = (text: string, resource: 'services' | 'endpointslices' | 'namespaces') => {
+      const reading = parseFieldSelector(text, resource)
+      return reading.kind === 'invalid' ? reading.reason : 'taken'
     }
-    assert.equal(parseLabelSelector('a,'.repeat(100)).kind, 'invalid')
+    assert.equal(reasonOf('status.phase=Active', 'namespaces'), 'taken')
+    assert.equal(reasonOf('status.phase=Active', 'services'), 'field label not supported: status.phase')
+    assert.equal(
+      reasonOf('spec.type=ClusterIP', 'endpointslices'),
+      '"spec.type" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    )
+    assert.equal(
+      reasonOf('metadata.namespace=shop', 'namespaces'),
+      'field label not supported: metadata.namespace'
+    )
+    assert.equal(
+      reasonOf('metadata.name', 'services'),
+      "invalid selector: 'metadata.name'; can't understand 'metadata.name'"
+    )
+    assert.equal(reasonOf(String.raw`metadata.name=a\b`, 'services').startsWith('invalid field'), true)
+  })
+
+  it('never throws, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[ab !=,()<>in]{0,24}$/)), (text) => {
+        for (const reading of [parseLabelSelector(text), parseFieldSelector(text, 'services')])
+          if (reading.kind === 'selector') assert.equal(typeof reading.matches(WEB), 'boolean')
+      }),
+      { numRuns: 2000 }
+    )
   })
 })

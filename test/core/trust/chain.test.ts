@@ -309,6 +309,10 @@ describe('checkPrefixes', () => {
     [['0.0.0.0/0'], [], /never routed/],
     [['127.0.0.0/8'], [], /never routed/],
     [[], ['224.0.0.0/4'], /never routed/],
+    [['224.0.0.0/3'], [], /never routed/],
+    [['239.255.0.0/16'], [], /never routed/],
+    [['240.0.0.0/4'], [], undefined],
+    [['240.10.0.0/16'], ['250.0.0.0/16'], undefined],
     [['::/0'], [], /never routed/],
     [['fe80::/64'], [], /never routed/]
   ]

@@ -71,7 +71,21 @@ describe('feed server', () => {
       )
       assert.deepEqual(names(await get(`${slices}?labelSelector=${selector}`)), ['db-0.east', 'db-1.east'])
       assert.deepEqual(names(await get(`${SERVICES}?fieldSelector=metadata.name%3Dweb`)), ['web'])
-      assert.equal((await get(`${SERVICES}?fieldSelector=spec.type%3DX`)).code, 400)
+      assert.deepEqual(names(await get(`${SERVICES}?fieldSelector=spec.type%3DX`)), [])
+      assert.deepEqual(
+        names(await get(`${SERVICES}?fieldSelector=spec.type%3DClusterIP,metadata.name%3Dweb`)),
+        ['web']
+      )
+      const among = encodeURIComponent('kubernetes.io/service-name in (db, web),!none')
+      assert.ok(names(await get(`${slices}?labelSelector=${among}`)).includes('db-0.east'))
+      const headless = encodeURIComponent('service.kubernetes.io/headless')
+      const marked = names(await get(`${slices}?labelSelector=${headless}`))
+      const unmarked = names(await get(`${slices}?labelSelector=!${headless}`))
+      assert.ok(marked.includes('db-0.east') && unmarked.length > 0)
+      assert.deepEqual([...marked, ...unmarked].sort(), [...names(await get(slices))].sort())
+      const refused = await get(`${SERVICES}?fieldSelector=spec.selector%3DX`)
+      assert.equal(refused.code, 400)
+      assert.equal(refused['message'], 'field label not supported: spec.selector')
     })
 
     it('no schema, and says so in a form that kubectl shows', async () => {

@@ -195,13 +195,72 @@ describe('the manifest folder', () => {
   it('that is missing is reported with the fix, awaited, and picked up', async () => {
     const path = join(folder, 'not/yet')
     const first = await start(path)
-    assert.equal(first.whole, false)
-    assert.match(first.problems[0]?.message ?? '', /no such folder/)
+    assert.equal(first.whole, true, 'without it there are no services, and nothing else waits for it')
+    assert.deepEqual(names(first), [])
+    assert.match(first.problems[0]?.message ?? '', /does not exist/)
     assert.match(first.problems[0]?.fix ?? '', /create it/)
+    assert.equal(first.problems[0]?.level, 'warning')
+    assert.equal(first.problems[0]?.ofSource, true)
     await mkdir(path, { recursive: true })
     await writeFile(join(path, 'a.yaml'), service('web'))
     const now = await until((one) => names(one).length > 0)
     assert.equal(now.whole, true)
+  })
+
+  it('that is a file is a warning, and is picked up when it becomes a folder', async () => {
+    const path = join(folder, 'services')
+    await writeFile(path, service('web'))
+    const first = await start(path)
+    assert.equal(first.whole, true)
+    assert.match(first.problems[0]?.message ?? '', /names a file/)
+    await unlink(path)
+    await mkdir(path)
+    await writeFile(join(path, 'a.yaml'), service('web'))
+    const now = await until((one) => names(one).length > 0)
+    assert.deepEqual(
+      now.problems.filter(({ ofSource }) => ofSource),
+      []
+    )
+  })
+
+  it('that is a link to itself, or to nothing, is a warning and is picked up', async () => {
+    const path = join(folder, 'services')
+    await symlink('services', path)
+    const first = await start(path)
+    assert.equal(first.whole, true)
+    assert.match(first.problems[0]?.message ?? '', /cannot be read/)
+    await unlink(path)
+    await symlink('there', path)
+    await until(({ problems }) => /does not exist/.test(problems[0]?.message ?? ''))
+    await mkdir(join(folder, 'there'))
+    await writeFile(join(folder, 'there', 'a.yaml'), service('web'))
+    source.refresh()
+    await until((one) => names(one).length > 0)
+  })
+
+  it('that may not be read is a warning, and is picked up when it may', async function () {
+    const path = join(folder, 'services')
+    await mkdir(path, { mode: 0o700 })
+    await writeFile(join(path, 'a.yaml'), service('web'))
+    await chmod(path, 0)
+    // Root reads everything: for a moment this process is another user.
+    const isRoot = process.geteuid?.() === 0
+    if (isRoot) {
+      await chmod(folder, 0o755)
+      process.seteuid?.(65_534)
+    }
+    try {
+      const first = await start(path)
+      assert.equal(first.whole, true)
+      assert.deepEqual(names(first), [])
+      assert.match(first.problems[0]?.message ?? '', /cannot be read/)
+      assert.equal(first.problems[0]?.ofSource, true)
+    } finally {
+      if (isRoot) process.seteuid?.(0)
+    }
+    await chmod(path, 0o755)
+    source.refresh()
+    await until((one) => names(one).length > 0)
   })
 
   it('that vanishes withdraws nothing, and counts again when it is back', async () => {
@@ -210,7 +269,7 @@ describe('the manifest folder', () => {
     await writeFile(join(path, 'a.yaml'), service('web'))
     await start(path)
     await rename(path, join(folder, 'gone'))
-    const gone = await until(({ problems }) => problems.some(({ message }) => /no such folder/.test(message)))
+    const gone = await until(({ problems }) => problems.some(({ message }) => /does not exist/.test(message)))
     assert.deepEqual(names(gone), ['web'])
     await mkdir(path)
     await writeFile(join(path, 'b.yaml'), service('cart', '10.101.0.2'))

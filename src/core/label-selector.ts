@@ -1,0 +1,206 @@
+// Label selectors as the Kubernetes API reads them: "a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5". One reader for the export policy and
+// for the list/watch API, with the words that the API itself refuses a selector with.
+// Source: k8s.io/apimachinery/pkg/labels, and the grammar in the API documentation, "Labels and Selectors".
+
+export interface Labels {
+  readonly [key: string]: unknown
+}
+
+/** All must hold. */
+export type LabelSelector = readonly Requirement[]
+
+export interface Requirement {
+  readonly key: string
+  readonly operator: 'in' | 'notin' | 'exists' | 'missing' | 'above' | 'below'
+  readonly values: readonly string[]
+}
+
+export type ParsedSelector =
+  | { readonly kind: 'selector'; readonly selector: LabelSelector }
+  | { readonly kind: 'invalid'; readonly reason: string }
+
+/** Never throws. An empty text selects everything. */
+export function parseSelector(text: string): ParsedSelector {
+  if (text.length > SELECTOR_CHARACTERS_MAX)
+    return { kind: 'invalid', reason: `the selector is longer than ${SELECTOR_CHARACTERS_MAX} characters` }
+  try {
+    const selector = new Parser(tokensOf(text)).parse()
+    if (selector.length > REQUIREMENTS_MAX)
+      return { kind: 'invalid', reason: `the selector has more than ${REQUIREMENTS_MAX} requirements` }
+    return { kind: 'selector', selector }
+  } catch (error) {
+    if (error instanceof SelectorError) return { kind: 'invalid', reason: error.message }
+    throw error
+  }
+}
+
+export function selects(selector: LabelSelector, labels: Labels): boolean {
+  return selector.every((requirement) => meets(requirement, labels))
+}
+
+function meets({ key, operator, values }: Requirement, labels: Labels): boolean {
+  const label = Object.hasOwn(labels, key) ? labels[key] : undefined
+  const isOneOf = typeof label === 'string' && values.includes(label)
+  switch (operator) {
+    case 'in':
+      return isOneOf
+    case 'notin':
+      return !isOneOf
+    case 'exists':
+      return label !== undefined
+    case 'missing':
+      return label === undefined
+    case 'above':
+      return typeof label === 'string' && isInteger(label) && Number(label) > Number(values[0])
+    case 'below':
+      return typeof label === 'string' && isInteger(label) && Number(label) < Number(values[0])
+    default:
+      return operator satisfies never
+  }
+}
+
+// Each requirement is tried on every object of a list; a URL has at most 8 KiB anyway.
+const REQUIREMENTS_MAX = 256
+const SELECTOR_CHARACTERS_MAX = 8192
+
+class SelectorError extends Error {}
+
+type TokenKind = 'identifier' | '(' | ')' | ',' | '!' | '=' | '==' | '!=' | '>' | '<' | 'end'
+
+interface Token {
+  readonly kind: TokenKind
+  readonly text: string
+}
+
+const END: Token = { kind: 'end', text: '' }
+const TOKEN = /\s*(==|!=|[=!(),<>]|[^=!(),<>\s]+)/y
+
+function tokensOf(text: string): readonly Token[] {
+  const tokens: Token[] = []
+  const trimmed = text.trimEnd()
+  TOKEN.lastIndex = 0
+  while (TOKEN.lastIndex < trimmed.length) {
+    const [, token = ''] = TOKEN.exec(trimmed) ?? []
+    if (token === '') break
+    tokens.push({ kind: /^[=!(),<>]/.test(token) ? (token as TokenKind) : 'identifier', text: token })
+  }
+  return tokens
+}
+
+class Parser {
+  readonly #tokens: readonly Token[]
+  #at = 0
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = tokens
+  }
+
+  parse(): LabelSelector {
+    const requirements: Requirement[] = []
+    if (this.#next.kind === 'end') return requirements
+    if (this.#next.kind !== 'identifier' && this.#next.kind !== '!')
+      throw new SelectorError(`found '${this.#next.text}', expected: !, identifier, or 'end of string'`)
+    for (;;) {
+      requirements.push(this.#requirement())
+      const after = this.#take()
+      if (after.kind === 'end') return requirements
+      if (after.kind !== ',')
+        throw new SelectorError(`found '${after.text}', expected: ',' or 'end of string'`)
+      if (this.#next.kind !== 'identifier' && this.#next.kind !== '!')
+        throw new SelectorError(`found '${this.#next.text}', expected: identifier after ','`)
+    }
+  }
+
+  get #next(): Token {
+    return this.#tokens[this.#at] ?? END
+  }
+
+  #take(): Token {
+    const token = this.#next
+    this.#at += 1
+    return token
+  }
+
+  #requirement(): Requirement {
+    const isMissing = this.#next.kind === '!'
+    if (isMissing) this.#take()
+    const { kind, text: key } = this.#take()
+    if (kind !== 'identifier') throw unparsable(`found '${key}', expected: identifier`)
+    if (!isLabelKey(key)) throw unparsable(`key: Invalid value: ${JSON.stringify(key)}: not a label key`)
+    if (isMissing) return { key, operator: 'missing', values: [] }
+    if (this.#next.kind === ',' || this.#next.kind === 'end') return { key, operator: 'exists', values: [] }
+    return this.#comparison(key)
+  }
+
+  #comparison(key: string): Requirement {
+    const operator = this.#take()
+    if (operator.kind === 'identifier' && (operator.text === 'in' || operator.text === 'notin'))
+      return { key, operator: operator.text, values: this.#checked(key, this.#values()) }
+    if (operator.kind === '=' || operator.kind === '==' || operator.kind === '!=')
+      return {
+        key,
+        operator: operator.kind === '!=' ? 'notin' : 'in',
+        values: this.#checked(key, [this.#value()])
+      }
+    if (operator.kind !== '>' && operator.kind !== '<')
+      throw unparsable(`found '${operator.text}', expected: in, notin, =, ==, !=, gt, lt`)
+    const value = this.#value()
+    if (!isInteger(value))
+      throw unparsable(
+        `values[0][${key}]: Invalid value: ${JSON.stringify(value)}: for 'Gt', 'Lt' operators, the value must be an integer`
+      )
+    return { key, operator: operator.kind === '>' ? 'above' : 'below', values: [value] }
+  }
+
+  /** "(a, b)"; an empty place between commas is the empty value. */
+  #values(): readonly string[] {
+    const open = this.#take()
+    if (open.kind !== '(') throw unparsable(`found '${open.text}' expected: '('`)
+    if (this.#next.kind === ')')
+      throw unparsable("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
+    const values = new Set<string>()
+    for (;;) {
+      if (this.#next.kind === 'identifier') values.add(this.#take().text)
+      else values.add('')
+      const after = this.#take()
+      if (after.kind === ')') return [...values]
+      if (after.kind !== ',') throw unparsable(`found '${after.text}', expected: ',' or ')'`)
+    }
+  }
+
+  #value(): string {
+    const { kind } = this.#next
+    if (kind === 'end' || kind === ',') return ''
+    const { text } = this.#take()
+    if (kind !== 'identifier') throw unparsable(`found '${text}', expected: identifier`)
+    return text
+  }
+
+  #checked(key: string, values: readonly string[]): readonly string[] {
+    const bad = values.findIndex((value) => !LABEL_VALUE.test(value))
+    if (bad < 0) return values
+    throw unparsable(
+      `values[${bad}][${key}]: Invalid value: ${JSON.stringify(values[bad])}: not a label value`
+    )
+  }
+}
+
+function unparsable(reason: string): SelectorError {
+  return new SelectorError(`unable to parse requirement: ${reason}`)
+}
+
+const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
+const KEY_NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
+const KEY_PREFIX = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
+
+/** "app", "kubernetes.io/service-name" */
+function isLabelKey(key: string): boolean {
+  const parts = key.split('/')
+  const name = parts.at(-1) ?? ''
+  const [prefix] = parts
+  return parts.length <= 2 && KEY_NAME.test(name) && (parts.length === 1 || KEY_PREFIX.test(prefix ?? ''))
+}
+
+function isInteger(text: string): boolean {
+  return /^[-+]?\d{1,18}$/.test(text)
+}
