@@ -9,6 +9,7 @@ import { monotonicMs } from './clock.ts'
 import { AppError } from './errors.ts'
 import { faultSentence } from './health.ts'
 import type { Session } from './session.ts'
+import { Refusals } from './refusals.ts'
 import { VERSION } from './version.ts'
 
 type Body<T extends api.Answer> = Omit<T, 'apiVersion'>
@@ -255,12 +256,13 @@ export async function plan(state: State, session: Session): Promise<Body<api.Pla
   return { inStep: ops.length === 0, steps: ops.map((op) => ({ op, commands: state.describe(op) })) }
 }
 
-function refusedRecords(session: Session | undefined): Record<string, number> {
-  const counts: Record<string, number> = {}
+function refusedRecords(session: Session | undefined): Readonly<Record<string, number>> {
+  const counts = new Refusals()
   for (const cluster of session?.control.view().clusters.values() ?? []) {
-    for (const { reason } of cluster.refusals) counts[reason] = (counts[reason] ?? 0) + 1
+    // Reasons quote the record, so a hostile member can make them long and many: refusals.ts bounds both.
+    for (const { reason } of cluster.refusals) counts.count(reason)
   }
-  return counts
+  return counts.counts()
 }
 
 function conflictText({ what, value, winner }: { what: string; value: string; winner: string }): string {

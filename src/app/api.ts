@@ -218,6 +218,8 @@ export interface JoinedAnswer extends Answer {
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
   readonly members: readonly string[]
+  /** True when this agent had joined with the same token before: nothing was changed. */
+  readonly already?: boolean
 }
 
 /** POST /v1/leave: withdraws this cluster's records everywhere, cleans the host, forgets the mesh. */

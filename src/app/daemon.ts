@@ -175,6 +175,16 @@ class Meshd implements State {
     this.#metrics.tellHealth(this.health)
   }
 
+  /** An invite is closed as soon as its cluster is a member, so that nothing of it is in the way once that cluster has left. */
+  async #closeInvites(): Promise<void> {
+    const store = this.#store
+    const identity = store?.identity()
+    if (store === undefined || identity?.invites === undefined || this.session === undefined) return
+    const next = membership.withoutRedeemedInvites(identity, this.session.control.view())
+    if (next === identity || this.#changing) return
+    await store.saveIdentity(next)
+  }
+
   async start(): Promise<void> {
     const { settings } = this
     this.#admin = await startAdmin({ socket: settings.socket, handlers: this.#handlers(), log: this.#log })
@@ -186,7 +196,15 @@ class Meshd implements State {
     this.#source = await this.#openSource()
     if (this.#source.kubernetes !== undefined)
       this.#sharedKey = new SharedKey({ ...this.#source.kubernetes, crypto: this.#crypto, log: this.#log })
-    this.#healthLook = setInterval(() => this.#lookAtParts(), HEALTH_INTERVAL_MS)
+    this.#healthLook = setInterval(() => {
+      this.#lookAtParts()
+      this.#closeInvites().catch((error: unknown) =>
+        this.#log.warn(
+          { err: error },
+          'a redeemed invite could not be closed; this is tried again each second'
+        )
+      )
+    }, HEALTH_INTERVAL_MS)
     await this.#startHost()
     await this.#startHttp()
     const known = membership.membershipOf(identity)
@@ -436,6 +454,10 @@ class Meshd implements State {
 
   /** Without a token: as one more gateway of a cluster whose key is in its Secret. */
   async #join({ token }: { readonly token: string | undefined }) {
+    const known = this.#store?.identity()
+    if (this.session !== undefined && token !== undefined && known !== undefined)
+      if (membership.isJoinedWith(known, { crypto: this.#crypto, token }))
+        return { ...answers.joined(this), already: true }
     return this.#change(async (store) => {
       const before = await this.#identity(store)
       const { identity, isMember, untilAnswered } = await this.#enrol(store, before, token)

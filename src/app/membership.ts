@@ -71,6 +71,28 @@ export interface Invited extends Prefixes {
   readonly identity: Identity
 }
 
+/**
+ * Without the invites that a member has redeemed: its name and prefixes are taken while it is in the view, and free once it has left.
+ * Returns the same object when nothing is to be closed.
+ */
+export function withoutRedeemedInvites(identity: Identity, view: MeshView): Identity {
+  const invites = identity.invites ?? []
+  const open = invites.filter(({ cluster }) => !view.clusters.has(cluster as ClusterName))
+  return open.length === invites.length ? identity : { ...identity, invites: open }
+}
+
+/** The hash of a token in the form in which the identity keeps it; white space does not count. */
+function hashOfToken(crypto: Crypto, text: string): string {
+  return base64(crypto.sha256(new TextEncoder().encode(text.replace(/\s/g, ''))))
+}
+
+/** Whether this is the token that this agent joined with: to join with it again changes nothing. */
+export function isJoinedWith(identity: Identity, options: { crypto: Crypto; token: string }): boolean {
+  return (
+    identity.joinedToken !== undefined && identity.joinedToken === hashOfToken(options.crypto, options.token)
+  )
+}
+
 /** Errors: AppError BAD_ARGUMENT, NO_ROOT_KEY, NAME_TAKEN, PREFIX_OVERLAP. */
 export function invite(
   request: InviteRequest,
@@ -159,7 +181,7 @@ export function redeemToken(
   const token = decodeToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
   if (token.kind === 'refused')
     throw new AppError(`TOKEN_${screaming(token.code)}`, `token: ${token.message}`, token.fix)
-  const pendingToken = base64(crypto.sha256(new TextEncoder().encode(text.replace(/\s/g, ''))))
+  const pendingToken = hashOfToken(crypto, text)
   if (identity.pendingToken === pendingToken) return identity // the same key again: a first try may have got through
   const { clusterSeed, chain } = redeem({
     crypto,
@@ -191,9 +213,8 @@ export function pendingMembership(identity: Identity): Membership {
 }
 
 export function accepted(identity: Identity): Identity {
-  const { ...kept } = identity
-  delete kept.pendingToken
-  return kept
+  const { pendingToken, ...kept } = identity
+  return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
 }
 
 /** Leaves the mesh and keeps who this agent is: nothing that was certified, no root key. */

@@ -24,6 +24,7 @@ import { badArgument } from './errors.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from './kube-objects.ts'
 import { kubeOptionsOf, addKubeOptions, type KubeFlags } from './kube-options.ts'
 import { openKube } from './kube.ts'
+import { safeJson } from './text.ts'
 import { readToken, warnOfArgument } from './token.ts'
 
 interface Options extends KubeFlags {
@@ -95,7 +96,12 @@ export function addInstall(program: Command): void {
       settings: options.set ?? {}
     })
     if (options.dryRun === true) {
-      process.stdout.write(formatManifests(objects))
+      const context = contextOf(command)
+      process.stdout.write(
+        context.format === 'json'
+          ? `${safeJson({ apiVersion: 'v1', kind: 'List', items: objects }, 2)}\n`
+          : formatManifests(objects)
+      )
       return
     }
     const api = await openKube(kubeOptionsOf(options))

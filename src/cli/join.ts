@@ -38,7 +38,9 @@ export function addJoin(program: Command): void {
       print(context, answer, (clean) =>
         renderJoined(
           clean,
-          `Cluster ${clean.cluster} has joined.`,
+          clean.already === true
+            ? `Cluster ${clean.cluster} joined with this token before; nothing was changed.`
+            : `Cluster ${clean.cluster} has joined.`,
           '\nNext: meshctl peers --watch shows the tunnels come up, meshctl services what can be reached'
         )
       )

@@ -139,7 +139,29 @@ describe('membership', () => {
       assert.deepEqual([first.podPrefixes, second.podPrefixes], [['10.128.0.0/16'], ['10.129.0.0/16']])
     })
 
+    it('closes an invite when its cluster is a member, so that its prefixes are free once it has left', () => {
+      const first = inviting()
+      const member = viewOf('east', '10.2.0.0/16', '10.102.0.0/16')
+      const closed = membership.withoutRedeemedInvites(first.identity, member)
+      assert.deepEqual(closed.invites, [])
+      const renamed = inviting({ cluster: 'east-2' }, closed)
+      assert.deepEqual(renamed.podPrefixes, first.podPrefixes)
+      // An invite that is still open stays in the way, and nothing is written when nothing changes.
+      const others = viewOf('west', '10.1.0.0/16', '10.101.0.0/16')
+      assert.equal(membership.withoutRedeemedInvites(first.identity, others), first.identity)
+      assert.throws(() => inviting({ cluster: 'east-2' }, first.identity), /the open invite of east/)
+    })
+
     describe('redeemed', () => {
+      it('knows the token that this agent joined with, white space apart, and no other', () => {
+        const { token } = inviting()
+        const pending = redeeming(token, membership.createIdentity(crypto))
+        const joined = membership.accepted(pending)
+        assert.ok(membership.isJoinedWith(joined, { crypto, token: ` ${token}\n` }))
+        assert.ok(!membership.isJoinedWith(joined, { crypto, token: inviting().token }))
+        assert.ok(!membership.isJoinedWith(pending, { crypto, token }), 'no member has accepted it yet')
+      })
+
       const redeeming = (token: string, identity: Identity, nowMs = NOW_MS) =>
         membership.redeemToken(token, { crypto, identity, nowMs })
 

@@ -37,6 +37,14 @@ describe('meshctl install and uninstall', () => {
     )
   })
 
+  it('prints the objects as one List with --dry-run --json', async () => {
+    const { code, stdout } = await meshctl(['install', '--dry-run', '--json', '--no-token'])
+    assert.equal(code, EXIT.ok)
+    const list = JSON.parse(stdout) as { kind: string; items: { kind: string }[] }
+    assert.equal(list.kind, 'List')
+    assert.ok(list.items.some(({ kind }) => kind === 'DaemonSet'))
+  })
+
   it('warns of a token on the command line', async () => {
     const { code, stderr } = await meshctl(['install', '--dry-run', '--token', 'rzm1_x'])
     assert.equal(code, EXIT.ok)

@@ -35,7 +35,15 @@ export interface Prober {
 export class ProbeError extends Error {
   override readonly name = 'ProbeError'
   readonly code = 'PROBE_LISTEN'
-  readonly fix = 'choose another with the setting probe-port, or 0 for no probe'
+  readonly fix: string
+
+  constructor(message: string, options: { readonly cause: NodeJS.ErrnoException }) {
+    super(message, options)
+    this.fix =
+      options.cause.code === 'EADDRNOTAVAIL'
+        ? 'no interface of this host has this address: name one that it has with the setting node-address'
+        : 'choose another port with the setting probe-port, or 0 for no probe'
+  }
 }
 
 export interface ProberOptions {

@@ -32,6 +32,7 @@ const identitySchema = z.strictObject({
   bootstrap: z.array(z.string().max(512)).max(64).optional(),
   /** SHA-256 of the token that was redeemed and that no member has accepted yet: a second try must not make a second key. */
   pendingToken: key32.optional(),
+  joinedToken: key32.optional(),
   /** Invites issued here, so that no two are given the same prefixes. */
   invites: z
     .array(z.strictObject({ cluster: z.string(), prefixes: z.array(z.string()), expiresMs: z.number() }))

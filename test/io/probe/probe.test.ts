@@ -57,4 +57,18 @@ describe('probe', () => {
       (error: unknown) => error instanceof ProbeError && /probe-port/.test(error.fix)
     )
   })
+
+  it('says what to do about an address that the host has not, and about a port that is taken', async () => {
+    const fixOf = async (address: Ip, port: number): Promise<string> => {
+      const error = await start(address, port).then(
+        () => assert.fail('it listens'),
+        (error: unknown) => error
+      )
+      assert.ok(error instanceof ProbeError)
+      return error.fix
+    }
+    assert.match(await fixOf('192.0.2.77' as Ip, 17948), /setting node-address/)
+    await start(A, 17949)
+    assert.match(await fixOf(A, 17949), /setting probe-port/)
+  })
 })
