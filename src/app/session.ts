@@ -27,6 +27,7 @@ import { originOf } from '../core/origin.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
 import { chooseNeighbours } from '../core/overlay.ts'
 import type { AgentView, MeshView } from '../core/view.ts'
+import { hostOfMultiaddr } from '../core/surroundings.ts'
 import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
@@ -38,6 +39,7 @@ import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
 import { dnsAddresses, dnsUpstreams, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
+import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
@@ -101,6 +103,7 @@ export class Session {
   #admitted: boolean
   readonly #faults = new Map<PartName, string>()
   #facts: LocalFacts
+  readonly #networks: HostNetworks
   #nodePrefixes: readonly Cidr[] | undefined
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
@@ -155,6 +158,12 @@ export class Session {
       onChange: () => this.#refresh(),
       onHandshake: options.onHandshake
     })
+    this.#networks = new HostNetworks({
+      host,
+      settings,
+      health: options.health,
+      controls: () => this.#controlAddresses()
+    })
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
     this.reconciler =
       host &&
@@ -198,6 +207,7 @@ export class Session {
     this.#nodePrefixes = this.#ownAgents().find(({ origin }) => origin === this.control.origin)?.agent
       .nodePrefixes
     await this.#publish([this.#agentValue()])
+    await this.#networks.refresh()
     this.#running = true
     await this.#part('dns')
     await this.#part('probe')
@@ -206,7 +216,7 @@ export class Session {
     this.#watch = setInterval(() => void this.#look(), WATCH_INTERVAL_MS)
     this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
     void host
-      ?.watch(() => this.reconciler?.mark({ observe: true }), this.#stopping.signal)
+      ?.watch(() => void this.#hostChanged(), this.#stopping.signal)
       .catch((error: unknown) => {
         if (!this.#stopping.signal.aborted)
           log.warn({ err: error }, 'the kernel is not watched; it is still read every few seconds')
@@ -317,7 +327,8 @@ export class Session {
 
   wish(): Wish | undefined {
     const view = this.control.view()
-    if (!this.#admitted || !view.clusters.has(view.self)) return undefined
+    const surroundings = this.#networks.value
+    if (!this.#admitted || !view.clusters.has(view.self) || surroundings === undefined) return undefined
     const want = desired({
       view: this.#preferReached(view),
       self: { origin: this.control.origin, cluster: view.self },
@@ -328,6 +339,7 @@ export class Session {
       },
       health: (cluster) => this.#health(cluster),
       gatewayHealth: (origin) => this.tunnels.health(origin),
+      surroundings,
       settings: this.#hostSettings()
     })
     const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
@@ -357,6 +369,26 @@ export class Session {
   }
 
   // ------------------------------------------------------------------ what follows from the view
+
+  /** A hint of the kernel. What the host reaches by itself is read before the pass that may need it. */
+  async #hostChanged(): Promise<void> {
+    await this.#networks.refresh()
+    this.reconciler?.mark({ observe: true })
+  }
+
+  /** Of open control connections and of the members that the token named; what comes through the tunnel itself stays there. */
+  *#controlAddresses(): Iterable<string> {
+    const inside = new Set(
+      [...this.control.view().clusters.values()].flatMap(({ agents }) =>
+        agents.flatMap(({ agent }) => agent.tunnelAddress ?? [])
+      )
+    )
+    for (const origin of this.control.neighbours()) {
+      const address = this.control.neighbour(origin)?.address ?? ''
+      if (!inside.has(hostOfMultiaddr(address) as Ip)) yield address
+    }
+    yield* this.#membership.bootstrap
+  }
 
   /** Many events, one look: the view is built once per turn of the event loop. */
   #refresh(): void {
@@ -448,6 +480,7 @@ export class Session {
         Math.max(0, ...cluster.agents.map(({ origin }) => this.control.lag(origin)))
       )
     }
+    this.#networks.judge(view)
     this.#chooseGateways(view)
     const withdrawn = host === undefined ? new Set<ClusterName>() : this.tunnels.withdrawn(view)
     if (withdrawn.symmetricDifference(this.#withdrawn).size === 0) return

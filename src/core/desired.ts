@@ -16,6 +16,7 @@ import { normalizeHost, sortedPrefixes } from './host-order.ts'
 import type { TunnelState } from './liveness.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from './model.ts'
 import { rendezvous } from './rendezvous.ts'
+import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import type { AgentView, ClusterView, MeshView } from './view.ts'
 import { virtualServersOf } from './virtual-servers.ts'
 
@@ -27,6 +28,10 @@ export interface DesiredInput {
   readonly health: (cluster: ClusterName) => ClusterHealth
   /** The tunnel of each gateway; all alike when left out. */
   readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
+  /** What the host reaches without the mesh: never routed into the tunnel. Default nothing. */
+  readonly surroundings?: Surroundings
+  /** Bytes that the path to a gateway carries, where that is less than the tunnel's MTU. */
+  readonly pathMtu?: (origin: Origin) => number | undefined
   readonly settings: HostSettings
 }
 
@@ -59,19 +64,68 @@ export function desired(input: DesiredInput): HostState {
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
   const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
+  const kept = keptBy(input, { remote, balanced })
   return normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
-    routes: remote.flatMap(({ podPrefixes }) =>
-      podPrefixes.map((destination): Route => ({ destination, source: source(destination) }))
+    // Of two with one destination, normalizeHost keeps the first.
+    routes: [
+      ...kept.routes.map((destination): Route => ({ destination, source: undefined, kind: 'throw' })),
+      ...remote.flatMap((cluster) => routesTo(cluster, input, source))
+    ],
+    vips: [
+      ...kept.vips.map((destination): Vip => ({ destination, source: undefined, kind: 'throw' })),
+      ...balanced.flatMap(({ servicePrefixes }) =>
+        servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
+      )
+    ],
+    virtualServers: balanced
+      .flatMap((cluster) => balance(cluster, input))
+      .filter(({ vip }) => !kept.vips.some((cidr) => cidrContains(cidr, vip))),
+    filter: filterOf(
+      { own, remote, balanced, ownNetworks: kept.vips },
+      { probePort: local.probePort ?? 0, mtu: settings.mtu }
     ),
-    vips: balanced.flatMap(({ servicePrefixes }) =>
-      servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
-    ),
-    virtualServers: balanced.flatMap((cluster) => balance(cluster, input)),
-    filter: filterOf({ own, remote, balanced }, { probePort: local.probePort ?? 0, mtu: settings.mtu }),
     sysctls: sysctlsOf(remote, settings)
   })
+}
+
+/** The parts of the mesh's prefixes that this host reaches by itself (src/core/surroundings.ts). */
+function keptBy(
+  { view, surroundings = NO_SURROUNDINGS }: DesiredInput,
+  { remote, balanced }: { readonly remote: readonly ClusterView[]; readonly balanced: readonly ClusterView[] }
+): { readonly routes: readonly Cidr[]; readonly vips: readonly Cidr[] } {
+  const outers = outerAddresses(view).map(({ ip }) => ip)
+  const parts = (prefixes: readonly Cidr[]) => ownParts(prefixes, surroundings, outers)
+  return {
+    routes: parts(remote.flatMap(({ podPrefixes }) => podPrefixes)),
+    vips: parts(balanced.flatMap(({ servicePrefixes }) => servicePrefixes))
+  }
+}
+
+/**
+ * Into the tunnel; while all tunnels of the cluster are down, connections are refused at once, and only the addresses that are probed
+ * stay on the device. A path that carries less than the tunnel's MTU has its own, and the probed address all of it, to find more.
+ */
+function routesTo(
+  cluster: ClusterView,
+  { health, pathMtu }: DesiredInput,
+  source: (destination: Cidr) => Ip | undefined
+): readonly Route[] {
+  const gateways = gatewaysOf(cluster)
+  const mtus = gateways.flatMap(({ origin }) => pathMtu?.(origin) ?? [])
+  const mtu = mtus.length === 0 ? undefined : Math.min(...mtus)
+  const isDown = health(cluster.name) === 'withdrawn'
+  const probed = gateways.flatMap(({ agent }) => agent.tunnelAddress ?? [])
+  const direct = (destination: Cidr): Route => ({ destination, source: source(destination) })
+  return [
+    ...(isDown || mtu !== undefined ? probed.map((ip) => direct(hostCidr(ip))) : []),
+    ...cluster.podPrefixes.map((destination): Route =>
+      isDown
+        ? { destination, source: undefined, kind: 'unreachable' }
+        : { ...direct(destination), ...(mtu === undefined ? {} : { mtu }) }
+    )
+  ]
 }
 
 function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSettings): Tunnel {
@@ -160,15 +214,17 @@ function filterOf(
     readonly own: ClusterView | undefined
     readonly remote: readonly ClusterView[]
     readonly balanced: readonly ClusterView[]
+    readonly ownNetworks: readonly Cidr[]
   },
   facts: Pick<Filter, 'probePort' | 'mtu'>
 ): Filter {
-  const { own, remote, balanced } = clusters
+  const { own, remote, balanced, ownNetworks } = clusters
   const guardedVips = balanced.flatMap(({ servicePrefixes }) => servicePrefixes)
   return {
     remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
     localDestinations: own?.podPrefixes ?? [],
     ...(guardedVips.length === 0 ? {} : { guardedVips }),
+    ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
     ...facts
   }
 }

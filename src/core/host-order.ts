@@ -73,7 +73,8 @@ export function normalizeFilter(filter: Filter): Filter {
     ...filter,
     remoteSources: sortedPrefixes(filter.remoteSources),
     localDestinations: sortedPrefixes(filter.localDestinations),
-    ...(filter.guardedVips === undefined ? {} : { guardedVips: sortedPrefixes(filter.guardedVips) })
+    ...(filter.guardedVips === undefined ? {} : { guardedVips: sortedPrefixes(filter.guardedVips) }),
+    ...(filter.ownNetworks === undefined ? {} : { ownNetworks: sortedPrefixes(filter.ownNetworks) })
   }
 }
 

@@ -32,17 +32,26 @@ export interface WireguardPeer {
   readonly keepaliveSeconds: number
 }
 
-/** A remote pod prefix, through the tunnel. */
+/** In the table of the tunnel: a remote pod prefix, or an exception inside one. */
 export interface Route {
   readonly destination: Cidr
   /** Source of traffic that this host starts. */
   readonly source: Ip | undefined
+  /**
+   * `throw`: this host reaches it by itself, so the next routing rule decides. `unreachable`: the tunnel is down, so that
+   * connections end at once with an ICMP error. Left out: into the tunnel.
+   */
+  readonly kind?: 'throw' | 'unreachable'
+  /** Bytes that the path through the tunnel carries, where that is less than the device's MTU. */
+  readonly mtu?: number
 }
 
 /** A service prefix that this host balances, made local by one AnyIP route. */
 export interface Vip {
   readonly destination: Cidr
   readonly source: Ip | undefined
+  /** `throw`: inside a service prefix, but this host reaches it by itself: not local, and never answered for by ARP. */
+  readonly kind?: 'throw'
 }
 
 export type Scheduler = 'rr' | 'wrr' | 'mh' | 'lc'
@@ -80,6 +89,8 @@ export interface Filter {
    * the host. Absent rather than empty.
    */
   readonly guardedVips?: readonly Cidr[]
+  /** Networks of this host inside those prefixes, which the guard leaves alone. Absent rather than empty. */
+  readonly ownNetworks?: readonly Cidr[]
 }
 
 export interface Sysctl {

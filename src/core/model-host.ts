@@ -60,7 +60,9 @@ function applyOp(host: OpenHost, op: HostOp): void {
     case 'removeTunnel':
       host.tunnel = undefined
       host.peers.clear()
-      host.routes.clear()
+      // Only what is on the device goes with it.
+      for (const [destination, { kind }] of host.routes)
+        if (kind === undefined) host.routes.delete(destination)
       return
     default:
       op satisfies never

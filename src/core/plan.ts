@@ -25,9 +25,12 @@ export function plan(want: HostState, have: HostState, options: PlanOptions = {}
     ...filterOps(goal, have),
     ...sysctlOps(goal, have),
     ...peerOps(goal.peers, have.peers),
-    ...additions(goal.routes, have.routes).map((route): HostOp => ({ kind: 'addRoute', route })),
+    ...exceptionsFirst(additions(goal.routes, have.routes)).map((route): HostOp => ({
+      kind: 'addRoute',
+      route
+    })),
     ...virtualServerOps(servers),
-    ...additions(goal.vips, have.vips).map((vip): HostOp => ({ kind: 'addVip', vip })),
+    ...exceptionsFirst(additions(goal.vips, have.vips)).map((vip): HostOp => ({ kind: 'addVip', vip })),
     ...removals(goal, have, servers.gone)
   ]
 }
@@ -45,7 +48,8 @@ function filterOps({ filter: want }: HostState, { filter: have }: HostState): re
     want.probePort === have.probePort &&
     want.mtu === have.mtu &&
     sameSet(want.remoteSources, have.remoteSources) &&
-    sameSet(want.localDestinations, have.localDestinations)
+    sameSet(want.localDestinations, have.localDestinations) &&
+    sameSet(want.ownNetworks ?? [], have.ownNetworks ?? [])
   return same ? [] : [{ kind: 'setFilter', filter: want }]
 }
 
@@ -131,22 +135,40 @@ function isSameKey(left: VirtualServer | undefined, right: VirtualServer | undef
 interface Destined {
   readonly destination: Cidr
   readonly source: string | undefined
+  readonly kind?: 'throw' | 'unreachable'
+  readonly mtu?: number
 }
 
 function additions<T extends Destined>(want: readonly T[], have: readonly T[]): readonly T[] {
   const old = new Map(have.map((item) => [item.destination, item]))
   return want.filter((item) => {
     const before = old.get(item.destination)
-    return before === undefined || before.source !== item.source
+    return before === undefined || !sameRoute(item, before)
   })
+}
+
+function sameRoute(left: Destined, right: Destined): boolean {
+  return left.source === right.source && left.kind === right.kind && left.mtu === right.mtu
+}
+
+/** So that no address of the host's own networks is in the tunnel, not even between two operations. */
+function exceptionsFirst<T extends Destined>(routes: readonly T[]): readonly T[] {
+  return routes.toSorted((a, b) => Number(b.kind === 'throw') - Number(a.kind === 'throw'))
+}
+
+function exceptionsLast<T extends Destined>(routes: readonly T[]): readonly T[] {
+  return exceptionsFirst(routes).toReversed()
 }
 
 function removals(want: HostState, have: HostState, gone: readonly VirtualServer[]): readonly HostOp[] {
   const peers = new Set(want.peers.map(({ publicKey }) => publicKey))
   return [
-    ...vanished(want.vips, have.vips).map((vip): HostOp => ({ kind: 'removeVip', vip })),
+    ...exceptionsLast(vanished(want.vips, have.vips)).map((vip): HostOp => ({ kind: 'removeVip', vip })),
     ...gone.map((virtualServer): HostOp => ({ kind: 'removeVirtualServer', virtualServer })),
-    ...vanished(want.routes, have.routes).map((route): HostOp => ({ kind: 'removeRoute', route })),
+    ...exceptionsLast(vanished(want.routes, have.routes)).map((route): HostOp => ({
+      kind: 'removeRoute',
+      route
+    })),
     ...have.peers
       .filter(({ publicKey }) => !peers.has(publicKey))
       .map(({ publicKey }): HostOp => ({ kind: 'removePeer', publicKey })),

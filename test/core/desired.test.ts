@@ -161,11 +161,25 @@ describe('the desired host', () => {
     assert.deepEqual(desired(input([west, east(web), edge])), desired(input([edge, east(twice), west])))
   })
 
-  it('of a withdrawn cluster keeps routes, peers and names, but refuses connections', () => {
+  it('of a withdrawn cluster keeps peers and names, probes on, and refuses connections to its services and pods', () => {
     const up = desired(input([west, east(web)]))
     const gone = desired(input([west, east(web)], { health: () => 'withdrawn' }))
     assert.deepEqual(gone.virtualServers[0]?.realServers, [])
-    assert.deepEqual({ ...gone, virtualServers: [] }, { ...up, virtualServers: [] })
+    assert.deepEqual(gone.routes, [
+      { destination: '10.2.0.0/16', source: undefined, kind: 'unreachable' },
+      { destination: '10.2.0.1/32', source: '10.1.0.1' }
+    ])
+    const rest = { virtualServers: [], routes: [] }
+    assert.deepEqual({ ...gone, ...rest }, { ...up, ...rest })
+  })
+
+  it('gives the routes of a cluster the MTU of its narrowest path, and leaves the probed address the device’s', () => {
+    const agents = [agent('a', { tunnelAddress: ip('10.2.0.1') }), agent('b')]
+    const pathMtu = (id: string) => (id === 'a' ? 1360 : 1328)
+    assert.deepEqual(desired(input([west, cluster(2, 'east', { agents })], { pathMtu })).routes, [
+      { destination: '10.2.0.0/16', source: '10.1.0.1', mtu: 1328 },
+      { destination: '10.2.0.1/32', source: '10.1.0.1' }
+    ])
   })
 
   it('balances its own services only when told to', () => {

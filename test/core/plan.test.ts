@@ -41,7 +41,24 @@ const peers: fc.Arbitrary<WireguardPeer[]> = fc
 const destined = subset(prefixes).chain((chosen) =>
   fc.tuple(
     ...chosen.map((destination) =>
-      fc.constantFrom({ destination, source: undefined }, { destination, source: ip(9, 1) })
+      fc.constantFrom(
+        { destination, source: undefined },
+        { destination, source: ip(9, 1) },
+        { destination, source: undefined, kind: 'throw' as const }
+      )
+    )
+  )
+)
+
+const routes = subset(prefixes).chain((chosen) =>
+  fc.tuple(
+    ...chosen.map((destination) =>
+      fc.constantFrom(
+        { destination, source: undefined },
+        { destination, source: ip(9, 1), mtu: 1328 },
+        { destination, source: undefined, kind: 'throw' as const },
+        { destination, source: undefined, kind: 'unreachable' as const }
+      )
     )
   )
 )
@@ -74,7 +91,7 @@ const hosts: fc.Arbitrary<HostState> = plain({
     { nil: undefined }
   ),
   peers,
-  routes: destined,
+  routes,
   vips: destined,
   virtualServers,
   filter: fc.option(
@@ -82,7 +99,8 @@ const hosts: fc.Arbitrary<HostState> = plain({
       remoteSources: subset(prefixes),
       localDestinations: subset(prefixes),
       probePort: fc.constantFrom(0, 7),
-      mtu: fc.constant(1420)
+      mtu: fc.constant(1420),
+      ownNetworks: subset(prefixes)
     }),
     { nil: undefined }
   ),

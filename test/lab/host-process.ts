@@ -49,6 +49,8 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
       return host.apply(args[0] as readonly HostOp[], signal)
     case 'peerStats':
       return host.peerStats(signal)
+    case 'surroundings':
+      return host.surroundings(signal)
     case 'cleanup':
       return host.cleanup(signal)
     case 'stop':

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { HostOp, HostState, PeerStats } from '../../src/core/host.ts'
+import type { Surroundings } from '../../src/core/surroundings.ts'
 import type { Namespace } from './netns.ts'
 
 export interface HostProcessOptions {
@@ -26,6 +27,7 @@ export interface RemoteHost {
   observe(): Promise<HostState>
   apply(ops: readonly HostOp[]): Promise<void>
   peerStats(): Promise<readonly PeerStats[]>
+  surroundings(): Promise<Omit<Surroundings, 'resolvers'>>
   cleanup(): Promise<void>
   stop(): Promise<void>
   preflight(): Promise<readonly { code: string; fix?: string }[]>
@@ -92,6 +94,7 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
     observe: async () => restore(await call<HostState>('observe')),
     apply: (ops) => call('apply', ops),
     peerStats: () => call('peerStats'),
+    surroundings: () => call('surroundings'),
     cleanup: () => call('cleanup'),
     stop: () => call('stop'),
     preflight: () => call('preflight'),

@@ -121,7 +121,12 @@ function removal(table: string): string {
 }
 
 /** Names of the sets, and the part of a filter that each holds. */
-const LISTS = { remote: 'remoteSources', local: 'localDestinations', vips: 'guardedVips' } as const
+const LISTS = {
+  remote: 'remoteSources',
+  local: 'localDestinations',
+  vips: 'guardedVips',
+  own: 'ownNetworks'
+} as const
 type ListName = keyof typeof LISTS
 const LIST_NAMES = Object.keys(LISTS) as readonly ListName[]
 
@@ -175,6 +180,8 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     chain(
       'guard',
       '    type filter hook input priority 110; policy accept;',
+      '    ip daddr @own4 accept',
+      '    ip6 daddr @own6 accept',
       '    ip daddr @vips4 goto refuse',
       '    ip6 daddr @vips6 goto refuse'
     ),
@@ -245,12 +252,14 @@ function filterOf({ rows, about }: NftListing): Filter | undefined {
       .flatMap(([, list]) => list.flatMap((row) => prefixOf(row) ?? []))
       .sort(compareCidr)
   const guardedVips = prefixes('vips')
+  const ownNetworks = prefixes('own')
   return {
     remoteSources: prefixes('remote'),
     localDestinations: prefixes('local'),
     probePort: Number(said[1]),
     mtu: Number(said[2]),
-    ...(guardedVips.length === 0 ? {} : { guardedVips })
+    ...(guardedVips.length === 0 ? {} : { guardedVips }),
+    ...(ownNetworks.length === 0 ? {} : { ownNetworks })
   }
 }
 

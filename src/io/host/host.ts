@@ -1,6 +1,7 @@
 // The edge that owns a Linux host's network, composed of its parts: settings, device and peers, routes, load balancer, filter.
 import type { Host, HostOp, HostState } from '../../core/host.ts'
 import type { Ip } from '../../core/model.ts'
+import type { Surroundings } from '../../core/surroundings.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -12,6 +13,7 @@ import { hostNames, type HostNames, type LoadBalancer, type Run, type VirtualSer
 import { preflightHost } from './preflight.ts'
 import { createRoutes, watchHost, type TableRoute } from './route.ts'
 import { createRun } from './run.ts'
+import { readSurroundings } from './surroundings.ts'
 import { createSysctls } from './sysctl.ts'
 import { createWireguard } from './wireguard.ts'
 
@@ -45,6 +47,8 @@ export interface LinuxHost extends Host {
   preflight(): Promise<readonly HostError[]>
   /** Bytes: path MTU − 80, floor 1280. Needs no start(). */
   detectMtu(): Promise<number>
+  /** What this host reaches without the mesh; `resolvers` is for the caller to add. Needs no start(). */
+  surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
   /** Hints that something changed, at most one a second, until the signal. Rejects when the watch breaks. */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>
 }
@@ -195,6 +199,7 @@ export function createHost(options: HostOptions): LinuxHost {
 
     preflight: () => preflightHost(options.wireguard ?? 'auto', options.loadBalancer ?? 'auto'),
     detectMtu: () => detectMtu(run),
+    surroundings: (signal) => readSurroundings(run, names, signal),
     watch: watchHost
   }
 }

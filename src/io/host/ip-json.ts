@@ -17,6 +17,12 @@ export interface KernelRoute {
   readonly source: Ip | undefined
   /** '' where `ip` was asked for one protocol only and so leaves it out. */
   readonly protocol: string
+  /** "unicast" where `ip` leaves it out. */
+  readonly type: string
+  /** Next hops; empty where the destination is on the link. */
+  readonly gateways: readonly Ip[]
+  /** Bytes; undefined where the route has none of its own. */
+  readonly mtu: number | undefined
 }
 
 export interface Rule {
@@ -46,7 +52,11 @@ const ROUTES = z.array(
     dst: z.string(),
     dev: z.string().optional(),
     prefsrc: z.string().optional(),
-    protocol: z.string().optional()
+    protocol: z.string().optional(),
+    type: z.string().optional(),
+    gateway: z.string().optional(),
+    nexthops: z.array(z.object({ dev: z.string().optional(), gateway: z.string().optional() })).optional(),
+    metrics: z.array(z.object({ mtu: z.number().optional() })).optional()
   })
 )
 
@@ -83,12 +93,16 @@ export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[]
   return ROUTES.parse(json(text)).flatMap((route) => {
     const destination = destinationOf(route.dst, family)
     if (destination === undefined) return []
+    const hops = route.nexthops ?? []
     return [
       {
         destination,
-        device: route.dev ?? '',
+        device: route.dev ?? hops[0]?.dev ?? '',
         source: parseIp(route.prefsrc ?? ''),
-        protocol: route.protocol ?? ''
+        protocol: route.protocol ?? '',
+        type: route.type ?? 'unicast',
+        gateways: [route, ...hops].flatMap(({ gateway }) => parseIp(gateway ?? '') ?? []),
+        mtu: route.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu
       }
     ]
   })

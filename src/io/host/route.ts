@@ -6,7 +6,8 @@
 //      A family without its rule is observed without routes: they would carry nothing. Adding a route brings the rule.
 //   3. VIPs live in the table local: in a table of our own they are delivered, but the kernel does not take their addresses
 //      for the host's, so that neither an ICMP error nor a reset could be sent from them.
-//   4. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
+//   4. What this host reaches by itself has a `throw` route of ours in the same table: the search goes on with the next rule.
+//   5. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { compareCidr, familyOf } from '../../core/cidr.ts'
@@ -68,18 +69,22 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     const [rule, tunnel, local] = await Promise.all([
       hasRule(family, signal),
       read(family, String(names.routeTable), ours, signal),
-      read(family, 'local', [...ours, 'type', 'local'], signal)
+      read(family, 'local', ours, signal)
     ])
     return {
-      routes: rule ? tunnel.filter((route) => route.device === names.device) : [],
-      vips: local.filter((route) => route.device === 'lo')
+      routes: rule ? tunnel.filter((route) => isException(route.type) || route.device === names.device) : [],
+      vips: local.filter(
+        ({ type, device }) => (type === 'throw' && rule) || (type === 'local' && device === 'lo')
+      )
     }
   }
 
   async function ensureRules(routes: readonly TableRoute[], signal: AbortSignal): Promise<void> {
     for (const family of FAMILIES) {
-      if (!routes.some(({ table, route }) => table === 'tunnel' && familyOf(route.destination) === family))
-        continue
+      // Without a rule of somebody's the kernel keeps the tables local and main as one, where a `throw` would end the search.
+      const needsRule = ({ table, route }: TableRoute) =>
+        (table === 'tunnel' || route.kind === 'throw') && familyOf(route.destination) === family
+      if (!routes.some(needsRule)) continue
       if (await hasRule(family, signal)) continue
       await run('ip', [`-${family}`, 'rule', 'add', ...ruleText(names).split(' ')], { signal })
     }
@@ -115,7 +120,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       const found = await Promise.all(FAMILIES.map((family) => observeFamily(family, signal)))
       return {
         routes: state(found.flatMap((family) => family.routes)),
-        vips: state(found.flatMap((family) => family.vips))
+        vips: vipsOf(found.flatMap((family) => family.vips))
       }
     },
 
@@ -128,7 +133,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     },
 
     async remove(routes, signal) {
-      const lines = routes.map((entry) => `route delete ${routeText(entry, names)}\n`).join('')
+      const lines = routes.map((entry) => `route delete ${routeText(withoutMtu(entry), names)}\n`).join('')
       await removeAll(run, lines, signal)
     },
 
@@ -154,10 +159,19 @@ export function ruleText(names: HostNames): string {
 
 /** The arguments of `ip route add`. */
 export function routeText({ table, route }: TableRoute, names: HostNames): string {
+  const tail = `proto ${names.routeProtocol} table ${tableName(table, names)}`
+  if (route.kind !== undefined) return `${route.kind} ${route.destination} ${tail}`
   const source = route.source === undefined ? '' : ` src ${route.source}`
+  const mtu = 'mtu' in route && route.mtu !== undefined ? ` mtu ${route.mtu}` : ''
   const target =
     table === 'vip' ? `local ${route.destination} dev lo` : `${route.destination} dev ${names.device}`
-  return `${target}${source} proto ${names.routeProtocol} table ${tableName(table, names)}`
+  return `${target}${source}${mtu} ${tail}`
+}
+
+/** It does not identify a route, and an older one may have had another. */
+function withoutMtu({ table, route }: TableRoute): TableRoute {
+  const { destination, source, kind } = route
+  return { table, route: { destination, source, ...(kind && { kind }) } }
 }
 
 /**
@@ -228,9 +242,26 @@ function tableName(table: TableRoute['table'], names: HostNames): string {
   return table === 'vip' ? 'local' : String(names.routeTable)
 }
 
+function isException(type: string): type is 'throw' | 'unreachable' {
+  return type === 'throw' || type === 'unreachable'
+}
+
+function vipsOf(routes: readonly KernelRoute[]): readonly Vip[] {
+  return state(routes).map(({ destination, source, kind }) => ({
+    destination,
+    source,
+    ...(kind === 'throw' ? { kind } : {})
+  }))
+}
+
 function state(routes: readonly KernelRoute[]): readonly Route[] {
   return routes
-    .map(({ destination, source }) => ({ destination, source }))
+    .map(({ destination, source, type, mtu }) => ({
+      destination,
+      source,
+      ...(isException(type) ? { kind: type } : {}),
+      ...(mtu === undefined ? {} : { mtu })
+    }))
     .sort((a, b) => compareCidr(a.destination, b.destination))
 }
 

@@ -15,15 +15,24 @@ describe('what ip prints as JSON', () => {
   })
 
   it('gives routes of both families, a default and a bare host among them', () => {
+    const base = { source: undefined, protocol: '', type: 'unicast', gateways: [], mtu: undefined }
     const four =
       '[{"dst":"default","gateway":"192.0.2.9","dev":"eth0"},{"type":"local","dst":"10.9.0.1","dev":"lo","protocol":"142","prefsrc":"192.0.2.1","flags":[]}]'
     assert.deepEqual(parseRoutes(four, 4), [
-      { destination: '0.0.0.0/0', device: 'eth0', source: undefined, protocol: '' },
-      { destination: '10.9.0.1/32', device: 'lo', source: '192.0.2.1', protocol: '142' }
+      { ...base, destination: '0.0.0.0/0', device: 'eth0', gateways: ['192.0.2.9'] },
+      {
+        ...base,
+        destination: '10.9.0.1/32',
+        device: 'lo',
+        source: '192.0.2.1',
+        protocol: '142',
+        type: 'local'
+      }
     ])
-    const six = '[{"dst":"fd02::/64","dev":"wg0","protocol":"142","metric":1024,"flags":[],"pref":"medium"}]'
+    const six =
+      '[{"dst":"fd02::/64","dev":"wg0","protocol":"142","metric":1024,"metrics":[{"mtu":1328}],"flags":[],"pref":"medium"}]'
     assert.deepEqual(parseRoutes(six, 6), [
-      { destination: 'fd02::/64', device: 'wg0', source: undefined, protocol: '142' }
+      { ...base, destination: 'fd02::/64', device: 'wg0', protocol: '142', mtu: 1328 }
     ])
   })
 
