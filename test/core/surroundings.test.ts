@@ -93,7 +93,7 @@ describe('what a host reaches by itself', () => {
   const family = fc.constantFrom(4 as const, 6 as const)
   const address = (of: 4 | 6, bits: number): Ip => {
     const tail = [(bits >> 8) & 0xff, bits & 0xff]
-    const bytes = of === 4 ? [10, 9, ...tail] : [0xfd, ...new Array<number>(13).fill(0), ...tail]
+    const bytes = of === 4 ? [10, 9, ...tail] : [0xfd, ...Array.from({ length: 13 }, () => 0), ...tail]
     return bytesToIp(Uint8Array.from(bytes)) ?? assert.fail()
   }
   const prefix = (of: 4 | 6) =>
@@ -140,7 +140,7 @@ describe('what a host reaches by itself', () => {
           )
         const route = lookup(isService ? want.vips : want.routes, asked)
         const isMesh = longest(disjoint) > longest(networks) && !alone.includes(asked)
-        assert.equal(route !== undefined && route.kind === undefined, isMesh, `${asked}`)
+        assert.equal(route !== undefined && route.kind === undefined, isMesh, asked)
       }),
       { numRuns: 2000 }
     )
