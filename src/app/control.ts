@@ -8,6 +8,7 @@
 //  4. Who sends a large state is not read from while a part of it is on its way to the disk: what a kill -9 loses of it is a part,
 //     and what waits for a slow disk is bounded by the stream's window.
 import type { Crypto } from '../core/crypto.ts'
+import { isPosition } from '../core/head.ts'
 import type { ClusterName, Origin, Value } from '../core/model.ts'
 import {
   createProtocol,
@@ -191,7 +192,10 @@ export class Control {
       book: this.#book,
       origins: this.#protocol.origins(),
       records: (origin) => this.#protocol.records(origin).values(),
-      version: (origin) => this.#protocol.head(origin)
+      version: (origin) => this.#protocol.head(origin),
+      record: (origin, key) => this.#protocol.records(origin).get(key),
+      keysSince: (origin, version) =>
+        isPosition(version) ? this.#protocol.keysSince(origin, version) : undefined
     })
     return this.#view
   }

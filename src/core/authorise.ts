@@ -84,7 +84,7 @@ function identityOf({ identity, value }: ViewRecord): object {
   return identity ?? value
 }
 
-function isSliceKey(key: string): boolean {
+export function isSliceKey(key: string): boolean {
   return key.startsWith('eps/')
 }
 

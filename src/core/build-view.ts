@@ -6,21 +6,15 @@
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
 //      change of speaker never shows a hole.
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
+import { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from './cidr.ts'
-import type {
-  AgentValue,
-  Cidr,
-  ClusterName,
-  ClusterValue,
-  EndpointSliceValue,
-  Origin,
-  ServiceValue
-} from './model.ts'
+import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from './model.ts'
+import { compareKeys } from './sorted-map.ts'
 import type { Book } from './trust/book.ts'
 import { equalBytes } from './trust/bytes.ts'
 import type { AgentChain } from './trust/chain.ts'
 import { type SettledCluster, compareCertificateOrder, unionOf } from './trust/order.ts'
-import { compareText, createCache, winnerOver, type Cache, type Member, type Sources } from './view-cache.ts'
+import { createCache, winnerOver, type Cache, type Member, type Sources } from './view-cache.ts'
 import type { AgentView, ClusterView, Conflict, MeshView, Refusal, ServiceView } from './view.ts'
 
 export interface ViewInput {
@@ -34,6 +28,10 @@ export interface ViewInput {
   readonly records: (origin: Origin) => Iterable<ViewRecord>
   /** The same object as long as the records of an origin are the same: they are not even looked at then. */
   readonly version?: (origin: Origin) => object | undefined
+  /** The live record of an origin under this key. Without it, all are looked through. */
+  readonly record?: (origin: Origin, key: string) => ViewRecord | undefined
+  /** Keys whose records are not what they were at that version; undefined: any may be. */
+  readonly keysSince?: (origin: Origin, version: object) => Iterable<string> | undefined
 }
 
 export interface ViewBuilder {
@@ -101,8 +99,7 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
   const origin = chain.agentOrigin
   const refusals: Refusal[] = []
   let [agent, claim]: [AgentValue?, ClusterValue?] = []
-  for (const record of input.records(origin)) {
-    if (record.key !== 'agent' && record.key !== 'cluster') continue
+  for (const record of aboutItself(input, origin)) {
     const decoded = cache.records.decode(record)
     if (decoded.kind === 'invalid') refusals.push({ origin, key: record.key, reason: decoded.reason })
     else if (decoded.value.kind === 'cluster') claim = decoded.value
@@ -113,6 +110,13 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
     agent = undefined
   }
   return { chain, origin, agent, claim, refusals }
+}
+
+/** What an origin says of itself and of its cluster, which is little beside a catalogue. */
+function aboutItself({ record, records }: ViewInput, origin: Origin): Iterable<ViewRecord> {
+  if (record === undefined)
+    return [...records(origin)].filter(({ key }) => key === 'agent' || key === 'cluster')
+  return ['agent', 'cluster'].flatMap((key) => record(origin, key) ?? [])
 }
 
 /** The winner of each WireGuard key that two origins claim: by their clusters' certificates; in one cluster, by PeerId. */
@@ -132,7 +136,7 @@ function settleWireguardKeys(
   function compareMembers(left: Member, right: Member): number {
     const [a, b] = [settlement.get(left.chain.cluster), settlement.get(right.chain.cluster)]
     if (a === undefined || b === undefined) throw new Error('a member of a cluster that is not settled')
-    return compareCertificateOrder(a.grant.order, b.grant.order) || compareText(left.origin, right.origin)
+    return compareCertificateOrder(a.grant.order, b.grant.order) || compareKeys(left.origin, right.origin)
   }
 }
 
@@ -170,11 +174,9 @@ function clusterView(
     services: catalogue?.services ?? new Map<string, ServiceView>(),
     complete: speaker?.claim?.complete ?? false,
     conflicts: conflicts.sort((a, b) =>
-      compareText(`${a.what} ${a.value} ${a.winner}`, `${b.what} ${b.value} ${b.winner}`)
+      compareKeys(`${a.what} ${a.value} ${a.winner}`, `${b.what} ${b.value} ${b.winner}`)
     ),
-    refusals: [...refusals, ...(catalogue?.refusals ?? [])].sort((a, b) =>
-      compareText(`${a.origin} ${a.key} ${a.reason}`, `${b.origin} ${b.key} ${b.reason}`)
-    )
+    refusals: withRefusals(refusals, catalogue?.refusals ?? [])
   }
 
   /** Claim ∩ certificate, less what older certificates hold. A claim beyond the certificate is cut, and told. */
@@ -213,6 +215,14 @@ function clusterView(
   }
 }
 
+/** By origin, key and reason. Those of a catalogue are in that order, and may be as many as it has records. */
+function withRefusals(own: readonly Refusal[], ofCatalogue: readonly Refusal[]): readonly Refusal[] {
+  if (own.length === 0) return ofCatalogue
+  return [...own, ...ofCatalogue].sort(
+    (a, b) => compareKeys(a.origin, b.origin) || compareKeys(a.key, b.key) || compareKeys(a.reason, b.reason)
+  )
+}
+
 /** Complete before incomplete, then the highest term; a tie (two lone agents) goes to the lower PeerId, the first here. */
 function speakerOf(members: readonly Member[]): Member | undefined {
   return members
@@ -228,27 +238,19 @@ function catalogueOf(
   name: ClusterName,
   speaker: Origin,
   prefixes: Prefixes,
-  context: { readonly input: ViewInput; readonly cache: Cache }
-): { readonly services: ReadonlyMap<string, ServiceView>; readonly refusals: readonly Refusal[] } {
-  const { cache } = context
-  const refusals: Refusal[] = []
-  const services = new Map<string, ServiceValue>()
-  const slices = new Map<string, EndpointSliceValue[]>()
-  for (const record of context.input.records(speaker)) {
-    if (record.key === 'agent' || record.key === 'cluster') continue
-    const { value, serviceKey, reason } = cache.records.authorise(record, prefixes)
-    if (reason !== undefined) refusals.push({ origin: speaker, key: record.key, reason })
-    if (value?.kind === 'service') services.set(serviceKey, value)
-    else if (value?.kind === 'endpointSlice') {
-      const list = slices.get(serviceKey)
-      if (list === undefined) slices.set(serviceKey, [value])
-      else list.push(value)
-    }
-  }
-  for (const list of slices.values()) {
-    if (list.length > 1) list.sort((a, b) => compareText(a.name, b.name))
-  }
-  return { services: cache.serviceViews(name, services, slices), refusals }
+  { input, cache }: { readonly input: ViewInput; readonly cache: Cache }
+): Catalogue {
+  const catalogue = cache.catalogue(name)
+  const { record, keysSince } = input
+  catalogue.follow({
+    speaker,
+    prefixes,
+    version: input.version?.(speaker),
+    records: () => input.records(speaker),
+    record: record && ((key) => record(speaker, key)),
+    keysSince: (version) => keysSince?.(speaker, version)
+  })
+  return catalogue
 }
 
 function withoutName(name: ClusterName, taken: boolean): ClusterView {

@@ -20,6 +20,11 @@ export interface Head extends Position {
   readonly signature: Uint8Array
 }
 
+/** Of a value that is a head, or another object. */
+export function isPosition(value: object): value is Position {
+  return 'epoch' in value && 'seq' in value
+}
+
 export const NOWHERE: Position = { epoch: 0, seq: 0 }
 
 /** Below zero when `left` is older. */

@@ -242,6 +242,11 @@ export class Protocol {
     return this.#replicas.get(origin)?.records ?? NO_RECORDS
   }
 
+  /** Keys of an origin whose records are not what they were at `since`, a head that was held; undefined: any may be. */
+  keysSince(origin: Origin, since: Position): ReadonlySet<string> | undefined {
+    return this.#replicas.get(origin)?.keysSince(since)
+  }
+
   /** The whole state of an origin in one step, for a store that could not take the steps. */
   whole(origin: Origin): Persist | undefined {
     const replica = this.#replicas.get(origin)

@@ -85,6 +85,17 @@ export class RecordSet {
     return { operations, more: false }
   }
 
+  /** Keys with an operation above `seq`; undefined when some that were deleted since may be forgotten. */
+  keysAfter(seq: number): ReadonlySet<string> | undefined {
+    if (seq < this.#floor) return undefined // R2
+    const keys = new Set<string>()
+    for (let index = this.#firstAfter(seq); index < this.#log.length; index++) {
+      const entry = this.#log[index]
+      if (entry) keys.add(entry.key)
+    }
+    return keys
+  }
+
   /** All live records, in the order of seq. */
   snapshot(): readonly StoredRecord[] {
     return this.#log.flatMap(({ key, seq }) => {

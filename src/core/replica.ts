@@ -114,6 +114,11 @@ export class Replica {
     return this.#set.bytes
   }
 
+  /** Keys whose records are not what they were at `since`, a position that was held here; undefined: any may be. */
+  keysSince(since: Position): ReadonlySet<string> | undefined {
+    return since.epoch === this.position.epoch ? this.#set.keysAfter(since.seq) : undefined
+  }
+
   /** The equivocation that froze this origin. */
   get proof(): Proof | undefined {
     return this.#proof

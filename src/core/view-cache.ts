@@ -1,18 +1,12 @@
 // What a pass over the view keeps for the next one: what did not change is the same object as last time, and what nothing
 // changed in is not built again.
 import { Authoriser } from './authorise.ts'
-import type {
-  AgentValue,
-  Cidr,
-  ClusterName,
-  ClusterValue,
-  EndpointSliceValue,
-  Origin,
-  ServiceValue
-} from './model.ts'
+import { Catalogue } from './catalogue.ts'
+import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from './model.ts'
+import { compareKeys } from './sorted-map.ts'
 import type { AgentChain } from './trust/chain.ts'
 import type { SettledCluster } from './trust/order.ts'
-import type { ClusterView, Refusal, ServiceView } from './view.ts'
+import type { ClusterView, Refusal } from './view.ts'
 
 /** What one origin says of itself and of its cluster. */
 export interface Member {
@@ -47,12 +41,8 @@ export interface Cache {
   /** The last list under this name, if it is equal. */
   intern(name: string, list: readonly Cidr[]): readonly Cidr[]
   withoutTunnelAddress(agent: AgentValue): AgentValue
-  /** In key order; the same objects as last time where nothing in them changed. */
-  serviceViews(
-    name: ClusterName,
-    services: ReadonlyMap<string, ServiceValue>,
-    slices: ReadonlyMap<string, readonly EndpointSliceValue[]>
-  ): ReadonlyMap<string, ServiceView>
+  /** What is known of the services of a cluster. */
+  catalogue(name: ClusterName): Catalogue
   /** Forgets all others. */
   keep(origins: readonly Origin[], clusters: ReadonlyMap<ClusterName, ClusterView>): void
 }
@@ -65,14 +55,17 @@ export function createCache(): Cache {
   const lists = new Map<string, readonly Cidr[]>()
   const views = new Map<ClusterName, { of: Sources; view: ClusterView }>()
 
+  const records = new Authoriser()
+  const catalogues = new Map<ClusterName, Catalogue>()
+
   return {
-    records: new Authoriser(),
+    records,
     sorted<T extends string>(what: 'origins' | 'clusters', list: readonly T[]) {
       const last = orders.get(what)
       const same = last?.list.length === list.length && list.every((each, at) => each === last.list[at])
       // What was sorted were the same texts, of the same type.
       if (same) return last.sorted as readonly T[]
-      const sorted = [...new Set(list)].sort(compareText)
+      const sorted = [...new Set(list)].sort(compareKeys)
       orders.set(what, { list, sorted })
       return sorted
     },
@@ -108,27 +101,16 @@ export function createCache(): Cache {
       untunnelled.set(agent, known)
       return known
     },
-    serviceViews(name, services, slices) {
-      const last = views.get(name)?.view.services ?? NO_SERVICES
-      const sameKeys = last.size === services.size && last.keys().every((key) => services.has(key))
-      let same = sameKeys
-      const fresh = new Map<string, ServiceView>()
-      // The keys of last time are sorted already, and sorting 10,000 names is the dearest part of a pass.
-      for (const key of sameKeys ? last.keys() : [...services.keys()].sort(compareText)) {
-        const service = services.get(key)
-        if (service === undefined) throw new Error(`no service ${key}`)
-        const own = slices.get(key) ?? NO_SLICES
-        const before = last.get(key)
-        const kept = before !== undefined && isSameService(before, service, own)
-        same &&= kept
-        fresh.set(key, kept ? before : { service, slices: own })
-      }
-      return same ? last : fresh
+    catalogue(name) {
+      const known = catalogues.get(name) ?? new Catalogue(records)
+      catalogues.set(name, known)
+      return known
     },
     keep(origins, clusters) {
       const kept = members.size > origins.length ? new Set(origins) : undefined
       for (const origin of kept ? members.keys() : []) if (!kept?.has(origin)) members.delete(origin)
       for (const name of views.keys()) if (!clusters.has(name)) views.delete(name)
+      for (const name of catalogues.keys()) if (!clusters.has(name)) catalogues.delete(name)
     }
   }
 }
@@ -142,28 +124,7 @@ function areSame(last: Sources, now: Sources): boolean {
   )
 }
 
-const NO_SLICES: readonly EndpointSliceValue[] = []
-const NO_SERVICES: ReadonlyMap<string, ServiceView> = new Map()
-
 /** Who holds this member's WireGuard key: itself, as a rule. */
 export function winnerOver({ agent }: Member, keyWinners: ReadonlyMap<string, Member>): Member | undefined {
   return agent && keyWinners.get(agent.wireguardKey)
-}
-
-function isSameService(
-  view: ServiceView,
-  service: ServiceValue,
-  slices: readonly EndpointSliceValue[]
-): boolean {
-  return (
-    view.service === service &&
-    view.slices.length === slices.length &&
-    view.slices.every((slice, index) => slice === slices[index])
-  )
-}
-
-/** By code units: the same order in every locale. */
-export function compareText(left: string, right: string): number {
-  if (left === right) return 0
-  return left < right ? -1 : 1
 }

@@ -9,7 +9,10 @@ import type { Row, Step } from './row.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<readonly Step[]>>> = {
   dns: async () => [{ title: 'dns', measure: (await import('./dns.ts')).rows }],
-  host: async () => [{ title: 'host', measure: (await import('./host.ts')).rows }],
+  host: async () => [
+    { title: 'host', measure: (await import('./host.ts')).rows },
+    ...(await import('./change.ts')).steps
+  ],
   replication: async () => [
     ...(await import('./replication.ts')).steps,
     ...(await import('./real-agents.ts')).steps

@@ -17,6 +17,7 @@ import {
   type Value,
   type WireguardKey
 } from '../../src/core/model.ts'
+import { SortedMap } from '../../src/core/sorted-map.ts'
 import { createBook } from '../../src/core/trust/book.ts'
 import type { MeshView } from '../../src/core/view.ts'
 import {
@@ -153,7 +154,7 @@ describe('view', () => {
       podPrefixes: ['10.2.0.0/16'],
       servicePrefixes: ['10.102.0.0/16'],
       agents: [{ origin: east.chain.agentOrigin, agent, term: 1 }],
-      services: new Map([['shop/web', { service: web, slices: [pods] }]]),
+      services: SortedMap.from([['shop/web', { service: web, slices: [pods] }]]),
       complete: true,
       conflicts: [],
       refusals: []

@@ -1,6 +1,7 @@
 // Addresses back to names: in-addr.arpa and ip6.arpa (RFC 1035 3.5, RFC 3596 2.5) inside the mesh's prefixes.
 import { bytesToIp, cidrToPrefix } from '../cidr.ts'
 import type { Cidr, Ip } from '../model.ts'
+import { changesBetween } from '../sorted-map.ts'
 import type { ClusterView, ServiceView } from '../view.ts'
 import type { DomainName } from './record.ts'
 import { AddressIndex } from './address-index.ts'
@@ -97,8 +98,10 @@ export class ReverseIndex {
 
   private follow(services: ReadonlyMap<string, ServiceView>): void {
     if (services === this.services) return
-    for (const [key, old] of this.services) if (services.get(key) !== old) this.live -= count(addresses(old))
-    for (const [key, view] of services) if (this.services.get(key) !== view) this.learn(key, view)
+    for (const { key, before, after } of changesBetween(this.services, services)) {
+      if (before !== undefined) this.live -= count(addresses(before))
+      if (after !== undefined) this.learn(key, after)
+    }
     this.services = services
     if (this.index.size > 2 * this.live + STALE_SLACK) this.rebuild()
   }

@@ -4,6 +4,7 @@
 // whoever gives them. Four of its ways look odd and are meant: an empty non-terminal is NODATA, but TXT of it is NXDOMAIN;
 // "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model.ts'
+import { SortedMap } from '../sorted-map.ts'
 import type { ClusterView, ServiceView } from '../view.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
@@ -112,7 +113,7 @@ function find(sources: readonly ClusterView[], labels: readonly string[]): Node 
   if (below !== 'svc') return { kind: 'absent' }
   if (namespace === undefined) return { kind: 'empty' }
   if (service === undefined) {
-    const exists = sources.some((source) => namespacesOf(source).has(namespace))
+    const exists = sources.some((source) => hasNamespace(source, namespace))
     return exists ? { kind: 'empty' } : { kind: 'absent' }
   }
   const key = `${namespace}/${service}`
@@ -232,14 +233,16 @@ function nameServerOf(zone: Zone): DomainName {
   return `ns.dns.${zone.origin}`
 }
 
-const namespaces = new WeakMap<ClusterView, ReadonlySet<string>>()
+const namespaces = new WeakMap<ReadonlyMap<string, ServiceView>, ReadonlySet<string>>()
 
 /** A namespace exists in DNS when it has a service. */
-function namespacesOf(cluster: ClusterView): ReadonlySet<string> {
-  let set = namespaces.get(cluster)
+function hasNamespace({ services }: ClusterView, namespace: string): boolean {
+  const start = `${namespace}/`
+  if (services instanceof SortedMap) return services.keyFrom(start)?.startsWith(start) ?? false
+  let set = namespaces.get(services)
   if (set === undefined) {
-    set = new Set(Array.from(cluster.services.values(), ({ service }) => service.namespace))
-    namespaces.set(cluster, set)
+    set = new Set(Array.from(services.values(), ({ service }) => service.namespace))
+    namespaces.set(services, set)
   }
-  return set
+  return set.has(namespace)
 }

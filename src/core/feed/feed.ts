@@ -10,6 +10,7 @@
 //   3. A cluster that left the mesh in this run is an empty collection, so that readers that missed its deletes forget it, too.
 //      A withdrawn one keeps its collection, as it keeps its zone, and is left out of `all`.
 import type { ClusterName } from '../model.ts'
+import { changesBetween } from '../sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view.ts'
 import { Collection, type ChangedObject, type Entry, type ServiceChange } from './collection.ts'
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
@@ -224,9 +225,5 @@ function changedKeys(
   before: ReadonlyMap<string, ServiceView> = NONE,
   after: ReadonlyMap<string, ServiceView> = NONE
 ): readonly string[] {
-  if (before === after) return []
-  const keys: string[] = []
-  for (const [key, view] of after) if (before.get(key) !== view) keys.push(key)
-  for (const key of before.keys()) if (!after.has(key)) keys.push(key)
-  return keys
+  return changesBetween(before, after).map(({ key }) => key)
 }
