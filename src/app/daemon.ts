@@ -336,13 +336,13 @@ class Meshd implements State {
         this.#leadership = leadership
         this.session?.setLeadership(leadership)
       },
-      onSnapshot: (snapshot, problems, { whole }) => {
-        this.source = { snapshot, problems, whole }
+      onSnapshot: (snapshot, problems, state) => {
+        this.source = { snapshot, problems, whole: state.whole }
         this.#metrics.sourceSnapshots.inc()
         this.#metrics.sourceProblems.set(problems.length)
         problemLog.tell(problems)
         this.health.replace('SOURCE', sourceFaults(problems))
-        this.session?.setSnapshot(snapshot, { whole })
+        this.session?.setSnapshot(snapshot, state)
       }
     })
   }
@@ -375,7 +375,7 @@ class Meshd implements State {
     this.membership = known
     session.setLeadership(this.#leadership)
     if (this.#nodePrefixes !== undefined) session.setNodePrefixes(this.#nodePrefixes)
-    if (this.source.whole) session.setSnapshot(this.source.snapshot, { whole: true })
+    if (this.source.whole) session.setSnapshot(this.source.snapshot, { whole: true, changes: [] })
     this.#source?.refresh()
     return session
   }

@@ -6,7 +6,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { desired, type ClusterHealth, type HostSettings } from '../core/desired.ts'
-import { changes } from '../core/catalog.ts'
+import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp, HostState } from '../core/host.ts'
@@ -22,7 +22,6 @@ import type {
   Value,
   WireguardKey
 } from '../core/model.ts'
-import { keyOf } from '../core/model.ts'
 import { originOf } from '../core/origin.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
 import { chooseNeighbours } from '../core/overlay.ts'
@@ -42,10 +41,11 @@ import type { Health } from './health.ts'
 import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { Publisher } from './publisher.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
 import type { Settings } from './settings.ts'
 import { sourceKind } from './source.ts'
-import { STANDBY_LAG_MS, STANDBY_TERM, standsBy, termFloor } from './speaker.ts'
+import { standsBy, termFloor } from './speaker.ts'
 import { Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
@@ -58,7 +58,6 @@ const PROBE_INTERVAL_MS = 1000
 const RENEW_INTERVAL_MS = 86_400_000
 
 type PartName = 'dns' | 'probe' | 'feed'
-type Spoken = Snapshot & { readonly whole: boolean }
 
 export interface Membership {
   readonly meshId: Uint8Array
@@ -92,6 +91,7 @@ export interface SessionOptions {
 export class Session {
   readonly control: Control
   readonly tunnels: Tunnels
+  readonly #publisher: Publisher
   readonly reconciler: Reconciler | undefined
   readonly #options: SessionOptions
   #membership: Membership
@@ -108,14 +108,6 @@ export class Session {
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
   #running = false
-  #snapshot: Spoken | undefined
-  /** What the replica holds of it; undefined: not known. */
-  #published: Spoken | undefined
-  #leadership: Leadership = { leader: false }
-  /** The last that this agent led with. */
-  #term = STANDBY_TERM
-  #stoodByMs = -Infinity
-  #withdrawing = false
   #names: Names | undefined
   #serial = 1
   #namesView: MeshView | undefined
@@ -133,7 +125,6 @@ export class Session {
   #watch: NodeJS.Timeout | undefined
   #renewal: NodeJS.Timeout | undefined
   #refreshing = false
-  #publishing: Promise<void> = Promise.resolve()
 
   constructor(options: SessionOptions) {
     const { membership, settings, host, log, metrics } = options
@@ -163,6 +154,15 @@ export class Session {
       settings,
       health: options.health,
       controls: () => this.#controlAddresses()
+    })
+    this.#publisher = new Publisher({
+      publish: (changes) => this.control.publish(changes),
+      ownKeys: () => this.control.ownKeys(),
+      prefixes: () => {
+        const { podPrefixes, servicePrefixes } = this.#membership
+        return { podPrefixes, servicePrefixes }
+      },
+      onFault: (error) => this.#setPublishingFault(error)
     })
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
     this.reconciler =
@@ -206,7 +206,7 @@ export class Session {
     // Until Kubernetes has told, what was known before: peers would route around this node meanwhile.
     this.#nodePrefixes = this.#ownAgents().find(({ origin }) => origin === this.control.origin)?.agent
       .nodePrefixes
-    await this.#publish([this.#agentValue()])
+    await this.#publisher.put(this.#agentValue())
     await this.#networks.refresh()
     this.#running = true
     await this.#part('dns')
@@ -234,7 +234,7 @@ export class Session {
     this.#stopping.abort()
     clearInterval(this.#watch)
     clearInterval(this.#renewal)
-    await this.#publishing
+    await this.#publisher.idle
     await this.reconciler?.stop()
     await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
     await this.control.stop()
@@ -244,8 +244,7 @@ export class Session {
   renew(membership: Membership): void {
     this.#membership = membership
     this.control.renewed(this.#certificate())
-    this.#published = undefined
-    this.#speak()
+    this.#publisher.speakAnew()
     this.#refresh()
   }
 
@@ -255,22 +254,19 @@ export class Session {
       this.#membership.podPrefixes.some((cidr) => cidrContains(cidr, prefix))
     )
     this.#nodePrefixes = inside.length === 0 ? undefined : inside
-    if (this.#withdrawing) return
-    this.#publishing = this.#publishing.then(() => this.#publish([this.#agentValue()]))
+    void this.#publisher.put(this.#agentValue())
   }
 
-  /** The source said something: only what differs is published, and only by the speaker of the cluster. */
-  setSnapshot(snapshot: Snapshot, state: { readonly whole: boolean }): void {
-    this.#snapshot = { ...snapshot, whole: state.whole }
-    this.#speak()
+  /** The source said something; only the speaker of the cluster publishes it. `changes`: since the snapshot before. */
+  setSnapshot(
+    snapshot: Snapshot,
+    state: { readonly whole: boolean; readonly changes: readonly Change[] }
+  ): void {
+    this.#publisher.setSnapshot(snapshot, state)
   }
 
-  /** A new term publishes whole; whoever loses it goes silent, and what it had said stands until the next term is complete. */
   setLeadership(leadership: Leadership): void {
-    this.#leadership = leadership
-    if (leadership.leader) this.#term = leadership.term
-    this.#published = undefined
-    this.#speak()
+    this.#publisher.setLeadership(leadership)
   }
 
   termFloor(): number {
@@ -282,45 +278,18 @@ export class Session {
     return view.clusters.get(view.self)?.agents ?? []
   }
 
-  #speak(): void {
-    if (this.#leadership.leader) this.#tell(this.#leadership.term)
-  }
-
-  /** Once a second, and late by intent. A copy that is not whole helps nobody. */
-  #standBy(): void {
-    const nowMs = monotonicMs()
-    if (this.#leadership.leader || this.#snapshot?.whole !== true || this.#snapshot === this.#published)
-      return
-    if (nowMs - this.#stoodByMs < STANDBY_LAG_MS || !standsBy(this.control.origin, this.#ownAgents())) return
-    this.#stoodByMs = nowMs
-    this.#tell(this.#term)
-  }
-
-  #tell(term: number): void {
-    const snapshot = this.#snapshot
-    if (snapshot === undefined || this.#withdrawing) return
-    const before = this.#published
-    this.#published = snapshot
-    const { podPrefixes, servicePrefixes } = this.#membership
-    const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term, complete: snapshot.whole }
-    this.#publishing = this.#publishing.then(() => {
-      if (before?.whole === snapshot.whole)
-        return this.control.publish([...changes(before, snapshot), { key: keyOf(cluster), value: cluster }])
-      // The first of this run or term: what was published before and is gone since goes, too; but only if all was read.
-      const values: Value[] = [cluster, ...snapshot.services, ...snapshot.endpointSlices]
-      const keys = new Set(values.map(keyOf))
-      const gone = snapshot.whole
-        ? this.control.ownKeys().filter((key) => key !== 'agent' && !keys.has(key))
-        : []
-      return this.#publish(values, gone)
+  #setPublishingFault(error: unknown): void {
+    const { health } = this.#options
+    if (error === undefined) return health.clear('PUBLISH_FAILED')
+    health.setError('PUBLISH_FAILED', error, {
+      severity: 'error',
+      fix: 'the whole catalogue is published again with the next change; report this if it stays'
     })
   }
 
   /** Withdraws everything that was published, and waits for it to have left. Nothing is published after it. */
   async withdraw(): Promise<void> {
-    this.#withdrawing = true
-    await this.#publishing
-    await this.control.publish(this.control.ownKeys().map((key) => ({ key, value: undefined })))
+    await this.#publisher.withdraw()
     const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS // after many changes at once, the last of them is paced
     while (this.control.ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
   }
@@ -460,7 +429,7 @@ export class Session {
       (await host?.peerStats(AbortSignal.timeout(WATCH_INTERVAL_MS * 5)).catch(() => undefined)) ?? []
     if (this.#stopping.signal.aborted) return
     for (const name of this.#faults.keys()) await this.#part(name)
-    this.#standBy()
+    this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, this.#ownAgents()))
     const view = this.control.view()
     this.tunnels.update({
       view,
@@ -617,13 +586,6 @@ export class Session {
       probePort: this.#facts.nodeAddress === undefined ? 0 : settings['probe-port'],
       ...(this.#nodePrefixes && { nodePrefixes: this.#nodePrefixes })
     }
-  }
-
-  #publish(values: readonly Value[], gone: readonly string[] = []): Promise<void> {
-    return this.control.publish([
-      ...values.map((value) => ({ key: keyOf(value), value })),
-      ...gone.map((key) => ({ key, value: undefined }))
-    ])
   }
 
   #certificate(): Uint8Array {

@@ -1,6 +1,6 @@
 // Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both tell snapshots; with a Kubernetes API
 // a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
-import type { CatalogOptions, Problem } from '../core/catalog.ts'
+import { changes, type CatalogOptions, type Change, type Problem } from '../core/catalog.ts'
 import type { ExportPolicy } from '../core/export-policy.ts'
 import { parseSelector } from '../core/label-selector.ts'
 import type { KubeApi } from '../core/kube-api.ts'
@@ -37,14 +37,17 @@ export interface Source {
   stop(): Promise<void>
 }
 
+export interface SourceState {
+  /** False until all was read once: an empty snapshot means "not known" until then. */
+  readonly whole: boolean
+  /** What differs from the snapshot told before. */
+  readonly changes: readonly Change[]
+}
+
 export interface SourceOptions {
   readonly settings: Settings
   readonly catalogOptions: () => CatalogOptions
-  readonly onSnapshot: (
-    snapshot: Snapshot,
-    problems: readonly Problem[],
-    state: { readonly whole: boolean }
-  ) => void
+  readonly onSnapshot: (snapshot: Snapshot, problems: readonly Problem[], state: SourceState) => void
   readonly onLeadership: (leadership: Leadership) => void
   /** Pod prefixes of the node that this agent runs on, where Kubernetes gives it any. */
   readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
@@ -71,7 +74,16 @@ async function openFolder({
   onSnapshot,
   onLeadership
 }: SourceOptions): Promise<Source> {
-  const source = createManifestSource({ folder: settings.manifests, catalogOptions, onSnapshot })
+  let told: Snapshot = { services: [], endpointSlices: [] }
+  const source = createManifestSource({
+    folder: settings.manifests,
+    catalogOptions,
+    onSnapshot: (snapshot, problems, { whole }) => {
+      const before = told
+      told = snapshot
+      onSnapshot(snapshot, problems, { whole, changes: changes(before, snapshot) })
+    }
+  })
   return {
     kind: 'folder',
     path: settings.manifests,

@@ -8,6 +8,7 @@ import { catalog, type CatalogOptions, type Change, type Item, type Problem } fr
 import { sameData } from './equal.ts'
 import { EXPORT_ALL, exportVerdict, type ExportFacts, type ExportPolicy } from './export-policy.ts'
 import { keyOf, type EndpointSliceValue, type ServiceValue, type Snapshot } from './model.ts'
+import { SortedMap, type Edit } from './sorted-map.ts'
 
 export interface LiveService {
   readonly item: Item
@@ -37,18 +38,15 @@ export class LiveCatalog {
   readonly #groupOfSlice = new Map<string, string>()
   readonly #namespaces = new Map<string, boolean>()
   readonly #dirty = new Set<string>()
-  readonly #services = new SortedValues<ServiceValue>()
-  readonly #slices = new SortedValues<EndpointSliceValue>()
-  readonly #problems = new Map<string, readonly Problem[]>()
+  #services = SortedMap.empty<ServiceValue>()
+  #slices = SortedMap.empty<EndpointSliceValue>()
+  /** By service, in the order in which they are listed. */
+  #problems = SortedMap.empty<readonly Problem[]>()
   #options: CatalogOptions = {}
   #settled: Settled = { snapshot: { services: [], endpointSlices: [] }, problems: [], changes: [] }
 
   constructor(policy: ExportPolicy = EXPORT_ALL) {
     this.#policy = policy
-  }
-
-  get dirty(): boolean {
-    return this.#dirty.size > 0
   }
 
   /** Prefixes are known only after joining, and may change. */
@@ -92,30 +90,28 @@ export class LiveCatalog {
   /** Takes in what was set since the last time. The same object as before when nothing of it shows. */
   settle(): Settled {
     const found = new Difference()
-    let problemsChanged = false
+    const problems: Edit<readonly Problem[]>[] = []
     for (const id of this.#dirty) {
       const group = this.#groups.get(id)
       if (group === undefined) continue
-      const { snapshot, problems } = this.#assemble(group)
+      const read = this.#assemble(group)
       const known = group.shown
-      group.shown = keepIdentity(known, snapshot)
+      group.shown = keepIdentity(known, read.snapshot)
       found.add(known, group.shown)
-      problemsChanged ||= !sameData(this.#problems.get(id) ?? [], problems)
-      if (problems.length > 0) this.#problems.set(id, problems)
-      else this.#problems.delete(id)
+      if (!sameData(this.#problems.get(id) ?? [], read.problems))
+        problems.push([id, read.problems.length > 0 ? read.problems : undefined])
       if (group.service === undefined && group.slices.size === 0) this.#groups.delete(id)
     }
     this.#dirty.clear()
     const changes = found.changes()
-    if (changes.length === 0 && !problemsChanged) return this.#settled
-    this.#services.apply(found.services)
-    this.#slices.apply(found.slices)
+    if (changes.length === 0 && problems.length === 0) return this.#settled
+    const before = this.#settled
+    this.#services = this.#services.with(found.services)
+    this.#slices = this.#slices.with(found.slices)
+    this.#problems = this.#problems.with(problems)
     this.#settled = {
-      snapshot:
-        changes.length === 0
-          ? this.#settled.snapshot
-          : { services: this.#services.values, endpointSlices: this.#slices.values },
-      problems: problemsChanged ? this.#listProblems() : this.#settled.problems,
+      snapshot: changes.length === 0 ? before.snapshot : snapshotOf(this.#services, this.#slices),
+      problems: problems.length === 0 ? before.problems : this.#listProblems(),
       changes
     }
     return this.#settled
@@ -146,15 +142,15 @@ export class LiveCatalog {
   }
 
   #listProblems(): readonly Problem[] {
-    const all = [...this.#problems]
-      .sort(([left], [right]) => (left < right ? -1 : 1))
-      .flatMap(([, each]) => each)
-    if (all.length <= PROBLEMS_MAX) return all
-    const more = all.length - PROBLEMS_MAX
-    return [
-      ...all.slice(0, PROBLEMS_MAX),
-      { file: 'kubernetes', message: `and ${more} more problems`, level: 'warning' }
-    ]
+    const listed: Problem[] = []
+    let count = 0
+    for (const each of this.#problems.values()) {
+      count += each.length
+      if (listed.length < PROBLEMS_MAX) listed.push(...each.slice(0, PROBLEMS_MAX - listed.length))
+    }
+    if (count <= PROBLEMS_MAX) return listed
+    const message = `and ${count - PROBLEMS_MAX} more problems`
+    return [...listed, { file: 'kubernetes', message, level: 'warning' }]
   }
 
   #group(namespace: string, name: string): Group {
@@ -248,51 +244,17 @@ function edit<T extends ServiceValue | EndpointSliceValue>(
   for (const value of after) if (!before.includes(value)) edits.set(keyOf(value), value)
 }
 
-// Beyond this many edits a sort of all is quicker than moving the tail of the list for each.
-const EDITS_MAX = 64
-
-/** Values in order of key, in a new list after each change, which costs a copy of pointers. */
-class SortedValues<T> {
-  values: readonly T[] = []
-  #keys: readonly string[] = []
-
-  apply(edits: Edits<T>): void {
-    if (edits.size === 0) return
-    if (edits.size > EDITS_MAX) this.#rebuild(edits)
-    else this.#splice(edits)
-  }
-
-  #rebuild(edits: Edits<T>): void {
-    const all = new Map<string, T | undefined>(this.#keys.map((key, index) => [key, this.values[index]]))
-    for (const [key, value] of edits) all.set(key, value)
-    const kept = [...all].flatMap(([key, value]) => (value === undefined ? [] : [{ key, value }]))
-    kept.sort((left, right) => (left.key < right.key ? -1 : 1))
-    this.#keys = kept.map(({ key }) => key)
-    this.values = kept.map(({ value }) => value)
-  }
-
-  #splice(edits: Edits<T>): void {
-    const keys = [...this.#keys]
-    const values = [...this.values]
-    for (const [key, value] of edits) {
-      const index = lowerBound(keys, key)
-      const there = keys[index] === key ? 1 : 0
-      keys.splice(index, there, ...(value === undefined ? [] : [key]))
-      values.splice(index, there, ...(value === undefined ? [] : [value]))
+/** In the order of their keys. The lists are made when they are read: a change is told by what changed. */
+function snapshotOf(services: SortedMap<ServiceValue>, slices: SortedMap<EndpointSliceValue>): Snapshot {
+  let [serviceList, sliceList]: [(readonly ServiceValue[])?, (readonly EndpointSliceValue[])?] = []
+  return {
+    get services() {
+      return (serviceList ??= [...services.values()])
+    },
+    get endpointSlices() {
+      return (sliceList ??= [...slices.values()])
     }
-    this.#keys = keys
-    this.values = values
   }
-}
-
-function lowerBound(keys: readonly string[], key: string): number {
-  let [low, high] = [0, keys.length]
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((keys[middle] ?? '') < key) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 function idOf(namespace: string, name: string): string {

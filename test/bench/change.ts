@@ -1,7 +1,6 @@
 // The path of one change: an EndpointSlice of one service among 10,000 and 100,000 changes, and each stop between the source and
 // the host says for how long it holds the event loop. Beside it what the same stop takes when it compares everything.
-import { catalog, toValue, type Change, type Item } from '../../src/core/catalog.ts'
-import { changes } from '../../src/core/catalog.ts'
+import { catalog, changes, toValue, type Item } from '../../src/core/catalog.ts'
 import { createViewBuilder } from '../../src/core/build-view.ts'
 import { desired, type DesiredInput } from '../../src/core/desired.ts'
 import { createNames, type Names } from '../../src/core/dns/names.ts'
@@ -15,6 +14,7 @@ import { LiveCatalog } from '../../src/core/live-catalog.ts'
 import type { ClusterName, Snapshot } from '../../src/core/model.ts'
 import { applyOps } from '../../src/core/model-host.ts'
 import { publicKeyOf } from '../../src/core/origin.ts'
+import { Outbox } from '../../src/core/outbox.ts'
 import { plan } from '../../src/core/plan.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/protocol.ts'
 import { createBook } from '../../src/core/trust/book.ts'
@@ -65,6 +65,7 @@ class Path {
   readonly #services: number
   readonly #specs: readonly AgentSpec[]
   readonly #live = new LiveCatalog()
+  readonly #outbox = new Outbox()
   #snapshot: Snapshot = { services: [], endpointSlices: [] }
   readonly #east: Protocol
   readonly #west: Protocol
@@ -101,13 +102,12 @@ class Path {
       if (run >= 0) this.#setSlice((run * 7919) % (this.#services - 2), ENDPOINTS - 1)
       return this.#live.settle()
     })
-    const before = this.#snapshot
     this.#snapshot = settled.snapshot
     this.#nowMs += 1000
     const effects = take('session', () => {
-      const changed: readonly Change[] = changes(before, settled.snapshot)
+      this.#outbox.add(settled.changes)
       const own = run < 0 ? basics(this.#spec(0), []) : []
-      return this.#east.publish([...own, ...changed], this.#nowMs)
+      return this.#east.publish([...own, ...this.#outbox.take()], this.#nowMs)
     })
     take('replica', () => this.#pass(effects, 'east'))
     if (this.#west.lag(this.#spec(0).origin) !== 0) throw new Error('the change did not reach the replica')
