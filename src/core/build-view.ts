@@ -6,7 +6,7 @@
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
 //      change of speaker never shows a hole.
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
-import { Catalogue } from './catalogue.ts'
+import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from './cidr.ts'
 import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from './model.ts'
 import { compareKeys } from './sorted-map.ts'

@@ -3,7 +3,7 @@
 // Invariants
 //   1. `services` and `refusals` are those that reading all records anew would give.
 //   2. What did not change is the same object: a service, and all of them together.
-import { Authoriser, isSliceKey, type Authorised, type Prefixes, type ViewRecord } from './authorise.ts'
+import { isSliceKey, type Authorised, type Authoriser, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { EndpointSliceValue, Origin, ServiceValue } from './model.ts'
 import { compareKeys, SortedMap, type Edit } from './sorted-map.ts'
 import type { Refusal, ServiceView } from './view.ts'
