@@ -56,7 +56,6 @@ export interface ControlOptions {
   /** Encoded Chain down to this agent's certificate; asked again after `renewed`. */
   readonly chain: Uint8Array
   readonly listen: readonly string[]
-  readonly announce: readonly string[]
   readonly software: string
   /** The view may have changed. */
   readonly onChange: () => void
@@ -144,7 +143,6 @@ export class Control {
     this.transport = createTransport({
       seed: nodeSeed,
       listen: options.listen,
-      announce: options.announce,
       log: (event, fields) => options.log.debug(fields, event),
       handlers: {
         neighbourUp: (peer, info) => this.#meet(peer, info),

@@ -1,11 +1,11 @@
 // What this host says of itself without being told: addresses to dial, and its own address inside the pod prefixes.
-import { networkInterfaces } from 'node:os'
-import { bytesToIp, cidrContains, cidrToPrefix, hostCidr, parseIp } from '../core/cidr.ts'
-import type { Cidr, Ip, Origin, PeerAddress } from '../core/model.ts'
+import { bytesToIp, cidrContains, cidrToPrefix, familyOf, hostCidr, parseIp } from '../core/cidr.ts'
+import { MULTIADDRS_MAX, PEER_ADDRESSES_MAX } from '../core/codec.ts'
+import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../core/model.ts'
 import { publicKeyOf } from '../core/origin.ts'
-import { AppError } from './errors.ts'
-import { parseListen } from './http.ts'
-import type { Settings } from './settings.ts'
+import { usefulAddresses, type OwnNetwork } from '../core/own-addresses.ts'
+import type { OuterAddress } from './setting-values.ts'
+import { CONTROL_PORT, FEED_PORT, type Settings } from './settings.ts'
 import { sourceKind } from './source.ts'
 
 export interface LocalFacts {
@@ -15,9 +15,9 @@ export interface LocalFacts {
    * gateways takes another of the last, by its PeerId: two with one address could not be told apart.
    */
   readonly nodeAddress: Ip | undefined
-  /** Where others send the tunnel, best first. */
+  /** Where others send the tunnel, best first; no more than a record may have. */
   readonly wireguardAddresses: readonly PeerAddress[]
-  /** Where others dial the control connection, best first. */
+  /** Where others dial the control connection, best first; no more than a record may have. */
   readonly multiaddrs: readonly string[]
 }
 
@@ -26,42 +26,148 @@ export interface MeshPrefixes {
   readonly servicePrefixes: readonly Cidr[]
 }
 
-/** `listening`: the multiaddrs the transport really has, with their ports. `origin`: of this agent. */
+/** What the facts are made of, besides settings and prefixes. */
+export interface FactSources {
+  readonly network: OwnNetwork
+  /** The multiaddrs the transport really has, with their ports. */
+  readonly listening: readonly string[]
+  /** Of this agent. */
+  readonly origin: Origin
+  /** Addresses of the names in settings, as last known. */
+  readonly resolved: ReadonlyMap<string, readonly Ip[]>
+}
+
 export function localFacts(
   settings: Settings,
   own: MeshPrefixes,
-  { listening, origin }: { readonly listening: readonly string[]; readonly origin: Origin }
+  { network, listening, origin, resolved }: FactSources
 ): LocalFacts {
-  const addresses = hostAddresses(settings.device)
   const inside = (ip: Ip): boolean => own.podPrefixes.some((prefix) => cidrContains(prefix, ip))
-  const service = (ip: Ip): boolean => own.servicePrefixes.some((prefix) => cidrContains(prefix, ip))
-  const reachable = addresses.filter((ip) => !inside(ip) && !service(ip))
+  const without = { devices: [settings.device] }
+  const outside = usefulAddresses(network, {
+    ...without,
+    prefixes: [...own.podPrefixes, ...own.servicePrefixes]
+  })
+  // A flat network has its hosts inside the pod prefix: then there is nothing else to name.
+  const reachable =
+    outside.length > 0
+      ? outside
+      : usefulAddresses(network, { ...without, prefixes: own.servicePrefixes }).filter((ip) =>
+          network.defaultSources.includes(ip)
+        )
   return {
     nodeAddress:
-      parseIp(settings['node-address']) ??
-      addresses.find(inside) ??
+      (settings['node-address'] === '' ? undefined : settings['node-address']) ??
+      network.addresses.find(({ ip, device }) => device !== settings.device && inside(ip))?.ip ??
       own.podPrefixes.map((prefix) =>
         sourceKind(settings) === 'folder' ? lastAddress(prefix) : lateAddress(prefix, origin)
       )[0],
-    wireguardAddresses:
-      settings['wireguard-address'].length > 0
-        ? (settings['wireguard-address'] as PeerAddress[])
-        : reachable.map((ip) => withPort(ip, settings['wireguard-port'])),
-    multiaddrs: settings.announce.length > 0 ? settings.announce : dialable(listening, reachable)
+    wireguardAddresses: wireguardAddresses(settings, { reachable, resolved }).slice(0, PEER_ADDRESSES_MAX),
+    multiaddrs: multiaddrs(settings, { reachable, resolved, listening }).slice(0, MULTIADDRS_MAX)
   }
 }
 
-/** Addresses of this host that another host could reach: no loopback, no link-local, none of the tunnel; IPv4 first. */
-function hostAddresses(device: string): Ip[] {
-  const found = Object.entries(networkInterfaces())
-    .filter(([name]) => name !== device)
-    .flatMap(([, list]) => list ?? [])
-    .filter(
-      (entry) =>
-        !entry.internal && !entry.address.startsWith('fe80:') && !entry.address.startsWith('169.254.')
-    )
-    .toSorted((a, b) => a.family.localeCompare(b.family))
-  return found.map((entry) => parseIp(entry.address)).filter((ip) => ip !== undefined)
+/** The own record. */
+export function agentValueOf(
+  settings: Settings,
+  facts: LocalFacts,
+  more: {
+    readonly wireguardKey: WireguardKey
+    readonly software: string
+    readonly nodePrefixes: readonly Cidr[] | undefined
+  }
+): AgentValue {
+  return {
+    kind: 'agent',
+    wireguardKey: more.wireguardKey,
+    wireguardAddresses: facts.wireguardAddresses,
+    multiaddrs: facts.multiaddrs,
+    tunnelAddress: facts.nodeAddress,
+    node: settings['node-name'],
+    role: 'gateway',
+    version: more.software,
+    probePort: facts.nodeAddress === undefined ? 0 : settings['probe-port'],
+    ...(more.nodePrefixes && { nodePrefixes: more.nodePrefixes })
+  }
+}
+
+interface Found {
+  readonly reachable: readonly Ip[]
+  readonly resolved: ReadonlyMap<string, readonly Ip[]>
+}
+
+function wireguardAddresses(settings: Settings, found: Found): PeerAddress[] {
+  const named = settings['wireguard-address']
+  if (named.length === 0) return found.reachable.map((ip) => withPort(ip, settings['wireguard-port']))
+  const addresses = named.flatMap((address) =>
+    ipsOf(address, found.resolved).map((ip) => withPort(ip, address.port || settings['wireguard-port']))
+  )
+  return [...new Set(addresses)]
+}
+
+/** A name is told as its addresses and as itself: a peer may have no DNS, or another view of it. */
+function multiaddrs(
+  settings: Settings,
+  found: Found & { readonly listening: readonly string[] }
+): readonly string[] {
+  if (settings.announce.length === 0) {
+    const dialable = settings.listen.flatMap((listen) => dialableOf(listen, found))
+    return byUsefulness([...new Set(dialable)], found.reachable)
+  }
+  const defaultPort = settings.listen.map(portOf).find((port) => port > 0) ?? CONTROL_PORT
+  const named = settings.announce.flatMap((address) => {
+    const port = address.port || defaultPort
+    const ips = ipsOf(address, found.resolved).map((ip) => `/ip${familyOf(ip)}/${ip}/tcp/${port}`)
+    return address.kind === 'ip' ? ips : [...ips, `/dns${address.family ?? ''}/${address.name}/tcp/${port}`]
+  })
+  return [...new Set(named)]
+}
+
+function ipsOf(address: OuterAddress, resolved: Found['resolved']): readonly Ip[] {
+  if (address.kind === 'ip') return [address.ip]
+  return (resolved.get(address.name) ?? []).filter(
+    (ip) => address.family === undefined || familyOf(ip) === address.family
+  )
+}
+
+/** Of a multiaddr that is listened on, those that another host can dial. */
+function dialableOf(
+  listen: string,
+  { reachable, listening }: { readonly reachable: readonly Ip[]; readonly listening: readonly string[] }
+): string[] {
+  const host = hostOf(listen)
+  if (host === undefined) return []
+  const isEvery = host === '0.0.0.0' || host === '::'
+  const hosts = reachable.filter((ip) => (isEvery ? familyOf(ip) === familyOf(host) : ip === host))
+  return hosts.flatMap((ip) => {
+    const port = portOf(listen) || actualPort(ip, listening)
+    return port === undefined ? [] : [`/ip${familyOf(ip)}/${ip}/tcp/${port}`]
+  })
+}
+
+/** Of a port that the kernel chose. */
+function actualPort(ip: Ip, listening: readonly string[]): number | undefined {
+  const exact = listening.find((multiaddr) => hostOf(multiaddr) === ip)
+  const family = listening.find((multiaddr) => {
+    const host = hostOf(multiaddr)
+    return host !== undefined && familyOf(host) === familyOf(ip)
+  })
+  const found = exact ?? family
+  return found === undefined ? undefined : portOf(found)
+}
+
+function byUsefulness(list: readonly string[], reachable: readonly Ip[]): string[] {
+  const rank = (multiaddr: string): number => reachable.indexOf(hostOf(multiaddr) ?? ('' as Ip))
+  return list.toSorted((a, b) => rank(a) - rank(b))
+}
+
+/** The address of a multiaddr of an address and a TCP port. */
+function hostOf(multiaddr: string): Ip | undefined {
+  return parseIp(/^\/ip[46]\/([^/]+)\/tcp\/\d+$/.exec(multiaddr)?.[1] ?? '')
+}
+
+function portOf(multiaddr: string): number {
+  return Number(/\/tcp\/(\d+)/.exec(multiaddr)?.[1] ?? 0)
 }
 
 /** The last that is not the broadcast address: where neither installers nor people begin to count. */
@@ -92,53 +198,33 @@ function withPort(ip: Ip, port: number): PeerAddress {
   return (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`) as PeerAddress
 }
 
-/** Of the addresses listened on (a wildcard is expanded already), those that another host can reach. */
-function dialable(listening: readonly string[], reachable: readonly Ip[]): string[] {
-  return listening.filter((multiaddr) => {
-    const host = parseIp(/^\/ip[46]\/([^/]+)\/tcp\/\d+$/.exec(multiaddr)?.[1] ?? '')
-    return host !== undefined && reachable.includes(host)
-  })
-}
-
 /** Where the DNS responder listens. */
 export function dnsAddresses(
   settings: Settings,
   nodeAddress: Ip | undefined
 ): { address: string; port: number }[] {
-  return settings['dns-listen'].flatMap((text) => {
-    if (text === 'off') return []
-    if (text === 'auto')
-      return [
-        nodeAddress === undefined || settings.corefile !== ''
-          ? { address: '127.0.0.1', port: 5353 }
-          : { address: nodeAddress, port: 53 }
-      ]
-    const parsed = parseListen(text)
-    return parsed === undefined ? [] : [{ address: parsed.host, port: parsed.port }]
+  const listen = settings['dns-listen']
+  if (listen === 'off') return []
+  return listen.map((item) => {
+    if (item !== 'auto') return { address: item.host, port: item.port }
+    return nodeAddress === undefined || settings.corefile !== ''
+      ? { address: '127.0.0.1', port: 5353 }
+      : { address: nodeAddress, port: 53 }
   })
 }
 
 /** Servers for all names that are not ours; a path is a resolv.conf. */
 export function dnsUpstreams(settings: Settings): readonly string[] {
   const upstreams = settings['dns-upstream']
-  return upstreams.length === 0 ? ['/etc/resolv.conf'] : upstreams.filter((upstream) => upstream !== 'none')
+  if (upstreams === 'none') return []
+  return upstreams.length === 0 ? ['/etc/resolv.conf'] : upstreams
 }
 
 /** Where the feed for CoreDNS listens: loopback only, since whoever reaches it reads the names of the whole mesh. */
 export function feedAddress(settings: Settings): { address: string; port: number } | undefined {
-  const text = settings['feed-listen']
-  if (text === 'off') return undefined
-  if (text === 'auto') {
-    const isRead = sourceKind(settings) === 'kubernetes' || settings.corefile !== ''
-    return isRead ? { address: '127.0.0.1', port: 7948 } : undefined
-  }
-  const parsed = parseListen(text)
-  if (parsed === undefined) {
-    throw new AppError(
-      'BAD_SETTING',
-      `setting feed-listen: ${JSON.stringify(text)} is not address:port`,
-      'use 127.0.0.1:7948, [::1]:7948 or off'
-    )
-  }
-  return { address: parsed.host, port: parsed.port }
+  const listen = settings['feed-listen']
+  if (listen === 'off') return undefined
+  if (listen !== 'auto') return { address: listen.host, port: listen.port }
+  const isRead = sourceKind(settings) === 'kubernetes' || settings.corefile !== ''
+  return isRead ? { address: '127.0.0.1', port: FEED_PORT } : undefined
 }

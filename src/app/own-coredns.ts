@@ -9,7 +9,6 @@ import type { MeshView } from '../core/view.ts'
 import { putCorefile, tellCoredns } from '../io/feed/corefile-file.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, sentence } from './errors.ts'
-import { parseListen } from './http.ts'
 import { dnsUpstreams, feedAddress } from './local-facts.ts'
 import type { Log } from './log.ts'
 import type { Settings } from './settings.ts'
@@ -142,15 +141,9 @@ function clusterZones(text: string): readonly string[] {
   )
 }
 
-function listenOf(text: string): { readonly port?: number; readonly bind?: readonly string[] } {
-  if (text === 'auto') return {}
-  const parsed = parseListen(text)
-  if (parsed === undefined) {
-    throw new AppError(
-      'BAD_SETTING',
-      `setting corefile-listen: ${JSON.stringify(text)} is not address:port`,
-      'use 10.0.0.2:53, [fd00::2]:53 or auto'
-    )
-  }
-  return { port: parsed.port, bind: [parsed.host] }
+function listenOf(listen: Settings['corefile-listen']): {
+  readonly port?: number
+  readonly bind?: readonly string[]
+} {
+  return listen === 'auto' ? {} : { port: listen.port, bind: [listen.host] }
 }

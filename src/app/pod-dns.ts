@@ -6,7 +6,6 @@ import type { KubeApi } from '../core/kube-api.ts'
 import { createClusterDns, type ClusterDns } from '../io/cluster-dns/wiring.ts'
 import { startWebhook, type Webhook } from '../io/webhook/webhook.ts'
 import { AppError, sentence } from './errors.ts'
-import { parseListen } from './http.ts'
 import type { Log } from './log.ts'
 import type { Settings } from './settings.ts'
 
@@ -103,14 +102,8 @@ export class PodDns {
 
   async #startWebhook(): Promise<Webhook> {
     const { settings, api, namespace, log } = this.#options
-    const listen = parseListen(settings['webhook-listen'])
-    if (listen === undefined) {
-      throw new AppError(
-        'BAD_SETTING',
-        `setting webhook-listen: ${JSON.stringify(settings['webhook-listen'])} is not address:port`,
-        'use 10.0.0.7:7950 or off'
-      )
-    }
+    const listen = settings['webhook-listen']
+    if (listen === 'off') throw new Error('the webhook is switched off')
     const webhook = await startWebhook({
       api,
       ...listen,

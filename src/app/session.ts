@@ -36,11 +36,12 @@ import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
-import { dnsAddresses, dnsUpstreams, feedAddress, localFacts, type LocalFacts } from './local-facts.ts'
+import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
 import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { OwnFacts, type FactsChange } from './own-facts.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
 import type { Settings } from './settings.ts'
@@ -98,11 +99,13 @@ export class Session {
   readonly #stopping = new AbortController()
   /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
   readonly #reached = new Map<Origin, string>()
+  /** "/ip4/203.0.113.7" from which each member's connection last came. Bounded by the members. */
+  readonly #observed = new Map<Origin, string>()
   /** The last round trip of each member that was a neighbour once. Bounded by the members. */
   readonly #rtts = new Map<Origin, number>()
   #admitted: boolean
   readonly #faults = new Map<PartName, string>()
-  #facts: LocalFacts
+  readonly #ownFacts: OwnFacts
   readonly #networks: HostNetworks
   #nodePrefixes: readonly Cidr[] | undefined
   #mtu = 0
@@ -132,7 +135,14 @@ export class Session {
     this.#options = options
     this.#membership = membership
     const origin = originOf(options.crypto.publicKeyOf(options.nodeSeed))
-    this.#facts = localFacts(settings, membership, { listening: [], origin })
+    this.#ownFacts = new OwnFacts({
+      settings,
+      prefixes: () => this.#membership,
+      origin,
+      listening: () => this.control.transport.listenAddresses(),
+      health: options.health,
+      onChange: (change) => this.#factsChanged(change)
+    })
     this.#admitted = options.admitted
     this.control = new Control({
       crypto: options.crypto,
@@ -144,7 +154,6 @@ export class Session {
       cluster: membership.cluster,
       chain: this.#certificate(),
       listen: settings.listen,
-      announce: settings.announce,
       software: options.software,
       onChange: () => this.#refresh(),
       onHandshake: options.onHandshake
@@ -177,7 +186,7 @@ export class Session {
   }
 
   get facts(): LocalFacts {
-    return this.#facts
+    return this.#ownFacts.current
   }
 
   get withdrawn(): ReadonlySet<ClusterName> {
@@ -198,10 +207,8 @@ export class Session {
   async start(): Promise<void> {
     const { settings, host, log } = this.#options
     await this.control.start()
-    this.#facts = localFacts(settings, this.#membership, {
-      listening: this.control.transport.listenAddresses(),
-      origin: this.control.origin
-    })
+    await this.#ownFacts.start()
+    this.#judgeListening()
     this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
     // Until Kubernetes has told, what was known before: peers would route around this node meanwhile.
     this.#nodePrefixes = this.#ownAgents().find(({ origin }) => origin === this.control.origin)?.agent
@@ -234,6 +241,7 @@ export class Session {
     this.#stopping.abort()
     clearInterval(this.#watch)
     clearInterval(this.#renewal)
+    this.#ownFacts.stop()
     await this.#publisher.idle
     await this.reconciler?.stop()
     await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
@@ -244,8 +252,63 @@ export class Session {
   renew(membership: Membership): void {
     this.#membership = membership
     this.control.renewed(this.#certificate())
+    this.#ownFacts.refresh()
     this.#publisher.speakAnew()
     this.#refresh()
+  }
+
+  /** Own addresses came, went or changed: peers are told, and reached again from where this host is now. */
+  #factsChanged({ facts, before, gone, moved }: FactsChange): void {
+    const changed = !isSame(facts, before)
+    if (changed)
+      this.#options.log.info({ addresses: facts.multiaddrs, gone }, 'the addresses of this host changed')
+    if (moved)
+      void this.control.transport.networkChanged(gone).then(() => {
+        this.#judgeListening()
+        this.#ownFacts.refresh()
+        return undefined
+      })
+    if (!this.#running) return
+    if (changed) void this.#publisher.put(this.#agentValue())
+    void this.#followMtu()
+    if (facts.nodeAddress === before.nodeAddress) return
+    void this.#moveParts()
+    this.#namesView = undefined
+    this.#refresh()
+  }
+
+  /** DNS and the probe listen on the node address. */
+  async #moveParts(): Promise<void> {
+    const [dns, prober] = [this.#dns, this.#prober]
+    this.#dns = undefined
+    this.#prober = undefined
+    await Promise.allSettled([dns?.stop(), prober?.stop()])
+    if (this.#stopping.signal.aborted) return
+    await this.#part('dns')
+    await this.#part('probe')
+  }
+
+  /** Of another uplink, the path may be narrower. */
+  async #followMtu(): Promise<void> {
+    const { settings, host } = this.#options
+    if (settings.mtu !== 0 || host === undefined) return
+    const mtu = await host.detectMtu().catch(() => undefined)
+    if (mtu === undefined || mtu === this.#mtu || this.#stopping.signal.aborted) return
+    this.#mtu = mtu
+    this.reconciler?.mark()
+  }
+
+  #judgeListening(): void {
+    const { health } = this.#options
+    health.replace(
+      'LISTEN_ADDRESS_MISSING',
+      this.control.transport.missingAddresses().map((address) => ({
+        subject: address,
+        severity: 'error' as const,
+        message: `this host does not have the address of the setting listen = ${address}, so nobody can dial it there`,
+        fix: 'it is listened on as soon as the host has it; otherwise set `listen` to /ip4/0.0.0.0/tcp/<port>'
+      }))
+    )
   }
 
   /** Of this host's pods; those of the cluster's that the mesh does not know are nobody's business. */
@@ -303,8 +366,8 @@ export class Session {
       self: { origin: this.control.origin, cluster: view.self },
       local: {
         publicKey: this.#options.wireguardKey,
-        nodeAddress: this.#facts.nodeAddress,
-        probePort: this.#facts.nodeAddress === undefined ? 0 : this.#options.settings['probe-port']
+        nodeAddress: this.facts.nodeAddress,
+        probePort: this.facts.nodeAddress === undefined ? 0 : this.#options.settings['probe-port']
       },
       health: (cluster) => this.#health(cluster),
       gatewayHealth: (origin) => this.tunnels.health(origin),
@@ -324,7 +387,7 @@ export class Session {
   names(): Names {
     const view = this.control.view()
     if (this.#names === undefined || this.#namesView !== view) {
-      const { nodeAddress } = this.#facts
+      const { nodeAddress } = this.facts
       this.#names = createNames({
         view,
         withdrawn: (cluster) => this.#withdrawn.has(cluster),
@@ -341,6 +404,7 @@ export class Session {
 
   /** A hint of the kernel. What the host reaches by itself is read before the pass that may need it. */
   async #hostChanged(): Promise<void> {
+    this.#ownFacts.look()
     await this.#networks.refresh()
     this.reconciler?.mark({ observe: true })
   }
@@ -380,7 +444,10 @@ export class Session {
         ...(chosen.length < others.length ? [] : this.#strangers()).map((address) => ({
           addresses: [address]
         })),
-        ...chosen.map(({ origin, agent }) => ({ origin, addresses: agent.multiaddrs }))
+        ...chosen.map(({ origin, agent }) => ({
+          origin,
+          addresses: this.#dialable(origin, agent.multiaddrs)
+        }))
       ])
       if (settings['probe-port'] !== 0) {
         const fellows = new Set(this.#ownAgents().map(({ origin }) => origin))
@@ -394,6 +461,17 @@ export class Session {
         )
       }
     })
+  }
+
+  /** What the member tells of itself, and where its connection was last seen to come from. */
+  #dialable(origin: Origin, told: readonly string[]): readonly string[] {
+    const seen = this.control.neighbour(origin)?.address
+    const host = /^\/ip[46]\/[^/]+/.exec(seen ?? '')?.[0]
+    if (host !== undefined) this.#observed.set(origin, host)
+    const known = this.#observed.get(origin)
+    const port = /\/tcp\/\d+/.exec(told[0] ?? '')?.[0]
+    if (known === undefined || port === undefined || told.includes(known + port)) return told
+    return [...told, known + port]
   }
 
   /** Whom the token or the other gateways named; this agent's own address may be among them. */
@@ -410,7 +488,7 @@ export class Session {
     const origins = new Set(
       chooseNeighbours({
         self: this.control.origin,
-        dialable: this.#facts.multiaddrs.length > 0,
+        dialable: this.facts.multiaddrs.length > 0,
         members: others.map(({ origin, agent }) => ({
           origin,
           dialable: agent.multiaddrs.length > 0,
@@ -517,7 +595,7 @@ export class Session {
 
   async #startDns(): Promise<void> {
     const { settings, log, metrics } = this.#options
-    const listen = dnsAddresses(settings, this.#facts.nodeAddress)
+    const listen = dnsAddresses(settings, this.facts.nodeAddress)
     if (listen.length === 0) return
     const server = createDnsServer({
       listen,
@@ -547,7 +625,7 @@ export class Session {
 
   async #startProbe(): Promise<void> {
     const { settings } = this.#options
-    const { nodeAddress } = this.#facts
+    const { nodeAddress } = this.facts
     if (settings['probe-port'] === 0 || nodeAddress === undefined) return
     this.#prober = await startProber({
       address: nodeAddress,
@@ -573,19 +651,10 @@ export class Session {
   // ------------------------------------------------------------------ own records
 
   #agentValue(): Value {
-    const { settings, wireguardKey, software } = this.#options
-    return {
-      kind: 'agent',
-      wireguardKey,
-      wireguardAddresses: this.#facts.wireguardAddresses,
-      multiaddrs: this.#facts.multiaddrs,
-      tunnelAddress: this.#facts.nodeAddress,
-      node: settings['node-name'],
-      role: 'gateway',
-      version: software,
-      probePort: this.#facts.nodeAddress === undefined ? 0 : settings['probe-port'],
-      ...(this.#nodePrefixes && { nodePrefixes: this.#nodePrefixes })
-    }
+    return agentValueOf(this.#options.settings, this.facts, {
+      ...this.#options,
+      nodePrefixes: this.#nodePrefixes
+    })
   }
 
   #certificate(): Uint8Array {
@@ -600,6 +669,10 @@ export class Session {
       nowSeconds: Math.floor(Date.now() / 1000)
     }).bytes
   }
+}
+
+function isSame(a: LocalFacts, b: LocalFacts): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 const EMPTY_HOST: HostState = {

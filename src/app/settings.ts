@@ -4,19 +4,48 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
-import { z } from 'zod'
+import type { z } from 'zod'
+import { nearest } from '../core/nearest.ts'
+import {
+  choice,
+  device,
+  dnsLabel,
+  domain,
+  FIX,
+  integer,
+  list,
+  listenAddress,
+  listenMultiaddr,
+  listOr,
+  nodeName,
+  nodeNameOf,
+  optional,
+  outerAddress,
+  outerMultiaddr,
+  ownAddress,
+  path,
+  seconds,
+  selector,
+  serverAddress,
+  socketPath,
+  text,
+  type ListenAddress,
+  type Refused
+} from './setting-values.ts'
 
-const port = z.coerce.number().int().min(0).max(65535)
-const list = z.preprocess(
-  (value) =>
-    typeof value === 'string'
-      ? value
-          .split(',')
-          .map((part) => part.trim())
-          .filter((part) => part !== '')
-      : value,
-  z.array(z.string())
-)
+export const CONTROL_PORT = 7946
+const DNS_PORT = 53
+export const FEED_PORT = 7948
+const WEBHOOK_PORT = 7950
+const HTTP_PORT = 9465
+// As many addresses as a record of ours may have (src/core/codec.ts).
+const ADDRESSES_MAX = 16
+// A host has a few addresses that pods ask, and resolv.conf three servers; the rest is room.
+const LISTENS_MAX = 16
+// Kubernetes warns above 100,000 namespaces; a list by hand is far below this.
+const NAMESPACES_MAX = 1000
+
+const port = integer({ min: 1, max: 65_535 })
 
 interface Row {
   readonly schema: z.ZodType
@@ -26,147 +55,157 @@ interface Row {
 
 export const SETTINGS = {
   'state-dir': row(
-    z.string().min(1),
+    text(path),
     '/var/lib/rhizome',
     'folder of keys, certificates and the replica (mode 0700)'
   ),
-  socket: row(z.string().min(1), '/run/rhizome/meshd.sock', 'unix socket of the admin API (mode 0600)'),
-  manifests: row(
-    z.string().min(1),
-    '/etc/rhizome/manifests',
-    'folder of Service and EndpointSlice YAML, watched'
-  ),
+  socket: row(text(socketPath), '/run/rhizome/meshd.sock', 'unix socket of the admin API (mode 0600)'),
+  manifests: row(text(path), '/etc/rhizome/manifests', 'folder of Service and EndpointSlice YAML, watched'),
   source: row(
-    z.enum(['auto', 'folder', 'kubernetes']),
+    choice(['auto', 'folder', 'kubernetes']),
     'auto',
     'where services come from; auto = the Kubernetes API in a pod or with a kubeconfig, else the folder'
   ),
-  kubeconfig: row(z.string(), '', 'kubeconfig of the Kubernetes API; the pod’s own account when empty'),
+  kubeconfig: row(optional(path), '', 'kubeconfig of the Kubernetes API; the pod’s own account when empty'),
   namespace: row(
-    z.string(),
+    optional(dnsLabel),
     '',
     'namespace of the Lease and of the cluster’s key; the account’s own when empty'
   ),
   export: row(
-    z.enum(['all', 'marked']),
+    choice(['all', 'marked']),
     'all',
     'which Services of Kubernetes leave the cluster; marked = those annotated rhizome.io/export: "true"'
   ),
-  'export-namespaces': row(list, [], 'only from these namespaces; all when empty'),
-  'export-except-namespaces': row(list, [], 'not from these namespaces'),
-  'export-selector': row(z.string(), '', 'only Services with these labels'),
+  'export-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'only from these namespaces; all when empty'),
+  'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'not from these namespaces'),
+  'export-selector': row(optional(selector), '', 'only Services with these labels'),
   'token-file': row(
-    z.string(),
+    optional(path),
     '',
     'while in no mesh, join with the token in this file, until a member accepts it'
   ),
-  listen: row(list, ['/ip4/0.0.0.0/tcp/7946'], 'multiaddrs for control connections'),
-  announce: row(list, [], 'multiaddrs that others dial; found from the host addresses when empty'),
-  'wireguard-port': row(port, 51820, 'UDP port of the tunnel'),
-  'wireguard-address': row(
-    list,
+  listen: row(
+    list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
+    [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`],
+    'multiaddrs for control connections'
+  ),
+  announce: row(
+    list(outerMultiaddr, ADDRESSES_MAX),
     [],
-    'ip:port that others send the tunnel to; found from the host addresses when empty'
+    'multiaddrs or host:port that others dial, names are followed; found from the host addresses when empty'
   ),
-  device: row(
-    z
-      .string()
-      .regex(/^[a-z][a-z0-9._-]{0,14}$/, 'an interface name: at most 15 of a-z 0-9 . _ -, a letter first'),
-    'rhizome0',
-    'name of the tunnel interface'
+  'wireguard-port': row(port, 51_820, 'UDP port of the tunnel'),
+  'wireguard-address': row(
+    list(outerAddress, ADDRESSES_MAX),
+    [],
+    'host:port that others send the tunnel to, names are followed, without a port the wireguard-port; found from the host addresses when empty'
   ),
+  device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
   mtu: row(
-    z.coerce
-      .number()
-      .int()
-      .refine((mtu) => mtu === 0 || (mtu >= 1280 && mtu <= 9000), '0 (found from the path) or 1280 to 9000'),
+    integer({ min: 0, max: 9000 }).refine(
+      (mtu) => mtu === 0 || mtu >= 1280,
+      '0 (found from the path) or 1280 to 9000'
+    ),
     0,
     'MTU of the tunnel; 0 = path MTU less 80'
   ),
   dataplane: row(
-    z.enum(['auto', 'on', 'off']),
+    choice(['auto', 'on', 'off']),
     'auto',
     'program the host; auto = when root, TUN and the tools are there'
   ),
   'load-balancer': row(
-    z.enum(['auto', 'nftables', 'ipvs']),
+    choice(['auto', 'nftables', 'ipvs']),
     'auto',
     'layer-4 load balancer; auto = what the kernel can do'
   ),
-  scheduler: row(z.enum(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
+  scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
   'balance-local': row(
-    z.enum(['auto', 'on', 'off']),
+    choice(['auto', 'on', 'off']),
     'auto',
     'balance the own cluster’s service addresses too; auto = for a folder, since in Kubernetes kube-proxy does'
   ),
   'drain-seconds': row(
-    z.coerce.number().min(0).max(3600),
+    seconds({ max: 3600, whole: false }),
     30,
     'how long flows to a removed backend may finish'
   ),
-  'node-name': row(z.string().min(1).max(253), hostname(), 'name of this host in `meshctl peers`'),
+  'node-name': row(
+    text(nodeName),
+    nodeNameOf(hostname()),
+    'name of this host in `meshctl peers`, a DNS name in lower case'
+  ),
   'node-address': row(
-    z.string(),
+    text(ownAddress),
     '',
     'own address inside the pod prefixes; found on the interfaces when empty'
   ),
-  'probe-port': row(port, 7947, 'UDP port of the health probe inside the tunnel; 0 = no probe'),
-  'keepalive-seconds': row(z.coerce.number().int().min(0).max(600), 25, 'WireGuard persistent keepalive'),
+  'probe-port': row(
+    integer({ min: 0, max: 65_535 }),
+    7947,
+    'UDP port of the health probe inside the tunnel; 0 = no probe'
+  ),
+  'keepalive-seconds': row(seconds({ max: 600, whole: true }), 25, 'WireGuard persistent keepalive'),
   'dns-listen': row(
-    list,
-    ['auto'],
+    listOr('off', (item) => (item === 'auto' ? item : listenAddress(item, DNS_PORT)), LISTENS_MAX),
+    'auto',
     'address:port of the DNS responder; auto = <node-address>:53, else (or beside a CoreDNS of our own) 127.0.0.1:5353; off = none'
   ),
   'dns-upstream': row(
-    list,
+    listOr('none', (item) => (item.startsWith('/') ? item : serverAddress(item, DNS_PORT)), LISTENS_MAX),
     [],
     'servers for all other names; from /etc/resolv.conf when empty; none = refuse them'
   ),
   'feed-listen': row(
-    z.string(),
+    text(listenOr(['auto', 'off'], FEED_PORT)),
     'auto',
     'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes or a corefile, else off; off = none'
   ),
   corefile: row(
-    z.string(),
+    optional(path),
     '',
     'write the Corefile of a CoreDNS of our own to this path and keep it up to date; none when empty'
   ),
-  'corefile-listen': row(z.string(), 'auto', 'address:port of that CoreDNS; auto = port 53 of every address'),
+  'corefile-listen': row(
+    text(listenOr(['auto'], DNS_PORT)),
+    'auto',
+    'address:port of that CoreDNS; auto = port 53 of every address'
+  ),
   'coredns-pid-file': row(
-    z.string(),
+    optional(path),
     '',
     'signal the CoreDNS of this pid file after a change; when empty, its reload plugin looks every 2 s'
   ),
   'cluster-dns': row(
-    z.enum(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),
+    choice(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),
     'off',
     'put the zones of the mesh into the Kubernetes cluster’s own DNS; auto = what the cluster has'
   ),
-  'cluster-dns-namespace': row(z.string().min(1), 'kube-system', 'namespace of the cluster’s CoreDNS'),
+  'cluster-dns-namespace': row(text(dnsLabel), 'kube-system', 'namespace of the cluster’s CoreDNS'),
   'cluster-domain': row(
-    z.string().min(1),
+    text(domain),
     'cluster.local',
     'domain of the cluster’s own services, for the webhook'
   ),
   'webhook-listen': row(
-    z.string(),
+    text(listenOr(['off'], WEBHOOK_PORT)),
     'off',
     'address:port of the admission webhook that sets dnsConfig; off = none'
   ),
   'sysctl-root': row(
-    z.string().min(1),
+    text(path),
     '/proc/sys',
     'where sysctls are written; another path where /proc/sys is read-only'
   ),
   'http-listen': row(
-    z.string(),
+    text(listenOr(['off'], HTTP_PORT)),
     '127.0.0.1:9465',
     'address:port of /healthz, /readyz and /metrics; off = none'
   ),
-  'log-level': row(z.enum(['debug', 'info', 'warn', 'error']), 'info', 'least severe event to log'),
+  'log-level': row(choice(['debug', 'info', 'warn', 'error']), 'info', 'least severe event to log'),
   'log-format': row(
-    z.enum(['auto', 'json', 'text']),
+    choice(['auto', 'json', 'text']),
     'auto',
     'json: one object a line; text: for people; auto: text on a terminal, else json'
   )
@@ -178,6 +217,12 @@ export type Settings = { readonly [K in Key]: z.output<(typeof SETTINGS)[K]['sch
 export class SettingsError extends Error {
   override readonly name = 'SettingsError'
   readonly code = 'BAD_SETTING'
+  readonly fix: string | undefined
+
+  constructor(message: string, options: ErrorOptions & { readonly fix?: string } = {}) {
+    super(message, options)
+    this.fix = options.fix
+  }
 }
 
 export interface SettingsSources {
@@ -188,11 +233,11 @@ export interface SettingsSources {
   readonly file: string | undefined
 }
 
-/** Errors: SettingsError that names the key, where its value came from and what it must be. */
+/** Errors: SettingsError that names the key, where its value came from, what it must be, and the fix. */
 export function resolveSettings(sources: SettingsSources): Settings {
   const file = sources.file === undefined ? {} : readFile(sources.file)
   const result: Record<string, unknown> = {}
-  for (const [key, { schema, initial }] of Object.entries<Row>(SETTINGS)) {
+  for (const [key, { schema, initial, help }] of Object.entries<Row>(SETTINGS)) {
     const candidates: readonly [string, unknown][] = [
       [`flag --${key}`, sources.flags[key]],
       [`environment ${envOf(key)}`, sources.env[envOf(key)]],
@@ -203,12 +248,41 @@ export function resolveSettings(sources: SettingsSources): Settings {
     if (!parsed.success) {
       const reason = parsed.error.issues.map((issue) => issue.message).join('; ')
       throw new SettingsError(
-        `setting ${key} (${origin}): ${JSON.stringify(value)} will not do: ${reason}. It is: ${SETTINGS[key as Key].help}`
+        `setting ${key} (${origin}): ${shown(value)} will not do: ${reason}. It is: ${help}`,
+        { fix: fixOf(parsed.error) ?? `set ${key} to what it is, or leave it out` }
       )
     }
     result[key] = parsed.data
   }
-  return result as Settings
+  const settings = result as Settings
+  checkPorts(settings)
+  return settings
+}
+
+/** WireGuard takes its port on every address of the host. */
+function checkPorts(settings: Settings): void {
+  if (settings['probe-port'] !== settings['wireguard-port']) return
+  throw new SettingsError(
+    `settings wireguard-port and probe-port are both ${settings['probe-port']}: one UDP port has room for one of them`,
+    { fix: 'give one of them another port' }
+  )
+}
+
+function fixOf(error: z.ZodError): string | undefined {
+  for (const issue of error.issues) {
+    if (issue.code !== 'custom') continue
+    const fix: unknown = issue.params?.[FIX]
+    if (typeof fix === 'string') return fix
+  }
+  return undefined
+}
+
+// One screen line; a file pasted into a setting is not repeated whole.
+const SHOWN_CHARACTERS_MAX = 120
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`
 }
 
 export function envOf(key: string): string {
@@ -238,19 +312,26 @@ function readFile(path: string): Record<string, unknown> {
     )
   }
   for (const key of Object.keys(parsed)) {
-    if (!Object.hasOwn(SETTINGS, key)) {
-      throw new SettingsError(
-        `settings file ${path}: unknown setting ${JSON.stringify(key)}; \`meshd --help\` lists them all`
-      )
-    }
+    if (Object.hasOwn(SETTINGS, key)) continue
+    const meant = nearest(key, Object.keys(SETTINGS))
+    throw new SettingsError(`settings file ${path}: unknown setting ${shown(key)}`, {
+      fix: `${meant === undefined ? '' : `did you mean ${meant}? `}\`meshd --help\` lists all settings`
+    })
   }
   return parsed as Record<string, unknown>
 }
 
+function listenOr<const W extends readonly string[]>(
+  words: W,
+  defaultPort: number
+): (text: string) => W[number] | ListenAddress | Refused {
+  return (found) => words.find((word) => word === found) ?? listenAddress(found, defaultPort)
+}
+
 function row<S extends z.ZodType>(
   schema: S,
-  initial: z.input<S>,
+  initial: string | number | readonly string[],
   help: string
-): { schema: S; initial: z.input<S>; help: string } {
+): { schema: S; initial: string | number | readonly string[]; help: string } {
   return { schema, initial, help }
 }

@@ -100,8 +100,8 @@ const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
 // Kubernetes gives a node one of each family.
 const NODE_PREFIXES_MAX = 16
-const PEER_ADDRESSES_MAX = 16
-const MULTIADDRS_MAX = 16
+export const PEER_ADDRESSES_MAX = 16
+export const MULTIADDRS_MAX = 16
 const AFFINITY_SECONDS_MAX = 86_400
 
 class InvalidField extends Error {}

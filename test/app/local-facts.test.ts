@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { dnsAddresses, localFacts, type MeshPrefixes } from '../../src/app/local-facts.ts'
+import { dnsAddresses, localFacts, type MeshPrefixes, type FactSources } from '../../src/app/local-facts.ts'
 import { resolveSettings, type Settings } from '../../src/app/settings.ts'
 import { cidrContains } from '../../src/core/cidr.ts'
 import type { Cidr, Ip } from '../../src/core/model.ts'
 import { originOf } from '../../src/core/origin.ts'
+import type { OwnNetwork } from '../../src/core/own-addresses.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const settings = (flags: Readonly<Record<string, string>> = {}): Settings =>
@@ -15,7 +16,26 @@ const own = (...podPrefixes: readonly string[]): MeshPrefixes => ({
 
 const crypto = createCrypto()
 const ORIGIN = originOf(crypto.publicKeyOf(new Uint8Array(32).fill(1)))
-const heard = (...listening: readonly string[]) => ({ listening, origin: ORIGIN })
+const EMPTY: OwnNetwork = { addresses: [], defaultSources: [], innerBridges: new Set() }
+const heard = (...listening: readonly string[]): FactSources => ({
+  network: EMPTY,
+  listening,
+  origin: ORIGIN,
+  resolved: new Map()
+})
+/** "eth0 203.0.113.7" of each device; `sources` are those of the default routes. */
+const hostOf = (
+  devices: readonly string[],
+  sources: readonly string[],
+  bridges: readonly string[] = []
+): OwnNetwork => ({
+  addresses: devices.map((text) => {
+    const [device = '', ip = ''] = text.split(' ')
+    return { device, ip: ip as Ip }
+  }),
+  defaultSources: sources as readonly Ip[],
+  innerBridges: new Set(bridges)
+})
 
 describe('local facts', () => {
   const last: readonly (readonly [prefix: string, address: string])[] = [
@@ -42,7 +62,7 @@ describe('local facts', () => {
       const addresses = Array.from({ length: 8 }, (_, index) => {
         const origin = originOf(crypto.publicKeyOf(new Uint8Array(32).fill(index)))
         const find = () =>
-          localFacts(settings({ source: 'kubernetes' }), own(prefix), { listening: [], origin }).nodeAddress
+          localFacts(settings({ source: 'kubernetes' }), own(prefix), { ...heard(), origin }).nodeAddress
         const address = find() ?? assert.fail(prefix)
         assert.equal(find(), address)
         assert.ok(cidrContains(last as Cidr, address), `${address} in ${last}`)
@@ -71,13 +91,114 @@ describe('local facts', () => {
   })
 
   it('never offers loopback, link-local, pod or service addresses to others', () => {
-    const { wireguardAddresses, multiaddrs } = localFacts(
-      settings(),
-      own('0.0.0.0/0', '::/0'),
-      heard('/ip4/127.0.0.1/tcp/7946', '/ip4/192.0.2.1/tcp/7946')
+    const { wireguardAddresses, multiaddrs } = localFacts(settings(), own('198.18.0.0/16'), {
+      ...heard('/ip4/127.0.0.1/tcp/7946', '/ip4/192.0.2.1/tcp/7946'),
+      network: hostOf(
+        [
+          'lo 127.0.0.1',
+          'lo ::1',
+          'eth0 169.254.3.4',
+          'eth0 fe80::1',
+          'pods0 198.18.0.1',
+          'vips 198.19.0.1',
+          'rhizome0 203.0.113.99',
+          'eth0 203.0.113.7'
+        ],
+        ['203.0.113.7']
+      )
+    })
+    assert.deepEqual(wireguardAddresses, ['203.0.113.7:51820'])
+    assert.deepEqual(multiaddrs, ['/ip4/203.0.113.7/tcp/7946'])
+  })
+
+  it('lists the sources of the default routes first, then global, then private addresses, and cuts only after that', () => {
+    const bridges = Array.from({ length: 20 }, (_, index) => `br-${index} 172.${17 + index}.0.1`)
+    const own24 = Array.from({ length: 24 }, (_, index) => `lan${index} 10.200.${index}.1`)
+    const facts = localFacts(
+      settings({ listen: '/ip4/0.0.0.0/tcp/7946,/ip6/::/tcp/7946' }),
+      own('198.18.0.0/16'),
+      {
+        ...heard(),
+        network: hostOf(
+          [...bridges, ...own24, 'eth1 198.51.100.9', 'eth0 192.168.1.7', 'eth0 2001:db8:1::7'],
+          ['192.168.1.7', '2001:db8:1::7']
+        )
+      }
     )
-    assert.deepEqual(wireguardAddresses, [])
-    assert.deepEqual(multiaddrs, [])
+    assert.deepEqual(facts.wireguardAddresses.slice(0, 4), [
+      '192.168.1.7:51820',
+      '[2001:db8:1::7]:51820',
+      '198.51.100.9:51820',
+      '10.200.0.1:51820'
+    ])
+    assert.equal(facts.wireguardAddresses.length, 16)
+    assert.equal(facts.multiaddrs.length, 16)
+    assert.deepEqual(facts.multiaddrs.slice(0, 3), [
+      '/ip4/192.168.1.7/tcp/7946',
+      '/ip6/2001:db8:1::7/tcp/7946',
+      '/ip4/198.51.100.9/tcp/7946'
+    ])
+    assert.doesNotMatch(facts.multiaddrs.join(), /172\./)
+  })
+
+  const bridged: readonly (readonly [what: string, network: OwnNetwork, expected: readonly string[]])[] = [
+    [
+      'a bridge that bears the default route is an uplink, whatever its name',
+      hostOf(['docker0 172.17.0.1', 'br-lan 192.168.1.1'], ['192.168.1.1'], ['docker0', 'br-lan']),
+      ['192.168.1.1:51820']
+    ],
+    [
+      'a bridge without a card is a container’s under any name',
+      hostOf(['apps 10.88.0.1', 'eth0 192.168.1.1'], [], ['apps']),
+      ['192.168.1.1:51820']
+    ],
+    [
+      'bridges of containers are named only when there is nothing else',
+      hostOf(['cni0 10.42.0.1', 'kube-ipvs0 10.43.0.1'], [], ['cni0']),
+      ['10.42.0.1:51820']
+    ],
+    [
+      'a flat network’s host inside the pod prefix names the source of its default route',
+      hostOf(['eth0 198.18.0.9', 'cni0 198.18.4.1'], ['198.18.0.9'], ['cni0']),
+      ['198.18.0.9:51820']
+    ]
+  ]
+  for (const [what, network, expected] of bridged) {
+    it(what, () => {
+      const { wireguardAddresses } = localFacts(settings(), own('198.18.0.0/16'), { ...heard(), network })
+      assert.deepEqual(wireguardAddresses, expected)
+    })
+  }
+
+  it('a name is told as its addresses, and for control connections as itself, too', () => {
+    const facts = localFacts(
+      settings({
+        'wireguard-address': 'gw.example.com,[2001:db8::9]:4000',
+        announce: '/dns4/gw.example.com/tcp/1,gw.example.com'
+      }),
+      own('198.18.0.0/16'),
+      { ...heard(), resolved: new Map([['gw.example.com', ['203.0.113.9', '2001:db8::7'] as Ip[]]]) }
+    )
+    assert.deepEqual(facts.wireguardAddresses, [
+      '203.0.113.9:51820',
+      '[2001:db8::7]:51820',
+      '[2001:db8::9]:4000'
+    ])
+    assert.deepEqual(facts.multiaddrs, [
+      '/ip4/203.0.113.9/tcp/1',
+      '/dns4/gw.example.com/tcp/1',
+      '/ip4/203.0.113.9/tcp/7946',
+      '/ip6/2001:db8::7/tcp/7946',
+      '/dns/gw.example.com/tcp/7946'
+    ])
+  })
+
+  it('a port that the kernel chose is the one that is told', () => {
+    const { multiaddrs } = localFacts(settings({ listen: '/ip4/0.0.0.0/tcp/0' }), own('198.18.0.0/16'), {
+      ...heard('/ip4/127.0.0.1/tcp/40001', '/ip4/192.168.1.1/tcp/40001'),
+      network: hostOf(['eth0 192.168.1.1', 'eth1 192.168.2.1'], ['192.168.1.1'])
+    })
+    assert.deepEqual(multiaddrs, ['/ip4/192.168.1.1/tcp/40001', '/ip4/192.168.2.1/tcp/40001'])
   })
 
   const dns: readonly (readonly [listen: string, node: string | undefined, expected: readonly string[]])[] = [

@@ -158,11 +158,11 @@ const handlers: Handlers = {
     const startMs = sharedMs() - beganMs
     const members = agents.map(({ control }) => ({
       origin: control.origin,
-      addresses: control.transport.announceAddresses()
+      addresses: control.transport.listenAddresses()
     }))
     for (const { control, spec } of agents) {
       if (control.ownKeys().length === 0)
-        await control.publish(basics(spec, control.transport.announceAddresses()))
+        await control.publish(basics(spec, control.transport.listenAddresses()))
     }
     return { members, openMs, startMs }
   },
@@ -387,7 +387,6 @@ function controlOf(spec: AgentSpec, store: Store, address: string, onChange: () 
     cluster: spec.cluster as ClusterName,
     chain: bytes(spec.chain),
     listen: [`/ip4/${address}/tcp/0`],
-    announce: [],
     software: 'bench',
     onChange,
     onHandshake: () => undefined

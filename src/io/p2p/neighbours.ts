@@ -145,6 +145,12 @@ export class Neighbours {
     if (link !== undefined) this.#track(link.frames.close(reason))
   }
 
+  /** At once: its connection is dead. neighbourDown has been called when this returns. */
+  reset(peer: Origin, reason: string): void {
+    const link = this.#current.get(peer)
+    if (link !== undefined) this.#drop(link, reason)
+  }
+
   list(): readonly NeighbourInfo[] {
     const now = performance.now()
     return Array.from(this.#current.values(), (link) => ({

@@ -19,10 +19,16 @@ export interface DialState extends Target {
   readonly nextDialInMs: number
 }
 
+export interface DialOptions {
+  readonly signal: AbortSignal
+  /** The attempt before this one failed. */
+  readonly hasFailed: boolean
+}
+
 export interface RedialOptions {
   readonly limits: TransportLimits
   /** Resolves with the peer once it is a neighbour; rejects with the reason. */
-  readonly dial: (target: Target, signal: AbortSignal) => Promise<Origin>
+  readonly dial: (target: Target, options: DialOptions) => Promise<Origin>
   readonly connected: (peer: Origin) => boolean
   /** In [0, 1). */
   readonly random: () => number
@@ -76,6 +82,17 @@ export class Redialer {
     }
   }
 
+  /** The own network changed: whatever is not connected is dialled now, and what is under way began in the network before. */
+  hurry(): void {
+    for (const entry of this.#entries.values()) {
+      if (this.#connected(entry)) continue
+      entry.attempts = Math.min(entry.attempts, 1)
+      entry.again = true
+      entry.controller?.abort()
+      void this.#attempt(entry)
+    }
+  }
+
   state(): readonly DialState[] {
     return Array.from(this.#entries.values(), (entry) => {
       const connected = this.#connected(entry)
@@ -126,10 +143,10 @@ export class Redialer {
     entry.again = false
     entry.controller = new AbortController()
     try {
-      entry.answered = await this.#options.dial(
-        entry.target,
-        AbortSignal.any([entry.controller.signal, AbortSignal.timeout(this.#options.limits.dialMs)])
-      )
+      entry.answered = await this.#options.dial(entry.target, {
+        signal: AbortSignal.any([entry.controller.signal, AbortSignal.timeout(this.#options.limits.dialMs)]),
+        hasFailed: entry.attempts > 0
+      })
       entry.lastError = undefined
     } catch (error) {
       entry.lastError = describe(error)

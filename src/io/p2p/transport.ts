@@ -2,6 +2,7 @@
 // It knows who the peer is (noise proves the PeerId), not whether it may be here: the caller does the mesh handshake on
 // frames and says `setAuthenticated`.
 import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { networkInterfaces } from 'node:os'
 import { noise } from '@chainsafe/libp2p-noise'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
@@ -20,8 +21,10 @@ import type { TransportLimits } from './limits.ts'
 import { Neighbours } from './neighbours.ts'
 import type { NeighbourEvents, NeighbourInfo } from './neighbours.ts'
 import { originOf, peerIdIn } from './origin.ts'
+import { ownAddressOfConnections } from './own-sockets.ts'
+import { hostPortOf, reachableFirst } from './reach.ts'
 import { Redialer } from './redial.ts'
-import type { DialState, Target } from './redial.ts'
+import type { DialOptions, DialState, Target } from './redial.ts'
 
 export type { DialState, Target } from './redial.ts'
 export type { NeighbourInfo } from './neighbours.ts'
@@ -39,8 +42,6 @@ export interface TransportOptions {
   readonly seed: Uint8Array
   /** Multiaddrs, e.g. /ip4/0.0.0.0/tcp/7946; port 0 = any. Empty: dial only. */
   readonly listen: readonly string[]
-  /** Told to others instead of the listen addresses. */
-  readonly announce?: readonly string[]
   readonly limits?: Partial<TransportLimits>
   readonly handlers: TransportHandlers
   readonly log?: (event: string, fields: object) => void
@@ -48,14 +49,22 @@ export interface TransportOptions {
 
 export interface Transport {
   readonly origin: Origin
-  /** Errors: TransportError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNAVAILABLE, LISTEN_INVALID, LISTEN_FAILED. */
+  /**
+   * An address to listen on that this host does not have now is no error: see `networkChanged`.
+   * Errors: TransportError PORT_IN_USE, PORT_FORBIDDEN, LISTEN_INVALID, LISTEN_FAILED.
+   */
   start(): Promise<void>
   /** Within 2 s; what is queued is sent if the peers take it; every neighbourDown has been called. */
   stop(): Promise<void>
   /** Real ones, with the chosen port and without /p2p/…; a wildcard is expanded to this host's addresses. */
   listenAddresses(): string[]
-  /** What to put into the own Agent record: `announce`, else listenAddresses(). */
-  announceAddresses(): string[]
+  /** Of `listen`, those that this host has no address for now. */
+  missingAddresses(): readonly string[]
+  /**
+   * Addresses of this host came, or are `gone`: connections from those end, missing addresses are listened on, and every target that
+   * is not connected is dialled at once. Never rejects.
+   */
+  networkChanged(gone: readonly string[]): Promise<void>
   /** Whom to keep a connection to. Dropping a target does not disconnect it. */
   setTargets(targets: readonly Target[]): void
   /**
@@ -97,6 +106,7 @@ class Libp2pTransport implements Transport {
   readonly #redialer: Redialer
   readonly #log: (event: string, fields: object) => void
   #libp2p: Libp2p | undefined
+  #missing: readonly string[] = []
 
   constructor(options: TransportOptions) {
     this.#options = options
@@ -111,7 +121,7 @@ class Libp2pTransport implements Transport {
       limits: this.#limits,
       random: Math.random,
       connected: (peer) => this.#neighbours.has(peer),
-      dial: (target, signal) => this.#dial(target, signal)
+      dial: (target, options) => this.#dial(target, options)
     })
     this.#neighbours = new Neighbours({
       self: this.origin,
@@ -124,7 +134,8 @@ class Libp2pTransport implements Transport {
   }
 
   async start(): Promise<void> {
-    for (const address of [...this.#options.listen, ...(this.#options.announce ?? [])]) checkAddress(address)
+    for (const address of this.#options.listen) checkAddress(address)
+    this.#missing = this.#options.listen.filter((address) => !isHere(address))
     const libp2p = await createLibp2p(this.#libp2pOptions())
     await libp2p.handle(
       MESH_PROTOCOL,
@@ -167,9 +178,42 @@ class Libp2pTransport implements Transport {
     return addresses.map((address) => address.toString().replace(/\/p2p\/[^/]+$/, ''))
   }
 
-  announceAddresses(): string[] {
-    const announce = this.#options.announce ?? []
-    return announce.length > 0 ? [...announce] : this.listenAddresses()
+  missingAddresses(): readonly string[] {
+    return this.#missing
+  }
+
+  async networkChanged(gone: readonly string[]): Promise<void> {
+    await this.#listenOnMissing()
+    if (gone.length > 0) await this.#dropDead(new Set(gone))
+    this.#redialer.hurry()
+  }
+
+  async #listenOnMissing(): Promise<void> {
+    const come = this.#missing.filter(isHere)
+    if (come.length === 0 || this.#libp2p === undefined) return
+    this.#missing = this.#missing.filter((address) => !come.includes(address))
+    try {
+      // libp2p keeps its listeners in a component that its interface does not name.
+      const { components } = this.#libp2p as Libp2p & {
+        readonly components: { readonly transportManager: { listen(addresses: Multiaddr[]): Promise<void> } }
+      }
+      await components.transportManager.listen(come.map((address) => multiaddr(address)))
+      this.#log('listening', { addresses: this.listenAddresses() })
+    } catch (error) {
+      this.#missing = [...this.#missing, ...come]
+      this.#log('cannot listen', { addresses: come, error })
+    }
+  }
+
+  /** TCP would take minutes to find that an own address has gone, the mesh's pings seconds. */
+  async #dropDead(gone: ReadonlySet<string>): Promise<void> {
+    const own = await ownAddressOfConnections()
+    for (const { origin, address } of this.#neighbours.list()) {
+      const remote = hostPortOf(address)
+      const ownAddress = remote && own.get(`${remote.host} ${remote.port}`)
+      if (ownAddress !== undefined && gone.has(ownAddress))
+        this.#neighbours.reset(origin, `this host lost its address ${ownAddress}`)
+    }
   }
 
   setTargets(targets: readonly Target[]): void {
@@ -215,10 +259,10 @@ class Libp2pTransport implements Transport {
     return this.#budget.strangers
   }
 
-  async #dial(target: Target, signal: AbortSignal): Promise<Origin> {
+  async #dial(target: Target, { signal, hasFailed }: DialOptions): Promise<Origin> {
     const libp2p = this.#libp2p
     if (libp2p === undefined) throw new Error('not started')
-    const connection = await libp2p.dial(dialAddresses(target, this.#limits), { signal })
+    const connection = await libp2p.dial(await this.#dialAddresses(target, { signal, hasFailed }), { signal })
     const peer = originOf(connection.remotePeer)
     try {
       if (peer === undefined) throw new Error('not an Ed25519 peer')
@@ -238,6 +282,31 @@ class Libp2pTransport implements Transport {
     }
   }
 
+  /** None that is this agent itself; once an attempt over them failed, the one that answers first. */
+  async #dialAddresses(target: Target, { signal, hasFailed }: DialOptions): Promise<Multiaddr[]> {
+    const others = target.addresses.filter((address) => !this.#isSelf(address))
+    if (others.length === 0) throw new Error('each of its addresses is one of this host itself')
+    const { addressDialMs, addressesPerTargetMax } = this.#limits
+    const bounded = others.slice(0, addressesPerTargetMax)
+    const addresses =
+      hasFailed && bounded.length > 1
+        ? await reachableFirst(bounded, { deadlineMs: addressDialMs, signal })
+        : bounded
+    return dialAddresses({ ...target, addresses })
+  }
+
+  /** An address of this host with a port that is listened on: another site may have the same private address. */
+  #isSelf(address: string): boolean {
+    const where = hostPortOf(address)
+    return (
+      where !== undefined &&
+      this.listenAddresses().some((own) => {
+        const mine = hostPortOf(own)
+        return mine !== undefined && mine.port === where.port && mine.host === where.host
+      })
+    )
+  }
+
   /** Both sides dialled and the peer's connection won. */
   #closeUnused(connection: Connection): void {
     if (connection.streams.some((stream) => stream.protocol === MESH_PROTOCOL)) return
@@ -251,7 +320,7 @@ class Libp2pTransport implements Transport {
     return {
       start: false,
       privateKey: this.#privateKey,
-      addresses: { listen: [...this.#options.listen] },
+      addresses: { listen: this.#options.listen.filter((address) => !this.#missing.includes(address)) },
       transports: [
         tcp({
           // Liveness is the mesh's own; a quiet but living tunnel must not be cut by the default of 2 minutes.
@@ -317,9 +386,9 @@ class Libp2pTransport implements Transport {
 }
 
 /** One address of the target per line, with its PeerId where known; those that do not parse are named in the error. */
-function dialAddresses(target: Target, limits: TransportLimits): Multiaddr[] {
+function dialAddresses(target: Target): Multiaddr[] {
   const broken: string[] = []
-  const parsed = target.addresses.slice(0, limits.addressesPerTargetMax).flatMap((address) => {
+  const parsed = target.addresses.flatMap((address) => {
     const stated = peerIdIn(address)
     if (target.origin !== undefined && stated !== undefined && stated !== target.origin) {
       broken.push(`${address} names another peer than ${target.origin}`)
@@ -338,12 +407,20 @@ function dialAddresses(target: Target, limits: TransportLimits): Multiaddr[] {
   return parsed
 }
 
+/** Whether this host has the address of a multiaddr to listen on; a wildcard is always here. */
+function isHere(address: string): boolean {
+  const host = /^\/ip[46]\/([^/]+)/.exec(address)?.[1]
+  if (host === undefined || host === '0.0.0.0' || host === '::') return true
+  if (host.startsWith('127.')) return true // the whole of 127.0.0.0/8 is
+  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === host))
+}
+
 function checkAddress(address: string): void {
   try {
     multiaddr(address)
   } catch (cause) {
     throw new TransportError('LISTEN_INVALID', `"${address}" is not a multiaddr`, {
-      fix: 'set `listen` and `announce` to multiaddrs such as /ip4/0.0.0.0/tcp/7946',
+      fix: 'set `listen` to multiaddrs such as /ip4/0.0.0.0/tcp/7946',
       listen: [address],
       cause
     })
