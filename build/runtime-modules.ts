@@ -5,8 +5,12 @@ import { dirname, join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-// `external` of build/bundle.ts.
-const EXTERNAL = ['classic-level']
+// `external` of build/bundle.ts, and koffi, which src/io/host/netlink.ts looks for while it runs.
+const EXTERNAL = ['classic-level', 'koffi']
+
+const ADDON_SOURCES = new Set(['deps', 'binding.cc', 'test'])
+// Its JavaScript is in src/koffi.
+const KOFFI_SOURCES = new Set(['doc', 'lib', 'vendor', 'cnoke.cjs'])
 
 const target = process.argv[2]
 if (target === undefined) throw new Error('usage: node build/runtime-modules.ts <folder>')
@@ -20,10 +24,21 @@ function collect(name: string, from: string): void {
   const folder = resolve(name, from)
   if (folders.has(folder)) return
   folders.add(folder)
-  const { dependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
-    dependencies?: Record<string, string>
-  }
+  const { dependencies = {}, optionalDependencies = {} } = JSON.parse(
+    readFileSync(join(folder, 'package.json'), 'utf8')
+  ) as { dependencies?: Record<string, string>; optionalDependencies?: Record<string, string> }
   for (const dependency of Object.keys(dependencies)) collect(dependency, folder)
+  // Binaries of other platforms are not installed.
+  for (const dependency of Object.keys(optionalDependencies))
+    if (isInstalled(dependency, folder)) collect(dependency, folder)
+}
+
+function isInstalled(name: string, from: string): boolean {
+  try {
+    return resolve(name, from) !== ''
+  } catch {
+    return false
+  }
 }
 
 /** As Node looks for it: in the node_modules of each folder above. */
@@ -41,5 +56,6 @@ function isNeeded(path: string): boolean {
   if (parts.includes('prebuilds') && parts.at(-1) !== 'prebuilds')
     return platform === `${process.platform}-${process.arch}`
   // Sources of what is compiled already.
-  return !parts.some((part) => part === 'deps' || part === 'binding.cc' || part === 'test')
+  const sources = path.includes(join('node_modules', 'koffi')) ? KOFFI_SOURCES : ADDON_SOURCES
+  return !parts.some((part) => sources.has(part))
 }

@@ -4,7 +4,9 @@ import { EMPTY_HOST } from '../../src/core/host-order.ts'
 import type { VirtualServer } from '../../src/core/host.ts'
 import type { Ip } from '../../src/core/model.ts'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
+import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
 import { createRun } from '../../src/io/host/run.ts'
+import { inNamespace } from '../lab/in-namespace.ts'
 import { Lab } from '../lab/netns.ts'
 import { medianMs, row, type Row } from './row.ts'
 
@@ -51,6 +53,7 @@ export async function rows(): Promise<Row[]> {
       theirs.exec(['sh', '-c', 'nft -f -'], { input: kubeProxyChange(first), timeoutMs: 60_000 })
     )
     const observe = await medianMs(3, () => balancer.observe(signal))
+    const cheap = await cheapRows(lab, signal)
     const observeTheirs = await medianMs(3, () =>
       theirs.exec(['nft', '-j', 'list', 'table', 'ip', 'kube-proxy'], { timeoutMs: 60_000 })
     )
@@ -67,6 +70,7 @@ export async function rows(): Promise<Row[]> {
     const planAll = await medianMs(3, async () => plan(host, EMPTY_HOST))
     const shape = `${SERVICES} services × ${BACKENDS}`
     return [
+      ...cheap,
       row({
         name: `nft: load ${shape}`,
         value: load,
@@ -99,6 +103,80 @@ export async function rows(): Promise<Row[]> {
   } finally {
     await lab.close()
   }
+}
+
+/** With netlink as the agent has it: what reading back costs where nothing changed, and one change beside a large foreign set. */
+async function cheapRows(lab: Lab, signal: AbortSignal): Promise<Row[]> {
+  const host = await lab.namespace('netlink')
+  const run = createRun({ prefix: ['ip', 'netns', 'exec', host.name] })
+  const openKernel = () => inNamespace(host, () => openNftKernel(TABLE))
+  const balancer = createNftLoadBalancer({ run, names: { nftTable: TABLE }, openKernel })
+  await balancer.start()
+  try {
+    const servers = Array.from({ length: 10_000 }, (_, index) => server(index, BACKENDS))
+    await balancer.apply(
+      servers.map((want) => ({ want, have: undefined })),
+      signal
+    )
+    await balancer.observe(signal)
+    const quiet = await medianMs(9, () => balancer.observe(signal))
+    const full = await medianMs(2, () =>
+      host.exec(['nft', '-j', 'list', 'table', 'inet', TABLE], { timeoutMs: 100_000 })
+    )
+    await host.exec(['sh', '-c', 'nft -f -'], { input: bigSet(200_000), timeoutMs: 100_000 })
+    await balancer.observe(signal)
+    const [first] = servers
+    if (first === undefined) return []
+    const fewer = { ...first, realServers: first.realServers.slice(1) }
+    const change = await medianMs(9, (turn) =>
+      balancer.apply([turn % 2 === 0 ? { want: fewer, have: first } : { want: first, have: fewer }], signal)
+    )
+    const after = await medianMs(9, () => balancer.observe(signal))
+    await host.exec(['nft', 'table inet small { set s { type ipv4_addr; }; }'])
+    const changeTheirs = await medianMs(3, (turn) =>
+      host.exec(['nft', `${turn % 2 === 0 ? 'add' : 'delete'} element inet small s { 10.1.0.1 }`], {
+        timeoutMs: 100_000
+      })
+    )
+    const most = (limit: number) => ({
+      text: `≤ ${limit} ms`,
+      holds: (value: number) => value <= limit
+    })
+    return [
+      row({
+        name: `nft: read back 10,000 × ${BACKENDS} where nothing changed`,
+        value: quiet,
+        unit: 'ms',
+        baseline: { name: 'nft lists the same table', value: full },
+        aim: most(100)
+      }),
+      row({
+        name: 'nft: one endpoint changes beside a foreign set of 200,000',
+        value: change,
+        unit: 'ms',
+        baseline: { name: 'nft adds or deletes one element', value: changeTheirs },
+        aim: most(100)
+      }),
+      row({
+        name: 'nft: read back beside a foreign set of 200,000',
+        value: after,
+        unit: 'ms',
+        baseline: { name: 'nft lists the same table', value: full },
+        aim: most(100)
+      })
+    ]
+  } finally {
+    await balancer.stop?.()
+  }
+}
+
+/** As a list of blocked addresses is kept. */
+function bigSet(size: number): string {
+  const elements = Array.from(
+    { length: size },
+    (_, index) => `11.${index >> 16}.${(index >> 8) & 255}.${index & 255}`
+  )
+  return `table inet blocked { set s { type ipv4_addr; flags interval; elements = { ${elements.join(', ')} }; }; }\n`
 }
 
 function atMost(limit: number) {

@@ -23,7 +23,7 @@ export interface LabBench extends Bench {
 
 export interface LabBenchOptions {
   readonly lab: Lab
-  create(run: Run): LoadBalancer
+  create(run: Run, host: Namespace): LoadBalancer
   foreign(run: Run): Promise<string>
   plantForeign(run: Run): Promise<void>
   tamper(run: Run): Promise<void>
@@ -66,7 +66,7 @@ export async function createLabBench(options: LabBenchOptions): Promise<LabBench
   return {
     host,
     run,
-    create: () => options.create(counted.run),
+    create: () => options.create(counted.run, host),
     writes: () => counted.writes(),
     askFull,
     ask: async (question) =>

@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
 import { loadBalancerContract, PODS, real, virtual } from '../contract/load-balancer.ts'
+import type { LoadBalancer } from '../../src/io/host/ports.ts'
+import { openNftKernel, type NftKernel } from '../../src/io/host/nft-netlink.ts'
+import { inNamespace } from './in-namespace.ts'
 import { createLabBench, type LabBench } from './lb-bench.ts'
-import { Lab } from './netns.ts'
+import { Lab, type Namespace } from './netns.ts'
 import { requireLab } from './require.ts'
 
 const NFT_TABLE = 'rhizome'
 
-describe('the nftables load balancer', () => {
+for (const byNetlink of [true, false])
+  describe(`the nftables load balancer, ${byNetlink ? 'by netlink where it can' : 'by nft alone'}`, () =>
+    suite(byNetlink))
+
+function suite(byNetlink: boolean): void {
   let lab: Lab
+  const balancers: LoadBalancer[] = []
+  let netlinkWrites = 0
   let bench: LabBench
   const { signal } = new AbortController()
   before(async function () {
@@ -16,7 +25,15 @@ describe('the nftables load balancer', () => {
     lab = await Lab.create('lb-nft.test')
     bench = await createLabBench({
       lab,
-      create: (run) => createNftLoadBalancer({ run, names: { nftTable: NFT_TABLE } }),
+      create: (run, host) => {
+        const balancer = createNftLoadBalancer({
+          run,
+          names: { nftTable: NFT_TABLE },
+          ...(byNetlink && { openKernel: () => kernelIn(host) })
+        })
+        balancers.push(balancer)
+        return balancer
+      },
       foreign: async (run) => {
         const tables = (await run('nft', ['list', 'tables'])).stdout.split('\n').filter((line) => line !== '')
         const others = tables.filter((line) => line !== `table inet ${NFT_TABLE}`)
@@ -34,10 +51,24 @@ describe('the nftables load balancer', () => {
     })
   })
   after(async () => {
+    for (const balancer of balancers) await balancer.stop?.()
     await lab?.close()
   })
 
-  loadBalancerContract(() => bench)
+  /** Counts its changes as the commands of tools are counted. */
+  function kernelIn(host: Namespace): NftKernel {
+    const kernel = inNamespace(host, () => openNftKernel(NFT_TABLE))
+    assert.ok(kernel, 'this machine has no netlink sockets for Node: is the package koffi installed?')
+    return {
+      ...kernel,
+      change: async (gone, fresh) => {
+        netlinkWrites++
+        return kernel.change(gone, fresh)
+      }
+    }
+  }
+
+  loadBalancerContract(() => ({ ...bench, writes: () => bench.writes() + netlinkWrites }))
 
   it('rebuilds a table whose chains somebody changed, with everything that it served', async () => {
     const balancer = bench.create()
@@ -114,7 +145,7 @@ describe('the nftables load balancer', () => {
     // 2 s and 20 ms on an idle machine; kube-proxy's shape takes 143 s.
     assert.ok(loadMs < 60_000 && changeMs < 5000)
   })
-})
+}
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now()

@@ -182,8 +182,9 @@ export function createHost(options: HostOptions): LinuxHost {
     describe: (op) => describeOp(op, { names, filter, loadBalancer: started?.loadBalancer }),
 
     async stop() {
-      const { lock } = running()
+      const { lock, loadBalancer } = running()
       started = undefined
+      await loadBalancer.stop?.()
       await lock.release()
     },
 

@@ -125,18 +125,23 @@ export function elementCommands(
   have: readonly Element[],
   want: readonly Element[]
 ): readonly string[] {
+  const { gone, fresh } = elementChanges(have, want)
+  return [...commands('delete', table, gone), ...commands('add', table, fresh)]
+}
+
+/** The elements to delete, then those to add, in the order: unpublish, move, publish. */
+export function elementChanges(
+  have: readonly Element[],
+  want: readonly Element[]
+): { readonly gone: readonly Element[]; readonly fresh: readonly Element[] } {
   const before = new Map(have.map((element) => [idOf(element), element]))
   const after = new Map(want.map((element) => [idOf(element), element]))
   const gone = [...before].filter(([id, element]) => after.get(id)?.tail !== element.tail)
   const fresh = [...after].filter(([id, element]) => before.get(id)?.tail !== element.tail)
-  return [
-    ...commands('delete', table, gone.map(([, element]) => element).sort(publishedFirst)),
-    ...commands(
-      'add',
-      table,
-      fresh.map(([, element]) => element).sort((a, b) => publishedFirst(b, a))
-    )
-  ]
+  return {
+    gone: gone.map(([, element]) => element).sort(publishedFirst),
+    fresh: fresh.map(([, element]) => element).sort((a, b) => publishedFirst(b, a))
+  }
 }
 
 /** `nft -j list table` of our table. Errors: none for what people did to the table; a SyntaxError for no JSON. */

@@ -5,10 +5,14 @@
 // a change of gateway, and never expires early: `affinitySeconds` is kept, and lasts longer than asked.
 // Invariants
 //   1. Every change is one transaction: the kernel goes from one whole state to the next.
-//   2. What we hold in memory only saves work. On any doubt the kernel is read again.
+//   2. What we hold in memory only saves work. On any doubt the kernel is read again: `observe` gives what it knows only where nft-netlink.ts
+//      says that no one else has changed our table since it was read.
+//   3. One change of a service is one netlink message where there is such a socket: nft would read the elements of every interval set
+//      of the host first.
 import type { VirtualServer } from '../../core/host.ts'
 import { HostError } from './errors.ts'
 import {
+  elementChanges,
   elementCommands,
   elementsOf,
   IRREGULAR_AFFINITY,
@@ -20,12 +24,15 @@ import {
 } from './lb-nft-table.ts'
 import { aboutCommand, digest } from './nft-listing.ts'
 import { endFlows, orphanedFlows } from './nft-conntrack.ts'
+import type { NftKernel } from './nft-netlink.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from './ports.ts'
-import { compareVirtualServers, keyOfVirtualServer, netChanges } from './virtual-servers.ts'
+import { compareVirtualServers, keyOfVirtualServer, netChanges, withChanges } from './virtual-servers.ts'
 
 export interface NftLoadBalancerOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable'>
+  /** undefined: nft does everything, and each `observe` reads everything. */
+  readonly openKernel?: () => NftKernel | undefined
   /** Told once what works less well here than it could. */
   readonly warn?: (message: string) => void
 }
@@ -37,20 +44,27 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   const about = digest(skeleton(table))
   let warned = false
   let known: Known | undefined
+  let kernel: NftKernel | undefined
 
   return {
     kind: 'nftables',
     async start() {
       await run('nft', ['--version'])
+      kernel ??= options.openKernel?.()
     },
     async observe(signal) {
-      known = await read(signal)
-      return known.servers
+      const before = known
+      if (before?.sound === true && (await kernel?.untouched()) === true) return before.servers
+      kernel?.reset()
+      const now = await read(signal)
+      // Unless a change was made meanwhile: then the next look reads again.
+      known = known === before ? now : undefined
+      return now.servers
     },
     async apply(asked, signal) {
       const changes = netChanges(asked)
       if (changes.length === 0) return
-      const now = known ?? (await read(signal))
+      const now = known ?? (await readAnew(signal))
       known = undefined
       known = now.sound ? await update(now, changes, signal) : await rebuild(now, changes, signal)
       const ended = await endFlows(run, orphanedFlows(changes), signal)
@@ -67,7 +81,16 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     async cleanup(signal) {
       known = undefined
       await nft(`add table inet ${table}\ndelete table inet ${table}\n`, signal)
+    },
+    async stop() {
+      kernel?.close()
+      kernel = undefined
     }
+  }
+
+  function readAnew(signal: AbortSignal): Promise<Known> {
+    kernel?.reset()
+    return read(signal)
   }
 
   async function read(signal: AbortSignal): Promise<Known> {
@@ -118,7 +141,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     }
     const irregular = new Map(now.irregular)
     for (const { have, want } of changes) irregular.delete(keyOf(have ?? want))
-    return { ...now, irregular }
+    return { ...now, irregular, servers: withChanges(now.servers, changes) }
   }
 
   async function transaction(
@@ -126,8 +149,13 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     want: readonly Element[],
     signal: AbortSignal
   ): Promise<void> {
-    const commands = elementCommands(table, have, want)
-    if (commands.length > 0) await nft(`${commands.join('\n')}\n`, signal)
+    const { gone, fresh } = elementChanges(have, want)
+    if (gone.length + fresh.length === 0) return
+    if (signal.aborted) throw new HostError({ code: 'ABORTED', message: 'the change was given up' })
+    if ((await kernel?.change(gone, fresh).catch(() => 'refused')) === 'done') return
+    // Too large, refused, or no socket: nft tells why it cannot.
+    const text = `${elementCommands(table, have, want).join('\n')}\n`
+    await (kernel === undefined ? nft(text, signal) : kernel.owning(() => nft(text, signal)))
   }
 
   /** The whole table, in one transaction, with the changes and with all that it served before. */
@@ -149,9 +177,12 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       ...elementCommands(table, [], elements)
     ]
     await nft(`${text.join('\n')}\n`, signal)
+    kernel?.reset()
     const listing = await list(['-t'], signal)
-    await nft(aboutCommand(table, `${about} ${listing?.shape}`), signal)
-    return { servers: [], irregular: new Map(), carried: [], sound: true }
+    const mark = aboutCommand(table, `${about} ${listing?.shape}`)
+    await (kernel === undefined ? nft(mark, signal) : kernel.owning(() => nft(mark, signal)))
+    const made = [...servers.values()].sort(compareVirtualServers)
+    return { servers: made, irregular: new Map(), carried: [], sound: true }
   }
 
   async function list(flags: readonly string[], signal: AbortSignal): Promise<NftTable | undefined> {

@@ -31,9 +31,13 @@ export function parseListing(json: string): NftListing {
   return { rows, shape: digest(shape), about: mark === undefined ? undefined : commentOf(mark) }
 }
 
-/** The command that writes the mark. At most 128 characters, which is what nft holds. */
+/**
+ * The text that writes the mark, of at most 128 characters, which is what nft holds. As a table with a set, because for `add element` nft
+ * reads the elements of every interval set of the host first.
+ */
 export function aboutCommand(table: string, comment: string): string {
-  return `add element inet ${table} about { 1 comment "${comment}" }\n`
+  const set = `  set about {\n    type mark\n    elements = { 1 comment "${comment}" }\n  }`
+  return `table inet ${table} {\n${set}\n}\n`
 }
 
 /** 12 bytes as hex. */

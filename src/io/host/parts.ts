@@ -4,6 +4,7 @@ import { HostError } from './errors.ts'
 import { createFilter } from './filter.ts'
 import { createIpvsLoadBalancer } from './lb-ipvs.ts'
 import { createNftLoadBalancer } from './lb-nft.ts'
+import { openNftKernel } from './nft-netlink.ts'
 import type { FilterPort, HostNames, LoadBalancer, Run } from './ports.ts'
 
 export interface HostParts {
@@ -33,6 +34,8 @@ export const LINUX_PARTS: HostParts = {
     })
   },
   createLoadBalancer: (kind, context) =>
-    kind === 'ipvs' ? createIpvsLoadBalancer(context) : createNftLoadBalancer(context),
+    kind === 'ipvs'
+      ? createIpvsLoadBalancer(context)
+      : createNftLoadBalancer({ ...context, openKernel: () => openNftKernel(context.names.nftTable) }),
   createFilter
 }

@@ -11,7 +11,10 @@ export interface LoadBalancer {
   readonly kind: 'nftables' | 'ipvs'
   /** Checks that tool and kernel can do it; loads what must be loaded. Creates nothing that `observe` would show. */
   start(): Promise<void>
-  /** Ours alone, sorted by (vip, protocol, port), read from the kernel. Nothing there yet: an empty list. */
+  /**
+   * Ours alone, sorted by (vip, protocol, port), read from the kernel. Nothing there yet: an empty list. Cheap where no other program has changed
+   * anything of ours, and then the same list as before.
+   */
   observe(signal: AbortSignal): Promise<readonly VirtualServer[]>
   /** In order, in one bundle where the tool allows; each change is idempotent. */
   apply(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void>
@@ -19,6 +22,8 @@ export interface LoadBalancer {
   describe(change: VirtualServerChange): readonly string[]
   /** Removes everything of ours, also what a crashed process left. */
   cleanup(signal: AbortSignal): Promise<void>
+  /** Gives back what start() opened; the kernel keeps everything. */
+  stop?(): Promise<void>
 }
 
 export interface FilterPort {
