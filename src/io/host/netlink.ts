@@ -143,10 +143,10 @@ function tryLibc(): Libc | undefined {
     const koffi = createRequire(import.meta.url)('koffi') as Koffi
     const library = koffi.load(null)
     return {
-      socket: library.func('int socket(int, int, int)') as Libc['socket'],
-      bind: library.func('int bind(int, const void*, uint)') as Libc['bind'],
-      setsockopt: library.func('int setsockopt(int, int, int, const void*, uint)') as Libc['setsockopt'],
-      recv: library.func('long recv(int, _Out_ void*, size_t, int)') as Libc['recv'],
+      socket: library.func('int socket(int, int, int)'),
+      bind: library.func('int bind(int, const void*, uint)'),
+      setsockopt: library.func('int setsockopt(int, int, int, const void*, uint)'),
+      recv: library.func('long recv(int, _Out_ void*, size_t, int)'),
       send: library.func('long send(int, const void*, size_t, int)') as unknown as Libc['send'],
       errno: () => koffi.errno()
     }
