@@ -18,6 +18,7 @@ import { createClusterKeySecret, type ClusterKeySecret } from '../io/kube/cluste
 import type { Identity } from '../io/store/store.ts'
 import { AppError, explain, sentence } from './errors.ts'
 import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
 import { base64, bytes, redeemToken } from './membership.ts'
 
 // Nothing here is urgent: what is in the Secret matters to gateways that come later.
@@ -52,7 +53,7 @@ export class SharedKey {
   /** Says what to do about it. */
   readonly #emptyIt: string
   fault: string | undefined
-  #keeping: { readonly stopping: AbortController; readonly done: Promise<void> } | undefined
+  #keeping: Loop | undefined
 
   constructor(options: {
     readonly api: KubeApi
@@ -152,26 +153,21 @@ export class SharedKey {
   /** Looks now and then, until `rest`. */
   keep(member: KeyMember): void {
     if (this.#keeping !== undefined) return
-    const stopping = new AbortController()
-    this.#keeping = { stopping, done: this.#keep(member, stopping.signal) }
+    this.#keeping = new Loop({
+      act: async (signal) => ((await this.#look(member, signal)) ? KEEP_MS : KEEP_RETRY_MS),
+      intervalMs: KEEP_MS,
+      retryMs: KEEP_RETRY_MS,
+      onError: (error) => this.#setFault(error),
+      keepsProcess: false
+    })
+    this.#keeping.start()
   }
 
   async rest(): Promise<void> {
     const keeping = this.#keeping
     this.#keeping = undefined
-    keeping?.stopping.abort()
-    await keeping?.done
+    await keeping?.stop()
     this.fault = undefined
-  }
-
-  async #keep(member: KeyMember, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      const settled = await this.#look(member, signal).catch((error: unknown) => {
-        if (!signal.aborted) this.#setFault(error)
-        return false
-      })
-      await pause(settled ? KEEP_MS : KEEP_RETRY_MS, undefined, { signal, ref: false }).catch(() => undefined)
-    }
   }
 
   /** True when there was nothing to do. */

@@ -11,6 +11,7 @@ import { monotonicMs } from './clock.ts'
 import { AppError, sentence } from './errors.ts'
 import { dnsUpstreams, feedAddress } from './local-facts.ts'
 import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
 import type { Settings } from './settings.ts'
 
 // CoreDNS looks every two seconds.
@@ -38,8 +39,7 @@ export interface Mesh {
 export class OwnCoredns {
   readonly #options: OwnCorednsOptions
   readonly #listen: { readonly port?: number; readonly bind?: readonly string[] }
-  #timer: NodeJS.Timeout | undefined
-  #looking: Promise<void> = Promise.resolve()
+  readonly #loop: Loop
   #fault: string | undefined
   #rendered:
     | { readonly view: MeshView | undefined; readonly responder: string | undefined; readonly text: string }
@@ -51,6 +51,11 @@ export class OwnCoredns {
   constructor(options: OwnCorednsOptions) {
     this.#options = options
     this.#listen = listenOf(options.settings['corefile-listen'])
+    this.#loop = new Loop({
+      act: () => this.look(),
+      intervalMs: LOOK_MS,
+      onError: (error) => options.log.error({ err: error }, 'a pass over the Corefile failed')
+    })
   }
 
   get faults(): readonly string[] {
@@ -58,18 +63,11 @@ export class OwnCoredns {
   }
 
   start(): void {
-    const look = (): void => {
-      this.#looking = this.look().finally(() => {
-        this.#timer = setTimeout(look, LOOK_MS)
-      })
-    }
-    look()
+    this.#loop.start()
   }
 
-  async stop(): Promise<void> {
-    clearTimeout(this.#timer)
-    await this.#looking
-    clearTimeout(this.#timer)
+  stop(): Promise<void> {
+    return this.#loop.stop()
   }
 
   /** What fails is a fault, and tried again with the next look. For tests; `nowMs` is monotonic. */

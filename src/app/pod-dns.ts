@@ -7,6 +7,7 @@ import { createClusterDns, type ClusterDns } from '../io/cluster-dns/wiring.ts'
 import { startWebhook, type Webhook } from '../io/webhook/webhook.ts'
 import { AppError, sentence } from './errors.ts'
 import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
 import type { Settings } from './settings.ts'
 
 // A new cluster has its zone soon; installers that rewrite the cluster's DNS are followed as soon.
@@ -31,12 +32,16 @@ export class PodDns {
   readonly #faults = new Map<string, string>()
   #servers: readonly string[] = []
   #webhook: Webhook | undefined
-  #timer: NodeJS.Timeout | undefined
   #applied = { zones: '', atMs: -Infinity }
-  #looking: Promise<void> = Promise.resolve()
+  readonly #loop: Loop
 
   constructor(options: PodDnsOptions) {
     this.#options = options
+    this.#loop = new Loop({
+      act: () => this.#look(),
+      intervalMs: LOOK_MS,
+      onError: (error) => options.log.error({ err: error }, 'a pass over the DNS of the pods failed')
+    })
     const target = options.settings['cluster-dns']
     this.#clusterDns =
       target === 'off'
@@ -54,18 +59,11 @@ export class PodDns {
 
   start(): void {
     if (this.#clusterDns === undefined && this.#options.settings['webhook-listen'] === 'off') return
-    const look = (): void => {
-      this.#looking = this.#look().finally(() => {
-        this.#timer = setTimeout(look, LOOK_MS)
-      })
-    }
-    look()
+    this.#loop.start()
   }
 
   async stop(): Promise<void> {
-    clearTimeout(this.#timer)
-    await this.#looking
-    clearTimeout(this.#timer)
+    await this.#loop.stop()
     await this.#webhook?.stop()
   }
 

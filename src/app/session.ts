@@ -40,6 +40,7 @@ import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts 
 import type { Health } from './health.ts'
 import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
 import type { Metrics } from './metrics.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
 import { Publisher } from './publisher.ts'
@@ -51,6 +52,8 @@ import { Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
 const WATCH_INTERVAL_MS = 1000
+// A look reads WireGuard's counters with a tool of its own; replies of 1,000 members in a second share ten looks.
+const WATCH_GAP_MS = 100
 // One choice of the overlay is another member each time.
 const OVERLAY_ROUND_MS = 300_000
 const WITHDRAW_DEADLINE_MS = 3000
@@ -125,7 +128,7 @@ export class Session {
     feed: () => this.#startFeed()
   }
   #prober: Prober | undefined
-  #watch: NodeJS.Timeout | undefined
+  readonly #watch: Loop
   #renewal: NodeJS.Timeout | undefined
   #refreshing = false
 
@@ -172,6 +175,16 @@ export class Session {
         return { podPrefixes, servicePrefixes }
       },
       onFault: (error) => this.#setPublishingFault(error)
+    })
+    this.#watch = new Loop({
+      act: (signal) => this.#look(signal),
+      intervalMs: WATCH_INTERVAL_MS,
+      gapMs: WATCH_GAP_MS,
+      onError: (error) =>
+        options.health.setError('WATCH_FAILED', error, {
+          severity: 'error',
+          fix: 'tunnel states are not followed; restart the agent and report this'
+        })
     })
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
     this.reconciler =
@@ -220,7 +233,7 @@ export class Session {
     await this.#part('probe')
     await this.#part('feed')
     this.#refresh()
-    this.#watch = setInterval(() => void this.#look(), WATCH_INTERVAL_MS)
+    this.#watch.start()
     this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
     void host
       ?.watch(() => void this.#hostChanged(), this.#stopping.signal)
@@ -239,9 +252,9 @@ export class Session {
   /** The kernel's state stays: traffic flows on. */
   async stop(): Promise<void> {
     this.#stopping.abort()
-    clearInterval(this.#watch)
     clearInterval(this.#renewal)
     this.#ownFacts.stop()
+    await this.#watch.stop()
     await this.#publisher.idle
     await this.reconciler?.stop()
     await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
@@ -501,11 +514,11 @@ export class Session {
   }
 
   /** Once a second: the tunnel's own health, which alone may withdraw (with gossip silence) a cluster. */
-  async #look(): Promise<void> {
+  async #look(signal: AbortSignal): Promise<void> {
     const { host, metrics } = this.#options
-    const stats =
-      (await host?.peerStats(AbortSignal.timeout(WATCH_INTERVAL_MS * 5)).catch(() => undefined)) ?? []
-    if (this.#stopping.signal.aborted) return
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(WATCH_INTERVAL_MS * 5)])
+    const stats = (await host?.peerStats(deadline).catch(() => undefined)) ?? []
+    if (signal.aborted) return
     for (const name of this.#faults.keys()) await this.#part(name)
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, this.#ownAgents()))
     const view = this.control.view()
@@ -529,6 +542,7 @@ export class Session {
     }
     this.#networks.judge(view)
     this.#chooseGateways(view)
+    this.#options.health.clear('WATCH_FAILED')
     const withdrawn = host === undefined ? new Set<ClusterName>() : this.tunnels.withdrawn(view)
     if (withdrawn.symmetricDifference(this.#withdrawn).size === 0) return
     for (const cluster of withdrawn.difference(this.#withdrawn))
@@ -631,7 +645,7 @@ export class Session {
       address: nodeAddress,
       port: settings['probe-port'],
       intervalMs: PROBE_INTERVAL_MS,
-      onReply: () => void this.#look()
+      onReply: () => this.#watch.mark()
     })
     this.#refresh() // whom to probe
   }
