@@ -38,7 +38,7 @@ class Passes {
     })
   }
 
-  async end(how: number | Error | undefined = undefined): Promise<void> {
+  async end(how?: number | Error): Promise<void> {
     if (how instanceof Error) this.#open?.reject(how)
     else this.#open?.resolve(how)
     await settle()
