@@ -1,12 +1,13 @@
 // What the admin API says: rows made of the live state, without a side effect.
 import type { ClusterName, Ip } from '../core/model.ts'
+import type { HostOp } from '../core/host.ts'
 import { meshIdText } from '../core/origin.ts'
 import { serviceDomain } from '../core/dns/zone.ts'
 import type { AgentView, ClusterView, ServiceView } from '../core/view.ts'
 import type * as api from './api.ts'
 import type { State } from './daemon.ts'
 import { monotonicMs } from './clock.ts'
-import { AppError } from './errors.ts'
+import { AppError, sentence } from './errors.ts'
 import { faultSentence } from './health.ts'
 import type { Session } from './session.ts'
 import { Refusals } from './refusals.ts'
@@ -182,25 +183,25 @@ function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): api
 
 export function routes(state: State, session: Session): Body<api.RoutesAnswer> {
   const view = session.control.view()
-  const applied = session.reconciler?.last !== undefined && session.reconciler.last.error === undefined
+  const installed = installedPrefixes(session)
   const row = (cluster: ClusterView, kind: 'pod' | 'service', destination: string): api.RouteRow => {
     const dead = session.withdrawn.has(cluster.name)
-    const installed: api.RouteRow['state'] = state.host !== undefined && applied ? 'installed' : 'missing'
+    const isInstalled = state.host !== undefined && installed[kind].has(destination)
     const via =
       kind === 'pod'
         ? state.settings.device
         : `${state.host?.loadBalancer ?? 'load balancer'}, then ${state.settings.device}`
     const reason = dead
       ? 'tunnel and gossip are both dead: connections are refused at once'
-      : installed === 'missing'
-        ? (state.hostFault ?? session.reconciler?.last?.error ?? 'the first pass is under way')
-        : undefined
+      : isInstalled
+        ? undefined
+        : (state.hostFault ?? whyMissing(session, destination))
     return {
       destination,
       kind,
       cluster: cluster.name,
       via,
-      state: dead ? 'withdrawn' : installed,
+      state: dead ? 'withdrawn' : isInstalled ? 'installed' : 'missing',
       ...(reason === undefined ? {} : { reason })
     }
   }
@@ -221,6 +222,25 @@ export function routes(state: State, session: Session): Body<api.RoutesAnswer> {
         ]
   )
   return { routes: rows }
+}
+
+/** What this host has, prefix by prefix: one that cannot be set says nothing of the others. */
+function installedPrefixes({ reconciler }: Session): Record<'pod' | 'service', ReadonlySet<string>> {
+  const destinations = (list: readonly { readonly destination: string }[] = []) =>
+    new Set(list.map(({ destination }) => destination))
+  return { pod: destinations(reconciler?.have.routes), service: destinations(reconciler?.have.vips) }
+}
+
+function whyMissing({ reconciler }: Session, destination: string): string {
+  const { steps, parts } = reconciler?.failures ?? { steps: [], parts: [] }
+  const own = steps.find(({ op }) => destinationOf(op) === destination)
+  const basis = steps.find(({ op }) => op.kind === 'setTunnel' || op.kind === 'setFilter')
+  const error = (own ?? basis ?? parts[0])?.error
+  return error === undefined ? 'the pass that sets it is under way' : sentence(error)
+}
+
+function destinationOf(op: HostOp): string | undefined {
+  return op.kind === 'addRoute' ? op.route.destination : op.kind === 'addVip' ? op.vip.destination : undefined
 }
 
 export function dns(

@@ -1,28 +1,31 @@
-// One loop that makes the host what the mesh says: want → drain → plan → apply. Events only mark; passes never overlap.
+// One loop that makes the host what the mesh says. Events only mark; passes never overlap. A pass itself is in pass.ts.
 // Invariants:
-//  1. Between passes that observe, `have` is what the last pass made; any failure, any hint of the kernel and every
-//     OBSERVE_INTERVAL_MS makes the next pass read the kernel.
-//  2. A failed pass is tried again with growing patience; what it applied stays applied (each op is idempotent).
-import { drain, type Drains, NO_DRAINS } from '../core/drain.ts'
-import type { Host, HostOp, HostState } from '../core/host.ts'
-import { applyOps } from '../core/model-host.ts'
+//  1. Every OBSERVE_INTERVAL_MS, after a failure, and on a hint of the kernel a pass reads the kernel.
+//  2. What fails is a fault in the registry until it has been done, and is tried again with a backoff of its own; all else goes on.
+//  3. A long pass ends between two slices when something newer waits, and the next one begins with the small clusters again.
+import type { Host, HostOp, HostPart } from '../core/host.ts'
+import { HOST_PARTS } from '../core/host.ts'
+import { EMPTY_HOST } from '../core/host-order.ts'
 import { plan } from '../core/plan.ts'
 import { monotonicMs } from './clock.ts'
 import { sentence } from './errors.ts'
+import type { Health } from './health.ts'
+import { reportHostFaults } from './host-faults.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import { Pass, type HostFailures, type PassResult, type Wish } from './pass.ts'
+
+export type { Wish } from './pass.ts'
 
 const OBSERVE_INTERVAL_MS = 10_000
-const RETRY_MS_MIN = 500
-const RETRY_MS_MAX = 15_000
-// A pass of 10,000 services takes about 2 s here; one that takes this long hangs on a tool.
-const PASS_DEADLINE_MS = 60_000
-
-export interface Wish {
-  readonly want: HostState
-  /** False until every catalogue is whole: add only, never delete. */
-  readonly deletes: boolean
-}
+const WAIT_MS_MIN = 10
+// A pass goes on for so long before it makes way for something newer: a large cluster makes progress beside many small changes.
+const PASS_MS_MIN = 500
+const RETRY_MS = 2_000
+// Then the kernel is read again, even when nothing newer waits.
+const PASS_MS_MAX = 20_000
+// No tool has a longer deadline. Reached only when an edge does not keep to its own.
+const PASS_DEADLINE_MS = 300_000
 
 export interface ReconcilerOptions {
   readonly host: Host
@@ -31,31 +34,40 @@ export interface ReconcilerOptions {
   readonly drainMs: number
   readonly log: Log
   readonly metrics: Metrics
+  readonly health: Pick<Health, 'replace'>
 }
 
 export interface LastPass {
   readonly at: string
   readonly ops: number
   readonly ms: number
+  /** The first of the failures; all of them are in the health registry. */
   readonly error?: string
 }
 
 export class Reconciler {
   readonly #options: ReconcilerOptions
   readonly #stopping = new AbortController()
-  #have: HostState | undefined
-  #stale = true
-  #observedMs = -Infinity
-  #drains: Drains = NO_DRAINS
+  readonly #pass: Pass
+  #lookedMs = -Infinity
   #dirty = false
   #running: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
-  #retryMs = RETRY_MS_MIN
   #last: LastPass | undefined
   #inStep = false
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
+    this.#pass = new Pass({ host: options.host, drainMs: options.drainMs, now: monotonicMs })
+  }
+
+  /** What the host has, as far as it is known. */
+  get have(): Pass['have'] {
+    return this.#pass.have
+  }
+
+  get failures(): HostFailures {
+    return this.#pass.failures
   }
 
   get last(): LastPass | undefined {
@@ -67,10 +79,20 @@ export class Reconciler {
     return this.#inStep && !this.#dirty
   }
 
-  /** Something may have changed. `observe`: the kernel may have, too. */
-  mark(options: { observe: boolean } = { observe: false }): void {
+  /** Why this host carries no traffic of the mesh at all; undefined: it does, whatever else may be wrong. */
+  get blocked(): string | undefined {
+    const { steps, parts } = this.#pass.failures
+    const failed =
+      steps.find(({ op }) => op.kind === 'setTunnel' || op.kind === 'setFilter') ??
+      parts.find(({ part }) => this.#pass.isUnread(part))
+    return failed === undefined ? undefined : sentence(failed.error)
+  }
+
+  /** Something may have changed. `observe`: the kernel may have, too, in these parts (true: in all). */
+  mark(options: { observe: boolean | readonly HostPart[] } = { observe: false }): void {
     if (this.#stopping.signal.aborted) return
-    if (options.observe) this.#stale = true
+    const { observe } = options
+    if (observe !== false) this.#pass.markStale(observe === true ? HOST_PARTS : observe)
     this.#dirty = true
     this.#running ??= this.#loop().finally(() => {
       this.#running = undefined
@@ -86,86 +108,80 @@ export class Reconciler {
     await this.#running
   }
 
-  /** What a pass would do now, from a fresh look at the kernel. */
+  /** What a pass would do now, from a fresh look at the kernel. Parts that cannot be read have no steps. */
   async preview(): Promise<readonly HostOp[]> {
     const wish = this.#options.wish()
     if (wish === undefined) return []
-    const have = await this.#options.host.observe(AbortSignal.timeout(PASS_DEADLINE_MS))
-    return plan(this.#drained(wish.want, have, monotonicMs()).want, have, { deletes: wish.deletes })
+    const { found, failures } = await this.#options.host.look(
+      HOST_PARTS,
+      AbortSignal.timeout(PASS_DEADLINE_MS)
+    )
+    const have = { ...EMPTY_HOST, ...found }
+    const skip = new Set(failures.map(({ part }) => part))
+    return plan(this.#pass.drained(wish.want, have).want, have, { deletes: wish.deletes, skip })
   }
 
   async #loop(): Promise<void> {
     while (this.#dirty && !this.#stopping.signal.aborted) {
       this.#dirty = false
       clearTimeout(this.#timer)
-      const waitMs = await this.#pass()
+      const waitMs = await this.#once()
       if (this.#stopping.signal.aborted) return
       this.#timer = setTimeout(() => this.mark(), waitMs)
     }
   }
 
   /** Returns the milliseconds until the next pass is due of itself. */
-  async #pass(): Promise<number> {
-    const { host, metrics, log } = this.#options
+  async #once(): Promise<number> {
+    const { metrics, log } = this.#options
     const wish = this.#options.wish()
     if (wish === undefined) return OBSERVE_INTERVAL_MS
     const started = performance.now()
+    const elapsedMs = () => performance.now() - started
+    const nowMs = monotonicMs()
+    if (nowMs - this.#lookedMs >= OBSERVE_INTERVAL_MS) {
+      this.#lookedMs = nowMs
+      this.#pass.markStale()
+    }
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(PASS_DEADLINE_MS)])
-    let ops: readonly HostOp[] = []
     try {
-      const nowMs = monotonicMs()
-      const have = await this.#known(nowMs, signal)
-      const drained = this.#drained(wish.want, have, nowMs)
-      ops = plan(drained.want, have, { deletes: wish.deletes })
-      if (ops.length > 0) await host.apply(ops, signal)
-      this.#have = applyOps(have, ops)
-      this.#drains = drained.drains
-      this.#settle(started, ops)
-      const untilDrained =
-        drained.nextDeadlineMs === undefined ? Infinity : drained.nextDeadlineMs - monotonicMs()
-      return Math.max(10, Math.min(OBSERVE_INTERVAL_MS, untilDrained))
+      const result = await this.#pass.run(
+        wish,
+        signal,
+        () => (this.#dirty && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
+      )
+      this.#settle(result, wish, elapsedMs())
+      if (result.isInterrupted) return 0
+      return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
     } catch (error) {
-      this.#stale = true
       if (this.#stopping.signal.aborted) return OBSERVE_INTERVAL_MS
       this.#inStep = false
-      this.#last = { ...this.#summary(started, ops), error: sentence(error) }
+      this.#last = { ...summary([], elapsedMs()), error: sentence(error) }
       metrics.passes.inc({ result: 'failed' })
-      log.error({ err: error, retryMs: this.#retryMs }, 'pass failed; the host keeps what it has')
-      const waitMs = this.#retryMs
-      this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2)
-      return waitMs
+      log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
+      return RETRY_MS
     }
   }
 
-  async #known(nowMs: number, signal: AbortSignal): Promise<HostState> {
-    if (this.#have !== undefined && !this.#stale && nowMs - this.#observedMs < OBSERVE_INTERVAL_MS)
-      return this.#have
-    this.#stale = false // before the look: a hint that comes during it counts for the next pass
-    this.#have = await this.#options.host.observe(signal)
-    this.#observedMs = nowMs
-    return this.#have
-  }
-
-  #settle(started: number, ops: readonly HostOp[]): void {
-    const { metrics, log } = this.#options
-    this.#retryMs = RETRY_MS_MIN
-    this.#inStep = true
-    metrics.passes.inc({ result: 'ok' })
-    metrics.passSeconds.observe((performance.now() - started) / 1000)
-    if (ops.length === 0 && this.#last !== undefined && this.#last.error === undefined) return
-    this.#last = this.#summary(started, ops)
-    if (ops.length === 0) return
+  #settle({ done, left }: PassResult, wish: Wish, ms: number): void {
+    const { metrics, log, health } = this.#options
+    const { failures } = this.#pass
+    const [failed] = [...failures.parts, ...failures.steps]
+    reportHostFaults(health, failures, wish.clusterOf ?? (() => undefined))
+    this.#inStep = left === 0 && failed === undefined
+    metrics.passes.inc({ result: failed === undefined ? 'ok' : 'failed' })
+    metrics.passSeconds.observe(ms / 1000)
+    const error = failed === undefined ? undefined : sentence(failed.error)
+    if (done.length === 0 && this.#last !== undefined && this.#last.error === error) return
+    this.#last = { ...summary(done, ms), ...(error === undefined ? {} : { error }) }
+    if (done.length === 0) return
     const kinds: Record<string, number> = {}
-    for (const op of ops) kinds[op.kind] = (kinds[op.kind] ?? 0) + 1
+    for (const op of done) kinds[op.kind] = (kinds[op.kind] ?? 0) + 1
     for (const [kind, count] of Object.entries(kinds)) metrics.hostOps.inc({ kind }, count)
     log.info({ ops: kinds, ms: this.#last.ms }, 'host changed')
   }
+}
 
-  #summary(started: number, ops: readonly HostOp[]): LastPass {
-    return { at: new Date().toISOString(), ops: ops.length, ms: Math.round(performance.now() - started) }
-  }
-
-  #drained(want: HostState, have: HostState, nowMs: number) {
-    return drain({ want, have, drains: this.#drains, nowMs, drainMs: this.#options.drainMs })
-  }
+function summary(done: readonly HostOp[], ms: number): LastPass {
+  return { at: new Date().toISOString(), ops: done.length, ms: Math.round(ms) }
 }

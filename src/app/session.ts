@@ -9,7 +9,9 @@ import { desired, type ClusterHealth, type HostSettings } from '../core/desired.
 import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
-import type { HostOp, HostState } from '../core/host.ts'
+import type { HostOp } from '../core/host.ts'
+import { EMPTY_HOST } from '../core/host-order.ts'
+import { clustersOfOps } from '../core/op-clusters.ts'
 import { plan } from '../core/plan.ts'
 import { createNames, type Names } from '../core/dns/names.ts'
 import type {
@@ -194,7 +196,8 @@ export class Session {
         wish: () => this.wish(),
         drainMs: settings['drain-seconds'] * 1000,
         log,
-        metrics
+        metrics,
+        health: options.health
       })
   }
 
@@ -388,7 +391,7 @@ export class Session {
       settings: this.#hostSettings()
     })
     const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
-    return { want, deletes }
+    return { want, deletes, clusterOf: clustersOfOps(view) }
   }
 
   /** Without a data plane: all that would be done to an empty host. */
@@ -687,16 +690,6 @@ export class Session {
 
 function isSame(a: LocalFacts, b: LocalFacts): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
-}
-
-const EMPTY_HOST: HostState = {
-  tunnel: undefined,
-  peers: [],
-  routes: [],
-  vips: [],
-  virtualServers: [],
-  filter: undefined,
-  sysctls: []
 }
 
 function hostPort({ address, port }: { readonly address: string; readonly port: number }): string {

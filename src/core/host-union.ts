@@ -45,9 +45,11 @@ function unionVirtualServers(
 
 function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter | undefined {
   if (want === undefined || have === undefined) return want ?? have
+  const guardedVips = sortedPrefixes([...(want.guardedVips ?? []), ...(have.guardedVips ?? [])])
   return {
     ...want,
     remoteSources: sortedPrefixes([...want.remoteSources, ...have.remoteSources]),
-    localDestinations: sortedPrefixes([...want.localDestinations, ...have.localDestinations])
+    localDestinations: sortedPrefixes([...want.localDestinations, ...have.localDestinations]),
+    ...(guardedVips.length === 0 ? {} : { guardedVips })
   }
 }

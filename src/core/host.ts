@@ -119,6 +119,31 @@ export type HostOp =
   | { readonly kind: 'removeFilter' }
   | { readonly kind: 'removeTunnel' }
 
+/**
+ * The parts of a host that are read, and can fail, apart from each other: a tool that hangs or a table that cannot be read stops the
+ * work on its own part only.
+ */
+export const HOST_PARTS = ['tunnel', 'routes', 'virtualServers', 'filter', 'sysctls'] as const
+export type HostPart = (typeof HOST_PARTS)[number]
+
+/** An operation that was not carried out. */
+export interface OpFailure {
+  readonly op: HostOp
+  /** An Error with a code and a fix. */
+  readonly error: unknown
+  /**
+   * `operation`: this operation was refused by itself. `part`: nothing of its part can be done now (the tool hangs, is missing or may
+   * not). `untried`: the bundle was refused, and there were too many operations in it to try each by itself.
+   */
+  readonly scope: 'operation' | 'part' | 'untried'
+}
+
+export interface Look {
+  /** The fields of the parts that could be read. */
+  readonly found: Partial<HostState>
+  readonly failures: readonly { readonly part: HostPart; readonly error: unknown }[]
+}
+
 /** Live facts of the tunnel, read beside the state and never compared with a wish. */
 export interface PeerStats {
   readonly publicKey: WireguardKey
@@ -135,12 +160,17 @@ export interface Host {
   readonly loadBalancer: 'nftables' | 'ipvs'
   /** Takes the lock of this network namespace and finds the tools. Errors: HostError with a code and the fix. */
   start(): Promise<void>
-  /** What exists of ours, read from the kernel. */
+  /** What exists of ours in these parts, read from the kernel. A part that cannot be read is a failure of that part alone. */
+  look(parts: readonly HostPart[], signal: AbortSignal): Promise<Look>
+  /** All parts. Errors: the first failure of a part. */
   observe(signal: AbortSignal): Promise<HostState>
-  /** Applies in order, bundled where the tools allow; stops at the first failure, which names the op. */
-  apply(ops: readonly HostOp[], signal: AbortSignal): Promise<void>
+  /**
+   * Applies in order, bundled where the tools allow. Returns the operations that were not carried out; every other one was. One refused
+   * operation stops no other one. Rejects for no reason of the host.
+   */
+  apply(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]>
   peerStats(signal: AbortSignal): Promise<readonly PeerStats[]>
-  /** The commands that `apply` would run, for people: no secrets. */
+  /** The commands that `apply` runs for this operation, without secrets. */
   describe(op: HostOp): readonly string[]
   /** Leaves the kernel state in place (traffic flows on); releases the lock. */
   stop(): Promise<void>

@@ -2,42 +2,13 @@ import assert from 'node:assert/strict'
 import pino from 'pino'
 import { createMetrics } from '../../src/app/metrics.ts'
 import { Reconciler, type Wish } from '../../src/app/reconciler.ts'
-import type { Host, HostOp, HostState, Vip } from '../../src/core/host.ts'
+import { Health } from '../../src/app/health.ts'
+import type { Vip } from '../../src/core/host.ts'
 import { EMPTY_HOST } from '../../src/core/host-order.ts'
 import { applyOps } from '../../src/core/model-host.ts'
 import type { Cidr } from '../../src/core/model.ts'
 import { eventually } from '../eventually.ts'
-
-/** A host that is a value, and that can be broken. */
-class FakeHost implements Host {
-  readonly loadBalancer = 'nftables'
-  state: HostState = EMPTY_HOST
-  broken: Error | undefined
-  observed = 0
-  readonly applied: HostOp[][] = []
-
-  start = async (): Promise<void> => undefined
-  stop = async (): Promise<void> => undefined
-  cleanup = async (): Promise<void> => undefined
-  peerStats = async () => []
-  describe = () => []
-
-  async observe(): Promise<HostState> {
-    this.observed++
-    return this.state
-  }
-
-  async apply(ops: readonly HostOp[]): Promise<void> {
-    const [first, ...rest] = ops
-    if (this.broken !== undefined) {
-      // As a tool that dies half-way: the first operation was carried out.
-      if (first !== undefined && rest.length > 0) this.state = applyOps(this.state, [first])
-      throw this.broken
-    }
-    this.applied.push([...ops])
-    this.state = applyOps(this.state, ops)
-  }
-}
+import { FakeHost } from './fake-host.ts'
 
 describe('the reconciler', () => {
   const host = () => new FakeHost()
@@ -47,14 +18,20 @@ describe('the reconciler', () => {
     deletes: true
   })
   const running: Reconciler[] = []
+  const log = pino({ enabled: false })
+  let health: Health
+  beforeEach(() => {
+    health = new Health({ log, now: Date.now })
+  })
 
   function reconcile(on: FakeHost, wish: () => Wish | undefined): Reconciler {
     const reconciler = new Reconciler({
       host: on,
       wish,
       drainMs: 0,
-      log: pino({ enabled: false }),
-      metrics: createMetrics()
+      log,
+      metrics: createMetrics(),
+      health
     })
     running.push(reconciler)
     return reconciler
@@ -90,19 +67,43 @@ describe('the reconciler', () => {
     assert.equal(fake.applied.length, 1)
   })
 
-  it('breaks, says why with the fix, retries by itself, and is calm once healed', async () => {
+  it('names what is refused, does all else, tries again by itself, and is calm once healed', async () => {
     const fake = host()
-    fake.broken = Object.assign(new Error('no route'), { fix: 'make way' })
+    let refused: unknown
+    fake.refuses = (op) =>
+      op.kind === 'addVip' && op.vip.destination === '10.101.0.0/16' && refused === undefined
+        ? Object.assign(new Error('no route'), { fix: 'make way' })
+        : undefined
     const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
     reconciler.mark()
     await eventually(() => reconciler.last?.error === 'no route; make way')
     assert.equal(reconciler.inStep, false)
-    fake.broken = undefined
+    assert.deepEqual(fake.state.vips, [vip('10.102.0.0/16')])
+    assert.deepEqual(
+      health.faults().map(({ code, fix }) => `${code} ${fix}`),
+      ['HOST_STEP_FAILED make way']
+    )
+    refused = 'no more'
     await eventually(() => reconciler.inStep)
     assert.equal(reconciler.last?.error, undefined)
     assert.equal(fake.state.vips.length, 2)
-    // The half that was carried out is not done again.
-    assert.equal(fake.applied.flat().length, 1)
+    assert.deepEqual(health.faults(), [])
+    // What was carried out is not done again.
+    assert.equal(fake.applied.flat().length, 2)
+  })
+
+  it('says which tool hangs, does what needs it not, and goes on as soon as it answers', async () => {
+    const fake = host()
+    const hangs = Object.assign(new Error('nft did not end'), { code: 'TOOL_TIMEOUT', tool: 'nft' })
+    fake.hanging.set('virtualServers', hangs)
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16'))
+    reconciler.mark()
+    await eventually(() => fake.state.vips.length === 1)
+    await eventually(() => health.has('HOST_TOOL_HANGS', 'nft'))
+    assert.equal(reconciler.inStep, false)
+    fake.hanging.clear()
+    await eventually(() => reconciler.inStep)
+    assert.deepEqual(health.faults(), [])
   })
 
   it('does not read the kernel for a change of the wish, and does for a hint', async () => {
@@ -111,15 +112,15 @@ describe('the reconciler', () => {
     const reconciler = reconcile(fake, () => wish)
     reconciler.mark()
     await eventually(() => reconciler.inStep)
-    const { observed } = fake
+    const looks = fake.looks.length
     wish = wants('10.102.0.0/16')
     reconciler.mark()
     await eventually(() => fake.state.vips[0]?.destination === '10.102.0.0/16' && reconciler.inStep)
-    assert.equal(fake.observed, observed)
+    assert.equal(fake.looks.length, looks)
     fake.state = EMPTY_HOST // somebody took it away
     reconciler.mark({ observe: true })
     await eventually(() => fake.state.vips.length === 1)
-    assert.ok(fake.observed > observed)
+    assert.ok(fake.looks.length > looks)
   })
 
   it('only adds until every catalogue is whole', async () => {

@@ -2,7 +2,7 @@
 // lines: first the options, then {id, method, args} each answered by {id, result | error}.
 import { createInterface } from 'node:readline'
 import { createHost, type LinuxHost } from '../../src/io/host/host.ts'
-import type { HostOp } from '../../src/core/host.ts'
+import type { HostOp, HostPart } from '../../src/core/host.ts'
 import type { Ip } from '../../src/core/model.ts'
 import type { HostProcessOptions, Request } from './remote-host.ts'
 import { noLoadBalancer } from './no-load-balancer.ts'
@@ -43,10 +43,21 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
   switch (method) {
     case 'start':
       return host.start()
+    case 'look': {
+      const { found, failures } = await host.look(args[0] as readonly HostPart[], signal)
+      return { found, failures: failures.map(({ part, error }) => ({ part, ...describe(error) })) }
+    }
     case 'observe':
       return host.observe(signal)
-    case 'apply':
-      return host.apply(args[0] as readonly HostOp[], signal)
+    case 'apply': {
+      const [first] = await host.apply(args[0] as readonly HostOp[], signal)
+      if (first !== undefined) throw first.error
+      return undefined
+    }
+    case 'failures': {
+      const failures = await host.apply(args[0] as readonly HostOp[], signal)
+      return failures.map(({ op, error, scope }) => ({ op, scope, ...describe(error) }))
+    }
     case 'peerStats':
       return host.peerStats(signal)
     case 'surroundings':
@@ -71,6 +82,6 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
 
 function describe(error: unknown) {
   if (!(error instanceof Error)) return { message: String(error) }
-  const { code, fix } = error as Error & { code?: string; fix?: string }
-  return { message: error.message, code, fix }
+  const { code, fix, tool } = error as Error & { code?: string; fix?: string; tool?: string }
+  return { message: error.message, code, fix, tool }
 }

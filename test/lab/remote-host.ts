@@ -2,8 +2,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { HostOp, HostState, PeerStats } from '../../src/core/host.ts'
 import type { Surroundings } from '../../src/core/surroundings.ts'
+import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../src/core/host.ts'
 import type { Namespace } from './netns.ts'
 
 export interface HostProcessOptions {
@@ -13,6 +13,15 @@ export interface HostProcessOptions {
   readonly tunnelAddresses?: readonly string[]
   /** Without load balancer and filter. */
   readonly bare?: boolean
+}
+
+export interface RemoteFailure {
+  readonly op: HostOp
+  readonly scope: 'operation' | 'part' | 'untried'
+  readonly code?: string
+  readonly message: string
+  readonly fix?: string
+  readonly tool?: string
 }
 
 export interface Request {
@@ -25,7 +34,10 @@ export interface RemoteHost {
   readonly process: ChildProcess
   start(): Promise<void>
   observe(): Promise<HostState>
+  /** Rejects with the first failure. */
   apply(ops: readonly HostOp[]): Promise<void>
+  /** For passes that run in the test. */
+  readonly edge: Pick<Host, 'look' | 'apply'>
   peerStats(): Promise<readonly PeerStats[]>
   surroundings(): Promise<Omit<Surroundings, 'resolvers'>>
   cleanup(): Promise<void>
@@ -41,10 +53,12 @@ export interface RemoteHost {
 export class RemoteError extends Error {
   readonly code: string | undefined
   readonly fix: string | undefined
-  constructor(error: { message: string; code?: string; fix?: string }) {
+  readonly tool: string | undefined
+  constructor(error: { message: string; code?: string; fix?: string; tool?: string }) {
     super(error.message)
     this.code = error.code
     this.fix = error.fix
+    this.tool = error.tool
   }
 }
 
@@ -91,8 +105,27 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
   return {
     process: child,
     start: () => call('start'),
-    observe: async () => restore(await call<HostState>('observe')),
+    observe: async () => {
+      const state = restore(await call<HostState>('observe'))
+      return { ...state, filter: state.filter }
+    },
     apply: (ops) => call('apply', ops),
+    edge: {
+      look: async (parts) => {
+        const { found, failures } = await call<{
+          found: Partial<HostState>
+          failures: readonly (RemoteFailure & { part: HostPart })[]
+        }>('look', parts)
+        return {
+          found: restore(found),
+          failures: failures.map((failure) => ({ part: failure.part, error: new RemoteError(failure) }))
+        }
+      },
+      apply: async (ops) => {
+        const failures = await call<readonly RemoteFailure[]>('failures', ops)
+        return failures.map(({ op, scope, ...error }) => ({ op, scope, error: new RemoteError(error) }))
+      }
+    },
     peerStats: () => call('peerStats'),
     surroundings: () => call('surroundings'),
     cleanup: () => call('cleanup'),
@@ -109,13 +142,20 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
 }
 
 /** JSON drops fields that are undefined; a HostState has them all. */
-function restore(state: HostState): HostState {
+function restore<T extends Partial<HostState>>(state: T): T {
   return {
     ...state,
-    tunnel: state.tunnel,
-    filter: state.filter,
-    peers: state.peers.map((peer) => ({ ...peer, peerAddress: peer.peerAddress })),
-    routes: state.routes.map((route) => ({ ...route, source: route.source })),
-    vips: state.vips.map((vip) => ({ ...vip, source: vip.source }))
+    ...('peers' in state && state.peers
+      ? {
+          tunnel: state.tunnel,
+          peers: state.peers.map((peer) => ({ ...peer, peerAddress: peer.peerAddress }))
+        }
+      : {}),
+    ...('routes' in state && state.routes
+      ? {
+          routes: state.routes.map((route) => ({ ...route, source: route.source })),
+          vips: state.vips?.map((vip) => ({ ...vip, source: vip.source }))
+        }
+      : {})
   }
 }

@@ -4,6 +4,7 @@ export type HostErrorCode =
   | 'ABORTED'
   | 'APPLY_FAILED'
   | 'DEVICE_TAKEN'
+  | 'IPV6_OFF'
   | 'KEY_MISMATCH'
   | 'NO_LOAD_BALANCER'
   | 'NO_TUN'

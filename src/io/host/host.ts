@@ -1,7 +1,17 @@
 // The edge that owns a Linux host's network, composed of its parts: settings, device and peers, routes, load balancer, filter.
-import type { Host, HostOp, HostState } from '../../core/host.ts'
+import {
+  HOST_PARTS,
+  type Host,
+  type HostOp,
+  type HostPart,
+  type HostState,
+  type OpFailure
+} from '../../core/host.ts'
+import { partOf } from '../../core/host-ops.ts'
+import { EMPTY_HOST } from '../../core/host-order.ts'
 import type { Ip } from '../../core/model.ts'
 import type { Surroundings } from '../../core/surroundings.ts'
+import { attempt } from './attempt.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -11,11 +21,11 @@ import { detectMtu } from './mtu.ts'
 import { LINUX_PARTS, type HostParts, type PartContext } from './parts.ts'
 import { hostNames, type HostNames, type LoadBalancer, type Run, type VirtualServerChange } from './ports.ts'
 import { preflightHost } from './preflight.ts'
-import { createRoutes, watchHost, type TableRoute } from './route.ts'
+import { createRoutes, watchHost, type Refusals, type TableRoute } from './route.ts'
 import { createRun } from './run.ts'
 import { readSurroundings } from './surroundings.ts'
 import { createSysctls } from './sysctl.ts'
-import { createWireguard } from './wireguard.ts'
+import { allOf, createWireguard } from './wireguard.ts'
 
 export interface HostOptions {
   /** WireGuard device, ≤ 15 characters, one per mesh. */
@@ -86,49 +96,101 @@ export function createHost(options: HostOptions): LinuxHost {
     return started
   }
 
-  /** All of one bundle's kind, in one command where the tool allows. */
-  async function applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<void> {
-    const { memory, loadBalancer } = running()
+  /** All of one bundle's kind, in one command where the tool allows. Throws where only the whole bundle can be said to have failed. */
+  async function applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
+    const { loadBalancer } = running()
     const [first] = ops
     switch (first?.kind) {
-      case undefined:
-        return
+      case 'addVip':
+      case 'addRoute':
+      case 'removeVip':
+      case 'removeRoute':
+        return applyRoutes(ops, signal)
       case 'setSysctl':
-        for (const op of pick(ops, 'setSysctl'))
-          await createSysctls(memory, options.sysctlRoot).set(op.sysctl)
-        return
+        return each(pick(ops, 'setSysctl'), ({ sysctl }) => sysctls().set(sysctl))
       case 'setTunnel':
-        return wireguard.setTunnel(first.tunnel, signal)
+        await wireguard.setTunnel(first.tunnel, signal)
+        return []
       case 'removeTunnel':
-        return wireguard.removeTunnel(signal)
+        await wireguard.removeTunnel(signal)
+        return []
       case 'setFilter':
-        return filter.set(first.filter, signal)
+        await filter.set(first.filter, signal)
+        return []
       case 'removeFilter':
-        return filter.set(undefined, signal)
+        await filter.set(undefined, signal)
+        return []
       case 'setPeer':
-        return wireguard.setPeers(
+        await wireguard.setPeers(
           pick(ops, 'setPeer').map((op) => op.peer),
           signal
         )
+        return []
       case 'removePeer':
-        return wireguard.removePeers(
+        await wireguard.removePeers(
           pick(ops, 'removePeer').map((op) => op.publicKey),
           signal
         )
-      case 'addVip':
-        await memory.rememberVips(pick(ops, 'addVip').map((op) => op.vip.destination))
-        return routes.add(tableRoutes(ops), signal)
-      case 'addRoute':
-        return routes.add(tableRoutes(ops), signal)
-      case 'removeVip':
-      case 'removeRoute':
-        return routes.remove(tableRoutes(ops), signal)
+        return []
       case 'setVirtualServer':
       case 'removeVirtualServer':
-        return loadBalancer.apply(ops.flatMap(virtualServerChange), signal)
+        await loadBalancer.apply(ops.flatMap(virtualServerChange), signal)
+        return []
+      case undefined:
+        return []
       default:
-        first satisfies never
+        return first satisfies never
     }
+  }
+
+  async function applyRoutes(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
+    const entries = new Map(ops.flatMap((op) => tableRoutes([op]).map((entry) => [entry, op] as const)))
+    const added = pick(ops, 'addVip').map(({ vip }) => vip.destination)
+    if (added.length > 0) await running().memory.rememberVips(added)
+    const removing = ops[0]?.kind === 'removeRoute' || ops[0]?.kind === 'removeVip'
+    const refusals: Refusals = removing
+      ? await routes.remove([...entries.keys()], signal)
+      : await routes.add([...entries.keys()], signal)
+    return [...refusals].flatMap(([entry, error]): OpFailure[] => {
+      const op = entries.get(entry)
+      return op === undefined ? [] : [{ op, error, scope: 'operation' }]
+    })
+  }
+
+  const sysctls = () => createSysctls(running().memory, options.sysctlRoot)
+
+  function readPart(part: HostPart, signal: AbortSignal): Promise<Partial<HostState>> {
+    switch (part) {
+      case 'tunnel':
+        return wireguard.observe(signal)
+      case 'routes':
+        return routes.observe(signal)
+      case 'virtualServers':
+        return running()
+          .loadBalancer.observe(signal)
+          .then((virtualServers) => ({ virtualServers }))
+      case 'filter':
+        return filter.observe(signal).then((found) => ({ filter: found }))
+      case 'sysctls':
+        return sysctls()
+          .observe()
+          .then((found) => ({ sysctls: found }))
+      default:
+        return part satisfies never
+    }
+  }
+
+  async function look(parts: readonly HostPart[], signal: AbortSignal) {
+    running()
+    const answers = await Promise.allSettled(parts.map((part) => readPart(part, signal)))
+    const found: Partial<HostState> = {}
+    const failures: { part: HostPart; error: unknown }[] = []
+    answers.forEach((answer, index) => {
+      const part = parts[index]
+      if (answer.status === 'fulfilled') Object.assign(found, answer.value)
+      else if (part !== undefined) failures.push({ part, error: answer.reason })
+    })
+    return { found, failures }
   }
 
   return {
@@ -155,26 +217,32 @@ export function createHost(options: HostOptions): LinuxHost {
       }
     },
 
+    look,
+
     async observe(signal): Promise<HostState> {
-      const { memory, loadBalancer } = running()
-      const [tunnelAndPeers, routesAndVips, virtualServers, filterNow, sysctls] = await Promise.all([
-        wireguard.observe(signal),
-        routes.observe(signal),
-        loadBalancer.observe(signal),
-        filter.observe(signal),
-        createSysctls(memory, options.sysctlRoot).observe()
-      ])
-      return { ...tunnelAndPeers, ...routesAndVips, virtualServers, filter: filterNow, sysctls }
+      const { found, failures } = await look(HOST_PARTS, signal)
+      if (failures[0] !== undefined) throw failures[0].error
+      return { ...EMPTY_HOST, ...found }
     },
 
     async apply(ops, signal) {
+      const failures: OpFailure[] = []
+      const dead = new Map<HostPart, unknown>()
       for (const bundle of bundles(ops)) {
-        try {
-          await applyBundle(bundle, signal)
-        } catch (error) {
-          throw inBundle(bundle, error)
+        const [first] = bundle
+        if (first === undefined) continue
+        const part = partOf(first)
+        if (dead.has(part)) {
+          const error = dead.get(part)
+          failures.push(...bundle.map((op): OpFailure => ({ op, error, scope: 'part' })))
+          continue
         }
+        const failed = await attempt(bundle, (some) => applyBundle(some, signal))
+        const whole = failed.find(({ scope }) => scope === 'part')
+        if (whole !== undefined) dead.set(part, whole.error)
+        failures.push(...failed.map((failure) => ({ ...failure, error: asHostError(failure.error) })))
       }
+      return failures
     },
 
     peerStats: (signal) => wireguard.stats(signal),
@@ -190,11 +258,13 @@ export function createHost(options: HostOptions): LinuxHost {
 
     async cleanup(signal) {
       const { memory, loadBalancer } = running()
-      await routes.cleanup(signal)
-      await loadBalancer.cleanup(signal)
-      await wireguard.removeTunnel(signal)
-      await filter.cleanup(signal)
-      await createSysctls(memory, options.sysctlRoot).restore()
+      await allOf([
+        () => routes.cleanup(signal),
+        () => loadBalancer.cleanup(signal),
+        () => wireguard.removeTunnel(signal),
+        () => filter.cleanup(signal),
+        () => sysctls().restore()
+      ])
       await memory.forget()
     },
 
@@ -250,19 +320,23 @@ function virtualServerChange(op: HostOp): VirtualServerChange[] {
   return []
 }
 
-/** Keeps code and fix of the cause, and says what was being done. */
-function inBundle(bundle: readonly HostOp[], error: unknown): unknown {
-  const what = `${bundle[0]?.kind}${bundle.length > 1 ? ` and ${bundle.length - 1} more of its kind` : ''}`
-  if (!(error instanceof HostError)) {
-    const message = error instanceof Error ? error.message : String(error)
-    return new HostError({ code: 'APPLY_FAILED', message: `${what}: ${message}`, cause: error })
+async function each<Op extends HostOp>(
+  ops: readonly Op[],
+  act: (op: Op) => Promise<void>
+): Promise<readonly OpFailure[]> {
+  const failures: OpFailure[] = []
+  for (const op of ops) {
+    try {
+      await act(op)
+    } catch (error) {
+      failures.push({ op, error, scope: 'operation' })
+    }
   }
-  return new HostError({
-    code: error.code,
-    message: `${what}: ${error.message}`,
-    stderr: error.stderr,
-    cause: error,
-    ...(error.fix === undefined ? {} : { fix: error.fix }),
-    ...(error.tool === undefined ? {} : { tool: error.tool })
-  })
+  return failures
+}
+
+function asHostError(error: unknown): HostError {
+  if (error instanceof HostError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new HostError({ code: 'APPLY_FAILED', message, cause: error })
 }

@@ -8,11 +8,13 @@
 //      for the host's, so that neither an ICMP error nor a reset could be sent from them.
 //   4. What this host reaches by itself has a `throw` route of ours in the same table: the search goes on with the next rule.
 //   5. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
+//   6. Each route succeeds or fails by itself. A family that cannot be read is observed as empty while the other one can be read.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { compareCidr, familyOf } from '../../core/cidr.ts'
 import type { Route, Vip } from '../../core/host.ts'
-import type { Ip } from '../../core/model.ts'
+import type { Cidr, Ip } from '../../core/model.ts'
+import { endsPart } from './attempt.ts'
 import { HostError } from './errors.ts'
 import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from './ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
@@ -26,12 +28,14 @@ export interface TableRoute {
 
 export interface Routes {
   observe(signal: AbortSignal): Promise<{ readonly routes: readonly Route[]; readonly vips: readonly Vip[] }>
-  /** Errors: ROUTE_TAKEN. */
-  add(routes: readonly TableRoute[], signal: AbortSignal): Promise<void>
-  /** One that has gone already is no error. */
-  remove(routes: readonly TableRoute[], signal: AbortSignal): Promise<void>
+  /** Returns the routes that were refused: ROUTE_TAKEN, IPV6_OFF, TOOL_FAILED, NOT_ROOT. Errors: TOOL_TIMEOUT, TOOL_MISSING. */
+  add(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
+  /** As `add`. One that has gone already is no error. */
+  remove(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
   cleanup(signal: AbortSignal): Promise<void>
 }
+
+export type Refusals = ReadonlyMap<TableRoute, unknown>
 
 const FAMILIES = [4, 6] as const
 type Family = (typeof FAMILIES)[number]
@@ -79,63 +83,94 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     }
   }
 
-  async function ensureRules(routes: readonly TableRoute[], signal: AbortSignal): Promise<void> {
-    for (const family of FAMILIES) {
-      // Without a rule of somebody's the kernel keeps the tables local and main as one, where a `throw` would end the search.
-      const needsRule = ({ table, route }: TableRoute) =>
-        (table === 'tunnel' || route.kind === 'throw') && familyOf(route.destination) === family
-      if (!routes.some(needsRule)) continue
-      if (await hasRule(family, signal)) continue
-      await run('ip', [`-${family}`, 'rule', 'add', ...ruleText(names).split(' ')], { signal })
-    }
+  async function ensureRule(family: Family, signal: AbortSignal): Promise<void> {
+    if (await hasRule(family, signal)) return
+    await run('ip', [`-${family}`, 'rule', 'add', ...ruleText(names).split(' ')], { signal })
   }
 
-  async function ensureSources(routes: readonly TableRoute[], signal: AbortSignal): Promise<void> {
-    const sources = new Set(
-      routes.map(({ route }) => route.source).filter((ip): ip is Ip => ip !== undefined)
-    )
-    if (sources.size === 0) return
-    const local = parseAddresses((await run('ip', ['-j', 'address', 'show'], { signal })).stdout)
-    for (const source of sources) if (!local.has(source)) await addAddress(run, names.device, source, signal)
+  async function localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
+    return parseAddresses((await run('ip', ['-j', 'address', 'show'], { signal })).stdout)
   }
 
-  async function refuseTaken(routes: readonly TableRoute[], signal: AbortSignal): Promise<void> {
-    for (const table of ['tunnel', 'vip'] as const) {
-      for (const family of FAMILIES) {
-        const wanted = new Set(
-          routes
-            .filter((entry) => entry.table === table && familyOf(entry.route.destination) === family)
-            .map((entry) => entry.route.destination)
-        )
-        if (wanted.size === 0) continue
-        const existing = await read(family, tableName(table, names), [], signal)
-        const foreign = existing.find((route) => wanted.has(route.destination) && route.protocol !== protocol)
-        if (foreign !== undefined) throw taken(foreign, tableName(table, names))
+  /** The destinations in a table that are not ours. */
+  async function foreign(entry: TableRoute, signal: AbortSignal): Promise<ReadonlyMap<Cidr, KernelRoute>> {
+    const existing = await read(familyOf(entry.route.destination), tableName(entry.table, names), [], signal)
+    const others = existing.filter((route) => route.protocol !== protocol)
+    return new Map(others.map((route) => [route.destination, route]))
+  }
+
+  /** Does what a route needs first, once for all routes that need it. What fails refuses the routes that need it. */
+  async function prepare(
+    routes: readonly TableRoute[],
+    signal: AbortSignal
+  ): Promise<Map<TableRoute, unknown>> {
+    const refused = new Map<TableRoute, unknown>()
+    const once = keyed()
+    const local = async () => once('addresses', () => localAddresses(signal))
+    for (const entry of routes) {
+      const { table, route } = entry
+      const family = familyOf(route.destination)
+      try {
+        const others = await once(`table ${table} ${family}`, () => foreign(entry, signal))
+        const other = others.get(route.destination)
+        if (other !== undefined) throw taken(other, tableName(table, names))
+        // Without a rule of somebody's the kernel keeps the tables local and main as one, where a `throw` would end the search.
+        if (table === 'tunnel' || route.kind === 'throw')
+          await once(`rule ${family}`, () => ensureRule(family, signal))
+        const { source } = route
+        if (source === undefined || (await local()).has(source)) continue
+        await once(`source ${source}`, () => addAddress(run, names.device, source, signal))
+      } catch (error) {
+        if (endsPart(error)) throw error
+        refused.set(entry, explained(error, family))
       }
     }
+    return refused
+  }
+
+  /** One command for all; the tool goes on after a line that is refused and says its number. */
+  async function batch(
+    verb: 'replace' | 'delete',
+    routes: readonly TableRoute[],
+    signal: AbortSignal
+  ): Promise<Map<TableRoute, HostError>> {
+    if (routes.length === 0) return new Map()
+    const result = await run('ip', BATCH, {
+      signal,
+      stdin: routes.map((entry) => `${routeCommand(verb, entry, names)}\n`).join(''),
+      deadlineMs: BATCH_DEADLINE_MS,
+      okCodes: [1]
+    })
+    const complaints = complaintsOf(result.stderr)
+    if (result.exitCode !== 0 && complaints.size === 0) throw ipFailed(result.stderr)
+    const refused = new Map<TableRoute, HostError>()
+    for (const [line, text] of complaints) {
+      const entry = routes[line - 1]
+      if (entry === undefined || (verb === 'delete' && GONE.test(text))) continue
+      refused.set(entry, explained(ipFailed(text), familyOf(entry.route.destination)))
+    }
+    return refused
   }
 
   return {
     async observe(signal) {
-      const found = await Promise.all(FAMILIES.map((family) => observeFamily(family, signal)))
+      const found = await Promise.allSettled(FAMILIES.map((family) => observeFamily(family, signal)))
+      const failed = found.filter((family) => family.status === 'rejected')
+      for (const { reason } of failed) if (failed.length === found.length || endsPart(reason)) throw reason
+      const read = found.flatMap((family) => (family.status === 'fulfilled' ? [family.value] : []))
       return {
-        routes: state(found.flatMap((family) => family.routes)),
-        vips: vipsOf(found.flatMap((family) => family.vips))
+        routes: state(read.flatMap((family) => family.routes)),
+        vips: vipsOf(read.flatMap((family) => family.vips))
       }
     },
 
     async add(routes, signal) {
-      await refuseTaken(routes, signal)
-      await ensureRules(routes, signal)
-      await ensureSources(routes, signal)
-      const lines = routes.map((entry) => `route replace ${routeText(entry, names)}\n`).join('')
-      await run('ip', ['-batch', '-'], { signal, stdin: lines, deadlineMs: BATCH_DEADLINE_MS })
+      const unprepared = await prepare(routes, signal)
+      const ready = routes.filter((entry) => !unprepared.has(entry))
+      return new Map([...unprepared, ...(await batch('replace', ready, signal))])
     },
 
-    async remove(routes, signal) {
-      const lines = routes.map((entry) => `route delete ${routeText(withoutMtu(entry), names)}\n`).join('')
-      await removeAll(run, lines, signal)
-    },
+    remove: (routes, signal) => batch('delete', routes, signal),
 
     async cleanup(signal) {
       for (const family of FAMILIES) {
@@ -155,6 +190,11 @@ export function createRoutes(run: Run, names: HostNames): Routes {
 export function ruleText(names: HostNames): string {
   const mark = `0x${names.fwmark.toString(16)}`
   return `preference ${names.rulePreference} not fwmark ${mark}/${mark} lookup ${names.routeTable} protocol ${names.routeProtocol}`
+}
+
+/** The line of `ip -batch`, and without `ip` in front the command that a person would type. */
+export function routeCommand(verb: 'replace' | 'delete', entry: TableRoute, names: HostNames): string {
+  return `route ${verb} ${routeText(verb === 'delete' ? withoutMtu(entry) : entry, names)}`
 }
 
 /** The arguments of `ip route add`. */
@@ -222,20 +262,51 @@ function throttle(callback: () => void, intervalMs: number): { call: () => void;
   }
 }
 
-async function removeAll(run: Run, lines: string, signal: AbortSignal): Promise<void> {
-  const result = await run('ip', ['-force', '-batch', '-'], {
-    signal,
-    stdin: lines,
-    deadlineMs: BATCH_DEADLINE_MS,
-    okCodes: [1]
+/** Already gone: the route, its table, or its device with all routes. */
+const GONE = /No such process|does not exist|Cannot find device/
+const BATCH = ['-force', '-batch', '-'] as const
+
+/** Line number, from 1, to what `ip -force -batch` said of it. */
+export function complaintsOf(stderr: string): ReadonlyMap<number, string> {
+  const complaints = new Map<number, string>()
+  let text: string[] = []
+  for (const line of stderr.split('\n')) {
+    const failed = /^Command failed -:(\d+)$/.exec(line)
+    if (failed === null) {
+      if (line !== '') text.push(line)
+      continue
+    }
+    complaints.set(Number(failed[1]), text.join('; '))
+    text = []
+  }
+  return complaints
+}
+
+/** Each thing is done once, and its answer or error kept for the others that need it. */
+function keyed(): <T>(key: string, act: () => Promise<T>) => Promise<T> {
+  const done = new Map<string, Promise<unknown>>()
+  return <T>(key: string, act: () => Promise<T>): Promise<T> => {
+    const known = done.get(key) as Promise<T> | undefined
+    if (known !== undefined) return known
+    const fresh = act()
+    done.set(key, fresh)
+    return fresh
+  }
+}
+
+/** A refusal that only says "Permission denied" or "not supported" is IPv6 that is switched off, or missing, for IPv6. */
+function explained(error: unknown, family: Family): HostError {
+  const known = error instanceof HostError ? error : ipFailed(String(error))
+  const off = /IPv6 is disabled|Permission denied|not permitted|not supported|family/i.test(known.stderr)
+  if (family === 4 || !off) return known
+  return new HostError({
+    code: 'IPV6_OFF',
+    tool: 'ip',
+    stderr: known.stderr,
+    message: `IPv6 is switched off on this host (ip: ${known.stderr.split('\n')[0] ?? ''})`,
+    fix: 'switch it on: sysctl -w net.ipv6.conf.all.disable_ipv6=0, and without ipv6.disable=1 on the kernel command line; or give the cluster IPv4 prefixes only',
+    cause: error
   })
-  // Already gone: the route, its table, or its device with all routes.
-  const others = result.stderr
-    .split('\n')
-    .filter(
-      (line) => line !== '' && !/No such process|does not exist|Cannot find device|^Command failed/.test(line)
-    )
-  if (others.length > 0) throw ipFailed(others.join('\n'))
 }
 
 function tableName(table: TableRoute['table'], names: HostNames): string {

@@ -6,12 +6,13 @@
 //      observed with the address last wished for, so that the next pass has nothing to do. Once the handshake is stale, the
 //      kernel's address is observed as it is, and the wish is set again.
 //   4. A peer wished without an address dials us: it is observed without one, wherever it roams.
-//   5. A device that is down, or lacks our mark or one of its addresses, is observed with mtu 0: there, but of no use.
-//      Setting the tunnel anew repairs all three.
+//   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: there, but of no use. One that lacks an address is
+//      observed with INCOMPLETE_MTU: of use, but not as wanted. Setting the tunnel anew repairs all three.
 import { connect } from 'node:net'
 import { readFile, rm } from 'node:fs/promises'
 import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host.ts'
 import type { Ip, PeerAddress, WireguardKey } from '../../core/model.ts'
+import { UNUSABLE_MTU } from '../../core/host-ops.ts'
 import { HostError } from './errors.ts'
 import { parseAddresses, parseLink, type Link } from './ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
@@ -85,15 +86,13 @@ export function createWireguard(options: WireguardOptions): Wireguard {
       if (found === undefined) return { tunnel: undefined, peers: [] }
       const known = new Set(found.dump.peers.map((peer) => peer.publicKey))
       for (const key of wishes.keys()) if (!known.has(key)) wishes.delete(key)
-      const usable =
-        found.link.up &&
-        found.dump.fwmark === names.fwmark &&
-        addresses.every((address) => local.has(address))
+      const usable = found.link.up && found.dump.fwmark === names.fwmark
+      const complete = addresses.every((address) => local.has(address))
       return {
         tunnel: {
           device,
           listenPort: found.dump.listenPort,
-          mtu: usable ? found.link.mtu : 0,
+          mtu: !usable ? UNUSABLE_MTU : complete ? found.link.mtu : INCOMPLETE_MTU,
           publicKey: found.dump.publicKey ?? NO_KEY
         },
         peers: found.dump.peers.map((peer) => ({
@@ -118,12 +117,14 @@ export function createWireguard(options: WireguardOptions): Wireguard {
           stdinAsFile: true
         })
       }
-      await run('ip', ['link', 'set', 'dev', device, 'mtu', String(tunnel.mtu)], { signal })
-      await setPort(tunnel, signal)
-      const local = await localAddresses(signal)
-      for (const address of addresses.filter((address) => !local.has(address))) {
-        await addAddress(run, device, address, signal)
-      }
+      // Each of these is of use without the others.
+      await allOf([
+        () => run('ip', ['link', 'set', 'dev', device, 'mtu', String(tunnel.mtu)], { signal }),
+        () => setPort(tunnel, signal),
+        ...addresses.map((address) => async () => {
+          if (!(await localAddresses(signal)).has(address)) await addAddress(run, device, address, signal)
+        })
+      ])
       const after = await dump(signal)
       if (after.publicKey !== tunnel.publicKey) throw keyMismatch(tunnel, after)
       // wireguard-go takes a busy port without a word while the device goes up.
@@ -199,6 +200,9 @@ export function createWireguard(options: WireguardOptions): Wireguard {
   }
 }
 
+/** No MTU that anyone wishes for. */
+const INCOMPLETE_MTU = 1
+
 /** All zero: what WireGuard itself has where there is no key. Equal to no wish. */
 const NO_KEY = `${'A'.repeat(43)}=` as WireguardKey
 
@@ -234,6 +238,19 @@ export function peerSection(peer: WireguardPeer): string {
   ]
   if (lines.some((line) => /[\r\n]/.test(line))) throw new Error('a line break in a WireGuard setting')
   return `${lines.join('\n')}\n`
+}
+
+/** Does all of them in order, whatever fails. Errors: the first one, at the end. */
+export async function allOf(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failed: unknown[] = []
+  for (const step of steps) {
+    try {
+      await step()
+    } catch (error) {
+      failed.push(error)
+    }
+  }
+  if (failed.length > 0) throw failed[0]
 }
 
 async function createDevice(options: WireguardOptions, signal: AbortSignal): Promise<void> {
