@@ -10,6 +10,7 @@
 import type { Crypto } from '../core/crypto.ts'
 import { isPosition } from '../core/head.ts'
 import type { ClusterName, Origin, Value } from '../core/model.ts'
+import type { LeftOut } from '../core/own-records.ts'
 import {
   createProtocol,
   type Effect,
@@ -59,6 +60,8 @@ export interface ControlOptions {
   readonly software: string
   /** The view may have changed. */
   readonly onChange: () => void
+  /** What cannot be published of what was given to `publish`, when it changes. */
+  readonly onLeftOut: (leftOut: LeftOut) => void
   /** A handshake ended; how `join` learns whether a member took it. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }
@@ -171,9 +174,9 @@ export class Control {
     await this.#draining
   }
 
-  /** Keys that this agent has published and not withdrawn. */
-  ownKeys(): string[] {
-    return [...this.#protocol.records(this.origin).keys()]
+  /** Keys that this agent has published and not withdrawn, or that wait for room. */
+  ownKeys(): readonly string[] {
+    return this.#protocol.ownKeys()
   }
 
   renewed(chain: Uint8Array): void {
@@ -382,6 +385,8 @@ export class Control {
         return this.#options.onChange()
       case 'refused':
         return this.#count(effect.reason)
+      case 'leftOut':
+        return this.#options.onLeftOut(effect.leftOut)
       case 'abort':
         return this.transport.disconnect(effect.peer, effect.reason)
       case 'ownRollback':

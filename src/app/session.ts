@@ -40,6 +40,7 @@ import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
 import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
+import { setLeftOut } from './left-out.ts'
 import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
@@ -161,7 +162,8 @@ export class Session {
       listen: settings.listen,
       software: options.software,
       onChange: () => this.#refresh(),
-      onHandshake: options.onHandshake
+      onHandshake: options.onHandshake,
+      onLeftOut: (leftOut) => setLeftOut(options.health, leftOut)
     })
     this.#networks = new HostNetworks({
       host,

@@ -12,6 +12,7 @@ import {
   type Snapshot,
   type Value
 } from './model.ts'
+import { portsThatFit, splitSlice } from './split-slice.ts'
 
 export { toValue, type Reading } from './kube-objects.ts'
 
@@ -70,13 +71,16 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
     else keepFirst(slices, { item, value: reading.value }, problems)
   }
-  const kept = [...services.values()].flatMap((placed) => insideServicePrefixes(placed, options, problems))
+  const kept = [...services.values()]
+    .flatMap((placed) => insideServicePrefixes(placed, options, problems))
+    .map((placed) => withinRecord(placed, problems))
   const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
   const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]
     .filter((placed) => hasService(placed, defined, problems))
     .filter(({ value }) => published.has(nameOf(value.namespace, value.service)))
     .flatMap((placed) => insidePodPrefixes(placed, options, problems))
+    .flatMap((placed) => splitSlice(placed.value).map((value) => ({ ...placed, value })))
   if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole))
   return {
     snapshot: {
@@ -153,6 +157,19 @@ function insideServicePrefixes(
   return [{ ...placed, value: { ...placed.value, clusterIps: inside } }]
 }
 
+function withinRecord(placed: Placed<ServiceValue>, problems: Problem[]): Placed<ServiceValue> {
+  const { value } = placed
+  const ports = portsThatFit(value)
+  if (ports.length === value.ports.length) return placed
+  problems.push({
+    ...placeOf(placed),
+    message: `${titleOf(value)} has ${value.ports.length} ports, of which the first ${ports.length} fit into one record; the rest is left out`,
+    fix: 'divide the ports among several Services, or give them shorter names',
+    level: 'warning'
+  })
+  return { ...placed, value: { ...value, ports } }
+}
+
 function hasService(
   placed: Placed<EndpointSliceValue>,
   known: ReadonlySet<string>,
@@ -213,13 +230,14 @@ function unreachable(
     if (service.externalName !== '') return []
     const own = (slicesOf.get(nameOf(service.namespace, service.name)) ?? []).map(({ value }) => value)
     if (own.every((slice) => slice.endpoints.length === 0)) return [withoutEndpoints(placed)]
-    const missing = service.ports.find((port) => !own.some((slice) => servesPort(slice, port)))
+    const served = new Set(own.flatMap((slice) => slice.ports.map(portKey)))
+    const missing = service.ports.find((port) => !served.has(portKey(port)))
     return missing === undefined || service.headless ? [] : [withoutPort(placed, missing.name)]
   })
 }
 
-function servesPort(slice: EndpointSliceValue, port: ServiceValue['ports'][number]): boolean {
-  return slice.ports.some((each) => each.name === port.name && each.protocol === port.protocol)
+function portKey({ name, protocol }: Pick<ServiceValue['ports'][number], 'name' | 'protocol'>): string {
+  return `${protocol} ${name}`
 }
 
 function withoutEndpoints(placed: Placed<ServiceValue>): Problem {

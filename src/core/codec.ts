@@ -84,17 +84,27 @@ export function isDnsLabel(text: string): boolean {
   return /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(text)
 }
 
-/** RFC 1123 subdomain as Kubernetes names objects: labels joined by dots, ≤ 253 characters. */
+/** A name in DNS: labels joined by dots, ≤ 253 characters. */
 export function isDnsSubdomain(text: string): boolean {
   return text.length <= 253 && text.split('.').every(isDnsLabel)
 }
 
+/**
+ * An object's name as Kubernetes takes it for nodes and EndpointSlices: a subdomain whose labels may be longer than those of DNS.
+ * A slice of a Service with 63 characters has one of 69.
+ */
+export function isObjectName(text: string): boolean {
+  return text.length <= 253 && OBJECT_NAME.test(text)
+}
+
+const OBJECT_NAME = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
+
 const WIREGUARD_KEY_BYTES = 32
 const PORT_MAX = 65_535
-// Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 100 ports, 100 addresses an endpoint;
-// ClientIP affinity: one day), else many times what a real site has.
+// Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 20,000 ports, 100 addresses an endpoint;
+// ClientIP affinity: one day), else many times what a real site has. A record of 64 KiB holds some 4,000 ports.
 export const ENDPOINTS_MAX = 1000
-const PORTS_MAX = 100
+export const PORTS_MAX = 20_000
 export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
@@ -128,7 +138,7 @@ function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
     ),
     multiaddrs: multiaddrs.map((text) => matching('multiaddrs', text, MULTIADDR)),
     tunnelAddress: agent.tunnelAddress.length === 0 ? undefined : toIp('tunnelAddress', agent.tunnelAddress),
-    node: agent.node === '' ? '' : subdomain('node', agent.node),
+    node: agent.node === '' ? '' : objectName('node', agent.node),
     role: agent.role,
     version: matching('version', agent.version, VERSION),
     probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort),
@@ -179,7 +189,8 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
 }
 
 // IANA service names and domain-prefixed names ("kubernetes.io/h2c").
-const APP_PROTOCOL = /^[a-zA-Z0-9./_-]{0,253}$/
+// A prefix of 253 characters, a slash and a name of 63.
+const APP_PROTOCOL = /^[a-zA-Z0-9./_-]{0,317}$/
 
 function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): EndpointSliceValue {
   const ports = bounded('ports', slice.ports, PORTS_MAX).map((item) => ({
@@ -191,7 +202,7 @@ function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): End
   return {
     kind: 'endpointSlice',
     namespace: label('namespace', slice.namespace),
-    name: subdomain('name', slice.name),
+    name: objectName('name', slice.name),
     service: label('service', slice.service),
     ports,
     endpoints: bounded('endpoints', slice.endpoints, ENDPOINTS_MAX).map(toEndpoint)
@@ -209,7 +220,7 @@ function toEndpoint(endpoint: EndpointMessage): Endpoint {
     serving: endpoint.serving,
     terminating: endpoint.terminating,
     hostname: endpoint.hostname === '' ? '' : label('hostname', endpoint.hostname),
-    node: endpoint.node === '' ? '' : subdomain('node', endpoint.node)
+    node: endpoint.node === '' ? '' : objectName('node', endpoint.node)
   }
 }
 
@@ -286,6 +297,11 @@ function label(field: string, text: string): string {
 
 function subdomain(field: string, text: string): string {
   if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is no DNS name`)
+  return text
+}
+
+function objectName(field: string, text: string): string {
+  if (!isObjectName(text)) throw new InvalidField(`${field} is no name of a Kubernetes object`)
   return text
 }
 

@@ -2,6 +2,7 @@
 import type { Crypto } from './crypto.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Origin, Value } from './model.ts'
+import type { LeftOut } from './own-records.ts'
 import type { Operation, StoredRecord } from './record.ts'
 
 /** What an effect asks of the caller, who carries them out one after the other in the order given. */
@@ -17,6 +18,8 @@ export type Effect =
   | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
   /** To be counted by reason; `from` is the neighbour, or ourselves for a change that could not be published. */
   | { readonly kind: 'refused'; readonly from: Origin; readonly reason: string }
+  /** Of what should be published: all that is left out, for the others would refuse it. Told when it changes. */
+  | { readonly kind: 'leftOut'; readonly leftOut: LeftOut }
   /** Close this connection; `peerDown` is expected. */
   | { readonly kind: 'abort'; readonly peer: Origin; readonly reason: string }
   /** Our store had forgotten what we once published: from now on we write in this epoch. */

@@ -108,6 +108,18 @@ export class FieldCheck {
     return ''
   }
 
+  /** A name as Kubernetes takes it for nodes and EndpointSlices, where labels may be longer than in DNS; '' when absent. */
+  objectName(value: unknown, where: string): string {
+    const text = this.text(value, where)
+    if (text === '' || text.split('.').every((part) => LABEL.test(part))) return text
+    this.fail({
+      where,
+      message: `${where} ${quote(text)} is not a name of a Kubernetes object`,
+      fix: 'use lower-case letters, digits, "-" and ".", starting and ending with a letter or digit'
+    })
+    return ''
+  }
+
   /** RFC 1123 labels joined by dots; '' when absent. */
   domain(value: unknown, where: string): string {
     const text = this.text(value, where)

@@ -3,7 +3,6 @@
 // Sources: core/v1 Service and Endpoints, discovery.k8s.io/v1 EndpointSlice, with the limits of their API validation.
 import { cidrContains, familyOf, parseCidr } from './cidr.ts'
 import { FieldCheck, isFields, quote, type Fault, type Fields } from './field-check.ts'
-import { RECORD_BYTES_MAX } from './limits.ts'
 import type {
   Cidr,
   Endpoint,
@@ -13,6 +12,7 @@ import type {
   ServicePort,
   ServiceValue
 } from './model.ts'
+import { PART_SUFFIX } from './split-slice.ts'
 
 export type Reading =
   | { readonly kind: 'service'; readonly value: ServiceValue }
@@ -65,11 +65,14 @@ export function expand(object: unknown, depth = 0): readonly unknown[] {
   return kind === 'Endpoints' && object['apiVersion'] === 'v1' ? slicesOfEndpoints(object) : [object]
 }
 
-// Kubernetes' own limits, but for ports of a service, which it leaves open.
-const SERVICE_PORTS_MAX = 100
-const SLICE_PORTS_MAX = 100
+// Kubernetes' own limits, but for ports of a Service and addresses of an Endpoints, which it leaves open: an object of it has at most
+// some 1.5 MiB, which bounds them.
+const SERVICE_PORTS_MAX = 65_535
+const SLICE_PORTS_MAX = 20_000
 const SLICE_ENDPOINTS_MAX = 1000
 const ADDRESSES_MAX = 100
+const OLD_ENDPOINTS_MAX = 100_000
+const APP_PROTOCOL_CHARACTERS_MAX = 317
 // kubectl writes lists one deep; a hostile file must not take the stack.
 const LIST_DEPTH_MAX = 3
 
@@ -184,23 +187,14 @@ function readSlice(object: Fields): Reading {
       .list(object['endpoints'], 'endpoints', SLICE_ENDPOINTS_MAX)
       .map((item, index) => readEndpoint(check, item, { where: `endpoints[${index}]`, family }))
   }
-  if (roughBytes(value) > RECORD_BYTES_MAX) {
+  if (name.endsWith(PART_SUFFIX)) {
     check.fail({
-      where: 'endpoints',
-      message: 'endpoints is too large for one record',
-      fix: 'split the EndpointSlice: at most 100 endpoints each, as Kubernetes does'
+      where: 'metadata.name',
+      message: `metadata.name ends in ${PART_SUFFIX}, which is reserved for the parts of large EndpointSlices`,
+      fix: 'rename the EndpointSlice'
     })
   }
   return check.fault ? problem(check.fault, object) : { kind: 'endpointSlice', value }
-}
-
-/** At most what the record takes on the wire. */
-function roughBytes({ endpoints, ports }: EndpointSliceValue): number {
-  const framing = 1024 + ports.length * 80
-  return endpoints.reduce(
-    (sum, { addresses, hostname, node }) => sum + 14 + addresses.length * 18 + hostname.length + node.length,
-    framing
-  )
 }
 
 function readAddressType(check: FieldCheck, object: Fields): 4 | 6 {
@@ -258,7 +252,7 @@ function readEndpoint(
     serving: check.flag(conditions['serving'], `${where}.conditions.serving`, ready),
     terminating: check.flag(conditions['terminating'], `${where}.conditions.terminating`, false),
     hostname: check.label(endpoint['hostname'], `${where}.hostname`),
-    node: check.domain(endpoint['nodeName'], `${where}.nodeName`)
+    node: check.objectName(endpoint['nodeName'], `${where}.nodeName`)
   }
 }
 
@@ -267,33 +261,40 @@ function slicesOfEndpoints(object: Fields): readonly unknown[] {
   const check = new FieldCheck()
   const metadata = check.fields(object['metadata'], 'metadata')
   const name = check.text(metadata['name'], 'metadata.name')
-  const subsets = check.list(object['subsets'], 'subsets', SLICE_ENDPOINTS_MAX)
+  const subsets = check.list(object['subsets'], 'subsets', OLD_ENDPOINTS_MAX)
   const slices = subsets.flatMap((item, index) => {
     const subset = check.fields(item, `subsets[${index}]`)
     const addresses = [
       ...subsetAddresses(check, subset, 'addresses'),
       ...subsetAddresses(check, subset, 'notReadyAddresses')
     ]
-    return (['IPv4', 'IPv6'] as const)
-      .map((addressType) => ({
+    return (['IPv4', 'IPv6'] as const).flatMap((addressType) => {
+      const ofType = addresses.filter(({ addresses: [ip] }) => ip.includes(':') === (addressType === 'IPv6'))
+      return chunks(ofType, SLICE_ENDPOINTS_MAX).map((endpoints, chunk) => ({
         apiVersion: 'discovery.k8s.io/v1',
         kind: 'EndpointSlice',
         metadata: {
           namespace: metadata['namespace'],
-          name: `${name}-endpoints-${index}-${addressType.toLowerCase()}`,
+          name: `${name}-endpoints-${index}-${addressType.toLowerCase()}${chunk === 0 ? '' : `-${chunk}`}`,
           labels: { 'kubernetes.io/service-name': name }
         },
         addressType,
         ports: subset['ports'],
-        endpoints: addresses.filter((each) => each.addresses[0].includes(':') === (addressType === 'IPv6'))
+        endpoints
       }))
-      .filter((slice) => slice.endpoints.length > 0)
+    })
   })
   return check.fault ? [object] : slices
 }
 
+function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) =>
+    items.slice(at * size, (at + 1) * size)
+  )
+}
+
 function subsetAddresses(check: FieldCheck, subset: Fields, field: 'addresses' | 'notReadyAddresses') {
-  return check.list(subset[field], field, SLICE_ENDPOINTS_MAX).map((item) => {
+  return check.list(subset[field], field, OLD_ENDPOINTS_MAX).map((item) => {
     const address = check.fields(item, field)
     return {
       addresses: [check.text(address['ip'], `${field}.ip`)] as const,
@@ -310,7 +311,7 @@ function readNames(check: FieldCheck, object: Fields): { readonly namespace: str
   const metadata = check.fields(object['metadata'], 'metadata')
   return {
     namespace: check.label(metadata['namespace'], 'metadata.namespace') || 'default',
-    name: check.required(check.domain(metadata['name'], 'metadata.name'), 'metadata.name')
+    name: check.required(check.objectName(metadata['name'], 'metadata.name'), 'metadata.name')
   }
 }
 
@@ -321,7 +322,7 @@ function readPortName(check: FieldCheck, port: Fields, where: string, required: 
 
 /** An IANA service name or one with a domain prefix ("kubernetes.io/h2c"). */
 function readAppProtocol(check: FieldCheck, port: Fields, where: string): string {
-  const text = check.text(port['appProtocol'], `${where}.appProtocol`)
+  const text = check.text(port['appProtocol'], `${where}.appProtocol`, APP_PROTOCOL_CHARACTERS_MAX)
   if (/^[a-zA-Z0-9./_-]*$/.test(text)) return text
   check.fail({
     where: `${where}.appProtocol`,
@@ -367,7 +368,8 @@ const SPECIAL: readonly Cidr[] = [
 
 function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (readonly string[])[]): void {
   for (const keys of keysOfEach) {
-    const twin = keys.find((key, index) => keys.indexOf(key) < index)
+    const seen = new Set<string>()
+    const twin = keys.find((key) => seen.size === seen.add(key).size)
     if (twin === undefined) continue
     check.fail({ where, message: `${where} has ${twin} twice`, fix: 'give each port its own' })
   }

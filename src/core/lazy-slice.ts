@@ -141,7 +141,7 @@ function isMapped(value: Uint8Array, at: number): boolean {
 
 const [DOT, HYPHEN] = [0x2e, 0x2d]
 
-/** Empty, or a DNS label, or with `dots` labels joined by dots. */
+/** Empty, or a DNS label, or with `dots` the name of a Kubernetes object. */
 function isName(value: Uint8Array, { at: start, end }: Span, dots: boolean): boolean {
   let label = start
   for (let at = start; at < end; at++) {
@@ -150,7 +150,7 @@ function isName(value: Uint8Array, { at: start, end }: Span, dots: boolean): boo
       if (!dots || at === label || at + 1 === end || value[at - 1] === HYPHEN) return false
       label = at + 1
     } else if (byte === HYPHEN ? at === label : !isLetterOrDigit(byte)) return false
-    if (at - label >= LABEL_MAX) return false
+    if (!dots && at - label >= LABEL_MAX) return false
   }
   return end === start || value[end - 1] !== HYPHEN
 }

@@ -5,7 +5,7 @@ import { FULL_MESH_MAX } from './overlay.ts'
 /** Bytes of one frame: a part of a delta, with one record of RECORD_BYTES_MAX more than it should have, a head and a chain. */
 export const FRAME_BYTES_MAX = 256 * 1024
 
-/** Bytes of one encoded value: a full EndpointSlice of 1,000 dual-stack endpoints has about 50 KiB. */
+/** Bytes of one encoded value: an EndpointSlice of 1,000 endpoints has about 50 KiB. Larger ones are split over records. */
 export const RECORD_BYTES_MAX = 64 * 1024
 
 /** Characters of a key: "eps/" + a namespace label (63) + "/" + a DNS subdomain (253) are 321. */

@@ -24,14 +24,14 @@ import {
   type Head,
   type Position
 } from './head.ts'
-import { CHAIN_BYTES_MAX, PROTOCOL_LIMITS, RECORD_BYTES_MAX, type ProtocolLimits } from './limits.ts'
-import { encodeValue } from './codec.ts'
+import { CHAIN_BYTES_MAX, PROTOCOL_LIMITS, type ProtocolLimits } from './limits.ts'
 import { HeadsDigest } from './digest.ts'
 import { FailureDetector, type Flood, type Liveness } from './failure-detector.ts'
 import { Feeders, FEEDERS_MAX, type Advice } from './feeders.ts'
 import { keyOf, type Origin } from './model.ts'
 import { Neighbour, type Claim } from './neighbour.ts'
 import { parseOrigin } from './origin.ts'
+import { OwnRecords } from './own-records.ts'
 import { Pulls, type Choice, type DuePull } from './pulls.ts'
 import { operationBytes, type Operation, type StoredRecord } from './record.ts'
 import { ShadowBudget, type ShadowStep } from './shadow.ts'
@@ -73,6 +73,7 @@ export class Protocol {
   readonly #feeders = new Feeders()
   /** Own changes that wait for a token: one per key, so bounded as the keys are. */
   readonly #unwritten = new Map<string, Change>()
+  #ownRecords: OwnRecords | undefined
   readonly #batches: TokenBucket
   readonly #failures: FailureDetector
   /** When a state of this origin was last news. */
@@ -140,14 +141,23 @@ export class Protocol {
    */
   publish(changes: readonly ValueChange[], callerMs: number): readonly Effect[] {
     return this.#run(() => {
-      for (const { key, value } of changes) {
+      for (const { key, value } of changes)
         if (value && keyOf(value) !== key) throw new Error(`value of key ${keyOf(value)} published as ${key}`)
-        const bytes = value && encodeValue(value)
-        if (!bytes || bytes.length <= RECORD_BYTES_MAX) this.#unwritten.set(key, { key, value: bytes })
-        else this.#refuse(this.#options.self, `record too large: ${key}`)
-      }
+      this.#ownRecords ??= new OwnRecords({
+        limits: this.#limits,
+        read: (key) => (this.#unwritten.get(key) ?? this.#own.records.get(key))?.value,
+        published: this.#own.records.values()
+      })
+      for (const change of this.#ownRecords.apply(changes)) this.#unwritten.set(change.key, change)
+      const leftOut = this.#ownRecords.takeNews()
+      if (leftOut !== undefined) this.#emit({ kind: 'leftOut', leftOut })
       this.#writeOwn(this.#clock.at(callerMs))
     })
+  }
+
+  /** Keys of this agent that are published, or about to be, or wait for room. */
+  ownKeys(): readonly string[] {
+    return [...new Set([...this.#own.records.keys(), ...(this.#ownRecords?.keys() ?? [])])]
   }
 
   /** The handshake with this neighbour has passed. */

@@ -14,6 +14,8 @@ export interface Operation {
 export interface StoredRecord extends Operation {
   /** May be unpacked for each reader: keep it, or read it once. */
   readonly value: Uint8Array
+  /** The length of `value`, where asking for the value itself would unpack it. */
+  readonly valueBytes?: number
   /** The same object as long as the value is the same. */
   readonly identity?: object
 }

@@ -389,7 +389,8 @@ function controlOf(spec: AgentSpec, store: Store, address: string, onChange: () 
     listen: [`/ip4/${address}/tcp/0`],
     software: 'bench',
     onChange,
-    onHandshake: () => undefined
+    onHandshake: () => undefined,
+    onLeftOut: () => undefined
   })
 }
 

@@ -173,12 +173,6 @@ describe('a Service', () => {
       fix: /lower-case/
     },
     {
-      title: 'with too many ports',
-      object: service({ ports: Array.from({ length: 101 }, (_, port) => ({ port })) }),
-      where: /ports/,
-      fix: /100/
-    },
-    {
       title: 'elsewhere without a name',
       object: service({ type: 'ExternalName' }),
       where: /externalName/,
@@ -202,17 +196,6 @@ describe('a Service', () => {
       object: { ...slice(), apiVersion: 'discovery.k8s.io/v1beta1' },
       where: /apiVersion/,
       fix: /v1/
-    },
-    {
-      title: 'of a slice beyond one record',
-      object: slice({
-        endpoints: Array.from({ length: 900 }, (_, n) => ({
-          addresses: [`10.1.${n >> 8}.${n & 255}`],
-          nodeName: 'n'.repeat(60)
-        }))
-      }),
-      where: /endpoints/,
-      fix: /split/
     },
     { title: 'that is a text', object: 'hello', where: /document/, fix: /Service/ },
     { title: 'without a kind', object: {}, where: /kind/, fix: /set kind/ },

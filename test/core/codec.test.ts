@@ -162,10 +162,10 @@ describe('codec', () => {
       /twice/
     ],
     [
-      '101 ports',
+      '20,001 ports',
       'svc/shop/web',
-      { service: { ...service, ports: Array.from({ length: 101 }, () => ({})) } },
-      /101 items/
+      { service: { ...service, ports: Array.from({ length: 20_001 }, () => ({})) } },
+      /20001 items/
     ],
     [
       'an address of 5 bytes',

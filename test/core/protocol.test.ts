@@ -254,9 +254,13 @@ describe('protocol', () => {
     }
     const effects = protocol.publish([large, { key: 'eps/shop/large-1', value: slice }], 0)
     assert.deepEqual(effects[0], {
-      kind: 'refused',
-      from: A.origin,
-      reason: 'record too large: eps/shop/large-1'
+      kind: 'leftOut',
+      leftOut: {
+        refused: [
+          { key: 'eps/shop/large-1', reason: 'it has 137026 bytes, more than 65536', reduced: false }
+        ],
+        namespaces: []
+      }
     })
     assert.deepEqual([...protocol.records(A.origin).keys()], ['svc/shop/large'])
   })
