@@ -7,6 +7,7 @@ import { createForwarder, type Forwarder } from '../../src/io/dns/forwarder.ts'
 import { frame, Framer } from '../../src/io/dns/framing.ts'
 import { FLAG, parseQuery, u16, type Query } from '../../src/io/dns/query.ts'
 import { bare, bytesMax, respond } from '../../src/io/dns/response.ts'
+import { hasQuestion, questionOf } from '../../src/io/dns/upstream-message.ts'
 import type { Random } from '../sim/random.ts'
 import { base64, budget, fuzz, single } from './fuzz.ts'
 import { changeBytes, concat, noise } from './mutate.ts'
@@ -120,6 +121,7 @@ describe('hostile DNS', () => {
       act: async (reply) => {
         const encoded = await chase(upstreamThatSays(reply), asked, {
           target: TARGET,
+          client: '192.0.2.50',
           answer: {
             kind: 'answer',
             zone: 'cluster.east',
@@ -131,8 +133,8 @@ describe('hostile DNS', () => {
             externalTarget: TARGET
           }
         })
-        if (encoded.rcode !== 'SERVFAIL') believed++
-        assert.ok(['NOERROR', 'NXDOMAIN', 'SERVFAIL'].includes(encoded.rcode))
+        if (encoded.counts[0] > 1) believed++
+        assert.equal(encoded.rcode, 'NOERROR')
         for (const transport of ['udp', 'tcp'] as const)
           checkReadable(asked, respond(asked, encoded, { transport, recursionAvailable: true, rotation: 0 }))
       }
@@ -173,13 +175,14 @@ describe('hostile DNS', () => {
           assert.ok(parsed.kind === 'query')
           const { questionEnd } = parsed.query
           forged = (sound) => (seed.chance(0.5) ? changeBytes(seed, sound, sound) : mutateDns(seed, [sound]))
-          const reply = await forwards.exchange(question, questionEnd, 'udp')
-          assert.ok(reply !== undefined, 'the sound reply was not taken')
-          assert.equal(u16(reply, 0), u16(question, 0))
+          const found = await forwards.exchange(questionOf(parsed.query, 'udp'), '192.0.2.50')
+          assert.ok(found !== undefined, 'the sound reply was not taken')
+          const reply = found.message
           assert.ok((u16(reply, 2) & FLAG.QR) !== 0)
           const text = (bytes: Uint8Array) =>
             Buffer.from(bytes.subarray(12, questionEnd)).toString('latin1').toLowerCase()
-          assert.equal(text(reply), text(question))
+          // A reply without a question is an error to the server that asked (upstream-message.ts).
+          if (hasQuestion(reply)) assert.equal(text(reply), text(question))
         }
       })
     })
@@ -250,14 +253,16 @@ function answer(packet: Pick<Packet, 'answers'>): Uint8Array {
   )
 }
 
-function upstreamThatSays(reply: Uint8Array): Forwarder {
-  return { exchange: async () => new Uint8Array(reply), upstreams: [], inFlight: 0, stop: () => undefined }
+function upstreamThatSays(reply: Uint8Array): Pick<Forwarder, 'exchange'> {
+  return {
+    exchange: async () => ({ message: new Uint8Array(reply), from: { address: '192.0.2.53', port: 53 } })
+  }
 }
 
 function checkReadable(asked: Query, reply: Uint8Array): void {
   const packet = decode(reply)
   assert.equal(packet.questions?.[0]?.name, asked.name)
-  for (const { name } of packet.answers ?? []) assert.match(name, /^[A-Za-z0-9_.-]*$/)
+  assert.equal(packet.answers?.length, u16(reply, 6))
 }
 
 function tryDecode(bytes: Uint8Array): Packet | undefined {

@@ -1,167 +1,232 @@
-// Names that are not ours, asked upstream: the client's query goes on as it is, under an id of our own.
-//
-// Against forged replies: each query has its own connected socket, so the kernel picks a random source port and takes packets from
-// this upstream only, and a random id; a reply must repeat the question. A refused port is an error at once.
+// Names that are not ours, asked upstream.
+// Invariants:
+//  1. At most inFlightMax questions wait here, shared fairly among clients; the same question is asked upstream once at a time.
+//  2. NOERROR and NXDOMAIN are answers. After any other rcode, silence or error the next upstream is asked; the client gets the last
+//     of these replies only when every upstream has failed.
+//  3. An upstream that forwards our questions back to us is not asked for LOOP_MS (loop-guard.ts).
 import { randomInt } from 'node:crypto'
-import { createSocket } from 'node:dgram'
-import { connect, isIPv6 } from 'node:net'
+import { setMaxListeners } from 'node:events'
 
-import { FLAG, HEADER_BYTES, u16 } from './query.ts'
-import { frame, Framer } from './framing.ts'
-import type { SocketAddress } from './upstreams.ts'
+import { ask } from './ask.ts'
+import { LoopGuard } from './loop-guard.ts'
+import { RCODE } from './query.ts'
+import { Shares, shareOf } from './shares.ts'
+import {
+  hasQuestion,
+  isReplyTo,
+  keyOf,
+  rcodeOf,
+  upstreamMessage,
+  type UpstreamQuestion
+} from './upstream-message.ts'
+import { nameQuestion } from './names-on-wire.ts'
+import { sameAddress, type SocketAddress } from './upstreams.ts'
 
 export interface ForwarderOptions {
   readonly upstreams: readonly SocketAddress[]
   /** Per upstream. */
   readonly timeoutMs?: number
   readonly inFlightMax?: number
+  /** An upstream was found to lead back here; or it is used again. */
+  readonly onLoops?: (upstreams: readonly SocketAddress[]) => void
+}
+
+/** `message` has an id of our own; `from` is the upstream that gave it. */
+export interface UpstreamReply {
+  readonly message: Uint8Array
+  readonly from: SocketAddress
 }
 
 export interface Forwarder {
-  /**
-   * The reply under the id of `message`, whose question ends at `questionEnd`; undefined when no upstream gave one in
-   * time, or too many queries are under way.
-   */
-  exchange(
-    message: Uint8Array,
-    questionEnd: number,
-    transport: 'udp' | 'tcp'
-  ): Promise<Uint8Array | undefined>
+  /** undefined: no upstream gave a reply in time, or this client has its share of the questions under way. `client`: its address. */
+  exchange(question: UpstreamQuestion, client: string): Promise<UpstreamReply | undefined>
+  /** True: this name is a probe of ours that an upstream has sent back. */
+  isProbe(name: string): boolean
+  setUpstreams(upstreams: readonly SocketAddress[]): void
   readonly upstreams: readonly SocketAddress[]
+  /** Questions that wait for an answer. */
   readonly inFlight: number
   stop(): void
 }
 
+interface Upstream {
+  readonly at: SocketAddress
+  /** Until when it is asked last, because it failed. Like all times here by performance.now(). */
+  avoidedUntilMs: number
+  /** Until when it is not asked, because it leads back here. */
+  loopUntilMs: number
+  /** Ends the questions under way at it. */
+  abandon: AbortController
+}
+
+interface Exchange {
+  readonly key: string
+  readonly waiting: Set<Waiting>
+  readonly abandon: AbortController
+  current: Upstream | undefined
+}
+
+interface Waiting {
+  readonly client: string
+  readonly exchange: Exchange
+  readonly finish: (reply: UpstreamReply | undefined) => void
+}
+
 export function createForwarder(options: ForwarderOptions): Forwarder {
-  const { upstreams, timeoutMs = 2000, inFlightMax = IN_FLIGHT_MAX } = options
-  const stopped = new AbortController()
-  /** Until when an upstream that failed is asked last, by performance.now(). */
-  const avoidedUntil = new Map<SocketAddress, number>()
-  let inFlight = 0
+  const { timeoutMs = UPSTREAM_TIMEOUT_MS, inFlightMax = IN_FLIGHT_MAX, onLoops = () => undefined } = options
+  let upstreams: readonly Upstream[] = options.upstreams.map(newUpstream)
+  let isStopped = false
+  const exchanges = new Map<string, Exchange>()
+  const places = new Shares<Waiting>({ placesMax: inFlightMax, onEvicted: (waiting) => leave(waiting) })
+  const loops = new LoopGuard<Upstream>({
+    nowMs: () => performance.now(),
+    probe: (upstream, name) => {
+      const probe = { question: nameQuestion(name), flags: RECURSION_DESIRED, edns: undefined }
+      void askOne(upstream, { ...probe, transport: 'udp' }, [])
+    },
+    onLoop: (upstream) => {
+      upstream.loopUntilMs = performance.now() + LOOP_MS
+      upstream.abandon.abort()
+      upstream.abandon = controller()
+      tellLoops()
+    }
+  })
 
   return {
-    upstreams,
-    get inFlight() {
-      return inFlight
+    get upstreams() {
+      return upstreams.map(({ at }) => at)
     },
-    stop: () => stopped.abort(),
+    get inFlight() {
+      return places.size
+    },
+    isProbe: (name) => loops.isProbe(name),
 
-    async exchange(message, questionEnd, transport) {
-      if (inFlight >= inFlightMax || stopped.signal.aborted) return undefined
-      inFlight++
-      try {
-        for (const upstream of inOrder()) {
-          const reply = await ask(upstream, message, questionEnd, transport)
-          if (reply !== undefined) {
-            avoidedUntil.delete(upstream)
-            return reply
-          }
-          if (stopped.signal.aborted) return undefined
-          avoidedUntil.set(upstream, performance.now() + AVOID_MS)
-        }
-        return undefined
-      } finally {
-        inFlight--
-      }
+    setUpstreams(next) {
+      const before = upstreams
+      upstreams = next.map((at) => before.find((known) => sameAddress(known.at, at)) ?? newUpstream(at))
+      for (const upstream of before) if (!upstreams.includes(upstream)) loops.forget(upstream)
+      tellLoops()
+    },
+
+    stop() {
+      isStopped = true
+      for (const exchange of exchanges.values()) exchange.abandon.abort()
+    },
+
+    exchange(question, client) {
+      if (isStopped || upstreams.length === 0) return Promise.resolve(undefined)
+      return new Promise((resolve) => {
+        const key = keyOf(question)
+        const known = exchanges.get(key)
+        const exchange = known ?? { key, waiting: new Set(), abandon: controller(), current: undefined }
+        const waiting: Waiting = { client: shareOf(client), exchange, finish: resolve }
+        if (!places.take(waiting.client, waiting)) return resolve(undefined)
+        exchange.waiting.add(waiting)
+        if (known === undefined) {
+          exchanges.set(key, exchange)
+          void run(exchange, question)
+        } else if (known.current !== undefined) loops.suspect(known.current)
+      })
     }
+  }
+
+  /** Without an answer: another client has taken the place. */
+  function leave(waiting: Waiting): void {
+    const { exchange } = waiting
+    exchange.waiting.delete(waiting)
+    if (exchange.waiting.size === 0) {
+      exchanges.delete(exchange.key)
+      exchange.abandon.abort()
+    }
+    waiting.finish(undefined)
+  }
+
+  async function run(exchange: Exchange, question: UpstreamQuestion): Promise<void> {
+    const reply = await askAll(exchange, question)
+    if (exchanges.get(exchange.key) === exchange) exchanges.delete(exchange.key)
+    for (const waiting of exchange.waiting) {
+      places.release(waiting.client, waiting)
+      waiting.finish(reply)
+    }
+    exchange.waiting.clear()
+  }
+
+  async function askAll(exchange: Exchange, question: UpstreamQuestion): Promise<UpstreamReply | undefined> {
+    let last: UpstreamReply | undefined
+    for (const upstream of inOrder()) {
+      if (upstream.loopUntilMs > performance.now()) continue
+      exchange.current = upstream
+      const abandoned = upstream.abandon.signal
+      const message = await askOne(upstream, question, [exchange.abandon.signal, abandoned])
+      exchange.current = undefined
+      if (exchange.abandon.signal.aborted) return undefined
+      if (message !== undefined) {
+        upstream.avoidedUntilMs = 0
+        last = { message, from: upstream.at }
+        if (isAnswer(message)) return last
+      } else if (!abandoned.aborted) upstream.avoidedUntilMs = performance.now() + AVOID_MS
+    }
+    return last
+  }
+
+  /** An upstream that does not know EDNS is asked again without (RFC 6891, 7). */
+  async function askOne(
+    upstream: Upstream,
+    question: UpstreamQuestion,
+    signals: readonly AbortSignal[]
+  ): Promise<Uint8Array | undefined> {
+    const once = (plain: boolean): Promise<Uint8Array | undefined> => {
+      const id = randomInt(0x10000)
+      return ask({
+        upstream: upstream.at,
+        message: upstreamMessage(question, id, { plain }),
+        transport: question.transport,
+        isReply: (reply) => isReplyTo(reply, { id, question: question.question }),
+        timeoutMs,
+        signals
+      })
+    }
+    const reply = await once(false)
+    if (reply === undefined || question.edns === undefined || !EDNS_UNKNOWN.includes(rcodeOf(reply)))
+      return reply
+    return (await once(true)) ?? reply
   }
 
   /** As configured, but those that failed lately last. */
-  function inOrder(): readonly SocketAddress[] {
-    const now = performance.now()
-    const isAvoided = (upstream: SocketAddress) => (avoidedUntil.get(upstream) ?? 0) > now
+  function inOrder(): readonly Upstream[] {
+    const nowMs = performance.now()
+    const isAvoided = ({ avoidedUntilMs }: Upstream): boolean => avoidedUntilMs > nowMs
     return [...upstreams.filter((u) => !isAvoided(u)), ...upstreams.filter(isAvoided)]
   }
 
-  async function ask(
-    upstream: SocketAddress,
-    message: Uint8Array,
-    questionEnd: number,
-    transport: 'udp' | 'tcp'
-  ): Promise<Uint8Array | undefined> {
-    const sent = new Uint8Array(message)
-    setId(sent, randomInt(0x10000))
-    const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(timeoutMs)])
-    const isReply = (reply: Uint8Array) => answers(reply, sent, questionEnd)
-    const reply = await (transport === 'udp' ? askUdp : askTcp)(upstream, sent, isReply, signal)
-    if (reply === undefined) return undefined
-    const renamed = new Uint8Array(reply)
-    setId(renamed, u16(message, 0))
-    return renamed
+  function tellLoops(): void {
+    const nowMs = performance.now()
+    onLoops(upstreams.filter(({ loopUntilMs }) => loopUntilMs > nowMs).map(({ at }) => at))
   }
 }
 
-type Ask = (
-  upstream: SocketAddress,
-  message: Uint8Array,
-  isReply: (reply: Uint8Array) => boolean,
-  signal: AbortSignal
-) => Promise<Uint8Array | undefined>
-
-const askUdp: Ask = (upstream, message, isReply, signal) =>
-  new Promise((resolve) => {
-    const socket = createSocket(isIPv6(upstream.address.replace(/%.*$/, '')) ? 'udp6' : 'udp4')
-    let done = false
-    const finish = (reply: Uint8Array | undefined) => {
-      if (done) return
-      done = true
-      signal.removeEventListener('abort', abandon)
-      socket.close()
-      resolve(reply)
-    }
-    const abandon = () => finish(undefined)
-    signal.addEventListener('abort', abandon)
-    socket.on('error', abandon)
-    // A packet that is no reply to this query is a forgery or late: wait on.
-    socket.on('message', (reply) => {
-      if (isReply(reply)) finish(reply)
-    })
-    socket.connect(upstream.port, upstream.address, () => {
-      if (!done) socket.send(message)
-    })
-  })
-
-const askTcp: Ask = (upstream, message, isReply, signal) =>
-  new Promise((resolve) => {
-    const socket = connect({ host: upstream.address, port: upstream.port })
-    const finish = (reply: Uint8Array | undefined) => {
-      signal.removeEventListener('abort', abandon)
-      socket.destroy()
-      resolve(reply)
-    }
-    const abandon = () => finish(undefined)
-    const framer = new Framer()
-    signal.addEventListener('abort', abandon)
-    socket.on('error', abandon)
-    socket.on('close', abandon)
-    socket.on('data', (chunk) => {
-      framer.push(chunk)
-      const reply = framer.next()
-      if (reply !== undefined) finish(isReply(reply) ? reply : undefined)
-    })
-    socket.write(frame(message))
-  })
-
-/** The same id, a response to a query, and the same question; servers may change the case of its letters. */
-function answers(reply: Uint8Array, sent: Uint8Array, questionEnd: number): boolean {
-  if (reply.length < questionEnd || u16(reply, 0) !== u16(sent, 0) || u16(reply, 4) !== 1) return false
-  if ((u16(reply, 2) & (FLAG.QR | 0x7800)) !== FLAG.QR) return false
-  for (let i = HEADER_BYTES; i < questionEnd; i++) {
-    if (lower(reply[i] ?? 0) !== lower(sent[i] ?? 0)) return false
-  }
-  return true
+function isAnswer(message: Uint8Array): boolean {
+  const rcode = rcodeOf(message)
+  return hasQuestion(message) && (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN)
 }
 
-function lower(byte: number): number {
-  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte
+function newUpstream(at: SocketAddress): Upstream {
+  return { at, avoidedUntilMs: 0, loopUntilMs: 0, abandon: controller() }
 }
 
-function setId(message: Uint8Array, id: number): void {
-  message[0] = id >> 8
-  message[1] = id & 0xff
+/** One listener per question under way, which may be more than Node warns at. */
+function controller(): AbortController {
+  const abandon = new AbortController()
+  setMaxListeners(0, abandon.signal)
+  return abandon
 }
 
+const RECURSION_DESIRED = 0x0100
+const EDNS_UNKNOWN: readonly number[] = [RCODE.FORMERR, RCODE.NOTIMP]
+const UPSTREAM_TIMEOUT_MS = 2000
 /** Each is a socket and a timer; a thousand are 500 queries/s to upstreams that never answer, and stay below ulimit 1024. */
 const IN_FLIGHT_MAX = 900
 /** So that a dead first upstream costs one client its two seconds, not every client. */
 const AVOID_MS = 10_000
+/** Then it is asked again: a loop is found again in one round trip. */
+const LOOP_MS = 30_000

@@ -11,11 +11,11 @@ export type Outcome =
   /** The answer ends in a CNAME that leaves the mesh: to be resolved upstream, or `encoded` as it is. */
   | { readonly kind: 'chase'; readonly answer: Answer; readonly target: string; readonly encoded: Encoded }
 
-/** Throws when a record of this name cannot be on the wire. */
-export function outcomeOf(names: Names, query: Query): Outcome {
+/** Throws when a record of this name cannot be on the wire. `rotation`: of an answer that is too long, which part it begins with. */
+export function outcomeOf(names: Names, query: Query, rotation = 0): Outcome {
   const reply = names.answer({ name: query.name, type: typeName(query.type) })
   if (reply.kind === 'forward') return reply
-  const encoded = encodeAnswer(reply, query)
+  const encoded = encodeAnswer(reply, query, rotation)
   const isChased = query.type === TYPE_A || query.type === TYPE_AAAA
   if (reply.externalTarget === undefined || !isChased) return { kind: 'answer', encoded }
   return { kind: 'chase', answer: reply, target: reply.externalTarget, encoded }

@@ -3,6 +3,7 @@
 import { a, aaaa, ns, soa, srv, txt } from '@dnsquery/dns-packet'
 
 import type { Answer, DnsRecord } from '../../core/dns/record.ts'
+import type { WireRecord } from './names-on-wire.ts'
 import { FLAG, HEADER_BYTES, OPT_TYPE, RCODE, type Query, type RcodeName } from './query.ts'
 
 export interface Encoded {
@@ -19,6 +20,8 @@ export interface Encoded {
   readonly authorityEnd: number
   /** The answers stand alone, in any order: none of them is a CNAME. */
   readonly rotates: boolean
+  /** Not all answers are here: they would be longer than any message. */
+  readonly truncated: boolean
 }
 
 /** What we can take over UDP without fragments on any path (DNS flag day 2020), and what we tell clients. */
@@ -27,8 +30,21 @@ export const UDP_BYTES_MAX = 1232
 const PLAIN_UDP_BYTES_MAX = 512
 export const TCP_BYTES_MAX = 65_535
 
-/** Throws on a name that cannot be on the wire. Records that would not fit 64 KiB are left out, additionals first. */
-export function encodeAnswer(answer: Answer, query: Query): Encoded {
+/**
+ * Throws on a name that cannot be on the wire. Answers that do not fit 64 KiB are left out, and so are additionals; `rotation` (taken modulo
+ * their number) then says with which of them the part that fits begins.
+ */
+export function encodeAnswer(answer: Answer, query: Query, rotation = 0): Encoded {
+  const whole = encodeInOrder(answer, query)
+  if (!whole.truncated) return whole
+  const aliases = answer.answers.filter(({ type }) => type === 'CNAME')
+  const others = answer.answers.filter(({ type }) => type !== 'CNAME')
+  const first = rotation % others.length
+  const rotated = [...others.slice(first), ...others.slice(0, first)]
+  return encodeInOrder({ ...answer, answers: [...aliases, ...rotated] }, query)
+}
+
+function encodeInOrder(answer: Answer, query: Query): Encoded {
   const offsets = questionOffsets(query)
   const answerEnds: number[] = []
   let end = query.questionEnd
@@ -55,7 +71,39 @@ export function encodeAnswer(answer: Answer, query: Query): Encoded {
     body: SCRATCH.slice(query.questionEnd, end),
     answerEnds,
     authorityEnd,
-    rotates: answers > 1 && answer.answers.every(({ name, type }) => name === query.name && type !== 'CNAME')
+    rotates: answers > 1 && answer.answers.every(({ name, type }) => name === query.name && type !== 'CNAME'),
+    truncated: answers < answer.answers.length
+  }
+}
+
+/** Behind the answers of `encoded`, which has no other records: those of an upstream, as many as fit. */
+export function withRecords(
+  encoded: Encoded,
+  records: readonly WireRecord[],
+  { questionEnd, truncated }: { readonly questionEnd: number; readonly truncated: boolean }
+): Encoded {
+  const parts = [encoded.body]
+  const answerEnds = [...encoded.answerEnds]
+  let end = encoded.body.length
+  for (const { owner, type, ttl, data } of records) {
+    const fixed = Buffer.alloc(10)
+    fixed.writeUInt16BE(type, 0)
+    fixed.writeUInt16BE(1, 2)
+    fixed.writeUInt32BE(ttl, 4)
+    fixed.writeUInt16BE(data.length, 8)
+    const next = end + owner.length + fixed.length + data.length
+    if (questionEnd + next > ENCODED_BYTES_MAX) break
+    parts.push(owner, fixed, data)
+    answerEnds.push((end = next))
+  }
+  return {
+    ...encoded,
+    counts: [answerEnds.length, 0, 0],
+    body: Buffer.concat(parts),
+    answerEnds,
+    authorityEnd: end,
+    rotates: false,
+    truncated: truncated || answerEnds.length < encoded.answerEnds.length + records.length
   }
 }
 
@@ -69,7 +117,8 @@ export function bare(rcode: RcodeName): Encoded {
     body: new Uint8Array(),
     answerEnds: [],
     authorityEnd: 0,
-    rotates: false
+    rotates: false,
+    truncated: false
   }
 }
 
@@ -87,7 +136,7 @@ export function respond(query: Query, encoded: Encoded, options: ResponseOptions
   const { body, answerEnds, authorityEnd } = encoded
   let [answers, authority, additionals] = encoded.counts
   let bodyBytes = body.length
-  let truncated = false
+  let { truncated } = encoded
   if (bodyBytes > room) {
     additionals = 0
     bodyBytes = authorityEnd

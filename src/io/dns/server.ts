@@ -4,14 +4,17 @@ import { once } from 'node:events'
 import { createServer, isIP, isIPv6, type Server } from 'node:net'
 
 import type { Names } from '../../core/dns/names.ts'
+import { createAccess } from './access.ts'
 import { chase } from './chase.ts'
 import { DnsError, listenError } from './errors.ts'
-import { createForwarder, type Forwarder } from './forwarder.ts'
+import { createForwarder } from './forwarder.ts'
 import { FLAG, HEADER_BYTES, parseQuery, RCODE, u16, type Query, type RcodeName } from './query.ts'
 import { outcomeOf, typeName, type Outcome } from './responder.ts'
 import { bare, bytesMax, respond, type Encoded } from './response.ts'
-import { serveConnection, TCP_LIMITS } from './tcp-connection.ts'
-import { isOwnAddress, parseUpstreams, type SocketAddress } from './upstreams.ts'
+import { Shares, shareOf } from './shares.ts'
+import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
+import { hasQuestion, questionOf } from './upstream-message.ts'
+import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './upstreams.ts'
 
 export interface DnsServerOptions {
   /**
@@ -21,17 +24,31 @@ export interface DnsServerOptions {
   readonly listen: readonly SocketAddress[]
   /** Read for every query: make new ones per view, not per call. */
   readonly names: () => Names
-  /** "10.0.0.2:53" or the path of a resolv.conf. Without any, names that are not ours are REFUSED, so that clients ask elsewhere. */
+  /**
+   * "10.0.0.2:53" or the path of a resolv.conf, which is read again when it changes. Without any, names that are not ours are REFUSED, so
+   * that clients ask elsewhere.
+   */
   readonly upstreams?: readonly string[] | undefined
+  /** Prefixes of clients that are answered beside this host itself; others are refused. undefined: all are answered. */
+  readonly allow?: readonly string[] | undefined
   readonly onQuery?: (metrics: QueryMetrics) => void
   /** What an operator should know and the server survives. */
   readonly onWarning?: (message: string, error?: unknown) => void
+  /** All that is wrong and lasting, whenever it changes. */
+  readonly onProblems?: (problems: readonly DnsProblem[]) => void
   readonly upstreamTimeoutMs?: number
+}
+
+export interface DnsProblem {
+  readonly code: 'DNS_UPSTREAM' | 'DNS_LOOP'
+  readonly subject: string
+  readonly message: string
+  readonly fix: string
 }
 
 export interface QueryMetrics {
   readonly transport: 'udp' | 'tcp'
-  /** "cluster.east", "cluster.all", "reverse", "unknown" (no such cluster), "upstream", or "none" (rejected): a bounded set. */
+  /** "cluster.east", "cluster.all", "reverse", "unknown" (no such cluster), "upstream", "stranger" (a client that is not allowed), or "none" (rejected): a bounded set. */
   readonly zone: string
   /** "A", "SRV", …, or "other": few enough for a label. */
   readonly type: string
@@ -45,17 +62,33 @@ export interface DnsServer {
   start(): Promise<void>
   /** Ends sockets, connections and forwarded queries. May be called at any time, and again. */
   stop(): Promise<void>
+  /** As the option; from the next query on. */
+  setAllow(prefixes: readonly string[] | undefined): void
+  /** As the option. Throws DnsError BAD_UPSTREAM and keeps what was set before. */
+  setUpstreams(upstreams: readonly string[]): void
   /** What is bound, after start. */
   readonly listening: readonly SocketAddress[]
 }
 
 export function createDnsServer(options: DnsServerOptions): DnsServer {
-  const { names, onQuery, onWarning = () => undefined } = options
+  const { names, onQuery, onWarning = () => undefined, onProblems = () => undefined } = options
   let listening: SocketAddress[] = []
-  let forwarder: Forwarder | undefined
+  let upstreamSettings = options.upstreams ?? []
+  let upstreamProblems: readonly DnsProblem[] = []
+  let loopProblems: readonly DnsProblem[] = []
+  let look: NodeJS.Timeout | undefined
+  let isOpen = options.allow === undefined
+  const access = createAccess()
+  access.setPrefixes(options.allow ?? [])
+  let forwarder = newForwarder()
   let udp: UdpSocket[] = []
   let tcp: Server[] = []
-  let connections = new Set<{ destroy(): unknown }>()
+  const connections = new Shares<Connection>({
+    placesMax: TCP_LIMITS.connectionsMax,
+    isIdle: ({ isIdle }) => isIdle,
+    onEvicted: (connection) => connection.destroy()
+  })
+  let open = new Set<Connection>()
 
   return {
     get listening() {
@@ -63,7 +96,7 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
     },
 
     async start() {
-      const upstreams = parseUpstreams(options.upstreams ?? [])
+      findUpstreams(upstreamSettings) // a setting that cannot be is an error before anything listens
       for (const { address } of options.listen) if (isIP(address) === 0) throw badAddress(address)
       try {
         await listenAll()
@@ -71,27 +104,61 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
         await stop()
         throw error
       }
-      const own = upstreams.filter((upstream) => isOwnAddress(upstream, listening))
-      for (const { address, port } of own) {
-        onWarning(`the DNS upstream ${address}:${port} is this responder itself: left out`)
-      }
-      const others = upstreams.filter((upstream) => !own.includes(upstream))
-      if (others.length > 0) forwarder = createForwarder(forwarderOptions(others))
+      lookForUpstreams()
+      look = setInterval(lookForUpstreams, UPSTREAM_LOOK_MS)
+    },
+
+    setAllow(prefixes) {
+      isOpen = prefixes === undefined
+      access.setPrefixes(prefixes ?? [])
+    },
+
+    setUpstreams(upstreams) {
+      findUpstreams(upstreams)
+      upstreamSettings = upstreams
+      if (look !== undefined) lookForUpstreams()
     },
 
     stop
   }
 
-  function forwarderOptions(upstreams: readonly SocketAddress[]) {
-    const timeoutMs = options.upstreamTimeoutMs
-    return timeoutMs === undefined ? { upstreams } : { upstreams, timeoutMs }
+  function newForwarder() {
+    const { upstreamTimeoutMs: timeoutMs } = options
+    return createForwarder({
+      upstreams: [],
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      onLoops: (upstreams) => {
+        loopProblems = upstreams.map(loopProblem)
+        onProblems([...upstreamProblems, ...loopProblems])
+      }
+    })
+  }
+
+  /** Files are read, not watched: resolv.conf may be a link, replaced, mounted over or written in place. */
+  function lookForUpstreams(): void {
+    const { upstreams, problems } = findUpstreams(upstreamSettings)
+    const own = upstreams.filter((upstream) => isOwnAddress(upstream, listening))
+    const next = upstreams.filter((upstream) => !own.includes(upstream))
+    const found = [...problems.map(fileProblem), ...own.map(ownProblem)]
+    const isNew =
+      found.map(({ message }) => message).join() !== upstreamProblems.map(({ message }) => message).join()
+    upstreamProblems = found
+    if (isNew) for (const { message } of found) onWarning(message)
+    const known = forwarder.upstreams
+    const isSame =
+      next.length === known.length && next.every((each, index) => sameAddress(each, known[index] ?? each))
+    if (!isSame) forwarder.setUpstreams(next)
+    if (isNew) onProblems([...upstreamProblems, ...loopProblems])
   }
 
   async function stop(): Promise<void> {
-    forwarder?.stop()
+    clearInterval(look)
+    look = undefined
+    forwarder.stop()
     const closing = [...udp, ...tcp].map(closed)
-    for (const connection of connections) connection.destroy()
-    ;[udp, tcp, listening, connections, forwarder] = [[], [], [], new Set(), undefined]
+    for (const connection of open) connection.destroy()
+    ;[udp, tcp, listening, open] = [[], [], [], new Set()]
+    forwarder = newForwarder()
     await Promise.all(closing)
   }
 
@@ -120,7 +187,7 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
     await bound(socket, 'UDP', address, port)
     udp.push(socket)
     // A burst must not overrun the default of 200 KiB; the kernel may grant less.
-    socket.setRecvBufferSize(UDP_BUFFER_BYTES)
+    enlargeBuffer(socket)
     socket.on('error', (error) => onWarning('DNS over UDP', error))
     socket.on('message', (message, client) => onDatagram(socket, message, client))
     return socket.address().port
@@ -128,49 +195,78 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
 
   async function listenTcp(address: string, port: number): Promise<void> {
     const server = createServer({ allowHalfOpen: true })
-    server.maxConnections = TCP_LIMITS.connectionsMax
     server.listen({ port, host: address, ipv6Only: address === '::', exclusive: true })
     await bound(server, 'TCP', address, port)
     tcp.push(server)
     server.on('error', (error) => onWarning('DNS over TCP', error))
     server.on('connection', (socket) => {
-      const all = connections
-      all.add(socket)
-      socket.on('close', () => all.delete(socket))
-      serveConnection(socket, (message) => handle(message, 'tcp'))
+      const client = socket.remoteAddress ?? ''
+      const share = shareOf(client)
+      const all = open
+      const connection = serveConnection(socket, (message) => handle(message, 'tcp', client))
+      if (!connections.take(share, connection)) return connection.destroy()
+      all.add(connection)
+      socket.on('close', () => {
+        all.delete(connection)
+        connections.release(share, connection)
+      })
     })
   }
 
   function onDatagram(socket: UdpSocket, message: Uint8Array, client: RemoteInfo): void {
     // Nobody listens on port 0, and Node throws when asked to send there.
     if (client.port === 0) return
-    const response = handle(message, 'udp')
+    const send = (response: Uint8Array): void => {
+      // Not after stop().
+      if (!udp.includes(socket)) return
+      try {
+        // An error of one answer, as for a client that has no route any more, is that client's alone.
+        socket.send(response, client.port, client.address, ignoreError)
+      } catch (error) {
+        onWarning('a DNS answer could not be sent', error)
+      }
+    }
+    const response = handle(message, 'udp', client.address)
     if (response instanceof Promise) {
-      response.then(
-        (late) => {
-          // Not after stop().
-          if (late !== undefined && udp.includes(socket)) socket.send(late, client.port, client.address)
-        },
-        (error: unknown) => onWarning('a forwarded query failed', error)
-      )
-    } else if (response !== undefined) socket.send(response, client.port, client.address)
+      void response.then((late) => late && send(late))
+    } else if (response !== undefined) send(response)
   }
 
-  /** Whatever a stranger asks, the process lives: a name that cannot be answered or encoded spoils itself alone. */
-  function safeOutcome(query: Query): Outcome {
-    const latest = names()
+  /** A name that cannot be answered or encoded spoils itself alone. */
+  function safeOutcome(query: Query, rotation: number): Outcome {
     try {
-      return outcomeOf(latest, query)
+      return outcomeOf(names(), query, rotation)
     } catch (error) {
       onWarning(`the DNS question for ${query.name} could not be answered`, error)
       return { kind: 'answer', encoded: bare('SERVFAIL') }
     }
   }
 
-  /** At once what the mesh knows, later what an upstream is asked; undefined: not to be answered. */
+  /** An error of ours is a SERVFAIL for one client (or silence, where there is no query), never the end of the process. */
   function handle(
     message: Uint8Array,
-    transport: 'udp' | 'tcp'
+    transport: 'udp' | 'tcp',
+    client: string
+  ): Uint8Array | undefined | Promise<Uint8Array | undefined> {
+    const failed = (error: unknown): Uint8Array | undefined => {
+      onWarning('a DNS query could not be handled', error)
+      const parsed = parseQuery(message)
+      if (parsed.kind === 'drop') return undefined
+      return respond(parsed.query, bare('SERVFAIL'), { transport, rotation: 0, recursionAvailable: false })
+    }
+    try {
+      const response = answer(message, transport, client)
+      return response instanceof Promise ? response.catch(failed) : response
+    } catch (error) {
+      return failed(error)
+    }
+  }
+
+  /** At once what the mesh knows, later what an upstream is asked; undefined: not to be answered. */
+  function answer(
+    message: Uint8Array,
+    transport: 'udp' | 'tcp',
+    client: string
   ): Uint8Array | undefined | Promise<Uint8Array> {
     const started = performance.now()
     const report = (about: Pick<QueryMetrics, 'outcome' | 'rcode' | 'zone'>, query?: Query) => {
@@ -181,43 +277,39 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
         seconds: (performance.now() - started) / 1000
       })
     }
+    // At random: of a counter, a client that asks A and AAAA in turn would see every second place.
+    const rotation = Math.floor(Math.random() * 0x10000)
     const reply = (query: Query, outcome: QueryMetrics['outcome'], encoded: Encoded) => {
-      // At random: of a counter, a client that asks A and AAAA in turn would see every second place.
-      const rotation = Math.floor(Math.random() * 0x10000)
-      const response = respond(query, encoded, {
-        transport,
-        rotation,
-        recursionAvailable: forwarder !== undefined
-      })
+      const recursionAvailable = forwarder.upstreams.length > 0
+      const response = respond(query, encoded, { transport, rotation, recursionAvailable })
       report({ outcome, rcode: encoded.rcode, zone: encoded.zone }, query)
       return response
     }
 
     const parsed = parseQuery(message)
-    switch (parsed.kind) {
-      case 'drop':
-        report({ outcome: 'dropped', rcode: 'NONE', zone: 'none' })
-        return undefined
-      case 'reject':
-        return reply(parsed.query, 'rejected', bare(parsed.rcode))
-      case 'query':
-        break
-      default:
-        return parsed satisfies never
+    if (parsed.kind === 'drop') {
+      report({ outcome: 'dropped', rcode: 'NONE', zone: 'none' })
+      return undefined
     }
     const { query } = parsed
-    const outcome = safeOutcome(query)
-    const upstream = forwarder
+    if (!isOpen && !access.allows(client)) return reply(query, 'rejected', STRANGER)
+    if (parsed.kind === 'reject') return reply(query, 'rejected', bare(parsed.rcode))
+    if (forwarder.isProbe(query.key)) return reply(query, 'answered', bare('NXDOMAIN'))
+    const outcome = safeOutcome(query, rotation)
+    const canForward = forwarder.upstreams.length > 0
     switch (outcome.kind) {
       case 'answer':
         return reply(query, 'answered', outcome.encoded)
       case 'chase':
-        if (upstream === undefined) return reply(query, 'answered', outcome.encoded)
-        return chase(upstream, query, outcome).then((encoded) => reply(query, 'forwarded', encoded))
+        if (!canForward) return reply(query, 'answered', outcome.encoded)
+        return chase(forwarder, query, { ...outcome, client }).then((encoded) =>
+          reply(query, 'forwarded', encoded)
+        )
       case 'forward':
-        if (upstream === undefined) return reply(query, 'rejected', bare('REFUSED'))
-        return upstream.exchange(message, query.questionEnd, transport).then((response) => {
-          if (response === undefined) return reply(query, 'forwarded', NO_UPSTREAM)
+        if (!canForward) return reply(query, 'rejected', bare('REFUSED'))
+        return forwarder.exchange(questionOf(query, transport), client).then((found) => {
+          if (found === undefined) return reply(query, 'forwarded', NO_UPSTREAM)
+          const response = forClient(found.message, query)
           report({ outcome: 'forwarded', rcode: rcodeName(response), zone: 'upstream' }, query)
           return fitted(response, query, transport)
         })
@@ -225,6 +317,53 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
         return outcome satisfies never
     }
   }
+}
+
+/** Under the client's id, with the question as the client wrote it. */
+function forClient(message: Uint8Array, query: Query): Uint8Array {
+  // A server that refuses may leave the question out; a reply to a question without it that says NOERROR is worth nothing.
+  if (!hasQuestion(message)) return respond(query, bare(rcodeWithoutQuestion(message)), FORWARDED)
+  const response = Uint8Array.from(message)
+  response.set(query.bytes.subarray(0, 2), 0)
+  response.set(query.bytes.subarray(HEADER_BYTES, query.questionEnd), HEADER_BYTES)
+  return response
+}
+
+/** As CoreDNS: FORMERR for a reply that does not say what it answers. */
+function rcodeWithoutQuestion(message: Uint8Array): RcodeName {
+  const rcode = rcodeName(message)
+  return rcode === 'SERVFAIL' || rcode === 'NOTIMP' || rcode === 'REFUSED' ? rcode : 'FORMERR'
+}
+
+function fileProblem(message: string): DnsProblem {
+  return {
+    code: 'DNS_UPSTREAM',
+    subject: message,
+    message: `${message}: names outside the mesh are refused by servers that are missing`,
+    fix: 'write a nameserver into it, or name servers in the setting dns-upstream (none = forward nothing)'
+  }
+}
+
+function ownProblem(upstream: SocketAddress): DnsProblem {
+  return {
+    code: 'DNS_UPSTREAM',
+    subject: portOf(upstream),
+    message: `the DNS upstream ${portOf(upstream)} is this responder itself: left out`,
+    fix: 'name another server in the setting dns-upstream or in resolv.conf'
+  }
+}
+
+function loopProblem(upstream: SocketAddress): DnsProblem {
+  return {
+    code: 'DNS_LOOP',
+    subject: portOf(upstream),
+    message: `the DNS upstream ${portOf(upstream)} forwards our questions back to this responder: it is not asked for 30 s at a time`,
+    fix: 'set dns-upstream here, or the forwarders of that server, so that one of them leads out of the loop'
+  }
+}
+
+function portOf({ address, port }: SocketAddress): string {
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /** An upstream that says more over UDP than this client takes: the client is told to come over TCP. */
@@ -264,6 +403,15 @@ async function bound(
   }
 }
 
+/** Without it a burst may be lost, and nothing else. */
+function enlargeBuffer(socket: UdpSocket): void {
+  try {
+    socket.setRecvBufferSize(UDP_BUFFER_BYTES)
+  } catch {
+    // The kernel's default stays.
+  }
+}
+
 function closed(socket: UdpSocket | Server): Promise<void> {
   return new Promise((resolve) => {
     socket.close(() => resolve())
@@ -281,7 +429,13 @@ function codeOf(error: unknown): string | undefined {
   return error instanceof DnsError ? error.code : undefined
 }
 
+function ignoreError(): void {}
+
+const STRANGER: Encoded = { ...bare('REFUSED'), zone: 'stranger' }
+const FORWARDED = { transport: 'tcp', rotation: 0, recursionAvailable: true } as const
 const NO_UPSTREAM: Encoded = { ...bare('SERVFAIL'), zone: 'upstream' }
 const FREE_PORT_ATTEMPTS = 10
 const LISTEN_MS = 5000
+/** A changed resolv.conf counts after a second; a look costs some 20 µs. */
+const UPSTREAM_LOOK_MS = 1000
 const UDP_BUFFER_BYTES = 1024 * 1024

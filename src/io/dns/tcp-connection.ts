@@ -6,7 +6,7 @@ import { frame, Framer } from './framing.ts'
 export type Handle = (message: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
 export const TCP_LIMITS = {
-  /** About 30 KB each; a node's resolver needs a few. */
+  /** Of all clients together; about 30 KB each. A node's resolver needs a few. */
   connectionsMax: 200,
   /** Between whole messages, so neither silence nor single bytes hold a connection (RFC 7766 6.2.3: seconds). */
   idleMs: 10_000,
@@ -16,8 +16,14 @@ export const TCP_LIMITS = {
   unsentBytesMax: 256 * 1024
 }
 
+export interface Connection {
+  /** No query of it is under way, whatever part of one has come. */
+  readonly isIdle: boolean
+  destroy(): void
+}
+
 /** Owns the socket from here on. */
-export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIMITS): void {
+export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIMITS): Connection {
   const framer = new Framer()
   let inFlight = 0
   let ended = false
@@ -35,6 +41,13 @@ export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIM
     framer.push(chunk)
     work()
   })
+
+  return {
+    get isIdle() {
+      return inFlight === 0 && socket.writableLength === 0
+    },
+    destroy: () => void socket.destroy()
+  }
 
   /** Takes messages while there is room, and reads on only when all that came is under way. */
   function work(): void {

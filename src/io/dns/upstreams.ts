@@ -1,41 +1,71 @@
 // Where names that are not ours go.
 import { readFileSync } from 'node:fs'
 import { isIP, isIPv6 } from 'node:net'
-import { networkInterfaces } from 'node:os'
 
 import { DnsError } from './errors.ts'
+import { ownAddresses } from './own-addresses.ts'
 
 export interface SocketAddress {
+  /** May have a zone: "fe80::1%eth0". */
   readonly address: string
   readonly port: number
 }
 
+export interface FoundUpstreams {
+  readonly upstreams: readonly SocketAddress[]
+  /** Files that cannot be read or name no server, one plain sentence each. */
+  readonly problems: readonly string[]
+}
+
 /** As many as a resolver reads from resolv.conf (resolv.conf(5), MAXNS). */
 const NAMESERVERS_MAX = 3
+/** A resolv.conf has some hundred bytes; a wrong path may name something large. */
+const FILE_CHARACTERS_MAX = 64 * 1024
 
 /**
- * "10.0.0.2", "10.0.0.2:53", "[fd00::2]:53", or the path of a resolv.conf file, whose `nameserver` lines count.
- * Throws DnsError BAD_UPSTREAM.
+ * "10.0.0.2", "10.0.0.2:53", "[fd00::2]:53", or the path of a resolv.conf file, whose `nameserver` lines count. A file that is missing
+ * or empty now may be filled later: that is a problem, not an error. Throws DnsError BAD_UPSTREAM for all else.
  */
-export function parseUpstreams(settings: readonly string[]): readonly SocketAddress[] {
-  return settings.flatMap((setting) => {
-    if (setting.startsWith('/')) return parseResolvConf(readResolvConf(setting))
-    const upstream = parseSocketAddress(setting)
-    if (upstream !== undefined) return [upstream]
-    throw new DnsError('BAD_UPSTREAM', {
-      message: `the DNS upstream ${JSON.stringify(setting)} is neither an address nor a path`,
-      fix: 'Write it as 10.0.0.2, 10.0.0.2:53, [fd00::2]:53, or as the path of a resolv.conf file.'
-    })
+export function findUpstreams(settings: readonly string[]): FoundUpstreams {
+  const upstreams: SocketAddress[] = []
+  const problems: string[] = []
+  for (const setting of settings) {
+    if (setting.startsWith('/')) {
+      const found = readResolvConf(setting)
+      if (typeof found === 'string') problems.push(found)
+      else upstreams.push(...found)
+    } else upstreams.push(parseUpstream(setting))
+  }
+  return {
+    upstreams: upstreams.filter((each, index) => upstreams.findIndex(sameAs(each)) === index),
+    problems
+  }
+}
+
+function parseUpstream(setting: string): SocketAddress {
+  const upstream = parseSocketAddress(setting)
+  if (upstream !== undefined) return upstream
+  throw new DnsError('BAD_UPSTREAM', {
+    message: `the DNS upstream ${JSON.stringify(setting)} is neither an address nor a path`,
+    fix: 'Write it as 10.0.0.2, 10.0.0.2:53, [fd00::2]:53, or as the path of a resolv.conf file.'
   })
 }
 
+/**
+ * As glibc reads it: the first word behind `nameserver`, up to a comment. `search`, `domain` and `options` are for the resolvers that ask us,
+ * and do not count here: what they ask is forwarded as it is.
+ */
 export function parseResolvConf(text: string): readonly SocketAddress[] {
   return text
-    .split('\n')
-    .map((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? '')
-    .filter((address) => isIP(address.replace(/%.*$/, '')) !== 0)
+    .split(/\r\n|\n|\r/)
+    .map((line) => /^\uFEFF?[ \t]*nameserver[ \t]+([^\s#;]+)/.exec(line)?.[1] ?? '')
+    .filter((address) => isIP(address) !== 0)
     .slice(0, NAMESERVERS_MAX)
-    .map((address) => ({ address, port: 53 }))
+    .map((address) => ({ address: reachable(address), port: 53 }))
+}
+
+export function sameAddress(left: SocketAddress, right: SocketAddress): boolean {
+  return left.address === right.address && left.port === right.port
 }
 
 /** Whether sending to `upstream` would reach one of our own sockets, and so go round for ever. */
@@ -47,32 +77,39 @@ export function isOwnAddress(upstream: SocketAddress, listening: readonly Socket
   })
 }
 
+/** To send to the unspecified address is to send to this host. */
+function reachable(address: string): string {
+  return address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
+}
+
 function isLocal(address: string): boolean {
   if (address.startsWith('127.') || address === '::1') return true
-  return Object.values(networkInterfaces()).some((own) => own?.some((entry) => entry.address === address))
+  return ownAddresses().has(address)
+}
+
+function sameAs(upstream: SocketAddress): (other: SocketAddress) => boolean {
+  return (other) => sameAddress(upstream, other)
 }
 
 function parseSocketAddress(text: string): SocketAddress | undefined {
-  if (isIP(text) !== 0) return { address: text, port: 53 }
+  if (isIP(text) !== 0) return { address: reachable(text), port: 53 }
   const match = /^(?:\[(.+)\]|([^:]+)):(\d{1,5})$/.exec(text)
   const address = match?.[1] ?? match?.[2] ?? ''
   const port = Number(match?.[3])
   const isBracketed = match?.[1] !== undefined
   if (isIP(address) === 0 || isIPv6(address) !== isBracketed || port < 1 || port > 65_535) return undefined
-  return { address, port }
+  return { address: reachable(address), port }
 }
 
-function readResolvConf(path: string): string {
+/** A sentence: why there are none. */
+function readResolvConf(path: string): readonly SocketAddress[] | string {
+  let text: string
   try {
-    return readFileSync(path, 'utf8')
+    text = readFileSync(path, 'utf8')
   } catch (error) {
-    throw new DnsError(
-      'BAD_UPSTREAM',
-      {
-        message: `the DNS upstream file ${path} cannot be read`,
-        fix: 'Give a readable resolv.conf, or the addresses.'
-      },
-      error
-    )
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    return `the DNS upstream file ${path} cannot be read (${code})`
   }
+  const found = parseResolvConf(text.slice(0, FILE_CHARACTERS_MAX))
+  return found.length === 0 ? `the DNS upstream file ${path} names no server` : found
 }

@@ -1,0 +1,90 @@
+// Names and records as bytes, for messages of upstreams: their labels may hold any byte, so no text is made of them.
+import { HEADER_BYTES, u16 } from './query.ts'
+
+export interface WireRecord {
+  /** Uncompressed. */
+  readonly owner: Uint8Array
+  readonly type: number
+  /** Seconds. */
+  readonly ttl: number
+  /** Names in it are uncompressed. */
+  readonly data: Uint8Array
+}
+
+export const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28 } as const
+
+/** The question for the address of a name of plain labels: letters, digits, hyphen, underscore. */
+export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8Array {
+  const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.')
+  return Buffer.concat([
+    ...labels.map((label) => Buffer.from([label.length, ...Buffer.from(label, 'latin1')])),
+    Buffer.from([0, type >> 8, type & 0xff, 0, CLASS_IN])
+  ])
+}
+
+/** The addresses and aliases among the answers; undefined: the message is malformed. Other types are passed over. */
+export function readAnswers(message: Uint8Array, questionEnd: number): readonly WireRecord[] | undefined {
+  const records: WireRecord[] = []
+  let offset = questionEnd
+  for (let count = u16(message, 6); count > 0; count--) {
+    const owner = readName(message, offset)
+    if (owner === undefined || owner.end + 10 > message.length) return undefined
+    const type = u16(message, owner.end)
+    const isInternet = u16(message, owner.end + 2) === CLASS_IN
+    const ttl = u16(message, owner.end + 4) * 0x10000 + u16(message, owner.end + 6)
+    const start = owner.end + 10
+    offset = start + u16(message, owner.end + 8)
+    if (offset > message.length) return undefined
+    if (!isInternet || !TYPES.includes(type)) continue
+    const data = readData(message, { type, start, end: offset })
+    if (data === undefined) return undefined
+    records.push({ owner: owner.bytes, type, ttl, data })
+  }
+  return records
+}
+
+function readData(
+  message: Uint8Array,
+  { type, start, end }: { readonly type: number; readonly start: number; readonly end: number }
+): Uint8Array | undefined {
+  if (type === RECORD_TYPE.CNAME) {
+    const name = readName(message, start)
+    return name?.end === end ? name.bytes : undefined
+  }
+  return end - start === (type === RECORD_TYPE.A ? 4 : 16) ? message.slice(start, end) : undefined
+}
+
+/** `end`: behind the name where it stands. A pointer must lead back (RFC 1035, 4.1.4), so the walk ends. */
+function readName(
+  message: Uint8Array,
+  start: number
+): { readonly bytes: Uint8Array; readonly end: number } | undefined {
+  const parts: Uint8Array[] = []
+  let bytes = 1
+  let end: number | undefined
+  let offset = start
+  let before = start
+  for (;;) {
+    const length = message[offset]
+    if (length === undefined) return undefined
+    if (length === 0) break
+    if (length >= 0xc0) {
+      const target = u16(message, offset) & 0x3fff
+      if (offset + 2 > message.length || target >= before || target < HEADER_BYTES) return undefined
+      end ??= offset + 2
+      offset = before = target
+      continue
+    }
+    bytes += length + 1
+    if (length > 63 || bytes > NAME_BYTES_MAX || offset + 1 + length > message.length) return undefined
+    parts.push(message.subarray(offset, offset + 1 + length))
+    offset += 1 + length
+  }
+  return { bytes: Buffer.concat([...parts, ROOT]), end: end ?? offset + 1 }
+}
+
+const CLASS_IN = 1
+const TYPES: readonly number[] = Object.values(RECORD_TYPE)
+const ROOT = Uint8Array.of(0)
+/** RFC 1035, 2.3.4. */
+const NAME_BYTES_MAX = 255
