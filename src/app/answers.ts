@@ -6,6 +6,7 @@ import { serviceDomain } from '../core/dns/zone.ts'
 import type { AgentView, ClusterView, ServiceView } from '../core/view.ts'
 import type * as api from './api.ts'
 import type { State } from './daemon.ts'
+import type { LookupAnswer } from '../io/dns/lookup.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, sentence } from './errors.ts'
 import { faultSentence } from './health.ts'
@@ -243,10 +244,11 @@ function destinationOf(op: HostOp): string | undefined {
   return op.kind === 'addRoute' ? op.route.destination : op.kind === 'addVip' ? op.vip.destination : undefined
 }
 
-export function dns(
+/** Names of the mesh from the view; others from the upstreams, as the responder would ask them. */
+export async function dns(
   session: Session,
   { name, type }: { name: string | undefined; type: string }
-): Body<api.DnsAnswer> {
+): Promise<Body<api.DnsAnswer>> {
   const names = session.names()
   if (name === undefined || name === '') {
     return { zones: names.zones().map((zone) => ({ ...zone, zone: zone.zone.replace(/\.$/, '') })) }
@@ -257,18 +259,30 @@ export function dns(
       'BAD_ARGUMENT',
       `type: ${JSON.stringify(type)} is none of ${[...DNS_TYPES].join(', ')}`
     )
-  const reply = names.answer({ name: name.replace(/\.$/, ''), type: asked })
-  if (reply.kind === 'forward') return { forwarded: true }
+  const bare = name.replace(/\.$/, '')
+  if (bare.length > 253 || !/^[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*$/.test(bare))
+    throw new AppError('BAD_ARGUMENT', `name: ${JSON.stringify(name)} is not a DNS name`)
+  const reply = names.answer({ name: bare, type: asked })
+  if (reply.kind === 'forward') return forwarded(await session.lookup({ name: bare, type: asked }))
+  const records = reply.answers.map((record) => ({
+    name: record.name,
+    type: record.type,
+    ttl: record.ttl,
+    data: typeof record.data === 'string' ? record.data : dataText(record.data)
+  }))
+  if (reply.externalTarget === undefined || (asked !== 'A' && asked !== 'AAAA'))
+    return { rcode: reply.rcode, forwarded: false, records }
+  const target = await session.lookup({ name: reply.externalTarget, type: asked })
   return {
+    ...forwarded(target),
     rcode: reply.rcode,
     forwarded: false,
-    records: reply.answers.map((record) => ({
-      name: record.name,
-      type: record.type,
-      ttl: record.ttl,
-      data: typeof record.data === 'string' ? record.data : dataText(record.data)
-    }))
+    records: [...records, ...target.records]
   }
+}
+
+function forwarded({ upstream, rcode, records }: LookupAnswer): Body<api.DnsAnswer> {
+  return { forwarded: true, rcode, records, ...(upstream === undefined ? {} : { upstream }) }
 }
 
 export async function plan(state: State, session: Session): Promise<Body<api.PlanAnswer>> {

@@ -155,7 +155,7 @@ export interface RouteRow {
   readonly reason?: string
 }
 
-/** GET /v1/dns?name=…&type=A: what the responder would say, and of which cluster. Without name: the zones. */
+/** GET /v1/dns?name=…&type=A: what the responder would say, upstreams included. Without name: the zones. */
 export interface DnsAnswer extends Answer {
   readonly zones?: readonly {
     readonly zone: string
@@ -169,7 +169,10 @@ export interface DnsAnswer extends Answer {
     readonly ttl: number
     readonly data: string
   }[]
+  /** True: not a name of the mesh, so an upstream was asked. */
   readonly forwarded?: boolean
+  /** Which upstream answered, also for the target of an ExternalName; left out when none did, or none was asked. */
+  readonly upstream?: string
 }
 
 /** GET /v1/plan: what a pass would do now, as operations and as commands. Empty when the host is in step. */

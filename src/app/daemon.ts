@@ -8,7 +8,7 @@ import { hostCidr, parseIp } from '../core/cidr.ts'
 import { clusterZone } from '../core/dns/zone.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
-import type { Cidr, ClusterName, Snapshot, WireguardKey } from '../core/model.ts'
+import type { Cidr, ClusterName, Ip, Snapshot, WireguardKey } from '../core/model.ts'
 import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
@@ -113,6 +113,7 @@ class Meshd implements State {
   #sharedKey: SharedKey | undefined
   #leadership: Leadership = { leader: false }
   #nodePrefixes: readonly Cidr[] | undefined
+  #nodeAddresses: readonly Ip[] = []
   session: Session | undefined
   joining = false
   isToldToJoin = false
@@ -331,6 +332,10 @@ class Meshd implements State {
         this.#nodePrefixes = prefixes
         this.session?.setNodePrefixes(prefixes)
       },
+      onNodeAddresses: (addresses) => {
+        this.#nodeAddresses = addresses
+        this.session?.setNodeAddresses(addresses)
+      },
       termFloor: () => this.session?.termFloor() ?? SPEAKER_TERM_MIN,
       onLeadership: (leadership) => {
         this.#leadership = leadership
@@ -375,6 +380,7 @@ class Meshd implements State {
     this.membership = known
     session.setLeadership(this.#leadership)
     if (this.#nodePrefixes !== undefined) session.setNodePrefixes(this.#nodePrefixes)
+    session.setNodeAddresses(this.#nodeAddresses)
     if (this.source.whole) session.setSnapshot(this.source.snapshot, { whole: true, changes: [] })
     this.#source?.refresh()
     return session

@@ -10,7 +10,7 @@ import {
   type Surroundings
 } from '../core/surroundings.ts'
 import type { MeshView } from '../core/view.ts'
-import { parseUpstreams } from '../io/dns/upstreams.ts'
+import { findUpstreams } from '../io/dns/upstreams.ts'
 import type { LinuxHost } from '../io/host/host.ts'
 import type { Health } from './health.ts'
 import { dnsUpstreams } from './local-facts.ts'
@@ -91,7 +91,7 @@ export class HostNetworks {
     const sources = new Set(['/etc/resolv.conf', ...dnsUpstreams(settings)])
     return [...sources].flatMap((source) => {
       try {
-        return parseUpstreams([source]).flatMap(({ address }) => outside(parseIp(address)) ?? [])
+        return findUpstreams([source]).upstreams.flatMap(({ address }) => outside(parseIp(address)) ?? [])
       } catch {
         return [] // the DNS responder says what is wrong with it
       }

@@ -29,6 +29,7 @@ import { issueAgentCertificate } from '../core/trust/issue.ts'
 import { chooseNeighbours } from '../core/overlay.ts'
 import type { AgentView, MeshView } from '../core/view.ts'
 import { hostOfMultiaddr } from '../core/surroundings.ts'
+import { lookup, type LookupAnswer } from '../io/dns/lookup.ts'
 import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
@@ -38,6 +39,7 @@ import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
+import { dnsClients, replaceDnsProblems } from './dns-clients.ts'
 import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
 import { setLeftOut } from './left-out.ts'
@@ -124,6 +126,7 @@ export class Session {
   /** What the choice among the gateways of a cluster was made of. */
   #gateways = ''
   #dns: DnsServer | undefined
+  #nodeAddresses: readonly Ip[] = []
   #feed: FeedServer | undefined
   readonly #starters: Readonly<Record<PartName, () => Promise<void>>> = {
     dns: () => this.#startDns(),
@@ -338,6 +341,21 @@ export class Session {
     void this.#publisher.put(this.#agentValue())
   }
 
+  /** Of the Nodes of this cluster, where Kubernetes tells: their DNS questions are answered. */
+  setNodeAddresses(addresses: readonly Ip[]): void {
+    this.#nodeAddresses = addresses
+    this.#dns?.setAllow(this.#dnsClients())
+  }
+
+  /** What the responder's upstreams say to a name that is not of the mesh. */
+  lookup(question: { readonly name: string; readonly type: string }): Promise<LookupAnswer> {
+    return lookup({
+      ...question,
+      upstreams: dnsUpstreams(this.#options.settings),
+      listening: this.#dns?.listening ?? []
+    })
+  }
+
   /** The source said something; only the speaker of the cluster publishes it. `changes`: since the snapshot before. */
   setSnapshot(
     snapshot: Snapshot,
@@ -451,6 +469,7 @@ export class Session {
       const view = this.control.view()
       const { metrics, settings } = this.#options
       metrics.clusters.set(view.clusters.size)
+      this.#dns?.setAllow(this.#dnsClients())
       this.reconciler?.mark()
       this.#feed?.update({ view, withdrawn: (cluster) => this.#withdrawn.has(cluster) })
       const others = [...view.clusters.values()]
@@ -612,19 +631,31 @@ export class Session {
 
   // ------------------------------------------------------------------ parts
 
+  #dnsClients(): readonly string[] {
+    const own = this.control.view().clusters.get(this.#membership.cluster)
+    return dnsClients({
+      settings: this.#options.settings,
+      podPrefixes: this.#membership.podPrefixes,
+      agents: own?.agents ?? [],
+      nodeAddresses: this.#nodeAddresses
+    })
+  }
+
   async #startDns(): Promise<void> {
-    const { settings, log, metrics } = this.#options
+    const { settings, log, metrics, health } = this.#options
     const listen = dnsAddresses(settings, this.facts.nodeAddress)
     if (listen.length === 0) return
     const server = createDnsServer({
       listen,
       names: () => this.names(),
       upstreams: dnsUpstreams(settings),
+      allow: this.#dnsClients(),
       onQuery: ({ zone, rcode, seconds }) => {
         metrics.dnsQueries.inc({ zone, rcode })
         metrics.dnsSeconds.observe({ zone }, seconds)
       },
-      onWarning: (message, error) => log.warn({ err: error }, message)
+      onWarning: (message, error) => log.warn({ err: error }, message),
+      onProblems: (problems) => replaceDnsProblems(health, problems)
     })
     await server.start()
     this.#dns = server

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { cidrContains, familyOf, parseIp } from '../core/cidr.ts'
+import { cidrContains, familyOf, hostCidr, parseCidr, parseIp } from '../core/cidr.ts'
 import { isDnsLabel, isDnsSubdomain } from '../core/codec.ts'
 import { parseSelector } from '../core/label-selector.ts'
 import type { Cidr, Ip } from '../core/model.ts'
@@ -140,6 +140,15 @@ function itemsOf(given: unknown): readonly unknown[] | Refused {
 /** "it is no port" after the item's own text. */
 function continued(reason: string): string {
   return reason.replace(/^it /, '')
+}
+
+/** "192.0.2.0/24"; an address alone is a prefix of its whole length. */
+export function clientPrefix(text: string): Cidr | Refused {
+  const ip = parseIp(text)
+  const parsed = parseCidr(ip === undefined ? text : hostCidr(ip))
+  return parsed.kind === 'cidr'
+    ? parsed.cidr
+    : new Refused(parsed.reason, 'use an address or a prefix, as in 192.0.2.0/24')
 }
 
 // ------------------------------------------------------------------ numbers

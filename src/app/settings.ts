@@ -8,6 +8,7 @@ import type { z } from 'zod'
 import { nearest } from '../core/nearest.ts'
 import {
   choice,
+  clientPrefix,
   device,
   dnsLabel,
   domain,
@@ -42,6 +43,8 @@ const HTTP_PORT = 9465
 const ADDRESSES_MAX = 16
 // A host has a few addresses that pods ask, and resolv.conf three servers; the rest is room.
 const LISTENS_MAX = 16
+// Networks of clients that are no pods: some; a rack has one.
+const DNS_ALLOW_MAX = 256
 // Kubernetes warns above 100,000 namespaces; a list by hand is far below this.
 const NAMESPACES_MAX = 1000
 
@@ -156,6 +159,11 @@ export const SETTINGS = {
     listOr('none', (item) => (item.startsWith('/') ? item : serverAddress(item, DNS_PORT)), LISTENS_MAX),
     [],
     'servers for all other names; from /etc/resolv.conf when empty; none = refuse them'
+  ),
+  'dns-allow': row(
+    list(clientPrefix, DNS_ALLOW_MAX),
+    [],
+    'prefixes of further clients that the DNS responder answers, as in 192.0.2.0/24; this host, the pods and the nodes of this cluster always are'
   ),
   'feed-listen': row(
     text(listenOr(['auto', 'off'], FEED_PORT)),

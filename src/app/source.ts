@@ -4,7 +4,7 @@ import { changes, type CatalogOptions, type Change, type Problem } from '../core
 import type { ExportPolicy } from '../core/export-policy.ts'
 import { parseSelector } from '../core/label-selector.ts'
 import type { KubeApi } from '../core/kube-api.ts'
-import type { Cidr, Origin, Snapshot } from '../core/model.ts'
+import type { Cidr, Ip, Origin, Snapshot } from '../core/model.ts'
 import { openKubeClient, runsInPod } from '../io/kube/client.ts'
 import { discoverCidrs } from '../io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../io/kube/kube-source.ts'
@@ -51,6 +51,8 @@ export interface SourceOptions {
   readonly onLeadership: (leadership: Leadership) => void
   /** Pod prefixes of the node that this agent runs on, where Kubernetes gives it any. */
   readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
+  /** InternalIPs of all Nodes, whenever they change. */
+  readonly onNodeAddresses?: (addresses: readonly Ip[]) => void
   /** The least term to speak with. */
   readonly termFloor: () => number
   readonly log: Log
@@ -107,8 +109,10 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     catalogOptions,
     onSnapshot,
     policy,
-    onNodes: (nodes) =>
+    onNodes: (nodes) => {
       options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
+      options.onNodeAddresses?.(nodes.flatMap(({ internalIps }) => internalIps))
+    }
   })
   const namespace = settings.namespace === '' ? client.namespace : settings.namespace
   let fault: string | undefined

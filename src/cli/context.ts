@@ -4,6 +4,7 @@ import { stringify } from 'yaml'
 import type { Answer } from '../app/api.ts'
 import { parseSeconds } from './arguments.ts'
 import { createClient, type Client } from './client.ts'
+import { EXIT, type ExitCode } from './exit-codes.ts'
 import { styleFor, type Style } from './style.ts'
 import { cleanDeep, safeJson } from './text.ts'
 
@@ -82,6 +83,17 @@ export function isData(format: Format): format is 'json' | 'yaml' {
 export function formatData(format: 'json' | 'yaml', answer: unknown, indent?: number): string {
   if (format === 'json') return safeJson(answer, indent)
   return stringify(cleanDeep(answer), { lineWidth: 0, aliasDuplicateObjects: false }).trimEnd()
+}
+
+let exit: ExitCode = EXIT.ok
+
+/** For an answer that was printed, but is not what was hoped for: the run ends with this code. */
+export function endWith(code: ExitCode): void {
+  exit = code
+}
+
+export function endedWith(): ExitCode {
+  return exit
 }
 
 /** For people: `body` is the answer and goes to stdout, `note` explains and goes to stderr. */

@@ -3,8 +3,9 @@ import type { Command } from 'commander'
 import type { DnsAnswer } from '../app/api.ts'
 import { parseIp, familyOf, ipToBytes } from '../core/cidr.ts'
 import { quote } from './arguments.ts'
-import { addExamples, contextOf, print, type Context, type Rendered } from './context.ts'
+import { addExamples, contextOf, endWith, print, type Context, type Rendered } from './context.ts'
 import { badArgument } from './errors.ts'
+import { EXIT } from './exit-codes.ts'
 import { formatTable } from './table.ts'
 
 interface Options {
@@ -18,8 +19,8 @@ export function addDns(program: Command): void {
     .command('dns')
     .summary('what a name resolves to, or the zones that are served')
     .description(
-      'Asks the DNS responder of meshd for a name, without going through the network. Without a name it lists ' +
-        'the zones. An IP address stands for the PTR question about it.'
+      'Asks meshd what its DNS responder answers for a name. A name that is not of the mesh is asked of the upstream ' +
+        'server, which is named. Without a name it lists the zones. An IP address stands for the PTR question about it.'
     )
     .argument('[name]', 'name or IP address; a dot at the end changes nothing')
     .option('-t, --type <type>', `record type: ${RECORD_TYPES.join(', ')} (default: A, for an address PTR)`)
@@ -42,14 +43,20 @@ export function addDns(program: Command): void {
       print(context, answer, (clean) =>
         question === undefined ? renderZones(clean, context) : renderRecords(clean, question, context)
       )
+      if (question !== undefined && answer.rcode !== 'NOERROR') endWith(EXIT.failed)
     })
-  addExamples(command, [
-    ['The zones, and how many names each has', 'meshctl dns'],
-    ['A service of cluster east', 'meshctl dns web.shop.svc.cluster.east'],
-    ['The same service, wherever it runs', 'meshctl dns web.shop.svc.cluster.all'],
-    ['Ports of a headless service', 'meshctl dns _db._tcp.db.shop.svc.cluster.east --type SRV'],
-    ['Which name has this address?', 'meshctl dns 10.102.0.10']
-  ])
+  addExamples(
+    command,
+    [
+      ['The zones, and how many names each has', 'meshctl dns'],
+      ['A service of cluster east', 'meshctl dns web.shop.svc.cluster.east'],
+      ['The same service, wherever it runs', 'meshctl dns web.shop.svc.cluster.all'],
+      ['Ports of a headless service', 'meshctl dns _db._tcp.db.shop.svc.cluster.east --type SRV'],
+      ['Which name has this address?', 'meshctl dns 10.102.0.10'],
+      ['A name outside the mesh, and which upstream answers it', 'meshctl dns example.com']
+    ],
+    'Exit codes: 0 when the name exists (also without a record of this type), 1 for NXDOMAIN, SERVFAIL, REFUSED and other failures.'
+  )
 }
 
 interface Question extends Readonly<Record<string, string>> {
@@ -108,9 +115,8 @@ function renderZones(answer: DnsAnswer, context: Context): Rendered {
 
 function renderRecords(answer: DnsAnswer, question: Question, context: Context): Rendered {
   const records = answer.records ?? []
-  const forwarded =
-    answer.forwarded === true ? { note: 'Not a name of the mesh: forwarded to the upstream server' } : {}
-  if (records.length === 0) return { ...forwarded, body: emptyAnswer(answer.rcode ?? '', question) }
+  const forwarded = forwardedNote(answer)
+  if (records.length === 0) return { ...forwarded, body: emptyAnswer(answer, question) }
   const body = formatTable(
     records,
     [
@@ -124,14 +130,29 @@ function renderRecords(answer: DnsAnswer, question: Question, context: Context):
   return { ...forwarded, body }
 }
 
-function emptyAnswer(rcode: string, { name, type }: Question): string {
+function forwardedNote({ forwarded, upstream, rcode }: DnsAnswer): { readonly note?: string } {
+  if (upstream !== undefined)
+    return {
+      note: `${forwarded === true ? 'Not a name of the mesh: forwarded' : 'The target is not a name of the mesh: forwarded'} to ${upstream}`
+    }
+  if (forwarded !== true) return {}
+  const why =
+    rcode === 'REFUSED' ? 'there is no upstream server to forward it to' : 'no upstream server answered'
+  return { note: `Not a name of the mesh, and ${why}` }
+}
+
+function emptyAnswer({ rcode = '', forwarded, upstream }: DnsAnswer, { name, type }: Question): string {
+  if (upstream !== undefined && forwarded === true && rcode !== 'NOERROR' && rcode !== 'NXDOMAIN')
+    return `${rcode}: the upstream server did not resolve ${name}`
   switch (rcode) {
     case 'NOERROR':
       return `NOERROR: ${name} exists, but has no ${type} record`
     case 'NXDOMAIN':
       return `NXDOMAIN: ${name} does not exist`
     case 'SERVFAIL':
-      return `SERVFAIL: the services of that cluster are not known here yet (or the upstream failed)`
+      return forwarded === true
+        ? `SERVFAIL: no upstream server resolved ${name}`
+        : 'SERVFAIL: the services of that cluster are not known here yet'
     case 'REFUSED':
       return `REFUSED: ${name} is in no zone of the mesh, and no upstream is set (dns-upstream)`
     default:

@@ -1,6 +1,7 @@
 // The way in: runs the command line and turns whatever happens into text and an exit code.
 import { CommanderError, type Command } from 'commander'
 import { quote } from './arguments.ts'
+import { endedWith } from './context.ts'
 import { CliError } from './errors.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'
 import { reportFailure } from './failure.ts'
@@ -16,7 +17,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   try {
     refuseUnknownCommand(program, argv)
     await program.parseAsync(argv)
-    return EXIT.ok
+    return endedWith()
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error))
     if (failure instanceof CommanderError) {

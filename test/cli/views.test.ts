@@ -5,6 +5,8 @@ import { API_VERSION } from '../../src/app/api.ts'
 import { meshctl, startFakeMeshd, type FakeMeshd, type Run } from './fake-meshd.ts'
 import * as samples from './samples.ts'
 
+const OUTSIDE = { name: 'example.com', type: 'A', ttl: 60, data: '192.0.2.7' }
+
 describe('meshctl views', () => {
   let fake: FakeMeshd
 
@@ -218,13 +220,82 @@ web.shop.svc.cluster.east   5     A      10.102.0.10
     const rcodes = {
       NXDOMAIN: 'NXDOMAIN: x.cluster.east does not exist',
       NOERROR: 'NOERROR: x.cluster.east exists, but has no A record',
-      SERVFAIL: 'SERVFAIL: the services of that cluster are not known here yet (or the upstream failed)'
+      SERVFAIL: 'SERVFAIL: the services of that cluster are not known here yet'
     }
     for (const [rcode, text] of Object.entries(rcodes)) {
       fake.answer('/v1/dns', { rcode, records: [] })
-      await shows(text, 'dns', 'x.cluster.east')
+      const run = await cli('dns', 'x.cluster.east')
+      assert.deepEqual(run, { code: rcode === 'NOERROR' ? 0 : 1, stdout: `${text}\n`, stderr: '' })
     }
   })
+
+  for (const [what, answer, stdout, stderr, exitCode] of [
+    [
+      'names the upstream that answers',
+      { rcode: 'NOERROR', forwarded: true, upstream: '192.0.2.53:53', records: [OUTSIDE] },
+      /example\.com +60 +A +192\.0\.2\.7/,
+      /forwarded to 192\.0\.2\.53:53/,
+      0
+    ],
+    [
+      'fails for a name that the upstream does not know',
+      { rcode: 'NXDOMAIN', forwarded: true, upstream: '[fd00::2]:53', records: [] },
+      /^NXDOMAIN: example\.com does not exist/,
+      /forwarded to \[fd00::2\]:53/,
+      1
+    ],
+    [
+      'fails where no upstream answers',
+      { rcode: 'SERVFAIL', forwarded: true, records: [] },
+      /^SERVFAIL: no upstream server resolved example\.com/,
+      /no upstream server answered/,
+      1
+    ],
+    [
+      'fails where the upstream refuses',
+      { rcode: 'REFUSED', forwarded: true, upstream: '192.0.2.53:53' },
+      /^REFUSED: the upstream/,
+      /forwarded to/,
+      1
+    ],
+    [
+      'fails without an upstream',
+      { rcode: 'REFUSED', forwarded: true },
+      /^REFUSED: .*dns-upstream/,
+      /no upstream server to forward/,
+      1
+    ],
+    [
+      'fails for a name of the mesh that is not there',
+      { rcode: 'NXDOMAIN', forwarded: false },
+      /^NXDOMAIN/,
+      /^$/,
+      1
+    ],
+    [
+      'succeeds for a name without such a record',
+      { rcode: 'NOERROR', forwarded: false },
+      /^NOERROR/,
+      /^$/,
+      0
+    ],
+    [
+      'names the upstream of an ExternalName',
+      { rcode: 'NOERROR', forwarded: false, upstream: '192.0.2.53:53', records: [OUTSIDE] },
+      /192\.0\.2\.7/,
+      /The target is not a name of the mesh: forwarded to 192\.0\.2\.53:53/,
+      0
+    ]
+  ] as const) {
+    it(`dns <name>: ${what}`, async () => {
+      fake.answer('/v1/dns', answer)
+      const shown = await cli('dns', 'example.com')
+      assert.match(shown.stdout, stdout)
+      assert.match(shown.stderr, stderr)
+      assert.equal(shown.code, exitCode)
+      assert.equal((await cli('dns', 'example.com', '--json')).code, exitCode)
+    })
+  }
 
   it('dns <address>: asks for its name', async () => {
     fake.answer('/v1/dns', { rcode: 'NXDOMAIN' })

@@ -235,19 +235,19 @@ export class Site {
 export class Pod {
   readonly name: string
   readonly address: string
-  readonly #namespace: Namespace
+  readonly namespace: Namespace
   readonly #waiting = new Map<number, (reply: PodReply) => void>()
   #process: ChildProcess | undefined
   #next = 1
 
   constructor(name: string, namespace: Namespace, address: string) {
     this.name = name
-    this.#namespace = namespace
+    this.namespace = namespace
     this.address = address
   }
 
   async start(): Promise<void> {
-    const child = this.#namespace.spawn(
+    const child = this.namespace.spawn(
       [process.execPath, join(import.meta.dirname, 'pod.ts'), this.name, this.address],
       {
         stdio: ['pipe', 'pipe', 'inherit']

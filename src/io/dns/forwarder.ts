@@ -187,8 +187,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
       })
     }
     const reply = await once(false)
-    if (reply === undefined || question.edns === undefined || !EDNS_UNKNOWN.includes(rcodeOf(reply)))
-      return reply
+    if (reply === undefined || question.edns === undefined || !EDNS_UNKNOWN.has(rcodeOf(reply))) return reply
     return (await once(true)) ?? reply
   }
 
@@ -222,7 +221,7 @@ function controller(): AbortController {
 }
 
 const RECURSION_DESIRED = 0x0100
-const EDNS_UNKNOWN: readonly number[] = [RCODE.FORMERR, RCODE.NOTIMP]
+const EDNS_UNKNOWN: ReadonlySet<number> = new Set([RCODE.FORMERR, RCODE.NOTIMP])
 const UPSTREAM_TIMEOUT_MS = 2000
 /** Each is a socket and a timer; a thousand are 500 queries/s to upstreams that never answer, and stay below ulimit 1024. */
 const IN_FLIGHT_MAX = 900

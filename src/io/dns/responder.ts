@@ -26,6 +26,11 @@ export function typeName(type: number): string {
   return TYPE_NAMES.get(type) ?? `TYPE${type}`
 }
 
+/** Of a mnemonic that core has records of; of any other 0, which no record has. */
+export function typeNumber(name: string): number {
+  return [...TYPE_NAMES].find(([, known]) => known === name)?.[0] ?? 0
+}
+
 const TYPE_A = 1
 const TYPE_AAAA = 28
 const TYPE_NAMES: ReadonlyMap<number, string> = new Map([

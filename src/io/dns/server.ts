@@ -14,7 +14,13 @@ import { bare, bytesMax, respond, type Encoded } from './response.ts'
 import { Shares, shareOf } from './shares.ts'
 import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
 import { hasQuestion, questionOf } from './upstream-message.ts'
-import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './upstreams.ts'
+import {
+  findUpstreams,
+  isOwnAddress,
+  sameAddress,
+  socketAddressText,
+  type SocketAddress
+} from './upstreams.ts'
 
 export interface DnsServerOptions {
   /**
@@ -347,8 +353,8 @@ function fileProblem(message: string): DnsProblem {
 function ownProblem(upstream: SocketAddress): DnsProblem {
   return {
     code: 'DNS_UPSTREAM',
-    subject: portOf(upstream),
-    message: `the DNS upstream ${portOf(upstream)} is this responder itself: left out`,
+    subject: socketAddressText(upstream),
+    message: `the DNS upstream ${socketAddressText(upstream)} is this responder itself: left out`,
     fix: 'name another server in the setting dns-upstream or in resolv.conf'
   }
 }
@@ -356,14 +362,10 @@ function ownProblem(upstream: SocketAddress): DnsProblem {
 function loopProblem(upstream: SocketAddress): DnsProblem {
   return {
     code: 'DNS_LOOP',
-    subject: portOf(upstream),
-    message: `the DNS upstream ${portOf(upstream)} forwards our questions back to this responder: it is not asked for 30 s at a time`,
+    subject: socketAddressText(upstream),
+    message: `the DNS upstream ${socketAddressText(upstream)} forwards our questions back to this responder: it is not asked for 30 s at a time`,
     fix: 'set dns-upstream here, or the forwarders of that server, so that one of them leads out of the loop'
   }
-}
-
-function portOf({ address, port }: SocketAddress): string {
-  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /** An upstream that says more over UDP than this client takes: the client is told to come over TCP. */

@@ -64,6 +64,11 @@ export function parseResolvConf(text: string): readonly SocketAddress[] {
     .map((address) => ({ address: reachable(address), port: 53 }))
 }
 
+/** "10.0.0.2:53" or "[fd00::2]:53" */
+export function socketAddressText({ address, port }: SocketAddress): string {
+  return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
+}
+
 export function sameAddress(left: SocketAddress, right: SocketAddress): boolean {
   return left.address === right.address && left.port === right.port
 }

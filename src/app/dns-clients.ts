@@ -1,0 +1,38 @@
+// Whose DNS questions are answered: pods and nodes of this cluster, and what the setting dns-allow adds. Other clusters have responders of
+// their own. This host itself is always answered (io/dns/access.ts).
+import { hostCidr, parseIp } from '../core/cidr.ts'
+import type { Cidr, Ip } from '../core/model.ts'
+import type { AgentView } from '../core/view.ts'
+import type { DnsProblem } from '../io/dns/server.ts'
+import type { Health } from './health.ts'
+import type { Settings } from './settings.ts'
+
+export function dnsClients(of: {
+  readonly settings: Pick<Settings, 'dns-allow'>
+  readonly podPrefixes: readonly Cidr[]
+  /** Gateways of this cluster: their hosts are nodes of it. */
+  readonly agents: readonly AgentView[]
+  /** Of the Nodes, where Kubernetes tells. */
+  readonly nodeAddresses: readonly Ip[]
+}): readonly string[] {
+  const hosts = of.agents
+    .flatMap(({ agent }) => [
+      ...(agent.tunnelAddress === undefined ? [] : [agent.tunnelAddress]),
+      ...agent.wireguardAddresses.map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')),
+      ...agent.multiaddrs.map((address) => /^\/ip[46]\/([^/]+)/.exec(address)?.[1] ?? '')
+    ])
+    .map(parseIp)
+    .filter((ip) => ip !== undefined)
+  const nodes = [...hosts, ...of.nodeAddresses].map(hostCidr)
+  return [...new Set([...of.podPrefixes, ...nodes, ...of.settings['dns-allow']])]
+}
+
+export function replaceDnsProblems(health: Health, problems: readonly DnsProblem[]): void {
+  for (const code of ['DNS_UPSTREAM', 'DNS_LOOP'] as const) {
+    const texts = problems.filter((problem) => problem.code === code)
+    health.replace(
+      code,
+      texts.map(({ subject, message, fix }) => ({ severity: 'warning' as const, subject, message, fix }))
+    )
+  }
+}
