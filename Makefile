@@ -39,10 +39,11 @@ demo: node_modules/.package-lock.json ## three clusters become one network, in n
 	@node build/bundle.ts
 	@node test/demo/main.ts $(ARGS)
 
-test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, User Mode Linux)
+test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, a virtual machine)
 	@build/setup test
 	@build/kube-lab >/dev/null
 	@build/helm >/dev/null
+	@[ "$$(uname -m)" != x86_64 ] || build/guest >/dev/null
 	$(MAKE) --no-print-directory types lint build
 	test/run
 

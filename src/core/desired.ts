@@ -241,7 +241,8 @@ function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): read
   return names.map(([name, value]) => ({ name, value }))
 }
 
-const IPVS_SYSCTLS: readonly [string, string][] = [
+/** Set before any virtual server of IPVS is made: a removed or drained real server would keep its clients without them. */
+export const IPVS_SYSCTLS: readonly [string, string][] = [
   // Replies must be seen by netfilter's masquerade exemption.
   ['net.ipv4.vs.conntrack', '1'],
   // A flow to a real server that is gone ends at once instead of waiting for its timeout.

@@ -1,9 +1,10 @@
-// What every load balancer must do, whatever its kernel: one suite, run on nftables in a namespace and on IPVS in User Mode
-// Linux. The namespace `client` reaches the service addresses through `host`, which balances to servers in `pods`.
+// What every load balancer must do, whatever its kernel: one suite, run on nftables in a namespace and on IPVS in the
+// guest (test/lab/guest.ts). The namespace `client` reaches the service addresses through `host`, which balances to servers in `pods`.
 import assert from 'node:assert/strict'
 import type { Cidr, Ip, Protocol } from '../../src/core/model.ts'
 import type { RealServer, VirtualServer } from '../../src/core/host.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../../src/io/host/ports.ts'
+import { slowness } from '../eventually.ts'
 
 export interface Bench {
   /** A new instance, as after a restart, on the same kernel. */
@@ -167,7 +168,7 @@ function contract(make: () => Bench): void {
     assert.deepEqual(await ask('10.96.0.1', 1), ['ECONNREFUSED'])
     assert.deepEqual(await ask('10.96.0.1', 1, { port: 81 }), ['ECONNREFUSED'])
     assert.deepEqual(await ask('10.96.0.1', 1, { protocol: 'UDP' }), ['ECONNREFUSED'])
-    assert.ok(performance.now() - started < 3000 * slowness(), 'refused, but slowly')
+    assert.ok(performance.now() - started < 3000 * slowness, 'refused, but slowly')
   })
 
   it('serves no more once removed', async () => {
@@ -319,11 +320,6 @@ function contract(make: () => Bench): void {
     }))
     await balancer.apply(changes, signal)
   }
-}
-
-/** User Mode Linux pays for system calls: time limits there are wider. */
-export function slowness(): number {
-  return process.env['RHIZOME_UML'] === undefined ? 1 : 5
 }
 
 function sorted(servers: readonly VirtualServer[]): readonly VirtualServer[] {

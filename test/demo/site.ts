@@ -17,10 +17,11 @@ import {
   readFileSync,
   rmSync
 } from 'node:fs'
-import { connect } from 'node:net'
+import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { slowness } from '../eventually.ts'
 import type { Lab, Namespace } from '../lab/netns.ts'
 import type { PodReply, PodRequest } from './pod.ts'
 
@@ -29,7 +30,8 @@ export type Cluster = (typeof CLUSTERS)[number]
 
 const ROOT = resolve(import.meta.dirname, '../..')
 // Ending takes milliseconds; an agent that spins must fail the run, not hang it.
-const STOP_DEADLINE_MS = 15_000
+const STOP_DEADLINE_MS = 15_000 * slowness
+const START_DEADLINE_MS = 20_000
 const PODS = ['a', 'b', 'c'] as const
 const NUMBER: Record<Cluster, number> = { west: 1, east: 2, edge: 3 }
 
@@ -178,8 +180,8 @@ export class Site {
     const log = openSync(this.log, 'a')
     this.#agent = this.gateway.spawn([...wrapper, ...this.meshd(...flags)], { stdio: ['ignore', log, log] })
     closeSync(log) // the child has its own
-    const deadline = performance.now() + 20_000
-    while (!(await isOpen(this.socket)) || (await this.ctl('status', '--json')).exitCode !== 0) {
+    const deadline = performance.now() + START_DEADLINE_MS * slowness
+    while (!(await answers(this.socket))) {
       if (this.#agent.exitCode !== null || performance.now() > deadline) {
         throw new Error(`meshd of ${this.cluster} did not start:\n${this.tail()}`)
       }
@@ -267,7 +269,7 @@ export class Pod {
   }
 
   tcp(host: string, port: number, options: { count?: number; timeoutMs?: number } = {}): Promise<PodReply> {
-    return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000, ...options })
+    return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000 * slowness, ...options })
   }
 
   udp(
@@ -275,7 +277,7 @@ export class Pod {
     port: number,
     options: { count?: number; timeoutMs?: number; sourcePort?: number } = {}
   ): Promise<PodReply> {
-    return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000, ...options })
+    return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000 * slowness, ...options })
   }
 
   resolve(host: string): Promise<PodReply> {
@@ -291,11 +293,16 @@ export class Pod {
   }
 }
 
-/** A look is cheap, and starting meshctl is not. */
-function isOpen(socket: string): Promise<boolean> {
+/** Whether the agent at this socket answers. A look is cheap, and starting meshctl is not. */
+async function answers(socketPath: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  const probe = connect(socket, () => resolve(true)).once('error', () => setTimeout(() => resolve(false), 20))
-  return promise.finally(() => probe.destroy())
+  const asked = get({ socketPath, path: '/v1/status', timeout: 5000 * slowness }, (response) => {
+    response.resume()
+    resolve(response.statusCode === 200)
+  })
+  asked.on('timeout', () => asked.destroy(new Error('no answer')))
+  asked.on('error', () => setTimeout(() => resolve(false), 20))
+  return promise
 }
 
 export function command(argv: readonly string[]): Promise<CommandResult> {

@@ -10,6 +10,7 @@ import {
   type Bench,
   type Question
 } from '../contract/load-balancer.ts'
+import { slowness } from '../eventually.ts'
 import type { Lab, Namespace } from './netns.ts'
 import { startAsker, startServers } from './lb-traffic-client.ts'
 
@@ -28,6 +29,15 @@ export interface LabBenchOptions {
   plantForeign(run: Run): Promise<void>
   tamper(run: Run): Promise<void>
 }
+
+/** The host's tools in a namespace of the lab, with deadlines as long as this machine needs. */
+export function runIn({ name }: Namespace): Run {
+  const run = createRun({ prefix: ['ip', 'netns', 'exec', name] })
+  return (tool, args, options) => run(tool, args, { deadlineMs: TOOL_DEADLINE_MS * slowness, ...options })
+}
+
+// As in src/io/host/run.ts.
+const TOOL_DEADLINE_MS = 10_000
 
 /** Lives as long as the lab. */
 export async function createLabBench(options: LabBenchOptions): Promise<LabBench> {
@@ -61,7 +71,7 @@ export async function createLabBench(options: LabBenchOptions): Promise<LabBench
   await host.exec(['ip', '-6', 'route', 'add', 'local', VIP_PREFIXES[1] ?? '', 'dev', 'lo', 'src', 'fd02::1'])
   await startServers(pods, [...PODS, ...PODS6])
   const askFull = await startAsker(client)
-  const run = createRun({ prefix: ['ip', 'netns', 'exec', host.name] })
+  const run = runIn(host)
   const counted = counting(run)
   return {
     host,

@@ -1,6 +1,7 @@
 // Starts lb-traffic.ts in namespaces, and talks to it.
 import type { ChildProcess } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
+import { slowness } from '../eventually.ts'
 import type { Question } from '../contract/load-balancer.ts'
 import type { Namespace } from './netns.ts'
 
@@ -38,7 +39,10 @@ function nextLine(lines: Interface): Promise<string> {
   return new Promise((resolve, reject) => {
     const ended = () => finish(() => reject(new Error('the traffic program ended')))
     const said = (line: string) => finish(() => resolve(line))
-    const timer = setTimeout(() => finish(() => reject(new Error('no answer'))), STARTED_DEADLINE_MS)
+    const timer = setTimeout(
+      () => finish(() => reject(new Error('no answer'))),
+      STARTED_DEADLINE_MS * slowness
+    )
     const finish = (settle: () => void) => {
       clearTimeout(timer)
       lines.off('line', said).off('close', ended)

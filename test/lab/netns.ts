@@ -5,6 +5,7 @@ import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:
 import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { slowness } from '../eventually.ts'
 
 export interface ExecOptions {
   readonly input?: string
@@ -286,10 +287,13 @@ function execute(argv: readonly string[], options: ExecOptions = {}): Promise<Ex
   const [file = '', ...args] = argv
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { env: { ...process.env, ...options.env } })
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL')
-      reject(new Error(`timed out: ${argv.join(' ')}`))
-    }, options.timeoutMs ?? DEADLINE_MS)
+    const timer = setTimeout(
+      () => {
+        child.kill('SIGKILL')
+        reject(new Error(`timed out: ${argv.join(' ')}`))
+      },
+      (options.timeoutMs ?? DEADLINE_MS) * slowness
+    )
     const out = { stdout: '', stderr: '' }
     for (const stream of ['stdout', 'stderr'] as const) {
       child[stream].setEncoding('utf8').on('data', (text: string) => {
@@ -317,7 +321,7 @@ function attempt(argv: readonly string[]): string {
   try {
     return execFileSync(file, args, {
       encoding: 'utf8',
-      timeout: DEADLINE_MS,
+      timeout: DEADLINE_MS * slowness,
       stdio: ['ignore', 'pipe', 'ignore']
     })
   } catch {

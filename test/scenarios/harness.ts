@@ -7,15 +7,15 @@ import { join, resolve } from 'node:path'
 import type { PeersAnswer, PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/app/api.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { podCidr, serviceCidr, World, type Cluster, type CommandResult, type Site } from '../demo/site.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { Lab } from '../lab/netns.ts'
 import { requireLab } from '../lab/require.ts'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
 
-let built = false
+let built = process.env['RHIZOME_BUILT'] !== undefined
 
-/** dist/ as the tree is now, once a run. */
+/** dist/ as the tree is now, once a run; in the guest it was built before the boot. */
 export function build(): void {
   if (built) return
   execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts')], { stdio: ['ignore', 'ignore', 'inherit'] })
@@ -100,7 +100,7 @@ export async function refused(running: Promise<CommandResult>): Promise<string> 
 /** A pod of `from` gets an answer from web of `to`, within the deadline. */
 export async function reaches(from: Site, to: Site, deadlineMs = 10_000): Promise<void> {
   await eventually(async () => {
-    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 })
+    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * slowness })
     assert.equal(error, undefined, `${from.cluster} → ${to.cluster}: ${error}`)
     return true
   }, deadlineMs)

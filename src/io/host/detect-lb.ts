@@ -4,10 +4,14 @@ import { HostError } from './errors.ts'
 import { IPVS_MODULES } from './lb-ipvs.ts'
 import type { Run } from './ports.ts'
 
-/** ipvs where kernel and tool have it, else nftables where it can translate addresses, else undefined. */
+/**
+ * nftables where it can translate addresses, else ipvs where kernel and tool have it, else undefined. nftables first: kube-proxy in IPVS
+ * mode deletes every virtual server that is not its own, and in IPVS a client port that was used for a service and is then used for
+ * a pod directly times out.
+ */
 export async function detectLoadBalancer(run: Run): Promise<'nftables' | 'ipvs' | undefined> {
-  if (await canIpvs(run)) return 'ipvs'
-  return (await canNft(run)) ? 'nftables' : undefined
+  if (await canNft(run)) return 'nftables'
+  return (await canIpvs(run)) ? 'ipvs' : undefined
 }
 
 /** Whether nftables can filter: some kernels have its module without any family. */
@@ -17,7 +21,7 @@ export function canNftFilter(run: Run): Promise<boolean> {
 
 async function canIpvs(run: Run): Promise<boolean> {
   await succeeds(run, 'modprobe', ['-a', '-q', ...IPVS_MODULES])
-  return (await succeeds(run, 'ipvsadm', ['--version'])) && succeeds(run, 'cat', ['/proc/net/ip_vs'])
+  return succeeds(run, 'ipvsadm', ['-S', '-n'])
 }
 
 function canNft(run: Run): Promise<boolean> {

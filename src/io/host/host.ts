@@ -15,7 +15,6 @@ import { attempt } from './attempt.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './lock.ts'
-import { IPVS_SYSCTLS } from './lb-ipvs.ts'
 import { openHostMemory, type HostMemory } from './memory.ts'
 import { detectMtu } from './mtu.ts'
 import { LINUX_PARTS, type HostParts, type PartContext } from './parts.ts'
@@ -207,8 +206,6 @@ export function createHost(options: HostOptions): LinuxHost {
         const memory = await openHostMemory(options.stateFolder)
         const kind = await parts.chooseLoadBalancer(options.loadBalancer ?? 'auto', run)
         const loadBalancer = parts.createLoadBalancer(kind, context)
-        if (kind === 'ipvs')
-          for (const sysctl of IPVS_SYSCTLS) await createSysctls(memory, options.sysctlRoot).set(sysctl)
         await loadBalancer.start()
         started = { lock, memory, loadBalancer }
       } catch (error) {

@@ -1,14 +1,16 @@
-// The load balancer in IPVS: masquerading (NAT) services, changed by deltas, read back from /proc.
+// The load balancer in IPVS: masquerading (NAT) services, changed by deltas, read back by netlink.
 // IPVS has no mark of ownership: a service is ours when its address lies in one of our service prefixes, no other is touched.
 // Invariants
 //   1. No -C ever: services of others live in the same table, and adding to a cleared table of 100,000 is 400 times slower.
 //   2. `ipvsadm -R` ends with 0 whatever happened to its lines: what it says on stderr is the result.
 //   3. A virtual server without a backend answers with an ICMP error: IPVS does that by itself.
+//   4. A change is idempotent: what exists already is set, what is gone already stays gone. A complaint counts only while the kernel,
+//      read again, does not have what was asked for.
 import { cidrContains, familyOf } from '../../core/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../core/host.ts'
-import type { Cidr, Protocol } from '../../core/model.ts'
+import type { Cidr } from '../../core/model.ts'
 import { HostError } from './errors.ts'
-import { parseIpvs, parsePersistence, type IpvsService } from './lb-ipvs-proc.ts'
+import { parseIpvs, SERVICE_FLAG, type IpvsService } from './lb-ipvs-listing.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from './ports.ts'
 import { compareVirtualServers, keyOfVirtualServer, netChanges } from './virtual-servers.ts'
 
@@ -17,61 +19,34 @@ export interface IpvsLoadBalancerOptions {
   readonly names: Pick<HostNames, 'vipPrefixes'>
 }
 
-/** Without these, a removed or drained backend keeps its clients, and our filter does not know balanced flows. */
-export const IPVS_SYSCTLS: readonly { readonly name: string; readonly value: string }[] = [
-  { name: 'net.ipv4.vs.conntrack', value: '1' },
-  { name: 'net.ipv4.vs.conn_reuse_mode', value: '1' },
-  { name: 'net.ipv4.vs.expire_nodest_conn', value: '1' },
-  { name: 'net.ipv4.vs.expire_quiescent_template', value: '1' }
-]
-
 /** Loaded in advance: the kernel loads a scheduler on demand only in its first network namespace. */
 export const IPVS_MODULES: readonly string[] = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr', 'ip_vs_mh', 'ip_vs_lc']
 
 /** Errors of its methods: HostError; TOOL_MISSING without ipvsadm, TOOL_FAILED where the kernel refuses. */
 export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBalancer {
   const { run } = options
-  // Ticks a second, learned from the first persistent service.
-  let tickRate: number | undefined
-
   return {
     kind: 'ipvs',
     async start() {
       await run('ipvsadm', ['--version'])
       // A kernel with IPVS built in has no such modules; whether it can is seen by the listing.
       await run('modprobe', ['-a', '-q', ...IPVS_MODULES], { okCodes: [1] })
-      await run('cat', [PROC])
-      for (const { name, value } of IPVS_SYSCTLS) {
-        const path = `/proc/sys/${name.replaceAll('.', '/')}`
-        const now = (await run('cat', [path])).stdout.trim()
-        if (now !== value) await run('tee', [path], { stdin: value })
-      }
+      await run('ipvsadm', LIST)
     },
     observe,
     async apply(asked, signal) {
       const changes = netChanges(asked)
       const text = changes.flatMap(({ want, have }) => deltaCommands(have, want))
       if (text.length === 0) return
-      const complaint = await restore(text, signal)
-      if (complaint === '') return
-      // The kernel was not what the caller saw: once more, against the kernel.
-      const touched = new Map(changes.map((change) => [keyOf(change), change]))
-      const actual = (await observeWhere((key) => touched.has(key), signal)).map(
-        (server) => [keyOfVirtualServer(server), server] as const
-      )
-      const have = new Map(actual)
-      const again = [...touched].flatMap(([key, { want }]) => deltaCommands(have.get(key), want))
-      const failure = again.length === 0 ? '' : await restore(again, signal)
-      if (failure !== '') throw refused(failure)
+      if ((await restore(text, signal)) !== '') await settle(changes, signal)
     },
     describe({ want, have }) {
       return deltaCommands(have, want).map((line) => `ipvsadm ${line}`)
     },
     async cleanup(signal) {
-      const text = (await observe(signal)).flatMap((server) => deltaCommands(server, undefined))
-      if (text.length === 0) return
-      const complaint = await restore(text, signal)
-      if (complaint !== '') throw refused(complaint)
+      const changes = (await observe(signal)).map((have) => ({ want: undefined, have }))
+      const text = changes.flatMap(({ have }) => deltaCommands(have, undefined))
+      if (text.length > 0 && (await restore(text, signal)) !== '') await settle(changes, signal)
     }
   }
 
@@ -84,21 +59,29 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
     wanted: (key: string, service: IpvsService) => boolean,
     signal: AbortSignal
   ): Promise<readonly VirtualServer[]> {
-    const services = parseIpvs((await run('cat', [PROC], { signal })).stdout)
-    const ours = services.filter((service) => wanted(keyOfVirtualServer(service), service))
-    const persistent = ours.find((service) => service.persistentTicks > 0)
-    if (tickRate === undefined && persistent !== undefined)
-      tickRate = await measureTickRate(persistent, signal)
-    // No rate, as the service went meanwhile: persistent ones count as irregular this time.
-    return ours.map((service) => toVirtualServer(service, tickRate ?? Number.NaN)).sort(compareVirtualServers)
+    const { stdout } = await run('ipvsadm', LIST, { signal, deadlineMs: DEADLINE_MS })
+    return parseIpvs(stdout)
+      .filter((service) => wanted(keyOfVirtualServer(service), service))
+      .map(toVirtualServer)
+      .sort(compareVirtualServers)
   }
 
-  /** Kernel ticks a second: the same service in ticks (/proc) and in seconds (ipvsadm). */
-  async function measureTickRate(service: IpvsService, signal: AbortSignal): Promise<number | undefined> {
-    const { stdout } = await run('ipvsadm', ['-S', '-n'], { signal, deadlineMs: DEADLINE_MS })
-    const prefix = `-A ${serviceOf(service)} `
-    const seconds = parsePersistence(stdout.split('\n').find((line) => line.startsWith(prefix)) ?? '')
-    return seconds === undefined || seconds === 0 ? undefined : service.persistentTicks / seconds
+  /** After a complaint: the kernel was not what the caller saw, so once more, against the kernel (invariant 4). */
+  async function settle(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void> {
+    const touched = new Map(changes.map((change) => [keyOf(change), change.want]))
+    const missing = async (): Promise<string[]> => {
+      const have = new Map(
+        (await observeWhere((key) => touched.has(key), signal)).map((server) => [
+          keyOfVirtualServer(server),
+          server
+        ])
+      )
+      return [...touched].flatMap(([key, want]) => settingCommands(have.get(key), want))
+    }
+    const again = await missing()
+    if (again.length === 0) return
+    const complaint = await restore(again, signal)
+    if (complaint !== '' && (await missing()).length > 0) throw refused(complaint)
   }
 
   /** What it complained of; '' is success. */
@@ -136,29 +119,41 @@ export function deltaCommands(
   return [...edited, ...set, ...gone]
 }
 
-const PROC = '/proc/net/ip_vs'
+/** `deltaCommands`, where even what is not in the listing may exist: a service or real server that is added is set as well. */
+export function settingCommands(
+  have: VirtualServer | undefined,
+  want: VirtualServer | undefined
+): readonly string[] {
+  return deltaCommands(have, want).flatMap((line) => {
+    if (line.startsWith('-A ')) return [line, `-E${line.slice(2)}`]
+    if (line.startsWith('-a ')) return [line, `-e${line.slice(2)}`]
+    return [line]
+  })
+}
+
+const LIST: readonly string[] = ['-S', '-n']
 // ipvsadm opens a socket for each line: 1 ms a line, more on a busy machine.
 const DEADLINE_MS = 300_000
-const SERVICE_FLAG: Readonly<Record<Protocol, string>> = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service' }
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
-function toVirtualServer(service: IpvsService, tickRate: number): VirtualServer {
-  const { vip, protocol, port, scheduler } = service
-  const masquerades = service.realServers.every(({ forward }) => forward === 'Masq')
-  const affinitySeconds = service.persistentTicks === 0 ? 0 : service.persistentTicks / tickRate
-  const regular = masquerades && SCHEDULERS.has(scheduler) && Number.isInteger(affinitySeconds)
+function toVirtualServer(service: IpvsService): VirtualServer {
+  const { vip, protocol, port, scheduler, persistentSeconds } = service
+  const regular =
+    !service.unusual &&
+    SCHEDULERS.has(scheduler) &&
+    service.realServers.every(({ masquerades }) => masquerades)
   return {
     vip,
     protocol,
     port,
     scheduler: regular ? (scheduler as Scheduler) : 'rr',
     // −1 equals no wish: the service is set again.
-    affinitySeconds: regular ? affinitySeconds : -1,
+    affinitySeconds: regular ? persistentSeconds : -1,
     // A backend that is not masqueraded but forwarded by route or tunnel gets a weight that no wish has: set again.
-    realServers: service.realServers.map(({ ip, port: realPort, weight, forward }) => ({
+    realServers: service.realServers.map(({ ip, port: realPort, weight, masquerades }) => ({
       ip,
       port: realPort,
-      weight: forward === 'Masq' ? weight : -1
+      weight: masquerades ? weight : -1
     }))
   }
 }

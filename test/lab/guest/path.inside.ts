@@ -1,24 +1,24 @@
-// Runs inside User Mode Linux (uml-ipvs.test.ts boots it): the whole way of a connection with IPVS.
-//   client — west: service address, IPVS — WireGuard — east — two pods
+// Runs in the guest (guest.test.ts boots it): the whole way of a connection through IPVS, the packet filter and kernel WireGuard.
+//   client — west: service address, IPVS, filter — WireGuard — east — two pods
 import assert from 'node:assert/strict'
 import type { Cidr } from '../../../src/core/model.ts'
-import { createFilter, NO_FILTER } from '../../../src/io/host/filter.ts'
+import { createFilter } from '../../../src/io/host/filter.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
-import { createRun } from '../../../src/io/host/run.ts'
 import { real, virtual } from '../../contract/load-balancer.ts'
+import { runIn } from '../lb-bench.ts'
 import { startAsker, startServers, type Ask } from '../lb-traffic-client.ts'
 import { Lab, type Namespace } from '../netns.ts'
 
 const PODS = ['10.1.0.11', '10.1.0.12'] as const
 
-describe('client → service address → IPVS → WireGuard → pod', () => {
+describe('client → service address → IPVS → filter → kernel WireGuard → pod', () => {
   let lab: Lab
   let west: Namespace
   let ask: Ask
   const { signal } = new AbortController()
 
   before(async () => {
-    lab = await Lab.create('uml path')
+    lab = await Lab.create('guest path')
     west = await lab.namespace('west')
     const [client, east] = [await lab.namespace('client'), await lab.namespace('east')]
     await lab.link(west, 'pod', '10.2.0.1/24', client, 'eth0', '10.2.0.2/24')
@@ -45,7 +45,7 @@ describe('client → service address → IPVS → WireGuard → pod', () => {
     await lab?.close()
   })
 
-  /** wireguard-go on both gateways: this kernel has no WireGuard of its own. */
+  /** A device of the kernel on both gateways. */
   async function tunnel(left: Namespace, right: Namespace): Promise<void> {
     const sides = [
       { gateway: left, device: lab.device('w'), far: '192.0.2.2', allowed: '10.1.0.0/16' },
@@ -58,7 +58,7 @@ describe('client → service address → IPVS → WireGuard → pod', () => {
       })
     )
     for (const [index, { gateway, device, far, allowed }] of sides.entries()) {
-      await gateway.exec(['wireguard-go', device])
+      await gateway.exec(['ip', 'link', 'add', 'dev', device, 'type', 'wireguard'])
       const peer = ['peer', keys[1 - index]?.shared ?? '', 'endpoint', `${far}:51820`, 'allowed-ips', allowed]
       const settings = ['listen-port', '51820', 'private-key', '/dev/stdin', ...peer]
       // A pipe of the shell's: wg opens /dev/stdin by name, and Node's pipes are sockets.
@@ -71,7 +71,7 @@ describe('client → service address → IPVS → WireGuard → pod', () => {
   }
 
   it('alternates between the pods over TCP and UDP, and each pod sees the client’s own address', async () => {
-    const run = createRun({ prefix: ['ip', 'netns', 'exec', west.name] })
+    const run = runIn(west)
     const said: string[] = []
     const filter = createFilter({
       run,
@@ -80,8 +80,10 @@ describe('client → service address → IPVS → WireGuard → pod', () => {
     })
     const prefixes = (text: string) => [text as Cidr]
     const wish = { remoteSources: prefixes('10.1.0.0/16'), localDestinations: prefixes('10.2.0.0/24') }
-    await filter.set({ ...wish, probePort: 0, mtu: 1380 }, signal)
-    assert.deepEqual(said, [NO_FILTER]) // nf_tables without families
+    const wanted = { ...wish, guardedVips: prefixes('10.96.0.0/16'), probePort: 0, mtu: 1380 }
+    await filter.set(wanted, signal)
+    assert.deepEqual(await filter.observe(signal), wanted)
+    assert.deepEqual(said, [])
 
     const balancer = createIpvsLoadBalancer({ run, names: { vipPrefixes: () => ['10.96.0.0/16'] } })
     await balancer.start()
@@ -105,5 +107,8 @@ describe('client → service address → IPVS → WireGuard → pod', () => {
         if (turn > 0) assert.notEqual(answer, answers[turn - 1])
       }
     }
+    // What nothing balances is refused by the filter, and reaches no process of the gateway.
+    const [refusal] = await ask({ protocol: 'TCP', ip: '10.96.0.1', port: 81, count: 1 })
+    assert.equal(refusal, 'ECONNREFUSED')
   })
 })
