@@ -5,7 +5,6 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
-import { clusterZone } from '../core/dns/zone.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Ip, Snapshot, WireguardKey } from '../core/model.ts'
@@ -300,7 +299,7 @@ class Meshd implements State {
     this.#podDns = new PodDns({
       settings: this.settings,
       ...source.kubernetes,
-      zones: () => this.#foreignZones(),
+      zones: () => this.#zonesToWire(),
       isSpeaker: () => this.#leadership.leader,
       log: this.#log
     })
@@ -655,11 +654,13 @@ class Meshd implements State {
     return this.#store
   }
 
-  /** The cluster's own zone stays with its own DNS, which also has the PTRs of its own addresses. */
-  #foreignZones(): readonly string[] {
+  /** `cluster.<name>` of every cluster, the own one included; not the zone that the cluster's own DNS serves by itself. */
+  #zonesToWire(): readonly string[] {
     const zones = this.session?.names().zones() ?? []
-    const own = this.membership && clusterZone(this.membership.cluster)
-    return zones.flatMap(({ zone }) => (zone === own ? [] : [zone.replace(/\.$/, '')]))
+    const served = this.settings['cluster-domain'].replace(/\.$/, '').toLowerCase()
+    return zones
+      .map(({ zone }) => zone.replace(/\.$/, ''))
+      .filter((zone) => zone !== served && !served.endsWith(`.${zone}`))
   }
 
   #opened(): Source {

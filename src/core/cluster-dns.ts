@@ -5,6 +5,10 @@
 //   2. A patch says the one field that is ours. Where that field is shared (Corefile, servers) the patch carries the resourceVersion it
 //      was made for, so that nobody's change in between is lost.
 //   3. cluster.local and what lies above it is never taken over.
+//   4. CoreDNS does not start when one zone is in two server blocks. So who serves a zone already is looked for in all three places, in
+//      every spelling; then nothing is written, our own block goes, and the refusal names the place. What is written was read back by a
+//      parser with CoreDNS's own rules first.
+import { readCorefile } from './corefile-blocks.ts'
 import { isFields, type Fields } from './field-check.ts'
 import { fieldsAt, MERGE_PATCH, textAt, type KubeCall } from './kube-api.ts'
 
@@ -30,7 +34,13 @@ export interface MeshZones {
 export type Wiring =
   /** No call: in step already. */
   | { readonly kind: 'calls'; readonly calls: readonly KubeCall[] }
-  | { readonly kind: 'refused'; readonly reason: string; readonly fix: string }
+  | {
+      readonly kind: 'refused'
+      readonly reason: string
+      readonly fix: string
+      /** To be sent all the same: they take away what is ours and would keep CoreDNS from starting. */
+      readonly calls?: readonly KubeCall[]
+    }
 
 export const CLUSTER_DNS_PATHS = {
   operator: () => '/apis/operator.openshift.io/v1/dnses/default',
@@ -56,6 +66,11 @@ export function wire(
   const { mesh, namespace } = options
   check(mesh)
   if (mesh.zones.length === 0) return unwire(objects, namespace)
+  const conflict = servedByOthers(target, objects, { mesh, namespace })
+  if (conflict !== undefined) {
+    const undone = unwire(objects, namespace)
+    return undone.kind === 'refused' ? undone : { ...conflict, calls: undone.calls }
+  }
   switch (target) {
     case 'openshift': {
       if (objects.operator === undefined)
@@ -86,6 +101,69 @@ export function wire(
     default:
       return target satisfies never
   }
+}
+
+/** The first zone of the mesh for which there is a server block, or a server of the operator, that is not ours. */
+function servedByOthers(
+  target: WiringTarget,
+  objects: ClusterDnsObjects,
+  { mesh, namespace }: { mesh: MeshZones; namespace: string }
+): { readonly kind: 'refused'; readonly reason: string; readonly fix: string } | undefined {
+  const refused = (zone: string, place: string) => ({
+    kind: 'refused' as const,
+    reason: `${place} serves ${zone} already, and CoreDNS does not start with a zone in two server blocks`,
+    fix: `remove ${zone} there, and the agents write it; or keep it there and set cluster-dns: off`
+  })
+  if (target === 'openshift') {
+    for (const server of unwireServers(serversOf(objects.operator ?? {}))) {
+      const { name, zones } = isFields(server) ? server : {}
+      for (const zone of Array.isArray(zones) ? zones : [])
+        if (typeof zone === 'string' && mesh.zones.includes(plainZone(zone)))
+          return refused(
+            plainZone(zone),
+            `spec.servers ${JSON.stringify(name)} of dns.operator.openshift.io/default`
+          )
+    }
+    return undefined
+  }
+  const port = objects.coredns === undefined ? DNS_PORT : portOf(corefileOf(objects.coredns))
+  for (const { place, text } of othersCorefiles(objects, namespace)) {
+    const read = readCorefile(text)
+    if (read.kind === 'invalid')
+      return {
+        kind: 'refused',
+        reason: `${place} cannot be loaded by CoreDNS: ${read.reason}`,
+        fix: 'mend it by hand; the agents write to it once it can be loaded'
+      }
+    const hit = read.zones.find(
+      (served) => served.transport === 'dns' && served.port === port && mesh.zones.includes(served.zone)
+    )
+    if (hit !== undefined) return refused(hit.zone, `${place}, line ${hit.line},`)
+  }
+  return undefined
+}
+
+/** The Corefile without our block, and the keys of coredns-custom that it imports as server blocks, without ours. */
+function othersCorefiles(
+  { coredns, custom }: ClusterDnsObjects,
+  namespace: string
+): { readonly place: string; readonly text: string }[] {
+  const bare = coredns === undefined ? undefined : unwireCorefile(corefileOf(coredns))
+  const texts = Object.entries(fieldsAt(custom ?? {}, 'data')).flatMap(([key, text]) =>
+    key.endsWith('.server') && key !== CUSTOM_KEY && typeof text === 'string'
+      ? [{ place: `key ${key} of ConfigMap ${namespace}/coredns-custom`, text }]
+      : []
+  )
+  return [
+    ...(bare?.kind === 'text'
+      ? [{ place: `the Corefile of ConfigMap ${namespace}/coredns`, text: bare.text }]
+      : []),
+    ...texts
+  ]
+}
+
+function plainZone(zone: string): string {
+  return zone.toLowerCase().replace(/(?<=.)\.$/, '')
 }
 
 /** Whatever of ours is in any of them. Refuses only a block whose end mark somebody removed. */
@@ -166,6 +244,13 @@ function corefileOf(configMap: Fields): string {
 function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit): Wiring {
   if (edit.kind === 'refused') return edit
   if (edit.text === corefileOf(configMap)) return IN_STEP
+  const read = readCorefile(edit.text)
+  if (read.kind === 'invalid' && edit.text.startsWith(BEGIN))
+    return {
+      kind: 'refused',
+      reason: `CoreDNS could not load the Corefile with our block in it: ${read.reason}`,
+      fix: 'mend the Corefile by hand, or set cluster-dns: off and forward the zones of the mesh yourself'
+    }
   return patch(CLUSTER_DNS_PATHS.coredns(namespace), { ...locked(configMap), data: { Corefile: edit.text } })
 }
 

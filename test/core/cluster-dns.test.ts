@@ -140,6 +140,76 @@ ${COREFILE.replace(':53', ':1053')}`
   }
 })
 
+describe('cluster DNS: a zone that somebody else serves already', () => {
+  const block = (keys: string): string => `${keys} {\n    forward . 10.9.9.9\n}\n`
+  const spellings = [
+    'cluster.east',
+    'cluster.east.',
+    'Cluster.East:53',
+    'dns://cluster.east',
+    'example.org, cluster.east',
+    'example.org,\n  cluster.all',
+    '10.102.0.0/16',
+    '10.102.3.4/16'
+  ]
+  for (const keys of spellings) {
+    it(`is found as ${JSON.stringify(keys)} in the Corefile and in coredns-custom, and nothing is written`, () => {
+      const inCorefile = { ...NOTHING, coredns: { data: { Corefile: COREFILE + block(keys) } } }
+      const inCustom = {
+        ...NOTHING,
+        coredns: { data: { Corefile: `${COREFILE}import custom/*.server\n` } },
+        custom: { data: { 'mine.server': block(keys), 'notes.txt': '{' } }
+      }
+      for (const [target, objects, place] of [
+        ['coredns', inCorefile, /ConfigMap kube-system\/coredns, line \d+,/],
+        ['coredns-custom', inCustom, /key mine\.server of ConfigMap kube-system\/coredns-custom/]
+      ] as const) {
+        const wiring = wire(target, objects, { mesh: MESH, namespace: 'kube-system' })
+        assert.ok(wiring.kind === 'refused')
+        assert.deepEqual(wiring.calls, [])
+        assert.match(wiring.reason, place)
+        assert.match(wiring.fix, /cluster-dns: off/)
+      }
+    })
+  }
+
+  it('is no matter on another port or over another transport', () => {
+    const others = block('cluster.east:1053') + block('tls://cluster.east')
+    const objects = { ...NOTHING, coredns: { data: { Corefile: COREFILE + others } } }
+    assert.equal(callsOf(wire('coredns', objects, { mesh: MESH, namespace: 'kube-system' })).length, 1)
+  })
+
+  it('makes our own block go, so that CoreDNS starts again', () => {
+    const wired = textOf(wireCorefile(COREFILE, MESH))
+    const objects = { ...NOTHING, coredns: { data: { Corefile: wired + block('cluster.all') } } }
+    const wiring = wire('coredns', objects, { mesh: MESH, namespace: 'kube-system' })
+    assert.ok(wiring.kind === 'refused')
+    assert.deepEqual(
+      wiring.calls?.map(({ body }) => body),
+      [{ data: { Corefile: COREFILE + block('cluster.all') } }]
+    )
+  })
+
+  it('is found among the servers of the DNS operator', () => {
+    const operator = { spec: { servers: [{ name: 'mine', zones: ['corp.example', 'Cluster.All.'] }] } }
+    const wiring = wire('openshift', { ...NOTHING, operator }, { mesh: MESH, namespace: 'x' })
+    assert.ok(wiring.kind === 'refused')
+    assert.match(wiring.reason, /spec\.servers "mine" .* serves cluster\.all already/)
+  })
+
+  it('and a Corefile that CoreDNS could not load is not made longer', () => {
+    for (const broken of [
+      `${COREFILE}example.org {\n`,
+      COREFILE + block('a.example') + block('A.example.')
+    ]) {
+      const objects = { ...NOTHING, coredns: { data: { Corefile: broken } } }
+      const wiring = wire('coredns', objects, { mesh: MESH, namespace: 'x' })
+      assert.ok(wiring.kind === 'refused', broken)
+      assert.match(wiring.reason, /cannot be loaded by CoreDNS/)
+    }
+  })
+})
+
 describe('cluster DNS: the DNS operator', () => {
   const servers = fc.array(
     fc.record({ name: fc.string().filter((name) => name !== 'rhizome'), zones: fc.array(fc.string()) })

@@ -56,13 +56,14 @@ async function change(
 ): Promise<number> {
   for (let attempt = 1; ; attempt++) {
     const wiring = decide(await readObjects(options))
-    if (wiring.kind === 'refused')
-      throw new ClusterDnsError('REFUSED', { message: wiring.reason, fix: wiring.fix })
+    const calls = wiring.calls ?? []
     try {
-      for (const call of wiring.calls)
-        await options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
-      return wiring.calls.length
+      for (const call of calls) await options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
+      if (wiring.kind === 'refused')
+        throw new ClusterDnsError('REFUSED', { message: wiring.reason, fix: wiring.fix })
+      return calls.length
     } catch (error) {
+      if (error instanceof ClusterDnsError) throw error
       if (!hasStatus(error, 409) || attempt === TRIES) throw failed('write', error)
     }
   }
