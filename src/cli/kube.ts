@@ -45,11 +45,13 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024
 export async function openKube(options: KubeOptions): Promise<KubeTarget> {
   // Half a second and 80 MB, which the other commands need not pay.
   const { KubeConfig } = await import('@kubernetes/client-node')
+  const { readAsKubectl } = await import('../io/kube/kubeconfig.ts')
   const config = new KubeConfig()
   let server: string | undefined
   try {
     if (options.kubeconfig === undefined) config.loadFromDefault()
     else config.loadFromFile(options.kubeconfig)
+    readAsKubectl(config, { file: options.kubeconfig, env: process.env })
     if (options.context !== undefined) config.setCurrentContext(options.context)
     server = config.getCurrentCluster()?.server.replace(/\/+$/, '')
   } catch (error) {
@@ -68,8 +70,6 @@ export async function openKube(options: KubeOptions): Promise<KubeTarget> {
         // A login helper that failed, a certificate that cannot be read, http without TLS.
         throw badKubeconfig(error instanceof Error ? error.message : String(error), error)
       }
-      // It is always one for TLS; `kubectl proxy` speaks without.
-      if (base.startsWith('http:')) delete authorized.agent
       return exchange(base, authorized, { ...call, signal: deadline(call, options.timeoutMs) })
     }
   }

@@ -18,6 +18,8 @@ export interface KubeRequest {
   readonly contentType?: string
   /** Default 30 s. */
   readonly deadlineMs?: number
+  /** Of the answer. Default 64 MiB. */
+  readonly bytesMax?: number
   readonly signal?: AbortSignal
 }
 
@@ -113,7 +115,7 @@ async function fetchJson(send: Send, request: KubeRequest): Promise<unknown> {
   try {
     return await cut.race(
       answered(send, request, cut).then(async (response) => {
-        const text = (await readBody(response)).toString('utf8')
+        const text = (await readBody(response, request.bytesMax)).toString('utf8')
         if (isSuccess(response)) return parseJson(text, what)
         throw refusal(response, text, what)
       })
@@ -217,14 +219,14 @@ class Cut {
   }
 }
 
-async function readBody(response: IncomingMessage): Promise<Buffer> {
+async function readBody(response: IncomingMessage, bytesMax = BODY_BYTES_MAX): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > BODY_BYTES_MAX) {
+    if (bytes > bytesMax) {
       response.destroy()
-      throw new KubeError({ code: 'TOO_LARGE', message: `an answer exceeds ${BODY_BYTES_MAX} bytes` })
+      throw new KubeError({ code: 'TOO_LARGE', message: `an answer exceeds ${bytesMax} bytes` })
     }
     chunks.push(chunk)
   }

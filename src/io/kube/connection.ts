@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { Agent as HttpAgent, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { KubeError } from './errors.ts'
+import { readAsKubectl } from './kubeconfig.ts'
 
 export interface ConnectionOptions {
   /** A kubeconfig file; undefined: the service account of the pod we run in. */
@@ -75,6 +76,8 @@ function load(options: ConnectionOptions): { readonly config: KubeConfig; readon
   try {
     if (options.kubeconfig === undefined) loadFromPod(config)
     else config.loadFromFile(options.kubeconfig)
+    if (options.kubeconfig !== undefined)
+      readAsKubectl(config, { file: options.kubeconfig, env: process.env })
     if (options.context !== undefined) config.setCurrentContext(options.context)
     const server = config.getCurrentCluster()?.server
     if (server === undefined || !/^https?:$/.test(new URL(server).protocol)) {

@@ -7,6 +7,11 @@
 //   3. It never goes back in time: a list or event older than what was seen changes nothing. Only when the API insists on an
 //      older state for `staleAcceptMs` is that believed: its etcd was restored from a backup.
 //   4. It keeps no object, only names and versions.
+//   5. A watch is believed once it brought an object or lived for `provenMs`; a bookmark proves nothing. Watches that end before that are
+//      paused after with growing patience, which no wake cuts short, are shown as trouble, and after EMPTY_WATCHES_MAX of them in a
+//      row the whole is listed anew.
+//   6. A list ends: a page that is late is asked for with fewer objects and more time; a list whose continuation expires is fetched
+//      whole in one answer, as client-go's pager does.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isFields, type Fields } from '../../core/field-check.ts'
 import type { ObjectName } from '../../core/live-catalog.ts'
@@ -40,6 +45,8 @@ export interface ReflectorTiming {
   readonly staleAcceptMs: number
   /** Objects of one page. */
   readonly pageObjects: number
+  /** A watch that lived this long was a success, whatever ended it. */
+  readonly provenMs: number
 }
 
 export const REFLECTOR_TIMING: ReflectorTiming = {
@@ -49,7 +56,8 @@ export const REFLECTOR_TIMING: ReflectorTiming = {
   watchSeconds: 300,
   silenceMs: 150_000,
   staleAcceptMs: 60_000,
-  pageObjects: 500
+  pageObjects: 500,
+  provenMs: 1000
 }
 
 export interface Reflector {
@@ -59,8 +67,16 @@ export interface Reflector {
   stop(): Promise<void>
 }
 
-// A watch that lived this long was a success, whatever ended it.
-const WATCH_SUCCESS_MS = 1000
+// The API server ends its watches together when it restarts, and a proxy may do so again while it comes up.
+const EMPTY_WATCHES_MAX = 5
+// Of a page: below it the requests cost more than the objects.
+const PAGE_OBJECTS_MIN = 20
+// A page gets at most this many times `requestMs`, and so does a list in one answer.
+const PATIENCE_MAX = 8
+// 100,000 slices at 4 KiB each. A list in one answer is asked for only where its pages expire.
+const WHOLE_LIST_BYTES_MAX = 400 * 1024 * 1024
+// Another part of the agent may wake us again and again while the same thing stays wrong.
+const WAKE_INTERVAL_MS = 5000
 
 export function createReflector(options: ReflectorOptions): Reflector {
   const { client, path, random = Math.random } = options
@@ -77,9 +93,15 @@ export function createReflector(options: ReflectorOptions): Reflector {
   let rewound = false
   /** The last failure was compacted history. */
   let gone = false
+  /** Watches in a row that proved nothing (invariant 5). */
+  let emptyWatches = 0
   let pageObjects = timing.pageObjects
+  /** Of a request of a list, in multiples of `requestMs`. */
+  let patience = 1
+  let wokenMs = -Infinity
   let running: Promise<void> | undefined
-  let pause = new AbortController()
+  /** While a pause that may be cut short lasts. */
+  let pause: AbortController | undefined
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
@@ -107,6 +129,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     options.onTrouble(error)
     pause = new AbortController()
     await backoff.wait(AbortSignal.any([stopping.signal, pause.signal]), error.retryAfterMs)
+    pause = undefined
   }
 
   async function list(): Promise<void> {
@@ -114,7 +137,13 @@ export function createReflector(options: ReflectorOptions): Reflector {
     let version: string | undefined
     let next: string | undefined
     do {
-      const page = await fetchPage(next)
+      const page: Page = await fetchPage(next).catch((error: unknown) => {
+        if (next === undefined || asKubeError(error, path).code !== 'GONE') throw error
+        // What was told of the pages before stays true; the whole list tells of it again.
+        listed.clear()
+        version = undefined
+        return fetchWhole()
+      })
       if (version === undefined) refuseStale(page.version)
       version ??= page.version
       for (const item of page.items) {
@@ -132,19 +161,40 @@ export function createReflector(options: ReflectorOptions): Reflector {
     newest = version
     resume = version
     rewound = false
+    patience = 1
+    pageObjects = Math.min(timing.pageObjects, pageObjects * 2)
     options.onListed()
   }
 
   async function fetchPage(next: string | undefined): Promise<Page> {
     // Without a resourceVersion the list is consistent: the server asks etcd for it, not its cache.
+    try {
+      const body = await client.request({
+        path,
+        query: {
+          ...options.query,
+          limit: String(pageObjects),
+          ...(next === undefined ? {} : { continue: next })
+        },
+        deadlineMs: timing.requestMs * patience,
+        signal: stopping.signal
+      })
+      return readPage(body)
+    } catch (error) {
+      if (asKubeError(error, path).code === 'TIMEOUT') {
+        pageObjects = Math.max(Math.min(PAGE_OBJECTS_MIN, pageObjects), pageObjects >> 2)
+        patience = Math.min(PATIENCE_MAX, patience * 2)
+      }
+      throw error
+    }
+  }
+
+  async function fetchWhole(): Promise<Page> {
     const body = await client.request({
       path,
-      query: {
-        ...options.query,
-        limit: String(pageObjects),
-        ...(next === undefined ? {} : { continue: next })
-      },
-      deadlineMs: timing.requestMs,
+      query: { ...options.query },
+      deadlineMs: timing.requestMs * PATIENCE_MAX,
+      bytesMax: WHOLE_LIST_BYTES_MAX,
       signal: stopping.signal
     })
     return readPage(body)
@@ -170,8 +220,16 @@ export function createReflector(options: ReflectorOptions): Reflector {
   }
 
   async function watch(from: string): Promise<void> {
-    const began = performance.now()
-    let events = 0
+    let isProven = false
+    let timer: NodeJS.Timeout | undefined
+    const prove = (): void => {
+      if (isProven) return
+      isProven = true
+      gone = false
+      emptyWatches = 0
+      backoff.reset()
+      options.onTrouble(undefined)
+    }
     try {
       await client.watch({
         path,
@@ -185,24 +243,31 @@ export function createReflector(options: ReflectorOptions): Reflector {
         silenceMs: timing.silenceMs,
         signal: stopping.signal,
         onOpen: () => {
-          gone = false
-          options.onTrouble(undefined)
+          timer = setTimeout(prove, timing.provenMs)
         },
         onEvent: (event) => {
-          take(event)
-          events += 1
+          if (take(event)) prove()
         }
       })
     } finally {
-      if (events > 0 || performance.now() - began > WATCH_SUCCESS_MS) backoff.reset()
+      clearTimeout(timer)
     }
-    // Taken and ended at once, over and over: no error, but no reason for a busy loop either.
-    if (events === 0 && performance.now() - began <= WATCH_SUCCESS_MS) {
-      await backoff.wait(AbortSignal.any([stopping.signal, pause.signal]))
-    }
+    if (!isProven) await afterEmptyWatch()
   }
 
-  function take(event: unknown): void {
+  /** It was taken and ended in order at once: no error, but no reason for a busy loop either (invariant 5). */
+  async function afterEmptyWatch(): Promise<void> {
+    emptyWatches += 1
+    if (emptyWatches % EMPTY_WATCHES_MAX === 0) {
+      resume = undefined
+      const message = `watch ${path}: the server ended ${emptyWatches} watches in a row at once`
+      options.onTrouble(new KubeError({ code: 'SERVER_FAILED', message }))
+    }
+    await backoff.wait(stopping.signal)
+  }
+
+  /** Whether it told of an object. */
+  function take(event: unknown): boolean {
     const { type, object } = readEvent(event)
     if (type === 'ERROR') {
       const status = typeof object['code'] === 'number' ? object['code'] : 500
@@ -210,12 +275,14 @@ export function createReflector(options: ReflectorOptions): Reflector {
     }
     const { id, name, version } = identify(object)
     if (isOlder(version, newest)) throw stale(version)
-    if (type === 'ADDED' || type === 'MODIFIED') {
+    const isChange = type === 'ADDED' || type === 'MODIFIED'
+    if (isChange) {
       known.set(id, version)
       options.onPut(name, object)
     } else if (type === 'DELETED') forget(id)
     newest = version
     resume = version
+    return isChange || type === 'DELETED'
   }
 
   function forget(id: string): void {
@@ -226,7 +293,11 @@ export function createReflector(options: ReflectorOptions): Reflector {
     start: () => {
       running ??= run()
     },
-    wake: () => pause.abort(),
+    wake: () => {
+      if (pause === undefined || performance.now() - wokenMs < WAKE_INTERVAL_MS) return
+      wokenMs = performance.now()
+      pause.abort()
+    },
     stop: async () => {
       stopping.abort()
       await running

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openKubeClient, type KubeClient } from '../../../src/io/kube/client.ts'
+import { proxyOf } from '../../../src/io/kube/kubeconfig.ts'
 
 describe('a Kubernetes client', () => {
   let folder: string
@@ -35,7 +36,7 @@ describe('a Kubernetes client', () => {
   async function open(user: object): Promise<KubeClient> {
     const address = server.address()
     assert.ok(address !== null && typeof address === 'object')
-    const cluster = { server: `http://127.0.0.1:${address.port}/`, 'insecure-skip-tls-verify': true }
+    const cluster = { server: `http://127.0.0.1:${address.port}/` }
     const kubeconfig = join(folder, 'kubeconfig')
     await writeFile(
       kubeconfig,
@@ -101,6 +102,53 @@ describe('a Kubernetes client', () => {
     const kube = await open({ 'auth-provider': { name: 'tokenFile', config: { tokenFile } } })
     await kube.request({ path: '/version' })
     assert.equal(seen, 'Bearer from-file')
+  })
+
+  it('reads tokenFile of a user as kubectl does: relative to the kubeconfig, before token, and again once it is renewed', async () => {
+    const seen: (string | undefined)[] = []
+    answer = (request, response) => {
+      seen.push(request.headers.authorization)
+      response.writeHead(request.headers.authorization === 'Bearer stale' ? 401 : 200).end('{}')
+    }
+    await writeFile(join(folder, 'sa-token'), 'stale\n')
+    const kube = await open({ tokenFile: 'sa-token', token: 'not this' })
+    await assert.rejects(kube.request({ path: '/version' }), { code: 'UNAUTHORIZED' })
+    await writeFile(join(folder, 'sa-token'), 'renewed\n')
+    await kube.request({ path: '/version' })
+    assert.deepEqual(seen, ['Bearer stale', 'Bearer renewed'])
+  })
+
+  it('sends requests through the proxy of the environment, except to what NO_PROXY names', () => {
+    const env = {
+      HTTPS_PROXY: 'proxy.example:3128',
+      no_proxy: '.svc, corp.example, 10.0.0.0/8, 192.0.2.7, fd00::/8, api.lab:6443, *.wild.example'
+    }
+    const through = 'http://proxy.example:3128'
+    const cases: readonly (readonly [url: string, proxy: string | undefined])[] = [
+      ['https://203.0.113.5:6443', through],
+      ['https://api.example.org', through],
+      ['https://svc', through],
+      ['https://notcorp.example', through],
+      ['https://api.lab:8443', through],
+      ['https://192.0.2.70', through],
+      ['https://[2001:db8::1]:6443', through],
+      ['http://203.0.113.5', undefined],
+      ['https://kubernetes.default.svc', undefined],
+      ['https://corp.example', undefined],
+      ['https://API.corp.example', undefined],
+      ['https://10.96.0.1', undefined],
+      ['https://192.0.2.7:6443', undefined],
+      ['https://[fd00::1]', undefined],
+      ['https://api.lab:6443', undefined],
+      ['https://a.wild.example', undefined],
+      ['https://localhost:6443', undefined],
+      ['https://127.0.0.53:6443', undefined],
+      ['https://[::1]:6443', undefined]
+    ]
+    for (const [url, proxy] of cases) assert.equal(proxyOf(url, env), proxy, url)
+    assert.equal(proxyOf('https://203.0.113.5', { ...env, no_proxy: '*' }), undefined)
+    assert.equal(proxyOf('https://203.0.113.5', { https_proxy: 'socks5://p:1' }), 'socks5://p:1')
+    assert.equal(proxyOf('https://203.0.113.5', {}), undefined)
   })
 
   it('sends a body and a query', async () => {

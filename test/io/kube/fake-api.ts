@@ -60,7 +60,7 @@ export class FakeApi {
         clusters: [
           {
             name: 'fake',
-            cluster: { server: `http://127.0.0.1:${address.port}`, 'insecure-skip-tls-verify': true }
+            cluster: { server: `http://127.0.0.1:${address.port}` }
           }
         ],
         users: [{ name: 'fake', user: { token: 'secret-token' } }],

@@ -9,7 +9,17 @@ import {
   type KubeSourceOptions
 } from '../../../src/io/kube/kube-source.ts'
 import { eventually } from '../../eventually.ts'
-import { FakeApi, NAMESPACES, NODES, refuse, service, SERVICES, slice, SLICES } from './fake-api.ts'
+import {
+  FakeApi,
+  type Fault,
+  NAMESPACES,
+  NODES,
+  refuse,
+  service,
+  SERVICES,
+  slice,
+  SLICES
+} from './fake-api.ts'
 
 interface Seen {
   readonly snapshot: Snapshot
@@ -18,7 +28,7 @@ interface Seen {
   readonly changes: readonly Change[]
 }
 
-const QUICK = { backoffMinMs: 5, backoffMaxMs: 40, staleAcceptMs: 250 }
+const QUICK = { backoffMinMs: 5, backoffMaxMs: 40, staleAcceptMs: 250, provenMs: 20 }
 
 describe('a Kubernetes source', () => {
   let api: FakeApi
@@ -150,13 +160,69 @@ describe('a Kubernetes source', () => {
     await eventually(() => names().length === 0)
   })
 
-  it('starts a list anew when its pages expire on the way', async () => {
+  it('fetches the whole in one answer when the pages of a list expire, however often they do', async () => {
     for (let n = 0; n < 600; n += 1) api.put(SERVICES, service(`s${n}`, `10.97.${n >> 8}.${n & 255}`))
-    api.fail('page', SERVICES, refuse(410, 'The provided continue parameter is too old'))
+    api.fail('page', SERVICES, refuse(410, 'The provided continue parameter is too old'), 1000)
     await start()
     await eventually(() => last().whole && names().length === 601)
-    assert.equal(api.count(`list ${SERVICES}`), 4)
+    assert.deepEqual(
+      api.requests
+        .filter((each) => each.startsWith(`list ${SERVICES}`))
+        .map((each) => /limit|continue/.test(each)),
+      [true, true, false]
+    )
   })
+
+  it('asks for smaller pages with more time when a page is late', async () => {
+    for (let n = 0; n < 600; n += 1) api.put(SERVICES, service(`s${n}`, `10.97.${n >> 8}.${n & 255}`))
+    api.fail('list', SERVICES, () => undefined, 2)
+    await start({ timing: { requestMs: 60 } })
+    await eventually(() => last().whole && names().length === 601)
+    const limits = api.requests.flatMap(
+      (each) => /^list \/api\/v1\/services\?limit=(\d+)/.exec(each)?.[1] ?? []
+    )
+    assert.deepEqual(limits.slice(0, 3), ['500', '125', '31'])
+  })
+
+  const ends: Readonly<Record<string, Fault>> = {
+    'in order at once': (_request, response) => response.writeHead(200).end(),
+    'with a 410 in the stream': (_request, response) =>
+      response
+        .writeHead(200)
+        .end(`${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410 } })}\n`),
+    'after a bookmark': (_request, response) =>
+      response
+        .writeHead(200)
+        .end(
+          `${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: '100000' } } })}\n`
+        ),
+    'without a word': (_request, response) => response.destroy()
+  }
+  for (const [how, fault] of Object.entries(ends)) {
+    it(`shows a watch that ends ${how} each time as a problem, asks ever less often though it is woken, and lists anew`, async () => {
+      const backoffMaxMs = 2000
+      await startWatching({ timing: { backoffMaxMs } })
+      const lists = api.count(`list ${SERVICES}`)
+      const watches = api.count(`watch ${SERVICES}`)
+      // What changes now is told by no event: only a list shows it.
+      api.put(SERVICES, service('cart', '10.96.0.11'))
+      await eventually(() => names().length === 2)
+      api.fail('watch', SERVICES, fault, 1_000_000)
+      api.forget(SERVICES, 'shop/web')
+      api.version = 200_000
+      api.endWatches('end')
+      await eventually(() => {
+        source?.refresh()
+        return last().problems.length > 0 && names().join() === 'cart'
+      })
+      // Each pause is twice as long as the one before (at least half of it is fixed), so the number of tries is its logarithm.
+      const tries = api.count(`watch ${SERVICES}`) - watches
+      assert.ok(tries <= 14, `${tries} watches`)
+      assert.ok(api.count(`list ${SERVICES}`) > lists)
+      api.heal()
+      await eventually(() => last().problems.length === 0, 30_000)
+    })
+  }
 
   for (const { title, status, code } of [
     { title: 'an expired token', status: 401, code: /401 Unauthorized/ },
