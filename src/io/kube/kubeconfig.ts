@@ -20,7 +20,7 @@ export function readAsKubectl(config: KubeConfig, { file, env }: KubectlHabits):
     const tokenFile = files.get(user.name)
     if (tokenFile === undefined) return user
     // A token file wins over a token, and is read again, since it is renewed.
-    const { token, ...rest } = user
+    const { token: _token, ...rest } = user
     return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile } } }
   })
   config.clusters = config.clusters.map((cluster) => {
