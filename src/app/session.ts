@@ -5,11 +5,12 @@
 //                                      └→ desired ←──────────────────────┘→ reconciler → host
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { desired, type ClusterHealth, type HostSettings } from '../core/desired.ts'
+import { desiredWithin, type ClusterHealth, type HostSettings } from '../core/desired.ts'
 import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
+import { refusalText, type LimitRefusal } from '../core/host-limits.ts'
 import { EMPTY_HOST } from '../core/host-order.ts'
 import { clustersOfOps } from '../core/op-clusters.ts'
 import { plan } from '../core/plan.ts'
@@ -397,7 +398,7 @@ export class Session {
     const view = this.control.view()
     const surroundings = this.#networks.value
     if (!this.#admitted || !view.clusters.has(view.self) || surroundings === undefined) return undefined
-    const want = desired({
+    const { host: want, refused } = desiredWithin({
       view: this.#preferReached(view),
       self: { origin: this.control.origin, cluster: view.self },
       local: {
@@ -410,6 +411,7 @@ export class Session {
       surroundings,
       settings: this.#hostSettings()
     })
+    this.#options.health.replace('LOAD_BALANCER_LIMIT', refused.map(faultOfRefusal))
     const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
     return { want, deletes, clusterOf: clustersOfOps(view) }
   }
@@ -723,6 +725,10 @@ export class Session {
 
 function isSame(a: LocalFacts, b: LocalFacts): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
+}
+
+function faultOfRefusal(refusal: LimitRefusal) {
+  return { ...refusalText(refusal), severity: refusal.scope === 'service' ? 'warning' : 'error' } as const
 }
 
 function hostPort({ address, port }: { readonly address: string; readonly port: number }): string {

@@ -12,13 +12,14 @@ import type {
   VirtualServer,
   WireguardPeer
 } from './host.ts'
+import { admit, type LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './host-order.ts'
 import type { TunnelState } from './liveness.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from './model.ts'
 import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import type { AgentView, ClusterView, MeshView } from './view.ts'
-import { virtualServersOf } from './virtual-servers.ts'
+import { servicesOf, type ServiceServers } from './virtual-servers.ts'
 
 export interface DesiredInput {
   readonly view: MeshView
@@ -58,14 +59,25 @@ export interface HostSettings {
   readonly loadBalancer?: 'nftables' | 'ipvs'
 }
 
+/** What the host should be, and the services that it cannot have all of (host-limits.ts). */
+export interface Desired {
+  readonly host: HostState
+  readonly refused: readonly LimitRefusal[]
+}
+
 export function desired(input: DesiredInput): HostState {
+  return desiredWithin(input).host
+}
+
+export function desiredWithin(input: DesiredInput): Desired {
   const { view, self, local, settings } = input
   const own = view.clusters.get(self.cluster)
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
   const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
   const kept = keptBy(input, { remote, balanced })
-  return normalizeHost({
+  const { virtualServers, refused } = balance(balanced, input)
+  const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
     // Of two with one destination, normalizeHost keeps the first.
@@ -79,15 +91,14 @@ export function desired(input: DesiredInput): HostState {
         servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
       )
     ],
-    virtualServers: balanced
-      .flatMap((cluster) => balance(cluster, input))
-      .filter(({ vip }) => !kept.vips.some((cidr) => cidrContains(cidr, vip))),
+    virtualServers: virtualServers.filter(({ vip }) => !kept.vips.some((cidr) => cidrContains(cidr, vip))),
     filter: filterOf(
       { own, remote, balanced, ownNetworks: kept.vips },
       { probePort: local.probePort ?? 0, mtu: settings.mtu }
     ),
     sysctls: sysctlsOf(remote, settings)
   })
+  return { host, refused }
 }
 
 /** The parts of the mesh's prefixes that this host reaches by itself (src/core/surroundings.ts). */
@@ -195,11 +206,32 @@ function carriedBy(
 
 const RANKS = { up: 0, connecting: 1, down: 2 } as const
 
-/** Names and addresses of a withdrawn cluster stay, without backends: whoever connects is refused at once. */
-function balance(cluster: ClusterView, { self, health, settings }: DesiredInput): readonly VirtualServer[] {
-  const servers = virtualServersOf(cluster, settings.scheduler)
-  if (cluster.name === self.cluster || health(cluster.name) === 'up') return servers
-  return servers.map((server) => ({ ...server, realServers: [] }))
+/** Names and addresses of a withdrawn cluster stay, without backends: connections are refused at once. */
+function balance(
+  clusters: readonly ClusterView[],
+  { self, health, settings }: DesiredInput
+): { readonly virtualServers: readonly VirtualServer[]; readonly refused: readonly LimitRefusal[] } {
+  const claims = clusters.map((cluster) => ({
+    cluster: cluster.name,
+    claims: servicesOf(cluster, settings.scheduler)
+  }))
+  const admissions = admit(claims)
+  const virtualServers = admissions.flatMap(({ admitted }, index) => {
+    const name = clusters[index]?.name ?? self.cluster
+    const servers = admitted.flatMap((service) => service.servers)
+    if (name === self.cluster || health(name) === 'up') return servers
+    return servers.map((server) => ({ ...server, realServers: [] }))
+  })
+  const refused = admissions.flatMap(({ admitted, refusals }, index) => [
+    ...admitted.flatMap((service) => cutOf(service, clusters[index]?.name ?? self.cluster)),
+    ...refusals
+  ])
+  return { virtualServers, refused }
+}
+
+function cutOf({ name, asked, amount }: ServiceServers, cluster: ClusterName): readonly LimitRefusal[] {
+  const isWhole = asked.virtualServers <= amount.virtualServers && asked.realServers <= amount.realServers
+  return isWhole ? [] : [{ scope: 'service', cluster, name, asked, used: amount, services: 0 }]
 }
 
 /** Other clusters answer only to addresses inside our pod prefixes, so no other may be a source. */

@@ -10,7 +10,7 @@
 import { familyOf, parseIp } from '../../core/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../core/host.ts'
 import type { Ip, Protocol } from '../../core/model.ts'
-import { HASH_SIZES, RANDOM_SIZES, slotTable } from './lb-nft-slots.ts'
+import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../core/slots.ts'
 import { ABOUT_SET, asRecord, commentOf, keyOfRow, parseListing } from './nft-listing.ts'
 import { compareRealServers, keyOfVirtualServer } from './virtual-servers.ts'
 

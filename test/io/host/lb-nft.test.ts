@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { RealServer, VirtualServer } from '../../../src/core/host.ts'
 import type { Ip } from '../../../src/core/model.ts'
-import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../src/io/host/lb-nft-slots.ts'
+import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../src/core/slots.ts'
 import {
   elementCommands,
   elementsOf,

@@ -6,7 +6,7 @@
 //   2. In a random table every other backend has at least one; in a hashed one, so does all but a tiny weight.
 //   3. A hashed server's slot changes its backend only if that backend went, or a newcomer won it (rendezvous hashing),
 //      as long as the table's size stays: about 1/N of the clients move when one of N backends comes or goes.
-import type { RealServer, VirtualServer } from '../../core/host.ts'
+import type { RealServer, VirtualServer } from './host.ts'
 
 export interface SlotTable {
   readonly draw: 'random' | 'hash'
@@ -35,6 +35,17 @@ export function slotTable(server: VirtualServer): SlotTable {
   const draw = server.affinitySeconds > 0 || server.scheduler === 'mh' ? 'hash' : 'random'
   if (active.length === 0) return { draw, slots: [] }
   return { draw, slots: draw === 'hash' ? hashSlots(active) : randomSlots(active) }
+}
+
+/** How many slots a server of that many backends of one weight has: what it costs in the kernel. */
+export function slotCount(backends: number, draw: SlotTable['draw']): number {
+  if (backends === 0) return 0
+  if (draw === 'hash') return hashSizeFor(backends)
+  return backends <= 16 ? backends : sizeFor(RANDOM_SIZES, backends * 8)
+}
+
+function hashSizeFor(backends: number): number {
+  return HASH_SIZES[backends <= 16 ? 0 : backends <= 128 ? 1 : 2] ?? 0
 }
 
 function randomSlots(active: readonly RealServer[]): readonly RealServer[] {
@@ -68,15 +79,20 @@ function bump(counts: number[], index: number | undefined, by: number): void {
 }
 
 function hashSlots(active: readonly RealServer[]): readonly RealServer[] {
-  const size = HASH_SIZES[active.length <= 16 ? 0 : active.length <= 128 ? 1 : 2] ?? 0
+  const size = hashSizeFor(active.length)
+  const weights = new Set(active.map((real) => real.weight))
   const seeds = active.map((real) => hashText(`${real.ip} ${real.port}`))
   return Array.from({ length: size }, (_, slot) => {
     let [best, bestScore] = [0, -Infinity]
-    for (const [index, real] of active.entries()) {
-      // Weighted rendezvous (Schindelhauer, Schomaker 2005): the highest −weight / ln(u) wins.
-      const uniform = (mix((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1)) + 0.5) / 2 ** 32
-      const score = -real.weight / Math.log(uniform)
-      if (score > bestScore) [best, bestScore] = [index, score]
+    for (let index = 0; index < active.length; index++) {
+      const draw = mix((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1))
+      // Weighted rendezvous (Schindelhauer, Schomaker 2005): the highest −weight / ln(u) wins. With one weight that is the highest draw.
+      const score =
+        weights.size === 1 ? draw : -(active[index]?.weight ?? 0) / Math.log((draw + 0.5) / 2 ** 32)
+      if (score > bestScore) {
+        best = index
+        bestScore = score
+      }
     }
     return active[best] as RealServer
   })
