@@ -27,7 +27,8 @@ import {
 import { EMPTY_HOST } from '../core/host-order.ts'
 import { applyOps } from '../core/model-host.ts'
 import type { ClusterName } from '../core/model.ts'
-import { plan } from '../core/plan.ts'
+import { plan, sameVirtualServer } from '../core/plan.ts'
+import { adopted } from '../core/server-list.ts'
 import { Retries, RETRY_MS_MIN, type FailedPart, type FailedStep } from '../core/retries.ts'
 
 export interface Wish {
@@ -132,6 +133,9 @@ export class Pass {
 
   async #apply(wish: Wish, signal: AbortSignal, interrupted: () => boolean): Promise<PassResult> {
     const nowMs = this.#options.now()
+    // What was read is made of other objects than the wish: compared once, and by identity in the passes until the next look.
+    const virtualServers = adopted(this.#have.virtualServers, wish.want.virtualServers, sameVirtualServer)
+    if (virtualServers !== this.#have.virtualServers) this.#have = { ...this.#have, virtualServers }
     const drained = this.drained(wish.want, this.#have)
     // Until a stale part has been read again, its plan would be a guess.
     const skip = new Set(

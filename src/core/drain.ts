@@ -2,6 +2,7 @@
 // deadline passes. Pure; the caller keeps `drains` between passes. At most as many entries as the host has real servers.
 import type { HostState, RealServer, VirtualServer } from './host.ts'
 import { normalizeVirtualServer, realServerKey, virtualServerKey } from './host-order.ts'
+import { differenceOf } from './server-list.ts'
 
 /** drainKey → Unix or monotonic milliseconds at which the real server goes. */
 export type Drains = ReadonlyMap<string, number>
@@ -27,20 +28,34 @@ export interface DrainResult {
 }
 
 export function drain(input: DrainInput): DrainResult {
-  const have = new Map(input.have.virtualServers.map((server) => [virtualServerKey(server), server]))
+  const { want, have } = input
   const drains = new Map<string, number>()
-  const virtualServers = input.want.virtualServers.map((server) => {
-    const before = have.get(virtualServerKey(server))
-    const draining = before
-      ? leavingOf(server, before).filter((real) => isDraining(server, real, { input, drains }))
-      : []
-    if (draining.length === 0) return server
+  let virtualServers: VirtualServer[] | undefined
+  for (const pair of differenceOf(want.virtualServers, have.virtualServers).pairs) {
+    if (pair.have === undefined) continue
+    const server = pair.want
+    const leaving = leavingOf(server, pair.have)
+    const draining = leaving.filter((real) => isDraining(server, real, { input, drains }))
+    if (draining.length === 0) continue
     const quiet = draining.map((real) => ({ ...real, weight: 0 }))
-    return normalizeVirtualServer({ ...server, realServers: [...server.realServers, ...quiet] })
-  })
-  const want = drains.size === 0 ? input.want : { ...input.want, virtualServers }
-  const nextDeadlineMs = drains.size === 0 ? undefined : Math.min(...drains.values())
-  return { want, drains, nextDeadlineMs }
+    virtualServers ??= [...want.virtualServers]
+    virtualServers[pair.index] = normalizeVirtualServer({
+      ...server,
+      realServers: [...server.realServers, ...quiet]
+    })
+  }
+  return {
+    want: virtualServers === undefined ? want : { ...want, virtualServers },
+    drains,
+    nextDeadlineMs: drains.size === 0 ? undefined : earliest(drains)
+  }
+}
+
+/** Not spread: they may be more than a call takes. */
+function earliest(drains: Drains): number {
+  let least = Infinity
+  for (const deadlineMs of drains.values()) least = Math.min(least, deadlineMs)
+  return least
 }
 
 /** "10.101.0.1 TCP 80 10.1.0.11 8080" */

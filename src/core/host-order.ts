@@ -30,7 +30,7 @@ export function normalizeHost(state: HostState): HostState {
     peers: sortedBy(state.peers.map(normalizePeer), ({ publicKey }) => publicKey),
     routes: sortedByPrefix(state.routes),
     vips: sortedByPrefix(state.vips),
-    virtualServers: sortedBy(state.virtualServers.map(normalizeVirtualServer), sortKeyOf),
+    virtualServers: sortedBy(state.virtualServers.map(normalizeVirtualServer), virtualServerOrder),
     filter: state.filter && normalizeFilter(state.filter),
     sysctls: sortedBy(state.sysctls, ({ name }) => name)
   }
@@ -47,8 +47,8 @@ export function normalizeVirtualServer(server: VirtualServer): VirtualServer {
   return sorted
 }
 
-/** By address, protocol name, port. */
-function sortKeyOf(server: VirtualServer): string {
+/** What a list of virtual servers is sorted by: address, protocol name, port. */
+export function virtualServerOrder(server: VirtualServer): string {
   return normalized.get(server) ?? sortKeyOfVirtual(server)
 }
 

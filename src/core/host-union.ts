@@ -1,19 +1,21 @@
 // What a host should be while it is not yet known whether the wish is complete: everything wanted, and nothing lost.
 import type { Filter, HostState, VirtualServer, WireguardPeer } from './host.ts'
 import { normalizeHost, sortRealServers, sortedPrefixes, virtualServerKey } from './host-order.ts'
+import { differenceOf, editedServers, type ServerEdits } from './server-list.ts'
 
 /** `want`, widened by what `have` has besides. Where both say something of the same thing, `want` counts. */
 export function unionHost(want: HostState, have: HostState): HostState {
-  return normalizeHost({
+  const rest = normalizeHost({
     tunnel: want.tunnel ?? have.tunnel,
     peers: unionPeers(want.peers, have.peers),
     // Of two with one destination, normalizeHost keeps the first.
     routes: [...want.routes, ...have.routes],
     vips: [...want.vips, ...have.vips],
-    virtualServers: unionVirtualServers(want.virtualServers, have.virtualServers),
+    virtualServers: [],
     filter: unionFilter(want.filter, have.filter),
     sysctls: want.sysctls
   })
+  return { ...rest, virtualServers: unionVirtualServers(want.virtualServers, have.virtualServers) }
 }
 
 function unionPeers(
@@ -30,17 +32,21 @@ function unionPeers(
   return [...kept, ...want]
 }
 
+/** Costs what differs: while one catalogue is not whole, every change of every other comes through here. */
 function unionVirtualServers(
   want: readonly VirtualServer[],
   have: readonly VirtualServer[]
 ): readonly VirtualServer[] {
-  const old = new Map(have.map((server) => [virtualServerKey(server), server]))
-  const widened = want.map((server) => {
-    const before = old.get(virtualServerKey(server))
-    if (before === undefined) return server
-    return { ...server, realServers: sortRealServers([...server.realServers, ...before.realServers]) }
-  })
-  return [...widened, ...have]
+  const { pairs, gone } = differenceOf(want, have)
+  const edits: ServerEdits = new Map()
+  for (const { want: of, have: before } of pairs) {
+    if (before === undefined) continue
+    const realServers = sortRealServers([...of.realServers, ...before.realServers])
+    if (realServers.length === of.realServers.length) continue
+    edits.set(virtualServerKey(of), { of, now: { ...of, realServers } })
+  }
+  for (const server of gone) edits.set(virtualServerKey(server), { of: server, now: server })
+  return editedServers(want, edits)
 }
 
 function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter | undefined {

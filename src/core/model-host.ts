@@ -1,21 +1,23 @@
 // A host as a pure model: what a kernel does with each operation, without a kernel. Tests use it as a fake Host, too.
-import type { HostOp, HostState, WireguardPeer } from './host.ts'
+import type { HostOp, HostState, VirtualServer, WireguardPeer } from './host.ts'
 import { normalizeHost, virtualServerKey } from './host-order.ts'
+import { editedServers, type ServerEdits } from './server-list.ts'
 
 /** The host after `ops` in order; any prefix of the operations is a state that a host may be left in. Normalised. */
 export function applyOps(state: HostState, ops: readonly HostOp[]): HostState {
   const host = open(state)
   for (const op of ops) applyOp(host, op)
-  return close(host)
+  return close(host, state)
 }
 
+/** The lists of a host are short beside that of its virtual servers, of which only the edits are kept. */
 interface OpenHost {
   tunnel: HostState['tunnel']
   filter: HostState['filter']
   readonly peers: Map<string, WireguardPeer>
   readonly routes: Map<string, HostState['routes'][number]>
   readonly vips: Map<string, HostState['vips'][number]>
-  readonly virtualServers: Map<string, HostState['virtualServers'][number]>
+  readonly virtualServers: ServerEdits
   readonly sysctls: Map<string, HostState['sysctls'][number]>
 }
 
@@ -37,7 +39,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
       host.routes.set(op.route.destination, op.route)
       return
     case 'setVirtualServer':
-      host.virtualServers.set(virtualServerKey(op.virtualServer), op.virtualServer)
+      editServer(host, op.virtualServer, op.virtualServer)
       return
     case 'addVip':
       host.vips.set(op.vip.destination, op.vip)
@@ -46,7 +48,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
       host.vips.delete(op.vip.destination)
       return
     case 'removeVirtualServer':
-      host.virtualServers.delete(virtualServerKey(op.virtualServer))
+      editServer(host, op.virtualServer, undefined)
       return
     case 'removeRoute':
       host.routes.delete(op.route.destination)
@@ -88,19 +90,24 @@ function open(state: HostState): OpenHost {
     peers: new Map(state.peers.map((peer) => [peer.publicKey, peer])),
     routes: new Map(state.routes.map((route) => [route.destination, route])),
     vips: new Map(state.vips.map((vip) => [vip.destination, vip])),
-    virtualServers: new Map(state.virtualServers.map((server) => [virtualServerKey(server), server])),
+    virtualServers: new Map(),
     sysctls: new Map(state.sysctls.map((sysctl) => [sysctl.name, sysctl]))
   }
 }
 
-function close(host: OpenHost): HostState {
-  return normalizeHost({
+function editServer(host: OpenHost, of: VirtualServer, now: VirtualServer | undefined): void {
+  host.virtualServers.set(virtualServerKey(of), { of, now })
+}
+
+function close(host: OpenHost, before: HostState): HostState {
+  const rest = normalizeHost({
     tunnel: host.tunnel,
     filter: host.filter,
     peers: [...host.peers.values()],
     routes: [...host.routes.values()],
     vips: [...host.vips.values()],
-    virtualServers: [...host.virtualServers.values()],
+    virtualServers: [],
     sysctls: [...host.sysctls.values()]
   })
+  return { ...rest, virtualServers: editedServers(before.virtualServers, host.virtualServers) }
 }

@@ -22,9 +22,10 @@ import type {
   WireguardPeer
 } from './host.ts'
 import { partOfField } from './host-ops.ts'
-import { realServerKey, sortedPrefixes, virtualServerKey } from './host-order.ts'
+import { realServerKey, sortedPrefixes } from './host-order.ts'
 import { unionHost } from './host-union.ts'
 import type { Cidr, WireguardKey } from './model.ts'
+import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
 
 export interface PlanOptions {
   /** False before the first complete snapshot: add only, never delete or narrow. Default true. */
@@ -98,9 +99,9 @@ const STEPS: { readonly [Field in keyof Required<HostState>]: (want: HostState, 
       }))
     }),
     virtualServers: (want, have) => {
-      const { paired, gone } = pairVirtualServers(want.virtualServers, have.virtualServers)
+      const { pairs, gone } = differenceOf(want.virtualServers, have.virtualServers)
       return {
-        additions: virtualServerOps(paired),
+        additions: virtualServerOps(pairs),
         removals: gone.map((virtualServer) => ({ kind: 'removeVirtualServer', virtualServer }))
       }
     },
@@ -171,7 +172,8 @@ const EACH_FIELD_OF_VIRTUAL_SERVER: [
   ? true
   : never = true
 
-function sameVirtualServer(want: VirtualServer, have: VirtualServer): boolean {
+/** In each field. */
+export function sameVirtualServer(want: VirtualServer, have: VirtualServer): boolean {
   if (want === have) return true
   const same =
     isSameKey(want, have) &&
@@ -233,41 +235,10 @@ function peerRemovals(want: readonly WireguardPeer[], have: readonly WireguardPe
     .map(({ publicKey }) => ({ kind: 'removePeer', publicKey }))
 }
 
-function virtualServerOps(paired: Pairing['paired']): readonly HostOp[] {
-  return paired
-    .filter(([want, before]) => before === undefined || !sameVirtualServer(want, before))
-    .map(([virtualServer, before]) => ({ kind: 'setVirtualServer', virtualServer, before }))
-}
-
-interface Pairing {
-  readonly paired: readonly (readonly [want: VirtualServer, have: VirtualServer | undefined])[]
-  readonly gone: readonly VirtualServer[]
-}
-
-/** Both lists are in one order as a rule and differ in a few places: only what lies between those is looked up by key. */
-function pairVirtualServers(want: readonly VirtualServer[], have: readonly VirtualServer[]): Pairing {
-  const shorter = Math.min(want.length, have.length)
-  let head = 0
-  while (head < shorter && isSameKey(want[head], have[head])) head += 1
-  let tail = 0
-  while (tail < shorter - head && isSameKey(want.at(-1 - tail), have.at(-1 - tail))) tail += 1
-  const old = new Map(
-    have.slice(head, have.length - tail).map((server) => [virtualServerKey(server), server])
-  )
-  const shift = have.length - want.length
-  const paired = want.map((server, index) => {
-    if (index < head) return [server, have[index]] as const
-    if (index >= want.length - tail) return [server, have[index + shift]] as const
-    const key = virtualServerKey(server)
-    const before = old.get(key)
-    old.delete(key)
-    return [server, before] as const
-  })
-  return { paired, gone: [...old.values()] }
-}
-
-function isSameKey(left: VirtualServer | undefined, right: VirtualServer | undefined): boolean {
-  return left?.vip === right?.vip && left?.protocol === right?.protocol && left?.port === right?.port
+function virtualServerOps(pairs: readonly ServerPair[]): readonly HostOp[] {
+  return pairs
+    .filter(({ want, have }) => have === undefined || !sameVirtualServer(want, have))
+    .map(({ want, have }) => ({ kind: 'setVirtualServer', virtualServer: want, before: have }))
 }
 
 interface Destined {
