@@ -1,13 +1,11 @@
 // The admin API's server. It only checks and routes; what the answers hold is made by its handlers.
 // Whoever can open the socket is root or the agent's user: the file mode is the authentication.
-import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs'
-import { createServer, type IncomingMessage } from 'node:http'
-import { connect } from 'node:net'
-import { dirname } from 'node:path'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
+import { openAdminSocket, type AdminSocket } from './admin-socket.ts'
 import * as api from './api.ts'
-import { AppError, explain, listenOn } from './errors.ts'
-import { close } from './http.ts'
+import { AppError, explain } from './errors.ts'
+import type { Health } from './health.ts'
 import type { Log } from './log.ts'
 
 // A token is under 2 KiB; nothing else that is sent here is larger.
@@ -41,46 +39,44 @@ const REQUESTS = {
   join: z.strictObject({ token: z.string().max(16 * 1024) })
 }
 
-export interface Admin {
-  stop(): Promise<void>
+/** The socket is kept: see admin-socket.ts. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
+export function startAdmin(options: {
+  readonly socket: string
+  readonly handlers: AdminHandlers
+  readonly log: Log
+  readonly health: Health
+}): Promise<AdminSocket> {
+  const { socket, handlers, log, health } = options
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+    respond(request, response, handlers, log).catch((error: unknown) => {
+      log.error({ err: error }, 'an answer of the admin API could not be sent')
+      response.destroy()
+    })
+  }
+  return openAdminSocket({ path: socket, listener, health })
 }
 
-/** Errors: AppError SOCKET_IN_USE (another meshd answers there), LISTEN_FAILED. */
-export async function startAdmin(options: {
-  socket: string
-  handlers: AdminHandlers
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  handlers: AdminHandlers,
   log: Log
-}): Promise<Admin> {
-  const { socket, handlers, log } = options
-  const server = createServer((request, response) => {
-    void answer(request, handlers)
-      .catch((error: unknown) => {
-        const { code, message, fix } = explain(error)
-        if (code === 'INTERNAL')
-          log.error({ err: error, path: request.url?.split('?')[0] }, 'admin request failed')
-        return {
-          status: statusOf(code),
-          body: {
-            apiVersion: api.API_VERSION,
-            error: { code, message, ...(fix === undefined ? {} : { fix }) }
-          }
-        }
-      })
-      .then(({ status, body }) => {
-        response.writeHead(status, { 'content-type': 'application/json' })
-        response.end(`${JSON.stringify(body)}\n`)
-        return undefined
-      })
+): Promise<void> {
+  const { status, body } = await answer(request, handlers).catch((error: unknown) => {
+    const { code, message, fix } = explain(error)
+    if (code === 'INTERNAL')
+      log.error({ err: error, path: request.url?.split('?')[0] }, 'admin request failed')
+    return {
+      status: statusOf(code),
+      body: {
+        apiVersion: api.API_VERSION,
+        error: { code, message, ...(fix === undefined ? {} : { fix }) }
+      }
+    }
   })
-  await claim(socket)
-  const umask = process.umask(0o177) // the socket is never open to others, not even between listen and chmod
-  try {
-    await listenOn(server, { path: socket }, 'socket')
-  } finally {
-    process.umask(umask)
-  }
-  chmodSync(socket, 0o600)
-  return { stop: () => close(server) }
+  const text = `${JSON.stringify(body)}\n`
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(text)
 }
 
 async function answer(
@@ -166,26 +162,4 @@ function statusOf(code: string): number {
     default:
       return 400
   }
-}
-
-/** Makes room for the socket: a stale file of a killed agent goes, a living agent's stays. */
-async function claim(socket: string): Promise<void> {
-  mkdirSync(dirname(socket), { recursive: true, mode: 0o755 })
-  if (!existsSync(socket)) return
-  const alive = await new Promise<boolean>((resolve) => {
-    const probe = connect(socket)
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', () => resolve(false))
-  })
-  if (alive) {
-    throw new AppError(
-      'SOCKET_IN_USE',
-      `another meshd answers on ${socket}`,
-      'stop it, or give this one its own socket, state-dir and device'
-    )
-  }
-  rmSync(socket, { force: true })
 }

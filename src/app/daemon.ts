@@ -1,5 +1,4 @@
 // meshd put together: store, host, source and admin API live as long as the process; a session as long as a membership.
-import { mkdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +11,8 @@ import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
 import { openStore, type Identity, type Store } from '../io/store/store.ts'
-import { startAdmin, type Admin, type AdminHandlers } from './admin.ts'
+import { claimSocket, type AdminSocket } from './admin-socket.ts'
+import { startAdmin, type AdminHandlers } from './admin.ts'
 import type { InitRequest, InviteRequest, JoinRequest } from './api.ts'
 import * as answers from './answers.ts'
 import { clusterKeyOf, SharedKey, withClusterKey, type Enrolled } from './cluster-key.ts'
@@ -102,7 +102,7 @@ class Meshd implements State {
   readonly #metrics: Metrics = createMetrics()
   readonly health: Health
   #store: Store | undefined
-  #admin: Admin | undefined
+  #admin: AdminSocket | undefined
   #http: HealthHttp | undefined
   #httpRetry: NodeJS.Timeout | undefined
   #source: Source | undefined
@@ -129,6 +129,7 @@ class Meshd implements State {
   /** init, join and leave change who we are: one at a time. */
   #changing = false
   #stopped = false
+  #newIdentity: Promise<Identity> | undefined
   #joinRetry: NodeJS.Timeout | undefined
 
   constructor(settings: Settings, log: Log) {
@@ -187,8 +188,7 @@ class Meshd implements State {
 
   async start(): Promise<void> {
     const { settings } = this
-    this.#admin = await startAdmin({ socket: settings.socket, handlers: this.#handlers(), log: this.#log })
-    mkdirSync(settings['state-dir'], { recursive: true, mode: 0o700 })
+    await claimSocket(settings.socket) // before anything is touched that the agent that answers there may own
     this.#store = await openStore({ folder: settings['state-dir'], now: Date.now })
     for (const warning of this.#store.warnings) this.#log.warn(warning)
     const identity = await this.#identity(this.#store)
@@ -208,13 +208,22 @@ class Meshd implements State {
     await this.#startHost()
     await this.#startHttp()
     const known = membership.membershipOf(identity)
+    if (known !== undefined) {
+      await this.#enter(known, { admitted: true })
+      this.#takePart()
+    }
+    // Not before: who asks is told the truth, and `init` finds identity, host and source. Not after the source: it may wait for an API.
+    this.#admin = await startAdmin({
+      socket: settings.socket,
+      handlers: this.#handlers(),
+      log: this.#log,
+      health: this.health
+    })
     if (known === undefined)
       this.#log.info(
         { socket: settings.socket },
         'in no mesh yet: waiting for `meshctl init` or `meshctl join`'
       )
-    else await this.#enter(known, { admitted: true })
-    if (known !== undefined) this.#takePart()
     await this.#startSource()
     this.#startOwnCoredns()
     if (known === undefined && (settings['token-file'] !== '' || this.#sharedKey !== undefined))
@@ -225,27 +234,41 @@ class Meshd implements State {
     this.#stopped = true
     clearInterval(this.#healthLook)
     clearTimeout(this.#joinRetry)
-    await this.#sharedKey?.rest()
-    await this.#admin?.stop()
-    await this.#podDns?.stop()
-    await this.#ownCoredns?.stop()
-    await this.#source?.stop()
-    await this.session?.stop()
     clearTimeout(this.#httpRetry)
-    await this.#http?.stop()
-    await this.host?.stop()
-    await this.#store?.close()
+    // Each by itself: one that does not end well must not leave the store open.
+    const parts: readonly (readonly [name: string, end: () => Promise<unknown> | undefined])[] = [
+      ['cluster key', () => this.#sharedKey?.rest()],
+      ['admin socket', () => this.#admin?.stop()],
+      ['cluster dns', () => this.#podDns?.stop()],
+      ['own CoreDNS', () => this.#ownCoredns?.stop()],
+      ['source', () => this.#source?.stop()],
+      ['session', () => this.session?.stop()],
+      ['http', () => this.#http?.stop()],
+      ['host', () => this.host?.stop()],
+      ['store', () => this.#store?.close()]
+    ]
+    for (const [part, end] of parts) {
+      try {
+        await end()
+      } catch (error) {
+        this.#log.error({ err: error, part }, 'a part of the agent did not stop well')
+      }
+    }
   }
 
   // ------------------------------------------------------------------ parts
 
   /** The node key is on disk before its first use. */
-  async #identity(store: Store) {
+  async #identity(store: Store): Promise<Identity> {
     const known = store.identity()
     if (known !== undefined) return known
-    const fresh = membership.createIdentity(this.#crypto)
-    await store.saveIdentity(fresh)
-    return fresh
+    // Once, however many ask while it is being written: the tunnel's key and the certificate must be of one identity.
+    this.#newIdentity ??= (async () => {
+      const fresh = membership.createIdentity(this.#crypto)
+      await store.saveIdentity(fresh)
+      return fresh
+    })().finally(() => (this.#newIdentity = undefined))
+    return this.#newIdentity
   }
 
   async #startHost(): Promise<void> {

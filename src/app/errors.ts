@@ -38,7 +38,7 @@ export function listenOn(
 ): Promise<void> {
   const text = 'path' in where ? where.path : `${where.host}:${where.port}`
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
+    const failed = (error: NodeJS.ErrnoException): void => {
       reject(
         error.code === 'EADDRINUSE'
           ? new AppError(
@@ -54,9 +54,10 @@ export function listenOn(
               { cause: error }
             )
       )
-    })
+    }
+    server.once('error', failed)
     server.listen(where, () => {
-      server.removeAllListeners('error')
+      server.off('error', failed)
       resolve()
     })
   })

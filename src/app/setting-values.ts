@@ -192,8 +192,8 @@ export function path(found: string): string | Refused {
   return found === '' ? new Refused('it is empty', 'give it a path, or leave the setting out') : found
 }
 
-// sun_path of unix(7) has 108 bytes, and the last is a zero.
-const SOCKET_BYTES_MAX = 107
+// sun_path of unix(7) has 108 bytes, and the last is a zero; four are for the ".new" under which it is made.
+const SOCKET_BYTES_MAX = 103
 
 export function socketPath(found: string): string | Refused {
   const bytes = Buffer.byteLength(found)

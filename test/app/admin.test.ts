@@ -1,19 +1,34 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pino from 'pino'
-import { startAdmin, type Admin, type AdminHandlers } from '../../src/app/admin.ts'
+import type { AdminSocket } from '../../src/app/admin-socket.ts'
+import { startAdmin, type AdminHandlers } from '../../src/app/admin.ts'
 import { API_VERSION } from '../../src/app/api.ts'
 import { AppError } from '../../src/app/errors.ts'
+import { Health } from '../../src/app/health.ts'
+import { eventually } from '../eventually.ts'
 
 describe('the admin socket', () => {
   let folder = ''
-  let admin: Admin | undefined
+  let admin: AdminSocket | undefined
+  let health = someHealth()
   let socket = ''
 
   beforeEach(() => {
+    health = someHealth()
     folder = mkdtempSync(join(tmpdir(), 'admin-'))
     socket = join(folder, 'sub/meshd.sock')
   })
@@ -25,7 +40,7 @@ describe('the admin socket', () => {
   })
 
   const open = async (): Promise<void> => {
-    admin = await startAdmin({ socket, handlers, log: pino({ enabled: false }) })
+    admin = await startAdmin({ socket, handlers, log: pino({ enabled: false }), health })
   }
 
   it('is open to its owner alone', async () => {
@@ -37,8 +52,64 @@ describe('the admin socket', () => {
     await open()
     await assert.rejects(open(), { code: 'SOCKET_IN_USE', message: new RegExp(socket) })
     await admin?.stop()
-    writeFileSync(socket, '') // what a killed agent leaves
+    dead(socket)
+    dead(`${socket}.new`)
     await open()
+    assert.equal((await ask('GET', '/v1/status')).status, 200)
+  })
+
+  const kept: readonly (readonly [what: string, make: (path: string) => void, shown: RegExp])[] = [
+    ['a file', (path) => writeFileSync(path, 'notes'), /is a file, not a socket/],
+    ['an empty file', (path) => writeFileSync(path, ''), /is a file, not a socket/],
+    ['a folder', (path) => mkdirSync(path), /is a folder, not a socket/],
+    ['a link', (path) => symlinkSync('/dev/null', path), /is a link, not a socket/]
+  ]
+  for (const [what, make, shown] of kept) {
+    it(`refuses ${what} at its path, and leaves it there`, async () => {
+      mkdirSync(join(folder, 'sub'))
+      make(socket)
+      const before = statSync(socket).ino
+      await assert.rejects(open(), { code: 'SOCKET_PATH_TAKEN', message: shown, fix: /move it away/ })
+      assert.equal(statSync(socket).ino, before)
+    })
+  }
+
+  const removed: readonly (readonly [what: string, remove: () => void])[] = [
+    ['its file', () => rmSync(socket)],
+    ['its folder', () => rmSync(join(folder, 'sub'), { recursive: true })],
+    [
+      'its file, with a dead socket put there',
+      () => {
+        rmSync(socket)
+        dead(socket)
+      }
+    ]
+  ]
+  for (const [what, remove] of removed) {
+    it(`is made anew when ${what} is removed`, async () => {
+      await open()
+      remove()
+      await eventually(async () => (await ask('GET', '/v1/status')).status === 200)
+      assert.equal(statSync(socket).mode & 0o777, 0o600)
+      await admin?.stop()
+      assert.ok(!existsSync(socket))
+    })
+  }
+
+  it('does not take its path from a living process or a file that was put there, and comes back when that has gone', async () => {
+    await open()
+    rmSync(socket)
+    writeFileSync(socket, 'notes')
+    await eventually(() => /is a file, not a socket/.test(health.worst()?.message ?? ''))
+    assert.equal(readFileSync(socket, 'utf8'), 'notes')
+    rmSync(socket)
+    await eventually(async () => (await ask('GET', '/v1/status')).status === 200)
+    await eventually(() => health.worst() === undefined)
+    rmSync(socket)
+    const other = await startAdmin({ socket, handlers, log: pino({ enabled: false }), health: someHealth() })
+    await eventually(() => /another meshd answers/.test(health.worst()?.message ?? ''))
+    await admin?.stop()
+    admin = other
     assert.equal((await ask('GET', '/v1/status')).status, 200)
   })
 
@@ -90,7 +161,7 @@ describe('the admin socket', () => {
 
   function ask(method: string, path: string, body?: string): Promise<Answered> {
     return new Promise((resolve, reject) => {
-      const outgoing = request({ socketPath: socket, method, path }, (response) => {
+      const outgoing = request({ socketPath: socket, method, path, agent: false }, (response) => {
         let text = ''
         response.on('data', (chunk) => (text += String(chunk)))
         response.on('end', () =>
@@ -102,6 +173,22 @@ describe('the admin socket', () => {
     })
   }
 })
+
+function someHealth(): Health {
+  return new Health({ log: pino({ enabled: false }), now: () => 0 })
+}
+
+/** What a killed process leaves: a socket on which nobody answers. */
+function dead(path: string): void {
+  spawnSync(
+    process.execPath,
+    [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`
+    ],
+    { stdio: 'ignore' }
+  )
+}
 
 const unused = async (): Promise<never> => {
   throw new TypeError('a fault of ours')
