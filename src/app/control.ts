@@ -221,6 +221,13 @@ export class Control {
     return since === undefined ? undefined : monotonicMs() - since
   }
 
+  /** The store has lost the replica: all that is in memory is written whole again, before anything that comes after. */
+  rewrite(): void {
+    const origins = this.#protocol.origins()
+    for (const origin of origins) this.#unsaved.add(origin)
+    this.#run(origins.flatMap((origin) => this.#protocol.whole(origin) ?? []))
+  }
+
   /** False: what is missing in the view may only be missing on this disk, and is no reason to delete anything. */
   get isWhole(): boolean {
     return !this.#hasGaps

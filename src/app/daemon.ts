@@ -29,6 +29,7 @@ import { PodDns } from './pod-dns.ts'
 import { ProblemLog, sourceFaults } from './problem-log.ts'
 import { Session, type Membership } from './session.ts'
 import { SPEAKER_TERM_MIN } from './speaker.ts'
+import { StoreKeeper } from './store-keeper.ts'
 import { openSource, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
@@ -102,6 +103,7 @@ class Meshd implements State {
   readonly #metrics: Metrics = createMetrics()
   readonly health: Health
   #store: Store | undefined
+  #keeper: StoreKeeper | undefined
   #admin: AdminSocket | undefined
   #http: HealthHttp | undefined
   #httpRetry: NodeJS.Timeout | undefined
@@ -196,8 +198,16 @@ class Meshd implements State {
     this.#source = await this.#openSource()
     if (this.#source.kubernetes !== undefined)
       this.#sharedKey = new SharedKey({ ...this.#source.kubernetes, crypto: this.#crypto, log: this.#log })
+    this.#keeper = new StoreKeeper({
+      store: this.#store,
+      health: this.health,
+      nowMs: monotonicMs,
+      onReplicaLost: () => this.session?.control.rewrite(),
+      mendMore: async () => this.host?.mendMemory()
+    })
     this.#healthLook = setInterval(() => {
       this.#lookAtParts()
+      void this.#keeper?.look()
       this.#closeInvites().catch((error: unknown) =>
         this.#log.warn(
           { err: error },
@@ -245,6 +255,7 @@ class Meshd implements State {
       ['session', () => this.session?.stop()],
       ['http', () => this.#http?.stop()],
       ['host', () => this.host?.stop()],
+      ['store keeper', () => this.#keeper?.stop()],
       ['store', () => this.#store?.close()]
     ]
     for (const [part, end] of parts) {

@@ -58,6 +58,8 @@ export interface LinuxHost extends Host {
   detectMtu(): Promise<number>
   /** What this host reaches without the mesh; `resolvers` is for the caller to add. Needs no start(). */
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
+  /** Writes what it must remember anew where it has been removed from the disk. */
+  mendMemory(): Promise<void>
   /** Hints that something changed, at most one a second, until the signal. Rejects when the watch breaks. */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>
 }
@@ -266,6 +268,7 @@ export function createHost(options: HostOptions): LinuxHost {
     },
 
     preflight: () => preflightHost(options.wireguard ?? 'auto', options.loadBalancer ?? 'auto'),
+    mendMemory: async () => started?.memory.mend(),
     detectMtu: () => detectMtu(run),
     surroundings: (signal) => readSurroundings(run, names, signal),
     watch: watchHost

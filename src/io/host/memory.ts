@@ -1,5 +1,6 @@
 // What the kernel cannot tell us after a restart: sysctls as they were before us, and which service prefixes were ours.
 // Invariant: written to disk before the change that it remembers.
+import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { HostError } from './errors.ts'
@@ -10,6 +11,8 @@ export interface HostMemory {
   readonly vipPrefixes: ReadonlySet<string>
   rememberSysctl(name: string, prior: string): Promise<void>
   rememberVips(prefixes: readonly string[]): Promise<void>
+  /** Writes the file anew if it has been removed. */
+  mend(): Promise<void>
   forget(): Promise<void>
 }
 
@@ -46,6 +49,9 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
       if (news.length === 0) return
       for (const prefix of news) vipPrefixes.add(prefix)
       await save()
+    },
+    async mend() {
+      if (sysctls.size + vipPrefixes.size > 0 && !existsSync(path)) await save()
     },
     async forget() {
       sysctls.clear()

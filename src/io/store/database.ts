@@ -2,13 +2,13 @@
 // Invariants: (1) a persist is one atomic batch; (2) operations never overlap; (3) after a failed write the database is
 // opened again before the next one, because leveldb refuses all writes from then on; (4) parts of an unfinished state are in the
 // table that its origin's records are not in, and become the records by one row that says so, whatever their size.
-import { access, realpath, rename } from 'node:fs/promises'
+import { access, readFile, readdir, realpath, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import type { Persist as PersistEffect, PersistPart } from '../../core/effects.ts'
 import type { Origin } from '../../core/model.ts'
 import { StoreError, describe, storeError } from './error.ts'
-import { syncFolder } from './files.ts'
+import { isMissing, syncFolder } from './files.ts'
 import {
   encodeHead,
   encodeParts,
@@ -114,7 +114,7 @@ async function openPresent(
 }
 
 export class Database {
-  readonly #db: Db
+  #db: Db
   readonly #path: string
   readonly #layout: Layout
   #last: Promise<unknown> = Promise.resolve()
@@ -197,6 +197,31 @@ export class Database {
     })
   }
 
+  /** Whether the files are where they were: leveldb itself writes on into files that have been removed. */
+  async isThere(): Promise<boolean> {
+    if (this.#closed !== undefined) return true
+    try {
+      const manifest = (await readFile(join(this.#path, 'CURRENT'), 'utf8')).trim()
+      const names = await readdir(this.#path)
+      return names.includes(manifest) && names.some((name) => name.endsWith('.log'))
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw storeError(error, this.#path)
+    }
+  }
+
+  /** Begins anew, empty, because the files are gone; what is left of them is set aside. */
+  rebuild(): Promise<void> {
+    return this.#exclusive(async () => {
+      await this.#db.close().catch(() => undefined) // of files that are gone
+      if ((await readdir(this.#path).catch(() => [])).length > 0)
+        await rename(this.#path, `${this.#path}.corrupt-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`)
+      this.#db = new Level(this.#path, LEVEL_OPTIONS)
+      await open(this.#db, this.#path, true)
+      for (const known of Object.values(this.#layout)) known.clear()
+    }, 'as it is')
+  }
+
   close(): Promise<void> {
     this.#closed ??= this.#last.then(async () => {
       await this.#db.close()
@@ -221,7 +246,7 @@ export class Database {
     return keys.map((key): Op => ({ type: 'del', key }))
   }
 
-  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+  #exclusive<T>(work: () => Promise<T>, database: 'opened' | 'as it is' = 'opened'): Promise<T> {
     const result = this.#last.then(async () => {
       if (this.#closed !== undefined) {
         throw new StoreError('STORE_CLOSED', 'the store is closed', {
@@ -230,8 +255,10 @@ export class Database {
         })
       }
       try {
-        if (this.#failed) await this.#reopen()
-        return await work()
+        if (this.#failed && database === 'opened') await this.#reopen()
+        const result = await work()
+        this.#failed = false
+        return result
       } catch (error) {
         this.#failed = true
         throw storeError(error, this.#path)
@@ -244,7 +271,6 @@ export class Database {
   async #reopen(): Promise<void> {
     await this.#db.close()
     await this.#db.open({ createIfMissing: false })
-    this.#failed = false
   }
 }
 

@@ -8,6 +8,7 @@ export type StoreErrorCode =
   | 'IDENTITY_CORRUPT'
   | 'IDENTITY_INVALID'
   | 'STORE_CLOSED'
+  | 'STATE_EXPOSED'
   | 'STORE_FAILED'
 
 /** `path` is the file or folder concerned; `fix` says what to do. */

@@ -2,7 +2,7 @@
 // Invariants: (1) nothing is written before the versions are known to be ours and the lock is held; (2) what is damaged is
 // set aside and reported, never replaced in silence; (3) no text that leaves here quotes a secret.
 import { constants } from 'node:fs'
-import { access, chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { access, lstat, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { StoredParts } from '../../core/effects.ts'
 import type { Origin } from '../../core/model.ts'
@@ -14,6 +14,7 @@ import { StoreError, storeError } from './error.ts'
 import { isMissing, readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
 import { IDENTITY_VERSION, decodeIdentity, encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
+import { checkFolder, checkSecret } from './ownership.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 export type { Counters } from './counters.ts'
@@ -60,8 +61,16 @@ export interface Store {
   removeOrigin(origin: Origin): Promise<void>
   /** Leaves the mesh: identity, keys, counters, replica and all that was set aside are gone. */
   forget(): Promise<void>
+  /**
+   * Looks whether all of it is still there, and writes what is missing anew from memory. Errors: as `saveIdentity`, and STORE_FAILED:
+   * then it is still missing. A disk that takes nothing is an error, too.
+   */
+  mend(): Promise<Mended>
   close(): Promise<void>
 }
+
+/** `files`: small files were missing. `replica`: all that was in the database, and whoever has it in memory must write it whole. */
+export type Mended = 'sound' | 'files' | 'replica'
 
 export interface StoreOptions {
   readonly folder: string
@@ -69,8 +78,29 @@ export interface StoreOptions {
   readonly now: () => number
 }
 
-/** Errors: StoreError STORE_NEWER, STORE_LOCKED, STORE_READONLY, IDENTITY_CORRUPT, DISK_FULL, STORE_FAILED. */
+/** Errors: StoreError STORE_NEWER, STORE_LOCKED, STORE_READONLY, STATE_EXPOSED, IDENTITY_CORRUPT, DISK_FULL, STORE_FAILED. */
 export async function openStore(options: StoreOptions): Promise<Store> {
+  try {
+    return await openFolder(options)
+  } catch (error) {
+    throw error instanceof StoreError && error.code === 'DISK_FULL' ? fullAtStart(error) : error
+  }
+}
+
+/** A running agent goes on from memory; one that starts has nothing there. */
+function fullAtStart(error: StoreError): StoreError {
+  return new StoreError(
+    'DISK_FULL',
+    `${error.message}, and the agent stops because it cannot open its store`,
+    {
+      path: error.path,
+      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes as they are',
+      cause: error
+    }
+  )
+}
+
+async function openFolder(options: StoreOptions): Promise<Store> {
   const folder = resolve(options.folder)
   const warnings: string[] = []
   const stamp = new Date(options.now()).toISOString().replaceAll(/[:.]/g, '-')
@@ -117,6 +147,7 @@ class DiskStore implements Store {
   #identity: Identity | undefined
   #counters: Counters | undefined
   #replica: LoadedReplica
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: DiskStoreOptions) {
     const { origins, parts, dropped, lost, seen } = options.contents
@@ -132,7 +163,11 @@ class DiskStore implements Store {
     return this.#identity
   }
 
-  async saveIdentity(identity: Identity): Promise<void> {
+  saveIdentity(identity: Identity): Promise<void> {
+    return this.#inTurn(() => this.#putIdentity(identity))
+  }
+
+  async #putIdentity(identity: Identity): Promise<void> {
     const path = join(this.folder, IDENTITY)
     const text = encodeIdentity(identity, path)
     // In this order: a crash in between leaves a whole, new file and an old copy, which open() renews.
@@ -145,7 +180,11 @@ class DiskStore implements Store {
     return this.#counters
   }
 
-  async saveCounters(counters: Counters): Promise<void> {
+  saveCounters(counters: Counters): Promise<void> {
+    return this.#inTurn(() => this.#putCounters(counters))
+  }
+
+  async #putCounters(counters: Counters): Promise<void> {
     const before = this.#counters
     if (before !== undefined && isBelow(counters, before)) throw new RangeError('counters never go backwards')
     await writeFileAtomic(join(this.folder, COUNTERS), encodeCounters(counters))
@@ -175,7 +214,11 @@ class DiskStore implements Store {
     return this.#database.removeOrigin(origin)
   }
 
-  async forget(): Promise<void> {
+  forget(): Promise<void> {
+    return this.#inTurn(() => this.#removeAll())
+  }
+
+  async #removeAll(): Promise<void> {
     // The copy goes first: if we are cut short, the identity is still whole, and nothing is half forgotten.
     await removeFile(join(this.folder, BACKUP))
     await removeFile(join(this.folder, IDENTITY))
@@ -191,25 +234,91 @@ class DiskStore implements Store {
     this.loadReplica()
   }
 
+  mend(): Promise<Mended> {
+    return this.#inTurn(() => this.#writeMissing())
+  }
+
+  /** What is being removed by intent must not be taken for missing. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work)
+    this.#turn = result.catch(() => undefined)
+    return result
+  }
+
+  async #writeMissing(): Promise<Mended> {
+    const missing = await this.#missing()
+    const lacksReplica = !(await this.#database.isThere())
+    if (missing.length === 0 && !lacksReplica) {
+      await checkTakesMore(this.folder)
+      return 'sound'
+    }
+    await prepareFolder(this.folder, [])
+    const marker = `${JSON.stringify({ version: STORE_VERSION })}\n`
+    const identity = this.#identity && encodeIdentity(this.#identity, join(this.folder, IDENTITY))
+    const texts: Readonly<Record<string, string | undefined>> = {
+      [MARKER]: marker,
+      [IDENTITY]: identity,
+      [BACKUP]: identity,
+      [COUNTERS]: this.#counters && encodeCounters(this.#counters)
+    }
+    for (const name of missing) {
+      const text = texts[name]
+      if (text !== undefined) await writeFileAtomic(join(this.folder, name), text)
+    }
+    if (!lacksReplica) return 'files'
+    await this.#database.rebuild()
+    if (this.#counters !== undefined)
+      await this.#database.putMeta('counters', new TextEncoder().encode(encodeCounters(this.#counters)))
+    return 'replica'
+  }
+
+  /** Of the small files, those that should be there and are not. */
+  async #missing(): Promise<readonly string[]> {
+    const names = [
+      MARKER,
+      ...(this.#identity === undefined ? [] : [IDENTITY, BACKUP]),
+      ...(this.#counters === undefined ? [] : [COUNTERS])
+    ]
+    const there = await Promise.all(names.map((name) => exists(join(this.folder, name))))
+    return names.filter((_, index) => there[index] === false)
+  }
+
   close(): Promise<void> {
     return this.#database.close()
   }
 }
 
-async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
+/** Errors: StoreError STORE_READONLY, DISK_FULL. */
+async function checkTakesMore(folder: string): Promise<void> {
   try {
-    await checkWritable(folder)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    const { mode } = await stat(folder)
-    if ((mode & 0o077) === 0) return
+    await access(folder, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw storeError(error, folder)
   }
+  const { bfree, blocks } = await statfs(folder)
+  if (blocks > 0 && bfree === 0) throw storeError(new Error('No space left on device'), folder)
+}
+
+async function exists(path: string): Promise<boolean> {
   try {
-    await chmod(folder, 0o700)
-  } catch {
-    warnings.push(`${folder} is open to other users and its mode cannot be changed: its files are 0600`)
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw storeError(error, path)
   }
+}
+
+async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
+  await checkFolder(folder, (warning) => warnings.push(warning))
+  try {
+    await checkWritable(folder)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw storeError(error, folder)
+  }
+  await checkFolder(folder, (warning) => warnings.push(warning))
+  for (const name of [IDENTITY, BACKUP]) await checkSecret(join(folder, name))
 }
 
 /** The folder, or the nearest one above it: on a read-only mount, a recursive mkdir says ENOENT. */

@@ -3,13 +3,19 @@ import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   unlinkSync,
   writeFileSync
 } from 'node:fs'
@@ -19,7 +25,7 @@ import type { Origin } from '../../../src/core/model.ts'
 import { originOf } from '../../../src/core/origin.ts'
 import { StoreError, describe as textOf } from '../../../src/io/store/error.ts'
 import { openStore } from '../../../src/io/store/store.ts'
-import type { Identity, Persist, Store } from '../../../src/io/store/store.ts'
+import type { Identity, Mended, Persist, Store } from '../../../src/io/store/store.ts'
 
 function base64(): string {
   return randomBytes(32).toString('base64')
@@ -338,6 +344,208 @@ describe('store', () => {
     for (const name of ['identity.json', 'identity.bak.json', 'counters.json', 'store.json']) {
       assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600, name)
     }
+  })
+
+  const exposed: readonly (readonly [
+    what: string,
+    expose: (folder: string) => string | undefined,
+    shown: RegExp
+  ])[] = [
+    [
+      'a folder of another user',
+      (path) => void chownSync(path, 1234, 1234),
+      /belongs to another user \(uid 1234/
+    ],
+    [
+      'a link to a folder of another user',
+      (path) => {
+        chownSync(path, 1234, 1234)
+        symlinkSync(path, `${path}-link`)
+        return `${path}-link`
+      },
+      /belongs to another user \(uid 1234/
+    ],
+    [
+      'a link of another user',
+      (path) => {
+        symlinkSync(path, `${path}-link`)
+        lchownSync(`${path}-link`, 1234, 1234)
+        return `${path}-link`
+      },
+      /is a link of another user/
+    ],
+    [
+      'a folder with keys that others can write',
+      (path) => void chmodSync(path, 0o777),
+      /can be written by other users \(mode 0777\)/
+    ],
+    [
+      'a folder with keys that a group can write',
+      (path) => void chmodSync(path, 0o720),
+      /can be written by other users \(mode 0720\)/
+    ],
+    [
+      'keys that all can read',
+      (path) => void chmodSync(join(path, 'identity.json'), 0o644),
+      /identity\.json holds keys .*0644/
+    ],
+    [
+      'a copy of the keys that a group can read',
+      (path) => void chmodSync(join(path, 'identity.bak.json'), 0o640),
+      /identity\.bak\.json holds keys .*0640/
+    ],
+    [
+      'keys of another user',
+      (path) => void chownSync(join(path, 'identity.json'), 1234, 1234),
+      /identity\.json belongs to another user/
+    ],
+    [
+      'a link in the place of the keys',
+      (path) => {
+        renameSync(join(path, 'identity.json'), join(root, 'elsewhere.json'))
+        symlinkSync(join(root, 'elsewhere.json'), join(path, 'identity.json'))
+      },
+      /identity\.json is a link/
+    ],
+    [
+      'a folder in the place of the keys',
+      (path) => {
+        unlinkSync(join(path, 'identity.json'))
+        mkdirSync(join(path, 'identity.json'))
+      },
+      /identity\.json is not a file/
+    ]
+  ]
+  for (const [what, expose, shown] of exposed) {
+    it(`refuses ${what}, with the fix, and changes nothing`, async () => {
+      assert.equal(process.getuid?.(), 0, 'this test changes owners: run it as root')
+      const store = await open()
+      await store.saveIdentity(identity)
+      await store.close()
+      const path = expose(folder) ?? folder
+      const before = statSync(folder).mode
+      await assert.rejects(open(path), (error: unknown) => {
+        assert.ok(error instanceof StoreError)
+        assert.equal(error.code, 'STATE_EXPOSED')
+        assert.match(error.message, shown)
+        assert.match(error.fix, /chmod|chown|link|move|put/)
+        return true
+      })
+      assert.equal(statSync(folder).mode, before)
+    })
+  }
+
+  it('closes a folder with keys that others can only read, and says so; a link of our own is as good as the folder', async () => {
+    const store = await open()
+    await store.saveIdentity(identity)
+    await store.close()
+    chmodSync(folder, 0o755)
+    symlinkSync(folder, `${folder}-link`)
+    const again = await open(`${folder}-link`)
+    assert.match(again.warnings.join(), /was open to other users \(mode 0755\); it is 0700 now/)
+    assert.equal(statSync(folder).mode & 0o777, 0o700)
+    assert.deepEqual(again.identity(), identity)
+  })
+
+  const removals: readonly (readonly [what: string, remove: (folder: string) => void, mended: Mended])[] = [
+    ['nothing', () => undefined, 'sound'],
+    ['the whole folder', (path) => rmSync(path, { recursive: true }), 'replica'],
+    [
+      'the whole folder, with an empty one in its place,',
+      (path) => {
+        rmSync(path, { recursive: true })
+        mkdirSync(path, { mode: 0o755 })
+      },
+      'replica'
+    ],
+    ['the identity', (path) => unlinkSync(join(path, 'identity.json')), 'files'],
+    [
+      'the identity and its copy',
+      (path) => {
+        unlinkSync(join(path, 'identity.json'))
+        unlinkSync(join(path, 'identity.bak.json'))
+      },
+      'files'
+    ],
+    ['the counters', (path) => unlinkSync(join(path, 'counters.json')), 'files'],
+    ['the marker', (path) => unlinkSync(join(path, 'store.json')), 'files'],
+    ['the database', (path) => rmSync(join(path, 'db'), { recursive: true }), 'replica'],
+    ['a file of the database', (path) => unlinkSync(join(path, 'db/CURRENT')), 'replica'],
+    [
+      'the log of the database',
+      (path) => {
+        for (const name of readdirSync(join(path, 'db')))
+          if (name.endsWith('.log')) unlinkSync(join(path, 'db', name))
+      },
+      'replica'
+    ]
+  ]
+  for (const [what, remove, mended] of removals) {
+    it(`writes anew from memory when ${what} is removed under it`, async () => {
+      const origin = someOrigin()
+      const store = await open()
+      await store.saveIdentity(identity)
+      await store.saveCounters({ epoch: 7, seqReserved: 0 })
+      await store.persist(batch(origin, 1), SYNC)
+      remove(folder)
+      assert.equal(await store.mend(), mended)
+      assert.equal(await store.mend(), 'sound')
+      await store.persist(batch(origin, 2, { replace: true }), SYNC)
+      const again = await reopen(store)
+      assert.deepEqual(again.identity(), identity)
+      assert.deepEqual(again.counters(), { epoch: 7, seqReserved: 0 })
+      assert.deepEqual(
+        again.loadReplica().origins.map(({ seq }) => seq),
+        [2]
+      )
+      assert.equal(statSync(folder).mode & 0o777, 0o700)
+      assert.equal(statSync(join(folder, 'identity.json')).mode & 0o777, 0o600)
+    })
+  }
+
+  it('does not bring back an identity that is forgotten at the same moment', async () => {
+    const store = await open()
+    await store.saveIdentity(identity)
+    await Promise.all([store.mend(), store.forget(), store.mend()])
+    assert.equal(existsSync(join(folder, 'identity.json')), false)
+    assert.equal(existsSync(join(folder, 'identity.bak.json')), false)
+  })
+
+  it('says that the folder was made read-only, or that its disk is full, before anything is written', async () => {
+    const mount = mountTmpfs('size=256k')
+    const store = await open(join(mount, 'state'))
+    await store.saveIdentity(identity)
+    // The kernel does not make a mount read-only that has files open for writing, but for errors of the disk: laid over it, it does.
+    const state = join(mount, 'state')
+    execFileSync('mount', ['--bind', state, state])
+    try {
+      execFileSync('mount', ['-o', 'remount,bind,ro', state])
+      await assert.rejects(store.mend(), { code: 'STORE_READONLY' })
+    } finally {
+      execFileSync('umount', [state])
+    }
+    assert.equal(await store.mend(), 'sound')
+    const pad = join(mount, 'pad')
+    for (let bytes = 1 << 16; bytes >= 1; bytes >>= 1)
+      assert.throws(
+        () => {
+          for (;;) appendFileSync(pad, Buffer.alloc(bytes))
+        },
+        { code: 'ENOSPC' }
+      )
+    await assert.rejects(store.mend(), { code: 'DISK_FULL', fix: /free space/ })
+    unlinkSync(pad)
+    assert.equal(await store.mend(), 'sound')
+  })
+
+  it('says that the agent stops when the disk is full at the start', async () => {
+    const mount = mountTmpfs('size=64k')
+    assert.throws(() => writeFileSync(join(mount, 'pad'), Buffer.alloc(512 * 1024)), { code: 'ENOSPC' })
+    await assert.rejects(open(join(mount, 'state')), {
+      code: 'DISK_FULL',
+      message: /the agent stops/,
+      fix: /free space on that disk, then start the agent again/
+    })
   })
 
   it('touches nothing of a newer store, and names both versions', async () => {

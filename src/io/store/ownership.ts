@@ -1,0 +1,99 @@
+// The state folder holds keys: it and what is in it must be this user's alone.
+// Invariant: nothing is opened, written or removed through a name that another user could have put there.
+import { chmod, lstat, stat } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { StoreError, storeError } from './error.ts'
+import { isMissing } from './files.ts'
+
+const OTHERS = 0o077
+const OTHERS_WRITE = 0o022
+
+/**
+ * The folder is this user's, by whatever link. Readable for others, it is closed, and `warn` is told; writable for others, its files may
+ * be anyone's. Errors: StoreError STATE_EXPOSED.
+ */
+export async function checkFolder(folder: string, warn: (warning: string) => void): Promise<void> {
+  const [named, found] = await Promise.all([look(folder), look(folder, stat)])
+  if (named === undefined || found === undefined) return
+  const user = process.geteuid?.()
+  if (!found.isDirectory())
+    throw exposed(folder, 'is not a folder', 'move it away, or choose another with the setting `state-dir`')
+  if (named.isSymbolicLink() && user !== undefined && named.uid !== user && named.uid !== 0)
+    throw exposed(
+      folder,
+      `is a link of another user (uid ${named.uid})`,
+      'remove the link, or name its target with the setting `state-dir`'
+    )
+  if (user !== undefined && found.uid !== user)
+    throw exposed(
+      folder,
+      `belongs to another user (uid ${found.uid}, this is uid ${user})`,
+      `chown -R ${user} ${folder} if it is this agent's, or choose another folder with the setting \`state-dir\``
+    )
+  if ((found.mode & OTHERS) === 0) return
+  const holdsKeys = (await look(`${folder}/identity.json`)) !== undefined
+  if (holdsKeys && (found.mode & OTHERS_WRITE) !== 0)
+    throw exposed(
+      folder,
+      `holds keys and can be written by other users (mode ${octal(found)})`,
+      `see that its files are this agent's, then chmod 700 ${folder}`
+    )
+  await chmod(folder, 0o700).catch((error: unknown) => {
+    if (holdsKeys)
+      throw exposed(
+        folder,
+        `holds keys and is open to other users (mode ${octal(found)})`,
+        `chmod 700 ${folder}`,
+        error
+      )
+    warn(`${folder} is open to other users and its mode cannot be changed: its files are 0600`)
+  })
+  if (holdsKeys) warn(`${folder} was open to other users (mode ${octal(found)}); it is 0700 now`)
+}
+
+/** A file with secrets. Errors: StoreError STATE_EXPOSED. */
+export async function checkSecret(path: string): Promise<void> {
+  const found = await look(path)
+  if (found === undefined) return
+  const user = process.geteuid?.()
+  if (!found.isFile())
+    throw exposed(
+      path,
+      found.isSymbolicLink() ? 'is a link' : 'is not a file',
+      'put the file itself there: a link could lead to another user’s file'
+    )
+  if (user !== undefined && found.uid !== user)
+    throw exposed(
+      path,
+      `belongs to another user (uid ${found.uid}, this is uid ${user})`,
+      `chown ${user} ${path} if it is this agent's`
+    )
+  if ((found.mode & OTHERS) !== 0)
+    throw exposed(
+      path,
+      `holds keys and is open to other users (mode ${octal(found)})`,
+      `chmod 600 ${path}; if another user may have read it, \`meshctl leave\` after the start and join with a new token`
+    )
+}
+
+/** undefined: there is nothing. */
+async function look(path: string, how: (path: string) => Promise<Stats> = lstat): Promise<Stats | undefined> {
+  try {
+    return await how(path)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw storeError(error, path)
+  }
+}
+
+function octal({ mode }: Stats): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0')
+}
+
+function exposed(path: string, what: string, fix: string, cause?: unknown): StoreError {
+  return new StoreError('STATE_EXPOSED', `${path} ${what}; nothing was changed`, {
+    path,
+    fix,
+    ...(cause === undefined ? {} : { cause })
+  })
+}
