@@ -353,7 +353,10 @@ describe('store', () => {
   ])[] = [
     [
       'a folder of another user',
-      (path) => void chownSync(path, 1234, 1234),
+      (path) => {
+        chownSync(path, 1234, 1234)
+        return undefined
+      },
       /belongs to another user \(uid 1234/
     ],
     [
@@ -376,27 +379,42 @@ describe('store', () => {
     ],
     [
       'a folder with keys that others can write',
-      (path) => void chmodSync(path, 0o777),
+      (path) => {
+        chmodSync(path, 0o777)
+        return undefined
+      },
       /can be written by other users \(mode 0777\)/
     ],
     [
       'a folder with keys that a group can write',
-      (path) => void chmodSync(path, 0o720),
+      (path) => {
+        chmodSync(path, 0o720)
+        return undefined
+      },
       /can be written by other users \(mode 0720\)/
     ],
     [
       'keys that all can read',
-      (path) => void chmodSync(join(path, 'identity.json'), 0o644),
+      (path) => {
+        chmodSync(join(path, 'identity.json'), 0o644)
+        return undefined
+      },
       /identity\.json holds keys .*0644/
     ],
     [
       'a copy of the keys that a group can read',
-      (path) => void chmodSync(join(path, 'identity.bak.json'), 0o640),
+      (path) => {
+        chmodSync(join(path, 'identity.bak.json'), 0o640)
+        return undefined
+      },
       /identity\.bak\.json holds keys .*0640/
     ],
     [
       'keys of another user',
-      (path) => void chownSync(join(path, 'identity.json'), 1234, 1234),
+      (path) => {
+        chownSync(join(path, 'identity.json'), 1234, 1234)
+        return undefined
+      },
       /identity\.json belongs to another user/
     ],
     [
