@@ -5,7 +5,8 @@
 //                                      └→ desired ←──────────────────────┘→ reconciler → host
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { desiredWithin, type ClusterHealth, type HostSettings } from '../core/desired.ts'
+import { Balancer } from '../core/balance.ts'
+import { desiredWithin, type ClusterHealth, type DesiredInput, type HostSettings } from '../core/desired.ts'
 import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
@@ -120,6 +121,8 @@ export class Session {
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
   #running = false
+  readonly #balancer = new Balancer()
+  #refused: readonly LimitRefusal[] = []
   #names: Names | undefined
   #serial = 1
   #namesView: MeshView | undefined
@@ -398,7 +401,7 @@ export class Session {
     const view = this.control.view()
     const surroundings = this.#networks.value
     if (!this.#admitted || !view.clusters.has(view.self) || surroundings === undefined) return undefined
-    const { host: want, refused } = desiredWithin({
+    const input = {
       view: this.#preferReached(view),
       self: { origin: this.control.origin, cluster: view.self },
       local: {
@@ -410,8 +413,11 @@ export class Session {
       gatewayHealth: (origin) => this.tunnels.health(origin),
       surroundings,
       settings: this.#hostSettings()
-    })
-    this.#options.health.replace('LOAD_BALANCER_LIMIT', refused.map(faultOfRefusal))
+    } satisfies DesiredInput
+    const { host: want, refused } = desiredWithin(input, this.#balancer)
+    if (refused !== this.#refused)
+      this.#options.health.replace('LOAD_BALANCER_LIMIT', refused.map(faultOfRefusal))
+    this.#refused = refused
     const deletes = this.control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
     return { want, deletes, clusterOf: clustersOfOps(view) }
   }

@@ -1,25 +1,15 @@
 // The host that this agent's view of the mesh asks for: want = desired(view, local facts, health). Pure, and the same input
 // always gives a deeply equal, sorted output. The view is already authorised: nothing is checked again here.
+import { Balancer, type Balanced } from './balance.ts'
 import { cidrContains, familyOf, hostCidr } from './cidr.ts'
-import type {
-  Filter,
-  HostState,
-  Route,
-  Scheduler,
-  Sysctl,
-  Tunnel,
-  Vip,
-  VirtualServer,
-  WireguardPeer
-} from './host.ts'
-import { admit, type LimitRefusal } from './host-limits.ts'
+import type { Filter, HostState, Route, Scheduler, Sysctl, Tunnel, Vip, WireguardPeer } from './host.ts'
+import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './host-order.ts'
 import type { TunnelState } from './liveness.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from './model.ts'
 import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import type { AgentView, ClusterView, MeshView } from './view.ts'
-import { servicesOf, type ServiceServers } from './virtual-servers.ts'
 
 export interface DesiredInput {
   readonly view: MeshView
@@ -69,14 +59,15 @@ export function desired(input: DesiredInput): HostState {
   return desiredWithin(input).host
 }
 
-export function desiredWithin(input: DesiredInput): Desired {
+/** With a balancer that has followed the inputs before this one, a changed service costs what it is itself. */
+export function desiredWithin(input: DesiredInput, balancer = new Balancer()): Desired {
   const { view, self, local, settings } = input
   const own = view.clusters.get(self.cluster)
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
   const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
   const kept = keptBy(input, { remote, balanced })
-  const { virtualServers, refused } = balance(balanced, input)
+  const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
   const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
@@ -91,14 +82,14 @@ export function desiredWithin(input: DesiredInput): Desired {
         servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
       )
     ],
-    virtualServers: virtualServers.filter(({ vip }) => !kept.vips.some((cidr) => cidrContains(cidr, vip))),
+    virtualServers: [],
     filter: filterOf(
       { own, remote, balanced, ownNetworks: kept.vips },
       { probePort: local.probePort ?? 0, mtu: settings.mtu }
     ),
     sysctls: sysctlsOf(remote, settings)
   })
-  return { host, refused }
+  return { host: { ...host, virtualServers }, refused }
 }
 
 /** The parts of the mesh's prefixes that this host reaches by itself (src/core/surroundings.ts). */
@@ -206,32 +197,20 @@ function carriedBy(
 
 const RANKS = { up: 0, connecting: 1, down: 2 } as const
 
-/** Names and addresses of a withdrawn cluster stay, without backends: connections are refused at once. */
 function balance(
   clusters: readonly ClusterView[],
-  { self, health, settings }: DesiredInput
-): { readonly virtualServers: readonly VirtualServer[]; readonly refused: readonly LimitRefusal[] } {
-  const claims = clusters.map((cluster) => ({
-    cluster: cluster.name,
-    claims: servicesOf(cluster, settings.scheduler)
-  }))
-  const admissions = admit(claims)
-  const virtualServers = admissions.flatMap(({ admitted }, index) => {
-    const name = clusters[index]?.name ?? self.cluster
-    const servers = admitted.flatMap((service) => service.servers)
-    if (name === self.cluster || health(name) === 'up') return servers
-    return servers.map((server) => ({ ...server, realServers: [] }))
+  { self, health, settings }: DesiredInput,
+  { balancer, kept }: { readonly balancer: Balancer; readonly kept: readonly Cidr[] }
+): Balanced {
+  return balancer.follow({
+    clusters: clusters.map(({ name, services }) => ({
+      name,
+      services,
+      isWithdrawn: name !== self.cluster && health(name) === 'withdrawn'
+    })),
+    scheduler: settings.scheduler,
+    kept
   })
-  const refused = admissions.flatMap(({ admitted, refusals }, index) => [
-    ...admitted.flatMap((service) => cutOf(service, clusters[index]?.name ?? self.cluster)),
-    ...refusals
-  ])
-  return { virtualServers, refused }
-}
-
-function cutOf({ name, asked, amount }: ServiceServers, cluster: ClusterName): readonly LimitRefusal[] {
-  const isWhole = asked.virtualServers <= amount.virtualServers && asked.realServers <= amount.realServers
-  return isWhole ? [] : [{ scope: 'service', cluster, name, asked, used: amount, services: 0 }]
 }
 
 /** Other clusters answer only to addresses inside our pod prefixes, so no other may be a source. */

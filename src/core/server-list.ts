@@ -70,6 +70,12 @@ export function adopted(
   return equal.size === 0 ? have : have.map((server) => equal.get(server) ?? server)
 }
 
+/** The one with this key. */
+export function serverLike(servers: readonly VirtualServer[], of: VirtualServer): VirtualServer | undefined {
+  const there = servers[placeOf(servers, of)]
+  return there !== undefined && isSameKey(there, of) ? there : undefined
+}
+
 export function isSameKey(left: VirtualServer, right: VirtualServer): boolean {
   return left.vip === right.vip && left.protocol === right.protocol && left.port === right.port
 }
@@ -92,9 +98,8 @@ const SPLICES_MAX = 64
 function spliced(servers: readonly VirtualServer[], edits: ServerEdits): readonly VirtualServer[] {
   const list = [...servers]
   for (const { of, now } of edits.values()) {
+    const isThere = serverLike(list, of) !== undefined
     const at = placeOf(list, of)
-    const there = list[at]
-    const isThere = there !== undefined && isSameKey(there, of)
     if (now !== undefined) list.splice(at, isThere ? 1 : 0, normalizeVirtualServer(now))
     else if (isThere) list.splice(at, 1)
   }

@@ -12,6 +12,7 @@ import {
 import { normalizeVirtualServer, realServerKey } from './host-order.ts'
 import type { Endpoint, EndpointSliceValue, Ip, ServicePort, ServiceValue } from './model.ts'
 import { slotCount } from './slots.ts'
+import { SortedMap } from './sorted-map.ts'
 import type { ClusterView, ServiceView } from './view.ts'
 
 /** A service's claim on the host, and what comes of it when it is admitted. */
@@ -22,10 +23,19 @@ export interface ServiceServers extends Claim {
 }
 
 /** In the order of the services' names; of two services with one address and port the first counts (normalizeHost). */
-export function servicesOf(cluster: ClusterView, scheduler: Scheduler): readonly ServiceServers[] {
-  return [...cluster.services.entries()]
+export function servicesOf(
+  cluster: Pick<ClusterView, 'services'>,
+  scheduler: Scheduler
+): readonly ServiceServers[] {
+  const { services } = cluster
+  // A view's services are in that order.
+  if (services instanceof SortedMap)
+    return Array.from((services as SortedMap<ServiceView>).values(), (view) =>
+      serviceServers(view, scheduler)
+    )
+  return [...services.entries()]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, view]) => serversOfService(view, scheduler))
+    .map(([, view]) => serviceServers(view, scheduler))
 }
 
 /**
@@ -44,7 +54,7 @@ export function selectEndpoints<T extends Pick<Endpoint, 'ready' | 'serving' | '
 // A view keeps the ServiceView of what did not change, and a pass recomputes all services for a change of one.
 const computed = new WeakMap<ServiceView, { scheduler: Scheduler; servers: ServiceServers }>()
 
-function serversOfService(view: ServiceView, scheduler: Scheduler): ServiceServers {
+export function serviceServers(view: ServiceView, scheduler: Scheduler): ServiceServers {
   const known = computed.get(view)
   if (known?.scheduler === scheduler) return known.servers
   const servers = expand(view, scheduler)

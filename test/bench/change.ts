@@ -2,7 +2,8 @@
 // the host says for how long it holds the event loop. Beside it what the same stop takes when it compares everything.
 import { catalog, changes, toValue, type Item } from '../../src/core/catalog.ts'
 import { createViewBuilder } from '../../src/core/build-view.ts'
-import { desired, type DesiredInput } from '../../src/core/desired.ts'
+import { Balancer } from '../../src/core/balance.ts'
+import { desired, desiredWithin, type DesiredInput } from '../../src/core/desired.ts'
 import { createNames, type Names } from '../../src/core/dns/names.ts'
 import { drain, NO_DRAINS } from '../../src/core/drain.ts'
 import { EXPORT_ALL, exportFacts } from '../../src/core/export-policy.ts'
@@ -73,6 +74,7 @@ class Path {
   readonly #views = createViewBuilder()
   #names: Names | undefined
   readonly #feed = new Feed({ nowMs: 1 })
+  readonly #balancer = new Balancer()
   #nowMs = 1000
   #have: HostState = EMPTY_HOST
   #view: MeshView | undefined
@@ -115,7 +117,7 @@ class Path {
     this.#view = view
     this.#names = take('names', () => this.#ask(view, this.#names))
     take('feed', () => this.#feed.update({ view, nowMs: 1 }))
-    const want = take('desired', () => desired(this.#wish(view)))
+    const want = take('desired', () => desiredWithin(this.#wish(view), this.#balancer).host)
     take('plan', () => this.#settle(want, run))
   }
 
