@@ -218,7 +218,8 @@ export class Site {
   }
 
   ctl(...args: readonly string[]): Promise<CommandResult> {
-    return command([join(ROOT, 'bin/meshctl'), '--socket', this.socket, ...args])
+    const patience = slowness === 1 ? [] : ['--timeout', '5m']
+    return command([join(ROOT, 'bin/meshctl'), '--socket', this.socket, ...patience, ...args])
   }
 
   /** `ctl` with --json, parsed. Errors: with what meshctl said. */

@@ -185,19 +185,24 @@ describe('three agents on three real API servers', function () {
       return true
     })
     const address = wanted.get('sock-shop/rabbitmq')
-    assert.equal(await addressesOf(plugin.port, 'rabbitmq.sock-shop.svc.cluster.west'), address)
-    assert.equal(await addressesOf(forward.port, 'rabbitmq.sock-shop.svc.cluster.west'), address)
+    for (const { port } of [plugin, forward])
+      await eventually(
+        async () => (await addressesOf(port, 'rabbitmq.sock-shop.svc.cluster.west')) === address
+      )
   })
 
   it('puts remote services into the load balancer that it would program, and its own not: kube-proxy has them', async () => {
-    const { steps } = JSON.parse((await agentOf('edge').done('plan', '--json')).stdout) as PlanAnswer
-    const vips = steps.flatMap(({ op }) => (op.kind === 'setVirtualServer' ? [op.virtualServer.vip] : []))
-    assert.ok(vips.some((vip) => vip === '10.101.0.10'))
-    assert.ok(vips.some((vip) => vip === '10.102.0.10'))
-    assert.deepEqual(
-      vips.filter((vip) => vip.startsWith('10.103.')),
-      []
-    )
+    await eventually(async () => {
+      const { steps } = JSON.parse((await agentOf('edge').done('plan', '--json')).stdout) as PlanAnswer
+      const vips = steps.flatMap(({ op }) => (op.kind === 'setVirtualServer' ? [op.virtualServer.vip] : []))
+      assert.ok(vips.some((vip) => vip === '10.101.0.10'))
+      assert.ok(vips.some((vip) => vip === '10.102.0.10'))
+      assert.deepEqual(
+        vips.filter((vip) => vip.startsWith('10.103.')),
+        []
+      )
+      return true
+    })
   })
 
   it('keeps what it had while an API server is gone, and follows it when it is back with a compacted history', async () => {
@@ -235,7 +240,7 @@ describe('three agents on three real API servers', function () {
     }, 20_000)
     assert.ok(!(await corefile()).includes('cluster.east'))
     await agentOf('east').done('leave', '--yes')
-    assert.equal(await corefile(), before)
+    await eventually(async () => (await corefile()) === before)
     await eventually(
       async () => (await addressesOf(plugin.port, 'web.shop.svc.cluster.all')) === '10.101.0.10 10.103.0.10'
     )

@@ -119,10 +119,11 @@ describe('two gateways of one cluster on a real API server', function () {
     }, PATIENCE_MS)
     await eventually(async () => (await eastServices()).length === SERVICES, PATIENCE_MS)
     // Each other's gateway is shown for what it is: no tunnel that is down.
-    const fellow = (await ask<PeersAnswer>(gateways[0] ?? assert.fail(), 'peers')).peers.find(
-      ({ node }) => node === 'gw-2'
-    )
-    assert.equal(fellow?.state, 'off')
+    await eventually(async () => {
+      const { peers } = await ask<PeersAnswer>(gateways[0] ?? assert.fail(), 'peers')
+      assert.equal(peers.find(({ node }) => node === 'gw-2')?.state, 'off')
+      return true
+    }, PATIENCE_MS)
   })
 
   it('kill -9 of the speaker: the other takes its term, nothing is missed, and only what differs is sent', async () => {
@@ -166,7 +167,7 @@ describe('two gateways of one cluster on a real API server', function () {
     assert.equal((await lease()).holder, before.holder, 'nobody takes a Lease that is kept')
     const rows = await eastServices()
     assert.equal(new Set(rows.map(({ namespace, name }) => `${namespace}/${name}`)).size, rows.length)
-    assert.equal((await eastRows()).length, 2)
+    await eventually(async () => (await eastRows()).length === 2, PATIENCE_MS)
     console.log(
       `      old speaker back: ${looks} looks without a hole; received ${received} bytes, the idle ones among them`
     )
@@ -252,7 +253,10 @@ describe('two gateways of one cluster on a real API server', function () {
     await api.restart()
     await joined(third)
     await eventually(async () => (await eastRows()).length === 3, PATIENCE_MS)
-    assert.deepEqual((await ask<StatusAnswer>(third, 'status')).warnings, [])
+    await eventually(async () => {
+      assert.deepEqual((await ask<StatusAnswer>(third, 'status')).warnings, [])
+      return true
+    }, PATIENCE_MS)
     const before = await sharedKey()
     await third.agent.done('leave', '--yes')
     await eventually(async () => (await eastRows()).length === 2, PATIENCE_MS)

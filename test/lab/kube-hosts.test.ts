@@ -94,7 +94,7 @@ describe('three clusters, from the API server to the traffic', function () {
       times.push({ remote: performance.now() - began, watch: (await seen) - began })
       const { answers } = await from.tcp(VIP, 80, { count: 20 })
       assert.deepEqual([...new Set(answers.map(({ pod }) => pod))], [to.name])
-      assert.equal((await from.udp(VIP, 9000)).answers[0]?.pod, to.name)
+      await eventually(async () => (await from.udp(VIP, 9000)).answers[0]?.pod === to.name)
       // One change at a time: none waits for the end of the pass before, which also ends the UDP flows to the old backend.
       await eventually(async () => (await passOf('edge')) !== lastPass)
     }

@@ -65,7 +65,10 @@ describe('a real agent as the admission webhook of a real API server', function 
       options: [{ name: 'ndots', value: '5' }]
     })
     assert.equal((await pod('/api/v1/namespaces/plain/pods')).dnsPolicy, 'ClusterFirst')
-    assert.deepEqual((await status(gateway())).warnings, [])
+    await eventually(async () => {
+      assert.deepEqual((await status(gateway())).warnings, [])
+      return true
+    })
   })
 
   it('changes a pod once: not when it is updated, nor when it is made anew from what it became', async () => {

@@ -89,8 +89,11 @@ describe('the playbook', function () {
     assert.ok(token.length > 100)
     assert.ok(!output.includes(token))
     for (const cluster of CLUSTERS) {
-      const { state, clusters } = await status(cluster)
-      assert.deepEqual([state, clusters], ['running', 2], cluster)
+      await eventually(async () => {
+        const { state, clusters } = await status(cluster)
+        assert.deepEqual([state, clusters], ['running', 2], cluster)
+        return true
+      })
       assert.ok(await getObject(apiOf(cluster).client, AGENTS), cluster)
       const node = await getObject(apiOf(cluster).client, `/api/v1/nodes/${cluster}-node-1`)
       assert.equal(textAt(node ?? {}, 'metadata', 'labels', 'rhizome.io/gateway'), '')
@@ -116,7 +119,7 @@ describe('the playbook', function () {
     assert.equal(await getObject(apiOf('east').client, AGENTS), undefined)
     assert.ok(await getObject(apiOf('west').client, AGENTS))
     await eventually(async () => (await status('west')).clusters === 1)
-    assert.equal((await status('east')).state, 'unjoined')
+    await eventually(async () => (await status('east')).state === 'unjoined')
   })
 
   /** Every host of the play without a failure. Errors: with what Ansible said. */

@@ -110,7 +110,10 @@ describe('clock and version', () => {
       address
     ])
     assert.match(stdout, /the peer speaks protocol 2–3, this agent 1: upgrade this one/)
-    assert.equal((await status(west())).refused['handshake version'], before + 1)
+    await eventually(async () => {
+      assert.equal((await status(west())).refused['handshake version'], before + 1)
+      return true
+    })
     await announce(east(), 'lives-on').seen(west())
   })
 })

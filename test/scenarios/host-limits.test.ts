@@ -38,10 +38,13 @@ describe('a host with limits', () => {
       it(`${what}: auto runs control plane and DNS, and plan shows the commands`, async () => {
         await west().startUnder(wrapper)
         if ((await status(west())).state === 'unjoined') await init(west())
-        const { dataplane, dns } = await status(west())
-        assert.equal(dataplane.state, 'off')
-        assert.match(dataplane.reason ?? '', reason)
-        assert.equal(dns.state, 'on')
+        await eventually(async () => {
+          const { dataplane, dns } = await status(west())
+          assert.equal(dataplane.state, 'off')
+          assert.match(dataplane.reason ?? '', reason)
+          assert.equal(dns.state, 'on')
+          return true
+        })
         await eventually(async () => {
           const { addresses } = await west().pod(0).resolve('web.shop.svc.cluster.west')
           return addresses.includes('10.101.0.10')

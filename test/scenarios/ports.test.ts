@@ -36,19 +36,25 @@ describe('a port in use', () => {
         occupied({ udp: 7947, at: '10.1.0.1' }, async () => {
           await west().start()
           await inStep(west())
-          const { warnings, dns } = await status(west())
-          const text = warnings.join('\n')
-          assert.match(text, /dns: .*10\.1\.0\.1.*53.*dns-listen/)
-          assert.match(text, /http: .*127\.0\.0\.1:9465.*http-listen/)
-          assert.match(text, /probe: .*7947.*probe-port/)
-          assert.equal(dns.state, 'off')
-          assert.match(dns.reason ?? '', /dns-listen/)
+          await eventually(async () => {
+            const { warnings, dns } = await status(west())
+            const text = warnings.join('\n')
+            assert.match(text, /dns: .*10\.1\.0\.1.*53.*dns-listen/)
+            assert.match(text, /127\.0\.0\.1:9465.*http-listen/)
+            assert.match(text, /probe: .*7947.*probe-port/)
+            assert.equal(dns.state, 'off')
+            assert.match(dns.reason ?? '', /dns-listen/)
+            return true
+          })
         })
       )
     )
     await eventually(async () => (await status(west())).warnings.length === 0)
-    const { addresses } = await west().pod(0).resolve('web.shop.svc.cluster.west')
-    assert.deepEqual(addresses, ['10.101.0.10'])
+    await eventually(async () => {
+      const { addresses } = await west().pod(0).resolve('web.shop.svc.cluster.west')
+      assert.deepEqual(addresses, ['10.101.0.10'])
+      return true
+    })
   })
 
   it('wireguard-port: status names it, and the tunnel comes when the port is free', async () => {

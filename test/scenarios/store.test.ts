@@ -122,10 +122,11 @@ describe('the disk', () => {
     const text = readFileSync(main, 'utf8')
     writeFileSync(main, text.slice(0, 100))
     await east().start()
-    assert.match(
-      (await status(east())).warnings.join('\n'),
-      /identity\.json was damaged .* set aside; the copy/
-    )
+    await eventually(async () => {
+      const { warnings } = await status(east())
+      assert.match(warnings.join('\n'), /identity\.json was damaged .* set aside; the copy/)
+      return true
+    })
     await announce(east(), 'after-identity').seen(west())
     await east().stop('SIGTERM')
     writeFileSync(main, text.slice(0, 100))
