@@ -98,17 +98,15 @@ async function open({ path, listener, health }: AdminSocketOptions): Promise<Ope
   const server = createServer(listener)
   const umask = process.umask(0o177)
   try {
-    await listenOn(server, { path: fresh }, 'socket')
+    await listenOn(server, { path: fresh }, 'socket', (error) =>
+      health.setError(FAULT, error, {
+        severity: 'error',
+        fix: 'see the limits of this process and of the host'
+      })
+    )
   } finally {
     process.umask(umask)
   }
-  // For one, no descriptor left for a connection: that one fails, and the next may not.
-  server.on('error', (error) =>
-    health.setError(FAULT, error, {
-      severity: 'error',
-      fix: 'see the limits of this process and of the host'
-    })
-  )
   try {
     chmodSync(fresh, 0o600)
     renameSync(fresh, path)

@@ -316,11 +316,12 @@ class Meshd implements State {
         notReady: () => {
           this.#lookAtParts()
           return answers.notReady(this)
-        }
+        },
+        onError: (error) => this.#log.warn({ err: error }, 'a connection for health or metrics was lost')
       })
       this.health.clear('HTTP_LISTEN')
     } catch (error) {
-      if (explain(error).code === 'BAD_SETTING') throw error
+      if (this.#stopped) return
       this.health.setError('HTTP_LISTEN', error, { severity: 'error', fix: 'check the setting http-listen' })
       this.#httpRetry = setTimeout(() => void this.#startHttp(), HTTP_RETRY_MS)
     }

@@ -30,11 +30,15 @@ export function sentence(error: unknown): string {
   return fix === undefined ? message : `${message}; ${fix}`
 }
 
-/** Errors: AppError PORT_IN_USE, LISTEN_FAILED, both naming the setting. */
+/**
+ * `onLater`: of a server that listens, as when there is no descriptor left for a connection; it listens on.
+ * Errors: AppError PORT_IN_USE, LISTEN_FAILED, both naming the setting.
+ */
 export function listenOn(
   server: Server,
   where: { host: string; port: number } | { path: string },
-  setting: string
+  setting: string,
+  onLater: (error: Error) => void = () => undefined
 ): Promise<void> {
   const text = 'path' in where ? where.path : `${where.host}:${where.port}`
   return new Promise((resolve, reject) => {
@@ -58,6 +62,7 @@ export function listenOn(
     server.once('error', failed)
     server.listen(where, () => {
       server.off('error', failed)
+      server.on('error', onLater)
       resolve()
     })
   })

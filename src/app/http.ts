@@ -13,6 +13,8 @@ export interface HealthHttpOptions {
   readonly metrics: Metrics
   /** undefined = ready; else why not. */
   readonly notReady: () => string | undefined
+  /** The server listens on; one connection was lost. */
+  readonly onError: (error: Error) => void
 }
 
 /** Errors: AppError PORT_IN_USE. */
@@ -37,7 +39,7 @@ export async function startHealthHttp(options: HealthHttpOptions): Promise<Healt
       response.end(`${String(error)}\n`)
     })
   })
-  await listenOn(server, options.listen, 'http-listen')
+  await listenOn(server, options.listen, 'http-listen', options.onError)
   return { stop: () => close(server) }
 }
 

@@ -16,6 +16,9 @@ const SECRET_FIELDS = [
   'wireguardPrivateKey'
 ]
 
+// What waits for a log that takes nothing; the rest is dropped.
+const UNWRITTEN_BYTES_MAX = 1 << 20
+
 export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>): Log {
   const options: pino.LoggerOptions = {
     level: settings['log-level'],
@@ -25,7 +28,9 @@ export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>):
     serializers: { err: describeError },
     redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[secret]' }
   }
-  const destination = pino.destination({ dest: 2, sync: true })
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: UNWRITTEN_BYTES_MAX })
+  // A log that cannot be written (a full disk, a reader that has gone) is no reason to end: it goes on once it can.
+  destination.on('error', () => undefined)
   const wanted = settings['log-format']
   const asText = wanted === 'auto' ? process.stderr.isTTY : wanted === 'text'
   return asText ? pino(options, textTo(destination)) : pino(options, destination)

@@ -3,18 +3,20 @@ import { Command, CommanderError } from 'commander'
 import { existsSync } from 'node:fs'
 import { cleanup, startDaemon } from './daemon.ts'
 import { explain } from './errors.ts'
+import { EXIT, EXIT_MEANINGS } from './exit-codes.ts'
+import { installLastResort } from './last-resort.ts'
 import { createLog } from './log.ts'
 import { envOf, resolveSettings, SETTINGS, type Settings } from './settings.ts'
 import { VERSION } from './version.ts'
 
 const FILE = '/etc/rhizome/meshd.yaml'
-const EXIT = { ok: 0, failed: 1, usage: 2 } as const
+// Closing takes a second; what hangs longer must not keep the service manager waiting.
+const STOP_DEADLINE_MS = 15_000
 
 async function main(): Promise<void> {
-  // `meshd --help | head`: whoever reads has read enough.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
-    process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failed)
-  )
+  // `meshd --help | head` has read enough. A running agent writes nothing there, and lives on without a reader.
+  process.stdout.on('error', () => undefined)
+  process.stderr.on('error', () => undefined)
   const program = command()
   try {
     await program.parseAsync()
@@ -26,7 +28,8 @@ async function main(): Promise<void> {
     const { code, message, fix } = explain(error)
     process.stderr.write(`meshd: ${message}${fix === undefined ? '' : `\n  fix: ${fix}`}\n`)
     if (code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
-    process.exitCode = code === 'BAD_SETTING' ? EXIT.usage : EXIT.failed
+    // Not only the code: something half started may hold the process.
+    process.exit(code === 'BAD_SETTING' ? EXIT.usage : EXIT.failed)
   }
 }
 
@@ -58,6 +61,7 @@ function command(): Command {
 
 async function run(settings: Settings): Promise<void> {
   const log = createLog(settings)
+  installLastResort(log)
   log.info(
     {
       version: VERSION,
@@ -70,15 +74,20 @@ async function run(settings: Settings): Promise<void> {
     },
     'meshd is starting'
   )
+  const asked = Promise.withResolvers<void>()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    // From the start on: what is half started is ended in order, too. A second signal ends it at once.
+    process.once(signal, () => {
+      log.info({ signal }, 'stopping; the host keeps tunnel and routes')
+      setTimeout(() => {
+        log.error('something did not end in time: the agent ends without it')
+        process.exit(EXIT.failed)
+      }, STOP_DEADLINE_MS).unref()
+      asked.resolve()
+    })
+  }
   const daemon = await startDaemon(settings, log)
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => {
-        log.info({ signal }, 'stopping; the host keeps tunnel and routes')
-        resolve()
-      })
-    }
-  })
+  await asked.promise
   await daemon.stop()
   process.exit(EXIT.ok) // libraries may hold timers; everything of ours is closed
 }
@@ -100,6 +109,9 @@ A fresh agent waits until it is told what to do:
   meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16   the first cluster makes the mesh
   meshctl join <token>                                                             every other one joins with a token
 
-Settings come from flags, the environment and the file, in this order.`
+Settings come from flags, the environment and the file, in this order.
+
+Exit codes:
+${EXIT_MEANINGS.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`).join('\n')}`
 
 await main()

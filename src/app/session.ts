@@ -246,7 +246,7 @@ export class Session {
     await this.#part('feed')
     this.#refresh()
     this.#watch.start()
-    this.#renewal = setInterval(() => this.control.renewed(this.#certificate()), RENEW_INTERVAL_MS)
+    this.#renewal = setInterval(() => this.#renewCertificate(), RENEW_INTERVAL_MS)
     void host
       ?.watch(() => void this.#hostChanged(), this.#stopping.signal)
       .catch((error: unknown) => {
@@ -280,6 +280,19 @@ export class Session {
     this.#ownFacts.refresh()
     this.#publisher.speakAnew()
     this.#refresh()
+  }
+
+  #renewCertificate(): void {
+    const { health } = this.#options
+    try {
+      this.control.renewed(this.#certificate())
+      health.clear('CERTIFICATE_NOT_RENEWED')
+    } catch (error) {
+      health.setError('CERTIFICATE_NOT_RENEWED', error, {
+        severity: 'error',
+        fix: 'restart meshd within a week: the present certificate of this agent lives that long at most'
+      })
+    }
   }
 
   /** Own addresses came, went or changed: peers are told, and reached again from where this host is now. */

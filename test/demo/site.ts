@@ -188,6 +188,14 @@ export class Site {
     }
   }
 
+  /** The exit code with which the running meshd ends by itself. */
+  async exited(): Promise<number | null> {
+    const agent = this.#agent
+    if (agent === undefined) throw new Error(`no meshd runs in ${this.cluster}`)
+    const [code] = (await once(agent, 'exit')) as [number | null]
+    return code
+  }
+
   /** Ends meshd. After SIGKILL the kernel's state stays as it was. */
   async stop(signal: NodeJS.Signals): Promise<void> {
     const agent = this.#agent

@@ -114,6 +114,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
       try {
         server.listen(port, address)
         await once(server, 'listening')
+        server.on('error', () => undefined) // of one connection; it listens on
       } catch (error) {
         throw listenError(error, `${host}:${port}`)
       }

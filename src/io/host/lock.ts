@@ -41,6 +41,7 @@ function listen(server: Server): Promise<void> {
     server.once('error', reject)
     server.listen(NAME, () => {
       server.off('error', reject)
+      server.on('error', () => undefined) // of one connection; the name stays taken
       resolve()
     })
   })

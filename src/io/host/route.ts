@@ -228,6 +228,7 @@ export function watchHost(onChange: () => void, signal: AbortSignal): Promise<vo
     const hint = throttle(onChange, HINT_INTERVAL_MS)
     const stop = () => child.kill('SIGTERM')
     signal.addEventListener('abort', stop, { once: true })
+    child.stdout.on('error', () => child.kill('SIGTERM')) // `close` follows
     createInterface({ input: child.stdout }).on('line', hint.call)
     const end = (error: HostError) => {
       signal.removeEventListener('abort', stop)

@@ -61,6 +61,7 @@ function execute(tool: string, argv: readonly string[], options: RunOptions): Pr
       signal?.removeEventListener('abort', onAbort)
     }
     for (const name of ['stdout', 'stderr'] as const) {
+      child[name]?.on('error', () => child.kill('SIGKILL')) // `close` follows, and tells
       child[name]?.setEncoding('utf8').on('data', (text: string) => {
         output[name] += text
         if (output[name].length > OUTPUT_BYTES_MAX) kill(tooLarge(tool))

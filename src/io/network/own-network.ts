@@ -39,8 +39,7 @@ export function watchOwnNetwork(options: {
   const look = async (): Promise<void> => {
     if (looking || stopped) return
     looking = true
-    const network = await readOwnNetwork()
-    looking = false
+    const network = await readOwnNetwork().finally(() => (looking = false))
     const text = textOf(network)
     if (stopped || text === known) return
     known = text

@@ -23,7 +23,7 @@ export async function ownAddressOfConnections(): Promise<ReadonlyMap<string, Ip>
 async function read(path: string, found: Map<string, Ip>): Promise<void> {
   const stream = createReadStream(path)
   const lines = createInterface({ input: stream })
-  const failed = new Promise<never>((_, reject) => stream.once('error', reject))
+  const failed = new Promise<never>((_, reject) => stream.on('error', reject))
   failed.catch(() => undefined) // awaited in the race below, or over
   const done = (async () => {
     let count = 0
