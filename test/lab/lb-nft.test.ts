@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { withFlowEnds } from '../../src/io/host/flow-ends.ts'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
 import { loadBalancerContract, PODS, real, virtual } from '../contract/load-balancer.ts'
 import type { LoadBalancer } from '../../src/io/host/ports.ts'
@@ -26,11 +27,12 @@ function suite(byNetlink: boolean): void {
     bench = await createLabBench({
       lab,
       create: (run, host) => {
-        const balancer = createNftLoadBalancer({
+        const inner = createNftLoadBalancer({
           run,
           names: { nftTable: NFT_TABLE },
           ...(byNetlink && { openKernel: () => kernelIn(host) })
         })
+        const balancer = withFlowEnds(inner, { run })
         balancers.push(balancer)
         return balancer
       },

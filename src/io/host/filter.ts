@@ -2,6 +2,9 @@
 //   forward, input   default deny for the tunnel device; everything else is none of our business
 //   guard            a port of a guarded service address that nothing balances reaches no process of this host. It runs after
 //                    IPVS (input 98) and after DNAT (prerouting), so whatever still has such an address is unbalanced
+//   claim            others' DNAT for local addresses (hostPort, `docker -p`, NodePort) would take every service address, since the VIP route makes
+//                    it local. A connection is translated once: one to a guarded address is translated to itself, before any other
+//                    nat chain (IPVS balances it after that), but after the load balancer's own
 //   keep             source NAT to the same source, before the CNI's masquerade at 100: a flow is translated once, and an
 //                    `accept` in a table of ours would not stop another's
 //   hairpin          a pod whose connection to a service address comes back to the pod itself: with its own source it would drop the
@@ -185,6 +188,16 @@ function chains(device: string, { mtu, probePort }: Filter): string {
       '    ip daddr @vips4 goto refuse',
       '    ip6 daddr @vips6 goto refuse'
     ),
+    ...(['prerouting', 'output'] as const).map((hook) =>
+      chain(
+        `claim-${hook}`,
+        `    type nat hook ${hook} priority ${CLAIM_PRIORITY}; policy accept;`,
+        '    ip daddr @own4 accept',
+        '    ip6 daddr @own6 accept',
+        '    ip daddr @vips4 dnat ip to ip daddr',
+        '    ip6 daddr @vips6 dnat ip6 to ip6 daddr'
+      )
+    ),
     chain(
       'keep',
       '    type nat hook postrouting priority 90; policy accept;',
@@ -205,6 +218,9 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname'))
   ].join('\n')
 }
+
+// Right after LB_NAT_PRIORITY of lb-nft-table.ts.
+const CLAIM_PRIORITY = -198
 
 /** One element a client of this host; it is read within the turn of the packet that wrote it. */
 function hairpinSet(family: 4 | 6): string {

@@ -49,6 +49,12 @@ const PROTOCOLS = new Map<unknown, Protocol>([
 ])
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
+/**
+ * The lowest that the kernel takes for a nat chain. It orders nat chains only: all of them run at the kernel's own priority, -100, and the first
+ * that translates a connection is the last. So ours decides before kube-proxy's, the CNI's and a firewall's, wherever those stand.
+ */
+const LB_NAT_PRIORITY = -199
+
 /** Every chain and set, empty. Fed to `nft -f -` after the table was deleted. */
 export function skeleton(table: string): string {
   const key = (ip: string) => `${ip} daddr . meta l4proto . th dport`
@@ -58,7 +64,7 @@ export function skeleton(table: string): string {
     goto refuse
   }`
   const hook = (name: string, point: string) => `  chain ${name} {
-    type nat hook ${point} priority -110; policy accept;
+    type nat hook ${point} priority ${LB_NAT_PRIORITY}; policy accept;
     meta l4proto { 6, 17, 132 } ${key('ip')} vmap @services4
     meta l4proto { 6, 17, 132 } ${key('ip6')} vmap @services6
   }`
@@ -80,7 +86,6 @@ export function skeleton(table: string): string {
     ...RANDOM_SIZES.map((size) => draw(`r${size}`, () => `numgen random mod ${size}`)),
     // One seed for every host: a client keeps its backend when its traffic moves to another gateway.
     ...HASH_SIZES.map((size) => draw(`h${size}`, (ip) => `jhash ${ip} saddr mod ${size} seed 0x52680001`)),
-    // Before -100, so that kube-proxy and the CNI see the backend's address.
     hook('prerouting', 'prerouting'),
     hook('output', 'output'),
     '}\n'

@@ -23,7 +23,6 @@ import {
   type NftTable
 } from './lb-nft-table.ts'
 import { aboutCommand, digest } from './nft-listing.ts'
-import { endFlows, orphanedFlows } from './nft-conntrack.ts'
 import type { NftKernel } from './nft-netlink.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from './ports.ts'
 import { compareVirtualServers, keyOfVirtualServer, netChanges, withChanges } from './virtual-servers.ts'
@@ -33,8 +32,6 @@ export interface NftLoadBalancerOptions {
   readonly names: Pick<HostNames, 'nftTable'>
   /** undefined: nft does everything, and each `observe` reads everything. */
   readonly openKernel?: () => NftKernel | undefined
-  /** Told once what works less well here than it could. */
-  readonly warn?: (message: string) => void
 }
 
 /** Errors of its methods: HostError; TOOL_MISSING without nft, TOOL_FAILED where the kernel refuses. */
@@ -42,7 +39,6 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   const { run } = options
   const table = options.names.nftTable
   const about = digest(skeleton(table))
-  let warned = false
   let known: Known | undefined
   let kernel: NftKernel | undefined
 
@@ -67,12 +63,6 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const now = known ?? (await readAnew(signal))
       known = undefined
       known = now.sound ? await update(now, changes, signal) : await rebuild(now, changes, signal)
-      const ended = await endFlows(run, orphanedFlows(changes), signal)
-      if (ended === 'ended' || warned) return
-      warned = true
-      options.warn?.(
-        'the tool conntrack is not installed: UDP clients of a removed endpoint may stay with it for 30 s to 3 min (install the package conntrack)'
-      )
     },
     describe({ want, have }) {
       const commands = elementCommands(table, believed(have), want ? elementsOf(want) : [])

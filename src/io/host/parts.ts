@@ -2,6 +2,7 @@
 import { detectLoadBalancer } from './detect-lb.ts'
 import { HostError } from './errors.ts'
 import { createFilter } from './filter.ts'
+import { withFlowEnds } from './flow-ends.ts'
 import { createIpvsLoadBalancer } from './lb-ipvs.ts'
 import { createNftLoadBalancer } from './lb-nft.ts'
 import { openNftKernel } from './nft-netlink.ts'
@@ -33,9 +34,11 @@ export const LINUX_PARTS: HostParts = {
       fix: 'load the kernel modules ip_vs or nft_chain_nat'
     })
   },
-  createLoadBalancer: (kind, context) =>
-    kind === 'ipvs'
-      ? createIpvsLoadBalancer(context)
-      : createNftLoadBalancer({ ...context, openKernel: () => openNftKernel(context.names.nftTable) }),
+  createLoadBalancer(kind, context) {
+    const openKernel = () => openNftKernel(context.names.nftTable)
+    const balancer =
+      kind === 'ipvs' ? createIpvsLoadBalancer(context) : createNftLoadBalancer({ ...context, openKernel })
+    return withFlowEnds(balancer, context)
+  },
   createFilter
 }

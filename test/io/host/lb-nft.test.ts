@@ -11,7 +11,6 @@ import {
   serverOf,
   skeleton
 } from '../../../src/io/host/lb-nft-table.ts'
-import { orphanedFlows, parseFlow } from '../../../src/io/host/nft-conntrack.ts'
 import { netChanges } from '../../../src/io/host/virtual-servers.ts'
 
 const reals = (weights: readonly number[]): readonly RealServer[] =>
@@ -137,26 +136,6 @@ describe('elements', () => {
   it('need a constant number of chains', () => {
     const chains = skeleton('t').match(/^ {2}chain /gm)
     assert.equal(chains?.length, RANDOM_SIZES.length + HASH_SIZES.length + 3)
-  })
-})
-
-describe('UDP flows', () => {
-  it('of a removed backend are orphaned, of a draining one not', () => {
-    const have = server({ protocol: 'UDP', port: 53, realServers: reals([1, 1]) })
-    const want = { ...have, realServers: reals([0]) }
-    const gone = orphanedFlows([{ want, have }])
-    assert.deepEqual(
-      gone.map((flow) => `${flow.ip}:${flow.realPort}`),
-      ['10.1.0.1:8080', '10.96.0.1:53']
-    )
-    assert.deepEqual(orphanedFlows([{ want: server(), have: undefined }]), [])
-  })
-
-  it('are read from both directions of a line', () => {
-    const line =
-      'udp      17 27 src=10.2.0.2 dst=10.96.0.1 sport=40053 dport=53 [UNREPLIED] src=10.1.0.11 dst=10.2.0.2 sport=8080 dport=40053 mark=0 use=1'
-    assert.deepEqual(parseFlow(line), { vip: '10.96.0.1', port: 53, ip: '10.1.0.11', realPort: 8080 })
-    assert.equal(parseFlow('conntrack v1.4.7: 1 flow entries have been shown.'), undefined)
   })
 })
 

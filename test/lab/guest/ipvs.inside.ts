@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { IPVS_SYSCTLS } from '../../../src/core/desired.ts'
 import { detectLoadBalancer } from '../../../src/io/host/detect-lb.ts'
+import { withFlowEnds } from '../../../src/io/host/flow-ends.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
 import { loadBalancerContract, PODS, real, VIP_PREFIXES, virtual } from '../../contract/load-balancer.ts'
 import { createLabBench, type LabBench } from '../lb-bench.ts'
@@ -17,7 +18,8 @@ describe('the IPVS load balancer', () => {
     lab = await Lab.create('guest ipvs')
     bench = await createLabBench({
       lab,
-      create: (run) => createIpvsLoadBalancer({ run, names: { vipPrefixes: () => VIP_PREFIXES } }),
+      create: (run) =>
+        withFlowEnds(createIpvsLoadBalancer({ run, names: { vipPrefixes: () => VIP_PREFIXES } }), { run }),
       foreign: async (run) =>
         (await run('ipvsadm', ['-S', '-n'])).stdout
           .split('\n')
