@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
-import type { Problem } from '../core/catalog.ts'
+import type { CatalogOptions, Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
@@ -361,7 +361,7 @@ class Meshd implements State {
     return openSource({
       settings: this.settings,
       log: this.#log,
-      catalogOptions: () => this.membership ?? {},
+      catalogOptions: () => catalogOptions(this.membership, this.settings),
       onNodePrefixes: (prefixes) => {
         this.#nodePrefixes = prefixes
         this.session?.setNodePrefixes(prefixes)
@@ -739,6 +739,12 @@ class Meshd implements State {
       leave: () => this.#leave()
     }
   }
+}
+
+function catalogOptions(membership: Membership | undefined, settings: Settings): CatalogOptions {
+  if (membership === undefined) return {}
+  const { podPrefixes, servicePrefixes, cluster } = membership
+  return { podPrefixes, servicePrefixes, cluster, clusterDomain: settings['cluster-domain'] }
 }
 
 function hostOf(

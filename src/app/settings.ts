@@ -191,11 +191,7 @@ export const SETTINGS = {
     'put the zones of the mesh into the Kubernetes cluster’s own DNS; auto = what the cluster has'
   ),
   'cluster-dns-namespace': row(text(dnsLabel), 'kube-system', 'namespace of the cluster’s CoreDNS'),
-  'cluster-domain': row(
-    text(domain),
-    'cluster.local',
-    'domain of the cluster’s own services, for the webhook'
-  ),
+  'cluster-domain': row(text(domain), 'cluster.local', 'domain of the cluster’s own services'),
   'webhook-listen': row(
     text(listenOr(['off'], WEBHOOK_PORT)),
     'off',

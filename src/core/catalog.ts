@@ -2,6 +2,7 @@
 // Invariant: a bad object never hides a good one; it becomes a Problem that names the file, the field and the fix.
 import { cidrContains, familyOf } from './cidr.ts'
 import { sameData } from './equal.ts'
+import { homeAlias } from './home-alias.ts'
 import { expand, toValue, type Reading } from './kube-objects.ts'
 import {
   keyOf,
@@ -46,6 +47,12 @@ export interface CatalogOptions {
   /** What this cluster may announce; addresses outside are left out with a problem, for every peer would refuse them. */
   readonly podPrefixes?: readonly Cidr[]
   readonly servicePrefixes?: readonly Cidr[]
+  /** The name of this cluster: an ExternalName that points into it is published as others must ask for it. */
+  readonly cluster?: string
+  /** The domain of the cluster's own services, where it is not `cluster.local`. */
+  readonly clusterDomain?: string
+  /** Of the source; default: those among the items. */
+  readonly hasService?: (namespace: string, name: string) => boolean
   /** False: silent about services that nobody answers for. In a live cluster that is an ordinary state. Default true. */
   readonly warnUnreachable?: boolean
 }
@@ -74,6 +81,9 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   const kept = [...services.values()]
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
     .map((placed) => withinRecord(placed, problems))
+    .map((placed) =>
+      pointingHome(placed, { hasService: (...of) => services.has(`svc/${nameOf(...of)}`), ...options })
+    )
   const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
   const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]
@@ -155,6 +165,16 @@ function insideServicePrefixes(
   const message = `${titleOf(placed.value)}: cluster IP ${what} is ${where}; other clusters use ${inside.join(', ')}`
   problems.push({ ...placeOf(placed), message, fix, level: 'warning' })
   return [{ ...placed, value: { ...placed.value, clusterIps: inside } }]
+}
+
+function pointingHome(
+  placed: Placed<ServiceValue>,
+  { cluster, clusterDomain = '', hasService }: CatalogOptions & Required<Pick<CatalogOptions, 'hasService'>>
+): Placed<ServiceValue> {
+  const { namespace, externalName } = placed.value
+  if (externalName === '' || cluster === undefined) return placed
+  const target = homeAlias(externalName, namespace, { cluster, clusterDomain, hasService })
+  return target === externalName ? placed : { ...placed, value: { ...placed.value, externalName: target } }
 }
 
 function withinRecord(placed: Placed<ServiceValue>, problems: Problem[]): Placed<ServiceValue> {

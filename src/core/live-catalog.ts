@@ -7,6 +7,7 @@
 import { catalog, type CatalogOptions, type Change, type Item, type Problem } from './catalog.ts'
 import { sameData } from './equal.ts'
 import { EXPORT_ALL, exportVerdict, type ExportFacts, type ExportPolicy } from './export-policy.ts'
+import { namedService } from './home-alias.ts'
 import { keyOf, type EndpointSliceValue, type ServiceValue, type Snapshot } from './model.ts'
 import { SortedMap, type Edit } from './sorted-map.ts'
 
@@ -38,6 +39,8 @@ export class LiveCatalog {
   readonly #groupOfSlice = new Map<string, string>()
   readonly #namespaces = new Map<string, boolean>()
   readonly #dirty = new Set<string>()
+  /** Of each service that an ExternalName may mean: the groups of those ExternalNames (home-alias.ts). */
+  readonly #aliasesOf = new Map<string, Set<string>>()
   #services = SortedMap.empty<ServiceValue>()
   #slices = SortedMap.empty<EndpointSliceValue>()
   /** By service, in the order in which they are listed. */
@@ -67,6 +70,9 @@ export class LiveCatalog {
   /** undefined: it is gone. */
   setService(of: ObjectName, service: LiveService | undefined): void {
     const group = this.#group(of.namespace, of.name)
+    this.#setAlias(group, service && aliasTarget(service.item))
+    if ((group.service === undefined) !== (service === undefined))
+      for (const id of this.#aliasesOf.get(group.id) ?? []) this.#dirty.add(id)
     group.service = service
     this.#touched(group)
   }
@@ -133,11 +139,26 @@ export class LiveCatalog {
     return { snapshot, problems: [...problems, nodeLocal(group)] }
   }
 
+  #setAlias(group: Group, target: string | undefined): void {
+    if (group.target === target) return
+    const before = this.#aliasesOf.get(group.target ?? '')
+    if (before?.delete(group.id) === true && before.size === 0) this.#aliasesOf.delete(group.target ?? '')
+    group.target = target
+    if (target === undefined) return
+    const aliases = this.#aliasesOf.get(target)
+    if (aliases === undefined) this.#aliasesOf.set(target, new Set([group.id]))
+    else aliases.add(group.id)
+  }
+
   #read(items: readonly Item[]): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } {
     // A service that cannot be told of brings its slices down: say so once, not once for each of them.
     const [service] = items
     const readable = service?.reading.kind === 'service' ? items : items.slice(0, 1)
-    const { snapshot, problems } = catalog(readable, { ...this.#options, warnUnreachable: false })
+    const { snapshot, problems } = catalog(readable, {
+      ...this.#options,
+      hasService: (namespace, name) => this.#groups.get(idOf(namespace, name))?.service !== undefined,
+      warnUnreachable: false
+    })
     return { snapshot, problems: snapshot.services.length > 0 ? problems : problems.slice(0, 1) }
   }
 
@@ -162,6 +183,7 @@ export class LiveCatalog {
       namespace,
       name,
       service: undefined,
+      target: undefined,
       slices: new Map(),
       shown: NOTHING.snapshot
     }
@@ -178,6 +200,8 @@ export class LiveCatalog {
 interface Group extends ObjectName {
   readonly id: string
   service: LiveService | undefined
+  /** The service that it may be an ExternalName of. */
+  target: string | undefined
   readonly slices: Map<string, Item>
   /** What others were told. */
   shown: Snapshot
@@ -186,6 +210,11 @@ interface Group extends ObjectName {
 const NOTHING: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } = {
   snapshot: { services: [], endpointSlices: [] },
   problems: []
+}
+
+function aliasTarget({ reading }: Item): string | undefined {
+  const named = reading.kind === 'service' ? namedService(reading.value.externalName) : undefined
+  return named && idOf(named.namespace, named.name)
 }
 
 function nodeLocal({ namespace, name }: ObjectName): Problem {

@@ -119,6 +119,30 @@ describe('a live catalog', () => {
     )
   })
 
+  it('publishes an ExternalName that names a service of the cluster as others must ask, while that service is there', () => {
+    const live = new LiveCatalog()
+    live.setOptions({ ...prefixes, cluster: 'west' })
+    const put = (name: string, spec: object | undefined): void => {
+      const object = { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'shop' }, spec }
+      live.setService(
+        { namespace: 'shop', name },
+        spec && { item: item(object), facts: exportFacts(object, EXPORT_ALL) }
+      )
+    }
+    const target = () => live.settle().snapshot.services.find(({ name }) => name === 'alias')?.externalName
+    put('alias', { type: 'ExternalName', externalName: 'db.shop' })
+    assert.equal(target(), 'db.shop', 'a host elsewhere, for all that is known')
+    put('db', { clusterIP: 'None' })
+    assert.equal(target(), 'db.shop.svc.cluster.west')
+    put('db', undefined)
+    assert.equal(target(), 'db.shop')
+    put('alias', { type: 'ExternalName', externalName: 'api.shop.' })
+    put('db', { clusterIP: 'None' })
+    assert.equal(target(), 'api.shop')
+    put('api', { clusterIP: 'None' })
+    assert.equal(target(), 'api.shop.svc.cluster.west')
+  })
+
   it('keeps the very object of what did not change, also when it is told of again', () => {
     const live = new LiveCatalog()
     const put = (): void => {
