@@ -1,5 +1,6 @@
 // Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both tell snapshots; with a Kubernetes API
 // a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
+import { join } from 'node:path'
 import { changes, type CatalogOptions, type Change, type Problem } from '../core/catalog.ts'
 import type { ExportPolicy } from '../core/export-policy.ts'
 import { parseSelector } from '../core/label-selector.ts'
@@ -79,6 +80,7 @@ async function openFolder({
   let told: Snapshot = { services: [], endpointSlices: [] }
   const source = createManifestSource({
     folder: settings.manifests,
+    memory: join(settings['state-dir'], 'manifests'),
     catalogOptions,
     onSnapshot: (snapshot, problems, { whole }) => {
       const before = told

@@ -186,7 +186,7 @@ type Entry =
 async function statEntry(directory: string, entry: Dirent): Promise<Entry | undefined> {
   const path = join(directory, entry.name)
   if (entry.isDirectory()) return { kind: 'directory', path }
-  if (!/\.(ya?ml|json)$/.test(entry.name)) return undefined
+  if (!/\.(ya?ml|json)$/.test(entry.name) || IS_KUSTOMIZATION.test(entry.name)) return undefined
   try {
     const { ino, size, mtimeNs, ctimeNs, file } = await statBig(path)
     return file ? { kind: 'file', path, stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}` } : undefined
@@ -195,6 +195,9 @@ async function statEntry(directory: string, entry: Dirent): Promise<Entry | unde
     throw error
   }
 }
+
+/** A file for kustomize, which is no object: it may even have no kind. */
+const IS_KUSTOMIZATION = /^kustomization\.ya?ml$/
 
 async function statBig(path: string) {
   const info = await stat(path, { bigint: true })

@@ -4,13 +4,14 @@
 //   2. A pass that finds nothing new says nothing.
 //   3. A folder that is missing or unreadable never withdraws what was read before (fail static). Where nothing was read before,
 //      it is a cluster without services, and everything else of it runs.
-import { resolve } from 'node:path'
+import { relative, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { catalog, type CatalogOptions, type Problem } from '../../core/catalog.ts'
 import type { Snapshot } from '../../core/model.ts'
-import { nextFileState, type FileState } from './file-state.ts'
+import { itemsOf, nextFileState, problemsOf, type FileState } from './file-state.ts'
 import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
-import { readManifestFile, reason } from './read-file.ts'
+import { lastGoodIn } from './last-good.ts'
+import { readManifestFile, reason, type KnownDocuments } from './read-file.ts'
 
 export interface ManifestSourceOptions {
   readonly folder: string
@@ -20,6 +21,8 @@ export interface ManifestSourceOptions {
     problems: readonly Problem[],
     state: { readonly whole: boolean }
   ) => void
+  /** A directory in which the last good form of each document is kept over restarts; none: it is lost with the process. */
+  readonly memory?: string
   /** Asked in every pass, since prefixes are known only after joining; call `refresh` when they change. */
   readonly catalogOptions?: () => CatalogOptions
   readonly signal?: AbortSignal
@@ -40,6 +43,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   const folder = resolve(options.folder)
   const files = new Map<string, KnownFile>()
   const touched = new Set<string>()
+  const unsaved = new Set<string>()
+  const lastGood = options.memory === undefined ? undefined : lastGoodIn({ memory: options.memory, folder })
+  let memoryProblem: Problem | undefined
+  let isLoaded = false
   let dirty = true
   let stopped = false
   let running: Promise<void> | undefined
@@ -70,10 +77,12 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   async function pass(): Promise<number> {
     const force = new Set(touched)
     touched.clear()
+    await recall()
     const listing = await watching.list()
     if (listing.exists) await readChanged(listing, force)
     if (stopped) return RESCAN_MS
     publish(listing.problems)
+    if (await remember()) publish(listing.problems)
     const doubts = [...files.values()].flatMap(({ state }) => (state.doubt ? [state.doubt.untilMs] : []))
     return Math.max(1, Math.min(RESCAN_MS, ...doubts.map((untilMs) => untilMs - performance.now() + 1)))
   }
@@ -93,14 +102,43 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   }
 
   async function readOne(file: ListedFile, changed: boolean): Promise<void> {
-    settle(file, { content: await readManifestFile(file.path, file.file), changed })
+    const known = files.get(file.path)
+    const content = await readManifestFile(file.path, file.file, knownDocuments(known?.state))
+    settle(file, { content, changed })
+  }
+
+  /** Once: what the last life knew. */
+  async function recall(): Promise<void> {
+    if (isLoaded) return
+    isLoaded = true
+    for (const [path, state] of (await lastGood?.load()) ?? [])
+      files.set(path, { file: relative(folder, path), stamp: UNREAD, state })
+  }
+
+  /** After what changed was told. True: whether that works is another matter than it was. */
+  async function remember(): Promise<boolean> {
+    if (lastGood === undefined) return false
+    const before = memoryProblem
+    for (const path of unsaved) {
+      const known = files.get(path)
+      try {
+        await lastGood.save({ path, file: known?.file ?? '' }, known?.state.documents)
+        unsaved.delete(path)
+        memoryProblem = undefined
+      } catch (error) {
+        memoryProblem = notRemembered(options.memory ?? '', error)
+      }
+    }
+    return memoryProblem?.message !== before?.message
   }
 
   function settle(
     { path, file, stamp }: ListedFile,
     found: Pick<Parameters<typeof nextFileState>[0], 'content' | 'changed'>
   ): void {
-    const state = nextFileState({ before: files.get(path)?.state, nowMs: performance.now(), ...found })
+    const before = files.get(path)?.state
+    const state = nextFileState({ before, nowMs: performance.now(), ...found })
+    if (state?.documents !== before?.documents) unsaved.add(path)
     if (state) files.set(path, { file, stamp, state })
     else files.delete(path)
   }
@@ -108,10 +146,15 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   function publish(folderProblems: readonly Problem[]): void {
     const known = [...files.values()].sort((a, b) => (a.file < b.file ? -1 : 1))
     const read = catalog(
-      known.flatMap(({ state }) => state.items),
+      known.flatMap(({ state }) => itemsOf(state)),
       options.catalogOptions?.()
     )
-    const problems = [...folderProblems, ...known.flatMap(({ state }) => state.problems), ...read.problems]
+    const problems = [
+      ...folderProblems,
+      ...(memoryProblem === undefined ? [] : [memoryProblem]),
+      ...known.flatMap(({ state }) => problemsOf(state)),
+      ...read.problems
+    ]
     const now = { snapshot: read.snapshot, problems }
     if (isDeepStrictEqual(now, last)) return
     last = now
@@ -152,6 +195,26 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     },
     refresh: () => mark(undefined),
     stop
+  }
+}
+
+// No file has such a stamp.
+const UNREAD = 'unread'
+
+function knownDocuments(state: FileState | undefined): KnownDocuments {
+  const whole = (state?.documents ?? []).filter(
+    ({ id, fault, isRecalled }) => id !== '' && fault === undefined && isRecalled !== true
+  )
+  return new Map(whole.map((document) => [document.id, document]))
+}
+
+function notRemembered(memory: string, error: unknown): Problem {
+  return {
+    file: memory,
+    message: `the last good forms of the manifests cannot be kept for a restart: ${reason(error)}`,
+    fix: 'check the disk and the state directory; until then, correct broken manifests before a restart',
+    level: 'warning',
+    ofSource: true
   }
 }
 

@@ -1,80 +1,149 @@
-// One manifest file into items. Whatever the file holds, the answer is a value: hostile text costs bounded time and memory.
+// One manifest file into documents. Whatever the file holds, the answer is a value: hostile text costs bounded time and memory, and
+// the event loop is never held for longer than one document takes.
+import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { LineCounter, parseAllDocuments, type Document } from 'yaml'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { readObject, type Item, type Problem } from '../../core/catalog.ts'
+import { isFields } from '../../core/field-check.ts'
+import { splitDocuments, splitList, type Chunk } from './documents.ts'
+import { parseYaml, type Parsed } from './parse-yaml.ts'
 
-export interface FileContent {
-  /** What could be read: the sound documents of a file with a broken one, too. */
+/** A YAML document, or an item of a List: what can be malformed by itself. */
+export interface ReadDocument {
+  /** The same text has the same; '' where it is not known. */
+  readonly id: string
+  /** Lines of the document before its content. */
+  readonly line: number
   readonly items: readonly Item[]
-  readonly problems: readonly Problem[]
-  /** False when any part could not be read, so that `items` may lack something. */
-  readonly sound: boolean
+  /** It cannot be read; there are no items then. */
+  readonly fault: Problem | undefined
+  /** Of one that cannot be read. */
+  readonly text: string
 }
 
-/** The YAML parser blocks the event loop for 1–2 s a MiB (measured); 1 MiB holds about 1,500 services with their slices. */
-export const FILE_BYTES_MAX = 1024 * 1024
-const DOCUMENTS_MAX = 10_000
-// An alias bomb ("billion laughs") expands by reuse; manifests made by people use a handful.
-const ALIASES_MAX = 100
+export type FileContent =
+  | { readonly kind: 'documents'; readonly documents: readonly ReadDocument[] }
+  /** Nothing of it can be read. */
+  | { readonly kind: 'unreadable'; readonly problem: Problem }
+
+/** Some 20,000 services with their slices. A file is read whole into memory. */
+export const FILE_BYTES_MAX = 32 * 1024 * 1024
+/** The parser holds the event loop for 1–2 s a MiB (measured); an object of the Kubernetes API has 1.5 MiB at most. */
+const DOCUMENT_CHARACTERS_MAX = 1536 * 1024
+const DOCUMENTS_MAX = 100_000
+// Milliseconds of reading before others have their turn.
+const TURN_MS = 8
+
+/** Documents that were read before, by id: they are not parsed again. */
+export type KnownDocuments = ReadonlyMap<string, Pick<ReadDocument, 'line' | 'items'>>
 
 /** `path` is read, `file` names it in problems. undefined: no such file (any more). */
-export async function readManifestFile(path: string, file: string): Promise<FileContent | undefined> {
+export async function readManifestFile(
+  path: string,
+  file: string,
+  known: KnownDocuments = new Map()
+): Promise<FileContent | undefined> {
   const raw = await readBounded(path)
   if (raw.kind === 'gone') return undefined
-  if (raw.kind === 'refused') return broken({ file, message: raw.message, fix: raw.fix })
+  if (raw.kind === 'refused') return unreadable({ file, message: raw.message, fix: raw.fix })
   const text = decodeUtf8(raw.bytes)
-  if (text === undefined) {
-    return broken({ file, message: 'the file is not UTF-8 text', fix: 'save it as UTF-8' })
+  if (text === undefined)
+    return unreadable({ file, message: 'the file is not UTF-8 text', fix: 'save it as UTF-8' })
+  if (file.endsWith('.json')) return readJson(text, file)
+  const documents: ReadDocument[] = []
+  let turnMs = performance.now()
+  for (const document of yamlDocuments(text, file, known)) {
+    documents.push(document)
+    if (documents.length > DOCUMENTS_MAX) return tooMany(file)
+    if (performance.now() - turnMs < TURN_MS) continue
+    await nextTurn()
+    turnMs = performance.now()
   }
-  return file.endsWith('.json') ? readJson(text, file) : readYaml(text, file)
+  return { kind: 'documents', documents }
 }
 
-export function readYaml(text: string, file: string): FileContent {
-  const lines = new LineCounter()
-  try {
-    const documents = parseAllDocuments(text, { lineCounter: lines, stringKeys: true, logLevel: 'error' })
-    if (!Array.isArray(documents)) return { items: [], problems: [], sound: true }
-    if (documents.length > DOCUMENTS_MAX) {
-      return broken({ file, message: `more than ${DOCUMENTS_MAX} documents`, fix: 'split the file' })
+/** For texts that are no file. */
+export function readYaml(
+  text: string,
+  file: string
+): { readonly items: readonly Item[]; readonly problems: readonly Problem[] } {
+  const documents = [...yamlDocuments(text, file, new Map())]
+  return {
+    items: documents.flatMap(({ items }) => items),
+    problems: documents.flatMap(({ fault }) => (fault === undefined ? [] : [fault]))
+  }
+}
+
+function* yamlDocuments(text: string, file: string, known: KnownDocuments): Iterable<ReadDocument> {
+  // A byte order mark begins a file, or a file that was appended to another.
+  for (const document of splitDocuments(text.replaceAll('\r\n', '\n').replaceAll(/^\uFEFF/gm, '')))
+    for (const chunk of splitList(document) ?? [document]) yield readChunk(chunk, file, known)
+}
+
+function readChunk(chunk: Chunk, file: string, known: KnownDocuments): ReadDocument {
+  const id = idOf(chunk.list === undefined ? chunk.text : `${chunk.list}\0${chunk.text}`)
+  const before = known.get(id)
+  if (before !== undefined) {
+    const where = lineText(chunk.line + before.line)
+    return {
+      id,
+      line: before.line,
+      items: before.items.map((item) => ({ ...item, where })),
+      fault: undefined,
+      text: ''
     }
-    return merge(documents.map((document) => readDocument(document, { file, lines })))
-  } catch (error) {
-    // Nesting deeper than the stack is the one thing that the parser answers by throwing.
-    return broken({
-      file,
-      message: `not readable as YAML: ${reason(error)}`,
-      fix: 'nest less deeply, or correct the syntax'
-    })
+  }
+  const parsed = parseChunk(chunk)
+  const where = lineText(chunk.line + parsed.line)
+  if (parsed.kind === 'malformed') {
+    const fault: Problem = { file, where, message: parsed.message, fix: parsed.fix, level: 'error' }
+    return { id, line: 0, items: [], fault, text: chunk.text }
+  }
+  return {
+    id,
+    line: parsed.line,
+    items: readObject(parsed.object, { file, where }),
+    fault: undefined,
+    text: ''
   }
 }
 
-function readDocument(document: Document, place: { file: string; lines: LineCounter }): FileContent {
-  const { file, lines } = place
-  const error = document.errors[0]
-  if (error) {
-    const where = `line ${lines.linePos(error.pos[0]).line}`
-    // Its first line; the rest is an excerpt of the text with a caret.
-    const message = `malformed YAML: ${error.message.split('\n')[0]?.replace(/ at line \d+, column \d+:?$/, '')}`
-    return broken({ file, where, message, fix: 'correct the syntax; the other documents still count' })
-  }
-  const line = lines.linePos(document.contents?.range?.[0] ?? document.range?.[0] ?? 0).line
-  const where = `line ${line || 1}`
-  try {
-    const object: unknown = document.toJS({ maxAliasCount: ALIASES_MAX })
-    return { items: readObject(object, { file, where }), problems: [], sound: true }
-  } catch (error) {
-    const message = `malformed YAML: ${reason(error)}`
-    return broken({ file, where, message, fix: 'write the values out instead of using aliases' })
+function parseChunk({ text, list }: Chunk): Parsed {
+  if (text.length > DOCUMENT_CHARACTERS_MAX) return tooLong(text)
+  const parsed = parseYaml(text)
+  if (list === undefined || parsed.kind === 'malformed') return parsed
+  const head = parseYaml(list)
+  // Its line is that of another part of the file.
+  if (head.kind === 'malformed')
+    return { ...head, line: parsed.line, message: `the List around it: ${head.message}` }
+  return { ...parsed, object: { ...(isFields(head.object) ? head.object : {}), items: [parsed.object] } }
+}
+
+/** Of other kinds, such as a CustomResourceDefinition, nothing is needed. */
+function tooLong(text: string): Parsed {
+  const kind = /^kind:[ \t]*["']?(\w+)/m.exec(text)?.[1]
+  const isOurs = kind === undefined || /^(Service|EndpointSlice|Endpoints|\w*List)$/.test(kind)
+  if (!isOurs) return { kind: 'object', object: undefined, line: 0 }
+  return {
+    kind: 'malformed',
+    message: `the document has ${text.length} characters, above the limit of ${DOCUMENT_CHARACTERS_MAX}`,
+    line: 0,
+    fix: 'divide it: one document for each object'
   }
 }
 
+/** One that is malformed says nothing at all: where its objects end cannot be told. */
 function readJson(text: string, file: string): FileContent {
-  if (text.trim() === '') return { items: [], problems: [], sound: true }
+  if (text.trim() === '') return { kind: 'documents', documents: [] }
   try {
-    return { items: readObject(JSON.parse(text), { file }), problems: [], sound: true }
+    const items = readObject(JSON.parse(text), { file })
+    return {
+      kind: 'documents',
+      documents: items.map((item) => ({ id: '', line: 0, items: [item], fault: undefined, text: '' }))
+    }
   } catch (error) {
-    return broken({ file, message: `malformed JSON: ${reason(error)}`, fix: 'correct the syntax' })
+    return unreadable({ file, message: `malformed JSON: ${reason(error)}`, fix: 'correct the syntax' })
   }
 }
 
@@ -118,6 +187,14 @@ function tooLarge(bytes: number): Raw {
   }
 }
 
+function tooMany(file: string): FileContent {
+  return unreadable({
+    file,
+    message: `the file has more than ${DOCUMENTS_MAX} documents`,
+    fix: 'split it into several files'
+  })
+}
+
 function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
@@ -127,16 +204,16 @@ function decodeUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
-function broken(problem: Omit<Problem, 'level'>): FileContent {
-  return { items: [], problems: [{ ...problem, level: 'error' }], sound: false }
+function unreadable(problem: Omit<Problem, 'level'>): FileContent {
+  return { kind: 'unreadable', problem: { ...problem, level: 'error' } }
 }
 
-function merge(parts: readonly FileContent[]): FileContent {
-  return {
-    items: parts.flatMap((part) => part.items),
-    problems: parts.flatMap((part) => part.problems),
-    sound: parts.every((part) => part.sound)
-  }
+function lineText(line: number): string {
+  return `line ${line + 1}`
+}
+
+function idOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url')
 }
 
 export function codeOf(error: unknown): string | undefined {
