@@ -1,83 +1,104 @@
-// Is a tunnel alive, and may a cluster be withdrawn? Durations in, state out.
-// Invariant (fail static): gossip silence alone withdraws nothing; a dead tunnel alone withdraws nothing. Only both, for
-// every gateway of a cluster, do.
+// The state of one tunnel: times in, state and reason out. The one judgement that names, feed, routes and balancer follow.
+// Invariants
+//   1. `up` means that a probe of ours was answered lately, by the peer's agent or, where no agent runs, by the kernel behind the tunnel.
+//      Received bytes prove nothing: one direction alone may work.
+//   2. Before the first answer a tunnel is `connecting`, and `down` when it has had time to connect. Only where WireGuard itself had a
+//      handshake lately and bytes come in, it stays `connecting`: something on the way drops probes, and perhaps nothing else.
+//   3. Silence counts in probes that were sent, too: an agent that did not run for a minute has lost none.
+//   4. A peer that answers no probes (probe-port 0, or an address that two members share) is judged by handshakes alone, which prove both
+//      directions and take minutes to grow old.
+//   5. A cluster is down when all of its gateways' tunnels are. Gossip has no part in it (fail static).
 //
-//   first seen      handshake                      last probe reply      + PROBE_SILENCE_MS_MAX
-//   ├── connecting ─┼───────────── up ─────────────┼──────── up ─────────┼── down ──→
-//   ├── connecting ─────────── CONNECT_MS_MAX ─┼── down ──→   (no handshake ever)
-//
-// A probe is answered by the peer's agent, the tunnel by its kernel: where the agent has died, the probe's packets still bring
-// something back (a refusal by ICMP, or WireGuard's own keepalive), so that bytes received prove the tunnel as well.
+//   first seen       first answer                 last answer        + PROBE_SILENCE_MS_MAX and PROBES_LOST_MIN
+//   ├── connecting ──┼──────────── up ────────────┼──────── up ──────┼── down ──→
+//   ├── connecting ──────────── CONNECT_MS_MAX ─┼── down ──→
 //
 // Source: the states of Talos' KubeSpan peers; WireGuard's timers (whitepaper, section 6.1).
 
 export interface TunnelFacts {
-  /** Unix milliseconds, as lastHandshakeMs is. */
+  /** All times are on one monotonic clock. */
   readonly nowMs: number
   readonly firstSeenMs: number
-  /** undefined: never. */
+  /** False: this peer answers no probes, or its answers could not be told from another's. */
+  readonly isProbed: boolean
+  /** Of the agent at the other end; undefined: never. */
+  readonly lastReplyMs: number | undefined
+  /** Of the kernel at the other end, which refused a probe because no agent listens; undefined: never. */
+  readonly lastRefusalMs: number | undefined
+  /** Probes sent since the latest reply or refusal. */
+  readonly unanswered: number
   readonly lastHandshakeMs: number | undefined
-  /** Of the UDP echo inside the tunnel; undefined: never, or the peer answers no probes. */
-  readonly lastProbeReplyMs: number | undefined
-  /** When the bytes received from this peer were last seen to grow; undefined: not yet, or nobody looks. */
-  readonly lastReceivedMs?: number | undefined
+  /** When the bytes received from this peer were last seen to grow. */
+  readonly lastReceivedMs: number | undefined
   /** 0: none, so that an idle tunnel has no handshakes. */
   readonly keepaliveSeconds: number
 }
 
 export type TunnelState =
-  { readonly state: 'up' } | { readonly state: 'connecting' | 'down'; readonly reason: string }
+  | { readonly state: 'up'; readonly reason?: string }
+  | { readonly state: 'connecting' | 'down'; readonly reason: string }
 
 /** WireGuard refuses a session key after 180 s (REJECT_AFTER_TIME) and renews it at 120 s while there is traffic. */
 export const HANDSHAKE_AGE_MS_MAX = 180_000
 /** Three handshake attempts, 5 s apart (REKEY_TIMEOUT). */
 export const CONNECT_MS_MAX = 15_000
-/** Five probes of one second. */
+/** Five probes of one second, and more in fact: an unanswered one is followed by others at once. */
 export const PROBE_SILENCE_MS_MAX = 5_000
-/** A peer that has received answers within 10 s (KEEPALIVE_TIMEOUT); 5 s more and WireGuard itself gives the session up. */
-export const RECEIVE_SILENCE_MS_MAX = 15_000
-/** Several heartbeats and a reconnect; only ever counts together with a dead tunnel. */
-export const GOSSIP_SILENCE_MS_MAX = 10_000
+export const PROBES_LOST_MIN = 5
+/** The peer's own probes come every second, and keepalives every 25 s. */
+export const RECEIVE_SILENCE_MS_MAX = 30_000
 
 export function tunnelState(facts: TunnelFacts): TunnelState {
-  const { lastHandshakeMs, lastProbeReplyMs } = facts
-  const probeAgeMs = ageMs(facts.nowMs, lastProbeReplyMs)
-  if (probeAgeMs <= PROBE_SILENCE_MS_MAX) return { state: 'up' }
-  if (lastProbeReplyMs !== undefined) {
-    if (ageMs(facts.nowMs, facts.lastReceivedMs) <= RECEIVE_SILENCE_MS_MAX) return { state: 'up' }
-    return { state: 'down', reason: `no answer through the tunnel for ${seconds(probeAgeMs)}` }
+  if (!facts.isProbed) return byHandshake(facts)
+  const replyAgeMs = ageMs(facts.nowMs, facts.lastReplyMs)
+  const refusalAgeMs = ageMs(facts.nowMs, facts.lastRefusalMs)
+  const answerAgeMs = Math.min(replyAgeMs, refusalAgeMs)
+  if (answerAgeMs === Infinity) return neverAnswered(facts)
+  if (answerAgeMs > PROBE_SILENCE_MS_MAX && facts.unanswered >= PROBES_LOST_MIN)
+    return { state: 'down', reason: `no answer through the tunnel for ${seconds(answerAgeMs)}` }
+  return refusalAgeMs < replyAgeMs
+    ? { state: 'up', reason: 'its agent does not answer; the host behind the tunnel does' }
+    : { state: 'up' }
+}
+
+/** For the gateways of a cluster. */
+export function isDown(gateways: readonly TunnelState['state'][]): boolean {
+  return gateways.length > 0 && gateways.every((state) => state === 'down')
+}
+
+function neverAnswered(facts: TunnelFacts): TunnelState {
+  const waitedMs = ageMs(facts.nowMs, facts.firstSeenMs)
+  if (waitedMs <= CONNECT_MS_MAX)
+    return { state: 'connecting', reason: 'waiting for the first answer through the tunnel' }
+  const isReceiving = ageMs(facts.nowMs, facts.lastReceivedMs) <= RECEIVE_SILENCE_MS_MAX
+  if (hasHandshake(facts) && isReceiving)
+    return { state: 'connecting', reason: 'WireGuard has a handshake, but no probe is answered' }
+  if (facts.lastHandshakeMs === undefined)
+    return { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
+  return { state: 'down', reason: `no answer through the tunnel in ${seconds(waitedMs)}` }
+}
+
+function byHandshake(facts: TunnelFacts): TunnelState {
+  if (hasHandshake(facts))
+    return { state: 'up', reason: 'it answers no probes: judged by the last handshake alone' }
+  if (facts.lastHandshakeMs === undefined) {
+    const waitedMs = ageMs(facts.nowMs, facts.firstSeenMs)
+    return waitedMs <= CONNECT_MS_MAX
+      ? { state: 'connecting', reason: 'waiting for the first handshake' }
+      : { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
   }
-  if (lastHandshakeMs === undefined) return neverConnected(facts)
-  const handshakeAgeMs = ageMs(facts.nowMs, lastHandshakeMs)
-  if (handshakeAgeMs <= HANDSHAKE_AGE_MS_MAX + facts.keepaliveSeconds * 1000) return { state: 'up' }
-  const reason = `last handshake ${seconds(handshakeAgeMs)} ago`
+  const reason = `last handshake ${seconds(ageMs(facts.nowMs, facts.lastHandshakeMs))} ago`
   // Without keepalives an old handshake tells nothing: there may have been nothing to send.
   return facts.keepaliveSeconds > 0
     ? { state: 'down', reason }
     : { state: 'connecting', reason: `idle, ${reason}` }
 }
 
-export interface GatewayFacts {
-  readonly tunnel: TunnelState['state']
-  /** Since anything new was heard of this agent, by any way. */
-  readonly gossipSilentMs: number
+function hasHandshake({ nowMs, lastHandshakeMs, keepaliveSeconds }: TunnelFacts): boolean {
+  return ageMs(nowMs, lastHandshakeMs) <= HANDSHAKE_AGE_MS_MAX + keepaliveSeconds * 1000
 }
 
-/** For all gateways of a cluster. One without any gateway cannot be reached either. */
-export function withdrawn(gateways: readonly GatewayFacts[]): boolean {
-  return gateways.every(
-    ({ tunnel, gossipSilentMs }) => tunnel === 'down' && gossipSilentMs > GOSSIP_SILENCE_MS_MAX
-  )
-}
-
-function neverConnected({ nowMs, firstSeenMs }: TunnelFacts): TunnelState {
-  const waitedMs = ageMs(nowMs, firstSeenMs)
-  return waitedMs <= CONNECT_MS_MAX
-    ? { state: 'connecting', reason: 'waiting for the first handshake' }
-    : { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
-}
-
-/** Infinity for never. A clock that was set back makes a moment of the future: that is now. */
+/** Infinity for never. */
 function ageMs(nowMs: number, thenMs: number | undefined): number {
   return thenMs === undefined ? Infinity : Math.max(0, nowMs - thenMs)
 }
