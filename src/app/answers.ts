@@ -1,5 +1,5 @@
 // What the admin API says: rows made of the live state, without a side effect.
-import type { ClusterName, Ip } from '../core/model.ts'
+import type { ClusterName, Ip, Origin } from '../core/model.ts'
 import type { HostOp } from '../core/host.ts'
 import { meshIdText } from '../core/origin.ts'
 import { serviceDomain } from '../core/dns/zone.ts'
@@ -10,6 +10,7 @@ import type { LookupAnswer } from '../io/dns/lookup.ts'
 import { monotonicMs } from './clock.ts'
 import { AppError, sentence } from './errors.ts'
 import { faultSentence } from './health.ts'
+import { refusalText } from './path-faults.ts'
 import type { Session } from './session.ts'
 import { Refusals } from './refusals.ts'
 import { VERSION } from './version.ts'
@@ -132,10 +133,10 @@ function peerRow(
           : tunnel.state === 'up'
             ? {
                 state: conflict === undefined ? ('up' as const) : ('conflict' as const),
-                reason: conflict && conflictText(conflict)
+                reason: conflict === undefined ? tunnel.reason : conflictText(conflict)
               }
             : { state: tunnel.state, reason: tunnel.reason }
-  const control = self || connected ? undefined : 'no control connection'
+  const control = self || connected ? undefined : controlReason(session, origin)
   const reasons = [reason, control].filter((text) => text !== undefined)
   return {
     cluster: cluster.name,
@@ -157,6 +158,14 @@ function peerRow(
     connected: self || connected,
     version: agent.version
   }
+}
+
+/** In a large mesh there is no connection to most members, and the others tell of them. */
+function controlReason({ control }: Session, origin: Origin): string {
+  const refusal = control.refusal(origin)
+  if (refusal !== undefined) return refusalText(refusal)
+  const words = { alive: '', suspected: ', and members miss it', dead: ', and no member hears of it' }
+  return `no control connection${words[control.liveness(origin)]}`
 }
 
 export function services(session: Session): Body<api.ServicesAnswer> {
@@ -193,9 +202,9 @@ export function routes(state: State, session: Session): Body<api.RoutesAnswer> {
         ? state.settings.device
         : `${state.host?.loadBalancer ?? 'load balancer'}, then ${state.settings.device}`
     const reason = dead
-      ? 'tunnel and gossip are both dead: connections are refused at once'
+      ? 'no tunnel to it works: connections are refused at once'
       : isInstalled
-        ? undefined
+        ? session.overlaps.get(destination)
         : (state.hostFault ?? whyMissing(session, destination))
     return {
       destination,

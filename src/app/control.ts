@@ -8,6 +8,7 @@
 //  4. Who sends a large state is not read from while a part of it is on its way to the disk: what a kill -9 loses of it is a part,
 //     and what waits for a slow disk is bounded by the stream's window.
 import type { Crypto } from '../core/crypto.ts'
+import type { Liveness } from '../core/failure-detector.ts'
 import { isPosition } from '../core/head.ts'
 import type { ClusterName, Origin, Value } from '../core/model.ts'
 import type { LeftOut } from '../core/own-records.ts'
@@ -43,6 +44,12 @@ const PERSIST_RETRY_MS = 1000
 const GAPS_CLOSED_MS = 5000
 // Effects that are carried out and not forgotten yet: few beside what a burst holds.
 const CARRIED_MAX = 1024
+// Handshakes are tried again within minutes; a member that is not dialled any more leaves no reason behind.
+const REFUSAL_MS = 600_000
+const REFUSED_MAX = 256
+// A lost disk costs one new epoch, a second agent with this key one for nearly each state that either of them signs.
+const CLONE_ROLLBACKS = 3
+const CLONE_MS = 60_000
 // A page of `meshctl status`; the log has them all.
 const WARNINGS_MAX = 20
 
@@ -75,6 +82,14 @@ export type HandshakeOutcome =
       readonly detail: string
       readonly byPeer: boolean
     }
+
+export interface HandshakeRefusal {
+  readonly code: string
+  readonly detail: string
+  readonly byPeer: boolean
+  /** Monotonic. */
+  readonly atMs: number
+}
 
 export interface Neighbour {
   readonly origin: Origin
@@ -112,6 +127,12 @@ export class Control {
   /** The disk had lost what others had said; set until a neighbour has had time to say it again. */
   #hasGaps: boolean
   #toldSinceMs: number | undefined
+  readonly #refused = new Map<Origin, HandshakeRefusal>()
+  /** When others' signatures in our name were last seen; the latest few. */
+  readonly #rollbackMs: number[] = []
+  /** Since when there is any neighbour, or none. */
+  #connectedMs: number | undefined
+  #aloneMs = monotonicMs()
   /** Counts since start, by reason. */
   readonly refusals = new Refusals()
 
@@ -215,10 +236,37 @@ export class Control {
     return this.#protocol.lag(origin)
   }
 
-  /** Milliseconds since the last frame of a neighbour; undefined: no control connection. */
-  silentMs(origin: Origin): number | undefined {
-    const since = this.#protocol.silentSince(origin)
-    return since === undefined ? undefined : monotonicMs() - since
+  /** As far as the whole mesh can tell, also of members that are no neighbours. For people: nothing is withdrawn for it. */
+  liveness(origin: Origin): Liveness {
+    return this.#protocol.liveness(origin)
+  }
+
+  /** Why the latest handshake with this member ended; undefined: it was accepted, or there was none lately. */
+  refusal(origin: Origin): HandshakeRefusal | undefined {
+    const found = this.#refused.get(origin)
+    return found === undefined || monotonicMs() - found.atMs > REFUSAL_MS ? undefined : found
+  }
+
+  /** Two states were signed for one position of this origin: two agents use its key. */
+  isFrozen(origin: Origin): boolean {
+    return this.#protocol.isFrozen(origin)
+  }
+
+  /** Another agent signs states in this agent's name. */
+  get isCloned(): boolean {
+    const sinceMs = monotonicMs() - CLONE_MS
+    return this.#rollbackMs.filter((atMs) => atMs > sinceMs).length >= CLONE_ROLLBACKS
+  }
+
+  /** Milliseconds since a neighbour was last known to hold this agent's records, or since there are neighbours; 0: there are none. */
+  ownUnheldMs(): number {
+    if (this.#connectedMs === undefined) return 0
+    return monotonicMs() - Math.max(this.#connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
+  }
+
+  /** Milliseconds without any control connection. */
+  aloneMs(): number {
+    return this.#neighbours.size > 0 ? 0 : monotonicMs() - this.#aloneMs
   }
 
   /** The store has lost the replica: all that is in memory is written whole again, before anything that comes after. */
@@ -309,12 +357,14 @@ export class Control {
       const { code, detail, byPeer } = outcome
       log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
       this.#count(`handshake ${code}`)
+      this.#keepRefusal(peer, { code, detail, byPeer })
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
     }
     const kept = this.#book.add(outcome.chain)
     if (kept.kind === 'refused') {
       this.#count('handshake certificate')
+      this.#keepRefusal(peer, { code: 'certificate', detail: kept.reason, byPeer: false })
       onHandshake({ kind: 'refused', peer, code: 'certificate', detail: kept.reason, byPeer: false })
       return this.transport.disconnect(peer, kept.reason)
     }
@@ -322,6 +372,8 @@ export class Control {
       { peer, cluster: outcome.chain.cluster, address: info.address, software: outcome.software },
       'neighbour up'
     )
+    this.#refused.delete(peer)
+    this.#connectedMs ??= monotonicMs()
     this.#neighbours.set(peer, { origin: peer, ...info })
     metrics.neighbours.set(this.#neighbours.size)
     this.transport.setAuthenticated(peer)
@@ -330,9 +382,22 @@ export class Control {
     onChange()
   }
 
+  #keepRefusal(peer: Origin, refusal: Omit<HandshakeRefusal, 'atMs'>): void {
+    this.#refused.delete(peer) // so that the oldest stands first
+    this.#refused.set(peer, { ...refusal, atMs: monotonicMs() })
+    for (const oldest of this.#refused.keys()) {
+      if (this.#refused.size <= REFUSED_MAX) break
+      this.#refused.delete(oldest)
+    }
+  }
+
   #part(peer: Origin, reason: string): void {
     this.#handshakes.delete(peer)
     if (!this.#neighbours.delete(peer)) return
+    if (this.#neighbours.size === 0) {
+      this.#connectedMs = undefined
+      this.#aloneMs = monotonicMs()
+    }
     this.#options.metrics.neighbours.set(this.#neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
     this.#run(this.#protocol.peerDown(peer))
@@ -397,6 +462,8 @@ export class Control {
       case 'abort':
         return this.transport.disconnect(effect.peer, effect.reason)
       case 'ownRollback':
+        this.#rollbackMs.push(monotonicMs())
+        if (this.#rollbackMs.length > CLONE_ROLLBACKS) this.#rollbackMs.shift()
         return this.#warn(`the store had lost what was published: epoch ${effect.epoch} starts`)
       case 'damaged':
         this.#hasGaps = true

@@ -34,6 +34,7 @@ export class HostNetworks {
   #text = ''
   /** What the last judgement was made of. */
   #judged: readonly unknown[] = []
+  #overlaps: ReadonlyMap<string, string> = new Map()
 
   constructor(options: HostNetworksOptions) {
     this.#options = options
@@ -44,6 +45,11 @@ export class HostNetworks {
   /** undefined: not read yet, so nothing may be routed. */
   get value(): Surroundings | undefined {
     return this.#value && { ...this.#value, controls: this.#controls() }
+  }
+
+  /** By prefix, as of the last judgement. */
+  get overlaps(): ReadonlyMap<string, string> {
+    return this.#overlaps
   }
 
   /** Returns whether anything changed. What cannot be read is as it was. */
@@ -80,10 +86,16 @@ export class HostNetworks {
       )
     const owners = new Map(prefixes.map(({ prefix, cluster }) => [prefix, cluster]))
     const overlaps = overlapsOfAll(prefixes, { surroundings, outers: outerAddresses(view) })
-    const faults = [...Map.groupBy(overlaps, ({ prefix }) => prefix)].map(([prefix, found]) =>
-      overlapFault(owners.get(prefix) ?? '', found)
-    )
+    const byPrefix = [...Map.groupBy(overlaps, ({ prefix }) => prefix)]
+    this.#overlaps = new Map(byPrefix.map(([prefix, found]) => [prefix, `overlaps ${overlapText(found)}`]))
+    const faults = byPrefix.map(([prefix, found]) => overlapFault(owners.get(prefix) ?? '', found))
     this.#options.health.replace('PREFIX_OVERLAP', faults)
+  }
+
+  /** What it said is no matter of an agent in no mesh. */
+  stop(): void {
+    this.#options.health.replace('PREFIX_OVERLAP', [])
+    this.#options.health.clear('HOST_NETWORKS')
   }
 
   #resolvers(): readonly Ip[] {

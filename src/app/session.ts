@@ -50,12 +50,13 @@ import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 import type { Metrics } from './metrics.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
+import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
 import type { Settings } from './settings.ts'
 import { sourceKind } from './source.ts'
 import { standsBy, termFloor } from './speaker.ts'
-import { Tunnels } from './tunnels.ts'
+import { answersProbes, Tunnels } from './tunnels.ts'
 
 // Tunnel states are a matter of seconds (src/core/liveness.ts).
 const WATCH_INTERVAL_MS = 1000
@@ -214,6 +215,11 @@ export class Session {
     return this.#ownFacts.current
   }
 
+  /** Prefixes of the mesh that overlap what this host reaches by itself, and what that is. */
+  get overlaps(): ReadonlyMap<string, string> {
+    return this.#networks.overlaps
+  }
+
   get withdrawn(): ReadonlySet<ClusterName> {
     return this.#withdrawn
   }
@@ -267,6 +273,8 @@ export class Session {
     clearInterval(this.#renewal)
     this.#ownFacts.stop()
     await this.#watch.stop()
+    for (const code of PATH_FAULT_CODES) this.#options.health.replace(code, [])
+    this.#networks.stop()
     await this.#publisher.idle
     await this.reconciler?.stop()
     await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
@@ -424,6 +432,7 @@ export class Session {
       },
       health: (cluster) => this.#health(cluster),
       gatewayHealth: (origin) => this.tunnels.health(origin),
+      pathMtu: (origin) => this.tunnels.pathMtu(origin),
       surroundings,
       settings: this.#hostSettings()
     } satisfies DesiredInput
@@ -512,10 +521,11 @@ export class Session {
         const behindTunnels = others.filter(({ origin }) => !fellows.has(origin))
         this.#prober?.setTargets(
           behindTunnels.flatMap(({ agent }) =>
-            agent.tunnelAddress === undefined || agent.probePort === 0
+            agent.tunnelAddress === undefined || !answersProbes(agent)
               ? []
               : [{ address: agent.tunnelAddress, port: agent.probePort }]
-          )
+          ),
+          this.#mtu
         )
       }
     })
@@ -558,7 +568,7 @@ export class Session {
     return others.filter(({ origin }) => origins.has(origin))
   }
 
-  /** Once a second: the tunnel's own health, which alone may withdraw (with gossip silence) a cluster. */
+  /** Once a second, and when a probe is answered again. */
   async #look(signal: AbortSignal): Promise<void> {
     const { host, metrics } = this.#options
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(WATCH_INTERVAL_MS * 5)])
@@ -567,12 +577,12 @@ export class Session {
     for (const name of this.#faults.keys()) await this.#part(name)
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, this.#ownAgents()))
     const view = this.control.view()
+    const prober = this.#prober
     this.tunnels.update({
       view,
       stats,
       nowMs: monotonicMs(),
-      probe: (address) => this.#prober?.result(address),
-      silentMs: (origin) => this.control.silentMs(origin)
+      probe: prober && ((address) => prober.result(address))
     })
     for (const cluster of view.clusters.values()) {
       if (cluster.name === view.self) continue
@@ -588,22 +598,48 @@ export class Session {
     this.#networks.judge(view)
     this.#chooseGateways(view)
     this.#options.health.clear('WATCH_FAILED')
-    const withdrawn = host === undefined ? new Set<ClusterName>() : this.tunnels.withdrawn(view)
-    if (withdrawn.symmetricDifference(this.#withdrawn).size === 0) return
-    for (const cluster of withdrawn.difference(this.#withdrawn))
-      this.#options.log.warn({ cluster }, 'cluster withdrawn: tunnel and gossip are both dead')
-    for (const cluster of new Set(this.#withdrawn).difference(withdrawn))
-      this.#options.log.info({ cluster }, 'cluster is back')
-    this.#withdrawn = withdrawn
+    // Without a data plane nothing is known of tunnels.
+    const down = host === undefined ? new Set<ClusterName>() : this.tunnels.down
+    this.#judgePaths(view, down)
+    if (down.symmetricDifference(this.#withdrawn).size === 0) return
+    this.#withdrawn = down
     this.#namesView = undefined // names, routes and backends follow one signal
     this.#refresh()
+  }
+
+  #judgePaths(view: MeshView, down: ReadonlySet<ClusterName>): void {
+    const { health, settings, host } = this.#options
+    const { control, tunnels } = this
+    if (!this.#admitted) return
+    const faults = pathFaults({
+      view,
+      down,
+      tunnel: (origin) => (host === undefined ? undefined : tunnels.of(origin)),
+      control: {
+        isConnected: (origin) => control.neighbour(origin) !== undefined,
+        liveness: (origin) => control.liveness(origin),
+        refusal: (origin) => control.refusal(origin),
+        isFrozen: (origin) => control.isFrozen(origin),
+        aloneMs: control.aloneMs(),
+        ownUnheldMs: control.ownUnheldMs(),
+        isCloned: control.isCloned
+      },
+      device: settings.device,
+      mtu: this.#mtu
+    })
+    for (const code of PATH_FAULT_CODES) health.replace(code, faults[code])
   }
 
   /** A prefix moves as soon as its gateway is dead, or one that should have it lives again (src/core/desired.ts). */
   #chooseGateways(view: MeshView): void {
     const choice = [...view.clusters.values()]
-      .filter(({ name, agents }) => name !== view.self && agents.length > 1)
-      .flatMap(({ agents }) => agents.map(({ origin }) => `${origin} ${this.tunnels.health(origin)}`))
+      .filter(({ name }) => name !== view.self)
+      .flatMap(({ agents }) =>
+        agents.map(({ origin }) => {
+          const choice = agents.length > 1 ? this.tunnels.health(origin) : ''
+          return `${origin} ${choice} ${this.tunnels.pathMtu(origin) ?? ''}`
+        })
+      )
       .join()
     if (choice === this.#gateways) return
     this.#gateways = choice

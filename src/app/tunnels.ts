@@ -99,7 +99,9 @@ export class Tunnels {
     const result = isProbed && agent.tunnelAddress !== undefined ? probe(agent.tunnelAddress) : undefined
     const refused = result?.lastRefusalMs
     const isFarRefusal =
-      refused !== undefined && receivedMs !== undefined && Math.abs(receivedMs - refused) <= REFUSAL_RECEIVED_MS
+      refused !== undefined &&
+      receivedMs !== undefined &&
+      Math.abs(receivedMs - refused) <= REFUSAL_RECEIVED_MS
     const refusalMs = isFarRefusal ? refused : before?.refusalMs
     const state = tunnelState({
       nowMs,
@@ -125,7 +127,10 @@ export class Tunnels {
     this.#seen.set(origin, { firstMs, tunnel, receivedMs, refusalMs })
   }
 
-  #isDown({ name, agents }: { readonly name: ClusterName; readonly agents: readonly AgentView[] }, nowMs: number) {
+  #isDown(
+    { name, agents }: { readonly name: ClusterName; readonly agents: readonly AgentView[] },
+    nowMs: number
+  ) {
     const gateways = agents.filter(({ agent }) => agent.role === 'gateway')
     if (gateways.length > 0) {
       this.#bare.delete(name)

@@ -80,7 +80,7 @@ export class FailureDetector {
     const said: Said = suspicion
       ? this.#suspicions.takeVote(suspicion, nowMs)
       : beacon
-        ? this.#suspicions.takeBeacon(beacon, nowMs)
+        ? this.#suspicions.takeBeacon(beacon)
         : { kind: 'known' }
     switch (said.kind) {
       case 'known':
@@ -105,16 +105,6 @@ export class FailureDetector {
     if (neighbour && neighbour.silentMs(nowMs) < this.#options.suspectMs) return 'alive' // with our own ears
     if (this.#suspicions.isDead(origin, nowMs, members)) return 'dead'
     return this.#suspicions.isSuspected(origin) ? 'suspected' : 'alive'
-  }
-
-  /** When it last said something itself, or a beacon of it came; undefined: not within memory. */
-  lastHeardMs(origin: Origin): number | undefined {
-    const times = [
-      this.#options.neighbours.get(origin)?.heardMs,
-      this.#departed.get(origin),
-      this.#suspicions.beaconMs(origin)
-    ].flatMap((ms) => ms ?? [])
-    return times.length === 0 ? undefined : Math.max(...times)
   }
 
   #heedLag(nowMs: number): void {

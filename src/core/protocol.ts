@@ -76,8 +76,9 @@ export class Protocol {
   #ownRecords: OwnRecords | undefined
   readonly #batches: TokenBucket
   readonly #failures: FailureDetector
-  /** When a state of this origin was last news. */
-  readonly #newsMs = new Map<Origin, number>()
+  /** An own position that a neighbour should have by now, and when one was last known to have it or a later one. */
+  #ownWatched: Position | undefined
+  #ownHeldMs: number | undefined
   readonly #clock = new SteadyClock()
   /** Neighbours whose send queue has as many answers as it may. */
   #awaiting = 0
@@ -316,10 +317,15 @@ export class Protocol {
     return this.#failures.liveness(origin, this.#replicas.size)
   }
 
-  /** When something of this origin last came, from itself or signed by it, on the caller's clock; undefined: never. */
-  lastHeard(origin: Origin): number | undefined {
-    const times = [this.#failures.lastHeardMs(origin), this.#newsMs.get(origin)].flatMap((ms) => ms ?? [])
-    return times.length === 0 ? undefined : this.#clock.toCaller(Math.max(...times))
+  /** When a neighbour was last known to hold this agent's own records as they were then, on the caller's clock; undefined: never. */
+  ownHeldMs(): number | undefined {
+    return this.#ownHeldMs === undefined ? undefined : this.#clock.toCaller(this.#ownHeldMs)
+  }
+
+  #noteOwnHeld(position: Position, nowMs: number): void {
+    if (comparePositions(position, this.#ownWatched ?? this.#own.position) < 0) return
+    this.#ownWatched = this.#own.position
+    this.#ownHeldMs = nowMs
   }
 
   // ------------------------------------------------------------------ frames
@@ -343,6 +349,7 @@ export class Protocol {
     for (const { origin: name, epoch, seq, check } of heads) {
       const origin = this.#known(name) ?? parseOrigin(name)
       if (!origin) return this.#refuse(neighbour.origin, 'malformed origin')
+      if (origin === this.#options.self) this.#noteOwnHeld({ epoch, seq }, nowMs)
       if (this.#isHeld(origin, { epoch, seq, check })) {
         neighbour.setInStep(origin)
         continue
@@ -367,6 +374,7 @@ export class Protocol {
     neighbour.pingedMs = nowMs
     this.#send(neighbour.origin, encodeFrame({ pong: { id } }))
     neighbour.mismatches = digest === this.#digest.value ? 0 : neighbour.mismatches + 1
+    if (neighbour.mismatches === 0) this.#noteOwnHeld(this.#own.position, nowMs)
     // Once is a change under way. An older version sends no digest.
     if (digest !== 0 && neighbour.mismatches < MISMATCHES_MIN) return
     if (nowMs - neighbour.sliceMs < this.#limits.headsIntervalMs / 2) return
@@ -473,7 +481,6 @@ export class Protocol {
       case 'applied':
         neighbour.claimAtLeast(origin, claim, this.#limits.originsMax)
         this.#persist(replica, verdict)
-        this.#newsMs.set(origin, nowMs)
         this.#emit({ kind: 'changed', origins: [origin] })
         this.#spread(replica, {
           from: peer,

@@ -43,7 +43,6 @@ interface Suspect {
   readonly votes: Map<Origin, Uint8Array>
   /** When the second vote came. */
   confirmedMs: number | undefined
-  beaconMs: number | undefined
 }
 
 export class Suspicions {
@@ -67,10 +66,6 @@ export class Suspicions {
     const suspect = this.#suspects.get(origin)
     if (!suspect || suspect.votes.size < Math.min(VOICES_MIN, members - 1)) return false
     return nowMs - (suspect.confirmedMs ?? nowMs) >= REFUTATION_MS
-  }
-
-  beaconMs(origin: Origin): number | undefined {
-    return this.#suspects.get(origin)?.beaconMs
   }
 
   /** We hear of it ourselves: our own vote falls. */
@@ -128,7 +123,7 @@ export class Suspicions {
     return this.#incarnation > 0 ? [this.refutation()] : []
   }
 
-  takeBeacon(signed: Signed, nowMs: number): Said {
+  takeBeacon(signed: Signed): Said {
     const body = decodeBeaconBody(signed.body)
     const origin = parseOrigin(body?.origin ?? '')
     if (!body || !origin) return { kind: 'refused', reason: 'malformed beacon' }
@@ -138,7 +133,6 @@ export class Suspicions {
       return suspect.votes.size > 0 ? { kind: 'outdated', votes: this.votesOn(origin) } : { kind: 'known' }
     if (!this.#verifies(origin, BEACON_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
     clear(suspect, body.incarnation) // L2
-    suspect.beaconMs = nowMs
     return { kind: 'forward', alive: origin }
   }
 
@@ -154,8 +148,7 @@ export class Suspicions {
     const suspect: Suspect = {
       incarnation: 0,
       votes: new Map(),
-      confirmedMs: undefined,
-      beaconMs: undefined
+      confirmedMs: undefined
     }
     this.#suspects.set(origin, suspect)
     return suspect

@@ -3,52 +3,72 @@ import { Tunnels } from '../../src/app/tunnels.ts'
 import type { PeerStats } from '../../src/core/host.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core/model.ts'
 import type { AgentView, ClusterView, MeshView } from '../../src/core/view.ts'
+import type { ProbeResult } from '../../src/io/probe/probe.ts'
 
 const [WEST, EAST] = ['west' as Origin, 'east' as Origin]
 const KEY = 'key of east' as WireguardKey
 
 describe('tunnels, looked at once a second', () => {
-  // What comes back from east each second, and whether the cluster is withdrawn after so many seconds.
-  const rows: readonly {
-    what: string
-    seconds: number
-    bytes: boolean
-    probe: boolean
-    gossip: boolean
-    withdrawn: boolean
-  }[] = [
-    { what: 'all is well', seconds: 60, bytes: true, probe: true, gossip: true, withdrawn: false },
-    { what: 'gossip is lost', seconds: 60, bytes: true, probe: true, gossip: false, withdrawn: false },
-    { what: 'its agent is dead', seconds: 60, bytes: true, probe: false, gossip: false, withdrawn: false },
-    { what: 'the tunnel is lost', seconds: 60, bytes: false, probe: false, gossip: true, withdrawn: false },
-    { what: 'it is gone for 14 s', seconds: 14, bytes: false, probe: false, gossip: false, withdrawn: false },
-    { what: 'it is gone for 17 s', seconds: 17, bytes: false, probe: false, gossip: false, withdrawn: true }
+  // What comes back from east each second, and whether the cluster is down after so many seconds.
+  const rows: readonly (Now & { what: string; seconds: number; down: boolean })[] = [
+    { what: 'all is well', seconds: 60, bytes: true, reply: true, down: false },
+    { what: 'its agent is dead, its kernel refuses', seconds: 60, bytes: true, refusal: true, down: false },
+    { what: 'a refusal that did not come out of the tunnel', seconds: 60, refusal: true, down: true },
+    { what: 'bytes come in, and no answer', seconds: 10, bytes: true, down: true },
+    { what: 'it is gone for 4 s', seconds: 4, down: false },
+    { what: 'it is gone for 6 s', seconds: 6, down: true }
   ]
-  for (const { what, seconds, bytes, probe, gossip, withdrawn } of rows) {
-    it(`${what}: ${withdrawn ? 'withdrawn' : 'kept'}`, () => {
+  for (const { what, seconds, down, ...now } of rows) {
+    it(`${what}: ${down ? 'down' : 'in use'}`, () => {
       const east = new Observed()
-      for (let second = 0; second < 10; second++) east.look({ bytes: true, probe: true, gossip: true })
-      for (let second = 0; second < seconds; second++) east.look({ bytes, probe, gossip })
-      assert.equal(east.withdrawn, withdrawn)
+      for (let second = 0; second < 10; second++) east.look({ bytes: true, reply: true })
+      for (let second = 0; second < seconds; second++) east.look(now)
+      assert.equal(east.down, down)
     })
   }
 
   it('a cluster that comes back is taken back at once', () => {
     const east = new Observed()
-    for (let second = 0; second < 3; second++) east.look({ bytes: true, probe: true, gossip: true })
-    for (let second = 0; second < 30; second++) east.look({ bytes: false, probe: false, gossip: false })
-    assert.equal(east.withdrawn, true)
-    east.look({ bytes: true, probe: true, gossip: false })
-    assert.equal(east.withdrawn, false)
+    for (let second = 0; second < 3; second++) east.look({ bytes: true, reply: true })
+    for (let second = 0; second < 30; second++) east.look({})
+    assert.equal(east.down, true)
+    east.look({ bytes: true, reply: true })
+    assert.equal(east.down, false)
   })
 
   it('a look that WireGuard does not answer proves nothing either way', () => {
     const east = new Observed()
-    for (let second = 0; second < 3; second++) east.look({ bytes: true, probe: true, gossip: true })
-    for (let second = 0; second < 30; second++) {
-      east.look({ bytes: false, probe: false, gossip: false, answered: second % 2 === 0 })
+    for (let second = 0; second < 30; second++)
+      east.look({ bytes: true, reply: true, answered: second % 2 === 0 })
+    assert.equal(east.down, false)
+    for (let second = 0; second < 30; second++) east.look({ answered: second % 2 === 0 })
+    assert.equal(east.down, true)
+  })
+
+  it('a cluster whose gateway is not known yet is not called down right after a join', () => {
+    const bare: MeshView = {
+      ...VIEW,
+      clusters: new Map([['east' as ClusterName, { ...clusterOf('east', EAST), agents: [] }]])
     }
-    assert.equal(east.withdrawn, true)
+    const tunnels = new Tunnels(25)
+    const look = (second: number) =>
+      tunnels.update({ view: bare, stats: [], nowMs: second * 1000, probe: undefined })
+    look(100)
+    assert.equal(tunnels.down.size, 0)
+    look(115)
+    assert.equal(tunnels.down.size, 0)
+    look(116)
+    assert.equal(tunnels.down.size, 1, 'it announces none')
+  })
+
+  it('a peer whose tunnel address is its outer address is not probed, since the answers would not come through the tunnel', () => {
+    const east = clusterOf('east', EAST)
+    const [member = assert.fail()] = east.agents
+    const flat = { ...member, agent: { ...member.agent, multiaddrs: ['/ip4/10.2.0.1/tcp/7946'] } }
+    const view = { ...VIEW, clusters: new Map([['east' as ClusterName, { ...east, agents: [flat] }]]) }
+    const tunnels = new Tunnels(25)
+    tunnels.update({ view, stats: [], nowMs: 1000, probe: () => assert.fail('probed') })
+    assert.equal(tunnels.health(EAST), 'connecting')
   })
 })
 
@@ -87,8 +107,7 @@ describe('gateways of one cluster', () => {
       })),
       nowMs: 1_000_000,
       probe: (address) =>
-        address === answers ? { lastReplyMs: 1_000_000, rttMs: 1, unanswered: 0 } : undefined,
-      silentMs: () => 0
+        address === answers ? { ...SILENT, lastReplyMs: 1_000_000, rttMs: 1, unanswered: 0 } : undefined
     })
     return tunnels
   }
@@ -113,19 +132,35 @@ describe('gateways of one cluster', () => {
   })
 })
 
+interface Now {
+  readonly bytes?: boolean
+  readonly reply?: boolean
+  readonly refusal?: boolean
+  /** By WireGuard; default true. */
+  readonly answered?: boolean
+}
+
+const SILENT: ProbeResult = {
+  lastReplyMs: undefined,
+  lastRefusalMs: undefined,
+  rttMs: undefined,
+  unanswered: 20,
+  path: undefined
+}
+
 /** East as west sees it. */
 class Observed {
   readonly #tunnels = new Tunnels(25)
   #nowMs = 1_000_000
   #rxBytes = 100
   #replyMs: number | undefined
-  #heardMs = 1_000_000
+  #refusalMs: number | undefined
 
-  look(now: { bytes: boolean; probe: boolean; gossip: boolean; answered?: boolean }): void {
+  look({ bytes = false, reply = false, refusal = false, answered = true }: Now): void {
     this.#nowMs += 1000
-    if (now.bytes) this.#rxBytes += 92
-    if (now.probe) this.#replyMs = this.#nowMs
-    if (now.gossip) this.#heardMs = this.#nowMs
+    if (bytes) this.#rxBytes += 92
+    if (reply) this.#replyMs = this.#nowMs
+    if (refusal) this.#refusalMs = this.#nowMs
     const stats: PeerStats = {
       publicKey: KEY,
       peerAddress: undefined,
@@ -133,17 +168,22 @@ class Observed {
       rxBytes: this.#rxBytes,
       txBytes: 0
     }
+    const result = {
+      ...SILENT,
+      lastReplyMs: this.#replyMs,
+      lastRefusalMs: this.#refusalMs,
+      unanswered: reply || refusal ? 0 : 20
+    }
     this.#tunnels.update({
       view: VIEW,
-      stats: now.answered === false ? [] : [stats],
+      stats: answered ? [stats] : [],
       nowMs: this.#nowMs,
-      probe: () => ({ lastReplyMs: this.#replyMs, rttMs: undefined, unanswered: 0 }),
-      silentMs: () => this.#nowMs - this.#heardMs
+      probe: () => result
     })
   }
 
-  get withdrawn(): boolean {
-    return this.#tunnels.withdrawn(VIEW).has('east' as ClusterName)
+  get down(): boolean {
+    return this.#tunnels.down.has('east' as ClusterName)
   }
 }
 

@@ -41,7 +41,7 @@ describe('a cluster that falls silent', () => {
         assert.equal(row('east')?.state, 'up')
         assert.equal(row('east')?.connected, false)
         return true
-      })
+      }, 20_000) // the connection is given up after 10 s of silence
     })
     await west().gateway.exec(['nft', 'delete', 'table', 'inet', 'scenario'])
     await edge().powerOn()

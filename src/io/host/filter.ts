@@ -157,6 +157,9 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     `    ${side} "${device}" meta nfproto ipv4 tcp flags syn tcp option maxseg size set ${mtu - 40}`,
     `    ${side} "${device}" meta nfproto ipv6 tcp flags syn tcp option maxseg size set ${mtu - 60}`
   ]
+  const byRoute = (side: string) => [
+    `    ${side} "${device}" tcp flags syn tcp option maxseg size set rt mtu`
+  ]
   const chain = (name: string, ...lines: readonly string[]) =>
     [`  chain ${name} {`, ...lines, '  }'].join('\n')
   return [
@@ -215,7 +218,15 @@ function chains(device: string, { mtu, probePort }: Filter): string {
       '    ct state new ip6 saddr @local6 ip6 daddr @vips6 update @hairpin6 { ip6 saddr . ip6 saddr }'
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
-    chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname'))
+    chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),
+    // By the MTU of the route to the other cluster, where that is less: its path carries no more.
+    chain(
+      'mss-path',
+      '    type filter hook forward priority -150; policy accept;',
+      ...byRoute('iifname'),
+      ...byRoute('oifname')
+    ),
+    chain('mss-host', '    type filter hook postrouting priority -149; policy accept;', ...byRoute('oifname'))
   ].join('\n')
 }
 

@@ -18,8 +18,6 @@ const PACKET_BYTES_MAX = 9000
 const HEADER_BYTES = { 4: 28, 6: 48 } as const
 // A reply later than this counts as lost.
 const REPLY_TIMEOUT_MS = 5_000
-// A padded probe without an answer after this is lost, or after three round trips where those are longer.
-const PADDED_TIMEOUT_MS = 1_000
 const OPEN_MAX = 32
 // An event loop that is busy answers late, never early: the least of the last round trips is the line's own.
 const RTT_SAMPLES = 15
@@ -82,6 +80,7 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
     send(socket, reply, from)
   })
   const targets = new Map<Ip, Target>()
+  let stopped: Promise<void> | undefined
   const timer = setInterval(() => {
     const nowMs = performance.now()
     for (const target of targets.values()) target.tick(nowMs)
@@ -113,7 +112,10 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
       clearInterval(timer)
       for (const target of targets.values()) target.close()
       targets.clear()
-      await new Promise<void>((resolve) => socket.close(() => resolve()))
+      stopped ??= new Promise<void>((resolve) => {
+        socket.close(() => resolve())
+      })
+      await stopped
     }
   }
 }
@@ -205,8 +207,9 @@ class Target {
     })
     socket.bind({ address, port: 0, exclusive: true }, () => {
       if (this.#socket !== socket) return
-      socket.connect(this.port, this.#address, () => {
+      socket.connect(this.port, this.#address, (error?: Error | null) => {
         if (this.#socket !== socket) return
+        if (error) return this.#drop() // no route yet: tried again at the next tick
         this.#isConnected = true
         this.#nextMs = 0
         this.tick(performance.now())
@@ -232,9 +235,13 @@ class Target {
     const packet = Buffer.alloc(bytes)
     Buffer.concat([MAGIC, Buffer.of(0), nonce]).copy(packet)
     if (this.#open.size < OPEN_MAX) this.#open.set(nonce.toString('hex'), { sentMs: nowMs, size })
-    this.#socket?.send(packet, (error) => {
-      if (error !== null && (error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#refused()
-    })
+    try {
+      this.#socket?.send(packet, (error) => {
+        if ((error as NodeJS.ErrnoException | null)?.code === 'ECONNREFUSED') this.#refused()
+      })
+    } catch {
+      this.#drop() // it is connected no more
+    }
   }
 
   #receive(packet: Buffer): void {
@@ -262,7 +269,8 @@ class Target {
   }
 
   #expire(nowMs: number): void {
-    const paddedMs = Math.max(PADDED_TIMEOUT_MS, 3 * Math.min(...this.#rtts, REPLY_TIMEOUT_MS / 3))
+    // A padded probe is lost after one interval, or after three round trips where those are longer.
+    const paddedMs = Math.max(this.#options.intervalMs, 3 * Math.min(...this.#rtts, REPLY_TIMEOUT_MS / 3))
     for (const [nonce, { sentMs, size }] of this.#open) {
       const ageMs = nowMs - sentMs
       if (ageMs <= (size > 0 ? Math.min(paddedMs, REPLY_TIMEOUT_MS) : REPLY_TIMEOUT_MS)) continue

@@ -28,9 +28,77 @@ describe('probe', () => {
     ])
     await eventually(() => a.result(B)?.rttMs !== undefined)
     assert.ok((a.result(B)?.lastReplyMs ?? 0) > 0)
-    await eventually(() => (a.result(dead)?.unanswered ?? 0) > 2)
+    await eventually(() => a.result(dead)?.lastRefusalMs !== undefined)
     assert.equal(a.result(dead)?.lastReplyMs, undefined)
+    assert.equal(a.result(B)?.lastRefusalMs, undefined)
   })
+
+  it('counts what a peer that is silent leaves open, and asks it more often for a while', async () => {
+    const a = await start(A, 17947)
+    const [times, silent] = [[] as number[], createSocket('udp4')]
+    silent.on('message', () => times.push(performance.now()))
+    await new Promise<void>((resolve) => silent.bind(17947, B, () => resolve()))
+    a.setTargets([{ address: B, port: 17947 }])
+    await eventually(() => (a.result(B)?.unanswered ?? 0) > 2)
+    assert.deepEqual(
+      [a.result(B)?.lastReplyMs, a.result(B)?.lastRefusalMs, a.result(B)?.rttMs],
+      [undefined, undefined, undefined]
+    )
+    await eventually(() => times.length > 8)
+    silent.close()
+  })
+
+  it('tells a round trip by the least of the last ones, whatever else this process does', async () => {
+    const a = await start(A, 17947)
+    const peer = createSocket('udp4')
+    const delays = [30, 0, 45, 60, 25, 0, 80]
+    const waiting = new Set<NodeJS.Timeout>()
+    let count = 0
+    peer.on('message', (packet, from) => {
+      const reply = Buffer.from(packet)
+      reply[4] = 1
+      const late = setTimeout(
+        () => {
+          waiting.delete(late)
+          peer.send(reply, from.port, from.address)
+        },
+        delays[count++ % delays.length]
+      )
+      waiting.add(late)
+    })
+    await new Promise<void>((resolve) => peer.bind(17947, B, () => resolve()))
+    a.setTargets([{ address: B, port: 17947 }])
+    await eventually(() => count > 14)
+    assert.ok((a.result(B)?.rttMs ?? Infinity) < 20, `${a.result(B)?.rttMs}`)
+    for (const late of waiting) clearTimeout(late)
+    peer.close()
+  })
+
+  it('finds how large a packet comes back, and nothing of a peer that answers none with padding', async () => {
+    const a = await start(A, 17947)
+    const narrow = async (address: Ip, bytesMax: number): Promise<() => void> => {
+      const socket = createSocket('udp4')
+      socket.on('message', (packet, from) => {
+        const reply = Buffer.from(packet)
+        reply[4] = 1
+        if (packet.length <= bytesMax) socket.send(reply, from.port, from.address)
+      })
+      await new Promise<void>((resolve) => socket.bind(17947, address, () => resolve()))
+      return () => socket.close()
+    }
+    const old = '127.0.0.74' as Ip
+    // 28 bytes are the headers of IPv4 and UDP.
+    const closers = await Promise.all([narrow(B, 1340 - 28), narrow(old, 13)])
+    a.setTargets(
+      [B, old].map((address) => ({ address, port: 17947 })),
+      1420
+    )
+    await eventually(() => a.result(B)?.path?.verdict === 'narrow', 60_000)
+    assert.ok((a.result(B)?.path?.found ?? 0) > 1320 && (a.result(B)?.path?.found ?? 9999) <= 1340)
+    await eventually(() => a.result(old)?.path?.verdict === 'unsupported', 60_000)
+    assert.equal(a.result(old)?.path?.found, undefined)
+    for (const close of closers) close()
+  }).timeout(90_000)
 
   it('takes no reply that it did not ask for, and echoes nothing that is not a request', async () => {
     const a = await start(A, 17948)
