@@ -121,7 +121,7 @@ describe('a way between two clusters that breaks', function () {
       [west(), 'east'],
       [east(), 'west']
     ] as const)
-      await drop(at, `ip saddr ${wanAddress(from as Cluster)} ip length > 1400`)
+      await drop(at, `ip saddr ${wanAddress(from)} ip length > 1400`)
     const narrow = async (at: Site, to: Cluster) => {
       await eventually(async () => (await fault(at, 'PATH_MTU')) !== undefined, 60_000)
       assert.match((await fault(at, 'PATH_MTU'))?.message ?? '', new RegExp(`path to ${to}-gw`))

@@ -237,7 +237,7 @@ class Target {
     if (this.#open.size < OPEN_MAX) this.#open.set(nonce.toString('hex'), { sentMs: nowMs, size })
     try {
       this.#socket?.send(packet, (error) => {
-        if ((error as NodeJS.ErrnoException | null)?.code === 'ECONNREFUSED') this.#refused()
+        if (error?.code === 'ECONNREFUSED') this.#refused()
       })
     } catch {
       this.#drop() // it is connected no more
