@@ -237,7 +237,7 @@ class Target {
     if (this.#open.size < OPEN_MAX) this.#open.set(nonce.toString('hex'), { sentMs: nowMs, size })
     try {
       this.#socket?.send(packet, (error) => {
-        if (error?.code === 'ECONNREFUSED') this.#refused()
+        if (codeOf(error) === 'ECONNREFUSED') this.#refused()
       })
     } catch {
       this.#drop() // it is connected no more
@@ -303,4 +303,8 @@ function send(socket: Socket, packet: Buffer, to: { readonly port: number; reado
 
 function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4
+}
+
+function codeOf(error: Error | null): unknown {
+  return error !== null && 'code' in error ? error.code : undefined
 }
