@@ -71,8 +71,6 @@ export interface ProberOptions {
 /** Errors: ProbeError when the port is taken. */
 export async function startProber(options: ProberOptions): Promise<Prober> {
   const socket = await listen(options)
-  // A send to a peer that is gone may come back as ECONNREFUSED or EHOSTUNREACH: the missing reply says as much.
-  socket.on('error', () => undefined)
   socket.on('message', (packet, from) => {
     if (!isProbe(packet) || packet[4] !== 0) return
     const reply = Buffer.from(packet)
@@ -123,7 +121,8 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
 function listen({ address, port }: ProberOptions): Promise<Socket> {
   const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4')
   return new Promise((resolve, reject) => {
-    socket.once('error', (cause: NodeJS.ErrnoException) => {
+    // Stays for good: a send to a peer that is gone may come back as an error later, and the missing reply says as much.
+    socket.on('error', (cause: NodeJS.ErrnoException) => {
       const message = `cannot listen on UDP ${address}:${port}: ${cause.message}`
       const fix =
         cause.code === 'EADDRNOTAVAIL'
@@ -131,10 +130,7 @@ function listen({ address, port }: ProberOptions): Promise<Socket> {
           : 'choose another with the setting probe-port, or 0 for no probe'
       reject(new ProbeError(message, { fix, cause }))
     })
-    socket.bind(port, address, () => {
-      socket.removeAllListeners('error')
-      resolve(socket)
-    })
+    socket.bind(port, address, () => resolve(socket))
   })
 }
 
