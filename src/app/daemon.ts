@@ -18,6 +18,7 @@ import * as answers from './answers.ts'
 import { clusterKeyOf, SharedKey, withClusterKey, type Enrolled } from './cluster-key.ts'
 import type { HandshakeOutcome } from './control.ts'
 import { monotonicMs } from './clock.ts'
+import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './cluster-prefixes.ts'
 import { AppError, explain, sentence } from './errors.ts'
 import { startHealthHttp, type HealthHttp } from './http.ts'
 import { Health } from './health.ts'
@@ -30,7 +31,7 @@ import { ProblemLog, sourceFaults } from './problem-log.ts'
 import { Session, type Membership } from './session.ts'
 import { SPEAKER_TERM_MIN } from './speaker.ts'
 import { StoreKeeper } from './store-keeper.ts'
-import { openSource, type Source, type SourceKind } from './source.ts'
+import { openSource, type KubeNode, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
 
@@ -43,6 +44,8 @@ const CLEANUP_DEADLINE_MS = 30_000
 // A neighbour's old process that is about to end, most of the time.
 // Faults that parts only list are put into the registry this often, so that the log and the metrics have them, too.
 const HEALTH_INTERVAL_MS = 1000
+// Nodes that a message names; the rest is counted.
+const NODES_SHOWN_MAX = 3
 const HTTP_RETRY_MS = 2000
 
 export interface Daemon {
@@ -114,6 +117,7 @@ class Meshd implements State {
   #sharedKey: SharedKey | undefined
   #leadership: Leadership = { leader: false }
   #nodePrefixes: readonly Cidr[] | undefined
+  #nodes: readonly KubeNode[] = []
   #nodeAddresses: readonly Ip[] = []
   session: Session | undefined
   joining = false
@@ -165,7 +169,13 @@ class Meshd implements State {
       const message = this.session?.faults.get(part)
       const code = `${part.toUpperCase()}_FAILED`
       if (message === undefined) this.health.clear(code)
-      else this.health.set(code, { severity: 'error', message: `${part}: ${message}`, fix: '' })
+      // CoreDNS would read a stranger in place of the feed: then this agent is not ready.
+      else
+        this.health.set(code, {
+          severity: part === 'feed' ? 'critical' : 'error',
+          message: `${part}: ${message}`,
+          fix: ''
+        })
     }
     const failed = this.session?.reconciler?.last?.error
     if (failed === undefined) this.health.clear('HOST_PASS')
@@ -175,7 +185,28 @@ class Meshd implements State {
         message: `the last pass over this host failed: ${failed}`,
         fix: 'see the log; the host keeps what it has, and the pass is tried again within 15 s'
       })
+    this.#lookAtNodes()
     this.#metrics.tellHealth(this.health)
+  }
+
+  /** Pods on a node without an agent have no way to the mesh: said where Kubernetes tells of the Nodes. */
+  #lookAtNodes(): void {
+    const { session } = this
+    const view = session?.control.view()
+    const agents = view?.clusters.get(view.self)?.agents ?? []
+    const served = new Set(agents.map(({ agent }) => agent.node))
+    const without = agents.length === 0 ? [] : this.#nodes.filter(({ name }) => !served.has(name))
+    if (without.length === 0) return this.health.clear('NODES_WITHOUT_AGENT')
+    const names = without.slice(0, NODES_SHOWN_MAX).map(({ name }) => name)
+    const rest = without.length - names.length
+    const hasPrefixes = this.#nodes.every(({ podCidrs }) => podCidrs.length > 0)
+    this.health.set('NODES_WITHOUT_AGENT', {
+      severity: 'warning',
+      message: `pods on ${without.length} of ${this.#nodes.length} nodes (${names.join(', ')}${rest === 0 ? '' : ` and ${rest} more`}) neither reach other clusters nor are reached: no agent of the mesh runs there`,
+      fix: hasPrefixes
+        ? 'run an agent on every node: `meshctl install --mode mesh`, or mode: mesh in the values of the chart'
+        : 'run the pods that take part on nodes with the label rhizome.io/gateway: the Nodes of this cluster have no spec.podCIDR, so an agent per node cannot serve them'
+    })
   }
 
   /** An invite is closed as soon as its cluster is a member, so that nothing of it is in the way once that cluster has left. */
@@ -366,6 +397,9 @@ class Meshd implements State {
         this.#nodePrefixes = prefixes
         this.session?.setNodePrefixes(prefixes)
       },
+      onNodes: (nodes) => {
+        this.#nodes = nodes
+      },
       onNodeAddresses: (addresses) => {
         this.#nodeAddresses = addresses
         this.session?.setNodeAddresses(addresses)
@@ -449,7 +483,9 @@ class Meshd implements State {
   /** Prefixes that were not named are those the cluster itself knows, where it does. */
   async #withPrefixes(request: InitRequest): Promise<InitRequest> {
     if (request.podCidrs.length > 0 && request.serviceCidrs.length > 0) return request
-    const { podPrefixes, servicePrefixes } = await this.#opened().discover()
+    const found = await this.#opened().discover()
+    if (request.podCidrs.length === 0) refuseNodesOnly(found)
+    const { podPrefixes, servicePrefixes } = found
     return {
       ...request,
       podCidrs: request.podCidrs.length > 0 ? request.podCidrs : podPrefixes,
@@ -501,11 +537,41 @@ class Meshd implements State {
     return this.#change(async (store) => {
       const before = await this.#identity(store)
       const { identity, isMember, untilAnswered } = await this.#enrol(store, before, token)
+      try {
+        await this.#comparePrefixes(membership.pendingMembership(identity))
+      } catch (error) {
+        await store.saveIdentity(before)
+        if (!isMember) await this.#sharedKey?.retract(identity, { onlyPending: true })
+        throw error
+      }
       if (isMember) await this.#enterAsMember(store, { before, identity })
       else await this.#enterWithConsent(store, { before, identity, untilAnswered })
       this.#takePart()
       return answers.joined(this)
     })
+  }
+
+  /** Errors: AppError PREFIX_MISMATCH. What the cluster does not tell is no reason to refuse. */
+  async #comparePrefixes(certified: Membership): Promise<void> {
+    const found = await this.#opened()
+      .discover()
+      .catch((error: unknown) => {
+        this.#log.warn(
+          { err: error },
+          'the prefixes of this cluster cannot be compared with those of the token'
+        )
+        return undefined
+      })
+    if (found === undefined) return
+    checkCertified(certified, found)
+    const outside = uncertified(certified, found)
+    if (outside.length === 0) this.health.clear('PREFIXES_OUTSIDE')
+    else
+      this.health.set('PREFIXES_OUTSIDE', {
+        severity: 'warning',
+        message: `addresses of this cluster in ${outside.join(', ')} are outside the prefixes that the mesh knows of it, so they are not reached`,
+        fix: `leave and join again with another token: ${inviteLine(certified, found)}`
+      })
   }
 
   async #enrol(store: Store, before: Identity, token: string | undefined): Promise<Enrolled> {

@@ -36,7 +36,7 @@ import {
 
 export const CONTROL_PORT = 7946
 const DNS_PORT = 53
-export const FEED_PORT = 7948
+export const FEED_PORT = 948
 const WEBHOOK_PORT = 7950
 const HTTP_PORT = 9465
 // As many addresses as a record of ours may have (src/core/codec.ts).
@@ -168,7 +168,7 @@ export const SETTINGS = {
   'feed-listen': row(
     text(listenOr(['auto', 'off'], FEED_PORT)),
     'auto',
-    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:7948 with Kubernetes or a corefile, else off; off = none'
+    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:948 with Kubernetes or a corefile, else off; off = none'
   ),
   corefile: row(
     optional(path),

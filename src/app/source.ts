@@ -34,8 +34,21 @@ export interface Source {
   /** The prefixes that objects must lie in have changed. */
   refresh(): void
   /** Pod and service prefixes as the cluster itself knows them; empty from a folder. Errors: KubeError. */
-  discover(): Promise<{ podPrefixes: readonly Cidr[]; servicePrefixes: readonly Cidr[] }>
+  discover(): Promise<FoundPrefixes>
   stop(): Promise<void>
+}
+
+export interface FoundPrefixes {
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+  /** False: those of today's Nodes only, so that the pods of a Node that is added later would lie outside. */
+  readonly isWholeCluster: boolean
+}
+
+export interface KubeNode {
+  readonly name: string
+  /** Empty where the network plugin hands out addresses in its own way. */
+  readonly podCidrs: readonly Cidr[]
 }
 
 export interface SourceState {
@@ -52,6 +65,8 @@ export interface SourceOptions {
   readonly onLeadership: (leadership: Leadership) => void
   /** Pod prefixes of the node that this agent runs on, where Kubernetes gives it any. */
   readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
+  /** All Nodes, whenever they change. */
+  readonly onNodes?: (nodes: readonly KubeNode[]) => void
   /** InternalIPs of all Nodes, whenever they change. */
   readonly onNodeAddresses?: (addresses: readonly Ip[]) => void
   /** The least term to speak with. */
@@ -97,7 +112,7 @@ async function openFolder({
     resign: async () => onLeadership({ leader: false }),
     start: () => source.start(),
     refresh: () => source.refresh(),
-    discover: async () => ({ podPrefixes: [], servicePrefixes: [] }),
+    discover: async () => ({ podPrefixes: [], servicePrefixes: [], isWholeCluster: true }),
     stop: () => source.stop()
   }
 }
@@ -112,6 +127,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     onSnapshot,
     policy,
     onNodes: (nodes) => {
+      options.onNodes?.(nodes)
       options.onNodePrefixes(nodes.find(({ name }) => name === settings['node-name'])?.podCidrs ?? [])
       options.onNodeAddresses?.(nodes.flatMap(({ internalIps }) => internalIps))
     }
@@ -155,7 +171,10 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     resign,
     start: () => source.start(),
     refresh: () => source.refresh(),
-    discover: () => discoverCidrs({ client }),
+    discover: async () => {
+      const { podPrefixes, servicePrefixes, from } = await discoverCidrs({ client })
+      return { podPrefixes, servicePrefixes, isWholeCluster: from.pods !== 'nodes' }
+    },
     async stop() {
       await resign()
       await source.stop()

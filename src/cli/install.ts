@@ -7,9 +7,11 @@ import {
   installObjects,
   MANAGED_BY,
   MANAGER,
+  MODES,
   pathOf,
   TOKEN_SECRET,
-  type ClusterDnsTarget
+  type ClusterDnsTarget,
+  type Mode
 } from '../core/install.ts'
 import {
   APPLY_PATCH,
@@ -21,6 +23,7 @@ import {
 } from '../core/kube-api.ts'
 import { addExamples, contextOf, print } from './context.ts'
 import { badArgument } from './errors.ts'
+import type { ChosenMode } from './install-checks.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from './kube-objects.ts'
 import { kubeOptionsOf, addKubeOptions, type KubeFlags } from './kube-options.ts'
 import { openKube } from './kube.ts'
@@ -34,7 +37,7 @@ interface Options extends KubeFlags {
   readonly openshift?: boolean
   readonly webhook?: boolean
   readonly image?: string
-  readonly mode: 'gateway' | 'mesh'
+  readonly mode: Mode | 'auto'
   readonly gateway?: readonly string[]
   readonly clusterDns?: ClusterDnsTarget
   readonly set?: Readonly<Record<string, string>>
@@ -69,9 +72,12 @@ export function addInstall(program: Command): void {
       (node, before: readonly string[] | undefined) => [...(before ?? []), node]
     )
     .addOption(
-      new Option('--mode <mode>', 'gateway: an agent on each gateway; mesh: on each node')
-        .choices(['gateway', 'mesh'])
-        .default('gateway')
+      new Option(
+        '--mode <mode>',
+        'gateway: an agent on each node with the gateway label; mesh: on each node; auto: as it is installed; else gateway where --gateway is named or a Node has no spec.podCIDR, else mesh'
+      )
+        .choices([...MODES, 'auto'])
+        .default('auto')
     )
     .addOption(
       new Option('--cluster-dns <target>', 'how the cluster’s own DNS learns the mesh’s zones').choices(
@@ -83,15 +89,20 @@ export function addInstall(program: Command): void {
   addKubeOptions(command)
   command.action(async () => {
     const options = command.opts<Options>()
+    // Settings and tokens are read with libraries that the other commands need not load.
+    const { checkSettings, checkToken, refuseSecond } = await import('./install-checks.ts')
     const token = await tokenOf(options)
+    if (token !== undefined) checkToken(token)
+    checkSettings(options.set ?? {})
     const { namespace } = options
     const openshift = options.openshift ?? (options.dryRun === true ? false : await isOpenshift(options))
     const { formatManifests, readManifests } = await import('./manifests.ts')
+    const chosen = await modeOf(options)
     const objects = installObjects(await readManifests({ openshift, webhook: options.webhook === true }), {
       namespace,
       image: options.image,
       token,
-      mode: options.mode,
+      mode: chosen.mode,
       clusterDns: options.clusterDns,
       settings: options.set ?? {}
     })
@@ -106,9 +117,11 @@ export function addInstall(program: Command): void {
     }
     const api = await openKube(kubeOptionsOf(options))
     refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
+    const before = await listOurs(api)
+    refuseSecond(before, namespace)
     const own = await withoutOthersNamespace(api, objects, namespace)
     const applied = await apply(api, own)
-    const removed = await prune(api, own)
+    const removed = await prune(api, { before, wanted: own, namespace })
     for (const node of options.gateway ?? []) await labelNode(api, node)
     const answer: InstalledAnswer = {
       apiVersion: API_VERSION,
@@ -119,7 +132,7 @@ export function addInstall(program: Command): void {
     }
     print(contextOf(command), answer, (clean) => ({
       body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
-      note: next(options, { namespace, madeNamespace: own.length === objects.length })
+      note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
     }))
   })
   addExamples(command, [
@@ -151,6 +164,19 @@ function collectSetting(
   return { ...before, [match[1] ?? '']: match[2] ?? '' }
 }
 
+/** Named gateways ask for the mode gateway; what is only rendered has no cluster to ask. */
+async function modeOf(options: Options): Promise<ChosenMode> {
+  const { mode } = options
+  if (mode !== 'auto') return { mode, note: undefined }
+  if (options.gateway !== undefined) return { mode: 'gateway', note: undefined }
+  if (options.dryRun === true) return { mode: 'mesh', note: undefined }
+  const { chooseMode, modeOfInstalled } = await import('./install-checks.ts')
+  const api = await openKube(kubeOptionsOf(options))
+  // To install again is the upgrade: it does not change the mode.
+  const installed = modeOfInstalled(await getObject(api, agentsPath(options.namespace)))
+  return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
+}
+
 async function isOpenshift(options: Options): Promise<boolean> {
   const api = await openKube(kubeOptionsOf(options))
   return (await getObject(api, '/apis/security.openshift.io/v1')) !== undefined
@@ -180,14 +206,27 @@ async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<stri
   return objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
 }
 
-/** What an earlier installation had and this one has not, such as the webhook. Never a namespace, the token, or another's. */
-async function prune(api: KubeApi, objects: readonly KubeObject[]): Promise<string[]> {
-  const wanted = new Set(objects.map(pathOf))
+/**
+ * What an earlier installation in this namespace had and this one has not, such as the webhook. Never a namespace, the token, an object of another namespace than those of this installation, or another's.
+ */
+async function prune(
+  api: KubeApi,
+  options: {
+    readonly before: readonly KubeObject[]
+    readonly wanted: readonly KubeObject[]
+    readonly namespace: string
+  }
+): Promise<string[]> {
+  const wanted = new Set(options.wanted.map(pathOf))
+  const namespaces = new Set([undefined, ...options.wanted.map(({ metadata }) => metadata.namespace)])
   const removed: string[] = []
-  for (const object of (await listOurs(api)).toReversed()) {
+  for (const object of options.before.toReversed()) {
     const { kind, metadata } = object
     const kept =
-      kind === 'Namespace' || metadata.name === TOKEN_SECRET || metadata.labels?.[MANAGED_BY] !== MANAGER
+      kind === 'Namespace' ||
+      metadata.name === TOKEN_SECRET ||
+      metadata.labels?.[MANAGED_BY] !== MANAGER ||
+      !namespaces.has(metadata.namespace)
     if (!kept && !wanted.has(pathOf(object)) && (await remove(api, pathOf(object))))
       removed.push(`${kind} ${metadata.name}`)
   }
@@ -206,7 +245,11 @@ async function labelNode(api: KubeApi, node: string): Promise<void> {
 
 function next(
   options: Options,
-  { namespace, madeNamespace }: { readonly namespace: string; readonly madeNamespace: boolean }
+  {
+    namespace,
+    chosen,
+    madeNamespace
+  }: { readonly namespace: string; readonly chosen: ChosenMode; readonly madeNamespace: boolean }
 ): string {
   const lines = [
     ...(madeNamespace
@@ -214,7 +257,8 @@ function next(
       : [
           `The namespace was there before; if it refuses the pods: kubectl label ns ${namespace} pod-security.kubernetes.io/enforce=privileged --overwrite`
         ]),
-    ...(options.mode === 'gateway' && options.gateway === undefined
+    ...(chosen.note === undefined ? [] : [chosen.note]),
+    ...(chosen.mode === 'gateway' && options.gateway === undefined
       ? [`Name the gateways: kubectl label node <node> ${GATEWAY_LABEL}=`]
       : []),
     ...(options.token === false

@@ -1,11 +1,11 @@
 // The way in: runs the command line and turns whatever happens into text and an exit code.
 import { CommanderError, type Command } from 'commander'
+import { nearest } from '../core/nearest.ts'
 import { quote } from './arguments.ts'
 import { endedWith } from './context.ts'
 import { CliError } from './errors.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'
 import { reportFailure } from './failure.ts'
-import { nearestOf } from './nearest.ts'
 import { createProgram } from './program.ts'
 
 process.stdout.on('error', endQuietly)
@@ -38,7 +38,7 @@ function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
   if (wanted === undefined || wanted === 'help') return
   const known = program.commands.map((command) => command.name())
   if (known.includes(wanted)) return
-  const nearest = nearestOf(
+  const meant = nearest(
     wanted,
     program
       .createHelp()
@@ -48,7 +48,7 @@ function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
   throw new CliError(
     'BAD_ARGUMENT',
     `unknown command ${quote(wanted)}`,
-    `${nearest === undefined ? '' : `Did you mean ${nearest}? `}\`meshctl --help\` shows what there is, with examples`
+    `${meant === undefined ? '' : `Did you mean ${meant}? `}\`meshctl --help\` shows what there is, with examples`
   )
 }
 

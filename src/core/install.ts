@@ -15,13 +15,17 @@ export const MANAGED_BY = 'app.kubernetes.io/managed-by'
 export const CLUSTER_DNS_TARGETS = ['auto', 'openshift', 'coredns', 'coredns-custom', 'off'] as const
 export type ClusterDnsTarget = (typeof CLUSTER_DNS_TARGETS)[number]
 
+/** gateway: an agent on each node that has the gateway label; mesh: an agent on every node. */
+export const MODES = ['gateway', 'mesh'] as const
+export type Mode = (typeof MODES)[number]
+
 export interface InstallOptions {
   readonly namespace: string
   /** undefined: as the manifests have it. */
   readonly image?: string | undefined
   /** undefined: this cluster makes its mesh with `meshctl init`, or joined before. */
   readonly token?: string | undefined
-  readonly mode: 'gateway' | 'mesh'
+  readonly mode: Mode
   /** undefined: as the manifests have it. */
   readonly clusterDns?: ClusterDnsTarget | undefined
   /** Settings of meshd by key. */
@@ -68,16 +72,24 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
   const pod = fieldsAt(template, 'spec')
   const [container] = containersOf(object)
   const env = (container?.['env'] ?? []) as readonly { readonly name: string }[]
+  const given = new Set(
+    Object.keys(options.settings).map((key) => `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`)
+  )
   const nodeSelector = { ...fieldsAt(pod, 'nodeSelector') }
   if (options.mode === 'mesh') delete nodeSelector[GATEWAY_LABEL]
+  else nodeSelector[GATEWAY_LABEL] = ''
   const agent = {
     ...container,
     ...(options.image === undefined ? {} : { image: options.image }),
-    env: env.map((entry) =>
-      entry.name === 'RHIZOME_CLUSTER_DNS' && options.clusterDns !== undefined
-        ? { ...entry, value: options.clusterDns }
-        : entry
-    )
+    env: env
+      // The environment wins over the file: what is set by hand must not be there, too.
+      .filter(({ name }) => !given.has(name))
+      .map((entry) =>
+        entry.name === 'RHIZOME_CLUSTER_DNS' && options.clusterDns !== undefined
+          ? { ...entry, value: options.clusterDns }
+          : entry
+      ),
+    ...probesOf(container ?? {}, options.settings['http-listen'])
   }
   const annotations = {
     ...fieldsAt(template, 'metadata', 'annotations'),
@@ -94,6 +106,23 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
       }
     }
   }
+}
+
+const PROBES = ['startupProbe', 'livenessProbe', 'readinessProbe'] as const
+
+/** Probes go where `http-listen` is, as the chart has them; undefined: as the manifests have it. */
+function probesOf(container: Fields, listen: string | undefined): Readonly<Record<string, unknown>> {
+  if (listen === undefined) return {}
+  if (listen === 'off') return Object.fromEntries(PROBES.map((name) => [name, undefined]))
+  const port = Number(/\d+$/.exec(listen)?.[0])
+  const host = listen.startsWith('127.') ? '127.0.0.1' : listen.startsWith('[::1]') ? '::1' : undefined
+  return Object.fromEntries(
+    PROBES.map((name) => {
+      const probe = fieldsAt(container, name)
+      const { path } = fieldsAt(probe, 'httpGet')
+      return [name, { ...probe, httpGet: { ...(host === undefined ? {} : { host }), path, port } }]
+    })
+  )
 }
 
 /** JSON is YAML. */

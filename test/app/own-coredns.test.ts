@@ -30,7 +30,7 @@ describe('own CoreDNS', () => {
     await owner({ 'corefile-listen': '10.0.0.2:5300', 'dns-upstream': ['10.0.0.10'] }).look(0)
     assert.deepEqual(zones(), ['cluster.east', 'cluster.west', 'cluster.all', '.'])
     assert.match(text(), /^cluster\.east:5300 [\s\S]*^ {4}bind 10\.0\.0\.2$/m)
-    assert.match(text(), /^ {8}endpoint http:\/\/127\.0\.0\.1:7948\/clusters\/east$/m)
+    assert.match(text(), /^ {8}endpoint http:\/\/127\.0\.0\.1:948\/clusters\/east$/m)
     assert.match(text(), /^ {4}forward \. 10\.0\.0\.10$[\s\S]*^ {4}reload 2s/m)
   })
 

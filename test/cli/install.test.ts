@@ -4,8 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
+import { makeToken } from './token.ts'
 import { EXIT } from '../../src/cli/exit-codes.ts'
 import { meshctl } from './fake-meshd.ts'
+
+const TOKEN = makeToken()
 
 describe('meshctl install and uninstall', () => {
   let folder: string
@@ -16,12 +19,12 @@ describe('meshctl install and uninstall', () => {
 
   it('renders the objects, with the token from stdin, a file or the environment in a Secret', async () => {
     const file = join(folder, 'token')
-    writeFileSync(file, 'rzm1_same\n')
+    writeFileSync(file, `${TOKEN}\n`)
     const runs = await Promise.all([
-      meshctl(['install', '--dry-run'], { stdin: 'rzm1_same\n' }),
-      meshctl(['install', '--dry-run', '--token', '-'], { stdin: 'rzm1_same' }),
+      meshctl(['install', '--dry-run'], { stdin: `${TOKEN}\n` }),
+      meshctl(['install', '--dry-run', '--token', '-'], { stdin: TOKEN }),
       meshctl(['install', '--dry-run', '--token-file', file]),
-      meshctl(['install', '--dry-run'], { env: { RHIZOME_TOKEN: 'rzm1_same' } })
+      meshctl(['install', '--dry-run'], { env: { RHIZOME_TOKEN: TOKEN } })
     ])
     const [first] = runs
     for (const { code, stdout, stderr } of runs) {
@@ -33,7 +36,7 @@ describe('meshctl install and uninstall', () => {
     )
     assert.deepEqual(
       objects.flatMap(({ stringData }) => (stringData === undefined ? [] : [stringData])),
-      [{ token: 'rzm1_same' }]
+      [{ token: TOKEN }]
     )
   })
 
@@ -45,8 +48,53 @@ describe('meshctl install and uninstall', () => {
     assert.ok(list.items.some(({ kind }) => kind === 'DaemonSet'))
   })
 
+  it('checks the token before anything is applied; an expired one is the upgrade of agents that have joined', async () => {
+    for (const [token, message] of [
+      ['hello', /^error: token: /],
+      [TOKEN.slice(0, -3), /^error: token: /],
+      [`${TOKEN.slice(0, 40)}A${TOKEN.slice(41)}`, /^error: token: /]
+    ] as const) {
+      const { code, stderr, stdout } = await meshctl(['install', '--dry-run'], { stdin: token })
+      assert.equal(code, EXIT.refused, stderr)
+      assert.equal(stdout, '')
+      assert.match(stderr, message)
+      assert.match(stderr, /\n {2}fix: /)
+      assert.ok(!stderr.includes(token.slice(10)) || token === 'hello', 'a token is a secret')
+    }
+    const old = await meshctl(['install', '--dry-run'], { stdin: makeToken({ validSeconds: -10 }) })
+    assert.equal(old.code, EXIT.ok, old.stderr)
+  })
+
+  it('checks settings as meshd would', async () => {
+    for (const [setting, message] of [
+      ['http-listn=0.0.0.0:9465', /meshd has no setting "http-listn"\n {2}fix: did you mean http-listen\?/],
+      ['wireguard-port=0', /setting wireguard-port/],
+      ['load-balancer=haproxy', /setting load-balancer/],
+      ['device=too-long-for-a-device', /setting device/]
+    ] as const) {
+      const { code, stderr } = await meshctl(['install', '--dry-run', '--no-token', '--set', setting])
+      assert.equal(code, EXIT.usage, stderr)
+      assert.match(stderr, message)
+    }
+  })
+
+  it('puts a setting in the place of what the manifests say in the environment, probes included', async () => {
+    const { stdout } = await meshctl([
+      'install',
+      '--dry-run',
+      '--json',
+      '--no-token',
+      '--set',
+      'http-listen=0.0.0.0:9999'
+    ])
+    const { items } = JSON.parse(stdout) as { items: { kind: string }[] }
+    const agent = JSON.stringify(items.find(({ kind }) => kind === 'DaemonSet'))
+    assert.doesNotMatch(agent, /RHIZOME_HTTP_LISTEN/)
+    assert.match(agent, /"readinessProbe":\{[^}]*"httpGet":\{"path":"\/readyz","port":9999\}/)
+  })
+
   it('warns of a token on the command line', async () => {
-    const { code, stderr } = await meshctl(['install', '--dry-run', '--token', 'rzm1_x'])
+    const { code, stderr } = await meshctl(['install', '--dry-run', '--token', TOKEN])
     assert.equal(code, EXIT.ok)
     assert.match(stderr, /shows in the process list/)
   })

@@ -79,7 +79,7 @@ describe('installObjects', () => {
     })
   })
 
-  it('gives the agent two capabilities and no privilege', () => {
+  it('gives the agent three capabilities and no privilege', () => {
     for (const variant of ['kubernetes', 'openshift-webhook']) {
       const { hostPID, hostIPC, containers } = agents(install(variant)).spec.template.spec
       assert.deepEqual([hostPID, hostIPC], [undefined, undefined])
@@ -89,7 +89,7 @@ describe('installObjects', () => {
           privileged: false,
           allowPrivilegeEscalation: false,
           readOnlyRootFilesystem: true,
-          capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW'] }
+          capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'NET_BIND_SERVICE'] }
         })
       }
     }

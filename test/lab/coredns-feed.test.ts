@@ -117,7 +117,7 @@ describe('the example Corefiles', function () {
     feed.update({ view: threeClusters() })
     await check(
       readFileSync('deploy/coredns/plugin-feed.Corefile', 'utf8').replaceAll(
-        'http://127.0.0.1:7948',
+        'http://127.0.0.1:948',
         feed.url
       )
     )

@@ -10,6 +10,7 @@ import { pathOf, RESOURCES } from '../../src/core/install.ts'
 import { APPLY_PATCH, MERGE_PATCH, type KubeObject } from '../../src/core/kube-api.ts'
 import { createClusterDns } from '../../src/io/cluster-dns/wiring.ts'
 import { openKubeClient, type KubeClient } from '../../src/io/kube/client.ts'
+import { makeToken } from '../cli/token.ts'
 import { discoverCidrs } from '../../src/io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../../src/io/kube/kube-source.ts'
 import { createElector } from '../../src/io/kube/lease.ts'
@@ -23,7 +24,7 @@ const CHART = 'deploy/chart/rhizome'
 const OPENSHIFT = [`--values=${CHART}/values-openshift.yaml`]
 const EVERYTHING = ['--set=webhook.enabled=true,podDisruptionBudget.enabled=true,token.value=rzm1_x']
 const NAMESPACE = 'rhizome-system'
-const TOKEN = 'rzm1_thisIsNoRealToken'
+const TOKEN = makeToken()
 const MESH = { zones: ['cluster.east', 'cluster.all'], servers: ['10.96.0.53'] }
 const COREFILE =
   '.:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . /etc/resolv.conf\n}\n'
@@ -45,6 +46,8 @@ const ALLOWED = [
   `update secrets rhizome-webhook@${NAMESPACE}`,
   `get services rhizome-dns@${NAMESPACE}`,
   'get configmaps coredns@kube-system',
+  'get configmaps kubeadm-config@kube-system',
+  'list ippools.crd.projectcalico.org',
   'patch configmaps coredns@kube-system',
   'patch configmaps coredns-custom@kube-system',
   'patch mutatingwebhookconfigurations.admissionregistration.k8s.io rhizome'
@@ -60,6 +63,7 @@ const DENIED = [
   `delete secrets rhizome-cluster-key@${NAMESPACE}`,
   'get secrets other@default',
   'list configmaps @kube-system',
+  'patch configmaps kubeadm-config@kube-system',
   'patch configmaps unrelated@kube-system',
   'create configmaps @kube-system',
   'delete configmaps coredns@kube-system',
@@ -164,6 +168,7 @@ describe('deploy, on a real API server', function () {
         [['--set=webhook.enabled=true'], ['--webhook']],
         [OPENSHIFT, ['--openshift']],
         [['--set=mode=mesh'], ['--mode=mesh']],
+        [['--set=mode=gateway'], ['--mode=gateway']],
         [['--set=clusterDns.target=off'], ['--cluster-dns=off']],
         [
           ['--set=image.repository=registry.example/meshd,image.tag=9.1.0'],
@@ -326,7 +331,7 @@ describe('deploy, on a real API server', function () {
           path: pathOf({ kind: 'DaemonSet', metadata: { name: 'rhizome', namespace: NAMESPACE } })
         })
       )
-      assert.doesNotMatch(pods, /thisIsNoRealToken/)
+      assert.doesNotMatch(pods, new RegExp(TOKEN))
     })
 
     it('changes nothing the second time, nor the keys that the agents keep there', async () => {
@@ -350,6 +355,15 @@ describe('deploy, on a real API server', function () {
       ])
       await client.request({ path: `/api/v1/namespaces/${NAMESPACE}/secrets/rhizome-token` })
       await cliOk('install', '--no-token', '--webhook')
+    })
+
+    it('leaves an installation in another namespace alone, and says how to go on', async () => {
+      const before = await everything(client)
+      const { code, stderr } = await cli('install', '--no-token', '-n', 'typo')
+      assert.equal(code, 1)
+      assert.match(stderr, new RegExp(`installed in the namespace ${NAMESPACE}; nothing was changed`))
+      assert.match(stderr, new RegExp(`fix: to upgrade it use -n ${NAMESPACE}`))
+      assert.deepEqual(await everything(client), before)
     })
 
     it('leaves an installation of Helm to Helm', async () => {
@@ -452,6 +466,7 @@ describe('deploy, on a real API server', function () {
       const everywhere = [
         'get networks cluster',
         'get,patch mutatingwebhookconfigurations rhizome',
+        'list ippools',
         'list servicecidrs',
         'list,watch endpointslices',
         'list,watch namespaces,nodes,services'
@@ -459,7 +474,11 @@ describe('deploy, on a real API server', function () {
       assert.deepEqual(await rules('default'), everywhere)
       assert.deepEqual(
         await rules('kube-system'),
-        [...everywhere, 'get,patch configmaps coredns,coredns-custom'].sort()
+        [
+          ...everywhere,
+          'get configmaps kubeadm-config,kube-proxy,cilium-config',
+          'get,patch configmaps coredns,coredns-custom'
+        ].sort()
       )
       assert.deepEqual(
         await rules(NAMESPACE),
@@ -732,7 +751,7 @@ describe('deploy, on a real API server', function () {
       return stdout
     }
     it('installs, and upgrades without a touch to what did not change, nor to the agents’ keys', async () => {
-      const values = ['--set=webhook.enabled=true', `--set=token.value=${TOKEN}`]
+      const values = ['--set=webhook.enabled=true,mode=gateway', `--set=token.value=${TOKEN}`]
       assert.match(
         await run('install', 'rhizome', CHART, '--create-namespace', ...values),
         /kubectl label node <node> rhizome\.io\/gateway=/

@@ -16,7 +16,7 @@ const SERVICES = COLLECTION.Service('shop')
 const SLICES = COLLECTION.EndpointSlice('shop')
 const CHANGES = 30
 const AIM_BEYOND_WATCH_MS = 150
-const FEED_PORT = 7948
+const FEED_PORT = 948
 const VIP = '10.101.7.7'
 const NAME = 'who.shop.svc.cluster.west'
 

@@ -11,7 +11,7 @@ import { ALL } from './feed.ts'
 import { reverseZones } from './reverse-zones.ts'
 
 export interface CorefileOptions {
-  /** Where the feed listens: "http://127.0.0.1:7948". */
+  /** Where the feed listens: "http://127.0.0.1:948". */
   readonly feedUrl: string
   /** Where CoreDNS listens; without addresses: everywhere. */
   readonly bind?: readonly string[]

@@ -65,7 +65,7 @@ export interface FeedServer {
   stop(): Promise<void>
   /** Cheap where nothing changed; before the first call every list is answered 503. */
   update(input: Omit<FeedInput, 'nowMs'>): void
-  /** "http://127.0.0.1:7948", after start. */
+  /** "http://127.0.0.1:948", after start. */
   readonly url: string
   readonly watches: number
   /** Of all watches together. */
@@ -108,7 +108,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
       if (isIP(address) === 0) {
         throw new FeedError('BAD_ADDRESS', {
           message: `feed-listen: ${JSON.stringify(address)} is not an IP address`,
-          fix: 'Use 127.0.0.1:7948 or [::1]:7948.'
+          fix: 'Use 127.0.0.1:948 or [::1]:948.'
         })
       }
       try {

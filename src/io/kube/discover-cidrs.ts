@@ -1,6 +1,6 @@
 // Which addresses are this cluster's: pod and service prefixes, from what the API says of itself. Flags win over all of it.
-// Sources: Node spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33); OpenShift's
-// config.openshift.io/v1 Network "cluster".
+// Sources: OpenShift's config.openshift.io/v1 Network "cluster"; Calico's IPPools; the ConfigMaps of kubeadm, kube-proxy and Cilium; Node
+// spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
 import type { Problem } from '../../core/catalog.ts'
 import {
   cidrContains,
@@ -16,7 +16,7 @@ import type { KubeClient } from './client.ts'
 import { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'
 
-export type CidrSource = 'settings' | 'openshift' | 'nodes' | 'servicecidrs' | 'none'
+export type CidrSource = 'settings' | 'openshift' | 'cluster' | 'nodes' | 'servicecidrs' | 'none'
 
 export interface DiscoveredCidrs {
   /** Sorted, without overlaps; as few as cover exactly what was found. */
@@ -50,9 +50,19 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
       return undefined
     }
   }
-  const [network, serviceCidrs] = await Promise.all([
+  // An older chart gives no right to these, and most clusters have only some of them.
+  const optional = (path: string): Promise<unknown> =>
+    options.client
+      .request({ path, ...(options.signal && { signal: options.signal }) })
+      .catch((error: unknown) => {
+        if (error instanceof KubeError && ['NOT_FOUND', 'FORBIDDEN'].includes(error.code)) return undefined
+        throw error
+      })
+  const [network, serviceCidrs, pools, ...configMaps] = await Promise.all([
     ask('/apis/config.openshift.io/v1/networks/cluster'),
-    ask('/apis/networking.k8s.io/v1/servicecidrs')
+    ask('/apis/networking.k8s.io/v1/servicecidrs'),
+    optional('/apis/crd.projectcalico.org/v1/ippools'),
+    ...CONFIG_MAPS.map((name) => optional(`/api/v1/namespaces/kube-system/configmaps/${name}`))
   ])
   const nodes: NodeFacts[] = []
   let next = ''
@@ -67,6 +77,7 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
   return settleCidrs({
     settings: { pods: options.podPrefixes ?? [], services: options.servicePrefixes ?? [] },
     openshift: readNetwork(network),
+    cluster: [...readPools(pools), ...configMaps.flatMap(readConfigMap)],
     serviceCidrs: items(serviceCidrs).flatMap((each) => cidrs(fieldsOf(each['spec'])['cidrs'])),
     nodes,
     refusals
@@ -76,6 +87,8 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
 export interface CidrFindings {
   readonly settings: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
   readonly openshift: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
+  /** Pod prefixes of the whole cluster, as its installer or its network plugin was told. */
+  readonly cluster: readonly Cidr[]
   readonly serviceCidrs: readonly Cidr[]
   readonly nodes: readonly NodeFacts[]
   readonly refusals: readonly Problem[]
@@ -86,6 +99,7 @@ export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
   const pods = firstOf([
     ['settings', found.settings.pods],
     ['openshift', found.openshift.pods],
+    ['cluster', ofTheNodes(found)],
     ['nodes', found.nodes.flatMap(({ podCidrs }) => podCidrs)]
   ])
   const services = firstOf([
@@ -104,6 +118,15 @@ export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
       ...nodesInside(services.cidrs, found.nodes)
     ]
   }
+}
+
+/** A configuration that no Node follows is a leftover of another network plugin. Without podCIDRs of Nodes it is all there is. */
+function ofTheNodes({ cluster, nodes }: CidrFindings): readonly Cidr[] {
+  const used = nodes.flatMap(({ podCidrs }) => podCidrs)
+  if (used.length === 0) return cluster
+  const followed = cluster.filter((prefix) => used.some((cidr) => cidrContains(prefix, cidr)))
+  const isWhole = used.every((cidr) => followed.some((prefix) => cidrContains(prefix, cidr)))
+  return isWhole ? followed : []
 }
 
 function firstOf(candidates: readonly (readonly [CidrSource, readonly Cidr[]])[]): {
@@ -199,6 +222,29 @@ function nodesInside(services: readonly Cidr[], nodes: readonly NodeFacts[]): re
         level: 'error' as const
       }))
   )
+}
+
+// In kube-system: what kubeadm was told, what kube-proxy was told, what Cilium hands out.
+const CONFIG_MAPS = ['kubeadm-config', 'kube-proxy', 'cilium-config'] as const
+
+/** `podSubnet: 10.244.0.0/16`, `clusterCIDR: "10.244.0.0/16,fd00::/56"`: one line of the YAML that each keeps as text. */
+function readConfigMap(configMap: unknown): readonly Cidr[] {
+  const data = fieldsOf(isFields(configMap) ? configMap['data'] : undefined)
+  const lines = [data['ClusterConfiguration'], data['config.conf']]
+    .filter((text) => typeof text === 'string')
+    .flatMap(
+      (text) =>
+        /^[ \t]*(?:podSubnet|clusterCIDR):[ \t]*["']?([0-9a-fA-F.:/, ]+)["']?[ \t]*$/gm.exec(text)?.[1] ?? []
+    )
+  const pools = [data['cluster-pool-ipv4-cidr'], data['cluster-pool-ipv6-cidr']].filter(
+    (text) => typeof text === 'string'
+  )
+  return cidrs([...lines, ...pools].flatMap((text) => text.split(/[ ,]+/)))
+}
+
+function readPools(list: unknown): readonly Cidr[] {
+  const specs = items(list).map(({ spec }) => fieldsOf(spec))
+  return cidrs(specs.filter(({ disabled }) => disabled !== true).map(({ cidr }) => cidr))
 }
 
 /** Spec and status of OpenShift's Network; the status is what is in force. */

@@ -6,7 +6,7 @@ import { reverseZones } from '../../../src/core/feed/reverse-zones.ts'
 import type { Cidr } from '../../../src/core/model.ts'
 import { cluster, meshOf, shopMesh } from '../dns/fixtures.ts'
 
-const FEED = { feedUrl: 'http://127.0.0.1:7948' }
+const FEED = { feedUrl: 'http://127.0.0.1:948' }
 
 describe('corefile', () => {
   it('has a block with its own path of the feed for each cluster, one for all and one for the rest', () => {
@@ -19,7 +19,7 @@ describe('corefile', () => {
       '.:53 {'
     ])
     for (const name of ['east', 'west', 'all']) {
-      assert.match(text, new RegExp(`^ {8}endpoint http://127\\.0\\.0\\.1:7948/clusters/${name}$`, 'm'))
+      assert.match(text, new RegExp(`^ {8}endpoint http://127\\.0\\.0\\.1:948/clusters/${name}$`, 'm'))
     }
     assert.match(text, /forward \. 10\.0\.0\.10 \/etc\/resolv\.conf/)
     assert.match(text, /^ {4}reload /m)
@@ -40,7 +40,7 @@ describe('corefile', () => {
   })
 
   it('refuses options that would be more than an address', () => {
-    const bad = ['http://x {', 'http://127.0.0.1:7948/a b', 'file:///etc/passwd', 'http://a\n}', '']
+    const bad = ['http://x {', 'http://127.0.0.1:948/a b', 'file:///etc/passwd', 'http://a\n}', '']
     for (const feedUrl of bad) assert.throws(() => corefile(shopMesh(), { feedUrl }), RangeError, feedUrl)
     for (const address of ['1.2.3.4 {', '.\n', 'tls://x y', '']) {
       assert.throws(() => corefile(shopMesh(), { ...FEED, upstreams: [address] }), RangeError)

@@ -219,9 +219,9 @@ describe('feed server', () => {
     })
 
     it('400 to a browser that was led here by a name', async () => {
-      assert.equal((await get(SERVICES, { host: 'evil.example.com:7948' })).code, 400)
+      assert.equal((await get(SERVICES, { host: 'evil.example.com:948' })).code, 400)
       assert.equal((await get(SERVICES, { host: 'localhost' })).kind, 'ServiceList')
-      assert.equal((await get(SERVICES, { host: '[::1]:7948' })).kind, 'ServiceList')
+      assert.equal((await get(SERVICES, { host: '[::1]:948' })).kind, 'ServiceList')
     })
   })
 

@@ -35,6 +35,7 @@ const node = (name: string, podCIDRs?: readonly string[], ip?: string) =>
 const nothing: CidrFindings = {
   settings: { pods: [], services: [] },
   openshift: { pods: [], services: [] },
+  cluster: [],
   serviceCidrs: [],
   nodes: [],
   refusals: []
@@ -148,5 +149,51 @@ describe('the discovery', () => {
   it('fails when the API fails', async () => {
     api.fail('any', NODES, refuse(500, 'etcd is gone'))
     await assert.rejects(discoverCidrs({ client: api.client }), { code: 'SERVER_FAILED' })
+  })
+
+  it('are those of the whole cluster where its installer or its network plugin tells them and its Nodes follow', async () => {
+    const api = await FakeApi.start()
+    try {
+      api.put(NODES, { metadata: { name: 'n1' }, spec: { podCIDRs: ['10.1.3.0/24', 'fd00:1:0:3::/64'] } })
+      const configMap = (name: string, data: object) =>
+        api.answer(`/api/v1/namespaces/kube-system/configmaps/${name}`, { metadata: { name }, data })
+      const found = async () => {
+        const { podPrefixes, from } = await discoverCidrs({ client: api.client })
+        return [from.pods, ...podPrefixes]
+      }
+      assert.deepEqual(await found(), ['nodes', '10.1.3.0/24', 'fd00:1:0:3::/64'])
+      configMap('kube-proxy', {
+        'config.conf': 'kind: KubeProxyConfiguration\nclusterCIDR: "10.1.0.0/16,fd00:1::/48"\n'
+      })
+      assert.deepEqual(await found(), ['cluster', '10.1.0.0/16', 'fd00:1::/48'])
+      // A leftover of another plugin counts nothing, and half of what is needed is not taken for the whole.
+      configMap('kube-proxy', { 'config.conf': "clusterCIDR: '10.244.0.0/16'\n" })
+      assert.deepEqual(await found(), ['nodes', '10.1.3.0/24', 'fd00:1:0:3::/64'])
+      configMap('kubeadm-config', {
+        ClusterConfiguration: 'networking:\n  dnsDomain: x\n  podSubnet: 10.1.0.0/16\n'
+      })
+      assert.equal((await found())[0], 'nodes')
+      configMap('cilium-config', { 'cluster-pool-ipv6-cidr': 'fd00:1::/56', ipam: 'cluster-pool' })
+      assert.deepEqual(await found(), ['cluster', '10.1.0.0/16', 'fd00:1::/56'])
+    } finally {
+      await api.close()
+    }
+  })
+
+  it('are those of the pools where Nodes have none', async () => {
+    const api = await FakeApi.start()
+    try {
+      api.put(NODES, { metadata: { name: 'n1' }, spec: {} })
+      api.answer('/apis/crd.projectcalico.org/v1/ippools', {
+        items: [
+          { metadata: { name: 'a' }, spec: { cidr: '192.168.0.0/16' } },
+          { metadata: { name: 'old' }, spec: { cidr: '172.16.0.0/16', disabled: true } }
+        ]
+      })
+      const { podPrefixes, from } = await discoverCidrs({ client: api.client })
+      assert.deepEqual([from.pods, podPrefixes], ['cluster', ['192.168.0.0/16']])
+    } finally {
+      await api.close()
+    }
   })
 })

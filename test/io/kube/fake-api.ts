@@ -29,6 +29,7 @@ export class FakeApi {
   readonly #collections = new Map<string, Map<string, FakeObject>>()
   readonly #watches = new Map<ServerResponse, string>()
   readonly #faults: { kind: string; path: string; fault: Fault; times: number }[] = []
+  readonly #answers = new Map<string, object>()
   readonly #close: () => Promise<void>
 
   private constructor(of: {
@@ -132,6 +133,11 @@ export class FakeApi {
     this.#faults.push({ kind, path, fault, times })
   }
 
+  /** One object, or a list of its own form, at a path. */
+  answer(path: string, body: object): void {
+    this.#answers.set(path, body)
+  }
+
   heal(): void {
     this.#faults.length = 0
   }
@@ -162,7 +168,9 @@ export class FakeApi {
       response.writeHead(200).flushHeaders()
       this.#watches.set(response, url.pathname)
       response.on('close', () => this.#watches.delete(response))
-    } else this.#list(url, response)
+    } else if (this.#answers.has(url.pathname)) response.end(JSON.stringify(this.#answers.get(url.pathname)))
+    else if (/configmaps|projectcalico/.test(url.pathname)) refuse(404, 'not found')(request, response)
+    else this.#list(url, response)
   }
 
   #list(url: URL, response: ServerResponse): void {
