@@ -116,10 +116,7 @@ describe('the example Corefiles', function () {
     await feed.start()
     feed.update({ view: threeClusters() })
     await check(
-      readFileSync('deploy/coredns/plugin-feed.Corefile', 'utf8').replaceAll(
-        'http://127.0.0.1:948',
-        feed.url
-      )
+      readFileSync('deploy/coredns/plugin-feed.Corefile', 'utf8').replaceAll('http://127.0.0.1:948', feed.url)
     )
   })
 
