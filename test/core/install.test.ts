@@ -61,7 +61,7 @@ describe('installObjects', () => {
     const text = JSON.stringify(
       install('openshift', { clusterDns: 'off' }).filter(({ kind }) => /Role/.test(kind))
     )
-    assert.doesNotMatch(text, /dnses|coredns|kube-system/)
+    assert.doesNotMatch(text, /dnses|coredns/)
     assert.match(JSON.stringify(install('openshift')), /dnses/)
   })
 
