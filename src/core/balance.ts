@@ -9,6 +9,7 @@ import type { Scheduler, VirtualServer } from './host.ts'
 import { admit, fits, HOST_LIMITS, NOTHING, sumOf, type Amount, type LimitRefusal } from './host-limits.ts'
 import { normalizeVirtualServer, sortedBy, virtualServerKey, virtualServerOrder } from './host-order.ts'
 import type { Cidr, ClusterName } from './model.ts'
+import { sameVirtualServer } from './plan.ts'
 import { editedServers, serverLike, type ServerEdits } from './server-list.ts'
 import { changesBetween, SortedMap, type Edit, type KeyChange } from './sorted-map.ts'
 import type { ServiceView } from './view.ts'
@@ -151,14 +152,18 @@ export class Balancer {
         for (const server of serviceServers(after, input.scheduler).servers) {
           if (isKept(server, input)) continue
           const key = virtualServerKey(server)
-          const edit = edits.get(key)
-          const isTaken =
-            edit === undefined ? serverLike(servers, server) !== undefined : edit.now !== undefined
+          const [edit, there] = [edits.get(key), serverLike(servers, server)]
+          const isTaken = edit === undefined ? there !== undefined : edit.now !== undefined
           if (isTaken || this.#contested.has(key)) return undefined
-          edits.set(key, { of: server, now: shown(server, cluster) })
+          const now = shown(server, cluster)
+          // Of two ports often only one has changed.
+          if (there !== undefined && sameVirtualServer(now, there)) edits.set(key, { of: there, now: there })
+          else edits.set(key, { of: server, now })
         }
       }
     }
+    for (const [key, { now }] of edits)
+      if (now !== undefined && serverLike(servers, now) === now) edits.delete(key)
     return edits
   }
 }

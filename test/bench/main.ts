@@ -11,7 +11,8 @@ const PARTS: Readonly<Record<string, () => Promise<readonly Step[]>>> = {
   dns: async () => [{ title: 'dns', measure: (await import('./dns.ts')).rows }],
   host: async () => [
     { title: 'host', measure: (await import('./host.ts')).rows },
-    ...(await import('./change.ts')).steps
+    ...(await import('./change.ts')).steps,
+    ...(await import('./churn.ts')).steps
   ],
   replication: async () => [
     ...(await import('./replication.ts')).steps,

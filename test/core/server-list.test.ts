@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import type { HostOp, VirtualServer } from '../../src/core/host.ts'
-import { EMPTY_HOST, normalizeHost, virtualServerKey } from '../../src/core/host-order.ts'
+import {
+  EMPTY_HOST,
+  normalizeHost,
+  normalizeVirtualServer,
+  virtualServerKey
+} from '../../src/core/host-order.ts'
 import { applyOps } from '../../src/core/model-host.ts'
 import type { Ip } from '../../src/core/model.ts'
 import { plan, sameVirtualServer } from '../../src/core/plan.ts'
 import { adopted, differenceOf, editedServers, type ServerEdits } from '../../src/core/server-list.ts'
 
-const POOL: readonly VirtualServer[] = [1, 2, 3, 4, 12, 13].flatMap((host) =>
+const RAW: readonly VirtualServer[] = [1, 2, 3, 4, 12, 13].flatMap((host) =>
   [80, 443, 8080].flatMap((port) =>
     [0, 1, 2].map((backends): VirtualServer => ({
       vip: `${host > 10 ? 'fd00::' : '10.101.0.'}${host}` as Ip,
@@ -23,6 +28,7 @@ const POOL: readonly VirtualServer[] = [1, 2, 3, 4, 12, 13].flatMap((host) =>
     }))
   )
 )
+const POOL = RAW.map(normalizeVirtualServer)
 /** The same content in other objects, as the kernel is read back. */
 const copy = (server: VirtualServer): VirtualServer => structuredClone(server)
 
@@ -71,6 +77,41 @@ describe('lists of virtual servers', () => {
         for (const server of after) if (!edits.has(virtualServerKey(server))) assert.ok(list.includes(server))
       })
     )
+  })
+
+  it('differ from what they were made of by the edits, and the same edits make the same list', () => {
+    const edits = fc
+      .array(fc.tuple(fc.constantFrom(...POOL), fc.boolean()), { minLength: 1 })
+      .map(
+        (steps): ServerEdits =>
+          new Map(
+            steps.map(([of, isGone]) => [virtualServerKey(of), { of, now: isGone ? undefined : of }] as const)
+          )
+      )
+    fc.assert(
+      fc.property(sorted, edits, edits, (list, first, second) => {
+        const one = editedServers(list, first)
+        const two = editedServers(one, second)
+        holds(one, list)
+        holds(two, one)
+        holds(two, list)
+        holds(list, one)
+        assert.equal(editedServers(list, new Map(first)), one)
+        const host = { ...EMPTY_HOST, virtualServers: list }
+        const ops = plan({ ...EMPTY_HOST, virtualServers: one }, host)
+        assert.deepEqual(applyOps(host, ops).virtualServers, one)
+      })
+    )
+  })
+
+  it('of a host are, once a pass has made one change of the wish, the very list that is wanted', () => {
+    const have = normalizeHost({ ...EMPTY_HOST, virtualServers: POOL.filter((_, n) => n % 3 === 1) })
+    const [of] = have.virtualServers
+    assert.ok(of)
+    const now = normalizeVirtualServer({ ...of, realServers: [] })
+    const virtualServers = editedServers(have.virtualServers, new Map([[virtualServerKey(of), { of, now }]]))
+    const after = applyOps(have, plan({ ...have, virtualServers }, have))
+    assert.equal(after.virtualServers, virtualServers)
   })
 
   it('are edited alike one by one and all at once', () => {
