@@ -36,6 +36,7 @@ import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
+import { startBeacon, type Beacon } from '../io/p2p/beacon.ts'
 import { startProber, type Prober } from '../io/probe/probe.ts'
 import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
@@ -112,6 +113,9 @@ export class Session {
   readonly #reached = new Map<Origin, string>()
   /** "/ip4/203.0.113.7" from which each member's connection last came. Bounded by the members. */
   readonly #observed = new Map<Origin, string>()
+  /** The address on a link of this host from which each member called last. Bounded by the members. */
+  readonly #called = new Map<Origin, string>()
+  #beacon: Beacon | undefined
   /** The last round trip of each member that was a neighbour once. Bounded by the members. */
   readonly #rtts = new Map<Origin, number>()
   #admitted: boolean
@@ -240,6 +244,7 @@ export class Session {
     await this.control.start()
     await this.#ownFacts.start()
     this.#judgeListening()
+    this.#beacon = this.#startBeacon()
     this.#mtu = settings.mtu === 0 ? ((await host?.detectMtu().catch(() => undefined)) ?? 1420) : settings.mtu
     // Until Kubernetes has told, what was known before: peers would route around this node meanwhile.
     this.#nodePrefixes = this.#ownAgents().find(({ origin }) => origin === this.control.origin)?.agent
@@ -312,6 +317,7 @@ export class Session {
       void this.control.transport.networkChanged(gone).then(() => {
         this.#judgeListening()
         this.#ownFacts.refresh()
+        this.#beacon?.call()
         return undefined
       })
     if (!this.#running) return
@@ -321,6 +327,34 @@ export class Session {
     void this.#moveParts()
     this.#namesView = undefined
     this.#refresh()
+  }
+
+  /** For members on the same link that moved while this host moved, or while this agent was down. */
+  #startBeacon(): Beacon | undefined {
+    const { settings, log } = this.#options
+    const port = settings.listen.map((address) => Number(/\d+$/.exec(address)?.[0])).find((each) => each > 0)
+    if (port === undefined) return undefined
+    const beacon = startBeacon({
+      origin: this.control.origin,
+      port,
+      addresses: () => this.facts.multiaddrs,
+      isNeeded: () => this.#others().some(({ origin }) => this.control.neighbour(origin) === undefined),
+      onCall: (origin, address) => {
+        if (!this.#others().some((agent) => agent.origin === origin)) return
+        if (this.control.neighbour(origin) !== undefined || this.#called.get(origin) === address) return
+        this.#called.set(origin, address)
+        this.#refresh()
+      },
+      log: (event, fields) => log.debug(fields, event)
+    })
+    beacon.call()
+    return beacon
+  }
+
+  #others(): readonly AgentView[] {
+    return [...this.control.view().clusters.values()]
+      .flatMap((cluster) => cluster.agents)
+      .filter((agent) => agent.origin !== this.control.origin)
   }
 
   /** DNS and the probe listen on the node address. */
@@ -531,15 +565,16 @@ export class Session {
     })
   }
 
-  /** What the member tells of itself, and where its connection was last seen to come from. */
+  /** What the member tells of itself, where its connection was last seen to come from, and where on a link of ours it last called from. */
   #dialable(origin: Origin, told: readonly string[]): readonly string[] {
     const seen = this.control.neighbour(origin)?.address
     const host = /^\/ip[46]\/[^/]+/.exec(seen ?? '')?.[0]
     if (host !== undefined) this.#observed.set(origin, host)
     const known = this.#observed.get(origin)
     const port = /\/tcp\/\d+/.exec(told[0] ?? '')?.[0]
-    if (known === undefined || port === undefined || told.includes(known + port)) return told
-    return [...told, known + port]
+    const observed = known === undefined || port === undefined ? [] : [known + port]
+    const called = [this.#called.get(origin)].filter((address) => address !== undefined)
+    return [...new Set([...told, ...observed, ...called])]
   }
 
   /** Whom the token or the other gateways named; this agent's own address may be among them. */

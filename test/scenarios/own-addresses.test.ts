@@ -66,6 +66,19 @@ describe('own addresses', () => {
       await both()
     })
 
+    it('at both ends at once, and at both ends while both agents are down: members on one link find each other again', async () => {
+      await Promise.all([
+        move(west(), '203.0.113.131', '203.0.113.141'),
+        move(east(), '203.0.113.112', '203.0.113.142')
+      ])
+      await both()
+      await Promise.all([west().stop('SIGTERM'), east().stop('SIGTERM')])
+      await move(west(), '203.0.113.141', '203.0.113.151')
+      await move(east(), '203.0.113.142', '203.0.113.152')
+      await Promise.all([west().start(), east().start()])
+      await both()
+    })
+
     async function both(): Promise<void> {
       await reaches(west(), east(), 20_000)
       await reaches(east(), west(), 20_000)
