@@ -2,9 +2,9 @@
 // Invariants
 //   1. The device is ours by its name, and so are all its peers. A link of that name that is no WireGuard is left alone.
 //   2. The private key goes to `wg` through an unlinked file and comes back in no value, message or log.
-//   3. An address that WireGuard learned from a handshake not older than 180 s is never written over, and the peer is then
-//      observed with the address last wished for, so that the next pass has nothing to do. Once the handshake is stale, the
-//      kernel's address is observed as it is, and the wish is set again.
+//   3. An address that WireGuard learned from a handshake not older than 180 s is never written over while the peer is heard from there,
+//      and the peer is then observed with the address last wished for, so that the next pass has nothing to do. Once the handshake is
+//      stale, or nothing was heard for 40 s, the kernel's address is observed as it is, and the wish is set again.
 //   4. A peer wished without an address dials us: it is observed without one, wherever it roams.
 //   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: there, but of no use. One that lacks an address is
 //      observed with INCOMPLETE_MTU: of use, but not as wanted. Setting the tunnel anew repairs all three.
@@ -20,6 +20,8 @@ import { parseWgDump, type WgDump, type WgPeer } from './wg-dump.ts'
 
 /** WireGuard's own REJECT_AFTER_TIME: no session is older, so no address learned before it is in use. */
 const HANDSHAKE_RECENT_SECONDS = 180
+/** Keepalives come each 25 s by default: a peer that was heard from no more has moved, or we have. */
+const HEARD_MS = 40_000
 const SOCKET_FOLDER = '/var/run/wireguard'
 const SOCKET_ANSWER_MS = 1_000
 const REMOVED_PER_COMMAND = 500 // 45 bytes of key each, far below the limit of an argument list
@@ -52,10 +54,18 @@ export function createWireguard(options: WireguardOptions): Wireguard {
   // What we last wished for each peer; bounded by the device's peers.
   const wishes = new Map<WireguardKey, PeerAddress | undefined>()
 
+  // Bytes received of each peer, and when they last grew; bounded by the device's peers.
+  const heard = new Map<WireguardKey, { rxBytes: number; atMs: number }>()
+
   const link = (signal: AbortSignal) => findLink(run, device, signal)
 
   async function dump(signal: AbortSignal): Promise<WgDump> {
-    return parseWgDump((await run('wg', ['show', device, 'dump'], { signal })).stdout)
+    const found = parseWgDump((await run('wg', ['show', device, 'dump'], { signal })).stdout)
+    const known = new Set(found.peers.map((peer) => peer.publicKey))
+    for (const key of heard.keys()) if (!known.has(key)) heard.delete(key)
+    for (const { publicKey, rxBytes } of found.peers)
+      if (heard.get(publicKey)?.rxBytes !== rxBytes) heard.set(publicKey, { rxBytes, atMs: options.nowMs() })
+    return found
   }
 
   /** undefined: there is no device. Errors: DEVICE_TAKEN. */
@@ -72,7 +82,9 @@ export function createWireguard(options: WireguardOptions): Wireguard {
   }
 
   const recent = (peer: WgPeer | undefined): boolean =>
-    peer !== undefined && options.nowMs() / 1000 - peer.lastHandshakeSeconds < HANDSHAKE_RECENT_SECONDS
+    peer !== undefined &&
+    options.nowMs() / 1000 - peer.lastHandshakeSeconds < HANDSHAKE_RECENT_SECONDS &&
+    options.nowMs() - (heard.get(peer.publicKey)?.atMs ?? 0) < HEARD_MS
 
   function observedAddress(peer: WgPeer): PeerAddress | undefined {
     if (!wishes.has(peer.publicKey)) return peer.peerAddress

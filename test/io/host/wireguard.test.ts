@@ -17,6 +17,8 @@ function fakeKernel() {
     exists: true,
     endpoint: '(none)',
     handshake: 0,
+    rxBytes: 0,
+    nowMs: NOW_SECONDS * 1000,
     commands: [] as string[],
     inputs: [] as string[],
     run: (async (tool, args, options) => {
@@ -26,9 +28,16 @@ function fakeKernel() {
         return answer('[{"ifname":"wg0","mtu":1420,"flags":["UP"],"linkinfo":{"info_kind":"wireguard"}}]')
       }
       if (command === 'wg show wg0 dump') {
-        const peer = [PEER, '(none)', kernel.endpoint, '10.2.0.0/16', kernel.handshake, 0, 0, 'off'].join(
-          '\t'
-        )
+        const peer = [
+          PEER,
+          '(none)',
+          kernel.endpoint,
+          '10.2.0.0/16',
+          kernel.handshake,
+          kernel.rxBytes,
+          0,
+          'off'
+        ].join('\t')
         return answer(`${SECRET}\t${KEY}\t51820\t0x2000\n${peer}\n`)
       }
       kernel.commands.push(command)
@@ -43,7 +52,7 @@ function fakeKernel() {
     privateKey: () => SECRET,
     addresses: [],
     implementation: 'kernel',
-    nowMs: () => NOW_SECONDS * 1000
+    nowMs: () => kernel.nowMs
   })
   const observed = async () => (await wireguard.observe(signal)).peers[0]?.peerAddress
   return { kernel, wireguard, observed }
@@ -87,6 +96,23 @@ describe('the address of a WireGuard peer', () => {
     await wireguard.setPeers([peerAt(WISH)], signal)
     assert.equal(kernel.endpoint, LEARNED)
     assert.equal(await observed(), WISH)
+  })
+
+  it('is written over as soon as nothing was heard from there for 40 s, and not before, also after a restart', async () => {
+    const { kernel, wireguard, observed } = fakeKernel()
+    Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 10, rxBytes: 100 })
+    await wireguard.setPeers([peerAt(WISH)], signal)
+    kernel.nowMs += 30_000
+    kernel.rxBytes += 32 // a keepalive
+    assert.equal(await observed(), WISH)
+    kernel.nowMs += 39_000
+    assert.equal(await observed(), WISH)
+    await wireguard.setPeers([peerAt(WISH)], signal)
+    assert.equal(kernel.endpoint, LEARNED)
+    kernel.nowMs += 1000
+    assert.equal(await observed(), LEARNED)
+    await wireguard.setPeers([peerAt(WISH)], signal)
+    assert.equal(kernel.endpoint, WISH)
   })
 
   it('follows a changed wish at once where the old wish is what WireGuard uses', async () => {
