@@ -7,6 +7,7 @@
 import { cidrContains } from './cidr.ts'
 import type { Scheduler, VirtualServer } from './host.ts'
 import { admit, fits, HOST_LIMITS, NOTHING, sumOf, type Amount, type LimitRefusal } from './host-limits.ts'
+import { HostEndpoints } from './host-endpoints.ts'
 import { normalizeVirtualServer, sortedBy, virtualServerKey, virtualServerOrder } from './host-order.ts'
 import type { Cidr, ClusterName } from './model.ts'
 import { sameVirtualServer } from './plan.ts'
@@ -39,6 +40,7 @@ export interface Balanced {
 type Limits = typeof HOST_LIMITS
 
 export class Balancer {
+  readonly hostEndpoints = new HostEndpoints()
   readonly #limits: Limits
   #last:
     { readonly input: BalanceInput; readonly result: Balanced; readonly sums: readonly Sum[] } | undefined

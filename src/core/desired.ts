@@ -2,7 +2,17 @@
 // always gives a deeply equal, sorted output. The view is already authorised: nothing is checked again here.
 import { Balancer, type Balanced } from './balance.ts'
 import { cidrContains, familyOf, hostCidr } from './cidr.ts'
-import type { Filter, HostState, Route, Scheduler, Sysctl, Tunnel, Vip, WireguardPeer } from './host.ts'
+import type {
+  Filter,
+  HostEndpoint,
+  HostState,
+  Route,
+  Scheduler,
+  Sysctl,
+  Tunnel,
+  Vip,
+  WireguardPeer
+} from './host.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './host-order.ts'
 import type { TunnelState } from './liveness.ts'
@@ -68,6 +78,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
   const kept = keptBy(input, { remote, balanced })
   const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
+  const hostEndpoints = own ? balancer.hostEndpoints.follow(own.services, ownAddresses(input)) : []
   const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
@@ -84,7 +95,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
     ],
     virtualServers: [],
     filter: filterOf(
-      { own, remote, balanced, ownNetworks: kept.vips },
+      { own, remote, balanced, ownNetworks: kept.vips, hostEndpoints },
       { probePort: local.probePort ?? 0, mtu: settings.mtu }
     ),
     sysctls: sysctlsOf(remote, settings)
@@ -220,22 +231,34 @@ function sourceFor(destination: Cidr, local: LocalFacts, own: ClusterView | unde
   return own?.podPrefixes.some((prefix) => cidrContains(prefix, address)) ? address : undefined
 }
 
+/** Addresses of this host at which other clusters may look for a pod. */
+function ownAddresses({ local, surroundings, view, self }: DesiredInput): readonly Ip[] {
+  const prefixes = view.clusters.get(self.cluster)?.podPrefixes ?? []
+  const all = new Set([
+    ...(local.nodeAddress === undefined ? [] : [local.nodeAddress]),
+    ...(surroundings?.addresses ?? [])
+  ])
+  return [...all].filter((ip) => prefixes.some((prefix) => cidrContains(prefix, ip))).sort()
+}
+
 function filterOf(
   clusters: {
     readonly own: ClusterView | undefined
     readonly remote: readonly ClusterView[]
     readonly balanced: readonly ClusterView[]
     readonly ownNetworks: readonly Cidr[]
+    readonly hostEndpoints: readonly HostEndpoint[]
   },
   facts: Pick<Filter, 'probePort' | 'mtu'>
 ): Filter {
-  const { own, remote, balanced, ownNetworks } = clusters
+  const { own, remote, balanced, ownNetworks, hostEndpoints } = clusters
   const guardedVips = balanced.flatMap(({ servicePrefixes }) => servicePrefixes)
   return {
     remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
     localDestinations: own?.podPrefixes ?? [],
     ...(guardedVips.length === 0 ? {} : { guardedVips }),
     ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
+    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints }),
     ...facts
   }
 }

@@ -35,6 +35,9 @@ export const REAL_SERVERS_PER_VIRTUAL_SERVER_MAX = 4096
 /** With affinity: every slot compares all backends, 512 × 8,192 times, which takes 50 ms. */
 export const HASHED_REAL_SERVERS_MAX = 512
 
+/** Of this host, as endpoints of its own cluster's services: a host has few pods in its own network, each with a few ports. */
+export const HOST_ENDPOINTS_MAX = 1000
+
 export const NOTHING: Amount = { virtualServers: 0, realServers: 0, entries: 0 }
 
 export function sumOf(a: Amount, b: Amount): Amount {

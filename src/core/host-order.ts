@@ -1,6 +1,6 @@
 // The order and identity of what a HostState lists. Two hosts that are alike are deeply equal once both are normalised.
 import { compareCidr, ipSortKey } from './cidr.ts'
-import type { Filter, HostState, RealServer, VirtualServer, WireguardPeer } from './host.ts'
+import type { Filter, HostEndpoint, HostState, RealServer, VirtualServer, WireguardPeer } from './host.ts'
 import type { Cidr } from './model.ts'
 
 export const EMPTY_HOST: HostState = {
@@ -74,8 +74,14 @@ export function normalizeFilter(filter: Filter): Filter {
     remoteSources: sortedPrefixes(filter.remoteSources),
     localDestinations: sortedPrefixes(filter.localDestinations),
     ...(filter.guardedVips === undefined ? {} : { guardedVips: sortedPrefixes(filter.guardedVips) }),
-    ...(filter.ownNetworks === undefined ? {} : { ownNetworks: sortedPrefixes(filter.ownNetworks) })
+    ...(filter.ownNetworks === undefined ? {} : { ownNetworks: sortedPrefixes(filter.ownNetworks) }),
+    ...(filter.hostEndpoints === undefined ? {} : { hostEndpoints: sortedEndpoints(filter.hostEndpoints) })
   }
+}
+
+/** By code units. */
+export function sortedEndpoints(endpoints: Iterable<HostEndpoint>): readonly HostEndpoint[] {
+  return [...new Set(endpoints)].sort()
 }
 
 export function sortedPrefixes(prefixes: Iterable<Cidr>): readonly Cidr[] {

@@ -1,6 +1,12 @@
 // What a host should be while it is not yet known whether the wish is complete: everything wanted, and nothing lost.
 import type { Filter, HostState, VirtualServer, WireguardPeer } from './host.ts'
-import { normalizeHost, sortRealServers, sortedPrefixes, virtualServerKey } from './host-order.ts'
+import {
+  normalizeHost,
+  sortRealServers,
+  sortedEndpoints,
+  sortedPrefixes,
+  virtualServerKey
+} from './host-order.ts'
 import { differenceOf, editedServers, type ServerEdits } from './server-list.ts'
 
 /** `want`, widened by what `have` has besides. Where both say something of the same thing, `want` counts. */
@@ -52,10 +58,12 @@ function unionVirtualServers(
 function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter | undefined {
   if (want === undefined || have === undefined) return want ?? have
   const guardedVips = sortedPrefixes([...(want.guardedVips ?? []), ...(have.guardedVips ?? [])])
+  const hostEndpoints = sortedEndpoints([...(want.hostEndpoints ?? []), ...(have.hostEndpoints ?? [])])
   return {
     ...want,
     remoteSources: sortedPrefixes([...want.remoteSources, ...have.remoteSources]),
     localDestinations: sortedPrefixes([...want.localDestinations, ...have.localDestinations]),
-    ...(guardedVips.length === 0 ? {} : { guardedVips })
+    ...(guardedVips.length === 0 ? {} : { guardedVips }),
+    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints })
   }
 }

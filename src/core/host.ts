@@ -91,7 +91,15 @@ export interface Filter {
   readonly guardedVips?: readonly Cidr[]
   /** Networks of this host inside those prefixes, which the guard leaves alone. Absent rather than empty. */
   readonly ownNetworks?: readonly Cidr[]
+  /**
+   * Endpoints of exported services that are this host itself (pods with hostNetwork): remoteSources may reach them; every other port of
+   * localDestinations on this host is refused. Absent rather than empty.
+   */
+  readonly hostEndpoints?: readonly HostEndpoint[]
 }
+
+/** "10.2.0.1 TCP 8080" */
+export type HostEndpoint = `${string} ${Protocol} ${number}`
 
 export interface Sysctl {
   /** "net.ipv4.ip_forward" */

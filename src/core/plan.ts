@@ -135,7 +135,8 @@ const SAME_FILTER: Comparison<Filter> = {
   probePort: Object.is,
   mtu: Object.is,
   guardedVips: (want, have) => sameSet(want ?? [], have ?? []),
-  ownNetworks: (want, have) => sameSet(want ?? [], have ?? [])
+  ownNetworks: (want, have) => sameSet(want ?? [], have ?? []),
+  hostEndpoints: (want, have) => sameSet(want ?? [], have ?? [])
 }
 
 const SAME_PEER: Comparison<WireguardPeer> = {

@@ -1,5 +1,7 @@
 // A cluster's services as virtual servers: which endpoints answer for which (address, protocol, port).
-// A service is cut to HOST_LIMITS.service while it is expanded: nothing beyond the limit is ever allocated.
+// Invariants
+//   1. A claim is counted, not expanded: `servers` are made when they are asked for, that is when the service is admitted to the host.
+//   2. A service is cut to HOST_LIMITS.service while it is expanded: nothing beyond the limit is ever allocated.
 import { familyOf } from './cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from './host.ts'
 import {
@@ -10,13 +12,14 @@ import {
   type Claim
 } from './host-limits.ts'
 import { normalizeVirtualServer, realServerKey } from './host-order.ts'
-import type { Endpoint, EndpointSliceValue, Ip, ServicePort, ServiceValue } from './model.ts'
+import type { Endpoint, EndpointPort, EndpointSliceValue, Ip, ServicePort, ServiceValue } from './model.ts'
 import { slotCount } from './slots.ts'
 import { SortedMap } from './sorted-map.ts'
 import type { ClusterView, ServiceView } from './view.ts'
 
 /** A service's claim on the host, and what comes of it when it is admitted. */
 export interface ServiceServers extends Claim {
+  /** Made at the first look, and kept. */
   readonly servers: readonly VirtualServer[]
   /** What it would be without a limit. */
   readonly asked: Amount
@@ -57,40 +60,99 @@ const computed = new WeakMap<ServiceView, { scheduler: Scheduler; servers: Servi
 export function serviceServers(view: ServiceView, scheduler: Scheduler): ServiceServers {
   const known = computed.get(view)
   if (known?.scheduler === scheduler) return known.servers
-  const servers = expand(view, scheduler)
+  const servers = claimOf(view, scheduler)
   computed.set(view, { scheduler, servers })
   return servers
 }
 
-function expand(view: ServiceView, scheduler: Scheduler): ServiceServers {
+function claimOf(view: ServiceView, scheduler: Scheduler): ServiceServers {
   const { service } = view
+  const shape = shapeOf(service, scheduler)
+  const asked = {
+    virtualServers: service.clusterIps.length * service.ports.length,
+    realServers: 0,
+    entries: 0
+  }
+  const amount = { virtualServers: shape.targets.length, realServers: 0, entries: 0 }
+  for (const count of countsOf(view, shape.targets)) {
+    const used = Math.min(count, shape.cap)
+    asked.realServers += count
+    asked.entries += 1 + count
+    amount.realServers += used
+    amount.entries += 1 + slotCount(used, shape.draw)
+  }
+  const { namespace, name } = service
+  let made: readonly VirtualServer[] | undefined
+  return {
+    name: `${namespace}/${name}`,
+    namespace,
+    amount,
+    asked,
+    get servers() {
+      return (made ??= expand(view, shape, scheduler))
+    }
+  }
+}
+
+function expand(view: ServiceView, { targets, cap }: Shape, scheduler: Scheduler): readonly VirtualServer[] {
+  const { service } = view
+  const filled = targets.map((target): Filled => ({ ...target, ready: new Map(), leaving: new Map() }))
+  for (const slice of view.slices) fill(filled, slice, { service, cap })
+  return filled.map(({ vip, port, ready, leaving }) =>
+    normalizeVirtualServer({
+      vip,
+      protocol: port.protocol,
+      port: port.port,
+      scheduler,
+      affinitySeconds: service.affinitySeconds,
+      realServers: [...(ready.size > 0 ? ready : leaving).values()]
+    })
+  )
+}
+
+/** What a service is cut to before its endpoints are looked at. */
+interface Shape {
+  readonly targets: readonly Target[]
+  readonly draw: 'hash' | 'random'
+  /** Real servers of each target. */
+  readonly cap: number
+}
+
+interface Target {
+  readonly vip: Ip
+  readonly port: ServicePort
+  readonly family: 4 | 6
+}
+
+function shapeOf(service: ServiceValue, scheduler: Scheduler): Shape {
   const { virtualServers: most } = HOST_LIMITS.service
   const vips = service.clusterIps // a service has eight at most (codec.ts)
   const ports = service.ports.slice(0, Math.floor(most / Math.max(1, vips.length)))
   const draw = service.affinitySeconds > 0 || scheduler === 'mh' ? 'hash' : 'random'
-  const cap = realServersPerTarget(vips.length * ports.length, draw)
-  const targets = vips.flatMap((vip) => ports.map((port) => newTarget(vip, port)))
-  for (const slice of view.slices) fill(targets, slice, { service, cap })
-  const asked = { virtualServers: vips.length * service.ports.length, realServers: 0, entries: 0 }
-  const amount = { virtualServers: targets.length, realServers: 0, entries: 0 }
-  const servers = targets.map((target) => {
-    const { servers, excess } = target.ready.servers.size > 0 ? target.ready : target.leaving
-    const entries = 1 + slotCount(servers.size, draw)
-    amount.realServers += servers.size
-    amount.entries += entries
-    asked.realServers += servers.size + excess
-    asked.entries += entries + excess
-    return normalizeVirtualServer({
-      vip: target.vip,
-      protocol: target.port.protocol,
-      port: target.port.port,
-      scheduler,
-      affinitySeconds: service.affinitySeconds,
-      realServers: [...servers.values()]
-    })
-  })
-  const { namespace, name } = service
-  return { name: `${namespace}/${name}`, namespace, amount, asked, servers }
+  const targets = vips.flatMap((vip) => ports.map((port) => ({ vip, port, family: familyOf(vip) })))
+  return { targets, draw, cap: realServersPerTarget(targets.length, draw) }
+}
+
+/** How many endpoints each target has, duplicates included. Nothing is kept of the endpoints. */
+function countsOf({ service, slices }: ServiceView, targets: readonly Target[]): readonly number[] {
+  const counts = targets.map(() => ({ ready: 0, leaving: 0 }))
+  for (const slice of slices) {
+    if (targets.length === 0) break
+    const { endpoints } = slice
+    const lists = { 4: addressesOf(endpoints, 4, service), 6: addressesOf(endpoints, 6, service) }
+    for (const [index, target] of targets.entries()) {
+      const count = counts[index]
+      const times = slice.ports.filter((port) => isFor(port, target)).length
+      if (count === undefined || times === 0) continue
+      count.ready += times * lists[target.family].ready.length
+      count.leaving += times * lists[target.family].leaving.length
+    }
+  }
+  return counts.map(({ ready, leaving }) => (ready > 0 ? ready : leaving))
+}
+
+function isFor({ name, protocol }: EndpointPort, { port }: Target): boolean {
+  return name === port.name && protocol === port.protocol
 }
 
 /** As many for every port, so that no port of a service that is too large is without endpoints. */
@@ -103,24 +165,10 @@ function realServersPerTarget(targets: number, draw: 'hash' | 'random'): number 
   return cap
 }
 
-/** An address and port with its endpoints so far. Each map has at most the cap of its service. */
-interface Target {
-  readonly vip: Ip
-  readonly port: ServicePort
-  readonly family: 4 | 6
-  readonly ready: Chosen
-  readonly leaving: Chosen
-}
-
-interface Chosen {
-  readonly servers: Map<string, RealServer>
-  /** Left out, as the cap was reached. */
-  excess: number
-}
-
-function newTarget(vip: Ip, port: ServicePort): Target {
-  const none = (): Chosen => ({ servers: new Map(), excess: 0 })
-  return { vip, port, family: familyOf(vip), ready: none(), leaving: none() }
+/** With its endpoints so far. Each map has at most the cap of its service. */
+interface Filled extends Target {
+  readonly ready: Map<string, RealServer>
+  readonly leaving: Map<string, RealServer>
 }
 
 interface FillOptions {
@@ -129,11 +177,9 @@ interface FillOptions {
 }
 
 /** Adds what a slice has. Its endpoints are decoded once, and let go. */
-function fill(targets: readonly Target[], slice: EndpointSliceValue, { service, cap }: FillOptions): void {
+function fill(targets: readonly Filled[], slice: EndpointSliceValue, { service, cap }: FillOptions): void {
   const matches = targets.flatMap((target) =>
-    slice.ports
-      .filter(({ name, protocol }) => name === target.port.name && protocol === target.port.protocol)
-      .map(({ port }) => ({ target, port }))
+    slice.ports.filter((port) => isFor(port, target)).map(({ port }) => ({ target, port }))
   )
   if (matches.length === 0) return
   const { endpoints } = slice
@@ -144,17 +190,14 @@ function fill(targets: readonly Target[], slice: EndpointSliceValue, { service, 
 }
 
 function take(
-  chosen: Chosen,
+  chosen: Map<string, RealServer>,
   { ips, port, cap }: { readonly ips: readonly Ip[]; readonly port: number; readonly cap: number }
 ): void {
-  for (const [index, ip] of ips.entries()) {
-    if (chosen.servers.size >= cap) {
-      chosen.excess += ips.length - index
-      return
-    }
+  for (const ip of ips) {
+    if (chosen.size >= cap) return
     const server = { ip, port, weight: 1 }
     const key = realServerKey(server)
-    if (!chosen.servers.has(key)) chosen.servers.set(key, server)
+    if (!chosen.has(key)) chosen.set(key, server)
   }
 }
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { parseCidr, parseIp } from '../../src/core/cidr.ts'
-import { desired, type DesiredInput } from '../../src/core/desired.ts'
+import { Balancer } from '../../src/core/balance.ts'
+import { desired, desiredWithin, type DesiredInput } from '../../src/core/desired.ts'
+import { NO_SURROUNDINGS } from '../../src/core/surroundings.ts'
 import type {
   AgentValue,
   Cidr,
@@ -153,6 +155,26 @@ describe('the desired host', () => {
         { name: 'net.ipv4.ip_forward', value: '1' }
       ]
     })
+  })
+
+  it('opens the ports of exported services whose endpoint is this host, at any of its pod-side addresses, and follows them', () => {
+    const surroundings = { ...NO_SURROUNDINGS, addresses: [ip('10.1.0.9'), ip('192.0.2.7')] }
+    const at = (endpoints: readonly Endpoint[], ports = slice([]).ports) =>
+      cluster(1, 'west', {
+        services: new Map([['shop/web', { service: service(), slices: [slice(endpoints, { ports })] }]])
+      })
+    const node = at([endpoint('10.1.0.1'), endpoint('10.1.0.5'), endpoint('10.1.0.9', { ready: false })])
+    const balancer = new Balancer()
+    const open = (own: ClusterView) =>
+      desiredWithin(input([own, east(web)], { surroundings }), balancer).host.filter?.hostEndpoints
+    assert.deepEqual(open(node), ['10.1.0.1 TCP 8080', '10.1.0.9 TCP 8080'])
+    assert.deepEqual(open(at([endpoint('10.1.0.1')], [{ name: 'dns', protocol: 'UDP', port: 53 }])), [
+      '10.1.0.1 UDP 53'
+    ])
+    // An address outside the pod prefixes, and the pods of another cluster, open nothing.
+    assert.equal(open(at([endpoint('192.0.2.7'), endpoint('10.1.0.5')])), undefined)
+    const theirs = { service: service(), slices: [slice([endpoint('10.1.0.1')])] }
+    assert.equal(desired(input([west, east(theirs)], { surroundings })).filter?.hostEndpoints, undefined)
   })
 
   it('is deeply equal for equal input in another order', () => {

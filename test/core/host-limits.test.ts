@@ -174,9 +174,11 @@ describe('the limits of one service', () => {
         return counted
       }
     }
-    servicesOf(cluster('east', [[key, { ...view, slices: [lazy] }]]), 'rr')
-    assert.equal(decoded, 1)
-    assert.ok(looks <= 4 * counted.length, `${looks} looks at ${counted.length} endpoints`)
+    const [claim] = servicesOf(cluster('east', [[key, { ...view, slices: [lazy] }]]), 'rr')
+    assert.equal(decoded, 1, 'a claim is counted at one look')
+    void claim?.servers
+    assert.equal(decoded, 2)
+    assert.ok(looks <= 8 * counted.length, `${looks} looks at ${counted.length} endpoints`)
   })
 
   it('says what was asked and what is used, with the fix', () => {
@@ -313,11 +315,36 @@ describe('the limits of namespace, cluster and host', () => {
     )
   })
 
+  it('expand nothing of a service that is refused', () => {
+    const big = Array.from({ length: 60 }, (_, index) =>
+      service({ name: `s${index}`, namespace: `n${index % 20}`, ports: 10, endpoints: 1000 })
+    )
+    let decoded = 0
+    const watched = big.map(([key, view]): [string, ServiceView] => [
+      key,
+      {
+        ...view,
+        slices: view.slices.map((each) => ({
+          ...each,
+          get endpoints() {
+            decoded++
+            return each.endpoints
+          }
+        }))
+      }
+    ])
+    const { host, refused } = hostOf([cluster('east', watched)])
+    const kept = host.virtualServers.length / 10
+    assert.ok(kept < big.length)
+    assert.equal(refused.at(-1)?.services, big.length - kept)
+    assert.equal(decoded, big.length + kept, 'one look at each to count it, one more at what is used')
+  })
+
   it('keep another cluster whole beside one that fills the host', () => {
     const greedy = cluster(
       'greedy',
-      Array.from({ length: 200 }, (_, index) =>
-        service({ name: `s${index}`, namespace: `n${index % 40}`, ports: 8, endpoints: 1000 })
+      Array.from({ length: 50 }, (_, index) =>
+        service({ name: `s${index}`, namespace: `n${index % 20}`, ports: 8, endpoints: 1000 })
       )
     )
     const modest = cluster('modest', [

@@ -41,7 +41,8 @@ const WHOLE: Whole<HostState> = {
     probePort: 4000,
     mtu: 1420,
     guardedVips: ['10.101.0.0/16' as Cidr],
-    ownNetworks: ['10.101.9.0/24' as Cidr]
+    ownNetworks: ['10.101.9.0/24' as Cidr],
+    hostEndpoints: ['10.9.0.1 TCP 8080']
   },
   sysctls: [{ name: 'net.ipv4.ip_forward', value: '1' }]
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { bytesToIp, hostCidr, parseCidr } from '../../src/core/cidr.ts'
-import type { HostOp, HostState, VirtualServer, WireguardPeer } from '../../src/core/host.ts'
+import type { HostEndpoint, HostOp, HostState, VirtualServer, WireguardPeer } from '../../src/core/host.ts'
 import { EMPTY_HOST, normalizeHost } from '../../src/core/host-order.ts'
 import { applyOps } from '../../src/core/model-host.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
@@ -100,7 +100,8 @@ const hosts: fc.Arbitrary<HostState> = plain({
       localDestinations: subset(prefixes),
       probePort: fc.constantFrom(0, 7),
       mtu: fc.constant(1420),
-      ownNetworks: subset(prefixes)
+      ownNetworks: subset(prefixes),
+      hostEndpoints: subset<HostEndpoint>(['10.1.0.1 TCP 80', '10.1.0.1 UDP 53'])
     }),
     { nil: undefined }
   ),

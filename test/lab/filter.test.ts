@@ -131,7 +131,9 @@ describe('the packet filter', () => {
     await filter.set(wish(), signal)
     assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
     assert.deepEqual(await askRemote(tcp('fd02::2')), ['fd02::2 8080 fd01::11'])
-    const closed = [udp('10.2.0.1'), udp('192.0.2.1'), { ...udp('10.2.0.2'), source: '10.3.0.11' }]
+    for (const question of [tcp('10.2.0.1'), udp('10.2.0.1')])
+      assert.deepEqual(await askRemote(question), ['ECONNREFUSED'])
+    const closed = [udp('192.0.2.1'), { ...udp('10.2.0.2'), source: '10.3.0.11' }]
     for (const question of closed) assert.deepEqual(await askRemote(question), ['TIMEOUT'])
     await filter.set(wish({ localDestinations: [] }), signal)
     assert.deepEqual(await askRemote(udp('10.2.0.2')), ['TIMEOUT'])
@@ -139,6 +141,21 @@ describe('the packet filter', () => {
     assert.deepEqual(await askRemote({ ...udp('10.2.0.2'), source: '10.3.0.11' }), [
       '10.2.0.2 8080 10.3.0.11'
     ])
+  })
+
+  it('lets authorised sources reach the endpoints that are the host itself, by address, protocol and port', async () => {
+    const hostEndpoints = ['10.2.0.1 TCP 8080', '10.2.0.9 UDP 53', 'fd02::1 TCP 8080'] as const
+    await filter.set(wish({ hostEndpoints }), signal)
+    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), wish({ hostEndpoints }))
+    assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(tcp('10.2.0.1', { port: 8081 })), ['ECONNREFUSED'])
+    assert.deepEqual(await askRemote(udp('10.2.0.1')), ['ECONNREFUSED'])
+    // Nothing listens there: the answer is the host's own.
+    assert.deepEqual(await askRemote(tcp('fd02::1')), ['ECONNREFUSED'])
+    assert.deepEqual(await askRemote({ ...udp('10.2.0.1'), source: '10.3.0.11' }), ['TIMEOUT'])
+    await filter.set(wish({ hostEndpoints: ['10.2.0.1 UDP 8080'] }), signal)
+    assert.deepEqual(await askRemote(udp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['ECONNREFUSED'])
   })
 
   it('lets the replies in of what went out', async () => {

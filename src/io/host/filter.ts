@@ -1,5 +1,6 @@
 // What may come out of the tunnel, and what must not be changed on its way into it: one nftables table of our own.
-//   forward, input   default deny for the tunnel device; everything else is none of our business
+//   forward, input   default deny for the tunnel device; nothing else is looked at. Of this host, other clusters reach the probe and the
+//                    endpoints of exported services that are the host itself; other ports of its pod-side addresses are refused at once
 //   guard            a port of a guarded service address that nothing balances reaches no process of this host. It runs after
 //                    IPVS (input 98) and after DNAT (prerouting), so whatever still has such an address is unbalanced
 //   claim            others' DNAT for local addresses (hostPort, `docker -p`, NodePort) would take every service address, since the VIP route makes
@@ -12,8 +13,9 @@
 //                    before the address is translated, and (source, destination) is looked up after
 //   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
 import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/cidr.ts'
-import type { Filter } from '../../core/host.ts'
-import type { Cidr } from '../../core/model.ts'
+import { sortedEndpoints } from '../../core/host-order.ts'
+import type { Filter, HostEndpoint } from '../../core/host.ts'
+import type { Cidr, Ip, Protocol } from '../../core/model.ts'
 import { canNftFilter } from './detect-lb.ts'
 import { HostError } from './errors.ts'
 import {
@@ -23,6 +25,8 @@ import {
   digest,
   keyOfRow,
   parseListing,
+  PROTOCOL_NUMBER,
+  PROTOCOLS,
   type NftListing
 } from './nft-listing.ts'
 import type { FilterPort, HostNames, Run } from './ports.ts'
@@ -141,6 +145,8 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
     `table inet ${tableOf(names)} {`,
     ABOUT_SET,
     ...sets,
+    endpointSet(4, filter.hostEndpoints ?? []),
+    endpointSet(6, filter.hostEndpoints ?? []),
     hairpinSet(4),
     hairpinSet(6),
     chains(names.device, filter),
@@ -181,6 +187,10 @@ function chains(device: string, { mtu, probePort }: Filter): string {
       '    ip saddr @remote4 icmp type echo-request accept',
       '    ip6 saddr @remote6 icmpv6 type echo-request accept',
       ...(probePort === 0 ? [] : probe),
+      '    ip saddr @remote4 ip daddr . meta l4proto . th dport @endpoints4 accept',
+      '    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @endpoints6 accept',
+      '    ip saddr @remote4 ip daddr @local4 goto refuse',
+      '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse',
       '    counter drop'
     ),
     chain(
@@ -233,6 +243,17 @@ function chains(device: string, { mtu, probePort }: Filter): string {
 // Right after LB_NAT_PRIORITY of lb-nft-table.ts.
 const CLAIM_PRIORITY = -198
 
+function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string {
+  const keys = endpoints
+    .map((endpoint) => endpoint.split(' '))
+    .filter(([ip = '']) => familyOf(ip as Ip) === family)
+    .map(([ip, protocol, port]) => `${ip} . ${PROTOCOL_NUMBER[protocol as Protocol]} . ${port}`)
+  const elements = keys.length === 0 ? '' : `    elements = { ${keys.join(', ')} }\n`
+  return `  set endpoints${family} {
+    type ipv${family}_addr . inet_proto . inet_service
+${elements}  }`
+}
+
 /** One element a client of this host; it is read within the turn of the packet that wrote it. */
 function hairpinSet(family: 4 | 6): string {
   return `  set hairpin${family} {
@@ -280,14 +301,29 @@ function filterOf({ rows, about }: NftListing): Filter | undefined {
       .sort(compareCidr)
   const guardedVips = prefixes('vips')
   const ownNetworks = prefixes('own')
+  const hostEndpoints = sortedEndpoints(
+    (['endpoints4', 'endpoints6'] as const).flatMap((set) =>
+      (rows.get(set) ?? []).flatMap((row) => endpointOf(row) ?? [])
+    )
+  )
   return {
     remoteSources: prefixes('remote'),
     localDestinations: prefixes('local'),
     probePort: Number(said[1]),
     mtu: Number(said[2]),
     ...(guardedVips.length === 0 ? {} : { guardedVips }),
-    ...(ownNetworks.length === 0 ? {} : { ownNetworks })
+    ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
+    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints })
   }
+}
+
+function endpointOf(row: unknown): HostEndpoint | undefined {
+  const parts = asRecord(keyOfRow(row))['concat']
+  const [address, number, port]: readonly unknown[] = Array.isArray(parts) ? parts : []
+  const [ip, protocol] = [typeof address === 'string' ? parseIp(address) : undefined, PROTOCOLS.get(number)]
+  return ip === undefined || protocol === undefined || typeof port !== 'number'
+    ? undefined
+    : `${ip} ${protocol} ${port}`
 }
 
 function aboutOf(names: FilterOptions['names'], filter: Filter, shape: string): string {

@@ -11,7 +11,15 @@ import { familyOf, parseIp } from '../../core/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../core/host.ts'
 import type { Ip, Protocol } from '../../core/model.ts'
 import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../core/slots.ts'
-import { ABOUT_SET, asRecord, commentOf, keyOfRow, parseListing } from './nft-listing.ts'
+import {
+  ABOUT_SET,
+  asRecord,
+  commentOf,
+  keyOfRow,
+  parseListing,
+  PROTOCOL_NUMBER,
+  PROTOCOLS
+} from './nft-listing.ts'
 import { compareRealServers, keyOfVirtualServer } from './virtual-servers.ts'
 
 /** One element of a set; `key` is unique in its set. */
@@ -38,15 +46,6 @@ export interface NftTable {
 /** The affinity of a server whose elements are not what its wish would make: equal to no wish, so it is set again. */
 export const IRREGULAR_AFFINITY = -1
 
-const PROTOCOL_NUMBER: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 }
-const PROTOCOLS = new Map<unknown, Protocol>([
-  [6, 'TCP'],
-  [17, 'UDP'],
-  [132, 'SCTP'],
-  ['tcp', 'TCP'],
-  ['udp', 'UDP'],
-  ['sctp', 'SCTP']
-])
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
 /**

@@ -2,6 +2,7 @@
 // Each table of ours has a set `about` with one element, whose comment says what we made and how the kernel listed it then.
 // A listing that differs later means that somebody changed a chain or a rule, or that an older version of ours made it.
 import { createHash } from 'node:crypto'
+import type { Protocol } from '../../core/model.ts'
 
 export interface NftListing {
   /** Rows of each set and map, as nft prints them: a key, or [key, value]. */
@@ -59,6 +60,18 @@ export function keyOfRow(row: unknown): unknown {
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
 }
+
+/** As nft reads them: names need /etc/protocols. */
+export const PROTOCOL_NUMBER: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 }
+/** As nft prints them. */
+export const PROTOCOLS = new Map<unknown, Protocol>([
+  [6, 'TCP'],
+  [17, 'UDP'],
+  [132, 'SCTP'],
+  ['tcp', 'TCP'],
+  ['udp', 'UDP'],
+  ['sctp', 'SCTP']
+])
 
 const UNSTABLE: ReadonlySet<string> = new Set(['handle', 'packets', 'bytes'])
 
