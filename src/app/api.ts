@@ -206,6 +206,8 @@ export interface InviteAnswer extends Answer {
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
   readonly bootstrap: readonly string[]
+  /** Networks of the inviting host that these prefixes overlap. */
+  readonly warnings?: readonly string[]
 }
 
 /** POST /v1/join: answers when a member has accepted the newcomer, or with the reason why not; nothing is kept then. */

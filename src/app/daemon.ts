@@ -511,7 +511,8 @@ class Meshd implements State {
       nowMs: Date.now(),
       view,
       bootstrap,
-      hostNetworks: hostNetworks()
+      hostNetworks: hostNetworks(),
+      around: await session.around()
     })
     await store.saveIdentity(made.identity)
     this.#log.info(
@@ -524,7 +525,8 @@ class Meshd implements State {
       expires: new Date(made.expiresMs).toISOString(),
       podCidrs: made.podPrefixes,
       serviceCidrs: made.servicePrefixes,
-      bootstrap: made.bootstrap
+      bootstrap: made.bootstrap,
+      ...(made.warnings.length === 0 ? {} : { warnings: made.warnings })
     }
   }
 

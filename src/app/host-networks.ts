@@ -6,6 +6,7 @@ import {
   NO_SURROUNDINGS,
   outerAddresses,
   overlapsOfAll,
+  overlapText,
   type Overlap,
   type Surroundings
 } from '../core/surroundings.ts'
@@ -17,8 +18,6 @@ import { dnsUpstreams } from './local-facts.ts'
 import type { Settings } from './settings.ts'
 
 const READ_DEADLINE_MS = 10_000
-// A text of the registry has room for a few; `ip route` has them all.
-const NAMED_MAX = 4
 
 export interface HostNetworksOptions {
   readonly host: LinuxHost | undefined
@@ -132,10 +131,4 @@ function overlapFault(cluster: string, overlaps: readonly Overlap[]) {
       ? `give ${cluster} a prefix that no host of the mesh uses: \`meshctl leave\` there, then a new invite with other CIDRs`
       : `renumber that network, or give ${cluster} another prefix; until then its addresses in that network are not reached from here`
   }
-}
-
-export function overlapText(overlaps: readonly Overlap[]): string {
-  const named = overlaps.slice(0, NAMED_MAX).map(({ text }) => text)
-  const rest = overlaps.length - named.length
-  return `${named.join('; ')}${rest > 0 ? `; and ${rest} more` : ''}`
 }

@@ -3,7 +3,8 @@ import { bytesToIp, cidrContains, cidrToPrefix, familyOf, hostCidr, parseIp } fr
 import { MULTIADDRS_MAX, PEER_ADDRESSES_MAX } from '../core/codec.ts'
 import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../core/model.ts'
 import { publicKeyOf } from '../core/origin.ts'
-import { usefulAddresses, type OwnNetwork } from '../core/own-addresses.ts'
+import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../core/own-addresses.ts'
+import { outerOf } from '../core/surroundings.ts'
 import type { OuterAddress } from './setting-values.ts'
 import { CONTROL_PORT, FEED_PORT, type Settings } from './settings.ts'
 import { sourceKind } from './source.ts'
@@ -55,15 +56,22 @@ export function localFacts(
       : usefulAddresses(network, { ...without, prefixes: own.servicePrefixes }).filter((ip) =>
           network.defaultSources.includes(ip)
         )
+  const told = {
+    wireguardAddresses: wireguardAddresses(settings, { reachable, resolved }).slice(0, PEER_ADDRESSES_MAX),
+    multiaddrs: multiaddrs(settings, { reachable, resolved, listening }).slice(0, MULTIADDRS_MAX)
+  }
+  // Peers reach their outer addresses outside the tunnel: one of those could be no address inside it.
+  const outer = outerOf(told)
+  const isFree = ({ ip, device }: OwnAddress): boolean =>
+    device !== settings.device && inside(ip) && !outer.includes(ip)
   return {
     nodeAddress:
       (settings['node-address'] === '' ? undefined : settings['node-address']) ??
-      network.addresses.find(({ ip, device }) => device !== settings.device && inside(ip))?.ip ??
+      network.addresses.find(isFree)?.ip ??
       own.podPrefixes.map((prefix) =>
         sourceKind(settings) === 'folder' ? lastAddress(prefix) : lateAddress(prefix, origin)
       )[0],
-    wireguardAddresses: wireguardAddresses(settings, { reachable, resolved }).slice(0, PEER_ADDRESSES_MAX),
-    multiaddrs: multiaddrs(settings, { reachable, resolved, listening }).slice(0, MULTIADDRS_MAX)
+    ...told
   }
 }
 

@@ -3,10 +3,17 @@
 import { checkPrefixes } from '../core/trust/certificate.ts'
 import { createInvite, createMesh, redeem } from '../core/trust/issue.ts'
 import { decodeToken, encodeToken } from '../core/trust/token.ts'
-import { nextFreeCidr, parseCidr, cidrOverlaps } from '../core/cidr.ts'
+import { cidrContains, cidrOverlaps, nextFreeCidr, parseCidr, parseIp } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { Cidr, ClusterName } from '../core/model.ts'
 import { parseClusterName } from '../core/origin.ts'
+import {
+  hostOfMultiaddr,
+  overlapsOf,
+  overlapText,
+  type OuterAddress,
+  type Surroundings
+} from '../core/surroundings.ts'
 import type { MeshView } from '../core/view.ts'
 import { generateWireguardKey } from '../io/crypto/crypto.ts'
 import type { Identity } from '../io/store/store.ts'
@@ -68,7 +75,14 @@ export interface Invited extends Prefixes {
   readonly token: string
   readonly expiresMs: number
   readonly bootstrap: readonly string[]
+  /** Networks of this host that the prefixes overlap. */
+  readonly warnings: readonly string[]
   readonly identity: Identity
+}
+
+export interface Around {
+  readonly surroundings: Surroundings
+  readonly outers: readonly OuterAddress[]
 }
 
 /**
@@ -103,6 +117,8 @@ export function invite(
     view: MeshView
     bootstrap: ReadonlyMap<ClusterName, readonly string[]>
     hostNetworks: readonly Cidr[]
+    /** What this host and the members reach without the mesh. */
+    around?: Around
   }
 ): Invited {
   const { crypto, identity, nowMs, view } = options
@@ -147,6 +163,8 @@ export function invite(
       )
     }
   }
+  const { around } = options
+  const warnings = checkOverlaps(cluster, [...prefixes.podPrefixes, ...prefixes.servicePrefixes], around)
   const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
   const expiresMs = nowMs + request.ttlSeconds * 1000
   const made = createInvite({
@@ -161,6 +179,7 @@ export function invite(
     token: encodeToken(crypto, { invite: made.chain, inviteSeed: made.inviteSeed, bootstrap }),
     expiresMs,
     bootstrap,
+    warnings,
     ...prefixes,
     identity: {
       ...identity,
@@ -170,6 +189,34 @@ export function invite(
       ]
     }
   }
+}
+
+/**
+ * Returns a warning for each prefix that overlaps a network of this host. Errors: PREFIX_HIDES for a prefix that holds an address by which
+ * the mesh or this host is reached: the members' own connections would be lost in the tunnel, or those of the new cluster.
+ */
+function checkOverlaps(
+  cluster: string,
+  prefixes: readonly Cidr[],
+  around: Around | undefined
+): readonly string[] {
+  if (around === undefined) return []
+  return prefixes.flatMap((prefix) => {
+    const overlaps = overlapsOf(prefix, cluster, around)
+    const grave = overlaps.filter(({ kind }) => kind === 'address')
+    if (grave.length > 0) throw hides(prefix, overlapText(grave))
+    return overlaps.length === 0
+      ? []
+      : [`prefix ${prefix} overlaps ${overlapText(overlaps)}; members keep what they reach by themselves`]
+  })
+}
+
+function hides(prefix: Cidr, what: string): AppError {
+  return new AppError(
+    'PREFIX_HIDES',
+    `prefix ${prefix} would hide ${what}`,
+    'name prefixes that only the pods and services of that cluster use, never the network in which hosts reach each other'
+  )
 }
 
 /** The identity to be tried out; it counts once a member has accepted it (`accepted`). Errors: AppError TOKEN_*. */
@@ -189,6 +236,13 @@ export function redeemToken(
     inviteSeed: token.inviteSeed,
     nowSeconds: seconds(nowMs)
   })
+  // Whoever made the token may not know where every member is; the token names some.
+  for (const address of token.bootstrap) {
+    const ip = parseIp(hostOfMultiaddr(address))
+    const prefixes = [...chain.podPrefixes, ...chain.servicePrefixes]
+    const hit = prefixes.find((prefix) => ip !== undefined && cidrContains(prefix, ip))
+    if (hit !== undefined) throw hides(hit, `${ip}, where a member of this mesh is reached`)
+  }
   return {
     nodeSeed: identity.nodeSeed,
     wireguardPrivateKey: identity.wireguardPrivateKey,

@@ -30,7 +30,13 @@ import { originOf } from '../core/origin.ts'
 import { issueAgentCertificate } from '../core/trust/issue.ts'
 import { chooseNeighbours } from '../core/overlay.ts'
 import type { AgentView, MeshView } from '../core/view.ts'
-import { hostOfMultiaddr } from '../core/surroundings.ts'
+import {
+  hostOfMultiaddr,
+  NO_SURROUNDINGS,
+  outerAddresses,
+  type OuterAddress,
+  type Surroundings
+} from '../core/surroundings.ts'
 import { lookup, type LookupAnswer } from '../io/dns/lookup.ts'
 import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
@@ -217,6 +223,13 @@ export class Session {
 
   get facts(): LocalFacts {
     return this.#ownFacts.current
+  }
+
+  /** What a prefix that is to be given away must not take. */
+  async around(): Promise<{ surroundings: Surroundings; outers: readonly OuterAddress[] }> {
+    await this.#networks.refresh()
+    const surroundings = this.#networks.value ?? NO_SURROUNDINGS
+    return { surroundings, outers: outerAddresses(this.control.view()) }
   }
 
   /** Prefixes of the mesh that overlap what this host reaches by itself, and what that is. */

@@ -67,6 +67,7 @@ const ROWS: readonly (readonly [ExitCode, readonly string[]])[] = [
       'CLOCK',
       'NAME_TAKEN',
       'PREFIX_OVERLAP',
+      'PREFIX_HIDES',
       'PROOF',
       'REVOKED',
       'OWN_IDENTITY',

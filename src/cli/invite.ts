@@ -83,7 +83,8 @@ function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
     ['Valid until', `${formatTime(answer.expires)} (${formatDuration(ttlSeconds)})`],
     ['Pods', answer.podCidrs.join(', ') || 'none'],
     ['Services', answer.serviceCidrs.join(', ') || 'none'],
-    ['Bootstrap', answer.bootstrap.join(', ') || 'none']
+    ['Bootstrap', answer.bootstrap.join(', ') || 'none'],
+    ...(answer.warnings ?? []).map((warning): [string, string] => ['Warning', warning])
   ])
   return {
     body: answer.token,

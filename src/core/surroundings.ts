@@ -175,3 +175,12 @@ function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwo
   if (!onLink) return undefined
   return { prefix, kind: 'network', text: `${said}, which loses the addresses in ${prefix}` }
 }
+
+// A text for people has room for a few; `ip route` has them all.
+const NAMED_MAX = 4
+
+export function overlapText(overlaps: readonly Overlap[]): string {
+  const named = overlaps.slice(0, NAMED_MAX).map(({ text }) => text)
+  const rest = overlaps.length - named.length
+  return `${named.join('; ')}${rest > 0 ? `; and ${rest} more` : ''}`
+}

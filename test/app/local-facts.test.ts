@@ -170,6 +170,15 @@ describe('local facts', () => {
     })
   }
 
+  it('a flat network’s host has a tunnel address apart from its outer one, since that is never reached through the tunnel', () => {
+    const nodeAddress = (network: OwnNetwork, flags: Readonly<Record<string, string>> = {}) =>
+      localFacts(settings(flags), own('198.18.0.0/16'), { ...heard(), network }).nodeAddress
+    assert.equal(nodeAddress(hostOf(['eth0 198.18.0.9'], ['198.18.0.9'])), '198.18.255.254')
+    assert.equal(nodeAddress(hostOf(['eth0 198.18.0.9', 'cni0 198.18.4.1'], ['198.18.0.9'])), '198.18.4.1')
+    const told = { 'wireguard-address': '198.18.0.9' }
+    assert.equal(nodeAddress(hostOf(['eth0 198.18.0.9'], []), told), '198.18.255.254')
+  })
+
   it('a name is told as its addresses, and for control connections as itself, too', () => {
     const facts = localFacts(
       settings({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as membership from '../../src/app/membership.ts'
 import type { InviteRequest } from '../../src/app/api.ts'
-import type { Cidr, ClusterName } from '../../src/core/model.ts'
+import type { Cidr, ClusterName, Ip } from '../../src/core/model.ts'
 import { originOf } from '../../src/core/origin.ts'
 import type { ClusterView, MeshView } from '../../src/core/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
@@ -123,6 +123,76 @@ describe('membership', () => {
         assert.throws(act, { code, message })
       })
     }
+
+    const around = {
+      surroundings: {
+        networks: [{ destination: '10.7.5.0/24' as Cidr, device: 'eth0', onLink: true }],
+        gateways: ['198.51.100.1' as Ip],
+        resolvers: ['fd00:53::53' as Ip],
+        addresses: []
+      },
+      outers: [{ ip: '203.0.113.11' as Ip, cluster: 'west' as ClusterName, node: 'west-gw' }]
+    }
+    const withAround = (podCidrs: readonly string[], serviceCidrs: readonly string[]) =>
+      membership.invite(
+        { cluster: 'n7', ttlSeconds: 3600, bootstrap: [], podCidrs, serviceCidrs },
+        {
+          crypto,
+          identity: west,
+          nowMs: NOW_MS,
+          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+          hostNetworks: [],
+          around
+        }
+      )
+    for (const [what, pods, services, hidden] of [
+      ['the outer address of a member', '203.0.113.0/24', '10.107.0.0/16', /203\.0\.113\.11, where west-gw/],
+      ['the default gateway', '10.7.0.0/16', '198.51.100.0/24', /198\.51\.100\.1, the default gateway/],
+      ['a DNS server', 'fd00:53::/32', '10.107.0.0/16', /fd00:53::53, a DNS server/]
+    ] as const) {
+      it(`gives away no prefix that hides ${what}`, () => {
+        assert.throws(
+          () => withAround([pods], [services]),
+          (error: Error & { code?: string }) => error.code === 'PREFIX_HIDES' && hidden.test(error.message)
+        )
+      })
+    }
+
+    it('warns of a network of this host inside a prefix, which stays with the host', () => {
+      assert.match(withAround(['10.7.0.0/16'], ['10.107.0.0/16']).warnings.join(), /10\.7\.5\.0\/24 on eth0/)
+      assert.deepEqual(withAround(['10.8.0.0/16'], ['10.107.0.0/16']).warnings, [])
+    })
+
+    it('a token whose prefixes hide the members that it names is not joined with', () => {
+      const { token } = membership.invite(
+        {
+          cluster: 'n7',
+          ttlSeconds: 3600,
+          bootstrap: [],
+          podCidrs: ['203.0.113.0/24'],
+          serviceCidrs: ['10.107.0.0/16']
+        },
+        {
+          crypto,
+          identity: west,
+          nowMs: NOW_MS,
+          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+          hostNetworks: []
+        }
+      )
+      assert.throws(
+        () =>
+          membership.redeemToken(token, {
+            crypto,
+            identity: membership.createIdentity(crypto),
+            nowMs: NOW_MS
+          }),
+        (error: Error & { code?: string }) =>
+          error.code === 'PREFIX_HIDES' && /203\.0\.113\.0\/24 would hide 203\.0\.113\.11/.test(error.message)
+      )
+    })
 
     it('an expired invite holds no prefixes any more', () => {
       const { identity } = inviting({ ttlSeconds: 1 })
