@@ -7,7 +7,11 @@ import { BUNDLE_OPTIONS } from './bundle-options.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-const PROGRAMS = { meshctl: 'src/cli/main.ts', meshd: 'src/app/main.ts' }
+const PROGRAMS = {
+  meshctl: 'src/cli/main.ts',
+  meshd: 'src/app/main.ts',
+  'meshd-dns': 'src/io/dns/process/main.ts'
+}
 
 const OPTIONS = {
   ...BUNDLE_OPTIONS,

@@ -8,6 +8,7 @@ import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Ip, Snapshot, WireguardKey } from '../core/model.ts'
 import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
+import { endDnsProcess } from '../io/dns/process/client.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
 import { openStore, type Identity, type Store } from '../io/store/store.ts'
@@ -17,6 +18,7 @@ import type { InitRequest, InviteRequest, JoinRequest } from './api.ts'
 import * as answers from './answers.ts'
 import { clusterKeyOf, SharedKey, withClusterKey, type Enrolled } from './cluster-key.ts'
 import type { HandshakeOutcome } from './control.ts'
+import { dnsControlPath } from './dns-clients.ts'
 import { monotonicMs } from './clock.ts'
 import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './cluster-prefixes.ts'
 import { AppError, explain, sentence } from './errors.ts'
@@ -69,6 +71,7 @@ export async function cleanup(settings: Settings): Promise<void> {
   const host = hostOf(settings, { privateKey: () => '', warn: () => undefined })
   await host.start()
   await host.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
+  await endDnsProcess(dnsControlPath(settings))
   await host.stop()
 }
 
@@ -708,7 +711,7 @@ class Meshd implements State {
         await session.withdraw()
         this.session = undefined
         this.membership = undefined
-        await session.stop()
+        await session.stop({ leaves: true })
         await this.host?.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
         await store.forget()
         if (isLast) await this.#sharedKey?.retract(identity, { onlyPending: false })

@@ -3,8 +3,10 @@
 import { hostCidr, parseIp } from '../core/cidr.ts'
 import type { Cidr, Ip } from '../core/model.ts'
 import type { AgentView } from '../core/view.ts'
+import type { QueryCount } from '../io/dns/process/protocol.ts'
 import type { DnsProblem } from '../io/dns/server.ts'
 import type { Health } from './health.ts'
+import type { Metrics } from './metrics.ts'
 import type { Settings } from './settings.ts'
 
 export function dnsClients(of: {
@@ -25,6 +27,21 @@ export function dnsClients(of: {
     .filter((ip) => ip !== undefined)
   const nodes = [...hosts, ...of.nodeAddresses].map(hostCidr)
   return [...new Set([...of.podPrefixes, ...nodes, ...of.settings['dns-allow']])]
+}
+
+/** Where an agent finds its responder process: beside its own socket, and no longer than that. */
+export function dnsControlPath({ socket }: Pick<Settings, 'socket'>): string {
+  return `${socket.replace(/\.sock$/, '')}.dns`
+}
+
+export function countDnsQueries(metrics: Metrics, counts: readonly QueryCount[]): void {
+  for (const { zone, rcode, seconds } of counts) {
+    for (const [value, count] of seconds) {
+      metrics.dnsQueries.inc({ zone, rcode }, count)
+      // The library's histogram takes one observation at a time; a second has some thousand.
+      for (let index = 0; index < count; index++) metrics.dnsSeconds.observe({ zone }, value)
+    }
+  }
 }
 
 export function replaceDnsProblems(health: Health, problems: readonly DnsProblem[]): void {

@@ -38,7 +38,8 @@ import {
   type Surroundings
 } from '../core/surroundings.ts'
 import { lookup, type LookupAnswer } from '../io/dns/lookup.ts'
-import { createDnsServer, type DnsServer } from '../io/dns/server.ts'
+import { createDnsProcess, endDnsProcess, type DnsProcess } from '../io/dns/process/client.ts'
+import type { ServerSettings } from '../io/dns/process/protocol.ts'
 import { createFeedServer, type FeedServer } from '../io/feed/server.ts'
 import type { LinuxHost } from '../io/host/host.ts'
 import type { Leadership } from '../io/kube/lease.ts'
@@ -48,7 +49,7 @@ import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
 import { sentence } from './errors.ts'
-import { dnsClients, replaceDnsProblems } from './dns-clients.ts'
+import { countDnsQueries, dnsClients, dnsControlPath, replaceDnsProblems } from './dns-clients.ts'
 import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
 import { setLeftOut } from './left-out.ts'
@@ -140,7 +141,7 @@ export class Session {
   #withdrawn: ReadonlySet<ClusterName> = new Set()
   /** What the choice among the gateways of a cluster was made of. */
   #gateways = ''
-  #dns: DnsServer | undefined
+  #dns: DnsProcess | undefined
   #nodeAddresses: readonly Ip[] = []
   #feed: FeedServer | undefined
   readonly #starters: Readonly<Record<PartName, () => Promise<void>>> = {
@@ -285,8 +286,8 @@ export class Session {
     this.#refresh()
   }
 
-  /** The kernel's state stays: traffic flows on. */
-  async stop(): Promise<void> {
+  /** The kernel's state stays: traffic flows on, and names are answered for a while; but not when the agent `leaves` the mesh. */
+  async stop({ leaves = false } = {}): Promise<void> {
     this.#stopping.abort()
     clearInterval(this.#renewal)
     this.#ownFacts.stop()
@@ -295,7 +296,9 @@ export class Session {
     this.#networks.stop()
     await this.#publisher.idle
     await this.reconciler?.stop()
-    await Promise.all([this.#prober?.stop(), this.#dns?.stop(), this.#feed?.stop()])
+    if (leaves) await this.#dns?.end()
+    else this.#dns?.detach()
+    await Promise.all([this.#prober?.stop(), this.#feed?.stop()])
     await this.control.stop()
   }
 
@@ -375,7 +378,8 @@ export class Session {
     const [dns, prober] = [this.#dns, this.#prober]
     this.#dns = undefined
     this.#prober = undefined
-    await Promise.allSettled([dns?.stop(), prober?.stop()])
+    dns?.detach()
+    await Promise.allSettled([prober?.stop()])
     if (this.#stopping.signal.aborted) return
     await this.#part('dns')
     await this.#part('probe')
@@ -416,7 +420,7 @@ export class Session {
   /** Of the Nodes of this cluster, where Kubernetes tells: their DNS questions are answered. */
   setNodeAddresses(addresses: readonly Ip[]): void {
     this.#nodeAddresses = addresses
-    this.#dns?.setAllow(this.#dnsClients())
+    this.#dns?.set(this.#dnsSettings())
   }
 
   /** What the responder's upstreams say to a name that is not of the mesh. */
@@ -546,7 +550,8 @@ export class Session {
       const view = this.control.view()
       const { metrics, settings } = this.#options
       metrics.clusters.set(view.clusters.size)
-      this.#dns?.setAllow(this.#dnsClients())
+      this.#dns?.set(this.#dnsSettings())
+      this.#dns?.update()
       this.reconciler?.mark()
       this.#feed?.update({ view, withdrawn: (cluster) => this.#withdrawn.has(cluster) })
       const others = [...view.clusters.values()]
@@ -736,35 +741,47 @@ export class Session {
 
   // ------------------------------------------------------------------ parts
 
-  #dnsClients(): readonly string[] {
+  #dnsSettings(): ServerSettings {
     const own = this.control.view().clusters.get(this.#membership.cluster)
-    return dnsClients({
-      settings: this.#options.settings,
-      podPrefixes: this.#membership.podPrefixes,
-      agents: own?.agents ?? [],
-      nodeAddresses: this.#nodeAddresses
-    })
+    const { settings } = this.#options
+    return {
+      upstreams: dnsUpstreams(settings),
+      allow: dnsClients({
+        settings,
+        podPrefixes: this.#membership.podPrefixes,
+        agents: own?.agents ?? [],
+        nodeAddresses: this.#nodeAddresses
+      }),
+      outliveSeconds: settings['dns-outlive-seconds']
+    }
   }
 
   async #startDns(): Promise<void> {
-    const { settings, log, metrics, health } = this.#options
+    const { settings, log, metrics, health, software } = this.#options
     const listen = dnsAddresses(settings, this.facts.nodeAddress)
-    if (listen.length === 0) return
-    const server = createDnsServer({
+    const control = dnsControlPath(settings)
+    if (listen.length === 0) return endDnsProcess(control)
+    this.#dns ??= createDnsProcess({
+      control,
+      version: software,
       listen,
-      names: () => this.names(),
-      upstreams: dnsUpstreams(settings),
-      allow: this.#dnsClients(),
-      onQuery: ({ zone, rcode, seconds }) => {
-        metrics.dnsQueries.inc({ zone, rcode })
-        metrics.dnsSeconds.observe({ zone }, seconds)
-      },
-      onWarning: (message, error) => log.warn({ err: error }, message),
-      onProblems: (problems) => replaceDnsProblems(health, problems)
+      settings: this.#dnsSettings(),
+      state: () => ({
+        view: this.control.view(),
+        withdrawn: this.#withdrawn,
+        serverAddresses: this.facts.nodeAddress === undefined ? [] : [this.facts.nodeAddress],
+        isWhole: this.control.isWhole
+      }),
+      onCounts: (counts) => countDnsQueries(metrics, counts),
+      onWarning: (message) => log.warn(message),
+      onProblems: (problems) => replaceDnsProblems(health, problems),
+      onGone: () => {
+        log.error('the DNS responder ended by itself: another one is started')
+        void this.#part('dns')
+      }
     })
-    await server.start()
-    this.#dns = server
-    log.info({ addresses: server.listening }, 'DNS answers')
+    await this.#dns.start()
+    log.info({ addresses: this.#dns.listening, pid: this.#dns.pid }, 'DNS answers')
   }
 
   async #startFeed(): Promise<void> {

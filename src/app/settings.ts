@@ -165,6 +165,11 @@ export const SETTINGS = {
     [],
     'prefixes of further clients that the DNS responder answers, as in 192.0.2.0/24; this host, the pods and the nodes of this cluster always are'
   ),
+  'dns-outlive-seconds': row(
+    seconds({ max: 86_400, whole: true }),
+    300,
+    'how long the DNS responder, a process of its own, answers names without an agent: while the agent restarts or after it crashed'
+  ),
   'feed-listen': row(
     text(listenOr(['auto', 'off'], FEED_PORT)),
     'auto',

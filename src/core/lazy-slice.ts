@@ -5,7 +5,7 @@
 //   2. Every address in it lies in the prefixes given. What is not plain (outside them, unknown fields, another spelling) is
 //      left to decodeValue and its caller, who say what is wrong with it.
 import { cidrToPrefix } from './cidr.ts'
-import { ADDRESSES_MAX, decodeValue, ENDPOINTS_MAX } from './codec.ts'
+import { ADDRESSES_MAX, decodeValue, encodeValue, ENDPOINTS_MAX } from './codec.ts'
 import type { Cidr, Endpoint, EndpointSliceValue } from './model.ts'
 import {
   ByteReader,
@@ -32,6 +32,11 @@ export function lazySlice(options: {
   const { namespace, name, service, ports } = head.value
   const slice = { kind: 'endpointSlice', namespace, name, service, ports } as const
   return Object.defineProperties(slice, { endpoints: ENDPOINTS, [SOURCE]: { value: { key, read } } }) as Lazy
+}
+
+/** The value of a slice as bytes: those that it lies in, without decoding, or encoded. */
+export function sliceBytes(slice: EndpointSliceValue): Uint8Array {
+  return SOURCE in slice ? (slice as Lazy)[SOURCE].read() : encodeValue(slice)
 }
 
 /** An accessor that all slices share: one of its own would cost each of them 500 bytes. */

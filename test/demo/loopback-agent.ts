@@ -77,6 +77,7 @@ export class LoopbackAgent {
       dataplane: 'off',
       'dns-listen': `127.0.0.1:${this.#ports.dns}`,
       'dns-upstream': 'none',
+      'dns-outlive-seconds': '0',
       'http-listen': 'off',
       'probe-port': '0',
       'node-name': `${this.cluster}-gw`,

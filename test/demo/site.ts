@@ -164,6 +164,9 @@ export class Site {
       `${this.cluster}-gw`,
       '--dns-upstream',
       'none',
+      // Nothing outlives a run; the scenario of the responder's own says otherwise.
+      '--dns-outlive-seconds',
+      '0',
       '--log-format',
       'text',
       ...flags

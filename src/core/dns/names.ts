@@ -31,6 +31,7 @@ import {
   ReverseIndex,
   reverseZone,
   zoneWithin,
+  type ReverseLookup,
   type Prefix
 } from './reverse.ts'
 import { clusterZone, lookup, soaOf, type Zone } from './zone.ts'
@@ -44,7 +45,7 @@ export interface NamesOptions {
   /** Of the SOA; any number that grows with the view. */
   readonly serial?: number
   /** The Names of the view before, whose reverse index is carried on. */
-  readonly previous?: Names | undefined
+  readonly previous?: Pick<Names, 'reverse'> | undefined
 }
 
 /** A value of one view: the same question has the same answer for as long as it lives. */
@@ -52,7 +53,7 @@ export interface Names {
   answer(question: Question): Reply
   zones(): readonly ZoneSummary[]
   /** For the Names that follow. */
-  readonly reverse: ReadonlyMap<ClusterName, ReverseIndex>
+  readonly reverse: ReadonlyMap<ClusterName, ReverseLookup>
 }
 
 export interface ZoneSummary {
@@ -67,7 +68,10 @@ export function createNames(options: NamesOptions): Names {
   const { view, withdrawn = () => false, serverAddresses = [], serial = 1, previous } = options
   const clusters = [...view.clusters.values()]
   const reverse = new Map(
-    clusters.map(({ name }) => [name, previous?.reverse.get(name) ?? new ReverseIndex()])
+    clusters.map(({ name }): [ClusterName, ReverseLookup] => [
+      name,
+      previous?.reverse.get(name) ?? new ReverseIndex()
+    ])
   )
   const served = { serverAddresses, serial }
   const anyComplete = clusters.some(({ complete }) => complete)

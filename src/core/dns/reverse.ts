@@ -68,21 +68,50 @@ export function addressOf({ bytes }: Prefix): Ip | undefined {
   return bytesToIp(Uint8Array.from(bytes))
 }
 
+export interface ReverseLookup {
+  /** Service IP → the service's name; else published endpoint → its name in each of its services. */
+  lookup(cluster: ClusterView, address: Ip): readonly DomainName[]
+}
+
 /**
  * Which services an address of one cluster belongs to. Follows the cluster's view by comparing service objects, so that one
  * changed service of 10,000 re-indexes one; correct, only slower, when asked about views in any order.
  */
-export class ReverseIndex {
+export class ReverseIndex implements ReverseLookup {
   private services: ReadonlyMap<string, ServiceView> = new Map()
+  private readonly table = new ReverseTable()
+
+  lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
+    this.follow(cluster.services)
+    return this.table.lookup(cluster, address)
+  }
+
+  private follow(services: ReadonlyMap<string, ServiceView>): void {
+    if (services === this.services) return
+    for (const { key, before, after } of changesBetween(this.services, services)) {
+      if (before !== undefined) this.table.forget(before)
+      if (after !== undefined) this.table.learn(key, after)
+    }
+    this.services = services
+    while (this.table.isStale) this.table.renew(services, Infinity)
+  }
+}
+
+/** What is told of each service when it changes; a service that was forgotten may still be a candidate, and is then looked at. */
+export class ReverseTable implements ReverseLookup {
   private index = new AddressIndex()
   private ids = new Map<string, number>()
   private keys: string[] = []
   /** Addresses of the services as they are; the index holds those that they had, too. */
   private live = 0
+  /** Takes the place of this one when it knows all services. */
+  private next: { readonly table: ReverseTable; readonly rest: Iterator<[string, ServiceView]> } | undefined
 
-  /** Service IP → the service's name; else published endpoint → its name in each of its services. */
+  get isStale(): boolean {
+    return this.next !== undefined || this.index.size > 2 * this.live + STALE_SLACK
+  }
+
   lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
-    this.follow(cluster.services)
     const names = new Set<DomainName>()
     for (const id of this.index.find(address)) {
       const view = cluster.services.get(this.keys[id] ?? '')
@@ -96,17 +125,7 @@ export class ReverseIndex {
     return [...names].sort() // the same answer, whatever was asked before
   }
 
-  private follow(services: ReadonlyMap<string, ServiceView>): void {
-    if (services === this.services) return
-    for (const { key, before, after } of changesBetween(this.services, services)) {
-      if (before !== undefined) this.live -= count(addresses(before))
-      if (after !== undefined) this.learn(key, after)
-    }
-    this.services = services
-    if (this.index.size > 2 * this.live + STALE_SLACK) this.rebuild()
-  }
-
-  private learn(key: string, view: ServiceView): void {
+  learn(key: string, view: ServiceView): void {
     let id = this.ids.get(key)
     if (id === undefined) {
       id = this.keys.push(key) - 1
@@ -116,14 +135,30 @@ export class ReverseIndex {
       this.index.add(address, id)
       this.live++
     }
+    this.next?.table.learn(key, view)
   }
 
-  private rebuild(): void {
-    this.index = new AddressIndex()
-    this.ids = new Map()
-    this.keys = []
-    this.live = 0
-    for (const [key, view] of this.services) this.learn(key, view)
+  forget(view: ServiceView): void {
+    this.live -= count(addresses(view))
+    this.next?.table.forget(view)
+  }
+
+  /** A step towards a table without what was forgotten: at most this many services are read. Call while it is stale. */
+  renew(services: ReadonlyMap<string, ServiceView>, steps: number): void {
+    this.next ??= { table: new ReverseTable(), rest: services.entries() }
+    const { table, rest } = this.next
+    for (let step = 0; step < steps; step++) {
+      const { done, value } = rest.next()
+      if (done === true) {
+        this.index = table.index
+        this.ids = table.ids
+        this.keys = table.keys
+        this.next = undefined
+        return
+      }
+      const [key, view] = value
+      table.learn(key, view)
+    }
   }
 }
 

@@ -1,5 +1,11 @@
 export type DnsErrorCode =
-  'PORT_IN_USE' | 'PORT_FORBIDDEN' | 'ADDRESS_NOT_LOCAL' | 'BAD_ADDRESS' | 'BAD_UPSTREAM' | 'LISTEN_FAILED'
+  | 'PORT_IN_USE'
+  | 'PORT_FORBIDDEN'
+  | 'ADDRESS_NOT_LOCAL'
+  | 'BAD_ADDRESS'
+  | 'BAD_UPSTREAM'
+  | 'LISTEN_FAILED'
+  | 'PROCESS_FAILED'
 
 /** Why the responder does not start. `fix` says what to do. */
 export class DnsError extends Error {

@@ -1,0 +1,111 @@
+// The agent's end of the socket to a responder process.
+import { connect, type Socket } from 'node:net'
+
+import { encodeFrame, FrameReader, type ToAgent, type ToResponder } from './protocol.ts'
+
+export type Welcome = Extract<ToAgent, { readonly kind: 'welcome' }>
+
+export interface Channel {
+  readonly welcome: Welcome
+  send(message: ToResponder): void
+  /** Resolves when what was sent has left, or the channel is closed. */
+  drained(): Promise<void>
+  /** The next message for which `pick` gives something. Rejects when the channel closes or the time is over. */
+  next<T>(pick: (message: ToAgent) => T | undefined, timeoutMs: number): Promise<T>
+  onMessage(listener: (message: ToAgent) => void): void
+  /** Once, also when it is closed already. */
+  onClosed(listener: () => void): void
+  close(): void
+}
+
+/** undefined: nobody listens at this path. Rejects when somebody does and says nothing that a responder says. */
+export async function openChannel(path: string, version: string): Promise<Channel | undefined> {
+  const socket = connect(path)
+  const isOpen = await new Promise<boolean>((resolve) => {
+    socket.once('connect', () => resolve(true))
+    socket.once('error', () => resolve(false))
+  })
+  if (!isOpen) return undefined
+  const channel = channelOf(socket)
+  channel.send({ kind: 'hello', version })
+  try {
+    const welcome = await channel.next(
+      (message) => (message.kind === 'welcome' ? message : undefined),
+      WELCOME_MS
+    )
+    return { ...channel, welcome }
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
+  const listeners = new Set<(message: ToAgent) => void>()
+  const closed = new Set<() => void>()
+  const reader = new FrameReader()
+  socket.on('error', () => socket.destroy())
+  socket.on('close', () => {
+    for (const listener of closed) listener()
+  })
+  socket.on('data', (chunk) => {
+    try {
+      for (const message of reader.read(chunk))
+        for (const listener of [...listeners]) listener(message as ToAgent)
+    } catch {
+      socket.destroy()
+    }
+  })
+  return {
+    send(message) {
+      if (socket.writable) socket.write(encodeFrame(message))
+    },
+    drained() {
+      if (!socket.writableNeedDrain || socket.destroyed) return Promise.resolve()
+      return new Promise((resolve) => {
+        const end = (): void => {
+          socket.off('drain', end)
+          socket.off('close', end)
+          resolve()
+        }
+        socket.on('drain', end)
+        socket.on('close', end)
+      })
+    },
+    next(pick, timeoutMs) {
+      return new Promise((resolve, reject) => {
+        const end = (): void => {
+          clearTimeout(timer)
+          listeners.delete(listen)
+          closed.delete(fail)
+        }
+        const fail = (): void => {
+          end()
+          reject(new Error('the DNS responder has gone'))
+        }
+        const listen = (message: ToAgent): void => {
+          const found = pick(message)
+          if (found === undefined) return
+          end()
+          resolve(found)
+        }
+        const timer = setTimeout(() => {
+          end()
+          reject(new Error(`the DNS responder said nothing for ${timeoutMs / 1000} s`))
+        }, timeoutMs)
+        listeners.add(listen)
+        if (socket.destroyed) fail()
+        else closed.add(fail)
+      })
+    },
+    onMessage: (listener) => void listeners.add(listener),
+    onClosed(listener) {
+      if (socket.destroyed) listener()
+      else closed.add(listener)
+    },
+    close: () => void socket.destroy()
+  }
+}
+
+/** A responder answers at once; a busy host may take some seconds. */
+const WELCOME_MS = 5000

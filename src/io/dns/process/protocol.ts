@@ -1,0 +1,122 @@
+// What an agent and its responder process say to each other over a unix socket that only their user can open.
+//
+// A frame is four bytes of length, one byte of form, and the body. Form J is JSON: `hello`, `welcome` and `stop` must be understood by
+// every version, since a new agent meets the responder of the one before. Form V is what v8.serialize makes: fast, and between
+// processes of one version only.
+import { deserialize, serialize } from 'node:v8'
+
+import type { ClusterName } from '../../../core/model.ts'
+import type { NamesMessage } from '../../../core/dns/names-feed.ts'
+import type { DnsProblem } from '../server.ts'
+import type { SocketAddress } from '../upstreams.ts'
+
+export interface ServerSettings {
+  readonly upstreams: readonly string[]
+  /** Prefixes of clients beside this host itself. */
+  readonly allow: readonly string[]
+  /** How long names are answered without an agent. */
+  readonly outliveSeconds: number
+}
+
+export type ToResponder =
+  | { readonly kind: 'hello'; readonly version: string }
+  | { readonly kind: 'stop' }
+  | {
+      readonly kind: 'listen'
+      readonly listen: readonly SocketAddress[]
+      readonly settings: ServerSettings
+      /** How long it tries again and again while another process has the port. */
+      readonly patienceMs: number
+    }
+  | { readonly kind: 'settings'; readonly settings: ServerSettings }
+  | { readonly kind: 'names'; readonly messages: readonly NamesMessage[] }
+
+export type ToAgent =
+  | {
+      readonly kind: 'welcome'
+      readonly version: string
+      readonly pid: number
+      /** As asked for; empty: it listens nowhere yet. */
+      readonly wanted: readonly SocketAddress[]
+      readonly listening: readonly SocketAddress[]
+      readonly complete: readonly ClusterName[]
+    }
+  | { readonly kind: 'listening'; readonly listening: readonly SocketAddress[] }
+  | { readonly kind: 'listenFailed'; readonly code: string; readonly message: string; readonly fix: string }
+  | { readonly kind: 'warning'; readonly message: string }
+  | { readonly kind: 'problems'; readonly problems: readonly DnsProblem[] }
+  /** Once a second, also when there is nothing: it lives. */
+  | { readonly kind: 'counts'; readonly counts: readonly QueryCount[] }
+
+/** Queries of one zone and rcode, by the time they took. */
+export interface QueryCount {
+  readonly zone: string
+  readonly rcode: string
+  /** Pairs of seconds (the middle of a step) and a number. */
+  readonly seconds: readonly (readonly [seconds: number, count: number])[]
+}
+
+/** More than a frame of names can have: one service has at most as many bytes as its records. */
+const FRAME_BYTES_MAX = 64 * 1024 * 1024
+const [JSON_FORM, V8_FORM] = [0x4a, 0x56]
+const STABLE: ReadonlySet<string> = new Set(['hello', 'welcome', 'stop'])
+
+export function encodeFrame(message: ToResponder | ToAgent): Uint8Array {
+  const stable = STABLE.has(message.kind)
+  const body = stable ? Buffer.from(JSON.stringify(message)) : serialize(message)
+  const head = Buffer.alloc(5)
+  head.writeUInt32BE(body.length + 1, 0)
+  head[4] = stable ? JSON_FORM : V8_FORM
+  return Buffer.concat([head, body])
+}
+
+/** A stream cut into messages. Throws on what is no frame: the other side is not what it should be. */
+export class FrameReader {
+  #chunks: Uint8Array[] = []
+  #bytes = 0
+
+  /** At least the first chunk with `bytes` bytes; all are joined only when a frame is whole. */
+  #join(bytes: number): Buffer {
+    const [first] = this.#chunks
+    if (first !== undefined && first.length >= bytes)
+      return Buffer.from(first.buffer, first.byteOffset, first.length)
+    const all = Buffer.concat(this.#chunks)
+    this.#chunks = [all]
+    return all
+  }
+
+  *read(chunk: Uint8Array): Iterable<{ readonly kind: string }> {
+    this.#chunks.push(chunk)
+    this.#bytes += chunk.length
+    while (this.#bytes >= 5) {
+      const head = this.#join(5)
+      const length = head.readUInt32BE(0)
+      if (length < 1 || length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes`)
+      if (this.#bytes < 4 + length) return
+      const all = this.#join(4 + length)
+      const rest = all.subarray(4 + length)
+      this.#chunks = rest.length > 0 ? [rest] : []
+      this.#bytes -= 4 + length
+      yield decodeBody(all[4] ?? 0, all.subarray(5, 4 + length))
+    }
+  }
+}
+
+function decodeBody(form: number, body: Uint8Array): { readonly kind: string } {
+  const value: unknown =
+    form === JSON_FORM
+      ? JSON.parse(Buffer.from(body).toString())
+      : form === V8_FORM
+        ? deserialize(body)
+        : undefined
+  if (typeof value !== 'object' || value === null || !('kind' in value) || typeof value.kind !== 'string')
+    throw new Error('a frame that is no message')
+  return value as { readonly kind: string }
+}
+
+/** Steps of a tenth of their decade: finer than any bucket of the metric. */
+export function secondsStep(seconds: number): number {
+  if (!(seconds > 1e-6)) return 1e-6
+  const decade = 10 ** Math.floor(Math.log10(seconds))
+  return Math.round(seconds / (decade / 10)) * (decade / 10)
+}
