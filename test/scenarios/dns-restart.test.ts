@@ -26,11 +26,11 @@ describe('names during a restart of the agent', () => {
 
   /** Asks all names again and again while `act` goes on: each must be answered, at the first attempt of a resolver. */
   async function unfailing(act: () => Promise<void>): Promise<void> {
-    let isOver = false
+    const over = new AbortController()
     let count = 0
     const failures: string[] = []
     const loop = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         for (const name of NAMES) {
           const { addresses, error, ms } = await west().pod(0).resolve(name)
           count++
@@ -42,7 +42,7 @@ describe('names during a restart of the agent', () => {
     try {
       await act()
     } finally {
-      isOver = true
+      over.abort()
       await loop
     }
     assert.deepEqual(failures, [], `of ${count}`)

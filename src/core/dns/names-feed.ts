@@ -74,7 +74,7 @@ export class NamesFeed {
       if (cluster.complete) this.#kept.delete(cluster.name)
       if (!this.#kept.has(cluster.name)) yield* this.#cluster(cluster)
     }
-    for (const name of [...this.#told.keys()]) {
+    for (const name of this.#told.keys()) {
       if (view.clusters.has(name)) continue
       this.#told.delete(name)
       yield { kind: 'clusterGone', name }

@@ -341,7 +341,7 @@ function rcodeWithoutQuestion(message: Uint8Array): RcodeName {
   return rcode === 'SERVFAIL' || rcode === 'NOTIMP' || rcode === 'REFUSED' ? rcode : 'FORMERR'
 }
 
-function fileProblem(message: string): DnsProblem {
+export function fileProblem(message: string): DnsProblem {
   return {
     code: 'DNS_UPSTREAM',
     subject: message,
@@ -439,5 +439,5 @@ const NO_UPSTREAM: Encoded = { ...bare('SERVFAIL'), zone: 'upstream' }
 const FREE_PORT_ATTEMPTS = 10
 const LISTEN_MS = 5000
 /** A changed resolv.conf counts after a second; a look costs some 20 µs. */
-const UPSTREAM_LOOK_MS = 1000
+export const UPSTREAM_LOOK_MS = 1000
 const UDP_BUFFER_BYTES = 1024 * 1024

@@ -123,12 +123,12 @@ describe('the DNS responder process', function () {
     await next.start()
     assert.notEqual(next.pid, old.pid)
     const { count, failures } = await asking.end()
-    // Between two processes a port is free for a millisecond or two: a question then is refused, and asked again by its client.
-    assert.deepEqual(
-      Object.keys(failures).filter((failure) => failure !== 'ECONNREFUSED'),
-      []
-    )
-    assert.ok((failures['ECONNREFUSED'] ?? 0) <= count / 20, `${failures['ECONNREFUSED']} of ${count}`)
+    // Between two processes a port is free for a millisecond or two: a question then is refused, or lost with the old socket, and its
+    // client asks again.
+    const { ECONNREFUSED = 0, ABORT_ERR = 0, ...others } = failures
+    assert.deepEqual(others, {})
+    assert.ok(ABORT_ERR <= 1, `${ABORT_ERR} lost`)
+    assert.ok(ECONNREFUSED <= count / 20, `${ECONNREFUSED} of ${count} refused`)
     assert.ok((await answers()).length > 0)
   })
 
@@ -289,10 +289,10 @@ async function freePort(): Promise<number> {
 function askOn(port: number) {
   const failures: Record<string, number> = {}
   let count = 0
-  let isOver = false
+  const over = new AbortController()
   const fail = (why: string) => (failures[why] = (failures[why] ?? 0) + 1)
   const loop = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       count++
       const socket = createSocket('udp4')
       try {
@@ -312,7 +312,7 @@ function askOn(port: number) {
   })()
   return {
     async end() {
-      isOver = true
+      over.abort()
       await loop
       return { count, failures }
     }

@@ -50,8 +50,7 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
   })
   socket.on('data', (chunk) => {
     try {
-      for (const message of reader.read(chunk))
-        for (const listener of [...listeners]) listener(message as ToAgent)
+      for (const message of reader.read(chunk)) for (const listener of listeners) listener(message as ToAgent)
     } catch {
       socket.destroy()
     }

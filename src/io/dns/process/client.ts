@@ -13,8 +13,8 @@ import { fileURLToPath } from 'node:url'
 
 import { NamesFeed, type FeedState, type NamesMessage } from '../../../core/dns/names-feed.ts'
 import { DnsError, type DnsErrorCode } from '../errors.ts'
-import type { DnsProblem } from '../server.ts'
-import type { SocketAddress } from '../upstreams.ts'
+import { fileProblem, UPSTREAM_LOOK_MS, type DnsProblem } from '../server.ts'
+import { findUpstreams, socketAddressText, type SocketAddress } from '../upstreams.ts'
 import { openChannel, type Channel } from './channel.ts'
 import type { QueryCount, ServerSettings, ToAgent } from './protocol.ts'
 
@@ -68,6 +68,11 @@ class Client implements DnsProcess {
   #channel: Channel | undefined
   #feed: NamesFeed | undefined
   #listening: readonly SocketAddress[] = []
+  /** As the process has it. */
+  #sent: ServerSettings | undefined
+  #problems: readonly DnsProblem[] = []
+  #fileProblems: readonly DnsProblem[] = []
+  #upstreamLook: NodeJS.Timeout | undefined
   #isDirty = false
   #isTelling = false
   #silence: NodeJS.Timeout | undefined
@@ -97,7 +102,7 @@ class Client implements DnsProcess {
     if (old !== undefined && old.welcome.version === version && isSame(old.welcome.wanted, listen)) {
       this.#take(old)
       this.#listening = old.welcome.listening
-      old.send({ kind: 'settings', settings: this.#settings })
+      this.#lookForUpstreams()
       this.update()
       return
     }
@@ -118,7 +123,23 @@ class Client implements DnsProcess {
   set(settings: ServerSettings): void {
     if (JSON.stringify(settings) === JSON.stringify(this.#settings)) return
     this.#settings = settings
-    this.#channel?.send({ kind: 'settings', settings })
+    this.#lookForUpstreams()
+  }
+
+  /** Files are read by the agent: the process gives up the right to. */
+  #lookForUpstreams(): void {
+    const { upstreams, problems } = findUpstreams(this.#settings.upstreams)
+    const sent = { ...this.#settings, upstreams: upstreams.map(socketAddressText) }
+    if (JSON.stringify(sent) !== JSON.stringify(this.#sent))
+      this.#channel?.send({ kind: 'settings', settings: sent })
+    this.#sent = sent
+    if (problems.join() === this.#fileProblems.map(({ subject }) => subject).join()) return
+    this.#fileProblems = problems.map(fileProblem)
+    this.#tellProblems()
+  }
+
+  #tellProblems(): void {
+    this.#options.onProblems?.([...this.#fileProblems, ...this.#problems])
   }
 
   detach(): void {
@@ -141,14 +162,18 @@ class Client implements DnsProcess {
       this.#feed?.forgetKept()
       this.update()
     }, KEPT_MS)
-    const { onCounts, onProblems, onWarning, onGone } = this.#options
+    const { onCounts, onWarning, onGone } = this.#options
+    this.#sent = undefined
+    this.#upstreamLook = setInterval(() => this.#lookForUpstreams(), UPSTREAM_LOOK_MS)
     this.#heard()
     channel.onMessage((message: ToAgent) => {
       if (message.kind === 'counts') {
         this.#heard()
         onCounts?.(message.counts)
-      } else if (message.kind === 'problems') onProblems?.(message.problems)
-      else if (message.kind === 'warning') onWarning?.(message.message)
+      } else if (message.kind === 'problems') {
+        this.#problems = message.problems
+        this.#tellProblems()
+      } else if (message.kind === 'warning') onWarning?.(message.message)
     })
     channel.onClosed(() => {
       if (this.#channel !== channel) return
@@ -161,6 +186,7 @@ class Client implements DnsProcess {
     const channel = this.#channel
     clearTimeout(this.#silence)
     clearTimeout(this.#patience)
+    clearInterval(this.#upstreamLook)
     this.#channel = undefined
     this.#listening = []
     return channel
@@ -186,7 +212,9 @@ class Client implements DnsProcess {
         LISTEN_MS
       )
       const patienceMs = from === undefined ? 0 : PATIENCE_MS
-      fresh.send({ kind: 'listen', listen, settings: this.#settings, patienceMs })
+      this.#lookForUpstreams()
+      const settings = this.#sent ?? { ...this.#settings, upstreams: [] }
+      fresh.send({ kind: 'listen', listen, settings, patienceMs })
       const [answer] = await Promise.all([said, from && handedOver(from)]).catch((error: unknown) => {
         throw failed('The log of meshd has more.', error)
       })
@@ -266,7 +294,7 @@ const SILENCE_MS = 20_000
 /** Errors: DnsError. */
 async function startProcess(path: string, version: string): Promise<Channel> {
   removeSockets(path)
-  let exit: string | undefined
+  const fate: { exit?: string } = {}
   const child = spawn(process.execPath, [...FLAGS, program(), path, version], {
     detached: true,
     stdio: 'ignore',
@@ -274,12 +302,12 @@ async function startProcess(path: string, version: string): Promise<Channel> {
     // Nothing of the agent's environment is its business.
     env: { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '131072', UV_THREADPOOL_SIZE: '1' }
   })
-  child.on('error', (error) => (exit = String(error)))
-  child.on('exit', (code, by) => (exit = `it ended with ${code === null ? by : `code ${code}`}`))
+  child.on('error', (error) => (fate.exit = String(error)))
+  child.on('exit', (code, by) => (fate.exit = `it ended with ${code === null ? by : `code ${code}`}`))
   child.unref()
   const endMs = performance.now() + START_MS
   let failure: unknown
-  while (exit === undefined && performance.now() < endMs) {
+  while (fate.exit === undefined && performance.now() < endMs) {
     try {
       const channel = await openChannel(path, version)
       if (channel !== undefined) return channel
@@ -291,7 +319,7 @@ async function startProcess(path: string, version: string): Promise<Channel> {
   child.kill('SIGKILL')
   throw failed(
     `Look whether a process can be started, and a socket made in ${dirname(path)}.`,
-    exit ?? failure ?? `it did not answer within ${START_MS / 1000} s`
+    fate.exit ?? failure ?? `it did not answer within ${START_MS / 1000} s`
   )
 }
 

@@ -11,6 +11,7 @@ import type { DnsProblem } from '../server.ts'
 import type { SocketAddress } from '../upstreams.ts'
 
 export interface ServerSettings {
+  /** To the process as addresses only: files of upstreams are read by the agent, which may read what the process may not. */
   readonly upstreams: readonly string[]
   /** Prefixes of clients beside this host itself. */
   readonly allow: readonly string[]
@@ -45,7 +46,7 @@ export type ToAgent =
   | { readonly kind: 'listenFailed'; readonly code: string; readonly message: string; readonly fix: string }
   | { readonly kind: 'warning'; readonly message: string }
   | { readonly kind: 'problems'; readonly problems: readonly DnsProblem[] }
-  /** Once a second, also when there is nothing: it lives. */
+  /** Several times a second, also when there is nothing: it lives. */
   | { readonly kind: 'counts'; readonly counts: readonly QueryCount[] }
 
 /** Queries of one zone and rcode, by the time they took. */

@@ -9,7 +9,7 @@
 //  4. It has no standard streams and no secrets; what it has to say goes to the agent.
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises'
 
 import { FedNames } from '../../../core/dns/fed-names.ts'
 import type { NamesMessage } from '../../../core/dns/names-feed.ts'
@@ -33,7 +33,7 @@ export interface ResponderOptions {
   readonly exit: (code: number) => void
 }
 
-const COUNTS_MS = 1000
+const COUNTS_MS = 250
 /** Of an agent that reads nothing: it is cut off, and may come again. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024
 /** An identity that no other process has: nobody (65534) is shared by many. Without an account, below 65536 (user namespaces end there). */
@@ -164,7 +164,7 @@ class Responder {
       upstreams: settings.upstreams,
       allow: settings.allow,
       onQuery: (metrics) => this.#count(metrics),
-      onWarning: (text, error) => this.#warn(error === undefined ? text : `${text}: ${String(error)}`),
+      onWarning: (text, error) => this.#warn(error instanceof Error ? `${text}: ${error.message}` : text),
       onProblems: (problems) => {
         this.#problems = problems
         this.#tell({ kind: 'problems', problems })
@@ -228,9 +228,15 @@ class Responder {
     this.#ending = setTimeout(() => this.#end(0), seconds * 1000)
   }
 
+  async #stopServer(): Promise<void> {
+    // Questions that have come already are read and answered.
+    for (let turn = 0; turn < 3; turn++) await immediate()
+    await this.#server?.stop()
+  }
+
   /** The port is free first of all: another process may wait for it. */
   #end(code: number): void {
-    void (this.#server?.stop() ?? Promise.resolve()).finally(() => {
+    void this.#stopServer().finally(() => {
       for (const socket of this.#sockets) socket.destroy()
       this.#control?.close()
       try {
