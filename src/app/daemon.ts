@@ -180,12 +180,12 @@ class Meshd implements State {
           fix: ''
         })
     }
-    const failed = this.session?.reconciler?.last?.error
+    const failed = this.session?.reconciler?.fault
     if (failed === undefined) this.health.clear('HOST_PASS')
     else
       this.health.set('HOST_PASS', {
         severity: 'critical',
-        message: `the last pass over this host failed: ${failed}`,
+        message: `the last pass over this host ended with an error of the agent's own: ${failed}`,
         fix: 'see the log; the host keeps what it has, and the pass is tried again within 15 s'
       })
     this.#lookAtNodes()

@@ -122,7 +122,7 @@ function toolFaults(parts: readonly FailedPart[]): readonly Listed[] {
     subject: tool,
     severity: 'error',
     message: `${explain(members[0]?.error).message}: nothing is changed in ${members.map(({ part }) => PART_NAMES[part]).join(' and ')}`,
-    fix: `see what ${tool} waits for: ps -C ${tool} -o pid,stat,wchan:32,args (state D: a disk or a lock of the kernel); when ${tool} answers again, the agent goes on within 2 s`
+    fix: explain(members[0]?.error).fix ?? 'see what it waits for with ps'
   }))
 }
 

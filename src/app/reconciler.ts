@@ -55,6 +55,9 @@ export class Reconciler {
   #timer: NodeJS.Timeout | undefined
   #last: LastPass | undefined
   #inStep = false
+  #fault: string | undefined
+  /** The wish may have changed since the pass that is under way began. */
+  #isNewer = false
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
@@ -79,6 +82,11 @@ export class Reconciler {
     return this.#inStep && !this.#dirty
   }
 
+  /** An error of our own that ended the last pass; undefined: it ended as it should. */
+  get fault(): string | undefined {
+    return this.#fault
+  }
+
   /** Why this host carries no traffic of the mesh at all; undefined: it does, whatever else may be wrong. */
   get blocked(): string | undefined {
     const { steps, parts } = this.#pass.failures
@@ -92,7 +100,8 @@ export class Reconciler {
   mark(options: { observe: boolean | readonly HostPart[] } = { observe: false }): void {
     if (this.#stopping.signal.aborted) return
     const { observe } = options
-    if (observe !== false) this.#pass.markStale(observe === true ? HOST_PARTS : observe)
+    if (observe === false) this.#isNewer = true
+    else this.#pass.markStale(observe === true ? HOST_PARTS : observe)
     this.#dirty = true
     this.#running ??= this.#loop().finally(() => {
       this.#running = undefined
@@ -118,7 +127,10 @@ export class Reconciler {
     )
     const have = { ...EMPTY_HOST, ...found }
     const skip = new Set(failures.map(({ part }) => part))
-    return plan(this.#pass.drained(wish.want, have).want, have, { deletes: wish.deletes, skip })
+    const ops = plan(this.#pass.drained(wish.want, have).want, have, { deletes: wish.deletes, skip })
+    // The edge knows now what it did not tell the pass.
+    if (ops.length > 0) this.mark({ observe: true })
+    return ops
   }
 
   async #loop(): Promise<void> {
@@ -134,6 +146,7 @@ export class Reconciler {
   /** Returns the milliseconds until the next pass is due of itself. */
   async #once(): Promise<number> {
     const { metrics, log } = this.#options
+    this.#isNewer = false
     const wish = this.#options.wish()
     if (wish === undefined) return OBSERVE_INTERVAL_MS
     const started = performance.now()
@@ -148,15 +161,17 @@ export class Reconciler {
       const result = await this.#pass.run(
         wish,
         signal,
-        () => (this.#dirty && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
+        () => (this.#isNewer && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
       )
+      this.#fault = undefined
       this.#settle(result, wish, elapsedMs())
       if (result.isInterrupted) return 0
       return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
     } catch (error) {
       if (this.#stopping.signal.aborted) return OBSERVE_INTERVAL_MS
       this.#inStep = false
-      this.#last = { ...summary([], elapsedMs()), error: sentence(error) }
+      this.#fault = sentence(error)
+      this.#last = { ...summary([], elapsedMs()), error: this.#fault }
       metrics.passes.inc({ result: 'failed' })
       log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
       return RETRY_MS

@@ -10,7 +10,7 @@ import { desiredWithin, type ClusterHealth, type DesiredInput, type HostSettings
 import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
-import type { HostOp } from '../core/host.ts'
+import type { HostOp, HostPart } from '../core/host.ts'
 import { refusalText, type LimitRefusal } from '../core/host-limits.ts'
 import { EMPTY_HOST } from '../core/host-order.ts'
 import { clustersOfOps } from '../core/op-clusters.ts'
@@ -254,7 +254,7 @@ export class Session {
 
   /** Errors: of the transport only. DNS and probe that cannot start are faults of a running agent. */
   async start(): Promise<void> {
-    const { settings, host, log } = this.#options
+    const { settings, host, health } = this.#options
     await this.control.start()
     await this.#ownFacts.start()
     this.#judgeListening()
@@ -272,12 +272,21 @@ export class Session {
     this.#refresh()
     this.#watch.start()
     this.#renewal = setInterval(() => this.#renewCertificate(), RENEW_INTERVAL_MS)
-    void host
-      ?.watch(() => void this.#hostChanged(), this.#stopping.signal)
-      .catch((error: unknown) => {
-        if (!this.#stopping.signal.aborted)
-          log.warn({ err: error }, 'the kernel is not watched; it is still read every few seconds')
-      })
+    void host?.watch(
+      {
+        onHint: (parts) => void this.#hostChanged(parts),
+        onFault: (watch, error) => {
+          if (error === undefined) health.clear('HOST_WATCH_FAILED', watch)
+          else
+            health.setError('HOST_WATCH_FAILED', error, {
+              subject: watch,
+              severity: 'warning',
+              fix: 'nothing stops: the kernel is still read every 10 s; see why the tool fails'
+            })
+        }
+      },
+      this.#stopping.signal
+    )
   }
 
   /** A member has accepted us. */
@@ -520,10 +529,11 @@ export class Session {
   // ------------------------------------------------------------------ what follows from the view
 
   /** A hint of the kernel. What the host reaches by itself is read before the pass that may need it. */
-  async #hostChanged(): Promise<void> {
+  async #hostChanged(parts: readonly HostPart[]): Promise<void> {
+    this.reconciler?.mark({ observe: parts })
+    if (!parts.includes('routes')) return
     this.#ownFacts.look()
-    await this.#networks.refresh()
-    this.reconciler?.mark({ observe: true })
+    if (await this.#networks.refresh()) this.reconciler?.mark()
   }
 
   /** Of open control connections and of the members that the token named; what comes through the tunnel itself stays there. */

@@ -58,6 +58,8 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
       const failures = await host.apply(args[0] as readonly HostOp[], signal)
       return failures.map(({ op, error, scope }) => ({ op, scope, ...describe(error) }))
     }
+    case 'describe':
+      return host.describe(args[0] as HostOp)
     case 'peerStats':
       return host.peerStats(signal)
     case 'surroundings':
@@ -71,7 +73,7 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
     case 'detectMtu':
       return host.detectMtu()
     case 'watch':
-      void host.watch(() => (hints += 1), watching.signal)
+      void host.watch({ onHint: () => (hints += 1), onFault: () => undefined }, watching.signal)
       return undefined
     case 'hints':
       return hints

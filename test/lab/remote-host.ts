@@ -11,6 +11,8 @@ export interface HostProcessOptions {
   readonly privateKey: string
   readonly stateFolder: string
   readonly tunnelAddresses?: readonly string[]
+  /** Of the process. */
+  readonly env?: Readonly<Record<string, string>>
   /** Without load balancer and filter. */
   readonly bare?: boolean
 }
@@ -36,6 +38,7 @@ export interface RemoteHost {
   observe(): Promise<HostState>
   /** Rejects with the first failure. */
   apply(ops: readonly HostOp[]): Promise<void>
+  describe(op: HostOp): Promise<readonly string[]>
   /** For passes that run in the test. */
   readonly edge: Pick<Host, 'look' | 'apply'>
   peerStats(): Promise<readonly PeerStats[]>
@@ -70,7 +73,11 @@ interface Pending {
 const PROGRAM = fileURLToPath(new URL('host-process.ts', import.meta.url))
 
 export function remoteHost(namespace: Namespace, options: HostProcessOptions): RemoteHost {
-  const child = namespace.spawn([process.execPath, PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] })
+  // Not of the spawn: `ip netns exec` itself would be looked for in that PATH.
+  const env = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)
+  const child = namespace.spawn(['env', ...env, process.execPath, PROGRAM], {
+    stdio: ['pipe', 'pipe', 'inherit']
+  })
   const pending = new Map<number, Pending>()
   const exited = new Promise<void>((resolve) => {
     child.on('exit', () => {
@@ -110,6 +117,7 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
       return { ...state, filter: state.filter }
     },
     apply: (ops) => call('apply', ops),
+    describe: (op) => call('describe', op),
     edge: {
       look: async (parts) => {
         const { found, failures } = await call<{

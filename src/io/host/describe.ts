@@ -1,40 +1,42 @@
-// An operation as the commands that a person would type. No secrets: the private key is named, never shown.
-import type { HostOp, WireguardPeer } from '../../core/host.ts'
+// An operation as the commands that it runs. No secrets: the private key is named, never shown. Bundles join them: routes as the lines of one
+// `ip -batch`, peers as the sections of one `wg addconf`.
+import type { HostOp } from '../../core/host.ts'
+import { commandText, removePeersCommand, removeTunnelCommand } from './commands.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
-import { routeText } from './route.ts'
+import { routeCommand } from './route.ts'
+import { sysctlPath } from './sysctl.ts'
+import type { Wireguard } from './wireguard.ts'
 
 export interface DescribeParts {
   readonly names: HostNames
   readonly filter: FilterPort
+  readonly wireguard: Wireguard
+  readonly sysctlRoot: string | undefined
   /** undefined: not chosen yet. */
   readonly loadBalancer: LoadBalancer | undefined
 }
 
-export function describeOp(op: HostOp, { names, filter, loadBalancer }: DescribeParts): readonly string[] {
-  const { device } = names
+export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] {
+  const { names, filter, wireguard, loadBalancer } = parts
   switch (op.kind) {
     case 'setSysctl':
-      return [`sysctl -w ${op.sysctl.name}=${op.sysctl.value}`]
+      return [`echo ${op.sysctl.value} > ${sysctlPath(op.sysctl.name, parts.sysctlRoot)}`]
     case 'setTunnel':
-      return [
-        `ip link add dev ${device} type wireguard`,
-        `wg set ${device} fwmark 0x${names.fwmark.toString(16)} listen-port ${op.tunnel.listenPort} private-key <hidden>`,
-        `ip link set dev ${device} mtu ${op.tunnel.mtu} up`
-      ]
+      return wireguard.tunnelCommands(op.tunnel).map(commandText)
     case 'removeTunnel':
-      return [`ip link delete dev ${device}`]
+      return [commandText(removeTunnelCommand(names.device))]
     case 'setPeer':
-      return [`wg set ${device} ${peerText(op.peer)}`]
+      return [commandText(wireguard.peersCommand([op.peer]))]
     case 'removePeer':
-      return [`wg set ${device} peer ${op.publicKey} remove`]
+      return [commandText(removePeersCommand(names.device, [op.publicKey]))]
     case 'addRoute':
-      return [`ip route replace ${routeText({ table: 'tunnel', route: op.route }, names)}`]
+      return [`ip ${routeCommand('replace', { table: 'tunnel', route: op.route }, names)}`]
     case 'removeRoute':
-      return [`ip route delete ${routeText({ table: 'tunnel', route: op.route }, names)}`]
+      return [`ip ${routeCommand('delete', { table: 'tunnel', route: op.route }, names)}`]
     case 'addVip':
-      return [`ip route replace ${routeText({ table: 'vip', route: op.vip }, names)}`]
+      return [`ip ${routeCommand('replace', { table: 'vip', route: op.vip }, names)}`]
     case 'removeVip':
-      return [`ip route delete ${routeText({ table: 'vip', route: op.vip }, names)}`]
+      return [`ip ${routeCommand('delete', { table: 'vip', route: op.vip }, names)}`]
     case 'setFilter':
       return filter.describe(op.filter)
     case 'removeFilter':
@@ -46,12 +48,6 @@ export function describeOp(op: HostOp, { names, filter, loadBalancer }: Describe
     default:
       return op satisfies never
   }
-}
-
-function peerText(peer: WireguardPeer): string {
-  const address = peer.peerAddress === undefined ? '' : ` endpoint ${peer.peerAddress}`
-  const keepalive = peer.keepaliveSeconds === 0 ? 'off' : peer.keepaliveSeconds
-  return `peer ${peer.publicKey} allowed-ips '${peer.allowedIps.join(',')}'${address} persistent-keepalive ${keepalive}`
 }
 
 /** Before start() nobody knows which tool it will be. */

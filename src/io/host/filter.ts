@@ -115,8 +115,12 @@ async function choose(options: FilterOptions): Promise<FilterPort> {
 }
 
 function describeFilter({ names }: FilterOptions, filter: Filter | undefined): readonly string[] {
-  if (filter === undefined) return [`nft delete table inet ${tableOf(names)}`]
-  return [`nft -f - <<END\n${tableText(names, filter)}END`]
+  const removing = removal(tableOf(names))
+  if (filter === undefined) return [`nft -f - <<'END'\n${removing}END`]
+  return [
+    `nft -f - <<'END'\n${removing}${tableText(names, filter)}END`,
+    '# and then the digest of what nft lists of this table, as an element of its set "about"'
+  ]
 }
 
 function tableOf(names: FilterOptions['names']): string {

@@ -20,10 +20,12 @@ import { detectMtu } from './mtu.ts'
 import { LINUX_PARTS, type HostParts, type PartContext } from './parts.ts'
 import { hostNames, type HostNames, type LoadBalancer, type Run, type VirtualServerChange } from './ports.ts'
 import { preflightHost } from './preflight.ts'
-import { createRoutes, watchHost, type Refusals, type TableRoute } from './route.ts'
+import { createRoutes, type Refusals, type TableRoute } from './route.ts'
 import { createRun } from './run.ts'
 import { readSurroundings } from './surroundings.ts'
 import { createSysctls } from './sysctl.ts'
+import { findUplinks } from './uplinks.ts'
+import { watchHost, type HostWatch } from './watch.ts'
 import { allOf, createWireguard } from './wireguard.ts'
 
 export interface HostOptions {
@@ -60,8 +62,8 @@ export interface LinuxHost extends Host {
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
   /** Writes what it must remember anew where it has been removed from the disk. */
   mendMemory(): Promise<void>
-  /** Hints that something changed, at most one a second, until the signal. Rejects when the watch breaks. */
-  watch(onChange: () => void, signal: AbortSignal): Promise<void>
+  /** Hints that the kernel may have changed, until the signal. Never rejects. */
+  watch(watch: HostWatch, signal: AbortSignal): Promise<void>
 }
 
 interface Started {
@@ -158,7 +160,12 @@ export function createHost(options: HostOptions): LinuxHost {
     })
   }
 
-  const sysctls = () => createSysctls(running().memory, options.sysctlRoot)
+  const sysctls = () => sysctlsOf(running().memory)
+
+  function sysctlsOf(memory: HostMemory) {
+    const uplinks = () => findUplinks(run, names.device)
+    return createSysctls(memory, { root: options.sysctlRoot, uplinks })
+  }
 
   function readPart(part: HostPart, signal: AbortSignal): Promise<Partial<HostState>> {
     switch (part) {
@@ -246,7 +253,14 @@ export function createHost(options: HostOptions): LinuxHost {
 
     peerStats: (signal) => wireguard.stats(signal),
 
-    describe: (op) => describeOp(op, { names, filter, loadBalancer: started?.loadBalancer }),
+    describe: (op) =>
+      describeOp(op, {
+        names,
+        filter,
+        wireguard,
+        loadBalancer: started?.loadBalancer,
+        sysctlRoot: options.sysctlRoot
+      }),
 
     async stop() {
       const { lock, loadBalancer } = running()
@@ -271,7 +285,17 @@ export function createHost(options: HostOptions): LinuxHost {
     mendMemory: async () => started?.memory.mend(),
     detectMtu: () => detectMtu(run),
     surroundings: (signal) => readSurroundings(run, names, signal),
-    watch: watchHost
+    watch: (watch, signal) =>
+      watchHost(
+        {
+          ...watch,
+          run,
+          names,
+          loadBalancer: () => started?.loadBalancer,
+          peers: (aborted) => wireguard.fingerprint(aborted)
+        },
+        signal
+      )
   }
 }
 

@@ -59,7 +59,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
     wanted: (key: string, service: IpvsService) => boolean,
     signal: AbortSignal
   ): Promise<readonly VirtualServer[]> {
-    const { stdout } = await run('ipvsadm', LIST, { signal, deadlineMs: DEADLINE_MS })
+    const { stdout } = await run('ipvsadm', LIST, { signal })
     return parseIpvs(stdout)
       .filter((service) => wanted(keyOfVirtualServer(service), service))
       .map(toVirtualServer)
@@ -86,7 +86,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
 
   /** What it complained of; '' is success. */
   async function restore(lines: readonly string[], signal: AbortSignal): Promise<string> {
-    const options = { stdin: `${lines.join('\n')}\n`, signal, deadlineMs: DEADLINE_MS }
+    const options = { stdin: `${lines.join('\n')}\n`, signal }
     try {
       return (await run('ipvsadm', ['-R'], options)).stderr.trim()
     } catch (error) {
@@ -132,8 +132,6 @@ export function settingCommands(
 }
 
 const LIST: readonly string[] = ['-S', '-n']
-// ipvsadm opens a socket for each line: 1 ms a line, more on a busy machine.
-const DEADLINE_MS = 300_000
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
 function toVirtualServer(service: IpvsService): VirtualServer {

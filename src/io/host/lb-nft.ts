@@ -57,6 +57,9 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       known = known === before ? now : undefined
       return now.servers
     },
+    async isTouched() {
+      return known?.sound === true && kernel !== undefined && !(await kernel.untouched())
+    },
     async apply(asked, signal) {
       const changes = netChanges(asked)
       if (changes.length === 0) return
@@ -178,7 +181,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   async function list(flags: readonly string[], signal: AbortSignal): Promise<NftTable | undefined> {
     try {
       const args = ['-j', ...flags, 'list', 'table', 'inet', table]
-      return parseTable((await run('nft', args, { signal, deadlineMs: DEADLINE_MS })).stdout)
+      return parseTable((await run('nft', args, { signal, deadlineMs: LIST_DEADLINE_MS })).stdout)
     } catch (error) {
       if (error instanceof HostError && /No such file or directory/.test(error.stderr)) return undefined
       throw error
@@ -186,7 +189,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 
   function nft(text: string, signal: AbortSignal): Promise<unknown> {
-    return run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal, deadlineMs: DEADLINE_MS })
+    return run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
   }
 }
 
@@ -200,8 +203,8 @@ interface Known {
   readonly sound: boolean
 }
 
-// 10,000 services × 10 endpoints load in 2 s on an idle machine; this one may be busy.
-const DEADLINE_MS = 120_000
+// 10,000 services × 10 endpoints are read in 4.5 s on an idle machine; this one may be busy.
+const LIST_DEADLINE_MS = 20_000
 const DESCRIBED_CHARACTERS_MAX = 600
 
 /** The elements that the caller believes to be there. An irregular server, not seen by us: none, so the kernel objects. */

@@ -16,6 +16,8 @@ export interface LoadBalancer {
    * anything of ours, and then the same list as before.
    */
   observe(signal: AbortSignal): Promise<readonly VirtualServer[]>
+  /** Whether another program has changed something of ours since the last `observe`, where that can be seen at no cost. */
+  isTouched?(): Promise<boolean>
   /** In order, in one bundle where the tool allows; each change is idempotent. */
   apply(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void>
   /** The commands for people. */
@@ -71,10 +73,8 @@ export interface RunOptions {
    * a file with mode 0600 that is unlinked before the tool starts.
    */
   readonly stdinAsFile?: boolean
-  /** The tool goes to the background and outlives us, also a Ctrl-C at our terminal. */
-  readonly daemon?: boolean
   readonly signal?: AbortSignal
-  /** Default 10 s. */
+  /** Default: of the tool (tools.ts). */
   readonly deadlineMs?: number
   /** Exit codes other than 0 that are an answer, not a failure. Default none. */
   readonly okCodes?: readonly number[]

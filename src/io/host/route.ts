@@ -9,8 +9,6 @@
 //   4. What this host reaches by itself has a `throw` route of ours in the same table: the search goes on with the next rule.
 //   5. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
 //   6. Each route succeeds or fails by itself. A family that cannot be read is observed as empty while the other one can be read.
-import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { compareCidr, familyOf } from '../../core/cidr.ts'
 import type { Route, Vip } from '../../core/host.ts'
 import type { Cidr, Ip } from '../../core/model.ts'
@@ -18,7 +16,6 @@ import { endsPart } from './attempt.ts'
 import { HostError } from './errors.ts'
 import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from './ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
-import { missing, toolEnvironment } from './run.ts'
 import { addAddress } from './wireguard.ts'
 
 export interface TableRoute {
@@ -39,8 +36,6 @@ export type Refusals = ReadonlyMap<TableRoute, unknown>
 
 const FAMILIES = [4, 6] as const
 type Family = (typeof FAMILIES)[number]
-// 20,000 routes take 0.3 s; a busy machine is slower.
-const BATCH_DEADLINE_MS = 60_000
 
 export function createRoutes(run: Run, names: HostNames): Routes {
   const protocol = String(names.routeProtocol)
@@ -138,7 +133,6 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     const result = await run('ip', BATCH, {
       signal,
       stdin: routes.map((entry) => `${routeCommand(verb, entry, names)}\n`).join(''),
-      deadlineMs: BATCH_DEADLINE_MS,
       okCodes: [1]
     })
     const complaints = complaintsOf(result.stderr)
@@ -212,55 +206,6 @@ export function routeText({ table, route }: TableRoute, names: HostNames): strin
 function withoutMtu({ table, route }: TableRoute): TableRoute {
   const { destination, source, kind } = route
   return { table, route: { destination, source, ...(kind && { kind }) } }
-}
-
-/**
- * Calls `onChange` when something about links, addresses, routes or rules of this host changed: a hint to make a pass, at
- * most one a second. Ends with the signal. Errors: HostError when `ip monitor` ends by itself.
- */
-export function watchHost(onChange: () => void, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve, reject) => {
-    const child = spawn('ip', ['-o', 'monitor', 'link', 'address', 'route', 'rule'], {
-      env: toolEnvironment(),
-      stdio: ['ignore', 'pipe', 'ignore']
-    })
-    const hint = throttle(onChange, HINT_INTERVAL_MS)
-    const stop = () => child.kill('SIGTERM')
-    signal.addEventListener('abort', stop, { once: true })
-    child.stdout.on('error', () => child.kill('SIGTERM')) // `close` follows
-    createInterface({ input: child.stdout }).on('line', hint.call)
-    const end = (error: HostError) => {
-      signal.removeEventListener('abort', stop)
-      hint.cancel()
-      if (signal.aborted) resolve()
-      else reject(error)
-    }
-    child.on('error', () => end(missing('ip')))
-    child.on('close', () => end(ipFailed('ip monitor ended')))
-  })
-}
-
-const HINT_INTERVAL_MS = 1_000
-
-function throttle(callback: () => void, intervalMs: number): { call: () => void; cancel: () => void } {
-  let timer: NodeJS.Timeout | undefined
-  let again = false
-  const fire = () => {
-    again = false
-    timer = setTimeout(() => {
-      timer = undefined
-      if (again) fire()
-    }, intervalMs)
-    callback()
-  }
-  return {
-    call: () => {
-      if (timer === undefined) fire()
-      else again = true
-    },
-    cancel: () => clearTimeout(timer)
-  }
 }
 
 /** Already gone: the route, its table, or its device with all routes. */
@@ -346,7 +291,7 @@ function taken(route: KernelRoute, table: string): HostError {
   })
 }
 
-function ipFailed(stderr: string): HostError {
+export function ipFailed(stderr: string): HostError {
   const text = stderr.trim().slice(0, 2_000)
   return new HostError({ code: 'TOOL_FAILED', tool: 'ip', stderr: text, message: `ip failed: ${text}` })
 }

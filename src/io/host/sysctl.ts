@@ -1,4 +1,6 @@
 // Kernel settings of this network namespace. The value before our first change is on disk before we change it.
+// Invariant: IPv6 forwarding is switched on by us only after every uplink with accept_ra=1 has accept_ra=2, and counts as set only while
+// that holds. So a link that comes later is seen by the next look, and the same operation repairs it.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Sysctl } from '../../core/host.ts'
@@ -14,21 +16,52 @@ export interface Sysctls {
   restore(): Promise<void>
 }
 
-export function createSysctls(memory: HostMemory, root = '/proc/sys'): Sysctls {
+export interface SysctlOptions {
+  /** Default /proc/sys. */
+  readonly root?: string | undefined
+  /** Links that may take a default route from router advertisements. Left out: none. */
+  readonly uplinks?: () => Promise<readonly string[]>
+}
+
+export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): Sysctls {
+  const { root = '/proc/sys', uplinks = async () => [] } = options
+
+  /** Uplinks that would lose, or never get, their default route by forwarding. */
+  async function unprepared(): Promise<readonly string[]> {
+    const names = (await uplinks()).map(acceptRa)
+    const found = await Promise.all(names.map(async (name) => ({ name, value: await read(root, name) })))
+    return found.flatMap(({ name, value }) => (value === '1' ? [name] : []))
+  }
+
+  /** Whether forwarding is on because of us. */
+  const isOurs = () => (memory.sysctls.get(FORWARDING_6) ?? '1') !== '1'
+
+  async function put(name: string, value: string): Promise<void> {
+    const prior = await read(root, name)
+    if (prior === undefined) throw unknownName(name)
+    await memory.rememberSysctl(name, prior)
+    if (prior !== value) await write(root, name, value)
+  }
+
   return {
     async observe() {
+      const lacksUplink = isOurs() && (await unprepared()).length > 0
       const names = [...memory.sysctls.keys()].sort()
       const found = await Promise.all(names.map(async (name) => ({ name, value: await read(root, name) })))
-      return found.flatMap(({ name, value }) => (value === undefined ? [] : [{ name, value }]))
+      return found.flatMap(({ name, value }) => {
+        const isMissing = value === undefined || (name === FORWARDING_6 && lacksUplink)
+        return isMissing ? [] : [{ name, value }]
+      })
     },
     async set({ name, value }) {
-      const prior = await read(root, name)
-      if (prior === undefined) throw unknownName(name)
-      await memory.rememberSysctl(name, prior)
-      if (prior !== value) await write(root, name, value)
+      if (name === FORWARDING_6 && value === '1' && (isOurs() || (await read(root, name)) !== '1'))
+        for (const uplink of await unprepared()) await put(uplink, '2')
+      await put(name, value)
     },
     async restore() {
-      for (const [name, value] of memory.sysctls) {
+      // Forwarding first: with it, accept_ra=1 would remove the default route that we kept.
+      const first = [...memory.sysctls].filter(([name]) => name === FORWARDING_6)
+      for (const [name, value] of [...first, ...memory.sysctls]) {
         const now = await read(root, name)
         if (now !== undefined && now !== value) await write(root, name, value)
       }
@@ -36,8 +69,14 @@ export function createSysctls(memory: HostMemory, root = '/proc/sys'): Sysctls {
   }
 }
 
+const FORWARDING_6 = 'net.ipv6.conf.all.forwarding'
+
+function acceptRa(link: string): string {
+  return `net/ipv6/conf/${link}/accept_ra`
+}
+
 async function read(root: string, name: string): Promise<string | undefined> {
-  const path = pathOf(root, name)
+  const path = sysctlPath(name, root)
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
@@ -52,7 +91,7 @@ async function read(root: string, name: string): Promise<string | undefined> {
 }
 
 async function write(root: string, name: string, value: string): Promise<void> {
-  const path = pathOf(root, name)
+  const path = sysctlPath(name, root)
   try {
     await writeFile(path, value)
   } catch (cause) {
@@ -66,7 +105,7 @@ async function write(root: string, name: string, value: string): Promise<void> {
 }
 
 /** As sysctl(8) has it: a name may use "/" for the separator, then "." is an ordinary character ("net/ipv4/conf/a.b/rp_filter"). */
-function pathOf(root: string, name: string): string {
+export function sysctlPath(name: string, root = '/proc/sys'): string {
   const slashed = name.includes('/') ? name : name.replaceAll('.', '/')
   const valid = /^[a-z0-9_][a-z0-9_.:@-]*(\/[a-z0-9_][a-z0-9_.:@-]*)+$/i.test(slashed)
   if (!valid) throw new Error(`not a sysctl name: ${JSON.stringify(name)}`)

@@ -13,6 +13,21 @@ import { readFile, rm } from 'node:fs/promises'
 import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host.ts'
 import type { Ip, PeerAddress, WireguardKey } from '../../core/model.ts'
 import { UNUSABLE_MTU } from '../../core/host-ops.ts'
+import {
+  addressCommand,
+  createDeviceCommand,
+  keyCommands,
+  mtuCommand,
+  peersCommand,
+  portCommand,
+  removePeersCommand,
+  removeTunnelCommand,
+  runCommand,
+  tunnelCommands,
+  upCommand,
+  type Command,
+  type DeviceBefore
+} from './commands.ts'
 import { HostError } from './errors.ts'
 import { parseAddresses, parseLink, type Link } from './ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
@@ -35,6 +50,11 @@ export interface Wireguard {
   setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void>
   removePeers(keys: readonly WireguardKey[], signal: AbortSignal): Promise<void>
   stats(signal: AbortSignal): Promise<readonly PeerStats[]>
+  /** What setTunnel and setPeers run on a device as it was at the last look. */
+  tunnelCommands(tunnel: Tunnel): readonly Command[]
+  peersCommand(peers: readonly WireguardPeer[]): Command
+  /** Text that changes whenever a peer or a prefix of a peer comes or goes; '' where there is no device. */
+  fingerprint(signal: AbortSignal): Promise<string>
 }
 
 export interface WireguardOptions {
@@ -56,6 +76,10 @@ export function createWireguard(options: WireguardOptions): Wireguard {
 
   // Bytes received of each peer, and when they last grew; bounded by the device's peers.
   const heard = new Map<WireguardKey, { rxBytes: number; atMs: number }>()
+  /** At the last look; undefined: no device, or no look yet. */
+  let seen: { readonly dump: WgDump; readonly local: ReadonlySet<Ip> } | undefined
+  /** The kernel was found to have no WireGuard. */
+  let isUserspace = options.implementation === 'userspace'
 
   const link = (signal: AbortSignal) => findLink(run, device, signal)
 
@@ -95,6 +119,7 @@ export function createWireguard(options: WireguardOptions): Wireguard {
   return {
     async observe(signal) {
       const [found, local] = await Promise.all([read(signal), localAddresses(signal)])
+      seen = found && { dump: found.dump, local }
       if (found === undefined) return { tunnel: undefined, peers: [] }
       const known = new Set(found.dump.peers.map((peer) => peer.publicKey))
       for (const key of wishes.keys()) if (!known.has(key)) wishes.delete(key)
@@ -118,20 +143,14 @@ export function createWireguard(options: WireguardOptions): Wireguard {
 
     async setTunnel(tunnel, signal) {
       const existing = await link(signal)
-      if (existing === undefined) await createDevice(options, signal)
+      if (existing === undefined) isUserspace = await createDevice(options, isUserspace, signal)
       else await refuseForeign(existing)
-      const before = await dump(signal)
-      const mark = `0x${names.fwmark.toString(16)}`
-      if (before.publicKey !== tunnel.publicKey || before.fwmark !== names.fwmark) {
-        await run('wg', ['set', device, 'fwmark', mark, 'private-key', '/dev/stdin'], {
-          signal,
-          stdin: `${await options.privateKey()}\n`,
-          stdinAsFile: true
-        })
-      }
+      const before: DeviceBefore = { exists: true, ...(await dump(signal)) }
+      for (const command of keyCommands(tunnel, names, before))
+        await runCommand(run, command, { signal, secret: options.privateKey })
       // Each of these is of use without the others.
       await allOf([
-        () => run('ip', ['link', 'set', 'dev', device, 'mtu', String(tunnel.mtu)], { signal }),
+        () => runCommand(run, mtuCommand(tunnel), { signal }),
         () => setPort(tunnel, signal),
         ...addresses.map((address) => async () => {
           if (!(await localAddresses(signal)).has(address)) await addAddress(run, device, address, signal)
@@ -148,31 +167,38 @@ export function createWireguard(options: WireguardOptions): Wireguard {
       const existing = await link(signal)
       if (existing === undefined) return
       await refuseForeign(existing)
-      await run('ip', ['link', 'delete', 'dev', device], { signal })
+      await runCommand(run, removeTunnelCommand(device), { signal })
     },
 
     async setPeers(peers, signal) {
-      const live = new Map((await dump(signal)).peers.map((peer) => [peer.publicKey, peer]))
-      const sections = peers.map((peer) => {
-        const now = live.get(peer.publicKey)
-        const learned =
-          recent(now) && now?.peerAddress !== undefined && now.peerAddress !== wishes.get(peer.publicKey)
-        return peerSection(learned ? { ...peer, peerAddress: undefined } : peer)
-      })
-      await run('wg', ['addconf', device, '/dev/stdin'], {
-        signal,
-        stdin: sections.join('\n'),
-        stdinAsFile: true
-      })
+      await runCommand(run, peersCommand(device, withoutLearned(peers, await dump(signal))), { signal })
       for (const peer of peers) wishes.set(peer.publicKey, peer.peerAddress)
     },
 
     async removePeers(keys, signal) {
       for (let first = 0; first < keys.length; first += REMOVED_PER_COMMAND) {
         const some = keys.slice(first, first + REMOVED_PER_COMMAND)
-        await run('wg', ['set', device, ...some.flatMap((key) => ['peer', key, 'remove'])], { signal })
+        await runCommand(run, removePeersCommand(device, some), { signal })
       }
       for (const key of keys) wishes.delete(key)
+    },
+
+    tunnelCommands: (tunnel) =>
+      tunnelCommands({
+        tunnel,
+        names,
+        addresses,
+        before:
+          seen === undefined ? { exists: false } : { exists: true, ...seen.dump, addresses: seen.local },
+        isUserspace
+      }),
+
+    peersCommand: (peers) =>
+      peersCommand(device, seen === undefined ? peers : withoutLearned(peers, seen.dump)),
+
+    async fingerprint(signal) {
+      const shown = await run('wg', ['show', device, 'allowed-ips'], { signal, okCodes: [1] })
+      return shown.stdout
     },
 
     async stats(signal) {
@@ -187,13 +213,30 @@ export function createWireguard(options: WireguardOptions): Wireguard {
     }
   }
 
+  /** An address that WireGuard learned from a recent handshake is not written over. */
+  function withoutLearned(
+    peers: readonly WireguardPeer[],
+    { peers: live }: WgDump
+  ): readonly WireguardPeer[] {
+    const byKey = new Map(live.map((peer) => [peer.publicKey, peer]))
+    return peers.map((peer) => {
+      const now = byKey.get(peer.publicKey)
+      const learned =
+        recent(now) && now?.peerAddress !== undefined && now.peerAddress !== wishes.get(peer.publicKey)
+      return learned ? { ...peer, peerAddress: undefined } : peer
+    })
+  }
+
   /** The kernel refuses a busy port when the device is up, wireguard-go when the port is set. */
   async function setPort(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
     try {
-      const set = ['set', device, 'listen-port', String(tunnel.listenPort)]
-      if ((await dump(signal)).listenPort !== tunnel.listenPort) await run('wg', set, { signal })
-      await run('ip', ['link', 'set', 'dev', device, 'up'], { signal })
-      if ((await dump(signal)).listenPort !== tunnel.listenPort) await run('wg', set, { signal })
+      const ensurePort = async () => {
+        if ((await dump(signal)).listenPort !== tunnel.listenPort)
+          await runCommand(run, portCommand(tunnel), { signal })
+      }
+      await ensurePort()
+      await runCommand(run, upCommand(tunnel), { signal })
+      await ensurePort()
     } catch (error) {
       if (error instanceof HostError && /address already in use/i.test(error.stderr))
         throw portInUse(tunnel, error)
@@ -234,22 +277,7 @@ export async function findLink(run: Run, device: string, signal?: AbortSignal): 
 }
 
 export async function addAddress(run: Run, device: string, address: Ip, signal: AbortSignal): Promise<void> {
-  const flags = address.includes(':') ? ['nodad'] : []
-  const cidr = `${address}/${address.includes(':') ? 128 : 32}`
-  await run('ip', ['address', 'replace', cidr, 'dev', device, ...flags], { signal })
-}
-
-/** As wg(8) reads it: a section replaces the peer's allowed IPs, by none if it names none, and takes them from other peers. */
-export function peerSection(peer: WireguardPeer): string {
-  const lines = [
-    '[Peer]',
-    `PublicKey = ${peer.publicKey}`,
-    ...(peer.allowedIps.length === 0 ? [] : [`AllowedIPs = ${peer.allowedIps.join(', ')}`]),
-    ...(peer.peerAddress === undefined ? [] : [`Endpoint = ${peer.peerAddress}`]),
-    `PersistentKeepalive = ${peer.keepaliveSeconds === 0 ? 'off' : peer.keepaliveSeconds}`
-  ]
-  if (lines.some((line) => /[\r\n]/.test(line))) throw new Error('a line break in a WireGuard setting')
-  return `${lines.join('\n')}\n`
+  await runCommand(run, addressCommand(device, address), { signal })
 }
 
 /** Does all of them in order, whatever fails. Errors: the first one, at the end. */
@@ -265,12 +293,16 @@ export async function allOf(steps: readonly (() => Promise<unknown>)[]): Promise
   if (failed.length > 0) throw failed[0]
 }
 
-async function createDevice(options: WireguardOptions, signal: AbortSignal): Promise<void> {
-  const { run, names, implementation } = options
-  if (implementation !== 'userspace') {
+/** Returns whether it is userspace's. */
+async function createDevice(
+  { run, names, implementation }: WireguardOptions,
+  isUserspace: boolean,
+  signal: AbortSignal
+): Promise<boolean> {
+  if (!isUserspace) {
     try {
-      await run('ip', ['link', 'add', 'dev', names.device, 'type', 'wireguard'], { signal })
-      return
+      await runCommand(run, createDeviceCommand(names.device, false), { signal })
+      return false
     } catch (error) {
       const absent = error instanceof HostError && /unknown device type|not supported/i.test(error.stderr)
       if (!absent || implementation === 'kernel') throw error
@@ -278,11 +310,12 @@ async function createDevice(options: WireguardOptions, signal: AbortSignal): Pro
   }
   await freeSocket(names.device)
   try {
-    await run('wireguard-go', [names.device], { signal, daemon: true })
+    await runCommand(run, createDeviceCommand(names.device, true), { signal })
   } catch (error) {
     if (error instanceof HostError && /\/dev\/net\/tun/.test(error.stderr)) throw noTun(error)
     throw error
   }
+  return implementation === 'userspace'
 }
 
 /** wireguard-go's sockets lie in one folder for all network namespaces; a Unix socket shows only in its own. */

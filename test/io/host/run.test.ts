@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createRun } from '../../../src/io/host/run.ts'
+import { deadlineOf } from '../../../src/io/host/tools.ts'
+import { eventually } from '../../eventually.ts'
 
 describe('running a tool', () => {
   const run = createRun()
@@ -36,8 +41,50 @@ describe('running a tool', () => {
     await assert.rejects(run('true', [], { signal: AbortSignal.abort() }), { code: 'ABORTED' })
   })
 
+  it('ends at the deadline with the children of the tool, which may hold its output open', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rhizome-run-'))
+    const began = performance.now()
+    const hanging = run('sh', ['-c', `(echo $$ > ${folder}/pid; exec sleep 600) & wait`], { deadlineMs: 300 })
+    await assert.rejects(hanging, { code: 'TOOL_TIMEOUT', message: /^sh did not end within 0\.3 s/ })
+    assert.ok(performance.now() - began < 60_000)
+    const pid = readFileSync(`${folder}/pid`, 'utf8').trim()
+    await eventually(
+      () => !existsSync(`/proc/${pid}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    )
+    rmSync(folder, { recursive: true })
+  })
+
+  it('asks a tool that hung a short question first, and goes on as soon as it answers', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rhizome-run-'))
+    const path = process.env['PATH']
+    process.env['PATH'] = `${folder}:${path}`
+    try {
+      const script = (body: string) => writeFileSync(`${folder}/wg`, `#!/bin/sh\n${body}\n`, { mode: 0o755 })
+      const calls = () => readFileSync(`${folder}/calls`, 'utf8').trim().split('\n')
+      const log = `echo "$*" >> ${folder}/calls`
+      script(`${log}; sleep 600`)
+      const own = createRun()
+      await assert.rejects(own('wg', ['set', 'x'], { deadlineMs: 300 }), { code: 'TOOL_TIMEOUT', tool: 'wg' })
+      await assert.rejects(own('wg', ['set', 'x']), { code: 'TOOL_TIMEOUT', fix: /ps -C wg/ })
+      assert.deepEqual(calls(), ['set x', 'show interfaces'])
+      script(`${log}; echo fine`)
+      assert.equal((await own('wg', ['set', 'x'])).stdout, 'fine\n')
+      await own('wg', ['set', 'x'])
+      assert.deepEqual(calls().slice(2), ['show interfaces', 'set x', 'set x'])
+    } finally {
+      process.env['PATH'] = path
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   it('survives a tool that does not read its input', async () => {
     await run('true', [], { stdin: 'x'.repeat(1 << 20) })
+  })
+
+  it('has a deadline of seconds for every tool, and more for a large input', () => {
+    for (const tool of ['ip', 'nft', 'wg', 'conntrack', 'ipvsadm', 'modprobe', 'wireguard-go', 'cat'])
+      assert.ok(deadlineOf(tool, '') <= 10_000, tool)
+    assert.ok(deadlineOf('nft', 'x'.repeat(8 << 20)) > 30_000)
   })
 
   it('gives tools none of our environment but PATH', async () => {

@@ -22,13 +22,13 @@ describe('sysctls', () => {
   afterEach(() => rmSync(folder, { recursive: true }))
 
   it('are observed once set, and restored to what was before the first change, across a restart', async () => {
-    const first = createSysctls(await openHostMemory(state), proc)
+    const first = createSysctls(await openHostMemory(state), { root: proc })
     assert.deepEqual(await first.observe(), [])
     await first.set({ name: 'net.ipv4.ip_forward', value: '1' })
     await first.set({ name: 'net.ipv4.ip_forward', value: '2' })
     await first.set({ name: 'net.ipv4.conf.wg0.rp_filter', value: '2' })
     const memory = await openHostMemory(state)
-    const second = createSysctls(memory, proc)
+    const second = createSysctls(memory, { root: proc })
     assert.deepEqual(await second.observe(), [
       { name: 'net.ipv4.conf.wg0.rp_filter', value: '2' },
       { name: 'net.ipv4.ip_forward', value: '2' }
@@ -43,14 +43,14 @@ describe('sysctls', () => {
   it('are recorded but not written where they have the value already', async () => {
     const path = join(proc, 'net/ipv4/ip_forward')
     const before = statSync(path, { bigint: true }).mtimeNs
-    const sysctls = createSysctls(await openHostMemory(state), proc)
+    const sysctls = createSysctls(await openHostMemory(state), { root: proc })
     await sysctls.set({ name: 'net.ipv4.ip_forward', value: '0' })
     assert.equal(statSync(path, { bigint: true }).mtimeNs, before)
     assert.deepEqual(await sysctls.observe(), [{ name: 'net.ipv4.ip_forward', value: '0' }])
   })
 
   it('refuse a name that leads elsewhere, and one that the kernel lacks', async () => {
-    const sysctls = createSysctls(await openHostMemory(state), proc)
+    const sysctls = createSysctls(await openHostMemory(state), { root: proc })
     for (const name of ['net/../../../etc/passwd', '..', 'net..ipv4', '', '/net/ipv4/ip_forward']) {
       await assert.rejects(sysctls.set({ name, value: '1' }), /not a sysctl name/, name)
     }

@@ -3,7 +3,8 @@ import type { WireguardPeer } from '../../../src/core/host.ts'
 import type { Cidr, PeerAddress, WireguardKey } from '../../../src/core/model.ts'
 import { HostError } from '../../../src/io/host/errors.ts'
 import { hostNames, type Run } from '../../../src/io/host/ports.ts'
-import { createWireguard, peerSection } from '../../../src/io/host/wireguard.ts'
+import { peerSection } from '../../../src/io/host/commands.ts'
+import { createWireguard } from '../../../src/io/host/wireguard.ts'
 
 const SECRET = 'cHJpdmF0ZXByaXZhdGVwcml2YXRlcHJpdmF0ZTEyMzQ='
 const KEY = 'vpFHDVK3ND6l//DoQG5SpNx4GmYofhshf2buEM6P7C8=' as WireguardKey
