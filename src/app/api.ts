@@ -206,7 +206,7 @@ export interface InviteAnswer extends Answer {
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
   readonly bootstrap: readonly string[]
-  /** Networks of the inviting host that these prefixes overlap. */
+  /** What works, but perhaps not as meant: networks of the inviting host that the prefixes overlap, a name of the public DNS. */
   readonly warnings?: readonly string[]
 }
 
@@ -225,6 +225,8 @@ export interface JoinedAnswer extends Answer {
   readonly members: readonly string[]
   /** True when this agent had joined with the same token before: nothing was changed. */
   readonly already?: boolean
+  /** What works, but perhaps not as meant. */
+  readonly warnings?: readonly string[]
 }
 
 /** POST /v1/leave: withdraws this cluster's records everywhere, cleans the host, forgets the mesh. */

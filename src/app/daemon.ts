@@ -7,6 +7,7 @@ import { hostCidr, parseIp } from '../core/cidr.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Ip, Snapshot, WireguardKey } from '../core/model.ts'
+import { publicNameWarning } from '../core/public-names.ts'
 import { createCrypto, wireguardPublicKey } from '../io/crypto/crypto.ts'
 import { endDnsProcess } from '../io/dns/process/client.ts'
 import { createHost, type LinuxHost } from '../io/host/host.ts'
@@ -417,7 +418,7 @@ class Meshd implements State {
         this.#metrics.sourceSnapshots.inc()
         this.#metrics.sourceProblems.set(problems.length)
         problemLog.tell(problems)
-        this.health.replace('SOURCE', sourceFaults(problems))
+        this.health.replace('MANIFESTS', sourceFaults(problems))
         this.session?.setSnapshot(snapshot, state)
       }
     })
@@ -479,8 +480,15 @@ class Meshd implements State {
         throw error
       }
       this.#takePart()
-      return answers.joined(this)
+      return { ...answers.joined(this), ...warningsOf(this.#nameWarnings(request.cluster)) }
     })
+  }
+
+  #nameWarnings(cluster: string): readonly string[] {
+    const warning = publicNameWarning(cluster)
+    if (warning === undefined) return []
+    this.#log.warn({ cluster }, warning)
+    return [warning]
   }
 
   /** Prefixes that were not named are those the cluster itself knows, where it does. */
@@ -529,7 +537,7 @@ class Meshd implements State {
       podCidrs: made.podPrefixes,
       serviceCidrs: made.servicePrefixes,
       bootstrap: made.bootstrap,
-      ...(made.warnings.length === 0 ? {} : { warnings: made.warnings })
+      ...warningsOf([...made.warnings, ...this.#nameWarnings(request.cluster)])
     }
   }
 
@@ -810,6 +818,10 @@ class Meshd implements State {
       leave: () => this.#leave()
     }
   }
+}
+
+function warningsOf(warnings: readonly string[]): { readonly warnings?: readonly string[] } {
+  return warnings.length === 0 ? {} : { warnings }
 }
 
 function catalogOptions(membership: Membership | undefined, settings: Settings): CatalogOptions {

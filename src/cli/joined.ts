@@ -11,6 +11,7 @@ export function renderJoined(answer: JoinedAnswer, headline: string, next: strin
     ['Peer ID', answer.peerId],
     ['Pods', answer.podCidrs.join(', ') || 'none'],
     ['Services', answer.serviceCidrs.join(', ') || 'none'],
+    ...(answer.warnings ?? []).map((warning) => ['Warning', warning] as const),
     ...(others.length === 0 ? [] : [['Members', others.join(', ')] as const])
   ])
   return { body: `${headline}\n\n${fields}`, note: next }

@@ -67,6 +67,18 @@ On a gateway host of east, with meshd running:
     })
   })
 
+  it('init and invite show warnings of the agent, and have them in the answer for programs', async () => {
+    const warnings = ['cluster.dev is also a name of the public DNS']
+    fake.answer('/v1/init', { ...samples.JOINED, warnings })
+    fake.answer('/v1/invite', { ...samples.INVITE, warnings })
+    assert.match((await cli(['init', '--cluster', 'dev'])).stdout, /Warning +cluster\.dev is also a name/)
+    const run = await cli(['invite', 'dev'])
+    assert.equal(run.stdout, 'rhz1.dG9rZW4\n')
+    assert.match(run.stderr, /Warning +cluster\.dev is also a name of the public DNS/)
+    const answer = JSON.parse((await cli(['invite', 'dev', '--json'])).stdout) as { warnings: string[] }
+    assert.deepEqual(answer.warnings, warnings)
+  })
+
   it('invite lasts a day unless told', async () => {
     const run = await cli(['invite', 'east', '--json'])
     assert.deepEqual(JSON.parse(run.stdout), { apiVersion: API_VERSION, ...samples.INVITE })

@@ -1,0 +1,38 @@
+// Cluster names that are top-level domains of the public DNS. `cluster.dev` belongs to somebody: for the mesh, the zone is the cluster's,
+// and `www.cluster.dev` is a name that does not exist. That is allowed, since names such as `eu` are common, but not without a word.
+// Source: the root zone (IANA); every name of two letters is a country's or reserved for one (ISO 3166, RFC 1591).
+
+/** Why an operator may want another name; undefined: nothing speaks against it. */
+export function publicNameWarning(cluster: string): string | undefined {
+  if (!/^[a-z]{2}$/.test(cluster) && !TOP_LEVEL.has(cluster)) return undefined
+  return (
+    `cluster.${cluster} is also a name of the public DNS, since ${cluster} is a top-level domain: ` +
+    `in the mesh, names below it such as www.cluster.${cluster} do not exist any more; ` +
+    `if they are needed, choose another name, for example ${cluster}-1`
+  )
+}
+
+// Those that somebody may well call a cluster; the root zone has 1,400 more.
+const TOP_LEVEL: ReadonlySet<string> = new Set(
+  `com net org info biz name pro mobi tel travel jobs asia cat aero coop museum post edu gov mil int arpa xxx
+  app dev prod page web cloud data site website online host hosting network systems computer software codes tech technology
+  digital global international world zone space place land city town country center centre house build builders run work works
+  tools services solutions support help team group company agency studio design consulting management partners enterprises
+  industries engineering engineer energy green eco bio science academy school education university college institute training
+  health healthcare care hospital clinic doctor dental bank insurance finance financial money cash capital fund ventures
+  holdings market markets marketing trade trading exchange shop shopping store sale deals supply supplies parts equipment
+  machinery auto cars car bike boats taxi limo express delivery logistics flights tours vacations hotel holiday
+  restaurant cafe coffee bar pub pizza food kitchen cooking farm garden wine beer
+  game games play fun party club live life love family kids baby dating singles fashion style clothing shoes jewelry
+  football hockey golf tennis rugby run fitness yoga art gallery photo photos photography pictures film movie video
+  audio music band radio show media press news report reviews blog wiki guide forum chat social community email link click
+  download phone mobile box new now one plus red blue black pink gold silver moe ninja rocks cool lol vip win vote best top xyz
+  day today here how foo zip mov meme search map maps channel call room safe save secure security select spot star talk
+  weather zero law legal lawyer attorney tax properties realty estate rent rentals loans mortgage credit
+  foundation charity ngo ong church faith bible islam africa london paris berlin hamburg koeln cologne bayern wien amsterdam
+  brussels madrid barcelona istanbul moscow dubai tokyo osaka kyoto nagoya yokohama sydney melbourne nyc boston miami vegas
+  quebec scot wales irish swiss ruhr saarland tirol gal eus bzh corsica aws azure google amazon microsoft apple oracle
+  ibm sap cisco intel dell samsung sony android chrome windows xbox`
+    .split(/\s+/)
+    .filter((name) => name !== '')
+)
