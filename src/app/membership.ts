@@ -271,11 +271,6 @@ export function accepted(identity: Identity): Identity {
   return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
 }
 
-/** Leaves the mesh and keeps who this agent is: nothing that was certified, no root key. */
-export function left(crypto: Crypto): Identity {
-  return createIdentity(crypto)
-}
-
 /** Why a member refused, as an error for whoever typed `join`. */
 export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
   const fixes: Record<string, string> = {

@@ -8,7 +8,8 @@ import type { Crypto } from './crypto.ts'
 import type { Fields } from './field-check.ts'
 import type { Origin } from './model.ts'
 import { compareBytes, equalBytes } from './trust/bytes.ts'
-import { CHAIN_BYTES_MAX, verifyChain, type ClusterChain } from './trust/chain.ts'
+import { CHAIN_BYTES_MAX } from './limits.ts'
+import { verifyChain, type ClusterChain } from './trust/chain.ts'
 
 export interface ClusterKey {
   /** Ed25519, 32 bytes: a secret. */

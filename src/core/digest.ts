@@ -2,7 +2,7 @@
 //   digest = sum modulo 2^32 over all heads of mix(origin, epoch, seq, check); 0 is sent as 1
 // A sum, so that one changed head costs one subtraction and one addition. It finds accidents, not attacks: who forges a
 // collision hides only what he could also have kept to himself.
-import { hashText } from './hash-text.ts'
+import { hashText, mixBits } from './hash-text.ts'
 import { checkOf, type Head } from './head.ts'
 import type { Origin } from './model.ts'
 
@@ -32,9 +32,7 @@ function mix(seed: number, ...numbers: readonly number[]): number {
   let hash = seed
   for (const number of numbers) {
     hash ^= Math.imul((number % 2 ** 32) | 0, 0x9e3779b1) ^ Math.floor(number / 2 ** 32)
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-    hash ^= hash >>> 16
+    hash = mixBits(hash)
   }
   return hash >>> 0
 }

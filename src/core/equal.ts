@@ -1,4 +1,5 @@
 // Structural equality of plain data: what deepEqual means inside core, where node:util does not exist.
+import { equalBytes } from './trust/bytes.ts'
 
 /** Whether two plain values (primitives, arrays, records, byte arrays) have the same content. Not for cyclic values. */
 export function sameData(left: unknown, right: unknown): boolean {
@@ -8,7 +9,7 @@ export function sameData(left: unknown, right: unknown): boolean {
     return Array.isArray(left) && Array.isArray(right) && sameList(left, right)
   }
   if (left instanceof Uint8Array || right instanceof Uint8Array) {
-    return left instanceof Uint8Array && right instanceof Uint8Array && sameBytes(left, right)
+    return left instanceof Uint8Array && right instanceof Uint8Array && equalBytes(left, right)
   }
   const keys = Object.keys(left)
   if (keys.length !== Object.keys(right).length) return false
@@ -17,10 +18,6 @@ export function sameData(left: unknown, right: unknown): boolean {
 
 function sameList(left: readonly unknown[], right: readonly unknown[]): boolean {
   return left.length === right.length && left.every((value, index) => sameData(value, right[index]))
-}
-
-function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.length === right.length && left.every((byte, index) => byte === right[index])
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -2,6 +2,7 @@
 import type { Crypto } from './crypto.ts'
 import type { Origin } from './model.ts'
 import { parseOrigin } from './origin.ts'
+import { equalBytes } from './trust/bytes.ts'
 import { decodeHead, encodeMessage, wire, type SignedHeadMessage } from './wire.ts'
 
 /** A place in an origin's history. An epoch starts over with seq 1; epochs only grow. */
@@ -41,7 +42,7 @@ export function readHead(
   if (!signed || !head) return 'malformed'
   const origin = parseOrigin(head.origin)
   if (!origin) return 'malformed'
-  if (!sameBytes(head.meshId, meshId)) return 'wrong mesh'
+  if (!equalBytes(head.meshId, meshId)) return 'wrong mesh'
   if (head.epoch < 1 || head.seq < 1 || head.prevSeq >= head.seq) return 'malformed'
   if (head.stateHash.length !== HASH_BYTES || signed.signature.length !== SIGNATURE_BYTES) return 'malformed'
   return {
@@ -76,10 +77,6 @@ export function toSignedHead(head: Head): SignedHeadMessage {
 /** The first four bytes of the state hash, as HeadRef.check carries them. */
 export function checkOf(head: Head): number {
   return new DataView(head.stateHash.buffer, head.stateHash.byteOffset).getUint32(0)
-}
-
-export function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.length === right.length && left.every((byte, index) => byte === right[index])
 }
 
 const HASH_BYTES = 32

@@ -11,8 +11,8 @@ export const RECORD_BYTES_MAX = 64 * 1024
 /** Characters of a key: "eps/" + a namespace label (63) + "/" + a DNS subdomain (253) are 321. */
 export const KEY_CHARACTERS_MAX = 512
 
-/** Bytes of an encoded certificate chain: four certificates of some 64 prefixes each. */
-export const CHAIN_BYTES_MAX = 16 * 1024
+/** Bytes of an encoded certificate chain: three certificates at their bounds, and half of a frame before authentication (handshake.ts). */
+export const CHAIN_BYTES_MAX = 8192
 
 export interface ReplicaLimits {
   /** Records of one origin: 10,000 services with 10 slices each, doubled. */

@@ -4,7 +4,7 @@
 //   more                          the nearest by measured round trip, for speed, and random ones, for a graph of short paths
 //                                 that does not fall apart; others choose us, so that the degree is about twice the choices
 //   nobody can dial us            more of our own choices instead, all of them public
-import { hashText } from './hash-text.ts'
+import { hashText, mixBits } from './hash-text.ts'
 import type { Origin } from './model.ts'
 
 export interface OverlayMember {
@@ -73,10 +73,6 @@ function shuffled(salt: string, members: readonly OverlayMember[]): readonly Ove
     .map(({ member }) => member)
 }
 
-/** FNV mixes its last characters badly, so MurmurHash3's finaliser comes after it. */
 function weigh(salt: string, origin: Origin): number {
-  let hash = hashText(`${salt}\0${origin}`)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
+  return mixBits(hashText(`${salt}\0${origin}`))
 }

@@ -18,7 +18,6 @@ import {
   checkOf,
   comparePositions,
   readHead,
-  sameBytes,
   toSignedHead,
   verifyHead,
   type Head,
@@ -37,6 +36,7 @@ import { operationBytes, type Operation, type StoredRecord } from './record.ts'
 import { ShadowBudget, type ShadowStep } from './shadow.ts'
 import { SteadyClock } from './steady-clock.ts'
 import { TokenBucket } from './token-bucket.ts'
+import { equalBytes } from './trust/bytes.ts'
 import { Replica, type Change, type Proof, type Verdict, type Written } from './replica.ts'
 import {
   decodeFrame,
@@ -88,7 +88,7 @@ export class Protocol {
 
   constructor(options: ProtocolOptions) {
     const publicKey = options.admission.publicKeyOf(options.self)
-    if (!publicKey || !sameBytes(publicKey, options.crypto.publicKeyOf(options.selfSeed))) {
+    if (!publicKey || !equalBytes(publicKey, options.crypto.publicKeyOf(options.selfSeed))) {
       throw new Error('the seed is not that of the PeerId')
     }
     this.#options = options
@@ -241,11 +241,6 @@ export class Protocol {
 
   head(origin: Origin): Head | undefined {
     return this.#replicas.get(origin)?.head
-  }
-
-  /** The neighbours that push this origin's batches to us; empty in a small mesh. */
-  feedersOf(origin: Origin): readonly Origin[] {
-    return this.#feeders.of(origin)
   }
 
   /** Encoded values by key; a batch is seen whole or not at all. */
@@ -530,7 +525,7 @@ export class Protocol {
     neighbour.claim(self, claim, this.#limits.originsMax)
     const order = comparePositions(head, this.#own.position)
     const unknown =
-      order > 0 || (order === 0 && this.#own.head && !sameBytes(head.bytes, this.#own.head.bytes))
+      order > 0 || (order === 0 && this.#own.head && !equalBytes(head.bytes, this.#own.head.bytes))
     if (unknown && head.epoch >= this.#own.epochFloor) this.#startEpoch(head.epoch + 1)
   }
 
@@ -705,7 +700,7 @@ export class Protocol {
       return admitted
     }
     const known = admission.chainOf(origin)
-    if (admitted && known && sameBytes(known, delta.chain)) return true
+    if (admitted && known && equalBytes(known, delta.chain)) return true
     const verdict = admission.admit(origin, new Uint8Array(delta.chain))
     if (verdict.kind === 'admitted') {
       this.#denied.delete(origin)
@@ -865,7 +860,7 @@ export class Protocol {
     if (!head) return
     const chain = this.#options.admission.chainOf(origin)
     const saved = this.#savedChains.get(origin)
-    const isNew = chain && !(saved && sameBytes(saved, chain))
+    const isNew = chain && !(saved && equalBytes(saved, chain))
     if (isNew) this.#savedChains.set(origin, chain)
     this.#emit({
       kind: 'persist',

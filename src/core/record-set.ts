@@ -4,11 +4,11 @@
 //   R2. Every tombstone with a seq above `floor` is remembered: next() is exact for every holder at floor or above.
 //   R3. A refused batch leaves no trace: records change only after the caps and the hash have passed.
 import type { Crypto } from './crypto.ts'
-import { sameBytes } from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
 import { packValue, unpackValue } from './packed-value.ts'
 import { operationBytes, type Operation, type StoredRecord } from './record.ts'
 import { StateHash } from './state-hash.ts'
+import { equalBytes } from './trust/bytes.ts'
 
 export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch'
 
@@ -52,7 +52,7 @@ export class RecordSet {
     if (refusal) return refusal
     for (const operation of operations)
       this.#hashOperation(operation.key, operation.value ? operation : undefined)
-    if (expected && !sameBytes(this.root, expected)) {
+    if (expected && !equalBytes(this.root, expected)) {
       for (const { key } of operations) this.#hashOperation(key, this.#records.get(key))
       return 'state hash mismatch'
     }

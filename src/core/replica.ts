@@ -7,20 +7,13 @@
 //       was rolled back gets out of it by that epoch; another stays where it is.
 //   P5. Keys, bytes, tombstones and unfinished deltas are bounded.
 import type { Crypto } from './crypto.ts'
-import {
-  comparePositions,
-  NOWHERE,
-  sameBytes,
-  signHead,
-  verifyHead,
-  type Head,
-  type Position
-} from './head.ts'
+import { comparePositions, NOWHERE, signHead, verifyHead, type Head, type Position } from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
 import type { Origin } from './model.ts'
 import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
 import { DISK, Shadows, type Shadow, type ShadowBudget, type ShadowStep } from './shadow.ts'
 import { operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
+import { equalBytes } from './trust/bytes.ts'
 import type { DeltaMessage } from './wire.ts'
 
 export type DeltaRefusal =
@@ -145,7 +138,7 @@ export class Replica {
         !shadow ||
         shadow.nextPart !== delta.part ||
         shadow.fromSeq !== delta.fromSeq ||
-        !sameBytes(shadow.head.bytes, head.bytes)
+        !equalBytes(shadow.head.bytes, head.bytes)
       )
         return { kind: 'stray' }
       return this.#collect(shadow, options)
@@ -247,7 +240,7 @@ export class Replica {
     const operations: Operation[] = []
     for (const [key, value] of latest) {
       const before = this.#set.records.get(key)?.value
-      const same = value && before ? sameBytes(value, before) : value === before
+      const same = value && before ? equalBytes(value, before) : value === before
       if (!same) operations.push({ key, seq: ++seq, value })
     }
     if (operations.length === 0) return { kind: 'unchanged' }
@@ -288,7 +281,7 @@ export class Replica {
   }
 
   #sameOrProof(held: Head, head: Head): Verdict {
-    if (sameBytes(held.bytes, head.bytes)) return { kind: 'stale' }
+    if (equalBytes(held.bytes, head.bytes)) return { kind: 'stale' }
     if (!this.#verifies(head)) return refused('bad signature')
     this.#proof ??= { first: held, second: head } // P4
     return { kind: 'equivocation', proof: this.#proof }
@@ -297,7 +290,7 @@ export class Replica {
   /** The next part of an answer, whose origin may have moved on since the part before: then its new head counts. */
   #goesOn(shadow: Shadow, head: Head, delta: DeltaMessage): boolean {
     if (shadow.lastSeq !== delta.afterSeq || shadow.fromSeq !== delta.fromSeq) return false
-    if (sameBytes(shadow.head.bytes, head.bytes)) return true
+    if (equalBytes(shadow.head.bytes, head.bytes)) return true
     if (head.epoch === shadow.head.epoch && head.seq > shadow.head.seq && this.#verifies(head)) {
       shadow.head = head
       return true
@@ -363,7 +356,7 @@ export class Replica {
     const held = this.position.seq
     const operations = newestOf(shadow.operations.filter(({ seq }) => seq > held))
     if (shadow.set) {
-      if (!sameBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
+      if (!equalBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
       shadow.set.raiseFloor(shadow.head.seq)
       this.#set = shadow.set // P3
     } else {
@@ -416,7 +409,7 @@ function isProof({ first, second }: Proof): boolean {
   return (
     first.origin === second.origin &&
     comparePositions(first, second) === 0 &&
-    !sameBytes(first.bytes, second.bytes)
+    !equalBytes(first.bytes, second.bytes)
   )
 }
 

@@ -6,6 +6,7 @@
 //   2. In a random table every other backend has at least one; in a hashed one, so does all but a tiny weight.
 //   3. A hashed server's slot changes its backend only if that backend went, or a newcomer won it (rendezvous hashing),
 //      as long as the table's size stays: about 1/N of the clients move when one of N backends comes or goes.
+import { hashText, mixBits } from './hash-text.ts'
 import type { RealServer, VirtualServer } from './host.ts'
 
 export interface SlotTable {
@@ -85,7 +86,7 @@ function hashSlots(active: readonly RealServer[]): readonly RealServer[] {
   return Array.from({ length: size }, (_, slot) => {
     let [best, bestScore] = [0, -Infinity]
     for (let index = 0; index < active.length; index++) {
-      const draw = mix((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1))
+      const draw = mixBits((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1))
       // Weighted rendezvous (Schindelhauer, Schomaker 2005): the highest −weight / ln(u) wins. With one weight that is the highest draw.
       const score =
         weights.size === 1 ? draw : -(active[index]?.weight ?? 0) / Math.log((draw + 0.5) / 2 ** 32)
@@ -105,21 +106,4 @@ function sizeFor(sizes: readonly number[], wanted: number): number {
 
 function greatestCommonDivisor(a: number, b: number): number {
   return b === 0 ? a : greatestCommonDivisor(b, a % b)
-}
-
-/** FNV-1a, 32 bits. */
-function hashText(text: string): number {
-  let hash = 0x811c_9dc5
-  for (let index = 0; index < text.length; index++) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x0100_0193)
-  }
-  return hash >>> 0
-}
-
-/** The finalizer of MurmurHash3: every input bit reaches every output bit. */
-function mix(value: number): number {
-  let hash = value
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
 }

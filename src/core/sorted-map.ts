@@ -7,7 +7,7 @@
 //      else. Two maps with the same content have the same runs, whatever edits led there.
 //   3. A run that an edit did not touch is the same object afterwards.
 // Keys chosen so that runs are very long or very short make an edit cost what a copy of the whole map costs, and no more.
-import { hashText } from './hash-text.ts'
+import { hashText, mixBits } from './hash-text.ts'
 
 export interface Run<V> {
   readonly keys: readonly string[]
@@ -139,12 +139,9 @@ const RUN_BITS = 8
 const REBUILD_MIN = 64
 const REBUILD_SHARE = 16
 
-/** Whether a run begins here (invariant 2). FNV mixes its last characters badly, so MurmurHash3's finaliser comes after it. */
+/** Whether a run begins here (invariant 2). */
 function beginsRun(key: string): boolean {
-  let hash = hashText(key)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> (32 - RUN_BITS) === 0
+  return mixBits(hashText(key)) >>> (32 - RUN_BITS) === 0
 }
 
 /** A copy of the list of runs that is edited; the runs themselves are replaced, never changed. */

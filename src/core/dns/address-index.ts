@@ -1,6 +1,6 @@
 // Which services an address may belong to, in 16 bytes an address: as a map of sets a million of them take 300 MB.
 // Invariant: find() answers every id that was added for the address, and may answer others: the caller looks.
-import { hashText } from '../hash-text.ts'
+import { hashText, mixBits } from '../hash-text.ts'
 import type { Ip } from '../model.ts'
 
 /** A hash table of pairs with open addressing; nothing is ever removed from it. */
@@ -51,10 +51,7 @@ export class AddressIndex {
 
 const SLOTS_MIN = 64
 
-/** The last characters of an address tell most, and FNV-1a mixes them least (murmur3's finalizer does). */
+/** The last characters of an address tell most. */
 function hashOf(address: Ip): number {
-  let hash = hashText(address)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
+  return mixBits(hashText(address))
 }

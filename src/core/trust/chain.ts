@@ -10,6 +10,7 @@ import { cidrContains } from '../cidr.ts'
 import type { Crypto } from '../crypto.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model.ts'
 import { meshIdText, originOf } from '../origin.ts'
+import { CHAIN_BYTES_MAX } from '../limits.ts'
 import { decodeChain, encodeMessage, wire } from '../wire.ts'
 import { compareBytes, equalBytes, utf8 } from './bytes.ts'
 import {
@@ -200,9 +201,6 @@ export function durationText(seconds: number): string {
 
 /** Clocks of a healthy fleet differ by less; a certificate that is used the second it was made needs some. */
 export const CLOCK_SKEW_SECONDS = 300
-/** Three certificates at their bounds, and half of a frame before authentication (handshake.ts). */
-export const CHAIN_BYTES_MAX = 8192
-
 // Invite, cluster, agent, and one to spare for the admin's link to come.
 const LINKS_MAX = 4
 const ROOT_KEYS_MAX = 8

@@ -103,11 +103,6 @@ export function issueAgentCertificate(options: {
   })
 }
 
-/** The mesh that a root key alone makes. */
-export function meshIdOfRoot(crypto: Crypto, rootSeed: Uint8Array): Uint8Array {
-  return meshIdOf(crypto, [crypto.publicKeyOf(rootSeed)])
-}
-
 /** Short, because a stolen node key stays good for this long; long enough to survive a weekend without the cluster's key. */
 export const AGENT_VALIDITY_SECONDS = 7 * 86_400
 /** The cluster's key never leaves the cluster; revocation, not expiry, is what ends it. */
