@@ -89,6 +89,12 @@ const DENIED = [
   'delete namespaces rhizome-system'
 ]
 
+/** As Helm marks what a release in the namespace `notes` has made. */
+const OF_RELEASE = {
+  labels: { 'app.kubernetes.io/managed-by': 'Helm' },
+  annotations: { 'meta.helm.sh/release-name': 'rhizome', 'meta.helm.sh/release-namespace': 'notes' }
+}
+
 describe('deploy, on a real API server', function () {
   this.timeout(60_000)
   let helm: string
@@ -252,6 +258,28 @@ describe('deploy, on a real API server', function () {
         for (const object of objects) await dryRun(object)
       })
     }
+
+    it('says how the cluster joins by what there is: a token, its Secret under any name, the key of a member, or nothing', async () => {
+      await create('/api/v1/namespaces', { metadata: { name: 'notes' } })
+      const secret = (name: string, data: object) =>
+        create('/api/v1/namespaces/notes/secrets', { metadata: { name, ...OF_RELEASE }, data })
+      const notes = (...values: readonly string[]): string => {
+        const args = ['install', 'rhizome', CHART, '--dry-run=server', '--namespace=notes', ...values]
+        const text = execFileSync(helm, [...args, `--kubeconfig=${api.kubeconfig}`], { encoding: 'utf8' })
+        return text.slice(text.indexOf('\nNOTES:'))
+      }
+      assert.match(notes(), /No token was given/)
+      assert.match(notes('--set=mode=mesh'), /No token was given/)
+      const named = notes('--set=token.existingSecret=mine')
+      assert.match(named, /join with the token in the Secret mine/)
+      assert.doesNotMatch(named, /No token/)
+      await secret('rhizome-token', { token: 'cmh6MS54' })
+      assert.match(notes(), /join with the token in the Secret rhizome-token/)
+      await secret('rhizome-cluster-key', { key: 'eA==' })
+      const member = notes()
+      assert.match(member, /is in a mesh already/)
+      assert.doesNotMatch(member, /token was given|create secret|meshctl init/)
+    })
 
     it('would refuse a misspelt field, also of OpenShift', async () => {
       const objects = objectsOf(helmTemplate(helm, OPENSHIFT, 'dry'))
