@@ -79,7 +79,13 @@ export function status(state: State): Body<api.StatusAnswer> {
  * For /readyz: why this agent is not of use; undefined: it is. Ready means that the agent does what it was told to do at this stage: an
  * agent that nothing has told to join a mesh is ready, since it waits for `meshctl init` or `meshctl join`.
  */
-export function notReady({ session, source, joining, isToldToJoin, health }: State): string | undefined {
+export function notReady({
+  session,
+  source,
+  joining,
+  isToldToJoin,
+  health
+}: Pick<State, 'session' | 'source' | 'joining' | 'isToldToJoin' | 'health'>): string | undefined {
   const [worst] = health.faults()
   if (worst?.severity === 'critical') return faultSentence(worst)
   if (joining) return 'this cluster is joining the mesh: no member has accepted it yet'

@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { CatalogOptions, Problem } from '../core/catalog.ts'
 import { hostCidr, parseIp } from '../core/cidr.ts'
+import { zonesToForward } from '../core/cluster-dns.ts'
 import type { Crypto } from '../core/crypto.ts'
 import type { HostOp } from '../core/host.ts'
 import type { Cidr, ClusterName, Ip, Snapshot, WireguardKey } from '../core/model.ts'
@@ -34,6 +35,7 @@ import { ProblemLog, sourceFaults } from './problem-log.ts'
 import { Session, type Membership } from './session.ts'
 import { SPEAKER_TERM_MIN } from './speaker.ts'
 import { StoreKeeper } from './store-keeper.ts'
+import { nodesWithoutAgent } from './node-coverage.ts'
 import { openSource, type KubeNode, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
@@ -47,8 +49,6 @@ const CLEANUP_DEADLINE_MS = 30_000
 // A neighbour's old process that is about to end, most of the time.
 // Faults that parts only list are put into the registry this often, so that the log and the metrics have them, too.
 const HEALTH_INTERVAL_MS = 1000
-// Nodes that a message names; the rest is counted.
-const NODES_SHOWN_MAX = 3
 const HTTP_RETRY_MS = 2000
 
 export interface Daemon {
@@ -193,24 +193,15 @@ class Meshd implements State {
     this.#metrics.tellHealth(this.health)
   }
 
-  /** Pods on a node without an agent have no way to the mesh: said where Kubernetes tells of the Nodes. */
   #lookAtNodes(): void {
-    const { session } = this
-    const view = session?.control.view()
+    const view = this.session?.control.view()
     const agents = view?.clusters.get(view.self)?.agents ?? []
-    const served = new Set(agents.map(({ agent }) => agent.node))
-    const without = agents.length === 0 ? [] : this.#nodes.filter(({ name }) => !served.has(name))
-    if (without.length === 0) return this.health.clear('NODES_WITHOUT_AGENT')
-    const names = without.slice(0, NODES_SHOWN_MAX).map(({ name }) => name)
-    const rest = without.length - names.length
-    const hasPrefixes = this.#nodes.every(({ podCidrs }) => podCidrs.length > 0)
-    this.health.set('NODES_WITHOUT_AGENT', {
-      severity: 'warning',
-      message: `pods on ${without.length} of ${this.#nodes.length} nodes (${names.join(', ')}${rest === 0 ? '' : ` and ${rest} more`}) neither reach other clusters nor are reached: no agent of the mesh runs there`,
-      fix: hasPrefixes
-        ? 'run an agent on every node: `meshctl install --mode mesh`, or mode: mesh in the values of the chart'
-        : 'run the pods that take part on nodes with the label rhizome.io/gateway: the Nodes of this cluster have no spec.podCIDR, so an agent per node cannot serve them'
-    })
+    const fault = nodesWithoutAgent(
+      this.#nodes,
+      agents.map(({ agent }) => agent.node)
+    )
+    if (fault === undefined) this.health.clear('NODES_WITHOUT_AGENT')
+    else this.health.set('NODES_WITHOUT_AGENT', fault)
   }
 
   /** An invite is closed as soon as its cluster is a member, so that nothing of it is in the way once that cluster has left. */
@@ -768,13 +759,13 @@ class Meshd implements State {
     return this.#store
   }
 
-  /** `cluster.<name>` of every cluster, the own one included; not the zone that the cluster's own DNS serves by itself. */
+  /** `cluster.<name>` of every cluster, the own one included. */
   #zonesToWire(): readonly string[] {
     const zones = this.session?.names().zones() ?? []
-    const served = this.settings['cluster-domain'].replace(/\.$/, '').toLowerCase()
-    return zones
-      .map(({ zone }) => zone.replace(/\.$/, ''))
-      .filter((zone) => zone !== served && !served.endsWith(`.${zone}`))
+    return zonesToForward(
+      zones.map(({ zone }) => zone),
+      this.settings['cluster-domain']
+    )
   }
 
   #opened(): Source {

@@ -48,6 +48,14 @@ export const CLUSTER_DNS_PATHS = {
   custom: (namespace: string) => `/api/v1/namespaces/${namespace}/configmaps/coredns-custom`
 } as const
 
+/**
+ * The zones of the mesh that the cluster's DNS is to forward, without a dot at the end: not the one that it serves by itself, nor one above it.
+ */
+export function zonesToForward(zones: readonly string[], clusterDomain: string): readonly string[] {
+  const served = plainZone(clusterDomain)
+  return zones.map(plainZone).filter((zone) => zone !== served && !served.endsWith(`.${zone}`))
+}
+
 /** What a cluster with these objects wants; undefined: none of the three ways is there. */
 export function chooseTarget({ operator, coredns, custom }: ClusterDnsObjects): WiringTarget | undefined {
   if (operator !== undefined) return 'openshift'

@@ -9,6 +9,7 @@ import {
   wire,
   wireCorefile,
   wireServers,
+  zonesToForward,
   type ClusterDnsObjects,
   type MeshZones,
   type Wiring
@@ -207,6 +208,15 @@ describe('cluster DNS: a zone that somebody else serves already', () => {
       assert.ok(wiring.kind === 'refused', broken)
       assert.match(wiring.reason, /cannot be loaded by CoreDNS/)
     }
+  })
+})
+
+describe('cluster DNS: zones to forward', () => {
+  it('are those of every cluster, the own one included, but never the one that the cluster serves by itself', () => {
+    const zones = ['cluster.west.', 'cluster.east', 'cluster.all.']
+    assert.deepEqual(zonesToForward(zones, 'cluster.local'), ['cluster.west', 'cluster.east', 'cluster.all'])
+    assert.deepEqual(zonesToForward(zones, 'Cluster.West.'), ['cluster.east', 'cluster.all'])
+    assert.deepEqual(zonesToForward(zones, 'lab.cluster.west'), ['cluster.east', 'cluster.all'])
   })
 })
 
