@@ -78,7 +78,7 @@ export function newAgents(count: number, folder: string, wide = false): readonly
 }
 
 // As bin/meshd starts the daemon: what is measured is what is run.
-const LAUNCHER_FLAGS = ['--max-semi-space-size=8']
+const LAUNCHER_FLAGS = ['--max-semi-space-size=4', '--max-old-space-size=1024']
 process.env['MALLOC_ARENA_MAX'] ??= '2'
 process.env['MALLOC_TRIM_THRESHOLD_'] ??= '131072'
 /** For a process of many agents, which the launcher never starts: a young generation for all of them. */

@@ -71,7 +71,7 @@ async function change({ services, changing, perSecond }: Churn, sites: readonly 
     for (; made < second * perSecond; made++) {
       const site = sites[made % changing]
       if (site !== undefined) write(site, Math.floor(made / changing) % services, 1 + (made % 4))
-      await pause(began + ((made + 1) * 1000) / perSecond - performance.now())
+      await pause(Math.max(1, began + ((made + 1) * 1000) / perSecond - performance.now()))
     }
     most = Math.max(most, ...sites.map(residentMb))
     if (second % 10 === 0)
@@ -82,6 +82,7 @@ async function change({ services, changing, perSecond }: Churn, sites: readonly 
   return most
 }
 
+/** The namespace's tool becomes the agent, so its pid is that of the agent. */
 function residentMb({ pid }: Site): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1000
@@ -89,7 +90,7 @@ function residentMb({ pid }: Site): number {
 
 const NUMBER = { west: 1, east: 2, edge: 3 } as const
 
-/** `spawn` runs the agent itself under the namespace's tool, so its pid is that of the agent. */
+/** A service with so many endpoints, in a file of its own. */
 function write({ cluster, manifests }: Site, index: number, endpoints: number): void {
   const name = `churn-${index}`
   const number = NUMBER[cluster]

@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { run, type Run } from './fake-meshd.ts'
@@ -19,7 +19,7 @@ const BIN = fileURLToPath(new URL('../../bin', import.meta.url))
 
 for (const { name, flags } of [
   { name: 'meshctl', flags: [] },
-  { name: 'meshd', flags: ['--max-semi-space-size=8'] }
+  { name: 'meshd', flags: ['--max-semi-space-size=4', '--max-old-space-size=777'] }
 ]) {
   describe(`bin/${name}`, () => {
     let root: string
@@ -43,7 +43,9 @@ for (const { name, flags } of [
       chmodSync(file, 0o755)
     }
     const launch = (file = join(root, 'bin', name), args: string[] = []): Promise<Run> =>
-      run(file, args, { env: { PATH: `${join(root, 'path')}:/usr/bin:/bin` } })
+      run(file, args, {
+        env: { PATH: `${join(root, 'path')}:/usr/bin:/bin`, MESHD_HEAP_MB: '777' }
+      })
 
     it('takes the Node of its own tree first, and passes arguments as they are', async () => {
       fakeNode('node_modules/.bin', 'v24.0.0', 'own')
@@ -98,3 +100,25 @@ for (const { name, flags } of [
     })
   })
 }
+
+describe('the heap of meshd', () => {
+  it('is at most 1024 MiB, and at most half of what the host or the container has', async () => {
+    const root = realpathSync(mkdtempSync(join(tmpdir(), 'launcher-heap-')))
+    try {
+      for (const folder of ['bin', 'dist', 'node_modules/.bin'])
+        mkdirSync(join(root, folder), { recursive: true })
+      copyFileSync(join(BIN, 'meshd'), join(root, 'bin/meshd'))
+      writeFileSync(join(root, 'dist/meshd.js'), '')
+      const node = join(root, 'node_modules/.bin/node')
+      writeFileSync(node, '#!/bin/sh\necho "$@"\n')
+      chmodSync(node, 0o755)
+      const { stdout } = await run(join(root, 'bin/meshd'), [], { env: { PATH: '/usr/bin:/bin' } })
+      const [, limit] = /--max-old-space-size=(\d+) /.exec(stdout) ?? []
+      const hostMb = totalmem() / 2 ** 20
+      assert.ok(Number(limit) <= Math.min(1024, hostMb / 2), stdout)
+      assert.ok(Number(limit) >= 32, stdout)
+    } finally {
+      rmSync(root, { recursive: true, force: true })
+    }
+  })
+})
