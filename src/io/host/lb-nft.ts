@@ -32,6 +32,8 @@ export interface NftLoadBalancerOptions {
   readonly names: Pick<HostNames, 'nftTable'>
   /** undefined: nft does everything, and each `observe` reads everything. */
   readonly openKernel?: () => NftKernel | undefined
+  /** Told once what works less well here than it could. */
+  readonly warn?: (message: string) => void
 }
 
 /** Errors of its methods: HostError; TOOL_MISSING without nft, TOOL_FAILED where the kernel refuses. */
@@ -47,6 +49,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     async start() {
       await run('nft', ['--version'])
       kernel ??= options.openKernel?.()
+      if (kernel === undefined && options.openKernel !== undefined) options.warn?.(NO_NETLINK)
     },
     async observe(signal) {
       const before = known
@@ -145,7 +148,10 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     const { gone, fresh } = elementChanges(have, want)
     if (gone.length + fresh.length === 0) return
     if (signal.aborted) throw new HostError({ code: 'ABORTED', message: 'the change was given up' })
-    if ((await kernel?.change(gone, fresh).catch(() => 'refused')) === 'done') return
+    const answer = await kernel?.change(gone, fresh).catch(() => 'refused' as const)
+    if (answer === 'done') return
+    if (answer === 'late')
+      throw new HostError({ code: 'TOOL_TIMEOUT', tool: 'nft', message: LOCKED, fix: LOCKED_FIX })
     // Too large, refused, or no socket: nft tells why it cannot.
     const text = `${elementCommands(table, have, want).join('\n')}\n`
     await (kernel === undefined ? nft(text, signal) : kernel.owning(() => nft(text, signal)))
@@ -205,6 +211,11 @@ interface Known {
 
 // 10,000 services × 10 endpoints are read in 4.5 s on an idle machine; this one may be busy.
 const LIST_DEADLINE_MS = 20_000
+const LOCKED = 'nftables did not answer within 10 s: another program’s transaction holds its lock'
+const LOCKED_FIX =
+  'look for a program that loads a large ruleset (nft, iptables-restore); the next pass tries again'
+const NO_NETLINK =
+  'the package koffi has no binary for this machine: nft reads and changes the load balancer, which takes seconds with thousands of services'
 const DESCRIBED_CHARACTERS_MAX = 600
 
 /** The elements that the caller believes to be there. An irregular server, not seen by us: none, so the kernel objects. */

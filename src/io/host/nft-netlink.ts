@@ -16,8 +16,14 @@ export interface NftKernel {
   untouched(): Promise<boolean>
   /** Runs a change by another tool: if it is the only transaction meanwhile, it counts as our own. */
   owning<T>(work: () => Promise<T>): Promise<T>
-  /** Deletes, then adds. 'refused': the kernel changed nothing. 'too-large': so many need the tool. */
-  change(gone: readonly Element[], fresh: readonly Element[]): Promise<'done' | 'refused' | 'too-large'>
+  /**
+   * Deletes, then adds. 'refused': the kernel changed nothing. 'too-large': so many need the tool. 'late': the kernel has not answered within
+   * 10 s, as another program's transaction holds its lock, and may still do it.
+   */
+  change(
+    gone: readonly Element[],
+    fresh: readonly Element[]
+  ): Promise<'done' | 'refused' | 'too-large' | 'late'>
   close(): void
 }
 
@@ -70,13 +76,15 @@ const NLA_F_NESTED = 0x8000
 // A commit is visible before its event is sent: the time between is a fraction of a millisecond, unless the machine is busy.
 const EVENT_WAITS = 20
 const EVENT_WAIT_MS = 5
+// A change takes some milliseconds and has as long as a run of nft. The generation needs no lock: it waits for a change of ours only.
+const DEADLINES = { changeMs: 10_000, lookMs: 2000 }
 const DRAIN_ERRORS_MAX = 8 // an overrun is one error; a socket that only fails is left
 // 4,000 elements are 0.5 MB and take the kernel about 10 ms. More come through nft, which is quicker to start than to wait for then.
 const ELEMENTS_MAX = 4000
 // A netlink attribute has at most 64 KiB: 200 elements of IPv6 with a comment have 40.
 const ELEMENTS_PER_MESSAGE = 200
 
-export function createNftKernel(table: string, sockets: OpenSockets): NftKernel {
+export function createNftKernel(table: string, sockets: OpenSockets, deadlines = DEADLINES): NftKernel {
   const { requests, events } = sockets
   events.join(NFNLGRP_NFTABLES)
   let sequence = 0
@@ -138,7 +146,8 @@ export function createNftKernel(table: string, sockets: OpenSockets): NftKernel 
   /** The generation whose event has been read; undefined: some event is missing. */
   async function settle(): Promise<number | undefined> {
     try {
-      const current = await generation()
+      const current = await within(generation(), deadlines.lookMs)
+      if (current === undefined) return undefined
       drain()
       // No event yet since we listen: nothing has happened.
       seen ??= current
@@ -195,17 +204,38 @@ export function createNftKernel(table: string, sockets: OpenSockets): NftKernel 
       if (gone.length + fresh.length > ELEMENTS_MAX) return 'too-large'
       const messages = [...encode(table, 'delete', gone), ...encode(table, 'add', fresh)]
       if (messages.length === 0) return 'done'
-      if (ownPort === undefined) await generation()
-      return exclusive(async () => {
-        discard(requests)
-        await requests.send(batch(messages))
-        return answerOf(requests)
-      })
+      const work = (async () => {
+        if (ownPort === undefined) await generation()
+        return exclusive(async () => {
+          discard(requests)
+          await requests.send(batch(messages))
+          return answerOf(requests)
+        })
+      })()
+      const result = await within(work, deadlines.changeMs)
+      if (result !== undefined) return result
+      // Whenever it is done after all, what was read meanwhile does not have it.
+      void work.catch(() => undefined).finally(() => (touched = true))
+      return 'late'
     },
     close() {
       requests.close()
       events.close()
     }
+  }
+}
+
+/** undefined: not within that time. */
+async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), deadlineMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+    work.catch(() => undefined)
   }
 }
 
