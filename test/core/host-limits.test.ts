@@ -296,6 +296,37 @@ describe('the limits of namespace, cluster and host', () => {
     )
   })
 
+  const claimOf = (name: string, virtualServers: number, entries: number): Claim => ({
+    name,
+    namespace: name,
+    amount: { virtualServers, realServers: 0, entries }
+  })
+
+  it('refuse the largest services, whatever their names are', () => {
+    const claims = [claimOf('a', 1, 145), claimOf('b', 1, 10), claimOf('c', 1, 80), claimOf('d', 1, 60)]
+    const wide = { ...limits, namespace: limits.cluster }
+    const [admission] = admit([{ cluster: 'east', claims }], wide)
+    assert.deepEqual(
+      admission?.admitted.map(({ name }) => name),
+      ['b', 'c', 'd']
+    )
+  })
+
+  it('give each cluster its share of each kind, also where another is smaller in one and larger in another', () => {
+    const wide = { ...limits, namespace: limits.cluster }
+    const lean = (cluster: string) => ({
+      cluster,
+      claims: Array.from({ length: 20 }, (_, index) => claimOf(`${index}`, 1, 1))
+    })
+    const modest = {
+      cluster: 'c',
+      claims: Array.from({ length: 13 }, (_, index) => claimOf(`${index}`, 1, 5))
+    }
+    const [a, b, c] = admit([lean('a'), lean('b'), modest], wide)
+    assert.equal(c?.admitted.length, 13)
+    assert.deepEqual([a?.admitted.length, b?.admitted.length], [13, 13])
+  })
+
   it('name every refused service in a count, and depend on no order', () => {
     fc.assert(
       fc.property(mesh, (clusters) => {
