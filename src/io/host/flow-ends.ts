@@ -210,6 +210,7 @@ async function listFlows(
   const one = vips.size === 1 && only !== undefined ? ['--orig-dst', only] : []
   const args = ['-L', '-f', family === 4 ? 'ipv4' : 'ipv6', ...one]
   // 1: there is no flow.
+  const { stdout } = await run('conntrack', args, { signal, okCodes: [1] })
   const flows: Flow[] = []
   for (let start = 0; start < stdout.length;) {
     const newline = stdout.indexOf('\n', start)
