@@ -6,7 +6,8 @@ import { explain } from './errors.ts'
 import { EXIT, EXIT_MEANINGS } from './exit-codes.ts'
 import { installLastResort } from './last-resort.ts'
 import { createLog } from './log.ts'
-import { envOf, resolveSettings, SETTINGS, type Settings } from './settings.ts'
+import { textOfListen } from './setting-values.ts'
+import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings.ts'
 import { VERSION } from './version.ts'
 
 const FILE = '/etc/rhizome/meshd.yaml'
@@ -70,10 +71,12 @@ async function run(settings: Settings): Promise<void> {
       wireguardPort: settings['wireguard-port'],
       socket: settings.socket,
       stateDir: settings['state-dir'],
-      http: settings['http-listen']
+      http: textOfListen(settings['http-listen'])
     },
     'meshd is starting'
   )
+  for (const { name, meant } of misspeltEnvironment(process.env))
+    log.warn({ name }, `the environment variable ${name} is no setting; did you mean ${meant}?`)
   const asked = Promise.withResolvers<void>()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // From the start on: what is half started is ended in order, too. A second signal ends it at once.

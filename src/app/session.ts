@@ -533,6 +533,7 @@ export class Session {
     this.reconciler?.mark({ observe: parts })
     if (!parts.includes('routes')) return
     this.#ownFacts.look()
+    void this.#followMtu()
     if (await this.#networks.refresh()) this.reconciler?.mark()
   }
 

@@ -294,6 +294,11 @@ export function listenAddress(found: string, defaultPort: number): ListenAddress
   return isPort(port) ? { host: ip, port } : new Refused(`${port} is no port from 1 to 65535`, example)
 }
 
+export function textOfListen(listen: ListenAddress | string): string {
+  if (typeof listen === 'string') return listen
+  return listen.host.includes(':') ? `[${listen.host}]:${listen.port}` : `${listen.host}:${listen.port}`
+}
+
 /** A server that is asked: an address of one host, with a port or without. */
 export function serverAddress(found: string, defaultPort: number): string | Refused {
   const example = `use 10.0.0.2, 10.0.0.2:${defaultPort} or [fd00::2]:${defaultPort}`

@@ -298,6 +298,27 @@ export function envOf(key: string): string {
   return `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`
 }
 
+// Of meshctl and of meshd itself.
+const OTHER_ENVIRONMENT = new Set(['RHIZOME_CONFIG', 'RHIZOME_TOKEN'])
+// What Kubernetes sets in each pod for a Service named rhizome-…
+const OF_KUBERNETES = /_(SERVICE_(HOST|PORT)|PORT)(_|$)/
+
+/**
+ * Variables that are no setting and look like one. A warning and no error, as for keys of the file: other programs may have variables
+ * that begin like ours.
+ */
+export function misspeltEnvironment(
+  env: Readonly<Record<string, string | undefined>>
+): readonly { readonly name: string; readonly meant: string }[] {
+  const known = Object.keys(SETTINGS).map(envOf)
+  return Object.keys(env).flatMap((name) => {
+    if (!name.startsWith('RHIZOME_') || known.includes(name)) return []
+    if (OTHER_ENVIRONMENT.has(name) || OF_KUBERNETES.test(name)) return []
+    const meant = nearest(name, known)
+    return meant === undefined ? [] : [{ name, meant }]
+  })
+}
+
 function readFile(path: string): Record<string, unknown> {
   let text: string
   try {

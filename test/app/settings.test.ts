@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { agentValueOf, localFacts } from '../../src/app/local-facts.ts'
 import { nodeNameOf } from '../../src/app/setting-values.ts'
-import { envOf, resolveSettings, SETTINGS, SettingsError, type Settings } from '../../src/app/settings.ts'
+import {
+  envOf,
+  misspeltEnvironment,
+  resolveSettings,
+  SETTINGS,
+  SettingsError,
+  type Settings
+} from '../../src/app/settings.ts'
 import { parseIp } from '../../src/core/cidr.ts'
 import { decodeValue, encodeValue, wireguardKeyFromBytes } from '../../src/core/codec.ts'
 import type { Cidr, WireguardKey } from '../../src/core/model.ts'
@@ -328,6 +335,24 @@ describe('settings', () => {
       })
     })
   }
+
+  it('name the variable of the environment that was meant, and leave those of others alone', () => {
+    const env = {
+      RHIZOME_DNS_LISTN: 'off',
+      RHIZOME_WIREGUARDPORT: '1',
+      RHIZOME_CONFIG: '/x',
+      RHIZOME_TOKEN: 'rzm1_x',
+      RHIZOME_DEVICE: 'a',
+      RHIZOME_DNS_SERVICE_HOST: '10.0.0.1',
+      RHIZOME_DNS_PORT: 'udp://10.0.0.1:53',
+      RHIZOME_DNS_PORT_53_UDP_ADDR: '10.0.0.1',
+      PATH: '/bin'
+    }
+    assert.deepEqual(misspeltEnvironment(env), [
+      { name: 'RHIZOME_DNS_LISTN', meant: 'RHIZOME_DNS_LISTEN' },
+      { name: 'RHIZOME_WIREGUARDPORT', meant: 'RHIZOME_WIREGUARD_PORT' }
+    ])
+  })
 
   it('refuse a named file that is not there, and take an empty one', () => {
     assert.throws(() => resolveSettings({ flags: {}, env: {}, file: join(folder, 'none.yaml') }), {

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { eventually } from '../eventually.ts'
 import { inStep, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
-describe('what nothing caught', () => {
+describe('what nothing caught', function () {
+  this.timeout(120_000)
   const { site } = raise('faults', ['west', 'east'])
   const west = () => site('west')
   const east = () => site('east')

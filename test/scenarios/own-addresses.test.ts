@@ -5,7 +5,9 @@ import { wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { init, invite, joins, peer, raise, reaches, status, unite } from './harness.ts'
 
-describe('own addresses', () => {
+describe('own addresses', function () {
+  this.timeout(180_000)
+
   describe('beside twenty bridges of containers', () => {
     const { site } = raise('bridges', ['west', 'east'], { start: false })
 
@@ -106,6 +108,21 @@ describe('own addresses', () => {
       await joins(east, await invite(west, 'east'))
       await reaches(west, east, 20_000)
       await reaches(east, west, 20_000)
+    })
+
+    it('of the pods’ bridge, too: DNS and probe move to it', async () => {
+      const [west, east] = [site('west'), site('east')]
+      await west.stop('SIGTERM')
+      await west.gateway.exec(['ip', 'address', 'del', '10.1.0.1/24', 'dev', 'pods0'])
+      await west.start()
+      await eventually(async () => (await status(west)).dns.address === '10.1.255.254:53')
+      await west.gateway.exec(['ip', 'address', 'add', '10.1.0.1/24', 'dev', 'pods0'])
+      await eventually(async () => (await status(west)).dns.address === '10.1.0.1:53')
+      const { addresses } = await west.pod(0).resolve('web.shop.svc.cluster.west')
+      assert.deepEqual(addresses, ['10.101.0.10'])
+      await reaches(west, east, 20_000)
+      await reaches(east, west, 20_000)
+      await eventually(async () => (await peer(east, 'west'))?.state === 'up', 20_000)
     })
   })
 })

@@ -298,13 +298,9 @@ class Libp2pTransport implements Transport {
   /** An address of this host with a port that is listened on: another site may have the same private address. */
   #isSelf(address: string): boolean {
     const where = hostPortOf(address)
-    return (
-      where !== undefined &&
-      this.listenAddresses().some((own) => {
-        const mine = hostPortOf(own)
-        return mine !== undefined && mine.port === where.port && mine.host === where.host
-      })
-    )
+    if (where === undefined) return false
+    const ports = this.listenAddresses().map((own) => hostPortOf(own)?.port)
+    return ports.includes(where.port) && isOwn(where.host)
   }
 
   /** Both sides dialled and the peer's connection won. */
@@ -412,6 +408,10 @@ function isHere(address: string): boolean {
   const host = /^\/ip[46]\/([^/]+)/.exec(address)?.[1]
   if (host === undefined || host === '0.0.0.0' || host === '::') return true
   if (host.startsWith('127.')) return true // the whole of 127.0.0.0/8 is
+  return isOwn(host)
+}
+
+function isOwn(host: string): boolean {
   return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === host))
 }
 
