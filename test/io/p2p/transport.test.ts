@@ -111,6 +111,37 @@ describe('transport', () => {
     return libp2p
   }
 
+  it('dials no address that is its own, and the others of the same member all the same', async () => {
+    const [a, b] = [await node(), await node()]
+    const own = a.transport.listenAddresses()
+    a.transport.setTargets([{ origin: b.transport.origin, addresses: own }])
+    await until('the reason', () =>
+      /one of this host itself/.test(a.transport.dialState()[0]?.lastError ?? '')
+    )
+    assert.doesNotMatch(a.transport.dialState()[0]?.lastError ?? '', /identity key/)
+    a.transport.setTargets([
+      { origin: b.transport.origin, addresses: [...own, ...b.transport.listenAddresses()] }
+    ])
+    await until('the neighbour', () => isUp(a, b))
+  })
+
+  it('an address to listen on that this host does not have is missing, not an error', async () => {
+    const { transport } = await node({ listen: ['/ip4/127.0.0.1/tcp/0', '/ip4/192.0.2.77/tcp/7946'] })
+    assert.deepEqual(transport.missingAddresses(), ['/ip4/192.0.2.77/tcp/7946'])
+    assert.equal(transport.listenAddresses().length, 1)
+    await transport.networkChanged([])
+    assert.deepEqual(transport.missingAddresses(), ['/ip4/192.0.2.77/tcp/7946'])
+  })
+
+  it('a connection from an own address that has gone ends at once, and the others stay', async () => {
+    const [a, b] = await pair()
+    await a.transport.networkChanged(['192.0.2.77'])
+    assert.ok(isUp(a, b))
+    await a.transport.networkChanged(['127.0.0.1'])
+    assert.match(a.events.join(), /down .* this host lost its address 127\.0\.0\.1/)
+    await until('both again', () => isUp(a, b) && isUp(b, a)) // dialled again
+  })
+
   it('carries 1,000 frames in order both ways, bundled or one by one, and leaves them unchanged', async () => {
     const [a, b] = await pair()
     const sent = Array.from({ length: 1_000 }, (_, i) => new Uint8Array(randomBytes(1 + ((i * 131) % 3_000))))

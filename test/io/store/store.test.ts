@@ -524,7 +524,11 @@ describe('store', () => {
   it('does not bring back an identity that is forgotten at the same moment', async () => {
     const store = await open()
     await store.saveIdentity(identity)
-    await Promise.all([store.mend(), store.forget(), store.mend()])
+    let isForgotten = false
+    const forgetting = store.forget().then(() => (isForgotten = true))
+    do await store.mend()
+    while (!isForgotten)
+    await forgetting
     assert.equal(existsSync(join(folder, 'identity.json')), false)
     assert.equal(existsSync(join(folder, 'identity.bak.json')), false)
   })
