@@ -524,10 +524,9 @@ describe('store', () => {
   it('does not bring back an identity that is forgotten at the same moment', async () => {
     const store = await open()
     await store.saveIdentity(identity)
-    let isForgotten = false
-    const forgetting = store.forget().then(() => (isForgotten = true))
-    do await store.mend()
-    while (!isForgotten)
+    const state = { isForgotten: false }
+    const forgetting = store.forget().then(() => (state.isForgotten = true))
+    while (!state.isForgotten) await store.mend()
     await forgetting
     assert.equal(existsSync(join(folder, 'identity.json')), false)
     assert.equal(existsSync(join(folder, 'identity.bak.json')), false)
