@@ -52,6 +52,17 @@ export function virtualServerOrder(server: VirtualServer): string {
   return normalized.get(server) ?? sortKeyOfVirtual(server)
 }
 
+/** The same order without making keys: by vip (IPv4 first, then numeric), protocol name, port. */
+export function compareVirtualServers(left: VirtualServer, right: VirtualServer): number {
+  const protocols = left.protocol === right.protocol ? 0 : left.protocol < right.protocol ? -1 : 1
+  return compareCidr(left.vip, right.vip) || protocols || left.port - right.port
+}
+
+/** By ip (numeric), port: as normalizeVirtualServer sorts them. */
+export function compareRealServers(left: RealServer, right: RealServer): number {
+  return compareCidr(left.ip, right.ip) || left.port - right.port
+}
+
 function sortKeyOfVirtual({ vip, protocol, port }: VirtualServer): string {
   return `${ipSortKey(vip)} ${protocol} ${String(port).padStart(5, '0')}`
 }

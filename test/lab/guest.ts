@@ -19,6 +19,8 @@ export interface GuestRun {
   readonly argv: readonly string[]
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
+  /** More on the kernel's command line, as "ipv6.disable=1". */
+  readonly kernelArguments?: string
   /** Default 240 s: boot, run and power-off. */
   readonly deadlineMs?: number
 }
@@ -73,7 +75,11 @@ export async function runInGuest(options: GuestRun): Promise<GuestResult> {
     writeFileSync(join(folder, 'init'), initScript(options, kernel.modules), { mode: 0o755 })
     children.push(...shareFiles(folder, results))
     await eventually(() => ['machine.sock', 'results.sock'].every((name) => existsSync(join(folder, name))))
-    const text = await boot(folder, kernel, { children, deadlineMs: options.deadlineMs ?? 240_000 })
+    const text = await boot(folder, kernel, {
+      children,
+      deadlineMs: options.deadlineMs ?? 240_000,
+      kernelArguments: options.kernelArguments ?? ''
+    })
     const files = new Map(
       readdirSync(results).map((name) => [name, readFileSync(join(results, name), 'utf8')])
     )
@@ -170,12 +176,17 @@ sleep 60
 }
 
 interface BootOptions {
+  readonly kernelArguments: string
   /** The kernel's process is added to them. */
   readonly children: ChildProcess[]
   readonly deadlineMs: number
 }
 
-async function boot(folder: string, kernel: Kernel, { children, deadlineMs }: BootOptions): Promise<string> {
+async function boot(
+  folder: string,
+  kernel: Kernel,
+  { children, deadlineMs, kernelArguments }: BootOptions
+): Promise<string> {
   const shared = (name: string): string =>
     `-chardev socket,id=${name},path=${join(folder, `${name}.sock`)} ` +
     `-device vhost-user-fs-pci,chardev=${name},tag=${name},queue-size=1024`
@@ -194,7 +205,7 @@ async function boot(folder: string, kernel: Kernel, { children, deadlineMs }: Bo
     '-initrd',
     kernel.initramfs,
     '-append',
-    `${commandLine} guest.init=${join(folder, 'init')}`
+    `${commandLine} ${kernelArguments} guest.init=${join(folder, 'init')}`
   ])
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   children.push(child)

@@ -113,6 +113,12 @@ export function sysctlPath(name: string, root = '/proc/sys'): string {
 }
 
 function unknownName(name: string): HostError {
+  if (/^net[./]ipv6[./]/.test(name))
+    return new HostError({
+      code: 'IPV6_OFF',
+      message: `IPv6 is not in this kernel: it has no setting ${name}`,
+      fix: 'start the kernel without ipv6.disable=1, or give the clusters IPv4 prefixes only'
+    })
   return new HostError({
     code: 'SYSCTL_FAILED',
     message: `this kernel has no sysctl ${name}`,

@@ -1,24 +1,14 @@
-// The one order and the one key of virtual servers, so that what the kernel says and what we wish compare as values.
-import { compareCidr } from '../../core/cidr.ts'
-import type { RealServer, VirtualServer } from '../../core/host.ts'
+// Changes of virtual servers. Their one key and their one order are those of core/host-order.ts, so that what the kernel says and what we
+// wish compare as values.
+import {
+  compareRealServers,
+  compareVirtualServers,
+  virtualServerKey as keyOfVirtualServer
+} from '../../core/host-order.ts'
+import type { VirtualServer } from '../../core/host.ts'
 import type { VirtualServerChange } from './ports.ts'
 
-/** "10.96.0.1 TCP 80": what identifies a virtual server. */
-export function keyOfVirtualServer(server: Pick<VirtualServer, 'vip' | 'protocol' | 'port'>): string {
-  return `${server.vip} ${server.protocol} ${server.port}`
-}
-
-/** By vip (IPv4 first, then numeric), protocol name, port. */
-export function compareVirtualServers(left: VirtualServer, right: VirtualServer): number {
-  return (
-    compareCidr(left.vip, right.vip) || compareText(left.protocol, right.protocol) || left.port - right.port
-  )
-}
-
-/** By ip (numeric), port. */
-export function compareRealServers(left: RealServer, right: RealServer): number {
-  return compareCidr(left.ip, right.ip) || left.port - right.port
-}
+export { compareRealServers, compareVirtualServers, keyOfVirtualServer }
 
 /** One change for each virtual server: from the first `have` to the last `want`. */
 export function netChanges(changes: readonly VirtualServerChange[]): readonly VirtualServerChange[] {
@@ -73,8 +63,4 @@ function placeOf(servers: readonly VirtualServer[], server: VirtualServer): numb
     else high = middle
   }
   return low
-}
-
-function compareText(left: string, right: string): number {
-  return left === right ? 0 : left < right ? -1 : 1
 }
