@@ -37,7 +37,7 @@ check: types lint unit ## types, lint, unit and property tests: under a minute
 demo: node_modules/.package-lock.json ## three clusters become one network, in network namespaces
 	@build/setup demo
 	@node build/bundle.ts
-	@node test/demo/main.ts $(ARGS)
+	@test/demo/run $(ARGS)
 
 test: node_modules/.package-lock.json ## everything: unit, property, contract, scenario, lab (namespaces, a virtual machine)
 	@build/setup test

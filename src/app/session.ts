@@ -53,6 +53,7 @@ import { countDnsQueries, dnsClients, dnsControlPath, replaceDnsProblems } from 
 import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
 import { setLeftOut } from './left-out.ts'
+import { BalancerRivals } from './balancer-rivals.ts'
 import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
@@ -129,6 +130,7 @@ export class Session {
   readonly #faults = new Map<PartName, string>()
   readonly #ownFacts: OwnFacts
   readonly #networks: HostNetworks
+  readonly #rivals: BalancerRivals
   #nodePrefixes: readonly Cidr[] | undefined
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
@@ -190,6 +192,7 @@ export class Session {
       health: options.health,
       controls: () => this.#controlAddresses()
     })
+    this.#rivals = new BalancerRivals({ host, health: options.health })
     this.#publisher = new Publisher({
       publish: (changes) => this.control.publish(changes),
       ownKeys: () => this.control.ownKeys(),
@@ -639,6 +642,7 @@ export class Session {
     const stats = (await host?.peerStats(deadline).catch(() => undefined)) ?? []
     if (signal.aborted) return
     for (const name of this.#faults.keys()) await this.#part(name)
+    await this.#rivals.look(signal)
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, this.#ownAgents()))
     const view = this.control.view()
     const prober = this.#prober

@@ -121,7 +121,7 @@ export const SETTINGS = {
   'load-balancer': row(
     choice(['auto', 'nftables', 'ipvs']),
     'auto',
-    'layer-4 load balancer; auto = what the kernel can do'
+    'layer-4 load balancer; auto = nftables where the kernel has it, else IPVS'
   ),
   scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
   'balance-local': row(

@@ -22,7 +22,7 @@ const HELP = `usage: make demo [ARGS="--once --json --keep-log"]
 Raises the clusters west, east and edge as hosts in network namespaces, joins them with tokens, and checks what was promised.
   --once   end after the checks; exit 0 only if every one held
   --json   print {"checks": [{"name", "ok", "ms", "detail"}]} on standard output; the story goes to standard error
-Without --once it stays up until Ctrl-C, which leaves the machine as it was.`
+Without --once it stays up until Ctrl-C, which leaves the machine as it was and is no failure.`
 
 const { values: args } = parseArgs({
   options: {
@@ -31,6 +31,18 @@ const { values: args } = parseArgs({
     help: { type: 'boolean', default: false }
   }
 })
+
+// At any moment: the labs and the agents on loopback end with this process (each has its `exit` listener), and one line is said.
+for (const [signal, code] of [
+  ['SIGINT', args.once ? 130 : 0],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129]
+] as const) {
+  process.once(signal, () => {
+    process.once('exit', () => say('Gone.')) // the last listener: all is gone by then
+    process.exit(code)
+  })
+}
 
 const results: CheckResult[] = []
 process.exitCode = await main()
@@ -51,27 +63,19 @@ async function main(): Promise<number> {
     return report()
   }
   const lab = await Lab.create('demo')
-  const interrupted = Promise.withResolvers<'interrupted'>()
-  process.once('SIGINT', () => interrupted.resolve('interrupted'))
-  process.once('SIGTERM', () => interrupted.resolve('interrupted'))
   let world: World | undefined
   try {
-    const story = (async () => {
-      step('Raising three clusters as network namespaces')
-      world = await World.raise(lab)
-      for (const cluster of CLUSTERS)
-        say(
-          `  ${cluster.padEnd(5)} pods ${podCidr(cluster)}, services ${serviceCidr(cluster)}, manifests ${world.site(cluster).manifests}`
-        )
-      await tell(world)
-      return 'told' as const
-    })()
-    if ((await Promise.race([story, interrupted.promise])) === 'interrupted') return 130
+    step('Raising three clusters as network namespaces')
+    world = await World.raise(lab)
+    for (const cluster of CLUSTERS)
+      say(
+        `  ${cluster.padEnd(5)} pods ${podCidr(cluster)}, services ${serviceCidr(cluster)}, manifests ${world.site(cluster).manifests}`
+      )
+    await tell(world)
     const code = report()
-    if (!args.once && world !== undefined) {
+    if (!args.once) {
       lookAround(world)
-      await interrupted.promise
-      say('\nTaking everything down …')
+      await new Promise(() => undefined) // until a signal
     }
     return code
   } catch (error) {

@@ -52,6 +52,11 @@ export class World {
   readonly folder: string
   readonly sites = new Map<Cluster, Site>()
 
+  readonly #remove = (): void => {
+    this.lab.closeSync() // whoever still writes there
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
   private constructor(lab: Lab, folder: string) {
     this.lab = lab
     this.folder = folder
@@ -62,6 +67,7 @@ export class World {
     { clusters = CLUSTERS }: { readonly clusters?: readonly Cluster[] } = {}
   ): Promise<World> {
     const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
+    process.once('exit', world.#remove)
     const wan = await lab.namespace('wan')
     await lab.bridge(wan, 'wan')
     for (const cluster of clusters) world.sites.set(cluster, await Site.raise(world, wan, cluster))
@@ -77,7 +83,8 @@ export class World {
   async close(): Promise<void> {
     const stopped = await Promise.allSettled([...this.sites.values()].map((site) => site.stop('SIGTERM')))
     await this.lab.close()
-    rmSync(this.folder, { recursive: true, force: true })
+    process.off('exit', this.#remove)
+    this.#remove()
     for (const site of stopped) if (site.status === 'rejected') throw site.reason
   }
 }

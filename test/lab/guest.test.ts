@@ -1,11 +1,11 @@
 // IPVS, nftables and kernel WireGuard together, on machines that have none of them: a virtual machine runs this tree's own tests.
 import assert from 'node:assert/strict'
-import { build } from '../scenarios/harness.ts'
 import { guestRequirements, runInGuest } from './guest.ts'
 import { requireLab } from './require.ts'
 
 const TREE = new URL('../..', import.meta.url).pathname
-const DEADLINE_MS = 400_000
+// It is the last in line for the processors in `make test`.
+const DEADLINE_MS = 780_000
 
 interface Report {
   readonly stats: { readonly passes: number; readonly failures: number; readonly pending: number }
@@ -16,20 +16,18 @@ interface Report {
 describe('in a guest with kernel WireGuard, IPVS and nftables', () => {
   before(function () {
     requireLab(this)
-    build()
     const reason = guestRequirements()
     if (reason === undefined) return
     console.error(`SKIPPED: ${reason}`)
     this.skip()
   })
 
-  it('the load balancer contract holds for IPVS, and meshd carries requests through all three', async function () {
+  it('the load balancer contract holds for IPVS, and requests pass through all three', async function () {
     this.timeout(DEADLINE_MS + 10_000)
-    const mocha = ['node_modules/mocha/bin/mocha.js', '--config', 'test/mocharc.json', '--timeout', '120000']
+    const mocha = ['node_modules/mocha/bin/mocha.js', '--config', 'test/mocharc.json', '--timeout', '300000']
     const report = ['--reporter', 'json', '--reporter-option', 'output=%results%/report.json']
     const result = await runInGuest({
       cwd: TREE,
-      env: { RHIZOME_BUILT: '1' },
       argv: [process.execPath, ...mocha, ...report, 'test/lab/guest/*.inside.ts'],
       deadlineMs: DEADLINE_MS
     })

@@ -8,7 +8,17 @@
 // Invariant: whatever happens inside, the machine is left as it was: three processes in groups of their own, ended by their ids.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { eventually } from '../eventually.ts'
@@ -45,6 +55,8 @@ const QEMU = 'qemu-system-x86_64'
 const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd']
 const MEMORY_MB = 2048
 const CONSOLE_MAX = 1 << 20
+// What the servers of files say.
+const LOG = 'files.log'
 // Loaded in one call: one at a time, on demand, each costs the guest a second.
 const MODULES = `
   tun veth dummy bridge wireguard sch_netem nf_conntrack nf_conntrack_netlink
@@ -87,7 +99,7 @@ export async function runInGuest(options: GuestRun): Promise<GuestResult> {
     return {
       exitCode: exitCode === undefined ? undefined : Number(exitCode),
       output: files.get('output') ?? '',
-      console: text,
+      console: `${text}\n${readFileSync(join(folder, LOG), 'utf8')}`,
       files
     }
   } finally {
@@ -122,6 +134,7 @@ function virtiofsd(): string | undefined {
 /** Two servers of files: the machine's, read-only in a mount namespace of its own, and the folder of results. */
 function shareFiles(folder: string, results: string): ChildProcess[] {
   const machine = join(folder, 'machine')
+  const log = join(folder, LOG)
   const serve = (name: string, source: string, cache: string): string[] => [
     virtiofsd() ?? '',
     `--socket-path=${join(folder, `${name}.sock`)}`,
@@ -132,15 +145,18 @@ function shareFiles(folder: string, results: string): ChildProcess[] {
   const readOnly =
     'mount --make-rprivate / && mount --rbind / "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
   return [
-    start(['unshare', '-m', 'sh', '-c', readOnly, machine, ...serve('machine', machine, 'always')]),
-    start(serve('results', results, 'none'))
+    start(['unshare', '-m', 'sh', '-c', readOnly, machine, ...serve('machine', machine, 'always')], log),
+    start(serve('results', results, 'none'), log)
   ]
 }
 
-function start(argv: readonly string[]): ChildProcess {
+function start(argv: readonly string[], logFile: string): ChildProcess {
   const [file = '', ...args] = bound(argv)
   // A group of its own: a Ctrl-C at the terminal must not end it before its guest has stopped using it.
-  return spawn(file, args, { stdio: ['ignore', 'ignore', 'inherit'], detached: true })
+  const log = openSync(logFile, 'a')
+  const child = spawn(file, args, { stdio: ['ignore', 'ignore', log], detached: true })
+  closeSync(log)
+  return child
 }
 
 function initScript({ argv, cwd, env }: GuestRun, modules: string): string {

@@ -5,9 +5,12 @@ import { createHost, type LinuxHost } from '../../src/io/host/host.ts'
 import type { HostOp, HostPart } from '../../src/core/host.ts'
 import type { Ip } from '../../src/core/model.ts'
 import type { HostProcessOptions, Request } from './remote-host.ts'
+import { createRun } from '../../src/io/host/run.ts'
+import { slowness } from '../eventually.ts'
 import { noLoadBalancer } from './no-load-balancer.ts'
+import { patient } from './patient.ts'
 
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 60_000 * slowness
 const lines = createInterface({ input: process.stdin })
 let host: LinuxHost | undefined
 let hints = 0
@@ -33,7 +36,8 @@ function create(options: HostProcessOptions): LinuxHost {
     privateKey: () => options.privateKey,
     stateFolder: options.stateFolder,
     tunnelAddresses: (options.tunnelAddresses ?? []) as readonly Ip[],
-    loadBalancer: 'nftables',
+    loadBalancer: options.loadBalancer ?? 'nftables',
+    run: patient(createRun()),
     ...(options.bare === true ? { parts: noLoadBalancer() } : {})
   })
 }
@@ -62,6 +66,8 @@ async function call(host: LinuxHost, { method, args }: Request): Promise<unknown
       return host.describe(args[0] as HostOp)
     case 'peerStats':
       return host.peerStats(signal)
+    case 'rivals':
+      return host.rivals(signal)
     case 'surroundings':
       return host.surroundings(signal)
     case 'cleanup':

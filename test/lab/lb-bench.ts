@@ -10,7 +10,7 @@ import {
   type Bench,
   type Question
 } from '../contract/load-balancer.ts'
-import { slowness } from '../eventually.ts'
+import { patient } from './patient.ts'
 import type { Lab, Namespace } from './netns.ts'
 import { startAsker, startServers } from './lb-traffic-client.ts'
 
@@ -32,12 +32,8 @@ export interface LabBenchOptions {
 
 /** The host's tools in a namespace of the lab, with deadlines as long as this machine needs. */
 export function runIn({ name }: Namespace): Run {
-  const run = createRun({ prefix: ['ip', 'netns', 'exec', name] })
-  return (tool, args, options) => run(tool, args, { deadlineMs: TOOL_DEADLINE_MS * slowness, ...options })
+  return patient(createRun({ prefix: ['ip', 'netns', 'exec', name] }))
 }
-
-// As in src/io/host/run.ts.
-const TOOL_DEADLINE_MS = 10_000
 
 /** Lives as long as the lab. */
 export async function createLabBench(options: LabBenchOptions): Promise<LabBench> {

@@ -96,7 +96,9 @@ export class Lab {
       name,
       exec: (argv, options) => execute(['ip', 'netns', 'exec', name, ...argv], options),
       spawn: (argv, options) =>
-        spawn('ip', ['netns', 'exec', name, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+        followed(
+          spawn('ip', ['netns', 'exec', name, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+        )
     }
     this.#namespaces.set(role, namespace)
     await execute(['ip', 'netns', 'add', name])
@@ -189,12 +191,13 @@ export class Lab {
     this.closeSync()
   }
 
-  /** The same at once, for exit handlers. */
+  /** The same at once, for exit handlers. Commands of the lab that are under way end first: they could make what is removed here. */
   closeSync(): void {
     this.#closed = true
-    this.#signal('SIGKILL')
+    if (!open.delete(this)) return
+    endCommands(this.id)
+    for (let attempt = 0; attempt < 50 && this.#signal('SIGKILL') > 0; attempt++) sleepSync(10)
     remove(this.id)
-    open.delete(this)
   }
 
   /** Namespaces, links, sockets and files of labs (of one lab, given its id) that still exist. */
@@ -227,6 +230,14 @@ export class Lab {
 }
 
 const open = new Set<Lab>()
+/** Children of this process that run, of all labs. */
+const commands = new Set<ChildProcess>()
+
+function followed(child: ChildProcess): ChildProcess {
+  commands.add(child)
+  for (const event of ['exit', 'error']) child.once(event, () => commands.delete(child))
+  return child
+}
 let hooked = false
 
 function hookExit(): void {
@@ -287,6 +298,7 @@ function execute(argv: readonly string[], options: ExecOptions = {}): Promise<Ex
   const [file = '', ...args] = argv
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, { env: { ...process.env, ...options.env } })
+    followed(child)
     const timer = setTimeout(
       () => {
         child.kill('SIGKILL')
@@ -313,6 +325,21 @@ function execute(argv: readonly string[], options: ExecOptions = {}): Promise<Ex
       else reject(new Error(`exit code ${exitCode}: ${argv.join(' ')}\n${out.stderr}${out.stdout}`))
     })
   })
+}
+
+/** Those of one lab, also those that are on their way into a namespace. A killed child is a zombie until Node hears of its end. */
+function endCommands(id: string): void {
+  const ours = [...commands].filter(({ spawnargs }) => spawnargs.some((word) => word.includes(`rz-${id}-`)))
+  for (const child of ours) child.kill('SIGKILL')
+  for (let attempt = 0; attempt < 100 && ours.some(isAlive); attempt++) sleepSync(5)
+}
+
+function isAlive({ pid }: ChildProcess): boolean {
+  return /^\d+ \(.*\) [^ZX]/.test(readText(`/proc/${pid}/stat`))
+}
+
+function sleepSync(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
 
 /** For closing: what is already gone is no error. */

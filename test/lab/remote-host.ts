@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Surroundings } from '../../src/core/surroundings.ts'
 import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../src/core/host.ts'
+import type { Rivals } from '../../src/io/host/ports.ts'
 import type { Namespace } from './netns.ts'
 
 export interface HostProcessOptions {
@@ -15,6 +16,8 @@ export interface HostProcessOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Without load balancer and filter. */
   readonly bare?: boolean
+  /** Default nftables. */
+  readonly loadBalancer?: 'nftables' | 'ipvs'
 }
 
 export interface RemoteFailure {
@@ -43,6 +46,7 @@ export interface RemoteHost {
   readonly edge: Pick<Host, 'look' | 'apply'>
   peerStats(): Promise<readonly PeerStats[]>
   surroundings(): Promise<Omit<Surroundings, 'resolvers'>>
+  rivals(): Promise<Rivals | undefined>
   cleanup(): Promise<void>
   stop(): Promise<void>
   preflight(): Promise<readonly { code: string; fix?: string }[]>
@@ -136,6 +140,7 @@ export function remoteHost(namespace: Namespace, options: HostProcessOptions): R
     },
     peerStats: () => call('peerStats'),
     surroundings: () => call('surroundings'),
+    rivals: () => call('rivals'),
     cleanup: () => call('cleanup'),
     stop: () => call('stop'),
     preflight: () => call('preflight'),

@@ -13,9 +13,9 @@ import { requireLab } from '../lab/require.ts'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
 
-let built = process.env['RHIZOME_BUILT'] !== undefined
+let built = false
 
-/** dist/ as the tree is now, once a run; in the guest it was built before the boot. */
+/** dist/ as the tree is now, once a run. */
 export function build(): void {
   if (built) return
   execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts')], { stdio: ['ignore', 'ignore', 'inherit'] })

@@ -18,7 +18,14 @@ import { acquireLock, type Lock } from './lock.ts'
 import { openHostMemory, type HostMemory } from './memory.ts'
 import { detectMtu } from './mtu.ts'
 import { LINUX_PARTS, type HostParts, type PartContext } from './parts.ts'
-import { hostNames, type HostNames, type LoadBalancer, type Run, type VirtualServerChange } from './ports.ts'
+import {
+  hostNames,
+  type HostNames,
+  type LoadBalancer,
+  type Rivals,
+  type Run,
+  type VirtualServerChange
+} from './ports.ts'
 import { preflightHost } from './preflight.ts'
 import { createRoutes, type Refusals, type TableRoute } from './route.ts'
 import { createRun } from './run.ts'
@@ -37,7 +44,7 @@ export interface HostOptions {
   readonly stateFolder: string
   /** Kept on the tunnel device while no other device of this host has them. Default none. */
   readonly tunnelAddresses?: readonly Ip[]
-  /** Default auto: IPVS where the kernel has it, else nftables. */
+  /** Default auto: nftables where the kernel has it, else IPVS. */
   readonly loadBalancer?: 'auto' | 'ipvs' | 'nftables'
   /** Default auto: the kernel's WireGuard, else wireguard-go. */
   readonly wireguard?: 'auto' | 'kernel' | 'userspace'
@@ -60,6 +67,8 @@ export interface LinuxHost extends Host {
   detectMtu(): Promise<number>
   /** What this host reaches without the mesh; `resolvers` is for the caller to add. Needs no start(). */
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
+  /** Other programs that may delete what the load balancer has set; undefined where there can be none. */
+  rivals(signal: AbortSignal): Promise<Rivals | undefined>
   /** Writes what it must remember anew where it has been removed from the disk. */
   mendMemory(): Promise<void>
   /** Hints that the kernel may have changed, until the signal. Never rejects. */
@@ -285,6 +294,7 @@ export function createHost(options: HostOptions): LinuxHost {
     mendMemory: async () => started?.memory.mend(),
     detectMtu: () => detectMtu(run),
     surroundings: (signal) => readSurroundings(run, names, signal),
+    rivals: async (signal) => started?.loadBalancer.rivals?.(signal),
     watch: (watch, signal) =>
       watchHost(
         {

@@ -25,6 +25,10 @@ export const IPVS_MODULES: readonly string[] = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr'
 /** Errors of its methods: HostError; TOOL_MISSING without ipvsadm, TOOL_FAILED where the kernel refuses. */
 export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBalancer {
   const { run } = options
+  /** Keys of the servers that this instance has set and not removed: what a reading lacks of them, another program deleted. */
+  const own = new Set<string>()
+  let lost = 0
+
   return {
     kind: 'ipvs',
     async start() {
@@ -39,11 +43,28 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
       const text = changes.flatMap(({ want, have }) => deltaCommands(have, want))
       if (text.length === 0) return
       if ((await restore(text, signal)) !== '') await settle(changes, signal)
+      for (const change of changes) {
+        if (change.want === undefined) own.delete(keyOf(change))
+        else own.add(keyOf(change))
+      }
     },
     describe({ want, have }) {
       return deltaCommands(have, want).map((line) => `ipvsadm ${line}`)
     },
+    async rivals(signal) {
+      const [device, services] = await Promise.all([
+        run('ip', ['link', 'show', 'dev', KUBE_PROXY_DEVICE], { signal, okCodes: [1] }),
+        list(signal)
+      ])
+      return {
+        kubeProxy: device.exitCode === 0,
+        foreign: services.filter((service) => !isOurs(service)).length,
+        lost,
+        prefixes: options.names.vipPrefixes()
+      }
+    },
     async cleanup(signal) {
+      own.clear()
       const changes = (await observe(signal)).map((have) => ({ want: undefined, have }))
       const text = changes.flatMap(({ have }) => deltaCommands(have, undefined))
       if (text.length > 0 && (await restore(text, signal)) !== '') await settle(changes, signal)
@@ -51,19 +72,31 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
   }
 
   async function observe(signal: AbortSignal): Promise<readonly VirtualServer[]> {
-    const prefixes = options.names.vipPrefixes() as readonly Cidr[]
-    return observeWhere((_, service) => prefixes.some((prefix) => cidrContains(prefix, service.vip)), signal)
+    const servers = await observeWhere((_, service) => isOurs(service), signal)
+    const found = new Set(servers.map(keyOfVirtualServer))
+    for (const key of own.difference(found)) {
+      own.delete(key)
+      lost++
+    }
+    return servers
+  }
+
+  function isOurs({ vip }: IpvsService): boolean {
+    return (options.names.vipPrefixes() as readonly Cidr[]).some((prefix) => cidrContains(prefix, vip))
   }
 
   async function observeWhere(
     wanted: (key: string, service: IpvsService) => boolean,
     signal: AbortSignal
   ): Promise<readonly VirtualServer[]> {
-    const { stdout } = await run('ipvsadm', LIST, { signal })
-    return parseIpvs(stdout)
+    return (await list(signal))
       .filter((service) => wanted(keyOfVirtualServer(service), service))
       .map(toVirtualServer)
       .sort(compareVirtualServers)
+  }
+
+  async function list(signal: AbortSignal): Promise<readonly IpvsService[]> {
+    return parseIpvs((await run('ipvsadm', LIST, { signal })).stdout)
   }
 
   /** After a complaint: the kernel was not what the caller saw, so once more, against the kernel (invariant 4). */
@@ -131,6 +164,8 @@ export function settingCommands(
   })
 }
 
+// kube-proxy puts the addresses of its services on it, in IPVS mode only.
+const KUBE_PROXY_DEVICE = 'kube-ipvs0'
 const LIST: readonly string[] = ['-S', '-n']
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 

@@ -7,6 +7,18 @@ export interface VirtualServerChange {
   readonly have: VirtualServer | undefined
 }
 
+/** Other programs that write the same tables as this load balancer. */
+export interface Rivals {
+  /** kube-proxy in IPVS mode: it deletes what is not its own. */
+  readonly kubeProxy: boolean
+  /** Virtual servers outside our service prefixes. */
+  readonly foreign: number
+  /** Virtual servers of ours that another program deleted since start(). */
+  readonly lost: number
+  /** Our service prefixes, which such a program must leave alone. */
+  readonly prefixes: readonly string[]
+}
+
 export interface LoadBalancer {
   readonly kind: 'nftables' | 'ipvs'
   /** Checks that tool and kernel can do it; loads what must be loaded. Creates nothing that `observe` would show. */
@@ -24,6 +36,8 @@ export interface LoadBalancer {
   describe(change: VirtualServerChange): readonly string[]
   /** Removes everything of ours, also what a crashed process left. */
   cleanup(signal: AbortSignal): Promise<void>
+  /** Absent where the tables are ours alone. */
+  rivals?(signal: AbortSignal): Promise<Rivals>
   /** Gives back what start() opened; the kernel keeps everything. */
   stop?(): Promise<void>
 }

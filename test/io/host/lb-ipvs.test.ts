@@ -167,6 +167,32 @@ describe('a change of the IPVS load balancer', () => {
     assert.deepEqual(await createIpvsLoadBalancer({ run: fakeIpvsadm(table), names }).observe(signal), [web])
   })
 
+  it('that another program undoes is counted once, and our own removals are not', async () => {
+    const table: string[] = ['-A -t 192.0.2.1:80 -s rr']
+    const balancer = createIpvsLoadBalancer({ run: fakeIpvsadm(table), names })
+    const mail = { ...web, port: 25 }
+    const lost = async (): Promise<number | undefined> => {
+      await balancer.observe(signal)
+      return (await balancer.rivals?.(signal))?.lost
+    }
+    await balancer.apply(
+      [web, mail].map((want) => ({ want, have: undefined })),
+      signal
+    )
+    await balancer.apply([{ want: undefined, have: mail }], signal)
+    assert.equal(await lost(), 0)
+    table.splice(1)
+    assert.equal(await lost(), 1)
+    assert.equal(await lost(), 1)
+    await balancer.apply([{ want: web, have: undefined }], signal)
+    assert.deepEqual(await balancer.rivals?.(signal), {
+      kubeProxy: true, // its device is what this `ip` answers for
+      foreign: 1,
+      lost: 1,
+      prefixes: names.vipPrefixes()
+    })
+  })
+
   it('is an error with what ipvsadm says while the kernel refuses it', async () => {
     const refusing: Run = (_, args) =>
       Promise.resolve({ stdout: '', stderr: args[0] === '-R' ? 'Scheduler not found: rr' : '', exitCode: 0 })
