@@ -1,5 +1,6 @@
 // What the kernel cannot tell us after a restart: sysctls as they were before us, and which service prefixes were ours.
-// Invariant: written to disk before the change that it remembers.
+// Invariant: written to disk before the change that it remembers. Where the disk takes nothing, the change is made all the same, and `mend`,
+// which the agent calls again and again, writes what is missing and says why it cannot.
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -11,7 +12,7 @@ export interface HostMemory {
   readonly vipPrefixes: ReadonlySet<string>
   rememberSysctl(name: string, prior: string): Promise<void>
   rememberVips(prefixes: readonly string[]): Promise<void>
-  /** Writes the file anew if it has been removed. */
+  /** Writes the file if it has been removed, or could not be written before. Errors: those of the disk. */
   mend(): Promise<void>
   forget(): Promise<void>
 }
@@ -20,7 +21,17 @@ export interface HostMemory {
 export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
   const path = join(stateFolder, 'host.json')
   const { sysctls, vipPrefixes } = await load(path)
-  const save = async () => {
+  let isWritten = true
+  let writing: Promise<unknown> = Promise.resolve()
+  /** One at a time: all write to one file first. */
+  const save = () => {
+    const result = writing.then(write)
+    writing = result.catch(() => undefined)
+    return result
+  }
+  const remember = () => save().catch(() => undefined)
+  const write = async () => {
+    isWritten = false
     await mkdir(stateFolder, { recursive: true, mode: 0o700 })
     const text = JSON.stringify(
       { sysctls: Object.fromEntries(sysctls), vipPrefixes: [...vipPrefixes] },
@@ -35,6 +46,7 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
       await file.close()
     }
     await rename(`${path}.new`, path)
+    isWritten = true
   }
   return {
     sysctls,
@@ -42,16 +54,16 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
     async rememberSysctl(name, prior) {
       if (sysctls.has(name)) return
       sysctls.set(name, prior)
-      await save()
+      await remember()
     },
     async rememberVips(prefixes) {
       const news = prefixes.filter((prefix) => !vipPrefixes.has(prefix))
       if (news.length === 0) return
       for (const prefix of news) vipPrefixes.add(prefix)
-      await save()
+      await remember()
     },
     async mend() {
-      if (sysctls.size + vipPrefixes.size > 0 && !existsSync(path)) await save()
+      if (sysctls.size + vipPrefixes.size > 0 && (!isWritten || !existsSync(path))) await save()
     },
     async forget() {
       sysctls.clear()

@@ -31,7 +31,7 @@ export interface WatchOptions extends HostWatch {
 }
 
 const HINT_INTERVAL_MS = 250
-const POLL_MS = 400
+const POLL_MS = 500
 // A question that takes long, as beside many rules of others, is asked less often: a quarter of the time at most.
 const POLL_SHARE = 3
 const RESTART_MS_MIN = 500

@@ -60,6 +60,17 @@ describe('sysctls', () => {
     })
   })
 
+  it('are set while the disk takes nothing, and are recorded as soon as it does', async () => {
+    const memory = await openHostMemory(state)
+    writeFileSync(state, 'a file where the folder should be')
+    await createSysctls(memory, { root: proc }).set({ name: 'net.ipv4.ip_forward', value: '1' })
+    assert.equal(value('net/ipv4/ip_forward'), '1')
+    await assert.rejects(memory.mend())
+    rmSync(state)
+    await memory.mend()
+    assert.equal((await openHostMemory(state)).sysctls.get('net.ipv4.ip_forward'), '0')
+  })
+
   it('say which file is broken', async () => {
     mkdirSync(state)
     writeFileSync(join(state, 'host.json'), '{"sysctls": 1}')
