@@ -33,7 +33,12 @@ export class Loop {
     this.#options = options
   }
 
-  /** The first pass begins before this returns. */
+  /** Something has come since the latest pass began. */
+  get isMarked(): boolean {
+    return this.#isMarked
+  }
+
+  /** The first pass begins before this returns; later on, as `mark`. */
   start(): void {
     this.#isStarted = true
     this.mark()

@@ -12,6 +12,7 @@ import { sentence } from './errors.ts'
 import type { Health } from './health.ts'
 import { reportHostFaults } from './host-faults.ts'
 import type { Log } from './log.ts'
+import { Loop } from './loop.ts'
 import type { Metrics } from './metrics.ts'
 import { Pass, type HostFailures, type PassResult, type Wish } from './pass.ts'
 
@@ -47,12 +48,9 @@ export interface LastPass {
 
 export class Reconciler {
   readonly #options: ReconcilerOptions
-  readonly #stopping = new AbortController()
+  readonly #loop: Loop
   readonly #pass: Pass
   #lookedMs = -Infinity
-  #dirty = false
-  #running: Promise<void> | undefined
-  #timer: NodeJS.Timeout | undefined
   #last: LastPass | undefined
   #inStep = false
   #fault: string | undefined
@@ -62,6 +60,12 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options
     this.#pass = new Pass({ host: options.host, drainMs: options.drainMs, now: monotonicMs })
+    this.#loop = new Loop({
+      act: (signal) => this.#once(signal),
+      intervalMs: OBSERVE_INTERVAL_MS,
+      retryMs: RETRY_MS,
+      onError: (error) => this.#failed(error)
+    })
   }
 
   /** What the host has, as far as it is known. */
@@ -79,7 +83,7 @@ export class Reconciler {
 
   /** The latest pass ended well and nothing has come since. */
   get inStep(): boolean {
-    return this.#inStep && !this.#dirty
+    return this.#inStep && !this.#loop.isMarked
   }
 
   /** An error of our own that ended the last pass; undefined: it ended as it should. */
@@ -98,23 +102,15 @@ export class Reconciler {
 
   /** Something may have changed. `observe`: the kernel may have, too, in these parts (true: in all). */
   mark(options: { observe: boolean | readonly HostPart[] } = { observe: false }): void {
-    if (this.#stopping.signal.aborted) return
     const { observe } = options
     if (observe === false) this.#isNewer = true
     else this.#pass.markStale(observe === true ? HOST_PARTS : observe)
-    this.#dirty = true
-    this.#running ??= this.#loop().finally(() => {
-      this.#running = undefined
-      if (this.#dirty) this.mark() // marked between the loop's last look and here
-    })
+    this.#loop.start()
   }
 
   /** Ends after the pass that is under way. The host keeps what it has. */
-  async stop(): Promise<void> {
-    this.#stopping.abort()
-    clearTimeout(this.#timer)
-    this.#dirty = false
-    await this.#running
+  stop(): Promise<void> {
+    return this.#loop.stop()
   }
 
   /** What a pass would do now, from a fresh look at the kernel. Parts that cannot be read have no steps. */
@@ -133,19 +129,8 @@ export class Reconciler {
     return ops
   }
 
-  async #loop(): Promise<void> {
-    while (this.#dirty && !this.#stopping.signal.aborted) {
-      this.#dirty = false
-      clearTimeout(this.#timer)
-      const waitMs = await this.#once()
-      if (this.#stopping.signal.aborted) return
-      this.#timer = setTimeout(() => this.mark(), waitMs)
-    }
-  }
-
   /** Returns the milliseconds until the next pass is due of itself. */
-  async #once(): Promise<number> {
-    const { metrics, log } = this.#options
+  async #once(stopping: AbortSignal): Promise<number> {
     this.#isNewer = false
     const wish = this.#options.wish()
     if (wish === undefined) return OBSERVE_INTERVAL_MS
@@ -156,26 +141,25 @@ export class Reconciler {
       this.#lookedMs = nowMs
       this.#pass.markStale()
     }
-    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(PASS_DEADLINE_MS)])
-    try {
-      const result = await this.#pass.run(
-        wish,
-        signal,
-        () => (this.#isNewer && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
-      )
-      this.#fault = undefined
-      this.#settle(result, wish, elapsedMs())
-      if (result.isInterrupted) return 0
-      return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
-    } catch (error) {
-      if (this.#stopping.signal.aborted) return OBSERVE_INTERVAL_MS
-      this.#inStep = false
-      this.#fault = sentence(error)
-      this.#last = { ...summary([], elapsedMs()), error: this.#fault }
-      metrics.passes.inc({ result: 'failed' })
-      log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
-      return RETRY_MS
-    }
+    const signal = AbortSignal.any([stopping, AbortSignal.timeout(PASS_DEADLINE_MS)])
+    const result = await this.#pass.run(
+      wish,
+      signal,
+      () => (this.#isNewer && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
+    )
+    this.#fault = undefined
+    this.#settle(result, wish, elapsedMs())
+    if (result.isInterrupted) return 0
+    return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
+  }
+
+  #failed(error: unknown): void {
+    const { metrics, log } = this.#options
+    this.#inStep = false
+    this.#fault = sentence(error)
+    this.#last = { ...summary([], 0), error: this.#fault }
+    metrics.passes.inc({ result: 'failed' })
+    log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
   }
 
   #settle({ done, left }: PassResult, wish: Wish, ms: number): void {

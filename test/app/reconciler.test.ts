@@ -54,6 +54,24 @@ describe('the reconciler', () => {
     assert.deepEqual(await reconciler.preview(), [])
   })
 
+  it('goes on after a wish that could not be made', async () => {
+    const fake = host()
+    let isBroken = true
+    const reconciler = reconcile(fake, () => {
+      if (isBroken) throw new Error('no wish')
+      return wants('10.101.0.0/16')
+    })
+    reconciler.mark()
+    await eventually(() => reconciler.fault !== undefined)
+    assert.match(reconciler.fault ?? '', /no wish/)
+    assert.equal(reconciler.inStep, false)
+    isBroken = false
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    assert.equal(reconciler.fault, undefined)
+    assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16')])
+  })
+
   it('leaves the host alone while nothing is known', async () => {
     const fake = host()
     let wish: Wish | undefined
