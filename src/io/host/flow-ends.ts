@@ -8,9 +8,9 @@
 //   2. A virtual server that was just changed is looked at once more in the next look, because its route may have come later than it did.
 //   3. Only flows to virtual servers of ours are ended.
 // A TCP flow whose entry is gone is balanced anew with its next packet and reset by the backend, which does not know it.
-import { familyOf } from '../../core/cidr.ts'
+import { familyOf, ipToBytes, prefixToCidr } from '../../core/cidr.ts'
 import type { VirtualServer } from '../../core/host.ts'
-import type { Ip, Protocol } from '../../core/model.ts'
+import type { Cidr, Ip, Protocol } from '../../core/model.ts'
 import { HostError } from './errors.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from './ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './virtual-servers.ts'
@@ -206,9 +206,7 @@ async function listFlows(
   options: { readonly family: 4 | 6; readonly vips: ReadonlySet<string>; readonly signal: AbortSignal }
 ): Promise<readonly Flow[]> {
   const { family, vips, signal } = options
-  const [only] = vips
-  const one = vips.size === 1 && only !== undefined ? ['--orig-dst', only] : []
-  const args = ['-L', '-f', family === 4 ? 'ipv4' : 'ipv6', ...one]
+  const args = ['-L', '-f', family === 4 ? 'ipv4' : 'ipv6', '--orig-dst', coverOf(vips)]
   // 1: there is no flow.
   const { stdout } = await run('conntrack', args, { signal, okCodes: [1] })
   const flows: Flow[] = []
@@ -224,6 +222,18 @@ async function listFlows(
     start = end + 1
   }
   return flows
+}
+
+/** The longest prefix that has them all: the tool prints no flow outside it, and a gateway has many. */
+export function coverOf(ips: ReadonlySet<string>): Cidr {
+  const [first = new Uint8Array(4), ...rest] = [...ips].map((ip) => ipToBytes(ip as Ip))
+  let length = first.length * 8
+  for (const bytes of rest) {
+    const at = first.findIndex((byte, index) => byte !== bytes[index])
+    if (at >= 0) length = Math.min(length, at * 8 + Math.clz32((first[at] ?? 0) ^ (bytes[at] ?? 0)) - 24)
+  }
+  const address = first.map((byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, length - index * 8))))
+  return prefixToCidr({ address, length }) ?? (first.length === 4 ? ('0.0.0.0/0' as Cidr) : ('::/0' as Cidr))
 }
 
 /** A line of `conntrack -L` with both directions; undefined for another protocol, a zone (not ours), and a connection that has ended. */

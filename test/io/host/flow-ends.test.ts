@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { VirtualServer } from '../../../src/core/host.ts'
 import type { Ip } from '../../../src/core/model.ts'
 import { HostError } from '../../../src/io/host/errors.ts'
-import { isStray, parseFlow, withFlowEnds, type Flow } from '../../../src/io/host/flow-ends.ts'
+import { coverOf, isStray, parseFlow, withFlowEnds, type Flow } from '../../../src/io/host/flow-ends.ts'
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'
 
 const { signal } = new AbortController()
@@ -52,6 +52,19 @@ describe('a line of conntrack', () => {
     ])
       assert.equal(parseFlow(line), undefined, line)
   })
+})
+
+describe('the prefix that conntrack is asked for', () => {
+  const rows: readonly (readonly [readonly string[], string])[] = [
+    [['10.96.0.1'], '10.96.0.1/32'],
+    [['10.96.0.1', '10.96.0.3'], '10.96.0.0/30'],
+    [['10.96.0.1', '10.111.255.7', '10.100.0.9'], '10.96.0.0/12'],
+    [['10.0.0.1', '192.0.2.1'], '0.0.0.0/0'],
+    [['fd96::1', 'fd96::1:1'], 'fd96::/111'],
+    [['fd96::1', '2001:db8::1'], '::/0']
+  ]
+  for (const [ips, expected] of rows)
+    it(`for ${ips.join(' and ')} is ${expected}`, () => assert.equal(coverOf(new Set(ips)), expected))
 })
 
 describe('a flow is a stray', () => {
