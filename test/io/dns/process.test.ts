@@ -118,17 +118,14 @@ describe('the DNS responder process', function () {
     await old.start()
     await eventually(() => old.isUpToDate)
     old.detach()
-    const asking = askOn(port)
+    // Between two processes a port is free for some milliseconds: a question that meets that is asked again, as resolvers do.
+    const asking = askOn(port, { attempts: 2 })
     const next = agent({ version: 'v2' })
     await next.start()
     assert.notEqual(next.pid, old.pid)
     const { count, failures } = await asking.end()
-    // Between two processes a port is free for a millisecond or two: a question then is refused, or lost with the old socket, and its
-    // client asks again.
-    const { ECONNREFUSED = 0, ABORT_ERR = 0, ...others } = failures
-    assert.deepEqual(others, {})
-    assert.ok(ABORT_ERR <= 1, `${ABORT_ERR} lost`)
-    assert.ok(ECONNREFUSED <= count / 20, `${ECONNREFUSED} of ${count} refused`)
+    assert.deepEqual(failures, {})
+    assert.ok(count > 10, `only ${count} questions`)
     assert.ok((await answers()).length > 0)
   })
 
@@ -286,28 +283,19 @@ async function freePort(): Promise<number> {
 }
 
 /** One question after the other, each over a connected socket, until `end()`. */
-function askOn(port: number) {
+function askOn(port: number, { attempts = 1 } = {}) {
   const failures: Record<string, number> = {}
   let count = 0
   const over = new AbortController()
-  const fail = (why: string) => (failures[why] = (failures[why] ?? 0) + 1)
   const loop = (async () => {
     while (!over.signal.aborted) {
       count++
-      const socket = createSocket('udp4')
-      try {
-        socket.connect(port, '127.0.0.1')
-        await once(socket, 'connect')
-        const reply = once(socket, 'message', { signal: AbortSignal.timeout(2000) })
-        socket.send(query(WEB, 'A'))
-        const [bytes]: unknown[] = await reply
-        const { rcode = '', answers = [] } = decode(bytes as Uint8Array)
-        if (rcode !== 'NOERROR' || answers.length === 0) fail(rcode)
-      } catch (error) {
-        fail(error instanceof Error && 'code' in error ? String(error.code) : String(error))
-      } finally {
-        socket.close()
+      let failure = await failureOf(port)
+      for (let attempt = 1; attempt < attempts && failure !== undefined; attempt++) {
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        failure = await failureOf(port)
       }
+      if (failure !== undefined) failures[failure] = (failures[failure] ?? 0) + 1
     }
   })()
   return {
@@ -316,5 +304,22 @@ function askOn(port: number) {
       await loop
       return { count, failures }
     }
+  }
+}
+
+async function failureOf(port: number): Promise<string | undefined> {
+  const socket = createSocket('udp4')
+  try {
+    socket.connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    const reply = once(socket, 'message', { signal: AbortSignal.timeout(2000) })
+    socket.send(query(WEB, 'A'))
+    const [bytes]: unknown[] = await reply
+    const { rcode = '', answers = [] } = decode(bytes as Uint8Array)
+    return rcode === 'NOERROR' && answers.length > 0 ? undefined : rcode
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  } finally {
+    socket.close()
   }
 }
