@@ -11,10 +11,12 @@ import { encode } from '@dnsquery/dns-packet'
 import { Control } from '../../src/app/control.ts'
 import { createLog } from '../../src/app/log.ts'
 import { createMetrics, type Metrics } from '../../src/app/metrics.ts'
-import { createNames } from '../../src/core/dns/names.ts'
+import { createNames, type Names } from '../../src/core/dns/names.ts'
 import { keyOf, type ClusterName, type Origin } from '../../src/core/model.ts'
 import { chooseNeighbours } from '../../src/core/overlay.ts'
+import type { MeshView } from '../../src/core/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import { createDnsProcess, type DnsProcess } from '../../src/io/dns/process/client.ts'
 import { createDnsServer } from '../../src/io/dns/server.ts'
 import { openStore, type Store } from '../../src/io/store/store.ts'
 import { eventually } from '../eventually.ts'
@@ -47,6 +49,8 @@ export interface Commands {
   awaitBytes: { readonly bytes: number; readonly timeoutMs: number }
   /** Asks a DNS responder on this agent's view until it answers; answers when that was. */
   dns: { readonly agent: number; readonly name: string }
+  /** Two DNS responders on this agent's view: one in this thread, one in a process of its own as meshd has it. */
+  responders: { readonly agent: number; readonly control: string }
   /** A plain TCP server that sends so many bytes; answers its port. */
   serveBytes: { readonly address: string; readonly bytes: number }
   /** Reads from it to the end; answers milliseconds. */
@@ -77,6 +81,7 @@ export interface Answers {
   await: number
   awaitBytes: number
   dns: number
+  responders: { readonly threadPort: number; readonly processPort: number; readonly pid: number }
   serveBytes: number
   fetchBytes: number
   profile: null
@@ -130,6 +135,7 @@ const metrics: Metrics = createMetrics()
 const delay = monitorEventLoopDelay({ resolution: 10 })
 delay.enable()
 const agents: Running[] = []
+let responder: DnsProcess | undefined
 let light: LightMembers | undefined
 let profiler: Session | undefined
 let sightings: [number, number][] = []
@@ -276,6 +282,37 @@ const handlers: Handlers = {
     return atMs
   },
 
+  async responders({ agent, control: path }) {
+    const running = agentAt(agent)
+    const { control } = running
+    let last: { readonly view: MeshView; readonly names: Names } | undefined
+    const names = (): Names => {
+      const view = control.view()
+      if (last?.view !== view) last = { view, names: createNames({ view, previous: last?.names }) }
+      return last.names
+    }
+    const server = createDnsServer({ listen: [{ address: '127.0.0.1', port: 0 }], names })
+    await server.start()
+    responder = createDnsProcess({
+      control: path,
+      version: 'bench',
+      listen: [{ address: '127.0.0.1', port: 0 }],
+      settings: { upstreams: [], allow: [], outliveSeconds: 0 },
+      state: () => ({
+        view: control.view(),
+        withdrawn: new Set(),
+        serverAddresses: [],
+        isWhole: control.isWhole
+      })
+    })
+    await responder.start()
+    return {
+      threadPort: server.listening[0]?.port ?? 0,
+      processPort: responder.listening[0]?.port ?? 0,
+      pid: responder.pid ?? 0
+    }
+  },
+
   async serveBytes({ address, bytes }) {
     const chunk = Buffer.alloc(64 * 1024, 7)
     const server = createServer((socket) => {
@@ -400,6 +437,7 @@ function look(running: Running): void {
   running.due = true
   setImmediate(() => {
     running.due = false
+    responder?.update()
     const known = seen.get(running)
     if (known === undefined) return
     for (const [name, cluster] of running.control.view().clusters) {

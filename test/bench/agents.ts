@@ -95,6 +95,8 @@ function bundled(): string {
   bundle = join(folder, 'agent-process.mjs')
   const define = { RHIZOME_VERSION: '"bench"' }
   buildSync({ ...BUNDLE_OPTIONS, define, entryPoints: ['test/bench/agent-process.ts'], outfile: bundle })
+  const responder = { entryPoints: ['src/io/dns/process/main.ts'], outfile: join(folder, 'meshd-dns.js') }
+  buildSync({ ...BUNDLE_OPTIONS, define, ...responder })
   return bundle
 }
 

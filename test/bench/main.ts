@@ -8,7 +8,10 @@ import { formatTable } from '../../src/cli/table.ts'
 import type { Row, Step } from './row.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<readonly Step[]>>> = {
-  dns: async () => [{ title: 'dns', measure: (await import('./dns.ts')).rows }],
+  dns: async () => [
+    ...(await import('./dns-apart.ts')).steps,
+    { title: 'dns', measure: (await import('./dns.ts')).rows }
+  ],
   host: async () => [
     { title: 'host', measure: (await import('./host.ts')).rows },
     ...(await import('./change.ts')).steps,

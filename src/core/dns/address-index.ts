@@ -3,11 +3,9 @@
 import { hashText, mixBits } from '../hash-text.ts'
 import type { Ip } from '../model.ts'
 
-/** A hash table of pairs with open addressing; nothing is ever removed from it. */
+/** Nothing is ever removed from it. In shards, so that growing is many short pauses: one table of a million would take a tenth of a second. */
 export class AddressIndex {
-  #hashes = new Uint32Array(SLOTS_MIN)
-  /** Each one more than the id, so that 0 is free. */
-  #ids = new Uint32Array(SLOTS_MIN)
+  readonly #shards: (Shard | undefined)[] = []
   #size = 0
 
   /** Pairs held. */
@@ -17,11 +15,35 @@ export class AddressIndex {
 
   /** `id`: a whole number from 0 on. */
   add(address: Ip, id: number): void {
-    if (this.#put(hashOf(address), id + 1) && this.#size * 2 > this.#ids.length) this.#grow()
+    const hash = hashOf(address)
+    const shard = (this.#shards[hash >>> SHARD_SHIFT] ??= new Shard())
+    if (shard.add(hash, id)) this.#size++
   }
 
-  *find(address: Ip): Iterable<number> {
+  find(address: Ip): Iterable<number> {
     const hash = hashOf(address)
+    return this.#shards[hash >>> SHARD_SHIFT]?.find(hash) ?? []
+  }
+}
+
+/** 64 shards, by the bits of a hash that do not choose the slot. */
+const SHARD_SHIFT = 26
+
+/** A hash table of pairs with open addressing. */
+class Shard {
+  #hashes = new Uint32Array(SLOTS_MIN)
+  /** Each one more than the id, so that 0 is free. */
+  #ids = new Uint32Array(SLOTS_MIN)
+  #size = 0
+
+  /** False: it was there already. */
+  add(hash: number, id: number): boolean {
+    if (!this.#put(hash, id + 1)) return false
+    if (this.#size * 2 > this.#ids.length) this.#grow()
+    return true
+  }
+
+  *find(hash: number): Iterable<number> {
     const mask = this.#ids.length - 1
     for (let slot = hash & mask; this.#ids[slot] !== 0; slot = (slot + 1) & mask) {
       if (this.#hashes[slot] === hash) yield (this.#ids[slot] ?? 1) - 1
@@ -49,7 +71,7 @@ export class AddressIndex {
   }
 }
 
-const SLOTS_MIN = 64
+const SLOTS_MIN = 8
 
 /** The last characters of an address tell most. */
 function hashOf(address: Ip): number {

@@ -50,7 +50,9 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
   })
   socket.on('data', (chunk) => {
     try {
-      for (const message of reader.read(chunk)) for (const listener of listeners) listener(message as ToAgent)
+      reader.push(chunk)
+      for (let message = reader.next(); message !== undefined; message = reader.next())
+        for (const listener of listeners) listener(message as ToAgent)
     } catch {
       socket.destroy()
     }

@@ -76,30 +76,34 @@ export class FrameReader {
   #chunks: Uint8Array[] = []
   #bytes = 0
 
-  /** At least the first chunk with `bytes` bytes; all are joined only when a frame is whole. */
-  #join(bytes: number): Buffer {
-    const [first] = this.#chunks
-    if (first !== undefined && first.length >= bytes)
-      return Buffer.from(first.buffer, first.byteOffset, first.length)
-    const all = Buffer.concat(this.#chunks)
-    this.#chunks = [all]
-    return all
-  }
-
-  *read(chunk: Uint8Array): Iterable<{ readonly kind: string }> {
+  push(chunk: Uint8Array): void {
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
-    while (this.#bytes >= 5) {
-      const head = this.#join(5)
-      const length = head.readUInt32BE(0)
-      if (length < 1 || length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes`)
-      if (this.#bytes < 4 + length) return
-      const all = this.#join(4 + length)
-      const rest = all.subarray(4 + length)
-      this.#chunks = rest.length > 0 ? [rest] : []
-      this.#bytes -= 4 + length
-      yield decodeBody(all[4] ?? 0, all.subarray(5, 4 + length))
-    }
+  }
+
+  /** undefined: until more has come. */
+  next(): { readonly kind: string } | undefined {
+    if (this.#bytes < 5) return undefined
+    const length = this.#first(5).readUInt32BE(0)
+    if (length < 1 || length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes`)
+    if (this.#bytes < 4 + length) return undefined
+    const all = this.#first(4 + length)
+    const rest = all.subarray(4 + length)
+    this.#chunks = rest.length > 0 ? [rest, ...this.#chunks.slice(1)] : this.#chunks.slice(1)
+    this.#bytes -= 4 + length
+    return decodeBody(all[4] ?? 0, all.subarray(5, 4 + length))
+  }
+
+  /** The first chunk, with at least so many bytes: as many chunks as that takes become one. */
+  #first(bytes: number): Buffer {
+    let count = 0
+    for (let sum = 0; sum < bytes && count < this.#chunks.length; count++)
+      sum += this.#chunks[count]?.length ?? 0
+    const [first] = this.#chunks
+    if (count <= 1 && first !== undefined) return Buffer.from(first.buffer, first.byteOffset, first.length)
+    const joined = Buffer.concat(this.#chunks.slice(0, count))
+    this.#chunks = [joined, ...this.#chunks.slice(count)]
+    return joined
   }
 }
 

@@ -8,11 +8,11 @@
 //  3. Without an agent it ends: at once when it does not listen yet, else after `outliveSeconds`.
 //  4. It has no standard streams and no secrets; what it has to say goes to the agent.
 import { chmodSync, rmSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises'
 
 import { FedNames } from '../../../core/dns/fed-names.ts'
-import type { NamesMessage } from '../../../core/dns/names-feed.ts'
 import { DnsError } from '../errors.ts'
 import { createDnsServer, type DnsProblem, type DnsServer, type QueryMetrics } from '../server.ts'
 import type { SocketAddress } from '../upstreams.ts'
@@ -34,6 +34,8 @@ export interface ResponderOptions {
 }
 
 const COUNTS_MS = 250
+/** A service of a hundred endpoints takes half of it. */
+const WORK_MS = 1
 /** Of an agent that reads nothing: it is cut off, and may come again. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024
 /** An identity that no other process has: nobody (65534) is shared by many. Without an account, below 65536 (user namespaces end there). */
@@ -98,9 +100,22 @@ class Responder {
       this.#agent = undefined
       this.#endLater(this.#server === undefined ? 0 : this.#outliveSeconds)
     })
-    socket.on('data', (chunk) => {
+    const steps = this.#steps(socket, reader)
+    let isWorking = false
+    // Names come faster than they can be taken in: questions have their turn after each WORK_MS.
+    const work = (): void => {
+      isWorking = false
+      if (socket.destroyed) return
       try {
-        for (const message of reader.read(chunk)) this.#handle(socket, message as ToResponder)
+        const endMs = performance.now() + WORK_MS
+        while (steps.next().value === true) {
+          if (performance.now() < endMs) continue
+          isWorking = true
+          socket.pause()
+          setImmediate(work)
+          return
+        }
+        socket.resume()
       } catch (error) {
         this.#send(socket, {
           kind: 'warning',
@@ -108,10 +123,28 @@ class Responder {
         })
         socket.destroy()
       }
+    }
+    socket.on('data', (chunk) => {
+      reader.push(chunk)
+      if (!isWorking) work()
     })
   }
 
-  #handle(socket: Socket, message: ToResponder): void {
+  /** True: one thing was done; false: there is nothing to do until more has come. */
+  *#steps(socket: Socket, reader: FrameReader): Generator<boolean, never> {
+    for (;;) {
+      const message = reader.next() as ToResponder | undefined
+      if (message?.kind === 'names') {
+        for (const each of message.messages) {
+          this.#names.apply(each)
+          yield true
+        }
+      } else if (message !== undefined) this.#handle(socket, message)
+      yield message !== undefined
+    }
+  }
+
+  #handle(socket: Socket, message: Exclude<ToResponder, { kind: 'names' }>): void {
     switch (message.kind) {
       case 'hello':
         return this.#welcome(socket, message.version)
@@ -123,9 +156,6 @@ class Responder {
         return
       case 'settings':
         this.#set(message.settings)
-        return
-      case 'names':
-        for (const each of message.messages) this.#names.apply(each satisfies NamesMessage)
         return
       default:
         message satisfies never
@@ -249,6 +279,8 @@ class Responder {
   }
 }
 
+/** Niceness. Above all ordinary work, below what an operator may set for more urgent things. */
+const PRIORITY = -10
 /** For the last words to be sent. */
 const FAREWELL_MS = 50
 /** For the agent that started it to say what it wants. */
@@ -283,6 +315,12 @@ function unexpected(error: unknown): {
 /** In a container without the capability, or where the identity is not mapped, it stays what the container made it. */
 function dropPrivileges(): void {
   if (process.getuid?.() !== 0) return
+  try {
+    // A question takes microseconds, and whoever asks waits: it goes before an agent that verifies a million endpoints.
+    setPriority(PRIORITY)
+  } catch {
+    // It takes its turn.
+  }
   try {
     process.setgroups?.([UNPRIVILEGED_ID])
     process.setgid?.(UNPRIVILEGED_ID)
