@@ -261,7 +261,7 @@ class Client implements DnsProcess {
           if (this.#channel !== channel) return
         }
         if (messages.length > 0) channel.send({ kind: 'names', messages })
-        await rest()
+        await pause(TELL_MS)
       }
     } catch (error) {
       this.#options.onWarning?.(`the names could not be told to the DNS responder: ${String(error)}`)
@@ -285,6 +285,11 @@ const END_MS = 3000
 const PATIENCE_MS = 8000
 const KNOCK_MS = 100
 const ORPHAN_MS = 200
+/**
+ * Between two rounds. The first change is told at once; of thousands a second, those of a round together: each message costs the process 64 KiB
+ * of buffer, which collecting its garbage takes time for.
+ */
+const TELL_MS = 20
 /** A million endpoints take some seconds. */
 const TOLD_MS = 30_000
 const KEPT_MS = 60_000

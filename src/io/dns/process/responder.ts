@@ -7,7 +7,7 @@
 //  2. One agent at a time: a later one takes the place of an earlier one. What an agent told stays when it goes.
 //  3. Without an agent it ends: at once when it does not listen yet, else after `outliveSeconds`.
 //  4. It has no standard streams and no secrets; what it has to say goes to the agent.
-import { chmodSync, rmSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setImmediate as immediate, setTimeout as pause } from 'node:timers/promises'
@@ -318,6 +318,8 @@ function dropPrivileges(): void {
   try {
     // A question takes microseconds, and whoever asks waits: it goes before an agent that verifies a million endpoints.
     setPriority(PRIORITY)
+    // Where the kernel shares time among sessions first (sched_autogroup), niceness counts within one only.
+    writeFileSync('/proc/self/autogroup', String(PRIORITY))
   } catch {
     // It takes its turn.
   }
