@@ -108,7 +108,7 @@ class Responder {
       if (socket.destroyed) return
       try {
         const endMs = performance.now() + WORK_MS
-        while (steps.next().value === true) {
+        while (steps.next().value) {
           if (performance.now() < endMs) continue
           isWorking = true
           socket.pause()
