@@ -23,6 +23,7 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { slowness } from '../eventually.ts'
 import type { Lab, Namespace } from '../lab/netns.ts'
+import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/user-host.ts'
 import type { PodReply, PodRequest } from './pod.ts'
 
 export const CLUSTERS = ['west', 'east', 'edge'] as const
@@ -46,6 +47,12 @@ export interface CommandResult {
   readonly stderr: string
 }
 
+export interface WorldOptions {
+  readonly clusters?: readonly Cluster[]
+  /** Gateways that look like a user's hosts (test/lab/user-host.ts). */
+  readonly userHosts?: false | Pick<UserHostOptions, 'forwards'>
+}
+
 /** Three sites on one wide-area link. `close()` of the lab removes the namespaces; `close()` here the files too. */
 export class World {
   readonly lab: Lab
@@ -64,13 +71,15 @@ export class World {
 
   static async raise(
     lab: Lab,
-    { clusters = CLUSTERS }: { readonly clusters?: readonly Cluster[] } = {}
+    { clusters = CLUSTERS, userHosts = false }: WorldOptions = {}
   ): Promise<World> {
     const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
     process.once('exit', world.#remove)
     const wan = await lab.namespace('wan')
     await lab.bridge(wan, 'wan')
     for (const cluster of clusters) world.sites.set(cluster, await Site.raise(world, wan, cluster))
+    if (userHosts !== false)
+      for (const site of world.sites.values()) await site.becomeUserHost(lab, userHosts)
     return world
   }
 
@@ -96,6 +105,7 @@ export class Site {
   readonly device: string
   readonly pods: Pod[] = []
   #agent: ChildProcess | undefined
+  #userHost: UserHost | undefined
 
   private constructor(cluster: Cluster, gateway: Namespace, folder: string, device: string) {
     this.cluster = cluster
@@ -126,6 +136,11 @@ export class Site {
     }
     await Promise.all(site.pods.map((pod) => pod.start()))
     return site
+  }
+
+  async becomeUserHost(lab: Lab, options: Pick<UserHostOptions, 'forwards'>): Promise<void> {
+    const { cluster: role, device } = this
+    this.#userHost = await makeUserHost(lab, this.gateway, { role, device, ...options })
   }
 
   get manifests(): string {
@@ -167,8 +182,8 @@ export class Site {
       this.manifests,
       '--device',
       this.device,
-      '--node-name',
-      `${this.cluster}-gw`,
+      // A user's host has a name of its own.
+      ...(this.#userHost === undefined ? ['--node-name', `${this.cluster}-gw`] : []),
       '--dns-upstream',
       'none',
       // Nothing outlives a run; the scenario of the responder's own says otherwise.
@@ -188,7 +203,10 @@ export class Site {
   /** The same under another program, such as `env` or `setpriv`. */
   async startUnder(wrapper: readonly string[], flags: readonly string[] = []): Promise<void> {
     const log = openSync(this.log, 'a')
-    this.#agent = this.gateway.spawn([...wrapper, ...this.meshd(...flags)], { stdio: ['ignore', log, log] })
+    this.#agent = this.gateway.spawn(
+      [...(this.#userHost?.wrapper ?? []), ...wrapper, ...this.meshd(...flags)],
+      { stdio: ['ignore', log, log] }
+    )
     closeSync(log) // the child has its own
     const deadline = performance.now() + START_DEADLINE_MS * slowness
     while (!(await answers(this.socket))) {

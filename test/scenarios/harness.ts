@@ -6,12 +6,23 @@ import { request } from 'node:http'
 import { join, resolve } from 'node:path'
 import type { PeersAnswer, PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/app/api.ts'
 import { serviceIp } from '../demo/checks.ts'
-import { podCidr, serviceCidr, World, type Cluster, type CommandResult, type Site } from '../demo/site.ts'
+import {
+  podCidr,
+  serviceCidr,
+  World,
+  type Cluster,
+  type CommandResult,
+  type Site,
+  type WorldOptions
+} from '../demo/site.ts'
 import { eventually, slowness } from '../eventually.ts'
 import { Lab } from '../lab/netns.ts'
 import { requireLab } from '../lab/require.ts'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
+
+// RHIZOME_USER_HOSTS=1: every scenario on hosts that look like a user's.
+const USER_HOSTS = process.env['RHIZOME_USER_HOSTS'] === undefined ? false : {}
 
 let built = false
 
@@ -26,7 +37,7 @@ export function build(): void {
 export function raise(
   label: string,
   clusters: readonly Cluster[],
-  options: { readonly start?: boolean } = {}
+  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts'> = {}
 ): { readonly world: () => World; readonly site: (cluster: Cluster) => Site } {
   let world: World | undefined
   const raised = (): World => {
@@ -38,7 +49,7 @@ export function raise(
     build()
     const lab = await Lab.create(label)
     try {
-      world = await World.raise(lab, { clusters })
+      world = await World.raise(lab, { clusters, userHosts: options.userHosts ?? USER_HOSTS })
     } catch (error) {
       await lab.close()
       throw error
@@ -217,8 +228,13 @@ export async function network(site: Site): Promise<string> {
     ].map(async (argv) => (await site.gateway.exec(argv)).stdout)
   )
   // The kernel's own link-local addresses come a moment after their links.
-  return looks
-    .flatMap((text) => text.split('\n'))
-    .filter((line) => !line.includes('fe80:'))
-    .join('\n')
+  return (
+    looks
+      .flatMap((text) => text.split('\n'))
+      .filter((line) => !line.includes('fe80:') || line.startsWith('default'))
+      .join('\n')
+      // What time and traffic change.
+      .replaceAll(/counter packets \d+ bytes \d+/g, 'counter')
+      .replaceAll(/expires \d+sec/g, 'expires')
+  )
 }
