@@ -1,6 +1,7 @@
 // The host's own addresses: many bridges beside one uplink, an uplink whose address changes at one end and then at the other, and an
 // address that comes only after the agent started. Members find each other again, and tokens name what reaches the host now.
 import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { init, invite, joins, peer, raise, reaches, status, unite } from './harness.ts'
@@ -91,6 +92,32 @@ describe('own addresses', function () {
         20_000
       )
     }
+  })
+
+  describe('by name', () => {
+    const { site } = raise('names', ['west', 'east'], { start: false })
+
+    it('are resolved, told, and followed when the name leads elsewhere', async () => {
+      const [west, east] = [site('west'), site('east')]
+      const folder = `/etc/netns/${west.gateway.name}`
+      const point = (address: string): void =>
+        writeFileSync(`${folder}/hosts`, `127.0.0.1 localhost\n${address} gw.example.test\n`)
+      mkdirSync(folder, { recursive: true })
+      point(wanAddress('west'))
+      await west.start('--wireguard-address', 'gw.example.test', '--announce', 'gw.example.test:7946')
+      await east.start()
+      await init(west)
+      const token = await invite(west, 'east')
+      await joins(east, token)
+      await reaches(east, west, 20_000)
+      await inviteNames(west, wanAddress('west'))
+      point('203.0.113.161')
+      await move(west, wanAddress('west'), '203.0.113.161')
+      await inviteNames(west, '203.0.113.161')
+      await reaches(east, west, 20_000)
+      await reaches(west, east, 20_000)
+      await eventually(async () => (await peer(east, 'west'))?.connected === true, 20_000)
+    })
   })
 
   describe('that come after the start', () => {
