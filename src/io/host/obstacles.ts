@@ -1,0 +1,165 @@
+// What others do on this host that takes packets of the mesh away: packet filters, source translation before ours, routing rules before
+// ours, and senders whose source is outside the pod prefixes. Only reads. Costs a few processes: asked for every 30 s and after changes.
+import { readFile } from 'node:fs/promises'
+import { z } from 'zod'
+import {
+  droppedBy,
+  parseIptablesSave,
+  parseNftRuleset,
+  translatedBefore,
+  type FirewallChain,
+  type FirewallPacket
+} from '../../core/firewall.ts'
+import { familyOf, parseIp } from '../../core/cidr.ts'
+import type { Ip } from '../../core/model.ts'
+import { asRecord, keyOfRow } from './nft-listing.ts'
+import type { HostNames, Run } from './ports.ts'
+
+/** Of one other cluster: an address to be reached there. */
+export interface FarPoint {
+  readonly cluster: string
+  readonly ip: Ip
+}
+
+export interface ObstacleQuestion {
+  readonly far: readonly FarPoint[]
+  /** A pod of this cluster and the device that it is behind, where one is known. */
+  readonly pod: { readonly ip: Ip; readonly device: string | undefined } | undefined
+  readonly probePort: number
+}
+
+export interface Obstacle {
+  readonly kind: 'forward' | 'input' | 'rule' | 'translation' | 'source'
+  /** The cluster, the direction or the address that it is about. */
+  readonly subject: string
+  /** The rule or device, in words. */
+  readonly by: string
+}
+
+/** Ours in src/io/host/filter.ts keeps sources at this priority. */
+const KEEP_PRIORITY = 90
+const FAR_MAX = 32 // one `ip route get` each
+const STRAYS_MAX = 8
+
+export async function findObstacles(
+  run: Run,
+  names: Pick<HostNames, 'device' | 'nftTable' | 'rulePreference'>,
+  question: ObstacleQuestion,
+  signal: AbortSignal
+): Promise<readonly Obstacle[]> {
+  const chains = await readChains(run, names.nftTable, signal)
+  const [rules, strays] = await Promise.all([
+    caughtByRules(run, names, question.far.slice(0, FAR_MAX), signal),
+    straySources(run, names.nftTable, signal)
+  ])
+  return [...ofFilters(chains, names.device, question), ...rules, ...strays]
+}
+
+function ofFilters(
+  chains: readonly FirewallChain[],
+  device: string,
+  { far, pod, probePort }: ObstacleQuestion
+): readonly Obstacle[] {
+  const found: Obstacle[] = []
+  for (const family of [4, 6] as const) {
+    const remote = far.find(({ ip }) => familyOf(ip) === family)?.ip
+    if (remote === undefined || pod === undefined || familyOf(pod.ip) !== family) continue
+    const tcp = { protocol: 'tcp', dport: undefined } as const
+    const incoming: FirewallPacket = { ...tcp, iif: device, oif: pod.device, saddr: remote, daddr: pod.ip }
+    const outgoing: FirewallPacket = { ...tcp, iif: pod.device, oif: device, saddr: pod.ip, daddr: remote }
+    for (const { by } of droppedBy(chains, 'forward', incoming))
+      found.push({ kind: 'forward', subject: 'from the tunnel to pods', by })
+    for (const { by } of droppedBy(chains, 'forward', outgoing))
+      found.push({ kind: 'forward', subject: 'from pods into the tunnel', by })
+    for (const { by } of translatedBefore(chains, KEEP_PRIORITY, outgoing))
+      found.push({ kind: 'translation', subject: 'from pods into the tunnel', by })
+    if (probePort === 0) continue
+    const probe: FirewallPacket = { ...incoming, oif: undefined, protocol: 'udp', dport: probePort }
+    for (const { by } of droppedBy(chains, 'input', probe))
+      found.push({ kind: 'input', subject: `UDP ${probePort}`, by })
+  }
+  return found
+}
+
+async function readChains(run: Run, own: string, signal: AbortSignal): Promise<readonly FirewallChain[]> {
+  const text = async (tool: string, args: readonly string[]): Promise<string> =>
+    run(tool, args, { signal }).then(
+      ({ stdout }) => stdout,
+      () => '' // not on this host
+    )
+  const legacy = await readFile('/proc/self/net/ip_tables_names', 'utf8').catch(() => '')
+  const legacy6 = await readFile('/proc/self/net/ip6_tables_names', 'utf8').catch(() => '')
+  const [nft, four, six, oldFour, oldSix] = await Promise.all([
+    text('nft', ['-j', '-t', 'list', 'ruleset']),
+    text('iptables-nft-save', []),
+    text('ip6tables-nft-save', []),
+    legacy === '' ? '' : text('iptables-legacy-save', []),
+    legacy6 === '' ? '' : text('ip6tables-legacy-save', [])
+  ])
+  const read = [
+    ...parseIptablesSave(four, 'ip', 'iptables'),
+    ...parseIptablesSave(six, 'ip6', 'ip6tables'),
+    ...parseIptablesSave(oldFour, 'ip', 'iptables-legacy'),
+    ...parseIptablesSave(oldSix, 'ip6', 'ip6tables-legacy')
+  ]
+  // Those of iptables-nft show in both, and the listing of nft does not tell their conditions.
+  const isRead = ({ family, table }: FirewallChain): boolean =>
+    (family === 'ip' ? four : family === 'ip6' ? six : '').includes(`*${table.split(' ').at(-1)}\n`)
+  return [...parseNftRuleset(parse(nft), own).filter((chain) => !isRead(chain)), ...read]
+}
+
+const ROUTES = z.array(z.object({ dev: z.string().optional(), type: z.string().optional() }))
+
+/** Where the kernel would send a packet to each of these: anything but our device is somebody else's decision. */
+async function caughtByRules(
+  run: Run,
+  { device, rulePreference }: Pick<HostNames, 'device' | 'rulePreference'>,
+  far: readonly FarPoint[],
+  signal: AbortSignal
+): Promise<readonly Obstacle[]> {
+  const found: Obstacle[] = []
+  for (const { cluster, ip } of far) {
+    const { stdout, exitCode } = await run('ip', ['-j', 'route', 'get', ip], { signal, okCodes: [1, 2] })
+    const [route] = exitCode === 0 ? (ROUTES.safeParse(parse(stdout)).data ?? []) : []
+    if (route?.dev === undefined || route.dev === device || route.type === 'local') continue
+    const before = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
+    const earlier = before.stdout
+      .split('\n')
+      .map((line) => line.replaceAll('\t', ' ').trim())
+      .filter((line) => Number(/^(\d+):/.exec(line)?.[1] ?? 0) > 0)
+      .filter((line) => Number(/^(\d+):/.exec(line)?.[1]) < rulePreference)
+    const which = earlier.length === 0 ? 'no rule before ours' : `ip rule "${earlier.join('", "')}"`
+    found.push({ kind: 'rule', subject: cluster, by: `${ip} goes to ${route.dev}: ${which}` })
+  }
+  return found
+}
+
+/** Sources that went into the tunnel and do not belong there, as our own filter wrote them down in the last minutes. */
+async function straySources(run: Run, nftTable: string, signal: AbortSignal): Promise<readonly Obstacle[]> {
+  const sets = await Promise.all(
+    [4, 6].map((family) =>
+      run('nft', ['-j', 'list', 'set', 'inet', `${nftTable}-filter`, `stray${family}`], { signal }).then(
+        ({ stdout }) => stdout,
+        () => ''
+      )
+    )
+  )
+  return sets
+    .flatMap((text) => asArray(asRecord(parse(text))['nftables']))
+    .flatMap((entry) => asArray(asRecord(asRecord(entry)['set'])['elem']))
+    .flatMap((row) => parseIp(String(keyOfRow(row))) ?? [])
+    .slice(0, STRAYS_MAX)
+    .map((ip): Obstacle => ({ kind: 'source', subject: ip, by: ip }))
+}
+
+function asArray(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
