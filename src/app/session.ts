@@ -58,6 +58,7 @@ import { HostNetworks } from './host-networks.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
 import type { Metrics } from './metrics.ts'
+import { Obstacles } from './obstacles.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import { Publisher } from './publisher.ts'
@@ -131,6 +132,7 @@ export class Session {
   readonly #ownFacts: OwnFacts
   readonly #networks: HostNetworks
   readonly #rivals: BalancerRivals
+  readonly #obstacles: Obstacles
   #nodePrefixes: readonly Cidr[] | undefined
   #mtu = 0
   /** Facts and MTU are known: nothing is done to the host on a guess. */
@@ -185,6 +187,12 @@ export class Session {
       onChange: () => this.#refresh(),
       onHandshake: options.onHandshake,
       onLeftOut: (leftOut) => setLeftOut(options.health, leftOut)
+    })
+    this.#obstacles = new Obstacles({
+      host,
+      health: options.health,
+      device: settings.device,
+      probePort: settings['probe-port']
     })
     this.#networks = new HostNetworks({
       host,
@@ -306,6 +314,7 @@ export class Session {
     await this.#watch.stop()
     for (const code of PATH_FAULT_CODES) this.#options.health.replace(code, [])
     this.#networks.stop()
+    this.#obstacles.stop()
     await this.#publisher.idle
     await this.reconciler?.stop()
     if (leaves) await this.#dns?.end()
@@ -534,6 +543,7 @@ export class Session {
   /** A hint of the kernel. What the host reaches by itself is read before the pass that may need it. */
   async #hostChanged(parts: readonly HostPart[]): Promise<void> {
     this.reconciler?.mark({ observe: parts })
+    this.#obstacles.hint()
     if (!parts.includes('routes')) return
     this.#ownFacts.look()
     void this.#followMtu()
@@ -669,6 +679,9 @@ export class Session {
     // Without a data plane nothing is known of tunnels.
     const down = host === undefined ? new Set<ClusterName>() : this.tunnels.down
     this.#judgePaths(view, down)
+    const surroundings = this.#networks.value
+    if (this.#admitted && surroundings !== undefined)
+      void this.#obstacles.look({ view, down, surroundings, nodeAddress: this.facts.nodeAddress }, signal)
     if (down.symmetricDifference(this.#withdrawn).size === 0) return
     this.#withdrawn = down
     this.#namesView = undefined // names, routes and backends follow one signal

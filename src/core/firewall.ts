@@ -98,7 +98,8 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
       if (isMatch === false || verdict.kind === 'none') continue
       const isCertain = isMatch === true
       if (verdict.kind === 'accept') outcome.accepts = true
-      else if (verdict.kind === 'drop') outcome.drops ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
+      else if (verdict.kind === 'drop')
+        outcome.drops ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
       else if (verdict.kind === 'translate')
         outcome.translates ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
       else if (verdict.kind === 'return') {
@@ -267,10 +268,20 @@ const HOOKS: Readonly<Record<string, string>> = {
   OUTPUT: 'output',
   POSTROUTING: 'postrouting'
 }
-const PRIORITIES: Readonly<Record<string, number>> = { raw: -300, mangle: -150, filter: 0, security: 50, nat: 100 }
+const PRIORITIES: Readonly<Record<string, number>> = {
+  raw: -300,
+  mangle: -150,
+  filter: 0,
+  security: 50,
+  nat: 100
+}
 
 /** `tool`: "iptables" or "iptables-legacy", for people. */
-export function parseIptablesSave(text: string, family: 'ip' | 'ip6', tool: string): readonly FirewallChain[] {
+export function parseIptablesSave(
+  text: string,
+  family: 'ip' | 'ip6',
+  tool: string
+): readonly FirewallChain[] {
   const chains = new Map<string, FirewallChain & { rules: FirewallRule[] }>()
   let table = ''
   for (const line of text.split('\n')) {
@@ -357,7 +368,8 @@ function iptablesVerdict(target: string, isGoto: boolean): Verdict {
   if (target === 'DROP' || target === 'REJECT') return { kind: 'drop' }
   if (target === 'RETURN') return { kind: 'return' }
   if (target === 'MASQUERADE' || target === 'SNAT' || target === 'NETMAP') return { kind: 'translate' }
-  if (/^(LOG|MARK|CONNMARK|TCPMSS|NFLOG|CT|TRACE|DNAT|REDIRECT|CHECKSUM)$/.test(target)) return { kind: 'none' }
+  if (/^(LOG|MARK|CONNMARK|TCPMSS|NFLOG|CT|TRACE|DNAT|REDIRECT|CHECKSUM)$/.test(target))
+    return { kind: 'none' }
   return { kind: isGoto ? 'goto' : 'jump', chain: target }
 }
 

@@ -1,148 +1,118 @@
-// A gateway on a host where something cannot be done, where a tool hangs, and where others undo what it has done.
+// Others on the same host that take packets of the mesh away: each is named with its rule and what to do.
 import assert from 'node:assert/strict'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { PlanAnswer, RoutesAnswer } from '../../src/app/api.ts'
-import { podCidr, serviceCidr, type Site } from '../demo/site.ts'
+import type { Fault } from '../../src/app/health.ts'
 import { eventually } from '../eventually.ts'
-import { inStep, init, invite, joins, look, marks, raise, reaches, status } from './harness.ts'
+import { announce, peer, raise, reaches, status, unite } from './harness.ts'
 
-// Long before the regular look, which comes every 10 s.
-const REPAIRED_MS = 4_000
-
-describe('a gateway with obstacles', function () {
+describe('another on the host of a gateway', function () {
   this.timeout(120_000)
-  const { site } = raise('obstacles', ['west', 'east'], { start: false })
+  const { site } = raise('obstacles', ['west', 'east'])
   const west = () => site('west')
-  const east = () => site('east')
-
-  const tools = () => join(west().folder, 'tools')
-  const hangs = (tool: string) => join(tools(), `${tool}.hangs`)
-
-  /** Runs the real tool, but hangs while a file is there. */
-  function wrap(tool: string): void {
-    const script = `#!/bin/sh\n[ -e ${hangs(tool)} ] && sleep 600\nPATH=\${PATH#*:}\nexec ${tool} "$@"\n`
-    writeFileSync(join(tools(), tool), script, { mode: 0o755 })
-  }
+  const exec = (...argv: readonly string[]) => west().gateway.exec(argv)
 
   before(async () => {
-    mkdirSync(tools(), { recursive: true })
-    for (const tool of ['nft', 'ip', 'wg']) wrap(tool)
-    const path = `PATH=${tools()}:${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`
-    await west().gateway.exec(['sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1'])
-    await Promise.all([west().startUnder(['env', path]), east().start()])
-    await init(west())
-    const token = await invite(
-      west(),
-      'east',
-      '--pod-cidr',
-      'fd00:2::/64',
-      '--service-cidr',
-      'fd00:102::/108'
-    )
-    await joins(east(), token)
-    await reaches(west(), east())
+    await unite(west(), site('east'))
+    await reaches(west(), site('east'))
+    await eventually(async () => (await peer(west(), 'east'))?.state === 'up')
   })
 
-  const states = async (on: Site) =>
-    Object.fromEntries(
-      (await look<RoutesAnswer>(on, 'routes')).routes.map(({ destination, state }) => [destination, state])
-    )
-  const told = async (on: Site) => (await status(on)).health?.faults ?? []
-  const faults = async (on: Site) => (await told(on)).map(({ code, subject }) => `${code} ${subject ?? ''}`)
-  const steps = async (on: Site) => (await look<PlanAnswer>(on, 'plan')).steps.map(({ op }) => op.kind)
+  const found = async (code: string): Promise<Pick<Fault, 'message' | 'fix' | 'severity'> | undefined> =>
+    (await status(west())).health?.faults.find((fault) => fault.code === code)
 
-  it('calls only those prefixes missing that need IPv6, while IPv6 is switched off, and names cluster, cause and fix', async () => {
-    await eventually(async () => {
-      assert.deepEqual(await states(west()), {
-        [podCidr('east')]: 'installed',
-        [serviceCidr('east')]: 'installed',
-        'fd00:2::/64': 'missing',
-        'fd00:102::/108': 'missing'
-      })
-      return true
-    })
-    const step = (await told(west())).filter(({ code }) => code === 'HOST_STEP_FAILED')
-    assert.deepEqual(
-      step.map(({ subject }) => subject),
-      ['cluster east, routes', 'cluster east, service prefixes']
-    )
-    for (const { message, fix } of step) {
-      assert.match(message, /IPv6 is switched off/)
-      assert.match(fix, /disable_ipv6=0/)
-    }
-    assert.deepEqual(await steps(west()), ['addRoute', 'addVip'])
-  })
-
-  it('sets them soon after IPv6 has been switched on', async () => {
-    await west().gateway.exec(['sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=0'])
-    await eventually(async () => (await steps(west())).length === 0, 30_000)
-    await eventually(async () => (await faults(west())).length === 0)
-    assert.ok(Object.values(await states(west())).every((state) => state === 'installed'))
-  })
-
-  afterEach(function () {
-    if (this.currentTest?.state === 'failed') console.error(west().tail(40))
-  })
-
-  const damages: Record<string, (on: Site) => readonly string[]> = {
-    'nft flush ruleset': () => ['nft', 'flush', 'ruleset'],
-    'the filter deleted': () => ['nft', 'delete', 'table', 'inet', 'rhizome-filter'],
-    'a chain of the filter emptied': () => ['nft', 'flush', 'chain', 'inet', 'rhizome-filter', 'forward'],
-    'the load balancer deleted': () => ['nft', 'delete', 'table', 'inet', 'rhizome'],
-    'the rule deleted': () => ['ip', 'rule', 'delete', 'preference', '5142'],
-    'the routes deleted': () => ['ip', 'route', 'flush', 'table', '5142'],
-    'a service prefix deleted': () => ['ip', 'route', 'delete', 'local', serviceCidr('east'), 'dev', 'lo'],
-    'the device down': ({ device }) => ['ip', 'link', 'set', 'dev', device, 'down'],
-    'the device deleted': ({ device }) => ['ip', 'link', 'delete', 'dev', device],
-    'forwarding off': () => ['sysctl', '-qw', 'net.ipv4.ip_forward=0']
+  interface Case {
+    readonly code: string
+    readonly act: () => Promise<unknown>
+    readonly undo: () => Promise<unknown>
+    readonly says: RegExp
+    readonly fix: RegExp
   }
-
-  for (const [what, command] of Object.entries(damages)) {
-    it(`repairs at once: ${what}`, async () => {
-      await inStep(west())
-      await west().gateway.exec(command(west()))
-      const broken = await steps(west())
-      await eventually(async () => (await steps(west())).length === 0, REPAIRED_MS)
-      await reaches(west(), east())
-      assert.ok(broken.length > 0 || (await marks(west())) !== '')
+  const nft = (text: string) => west().gateway.exec(['nft', '-f', '-'], { input: text })
+  const cases: Readonly<Record<string, () => Case>> = {
+    'drops forwarded packets by a policy of iptables': () => ({
+      code: 'FORWARD_DROPPED',
+      act: () => exec('iptables-nft', '-P', 'FORWARD', 'DROP'),
+      undo: () => exec('iptables-nft', '-P', 'FORWARD', 'ACCEPT'),
+      says: /the policy of chain FORWARD of table filter \(iptables\)/,
+      fix: new RegExp(`iptables -I FORWARD -i ${west().device} -j ACCEPT`)
+    }),
+    'drops forwarded packets by a rule of nftables': () => ({
+      code: 'FORWARD_DROPPED',
+      act: () =>
+        nft(
+          'table inet fw {\n chain pass {\n type filter hook forward priority 0;\n ip saddr 10.2.0.0/16 drop\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'inet', 'fw'),
+      says: /from the tunnel to pods: rule \d+ \(drop\) in chain pass of table inet fw/,
+      fix: /before the drop/
+    }),
+    'routes packets of the mesh elsewhere by an earlier rule': () => ({
+      code: 'ROUTED_ELSEWHERE',
+      act: async () => {
+        await exec('ip', 'route', 'add', 'default', 'dev', 'wan0', 'table', '777')
+        await exec('ip', 'rule', 'add', 'pref', '100', 'to', '10.0.0.0/8', 'lookup', '777')
+      },
+      undo: async () => {
+        await exec('ip', 'rule', 'del', 'pref', '100')
+        await exec('ip', 'route', 'flush', 'table', '777')
+      },
+      says: /cluster east .* goes to wan0: ip rule "100: from all to 10\.0\.0\.0\/8 lookup 777/,
+      fix: /behind 5142/
+    }),
+    'translates sources before ours are kept': () => ({
+      code: 'SOURCE_TRANSLATED',
+      act: () =>
+        nft(
+          'table ip vpn {\n chain post {\n type nat hook postrouting priority 50;\n ip saddr 10.1.0.0/16 masquerade\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'ip', 'vpn'),
+      says: /chain post of table ip vpn/,
+      fix: /priority above 90/
+    }),
+    'drops what comes in for the probe': () => ({
+      code: 'PROBES_DROPPED',
+      act: () =>
+        nft(
+          'table inet ufw {\n chain incoming {\n type filter hook input priority 0; policy drop;\n tcp dport 7946 accept\n udp dport 51820 accept\n ct state established,related accept\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'inet', 'ufw'),
+      says: /the policy of chain incoming of table inet ufw/,
+      fix: /--dport 7947 -j ACCEPT/
     })
   }
-
-  it('repairs at once: a WireGuard peer removed, and one that lost its prefixes', async () => {
-    const shown = async () =>
-      (await west().gateway.exec(['wg', 'show', west().device, 'allowed-ips'])).stdout.trim()
-    const before = await shown()
-    const [key = ''] = before.split('\t')
-    for (const damage of [['remove'], ['allowed-ips', '']]) {
-      await west().gateway.exec(['wg', 'set', west().device, 'peer', key, ...damage])
-      await eventually(async () => (await shown()) === before, REPAIRED_MS)
-    }
-    await reaches(west(), east())
-  })
-
-  for (const tool of ['nft', 'ip', 'wg']) {
-    it(`says that ${tool} hangs, goes on with all else, and soon after it answers again is in step`, async () => {
-      await inStep(west())
-      writeFileSync(hangs(tool), '')
-      await eventually(async () => (await faults(west())).includes(`HOST_TOOL_HANGS ${tool}`), 30_000)
-      // Something else is repaired meanwhile.
-      if (tool === 'nft') {
-        await west().gateway.exec(['ip', 'route', 'flush', 'table', '5142'])
-        await eventually(async () => {
-          const { stdout } = await west().gateway.exec(['ip', 'route', 'show', 'table', '5142'], {
-            check: false
-          })
-          return stdout.includes(podCidr('east'))
-        })
-      } else {
-        await west().gateway.exec(['nft', 'delete', 'table', 'inet', 'rhizome-filter'])
-        await eventually(async () => (await marks(west())).includes('rhizome-filter'))
+  for (const [what, make] of Object.entries(cases)) {
+    it(`${what}: named with rule and fix, and gone when it is undone`, async () => {
+      const { code, act, undo, says, fix } = make()
+      await act()
+      try {
+        await eventually(async () => (await found(code)) !== undefined, 45_000)
+        const fault = await found(code)
+        assert.match(fault?.message ?? '', says)
+        assert.match(fault?.fix ?? '', fix)
+      } finally {
+        await undo()
       }
-      await reaches(west(), east())
-      rmSync(hangs(tool))
-      await eventually(async () => (await faults(west())).length === 0, REPAIRED_MS)
-      await inStep(west())
+      await eventually(async () => (await found(code)) === undefined, 45_000)
     })
   }
+
+  it('sends into the tunnel from an address outside the pod prefixes, as a container behind NAT does: said', async () => {
+    await exec('ip', 'address', 'add', '172.17.0.2/16', 'dev', 'lo')
+    await eventually(async () => {
+      await west().gateway.exec(['ping', '-c1', '-W1', '-I', '172.17.0.2', '10.2.0.1'], { check: false })
+      return (await found('SOURCE_OUTSIDE'))?.message.includes('172.17.0.2')
+    }, 60_000)
+  })
+
+  it('has two services with one address and port: said with both names', async () => {
+    announce(west(), 'filler')
+    const { writeFileSync } = await import('node:fs')
+    const service = (name: string) => `apiVersion: v1
+kind: Service
+metadata: { name: ${name}, namespace: shop }
+spec: { clusterIP: 10.101.0.99, ports: [{ port: 80 }] }
+`
+    writeFileSync(`${west().manifests}/clash.yaml`, `${service('first')}---\n${service('second')}`)
+    await eventually(async () => (await found('SERVICES_CLASH')) !== undefined, 60_000)
+    assert.match((await found('SERVICES_CLASH'))?.message ?? '', /shop\/first and shop\/second/)
+  })
 })

@@ -11,6 +11,7 @@
 //   hairpin          a pod whose connection to a service address comes back to the pod itself: with its own source it would drop the
 //                    packet, so it sees this host's address. nft compares no two fields, so `note` writes down (client, client)
 //                    before the address is translated, and (source, destination) is looked up after
+//   strays           sources outside the pod prefixes that went into the tunnel all the same, written down
 //   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
 import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/cidr.ts'
 import { sortedEndpoints } from '../../core/host-order.ts'
@@ -153,6 +154,8 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
     endpointSet(6, filter.hostEndpoints ?? []),
     hairpinSet(4),
     hairpinSet(6),
+    straySet(4),
+    straySet(6),
     chains(names.device, filter),
     '}\n'
   ].join('\n')
@@ -231,6 +234,13 @@ function chains(device: string, { mtu, probePort }: Filter): string {
       '    ct state new ip saddr @local4 ip daddr @vips4 update @hairpin4 { ip saddr . ip saddr }',
       '    ct state new ip6 saddr @local6 ip6 daddr @vips6 update @hairpin6 { ip6 saddr . ip6 saddr }'
     ),
+    // After every translation of source addresses.
+    chain(
+      'strays',
+      '    type filter hook postrouting priority 300; policy accept;',
+      `    oifname "${device}" ip saddr != @local4 update @stray4 { ip saddr }`,
+      `    oifname "${device}" ip6 saddr != @local6 update @stray6 { ip6 saddr }`
+    ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),
     // By the MTU of the route to the other cluster, where that is less: its path carries no more.
@@ -265,6 +275,16 @@ function hairpinSet(family: 4 | 6): string {
     size 65535
     flags dynamic,timeout
     timeout 1m
+  }`
+}
+
+/** Sources from outside the pod prefixes that went into the tunnel: the other side drops them, and doctor and status name them. */
+function straySet(family: 4 | 6): string {
+  return `  set stray${family} {
+    type ipv${family}_addr
+    size 64
+    flags dynamic,timeout
+    timeout 2m
   }`
 }
 

@@ -12,6 +12,7 @@ import { EMPTY_HOST } from '../../core/host-order.ts'
 import type { Ip } from '../../core/model.ts'
 import type { Surroundings } from '../../core/surroundings.ts'
 import { attempt } from './attempt.ts'
+import { findObstacles, type Obstacle, type ObstacleQuestion } from './obstacles.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -69,6 +70,8 @@ export interface LinuxHost extends Host {
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
   /** Other programs that may delete what the load balancer has set; undefined where there can be none. */
   rivals(signal: AbortSignal): Promise<Rivals | undefined>
+  /** What others do on this host that takes packets of the mesh away. Only reads. */
+  obstacles(question: ObstacleQuestion, signal: AbortSignal): Promise<readonly Obstacle[]>
   /** Writes what it must remember anew where it has been removed from the disk. */
   mendMemory(): Promise<void>
   /** Hints that the kernel may have changed, until the signal. Never rejects. */
@@ -293,6 +296,7 @@ export function createHost(options: HostOptions): LinuxHost {
     preflight: () => preflightHost(options.wireguard ?? 'auto', options.loadBalancer ?? 'auto'),
     mendMemory: async () => started?.memory.mend(),
     detectMtu: () => detectMtu(run),
+    obstacles: (question, signal) => findObstacles(run, names, question, signal),
     surroundings: (signal) => readSurroundings(run, names, signal),
     rivals: async (signal) => started?.loadBalancer.rivals?.(signal),
     watch: (watch, signal) =>
