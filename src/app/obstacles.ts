@@ -68,7 +68,7 @@ export class Obstacles {
     const question = { far: farPoints(facts), pod: podOf(facts), probePort }
     const found = await host.obstacles(question, deadline).catch(() => undefined)
     if (found === undefined || signal.aborted) return
-    const faults = found.map((obstacle) => faultOf(obstacle, device))
+    const faults = found.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
     for (const code of OBSTACLE_CODES)
       if (code !== 'SERVICES_CLASH')
         health.replace(
@@ -107,14 +107,18 @@ function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
   return nodeAddress === undefined ? undefined : { ip: nodeAddress, device: undefined }
 }
 
-type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number]; readonly subject: string }
+type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number] }
+
+/** Two rules may stand in one way: each is a fault of its own. */
+function subjectOf({ subject, by }: Obstacle): string {
+  return subject === by ? subject : `${subject}: ${by}`
+}
 
 function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
   switch (kind) {
     case 'forward':
       return {
         code: 'FORWARD_DROPPED',
-        subject,
         severity: 'critical',
         message: `another packet filter of this host drops packets ${subject}: ${by}`,
         fix: `let the tunnel through there, both ways: iptables -I FORWARD -i ${device} -j ACCEPT; iptables -I FORWARD -o ${device} -j ACCEPT (with Docker in the chain DOCKER-USER; in nft, accept iifname and oifname "${device}" before the drop)`
@@ -122,7 +126,6 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
     case 'input':
       return {
         code: 'PROBES_DROPPED',
-        subject,
         severity: 'warning',
         message: `another packet filter of this host drops the probes of other clusters (${subject} from ${device}): ${by}`,
         fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else the others take this cluster for dead`
@@ -130,7 +133,6 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
     case 'rule':
       return {
         code: 'ROUTED_ELSEWHERE',
-        subject,
         severity: 'critical',
         message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
         fix: 'move that rule behind 5142 (`ip rule`), or except the prefixes of the mesh from that VPN; ours is the rule with preference 5142'
@@ -138,7 +140,6 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
     case 'translation':
       return {
         code: 'SOURCE_TRANSLATED',
-        subject,
         severity: 'error',
         message: `another rule of this host translates the source of packets ${subject}, so that the other side drops them: ${by}`,
         fix: `except packets out of ${device} from that rule, or give its chain a priority above 90`
@@ -146,7 +147,6 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
     case 'source':
       return {
         code: 'SOURCE_OUTSIDE',
-        subject,
         severity: 'warning',
         message: `packets from ${subject} went into the tunnel; that address is not in the pod prefixes of this cluster, so the other side drops them`,
         fix: 'containers behind NAT and processes bound to another address need a source inside the pod prefixes: attach them to the pod network, or look for a masquerade rule (`nft list ruleset`)'

@@ -16,8 +16,10 @@ describe('another on the host of a gateway', function () {
     await eventually(async () => (await peer(west(), 'east'))?.state === 'up')
   })
 
-  const found = async (code: string): Promise<Pick<Fault, 'message' | 'fix' | 'severity'> | undefined> =>
-    (await status(west())).health?.faults.find((fault) => fault.code === code)
+  const all = async (code: string): Promise<readonly Pick<Fault, 'message' | 'fix'>[]> =>
+    ((await status(west())).health?.faults ?? []).filter((fault) => fault.code === code)
+  const found = async (code: string) => (await all(code))[0]
+  const done = new Set<string>()
 
   interface Case {
     readonly code: string
@@ -79,27 +81,31 @@ describe('another on the host of a gateway', function () {
       fix: /--dport 7947 -j ACCEPT/
     })
   }
+  // All at once: each look reads everything, and looks are 30 s apart.
   for (const [what, make] of Object.entries(cases)) {
-    it(`${what}: named with rule and fix, and gone when it is undone`, async () => {
-      const { code, act, undo, says, fix } = make()
-      await act()
-      try {
-        await eventually(async () => (await found(code)) !== undefined, 45_000)
-        const fault = await found(code)
-        assert.match(fault?.message ?? '', says)
-        assert.match(fault?.fix ?? '', fix)
-      } finally {
-        await undo()
-      }
-      await eventually(async () => (await found(code)) === undefined, 45_000)
+    it(`${what}: named with rule and fix`, async () => {
+      const { code, says, fix } = make()
+      if (done.size === 0) for (const each of Object.values(cases)) await each().act()
+      done.add(what)
+      await eventually(async () => (await all(code)).some(({ message }) => says.test(message)), 60_000)
+      const fault = (await all(code)).find(({ message }) => says.test(message))
+      assert.match(fault?.fix ?? '', fix)
     })
   }
+
+  it('is not named any more when it is undone', async () => {
+    for (const each of Object.values(cases)) await each().undo()
+    await eventually(async () => {
+      for (const each of Object.values(cases)) assert.deepEqual(await all(each().code), [])
+      return true
+    }, 60_000)
+  })
 
   it('sends into the tunnel from an address outside the pod prefixes, as a container behind NAT does: said', async () => {
     await exec('ip', 'address', 'add', '172.17.0.2/16', 'dev', 'lo')
     await eventually(async () => {
       await west().gateway.exec(['ping', '-c1', '-W1', '-I', '172.17.0.2', '10.2.0.1'], { check: false })
-      return (await found('SOURCE_OUTSIDE'))?.message.includes('172.17.0.2')
+      return (await all('SOURCE_OUTSIDE')).some(({ message }) => message.includes('172.17.0.2'))
     }, 60_000)
   })
 

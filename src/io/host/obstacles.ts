@@ -38,7 +38,7 @@ export interface Obstacle {
 
 /** Ours in src/io/host/filter.ts keeps sources at this priority. */
 const KEEP_PRIORITY = 90
-const FAR_MAX = 32 // one `ip route get` each
+const FAR_MAX = 256 // two for each of a hundred clusters and more
 const STRAYS_MAX = 8
 
 export async function findObstacles(
@@ -108,26 +108,34 @@ async function readChains(run: Run, own: string, signal: AbortSignal): Promise<r
   return [...parseNftRuleset(parse(nft), own).filter((chain) => !isRead(chain)), ...read]
 }
 
-const ROUTES = z.array(z.object({ dev: z.string().optional(), type: z.string().optional() }))
+const ROUTES = z.array(
+  z.object({ dst: z.string().optional(), dev: z.string().optional(), type: z.string().optional() })
+)
 
-/** Where the kernel would send a packet to each of these: anything but our device is somebody else's decision. */
+/** Where the kernel would send a packet to each of these: anything but our device is another's decision. */
 async function caughtByRules(
   run: Run,
   { device, rulePreference }: Pick<HostNames, 'device' | 'rulePreference'>,
   far: readonly FarPoint[],
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
+  if (far.length === 0) return []
+  const lines = far.map(({ ip }) => `route get ${ip}\n`).join('')
+  const asked = await run('ip', ['-force', '-j', '-batch', '-'], { signal, stdin: lines, okCodes: [1, 2] })
+  // One list for each address that has a route.
+  const routes = asked.stdout.split('\n').flatMap((line) => ROUTES.safeParse(parse(line)).data ?? [])
   const found: Obstacle[] = []
   for (const { cluster, ip } of far) {
-    const { stdout, exitCode } = await run('ip', ['-j', 'route', 'get', ip], { signal, okCodes: [1, 2] })
-    const [route] = exitCode === 0 ? (ROUTES.safeParse(parse(stdout)).data ?? []) : []
+    const route = routes.find(({ dst }) => parseIp(dst ?? '') === ip)
     if (route?.dev === undefined || route.dev === device || route.type === 'local') continue
-    const before = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
-    const earlier = before.stdout
+    const { stdout } = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
+    const earlier = stdout
       .split('\n')
       .map((line) => line.replaceAll('\t', ' ').trim())
-      .filter((line) => Number(/^(\d+):/.exec(line)?.[1] ?? 0) > 0)
-      .filter((line) => Number(/^(\d+):/.exec(line)?.[1]) < rulePreference)
+      .filter((line) => {
+        const preference = Number(/^(\d+):/.exec(line)?.[1] ?? 0)
+        return preference > 0 && preference < rulePreference
+      })
     const which = earlier.length === 0 ? 'no rule before ours' : `ip rule "${earlier.join('", "')}"`
     found.push({ kind: 'rule', subject: cluster, by: `${ip} goes to ${route.dev}: ${which}` })
   }
