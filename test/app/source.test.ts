@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createLog } from '../../src/app/log.ts'
 import { resolveSettings } from '../../src/app/settings.ts'
-import { openSource } from '../../src/app/source.ts'
+import { openSource, type SourceState } from '../../src/app/source.ts'
 import type { Origin } from '../../src/core/model.ts'
 import { eventually } from '../eventually.ts'
-import { FakeApi, refuse, SERVICES, type Fault } from '../io/kube/fake-api.ts'
+import { FakeApi, refuse, service, SERVICES, type Fault } from '../io/kube/fake-api.ts'
 
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/default/leases/rhizome-speaker'
 const HELD: Fault = (_request, response) => {
@@ -45,4 +48,61 @@ describe('a source in a Kubernetes cluster', () => {
       await api.close()
     }
   })
+})
+
+describe('a source', () => {
+  const manifest = (name: string, ip: string): string => `apiVersion: v1
+kind: Service
+metadata: { name: ${name}, namespace: shop }
+spec: { clusterIP: ${ip}, ports: [{ port: 80 }] }
+`
+  const folderOf = (): string => {
+    const folder = mkdtempSync(join(tmpdir(), 'source-'))
+    for (const name of ['a', 'b', 'c'])
+      writeFileSync(join(folder, `${name}.yaml`), manifest(name, '10.101.0.1'))
+    return folder
+  }
+
+  for (const kind of ['folder', 'kubernetes'] as const) {
+    it(`passes on what has changed, and nothing else: ${kind}`, async () => {
+      const api = await FakeApi.start()
+      for (const name of ['a', 'b', 'c']) api.put(SERVICES, service(name, '10.101.0.1'))
+      const folder = folderOf()
+      const told: SourceState[] = []
+      const source = await openSource({
+        settings: resolveSettings({
+          flags: { source: kind, kubeconfig: api.kubeconfig, manifests: folder },
+          env: {},
+          file: undefined
+        }),
+        catalogOptions: () => ({}),
+        onSnapshot: (_snapshot, _problems, state) => told.push(state),
+        onLeadership: () => undefined,
+        onNodePrefixes: () => undefined,
+        termFloor: () => 1,
+        log: createLog({ 'log-level': 'error', 'log-format': 'text' })
+      })
+      // A snapshot may also be told for its problems' sake.
+      const last = (expected: readonly string[]): Promise<unknown> =>
+        eventually(() => {
+          const changes = told.findLast((state) => state.changes.length > 0)?.changes ?? []
+          const said = changes.map(({ key, value }) => `${value === undefined ? '-' : '+'}${key}`)
+          return said.join() === expected.join()
+        })
+      try {
+        await source.start()
+        await last(['+svc/shop/a', '+svc/shop/b', '+svc/shop/c'])
+        if (kind === 'folder') writeFileSync(join(folder, 'b.yaml'), manifest('b', '10.101.0.2'))
+        else api.put(SERVICES, service('b', '10.101.0.2'))
+        await last(['+svc/shop/b'])
+        if (kind === 'folder') rmSync(join(folder, 'c.yaml'))
+        else api.delete(SERVICES, 'shop/c')
+        await last(['-svc/shop/c'])
+      } finally {
+        await source.stop()
+        await api.close()
+        rmSync(folder, { recursive: true, force: true })
+      }
+    })
+  }
 })
