@@ -156,7 +156,7 @@ export class Balancer {
           const key = virtualServerKey(server)
           const [edit, there] = [edits.get(key), serverLike(servers, server)]
           const isTaken = edit === undefined ? there !== undefined : edit.now !== undefined
-          if (isTaken || this.#contested.has(key)) return undefined
+          if (isTaken) return undefined
           const now = shown(server, cluster)
           // Of two ports often only one has changed.
           if (there !== undefined && sameVirtualServer(now, there)) edits.set(key, { of: there, now: there })

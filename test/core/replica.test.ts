@@ -53,6 +53,38 @@ describe('replica', () => {
     )
   })
 
+  it('knows every key that changed since a position it held, or says that it does not know', () => {
+    const change = fc.record({ key: fc.integer({ min: 0, max: 7 }), value: fc.option(fc.nat(3)) })
+    const batches = fc.array(fc.array(change, { minLength: 1, maxLength: 6 }), {
+      minLength: 30,
+      maxLength: 60
+    })
+    fc.assert(
+      fc.property(batches, fc.nat(59), (list, rewriteAt) => {
+        const replica = newReplica({ tombstonesMax: 2 })
+        const past: { readonly position: Position; readonly fold: Model }[] = []
+        for (const [index, batch] of list.entries()) {
+          const values = batch.map(({ key, value }) => ({
+            key: `k${key}`,
+            value: value === null ? undefined : bytes(`${value}`)
+          }))
+          replica.write(values, seed)
+          if (index === rewriteAt) replica.rewrite(replica.position.epoch + 1, seed)
+          const now = shown(replica)
+          for (const { position, fold } of past) {
+            const keys = replica.keysSince(position)
+            if (keys === undefined) continue
+            for (const key of new Set([...now.keys(), ...fold.keys()]))
+              if (now.get(key) !== fold.get(key)) assert.ok(keys.has(key), `${key} since ${position.seq}`)
+          }
+          past.push({ position: { ...replica.position }, fold: now })
+          assert.deepEqual(replica.keysSince(replica.position), new Set())
+        }
+      }),
+      { numRuns: 100, endOnFailure: true } // to shrink so long a history takes minutes
+    )
+  })
+
   it('takes a conflated answer that starts before what it holds', () => {
     const writer = newReplica()
     write(writer, { a: '1' })

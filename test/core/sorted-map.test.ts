@@ -82,4 +82,23 @@ describe('a sorted map', () => {
     const third = map.with(Array.from({ length: 7000 }, (_, n) => [`ns/${n}`, -n] as const))
     assert.ok(third.runs.some((run, at) => run === map.runs[at]))
   })
+
+  it('joins and splits runs where they begin, one edit at a time', () => {
+    const whole = SortedMap.from(Array.from({ length: 4000 }, (_, n) => [`ns/${n}`, n] as const))
+    const firsts = whole.runs.map(({ keys }) => keys[0] ?? '')
+    assert.ok(firsts.length > 5)
+    fc.assert(
+      fc.property(fc.shuffledSubarray(firsts, { minLength: 1 }), (keys) => {
+        const before = keys.map((name) => [name, whole.get(name)] as const)
+        let map = whole
+        for (const name of keys) {
+          map = map.with([[name, undefined]])
+          assert.deepEqual(map, SortedMap.from(map))
+        }
+        for (const each of before) map = map.with([each])
+        assert.deepEqual(map, whole)
+      }),
+      { numRuns: 10 }
+    )
+  })
 })
