@@ -19,6 +19,11 @@ export function canNftFilter(run: Run): Promise<boolean> {
   return succeeds(run, 'nft', ['-c', '-f', '-'], `${trial('filter', 'input')}\n`)
 }
 
+/** Whether IPVS is in use or built in here, without loading it. */
+export async function hasIpvs(run: Run): Promise<boolean> {
+  return (await succeeds(run, 'cat', ['/proc/net/ip_vs'])) && succeeds(run, 'ipvsadm', ['--version'])
+}
+
 async function canIpvs(run: Run): Promise<boolean> {
   await succeeds(run, 'modprobe', ['-a', '-q', ...IPVS_MODULES])
   return succeeds(run, 'ipvsadm', ['-S', '-n'])

@@ -1,5 +1,5 @@
 // The parts of a host that have more than one implementation, and which of them this kernel gets.
-import { detectLoadBalancer } from './detect-lb.ts'
+import { detectLoadBalancer, hasIpvs } from './detect-lb.ts'
 import { HostError } from './errors.ts'
 import { createFilter } from './filter.ts'
 import { withFlowEnds } from './flow-ends.ts'
@@ -23,10 +23,8 @@ export interface PartContext {
 
 export const LINUX_PARTS: HostParts = {
   async chooseLoadBalancer(wish, run) {
-    if (wish === 'nftables') return wish
-    // Loads the modules, also where there is no choice: only then are the sysctls of IPVS there to be recorded.
+    if (wish !== 'auto') return wish
     const found = await detectLoadBalancer(run)
-    if (wish === 'ipvs') return wish
     if (found !== undefined) return found
     throw new HostError({
       code: 'NO_LOAD_BALANCER',
@@ -38,7 +36,22 @@ export const LINUX_PARTS: HostParts = {
     const openKernel = () => openNftKernel(context.names.nftTable)
     const balancer =
       kind === 'ipvs' ? createIpvsLoadBalancer(context) : createNftLoadBalancer({ ...context, openKernel })
-    return withFlowEnds(balancer, context)
+    return withLeftovers(withFlowEnds(balancer, context), context)
   },
   createFilter
+}
+
+/** Its cleanup also removes what IPVS or nftables has from a time when this host balanced with the other one. */
+function withLeftovers(balancer: LoadBalancer, context: PartContext): LoadBalancer {
+  const isIpvs = balancer.kind === 'ipvs'
+  const other = isIpvs ? createNftLoadBalancer(context) : createIpvsLoadBalancer(context)
+  return {
+    ...balancer,
+    async cleanup(signal) {
+      await balancer.cleanup(signal)
+      // The tool would load IPVS into a kernel that never used it.
+      if (!isIpvs && !(await hasIpvs(context.run))) return
+      await other.cleanup(signal)
+    }
+  }
 }

@@ -124,21 +124,25 @@ describe('client → service address → IPVS → filter → kernel WireGuard �
     assert.equal(new Set(answers).size, 2, answers.join())
   })
 
-  it('leaves the host as it was, but for what others have there', async () => {
+  it('leaves the host as it was, but for what others have there, also when it balances with nftables by now', async () => {
+    await here.stop()
+    await here.kill()
+    here = edge(west, 'w', '', 'nftables')
+    await here.start()
     await here.cleanup()
     assert.equal((await west.exec(['ipvsadm', '-S', '-n'])).stdout.trim(), '-A -t 10.97.0.1:443 -s rr')
     assert.doesNotMatch((await west.exec(['nft', 'list', 'tables'])).stdout, /rhizome/)
     assert.equal((await west.exec(['sysctl', '-n', 'net.ipv4.vs.conntrack'])).stdout.trim(), '0')
   })
 
-  function edge(namespace: Namespace, suffix: string, privateKey: string): RemoteHost {
+  function edge(
+    namespace: Namespace,
+    suffix: string,
+    privateKey: string,
+    loadBalancer: 'ipvs' | 'nftables' = 'ipvs'
+  ): RemoteHost {
     const stateFolder = join(folder, suffix)
-    return remoteHost(namespace, {
-      device: lab.device(suffix),
-      privateKey,
-      stateFolder,
-      loadBalancer: 'ipvs'
-    })
+    return remoteHost(namespace, { device: lab.device(suffix), privateKey, stateFolder, loadBalancer })
   }
 })
 
