@@ -32,6 +32,7 @@ export function health({ health }: Pick<State, 'health'>): api.HealthReport {
 export function status(state: State): Body<api.StatusAnswer> {
   const { session, membership, source, settings, host } = state
   const dnsAddress = session?.dnsAddress
+  const dnsFault = session?.faults.get('dns')
   const last = session?.reconciler?.last
   return {
     health: health(state),
@@ -51,7 +52,7 @@ export function status(state: State): Body<api.StatusAnswer> {
         ? {
             state: 'off',
             reason:
-              session?.faults.get('dns') ??
+              (dnsFault === undefined ? undefined : faultSentence(dnsFault)) ??
               (session === undefined
                 ? 'starts when this cluster is in a mesh'
                 : 'switched off by the setting dns-listen')

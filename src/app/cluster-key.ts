@@ -16,8 +16,9 @@ import { verifyChain } from '../core/trust/chain.ts'
 import { decodeToken } from '../core/trust/token.ts'
 import { createClusterKeySecret, type ClusterKeySecret } from '../io/kube/cluster-key.ts'
 import type { Identity } from '../io/store/store.ts'
-import { AppError, explain, sentence } from './errors.ts'
+import { AppError, explain } from './errors.ts'
 import type { Log } from './log.ts'
+import { partFault, samePartFault, type PartFault } from './part-fault.ts'
 import { Loop } from './loop.ts'
 import { base64, bytes, redeemToken } from './membership.ts'
 
@@ -52,7 +53,7 @@ export class SharedKey {
   readonly #log: Log
   /** Says what to do about it. */
   readonly #emptyIt: string
-  fault: string | undefined
+  fault: PartFault | undefined
   #keeping: Loop | undefined
 
   constructor(options: {
@@ -276,8 +277,8 @@ export class SharedKey {
 
   /** Logged when it changes; an error of this tree never quotes a secret. */
   #setFault(error: unknown): void {
-    const fault = error === undefined ? undefined : `cluster key: ${sentence(error)}`
-    if (fault !== undefined && fault !== this.fault)
+    const fault = error === undefined ? undefined : partFault('cluster key', error)
+    if (fault !== undefined && !samePartFault(fault, this.fault))
       this.#log.warn({ err: error, secret: this.#secret.name }, 'the Secret of the cluster’s key')
     this.fault = fault
   }

@@ -36,6 +36,7 @@ import { Session, type Membership } from './session.ts'
 import { SPEAKER_TERM_MIN } from './speaker.ts'
 import { StoreKeeper } from './store-keeper.ts'
 import { nodesWithoutAgent } from './node-coverage.ts'
+import { tellParts, type PartFault } from './part-fault.ts'
 import { openSource, type KubeNode, type Source, type SourceKind } from './source.ts'
 import type { Settings } from './settings.ts'
 import { VERSION } from './version.ts'
@@ -155,32 +156,19 @@ class Meshd implements State {
 
   /** Parts that keep a list of their faults: it is put into the registry before each look at it. */
   #lookAtParts(): void {
-    const lists: Readonly<Record<string, readonly string[]>> = {
-      STORE: this.#store?.warnings ?? [],
-      HOST_SETUP: [...this.#hostWarnings],
+    const told = (text: string): PartFault => ({ message: text, fix: '' })
+    tellParts(this.health, {
+      STORE: (this.#store?.warnings ?? []).map(told),
+      HOST_SETUP: [...this.#hostWarnings].map(told),
       CLUSTER_DNS: this.#podDns?.faults ?? [],
       MANAGED_COREDNS: this.#ownCoredns?.faults ?? [],
-      SOURCE: [this.#source?.fault].filter((fault) => fault !== undefined),
-      CLUSTER_KEY: [this.#sharedKey?.fault].filter((fault) => fault !== undefined),
-      CONTROL: this.session?.control.warnings ?? []
-    }
-    for (const [code, texts] of Object.entries(lists))
-      this.health.replace(
-        code,
-        texts.map((message) => ({ severity: 'error', subject: message, message, fix: '' }))
-      )
-    for (const part of ['dns', 'probe', 'feed'] as const) {
-      const message = this.session?.faults.get(part)
-      const code = `${part.toUpperCase()}_FAILED`
-      if (message === undefined) this.health.clear(code)
-      // CoreDNS would read a stranger in place of the feed: then this agent is not ready.
-      else
-        this.health.set(code, {
-          severity: part === 'feed' ? 'critical' : 'error',
-          message: `${part}: ${message}`,
-          fix: ''
-        })
-    }
+      SOURCE: [this.#source?.fault],
+      CLUSTER_KEY: [this.#sharedKey?.fault],
+      CONTROL: (this.session?.control.warnings ?? []).map(told),
+      DNS_FAILED: [this.session?.faults.get('dns')],
+      PROBE_FAILED: [this.session?.faults.get('probe')],
+      FEED_FAILED: [this.session?.faults.get('feed')]
+    })
     const failed = this.session?.reconciler?.fault
     if (failed === undefined) this.health.clear('HOST_PASS')
     else

@@ -137,7 +137,7 @@ export class Health {
 }
 
 /** For a status line: what is wrong, and what to do. */
-export function faultSentence({ message, fix }: FaultText): string {
+export function faultSentence({ message, fix }: Pick<FaultText, 'message' | 'fix'>): string {
   return fix === '' ? message : `${message}; ${fix}`
 }
 

@@ -8,10 +8,11 @@ import { corefile, forwardCorefile, upstreamCorefile } from '../core/feed/corefi
 import type { MeshView } from '../core/view.ts'
 import { putCorefile, tellCoredns } from '../io/feed/corefile-file.ts'
 import { monotonicMs } from './clock.ts'
-import { AppError, sentence } from './errors.ts'
+import { AppError } from './errors.ts'
 import { dnsUpstreams, feedAddress } from './local-facts.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
+import { partFault, samePartFault, type PartFault } from './part-fault.ts'
 import type { Settings } from './settings.ts'
 
 // CoreDNS looks every two seconds.
@@ -40,7 +41,7 @@ export class OwnCoredns {
   readonly #options: OwnCorednsOptions
   readonly #listen: { readonly port?: number; readonly bind?: readonly string[] }
   readonly #loop: Loop
-  #fault: string | undefined
+  #fault: PartFault | undefined
   #rendered:
     | { readonly view: MeshView | undefined; readonly responder: string | undefined; readonly text: string }
     | undefined
@@ -58,8 +59,8 @@ export class OwnCoredns {
     })
   }
 
-  get faults(): readonly string[] {
-    return this.#fault === undefined ? [] : [`corefile: ${this.#fault}`]
+  get faults(): readonly PartFault[] {
+    return this.#fault === undefined ? [] : [this.#fault]
   }
 
   start(): void {
@@ -89,8 +90,9 @@ export class OwnCoredns {
       this.#isUntold = false
       this.#fault = undefined
     } catch (error) {
-      const fault = sentence(error)
-      if (this.#fault !== fault) log.warn({ err: error }, 'the Corefile does not follow the mesh')
+      const fault = partFault('corefile', error)
+      if (!samePartFault(this.#fault, fault))
+        log.warn({ err: error }, 'the Corefile does not follow the mesh')
       this.#fault = fault
     }
   }

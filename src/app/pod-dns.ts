@@ -5,9 +5,10 @@ import { isFields } from '../core/field-check.ts'
 import type { KubeApi } from '../core/kube-api.ts'
 import { createClusterDns, type ClusterDns } from '../io/cluster-dns/wiring.ts'
 import { startWebhook, type Webhook } from '../io/webhook/webhook.ts'
-import { AppError, sentence } from './errors.ts'
+import { AppError } from './errors.ts'
 import type { Log } from './log.ts'
 import { Loop } from './loop.ts'
+import { partFault, samePartFault, type PartFault } from './part-fault.ts'
 import type { Settings } from './settings.ts'
 
 // A new cluster has its zone soon; installers that rewrite the cluster's DNS are followed as soon.
@@ -29,7 +30,7 @@ export interface PodDnsOptions {
 export class PodDns {
   readonly #options: PodDnsOptions
   readonly #clusterDns: ClusterDns | undefined
-  readonly #faults = new Map<string, string>()
+  readonly #faults = new Map<string, PartFault>()
   #servers: readonly string[] = []
   #webhook: Webhook | undefined
   #applied = { zones: '', atMs: -Infinity }
@@ -53,8 +54,8 @@ export class PodDns {
           })
   }
 
-  get faults(): readonly string[] {
-    return [...this.#faults].map(([part, fault]) => `${part}: ${fault}`)
+  get faults(): readonly PartFault[] {
+    return [...this.#faults.values()]
   }
 
   start(): void {
@@ -114,7 +115,7 @@ export class PodDns {
       }),
       onFault: (error) => {
         if (error === undefined) this.#faults.delete('webhook')
-        else this.#faults.set('webhook', sentence(error))
+        else this.#faults.set('webhook', partFault('webhook', error))
       }
     })
     log.info({ port: webhook.port }, 'admission webhook answers')
@@ -126,8 +127,9 @@ export class PodDns {
       await act()
       this.#faults.delete(part)
     } catch (error) {
-      const fault = sentence(error)
-      if (this.#faults.get(part) !== fault) this.#options.log.warn({ err: error }, `${part} does not work`)
+      const fault = partFault(part, error)
+      if (!samePartFault(this.#faults.get(part), fault))
+        this.#options.log.warn({ err: error }, `${part} does not work`)
       this.#faults.set(part, fault)
     }
   }

@@ -48,7 +48,6 @@ import { startProber, type Prober } from '../io/probe/probe.ts'
 import type { Store } from '../io/store/store.ts'
 import { monotonicMs } from './clock.ts'
 import { Control, type HandshakeOutcome } from './control.ts'
-import { sentence } from './errors.ts'
 import { countDnsQueries, dnsClients, dnsControlPath, replaceDnsProblems } from './dns-clients.ts'
 import { agentValueOf, dnsAddresses, dnsUpstreams, feedAddress, type LocalFacts } from './local-facts.ts'
 import type { Health } from './health.ts'
@@ -60,6 +59,7 @@ import { Loop } from './loop.ts'
 import type { Metrics } from './metrics.ts'
 import { Obstacles } from './obstacles.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
+import { partFault, samePartFault, type PartFault } from './part-fault.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
@@ -128,7 +128,7 @@ export class Session {
   /** The last round trip of each member that was a neighbour once. Bounded by the members. */
   readonly #rtts = new Map<Origin, number>()
   #admitted: boolean
-  readonly #faults = new Map<PartName, string>()
+  readonly #faults = new Map<PartName, PartFault>()
   readonly #ownFacts: OwnFacts
   readonly #networks: HostNetworks
   readonly #rivals: BalancerRivals
@@ -259,7 +259,7 @@ export class Session {
   }
 
   /** What does not work now, by part: for `meshctl status`. */
-  get faults(): ReadonlyMap<PartName, string> {
+  get faults(): ReadonlyMap<PartName, PartFault> {
     return this.#faults
   }
 
@@ -842,8 +842,9 @@ export class Session {
       await this.#starters[name]()
       if (this.#faults.delete(name)) this.#options.log.info(`${name} runs now`)
     } catch (error) {
-      const fault = sentence(error)
-      if (this.#faults.get(name) !== fault) this.#options.log.error({ err: error }, `${name} does not run`)
+      const fault = partFault(name, error)
+      if (!samePartFault(this.#faults.get(name), fault))
+        this.#options.log.error({ err: error }, `${name} does not run`)
       this.#faults.set(name, fault)
     }
   }

@@ -11,8 +11,9 @@ import { discoverCidrs } from '../io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../io/kube/kube-source.ts'
 import { createElector, type Elector, type Leadership } from '../io/kube/lease.ts'
 import { createManifestSource } from '../io/manifests/manifest-source.ts'
-import { AppError, sentence } from './errors.ts'
+import { AppError } from './errors.ts'
 import type { Log } from './log.ts'
+import { partFault, type PartFault } from './part-fault.ts'
 import type { Settings } from './settings.ts'
 
 export type SourceKind = 'folder' | 'kubernetes'
@@ -22,7 +23,7 @@ export interface Source {
   /** The folder, or the URL of the API server. */
   readonly path: string
   /** What does not work now. */
-  readonly fault: string | undefined
+  readonly fault: PartFault | undefined
   /** Of a Kubernetes source: for whatever else is written there, in this namespace. */
   readonly kubernetes: { readonly api: KubeApi; readonly namespace: string } | undefined
   /** In a mesh from now on, under this PeerId: this agent may speak for its cluster. */
@@ -133,7 +134,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     }
   })
   const namespace = settings.namespace === '' ? client.namespace : settings.namespace
-  let fault: string | undefined
+  let fault: PartFault | undefined
   let elector: Elector | undefined
   const electorOf = (identity: Origin): Elector =>
     createElector({
@@ -149,7 +150,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
       onTrouble: (trouble) => {
         // Asked every two seconds, while the source may wait for half a minute: once this answers again, so will the rest.
         if (fault !== undefined && trouble === undefined) source.refresh()
-        fault = trouble && `lease: ${sentence(trouble)}`
+        fault = trouble && partFault('lease', trouble)
         if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
       }
     })

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { faultSentence } from '../../src/app/health.ts'
 import { createLog } from '../../src/app/log.ts'
 import { OwnCoredns, SETTLE_MS, type Mesh } from '../../src/app/own-coredns.ts'
 import { resolveSettings } from '../../src/app/settings.ts'
@@ -95,15 +96,15 @@ describe('own CoreDNS', () => {
   it('says what is wrong for as long as it is', async () => {
     const own = owner({ 'feed-listen': 'off' })
     await own.look(0)
-    assert.match(own.faults.join(), /^corefile: .*set feed-listen or dns-listen$/)
+    assert.match(own.faults.map(faultSentence).join(), /^corefile: .*set feed-listen or dns-listen$/)
     mesh = { ...whole(meshOf(EAST)), responder: '10.0.0.2:53' }
     mkdirSync(path)
     await own.look(0)
-    assert.match(own.faults.join(), /cannot be written/)
+    assert.match(own.faults.map(faultSentence).join(), /cannot be written/)
     rmSync(path, { recursive: true })
     writeFileSync(path, '. {\n    whoami\n}\n')
     await own.look(0)
-    assert.match(own.faults.join(), /was not written by this agent/)
+    assert.match(own.faults.map(faultSentence).join(), /was not written by this agent/)
     rmSync(path)
     await own.look(0)
     assert.deepEqual(own.faults, [])
