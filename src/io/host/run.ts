@@ -133,7 +133,7 @@ function execute(tool: string, argv: readonly string[], options: RunOptions): Pr
       settle()
       const exitCode = code ?? -1
       if (exitCode === 0 || options.okCodes?.includes(exitCode) === true) resolve({ ...output, exitCode })
-      else reject(failed(tool, output.stderr, signalName ?? `exit code ${exitCode}`))
+      else reject(failed(tool, wordsOf(tool, output), signalName ?? `exit code ${exitCode}`))
     })
   })
 }
@@ -189,6 +189,11 @@ function openUnlinked(text: string): number {
   } finally {
     if (existsSync(path)) unlinkSync(path)
   }
+}
+
+/** wireguard-go says on standard output why it ends; what other tools print there may hold keys. */
+function wordsOf(tool: string, { stdout, stderr }: { stdout: string; stderr: string }): string {
+  return tool === 'wireguard-go' ? `${stderr}\n${stdout}` : stderr
 }
 
 function failed(tool: string, stderr: string, how: string): HostError {

@@ -30,6 +30,31 @@ describe('running a tool', () => {
     assert.equal((await run('false', [], { okCodes: [1] })).exitCode, 1)
   })
 
+  it('has the words of wireguard-go, which it says on standard output, and no words of others from there', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'rhizome-run-'))
+    const path = process.env['PATH']
+    process.env['PATH'] = `${folder}:${path}`
+    try {
+      for (const tool of ['wireguard-go', 'wg'])
+        writeFileSync(
+          `${folder}/${tool}`,
+          '#!/bin/sh\necho "CreateTUN failed; /dev/net/tun does not exist"\nexit 1\n',
+          {
+            mode: 0o755
+          }
+        )
+      await assert.rejects(run('wireguard-go', ['wg0']), {
+        code: 'TOOL_FAILED',
+        message: /CreateTUN failed; \/dev\/net\/tun does not exist$/
+      })
+      // `wg show dump` prints private keys.
+      await assert.rejects(run('wg', ['show', 'all', 'dump']), { code: 'TOOL_FAILED', stderr: '' })
+    } finally {
+      process.env['PATH'] = path
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   it('knows a lack of permission', async () => {
     const denied = run('sh', ['-c', 'echo RTNETLINK answers: Operation not permitted >&2; exit 2'])
     await assert.rejects(denied, { code: 'NOT_ROOT', fix: /NET_ADMIN/ })
