@@ -3,11 +3,12 @@
 //  1. What is not a socket is never removed or replaced, and neither is a socket on which another process answers.
 //  2. The file is bound under another name and renamed into place, so it is never open to others, not even for a moment; and closing
 //     the server, which removes the name that was bound, cannot remove what another has put there since.
-import { chmodSync, lstatSync, mkdirSync, renameSync, rmSync, type Stats } from 'node:fs'
+import { chmodSync, lstatSync, renameSync, rmSync, type Stats } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
+import { makeFolder } from '../io/store/make-folder.ts'
 import { AppError, explain, listenOn } from './errors.ts'
 import type { Health } from './health.ts'
 import { close } from './http.ts'
@@ -69,7 +70,7 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
  */
 export async function claimSocket(path: string): Promise<void> {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+    await makeFolder(dirname(path), 0o755)
   } catch (error) {
     throw listenFailed(path, error)
   }

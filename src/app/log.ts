@@ -43,11 +43,19 @@ function textTo(destination: { write(text: string): unknown }): pino.Destination
       const rest = Object.entries(fields).map(
         ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`
       )
-      destination.write(
-        `${String(time)} ${String(level).padEnd(5)} ${String(msg)}${rest.length > 0 ? `  ${rest.join(' ')}` : ''}\n`
-      )
+      const text = `${String(time)} ${String(level).padEnd(5)} ${String(msg)}${rest.length > 0 ? `  ${rest.join(' ')}` : ''}`
+      destination.write(`${oneLine(text)}\n`)
     }
   }
+}
+
+/** Names of files and texts of peers must neither begin a line of their own nor steer a terminal. */
+function oneLine(text: string): string {
+  return text.replaceAll(
+    // oxlint-disable-next-line no-control-regex
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  )
 }
 
 function describeError(error: unknown): unknown {

@@ -1,6 +1,6 @@
 // What a source (a folder of manifests, a Kubernetes API) says of this cluster, as one Snapshot, and what does not count.
 // Invariant: a bad object never hides a good one; it becomes a Problem that names the file, the field and the fix.
-import { cidrContains, familyOf } from './cidr.ts'
+import { cidrContains, familyOf, parseIp } from './cidr.ts'
 import { sameData } from './equal.ts'
 import { homeAlias } from './home-alias.ts'
 import { expand, toValue, type Reading } from './kube-objects.ts'
@@ -91,7 +91,7 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     .filter(({ value }) => published.has(nameOf(value.namespace, value.service)))
     .flatMap((placed) => insidePodPrefixes(placed, options, problems))
     .flatMap((placed) => splitSlice(placed.value).map((value) => ({ ...placed, value })))
-  if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole))
+  if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole, options))
   return {
     snapshot: {
       services: kept.map(({ value }) => value).sort(byKey),
@@ -239,18 +239,47 @@ function insidePodPrefixes(
 /** Services whose name will resolve but that nobody answers for, and single ports like that. */
 function unreachable(
   services: readonly Placed<ServiceValue>[],
-  slices: readonly Placed<EndpointSliceValue>[]
+  slices: readonly Placed<EndpointSliceValue>[],
+  options: Pick<CatalogOptions, 'cluster'>
 ): readonly Problem[] {
   const slicesOf = Map.groupBy(slices, ({ value }) => nameOf(value.namespace, value.service))
   return services.flatMap((placed) => {
     const service = placed.value
-    if (service.externalName !== '') return []
+    if (service.externalName !== '') return namelessAlias(placed, options)
     const own = (slicesOf.get(nameOf(service.namespace, service.name)) ?? []).map(({ value }) => value)
     if (own.every((slice) => slice.endpoints.length === 0)) return [withoutEndpoints(placed)]
     const served = new Set(own.flatMap((slice) => slice.ports.map(portKey)))
     const missing = service.ports.find((port) => !served.has(portKey(port)))
     return missing === undefined || service.headless ? [] : [withoutPort(placed, missing.name)]
   })
+}
+
+/** DNS has no alias for an address, nor for the name itself; the Kubernetes API takes both. */
+function namelessAlias(
+  placed: Placed<ServiceValue>,
+  { cluster }: Pick<CatalogOptions, 'cluster'>
+): readonly Problem[] {
+  const { namespace, name, externalName } = placed.value
+  const title = titleOf(placed.value)
+  if (parseIp(externalName) !== undefined) {
+    return [
+      {
+        ...placeOf(placed),
+        message: `${title}: spec.externalName ${externalName} is an IP address; the name does not resolve`,
+        fix: 'use a Service with clusterIP: None and an EndpointSlice of this address, or a DNS name',
+        level: 'warning'
+      }
+    ]
+  }
+  if (cluster === undefined || externalName !== `${name}.${namespace}.svc.cluster.${cluster}`) return []
+  return [
+    {
+      ...placeOf(placed),
+      message: `${title}: spec.externalName is the name of this Service itself; the name has no addresses`,
+      fix: 'set spec.externalName to another name',
+      level: 'warning'
+    }
+  ]
 }
 
 function portKey({ name, protocol }: Pick<ServiceValue['ports'][number], 'name' | 'protocol'>): string {

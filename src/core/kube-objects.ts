@@ -12,6 +12,7 @@ import type {
   ServicePort,
   ServiceValue
 } from './model.ts'
+import { nearest } from './nearest.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
 export type Reading =
@@ -49,8 +50,38 @@ export function toValue(object: unknown): Reading {
   if (kind === 'EndpointSlice' && apiVersion.startsWith('discovery.k8s.io/')) return readSlice(object)
   if (kind === 'EndpointSlice') return problem(wrongVersion(apiVersion), object)
   if (kind === 'Endpoints' && apiVersion === 'v1') return problem(MALFORMED_ENDPOINTS, object)
-  return { kind: 'ignored' }
+  const typo = typoIn(kind, apiVersion)
+  return typo === undefined ? { kind: 'ignored' } : problem(typo, object)
 }
+
+const OUR_KINDS: Readonly<Record<string, string>> = {
+  Service: 'v1',
+  EndpointSlice: 'discovery.k8s.io/v1',
+  Endpoints: 'v1'
+}
+
+/**
+ * An object of Kubernetes itself that is nearly one of ours, as in `kind: service`: kubectl refuses it, so it must not be passed over in
+ * silence. Custom resources have a group with a dot and may have any kind, as Knative's Service has.
+ */
+function typoIn(kind: string, apiVersion: string): Fault | undefined {
+  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
+  if (group.includes('.') && group.toLowerCase() !== 'discovery.k8s.io') return undefined
+  const meant = nearest(kind, Object.keys(OUR_KINDS))
+  const version = meant === undefined ? undefined : OUR_KINDS[meant]
+  if (version === undefined || kind.length < KIND_CHARACTERS_MIN) return undefined
+  if (kind !== meant) {
+    return { where: 'kind', message: `kind ${quote(kind)} is no kind of Kubernetes`, fix: `use ${meant}` }
+  }
+  return {
+    where: 'apiVersion',
+    message: `apiVersion ${quote(apiVersion)} has no kind ${kind}`,
+    fix: `use ${version}`
+  }
+}
+
+// Not what merely begins like one of ours.
+const KIND_CHARACTERS_MIN = 5
 
 /** The items of a List (nested ones too), the slices that a v1 Endpoints amounts to, or the object itself. */
 export function expand(object: unknown, depth = 0): readonly unknown[] {

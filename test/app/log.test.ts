@@ -50,4 +50,21 @@ describe('the log', () => {
     assert.match(line, /error failed {2}err=\{"message":"no","code":"X","fix":"do"\}/)
     assert.doesNotMatch(line, / at /)
   })
+
+  it('keeps an event on one line, whatever text a file name or a peer put into it (text)', () => {
+    const hostile = [
+      'a\n2026-01-01T00:00:00.000Z error forged',
+      '\u001b[2J\u001b[31m',
+      'a\r\u0085\u2028b\u007f'
+    ]
+    const text = logged(
+      'text',
+      hostile
+        .map((each) => `log.warn({ file: ${JSON.stringify(each)} }, 'event ' + ${JSON.stringify(each)})`)
+        .join('\n')
+    )
+    assert.equal(text.split(/[\n\r\u0085\u2028]/).length, hostile.length + 1)
+    // oxlint-disable-next-line no-control-regex
+    assert.doesNotMatch(text.replaceAll('\n', ''), /[\u0000-\u001f\u007f-\u009f]/)
+  })
 })

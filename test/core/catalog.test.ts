@@ -294,6 +294,67 @@ describe('a catalog', () => {
     )
   })
 
+  it('refuses what is nearly one of its kinds, as kubectl does, and passes over what others define', () => {
+    const read1 = (kind: string, apiVersion?: string) => toValue({ ...service(), kind, apiVersion })
+    for (const [kind, apiVersion] of [
+      ['service', 'v1'],
+      ['Services', 'v1'],
+      ['Servcie', 'v1'],
+      ['SERVICE', undefined],
+      ['Service', 'core/v1'],
+      ['Service', 'V1'],
+      ['Service', 'apps/v1'],
+      ['Endpoint', 'v1'],
+      ['Endpoints', 'v2'],
+      ['endpointslice', 'discovery.k8s.io/v1'],
+      ['EndpointSlices', 'discovery.k8s.io/v1'],
+      ['EndPointSlice', 'v1']
+    ] as const) {
+      const reading = read1(kind, apiVersion)
+      assert.ok(reading.kind === 'problem', `${kind} ${apiVersion}: ${reading.kind}`)
+      assert.match(reading.fix, /^use (Service|Endpoints|EndpointSlice|v1|discovery\.k8s\.io\/v1)$/)
+    }
+    for (const [kind, apiVersion] of [
+      ['Service', 'serving.knative.dev/v1'],
+      ['Services', 'example.com/v1'],
+      ...[
+        'Pod',
+        'Node',
+        'Secret',
+        'Event',
+        'ConfigMap',
+        'Namespace',
+        'ServiceAccount',
+        'Binding',
+        'Status'
+      ].map((each) => [each, 'v1'] as const),
+      ...['Deployment', 'ReplicaSet', 'StatefulSet', 'DaemonSet'].map((each) => [each, 'apps/v1'] as const),
+      ['CronJob', 'batch/v1'],
+      ['HorizontalPodAutoscaler', 'autoscaling/v2'],
+      ['PodDisruptionBudget', 'policy/v1'],
+      ['Ingress', 'networking.k8s.io/v1'],
+      ['ServiceCIDR', 'networking.k8s.io/v1'],
+      ['ServiceExport', 'multicluster.x-k8s.io/v1alpha1']
+    ] as const)
+      assert.equal(read1(kind, apiVersion).kind, 'ignored', `${kind} ${apiVersion}`)
+  })
+
+  it('warns of an ExternalName that can have no answer: an address, or the name itself', () => {
+    const to = (externalName: string) =>
+      read([service({ type: 'ExternalName', externalName })], { cluster: 'west' }).problems.map(
+        ({ level, message }) => `${level}: ${message}`
+      )
+    assert.match(to('10.0.0.7').join(), /^warning: .* is an IP address/)
+    for (const self of [
+      'web.shop.svc.cluster.west',
+      'web.shop.svc.cluster.local',
+      'Web.Shop.svc.cluster.west.'
+    ])
+      assert.match(to(self).join(), /^warning: .* of this Service itself/, self)
+    for (const other of ['db.example.com', 'web.shop.svc.cluster.east', '10.0.0.7.example.com', '1.2.3'])
+      assert.deepEqual(to(other), [], other)
+  })
+
   it('keeps the first of two services with one name, and names both files', () => {
     const { snapshot, problems } = read([service(), slice(), service({ clusterIP: '10.101.0.99' })])
     assert.equal(snapshot.services[0]?.clusterIps[0], '10.101.0.10')

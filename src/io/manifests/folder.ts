@@ -104,6 +104,9 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
         if (entry?.kind === 'directory' && depth < DEPTH_MAX) await visit(entry.path, depth + 1)
         else if (entry?.kind === 'file') {
           files.push({ path: entry.path, file: shown(entry.path), stamp: entry.stamp })
+        } else if (entry?.kind === 'refused') {
+          const { message, fix } = entry
+          problems.push({ file: shown(entry.path), message, fix, level: 'warning' })
         }
       }
       return true
@@ -181,19 +184,38 @@ async function entriesOf(directory: string): Promise<Entries> {
 type Entry =
   | { readonly kind: 'directory'; readonly path: string }
   | { readonly kind: 'file'; readonly path: string; readonly stamp: string }
+  | { readonly kind: 'refused'; readonly path: string; readonly message: string; readonly fix: string }
 
 /** Links to files are followed (a mounted ConfigMap is made of them), links to directories are not: they may close a circle. */
 async function statEntry(directory: string, entry: Dirent): Promise<Entry | undefined> {
   const path = join(directory, entry.name)
   if (entry.isDirectory()) return { kind: 'directory', path }
-  if (!/\.(ya?ml|json)$/.test(entry.name) || IS_KUSTOMIZATION.test(entry.name)) return undefined
+  const isManifest = /\.(ya?ml|json)$/.test(entry.name) && !IS_KUSTOMIZATION.test(entry.name)
+  if (!isManifest && !entry.isSymbolicLink()) return undefined
   try {
-    const { ino, size, mtimeNs, ctimeNs, file } = await statBig(path)
-    return file ? { kind: 'file', path, stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}` } : undefined
+    const { ino, size, mtimeNs, ctimeNs, file, directory: isDirectory } = await statBig(path)
+    if (isDirectory) return { kind: 'refused', path, ...LINK_TO_DIRECTORY }
+    if (!isManifest) return undefined
+    if (!file) return { kind: 'refused', path, ...NO_FILE }
+    return { kind: 'file', path, stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}` }
   } catch (error) {
-    if (isGone(error) || codeOf(error) === 'ELOOP' || codeOf(error) === 'EACCES') return undefined
-    throw error
+    const expected = isGone(error) || codeOf(error) === 'ELOOP' || codeOf(error) === 'EACCES'
+    if (!expected) throw error
+    // What is no link was deleted a moment ago.
+    if (!isManifest || !entry.isSymbolicLink()) return undefined
+    const message = `the link leads to no file that can be read, and counts as deleted: ${reason(error)}`
+    return { kind: 'refused', path, message, fix: 'correct or remove the link' }
   }
+}
+
+const LINK_TO_DIRECTORY = {
+  message: 'links to folders are not followed; the manifests there do not count',
+  fix: 'put the folder here itself, or set manifests to it'
+}
+
+const NO_FILE = {
+  message: 'it is a pipe, a socket or a device, and does not count',
+  fix: 'put a regular file in its place'
 }
 
 /** A file for kustomize, which is no object: it may even have no kind. */

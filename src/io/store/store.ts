@@ -2,7 +2,7 @@
 // Invariants: (1) nothing is written before the versions are known to be ours and the lock is held; (2) what is damaged is
 // set aside and reported, never replaced in silence; (3) no text that leaves here quotes a secret.
 import { constants } from 'node:fs'
-import { access, lstat, mkdir, readdir, rename, rm, statfs } from 'node:fs/promises'
+import { access, lstat, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { StoredParts } from '../../core/effects.ts'
 import type { Origin } from '../../core/model.ts'
@@ -14,6 +14,7 @@ import { StoreError, storeError } from './error.ts'
 import { isMissing, readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
 import { IDENTITY_VERSION, decodeIdentity, encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
+import { makeFolder } from './make-folder.ts'
 import { checkFolder, checkSecret } from './ownership.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
@@ -310,18 +311,30 @@ async function exists(path: string): Promise<boolean> {
 }
 
 async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
-  await checkFolder(folder, (warning) => warnings.push(warning))
   try {
+    await checkFolder(folder, (warning) => warnings.push(warning))
     await checkWritable(folder)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await makeFolder(folder, 0o700)
   } catch (error) {
-    throw storeError(error, folder)
+    throw noFolder(error, folder) ?? storeError(error, folder)
   }
   await checkFolder(folder, (warning) => warnings.push(warning))
   for (const name of [IDENTITY, BACKUP]) await checkSecret(join(folder, name))
 }
 
-/** The folder, or the nearest one above it: on a read-only mount, a recursive mkdir says ENOENT. */
+/** A link that leads nowhere, a file in the way, or a file system that makes no folders: the disk is not at fault. */
+function noFolder(thrown: unknown, folder: string): StoreError | undefined {
+  const error = thrown instanceof StoreError ? thrown.cause : thrown
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST' && code !== 'ELOOP') return undefined
+  return new StoreError('STORE_FAILED', `the folder ${folder} cannot be made: ${(error as Error).message}`, {
+    path: folder,
+    fix: 'see that each link of this path leads to a folder and its disk is mounted, or choose another with the setting `state-dir`',
+    cause: error
+  })
+}
+
+/** The folder, or the nearest one above it: where the file system is read-only, mkdir may say ENOENT. */
 async function checkWritable(folder: string): Promise<void> {
   try {
     await access(folder, constants.W_OK | constants.X_OK)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   appendFile,
   chmod,
@@ -70,6 +71,12 @@ describe('the manifest folder', () => {
     }
     return latest()
   }
+
+  /** Apart from services without endpoints. */
+  const told = (problems: readonly Problem[]) =>
+    problems
+      .filter(({ message }) => !/no endpoints/.test(message))
+      .map(({ file, level }) => `${file}: ${level}`)
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'rhizome-manifests-'))
@@ -304,7 +311,34 @@ describe('the manifest folder', () => {
     await symlink('a.yaml', join(folder, 'a.yaml'))
     await mkdir(join(folder, 'b.yaml'))
     await write('c.yaml', service('web'))
-    assert.deepEqual(names(await start()), ['web'])
+    const first = await start()
+    assert.deepEqual(names(first), ['web'])
+    assert.deepEqual(told(first.problems), ['a.yaml: warning'])
+  })
+
+  it('names what looks like a manifest and cannot count: links to nothing and to folders, pipes', async () => {
+    await symlink('/nowhere/there.yaml', join(folder, 'a.yaml'))
+    await mkdir(join(folder, 'b'))
+    await write('b/b.yaml', service('web'))
+    await symlink('b', join(folder, 'current'))
+    await symlink('b', join(folder, 'd.json'))
+    execFileSync('mkfifo', [join(folder, 'e.yml')])
+    // None of these is meant to be one.
+    await symlink('/nowhere', join(folder, 'README'))
+    await symlink('.', join(folder, '..data'))
+    await write('notes.txt', '')
+    const first = await start()
+    assert.deepEqual(names(first), ['web'])
+    assert.deepEqual(told(first.problems), [
+      'a.yaml: warning',
+      'current: warning',
+      'd.json: warning',
+      'e.yml: warning'
+    ])
+    await unlink(join(folder, 'a.yaml'))
+    await write('a.yaml', service('cart'))
+    const { problems } = await until((one) => names(one).includes('cart'))
+    assert.ok(!told(problems).includes('a.yaml: warning'))
   })
 
   it('says nothing on a second look at the same content', async () => {

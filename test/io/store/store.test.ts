@@ -569,6 +569,32 @@ describe('store', () => {
     })
   })
 
+  it('says at once that its folder cannot be made, and that the path is at fault', async () => {
+    symlinkSync(join(root, 'not mounted'), join(root, 'link'))
+    writeFileSync(join(root, 'file'), '')
+    symlinkSync('loop', join(root, 'loop'))
+    // /proc says ENOENT below a folder that exists, as autofs does.
+    const paths = ['/proc/rhizome', '/proc/rhizome/state', '/proc/self/fd/state']
+    for (const path of [
+      ...paths,
+      ...['link', 'link/state', 'file/state', 'loop/state'].map((name) => join(root, name))
+    ]) {
+      await assert.rejects(open(path), (error: unknown) => {
+        assert.ok(error instanceof StoreError)
+        assert.doesNotMatch(error.fix, /db/, path)
+        assert.match(error.fix, /state-dir/, path)
+        return true
+      })
+    }
+    assert.ok(!existsSync(join(root, 'not mounted')))
+  })
+
+  it('makes the folders above its own', async () => {
+    const store = await open(join(root, 'a/b/c'))
+    await store.saveIdentity(identity)
+    assert.equal(statSync(join(root, 'a/b/c')).mode & 0o777, 0o700)
+  })
+
   it('touches nothing of a newer store, and names both versions', async () => {
     const store = await open()
     await store.saveIdentity(identity)
