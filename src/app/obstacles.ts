@@ -79,7 +79,14 @@ export class Obstacles {
 }
 
 /** One address of each family of each other cluster. While a cluster is down its tunnel address alone is routed into the tunnel. */
-function farPoints({ view, down }: ObstacleFacts): readonly { cluster: string; ip: Ip }[] {
+export function farPoints({
+  view,
+  down,
+  surroundings
+}: Pick<ObstacleFacts, 'view' | 'down' | 'surroundings'>): readonly { cluster: string; ip: Ip }[] {
+  // What this host keeps out of the tunnel is PREFIX_OVERLAP's to say.
+  const isKept = (ip: Ip): boolean =>
+    surroundings.networks.some(({ destination }) => cidrContains(destination, ip))
   return [...view.clusters.values()]
     .filter(({ name }) => name !== view.self)
     .flatMap(({ name, agents, podPrefixes }) => {
@@ -87,7 +94,7 @@ function farPoints({ view, down }: ObstacleFacts): readonly { cluster: string; i
       const first = down.has(name) ? [] : podPrefixes.map(firstAddress)
       const all = [...told, ...first]
       return ([4, 6] as const).flatMap((family) => {
-        const ip = all.find((each) => familyOf(each) === family)
+        const ip = all.find((each) => familyOf(each) === family && !isKept(each))
         return ip === undefined ? [] : [{ cluster: name, ip }]
       })
     })
@@ -122,6 +129,13 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         severity: 'critical',
         message: `another packet filter of this host drops packets ${subject}: ${by}`,
         fix: `let the tunnel through there, both ways: iptables -I FORWARD -i ${device} -j ACCEPT; iptables -I FORWARD -o ${device} -j ACCEPT (with Docker in the chain DOCKER-USER; in nft, accept iifname and oifname "${device}" before the drop)`
+      }
+    case 'hook':
+      return {
+        code: 'FORWARD_DROPPED',
+        severity: 'critical',
+        message: `another packet filter of this host drops packets ${subject}: ${by}`,
+        fix: `let the tunnel through there: accept iifname and oifname "${device}" in that chain before the drop (in iptables: -i ${device} or -o ${device} -j ACCEPT as its first rule)`
       }
     case 'input':
       return {

@@ -50,7 +50,7 @@ const JUMPS_MAX = 16
 /** For each base chain that is certain to drop the packet: where, and by what. */
 export function droppedBy(
   chains: readonly FirewallChain[],
-  hook: 'forward' | 'input',
+  hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting',
   packet: FirewallPacket
 ): readonly { readonly chain: FirewallChain; readonly by: string }[] {
   return chains.flatMap((chain) => {

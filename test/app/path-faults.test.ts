@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict'
-import { clashes } from '../../src/app/obstacles.ts'
+import { clashes, farPoints } from '../../src/app/obstacles.ts'
 import { pathFaults, type PathFacts } from '../../src/app/path-faults.ts'
 import type { Tunnel } from '../../src/app/tunnels.ts'
-import type { AgentValue, ClusterName, Ip, Origin, PeerAddress, WireguardKey } from '../../src/core/model.ts'
+import type {
+  AgentValue,
+  Cidr,
+  ClusterName,
+  Ip,
+  Origin,
+  PeerAddress,
+  WireguardKey
+} from '../../src/core/model.ts'
+import { NO_SURROUNDINGS } from '../../src/core/surroundings.ts'
 import type { ClusterView, MeshView } from '../../src/core/view.ts'
 
 const agent = (node: string, more: Partial<AgentValue> = {}): AgentValue => ({
@@ -262,5 +271,29 @@ describe('two services with one address and port', () => {
     )
     assert.match(clash?.message ?? '', /services a and b of cluster east .* only a is reached/)
     assert.deepEqual(more, [])
+  })
+})
+
+describe('where packets of the mesh go is asked', () => {
+  const east = { ...cluster('east', agent('east-gw')), podPrefixes: ['10.2.0.0/16', '10.5.0.0/16'] as Cidr[] }
+  const asked = (...destinations: readonly string[]) =>
+    farPoints({
+      view: viewOf(east),
+      down: new Set(),
+      surroundings: {
+        ...NO_SURROUNDINGS,
+        networks: destinations.map((destination) => ({
+          destination: destination as Cidr,
+          device: 'eth0',
+          onLink: true
+        }))
+      }
+    }).map(({ ip }) => ip)
+
+  it('of an address that this host does not keep out of the tunnel, as that is said as an overlap', () => {
+    assert.deepEqual(asked(), ['10.2.0.1'])
+    assert.deepEqual(asked('10.2.0.0/24'), ['10.5.0.0'])
+    assert.deepEqual(asked('10.2.0.0/16', '10.5.0.0/24'), [])
+    assert.deepEqual(asked('10.3.0.0/16'), ['10.2.0.1'])
   })
 })

@@ -181,6 +181,25 @@ describe('a host with an obstacle', function () {
     assert.deepEqual(await left(one), [])
   })
 
+  it('our device under another name, up or down, is replaced by one of our name', async () => {
+    const one = await machine()
+    await one.run()
+    for (const after of ['up', 'down']) {
+      const set = ['ip', 'link', 'set', 'dev']
+      await one.namespace.exec([...set, one.device, 'down'])
+      await one.namespace.exec([...set, one.device, 'name', `was-${after}`])
+      await one.namespace.exec([...set, `was-${after}`, after])
+      await one.run()
+      assert.deepEqual(one.failed(), [])
+      assert.deepEqual(await left(one), [])
+      // The old one has gone with its process, and with it the port.
+      await eventually(async () => {
+        const { stdout } = await one.namespace.exec(['ip', '-o', 'link'])
+        return !stdout.includes('was-')
+      })
+    }
+  })
+
   it('a foreign link of the name of our device leaves the services of this host working', async () => {
     const device = lab.device(`m${count + 1}`)
     const one = await machine((namespace) => namespace.exec(['ip', 'link', 'add', device, 'type', 'bridge']))

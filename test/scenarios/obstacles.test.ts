@@ -60,6 +60,36 @@ describe('another on the host of a gateway', function () {
       says: /cluster east .* goes to wan0: ip rule "100: from all to 10\.0\.0\.0\/8 lookup 777/,
       fix: /behind 5142/
     }),
+    'drops packets as they come in, before they are forwarded': () => ({
+      code: 'FORWARD_DROPPED',
+      act: () =>
+        nft(
+          'table inet early {\n chain in {\n type filter hook prerouting priority -400;\n ip saddr 10.2.0.0/16 drop\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'inet', 'early'),
+      says: /packets from the tunnel: rule \d+ \(drop\) in chain in of table inet early/,
+      fix: /before the drop/
+    }),
+    'drops packets as they leave, after they are forwarded': () => ({
+      code: 'FORWARD_DROPPED',
+      act: () =>
+        nft(
+          'table inet late {\n chain out {\n type filter hook postrouting priority 400;\n ip daddr 10.2.0.0/16 drop\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'inet', 'late'),
+      says: /packets into the tunnel: rule \d+ \(drop\) in chain out of table inet late/,
+      fix: /before the drop/
+    }),
+    'drops what this host sends into the tunnel': () => ({
+      code: 'FORWARD_DROPPED',
+      act: () =>
+        nft(
+          'table ip own {\n chain out {\n type filter hook output priority 0;\n ip daddr 10.2.0.0/16 udp dport 7947 drop\n }\n}\n'
+        ),
+      undo: () => exec('nft', 'delete', 'table', 'ip', 'own'),
+      says: /packets from this host into the tunnel: rule \d+ \(drop\) in chain out of table ip own/,
+      fix: /before the drop/
+    }),
     'translates sources before ours are kept': () => ({
       code: 'SOURCE_TRANSLATED',
       act: () =>
@@ -99,6 +129,29 @@ describe('another on the host of a gateway', function () {
       for (const each of Object.values(cases)) assert.deepEqual(await all(each().code), [])
       return true
     }, 60_000)
+  })
+
+  it('refuses packets of the mesh by an earlier rule: named, as one that routes them elsewhere', async () => {
+    for (const type of ['prohibit', 'blackhole']) {
+      await exec('ip', 'rule', 'add', 'pref', '100', 'to', '10.0.0.0/8', type)
+      const says = new RegExp(
+        `cluster east .* is refused: ip rule "100: from all to 10\\.0\\.0\\.0/8 ${type}`
+      )
+      await eventually(
+        async () => (await all('ROUTED_ELSEWHERE')).some(({ message }) => says.test(message)),
+        60_000
+      )
+      await exec('ip', 'rule', 'del', 'pref', '100')
+    }
+  })
+
+  it('has links that talk to their neighbours and groups, as all have: nothing is said', async () => {
+    const { device } = west()
+    await exec('ip', 'address', 'add', 'fe80::5/64', 'dev', device, 'nodad')
+    const ping = ['ping', '-c1', '-W1', '-I', `fe80::5%${device}`, `ff02::1%${device}`]
+    await west().gateway.exec(ping, { check: false })
+    const strays = ['list', 'set', 'inet', 'rhizome-filter', 'stray6']
+    assert.doesNotMatch((await exec('nft', ...strays)).stdout, /fe80/)
   })
 
   it('sends into the tunnel from an address outside the pod prefixes, as a container behind NAT does: said', async () => {

@@ -1,5 +1,5 @@
 // Where names that are not ours go.
-import { readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { isIP, isIPv6 } from 'node:net'
 
 import { DnsError } from './errors.ts'
@@ -20,7 +20,7 @@ export interface FoundUpstreams {
 /** As many as a resolver reads from resolv.conf (resolv.conf(5), MAXNS). */
 const NAMESERVERS_MAX = 3
 /** A resolv.conf has some hundred bytes; a wrong path may name something large. */
-const FILE_CHARACTERS_MAX = 64 * 1024
+const FILE_BYTES_MAX = 64 * 1024
 
 /**
  * "10.0.0.2", "10.0.0.2:53", "[fd00::2]:53", or the path of a resolv.conf file, whose `nameserver` lines count. A file that is missing
@@ -110,11 +110,25 @@ function parseSocketAddress(text: string): SocketAddress | undefined {
 function readResolvConf(path: string): readonly SocketAddress[] | string {
   let text: string
   try {
-    text = readFileSync(path, 'utf8')
+    const read = readRegularFile(path)
+    if (read === undefined) return `the DNS upstream file ${path} is no regular file`
+    text = read
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
     return `the DNS upstream file ${path} cannot be read (${code})`
   }
-  const found = parseResolvConf(text.slice(0, FILE_CHARACTERS_MAX))
+  const found = parseResolvConf(text)
   return found.length === 0 ? `the DNS upstream file ${path} names no server` : found
+}
+
+/** Its first bytes; undefined: it is a pipe, a device or a folder, which may never end or never begin. */
+function readRegularFile(path: string): string | undefined {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!fstatSync(file).isFile()) return undefined
+    const bytes = Buffer.alloc(FILE_BYTES_MAX)
+    return bytes.toString('utf8', 0, readSync(file, bytes, 0, FILE_BYTES_MAX, 0))
+  } finally {
+    closeSync(file)
+  }
 }

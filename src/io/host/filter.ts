@@ -238,8 +238,9 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     chain(
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',
-      `    oifname "${device}" ip saddr != @local4 update @stray4 { ip saddr }`,
-      `    oifname "${device}" ip6 saddr != @local6 update @stray6 { ip6 saddr }`
+      // The kernel's own talk on a link (its neighbours, its groups) is for that link and no sender's mistake.
+      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != @local4 update @stray4 { ip saddr }`,
+      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != @local6 update @stray6 { ip6 saddr }`
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),

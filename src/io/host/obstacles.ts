@@ -29,7 +29,7 @@ export interface ObstacleQuestion {
 }
 
 export interface Obstacle {
-  readonly kind: 'forward' | 'input' | 'rule' | 'translation' | 'source'
+  readonly kind: 'forward' | 'hook' | 'input' | 'rule' | 'translation' | 'source'
   /** The cluster, the direction or the address that it is about. */
   readonly subject: string
   /** The rule or device, in words. */
@@ -71,6 +71,14 @@ function ofFilters(
       found.push({ kind: 'forward', subject: 'from the tunnel to pods', by })
     for (const { by } of droppedBy(chains, 'forward', outgoing))
       found.push({ kind: 'forward', subject: 'from pods into the tunnel', by })
+    // Their chains see the same packets before and after that of forwarding, and what this host sends itself, such as probes.
+    const probing: FirewallPacket = { ...outgoing, iif: undefined, protocol: 'udp', dport: probePort }
+    for (const [hook, subject, packet] of [
+      ['prerouting', 'from the tunnel', { ...incoming, oif: undefined }],
+      ['output', 'from this host into the tunnel', probing],
+      ['postrouting', 'into the tunnel', outgoing]
+    ] as const)
+      for (const { by } of droppedBy(chains, hook, packet)) found.push({ kind: 'hook', subject, by })
     for (const { by } of translatedBefore(chains, KEEP_PRIORITY, outgoing))
       found.push({ kind: 'translation', subject: 'from pods into the tunnel', by })
     if (probePort === 0) continue
@@ -127,7 +135,7 @@ async function caughtByRules(
   const found: Obstacle[] = []
   for (const { cluster, ip } of far) {
     const route = routes.find(({ dst }) => parseIp(dst ?? '') === ip)
-    if (route?.dev === undefined || route.dev === device || route.type === 'local') continue
+    if (route?.dev === device || route?.type === 'local') continue
     const { stdout } = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
     const earlier = stdout
       .split('\n')
@@ -136,8 +144,10 @@ async function caughtByRules(
         const preference = Number(/^(\d+):/.exec(line)?.[1] ?? 0)
         return preference > 0 && preference < rulePreference
       })
-    const which = earlier.length === 0 ? 'no rule before ours' : `ip rule "${earlier.join('", "')}"`
-    found.push({ kind: 'rule', subject: cluster, by: `${ip} goes to ${route.dev}: ${which}` })
+    // A rule that refuses (blackhole, prohibit, unreachable) leaves no route to show. Without a rule our own routes are not there yet.
+    if (earlier.length === 0) continue
+    const where = route?.dev === undefined ? 'is refused' : `goes to ${route.dev}`
+    found.push({ kind: 'rule', subject: cluster, by: `${ip} ${where}: ip rule "${earlier.join('", "')}"` })
   }
   return found
 }

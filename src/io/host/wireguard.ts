@@ -10,6 +10,7 @@
 //      observed with INCOMPLETE_MTU: of use, but not as wanted. Setting the tunnel anew repairs all three.
 import { connect } from 'node:net'
 import { readFile, rm } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host.ts'
 import type { Ip, PeerAddress, WireguardKey } from '../../core/model.ts'
 import { UNUSABLE_MTU } from '../../core/host-ops.ts'
@@ -38,6 +39,9 @@ const HANDSHAKE_RECENT_SECONDS = 180
 /** Keepalives come each 25 s by default: a peer that was heard from no more has moved, or we have. */
 const HEARD_MS = 40_000
 const SOCKET_FOLDER = '/var/run/wireguard'
+/** It ends within milliseconds; two seconds are for a busy host. */
+const RENAMED_LOOKS = 40
+const RENAMED_LOOK_MS = 50
 const SOCKET_ANSWER_MS = 1_000
 const REMOVED_PER_COMMAND = 500 // 45 bytes of key each, far below the limit of an argument list
 
@@ -143,8 +147,10 @@ export function createWireguard(options: WireguardOptions): Wireguard {
 
     async setTunnel(tunnel, signal) {
       const existing = await link(signal)
-      if (existing === undefined) isUserspace = await createDevice(options, isUserspace, signal)
-      else await refuseForeign(existing)
+      if (existing === undefined) {
+        await removeRenamed(run, tunnel, signal)
+        isUserspace = await createDevice(options, isUserspace, signal)
+      } else await refuseForeign(existing)
       const before: DeviceBefore = { exists: true, ...(await dump(signal)) }
       for (const command of keyCommands(tunnel, names, before))
         await runCommand(run, command, { signal, secret: options.privateKey })
@@ -308,7 +314,7 @@ async function createDevice(
       if (!absent || implementation === 'kernel') throw error
     }
   }
-  await freeSocket(names.device)
+  await freeSocket(names.device, signal)
   try {
     await runCommand(run, createDeviceCommand(names.device, true), { signal })
   } catch (error) {
@@ -324,9 +330,27 @@ async function isOurSocket(device: string): Promise<boolean> {
   return sockets.split('\n').some((line) => line.endsWith(`/wireguard/${device}.sock`))
 }
 
-/** Removes a socket that nobody answers on. Errors: DEVICE_TAKEN when somebody does. */
-async function freeSocket(device: string): Promise<void> {
+/** A device of the kernel with our key is ours under another name, and has our port. */
+async function removeRenamed(run: Run, { device, publicKey }: Tunnel, signal: AbortSignal): Promise<void> {
+  const { stdout } = await run('wg', ['show', 'all', 'public-key'], { signal, okCodes: [1] })
+  for (const line of stdout.split('\n')) {
+    const [name = '', key] = line.split('\t')
+    if (key === publicKey && name !== device) await runCommand(run, removeTunnelCommand(name), { signal })
+  }
+}
+
+/**
+ * Removes a socket that no process answers on, and ends a wireguard-go of this host whose link has another name now: it ends when its
+ * socket is removed. Errors: DEVICE_TAKEN when a process of another network namespace answers.
+ */
+async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   const path = `${SOCKET_FOLDER}/${device}.sock`
+  if (await isOurSocket(device)) {
+    await rm(path, { force: true })
+    // It must not see the socket of the next one in the place of its own, and still has the port.
+    for (let look = 0; look < RENAMED_LOOKS && (await isOurSocket(device)); look++)
+      await delay(RENAMED_LOOK_MS, undefined, { signal })
+  }
   if (await answers(path)) {
     throw new HostError({
       code: 'DEVICE_TAKEN',

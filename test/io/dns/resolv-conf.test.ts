@@ -1,5 +1,6 @@
 // A resolv.conf is followed while the responder runs, however it is written.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -53,13 +54,31 @@ describe('resolv.conf', () => {
     assert.equal(findUpstreams(['10.0.0.2', '10.0.0.2:53', '[::1]:54', '[::1]:54']).upstreams.length, 2)
   })
 
-  for (const path of ['/no/such/file', '/', '/dev/null', '/proc/self/mem']) {
+  for (const path of ['/no/such/file', '/', '/dev/null', '/dev/zero', '/proc/self/mem']) {
     it(`${path} is a problem, not an error`, () => {
       const { upstreams, problems } = findUpstreams([path])
       assert.deepEqual([upstreams.length, problems.length], [0, 1])
       assert.ok(problems[0]?.includes(path))
     })
   }
+
+  it('a pipe that no process writes to is a problem, and nothing waits for it', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'resolv-'))
+    const path = join(folder, 'resolv.conf')
+    try {
+      execFileSync('mkfifo', [path])
+      // In a process of its own with a deadline: a read that waits would hold this one.
+      const program = `import { findUpstreams } from ${JSON.stringify(new URL('../../../src/io/dns/upstreams.ts', import.meta.url).href)}
+        process.stdout.write(findUpstreams([${JSON.stringify(path)}]).problems.join())`
+      const said = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
+        encoding: 'utf8',
+        timeout: 15_000
+      })
+      assert.match(said, /no regular file/)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  }).timeout(30_000)
 
   it('that was missing or empty at start counts from when it has a server, and again after each change', async function () {
     this.timeout(30_000)

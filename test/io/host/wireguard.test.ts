@@ -22,6 +22,8 @@ function fakeKernel() {
     nowMs: NOW_SECONDS * 1000,
     commands: [] as string[],
     inputs: [] as string[],
+    /** As `wg show all public-key` has it. */
+    devices: '',
     run: (async (tool, args, options) => {
       const command = [tool, ...args].join(' ')
       if (command === 'ip -j -d link show dev wg0') {
@@ -41,7 +43,9 @@ function fakeKernel() {
         ].join('\t')
         return answer(`${SECRET}\t${KEY}\t51820\t0x2000\n${peer}\n`)
       }
+      if (command === 'wg show all public-key') return answer(kernel.devices)
       kernel.commands.push(command)
+      if (command.startsWith('ip link add')) kernel.exists = true
       if (options?.stdin !== undefined) kernel.inputs.push(options.stdin)
       kernel.endpoint = /Endpoint = (\S+)/.exec(options?.stdin ?? '')?.[1] ?? kernel.endpoint
       return answer('')
@@ -159,5 +163,24 @@ describe('the WireGuard edge', () => {
 
   it('writes no setting with a line break', () => {
     assert.throws(() => peerSection(peerAt('192.0.2.2:1\nPostUp = x')), /line break/)
+  })
+})
+
+describe('a WireGuard device of the kernel that has another name now', () => {
+  const tunnel = { device: 'wg0', listenPort: 51820, mtu: 1420, publicKey: KEY }
+
+  it('is known by our key and removed before a new one is made, as it has our port; others stay', async () => {
+    const { kernel, wireguard } = fakeKernel()
+    Object.assign(kernel, { exists: false, devices: `corp0\t${PEER}\nwas0\t${KEY}\n` })
+    await wireguard.setTunnel(tunnel, signal)
+    const links = kernel.commands.filter((command) => /^ip link (add|delete)/.test(command))
+    assert.deepEqual(links, ['ip link delete dev was0', 'ip link add dev wg0 type wireguard'])
+  })
+
+  it('is not looked for while ours is there', async () => {
+    const { kernel, wireguard } = fakeKernel()
+    kernel.devices = `was0\t${KEY}\n`
+    await wireguard.setTunnel(tunnel, signal)
+    assert.ok(!kernel.commands.some((command) => command.startsWith('ip link delete')))
   })
 })
