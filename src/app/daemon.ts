@@ -25,7 +25,7 @@ import { monotonicMs } from './clock.ts'
 import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './cluster-prefixes.ts'
 import { AppError, explain, sentence } from './errors.ts'
 import { startHealthHttp, type HealthHttp } from './http.ts'
-import { Health } from './health.ts'
+import { Health, type FaultText } from './health.ts'
 import type { Log } from './log.ts'
 import * as membership from './membership.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
@@ -57,6 +57,23 @@ export interface Daemon {
 }
 
 /** Errors: of settings, store, host and sockets, each with a code and a fix; nothing is left running then. */
+const NOT_JOINED = 'NOT_JOINED'
+
+/** It is told to join, and has not: the traffic of its cluster waits for that. */
+function notJoined(error: unknown, file: string): FaultText & { readonly subject: string } {
+  const { message, fix } = explain(error)
+  const advice =
+    file === ''
+      ? 'see what it says'
+      : `put the token of \`meshctl invite\` into ${file}, readable for this user`
+  return {
+    severity: 'error',
+    subject: file,
+    message: `this agent cannot join yet, and tries again: ${message}`,
+    fix: fix ?? advice
+  }
+}
+
 export async function startDaemon(settings: Settings, log: Log): Promise<Daemon> {
   const daemon = new Meshd(settings, log)
   try {
@@ -638,6 +655,7 @@ class Meshd implements State {
     } catch (error) {
       if (this.#stopped || (this.session !== undefined && !this.joining)) return
       this.#log.warn({ err: error, file, retryMs: JOIN_RETRY_MS }, 'not in a mesh yet')
+      this.health.replace(NOT_JOINED, [notJoined(error, file)])
     }
     if (this.#stopped || (this.session !== undefined && !this.joining)) return
     this.#joinRetry = setTimeout(() => void this.#comeUp(), delayMs)
@@ -657,6 +675,7 @@ class Meshd implements State {
 
   /** A member from now on: it may speak for its cluster, and the Secret has what it has, and the other way round. */
   #takePart(): void {
+    this.health.replace(NOT_JOINED, [])
     this.#opened().stand(this.#session().control.origin)
     this.#sharedKey?.keep({
       identity: () => this.#store?.identity(),

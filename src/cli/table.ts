@@ -98,8 +98,10 @@ function foldedColumns<Row>(
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ''
-  for (const word of text.split(/(?<=,)(?! )| /)) {
-    const glue = line === '' || line.endsWith(',') ? '' : ' '
+  for (const piece of text.split(/(?<=,)(?! )|(?= )/)) {
+    const isApart = piece.startsWith(' ')
+    const word = isApart ? piece.slice(1) : piece
+    const glue = line !== '' && isApart ? ' ' : ''
     if (line !== '' && cellsOf(line + glue + word) > width) {
       lines.push(line)
       line = ''

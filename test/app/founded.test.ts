@@ -12,27 +12,33 @@ import { eventually } from '../eventually.ts'
 describe('an agent without a folder of manifests', () => {
   let top: string
   let daemon: Daemon
+  let start: (flags?: Readonly<Record<string, string>>) => Promise<Daemon>
 
   beforeEach(async () => {
     top = await mkdtemp(join(tmpdir(), 'rhizome-founded-'))
-    const settings = resolveSettings({
-      flags: {
-        'state-dir': join(top, 'state'),
-        socket: join(top, 'admin.sock'),
-        manifests: join(top, 'manifests'),
-        source: 'folder',
-        dataplane: 'off',
-        listen: '/ip4/127.0.0.1/tcp/0',
-        announce: '/ip4/192.0.2.1/tcp/7946',
-        'probe-port': '0',
-        'dns-listen': 'off',
-        'http-listen': 'off',
-        'feed-listen': 'off'
-      },
-      env: {},
-      file: undefined
-    })
-    daemon = await startDaemon(settings, createLog({ 'log-level': 'error', 'log-format': 'text' }))
+    start = (flags = {}) =>
+      startDaemon(
+        resolveSettings({
+          flags: {
+            'state-dir': join(top, 'state'),
+            socket: join(top, 'admin.sock'),
+            manifests: join(top, 'manifests'),
+            source: 'folder',
+            dataplane: 'off',
+            listen: '/ip4/127.0.0.1/tcp/0',
+            announce: '/ip4/192.0.2.1/tcp/7946',
+            'probe-port': '0',
+            'dns-listen': 'off',
+            'http-listen': 'off',
+            'feed-listen': 'off',
+            ...flags
+          },
+          env: {},
+          file: undefined
+        }),
+        createLog({ 'log-level': 'error', 'log-format': 'text' })
+      )
+    daemon = await start()
   })
 
   afterEach(async () => {
@@ -57,6 +63,29 @@ describe('an agent without a folder of manifests', () => {
     return promise
   }
 
+  for (const [what, put] of [
+    ['is not there', undefined],
+    ['is a folder', ''],
+    ['is empty', ' \n'],
+    ['is cut short', 'rzm1_AAAA']
+  ] as const)
+    it(`shows that it cannot join with a token file that ${what}, until it is in a mesh`, async () => {
+      await daemon.stop()
+      const file = join(top, 'token')
+      if (put === '') await mkdir(file)
+      else if (put !== undefined) await writeFile(file, put)
+      daemon = await start({ 'token-file': file })
+      const shown = async () =>
+        (await ask<StatusAnswer>('/v1/status')).health?.faults.find(({ code }) => code === 'NOT_JOINED')
+      await eventually(async () => (await shown()) !== undefined)
+      const fault = await shown()
+      assert.equal(fault?.severity, 'error')
+      assert.equal(fault?.subject, file)
+      assert.notEqual(fault?.fix, '')
+      await found('west')
+      assert.equal(await shown(), undefined)
+    })
+
   const found = (cluster: string) =>
     ask<JoinedAnswer>('/v1/init', { cluster, podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] })
 
@@ -70,11 +99,11 @@ describe('an agent without a folder of manifests', () => {
       const { podCidrs } = await ask<StatusAnswer>('/v1/status')
       return podCidrs.join() === '10.1.0.0/16'
     })
-    const { zones } = await ask<DnsAnswer>('/v1/dns')
-    assert.ok(
-      zones?.every(({ state }) => state === 'serving'),
-      'no services is an answer, too'
-    )
+    // No services is an answer, too.
+    await eventually(async () => {
+      const { zones } = await ask<DnsAnswer>('/v1/dns')
+      return zones?.every(({ state }) => state === 'serving') === true
+    })
     await mkdir(join(top, 'manifests'))
     await writeFile(
       join(top, 'manifests', 'a.yaml'),

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { collect as collector, parseClusterName, parsePrefix, parseSeconds } from '../../src/cli/arguments.ts'
 import { PLAIN } from '../../src/cli/style.ts'
-import { formatTable } from '../../src/cli/table.ts'
+import { formatTable, wrap } from '../../src/cli/table.ts'
 import { clean, cleanDeep, safeJson } from '../../src/cli/text.ts'
 import { formatBytes, formatDuration, formatMilliseconds } from '../../src/cli/units.ts'
 
@@ -136,6 +136,28 @@ describe('meshctl text', () => {
           assert.equal(line, line.trimEnd())
           assert.equal(line.slice(at), rows[index]?.b || '-')
         }
+      })
+    )
+  })
+
+  it('wraps text and leaves its spaces where no line ends, after commas, too', () => {
+    const fix = 'run `ip address`, and name one, as in 10.0.0.0/8,fd00::/8, or none'
+    assert.deepEqual(wrap(fix, Infinity), [fix])
+    assert.deepEqual(wrap('a, b,c', 4), ['a,', 'b,c'])
+    const word = fc.stringMatching(/^[a-z]{1,6}$/)
+    const joined = fc.array(fc.tuple(word, fc.constantFrom(' ', ', ', ',')), { minLength: 1, maxLength: 12 })
+    fc.assert(
+      fc.property(joined, fc.integer({ min: 8, max: 40 }), (pairs, width) => {
+        const text = `${pairs.map(([each, glue]) => each + glue).join('')}end`
+        assert.deepEqual(wrap(text, Infinity), [text])
+        const lines = wrap(text, width)
+        let rest = text
+        for (const line of lines) {
+          assert.ok(line.length <= width, line)
+          assert.ok(rest.trimStart().startsWith(line), `${line} | ${rest}`)
+          rest = rest.trimStart().slice(line.length)
+        }
+        assert.equal(rest, '')
       })
     )
   })
