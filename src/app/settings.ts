@@ -106,10 +106,10 @@ export const SETTINGS = {
   ),
   device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
   mtu: row(
-    integer({ min: 0, max: 9000 }).refine(
-      (mtu) => mtu === 0 || mtu >= 1280,
-      '0 (found from the path) or 1280 to 9000'
-    ),
+    integer({ min: 0, max: 9000 }).refine((mtu) => mtu === 0 || mtu >= 1280, {
+      message: 'it is neither 0 nor from 1280 to 9000',
+      params: { [FIX]: 'use 0 (found from the path) or 1280 to 9000' }
+    }),
     0,
     'MTU of the tunnel; 0 = path MTU less 80'
   ),
@@ -325,7 +325,8 @@ function readFile(path: string): Record<string, unknown> {
     text = readFileSync(path, 'utf8')
   } catch (error) {
     throw new SettingsError(`settings file ${path} cannot be read: ${(error as Error).message}`, {
-      cause: error
+      cause: error,
+      fix: 'name a file that this user can read with --config or RHIZOME_CONFIG'
     })
   }
   let parsed: unknown
@@ -333,12 +334,14 @@ function readFile(path: string): Record<string, unknown> {
     parsed = parseYaml(text) ?? {}
   } catch (error) {
     throw new SettingsError(`settings file ${path} is not YAML: ${(error as Error).message}`, {
-      cause: error
+      cause: error,
+      fix: 'correct it there: one mapping of settings, each key once'
     })
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new SettingsError(
-      `settings file ${path}: expected a mapping of settings, like "wireguard-port: 51820"`
+      `settings file ${path}: expected a mapping of settings, like "wireguard-port: 51820"`,
+      { fix: 'write each setting as its key, a colon, a space and its value' }
     )
   }
   for (const key of Object.keys(parsed)) {

@@ -360,4 +360,20 @@ describe('settings', () => {
     })
     assert.equal(resolveSettings({ flags: {}, env: {}, file: fileOf('') }).device, 'rhizome0')
   })
+
+  it('tells the fix of a file that cannot be used and of an MTU in between', () => {
+    const fixOf = (sources: Partial<Parameters<typeof resolveSettings>[0]>) => {
+      try {
+        resolveSettings({ flags: {}, env: {}, file: undefined, ...sources })
+      } catch (error) {
+        return String((error as { readonly fix?: string }).fix)
+      }
+      return assert.fail('it was taken')
+    }
+    assert.match(fixOf({ file: join(folder, 'none.yaml') }), /--config/)
+    assert.match(fixOf({ file: folder }), /--config/)
+    for (const text of ['mtu:1400\n', '- mtu: 1400\n', 'mtu: 1400\nmtu: 1300\n', 'mtu: [\n'])
+      assert.match(fixOf({ file: fileOf(text) }), /colon|mapping/, text)
+    for (const mtu of ['1', '1279']) assert.match(fixOf({ flags: { mtu } }), /1280 to 9000/)
+  })
 })
