@@ -171,7 +171,11 @@ function peerRow(
 function controlReason({ control }: Session, origin: Origin): string {
   const refusal = control.refusal(origin)
   if (refusal !== undefined) return refusalText(refusal)
-  const words = { alive: '', suspected: ', and members miss it', dead: ', and no member hears of it' }
+  const words = {
+    alive: '',
+    suspected: ', and other members have lost it too',
+    dead: ', and no other member has one'
+  }
   return `no control connection${words[control.liveness(origin)]}`
 }
 

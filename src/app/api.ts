@@ -79,7 +79,7 @@ export interface StatusAnswer extends Answer {
 
 /** A manifest that does not count, and why. */
 export interface Problem {
-  /** `error`: it does not count; `warning`: it counts, but hardly as meant. */
+  /** `error`: it does not count; `warning`: it counts, but needs a look. */
   readonly level: 'error' | 'warning'
   readonly file: string
   readonly where?: string

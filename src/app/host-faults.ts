@@ -9,6 +9,8 @@ import type { HostFailures } from './pass.ts'
 type Listed = FaultText & { readonly subject: string }
 
 export const STEP_FAILED = 'HOST_STEP_FAILED'
+/** Subject of STEP_FAILED. */
+export const TUNNEL_DEVICE = 'WireGuard device'
 export const PART_FAILED = 'HOST_PART_FAILED'
 export const TOOL_HANGS = 'HOST_TOOL_HANGS'
 
@@ -27,6 +29,8 @@ function stepFaults(
   steps: readonly FailedStep[],
   clusterOf: (op: HostOp) => ClusterName | undefined
 ): readonly Listed[] {
+  const tunnel = steps.find(({ op }) => op.kind === 'setTunnel')?.op
+  const device = tunnel?.kind === 'setTunnel' ? tunnel.tunnel.device : undefined
   const groups = Map.groupBy(steps, ({ op }) => subjectOf(op, clusterOf(op)))
   return [...groups].flatMap(([subject, members]): Listed[] => {
     const [first] = members
@@ -38,10 +42,19 @@ function stepFaults(
         subject,
         severity: first.op.kind === 'setTunnel' || first.op.kind === 'setFilter' ? 'critical' : 'error',
         message: `${subject}: ${stepName(first.op)} failed${others}: ${message}`,
-        fix: fix ?? 'see the log of this agent; it tries again by itself at least every 15 s'
+        fix: needsDevice(first.op, device)
+          ? `mend the fault of the ${TUNNEL_DEVICE} first: this needs it`
+          : (fix ?? 'see the log of this agent; it tries again by itself at least every 15 s')
       }
     ]
   })
+}
+
+/** Such a step cannot be done while the device `missing` is not set up; its own fix would lead astray. */
+function needsDevice(op: HostOp, missing: string | undefined): boolean {
+  if (missing === undefined) return false
+  if (op.kind === 'setSysctl') return op.sysctl.name.split(/[./]/).includes(missing)
+  return op.kind === 'setPeer' || op.kind === 'addRoute' || op.kind === 'addVip'
 }
 
 function subjectOf(op: HostOp, cluster: ClusterName | undefined): string {
@@ -49,8 +62,8 @@ function subjectOf(op: HostOp, cluster: ClusterName | undefined): string {
 }
 
 const NOUNS: { readonly [Kind in HostOp['kind']]: string } = {
-  setTunnel: 'WireGuard device',
-  removeTunnel: 'WireGuard device',
+  setTunnel: TUNNEL_DEVICE,
+  removeTunnel: TUNNEL_DEVICE,
   setPeer: 'WireGuard peers',
   removePeer: 'WireGuard peers',
   addRoute: 'routes',

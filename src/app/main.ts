@@ -41,6 +41,7 @@ function command(): Command {
     )
     .version(VERSION)
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(usageText(text)) })
     .option('--config <file>', `YAML file of settings; RHIZOME_CONFIG (default: ${FILE} if it is there)`)
     .addHelpText('after', EXAMPLES)
   for (const [key, { initial, help }] of Object.entries(SETTINGS)) {
@@ -58,6 +59,16 @@ function command(): Command {
     )
     .action(() => cleanup(settingsOf(program)))
   return program
+}
+
+/** As every other error of meshd: who says it, what is wrong, and the fix on a line of its own. */
+function usageText(text: string): string {
+  const [problem = '', hint] = text
+    .trim()
+    .replace(/^error: /, '')
+    .split('\n')
+  const suggestion = hint === undefined ? '' : `${hint.replace(/^\(|\)$/g, '')} `
+  return `meshd: ${problem}\n  fix: ${suggestion}\`meshd --help\` lists all options and commands\n`
 }
 
 async function run(settings: Settings): Promise<void> {

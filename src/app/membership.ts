@@ -134,7 +134,7 @@ export function invite(
     throw new AppError(
       'NAME_TAKEN',
       `cluster: the name ${cluster} is taken by a member of this mesh`,
-      'choose another name; `meshctl peers` lists those in use'
+      'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first'
     )
   }
   const open = (identity.invites ?? []).filter(

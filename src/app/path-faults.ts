@@ -21,6 +21,8 @@ export interface PathFacts {
     readonly ownUnheldMs: number
     readonly isCloned: boolean
   }
+  /** False: the tunnel device of this host could not be set up, so that no packet leaves by it. */
+  readonly hasDevice: boolean
   /** Of this agent: what a peer's firewall must let in, and the device. */
   readonly device: string
   readonly mtu: number
@@ -98,7 +100,9 @@ interface Cause {
 }
 
 /** Why a tunnel is down, as far as the control plane can tell. */
-export function causeOf({ origin, agent }: AgentView, { tunnel, control }: PathFacts): Cause {
+export function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
+  const { tunnel, control } = facts
+  if (!facts.hasDevice) return noDevice(facts.device)
   const endpoint = tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]
   const [, host, port] = /^(.*):(\d+)$/.exec(endpoint ?? '') ?? []
   const refusal = control.refusal(origin)
@@ -127,6 +131,12 @@ export function causeOf({ origin, agent }: AgentView, { tunnel, control }: PathF
   }
 }
 
+/** The other side and the way to it may be in order: a look at its firewall would be in vain. */
+const noDevice = (device: string): Cause => ({
+  cause: `the tunnel device ${device} of this host is not set up`,
+  fix: 'mend the fault of the WireGuard device first'
+})
+
 function clusterDown(cluster: ClusterView, facts: PathFacts): NamedFault {
   const gateways = gatewaysOf(cluster)
   const [first] = gateways
@@ -148,14 +158,15 @@ const NO_GATEWAY: Cause = {
   fix: 'look at `meshctl status` on a gateway of that cluster; after `meshctl leave` there its name goes by itself'
 }
 
-function allDown(count: number, { control }: PathFacts): NamedFault {
+function allDown(count: number, { control, hasDevice, device }: PathFacts): NamedFault {
   const what = count === 1 ? 'the only other cluster is' : `all ${count} other clusters are`
   return {
     subject: '',
     severity: 'critical',
     message: `no traffic of the mesh passes: ${what} down${control.aloneMs > 0 ? ', and there is no control connection' : ''}`,
-    fix:
-      control.aloneMs > 0
+    fix: !hasDevice
+      ? noDevice(device).fix
+      : control.aloneMs > 0
         ? 'check the uplink and the firewall of this host (`ip route show default`, `nft list ruleset`); the causes per cluster follow'
         : 'let the WireGuard port (UDP) pass on this host and on the way; the causes per cluster follow'
   }

@@ -60,6 +60,7 @@ import type { Metrics } from './metrics.ts'
 import { Obstacles } from './obstacles.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
 import { partFault, samePartFault, type PartFault } from './part-fault.ts'
+import { STEP_FAILED, TUNNEL_DEVICE } from './host-faults.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import { Publisher } from './publisher.ts'
 import { Reconciler, type Wish } from './reconciler.ts'
@@ -705,6 +706,7 @@ export class Session {
         ownUnheldMs: control.ownUnheldMs(),
         isCloned: control.isCloned
       },
+      hasDevice: !health.has(STEP_FAILED, TUNNEL_DEVICE),
       device: settings.device,
       mtu: this.#mtu
     })

@@ -257,7 +257,7 @@ export function resolveSettings(sources: SettingsSources): Settings {
     if (!parsed.success) {
       const reason = parsed.error.issues.map((issue) => issue.message).join('; ')
       throw new SettingsError(
-        `setting ${key} (${origin}): ${shown(value)} will not do: ${reason}. It is: ${help}`,
+        `setting ${key} (${origin}): ${shown(value)} will not do: ${reason}. The setting is: ${help}`,
         { fix: fixOf(parsed.error) ?? `set ${key} to what it is, or leave it out` }
       )
     }

@@ -97,6 +97,7 @@ function reverseName(text: string): string | undefined {
 function renderZones(answer: DnsAnswer, context: Context): Rendered {
   const zones = answer.zones ?? []
   if (zones.length === 0) return { note: 'No zones are served. `meshctl status` shows why' }
+  if (context.format === 'name') return { body: zones.map(({ zone }) => zone).join('\n') }
   const body = formatTable(
     zones,
     [
@@ -117,6 +118,7 @@ function renderRecords(answer: DnsAnswer, question: Question, context: Context):
   const records = answer.records ?? []
   const forwarded = forwardedNote(answer)
   if (records.length === 0) return { ...forwarded, body: emptyAnswer(answer, question) }
+  if (context.format === 'name') return { ...forwarded, body: records.map(({ name }) => name).join('\n') }
   const body = formatTable(
     records,
     [

@@ -127,9 +127,10 @@ const STATES: Readonly<Record<StatusAnswer['state'], readonly [Colour, string]>>
 }
 
 const NEXT_STEPS = `Next, one of
-  meshctl init --cluster <name> --pod-cidr <prefix> --service-cidr <prefix>    starts a new mesh here
-  meshctl join --token-file <file>                                             enters one, with a token from
-                                                                               \`meshctl invite\` of a member`
+  meshctl init --cluster <name> --pod-cidr <prefix> --service-cidr <prefix>
+      starts a new mesh here
+  meshctl join --token-file <file>
+      enters one, with a token from \`meshctl invite\` of a member`
 
 function identity(status: StatusAnswer, context: Context): Field[] {
   const [colour, text] = STATES[status.state]
@@ -149,7 +150,7 @@ function works(status: StatusAnswer, context: Context): Field[] {
   const { dataplane, dns, source } = status
   const facts = [dataplane.device, dataplane.loadBalancer].filter((fact) => fact !== undefined).join(', ')
   return [
-    ['Data plane', onOff(dataplane.state, facts, dataplane.reason, context)],
+    ['Data plane', dataPlane(status, facts, context)],
     ['DNS', onOff(dns.state, dns.address ?? '', dns.reason, context)],
     [
       source.kind === 'folder' ? 'Manifests' : 'Kubernetes API',
@@ -159,6 +160,13 @@ function works(status: StatusAnswer, context: Context): Field[] {
           : `, ${context.style.paint('red', count(source.problems.length, 'problem'))}`)
     ]
   ]
+}
+
+/** Not green while the host is not as it should be. */
+function dataPlane({ dataplane, lastPass }: StatusAnswer, facts: string, context: Context): string {
+  if (dataplane.state === 'off' || lastPass?.error === undefined)
+    return onOff(dataplane.state, facts, dataplane.reason, context)
+  return `${context.style.paint('red', 'on, but the last pass failed')}: ${facts}`
 }
 
 function activity(status: StatusAnswer, context: Context): Field[] {
@@ -195,13 +203,20 @@ function problems(rows: readonly Problem[], context: Context): string[] {
     ...(lost.length === 0 ? [] : [list(context.style.paint('red', 'Manifests that do not count'), lost)]),
     ...(doubtful.length === 0
       ? []
-      : [list(context.style.paint('yellow', 'Manifests that count, but hardly as meant'), doubtful)])
+      : [list(context.style.paint('yellow', 'Manifests that count, but need a look'), doubtful)])
   ]
+}
+
+/** Without the field at its end where the message begins with it. */
+function placeOf(where: string | undefined, message: string): readonly string[] {
+  if (where === undefined) return []
+  const [, before, field] = /^(.*): ([^ :]+)$/.exec(where) ?? []
+  return [before !== undefined && message.startsWith(`${field} `) ? before : where]
 }
 
 function list(title: string, rows: readonly Problem[]): string {
   const text = rows.flatMap(({ file, where, message, fix }) => [
-    `  - ${file}${where === undefined ? '' : `, ${where}`}: ${message}`,
+    `  - ${[file, ...placeOf(where, message)].join(', ')}: ${message}`,
     ...(fix === undefined ? [] : [`    fix: ${fix}`])
   ])
   return [title, ...text].join('\n')

@@ -17,7 +17,7 @@ import { portsThatFit, splitSlice } from './split-slice.ts'
 
 export { toValue, type Reading } from './kube-objects.ts'
 
-/** `error`: the object does not count. `warning`: it counts, but hardly as meant. */
+/** `error`: the object does not count. `warning`: it counts, but needs a look. */
 export interface Problem {
   readonly file: string
   readonly where?: string

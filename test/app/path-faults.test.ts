@@ -58,10 +58,11 @@ interface World {
   readonly down?: readonly string[]
   readonly tunnels?: Readonly<Record<string, Partial<Tunnel>>>
   readonly control?: Partial<PathFacts['control']>
+  readonly hasDevice?: boolean
 }
 
 /** Everything is well, but for what is given. */
-const faultsOf = ({ view, down = [], tunnels = {}, control = {} }: World) =>
+const faultsOf = ({ view, down = [], tunnels = {}, control = {}, hasDevice = true }: World) =>
   pathFaults({
     view: view ?? viewOf(cluster('east', agent('east-gw'))),
     down: new Set(down as ClusterName[]),
@@ -76,6 +77,7 @@ const faultsOf = ({ view, down = [], tunnels = {}, control = {} }: World) =>
       isCloned: false,
       ...control
     },
+    hasDevice,
     device: 'rhizome0',
     mtu: 1420
   })
@@ -89,6 +91,19 @@ describe('what is wrong on the way to other clusters', () => {
   it('is nothing where all is well, also in a mesh of one', () => {
     assert.deepEqual(told({}), [])
     assert.deepEqual(told({ view: viewOf(), control: { aloneMs: 1e9 } }), [])
+  })
+
+  it('blames no firewall while the tunnel device of this host is not set up', () => {
+    for (const control of [{}, { aloneMs: 20_000, isConnected: () => false }]) {
+      const faults = faultsOf({ down: ['east'], control, hasDevice: false })
+      const [east] = faults.CLUSTER_DOWN
+      assert.equal(
+        east?.message,
+        'cluster east is down: the tunnel device rhizome0 of this host is not set up'
+      )
+      for (const { fix } of [...faults.CLUSTER_DOWN, ...faults.ALL_CLUSTERS_DOWN])
+        assert.equal(fix, 'mend the fault of the WireGuard device first')
+    }
   })
 
   const downAnd = (control: Partial<PathFacts['control']>): World => ({

@@ -150,7 +150,7 @@ describe('settings', () => {
       ] as const) {
         assert.throws(() => resolveSettings(sources), {
           code: 'BAD_SETTING',
-          message: new RegExp(`settings? ${key} (\\(${origin}.* It is: |and probe-port)`),
+          message: new RegExp(`settings? ${key} (\\(${origin}.* The setting is: |and probe-port)`),
           fix: /\w/
         })
       }

@@ -69,6 +69,10 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       '-o',
       'name'
     )
+    fake.answer('/v1/dns', samples.ZONES)
+    await shows('cluster.all\ncluster.edge', 'dns', '-o', 'name')
+    fake.answer('/v1/dns', samples.RECORDS)
+    await shows('web.shop.svc.cluster.east', 'dns', 'web.shop.svc.cluster.east', '-o', 'name')
   })
 
   it('-o yaml has the values of -o json', async () => {
@@ -400,7 +404,7 @@ Manifests that do not count
     fix: add spec.ports
   - bad.yaml: line 3: not YAML
 
-Manifests that count, but hardly as meant
+Manifests that count, but need a look
   - mail.yaml: no endpoints
 `)
     )
@@ -411,7 +415,34 @@ Manifests that count, but hardly as meant
     const { code, stdout } = await cli('status')
     assert.equal(code, 0)
     assert.match(stdout, /^State +in no mesh yet, up 42s/m)
-    assert.match(stdout, /meshctl init --cluster .*\n.*meshctl join --token-file/)
+    assert.match(stdout, /meshctl init --cluster [^]*\n.*meshctl join --token-file/)
+    for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line)
+  })
+
+  it('status: the data plane is not well while the last pass failed', async () => {
+    fake.answer('/v1/status', {
+      ...samples.STATUS,
+      lastPass: { at: new Date().toISOString(), ops: 4, ms: 12, error: 'the name is in use' }
+    })
+    const { stdout } = await cli('status')
+    assert.match(stdout, /^Data plane +on, but the last pass failed: rhizome0, nftables$/m)
+  })
+
+  it('status: names the field of a manifest once', async () => {
+    const source = (where: string, message: string) => ({
+      ...samples.STATUS.source,
+      problems: [{ file: 'a.yaml', where, message, fix: 'mend it', level: 'error' as const }]
+    })
+    const cases = [
+      ['line 1, Service shop/X: metadata.name', 'metadata.name "X" is wrong', 'line 1, Service shop/X'],
+      ['Service shop/x: spec.ports[0].port', 'spec.ports[0].port is missing', 'Service shop/x'],
+      ['Service shop/x: spec.type', 'there is none', 'Service shop/x: spec.type'],
+      ['line 2', 'line 2 is malformed', 'line 2']
+    ] as const
+    for (const [where, message, shown] of cases) {
+      fake.answer('/v1/status', { ...samples.STATUS, source: source(where, message) })
+      assert.ok((await cli('status')).stdout.includes(`  - a.yaml, ${shown}: ${message}\n`), shown)
+    }
   })
 
   it('version: shows both halves, and the first alone when meshd is away', async () => {

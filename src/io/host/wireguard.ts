@@ -256,7 +256,7 @@ export function createWireguard(options: WireguardOptions): Wireguard {
     throw new HostError({
       code: 'DEVICE_TAKEN',
       message: `the interface ${device} exists and is no WireGuard device that we can steer`,
-      fix: `choose another device name, or remove it: ip link delete dev ${device}`
+      fix: `set device (--device, RHIZOME_DEVICE) to another name, or remove it: ip link delete dev ${device}`
     })
   }
 }
@@ -355,7 +355,7 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
     throw new HostError({
       code: 'DEVICE_TAKEN',
       message: `a wireguard-go with a device ${device} runs in another network namespace, and both would share ${path}`,
-      fix: 'choose another device name'
+      fix: 'give this agent a tunnel device of another name: --device, RHIZOME_DEVICE or the key device'
     })
   }
   await rm(path, { force: true })
