@@ -19,7 +19,7 @@ export function addLeave(program: Command): void {
     .summary('take this cluster out of the mesh and clean this host')
     .description(
       'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
-        'host, and forgets the mesh. Coming back takes a new token. Asks first, unless --yes is given.'
+        'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. Asks first, unless --yes is given.'
     )
     .option('-y, --yes', 'do not ask')
     .action(async (options: Options) => {
@@ -34,7 +34,7 @@ export function addLeave(program: Command): void {
       })
       print(context, answer, (clean) => ({
         body: `Cluster ${clean.cluster} has left the mesh.`,
-        note: 'To come back: meshctl invite in a member cluster, then meshctl join here'
+        note: 'To come back: meshctl join here, with a token that has not expired or a new one (meshctl invite in a member cluster)'
       }))
     })
   addExamples(command, [
