@@ -45,3 +45,14 @@ export class HostError extends Error {
     this.stderr = details.stderr ?? ''
   }
 }
+
+/** Of a tool that ended well and printed something else than what was asked for. */
+export function unreadable(tool: string, cause: unknown): HostError {
+  return new HostError({
+    code: 'TOOL_FAILED',
+    tool,
+    message: `${tool} printed what cannot be read`,
+    fix: `run \`${tool} -V\` on this host: it must be the real ${tool}, and its version one that prints JSON`,
+    cause
+  })
+}

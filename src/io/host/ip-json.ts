@@ -1,5 +1,6 @@
 // What `ip -json` prints, reduced to what we ask of it.
 import { z } from 'zod'
+import { unreadable } from './errors.ts'
 import { parseCidr, parseIp } from '../../core/cidr.ts'
 import type { Cidr, Ip } from '../../core/model.ts'
 
@@ -73,7 +74,7 @@ const RULES = z.array(
 
 /** The first link. */
 export function parseLink(text: string): Link | undefined {
-  const [link] = LINKS.parse(json(text))
+  const [link] = read(LINKS, text)
   if (link === undefined) return undefined
   return {
     name: link.ifname,
@@ -84,13 +85,13 @@ export function parseLink(text: string): Link | undefined {
 }
 
 export function parseAddresses(text: string): ReadonlySet<Ip> {
-  const entries = ADDRESSES.parse(json(text)).flatMap((link) => link.addr_info ?? [])
+  const entries = read(ADDRESSES, text).flatMap((link) => link.addr_info ?? [])
   return new Set(entries.map((entry) => parseIp(entry.local ?? '')).filter((ip) => ip !== undefined))
 }
 
 /** "default" and a host's bare address become prefixes; what is none (multicast's "ff00::/8" is one) is left out. */
 export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[] {
-  return ROUTES.parse(json(text)).flatMap((route) => {
+  return read(ROUTES, text).flatMap((route) => {
     const destination = destinationOf(route.dst, family)
     if (destination === undefined) return []
     const hops = route.nexthops ?? []
@@ -109,7 +110,7 @@ export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[]
 }
 
 export function parseRules(text: string): readonly Rule[] {
-  return RULES.parse(json(text)).map((rule) => ({
+  return read(RULES, text).map((rule) => ({
     preference: rule.priority,
     table: rule.table ?? '',
     protocol: rule.protocol ?? '',
@@ -122,7 +123,7 @@ export function parseRules(text: string): readonly Rule[] {
 /** The device of the default route with the lowest metric. */
 export function parseDefaultDevice(text: string): string | undefined {
   const schema = z.array(z.object({ dev: z.string().optional(), metric: z.number().optional() }))
-  const routes = schema.parse(json(text)).filter((route) => route.dev !== undefined)
+  const routes = read(schema, text).filter((route) => route.dev !== undefined)
   return routes.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))[0]?.dev
 }
 
@@ -136,4 +137,13 @@ function destinationOf(text: string, family: 4 | 6): Cidr | undefined {
 function json(text: string): unknown {
   const trimmed = text.trim()
   return trimmed === '' || trimmed === '[' ? [] : JSON.parse(trimmed)
+}
+
+/** Errors: TOOL_FAILED for what is no such list, in words: the text may be anything. */
+function read<T>(schema: z.ZodType<T>, text: string): T {
+  try {
+    return schema.parse(json(text))
+  } catch (cause) {
+    throw unreadable('ip', cause)
+  }
 }

@@ -3,6 +3,7 @@
 // A listing that differs later means that somebody changed a chain or a rule, or that an older version of ours made it.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../core/model.ts'
+import { unreadable } from './errors.ts'
 
 export interface NftListing {
   /** Rows of each set and map, as nft prints them: a key, or [key, value]. */
@@ -16,9 +17,9 @@ export interface NftListing {
 /** Declares the set `about`. */
 export const ABOUT_SET = '  set about {\n    type mark\n  }'
 
-/** Errors: SyntaxError for no JSON. */
+/** Errors: TOOL_FAILED for what is no listing. */
 export function parseListing(json: string): NftListing {
-  const { nftables } = JSON.parse(json) as { readonly nftables: readonly Readonly<Record<string, unknown>>[] }
+  const nftables = entriesOf(json)
   const rows = new Map<string, readonly unknown[]>()
   const shape: unknown[] = []
   for (const entry of nftables) {
@@ -80,4 +81,14 @@ function stable(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value
   const kept = Object.entries(value).filter(([name]) => !UNSTABLE.has(name))
   return Object.fromEntries(kept.map(([name, inner]) => [name, stable(inner)]))
+}
+
+function entriesOf(json: string): readonly Readonly<Record<string, unknown>>[] {
+  try {
+    const { nftables } = asRecord(JSON.parse(json))
+    if (Array.isArray(nftables)) return nftables.map(asRecord)
+  } catch (cause) {
+    throw unreadable('nft', cause)
+  }
+  throw unreadable('nft', undefined)
 }

@@ -132,16 +132,21 @@ async function caughtByRules(
   const asked = await run('ip', ['-force', '-j', '-batch', '-'], { signal, stdin: lines, okCodes: [1, 2] })
   // One list for each address that has a route.
   const routes = asked.stdout.split('\n').flatMap((line) => ROUTES.safeParse(parse(line)).data ?? [])
+  const refused = new Set(
+    [...asked.stderr.matchAll(/^Command failed -:(\d+)$/gm)].map(([, line]) => Number(line))
+  )
   const found: Obstacle[] = []
-  for (const { cluster, ip } of far) {
+  for (const [index, { cluster, ip }] of far.entries()) {
     const route = routes.find(({ dst }) => parseIp(dst ?? '') === ip)
     if (route?.dev === device || route?.type === 'local') continue
+    // Without an answer of either kind the tool said nothing that can be read.
+    if (route?.dev === undefined && !refused.has(index + 1)) continue
     const { stdout } = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
     const earlier = stdout
       .split('\n')
       .map((line) => line.replaceAll('\t', ' ').trim())
       .filter((line) => {
-        const preference = Number(/^(\d+):/.exec(line)?.[1] ?? 0)
+        const preference = Number(/^(\d+): (?:not )?from /.exec(line)?.[1] ?? 0)
         return preference > 0 && preference < rulePreference
       })
     // A rule that refuses (blackhole, prohibit, unreachable) leaves no route to show. Without a rule our own routes are not there yet.

@@ -70,3 +70,11 @@ describe('what ip prints as JSON', () => {
     assert.throws(() => parseLink('{'))
   })
 })
+
+describe('what ip prints and is no such JSON', () => {
+  for (const text of ['\u0007\uFFFD', '{"a":1}', '[5]', 'null', '[{'])
+    it(`${JSON.stringify(text)} is an error that names the tool, in words`, () => {
+      for (const parse of [parseLink, parseAddresses, (each: string) => parseRoutes(each, 4), parseRules])
+        assert.throws(() => parse(text), { code: 'TOOL_FAILED', message: 'ip printed what cannot be read' })
+    })
+})

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import type { Ip } from '../../../src/core/model.ts'
+import { findObstacles } from '../../../src/io/host/obstacles.ts'
+import type { Run } from '../../../src/io/host/ports.ts'
+
+const NAMES = { device: 'wg0', nftTable: 'rhizome', rulePreference: 5142 }
+const far = [
+  { cluster: 'east', ip: '10.2.0.1' as Ip },
+  { cluster: 'edge', ip: '10.3.0.1' as Ip }
+]
+
+/** `ip route get` of both, and `ip rule show`. */
+const found = async (routes: { stdout: string; stderr?: string }, rules: string) => {
+  const run: Run = async (tool, args) => ({
+    stderr: '',
+    exitCode: 0,
+    stdout: '',
+    ...(tool !== 'ip' ? {} : args.includes('rule') ? { stdout: rules } : routes)
+  })
+  const question = { far, pod: undefined, probePort: 0 }
+  return (await findObstacles(run, NAMES, question, new AbortController().signal)).map(({ by }) => by)
+}
+
+const OURS = '[{"dst":"10.3.0.1","dev":"wg0"}]\n'
+const RULES =
+  '0:\tfrom all lookup local\n100:\tfrom all to 10.2.0.0/16 prohibit\n5142:\tfrom all lookup 5142\n'
+const REFUSED = 'RTNETLINK answers: Permission denied\nCommand failed -:1\n'
+
+describe('a rule before ours', () => {
+  it('that refuses packets is named for the address that is refused', async () => {
+    assert.deepEqual(await found({ stdout: OURS, stderr: REFUSED }, RULES), [
+      '10.2.0.1 is refused: ip rule "100: from all to 10.2.0.0/16 prohibit"'
+    ])
+  })
+
+  it('is not named where the tool says nothing of the address, or prints what cannot be read', async () => {
+    for (const stdout of [OURS, '', '{}', '[null]', '\u0007\uFFFD[{', '[{"dst":5}]'])
+      assert.deepEqual(await found({ stdout }, RULES), [])
+  })
+
+  it('is no line that only looks like one', async () => {
+    assert.deepEqual(await found({ stdout: OURS, stderr: REFUSED }, '27:\uFFFD\u0007\n28: rubbish\n'), [])
+  })
+})
