@@ -15,6 +15,9 @@ export const NEXT_KIND_PREFIX = 'x'
 const FUTURE = { name: 'future', id: 1000 }
 const NEXT_KIND = { name: 'import', id: 100 }
 const NEXT_FRAME = { name: 'probe', id: 200 }
+const NEXT_KIND_TEXT = 'from elsewhere: '
+// Of all services of the simulator (storm.ts).
+const NAMESPACE = 'shop'
 
 const previous = load('previous.proto')
 const next = load('../../proto/mesh.proto')
@@ -57,8 +60,15 @@ export function isOfNextKind(value: Uint8Array): boolean {
 
 /** Two versions differ by their generated code; so this is where another one writes. */
 let writer: Version = 'this'
-wire.Value.encode = inVersions('Value', wire.Value.encode.bind(wire.Value))
+const encodeValueOfThis = wire.Value.encode.bind(wire.Value)
+wire.Value.encode = inVersions('Value', encodeValueOfThis)
 wire.Head.encode = inVersions('Head', wire.Head.encode.bind(wire.Head))
+// What it writes, it reads: own values pass the decoder of their version before they are signed.
+const decodeThis = wire.Value.decode.bind(wire.Value)
+wire.Value.decode = (source, length) => {
+  const bytes = source instanceof protobuf.Reader ? source.buf : source
+  return writer === 'next' && isOfNextKind(bytes) ? decodeThis(asThis(bytes)) : decodeThis(source, length)
+}
 
 function inVersions<T>(name: 'Value' | 'Head', encodeThis: Encode<T>): Encode<T> {
   return (message, out) =>
@@ -94,6 +104,15 @@ function widen(message: protobuf.Message): void {
   Reflect.set(message, FUTURE.name, 'of a version to come')
 }
 
+/** The service that became something else in `renew`, as this version writes it; nothing but its name is left of it. */
+function asThis(bytes: Uint8Array): Uint8Array {
+  const message = next.lookupType('rhizome.mesh.v1.Value').decode(bytes)
+  const text: unknown = Reflect.get(message, NEXT_KIND.name)
+  const name = String(text).slice(NEXT_KIND_TEXT.length)
+  const service = { namespace: NAMESPACE, name, headless: true }
+  return new Uint8Array(encodeValueOfThis(wire.Value.create({ service })).finish())
+}
+
 /** A service becomes something else, if its name says so. */
 function renew(value: protobuf.Message): void {
   const service: unknown = Reflect.get(value, 'service')
@@ -101,7 +120,7 @@ function renew(value: protobuf.Message): void {
   const name: unknown = Reflect.get(service, 'name')
   if (typeof name !== 'string' || !name.startsWith(NEXT_KIND_PREFIX)) return
   Reflect.deleteProperty(value, 'service')
-  Reflect.set(value, NEXT_KIND.name, `from elsewhere: ${name}`)
+  Reflect.set(value, NEXT_KIND.name, `${NEXT_KIND_TEXT}${name}`)
 }
 
 function encode(message: protobuf.Message): Uint8Array {
