@@ -4,7 +4,7 @@
 export const slowness = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
 
 /** The deadline is for an ordinary machine. Errors: the last error of the condition, or "not within …". */
-export async function eventually(condition: () => unknown, deadlineMs = 60_000): Promise<void> {
+export async function eventually(condition: () => unknown, deadlineMs = 30_000): Promise<void> {
   const end = performance.now() + deadlineMs * slowness
   for (;;) {
     let failure: unknown

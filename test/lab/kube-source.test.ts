@@ -6,6 +6,7 @@ import { openKubeClient, type KubeClient } from '../../src/io/kube/client.ts'
 import { discoverCidrs } from '../../src/io/kube/discover-cidrs.ts'
 import { createKubeSource, type KubeSource } from '../../src/io/kube/kube-source.ts'
 import { createElector, type Elector, type Leadership } from '../../src/io/kube/lease.ts'
+import { KubeError } from '../../src/io/kube/errors.ts'
 import { eventually } from '../eventually.ts'
 import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
 
@@ -34,10 +35,17 @@ describe('a source on a real Kubernetes API', function () {
 
   /** Until it is taken: an API server that has just started has no service addresses to give for a moment. */
   const create = async (path: string, body: object): Promise<true> => {
+    let refused: unknown
     await eventually(async () => {
-      await api.client.request({ method: 'POST', path, body })
+      try {
+        await api.client.request({ method: 'POST', path, body })
+      } catch (error) {
+        if (!(error instanceof KubeError) || error.status !== 422) throw error
+        refused = error // it stays refused
+      }
       return true
     })
+    if (refused !== undefined) throw refused
     return true
   }
   const remove = (path: string) => api.client.request({ method: 'DELETE', path })
