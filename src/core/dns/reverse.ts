@@ -112,17 +112,20 @@ export class ReverseTable implements ReverseLookup {
   }
 
   lookup(cluster: ClusterView, address: Ip): readonly DomainName[] {
+    const services: DomainName[] = []
     const names = new Set<DomainName>()
     for (const id of this.index.find(address)) {
       const view = cluster.services.get(this.keys[id] ?? '')
       if (view === undefined) continue
       const domain = serviceDomain(cluster.name, view.service)
-      if (view.service.clusterIps.includes(address)) return [domain]
+      if (view.service.clusterIps.includes(address)) services.push(domain)
       for (const endpoint of publishedEndpoints(view)) {
         if (endpoint.addresses.includes(address)) names.add(`${endpointLabel(endpoint, address)}.${domain}`)
       }
     }
-    return [...names].sort() // the same answer, whatever was asked before
+    // The same answer, in whatever order services came: of two services with one address the first in order of name.
+    const [first] = services.sort()
+    return first === undefined ? [...names].sort() : [first]
   }
 
   learn(key: string, view: ServiceView): void {
