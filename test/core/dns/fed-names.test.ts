@@ -125,8 +125,9 @@ describe('names that a responder is told', () => {
   })
 
   it('follow any sequence of views', () => {
-    const web = { name: 'web', namespace: 'data', kind: 'vip', last: 1, ready: false }
-    const db = { name: 'east', complete: false, services: [{ ...web, name: 'db', namespace: 'shop' }] }
+    const web: AService = { name: 'web', namespace: 'data', kind: 'vip', last: 1, ready: false }
+    const shop: AService = { ...web, name: 'db', namespace: 'shop' }
+    const db = { name: 'east' as const, complete: false, services: [shop] }
     const step = fc.uniqueArray(aCluster, { maxLength: 2, selector: ({ name }) => name })
     fc.assert(
       fc.property(
