@@ -26,7 +26,7 @@ interface Row {
 const ROWS = {
   STORE: {
     severity: 'warning',
-    fix: 'check the disk of the state folder; what was damaged has been put right'
+    fix: 'the agent has put it right; see that the disk is sound and that nothing else writes in the state folder'
   },
   HOST_SETUP: { severity: 'warning', fix: 'see the log of meshd; the rest of the host is programmed' },
   CLUSTER_DNS: { severity: 'error', fix: 'see the log of meshd; it is tried again every 5 s' },

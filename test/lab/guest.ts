@@ -55,6 +55,8 @@ const QEMU = 'qemu-system-x86_64'
 const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd']
 const MEMORY_MB = 2048
 const CONSOLE_MAX = 1 << 20
+const ATTEMPTS = 3
+const SEGMENTATION_FAULT = 128 + 11
 // What the servers of files say.
 const LOG = 'files.log'
 // Loaded in one call: one at a time, on demand, each costs the guest a second.
@@ -77,6 +79,14 @@ export function guestRequirements(): string | undefined {
 
 /** Errors: none for what happens inside; it is in the result. */
 export async function runInGuest(options: GuestRun): Promise<GuestResult> {
+  for (let attempt = 1; ; attempt += 1) {
+    const result = await runOnce(options)
+    // The translated CPU now and then breaks the code that V8 makes: that says nothing about the program.
+    if (result.exitCode !== SEGMENTATION_FAULT || attempt === ATTEMPTS) return result
+  }
+}
+
+async function runOnce(options: GuestRun): Promise<GuestResult> {
   const kernel = guestKernel()
   const folder = mkdtempSync(join(tmpdir(), 'rhizome-guest-'))
   const children: ChildProcess[] = []

@@ -15,7 +15,7 @@ describe('a host whose kernel has no IPv6', () => {
   })
 
   it('does all that IPv4 needs, and names what it cannot do', async function () {
-    this.timeout(300_000)
+    this.timeout(900_000)
     const result = await runInGuest({
       cwd: TREE,
       argv: [process.execPath, 'test/lab/guest/without-ipv6.ts'],

@@ -109,7 +109,7 @@ export async function refused(running: Promise<CommandResult>): Promise<string> 
 }
 
 /** A pod of `from` gets an answer from web of `to`, within the deadline. */
-export async function reaches(from: Site, to: Site, deadlineMs = 10_000): Promise<void> {
+export async function reaches(from: Site, to: Site, deadlineMs = 60_000): Promise<void> {
   await eventually(async () => {
     const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * slowness })
     assert.equal(error, undefined, `${from.cluster} → ${to.cluster}: ${error}`)
@@ -168,7 +168,7 @@ export async function peer(site: Site, cluster: Cluster): Promise<PeersAnswer['p
   return peers.find((row) => row.cluster === cluster)
 }
 
-export async function inStep(site: Site, deadlineMs = 10_000): Promise<void> {
+export async function inStep(site: Site, deadlineMs = 60_000): Promise<void> {
   await eventually(async () => {
     const { inStep: held, steps } = await look<PlanAnswer>(site, 'plan')
     assert.ok(held, steps.flatMap(({ commands }) => commands).join('\n'))
@@ -206,7 +206,7 @@ spec: { type: ExternalName, externalName: ${each}.example.org }
   )
   writeFileSync(join(site.manifests, `${name}.yaml`), documents.join('---\n'))
   return {
-    seen: (by, deadlineMs = 10_000) =>
+    seen: (by, deadlineMs = 60_000) =>
       eventually(async () => {
         const { services } = await look<ServicesAnswer>(by, 'services')
         return services.some((row) => row.cluster === site.cluster && row.name === names.at(-1))

@@ -10,6 +10,7 @@ import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../../src/core/mode
 import { plan } from '../../../src/core/plan.ts'
 import { createHost } from '../../../src/io/host/host.ts'
 
+const ROUNDS_MAX = 12
 const signal = AbortSignal.timeout(200_000)
 const pair = generateKeyPairSync('x25519')
 const publicKey = pair.publicKey
@@ -61,9 +62,14 @@ const host = createHost({
 await host.start()
 let nowMs = 0
 const pass = new Pass({ host, drainMs: 0, now: () => (nowMs += 20_000) })
-for (let round = 0; round < 3; round += 1) {
+const isOff = ({ error }: { readonly error: unknown }) =>
+  error instanceof Error && 'code' in error && error.code === 'IPV6_OFF'
+// On a translated CPU that shares its host, a tool can miss its deadline: such a step is tried again, and its deadline grows.
+for (let round = 0; round < ROUNDS_MAX; round += 1) {
   pass.markStale()
   await pass.run({ want, deletes: true }, signal)
+  const { steps, parts } = pass.failures
+  if (round >= 2 && parts.length === 0 && steps.every(isOff)) break
 }
 const { steps, parts } = pass.failures
 const left = plan(want, {
