@@ -210,7 +210,7 @@ export class Site {
     closeSync(log) // the child has its own
     const deadline = performance.now() + START_DEADLINE_MS * slowness
     while (!(await answers(this.socket))) {
-      if (this.#agent.exitCode !== null || performance.now() > deadline) {
+      if (this.#agent.exitCode !== null || this.#agent.signalCode !== null || performance.now() > deadline) {
         throw new Error(`meshd of ${this.cluster} did not start:\n${this.tail()}`)
       }
     }
