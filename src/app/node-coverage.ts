@@ -11,8 +11,9 @@ export function nodesWithoutAgent(
   served: readonly string[]
 ): FaultText | undefined {
   const known = new Set(served)
-  const without = served.length === 0 ? [] : nodes.filter(({ name }) => !known.has(name))
-  if (without.length === 0) return undefined
+  const without = nodes.filter(({ name }) => !known.has(name))
+  // Agents outside the cluster, on gateway hosts of their own, are no Nodes: how pods get there is not known here.
+  if (without.length === 0 || without.length === nodes.length) return undefined
   const names = without.slice(0, SHOWN_MAX).map(({ name }) => name)
   const rest = without.length - names.length
   const list = `${names.join(', ')}${rest === 0 ? '' : ` and ${rest} more`}`

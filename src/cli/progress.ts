@@ -10,7 +10,8 @@ export function showProgress(doing: string, timeoutMs: number): () => void {
   const terminal = process.stderr.isTTY
   let shown = false
   const show = (): void => {
-    const seconds = (performance.now() - started) / 1000
+    // The timer may come a moment early.
+    const seconds = Math.round((performance.now() - started) / 1000)
     const text = `${doing} … ${formatDuration(seconds)} of at most ${formatDuration(timeoutMs / 1000)}`
     if (terminal) process.stderr.write(`\r${text}\u001b[K`)
     else if (!shown) process.stderr.write(`${doing} (at most ${formatDuration(timeoutMs / 1000)})\n`)

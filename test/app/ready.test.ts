@@ -80,6 +80,7 @@ describe('nodes without an agent', () => {
     const nodes = [node('a', '10.1.0.0/24'), node('b', '10.1.1.0/24')]
     assert.equal(nodesWithoutAgent(nodes, ['a', 'b']), undefined)
     assert.equal(nodesWithoutAgent(nodes, []), undefined, 'not in the mesh yet')
+    assert.equal(nodesWithoutAgent(nodes, ['gateway-vm']), undefined, 'a gateway outside the cluster')
     const one = nodesWithoutAgent(nodes, ['a'])
     assert.match(one?.message ?? '', /^pods on 1 of 2 nodes \(b\) /)
     assert.match(one?.fix ?? '', /--mode mesh/)
