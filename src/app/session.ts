@@ -6,6 +6,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Balancer } from '../core/balance.ts'
+import { HANDSHAKE_AGE_MS_MAX } from '../core/liveness.ts'
 import { desiredWithin, type ClusterHealth, type DesiredInput, type HostSettings } from '../core/desired.ts'
 import type { Change } from '../core/catalog.ts'
 import { cidrContains } from '../core/cidr.ts'
@@ -121,6 +122,8 @@ export class Session {
   readonly #stopping = new AbortController()
   /** Of the addresses an agent offers, the host through which it was last reached. Bounded by the members. */
   readonly #reached = new Map<Origin, string>()
+  /** What the tunnel that was found at the start talks to: an agent that comes back must not move it. */
+  #foundEndpoints: ReadonlyMap<string, PeerAddress> = new Map()
   /** "/ip4/203.0.113.7" from which each member's connection last came. Bounded by the members. */
   readonly #observed = new Map<Origin, string>()
   /** The address on a link of this host from which each member called last. Bounded by the members. */
@@ -277,6 +280,7 @@ export class Session {
       .nodePrefixes
     await this.#publisher.put(this.#agentValue())
     await this.#networks.refresh()
+    this.#foundEndpoints = await this.#liveEndpoints()
     this.#running = true
     await this.#part('dns')
     await this.#part('probe')
@@ -298,6 +302,19 @@ export class Session {
         }
       },
       this.#stopping.signal
+    )
+  }
+
+  /** By public key: those whose handshake is young enough to prove both directions. */
+  async #liveEndpoints(): Promise<ReadonlyMap<string, PeerAddress>> {
+    const { host } = this.#options
+    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(WATCH_INTERVAL_MS * 5)])
+    const stats = (await host?.peerStats(signal).catch(() => undefined)) ?? []
+    const youngMs = Date.now() - HANDSHAKE_AGE_MS_MAX
+    return new Map(
+      stats.flatMap(({ publicKey, peerAddress, lastHandshakeMs = 0 }) =>
+        peerAddress === undefined || lastHandshakeMs < youngMs ? [] : [[publicKey, peerAddress] as const]
+      )
     )
   }
 
@@ -738,9 +755,11 @@ export class Session {
     const clusters = [...view.clusters].map(([name, cluster]) => {
       const agents = cluster.agents.map((entry) => {
         const host = hostOf(this.control.neighbour(entry.origin)?.address) ?? this.#reached.get(entry.origin)
-        if (host === undefined) return entry
-        this.#reached.set(entry.origin, host)
-        const reached = entry.agent.wireguardAddresses.filter((address) => address.startsWith(`${host}:`))
+        if (host !== undefined) this.#reached.set(entry.origin, host)
+        const found = this.#foundEndpoints.get(entry.agent.wireguardKey)
+        const reached = entry.agent.wireguardAddresses.filter((address) =>
+          host === undefined ? address === found : address.startsWith(`${host}:`)
+        )
         if (reached.length === 0) return entry
         const rest = entry.agent.wireguardAddresses.filter((address) => !reached.includes(address))
         return {

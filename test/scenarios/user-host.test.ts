@@ -1,19 +1,20 @@
 // The main scenario on hosts that look like a user's: two uplinks, Docker's bridges and rules, another VPN, FORWARD DROP, IPv6 by router
 // advertisement, a host name with capitals and an underscore. The mesh works, and everything of the host's works on.
 import assert from 'node:assert/strict'
+import { readFileSync, statSync } from 'node:fs'
 import { serviceIp } from '../demo/checks.ts'
 import { podAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { announce, done, inStep, network, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('gateways that look like a user’s hosts', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const { site } = raise('user hosts', ['west', 'east'], { start: false, userHosts: {} })
   const sites = () => [site('west'), site('east')] as const
   let untouched: readonly string[] = []
 
   before(async function () {
-    this.timeout(60_000)
+    this.timeout(120_000)
     untouched = await Promise.all(sites().map(network))
     await Promise.all(sites().map((each) => each.start()))
     await unite(...sites())
@@ -57,9 +58,12 @@ describe('gateways that look like a user’s hosts', function () {
     await undisturbed(west, east, async () => {
       await announce(east, 'user').seen(west)
       await east.stop('SIGTERM')
+      const { size } = statSync(east.log)
       await east.start()
       await announce(east, 'again').seen(west)
       await inStep(east)
+      // West announces an address of each uplink: the tunnel stays with the one that it has.
+      assert.doesNotMatch(readFileSync(east.log, 'utf8').slice(size), /setPeer/)
     })
     await keepsItsOwn(east)
   })
