@@ -44,9 +44,7 @@ describe('IPVS in three network namespaces of one kernel', () => {
 
   it('each reads all of its own services back, and none of another', async () => {
     for (const { balancer, wish } of hosts) assert.deepEqual(await balancer.observe(signal), wish)
-    // Why it is not read from /proc. A kernel in which this is mended fails here: then the file may be worth it again.
-    const listed = (await hosts[0]?.run('cat', ['/proc/net/ip_vs']))?.stdout.match(/^TCP/gm)?.length ?? 0
-    assert.ok(listed < SERVICES, `/proc shows ${listed} of ${SERVICES}`)
+    // It is not read from /proc/net/ip_vs: there this kernel ends the list of one namespace early, by chance of its hash (27 of 80 seen).
   })
 
   it('a service that exists already is no error, and becomes what is asked for', async () => {
