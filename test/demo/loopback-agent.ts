@@ -146,12 +146,25 @@ export class LoopbackAgent {
   }
 }
 
-/** Free a moment ago: good enough for a demo. */
+/** Given out in this process; the kernel may give one that was closed again. */
+const given = new Set<number>()
+
+/** Below the ports that the kernel gives to others: one of those could be taken before the agent listens. */
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const port = 12_000 + Math.floor(Math.random() * 8000)
+    if (given.has(port)) continue
+    const server = createServer()
+    try {
+      server.listen(port, '127.0.0.1')
+      await once(server, 'listening')
+      given.add(port)
+      return port
+    } catch {
+      // Taken: the next.
+    } finally {
+      server.close()
+    }
+  }
+  throw new Error('no free port')
 }
