@@ -1,6 +1,6 @@
 // One request to meshd over its unix socket. Checks the version and the outer form of every answer; fails with a CliError.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { API_VERSION, type Answer } from '../app/api.ts'
+import { API_VERSION, type Answer } from '../api/answers.ts'
 import { CliError, errnoOf } from './errors.ts'
 import { showProgress } from './progress.ts'
 
@@ -129,7 +129,7 @@ function check<T extends Answer>(
   return answer
 }
 
-/** The version fits and the one field is there: the rest is as src/app/api.ts says, which both ends are compiled with. */
+/** The version fits and the one field is there: the rest is as src/api/answers.ts says, which both ends are compiled with. */
 function isAnswer<T extends Answer>(answer: object, field: keyof T & string): answer is T {
   return Object.hasOwn(answer, field)
 }

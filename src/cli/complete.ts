@@ -1,7 +1,7 @@
 // `meshctl __complete -- <words>`: candidates for the last word, from the tree of commands and, for names, from meshd.
 // It is called at each press of Tab: it never prints an error, and asks meshd for half a second at most.
 import type { Argument, Command, Option } from 'commander'
-import type { DnsAnswer, PeersAnswer, ServicesAnswer } from '../app/api.ts'
+import type { DnsAnswer, PeersAnswer, ServicesAnswer } from '../api/answers.ts'
 import { createClient, type Client } from './client.ts'
 import { RECORD_TYPES } from './dns.ts'
 import { CliError } from './errors.ts'

@@ -1,7 +1,7 @@
 // What every command has: a client, a format, a style. Made from the global options, once per run.
 import { Option, type Command } from 'commander'
 import { stringify } from 'yaml'
-import type { Answer } from '../app/api.ts'
+import type { Answer } from '../api/answers.ts'
 import { parseSeconds } from './arguments.ts'
 import { createClient, type Client } from './client.ts'
 import { EXIT, type ExitCode } from './exit-codes.ts'

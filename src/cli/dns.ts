@@ -1,6 +1,6 @@
 // `meshctl dns`: what the responder says to a name, or the zones it serves.
 import type { Command } from 'commander'
-import type { DnsAnswer } from '../app/api.ts'
+import type { DnsAnswer } from '../api/answers.ts'
 import { parseIp, familyOf, ipToBytes } from '../core/cidr.ts'
 import { quote } from './arguments.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from './context.ts'

@@ -1,5 +1,5 @@
 // An error as text or as an ErrorAnswer, and its exit code. The only place where errors are printed from.
-import { API_VERSION, type ErrorAnswer } from '../app/api.ts'
+import { API_VERSION, type ErrorAnswer } from '../api/answers.ts'
 import { CliError } from './errors.ts'
 import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.ts'
 import { clean, safeJson } from './text.ts'

@@ -1,5 +1,5 @@
 // The registry of health as people read it: the worst fault first, with its fix.
-import type { FaultRow, HealthReport } from '../app/api.ts'
+import type { FaultRow, HealthReport } from '../api/answers.ts'
 import type { Context } from './context.ts'
 import type { Colour } from './style.ts'
 import { wrap } from './table.ts'

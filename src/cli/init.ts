@@ -1,6 +1,6 @@
 // `meshctl init`: this cluster becomes the first of a new mesh, and holds its root key.
 import type { Command } from 'commander'
-import type { InitRequest, JoinedAnswer } from '../app/api.ts'
+import type { InitRequest, JoinedAnswer } from '../api/answers.ts'
 import { collect, parseClusterName, parsePrefix } from './arguments.ts'
 import { addExamples, contextOf, print } from './context.ts'
 import { renderJoined } from './joined.ts'

@@ -1,6 +1,6 @@
 // `meshctl install`: the chart's objects, rendered or applied to the cluster of a kubeconfig.
 import { Option, type Command } from 'commander'
-import { API_VERSION, type Answer } from '../app/api.ts'
+import { API_VERSION, type Answer } from '../api/answers.ts'
 import {
   CLUSTER_DNS_TARGETS,
   GATEWAY_LABEL,

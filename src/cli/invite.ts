@@ -1,6 +1,6 @@
 // `meshctl invite`: a token for one new cluster. The token alone goes to stdout, so that it can be piped.
 import type { Command } from 'commander'
-import type { InviteAnswer, InviteRequest } from '../app/api.ts'
+import type { InviteAnswer, InviteRequest } from '../api/answers.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from './arguments.ts'
 import { addExamples, contextOf, print, type Rendered } from './context.ts'
 import { badArgument } from './errors.ts'

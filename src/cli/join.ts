@@ -1,6 +1,6 @@
 // `meshctl join`: this cluster enters a mesh with a token from `meshctl invite`.
 import type { Command } from 'commander'
-import type { JoinedAnswer, JoinRequest } from '../app/api.ts'
+import type { JoinedAnswer, JoinRequest } from '../api/answers.ts'
 import { addExamples, contextOf, isData, print } from './context.ts'
 import { renderJoined } from './joined.ts'
 import { readToken, warnOfArgument } from './token.ts'

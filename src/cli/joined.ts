@@ -1,5 +1,5 @@
 // What `init` and `join` end with.
-import type { JoinedAnswer } from '../app/api.ts'
+import type { JoinedAnswer } from '../api/answers.ts'
 import type { Rendered } from './context.ts'
 import { formatFields } from './table.ts'
 

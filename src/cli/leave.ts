@@ -1,7 +1,7 @@
 // `meshctl leave`: withdraws this cluster from the mesh. Asks first.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
-import type { LeftAnswer, StatusAnswer } from '../app/api.ts'
+import type { LeftAnswer, StatusAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, print, type Context } from './context.ts'
 import { badArgument, CliError } from './errors.ts'
 import { cleanDeep } from './text.ts'

@@ -1,6 +1,6 @@
 // `meshctl peers`: every agent of the mesh and the state of the tunnel to it.
 import type { Command } from 'commander'
-import type { PeerRow, PeersAnswer } from '../app/api.ts'
+import type { PeerRow, PeersAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, type Context, type Rendered } from './context.ts'
 import { healthNotes } from './health.ts'
 import type { Colour } from './style.ts'

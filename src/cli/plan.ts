@@ -1,6 +1,6 @@
 // `meshctl plan`: what the next pass would do to this host, as commands. It changes nothing.
 import type { Command } from 'commander'
-import type { PlanAnswer } from '../app/api.ts'
+import type { PlanAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, print, type Context, type Rendered } from './context.ts'
 import { cleanLines } from './text.ts'
 import { count } from './units.ts'

@@ -1,6 +1,6 @@
 // `meshctl routes`: which prefixes of other clusters this host routes, and which not and why.
 import type { Command } from 'commander'
-import type { RouteRow, RoutesAnswer } from '../app/api.ts'
+import type { RouteRow, RoutesAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, type Context, type Rendered } from './context.ts'
 import type { Colour } from './style.ts'
 import { formatTable } from './table.ts'

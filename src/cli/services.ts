@@ -1,6 +1,6 @@
 // `meshctl services`: what can be reached, and by which name.
 import type { Command } from 'commander'
-import type { ServiceRow, ServicesAnswer } from '../app/api.ts'
+import type { ServiceRow, ServicesAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, type Context, type Rendered } from './context.ts'
 import { formatTable } from './table.ts'
 import { addWatch, showView, type WatchOption } from './watch.ts'

@@ -1,7 +1,7 @@
 // `meshctl status`: this agent on one page, with what is wrong and how to put it right.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { Problem, StatusAnswer } from '../app/api.ts'
+import type { Problem, StatusAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from './context.ts'
 import { CliError } from './errors.ts'
 import { faultList, healthLine } from './health.ts'

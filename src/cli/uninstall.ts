@@ -3,7 +3,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { setTimeout as pause } from 'node:timers/promises'
-import { API_VERSION, type Answer } from '../app/api.ts'
+import { API_VERSION, type Answer } from '../api/answers.ts'
 import { CLUSTER_DNS_PATHS, unwire } from '../core/cluster-dns.ts'
 import { isFields, type Fields } from '../core/field-check.ts'
 import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../core/install.ts'

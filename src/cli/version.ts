@@ -1,6 +1,6 @@
 // `meshctl version`: of this program and, when it can be reached, of meshd.
 import type { Command } from 'commander'
-import { API_VERSION, type Answer, type StatusAnswer } from '../app/api.ts'
+import { API_VERSION, type Answer, type StatusAnswer } from '../api/answers.ts'
 import { addExamples, contextOf, print } from './context.ts'
 import { CliError } from './errors.ts'
 import { release } from './release.ts'

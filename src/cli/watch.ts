@@ -2,7 +2,7 @@
 // another, and with --json each is one line.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { Answer } from '../app/api.ts'
+import type { Answer } from '../api/answers.ts'
 import { parseInterval } from './arguments.ts'
 import { formatData, isData, print, type Context, type Rendered } from './context.ts'
 import { describeError } from './failure.ts'

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { API_VERSION } from '../../src/app/api.ts'
+import { API_VERSION } from '../../src/api/answers.ts'
 import { EXIT, EXIT_CODES, exitCodeOf } from '../../src/cli/exit-codes.ts'
 import { MAIN, meshctl, run, startFakeMeshd, type FakeMeshd, type Run } from './fake-meshd.ts'
 import * as samples from './samples.ts'

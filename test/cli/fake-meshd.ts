@@ -6,7 +6,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { API_VERSION } from '../../src/app/api.ts'
+import { API_VERSION } from '../../src/api/answers.ts'
 
 export interface FakeRequest {
   readonly method: string

@@ -9,7 +9,7 @@ import type {
   RoutesAnswer,
   ServicesAnswer,
   StatusAnswer
-} from '../../src/app/api.ts'
+} from '../../src/api/answers.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
 
 type Body<T> = Omit<T, 'apiVersion'>

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { API_VERSION } from '../../src/app/api.ts'
+import { API_VERSION } from '../../src/api/answers.ts'
 import { meshctl, startFakeMeshd, type FakeMeshd, type Run, type RunOptions } from './fake-meshd.ts'
 import * as samples from './samples.ts'
 

@@ -2,7 +2,7 @@
 // What reaches the terminal: colours, redraws and questions on a real one (a pty from script(1)); nothing that steers it, ever.
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
-import { API_VERSION } from '../../src/app/api.ts'
+import { API_VERSION } from '../../src/api/answers.ts'
 import {
   MAIN,
   meshctl,

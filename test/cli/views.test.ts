@@ -1,7 +1,7 @@
 // What people see: the exact text of every view, and the exact answer with --json.
 import assert from 'node:assert/strict'
 import { parse } from 'yaml'
-import { API_VERSION } from '../../src/app/api.ts'
+import { API_VERSION } from '../../src/api/answers.ts'
 import { meshctl, startFakeMeshd, type FakeMeshd, type Run } from './fake-meshd.ts'
 import * as samples from './samples.ts'
 

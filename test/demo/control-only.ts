@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { PlanAnswer } from '../../src/app/api.ts'
+import type { PlanAnswer } from '../../src/api/answers.ts'
 import { run, serviceIp, type Check, type CheckResult } from './checks.ts'
 import { LoopbackAgent as Agent } from './loopback-agent.ts'
 import { CLUSTERS, podCidr, serviceCidr, type Cluster } from './site.ts'

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import type { StatusAnswer } from '../../src/app/api.ts'
+import type { StatusAnswer } from '../../src/api/answers.ts'
 import { WRITTEN_BY } from '../../src/core/feed/corefile.ts'
 import { putCorefile, tellCoredns } from '../../src/io/feed/corefile-file.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'

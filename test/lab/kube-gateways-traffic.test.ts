@@ -6,7 +6,7 @@ import { podAddress, serviceCidr, wanAddress, type Site } from '../demo/site.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { eventually } from '../eventually.ts'
 import { done, init, inStep, look, raise } from '../scenarios/harness.ts'
-import type { PeersAnswer, StatusAnswer } from '../../src/app/api.ts'
+import type { PeersAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
 import { COLLECTION } from './kube-shop.ts'
 

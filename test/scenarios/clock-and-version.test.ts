@@ -1,7 +1,7 @@
 // What no agent can settle alone: whose clock is right, and who is to be upgraded.
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import type { StatusAnswer } from '../../src/app/api.ts'
+import type { StatusAnswer } from '../../src/api/answers.ts'
 import { wanAddress } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { statSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ServicesAnswer } from '../../src/app/api.ts'
+import type { ServicesAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import type { Site } from '../demo/site.ts'
 import { announce, inStep, raise, reaches, undisturbed, unite } from './harness.ts'

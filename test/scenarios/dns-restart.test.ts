@@ -1,7 +1,7 @@
 // Names while the agent restarts, is killed, or is upgraded; and that nothing of the responder is left when it should be gone.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import type { StatusAnswer } from '../../src/app/api.ts'
+import type { StatusAnswer } from '../../src/api/answers.ts'
 import { eventually } from '../eventually.ts'
 import { inStep, look, raise, unite } from './harness.ts'
 

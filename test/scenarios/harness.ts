@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join, resolve } from 'node:path'
-import type { PeersAnswer, PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/app/api.ts'
+import type { PeersAnswer, PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import {
   podCidr,

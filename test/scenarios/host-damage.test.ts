@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { PlanAnswer, RoutesAnswer } from '../../src/app/api.ts'
+import type { PlanAnswer, RoutesAnswer } from '../../src/api/answers.ts'
 import { podCidr, serviceCidr, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { inStep, init, invite, joins, look, marks, raise, reaches, status } from './harness.ts'

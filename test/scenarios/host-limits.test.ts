@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import type { PlanAnswer } from '../../src/app/api.ts'
+import type { PlanAnswer } from '../../src/api/answers.ts'
 import type { CommandResult } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { init, inStep, marks, raise, status } from './harness.ts'

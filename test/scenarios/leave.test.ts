@@ -1,6 +1,6 @@
 // How a cluster goes of its own will: the others forget it, its host is as it was, and it may come back.
 import assert from 'node:assert/strict'
-import type { RoutesAnswer } from '../../src/app/api.ts'
+import type { RoutesAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { eventually } from '../eventually.ts'
 import {

@@ -1,6 +1,6 @@
 // Networks that hosts have beside the mesh: no prefix of the mesh takes them away.
 import assert from 'node:assert/strict'
-import type { RoutesAnswer } from '../../src/app/api.ts'
+import type { RoutesAnswer } from '../../src/api/answers.ts'
 import { wanAddress, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { init, invite, look, peer, raise, reaches, refused, status, unite } from './harness.ts'

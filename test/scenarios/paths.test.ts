@@ -1,6 +1,6 @@
 // Ways between clusters that break while the control plane goes on: what is said of them, and what becomes of traffic.
 import assert from 'node:assert/strict'
-import type { RoutesAnswer } from '../../src/app/api.ts'
+import type { RoutesAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import { podAddress, wanAddress, type Cluster, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'

@@ -1,6 +1,6 @@
 // A cluster that loses power for good, while gossip alone is lost with another: the tunnel tells them apart.
 import assert from 'node:assert/strict'
-import type { PeersAnswer } from '../../src/app/api.ts'
+import type { PeersAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
 import type { Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'

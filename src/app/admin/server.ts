@@ -2,11 +2,11 @@
 // Whoever can open the socket is root or the agent's user: the file mode is the authentication.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { openAdminSocket, type AdminSocket } from './admin-socket.ts'
-import * as api from './api.ts'
-import { AppError, explain } from './errors.ts'
-import type { Health } from './health.ts'
-import type { Log } from './log.ts'
+import { openAdminSocket, type AdminSocket } from './socket.ts'
+import * as api from '../../api/answers.ts'
+import { AppError, explain } from '../errors.ts'
+import type { Health } from '../health.ts'
+import type { Log } from '../log.ts'
 
 // A token is under 2 KiB; nothing else that is sent here is larger.
 const BODY_BYTES_MAX = 64 * 1024
@@ -39,7 +39,7 @@ const REQUESTS = {
   join: z.strictObject({ token: z.string().max(16 * 1024) })
 }
 
-/** The socket is kept: see admin-socket.ts. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
+/** The socket is kept: see socket.ts. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
 export function startAdmin(options: {
   readonly socket: string
   readonly handlers: AdminHandlers
