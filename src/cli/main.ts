@@ -1,11 +1,11 @@
 // The way in: runs the command line and turns whatever happens into text and an exit code.
 import { CommanderError, type Command } from 'commander'
 import { nearest } from '../core/nearest.ts'
-import { quote } from './arguments.ts'
-import { endedWith } from './context.ts'
-import { CliError } from './errors.ts'
-import { EXIT, type ExitCode } from './exit-codes.ts'
-import { reportFailure } from './failure.ts'
+import { quote } from './meshd/arguments.ts'
+import { endedWith } from './meshd/context.ts'
+import { CliError } from './output/errors.ts'
+import { EXIT, type ExitCode } from './output/exit-codes.ts'
+import { reportFailure } from './output/failure.ts'
 import { createProgram } from './program.ts'
 
 process.stdout.on('error', endQuietly)

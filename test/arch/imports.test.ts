@@ -69,7 +69,7 @@ describe('import directions', () => {
         // Both read a kubeconfig as kubectl does; written twice, they would differ.
         target === 'src/io/kube/kubeconfig.ts' ||
         // `install` refuses what the agents would refuse at their start: a wrong setting, a damaged token.
-        (file === 'src/cli/install-checks.ts' &&
+        (file === 'src/cli/kube/install-checks.ts' &&
           ['src/app/settings.ts', 'src/io/crypto/crypto.ts'].includes(target)),
       'meshctl is a client like any other'
     )

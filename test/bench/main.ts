@@ -3,8 +3,8 @@
 // steps whose titles have that in them. The exit status says whether all could be measured, not whether all aims were met.
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { PLAIN } from '../../src/cli/style.ts'
-import { formatTable } from '../../src/cli/table.ts'
+import { PLAIN } from '../../src/cli/output/style.ts'
+import { formatTable } from '../../src/cli/output/table.ts'
 import type { Row, Step } from './row.ts'
 
 const PARTS: Readonly<Record<string, () => Promise<readonly Step[]>>> = {

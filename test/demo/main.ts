@@ -1,7 +1,7 @@
 // `make demo`: three clusters become one network on this machine, each step run for real, checked, timed and told.
 import { parseArgs } from 'node:util'
-import { PLAIN } from '../../src/cli/style.ts'
-import { formatTable } from '../../src/cli/table.ts'
+import { PLAIN } from '../../src/cli/output/style.ts'
+import { formatTable } from '../../src/cli/output/table.ts'
 import { Lab } from '../lab/netns.ts'
 import {
   addedEndpoint,

@@ -1,0 +1,163 @@
+// `meshctl dns`: what the responder says to a name, or the zones it serves.
+import type { Command } from 'commander'
+import type { DnsAnswer } from '../../api/answers.ts'
+import { parseIp, familyOf, ipToBytes } from '../../core/cidr.ts'
+import { quote } from '../meshd/arguments.ts'
+import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
+import { badArgument } from '../output/errors.ts'
+import { EXIT } from '../output/exit-codes.ts'
+import { formatTable } from '../output/table.ts'
+
+interface Options {
+  readonly type?: string
+}
+
+export const RECORD_TYPES = ['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'SOA', 'NS']
+
+export function addDns(program: Command): void {
+  const command = program
+    .command('dns')
+    .summary('what a name resolves to, or the zones that are served')
+    .description(
+      'Asks meshd what its DNS responder answers for a name. A name that is not of the mesh is asked of the upstream ' +
+        'server, which is named. Without a name it lists the zones. An IP address stands for the PTR question about it.'
+    )
+    .argument('[name]', 'name or IP address; a dot at the end changes nothing')
+    .option('-t, --type <type>', `record type: ${RECORD_TYPES.join(', ')} (default: A, for an address PTR)`)
+    .action(async (name: string | undefined, options: Options) => {
+      const context = contextOf(command)
+      const question = name === undefined ? undefined : questionOf(name, options.type)
+      if (question === undefined && options.type !== undefined) {
+        throw badArgument(
+          '--type',
+          'there is no name to ask for',
+          'give one, as in meshctl dns web.shop.svc.cluster.east'
+        )
+      }
+      const answer = await context.client.request<DnsAnswer>({
+        path: '/v1/dns',
+        ...(question === undefined ? {} : { query: question }),
+        field: question === undefined ? 'zones' : 'rcode',
+        doing: 'asking the responder'
+      })
+      print(context, answer, (clean) =>
+        question === undefined ? renderZones(clean, context) : renderRecords(clean, question, context)
+      )
+      if (question !== undefined && answer.rcode !== 'NOERROR') endWith(EXIT.failed)
+    })
+  addExamples(
+    command,
+    [
+      ['The zones, and how many names each has', 'meshctl dns'],
+      ['A service of cluster east', 'meshctl dns web.shop.svc.cluster.east'],
+      ['The same service, wherever it runs', 'meshctl dns web.shop.svc.cluster.all'],
+      ['Ports of a headless service', 'meshctl dns _db._tcp.db.shop.svc.cluster.east --type SRV'],
+      ['Which name has this address?', 'meshctl dns 10.102.0.10'],
+      ['A name outside the mesh, and which upstream answers it', 'meshctl dns example.com']
+    ],
+    'Exit codes: 0 when the name exists (also without a record of this type), 1 for NXDOMAIN, SERVFAIL, REFUSED and other failures.'
+  )
+}
+
+interface Question extends Readonly<Record<string, string>> {
+  readonly name: string
+  readonly type: string
+}
+
+function questionOf(name: string, type: string | undefined): Question {
+  const asked = type?.toUpperCase()
+  if (asked !== undefined && !RECORD_TYPES.includes(asked)) {
+    throw badArgument(
+      '--type',
+      `${quote(type ?? '')} is not a type that meshd answers`,
+      `use ${RECORD_TYPES.join(', ')}`
+    )
+  }
+  const reverse = reverseName(name)
+  if (reverse !== undefined) return { name: reverse, type: asked ?? 'PTR' }
+  if (!/^(?!\.)[a-zA-Z0-9_.-]{1,254}$/.test(name) || name.includes('..')) {
+    throw badArgument(
+      'name',
+      `${quote(name)} is not a DNS name`,
+      'use labels of a-z 0-9 - _ with dots between, as in web.shop.svc.cluster.east'
+    )
+  }
+  return { name, type: asked ?? 'A' }
+}
+
+/** The name under in-addr.arpa or ip6.arpa (RFC 1035 §3.5, RFC 3596 §2.5); undefined when it is no address. */
+function reverseName(text: string): string | undefined {
+  const ip = parseIp(text)
+  if (ip === undefined) return undefined
+  const bytes = [...ipToBytes(ip)].toReversed()
+  if (familyOf(ip) === 4) return `${bytes.join('.')}.in-addr.arpa`
+  return `${bytes.map((byte) => `${(byte & 15).toString(16)}.${(byte >> 4).toString(16)}`).join('.')}.ip6.arpa`
+}
+
+function renderZones(answer: DnsAnswer, context: Context): Rendered {
+  const zones = answer.zones ?? []
+  if (zones.length === 0) return { note: 'No zones are served. `meshctl status` shows why' }
+  if (context.format === 'name') return { body: zones.map(({ zone }) => zone).join('\n') }
+  const body = formatTable(
+    zones,
+    [
+      { title: 'ZONE', value: (zone) => zone.zone },
+      {
+        title: 'STATE',
+        value: (zone) => zone.state,
+        colour: (zone) => (zone.state === 'serving' ? 'green' : 'yellow')
+      },
+      { title: 'NAMES', value: (zone) => String(zone.names) }
+    ],
+    context
+  )
+  return { body }
+}
+
+function renderRecords(answer: DnsAnswer, question: Question, context: Context): Rendered {
+  const records = answer.records ?? []
+  const forwarded = forwardedNote(answer)
+  if (records.length === 0) return { ...forwarded, body: emptyAnswer(answer, question) }
+  if (context.format === 'name') return { ...forwarded, body: records.map(({ name }) => name).join('\n') }
+  const body = formatTable(
+    records,
+    [
+      { title: 'NAME', value: (record) => record.name },
+      { title: 'TTL', value: (record) => String(record.ttl) },
+      { title: 'TYPE', value: (record) => record.type },
+      { title: 'DATA', value: (record) => record.data, fold: 0 }
+    ],
+    context
+  )
+  return { ...forwarded, body }
+}
+
+function forwardedNote({ forwarded, upstream, rcode }: DnsAnswer): { readonly note?: string } {
+  if (upstream !== undefined)
+    return {
+      note: `${forwarded === true ? 'Not a name of the mesh: forwarded' : 'The target is not a name of the mesh: forwarded'} to ${upstream}`
+    }
+  if (forwarded !== true) return {}
+  const why =
+    rcode === 'REFUSED' ? 'there is no upstream server to forward it to' : 'no upstream server answered'
+  return { note: `Not a name of the mesh, and ${why}` }
+}
+
+function emptyAnswer({ rcode = '', forwarded, upstream }: DnsAnswer, { name, type }: Question): string {
+  if (upstream !== undefined && forwarded === true && rcode !== 'NOERROR' && rcode !== 'NXDOMAIN')
+    return `${rcode}: the upstream server did not resolve ${name}`
+  switch (rcode) {
+    case 'NOERROR':
+      return `NOERROR: ${name} exists, but has no ${type} record`
+    case 'NXDOMAIN':
+      return `NXDOMAIN: ${name} does not exist`
+    case 'SERVFAIL':
+      return forwarded === true
+        ? `SERVFAIL: no upstream server resolved ${name}`
+        : 'SERVFAIL: the services of that cluster are not known here yet'
+    case 'REFUSED':
+      return `REFUSED: ${name} is in no zone of the mesh, and no upstream is set (dns-upstream)`
+    default:
+      return rcode
+  }
+}

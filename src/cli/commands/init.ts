@@ -1,0 +1,73 @@
+// `meshctl init`: this cluster becomes the first of a new mesh, and holds its root key.
+import type { Command } from 'commander'
+import type { InitRequest, JoinedAnswer } from '../../api/answers.ts'
+import { collect, parseClusterName, parsePrefix } from '../meshd/arguments.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { renderJoined } from './joined.ts'
+
+interface Options {
+  readonly cluster: string
+  readonly podCidr?: readonly string[]
+  readonly serviceCidr?: readonly string[]
+}
+
+const TIMEOUT_MS = 30_000
+
+export function addInit(program: Command): void {
+  const command = program
+    .command('init')
+    .summary('start a new mesh with this cluster as its first member')
+    .description(
+      'Makes the root key of a new mesh on this host and admits this cluster. Done once, in one cluster; the others ' +
+        'join. The prefixes must be those that the pods and services of this cluster really have.'
+    )
+    .requiredOption('--cluster <name>', 'name of this cluster, and of its DNS zone cluster.<name>', (text) =>
+      parseClusterName('--cluster', text)
+    )
+    .option(
+      '--pod-cidr <prefix>',
+      'prefix of its pods; repeat the flag or use commas for several (default: asked of the Kubernetes API; a free one without)',
+      collect('--pod-cidr', parsePrefix)
+    )
+    .option(
+      '--service-cidr <prefix>',
+      'prefix of its service IPs; likewise',
+      collect('--service-cidr', parsePrefix)
+    )
+    .action(async (options: Options) => {
+      const context = contextOf(command)
+      const body: InitRequest = {
+        cluster: options.cluster,
+        podCidrs: options.podCidr ?? [],
+        serviceCidrs: options.serviceCidr ?? []
+      }
+      const answer = await context.client.request<JoinedAnswer>({
+        path: '/v1/init',
+        body,
+        field: 'meshId',
+        doing: 'making the mesh',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, (clean) =>
+        renderJoined(
+          clean,
+          `Made a new mesh with cluster ${clean.cluster}.`,
+          '\nNext, for each cluster that shall join: meshctl invite <cluster>'
+        )
+      )
+    })
+  addExamples(
+    command,
+    [
+      [
+        'Start with cluster west',
+        'meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16'
+      ],
+      [
+        'Dual stack',
+        'meshctl init --cluster west --pod-cidr 10.1.0.0/16,fd00:1::/48 --service-cidr 10.101.0.0/16,fd00:101::/112'
+      ]
+    ],
+    'With Kubernetes they are found: service prefixes by the ServiceCIDR API, pod prefixes in the Nodes. A network plugin with\npools of its own needs --pod-cidr. Without Kubernetes, free prefixes are chosen.'
+  )
+}

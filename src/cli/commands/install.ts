@@ -1,0 +1,272 @@
+// `meshctl install`: the chart's objects, rendered or applied to the cluster of a kubeconfig.
+import { Option, type Command } from 'commander'
+import { API_VERSION, type Answer } from '../../api/answers.ts'
+import {
+  CLUSTER_DNS_TARGETS,
+  GATEWAY_LABEL,
+  installObjects,
+  MANAGED_BY,
+  MANAGER,
+  MODES,
+  pathOf,
+  TOKEN_SECRET,
+  type ClusterDnsTarget,
+  type Mode
+} from '../../core/install.ts'
+import {
+  APPLY_PATCH,
+  getObject,
+  MERGE_PATCH,
+  textAt,
+  type KubeApi,
+  type KubeObject
+} from '../../core/kube-api.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { badArgument } from '../output/errors.ts'
+import type { ChosenMode } from '../kube/install-checks.ts'
+import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
+import { kubeOptionsOf, addKubeOptions, type KubeFlags } from '../kube/kube-options.ts'
+import { openKube } from '../kube/kube.ts'
+import { safeJson } from '../output/text.ts'
+import { readToken, warnOfArgument } from '../meshd/token.ts'
+
+interface Options extends KubeFlags {
+  readonly token?: string | boolean
+  readonly tokenFile?: string
+  readonly dryRun?: boolean
+  readonly openshift?: boolean
+  readonly webhook?: boolean
+  readonly image?: string
+  readonly mode: Mode | 'auto'
+  readonly gateway?: readonly string[]
+  readonly clusterDns?: ClusterDnsTarget
+  readonly set?: Readonly<Record<string, string>>
+}
+
+interface InstalledAnswer extends Answer {
+  readonly namespace: string
+  readonly server: string
+  /** "DaemonSet rhizome" */
+  readonly applied: readonly string[]
+  readonly removed: readonly string[]
+}
+
+export function addInstall(program: Command): void {
+  const command = program
+    .command('install')
+    .summary('install the agents in a Kubernetes or OpenShift cluster')
+    .description(
+      'Applies the objects of the chart (server-side, so that it may be repeated: that is the upgrade), or prints them with --dry-run. The token ' +
+        'goes into a Secret. The first cluster of a mesh has none: --no-token, then `meshctl init` in one of its agents.'
+    )
+    .option('--token <token>', 'token from `meshctl invite`; - reads it from stdin')
+    .option('--no-token', 'install without one')
+    .option('--token-file <file>', 'file that holds the token; - reads it from stdin')
+    .option('--dry-run', 'print the objects as YAML and change nothing')
+    .option('--openshift', 'with what OpenShift needs (default: asks the cluster)')
+    .option('--no-openshift', 'without')
+    .option('--webhook', 'with the admission webhook, for clusters whose DNS cannot be extended')
+    .option(
+      '--gateway <node>',
+      'label this node as a gateway; repeat it for more',
+      (node, before: readonly string[] | undefined) => [...(before ?? []), node]
+    )
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'gateway: an agent on each node with the gateway label; mesh: on each node; auto: as it is installed; else gateway where --gateway is named or a Node has no spec.podCIDR, else mesh'
+      )
+        .choices([...MODES, 'auto'])
+        .default('auto')
+    )
+    .addOption(
+      new Option('--cluster-dns <target>', 'how the cluster’s own DNS learns the mesh’s zones').choices(
+        CLUSTER_DNS_TARGETS
+      )
+    )
+    .option('--image <image>', 'image of the agent')
+    .option('--set <key=value>', 'a setting of meshd; repeat it for more', collectSetting)
+  addKubeOptions(command)
+  command.action(async () => {
+    const options = command.opts<Options>()
+    // Settings and tokens are read with libraries that the other commands need not load.
+    const { checkSettings, checkToken, refuseSecond } = await import('../kube/install-checks.ts')
+    const token = await tokenOf(options)
+    if (token !== undefined) checkToken(token)
+    checkSettings(options.set ?? {})
+    const { namespace } = options
+    const openshift = options.openshift ?? (options.dryRun === true ? false : await isOpenshift(options))
+    const { formatManifests, readManifests } = await import('../kube/manifests.ts')
+    const chosen = await modeOf(options)
+    const objects = installObjects(await readManifests({ openshift, webhook: options.webhook === true }), {
+      namespace,
+      image: options.image,
+      token,
+      mode: chosen.mode,
+      clusterDns: options.clusterDns,
+      settings: options.set ?? {}
+    })
+    if (options.dryRun === true) {
+      const context = contextOf(command)
+      process.stdout.write(
+        context.format === 'json'
+          ? `${safeJson({ apiVersion: 'v1', kind: 'List', items: objects }, 2)}\n`
+          : formatManifests(objects)
+      )
+      return
+    }
+    const api = await openKube(kubeOptionsOf(options))
+    refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
+    const before = await listOurs(api)
+    refuseSecond(before, namespace)
+    const own = await withoutOthersNamespace(api, objects, namespace)
+    const applied = await apply(api, own)
+    const removed = await prune(api, { before, wanted: own, namespace })
+    for (const node of options.gateway ?? []) await labelNode(api, node)
+    const answer: InstalledAnswer = {
+      apiVersion: API_VERSION,
+      namespace,
+      server: api.server,
+      applied,
+      removed
+    }
+    print(contextOf(command), answer, (clean) => ({
+      body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
+      note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
+    }))
+  })
+  addExamples(command, [
+    ['One command, one token', 'meshctl install --token-file east.token --gateway node-1'],
+    ['OpenShift, to look at first', 'meshctl install --dry-run --openshift --token-file east.token'],
+    ['The first cluster', 'meshctl install --no-token --gateway node-1'],
+    ['A setting of meshd', 'meshctl install --no-token --set load-balancer=nftables']
+  ])
+}
+
+async function tokenOf(options: Options): Promise<string | undefined> {
+  if (options.token === false) return undefined
+  const argument = typeof options.token === 'string' ? options.token : undefined
+  if (argument !== undefined && argument !== '-') warnOfArgument()
+  return readToken(argument, options.tokenFile)
+}
+
+function collectSetting(
+  text: string,
+  before: Readonly<Record<string, string>> = {}
+): Readonly<Record<string, string>> {
+  const match = /^([a-z]+(?:-[a-z]+)*)=(.*)$/s.exec(text)
+  if (match === null)
+    throw badArgument(
+      '--set',
+      `"${text}" is not key=value`,
+      'use a setting of `meshd --help`, as in --set log-level=debug'
+    )
+  return { ...before, [match[1] ?? '']: match[2] ?? '' }
+}
+
+/** Named gateways ask for the mode gateway; what is only rendered has no cluster to ask. */
+async function modeOf(options: Options): Promise<ChosenMode> {
+  const { mode } = options
+  if (mode !== 'auto') return { mode, note: undefined }
+  if (options.gateway !== undefined) return { mode: 'gateway', note: undefined }
+  if (options.dryRun === true) return { mode: 'mesh', note: undefined }
+  const { chooseMode, modeOfInstalled } = await import('../kube/install-checks.ts')
+  const api = await openKube(kubeOptionsOf(options))
+  // To install again is the upgrade: it does not change the mode.
+  const installed = modeOfInstalled(await getObject(api, agentsPath(options.namespace)))
+  return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
+}
+
+async function isOpenshift(options: Options): Promise<boolean> {
+  const api = await openKube(kubeOptionsOf(options))
+  return (await getObject(api, '/apis/security.openshift.io/v1')) !== undefined
+}
+
+/** A namespace that was there before us is not ours to label, or to remove one day. */
+async function withoutOthersNamespace(
+  api: KubeApi,
+  objects: readonly KubeObject[],
+  namespace: string
+): Promise<readonly KubeObject[]> {
+  const found = await getObject(api, `/api/v1/namespaces/${namespace}`)
+  const ours = found === undefined || textAt(found, 'metadata', 'labels', MANAGED_BY) === MANAGER
+  return ours ? objects : objects.filter(({ kind }) => kind !== 'Namespace')
+}
+
+async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<string[]> {
+  for (const object of objects) {
+    await api.request({
+      method: 'PATCH',
+      path: pathOf(object),
+      query: { fieldManager: MANAGER, force: 'true', fieldValidation: 'Strict' },
+      contentType: APPLY_PATCH,
+      body: object
+    })
+  }
+  return objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
+}
+
+/**
+ * What an earlier installation in this namespace had and this one has not, such as the webhook. Never a namespace, the token, an object of another namespace than those of this installation, or another's.
+ */
+async function prune(
+  api: KubeApi,
+  options: {
+    readonly before: readonly KubeObject[]
+    readonly wanted: readonly KubeObject[]
+    readonly namespace: string
+  }
+): Promise<string[]> {
+  const wanted = new Set(options.wanted.map(pathOf))
+  const namespaces = new Set([undefined, ...options.wanted.map(({ metadata }) => metadata.namespace)])
+  const removed: string[] = []
+  for (const object of options.before.toReversed()) {
+    const { kind, metadata } = object
+    const kept =
+      kind === 'Namespace' ||
+      metadata.name === TOKEN_SECRET ||
+      metadata.labels?.[MANAGED_BY] !== MANAGER ||
+      !namespaces.has(metadata.namespace)
+    if (!kept && !wanted.has(pathOf(object)) && (await remove(api, pathOf(object))))
+      removed.push(`${kind} ${metadata.name}`)
+  }
+  return removed
+}
+
+async function labelNode(api: KubeApi, node: string): Promise<void> {
+  const body = { metadata: { labels: { [GATEWAY_LABEL]: '' } } }
+  await api.request({
+    method: 'PATCH',
+    path: `/api/v1/nodes/${encodeURIComponent(node)}`,
+    contentType: MERGE_PATCH,
+    body
+  })
+}
+
+function next(
+  options: Options,
+  {
+    namespace,
+    chosen,
+    madeNamespace
+  }: { readonly namespace: string; readonly chosen: ChosenMode; readonly madeNamespace: boolean }
+): string {
+  const lines = [
+    ...(madeNamespace
+      ? []
+      : [
+          `The namespace was there before; if it refuses the pods: kubectl label ns ${namespace} pod-security.kubernetes.io/enforce=privileged --overwrite`
+        ]),
+    ...(chosen.note === undefined ? [] : [chosen.note]),
+    ...(chosen.mode === 'gateway' && options.gateway === undefined
+      ? [`Name the gateways: kubectl label node <node> ${GATEWAY_LABEL}=`]
+      : []),
+    ...(options.token === false
+      ? [
+          `Make the mesh: kubectl -n ${namespace} exec ds/rhizome -- meshctl init --cluster <name> --pod-cidr <cidr> --service-cidr <cidr>`
+        ]
+      : []),
+    `See the mesh: kubectl -n ${namespace} exec ds/rhizome -- meshctl peers`
+  ]
+  return `\n${lines.join('\n')}`
+}

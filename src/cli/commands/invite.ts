@@ -1,0 +1,96 @@
+// `meshctl invite`: a token for one new cluster. The token alone goes to stdout, so that it can be piped.
+import type { Command } from 'commander'
+import type { InviteAnswer, InviteRequest } from '../../api/answers.ts'
+import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
+import { addExamples, contextOf, print, type Rendered } from '../meshd/context.ts'
+import { badArgument } from '../output/errors.ts'
+import { formatFields } from '../output/table.ts'
+import { formatDuration, formatTime } from '../output/units.ts'
+
+interface Options {
+  readonly podCidr?: readonly string[]
+  readonly serviceCidr?: readonly string[]
+  readonly expires: string
+  readonly bootstrap?: readonly string[]
+}
+
+// What meshd takes at most: a leap year.
+const SECONDS_MAX = 366 * 86_400
+
+export function addInvite(program: Command): void {
+  const command = program
+    .command('invite')
+    .summary('make a token with which one new cluster can join')
+    .description(
+      'Makes a token that lets the named cluster, and no other, join this mesh with the given prefixes. The token ' +
+        'goes to stdout, all else to stderr. Whoever holds it can join under that name until it expires.'
+    )
+    .argument('<cluster>', 'name that the new cluster will have')
+    .option(
+      '--pod-cidr <prefix>',
+      'prefix of its pods; repeat or use commas for several (default: the next free one)',
+      collect('--pod-cidr', parsePrefix)
+    )
+    .option(
+      '--service-cidr <prefix>',
+      'prefix of its service IPs; likewise (default: the next free one)',
+      collect('--service-cidr', parsePrefix)
+    )
+    .option(
+      '--bootstrap <cluster>',
+      'cluster that the newcomer dials first; repeat or use commas (default: this one and others)',
+      collect('--bootstrap', parseClusterName)
+    )
+    .option('--expires <time>', 'how long the token may be used, as in 30m, 24h or 7d', '24h')
+    .action(async (name: string, options: Options) => {
+      const context = contextOf(command)
+      const body: InviteRequest = {
+        cluster: parseClusterName('cluster', name),
+        podCidrs: options.podCidr ?? [],
+        serviceCidrs: options.serviceCidr ?? [],
+        ttlSeconds: parseExpiry(options.expires),
+        bootstrap: options.bootstrap ?? []
+      }
+      const answer = await context.client.request<InviteAnswer>({
+        path: '/v1/invite',
+        body,
+        field: 'token',
+        doing: 'making the token'
+      })
+      print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
+    })
+  addExamples(command, [
+    [
+      'A token for cluster east, with the prefixes that it has',
+      'meshctl invite east --pod-cidr 10.2.0.0/16 --service-cidr 10.102.0.0/16'
+    ],
+    ['Into a file that only you can read', '(umask 077; meshctl invite east > east.token)'],
+    [
+      'Straight into the new cluster',
+      'meshctl invite east --expires 10m | ssh east-gateway sudo meshctl join'
+    ]
+  ])
+}
+
+function parseExpiry(text: string): number {
+  const seconds = parseSeconds('--expires', text)
+  if (seconds <= SECONDS_MAX) return seconds
+  throw badArgument('--expires', `${quote(text)} is over a year`, 'use at most 366d')
+}
+
+function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
+  const fields = formatFields([
+    ['Valid until', `${formatTime(answer.expires)} (${formatDuration(ttlSeconds)})`],
+    ['Pods', answer.podCidrs.join(', ') || 'none'],
+    ['Services', answer.serviceCidrs.join(', ') || 'none'],
+    ['Bootstrap', answer.bootstrap.join(', ') || 'none'],
+    ...(answer.warnings ?? []).map((warning): [string, string] => ['Warning', warning])
+  ])
+  return {
+    body: answer.token,
+    note: `\nToken for cluster ${answer.cluster}. Hand it over like a password.\n\n${fields}
+
+On a gateway host of ${answer.cluster}, with meshd running:
+  meshctl join --token-file <file>     (or give it on stdin)`
+  }
+}

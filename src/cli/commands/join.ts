@@ -1,0 +1,53 @@
+// `meshctl join`: this cluster enters a mesh with a token from `meshctl invite`.
+import type { Command } from 'commander'
+import type { JoinedAnswer, JoinRequest } from '../../api/answers.ts'
+import { addExamples, contextOf, isData, print } from '../meshd/context.ts'
+import { renderJoined } from './joined.ts'
+import { readToken, warnOfArgument } from '../meshd/token.ts'
+
+interface Options {
+  readonly tokenFile?: string
+}
+
+// Dials up to every bootstrap address of the token, one after another.
+const TIMEOUT_MS = 60_000
+
+export function addJoin(program: Command): void {
+  const command = program
+    .command('join')
+    .summary('enter a mesh with a token')
+    .description(
+      'Enters the mesh that the token names. The answer comes when a member has accepted this cluster; when none ' +
+        'does, nothing is kept and the command can be repeated.\n\n' +
+        'The token is taken from the first of: the argument, --token-file, RHIZOME_TOKEN, stdin. An argument is ' +
+        'visible in the process list and in the history of the shell: prefer the others.'
+    )
+    .argument('[token]', 'token from `meshctl invite`; - reads it from stdin')
+    .option('--token-file <file>', 'file that holds the token; - reads it from stdin')
+    .action(async (argument: string | undefined, options: Options) => {
+      const context = contextOf(command)
+      if (argument !== undefined && argument !== '-' && !isData(context.format)) warnOfArgument()
+      const body: JoinRequest = { token: await readToken(argument, options.tokenFile) }
+      const answer = await context.client.request<JoinedAnswer>({
+        path: '/v1/join',
+        body,
+        field: 'meshId',
+        doing: 'waiting for a member of the mesh to accept this cluster',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, (clean) =>
+        renderJoined(
+          clean,
+          clean.already === true
+            ? `Cluster ${clean.cluster} joined with this token before; nothing was changed.`
+            : `Cluster ${clean.cluster} has joined.`,
+          '\nNext: meshctl peers --watch shows the tunnels come up, meshctl services what can be reached'
+        )
+      )
+    })
+  addExamples(command, [
+    ['From a file', 'meshctl join --token-file east.token'],
+    ['From another host', 'ssh west-gateway sudo meshctl invite east | sudo meshctl join'],
+    ['In a container', 'RHIZOME_TOKEN=… meshctl join']
+  ])
+}

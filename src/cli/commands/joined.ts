@@ -1,0 +1,18 @@
+// What `init` and `join` end with.
+import type { JoinedAnswer } from '../../api/answers.ts'
+import type { Rendered } from '../meshd/context.ts'
+import { formatFields } from '../output/table.ts'
+
+export function renderJoined(answer: JoinedAnswer, headline: string, next: string): Rendered {
+  const others = answer.members.filter((member) => member !== answer.cluster)
+  const fields = formatFields([
+    ['Cluster', answer.cluster],
+    ['Mesh', answer.meshId],
+    ['Peer ID', answer.peerId],
+    ['Pods', answer.podCidrs.join(', ') || 'none'],
+    ['Services', answer.serviceCidrs.join(', ') || 'none'],
+    ...(answer.warnings ?? []).map((warning) => ['Warning', warning] as const),
+    ...(others.length === 0 ? [] : [['Members', others.join(', ')] as const])
+  ])
+  return { body: `${headline}\n\n${fields}`, note: next }
+}

@@ -1,0 +1,76 @@
+// `meshctl leave`: withdraws this cluster from the mesh. Asks first.
+import { createInterface } from 'node:readline/promises'
+import type { Command } from 'commander'
+import type { LeftAnswer, StatusAnswer } from '../../api/answers.ts'
+import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
+import { badArgument, CliError } from '../output/errors.ts'
+import { cleanDeep } from '../output/text.ts'
+
+interface Options {
+  readonly yes?: boolean
+}
+
+// The records are withdrawn everywhere and the host is cleaned before the answer.
+const TIMEOUT_MS = 60_000
+
+export function addLeave(program: Command): void {
+  const command = program
+    .command('leave')
+    .summary('take this cluster out of the mesh and clean this host')
+    .description(
+      'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
+        'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. Asks first, unless --yes is given.'
+    )
+    .option('-y, --yes', 'do not ask')
+    .action(async (options: Options) => {
+      const context = contextOf(command)
+      if (options.yes !== true) await confirm(context)
+      const answer = await context.client.request<LeftAnswer>({
+        path: '/v1/leave',
+        body: {},
+        field: 'cluster',
+        doing: 'leaving the mesh',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, (clean) => ({
+        body: `Cluster ${clean.cluster} has left the mesh.`,
+        note: 'To come back: meshctl join here, with a token that has not expired or a new one (meshctl invite in a member cluster)'
+      }))
+    })
+  addExamples(command, [
+    ['Asks first', 'meshctl leave'],
+    ['In a script', 'meshctl leave --yes']
+  ])
+}
+
+async function confirm(context: Context): Promise<void> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw badArgument('leave', 'there is no terminal to ask on', 'add --yes when you are sure')
+  }
+  const status = cleanDeep(
+    await context.client.request<StatusAnswer>({
+      path: '/v1/status',
+      field: 'state',
+      doing: 'reading the status'
+    })
+  )
+  // Nothing to confirm; meshd says it with its own code.
+  if (status.state === 'unjoined') return
+  const question =
+    `Cluster ${status.cluster ?? ''} leaves the mesh: no other cluster reaches its services any more, ` +
+    'and coming back takes a new token.\nLeave? [y/N] '
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  const interrupted = new AbortController()
+  lines.once('SIGINT', () => interrupted.abort())
+  lines.once('close', () => interrupted.abort())
+  try {
+    const reply = await lines.question(question, { signal: interrupted.signal })
+    if (/^y(es)?$/i.test(reply.trim())) return
+  } catch (error) {
+    process.stderr.write('\n')
+    throw new CliError('INTERRUPTED', 'nothing was changed', undefined, { cause: error })
+  } finally {
+    lines.close()
+  }
+  throw new CliError('INTERRUPTED', 'not confirmed: nothing was changed')
+}

@@ -1,0 +1,133 @@
+// `meshctl peers`: every agent of the mesh and the state of the tunnel to it.
+import type { Command } from 'commander'
+import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
+import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
+import { healthNotes } from '../output/health.ts'
+import type { Colour } from '../output/style.ts'
+import { formatTable } from '../output/table.ts'
+import { formatBytes, formatDuration, formatMilliseconds } from '../output/units.ts'
+import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
+
+interface Options extends WatchOption {
+  readonly cluster?: string
+}
+
+export function addPeers(program: Command): void {
+  const command = program
+    .command('peers')
+    .summary('the other clusters, and the state of the tunnel to each')
+    .description(
+      'Lists every agent of the mesh. STATE comes from the tunnel itself, not from the control connection: ' +
+        'self, up, connecting, down, conflict (its prefix or name belongs to an older certificate) or off. ' +
+        'LAG counts operations that are known to exist there and are not held here yet.'
+    )
+    .option('--cluster <name>', 'only this cluster')
+    .action(async (options: Options) => {
+      const context = contextOf(command)
+      await showView(context, options, {
+        fetch: (signal) =>
+          context.client.request<PeersAnswer>({
+            path: '/v1/peers',
+            field: 'peers',
+            doing: 'reading the peers',
+            ...(signal === undefined ? {} : { signal })
+          }),
+        render: (answer) => renderPeers(answer, options.cluster, context)
+      })
+    })
+  addWatch(command)
+  addExamples(command, [
+    ['Who is in the mesh, and is the tunnel up?', 'meshctl peers'],
+    ['Follow a cluster as it comes up', 'meshctl peers --cluster east --watch'],
+    [
+      'Names of clusters that are down, for a script',
+      `meshctl peers --json | jq -r '.peers[] | select(.state == "down").cluster'`
+    ]
+  ])
+}
+
+function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: Context): Rendered {
+  const rows = answer.peers
+    .filter((peer) => cluster === undefined || peer.cluster === cluster)
+    .toSorted((a, b) => rank(a) - rank(b) || compare(a.cluster, b.cluster) || compare(a.node, b.node))
+  if (rows.length === 0) {
+    return {
+      note:
+        cluster === undefined
+          ? 'No peers yet. Invite a cluster: meshctl invite <cluster>'
+          : `No cluster ${cluster} in the mesh. All of them: meshctl peers`
+    }
+  }
+  if (context.format === 'name') return { body: rows.map((peer) => peer.cluster).join('\n') }
+  const wide = context.format === 'wide'
+  const others = rows.filter((peer) => peer.state !== 'self')
+  const table = formatTable<PeerRow>(
+    rows,
+    [
+      { title: 'CLUSTER', value: (peer) => peer.cluster },
+      {
+        title: 'NODE',
+        value: (peer) => peer.node,
+        shown: wide || new Set(rows.map((peer) => peer.cluster)).size < rows.length
+      },
+      { title: 'STATE', value: (peer) => peer.state, colour: (peer) => COLOURS[peer.state] },
+      { title: 'PATH', value: (peer) => peer.path },
+      { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '', fold: 4 },
+      { title: 'RTT', value: (peer) => optional(peer.rttMs, formatMilliseconds) },
+      { title: 'HANDSHAKE', value: (peer) => optional(peer.handshakeAgeSeconds, formatDuration) },
+      {
+        title: 'RX/TX',
+        fold: 3,
+        value: (peer) =>
+          peer.state === 'self' ? '' : `${formatBytes(peer.rxBytes)} / ${formatBytes(peer.txBytes)}`
+      },
+      { title: 'CIDRS', value: (peer) => peer.cidrs.join(','), fold: 2 },
+      { title: 'SVCS', value: (peer) => String(peer.services) },
+      {
+        title: 'LAG',
+        value: (peer) => (peer.state === 'self' ? '' : String(peer.lag)),
+        colour: (peer) => (peer.lag > 0 ? 'yellow' : undefined)
+      },
+      {
+        title: 'CONTROL',
+        value: (peer) => (peer.state === 'self' ? '' : peer.connected ? 'connected' : 'lost'),
+        colour: (peer) => (peer.state === 'self' || peer.connected ? undefined : 'yellow'),
+        shown: wide || others.some((peer) => !peer.connected)
+      },
+      { title: 'VERSION', value: (peer) => peer.version, shown: wide, fold: 5 },
+      { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide, fold: 1 },
+      {
+        title: 'REASON',
+        fold: 0,
+        value: (peer) => peer.reason ?? '',
+        shown: rows.some((peer) => peer.reason !== undefined)
+      }
+    ],
+    context
+  )
+  const body = [...healthNotes(answer.health, context), table].join('\n')
+  return others.length === 0 && cluster === undefined
+    ? { body, note: 'No other cluster yet. Invite one: meshctl invite <cluster>' }
+    : { body }
+}
+
+const COLOURS: Readonly<Record<PeerRow['state'], Colour>> = {
+  self: 'dim',
+  up: 'green',
+  connecting: 'yellow',
+  down: 'red',
+  conflict: 'red',
+  off: 'dim'
+}
+
+function rank(peer: PeerRow): number {
+  return peer.state === 'self' ? 0 : 1
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+function optional(value: number | undefined, format: (value: number) => string): string {
+  return value === undefined ? '' : format(value)
+}

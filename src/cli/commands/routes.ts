@@ -1,0 +1,79 @@
+// `meshctl routes`: which prefixes of other clusters this host routes, and which not and why.
+import type { Command } from 'commander'
+import type { RouteRow, RoutesAnswer } from '../../api/answers.ts'
+import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
+import type { Colour } from '../output/style.ts'
+import { formatTable } from '../output/table.ts'
+import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
+
+interface Options extends WatchOption {
+  readonly cluster?: string
+}
+
+export function addRoutes(program: Command): void {
+  const command = program
+    .command('routes')
+    .summary('the prefixes of all clusters, and how this host routes them')
+    .description(
+      'Lists pod prefixes (through the tunnel) and service prefixes (balanced on this host). STATE is installed, ' +
+        'missing (the next pass adds it), withdrawn (its cluster is gone) or conflict (an older certificate owns it).'
+    )
+    .option('--cluster <name>', 'only prefixes of this cluster')
+    .action(async (options: Options) => {
+      const context = contextOf(command)
+      await showView(context, options, {
+        fetch: (signal) =>
+          context.client.request<RoutesAnswer>({
+            path: '/v1/routes',
+            field: 'routes',
+            doing: 'reading the routes',
+            ...(signal === undefined ? {} : { signal })
+          }),
+        render: (answer) => renderRoutes(answer, options.cluster, context)
+      })
+    })
+  addWatch(command)
+  addExamples(command, [
+    ['Every prefix', 'meshctl routes'],
+    ['Compare with the kernel: pod prefixes', 'ip route show table 5142'],
+    ['Compare with the kernel: service prefixes', 'ip route show table local proto 142']
+  ])
+}
+
+function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context: Context): Rendered {
+  const rows = answer.routes.filter((route) => cluster === undefined || route.cluster === cluster)
+  if (rows.length === 0) {
+    return {
+      note:
+        cluster === undefined
+          ? 'No routes: no other cluster is known yet (meshctl peers)'
+          : `No routes of cluster ${cluster}. All of them: meshctl routes`
+    }
+  }
+  if (context.format === 'name') return { body: rows.map((row) => row.destination).join('\n') }
+  const body = formatTable<RouteRow>(
+    rows,
+    [
+      { title: 'DESTINATION', value: (route) => route.destination },
+      { title: 'KIND', value: (route) => route.kind },
+      { title: 'CLUSTER', value: (route) => route.cluster },
+      { title: 'VIA', value: (route) => route.via, fold: 1 },
+      { title: 'STATE', value: (route) => route.state, colour: (route) => COLOURS[route.state] },
+      {
+        title: 'REASON',
+        fold: 0,
+        value: (route) => route.reason ?? '',
+        shown: rows.some((route) => route.reason !== undefined)
+      }
+    ],
+    context
+  )
+  return { body }
+}
+
+const COLOURS: Readonly<Record<RouteRow['state'], Colour>> = {
+  installed: 'green',
+  missing: 'yellow',
+  withdrawn: 'dim',
+  conflict: 'red'
+}

@@ -1,0 +1,87 @@
+// `meshctl services`: what can be reached, and by which name.
+import type { Command } from 'commander'
+import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
+import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
+import { formatTable } from '../output/table.ts'
+import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
+
+interface Options extends WatchOption {
+  readonly cluster?: string
+  readonly namespace?: string
+}
+
+export function addServices(program: Command): void {
+  const command = program
+    .command('services')
+    .summary('the services of all clusters, with their names and addresses')
+    .description(
+      'Lists the services of every cluster as this agent knows them. READY counts the endpoints that take ' +
+        'traffic now, out of all. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP.'
+    )
+    .option('--cluster <name>', 'only services of this cluster')
+    .option('-n, --namespace <name>', 'only services of this namespace')
+    .action(async (options: Options) => {
+      const context = contextOf(command)
+      await showView(context, options, {
+        fetch: (signal) =>
+          context.client.request<ServicesAnswer>({
+            path: '/v1/services',
+            field: 'services',
+            doing: 'reading the services',
+            ...(signal === undefined ? {} : { signal })
+          }),
+        render: (answer) => renderServices(answer, options, context)
+      })
+    })
+  addWatch(command)
+  addExamples(command, [
+    ['Everything that can be reached', 'meshctl services'],
+    ['What the namespace shop of cluster east offers', 'meshctl services --cluster east -n shop'],
+    ['Try one, from any pod', 'curl http://web.shop.svc.cluster.east']
+  ])
+}
+
+function renderServices(answer: ServicesAnswer, options: Options, context: Context): Rendered {
+  const rows = answer.services.filter(
+    (row) =>
+      (options.cluster === undefined || row.cluster === options.cluster) &&
+      (options.namespace === undefined || row.namespace === options.namespace)
+  )
+  if (rows.length === 0) {
+    return {
+      note:
+        answer.services.length === 0
+          ? 'No services yet. `meshctl status` shows the folder of manifests and what is wrong with it'
+          : `No service fits, of ${answer.services.length}. All of them: meshctl services`
+    }
+  }
+  if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }
+  const body = formatTable<ServiceRow>(
+    rows,
+    [
+      { title: 'CLUSTER', value: (row) => row.cluster },
+      { title: 'NAMESPACE', value: (row) => row.namespace },
+      { title: 'NAME', value: (row) => row.name },
+      { title: 'TYPE', value: (row) => row.type },
+      { title: 'CLUSTER IP', value: (row) => row.clusterIps.join(','), fold: 2 },
+      { title: 'PORTS', value: (row) => row.ports.map(portText).join(','), fold: 1 },
+      {
+        title: 'READY',
+        value: (row) => (row.type === 'ExternalName' ? '' : `${row.ready}/${row.endpoints}`),
+        colour: (row) => (row.type === 'ExternalName' ? undefined : colourOf(row))
+      },
+      { title: 'DNS NAME', value: (row) => row.dnsName, fold: 0 }
+    ],
+    context
+  )
+  return { body }
+}
+
+function colourOf(row: ServiceRow): 'red' | 'yellow' | undefined {
+  if (row.ready === 0) return 'red'
+  return row.ready < row.endpoints ? 'yellow' : undefined
+}
+
+function portText({ name, port, protocol }: ServiceRow['ports'][number]): string {
+  return `${name === '' ? '' : `${name}:`}${port}/${protocol}`
+}

@@ -1,0 +1,186 @@
+// `meshctl uninstall`: the cluster as it was before. In this order: no pod is sent to the webhook any more, the hosts are cleaned, the
+// objects go, the zones leave the cluster's DNS. The last comes last, because an agent that still runs would put them there again.
+import { createInterface } from 'node:readline/promises'
+import type { Command } from 'commander'
+import { setTimeout as pause } from 'node:timers/promises'
+import { API_VERSION, type Answer } from '../../api/answers.ts'
+import { CLUSTER_DNS_PATHS, unwire } from '../../core/cluster-dns.ts'
+import { isFields, type Fields } from '../../core/field-check.ts'
+import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../../core/install.ts'
+import { fieldsAt, getObject, hasStatus, MERGE_PATCH, textAt, type KubeApi } from '../../core/kube-api.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { badArgument, CliError } from '../output/errors.ts'
+import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
+import { addKubeOptions, kubeOptionsOf, type KubeFlags } from '../kube/kube-options.ts'
+import { openKube, type KubeTarget } from '../kube/kube.ts'
+
+interface Options extends KubeFlags {
+  readonly yes?: boolean
+  readonly keepState?: boolean
+  readonly keepObjects?: boolean
+  readonly skipHosts?: boolean
+  readonly clusterDnsNamespace: string
+}
+
+interface UninstalledAnswer extends Answer {
+  readonly namespace: string
+  readonly server: string
+  /** Objects of the cluster's own DNS from which our part was taken. */
+  readonly unwired: number
+  readonly cleanedNodes: number
+  readonly removed: readonly string[]
+}
+
+// Images are there already; pods of a node come and go one after another.
+const CLEANUP_MS = 120_000
+const POLL_MS = 1000
+// Writers of the same object in between; each try reads it anew.
+const CONFLICTS_MAX = 5
+
+export function addUninstall(program: Command): void {
+  const command = program
+    .command('uninstall')
+    .summary('remove the agents from a Kubernetes or OpenShift cluster')
+    .description(
+      'Takes the zones out of the cluster’s own DNS, removes tunnel, routes and load balancer from the nodes, and deletes every object of the ' +
+        'installation. Run `meshctl leave` in an agent first, so that the other clusters forget this one at once.'
+    )
+    .option('-y, --yes', 'do not ask')
+    .option('--keep-state', 'keep the folder of keys on the nodes: an installation later is the same member')
+    .option('--keep-objects', 'stop after DNS and hosts: for Helm, which deletes its objects itself')
+    .option('--skip-hosts', 'do not clean the nodes: for nodes that are gone')
+    .option('--cluster-dns-namespace <name>', 'namespace of CoreDNS', 'kube-system')
+  addKubeOptions(command)
+  command.action(async () => {
+    const context = contextOf(command)
+    const options = command.opts<Options>()
+    const { namespace } = options
+    const timeoutMs =
+      (command.optsWithGlobals<{ readonly timeout?: number }>().timeout ?? CLEANUP_MS / 1000) * 1000
+    const api = await openKube(kubeOptionsOf(options))
+    if (options.yes !== true) await confirm(api, namespace)
+    const agents = await getObject(api, agentsPath(namespace))
+    if (options.keepObjects !== true) {
+      refuseHelm(agents, 'use `helm uninstall`, which cleans DNS and nodes, too')
+      await remove(api, pathOf({ kind: 'MutatingWebhookConfiguration', metadata: { name: 'rhizome' } }))
+    }
+    const cleanedNodes =
+      agents === undefined || options.skipHosts === true
+        ? 0
+        : await cleanHosts(api, agents, { purge: purges(options), timeoutMs })
+    const removed = options.keepObjects === true ? [] : await removeObjects(api, namespace)
+    const unwired = await unwireDns(api, options.clusterDnsNamespace)
+    const answer: UninstalledAnswer = {
+      apiVersion: API_VERSION,
+      namespace,
+      server: api.server,
+      unwired,
+      cleanedNodes,
+      removed
+    }
+    print(context, answer, (clean) => ({
+      body: `Uninstalled from ${clean.server}: ${clean.removed.length} objects removed, ${clean.cleanedNodes} nodes cleaned, ${clean.unwired} DNS objects as before.`
+    }))
+  })
+  addExamples(command, [
+    ['Asks first', 'meshctl uninstall'],
+    ['In a script, the nodes keep their keys', 'meshctl uninstall --yes --keep-state']
+  ])
+}
+
+function purges(options: Options): boolean {
+  return options.keepState !== true && options.keepObjects !== true
+}
+
+async function unwireDns(api: KubeApi, namespace: string): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    const read = (path: string): Promise<Fields | undefined> => visible(api, path)
+    const wiring = unwire(
+      {
+        operator: await read(CLUSTER_DNS_PATHS.operator()),
+        coredns: await read(CLUSTER_DNS_PATHS.coredns(namespace)),
+        custom: await read(CLUSTER_DNS_PATHS.custom(namespace))
+      },
+      namespace
+    )
+    if (wiring.kind === 'refused') throw new CliError('CLUSTER_DNS_DAMAGED', wiring.reason, wiring.fix)
+    try {
+      for (const call of wiring.calls) await api.request(call)
+      return wiring.calls.length
+    } catch (error) {
+      if (!hasStatus(error, 409) || attempt === CONFLICTS_MAX) throw error
+    }
+  }
+}
+
+/** What we may not see we have not changed either. */
+async function visible(api: KubeApi, path: string): Promise<Fields | undefined> {
+  try {
+    return await getObject(api, path)
+  } catch (error) {
+    if (hasStatus(error, 403)) return undefined
+    throw error
+  }
+}
+
+async function cleanHosts(
+  api: KubeApi,
+  agents: Fields,
+  options: { purge: boolean; timeoutMs: number }
+): Promise<number> {
+  const path = agentsPath(textAt(agents, 'metadata', 'namespace') ?? '')
+  const { desiredNumberScheduled } = fieldsAt(agents, 'status')
+  // No node, nothing to clean, and a controller that may never look.
+  if (desiredNumberScheduled === 0 || desiredNumberScheduled === undefined) return 0
+  const body = cleanupPatch(agents, options.purge)
+  await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
+  const end = performance.now() + options.timeoutMs
+  for (;;) {
+    const now = await getObject(api, path)
+    if (now === undefined || rolledOut(now))
+      return typeof desiredNumberScheduled === 'number' ? desiredNumberScheduled : 0
+    if (performance.now() > end) {
+      throw new CliError(
+        'TIMEOUT',
+        `the nodes are not clean after ${options.timeoutMs / 1000} s; nothing was deleted`,
+        'see the pods of the DaemonSet rhizome; allow more time with --timeout 5m, or leave unreachable nodes as they are with --skip-hosts'
+      )
+    }
+    await pause(POLL_MS)
+  }
+}
+
+/** By label, wherever they are; the namespace last. */
+async function removeObjects(api: KubeApi, namespace: string): Promise<string[]> {
+  const made = AGENT_OBJECTS.map(({ kind, name }) => ({ kind, metadata: { name, namespace } }))
+  const removed: string[] = []
+  for (const object of [...made, ...(await listOurs(api)).toReversed()]) {
+    if (await remove(api, pathOf(object))) removed.push(`${object.kind} ${object.metadata.name}`)
+  }
+  return [...removed, ...(await unlabelNodes(api))]
+}
+
+async function unlabelNodes(api: KubeApi): Promise<string[]> {
+  const list = await api.request({ path: '/api/v1/nodes', query: { labelSelector: GATEWAY_LABEL } })
+  const nodes = isFields(list) && Array.isArray(list['items']) ? list['items'].filter(isFields) : []
+  const names = nodes.map((node) => textAt(node, 'metadata', 'name') ?? '')
+  for (const name of names) {
+    const body = { metadata: { labels: { [GATEWAY_LABEL]: null } } }
+    await api.request({ method: 'PATCH', path: `/api/v1/nodes/${name}`, contentType: MERGE_PATCH, body })
+  }
+  return names.map((name) => `label ${GATEWAY_LABEL} of Node ${name}`)
+}
+
+async function confirm(api: KubeTarget, namespace: string): Promise<void> {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw badArgument('uninstall', 'there is no terminal to ask on', 'add --yes when you are sure')
+  }
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    const reply = await lines.question(`Remove Rhizome from ${api.server}, namespace ${namespace}? [y/N] `)
+    if (/^y(es)?$/i.test(reply.trim())) return
+  } finally {
+    lines.close()
+  }
+  throw new CliError('INTERRUPTED', 'not confirmed: nothing was changed')
+}

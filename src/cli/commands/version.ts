@@ -1,0 +1,56 @@
+// `meshctl version`: of this program and, when it can be reached, of meshd.
+import type { Command } from 'commander'
+import { API_VERSION, type Answer, type StatusAnswer } from '../../api/answers.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { CliError } from '../output/errors.ts'
+import { release } from '../release.ts'
+import { formatFields } from '../output/table.ts'
+
+/** The answer of `version --json`; made here, since half of it is about meshctl itself. */
+export interface VersionAnswer extends Answer {
+  readonly client: { readonly version: string; readonly node: string }
+  readonly agent?: { readonly version: string }
+  /** Why `agent` is absent. */
+  readonly agentError?: { readonly code: string; readonly message: string }
+}
+
+// Nobody waits long for the half that they may not have asked for.
+const TIMEOUT_MS = 2000
+
+export function addVersion(program: Command): void {
+  const command = program
+    .command('version')
+    .summary('the versions of meshctl and of meshd')
+    .description(
+      'Prints the version of meshctl and, when meshd can be reached, its version. Exit code 0 either way.'
+    )
+    .action(async () => {
+      const context = contextOf(command)
+      const client = { version: release(), node: process.versions.node }
+      const answer: VersionAnswer = await context.client
+        .request<StatusAnswer>({
+          path: '/v1/status',
+          field: 'version',
+          doing: 'asking meshd',
+          timeoutMs: TIMEOUT_MS
+        })
+        .then(
+          ({ version }) => ({ apiVersion: API_VERSION, client, agent: { version } }),
+          (error: unknown) => {
+            if (!(error instanceof CliError)) throw error
+            const { code, message } = error
+            return { apiVersion: API_VERSION, client, agentError: { code, message } }
+          }
+        )
+      print(context, answer, (clean) => ({
+        body: formatFields([
+          ['meshctl', `${clean.client.version} (API ${clean.apiVersion}, Node ${clean.client.node})`],
+          ['meshd', clean.agent?.version ?? `unknown: ${clean.agentError?.message ?? ''}`]
+        ])
+      }))
+    })
+  addExamples(command, [
+    ['Both versions', 'meshctl version'],
+    ['Only that of meshctl', 'meshctl --version']
+  ])
+}

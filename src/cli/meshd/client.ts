@@ -1,0 +1,207 @@
+// One request to meshd over its unix socket. Checks the version and the outer form of every answer; fails with a CliError.
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { API_VERSION, type Answer } from '../../api/answers.ts'
+import { CliError, errnoOf } from '../output/errors.ts'
+import { showProgress } from '../output/progress.ts'
+
+export interface Client {
+  readonly socket: string
+  /** Errors: CliError AGENT_UNREACHABLE, TIMEOUT, INCOMPATIBLE, BAD_ANSWER, or the code that meshd gave. */
+  request<T extends Answer>(request: Request<T>): Promise<T>
+}
+
+export interface Request<T extends Answer> {
+  readonly path: string
+  readonly query?: Readonly<Record<string, string>>
+  /** Given: POST, else GET. */
+  readonly body?: object
+  /** A field that a sound answer has. */
+  readonly field: keyof T & string
+  /** Shown when it takes longer than a second: "waiting for a member to answer". */
+  readonly doing: string
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+export interface ClientOptions {
+  readonly socket: string
+  /** From --timeout; wins over the request's own. */
+  readonly timeoutMs: number | undefined
+  /** Whether to show progress on stderr. */
+  readonly progress: boolean
+}
+
+// meshd answers from memory; only init, join and leave take longer, and say so themselves.
+const TIMEOUT_MS = 10_000
+// 100,000 services at about 300 bytes are 30 MB.
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024
+
+export function createClient(options: ClientOptions): Client {
+  return {
+    socket: options.socket,
+    async request(request) {
+      const timeoutMs = options.timeoutMs ?? request.timeoutMs ?? TIMEOUT_MS
+      // Whoever brings a signal draws the screen, and handles Ctrl-C, itself.
+      const quiet = !options.progress || request.signal !== undefined
+      const done = quiet ? () => {} : showProgress(request.doing, timeoutMs)
+      try {
+        return await exchange(options.socket, request, timeoutMs)
+      } finally {
+        done()
+      }
+    }
+  }
+}
+
+async function exchange<T extends Answer>(
+  socket: string,
+  request: Request<T>,
+  timeoutMs: number
+): Promise<T> {
+  const deadline = AbortSignal.timeout(timeoutMs)
+  const signal = request.signal === undefined ? deadline : AbortSignal.any([deadline, request.signal])
+  try {
+    const response = await send(socket, request, signal)
+    return check(socket, request, response, await readJson(socket, response))
+  } catch (error) {
+    if (error instanceof CliError) throw error
+    if (deadline.aborted) throw timedOut(socket, request.doing, timeoutMs, error)
+    if (request.signal?.aborted === true) {
+      throw new CliError('INTERRUPTED', 'interrupted', undefined, { cause: error })
+    }
+    throw unreachable(socket, error)
+  }
+}
+
+function send<T extends Answer>(
+  socket: string,
+  request: Request<T>,
+  signal: AbortSignal
+): Promise<IncomingMessage> {
+  const query = request.query === undefined ? '' : `?${new URLSearchParams(request.query).toString()}`
+  const body = request.body === undefined ? undefined : JSON.stringify(request.body)
+  return new Promise((resolve, reject) => {
+    const outgoing = httpRequest({
+      socketPath: socket,
+      method: body === undefined ? 'GET' : 'POST',
+      path: `${request.path}${query}`,
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      agent: false,
+      signal
+    })
+    outgoing.once('response', resolve)
+    outgoing.once('error', reject)
+    outgoing.end(body)
+  })
+}
+
+async function readJson(socket: string, response: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > ANSWER_BYTES_MAX) throw badAnswer(socket, `an answer of over ${ANSWER_BYTES_MAX} bytes`)
+    chunks.push(chunk)
+  }
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
+  } catch (error) {
+    throw badAnswer(socket, 'an answer that is not JSON', error)
+  }
+}
+
+function check<T extends Answer>(
+  socket: string,
+  request: Request<T>,
+  response: IncomingMessage,
+  json: unknown
+): T {
+  const answer = isObject(json) ? json : {}
+  checkVersion(socket, answer['apiVersion'])
+  const { error } = answer
+  if (isObject(error)) {
+    const { code, message, fix } = error
+    throw new CliError(String(code), String(message), typeof fix === 'string' ? fix : undefined)
+  }
+  if (response.statusCode !== 200 || !isAnswer<T>(answer, request.field)) {
+    throw badAnswer(socket, `status ${response.statusCode} without the field "${request.field}"`)
+  }
+  return answer
+}
+
+/** The version fits and the one field is there: the rest is as src/api/answers.ts says, which both ends are compiled with. */
+function isAnswer<T extends Answer>(answer: object, field: keyof T & string): answer is T {
+  return Object.hasOwn(answer, field)
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function checkVersion(socket: string, version: unknown): void {
+  if (version === API_VERSION) return
+  const theirs = /^rhizome\.io\/v(\d{1,6})$/.exec(String(version))?.[1]
+  if (theirs === undefined) throw badAnswer(socket, 'an answer without an apiVersion of rhizome.io')
+  const ours = Number(API_VERSION.slice(API_VERSION.lastIndexOf('v') + 1))
+  throw new CliError(
+    'INCOMPATIBLE',
+    `meshd on ${socket} speaks the API rhizome.io/v${theirs}, this meshctl speaks ${API_VERSION}`,
+    Number(theirs) > ours
+      ? 'upgrade meshctl to the version of meshd'
+      : 'upgrade meshd to the version of meshctl, and restart it'
+  )
+}
+
+function badAnswer(socket: string, what: string, cause?: unknown): CliError {
+  return new CliError(
+    'BAD_ANSWER',
+    `${socket} gave ${what}: this is no meshd, or one of another version`,
+    'check --socket (or RHIZOME_SOCKET), and compare with `meshd --version`',
+    { cause }
+  )
+}
+
+function timedOut(socket: string, doing: string, timeoutMs: number, cause: unknown): CliError {
+  return new CliError(
+    'TIMEOUT',
+    `meshd on ${socket} did not answer within ${timeoutMs / 1000} s (${doing})`,
+    'see the log of meshd; allow more time with --timeout 2m',
+    { cause }
+  )
+}
+
+function unreachable(socket: string, error: unknown): CliError {
+  const [problem, fix] = reasonOf(socket, error)
+  return new CliError('AGENT_UNREACHABLE', `cannot reach meshd on ${socket}: ${problem}`, fix, {
+    cause: error
+  })
+}
+
+function reasonOf(socket: string, error: unknown): readonly [problem: string, fix: string] {
+  switch (errnoOf(error)) {
+    case 'ENOENT':
+      return [
+        'there is no such socket',
+        'start meshd on this host, or name its socket with --socket PATH or RHIZOME_SOCKET'
+      ]
+    case 'ECONNREFUSED':
+      return [
+        'nobody listens there (meshd has stopped)',
+        'start meshd again, and see its log for why it stopped'
+      ]
+    case 'EACCES':
+    case 'EPERM':
+      return ['permission denied', `use sudo, or run as the user that runs meshd (ls -l ${socket})`]
+    case 'ENOTSOCK':
+    case 'ENOTDIR':
+      return ['this is not a socket', 'name the socket of meshd with --socket PATH or RHIZOME_SOCKET']
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return ['it ended the connection', 'see the log of meshd: it may be restarting']
+    default:
+      return [
+        error instanceof Error ? error.message : String(error),
+        'check --socket (a path of at most 107 bytes), and that meshd runs'
+      ]
+  }
+}

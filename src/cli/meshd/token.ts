@@ -1,0 +1,81 @@
+// Where a token comes from: the first of argument, file, RHIZOME_TOKEN, stdin. Its text is never shown: it may be a token with one wrong letter.
+import { readFile } from 'node:fs/promises'
+import { badArgument, CliError, errnoOf } from '../output/errors.ts'
+
+// A token is under 2 KiB; meshd takes 16 KiB at most.
+const TOKEN_BYTES_MAX = 16 * 1024
+
+export const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZOME_TOKEN'
+
+/** Errors: CliError BAD_ARGUMENT, also when there is none. */
+export async function readToken(argument: string | undefined, file: string | undefined): Promise<string> {
+  if (argument !== undefined && file !== undefined) {
+    throw badArgument('--token-file', 'a token was given as an argument too', 'give only one of them')
+  }
+  const given = argument ?? (file === undefined ? process.env['RHIZOME_TOKEN'] : undefined)
+  if (given !== undefined && given !== '-') {
+    return checkToken(given, argument === undefined ? 'RHIZOME_TOKEN' : 'token')
+  }
+  if (file !== undefined && file !== '-') return checkToken(await readTokenFile(file), `--token-file ${file}`)
+  if (process.stdin.isTTY && argument === undefined && file === undefined) {
+    throw badArgument('token', 'none was given', TOKEN_WAYS)
+  }
+  return checkToken(await readStdin(), 'token on stdin')
+}
+
+/** On a shared command line: what was typed shows to others. */
+export function warnOfArgument(): void {
+  process.stderr.write(
+    `note: a token on the command line shows in the process list and the shell history; ${TOKEN_WAYS}\n`
+  )
+}
+
+async function readTokenFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    const fix =
+      errnoOf(error) === 'ENOENT'
+        ? 'check the path, or make the token with `meshctl invite <cluster>`'
+        : 'make it readable for this user, or use sudo'
+    throw new CliError('BAD_ARGUMENT', `--token-file: cannot read ${file}: ${message}`, fix, { cause: error })
+  }
+}
+
+async function readStdin(): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    chunks.push(chunk)
+    if (bytes > TOKEN_BYTES_MAX) break // checkToken says that it is too long
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+/** Undoes line breaks from mail or a narrow terminal. */
+function checkToken(text: string, where: string): string {
+  const token = text.replaceAll(/\s/g, '')
+  if (token === '')
+    throw badArgument(
+      where,
+      'there is no token in it',
+      'make one with `meshctl invite <cluster>` in a member cluster'
+    )
+  if (token.length > TOKEN_BYTES_MAX) {
+    throw badArgument(
+      where,
+      `this is longer than any token (${TOKEN_BYTES_MAX} bytes)`,
+      'give the one line that `meshctl invite` printed'
+    )
+  }
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    throw badArgument(
+      where,
+      'this is no token: it has characters that none has',
+      'copy the token again, whole and as plain text'
+    )
+  }
+  return token
+}

@@ -1,0 +1,154 @@
+// `meshctl install` and `uninstall` on the command line; what they do to a cluster is in test/lab/deploy.test.ts.
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseAllDocuments } from 'yaml'
+import { makeToken } from '../token.ts'
+import { EXIT } from '../../../src/cli/output/exit-codes.ts'
+import { meshctl } from '../fake-meshd.ts'
+
+const TOKEN = makeToken()
+
+describe('meshctl install and uninstall', () => {
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'meshctl-install-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  it('renders the objects, with the token from stdin, a file or the environment in a Secret', async () => {
+    const file = join(folder, 'token')
+    writeFileSync(file, `${TOKEN}\n`)
+    const runs = await Promise.all([
+      meshctl(['install', '--dry-run'], { stdin: `${TOKEN}\n` }),
+      meshctl(['install', '--dry-run', '--token', '-'], { stdin: TOKEN }),
+      meshctl(['install', '--dry-run', '--token-file', file]),
+      meshctl(['install', '--dry-run'], { env: { RHIZOME_TOKEN: TOKEN } })
+    ])
+    const [first] = runs
+    for (const { code, stdout, stderr } of runs) {
+      assert.deepEqual([code, stderr], [EXIT.ok, ''])
+      assert.equal(stdout, first?.stdout)
+    }
+    const objects = parseAllDocuments(first?.stdout ?? '').map(
+      (document) => document.toJS() as { kind: string; stringData?: object }
+    )
+    assert.deepEqual(
+      objects.flatMap(({ stringData }) => (stringData === undefined ? [] : [stringData])),
+      [{ token: TOKEN }]
+    )
+  })
+
+  it('prints the objects as one List with --dry-run --json', async () => {
+    const { code, stdout } = await meshctl(['install', '--dry-run', '--json', '--no-token'])
+    assert.equal(code, EXIT.ok)
+    const list = JSON.parse(stdout) as { kind: string; items: { kind: string }[] }
+    assert.equal(list.kind, 'List')
+    assert.ok(list.items.some(({ kind }) => kind === 'DaemonSet'))
+  })
+
+  it('checks the token before anything is applied; an expired one is the upgrade of agents that have joined', async () => {
+    for (const [token, message] of [
+      ['hello', /^error: token: /],
+      [TOKEN.slice(0, -3), /^error: token: /],
+      [`${TOKEN.slice(0, 40)}A${TOKEN.slice(41)}`, /^error: token: /]
+    ] as const) {
+      const { code, stderr, stdout } = await meshctl(['install', '--dry-run'], { stdin: token })
+      assert.equal(code, EXIT.refused, stderr)
+      assert.equal(stdout, '')
+      assert.match(stderr, message)
+      assert.match(stderr, /\n {2}fix: /)
+      assert.ok(!stderr.includes(token.slice(10)) || token === 'hello', 'a token is a secret')
+    }
+    const old = await meshctl(['install', '--dry-run'], { stdin: makeToken({ validSeconds: -10 }) })
+    assert.equal(old.code, EXIT.ok, old.stderr)
+  })
+
+  it('checks settings as meshd would', async () => {
+    for (const [setting, message] of [
+      ['http-listn=0.0.0.0:9465', /meshd has no setting "http-listn"\n {2}fix: did you mean http-listen\?/],
+      ['wireguard-port=0', /setting wireguard-port/],
+      ['load-balancer=haproxy', /setting load-balancer/],
+      ['device=too-long-for-a-device', /setting device/]
+    ] as const) {
+      const { code, stderr } = await meshctl(['install', '--dry-run', '--no-token', '--set', setting])
+      assert.equal(code, EXIT.usage, stderr)
+      assert.match(stderr, message)
+    }
+  })
+
+  it('puts a setting in the place of what the manifests say in the environment, probes included', async () => {
+    const { stdout } = await meshctl([
+      'install',
+      '--dry-run',
+      '--json',
+      '--no-token',
+      '--set',
+      'http-listen=0.0.0.0:9999'
+    ])
+    const { items } = JSON.parse(stdout) as { items: { kind: string }[] }
+    const agent = JSON.stringify(items.find(({ kind }) => kind === 'DaemonSet'))
+    assert.doesNotMatch(agent, /RHIZOME_HTTP_LISTEN/)
+    assert.match(agent, /"readinessProbe":\{[^}]*"httpGet":\{"path":"\/readyz","port":9999\}/)
+  })
+
+  it('warns of a token on the command line', async () => {
+    const { code, stderr } = await meshctl(['install', '--dry-run', '--token', TOKEN])
+    assert.equal(code, EXIT.ok)
+    assert.match(stderr, /shows in the process list/)
+  })
+
+  const wrong: readonly [readonly string[], number, RegExp][] = [
+    [['install', '--dry-run'], EXIT.usage, /there is no token in it\n {2}fix: make one with `meshctl invite/],
+    [['install', '--no-token', '--dry-run', '-n', 'Mesh'], EXIT.usage, /--namespace: "Mesh".*\n {2}fix: /],
+    [
+      ['install', '--no-token', '--dry-run', '--set', 'x'],
+      EXIT.usage,
+      /--set: "x" is not key=value\n {2}fix: /
+    ],
+    [['install', '--no-token', '--dry-run', '--mode', 'star'], EXIT.usage, /gateway, mesh/],
+    [['install', '--no-token', '--dry-run', '--cluster-dns', 'bind'], EXIT.usage, /auto, openshift, coredns/],
+    [
+      ['install', '--no-token', '--kubeconfig', '/nonexistent'],
+      EXIT.failed,
+      /kubeconfig cannot be used: .*ENOENT.*\n {2}fix: .*--kubeconfig/
+    ],
+    [['uninstall', '--kubeconfig', '/nonexistent'], EXIT.failed, /kubeconfig cannot be used/]
+  ]
+  for (const [args, exit, message] of wrong) {
+    it(`says what is wrong with: ${args.join(' ')}`, async () => {
+      const { code, stderr, stdout } = await meshctl(args)
+      assert.match(stderr, message)
+      assert.deepEqual([code, stdout], [exit, ''])
+    })
+  }
+
+  it('says that a cluster cannot be reached, and asks before it removes anything', async () => {
+    const kubeconfig = join(folder, 'kubeconfig')
+    const name = 'x'
+    writeFileSync(
+      kubeconfig,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Config',
+        'current-context': name,
+        clusters: [{ name, cluster: { server: 'https://127.0.0.1:1' } }],
+        users: [{ name, user: {} }],
+        contexts: [{ name, context: { cluster: name, user: name } }]
+      })
+    )
+    const install = await meshctl(['install', '--no-token', '--kubeconfig', kubeconfig])
+    assert.equal(install.code, EXIT.unreachable)
+    assert.match(install.stderr, /cannot ask https:\/\/127\.0\.0\.1:1.*\n {2}fix: check the kubeconfig/)
+    const uninstall = await meshctl(['uninstall', '--kubeconfig', kubeconfig])
+    assert.equal(uninstall.code, EXIT.usage)
+    assert.match(uninstall.stderr, /no terminal to ask on/)
+    writeFileSync(join(folder, 'plain'), readFileSync(kubeconfig, 'utf8').replace('https:', 'http:'))
+    const plain = await meshctl(['install', '--no-token', '--kubeconfig', join(folder, 'plain')])
+    // As kubectl: a server without TLS is asked.
+    assert.match(plain.stderr, /cannot ask http:\/\/127\.0\.0\.1:1/)
+    const context = await meshctl(['uninstall', '--yes', '--kubeconfig', kubeconfig, '--context', 'other'])
+    assert.match(context.stderr, /no context other/)
+  })
+})

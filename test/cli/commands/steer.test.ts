@@ -1,0 +1,167 @@
+// The commands that change something: init, invite, join, leave.
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { API_VERSION } from '../../../src/api/answers.ts'
+import { meshctl, startFakeMeshd, type FakeMeshd, type Run, type RunOptions } from '../fake-meshd.ts'
+import * as samples from '../samples.ts'
+
+describe('meshctl init, invite, join, leave', () => {
+  let fake: FakeMeshd
+
+  beforeEach(async () => {
+    fake = await startFakeMeshd()
+    fake.answer('/v1/init', { ...samples.JOINED, cluster: 'west', members: ['west'] })
+    fake.answer('/v1/invite', samples.INVITE)
+    fake.answer('/v1/join', samples.JOINED)
+    fake.answer('/v1/leave', { cluster: 'east' })
+    fake.answer('/v1/status', samples.STATUS)
+  })
+  afterEach(() => fake.stop())
+
+  const cli = (args: string[], options?: RunOptions): Promise<Run> =>
+    meshctl(['--socket', fake.socket, ...args], options)
+
+  it('init sends lists and repeated flags as one list, without doubles', async () => {
+    const line = 'init --cluster west --pod-cidr 10.1.0.0/16,fd00:1::/48 --pod-cidr 10.1.0.0/16'
+    const run = await cli(`${line} --service-cidr 10.101.0.0/16`.split(' '))
+    assert.equal(run.code, 0)
+    assert.deepEqual(fake.requests, [
+      {
+        method: 'POST',
+        url: '/v1/init',
+        body: {
+          cluster: 'west',
+          podCidrs: ['10.1.0.0/16', 'fd00:1::/48'],
+          serviceCidrs: ['10.101.0.0/16']
+        }
+      }
+    ])
+    assert.match(run.stdout, /^Made a new mesh with cluster west\.\n\nCluster +west\nMesh +bafyreimesh\n/)
+    assert.match(run.stderr, /meshctl invite <cluster>/)
+  })
+
+  it('invite prints the token alone on stdout and the rest on stderr', async () => {
+    const run = await cli('invite east --expires 1h30m --bootstrap west,edge --bootstrap west'.split(' '))
+    assert.equal(run.stdout, 'rhz1.dG9rZW4\n')
+    assert.equal(
+      run.stderr,
+      `
+Token for cluster east. Hand it over like a password.
+
+Valid until   2026-11-24 04:12:00 UTC (1h30m)
+Pods          10.2.0.0/16
+Services      10.102.0.0/16
+Bootstrap     /ip4/198.51.100.1/tcp/7946/p2p/12D3KooWwest
+
+On a gateway host of east, with meshd running:
+  meshctl join --token-file <file>     (or give it on stdin)
+`
+    )
+    assert.deepEqual(fake.requests[0]?.body, {
+      cluster: 'east',
+      podCidrs: [],
+      serviceCidrs: [],
+      ttlSeconds: 5400,
+      bootstrap: ['west', 'edge']
+    })
+  })
+
+  it('init and invite show warnings of the agent, and have them in the answer for programs', async () => {
+    const warnings = ['cluster.dev is also a name of the public DNS']
+    fake.answer('/v1/init', { ...samples.JOINED, warnings })
+    fake.answer('/v1/invite', { ...samples.INVITE, warnings })
+    assert.match((await cli(['init', '--cluster', 'dev'])).stdout, /Warning +cluster\.dev is also a name/)
+    const run = await cli(['invite', 'dev'])
+    assert.equal(run.stdout, 'rhz1.dG9rZW4\n')
+    assert.match(run.stderr, /Warning +cluster\.dev is also a name of the public DNS/)
+    const answer = JSON.parse((await cli(['invite', 'dev', '--json'])).stdout) as { warnings: string[] }
+    assert.deepEqual(answer.warnings, warnings)
+  })
+
+  it('invite lasts a day unless told', async () => {
+    const run = await cli(['invite', 'east', '--json'])
+    assert.deepEqual(JSON.parse(run.stdout), { apiVersion: API_VERSION, ...samples.INVITE })
+    assert.partialDeepStrictEqual(fake.requests[0], { body: { ttlSeconds: 86_400 } })
+  })
+
+  it('join takes the token from the argument, and says who can see it there', async () => {
+    const run = await cli(['join', 'rhz1.abc'])
+    assert.equal(run.code, 0)
+    assert.deepEqual(fake.requests[0]?.body, { token: 'rhz1.abc' })
+    assert.match(run.stderr, /^note: a token on the command line shows in the process list/)
+    assert.match(run.stdout, /^Cluster east has joined\.\n[^]*\nMembers +west\n$/)
+  })
+
+  it('join takes the token from a file, stdin or the environment, line breaks undone', async () => {
+    const file = join(fake.folder, 'east.token')
+    writeFileSync(file, 'rhz1.\n  abc\r\n')
+    const ways: readonly [string[], RunOptions][] = [
+      [['join', '--token-file', file], {}],
+      [['join', '--token-file', '-'], { stdin: 'rhz1.abc\n' }],
+      [['join', '-'], { stdin: 'rhz1.\nabc\n' }],
+      [['join'], { stdin: 'rhz1.abc\n' }],
+      [['join'], { env: { RHIZOME_TOKEN: 'rhz1.abc' }, stdin: 'rhz1.other' }]
+    ]
+    for (const [args, options] of ways) {
+      const run = await cli(args, options)
+      assert.equal(run.code, 0, run.stderr)
+      assert.doesNotMatch(run.stderr, /process list/)
+      assert.deepEqual(fake.requests.at(-1)?.body, { token: 'rhz1.abc' })
+    }
+  })
+
+  it('join refuses two tokens, no token, an unreadable file and what cannot be a token', async () => {
+    const binary = join(fake.folder, 'binary')
+    writeFileSync(binary, Buffer.from([1, 2, 255]))
+    const long = join(fake.folder, 'long')
+    writeFileSync(long, 'a'.repeat(20_000))
+    const cases: readonly [string[], RegExp][] = [
+      [
+        ['join', 'rhz1.abc', '--token-file', binary],
+        /^error: --token-file: .*\n  fix: give only one of them$/m
+      ],
+      [['join'], /^error: token on stdin: there is no token in it\n  fix: .*meshctl invite/],
+      [
+        ['join', '--token-file', '/none/such'],
+        /^error: --token-file: cannot read \/none\/such: .*\n  fix: check the path/
+      ],
+      [['join', '--token-file', binary], /^error: --token-file .*: this is no token/],
+      [['join', '--token-file', long], /^error: --token-file .*: this is longer than any token/]
+    ]
+    for (const [args, message] of cases) {
+      const run = await cli(args)
+      assert.equal(run.code, 2)
+      assert.match(run.stderr, message)
+    }
+    assert.deepEqual(fake.requests, [])
+  })
+
+  it('join never shows a token that is refused', async () => {
+    const run = await cli(['join', '--token-file', '-'], { stdin: 'rhz1.SECRET\u0007' })
+    assert.equal(run.code, 2)
+    assert.doesNotMatch(run.stdout + run.stderr, /SECRET/)
+  })
+
+  it('says what it waits for once a second has passed', async () => {
+    fake.handle('/v1/join', (response) => {
+      setTimeout(() => response.end(JSON.stringify({ apiVersion: API_VERSION, ...samples.JOINED })), 1500)
+    })
+    const run = await cli(['join'], { stdin: 'rhz1.abc' })
+    assert.equal(run.code, 0)
+    assert.match(run.stderr, /^waiting for a member of the mesh to accept this cluster \(at most 1m\)\n/)
+  })
+
+  it('leave asks on a terminal only; elsewhere it wants --yes', async () => {
+    const refused = await cli(['leave'])
+    assert.equal(refused.code, 2)
+    assert.equal(
+      refused.stderr,
+      'error: leave: there is no terminal to ask on\n  fix: add --yes when you are sure\n'
+    )
+    assert.equal(fake.requests.length, 0)
+    const left = await cli(['leave', '--yes'])
+    assert.equal(left.stdout, 'Cluster east has left the mesh.\n')
+    assert.equal(fake.requests.at(-1)?.url, '/v1/leave')
+  })
+})

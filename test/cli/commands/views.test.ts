@@ -1,0 +1,482 @@
+// What people see: the exact text of every view, and the exact answer with --json.
+import assert from 'node:assert/strict'
+import { parse } from 'yaml'
+import { API_VERSION } from '../../../src/api/answers.ts'
+import { meshctl, startFakeMeshd, type FakeMeshd, type Run } from '../fake-meshd.ts'
+import * as samples from '../samples.ts'
+
+const OUTSIDE = { name: 'example.com', type: 'A', ttl: 60, data: '192.0.2.7' }
+
+describe('meshctl views', () => {
+  let fake: FakeMeshd
+
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+
+  const cli = (...args: string[]): Promise<Run> => meshctl(['--socket', fake.socket, ...args])
+  const shows = async (text: string, ...args: string[]): Promise<void> => {
+    const run = await cli(...args)
+    assert.deepEqual(run, { code: 0, stdout: `${text}\n`, stderr: '' })
+  }
+
+  it('peers: shows the own cluster first, and no column that nobody needs', async () => {
+    fake.answer('/v1/peers', samples.PEERS)
+    await shows(
+      `
+CLUSTER   STATE   PATH     ENDPOINT            RTT     HANDSHAKE   RX/TX               CIDRS                       SVCS   LAG
+west      self    -        -                   -       -           -                   10.1.0.0/16,10.101.0.0/16   8      -
+east      up      direct   203.0.113.7:51820   0.4ms   12s         1.2 MiB / 340 KiB   10.2.0.0/16,10.102.0.0/16   8      0
+`.trim(),
+      'peers'
+    )
+  })
+
+  it('peers: shows REASON and CONTROL as soon as one row has something to say', async () => {
+    fake.answer('/v1/peers', samples.PEERS_IN_TROUBLE)
+    await shows(
+      `
+CLUSTER   STATE   PATH      ENDPOINT   RTT   HANDSHAKE   RX/TX         CIDRS         SVCS   LAG   CONTROL   REASON
+edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/16   0      17    lost      no handshake for 4m
+`.trim(),
+      'peers',
+      '--cluster',
+      'edge'
+    )
+  })
+
+  it('peers: says in its first lines what is wrong, unless a script asks for rows only', async () => {
+    fake.answer('/v1/peers', { ...samples.PEERS, health: samples.ILL })
+    const { stdout } = await cli('peers')
+    assert.match(
+      stdout,
+      /^# critical, for \d+m\d*s?: no tunnel .*\n#   fix: open UDP port 51820 between the gateways\nCLUSTER /
+    )
+    const rows = await cli('peers', '--no-headers')
+    assert.match(rows.stdout, /^west +self .*\neast +up .*\n$/)
+  })
+
+  it('-o name prints what other commands take, a line each', async () => {
+    fake.answer('/v1/peers', { ...samples.PEERS, health: samples.ILL })
+    fake.answer('/v1/services', samples.SERVICES)
+    fake.answer('/v1/routes', samples.ROUTES)
+    await shows('west\neast', 'peers', '-o', 'name')
+    await shows('10.2.0.0/16\n10.3.0.0/16\n10.102.0.0/16', 'routes', '-o', 'name')
+    await shows(
+      'web.shop.svc.cluster.east\ndb.data.svc.cluster.east\nmail.shop.svc.cluster.west',
+      'services',
+      '-o',
+      'name'
+    )
+    fake.answer('/v1/dns', samples.ZONES)
+    await shows('cluster.all\ncluster.edge', 'dns', '-o', 'name')
+    fake.answer('/v1/dns', samples.RECORDS)
+    await shows('web.shop.svc.cluster.east', 'dns', 'web.shop.svc.cluster.east', '-o', 'name')
+  })
+
+  it('-o yaml has the values of -o json', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    const yaml = parse((await cli('services', '-o', 'yaml')).stdout)
+    assert.deepEqual(yaml, JSON.parse((await cli('services', '-o', 'json')).stdout))
+    assert.deepEqual(yaml.services[0].ports[0], { name: 'http', port: 80, protocol: 'TCP' })
+  })
+
+  it('status --wait ends when all is well, and at its deadline says what is not', async () => {
+    fake.answer('/v1/status', { ...samples.STATUS, health: samples.ILL })
+    const late = await cli('status', '--wait', '--timeout', '1s')
+    assert.equal(late.code, 6, late.stderr)
+    assert.match(late.stderr, /error: not well after 1s: no tunnel to any other cluster answers\n {2}fix: /)
+    let asked = 0
+    fake.handle('/v1/status', (response) => {
+      const body = asked++ < 2 ? samples.UNJOINED : samples.STATUS
+      response.end(JSON.stringify({ apiVersion: API_VERSION, ...body }))
+    })
+    const well = await cli('status', '--wait')
+    assert.equal(well.code, 0)
+    assert.match(well.stdout, /^Health +ok$/m)
+    assert.ok(asked >= 3)
+  })
+
+  it('an unknown command is an error with the nearest name, with --help, too', async () => {
+    for (const args of [['peer', '--help'], ['help', 'peer'], ['peer']]) {
+      const run = await cli(...args)
+      assert.equal(run.code, 2, args.join(' '))
+      assert.match(run.stderr, /unknown command "peer"\n {2}fix: Did you mean peers\?/)
+    }
+    assert.equal((await cli('help', 'peers')).code, 0)
+  })
+
+  it('peers -o wide: adds node, version and peer ID', async () => {
+    fake.answer('/v1/peers', samples.PEERS)
+    const { stdout } = await cli('peers', '-o', 'wide')
+    assert.match(stdout, /^CLUSTER +NODE +STATE .* CONTROL +VERSION +PEER ID\n/)
+    assert.match(stdout, /^east +gw-east +up .* connected +0\.1\.0 +12D3KooWeast$/m)
+  })
+
+  it('peers: tells the agents of one cluster apart by NODE', async () => {
+    const [east] = samples.PEERS.peers
+    assert.ok(east)
+    fake.answer('/v1/peers', { peers: [east, { ...east, node: 'gw-east-2' }] })
+    const { stdout } = await cli('peers')
+    assert.match(stdout, /^east +gw-east +up .*\neast +gw-east-2 +up /m)
+  })
+
+  it('peers: an empty mesh leaves stdout empty and says what to do', async () => {
+    fake.answer('/v1/peers', { peers: [] })
+    const run = await cli('peers')
+    assert.deepEqual(run, {
+      code: 0,
+      stdout: '',
+      stderr: 'No peers yet. Invite a cluster: meshctl invite <cluster>\n'
+    })
+  })
+
+  it('services: shows ports, ready endpoints and the name', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    await shows(
+      `
+CLUSTER   NAMESPACE   NAME   TYPE           CLUSTER IP    PORTS                       READY   DNS NAME
+east      shop        web    ClusterIP      10.102.0.10   http:80/TCP,https:443/TCP   2/3     web.shop.svc.cluster.east
+east      data        db     Headless       -             sql:5432/TCP                2/2     db.data.svc.cluster.east
+west      shop        mail   ExternalName   -             -                           -       mail.shop.svc.cluster.west
+`.trim(),
+      'services'
+    )
+  })
+
+  it('services: takes only those of a cluster and a namespace', async () => {
+    fake.answer('/v1/services', samples.SERVICES)
+    const { stdout } = await cli('services', '--cluster', 'east', '-n', 'data')
+    assert.deepEqual(
+      stdout.split('\n').map((line) => line.split(/ +/)[2]),
+      ['NAME', 'db', undefined]
+    )
+    const none = await cli('services', '--cluster', 'nowhere')
+    assert.equal(none.stderr, 'No service fits, of 3. All of them: meshctl services\n')
+  })
+
+  it('services: never cuts a line when stdout is no terminal', async () => {
+    const [service] = samples.SERVICES.services
+    assert.ok(service)
+    const dnsName = `${'a'.repeat(63)}.${'b'.repeat(63)}.svc.cluster.${'c'.repeat(63)}`
+    fake.answer('/v1/services', { services: [{ ...service, dnsName }] })
+    const { stdout } = await meshctl(['--socket', fake.socket, 'services'], { env: { COLUMNS: '40' } })
+    assert.ok(stdout.includes(` ${dnsName}\n`))
+    assert.equal(stdout.trimEnd().split('\n').length, 2)
+  })
+
+  it('services: the time that they take grows as their number does', async () => {
+    const [service] = samples.SERVICES.services
+    const msOf = async (length: number) => {
+      fake.answer('/v1/services', { services: Array.from({ length }, () => service) })
+      const started = performance.now()
+      const { stdout } = await cli('services')
+      assert.equal(stdout.split('\n').length, length + 2)
+      return performance.now() - started
+    }
+    const few = Math.min(await msOf(500), await msOf(500))
+    assert.ok((await msOf(10_000)) < 100 * few) // its square would be 400
+  })
+
+  it('routes: shows why a prefix is not routed', async () => {
+    fake.answer('/v1/routes', samples.ROUTES)
+    await shows(
+      `
+DESTINATION     KIND      CLUSTER   VIA        STATE       REASON
+10.2.0.0/16     pod       east      rhizome0   installed   -
+10.3.0.0/16     pod       edge      -          conflict    east has an older certificate for 10.3.0.0/16
+10.102.0.0/16   service   east      nftables   installed   -
+`.trim(),
+      'routes'
+    )
+  })
+
+  it('dns: lists the zones', async () => {
+    fake.answer('/v1/dns', samples.ZONES)
+    await shows(
+      `
+ZONE           STATE        NAMES
+cluster.all    serving      16
+cluster.edge   not synced   0
+`.trim(),
+      'dns'
+    )
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns')
+  })
+
+  it('dns <name>: shows the records, and asks for the type in upper case', async () => {
+    fake.answer('/v1/dns', samples.RECORDS)
+    await shows(
+      `
+NAME                        TTL   TYPE   DATA
+web.shop.svc.cluster.east   5     A      10.102.0.10
+`.trim(),
+      'dns',
+      'web.shop.svc.cluster.east',
+      '--type',
+      'a'
+    )
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns?name=web.shop.svc.cluster.east&type=A')
+  })
+
+  it('dns <name>: tells no such name, no such record and not yet known apart', async () => {
+    const rcodes = {
+      NXDOMAIN: 'NXDOMAIN: x.cluster.east does not exist',
+      NOERROR: 'NOERROR: x.cluster.east exists, but has no A record',
+      SERVFAIL: 'SERVFAIL: the services of that cluster are not known here yet'
+    }
+    for (const [rcode, text] of Object.entries(rcodes)) {
+      fake.answer('/v1/dns', { rcode, records: [] })
+      const run = await cli('dns', 'x.cluster.east')
+      assert.deepEqual(run, { code: rcode === 'NOERROR' ? 0 : 1, stdout: `${text}\n`, stderr: '' })
+    }
+  })
+
+  for (const [what, answer, stdout, stderr, exitCode] of [
+    [
+      'names the upstream that answers',
+      { rcode: 'NOERROR', forwarded: true, upstream: '192.0.2.53:53', records: [OUTSIDE] },
+      /example\.com +60 +A +192\.0\.2\.7/,
+      /forwarded to 192\.0\.2\.53:53/,
+      0
+    ],
+    [
+      'fails for a name that the upstream does not know',
+      { rcode: 'NXDOMAIN', forwarded: true, upstream: '[fd00::2]:53', records: [] },
+      /^NXDOMAIN: example\.com does not exist/,
+      /forwarded to \[fd00::2\]:53/,
+      1
+    ],
+    [
+      'fails where no upstream answers',
+      { rcode: 'SERVFAIL', forwarded: true, records: [] },
+      /^SERVFAIL: no upstream server resolved example\.com/,
+      /no upstream server answered/,
+      1
+    ],
+    [
+      'fails where the upstream refuses',
+      { rcode: 'REFUSED', forwarded: true, upstream: '192.0.2.53:53' },
+      /^REFUSED: the upstream/,
+      /forwarded to/,
+      1
+    ],
+    [
+      'fails without an upstream',
+      { rcode: 'REFUSED', forwarded: true },
+      /^REFUSED: .*dns-upstream/,
+      /no upstream server to forward/,
+      1
+    ],
+    [
+      'fails for a name of the mesh that is not there',
+      { rcode: 'NXDOMAIN', forwarded: false },
+      /^NXDOMAIN/,
+      /^$/,
+      1
+    ],
+    [
+      'succeeds for a name without such a record',
+      { rcode: 'NOERROR', forwarded: false },
+      /^NOERROR/,
+      /^$/,
+      0
+    ],
+    [
+      'names the upstream of an ExternalName',
+      { rcode: 'NOERROR', forwarded: false, upstream: '192.0.2.53:53', records: [OUTSIDE] },
+      /192\.0\.2\.7/,
+      /The target is not a name of the mesh: forwarded to 192\.0\.2\.53:53/,
+      0
+    ]
+  ] as const) {
+    it(`dns <name>: ${what}`, async () => {
+      fake.answer('/v1/dns', answer)
+      const shown = await cli('dns', 'example.com')
+      assert.match(shown.stdout, stdout)
+      assert.match(shown.stderr, stderr)
+      assert.equal(shown.code, exitCode)
+      assert.equal((await cli('dns', 'example.com', '--json')).code, exitCode)
+    })
+  }
+
+  it('dns <address>: asks for its name', async () => {
+    fake.answer('/v1/dns', { rcode: 'NXDOMAIN' })
+    await cli('dns', '10.102.0.10')
+    assert.equal(fake.requests.at(-1)?.url, '/v1/dns?name=10.0.102.10.in-addr.arpa&type=PTR')
+    await cli('dns', '2001:db8::1')
+    assert.equal(
+      fake.requests.at(-1)?.url,
+      `/v1/dns?name=1.${'0.'.repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa&type=PTR`
+    )
+  })
+
+  it('plan: says that there is nothing to do', async () => {
+    fake.answer('/v1/plan', samples.IN_STEP)
+    await shows('no changes: the host is up to date', 'plan')
+  })
+
+  it('plan: shows each step with its commands, scripts with their line breaks', async () => {
+    fake.answer('/v1/plan', samples.PLAN)
+    await shows(
+      `
+# 3 steps
+
+# + peer ZWFzdGVhc3RlYXN0ZWFzdGVhc3RlYXN0ZWFzdGVhc3Q= at 203.0.113.7:51820: 10.2.0.0/16
+wg set rhizome0 peer ZWFzdGVhc3RlYXN0ZWFzdGVhc3RlYXN0ZWFzdGVhc3Q= endpoint 203.0.113.7:51820 allowed-ips 10.2.0.0/16
+
+# + virtual server 10.102.0.10:80/TCP: 1 real server
+nft -f - <<EOF
+add element ip rhizome services { 10.102.0.10 . tcp . 80 : goto one }
+EOF
+
+# - route to pods 10.9.0.0/16
+ip route del 10.9.0.0/16 dev rhizome0
+`.trim(),
+      'plan'
+    )
+  })
+
+  it('status: shows one page', async () => {
+    fake.answer('/v1/status', samples.STATUS)
+    const { stdout } = await cli('status')
+    assert.equal(
+      stdout.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/, '<time>'),
+      `
+Health          ok
+Cluster         west
+State           running, up 3h12m, meshd 0.1.0
+Mesh            bafyreimesh
+Peer ID         12D3KooWwest
+WireGuard key   d2VzdHdlc3R3ZXN0d2VzdHdlc3R3ZXN0d2VzdHdlc3Q=
+Pods            10.1.0.0/16
+Services        10.101.0.0/16
+Data plane      on: rhizome0, nftables
+DNS             on: 10.1.0.1:53
+Manifests       /etc/rhizome/manifests: 8 services, 9 endpoint slices
+Mesh members    3 clusters, 2 control connections
+Last pass       <time> (3d12h ago): 4 operations in 12 ms
+`.trimStart()
+    )
+  })
+
+  it('status: names every warning, and file and fix of every manifest problem', async () => {
+    fake.answer('/v1/status', {
+      ...samples.STATUS,
+      dataplane: { state: 'off', reason: 'not root' },
+      refused: { 'outside prefix': 12, other: 0 },
+      health: samples.ILL,
+      source: {
+        ...samples.STATUS.source,
+        problems: [
+          {
+            level: 'error',
+            file: 'shop.yaml',
+            where: 'Service shop/web',
+            message: 'no port',
+            fix: 'add spec.ports'
+          },
+          { level: 'error', file: 'bad.yaml', message: 'line 3: not YAML' },
+          { level: 'warning', file: 'mail.yaml', message: 'no endpoints' }
+        ]
+      }
+    })
+    const { stdout } = await cli('status')
+    assert.match(
+      stdout,
+      /^Health +critical, for \d+m\d*s?: no tunnel to any other cluster answers \(and 481 other faults: all in meshctl status\)\n/
+    )
+    assert.match(stdout, /^Data plane +off: not root$/m)
+    assert.match(stdout, /^Manifests .*, 3 problems$/m)
+    assert.match(stdout, /^Refused +outside prefix: 12$/m)
+    assert.ok(
+      stdout.replaceAll(/, for [\dms]+:/g, ', for <time>:').endsWith(`
+Faults, the worst first
+  - critical, for <time>: no tunnel to any other cluster answers
+    fix: open UDP port 51820 between the gateways
+  - warning, for <time>: the clock is 400 days off
+    fix: timedatectl set-ntp true
+  - and 480 more of TUNNEL_DOWN
+
+Manifests that do not count
+  - shop.yaml, Service shop/web: no port
+    fix: add spec.ports
+  - bad.yaml: line 3: not YAML
+
+Manifests that count, but need a look
+  - mail.yaml: no endpoints
+`)
+    )
+  })
+
+  it('status: an agent in no mesh is told how to get into one', async () => {
+    fake.answer('/v1/status', samples.UNJOINED)
+    const { code, stdout } = await cli('status')
+    assert.equal(code, 0)
+    assert.match(stdout, /^State +in no mesh yet, up 42s/m)
+    assert.match(stdout, /meshctl init --cluster [^]*\n.*meshctl join --token-file/)
+    for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line)
+  })
+
+  it('status: the data plane is not well while the last pass failed', async () => {
+    fake.answer('/v1/status', {
+      ...samples.STATUS,
+      lastPass: { at: new Date().toISOString(), ops: 4, ms: 12, error: 'the name is in use' }
+    })
+    const { stdout } = await cli('status')
+    assert.match(stdout, /^Data plane +on, but the last pass failed: rhizome0, nftables$/m)
+  })
+
+  it('status: names the field of a manifest once', async () => {
+    const source = (where: string, message: string) => ({
+      ...samples.STATUS.source,
+      problems: [{ file: 'a.yaml', where, message, fix: 'mend it', level: 'error' as const }]
+    })
+    const cases = [
+      ['line 1, Service shop/X: metadata.name', 'metadata.name "X" is wrong', 'line 1, Service shop/X'],
+      ['Service shop/x: spec.ports[0].port', 'spec.ports[0].port is missing', 'Service shop/x'],
+      ['Service shop/x: spec.type', 'there is none', 'Service shop/x: spec.type'],
+      ['line 2', 'line 2 is malformed', 'line 2']
+    ] as const
+    for (const [where, message, shown] of cases) {
+      fake.answer('/v1/status', { ...samples.STATUS, source: source(where, message) })
+      assert.ok((await cli('status')).stdout.includes(`  - a.yaml, ${shown}: ${message}\n`), shown)
+    }
+  })
+
+  it('version: shows both halves, and the first alone when meshd is away', async () => {
+    fake.answer('/v1/status', samples.STATUS)
+    const both = await cli('version')
+    assert.match(both.stdout, /^meshctl +\d+\.\d+\.\d+.* \(API rhizome\.io\/v1, Node .*\)\nmeshd +0\.1\.0\n$/)
+    const alone = await meshctl(['version', '--json', '--socket', `${fake.folder}/none.sock`])
+    assert.equal(alone.code, 0)
+    const answer = JSON.parse(alone.stdout)
+    assert.equal(answer.apiVersion, API_VERSION)
+    assert.equal(answer.agentError.code, 'AGENT_UNREACHABLE')
+  })
+
+  it('--json: prints the answer as it is, wherever the flag stands', async () => {
+    const answers: Readonly<Record<string, object>> = {
+      status: samples.STATUS,
+      peers: samples.PEERS_IN_TROUBLE,
+      services: samples.SERVICES,
+      routes: samples.ROUTES,
+      dns: samples.ZONES,
+      plan: samples.PLAN
+    }
+    for (const [name, body] of Object.entries(answers)) {
+      fake.answer(`/v1/${name}`, body)
+      const wanted = JSON.parse(JSON.stringify({ apiVersion: API_VERSION, ...body }))
+      for (const args of [
+        ['--json', name],
+        [name, '--json'],
+        [name, '-o', 'json']
+      ]) {
+        const run = await cli(...args)
+        assert.deepEqual(JSON.parse(run.stdout), wanted)
+        assert.equal(run.stderr, '')
+      }
+    }
+  })
+})
