@@ -1,4 +1,4 @@
-// The admin API: HTTP and JSON on a unix socket, mode 0600. `meshctl` is its only client in this tree.
+// The answers of the admin API, whose table is endpoints.ts. `meshctl` is its only client in this tree.
 // Every answer has an apiVersion; every failure is an ErrorAnswer with a fitting HTTP status. No secrets but the token that
 // `invite` is asked for.
 import type { HostOp } from '../core/host.ts'
@@ -181,23 +181,6 @@ export interface PlanAnswer extends Answer {
   readonly steps: readonly { readonly op: HostOp; readonly commands: readonly string[] }[]
 }
 
-/** POST /v1/init */
-export interface InitRequest {
-  readonly cluster: string
-  readonly podCidrs: readonly string[]
-  readonly serviceCidrs: readonly string[]
-}
-
-/** POST /v1/invite */
-export interface InviteRequest {
-  readonly cluster: string
-  readonly podCidrs: readonly string[]
-  readonly serviceCidrs: readonly string[]
-  readonly ttlSeconds: number
-  /** Clusters whose agents the token names for the first contact; empty: this one and the others it knows. */
-  readonly bootstrap: readonly string[]
-}
-
 export interface InviteAnswer extends Answer {
   readonly token: string
   readonly cluster: string
@@ -208,11 +191,6 @@ export interface InviteAnswer extends Answer {
   readonly bootstrap: readonly string[]
   /** What works, but perhaps not as meant: networks of the inviting host that the prefixes overlap, a name of the public DNS. */
   readonly warnings?: readonly string[]
-}
-
-/** POST /v1/join: answers when a member has accepted the newcomer, or with the reason why not; nothing is kept then. */
-export interface JoinRequest {
-  readonly token: string
 }
 
 /** POST /v1/init, /v1/join */

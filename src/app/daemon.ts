@@ -16,7 +16,7 @@ import type { Leadership } from '../io/kube/lease.ts'
 import { openStore, type Identity, type Store } from '../io/store/store.ts'
 import { claimSocket, type AdminSocket } from './admin/socket.ts'
 import { startAdmin, type AdminHandlers } from './admin/server.ts'
-import type { InitRequest, InviteRequest, JoinRequest } from '../api/answers.ts'
+import type { InitRequest, InviteRequest, JoinRequest, Requests } from '../api/requests.ts'
 import * as answers from './admin/routes/status.ts'
 import { clusterKeyOf, SharedKey, withClusterKey, type Enrolled } from './cluster-key.ts'
 import type { HandshakeOutcome } from './control.ts'
@@ -808,7 +808,7 @@ class Meshd implements State {
       peers: async () => answers.peers(this, this.#session()),
       services: async () => answers.services(this.#session()),
       routes: async () => answers.routes(this, this.#session()),
-      dns: async (query: { name: string | undefined; type: string }) => answers.dns(this.#session(), query),
+      dns: async (query: Requests['dns']) => answers.dns(this.#session(), query),
       plan: async () => answers.plan(this, this.#session()),
       init: (request: InitRequest) => this.#init(request),
       invite: (request: InviteRequest) => this.#invite(request),

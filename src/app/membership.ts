@@ -17,7 +17,7 @@ import {
 import type { MeshView } from '../core/view.ts'
 import { generateWireguardKey } from '../io/crypto/crypto.ts'
 import type { Identity } from '../io/store/store.ts'
-import type { InitRequest, InviteRequest } from '../api/answers.ts'
+import type { InitRequest, InviteRequest } from '../api/requests.ts'
 import { AppError } from './errors.ts'
 import type { HandshakeOutcome } from './control.ts'
 import type { Membership } from './session.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as membership from '../../src/app/membership.ts'
-import type { InviteRequest } from '../../src/api/answers.ts'
+import type { InviteRequest } from '../../src/api/requests.ts'
 import type { Cidr, ClusterName, Ip } from '../../src/core/model.ts'
 import { originOf } from '../../src/core/origin.ts'
 import type { ClusterView, MeshView } from '../../src/core/view.ts'

@@ -58,6 +58,24 @@ describe('import directions', () => {
     check('src/app/', (target) => !target.startsWith('src/cli/'), 'the agent does not know its clients')
   })
 
+  it('the admin API imports values of core and zod only', () => {
+    check(
+      'src/api/',
+      (target) => target.startsWith('src/api/') || target.startsWith('src/core/') || target === 'zod',
+      'both programs import it'
+    )
+  })
+
+  it('cli takes only types of src/api/requests.ts', () => {
+    const bad = imports.filter(
+      ({ file, target, typeOnly }) =>
+        target === 'src/api/requests.ts' &&
+        !typeOnly &&
+        (file.startsWith('src/cli/') || file.startsWith('src/api/'))
+    )
+    assert.deepEqual(bad, [], 'it loads zod, which takes 100 ms at each completion in a shell')
+  })
+
   it('cli takes the admin API and pure helpers, and nothing else of the agent', () => {
     check(
       'src/cli/',
@@ -65,7 +83,7 @@ describe('import directions', () => {
         !target.startsWith('src/') ||
         target.startsWith('src/cli/') ||
         target.startsWith('src/core/') ||
-        target === 'src/api/answers.ts' ||
+        target.startsWith('src/api/') ||
         // Both read a kubeconfig as kubectl does; written twice, they would differ.
         target === 'src/io/kube/kubeconfig.ts' ||
         // `install` refuses what the agents would refuse at their start: a wrong setting, a damaged token.

@@ -1,42 +1,22 @@
-// The admin API's server. It only checks and routes; what the answers hold is made by its handlers.
-// Whoever can open the socket is root or the agent's user: the file mode is the authentication.
+// The admin API's server. It finds the row of the table that a request is for, parses the request, and calls the row's handler.
+// Only root and the agent's user can open the socket: the file mode is the authentication.
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { openAdminSocket, type AdminSocket } from './socket.ts'
-import * as api from '../../api/answers.ts'
+import { API_VERSION } from '../../api/answers.ts'
+import { ENDPOINTS, endpointOf, type Answers, type EndpointName } from '../../api/endpoints.ts'
+import { NOTHING, REQUESTS, type Requests } from '../../api/requests.ts'
 import { AppError, explain } from '../errors.ts'
 import type { Health } from '../health.ts'
 import type { Log } from '../log.ts'
+import type { Body } from './answer-body.ts'
 
 // A token is under 2 KiB; nothing else that is sent here is larger.
 const BODY_BYTES_MAX = 64 * 1024
 
-type Body<T extends api.Answer> = Promise<Omit<T, 'apiVersion'>>
-
-export interface AdminHandlers {
-  status(): Body<api.StatusAnswer>
-  peers(): Body<api.PeersAnswer>
-  services(): Body<api.ServicesAnswer>
-  routes(): Body<api.RoutesAnswer>
-  dns(query: { name: string | undefined; type: string }): Body<api.DnsAnswer>
-  plan(): Body<api.PlanAnswer>
-  init(request: api.InitRequest): Body<api.JoinedAnswer>
-  invite(request: api.InviteRequest): Body<api.InviteAnswer>
-  join(request: api.JoinRequest): Body<api.JoinedAnswer>
-  leave(): Body<api.LeftAnswer>
-}
-
-const strings = z.array(z.string().max(100)).max(64)
-const REQUESTS = {
-  init: z.strictObject({ cluster: z.string(), podCidrs: strings, serviceCidrs: strings }),
-  invite: z.strictObject({
-    cluster: z.string(),
-    podCidrs: strings,
-    serviceCidrs: strings,
-    ttlSeconds: z.number().int().min(1).max(31_622_400),
-    bootstrap: strings
-  }),
-  join: z.strictObject({ token: z.string().max(16 * 1024) })
+/** One for each row of the table. Errors: AppError, whose code decides the HTTP status; anything else is 500 INTERNAL. */
+export type AdminHandlers = {
+  readonly [Name in EndpointName]: (request: Requests[Name]) => Promise<Body<Answers[Name]>>
 }
 
 /** The socket is kept: see socket.ts. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
@@ -69,7 +49,7 @@ async function respond(
     return {
       status: statusOf(code),
       body: {
-        apiVersion: api.API_VERSION,
+        apiVersion: API_VERSION,
         error: { code, message, ...(fix === undefined ? {} : { fix }) }
       }
     }
@@ -83,45 +63,36 @@ async function answer(
   request: IncomingMessage,
   handlers: AdminHandlers
 ): Promise<{ status: number; body: object }> {
-  const url = new URL(request.url ?? '/', 'http://meshd')
-  const route = `${request.method} ${url.pathname}`
-  const body = async (): Promise<object> => {
-    switch (route) {
-      case 'GET /v1/status':
-        return handlers.status()
-      case 'GET /v1/peers':
-        return handlers.peers()
-      case 'GET /v1/services':
-        return handlers.services()
-      case 'GET /v1/routes':
-        return handlers.routes()
-      case 'GET /v1/dns':
-        return handlers.dns({
-          name: url.searchParams.get('name') ?? undefined,
-          type: url.searchParams.get('type') ?? 'A'
-        })
-      case 'GET /v1/plan':
-        return handlers.plan()
-      case 'POST /v1/init':
-        return handlers.init(await read(request, REQUESTS.init))
-      case 'POST /v1/invite':
-        return handlers.invite(await read(request, REQUESTS.invite))
-      case 'POST /v1/join':
-        return handlers.join(await read(request, REQUESTS.join))
-      case 'POST /v1/leave':
-        return handlers.leave()
-      default:
-        throw new AppError(
-          'NOT_FOUND',
-          `no such request: ${route}`,
-          'meshctl and meshd may be of different versions'
-        )
-    }
-  }
-  return { status: 200, body: { apiVersion: api.API_VERSION, ...(await body()) } }
+  const { method = '', url = '/' } = request
+  const { pathname } = new URL(url, 'http://meshd')
+  const name = endpointOf(method, pathname)
+  if (name === undefined)
+    throw new AppError(
+      'NOT_FOUND',
+      `no such request: ${method} ${pathname}`,
+      'meshctl and meshd may be of different versions'
+    )
+  return { status: 200, body: { apiVersion: API_VERSION, ...(await call(name, request, handlers)) } }
 }
 
-async function read<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+async function call<Name extends EndpointName>(
+  name: Name,
+  request: IncomingMessage,
+  handlers: AdminHandlers
+): Promise<Body<Answers[Name]>> {
+  const handle = handlers[name]
+  return handle(parse(REQUESTS[name], await sentIn(name, request)))
+}
+
+/** The query of a GET, where the first of several values counts; the body of a POST. */
+async function sentIn(name: EndpointName, request: IncomingMessage): Promise<unknown> {
+  if (REQUESTS[name] === NOTHING) return {}
+  if (ENDPOINTS[name].method === 'POST') return readJson(request)
+  const { searchParams } = new URL(request.url ?? '/', 'http://meshd')
+  return Object.fromEntries([...searchParams].toReversed())
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -130,13 +101,15 @@ async function read<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<
       throw new AppError('BAD_REQUEST', `the request is over ${BODY_BYTES_MAX} bytes`)
     chunks.push(chunk)
   }
-  let json: unknown
   try {
-    json = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
   } catch (error) {
     throw new AppError('BAD_REQUEST', 'the request is not JSON', undefined, { cause: error })
   }
-  const parsed = schema.safeParse(json)
+}
+
+function parse<T>(schema: z.ZodType<T>, sent: unknown): T {
+  const parsed = schema.safeParse(sent)
   if (!parsed.success) {
     // Paths and rules only: the value may be a token.
     throw new AppError(

@@ -1,6 +1,7 @@
 // `meshctl dns`: what the responder says to a name, or the zones it serves.
 import type { Command } from 'commander'
 import type { DnsAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { parseIp, familyOf, ipToBytes } from '../../core/cidr.ts'
 import { quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
@@ -34,9 +35,8 @@ export function addDns(program: Command): void {
           'give one, as in meshctl dns web.shop.svc.cluster.east'
         )
       }
-      const answer = await context.client.request<DnsAnswer>({
-        path: '/v1/dns',
-        ...(question === undefined ? {} : { query: question }),
+      const answer = await context.client.request(ENDPOINTS.dns, {
+        ...(question === undefined ? {} : { send: question }),
         field: question === undefined ? 'zones' : 'rcode',
         doing: 'asking the responder'
       })

@@ -1,6 +1,7 @@
 // `meshctl init`: this cluster becomes the first of a new mesh, and holds its root key.
 import type { Command } from 'commander'
-import type { InitRequest, JoinedAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import type { InitRequest } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { renderJoined } from './joined.ts'
@@ -41,9 +42,8 @@ export function addInit(program: Command): void {
         podCidrs: options.podCidr ?? [],
         serviceCidrs: options.serviceCidr ?? []
       }
-      const answer = await context.client.request<JoinedAnswer>({
-        path: '/v1/init',
-        body,
+      const answer = await context.client.request(ENDPOINTS.init, {
+        send: body,
         field: 'meshId',
         doing: 'making the mesh',
         timeoutMs: TIMEOUT_MS

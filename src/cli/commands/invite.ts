@@ -1,6 +1,8 @@
 // `meshctl invite`: a token for one new cluster. The token alone goes to stdout, so that it can be piped.
 import type { Command } from 'commander'
-import type { InviteAnswer, InviteRequest } from '../../api/answers.ts'
+import type { InviteAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import type { InviteRequest } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
@@ -51,9 +53,8 @@ export function addInvite(program: Command): void {
         ttlSeconds: parseExpiry(options.expires),
         bootstrap: options.bootstrap ?? []
       }
-      const answer = await context.client.request<InviteAnswer>({
-        path: '/v1/invite',
-        body,
+      const answer = await context.client.request(ENDPOINTS.invite, {
+        send: body,
         field: 'token',
         doing: 'making the token'
       })

@@ -1,6 +1,7 @@
 // `meshctl join`: this cluster enters a mesh with a token from `meshctl invite`.
 import type { Command } from 'commander'
-import type { JoinedAnswer, JoinRequest } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import type { JoinRequest } from '../../api/requests.ts'
 import { addExamples, contextOf, isData, print } from '../meshd/context.ts'
 import { renderJoined } from './joined.ts'
 import { readToken, warnOfArgument } from '../meshd/token.ts'
@@ -28,9 +29,8 @@ export function addJoin(program: Command): void {
       const context = contextOf(command)
       if (argument !== undefined && argument !== '-' && !isData(context.format)) warnOfArgument()
       const body: JoinRequest = { token: await readToken(argument, options.tokenFile) }
-      const answer = await context.client.request<JoinedAnswer>({
-        path: '/v1/join',
-        body,
+      const answer = await context.client.request(ENDPOINTS.join, {
+        send: body,
         field: 'meshId',
         doing: 'waiting for a member of the mesh to accept this cluster',
         timeoutMs: TIMEOUT_MS

@@ -1,7 +1,7 @@
 // `meshctl leave`: withdraws this cluster from the mesh. Asks first.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
-import type { LeftAnswer, StatusAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 import { cleanDeep } from '../output/text.ts'
@@ -25,9 +25,7 @@ export function addLeave(program: Command): void {
     .action(async (options: Options) => {
       const context = contextOf(command)
       if (options.yes !== true) await confirm(context)
-      const answer = await context.client.request<LeftAnswer>({
-        path: '/v1/leave',
-        body: {},
+      const answer = await context.client.request(ENDPOINTS.leave, {
         field: 'cluster',
         doing: 'leaving the mesh',
         timeoutMs: TIMEOUT_MS
@@ -48,8 +46,7 @@ async function confirm(context: Context): Promise<void> {
     throw badArgument('leave', 'there is no terminal to ask on', 'add --yes when you are sure')
   }
   const status = cleanDeep(
-    await context.client.request<StatusAnswer>({
-      path: '/v1/status',
+    await context.client.request(ENDPOINTS.status, {
       field: 'state',
       doing: 'reading the status'
     })

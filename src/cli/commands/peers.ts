@@ -1,6 +1,7 @@
 // `meshctl peers`: every agent of the mesh and the state of the tunnel to it.
 import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { healthNotes } from '../output/health.ts'
 import type { Colour } from '../output/style.ts'
@@ -26,8 +27,7 @@ export function addPeers(program: Command): void {
       const context = contextOf(command)
       await showView(context, options, {
         fetch: (signal) =>
-          context.client.request<PeersAnswer>({
-            path: '/v1/peers',
+          context.client.request(ENDPOINTS.peers, {
             field: 'peers',
             doing: 'reading the peers',
             ...(signal === undefined ? {} : { signal })

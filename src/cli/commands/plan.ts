@@ -1,6 +1,7 @@
 // `meshctl plan`: what the next pass would do to this host, as commands. It changes nothing.
 import type { Command } from 'commander'
 import type { PlanAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print, type Context, type Rendered } from '../meshd/context.ts'
 import { cleanLines } from '../output/text.ts'
 import { count } from '../output/units.ts'
@@ -15,8 +16,7 @@ export function addPlan(program: Command): void {
     )
     .action(async () => {
       const context = contextOf(command)
-      const answer = await context.client.request<PlanAnswer>({
-        path: '/v1/plan',
+      const answer = await context.client.request(ENDPOINTS.plan, {
         field: 'steps',
         doing: 'reading the kernel'
       })

@@ -1,6 +1,7 @@
 // `meshctl routes`: which prefixes of other clusters this host routes, and which not and why.
 import type { Command } from 'commander'
 import type { RouteRow, RoutesAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import type { Colour } from '../output/style.ts'
 import { formatTable } from '../output/table.ts'
@@ -23,8 +24,7 @@ export function addRoutes(program: Command): void {
       const context = contextOf(command)
       await showView(context, options, {
         fetch: (signal) =>
-          context.client.request<RoutesAnswer>({
-            path: '/v1/routes',
+          context.client.request(ENDPOINTS.routes, {
             field: 'routes',
             doing: 'reading the routes',
             ...(signal === undefined ? {} : { signal })

@@ -1,6 +1,7 @@
 // `meshctl services`: what can be reached, and by which name.
 import type { Command } from 'commander'
 import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { formatTable } from '../output/table.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
@@ -24,8 +25,7 @@ export function addServices(program: Command): void {
       const context = contextOf(command)
       await showView(context, options, {
         fetch: (signal) =>
-          context.client.request<ServicesAnswer>({
-            path: '/v1/services',
+          context.client.request(ENDPOINTS.services, {
             field: 'services',
             doing: 'reading the services',
             ...(signal === undefined ? {} : { signal })

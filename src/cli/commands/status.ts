@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Problem, StatusAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from '../meshd/context.ts'
 import { CliError } from '../output/errors.ts'
 import { faultList, healthLine } from '../output/health.ts'
@@ -92,8 +93,7 @@ function whatIsWrong(answer: StatusAnswer | Error): string | undefined {
 }
 
 function readStatus(context: Context, signal?: AbortSignal): Promise<StatusAnswer> {
-  return context.client.request<StatusAnswer>({
-    path: '/v1/status',
+  return context.client.request(ENDPOINTS.status, {
     field: 'state',
     doing: 'reading the status',
     ...(signal === undefined ? {} : { signal })

@@ -1,6 +1,7 @@
 // `meshctl version`: of this program and, when it can be reached, of meshd.
 import type { Command } from 'commander'
-import { API_VERSION, type Answer, type StatusAnswer } from '../../api/answers.ts'
+import { API_VERSION, type Answer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { CliError } from '../output/errors.ts'
 import { release } from '../release.ts'
@@ -28,8 +29,7 @@ export function addVersion(program: Command): void {
       const context = contextOf(command)
       const client = { version: release(), node: process.versions.node }
       const answer: VersionAnswer = await context.client
-        .request<StatusAnswer>({
-          path: '/v1/status',
+        .request(ENDPOINTS.status, {
           field: 'version',
           doing: 'asking meshd',
           timeoutMs: TIMEOUT_MS

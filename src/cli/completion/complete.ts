@@ -1,7 +1,7 @@
 // `meshctl __complete -- <words>`: candidates for the last word, from the tree of commands and, for names, from meshd.
 // It is called at each press of Tab: it never prints an error, and asks meshd for half a second at most.
 import type { Argument, Command, Option } from 'commander'
-import type { DnsAnswer, PeersAnswer, ServicesAnswer } from '../../api/answers.ts'
+import { ENDPOINTS } from '../../api/endpoints.ts'
 import { createClient, type Client } from '../meshd/client.ts'
 import { RECORD_TYPES } from '../commands/dns.ts'
 import { CliError } from '../output/errors.ts'
@@ -149,13 +149,12 @@ async function names(place: Place, ask: (client: Client) => Promise<string[]>): 
 }
 
 async function clusterNames(client: Client): Promise<string[]> {
-  const { peers } = await client.request<PeersAnswer>({ path: '/v1/peers', field: 'peers', doing: '' })
+  const { peers } = await client.request(ENDPOINTS.peers, { field: 'peers', doing: '' })
   return peers.map((peer) => peer.cluster)
 }
 
 async function namespaces(client: Client): Promise<string[]> {
-  const { services } = await client.request<ServicesAnswer>({
-    path: '/v1/services',
+  const { services } = await client.request(ENDPOINTS.services, {
     field: 'services',
     doing: ''
   })
@@ -163,12 +162,11 @@ async function namespaces(client: Client): Promise<string[]> {
 }
 
 async function dnsNames(client: Client): Promise<string[]> {
-  const { services } = await client.request<ServicesAnswer>({
-    path: '/v1/services',
+  const { services } = await client.request(ENDPOINTS.services, {
     field: 'services',
     doing: ''
   })
-  const { zones } = await client.request<DnsAnswer>({ path: '/v1/dns', field: 'zones', doing: '' })
+  const { zones } = await client.request(ENDPOINTS.dns, { field: 'zones', doing: '' })
   return [...services.map((service) => service.dnsName), ...(zones ?? []).map((zone) => zone.zone)]
 }
 

@@ -1,22 +1,28 @@
 // One request to meshd over its unix socket. Checks the version and the outer form of every answer; fails with a CliError.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
+import type { Endpoint } from '../../api/endpoints.ts'
 import { CliError, errnoOf } from '../output/errors.ts'
 import { showProgress } from '../output/progress.ts'
 
 export interface Client {
   readonly socket: string
   /** Errors: CliError AGENT_UNREACHABLE, TIMEOUT, INCOMPATIBLE, BAD_ANSWER, or the code that meshd gave. */
-  request<T extends Answer>(request: Request<T>): Promise<T>
+  request<S extends object, A extends Answer>(
+    endpoint: Endpoint<S, A>,
+    call: Call<NoInfer<S>, NoInfer<A>>
+  ): Promise<A>
 }
 
-export interface Request<T extends Answer> {
-  readonly path: string
-  readonly query?: Readonly<Record<string, string>>
-  /** Given: POST, else GET. */
-  readonly body?: object
+export type Call<S extends object, A extends Answer> = CallOptions<A> & Sending<S>
+
+/** What the endpoint's request holds; it may be left out where all its fields may. */
+type Sending<S extends object> =
+  Record<string, never> extends S ? { readonly send?: S } : { readonly send: S }
+
+interface CallOptions<A extends Answer> {
   /** A field that a sound answer has. */
-  readonly field: keyof T & string
+  readonly field: keyof A & string
   /** Shown when it takes longer than a second: "waiting for a member to answer". */
   readonly doing: string
   readonly timeoutMs?: number
@@ -39,13 +45,13 @@ const ANSWER_BYTES_MAX = 256 * 1024 * 1024
 export function createClient(options: ClientOptions): Client {
   return {
     socket: options.socket,
-    async request(request) {
-      const timeoutMs = options.timeoutMs ?? request.timeoutMs ?? TIMEOUT_MS
-      // Whoever brings a signal draws the screen, and handles Ctrl-C, itself.
-      const quiet = !options.progress || request.signal !== undefined
-      const done = quiet ? () => {} : showProgress(request.doing, timeoutMs)
+    async request(endpoint, call) {
+      const timeoutMs = options.timeoutMs ?? call.timeoutMs ?? TIMEOUT_MS
+      // A caller with a signal draws the screen and handles Ctrl-C itself.
+      const quiet = !options.progress || call.signal !== undefined
+      const done = quiet ? () => {} : showProgress(call.doing, timeoutMs)
       try {
-        return await exchange(options.socket, request, timeoutMs)
+        return await exchange(options.socket, { endpoint, ...call, timeoutMs })
       } finally {
         done()
       }
@@ -53,11 +59,14 @@ export function createClient(options: ClientOptions): Client {
   }
 }
 
-async function exchange<T extends Answer>(
-  socket: string,
-  request: Request<T>,
-  timeoutMs: number
-): Promise<T> {
+interface Request<A extends Answer> extends CallOptions<A> {
+  readonly endpoint: Pick<Endpoint<never, A>, 'method' | 'path'>
+  readonly send?: object
+  readonly timeoutMs: number
+}
+
+async function exchange<A extends Answer>(socket: string, request: Request<A>): Promise<A> {
+  const { timeoutMs } = request
   const deadline = AbortSignal.timeout(timeoutMs)
   const signal = request.signal === undefined ? deadline : AbortSignal.any([deadline, request.signal])
   try {
@@ -73,18 +82,18 @@ async function exchange<T extends Answer>(
   }
 }
 
-function send<T extends Answer>(
+function send(
   socket: string,
-  request: Request<T>,
+  { endpoint: { method, path }, send: sent = {} }: Pick<Request<Answer>, 'endpoint' | 'send'>,
   signal: AbortSignal
 ): Promise<IncomingMessage> {
-  const query = request.query === undefined ? '' : `?${new URLSearchParams(request.query).toString()}`
-  const body = request.body === undefined ? undefined : JSON.stringify(request.body)
+  const body = method === 'POST' ? JSON.stringify(sent) : undefined
+  const query = method === 'POST' ? '' : new URLSearchParams({ ...sent }).toString()
   return new Promise((resolve, reject) => {
     const outgoing = httpRequest({
       socketPath: socket,
-      method: body === undefined ? 'GET' : 'POST',
-      path: `${request.path}${query}`,
+      method,
+      path: query === '' ? path : `${path}?${query}`,
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
       agent: false,
       signal
@@ -110,12 +119,12 @@ async function readJson(socket: string, response: IncomingMessage): Promise<unkn
   }
 }
 
-function check<T extends Answer>(
+function check<A extends Answer>(
   socket: string,
-  request: Request<T>,
+  request: Pick<Request<A>, 'field'>,
   response: IncomingMessage,
   json: unknown
-): T {
+): A {
   const answer = isObject(json) ? json : {}
   checkVersion(socket, answer['apiVersion'])
   const { error } = answer
@@ -123,14 +132,14 @@ function check<T extends Answer>(
     const { code, message, fix } = error
     throw new CliError(String(code), String(message), typeof fix === 'string' ? fix : undefined)
   }
-  if (response.statusCode !== 200 || !isAnswer<T>(answer, request.field)) {
+  if (response.statusCode !== 200 || !isAnswer<A>(answer, request.field)) {
     throw badAnswer(socket, `status ${response.statusCode} without the field "${request.field}"`)
   }
   return answer
 }
 
 /** The version fits and the one field is there: the rest is as src/api/answers.ts says, which both ends are compiled with. */
-function isAnswer<T extends Answer>(answer: object, field: keyof T & string): answer is T {
+function isAnswer<A extends Answer>(answer: object, field: keyof A & string): answer is A {
   return Object.hasOwn(answer, field)
 }
 

@@ -5,6 +5,7 @@ import { meshIdText } from '../../../core/origin.ts'
 import { serviceDomain } from '../../../core/dns/zone.ts'
 import type { AgentView, ClusterView, ServiceView } from '../../../core/view.ts'
 import type * as api from '../../../api/answers.ts'
+import type { Requests } from '../../../api/requests.ts'
 import type { State } from '../../daemon.ts'
 import type { LookupAnswer } from '../../../io/dns/lookup.ts'
 import { monotonicMs } from '../../clock.ts'
@@ -12,10 +13,9 @@ import { AppError, sentence } from '../../errors.ts'
 import { faultSentence } from '../../health.ts'
 import { refusalText } from '../../path-faults.ts'
 import type { Session } from '../../session.ts'
+import { conflictText, type Body } from '../answer-body.ts'
 import { Refusals } from '../../refusals.ts'
 import { VERSION } from '../../version.ts'
-
-type Body<T extends api.Answer> = Omit<T, 'apiVersion'>
 
 // What a person asks for by name; the responder itself answers every type.
 const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA'])
@@ -265,10 +265,7 @@ function destinationOf(op: HostOp): string | undefined {
 }
 
 /** Names of the mesh from the view; others from the upstreams, as the responder would ask them. */
-export async function dns(
-  session: Session,
-  { name, type }: { name: string | undefined; type: string }
-): Promise<Body<api.DnsAnswer>> {
+export async function dns(session: Session, { name, type }: Requests['dns']): Promise<Body<api.DnsAnswer>> {
   const names = session.names()
   if (name === undefined || name === '') {
     return { zones: names.zones().map((zone) => ({ ...zone, zone: zone.zone.replace(/\.$/, '') })) }
@@ -317,16 +314,6 @@ function refusedRecords(session: Session | undefined): Readonly<Record<string, n
     for (const { reason } of cluster.refusals) counts.count(reason)
   }
   return counts.counts()
-}
-
-function conflictText({ what, value, winner }: { what: string; value: string; winner: string }): string {
-  const words: Record<string, string> = {
-    name: 'name',
-    podPrefix: 'pod prefix',
-    servicePrefix: 'service prefix',
-    wireguardKey: 'WireGuard key'
-  }
-  return `${words[what] ?? what} ${value} belongs to ${winner}, whose certificate is older`
 }
 
 function dataText(data: object): string {

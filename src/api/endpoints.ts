@@ -1,0 +1,57 @@
+// The admin API as a table: HTTP and JSON on a unix socket with mode 0600. meshd serves these rows, meshctl asks them; a path, a method
+// or a type is written nowhere else. `requests.ts` has the schema of each row's request, `answers.ts` the fields of its answer.
+import type {
+  Answer,
+  DnsAnswer,
+  InviteAnswer,
+  JoinedAnswer,
+  LeftAnswer,
+  PeersAnswer,
+  PlanAnswer,
+  RoutesAnswer,
+  ServicesAnswer,
+  StatusAnswer
+} from './answers.ts'
+import type { Sent } from './requests.ts'
+
+export interface Endpoint<S, A extends Answer> {
+  /** GET: the request is in the query. POST: it is a JSON body. */
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  /** Always absent: it only carries the types. */
+  readonly types?: (sent: S) => A
+}
+
+export const ENDPOINTS = {
+  status: get<Sent['status'], StatusAnswer>('/v1/status'),
+  peers: get<Sent['peers'], PeersAnswer>('/v1/peers'),
+  services: get<Sent['services'], ServicesAnswer>('/v1/services'),
+  routes: get<Sent['routes'], RoutesAnswer>('/v1/routes'),
+  dns: get<Sent['dns'], DnsAnswer>('/v1/dns'),
+  plan: get<Sent['plan'], PlanAnswer>('/v1/plan'),
+  init: post<Sent['init'], JoinedAnswer>('/v1/init'),
+  invite: post<Sent['invite'], InviteAnswer>('/v1/invite'),
+  join: post<Sent['join'], JoinedAnswer>('/v1/join'),
+  leave: post<Sent['leave'], LeftAnswer>('/v1/leave')
+} as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
+
+export type EndpointName = keyof typeof ENDPOINTS
+
+/** The answer of each endpoint, by its name. */
+export type Answers = {
+  readonly [Name in EndpointName]: (typeof ENDPOINTS)[Name] extends Endpoint<Sent[Name], infer A> ? A : never
+}
+
+/** Undefined: there is no such request. */
+export function endpointOf(method: string, path: string): EndpointName | undefined {
+  const names = Object.keys(ENDPOINTS) as EndpointName[]
+  return names.find((name) => ENDPOINTS[name].method === method && ENDPOINTS[name].path === path)
+}
+
+function get<S, A extends Answer>(path: string): Endpoint<S, A> {
+  return { method: 'GET', path }
+}
+
+function post<S, A extends Answer>(path: string): Endpoint<S, A> {
+  return { method: 'POST', path }
+}

@@ -1,0 +1,24 @@
+// What handlers of the admin API give back, and words that several of them use.
+import type { Answer } from '../../api/answers.ts'
+
+/** An answer without its version, which the server adds. */
+export type Body<A extends Answer> = Omit<A, 'apiVersion'>
+
+/** "pod prefix 10.1.0.0/16 belongs to east, whose certificate is older" */
+export function conflictText({
+  what,
+  value,
+  winner
+}: {
+  readonly what: string
+  readonly value: string
+  readonly winner: string
+}): string {
+  const words: Record<string, string> = {
+    name: 'name',
+    podPrefix: 'pod prefix',
+    servicePrefix: 'service prefix',
+    wireguardKey: 'WireGuard key'
+  }
+  return `${words[what] ?? what} ${value} belongs to ${winner}, whose certificate is older`
+}
