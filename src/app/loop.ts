@@ -9,6 +9,8 @@ export interface LoopOptions {
   readonly act: (signal: AbortSignal) => Promise<number | void>
   /** Milliseconds between the end of a pass and the next that comes of itself. */
   readonly intervalMs: number
+  /** Milliseconds between `start` and the first pass, unless a mark asks for it. Default 0: it begins before `start` returns. */
+  readonly firstMs?: number
   /** The same after a pass that failed; as the interval if left out. */
   readonly retryMs?: number
   /** Milliseconds between a pass and the next that a mark asks for: frequent events share a pass. Default 0. */
@@ -38,10 +40,13 @@ export class Loop {
     return this.#isMarked
   }
 
-  /** The first pass begins before this returns; later on, as `mark`. */
+  /** The first pass comes after `firstMs`; a second call is as `mark`. */
   start(): void {
+    const { firstMs = 0 } = this.#options
+    const isFirst = !this.#isStarted
     this.#isStarted = true
-    this.mark()
+    if (!isFirst || firstMs === 0) this.mark()
+    else if (!this.#stopping.signal.aborted) this.#wait(firstMs, () => this.#begin())
   }
 
   /** A pass as soon as may be. Before `start` and after `stop` nothing happens. */

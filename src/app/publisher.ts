@@ -7,6 +7,7 @@ import type { Change } from '../core/catalog.ts'
 import { keyOf, type Cidr, type Snapshot, type Value } from '../core/model.ts'
 import { Outbox } from '../core/outbox.ts'
 import type { Leadership } from '../io/kube/lease.ts'
+import type { Health } from './health.ts'
 import { STANDBY_LAG_MS, STANDBY_TERM } from './speaker.ts'
 
 export interface PublisherOptions {
@@ -142,4 +143,13 @@ export class Publisher {
     })
     return this.#running
   }
+}
+
+/** `error` undefined: the publication after a failed one went well. */
+export function tellPublishingFault(health: Health, error: unknown): void {
+  if (error === undefined) return health.clear('PUBLISH_FAILED')
+  health.setError('PUBLISH_FAILED', error, {
+    severity: 'error',
+    fix: 'the whole catalogue is published again with the next change; report this if it stays'
+  })
 }

@@ -54,6 +54,24 @@ describe('a loop', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
   afterEach(() => mock.timers.reset())
 
+  it('begins its first pass after firstMs, or at a mark before that', async () => {
+    const passes = new Passes({ firstMs: 500 })
+    passes.loop.start()
+    await pass(499)
+    assert.equal(passes.began, 0)
+    await pass(1)
+    assert.equal(passes.began, 1)
+    await passes.end()
+    const marked = new Passes({ firstMs: 500 })
+    marked.loop.start()
+    marked.loop.mark()
+    assert.equal(marked.began, 1)
+    await marked.end()
+    await pass(500)
+    assert.equal(marked.began, 1)
+    await Promise.all([passes.loop.stop(), marked.loop.stop()])
+  })
+
   it('passes at once when marked first, then at its interval, counted from the end of a pass', async () => {
     const passes = new Passes()
     passes.loop.mark()

@@ -1,0 +1,22 @@
+// What the choice among the gateways of other clusters depends on: a prefix moves as soon as its gateway is dead, or a better one works
+// again (src/core/desired.ts).
+import type { Origin } from '../../core/model.ts'
+import type { MeshView } from '../../core/view.ts'
+
+export interface GatewayFacts {
+  readonly health: (origin: Origin) => string
+  /** Bytes; undefined: the path carries the tunnel's MTU, or is not measured. */
+  readonly pathMtu: (origin: Origin) => number | undefined
+}
+
+/** A text that differs exactly when the host has to be planned again. The health of a cluster's only gateway changes no choice. */
+export function gatewayChoice(view: MeshView, { health, pathMtu }: GatewayFacts): string {
+  return [...view.clusters.values()]
+    .filter(({ name }) => name !== view.self)
+    .flatMap(({ agents }) =>
+      agents.map(
+        ({ origin }) => `${origin} ${agents.length > 1 ? health(origin) : ''} ${pathMtu(origin) ?? ''}`
+      )
+    )
+    .join()
+}

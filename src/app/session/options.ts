@@ -1,0 +1,39 @@
+// What a session is made of.
+import type { Crypto } from '../../core/crypto.ts'
+import type { Cidr, ClusterName, WireguardKey } from '../../core/model.ts'
+import type { LinuxHost } from '../../io/host/host.ts'
+import type { Store } from '../../io/store/store.ts'
+import type { HandshakeOutcome } from '../control.ts'
+import type { Health } from '../health.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Settings } from '../settings.ts'
+
+export interface Membership {
+  readonly meshId: Uint8Array
+  readonly cluster: ClusterName
+  readonly clusterSeed: Uint8Array
+  /** Encoded Chain down to the CLUSTER certificate. */
+  readonly clusterChain: Uint8Array
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+  readonly bootstrap: readonly string[]
+}
+
+export interface SessionOptions {
+  readonly membership: Membership
+  /** False for a newcomer: the host is left alone until `admit()`. */
+  readonly admitted: boolean
+  readonly nodeSeed: Uint8Array
+  readonly wireguardKey: WireguardKey
+  readonly crypto: Crypto
+  readonly store: Store
+  /** undefined: no data plane on this machine; the plan is still made. */
+  readonly host: LinuxHost | undefined
+  readonly settings: Settings
+  readonly software: string
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly health: Health
+  readonly onHandshake: (outcome: HandshakeOutcome) => void
+}

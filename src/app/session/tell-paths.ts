@@ -1,0 +1,66 @@
+// What the watch over the tunnels has found, as faults and as metrics.
+import type { ClusterName } from '../../core/model.ts'
+import type { MeshView } from '../../core/view.ts'
+import type { Control } from '../control.ts'
+import type { Health } from '../health.ts'
+import { STEP_FAILED, TUNNEL_DEVICE } from '../host-faults.ts'
+import type { Metrics } from '../metrics.ts'
+import { PATH_FAULT_CODES, pathFaults } from '../path-faults.ts'
+import type { Tunnels } from '../tunnels.ts'
+
+export interface Paths {
+  readonly view: MeshView
+  readonly control: Control
+  readonly tunnels: Tunnels
+}
+
+export interface PathFaultInput extends Paths {
+  readonly health: Health
+  /** Clusters none of whose tunnels works. */
+  readonly down: ReadonlySet<ClusterName>
+  /** False: without a data plane nothing is known of tunnels. */
+  readonly hasHost: boolean
+  readonly device: string
+  /** Of the tunnel device, bytes. */
+  readonly mtu: number
+}
+
+export function tellPathFaults({ health, view, control, tunnels, ...more }: PathFaultInput): void {
+  const faults = pathFaults({
+    view,
+    down: more.down,
+    tunnel: (origin) => (more.hasHost ? tunnels.of(origin) : undefined),
+    control: {
+      isConnected: (origin) => control.neighbour(origin) !== undefined,
+      liveness: (origin) => control.liveness(origin),
+      refusal: (origin) => control.refusal(origin),
+      isFrozen: (origin) => control.isFrozen(origin),
+      aloneMs: control.aloneMs(),
+      ownUnheldMs: control.ownUnheldMs(),
+      isCloned: control.isCloned
+    },
+    hasDevice: !health.has(STEP_FAILED, TUNNEL_DEVICE),
+    device: more.device,
+    mtu: more.mtu
+  })
+  for (const code of PATH_FAULT_CODES) health.replace(code, faults[code])
+}
+
+/** An agent that ends says nothing of paths. */
+export function clearPathFaults(health: Health): void {
+  for (const code of PATH_FAULT_CODES) health.replace(code, [])
+}
+
+export function countPaths(metrics: Metrics, { view, control, tunnels }: Paths): void {
+  for (const cluster of view.clusters.values()) {
+    if (cluster.name === view.self) continue
+    const states = cluster.agents.map(({ origin }) => tunnels.of(origin))
+    metrics.tunnelUp.set({ cluster: cluster.name }, states.some((state) => state?.state === 'up') ? 1 : 0)
+    const rtt = states.find((state) => state?.rttMs !== undefined)?.rttMs
+    if (rtt !== undefined) metrics.tunnelRtt.set({ cluster: cluster.name }, rtt / 1000)
+    metrics.lag.set(
+      { cluster: cluster.name },
+      Math.max(0, ...cluster.agents.map(({ origin }) => control.lag(origin)))
+    )
+  }
+}

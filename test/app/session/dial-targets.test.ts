@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { dialTargets, type DialInput, type Sighting } from '../../../src/app/session/dial-targets.ts'
+import type { AgentValue, Origin, WireguardKey } from '../../../src/core/model.ts'
+import type { AgentView } from '../../../src/core/view.ts'
+
+const SELF = 'self' as Origin
+
+const member = (name: string, ...multiaddrs: readonly string[]): AgentView => {
+  const agent: AgentValue = {
+    kind: 'agent',
+    wireguardKey: `key of ${name}` as WireguardKey,
+    wireguardAddresses: [],
+    multiaddrs,
+    tunnelAddress: undefined,
+    node: name,
+    role: 'gateway',
+    version: '0',
+    probePort: 0
+  }
+  return { origin: name as Origin, agent }
+}
+
+function targets(more: Partial<DialInput>, sightings: Readonly<Record<string, Sighting>> = {}) {
+  return dialTargets({
+    self: SELF,
+    isDialable: true,
+    bootstrap: [],
+    others: [],
+    sighting: (origin) => sightings[origin] ?? {},
+    nowMs: 0,
+    ...more
+  })
+}
+
+describe('dial targets', () => {
+  const east = member('east', '/ip4/203.0.113.7/tcp/7946')
+
+  it('are the bootstrap addresses but its own, while no member is known', () => {
+    const bootstrap = ['/ip4/192.0.2.1/tcp/7946', `/ip4/192.0.2.2/tcp/7946/p2p/${SELF}`]
+    assert.deepEqual(targets({ bootstrap }), [{ addresses: ['/ip4/192.0.2.1/tcp/7946'] }])
+  })
+
+  it('add to what a member publishes the host where it was seen and the address it called from', () => {
+    const sighting = { host: '/ip4/198.51.100.9', called: '/ip4/10.0.0.5/tcp/7946' }
+    assert.deepEqual(targets({ others: [east] }, { east: sighting }), [
+      {
+        origin: 'east',
+        addresses: ['/ip4/203.0.113.7/tcp/7946', '/ip4/198.51.100.9/tcp/7946', '/ip4/10.0.0.5/tcp/7946']
+      }
+    ])
+  })
+
+  it('name each address of a member once', () => {
+    const [target] = targets({ others: [east] }, { east: { host: '/ip4/203.0.113.7' } })
+    assert.deepEqual(target?.addresses, ['/ip4/203.0.113.7/tcp/7946'])
+  })
+
+  it('leave the bootstrap addresses out once not every member is dialled', () => {
+    const others = Array.from({ length: 40 }, (_, index) =>
+      member(`m${index}`, `/ip4/203.0.113.${index + 1}/tcp/7946`)
+    )
+    const found = targets({ others, bootstrap: ['/ip4/192.0.2.1/tcp/7946'] })
+    assert.ok(found.length > 0 && found.length < others.length, `${found.length} targets`)
+    assert.ok(found.every(({ origin }) => origin !== undefined))
+  })
+
+  it('are the same for the same input', () => {
+    const others = Array.from({ length: 40 }, (_, index) =>
+      member(`m${index}`, `/ip4/192.0.2.${index}/tcp/1`)
+    )
+    assert.deepEqual(targets({ others }), targets({ others }))
+  })
+})
