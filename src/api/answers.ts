@@ -1,7 +1,7 @@
 // The answers of the admin API, whose table is endpoints.ts. `meshctl` is its only client in this tree.
 // Every answer has an apiVersion; every failure is an ErrorAnswer with a fitting HTTP status. No secrets but the token that
 // `invite` is asked for.
-import type { HostOp } from '../core/host.ts'
+import type { HostOp } from '../core/host/host-state.ts'
 
 export const API_VERSION = 'rhizome.io/v1'
 

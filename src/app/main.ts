@@ -1,14 +1,14 @@
 // meshd: reads the settings, starts the agent, ends it cleanly on a signal.
 import { Command, CommanderError } from 'commander'
 import { existsSync } from 'node:fs'
-import { cleanup, startDaemon } from './daemon.ts'
-import { explain } from './errors.ts'
-import { EXIT, EXIT_MEANINGS } from './exit-codes.ts'
-import { installLastResort } from './last-resort.ts'
-import { createLog } from './log.ts'
-import { textOfListen } from './setting-values.ts'
-import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings.ts'
-import { VERSION } from './version.ts'
+import { cleanup, startDaemon } from './agent/agent.ts'
+import { explain } from './observe/errors.ts'
+import { EXIT, EXIT_MEANINGS } from './agent/exit-codes.ts'
+import { installLastResort } from './agent/last-resort.ts'
+import { createLog } from './observe/log.ts'
+import { textOfListen } from './settings/setting-values.ts'
+import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
+import { VERSION } from './observe/version.ts'
 
 const FILE = '/etc/rhizome/meshd.yaml'
 // Closing takes a second; what hangs longer must not keep the service manager waiting.

@@ -1,6 +1,6 @@
 // The way in: runs the command line and turns whatever happens into text and an exit code.
 import { CommanderError, type Command } from 'commander'
-import { nearest } from '../core/nearest.ts'
+import { nearest } from '../core/model/nearest.ts'
 import { quote } from './meshd/arguments.ts'
 import { endedWith } from './meshd/context.ts'
 import { CliError } from './output/errors.ts'

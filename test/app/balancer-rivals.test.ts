@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { BalancerRivals, RIVAL } from '../../src/app/balancer-rivals.ts'
-import { Health } from '../../src/app/health.ts'
+import { BalancerRivals, RIVAL } from '../../src/app/host/balancer-rivals.ts'
+import { Health } from '../../src/app/observe/health.ts'
 import type { Rivals } from '../../src/io/host/ports.ts'
 
 const CALM: Rivals = { kubeProxy: false, foreign: 0, lost: 0, prefixes: ['10.102.0.0/16', 'fd02::/112'] }

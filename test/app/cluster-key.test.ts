@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict'
 import pino from 'pino'
-import { clusterKeyOf, SharedKey, withClusterKey, type KeyMember } from '../../src/app/cluster-key.ts'
-import { faultSentence } from '../../src/app/health.ts'
-import * as membership from '../../src/app/membership.ts'
-import { clusterKeyData, readClusterKey, type ClusterKey } from '../../src/core/cluster-key.ts'
-import type { KubeApi, KubeCall } from '../../src/core/kube-api.ts'
-import { originOf } from '../../src/core/origin.ts'
+import {
+  clusterKeyOf,
+  SharedKey,
+  withClusterKey,
+  type KeyMember
+} from '../../src/app/enrolment/shared-key.ts'
+import { faultSentence } from '../../src/app/observe/health.ts'
+import * as membership from '../../src/app/identity/identity.ts'
+import { clusterKeyData, readClusterKey, type ClusterKey } from '../../src/core/trust/cluster-key.ts'
+import type { KubeApi, KubeCall } from '../../src/core/kube/kube-api.ts'
+import { originOf } from '../../src/core/model/identity.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { KubeError } from '../../src/io/kube/errors.ts'
 import type { Identity } from '../../src/io/store/store.ts'

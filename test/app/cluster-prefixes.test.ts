@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { checkCertified, refuseNodesOnly, uncertified } from '../../src/app/cluster-prefixes.ts'
-import type { FoundPrefixes } from '../../src/app/source.ts'
-import type { Cidr, ClusterName } from '../../src/core/model.ts'
+import { checkCertified, refuseNodesOnly, uncertified } from '../../src/app/enrolment/cluster-prefixes.ts'
+import type { FoundPrefixes } from '../../src/app/sources/source.ts'
+import type { Cidr, ClusterName } from '../../src/core/model/values.ts'
 
 const found = (
   pods: readonly string[],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { dnsClients } from '../../src/app/dns-clients.ts'
-import { resolveSettings } from '../../src/app/settings.ts'
-import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../../src/core/model.ts'
+import { dnsClients } from '../../src/app/session/dns-clients.ts'
+import { resolveSettings } from '../../src/app/settings/settings.ts'
+import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 
 const agent: AgentValue = {
   kind: 'agent',

@@ -1,8 +1,8 @@
 // A host that is a value, and that can be broken operation by operation and part by part.
-import type { Host, HostOp, HostPart, HostState, Look, OpFailure } from '../../src/core/host.ts'
-import { partOf, partOfField } from '../../src/core/host-ops.ts'
-import { EMPTY_HOST } from '../../src/core/host-order.ts'
-import { applyOps } from '../../src/core/model-host.ts'
+import type { Host, HostOp, HostPart, HostState, Look, OpFailure } from '../../src/core/host/host-state.ts'
+import { partOf, partOfField } from '../../src/core/host/host-ops.ts'
+import { EMPTY_HOST } from '../../src/core/host/normalize.ts'
+import { applyOps } from '../../src/core/host/model-host.ts'
 
 export class FakeHost implements Host {
   readonly loadBalancer = 'nftables'

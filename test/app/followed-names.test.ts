@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import pino from 'pino'
-import { FollowedNames } from '../../src/app/followed-names.ts'
-import { Health } from '../../src/app/health.ts'
-import type { Ip } from '../../src/core/model.ts'
+import { FollowedNames } from '../../src/app/session/followed-names.ts'
+import { Health } from '../../src/app/observe/health.ts'
+import type { Ip } from '../../src/core/model/values.ts'
 import { eventually } from '../eventually.ts'
 
 describe('followed names', () => {

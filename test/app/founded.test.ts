@@ -4,9 +4,9 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DnsAnswer, InviteAnswer, JoinedAnswer, StatusAnswer } from '../../src/api/answers.ts'
-import { startDaemon, type Daemon } from '../../src/app/daemon.ts'
-import { createLog } from '../../src/app/log.ts'
-import { resolveSettings } from '../../src/app/settings.ts'
+import { startDaemon, type Daemon } from '../../src/app/agent/agent.ts'
+import { createLog } from '../../src/app/observe/log.ts'
+import { resolveSettings } from '../../src/app/settings/settings.ts'
 import { eventually } from '../eventually.ts'
 
 describe('an agent without a folder of manifests', () => {

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict'
-import { Health } from '../../src/app/health.ts'
+import { Health } from '../../src/app/observe/health.ts'
 
 function registry() {
   const lines: string[] = []

@@ -1,9 +1,9 @@
 // Steps that failed on this host, as faults: what follows from a device that is not there does not lead astray.
 import assert from 'node:assert/strict'
-import { reportHostFaults, STEP_FAILED } from '../../src/app/host-faults.ts'
-import type { FaultText } from '../../src/app/health.ts'
-import type { Cidr, WireguardKey } from '../../src/core/model.ts'
-import type { HostOp } from '../../src/core/host.ts'
+import { reportHostFaults, STEP_FAILED } from '../../src/app/host/host-faults.ts'
+import type { FaultText } from '../../src/app/observe/health.ts'
+import type { Cidr, WireguardKey } from '../../src/core/model/values.ts'
+import type { HostOp } from '../../src/core/host/host-state.ts'
 
 const tunnel: HostOp = {
   kind: 'setTunnel',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { EXIT, EXIT_MEANINGS } from '../../src/app/exit-codes.ts'
-import { whole } from '../../src/app/last-resort.ts'
+import { EXIT, EXIT_MEANINGS } from '../../src/app/agent/exit-codes.ts'
+import { whole } from '../../src/app/agent/last-resort.ts'
 
 describe('the last resort', () => {
   it('tells an error whole: stack, code and causes, and no other property', () => {

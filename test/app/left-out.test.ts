@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { Health } from '../../src/app/health.ts'
-import { setLeftOut } from '../../src/app/left-out.ts'
+import { Health } from '../../src/app/observe/health.ts'
+import { setLeftOut } from '../../src/app/session/left-out.ts'
 
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
 

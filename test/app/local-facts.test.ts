@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict'
-import { dnsAddresses, localFacts, type MeshPrefixes, type FactSources } from '../../src/app/local-facts.ts'
-import { resolveSettings, type Settings } from '../../src/app/settings.ts'
-import { cidrContains } from '../../src/core/cidr.ts'
-import type { Cidr, Ip } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
-import type { OwnNetwork } from '../../src/core/own-addresses.ts'
+import {
+  dnsAddresses,
+  localFacts,
+  type MeshPrefixes,
+  type FactSources
+} from '../../src/app/session/local-facts.ts'
+import { resolveSettings, type Settings } from '../../src/app/settings/settings.ts'
+import { cidrContains } from '../../src/core/model/cidr.ts'
+import type { Cidr, Ip } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import type { OwnNetwork } from '../../src/core/host/own-addresses.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const settings = (flags: Readonly<Record<string, string>> = {}): Settings =>

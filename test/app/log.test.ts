@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
 
-const MODULE = resolve(import.meta.dirname, '../../src/app/log.ts')
+const MODULE = resolve(import.meta.dirname, '../../src/app/observe/log.ts')
 const SECRET = 'hunter2hunter2hunter2'
 
 /** What a log with this format writes to standard error for the statements. */

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import * as membership from '../../src/app/membership.ts'
+import * as membership from '../../src/app/identity/identity.ts'
 import type { InviteRequest } from '../../src/api/requests.ts'
-import type { Cidr, ClusterName, Ip } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
-import type { ClusterView, MeshView } from '../../src/core/view.ts'
+import type { Cidr, ClusterName, Ip } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import type { ClusterView, MeshView } from '../../src/core/view/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import type { Identity } from '../../src/io/store/store.ts'
 

@@ -3,11 +3,11 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { faultSentence } from '../../src/app/health.ts'
-import { createLog } from '../../src/app/log.ts'
-import { OwnCoredns, SETTLE_MS, type Mesh } from '../../src/app/own-coredns.ts'
-import { resolveSettings } from '../../src/app/settings.ts'
-import type { MeshView } from '../../src/core/view.ts'
+import { faultSentence } from '../../src/app/observe/health.ts'
+import { createLog } from '../../src/app/observe/log.ts'
+import { OwnCoredns, SETTLE_MS, type Mesh } from '../../src/app/cluster-dns/managed-coredns.ts'
+import { resolveSettings } from '../../src/app/settings/settings.ts'
+import type { MeshView } from '../../src/core/view/view.ts'
 import { cluster, meshOf } from '../core/dns/fixtures.ts'
 
 const LOG = createLog({ 'log-level': 'error', 'log-format': 'json' })

@@ -1,13 +1,13 @@
 // One failure stays one failure, as a property: whatever subset of operations a host refuses, all else is done.
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { Pass, type Wish } from '../../src/app/pass.ts'
-import { HOST_PARTS, type HostOp, type HostPart, type HostState } from '../../src/core/host.ts'
-import { opKey, partOf } from '../../src/core/host-ops.ts'
-import { normalizeHost } from '../../src/core/host-order.ts'
-import type { Cidr, ClusterName, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
-import { plan } from '../../src/core/plan.ts'
-import { RETRY_MS_MAX } from '../../src/core/retries.ts'
+import { Pass, type Wish } from '../../src/app/host/pass.ts'
+import { HOST_PARTS, type HostOp, type HostPart, type HostState } from '../../src/core/host/host-state.ts'
+import { opKey, partOf } from '../../src/core/host/host-ops.ts'
+import { normalizeHost } from '../../src/core/host/normalize.ts'
+import type { Cidr, ClusterName, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
+import { plan } from '../../src/core/host/plan.ts'
+import { RETRY_MS_MAX } from '../../src/core/host/retries.ts'
 import { FakeHost } from './fake-host.ts'
 
 /** A mesh of `n` clusters with both families; cluster i has i services. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { clashes, farPoints } from '../../src/app/obstacles.ts'
-import { pathFaults, type PathFacts } from '../../src/app/path-faults.ts'
-import type { Tunnel } from '../../src/app/tunnels.ts'
+import { clashes, farPoints } from '../../src/app/host/obstacles.ts'
+import { pathFaults, type PathFacts } from '../../src/app/session/path-faults.ts'
+import type { Tunnel } from '../../src/app/session/tunnels.ts'
 import type {
   AgentValue,
   Cidr,
@@ -10,9 +10,9 @@ import type {
   Origin,
   PeerAddress,
   WireguardKey
-} from '../../src/core/model.ts'
-import { NO_SURROUNDINGS } from '../../src/core/surroundings.ts'
-import type { ClusterView, MeshView } from '../../src/core/view.ts'
+} from '../../src/core/model/values.ts'
+import { NO_SURROUNDINGS } from '../../src/core/host/surroundings.ts'
+import type { ClusterView, MeshView } from '../../src/core/view/view.ts'
 
 const agent = (node: string, more: Partial<AgentValue> = {}): AgentValue => ({
   kind: 'agent',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { ProblemLog } from '../../src/app/problem-log.ts'
-import type { Problem } from '../../src/core/catalog.ts'
+import { ProblemLog } from '../../src/app/observe/problem-log.ts'
+import type { Problem } from '../../src/core/catalog/catalog.ts'
 
 const LASTING: Problem = {
   file: 'kubernetes',

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { Publisher } from '../../src/app/publisher.ts'
-import { changes, type Change } from '../../src/core/catalog.ts'
-import { keyOf, type ServiceValue, type Snapshot, type Value } from '../../src/core/model.ts'
+import { Publisher } from '../../src/app/session/publisher.ts'
+import { changes, type Change } from '../../src/core/catalog/catalog.ts'
+import { keyOf, type ServiceValue, type Snapshot, type Value } from '../../src/core/model/values.ts'
 
 const EMPTY: Snapshot = { services: [], endpointSlices: [] }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { Refusals } from '../../src/app/refusals.ts'
+import { Refusals } from '../../src/app/control/refusals.ts'
 
 describe('refusals', () => {
   it('counts by what was wrong, without what a peer said', () => {

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { agentValueOf, localFacts } from '../../src/app/local-facts.ts'
-import { nodeNameOf } from '../../src/app/setting-values.ts'
+import { agentValueOf, localFacts } from '../../src/app/session/local-facts.ts'
+import { nodeNameOf } from '../../src/app/settings/setting-values.ts'
 import {
   envOf,
   misspeltEnvironment,
@@ -12,11 +12,11 @@ import {
   SETTINGS,
   SettingsError,
   type Settings
-} from '../../src/app/settings.ts'
-import { parseIp } from '../../src/core/cidr.ts'
-import { decodeValue, encodeValue, wireguardKeyFromBytes } from '../../src/core/codec.ts'
-import type { Cidr, WireguardKey } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
+} from '../../src/app/settings/settings.ts'
+import { parseIp } from '../../src/core/model/cidr.ts'
+import { decodeValue, encodeValue, wireguardKeyFromBytes } from '../../src/core/wire/value-codec.ts'
+import type { Cidr, WireguardKey } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const ORIGIN = originOf(createCrypto().publicKeyOf(new Uint8Array(32).fill(1)))

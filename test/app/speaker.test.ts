@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { SPEAKER_TERM_MIN, STANDBY_TERM, standsBy, termFloor } from '../../src/app/speaker.ts'
-import type { Origin } from '../../src/core/model.ts'
-import type { AgentView } from '../../src/core/view.ts'
+import { SPEAKER_TERM_MIN, STANDBY_TERM, standsBy, termFloor } from '../../src/app/session/speaker.ts'
+import type { Origin } from '../../src/core/model/values.ts'
+import type { AgentView } from '../../src/core/view/view.ts'
 
 const agent = (id: string, term?: number): AgentView => ({
   origin: id as Origin,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { Tunnels } from '../../src/app/tunnels.ts'
-import type { PeerStats } from '../../src/core/host.ts'
-import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core/model.ts'
-import type { AgentView, ClusterView, MeshView } from '../../src/core/view.ts'
+import { Tunnels } from '../../src/app/session/tunnels.ts'
+import type { PeerStats } from '../../src/core/host/host-state.ts'
+import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core/model/values.ts'
+import type { AgentView, ClusterView, MeshView } from '../../src/core/view/view.ts'
 import type { ProbeResult } from '../../src/io/probe/probe.ts'
 
 const [WEST, EAST] = ['west' as Origin, 'east' as Origin]

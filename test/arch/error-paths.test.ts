@@ -7,7 +7,7 @@ import { join } from 'node:path'
 const EMITTERS =
   /(?<![.\w#])(createServer|createSecureServer|createSocket|createConnection|connect|connectTls|spawn|createReadStream|createWriteStream|watch)\(|new Worker\(/g
 const NODE_MODULES = /from 'node:(net|tls|http|https|http2|dgram|child_process|fs|worker_threads)'/
-// `once` alone is over with the first error; a helper of src/app/errors.ts listens for what comes later.
+// `once` alone is over with the first error; a helper of src/app/observe/errors.ts listens for what comes later.
 const LISTENS = /\.on\(\s*'error'|listenOn\(/
 
 describe('error paths', () => {

@@ -88,7 +88,7 @@ describe('import directions', () => {
         target === 'src/io/kube/kubeconfig.ts' ||
         // `install` refuses what the agents would refuse at their start: a wrong setting, a damaged token.
         (file === 'src/cli/kube/install-checks.ts' &&
-          ['src/app/settings.ts', 'src/io/crypto/crypto.ts'].includes(target)),
+          ['src/app/settings/settings.ts', 'src/io/crypto/crypto.ts'].includes(target)),
       'meshctl is a client like any other'
     )
   })

@@ -1,7 +1,7 @@
 // The agent's two DNS edges in a process of their own, as in production: node dns-server.ts <dns port> <feed port>
 import { createNames } from '../../src/core/dns/names.ts'
 import { createDnsServer } from '../../src/io/dns/server.ts'
-import { createFeedServer } from '../../src/io/feed/server.ts'
+import { createFeedServer } from '../../src/io/coredns/server.ts'
 import { benchView } from './dns-view.ts'
 
 const [, , dnsPort, feedPort] = process.argv

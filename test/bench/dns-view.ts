@@ -1,7 +1,7 @@
 // 10,000 services with three endpoints each: what the DNS bench asks about, in the view and as Kubernetes objects.
-import { bodyText, placedObjects } from '../../src/core/feed/objects.ts'
-import type { ClusterName } from '../../src/core/model.ts'
-import type { MeshView, ServiceView } from '../../src/core/view.ts'
+import { bodyText, placedObjects } from '../../src/core/coredns/objects.ts'
+import type { ClusterName } from '../../src/core/model/values.ts'
+import type { MeshView, ServiceView } from '../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, slice } from '../core/dns/fixtures.ts'
 
 export const BENCH_SERVICES = 10_000

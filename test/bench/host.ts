@@ -1,8 +1,8 @@
 // The host's part: what the load balancer costs beside the usual shape, one chain per service and one per endpoint (kube-proxy).
-import { plan } from '../../src/core/plan.ts'
-import { EMPTY_HOST } from '../../src/core/host-order.ts'
-import type { VirtualServer } from '../../src/core/host.ts'
-import type { Ip } from '../../src/core/model.ts'
+import { plan } from '../../src/core/host/plan.ts'
+import { EMPTY_HOST } from '../../src/core/host/normalize.ts'
+import type { VirtualServer } from '../../src/core/host/host-state.ts'
+import type { Ip } from '../../src/core/model/values.ts'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
 import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
 import { createRun } from '../../src/io/host/run.ts'

@@ -2,14 +2,19 @@
 // real ones. What is left out is what nobody else sees: the disk, the view, and the states of those origins of which there is
 // no news. All members had the same of them on disk, so one copy serves all, and what a member says of it (heads on connect,
 // digests in pings) is made from that copy. An origin of which there is news is restored from it first, as if it had been there.
-import type { Crypto } from '../../src/core/crypto.ts'
-import { HeadsDigest } from '../../src/core/digest.ts'
-import { checkOf, comparePositions, readHead, type Head } from '../../src/core/head.ts'
-import { keyOf, type Origin } from '../../src/core/model.ts'
-import { createProtocol, type Effect, type Protocol, type StoredOrigin } from '../../src/core/protocol.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
+import { HeadsDigest } from '../../src/core/replication/digest.ts'
+import { checkOf, comparePositions, readHead, type Head } from '../../src/core/replication/head.ts'
+import { keyOf, type Origin } from '../../src/core/model/values.ts'
+import {
+  createProtocol,
+  type Effect,
+  type Protocol,
+  type StoredOrigin
+} from '../../src/core/replication/protocol.ts'
 import { createBook, type Book } from '../../src/core/trust/book.ts'
 import { createHandshake, type Handshake } from '../../src/core/trust/handshake.ts'
-import { decodeFrame, decodeSignedHead, encodeFrame } from '../../src/core/wire.ts'
+import { decodeFrame, decodeSignedHead, encodeFrame } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createTransport, type Transport } from '../../src/io/p2p/transport.ts'
 import { sharedMs, type AgentSpec } from './agents.ts'

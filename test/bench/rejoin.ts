@@ -5,7 +5,7 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 import { join } from 'node:path'
-import type { Origin } from '../../src/core/model.ts'
+import type { Origin } from '../../src/core/model/values.ts'
 import { AgentProcess, MANY_AGENTS, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import type { Measured } from './row.ts'
 import { storeWorld, toWorldOrigin, worldOf } from './world.ts'

@@ -8,7 +8,7 @@ import {
   type ServiceValue,
   type Value,
   type WireguardKey
-} from '../../src/core/model.ts'
+} from '../../src/core/model/values.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import type { AgentSpec } from './agents.ts'
 

@@ -1,7 +1,7 @@
 // What the agents of a mesh had on their disks when all of them went down: everything of everyone.
-import { createProtocol, type Admission, type Persist } from '../../src/core/protocol.ts'
-import { keyOf, type Origin } from '../../src/core/model.ts'
-import { publicKeyOf } from '../../src/core/origin.ts'
+import { createProtocol, type Admission, type Persist } from '../../src/core/replication/protocol.ts'
+import { keyOf, type Origin } from '../../src/core/model/values.ts'
+import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { openStore } from '../../src/io/store/store.ts'
 import type { AgentSpec } from './agents.ts'

@@ -10,7 +10,7 @@ import type {
   ServicesAnswer,
   StatusAnswer
 } from '../../src/api/answers.ts'
-import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
+import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 
 type Body<T> = Omit<T, 'apiVersion'>
 

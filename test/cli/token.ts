@@ -2,8 +2,8 @@
 import { createInvite, createMesh } from '../../src/core/trust/issue.ts'
 import { encodeToken } from '../../src/core/trust/token.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
-import type { Cidr, ClusterName } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
+import type { Cidr, ClusterName } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
 
 export function makeToken(options: { readonly validSeconds?: number } = {}): string {
   const crypto = createCrypto()

@@ -1,7 +1,7 @@
 // Where flows end, for every load balancer: on real kernels with real conntrack, in the namespaces of createLabBench.
 import assert from 'node:assert/strict'
 import { createInterface } from 'node:readline'
-import type { VirtualServer } from '../../src/core/host.ts'
+import type { VirtualServer } from '../../src/core/host/host-state.ts'
 import { HostError } from '../../src/io/host/errors.ts'
 import { withFlowEnds } from '../../src/io/host/flow-ends.ts'
 import type { LoadBalancer, Run } from '../../src/io/host/ports.ts'

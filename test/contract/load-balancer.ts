@@ -1,8 +1,8 @@
 // What every load balancer must do, whatever its kernel: one suite, run on nftables in a namespace and on IPVS in the
 // guest (test/lab/guest.ts). The namespace `client` reaches the service addresses through `host`, which balances to servers in `pods`.
 import assert from 'node:assert/strict'
-import type { Cidr, Ip, Protocol } from '../../src/core/model.ts'
-import type { RealServer, VirtualServer } from '../../src/core/host.ts'
+import type { Cidr, Ip, Protocol } from '../../src/core/model/values.ts'
+import type { RealServer, VirtualServer } from '../../src/core/host/host-state.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../../src/io/host/ports.ts'
 import { slowness } from '../eventually.ts'
 

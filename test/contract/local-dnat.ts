@@ -1,8 +1,8 @@
 // Others' rules for the host's own addresses (a hostPort, `docker run -p`, a NodePort, an ingress) never take a connection to a service address
 // of the mesh, though the VIP route makes it an address of this host, too. One suite for every load balancer: IPVS balances after those rules.
 import assert from 'node:assert/strict'
-import type { Filter } from '../../src/core/host.ts'
-import type { Cidr } from '../../src/core/model.ts'
+import type { Filter } from '../../src/core/host/host-state.ts'
+import type { Cidr } from '../../src/core/model/values.ts'
 import { createNftFilter } from '../../src/io/host/filter.ts'
 import type { FilterPort, LoadBalancer, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/run.ts'

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { Balancer, type BalancedCluster, type BalanceInput } from '../../src/core/balance.ts'
-import { HOST_LIMITS, type Amount } from '../../src/core/host-limits.ts'
-import { normalizeHost, EMPTY_HOST } from '../../src/core/host-order.ts'
-import type { Cidr, ClusterName, Endpoint, Ip } from '../../src/core/model.ts'
-import { SortedMap, type Edit } from '../../src/core/sorted-map.ts'
-import type { ServiceView } from '../../src/core/view.ts'
+import { Balancer, type BalancedCluster, type BalanceInput } from '../../src/core/host/balance.ts'
+import { HOST_LIMITS, type Amount } from '../../src/core/host/host-limits.ts'
+import { normalizeHost, EMPTY_HOST } from '../../src/core/host/normalize.ts'
+import type { Cidr, ClusterName, Endpoint, Ip } from '../../src/core/model/values.ts'
+import { SortedMap, type Edit } from '../../src/core/model/sorted-map.ts'
+import type { ServiceView } from '../../src/core/view/view.ts'
 
 const amount = (each: number): Amount => ({ virtualServers: each, realServers: 4 * each, entries: 40 * each })
 /** So small that most inputs reach some of them. */

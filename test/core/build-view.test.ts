@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { ViewRecord } from '../../src/core/authorise.ts'
-import { buildView, createViewBuilder } from '../../src/core/build-view.ts'
-import { cidrContains, cidrOverlaps } from '../../src/core/cidr.ts'
-import { encodeValue } from '../../src/core/codec.ts'
+import type { ViewRecord } from '../../src/core/view/authorise.ts'
+import { buildView, createViewBuilder } from '../../src/core/view/build-view.ts'
+import { cidrContains, cidrOverlaps } from '../../src/core/model/cidr.ts'
+import { encodeValue } from '../../src/core/wire/value-codec.ts'
 import {
   keyOf,
   type AgentValue,
@@ -16,10 +16,10 @@ import {
   type ServiceValue,
   type Value,
   type WireguardKey
-} from '../../src/core/model.ts'
-import { SortedMap } from '../../src/core/sorted-map.ts'
+} from '../../src/core/model/values.ts'
+import { SortedMap } from '../../src/core/model/sorted-map.ts'
 import { createBook } from '../../src/core/trust/book.ts'
-import type { MeshView } from '../../src/core/view.ts'
+import type { MeshView } from '../../src/core/view/view.ts'
 import {
   agentOf,
   cidr,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { catalog, changes, readObject, toValue, type CatalogOptions } from '../../src/core/catalog.ts'
-import { parseCidr } from '../../src/core/cidr.ts'
-import { decodeValue, encodeValue } from '../../src/core/codec.ts'
-import { keyOf, type Cidr, type Snapshot } from '../../src/core/model.ts'
+import { catalog, changes, readObject, toValue, type CatalogOptions } from '../../src/core/catalog/catalog.ts'
+import { parseCidr } from '../../src/core/model/cidr.ts'
+import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
+import { keyOf, type Cidr, type Snapshot } from '../../src/core/model/values.ts'
 
 const cidr = (text: string): Cidr => {
   const parsed = parseCidr(text)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { buildView, createViewBuilder, type ViewInput } from '../../src/core/build-view.ts'
-import { isPosition } from '../../src/core/head.ts'
+import { buildView, createViewBuilder, type ViewInput } from '../../src/core/view/build-view.ts'
+import { isPosition } from '../../src/core/replication/head.ts'
 import {
   keyOf,
   type Cidr,
@@ -10,9 +10,9 @@ import {
   type Ip,
   type ServiceValue,
   type Value
-} from '../../src/core/model.ts'
-import { publicKeyOf } from '../../src/core/origin.ts'
-import { createProtocol, type Protocol } from '../../src/core/protocol.ts'
+} from '../../src/core/model/values.ts'
+import { publicKeyOf } from '../../src/core/model/identity.ts'
+import { createProtocol, type Protocol } from '../../src/core/replication/protocol.ts'
 import { createBook } from '../../src/core/trust/book.ts'
 import { agentOf, clusterName, crypto, EAST, join, makeMesh, type TestAgent } from './trust/fixtures.ts'
 

@@ -15,8 +15,8 @@ import {
   parseCidr,
   parseIp,
   prefixToCidr
-} from '../../src/core/cidr.ts'
-import type { Cidr, Ip } from '../../src/core/model.ts'
+} from '../../src/core/model/cidr.ts'
+import type { Cidr, Ip } from '../../src/core/model/values.ts'
 
 const cidr = (text: string): Cidr => {
   const parsed = parseCidr(text)

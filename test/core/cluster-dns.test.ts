@@ -13,7 +13,7 @@ import {
   type ClusterDnsObjects,
   type MeshZones,
   type Wiring
-} from '../../src/core/cluster-dns.ts'
+} from '../../src/core/coredns/cluster-dns.ts'
 
 const MESH: MeshZones = {
   zones: ['cluster.east', 'cluster.all', '102.10.in-addr.arpa'],

@@ -6,8 +6,8 @@ import {
   settleClusterKey,
   type ClusterKey,
   type KeyReading
-} from '../../src/core/cluster-key.ts'
-import type { Cidr, ClusterName, Origin } from '../../src/core/model.ts'
+} from '../../src/core/trust/cluster-key.ts'
+import type { Cidr, ClusterName, Origin } from '../../src/core/model/values.ts'
 import { createMesh } from '../../src/core/trust/issue.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { laterChain } from './trust/later-chain.ts'

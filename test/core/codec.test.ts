@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp, parseCidr, parseIp, prefixToCidr } from '../../src/core/cidr.ts'
-import { decodeValue, encodeValue, parsePeerAddress, wireguardKeyFromBytes } from '../../src/core/codec.ts'
-import { keyOf, type Cidr, type Ip, type Value, type WireguardKey } from '../../src/core/model.ts'
-import { encodeMessage, wire } from '../../src/core/wire.ts'
+import { bytesToIp, parseCidr, parseIp, prefixToCidr } from '../../src/core/model/cidr.ts'
+import {
+  decodeValue,
+  encodeValue,
+  parsePeerAddress,
+  wireguardKeyFromBytes
+} from '../../src/core/wire/value-codec.ts'
+import { keyOf, type Cidr, type Ip, type Value, type WireguardKey } from '../../src/core/model/values.ts'
+import { encodeMessage, wire } from '../../src/core/wire/messages.ts'
 
 const label = fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?$/)
 const ip = fc

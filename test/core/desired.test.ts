@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { parseCidr, parseIp } from '../../src/core/cidr.ts'
-import { Balancer } from '../../src/core/balance.ts'
-import { desired, desiredWithin, type DesiredInput } from '../../src/core/desired.ts'
-import { NO_SURROUNDINGS } from '../../src/core/surroundings.ts'
+import { parseCidr, parseIp } from '../../src/core/model/cidr.ts'
+import { Balancer } from '../../src/core/host/balance.ts'
+import { desired, desiredWithin, type DesiredInput } from '../../src/core/host/desired.ts'
+import { NO_SURROUNDINGS } from '../../src/core/host/surroundings.ts'
 import type {
   AgentValue,
   Cidr,
@@ -14,10 +14,10 @@ import type {
   PeerAddress,
   ServiceValue,
   WireguardKey
-} from '../../src/core/model.ts'
-import { rendezvous } from '../../src/core/rendezvous.ts'
-import { selectEndpoints } from '../../src/core/virtual-servers.ts'
-import type { AgentView, ClusterView, ServiceView } from '../../src/core/view.ts'
+} from '../../src/core/model/values.ts'
+import { rendezvous } from '../../src/core/host/rendezvous.ts'
+import { selectEndpoints } from '../../src/core/host/virtual-servers.ts'
+import type { AgentView, ClusterView, ServiceView } from '../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
 const cidr = (text: string): Cidr => {

@@ -1,7 +1,7 @@
 // The webhook's decision: pod and settings in, JSON Patch out.
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { dnsPatch, type DnsInjection } from '../../src/core/dns-injection.ts'
+import { dnsPatch, type DnsInjection } from '../../src/core/kube/dns-injection.ts'
 
 const SETTINGS: DnsInjection = {
   nameservers: ['10.96.0.53'],

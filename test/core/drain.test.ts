@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { parseIp } from '../../src/core/cidr.ts'
-import { drain, drainKey, NO_DRAINS, type Drains } from '../../src/core/drain.ts'
-import type { HostState, VirtualServer } from '../../src/core/host.ts'
-import { EMPTY_HOST, normalizeHost } from '../../src/core/host-order.ts'
-import { applyOps } from '../../src/core/model-host.ts'
-import { plan } from '../../src/core/plan.ts'
+import { parseIp } from '../../src/core/model/cidr.ts'
+import { drain, drainKey, NO_DRAINS, type Drains } from '../../src/core/host/drain.ts'
+import type { HostState, VirtualServer } from '../../src/core/host/host-state.ts'
+import { EMPTY_HOST, normalizeHost } from '../../src/core/host/normalize.ts'
+import { applyOps } from '../../src/core/host/model-host.ts'
+import { plan } from '../../src/core/host/plan.ts'
 
 const ip = (text: string) => parseIp(text) ?? assert.fail(text)
 const server = (hosts: readonly number[], more: Partial<VirtualServer> = {}): VirtualServer => ({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bid, observe, type LeaseSpec, type Observed } from '../../src/core/election.ts'
+import { bid, observe, type LeaseSpec, type Observed } from '../../src/core/kube/election.ts'
 
 const times = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2000 }
 const self = { holder: 'me', times, termFloor: 0 }

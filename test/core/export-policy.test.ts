@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
-import { EXPORT_ALL, exportFacts, exportVerdict, type ExportPolicy } from '../../src/core/export-policy.ts'
-import { parseSelector } from '../../src/core/label-selector.ts'
+import {
+  EXPORT_ALL,
+  exportFacts,
+  exportVerdict,
+  type ExportPolicy
+} from '../../src/core/catalog/export-policy.ts'
+import { parseSelector } from '../../src/core/kube/label-selector.ts'
 
 interface Case {
   readonly title: string

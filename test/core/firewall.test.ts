@@ -5,8 +5,8 @@ import {
   parseNftRuleset,
   translatedBefore,
   type FirewallPacket
-} from '../../src/core/firewall.ts'
-import type { Ip } from '../../src/core/model.ts'
+} from '../../src/core/host/firewall.ts'
+import type { Ip } from '../../src/core/model/values.ts'
 
 const incoming: FirewallPacket = {
   iif: 'rhizome0',

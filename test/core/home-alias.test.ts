@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { catalog, readObject } from '../../src/core/catalog.ts'
+import { catalog, readObject } from '../../src/core/catalog/catalog.ts'
 import { createNames } from '../../src/core/dns/names.ts'
-import type { Cidr, ClusterName } from '../../src/core/model.ts'
-import type { ClusterView } from '../../src/core/view.ts'
+import type { Cidr, ClusterName } from '../../src/core/model/values.ts'
+import type { ClusterView } from '../../src/core/view/view.ts'
 
 const service = (name: string, spec: object) => ({
   apiVersion: 'v1',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { desiredWithin } from '../../src/core/desired.ts'
+import { desiredWithin } from '../../src/core/host/desired.ts'
 import {
   admit,
   fits,
@@ -10,7 +10,7 @@ import {
   sumOf,
   type Amount,
   type Claim
-} from '../../src/core/host-limits.ts'
+} from '../../src/core/host/host-limits.ts'
 import type {
   Cidr,
   ClusterName,
@@ -20,9 +20,9 @@ import type {
   Origin,
   ServiceValue,
   WireguardKey
-} from '../../src/core/model.ts'
-import type { ClusterView, ServiceView } from '../../src/core/view.ts'
-import { servicesOf } from '../../src/core/virtual-servers.ts'
+} from '../../src/core/model/values.ts'
+import type { ClusterView, ServiceView } from '../../src/core/view/view.ts'
+import { servicesOf } from '../../src/core/host/virtual-servers.ts'
 
 interface Shape {
   readonly name: string

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { slices } from '../../src/core/host-ops.ts'
-import type { HostOp, VirtualServer } from '../../src/core/host.ts'
-import { EMPTY_HOST, normalizeHost } from '../../src/core/host-order.ts'
-import type { Cidr, ClusterName, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
-import { clustersOfOps } from '../../src/core/op-clusters.ts'
-import { plan } from '../../src/core/plan.ts'
+import { slices } from '../../src/core/host/host-ops.ts'
+import type { HostOp, VirtualServer } from '../../src/core/host/host-state.ts'
+import { EMPTY_HOST, normalizeHost } from '../../src/core/host/normalize.ts'
+import type { Cidr, ClusterName, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
+import { clustersOfOps } from '../../src/core/host/op-clusters.ts'
+import { plan } from '../../src/core/host/plan.ts'
 
 const server = (vip: string, port: number, backends: number): VirtualServer => ({
   vip: vip as Ip,

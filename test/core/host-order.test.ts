@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp } from '../../src/core/cidr.ts'
-import type { VirtualServer } from '../../src/core/host.ts'
+import { bytesToIp } from '../../src/core/model/cidr.ts'
+import type { VirtualServer } from '../../src/core/host/host-state.ts'
 import {
   compareRealServers,
   compareVirtualServers,
   normalizeVirtualServer,
   virtualServerOrder
-} from '../../src/core/host-order.ts'
+} from '../../src/core/host/normalize.ts'
 
 const ips = fc
   .oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 }))

@@ -10,8 +10,8 @@ import {
   RESOURCES,
   rolledOut,
   type InstallOptions
-} from '../../src/core/install.ts'
-import type { KubeObject } from '../../src/core/kube-api.ts'
+} from '../../src/core/kube/install.ts'
+import type { KubeObject } from '../../src/core/kube/kube-api.ts'
 
 const OPTIONS: InstallOptions = { namespace: 'rhizome-system', mode: 'gateway', settings: {} }
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { cidrContains, parseIp } from '../../src/core/cidr.ts'
-import { decodeValue, encodeValue } from '../../src/core/codec.ts'
-import { lazySlice } from '../../src/core/lazy-slice.ts'
-import { keyOf, type Cidr, type EndpointSliceValue, type Ip } from '../../src/core/model.ts'
-import { encodeMessage, wire } from '../../src/core/wire.ts'
+import { cidrContains, parseIp } from '../../src/core/model/cidr.ts'
+import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
+import { lazySlice } from '../../src/core/wire/lazy-slice.ts'
+import { keyOf, type Cidr, type EndpointSliceValue, type Ip } from '../../src/core/model/values.ts'
+import { encodeMessage, wire } from '../../src/core/wire/messages.ts'
 
 const WITHIN = ['10.1.0.0/16' as Cidr, '10.9.7.0/25' as Cidr, 'fd00:1::/33' as Cidr]
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { catalog, toValue, type Change, type Item } from '../../src/core/catalog.ts'
-import { EXPORT_ALL, exportFacts } from '../../src/core/export-policy.ts'
-import { LiveCatalog } from '../../src/core/live-catalog.ts'
-import { keyOf, type Cidr, type Snapshot } from '../../src/core/model.ts'
+import { catalog, toValue, type Change, type Item } from '../../src/core/catalog/catalog.ts'
+import { EXPORT_ALL, exportFacts } from '../../src/core/catalog/export-policy.ts'
+import { LiveCatalog } from '../../src/core/catalog/live-catalog.ts'
+import { keyOf, type Cidr, type Snapshot } from '../../src/core/model/values.ts'
 
 const NAMES = ['a', 'b', 'c'] as const
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { isDown, tunnelState, type TunnelFacts } from '../../src/core/liveness.ts'
+import { isDown, tunnelState, type TunnelFacts } from '../../src/core/host/tunnel-state.ts'
 
 const start = 1_000_000
 const at = (seconds: number) => start + seconds * 1000

@@ -1,9 +1,9 @@
 // One that everybody dials at once, as after an outage: what it owes each of them must not add up to bursts.
 import assert from 'node:assert/strict'
-import type { Origin } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
-import { createProtocol, type Effect, type Protocol } from '../../src/core/protocol.ts'
-import { decodeFrame, encodeFrame, type FrameMessage } from '../../src/core/wire.ts'
+import type { Origin } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
+import { decodeFrame, encodeFrame, type FrameMessage } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { chainOf, newAdmission } from '../sim/mesh.ts'
 

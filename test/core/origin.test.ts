@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
-import { meshIdText, originOf, parseClusterName, parseOrigin, publicKeyOf } from '../../src/core/origin.ts'
+import {
+  meshIdText,
+  originOf,
+  parseClusterName,
+  parseOrigin,
+  publicKeyOf
+} from '../../src/core/model/identity.ts'
 import { crypto } from './trust/fixtures.ts'
 
 describe('origin', () => {

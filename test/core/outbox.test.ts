@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import type { Change } from '../../src/core/catalog.ts'
-import { keyOf, type EndpointSliceValue, type ServiceValue } from '../../src/core/model.ts'
-import { Outbox } from '../../src/core/outbox.ts'
+import type { Change } from '../../src/core/catalog/catalog.ts'
+import { keyOf, type EndpointSliceValue, type ServiceValue } from '../../src/core/model/values.ts'
+import { Outbox } from '../../src/core/catalog/outbox.ts'
 
 const service = (name: string): ServiceValue => ({
   kind: 'service',

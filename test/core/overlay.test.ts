@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
-import type { Origin } from '../../src/core/model.ts'
-import { chooseNeighbours, FULL_MESH_MAX, type OverlayMember } from '../../src/core/overlay.ts'
+import type { Origin } from '../../src/core/model/values.ts'
+import {
+  chooseNeighbours,
+  FULL_MESH_MAX,
+  type OverlayMember
+} from '../../src/core/replication/push/overlay.ts'
 
 describe('the overlay', () => {
   it('is everyone while the mesh is small', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { decodeValue } from '../../src/core/codec.ts'
-import type { ValueChange } from '../../src/core/effects.ts'
-import { RECORD_BYTES_MAX } from '../../src/core/limits.ts'
+import { decodeValue } from '../../src/core/wire/value-codec.ts'
+import type { ValueChange } from '../../src/core/replication/effects.ts'
+import { RECORD_BYTES_MAX } from '../../src/core/replication/limits.ts'
 import {
   keyOf,
   type AgentValue,
@@ -11,9 +11,9 @@ import {
   type Ip,
   type ServiceValue,
   type Value
-} from '../../src/core/model.ts'
-import { fairLevel, OwnRecords, type LeftOut } from '../../src/core/own-records.ts'
-import type { StoredRecord } from '../../src/core/record.ts'
+} from '../../src/core/model/values.ts'
+import { fairLevel, OwnRecords, type LeftOut } from '../../src/core/replication/own-records.ts'
+import type { StoredRecord } from '../../src/core/replication/record.ts'
 
 const RESERVED_BYTES = 2 * (RECORD_BYTES_MAX + 16)
 

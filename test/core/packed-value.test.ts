@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { encodeValue } from '../../src/core/codec.ts'
-import type { EndpointSliceValue, Ip } from '../../src/core/model.ts'
-import { packValue, unpackValue } from '../../src/core/packed-value.ts'
+import { encodeValue } from '../../src/core/wire/value-codec.ts'
+import type { EndpointSliceValue, Ip } from '../../src/core/model/values.ts'
+import { packValue, unpackValue } from '../../src/core/wire/packed-value.ts'
 
 describe('packed values', () => {
   it('take 16 bytes an endpoint or less, with node names as clouds give them', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../src/core/path-mtu.ts'
+import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../src/core/host/path-mtu.ts'
 
 /** One probe a second for so long; `passes`: which sizes come back. */
 function run(

@@ -1,10 +1,10 @@
 // The plan compares every field: each leaf of a whole HostState is varied alone, and the plan must lead there.
 import assert from 'node:assert/strict'
-import type { HostState } from '../../src/core/host.ts'
-import { normalizeHost } from '../../src/core/host-order.ts'
-import { applyOps } from '../../src/core/model-host.ts'
-import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
-import { plan } from '../../src/core/plan.ts'
+import type { HostState } from '../../src/core/host/host-state.ts'
+import { normalizeHost } from '../../src/core/host/normalize.ts'
+import { applyOps } from '../../src/core/host/model-host.ts'
+import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
+import { plan } from '../../src/core/host/plan.ts'
 
 /** Nothing is optional here: a new field of any of the types must get a value below, and is then varied by itself. */
 type Whole<T> = T extends readonly (infer Item)[]

@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp, hostCidr, parseCidr } from '../../src/core/cidr.ts'
-import type { HostEndpoint, HostOp, HostState, VirtualServer, WireguardPeer } from '../../src/core/host.ts'
-import { EMPTY_HOST, normalizeHost } from '../../src/core/host-order.ts'
-import { applyOps } from '../../src/core/model-host.ts'
-import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model.ts'
-import { plan } from '../../src/core/plan.ts'
+import { bytesToIp, hostCidr, parseCidr } from '../../src/core/model/cidr.ts'
+import type {
+  HostEndpoint,
+  HostOp,
+  HostState,
+  VirtualServer,
+  WireguardPeer
+} from '../../src/core/host/host-state.ts'
+import { EMPTY_HOST, normalizeHost } from '../../src/core/host/normalize.ts'
+import { applyOps } from '../../src/core/host/model-host.ts'
+import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
+import { plan } from '../../src/core/host/plan.ts'
 
 const ip = (a: number, b = 0): Ip => bytesToIp(Uint8Array.of(10, a, 0, b)) ?? assert.fail()
 const prefix = (a: number): Cidr => {

@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { deltaFrames } from '../../src/core/delta-frames.ts'
-import { signHead } from '../../src/core/head.ts'
-import type { ProtocolLimits } from '../../src/core/limits.ts'
-import type { Origin, ServiceValue } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
-import { createProtocol, type Effect, type Persist, type Protocol } from '../../src/core/protocol.ts'
-import { decodeFrame, encodeFrame, type FrameMessage } from '../../src/core/wire.ts'
+import { deltaFrames } from '../../src/core/replication/delta-frames.ts'
+import { signHead } from '../../src/core/replication/head.ts'
+import type { ProtocolLimits } from '../../src/core/replication/limits.ts'
+import type { Origin, ServiceValue } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import {
+  createProtocol,
+  type Effect,
+  type Persist,
+  type Protocol
+} from '../../src/core/replication/protocol.ts'
+import { decodeFrame, encodeFrame, type FrameMessage } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { chainOf, newAdmission } from '../sim/mesh.ts'
 

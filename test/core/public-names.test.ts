@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { publicNameWarning } from '../../src/core/public-names.ts'
+import { publicNameWarning } from '../../src/core/dns/public-names.ts'
 
 describe('the name of a cluster', () => {
   for (const name of [

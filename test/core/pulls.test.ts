@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { PROTOCOL_LIMITS } from '../../src/core/limits.ts'
-import type { Origin } from '../../src/core/model.ts'
-import { Pulls } from '../../src/core/pulls.ts'
+import { PROTOCOL_LIMITS } from '../../src/core/replication/limits.ts'
+import type { Origin } from '../../src/core/model/values.ts'
+import { Pulls } from '../../src/core/replication/pull/pull-scheduler.ts'
 import { DEFAULT_LIMITS } from '../../src/io/p2p/limits.ts'
 
 const PART = 10

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import type { HostOp, VirtualServer } from '../../src/core/host.ts'
+import type { HostOp, VirtualServer } from '../../src/core/host/host-state.ts'
 import {
   EMPTY_HOST,
   normalizeHost,
   normalizeVirtualServer,
   virtualServerKey
-} from '../../src/core/host-order.ts'
-import { applyOps } from '../../src/core/model-host.ts'
-import type { Ip } from '../../src/core/model.ts'
-import { plan, sameVirtualServer } from '../../src/core/plan.ts'
-import { adopted, differenceOf, editedServers, type ServerEdits } from '../../src/core/server-list.ts'
+} from '../../src/core/host/normalize.ts'
+import { applyOps } from '../../src/core/host/model-host.ts'
+import type { Ip } from '../../src/core/model/values.ts'
+import { plan, sameVirtualServer } from '../../src/core/host/plan.ts'
+import { adopted, differenceOf, editedServers, type ServerEdits } from '../../src/core/host/server-list.ts'
 
 const RAW: readonly VirtualServer[] = [1, 2, 3, 4, 12, 13].flatMap((host) =>
   [80, 443, 8080].flatMap((port) =>

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { ServiceValue } from '../../src/core/model.ts'
-import { originOf } from '../../src/core/origin.ts'
-import { createProtocol, type Effect, type Protocol } from '../../src/core/protocol.ts'
-import { decodeFrame, encodeFrame } from '../../src/core/wire.ts'
+import type { ServiceValue } from '../../src/core/model/values.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
+import { decodeFrame, encodeFrame } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { newAdmission } from '../sim/mesh.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { changesBetween, SortedMap, type Edit } from '../../src/core/sorted-map.ts'
+import { changesBetween, SortedMap, type Edit } from '../../src/core/model/sorted-map.ts'
 
 /** Many keys of few prefixes, so that runs begin, end, split and join within a test. */
 const key = fc.nat(3000).map((n) => `ns-${n % 7}/service-${n}`)

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { catalog, readObject, toValue } from '../../src/core/catalog.ts'
-import { decodeValue, encodeValue } from '../../src/core/codec.ts'
-import { RECORD_BYTES_MAX } from '../../src/core/limits.ts'
-import { keyOf, type EndpointSliceValue, type Ip } from '../../src/core/model.ts'
-import { PART_SUFFIX, splitSlice } from '../../src/core/split-slice.ts'
+import { catalog, readObject, toValue } from '../../src/core/catalog/catalog.ts'
+import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
+import { RECORD_BYTES_MAX } from '../../src/core/replication/limits.ts'
+import { keyOf, type EndpointSliceValue, type Ip } from '../../src/core/model/values.ts'
+import { PART_SUFFIX, splitSlice } from '../../src/core/catalog/split-slice.ts'
 
 function slice(ports: number, endpoints: number, names: number, name = 'web-1'): EndpointSliceValue {
   const pad = (text: string, length: number) => text.padEnd(length, 'x')

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp, cidrContains, cidrToPrefix, hostCidr, parseCidr, parseIp } from '../../src/core/cidr.ts'
-import { desired } from '../../src/core/desired.ts'
-import type { Route, Vip } from '../../src/core/host.ts'
+import {
+  bytesToIp,
+  cidrContains,
+  cidrToPrefix,
+  hostCidr,
+  parseCidr,
+  parseIp
+} from '../../src/core/model/cidr.ts'
+import { desired } from '../../src/core/host/desired.ts'
+import type { Route, Vip } from '../../src/core/host/host-state.ts'
 import type {
   AgentValue,
   Cidr,
@@ -12,15 +19,15 @@ import type {
   PeerAddress,
   ServiceValue,
   WireguardKey
-} from '../../src/core/model.ts'
+} from '../../src/core/model/values.ts'
 import {
   NO_SURROUNDINGS,
   outerOf,
   overlapsOf,
   ownParts,
   type Surroundings
-} from '../../src/core/surroundings.ts'
-import type { ClusterView } from '../../src/core/view.ts'
+} from '../../src/core/host/surroundings.ts'
+import type { ClusterView } from '../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
 const cidr = (text: string): Cidr => {

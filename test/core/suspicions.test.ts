@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { originOf } from '../../src/core/origin.ts'
-import { Suspicions } from '../../src/core/suspicions.ts'
-import { decodeFrame } from '../../src/core/wire.ts'
+import { originOf } from '../../src/core/model/identity.ts'
+import { Suspicions } from '../../src/core/replication/failure/suspicions.ts'
+import { decodeFrame } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 
 const crypto = createCrypto()

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import type { ClusterName } from '../../src/core/model.ts'
-import { SortedMap } from '../../src/core/sorted-map.ts'
-import { changedClusters } from '../../src/core/view-changes.ts'
-import type { ClusterView, MeshView, ServiceView } from '../../src/core/view.ts'
+import type { ClusterName } from '../../src/core/model/values.ts'
+import { SortedMap } from '../../src/core/model/sorted-map.ts'
+import { changedClusters } from '../../src/core/view/view-changes.ts'
+import type { ClusterView, MeshView, ServiceView } from '../../src/core/view/view.ts'
 import { cluster, meshOf, service } from './dns/fixtures.ts'
 
 /** Few objects, so that two views often share some. */

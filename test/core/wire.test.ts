@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { decodeFrame, decodeHead, encodeFrame, encodeMessage, wire } from '../../src/core/wire.ts'
+import { decodeFrame, decodeHead, encodeFrame, encodeMessage, wire } from '../../src/core/wire/messages.ts'
 
 describe('wire', () => {
   it('carries integers up to 2^53 - 1 as numbers', () => {

@@ -1,7 +1,7 @@
 // Sound bytes to begin with: what real agents of a small mesh say to one another. The same in every run, keys too.
-import { encodeValue } from '../../src/core/codec.ts'
-import { deltaFrames } from '../../src/core/delta-frames.ts'
-import { signHead, toSignedHead, type Head } from '../../src/core/head.ts'
+import { encodeValue } from '../../src/core/wire/value-codec.ts'
+import { deltaFrames } from '../../src/core/replication/delta-frames.ts'
+import { signHead, toSignedHead, type Head } from '../../src/core/replication/head.ts'
 import {
   keyOf,
   type AgentValue,
@@ -15,14 +15,14 @@ import {
   type ServiceValue,
   type Value,
   type WireguardKey
-} from '../../src/core/model.ts'
-import type { Operation, StoredRecord } from '../../src/core/record.ts'
-import { StateHash } from '../../src/core/state-hash.ts'
-import type { Crypto } from '../../src/core/crypto.ts'
+} from '../../src/core/model/values.ts'
+import type { Operation, StoredRecord } from '../../src/core/replication/record.ts'
+import { StateHash } from '../../src/core/replication/state-hash.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
 import type { AgentChain } from '../../src/core/trust/chain.ts'
 import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
 import { encodeToken } from '../../src/core/trust/token.ts'
-import { decodeChain, encodeFrame, encodeMessage, wire } from '../../src/core/wire.ts'
+import { decodeChain, encodeFrame, encodeMessage, wire } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { Random } from '../sim/random.ts'
 import { noise } from './mutate.ts'

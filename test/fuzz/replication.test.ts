@@ -1,16 +1,22 @@
 import assert from 'node:assert/strict'
-import { comparePositions, NOWHERE, verifyHead, type Head, type Position } from '../../src/core/head.ts'
-import { FRAME_BYTES_MAX, PROTOCOL_LIMITS } from '../../src/core/limits.ts'
-import type { Origin } from '../../src/core/model.ts'
-import { publicKeyOf } from '../../src/core/origin.ts'
-import { createProtocol, type Effect, type Protocol } from '../../src/core/protocol.ts'
-import { isKey, type StoredRecord } from '../../src/core/record.ts'
-import { Replica } from '../../src/core/replica.ts'
-import { ShadowBudget } from '../../src/core/shadow.ts'
-import { StateHash } from '../../src/core/state-hash.ts'
+import {
+  comparePositions,
+  NOWHERE,
+  verifyHead,
+  type Head,
+  type Position
+} from '../../src/core/replication/head.ts'
+import { FRAME_BYTES_MAX, PROTOCOL_LIMITS } from '../../src/core/replication/limits.ts'
+import type { Origin } from '../../src/core/model/values.ts'
+import { publicKeyOf } from '../../src/core/model/identity.ts'
+import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
+import { isKey, type StoredRecord } from '../../src/core/replication/record.ts'
+import { Replica } from '../../src/core/replication/replica.ts'
+import { ShadowBudget } from '../../src/core/replication/partial-state.ts'
+import { StateHash } from '../../src/core/replication/state-hash.ts'
 import { createBook } from '../../src/core/trust/book.ts'
-import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire.ts'
-import { deltaFrames } from '../../src/core/delta-frames.ts'
+import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire/messages.ts'
+import { deltaFrames } from '../../src/core/replication/delta-frames.ts'
 import type { Random } from '../sim/random.ts'
 import {
   crypto,

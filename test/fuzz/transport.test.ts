@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import type { Ip } from '../../src/core/model.ts'
+import type { Ip } from '../../src/core/model/values.ts'
 import { FrameReader, frameHeader } from '../../src/io/p2p/frame-reader.ts'
 import { startProber, type Prober } from '../../src/io/probe/probe.ts'
 import { eventually } from '../eventually.ts'

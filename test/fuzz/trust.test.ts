@@ -9,7 +9,7 @@ import {
   type HandshakeStep
 } from '../../src/core/trust/handshake.ts'
 import { decodeToken } from '../../src/core/trust/token.ts'
-import { decodeFrame } from '../../src/core/wire.ts'
+import { decodeFrame } from '../../src/core/wire/messages.ts'
 import {
   AGENTS,
   CHAINS,

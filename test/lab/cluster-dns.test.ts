@@ -1,6 +1,6 @@
 // The block that goes into the cluster's own Corefile, read by the real CoreDNS: the mesh's names are forwarded, all others answered as before.
 import assert from 'node:assert/strict'
-import { wireCorefile } from '../../src/core/cluster-dns.ts'
+import { wireCorefile } from '../../src/core/coredns/cluster-dns.ts'
 import { eventually } from '../eventually.ts'
 import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
 import { KUBE_LAB_BUILD_MS } from './kube-api.ts'

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict'
 import type { RecordType } from '@dnsquery/dns-packet'
 
 import { createNames } from '../../src/core/dns/names.ts'
-import { corefile } from '../../src/core/feed/corefile.ts'
-import { createFeedServer, type FeedServer } from '../../src/io/feed/server.ts'
+import { corefile } from '../../src/core/coredns/corefile.ts'
+import { createFeedServer, type FeedServer } from '../../src/io/coredns/server.ts'
 import { startServer, type Running } from '../io/dns/harness.ts'
 import { askCoredns, startCoredns, type RunningCoredns } from './coredns.ts'
 import {

@@ -1,5 +1,5 @@
 // Three clusters with every kind of service, and the ways in which `cluster.all` merges them.
-import type { MeshView, ServiceView } from '../../src/core/view.ts'
+import type { MeshView, ServiceView } from '../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from '../core/dns/fixtures.ts'
 
 export function threeClusters(): MeshView {

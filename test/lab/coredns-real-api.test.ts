@@ -1,13 +1,13 @@
 // One real API server, read by CoreDNS with its own kubernetes plugin and by us: the same questions to both, whole answers compared.
 import assert from 'node:assert/strict'
 
-import { catalog, readObject } from '../../src/core/catalog.ts'
+import { catalog, readObject } from '../../src/core/catalog/catalog.ts'
 import { endpointLabel } from '../../src/core/dns/service-names.ts'
 import { createNames } from '../../src/core/dns/names.ts'
-import { reverseZones } from '../../src/core/feed/reverse-zones.ts'
-import { ipToBytes } from '../../src/core/cidr.ts'
-import type { Ip } from '../../src/core/model.ts'
-import type { MeshView, ServiceView } from '../../src/core/view.ts'
+import { reverseZones } from '../../src/core/coredns/reverse-zones.ts'
+import { ipToBytes } from '../../src/core/model/cidr.ts'
+import type { Ip } from '../../src/core/model/values.ts'
+import type { MeshView, ServiceView } from '../../src/core/view/view.ts'
 import { cluster, meshOf } from '../core/dns/fixtures.ts'
 import { eventually } from '../eventually.ts'
 import { startServer, type Running } from '../io/dns/harness.ts'

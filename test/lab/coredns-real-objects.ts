@@ -4,8 +4,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 
-import { parseCidr } from '../../src/core/cidr.ts'
-import type { Cidr } from '../../src/core/model.ts'
+import { parseCidr } from '../../src/core/model/cidr.ts'
+import type { Cidr } from '../../src/core/model/values.ts'
 
 export interface KubeObject {
   readonly kind: string

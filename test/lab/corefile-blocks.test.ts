@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readCorefile } from '../../src/core/corefile-blocks.ts'
+import { readCorefile } from '../../src/core/coredns/corefile-blocks.ts'
 import { labProgram } from './coredns.ts'
 
 const OURS = (keys: string): string => `${keys} {\n    whoami\n}\n`

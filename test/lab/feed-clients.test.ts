@@ -6,13 +6,13 @@ import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import type { MeshView, ServiceView } from '../../src/core/view.ts'
+import type { MeshView, ServiceView } from '../../src/core/view/view.ts'
 import {
   createFeedServer,
   type FeedRequestMetrics,
   type FeedServer,
   type FeedServerLimits
-} from '../../src/io/feed/server.ts'
+} from '../../src/io/coredns/server.ts'
 import { endpoint, port, service, slice } from '../core/dns/fixtures.ts'
 import { eventually } from '../eventually.ts'
 import { labProgram } from './coredns.ts'

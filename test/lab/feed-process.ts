@@ -1,5 +1,5 @@
 // A feed in a process of its own, for tests that kill it: node feed-process.ts <port> [<address of late.shop in east>]
-import { createFeedServer } from '../../src/io/feed/server.ts'
+import { createFeedServer } from '../../src/io/coredns/server.ts'
 import { port, service } from '../core/dns/fixtures.ts'
 import { threeClusters, withServices } from './coredns-mesh.ts'
 

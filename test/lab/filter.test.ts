@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { Filter } from '../../src/core/host.ts'
-import type { Cidr } from '../../src/core/model.ts'
+import type { Filter } from '../../src/core/host/host-state.ts'
+import type { Cidr } from '../../src/core/model/values.ts'
 import { createFilter, createNftFilter, createNoFilter, NO_FILTER } from '../../src/io/host/filter.ts'
 import type { FilterPort, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/run.ts'

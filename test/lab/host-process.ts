@@ -2,8 +2,8 @@
 // lines: first the options, then {id, method, args} each answered by {id, result | error}.
 import { createInterface } from 'node:readline'
 import { createHost, type LinuxHost } from '../../src/io/host/host.ts'
-import type { HostOp, HostPart } from '../../src/core/host.ts'
-import type { Ip } from '../../src/core/model.ts'
+import type { HostOp, HostPart } from '../../src/core/host/host-state.ts'
+import type { Ip } from '../../src/core/model/values.ts'
 import type { HostProcessOptions, Request } from './remote-host.ts'
 import { createRun } from '../../src/io/host/run.ts'
 import { slowness } from '../eventually.ts'

@@ -14,7 +14,7 @@ import { COLLECTION } from './kube-shop.ts'
 const POD_CIDR = '10.2.0.0/15'
 const NODES = ['east', 'edge'] as const
 const VIPS = { east: '10.102.7.1', edge: '10.102.7.2' }
-// src/core/liveness.ts gives a silent tunnel 15 s, and looks are a second apart; the machine may be busy.
+// src/core/host/tunnel-state.ts gives a silent tunnel 15 s, and looks are a second apart; the machine may be busy.
 const FAILOVER_MS = 60_000
 
 describe('the gateways of a cluster, with traffic', function () {

@@ -1,7 +1,7 @@
 // The Kubernetes edge against a real API server and etcd (built once into a cache by build/kube-lab).
 import assert from 'node:assert/strict'
-import type { Problem } from '../../src/core/catalog.ts'
-import type { Snapshot } from '../../src/core/model.ts'
+import type { Problem } from '../../src/core/catalog/catalog.ts'
+import type { Snapshot } from '../../src/core/model/values.ts'
 import { openKubeClient, type KubeClient } from '../../src/io/kube/client.ts'
 import { discoverCidrs } from '../../src/io/kube/discover-cidrs.ts'
 import { createKubeSource, type KubeSource } from '../../src/io/kube/kube-source.ts'

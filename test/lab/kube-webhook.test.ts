@@ -2,7 +2,7 @@
 // the API server asking it through the address of the Service. What kube-proxy would do about that address, the test does.
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { MERGE_PATCH, STRATEGIC_MERGE_PATCH } from '../../src/core/kube-api.ts'
+import { MERGE_PATCH, STRATEGIC_MERGE_PATCH } from '../../src/core/kube/kube-api.ts'
 import {
   credentialsOf,
   renewCredentials,

@@ -1,6 +1,6 @@
 // What nothing changed costs nothing: how the nftables load balancer reads the kernel back, and changes one service.
 import assert from 'node:assert/strict'
-import type { VirtualServer } from '../../src/core/host.ts'
+import type { VirtualServer } from '../../src/core/host/host-state.ts'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
 import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
 import type { LoadBalancer, Run } from '../../src/io/host/ports.ts'

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 
 import type { StatusAnswer } from '../../src/api/answers.ts'
-import { getObject, textAt } from '../../src/core/kube-api.ts'
+import { getObject, textAt } from '../../src/core/kube/kube-api.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { podCidr, serviceCidr } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'

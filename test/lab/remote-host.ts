@@ -2,8 +2,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Surroundings } from '../../src/core/surroundings.ts'
-import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../src/core/host.ts'
+import type { Surroundings } from '../../src/core/host/surroundings.ts'
+import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../src/core/host/host-state.ts'
 import type { Rivals } from '../../src/io/host/ports.ts'
 import type { Namespace } from './netns.ts'
 

@@ -1,14 +1,14 @@
-// A node of a Maelstrom cluster on the production replication core (src/core/protocol.ts): JSON lines in, JSON lines out, no I/O.
+// A node of a Maelstrom cluster on the production replication core (src/core/replication/protocol.ts): JSON lines in, JSON lines out, no I/O.
 // Each node is an origin. A value that a client adds is a record of the node it was given to: a Service named "v<number>".
 // Frames between nodes travel as base64 in messages of type "frame". Workloads: `broadcast` and `g-set`, told apart by the
 // topology that only `broadcast` sends; Maelstrom takes no answer with fields beyond those of its workload.
 // Invariants
 //   1. An acknowledged value has been written to `disk` before its acknowledgement leaves, as Persist asks of the daemon.
 //   2. A node restarted with its disk has lost nothing that was acknowledged.
-import { decodeValue } from '../../src/core/codec.ts'
-import type { Crypto } from '../../src/core/crypto.ts'
-import { keyOf, type Origin, type ServiceValue } from '../../src/core/model.ts'
-import { originOf, publicKeyOf } from '../../src/core/origin.ts'
+import { decodeValue } from '../../src/core/wire/value-codec.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
+import { keyOf, type Origin, type ServiceValue } from '../../src/core/model/values.ts'
+import { originOf, publicKeyOf } from '../../src/core/model/identity.ts'
 import {
   createProtocol,
   type Admission,
@@ -16,8 +16,8 @@ import {
   type Persist,
   type Protocol,
   type StoredOrigin
-} from '../../src/core/protocol.ts'
-import type { StoredRecord } from '../../src/core/record.ts'
+} from '../../src/core/replication/protocol.ts'
+import type { StoredRecord } from '../../src/core/replication/record.ts'
 import type { Body, Message } from './message.ts'
 
 /** What a node keeps when its process is killed. */

@@ -1,7 +1,7 @@
 // An agent of a version to come, as far as the door sees it: dials the address in argv, says a Hello of protocol 2 to 3, and
 // prints what it is told.
 import { randomBytes } from 'node:crypto'
-import { decodeFrame, encodeFrame } from '../../src/core/wire.ts'
+import { decodeFrame, encodeFrame } from '../../src/core/wire/messages.ts'
 import { createTransport } from '../../src/io/p2p/transport.ts'
 
 const [address = ''] = process.argv.slice(2)

@@ -1,6 +1,6 @@
 // Others on the same host that take packets of the mesh away: each is named with its rule and what to do.
 import assert from 'node:assert/strict'
-import type { Fault } from '../../src/app/health.ts'
+import type { Fault } from '../../src/app/observe/health.ts'
 import { eventually } from '../eventually.ts'
 import { announce, peer, raise, reaches, status, unite } from './harness.ts'
 

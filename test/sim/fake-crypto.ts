@@ -1,7 +1,7 @@
 // A crypto for large simulations: real hashes, and "signatures" that are keyed hashes anyone could make. Good for liveness and
 // cost; small simulations use Ed25519.
 import { hash } from 'node:crypto'
-import type { Crypto } from '../../src/core/crypto.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
 
 export function createFakeCrypto(): Crypto {
   const sha256 = (...parts: readonly Uint8Array[]) =>

@@ -9,12 +9,18 @@
 //     a pull leaves nothing out, and who has forgotten a deletion says so;
 //   - unfinished deltas and pulls are under their caps.
 import assert from 'node:assert/strict'
-import type { Crypto } from '../../src/core/crypto.ts'
-import { comparePositions, NOWHERE, readHead, type Head, type Position } from '../../src/core/head.ts'
-import { PROTOCOL_LIMITS, type ProtocolLimits } from '../../src/core/limits.ts'
-import type { Origin, Value } from '../../src/core/model.ts'
-import { originOf, publicKeyOf } from '../../src/core/origin.ts'
-import { chooseNeighbours } from '../../src/core/overlay.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
+import {
+  comparePositions,
+  NOWHERE,
+  readHead,
+  type Head,
+  type Position
+} from '../../src/core/replication/head.ts'
+import { PROTOCOL_LIMITS, type ProtocolLimits } from '../../src/core/replication/limits.ts'
+import type { Origin, Value } from '../../src/core/model/values.ts'
+import { originOf, publicKeyOf } from '../../src/core/model/identity.ts'
+import { chooseNeighbours } from '../../src/core/replication/push/overlay.ts'
 import {
   createProtocol,
   type Admission,
@@ -22,10 +28,10 @@ import {
   type Persist,
   type PersistPart,
   type Protocol
-} from '../../src/core/protocol.ts'
-import { decodeValue, encodeValue } from '../../src/core/codec.ts'
-import type { StoredRecord } from '../../src/core/record.ts'
-import { decodeFrame, decodeSignedHead } from '../../src/core/wire.ts'
+} from '../../src/core/replication/protocol.ts'
+import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
+import type { StoredRecord } from '../../src/core/replication/record.ts'
+import { decodeFrame, decodeSignedHead } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { EventQueue } from './event-queue.ts'
 import { Random } from './random.ts'

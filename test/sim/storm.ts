@@ -1,6 +1,6 @@
 // A seeded storm over a mesh: what happens is drawn from the seed, so a failure repeats exactly. At the end the faults stop, and
 // all heads and hashes must agree within SETTLE_MS of virtual time.
-import { keyOf, type EndpointSliceValue, type Ip, type ServiceValue } from '../../src/core/model.ts'
+import { keyOf, type EndpointSliceValue, type Ip, type ServiceValue } from '../../src/core/model/values.ts'
 import { createFakeCrypto } from './fake-crypto.ts'
 import { Mesh, STORMY, type Agent, type MeshOptions } from './mesh.ts'
 import { Random } from './random.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { decodeValue, encodeValue } from '../../src/core/codec.ts'
-import { encodeFrame } from '../../src/core/wire.ts'
+import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
+import { encodeFrame } from '../../src/core/wire/messages.ts'
 import { FAULTS, repeatCommand, serviceChange, storm, stormOfSeed } from './storm.ts'
 import { isOfNextKind, received, sent, writingAs } from './versions.ts'
 

@@ -4,7 +4,7 @@
 // them than we know.
 import { readFileSync } from 'node:fs'
 import protobuf from 'protobufjs'
-import { wire } from '../../src/core/wire.ts'
+import { wire } from '../../src/core/wire/messages.ts'
 
 export const VERSIONS = ['previous', 'this', 'next'] as const
 export type Version = (typeof VERSIONS)[number]

@@ -6,9 +6,9 @@ import { openAdminSocket, type AdminSocket } from './socket.ts'
 import { API_VERSION } from '../../api/answers.ts'
 import { ENDPOINTS, endpointOf, type Answers, type EndpointName } from '../../api/endpoints.ts'
 import { NOTHING, REQUESTS, type Requests } from '../../api/requests.ts'
-import { AppError, explain } from '../errors.ts'
-import type { Health } from '../health.ts'
-import type { Log } from '../log.ts'
+import { AppError, explain } from '../observe/errors.ts'
+import type { Health } from '../observe/health.ts'
+import type { Log } from '../observe/log.ts'
 import type { Body } from './answer-body.ts'
 
 // A token is under 2 KiB; nothing else that is sent here is larger.

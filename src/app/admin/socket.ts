@@ -9,9 +9,9 @@ import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { makeFolder } from '../../io/store/make-folder.ts'
-import { AppError, explain, listenOn } from '../errors.ts'
-import type { Health } from '../health.ts'
-import { close } from '../http.ts'
+import { AppError, explain, listenOn } from '../observe/errors.ts'
+import type { Health } from '../observe/health.ts'
+import { close } from '../agent/health-http.ts'
 
 // A cleaner of /run takes the file of a running agent; `meshctl` should miss it for a moment only.
 const LOOK_MS = 1000

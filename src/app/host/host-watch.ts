@@ -1,7 +1,7 @@
 // The hints of the kernel that something of the host has changed. A tool of the watch that fails is the fault HOST_WATCH_FAILED.
-import type { HostPart } from '../../core/host.ts'
+import type { HostPart } from '../../core/host/host-state.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
-import type { Health } from '../health.ts'
+import type { Health } from '../observe/health.ts'
 
 export interface HostWatchOptions {
   readonly host: Pick<LinuxHost, 'watch'>

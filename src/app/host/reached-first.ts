@@ -1,6 +1,6 @@
 // Which of the addresses that an agent offers the tunnel is sent to: the one where the agent was reached comes first.
-import type { PeerAddress } from '../../core/model.ts'
-import type { AgentView, MeshView } from '../../core/view.ts'
+import type { PeerAddress } from '../../core/model/values.ts'
+import type { AgentView, MeshView } from '../../core/view/view.ts'
 
 export interface ReachedFacts {
   /** The host where the control connection reaches or last reached this agent: "203.0.113.7" or "[2001:db8::7]". */

@@ -1,7 +1,7 @@
 // Whom this agent dials, and at which addresses: a pure function of the members and of where they were last seen.
-import type { Origin } from '../../core/model.ts'
-import { chooseNeighbours } from '../../core/overlay.ts'
-import type { AgentView } from '../../core/view.ts'
+import type { Origin } from '../../core/model/values.ts'
+import { chooseNeighbours } from '../../core/replication/push/overlay.ts'
+import type { AgentView } from '../../core/view/view.ts'
 import type { Target } from '../../io/p2p/transport.ts'
 
 // Each round the overlay replaces one of its choices by another member.
@@ -31,7 +31,7 @@ export interface DialInput {
 }
 
 /**
- * Up to 10 members: all of them. In a larger mesh: a few near ones and a few at random (src/core/overlay.ts). The bootstrap addresses are
+ * Up to 10 members: all of them. In a larger mesh: a few near ones and a few at random (src/core/replication/push/overlay.ts). The bootstrap addresses are
  * dialled only while every known member is dialled, too: later the members' addresses are on disk with their records.
  */
 export function dialTargets(input: DialInput): readonly Target[] {

@@ -1,15 +1,15 @@
 // The DNS responder of this agent: a process of its own (io/dns/process) that outlives a restart of the agent.
-import type { Cidr, Ip } from '../../core/model.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
 import { lookup, type LookupAnswer } from '../../io/dns/lookup.ts'
 import { createDnsProcess, endDnsProcess, type DnsProcess } from '../../io/dns/process/client.ts'
 import type { ServerSettings } from '../../io/dns/process/protocol.ts'
-import type { AgentView } from '../../core/view.ts'
-import { countDnsQueries, dnsClients, dnsControlPath, replaceDnsProblems } from '../dns-clients.ts'
-import type { Health } from '../health.ts'
-import { dnsAddresses, dnsUpstreams } from '../local-facts.ts'
-import type { Log } from '../log.ts'
-import type { Metrics } from '../metrics.ts'
-import type { Settings } from '../settings.ts'
+import type { AgentView } from '../../core/view/view.ts'
+import { countDnsQueries, dnsClients, dnsControlPath, replaceDnsProblems } from './dns-clients.ts'
+import type { Health } from '../observe/health.ts'
+import { dnsAddresses, dnsUpstreams } from './local-facts.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
 export interface DnsServiceOptions {

@@ -1,8 +1,8 @@
 // The feed from which CoreDNS reads the names of the mesh.
-import { createFeedServer, type FeedServer } from '../../io/feed/server.ts'
-import { feedAddress } from '../local-facts.ts'
-import type { Log } from '../log.ts'
-import type { Settings } from '../settings.ts'
+import { createFeedServer, type FeedServer } from '../../io/coredns/server.ts'
+import { feedAddress } from './local-facts.ts'
+import type { Log } from '../observe/log.ts'
+import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
 export interface FeedServiceOptions {

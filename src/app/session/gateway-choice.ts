@@ -1,7 +1,7 @@
 // What the choice among the gateways of other clusters depends on: a prefix moves as soon as its gateway is dead, or a better one works
-// again (src/core/desired.ts).
-import type { Origin } from '../../core/model.ts'
-import type { MeshView } from '../../core/view.ts'
+// again (src/core/host/desired.ts).
+import type { Origin } from '../../core/model/values.ts'
+import type { MeshView } from '../../core/view/view.ts'
 
 export interface GatewayFacts {
   readonly health: (origin: Origin) => string

@@ -1,8 +1,8 @@
 // Finds members on the same link that moved while this host moved, or while this agent was down (io/p2p/beacon.ts).
-import type { Origin } from '../../core/model.ts'
+import type { Origin } from '../../core/model/values.ts'
 import { startBeacon, type Beacon } from '../../io/p2p/beacon.ts'
-import type { Control } from '../control.ts'
-import type { Log } from '../log.ts'
+import type { Control } from '../control/control.ts'
+import type { Log } from '../observe/log.ts'
 
 export interface LinkCallsOptions {
   /** Multiaddrs; the first TCP port among them is the UDP port of the calls. */

@@ -1,6 +1,6 @@
 // The agents of a view, as one of them sees them.
-import type { Origin } from '../../core/model.ts'
-import type { AgentView, MeshView } from '../../core/view.ts'
+import type { Origin } from '../../core/model/values.ts'
+import type { AgentView, MeshView } from '../../core/view/view.ts'
 
 /** The gateways of the own cluster, this agent among them. */
 export function ownAgents(view: MeshView): readonly AgentView[] {

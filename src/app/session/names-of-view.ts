@@ -1,8 +1,8 @@
 // The names of the mesh as the present view has them. They are made when they are first asked for, and again once the view, the withdrawn
 // clusters or the address of the responder has changed.
-import type { ClusterName, Ip } from '../../core/model.ts'
+import type { ClusterName, Ip } from '../../core/model/values.ts'
 import { createNames, type Names } from '../../core/dns/names.ts'
-import type { MeshView } from '../../core/view.ts'
+import type { MeshView } from '../../core/view/view.ts'
 
 export interface NamesInput {
   readonly view: MeshView

@@ -1,13 +1,13 @@
 // What a session is made of.
-import type { Crypto } from '../../core/crypto.ts'
-import type { Cidr, ClusterName, WireguardKey } from '../../core/model.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
+import type { Cidr, ClusterName, WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
-import type { HandshakeOutcome } from '../control.ts'
-import type { Health } from '../health.ts'
-import type { Log } from '../log.ts'
-import type { Metrics } from '../metrics.ts'
-import type { Settings } from '../settings.ts'
+import type { HandshakeOutcome } from '../control/control.ts'
+import type { Health } from '../observe/health.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Settings } from '../settings/settings.ts'
 
 export interface Membership {
   readonly meshId: Uint8Array

@@ -1,8 +1,8 @@
 // This agent's certificate: issued with the cluster's key, and renewed once a day, a seventh of its life.
-import type { Crypto } from '../../core/crypto.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
 import { issueAgentCertificate } from '../../core/trust/issue.ts'
-import type { Health } from '../health.ts'
-import { Loop } from '../loop.ts'
+import type { Health } from '../observe/health.ts'
+import { Loop } from '../observe/loop.ts'
 
 const RENEW_INTERVAL_MS = 86_400_000
 

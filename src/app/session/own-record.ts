@@ -1,8 +1,8 @@
 // The record in which this agent tells the mesh of itself: its keys, its addresses, and the pod prefixes of its node.
-import { cidrContains } from '../../core/cidr.ts'
-import type { Cidr, Value, WireguardKey } from '../../core/model.ts'
-import { agentValueOf, type LocalFacts } from '../local-facts.ts'
-import type { Settings } from '../settings.ts'
+import { cidrContains } from '../../core/model/cidr.ts'
+import type { Cidr, Value, WireguardKey } from '../../core/model/values.ts'
+import { agentValueOf, type LocalFacts } from './local-facts.ts'
+import type { Settings } from '../settings/settings.ts'
 
 export interface OwnRecordOptions {
   readonly settings: Settings

@@ -1,23 +1,23 @@
 // The watch over the paths to other clusters: once a second, and when a probe is answered again, the state of each tunnel is judged, and
 // what follows from it is marked. `withdrawn` is the one signal that names, routes and backends follow.
-import type { ClusterName, Ip } from '../../core/model.ts'
-import type { MeshView } from '../../core/view.ts'
+import type { ClusterName, Ip } from '../../core/model/values.ts'
+import type { MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
-import { monotonicMs } from '../clock.ts'
-import type { Control } from '../control.ts'
-import type { Health } from '../health.ts'
+import { monotonicMs } from '../observe/clock.ts'
+import type { Control } from '../control/control.ts'
+import type { Health } from '../observe/health.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
-import type { HostNetworks } from '../host-networks.ts'
-import { Loop } from '../loop.ts'
-import type { Metrics } from '../metrics.ts'
-import { Obstacles } from '../obstacles.ts'
-import type { Settings } from '../settings.ts'
-import { Tunnels } from '../tunnels.ts'
+import type { HostNetworks } from '../host/host-networks.ts'
+import { Loop } from '../observe/loop.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { Obstacles } from '../host/obstacles.ts'
+import type { Settings } from '../settings/settings.ts'
+import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
-// Tunnel states are a matter of seconds (src/core/liveness.ts).
+// Tunnel states are a matter of seconds (src/core/host/tunnel-state.ts).
 const WATCH_INTERVAL_MS = 1000
 // A look reads WireGuard's counters with a tool of its own; replies of 1,000 members in a second share ten looks.
 const WATCH_GAP_MS = 100

@@ -1,10 +1,10 @@
 // The prober: it answers the probes of other clusters, and probes their agents through the tunnels.
-import type { Ip } from '../../core/model.ts'
+import type { Ip } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
-import type { MeshView } from '../../core/view.ts'
+import type { MeshView } from '../../core/view/view.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
-import type { Settings } from '../settings.ts'
-import { answersProbes } from '../tunnels.ts'
+import type { Settings } from '../settings/settings.ts'
+import { answersProbes } from './tunnels.ts'
 import type { Served, Service } from './services.ts'
 
 const PROBE_INTERVAL_MS = 1000

@@ -1,9 +1,9 @@
 // What this agent serves to others on the host: DNS, the answers to probes, the feed for CoreDNS. One list, started and stopped as one.
 // Invariant: a service that cannot start is a fault of a running agent. The fault is shown, and the start is tried again once a second.
-import type { Log } from '../log.ts'
-import { partFault, samePartFault, type PartFault } from '../part-fault.ts'
-import type { ClusterName, Ip } from '../../core/model.ts'
-import type { MeshView } from '../../core/view.ts'
+import type { Log } from '../observe/log.ts'
+import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
+import type { ClusterName, Ip } from '../../core/model/values.ts'
+import type { MeshView } from '../../core/view/view.ts'
 
 export type ServiceName = 'dns' | 'probe' | 'feed'
 

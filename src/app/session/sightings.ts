@@ -1,7 +1,7 @@
 // Where each member was last seen: the address of its control connection, its round trip, and from where it called on a link of this
 // host. Bounded by the members.
-import type { Origin } from '../../core/model.ts'
-import type { Neighbour } from '../control.ts'
+import type { Origin } from '../../core/model/values.ts'
+import type { Neighbour } from '../control/control.ts'
 import type { Sighting } from './dial-targets.ts'
 
 export class Sightings {

@@ -1,12 +1,12 @@
 // What the watch over the tunnels has found, as faults and as metrics.
-import type { ClusterName } from '../../core/model.ts'
-import type { MeshView } from '../../core/view.ts'
-import type { Control } from '../control.ts'
-import type { Health } from '../health.ts'
-import { STEP_FAILED, TUNNEL_DEVICE } from '../host-faults.ts'
-import type { Metrics } from '../metrics.ts'
-import { PATH_FAULT_CODES, pathFaults } from '../path-faults.ts'
-import type { Tunnels } from '../tunnels.ts'
+import type { ClusterName } from '../../core/model/values.ts'
+import type { MeshView } from '../../core/view/view.ts'
+import type { Control } from '../control/control.ts'
+import type { Health } from '../observe/health.ts'
+import { STEP_FAILED, TUNNEL_DEVICE } from '../host/host-faults.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
+import type { Tunnels } from './tunnels.ts'
 
 export interface Paths {
   readonly view: MeshView

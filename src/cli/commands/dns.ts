@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { DnsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import { parseIp, familyOf, ipToBytes } from '../../core/cidr.ts'
+import { parseIp, familyOf, ipToBytes } from '../../core/model/cidr.ts'
 import { quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'

@@ -12,7 +12,7 @@ import {
   TOKEN_SECRET,
   type ClusterDnsTarget,
   type Mode
-} from '../../core/install.ts'
+} from '../../core/kube/install.ts'
 import {
   APPLY_PATCH,
   getObject,
@@ -20,7 +20,7 @@ import {
   textAt,
   type KubeApi,
   type KubeObject
-} from '../../core/kube-api.ts'
+} from '../../core/kube/kube-api.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'

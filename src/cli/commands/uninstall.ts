@@ -4,10 +4,17 @@ import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { setTimeout as pause } from 'node:timers/promises'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
-import { CLUSTER_DNS_PATHS, unwire } from '../../core/cluster-dns.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
-import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../../core/install.ts'
-import { fieldsAt, getObject, hasStatus, MERGE_PATCH, textAt, type KubeApi } from '../../core/kube-api.ts'
+import { CLUSTER_DNS_PATHS, unwire } from '../../core/coredns/cluster-dns.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../../core/kube/install.ts'
+import {
+  fieldsAt,
+  getObject,
+  hasStatus,
+  MERGE_PATCH,
+  textAt,
+  type KubeApi
+} from '../../core/kube/kube-api.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'

@@ -1,7 +1,7 @@
 // What of an installation is in a cluster: found by its label, whoever made it.
-import { isFields, type Fields } from '../../core/field-check.ts'
-import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/install.ts'
-import { getObject, hasStatus, textAt, type KubeApi, type KubeObject } from '../../core/kube-api.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
+import { getObject, hasStatus, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
 /** In the order of making. A kind that this cluster does not have (OpenShift's) has no objects. */

@@ -1,6 +1,6 @@
 // What `install` and `uninstall` have in common: which cluster, which namespace.
 import type { Command } from 'commander'
-import { MANIFEST_NAMESPACE } from '../../core/install.ts'
+import { MANIFEST_NAMESPACE } from '../../core/kube/install.ts'
 import { badArgument } from '../output/errors.ts'
 import type { KubeOptions } from './kube.ts'
 

@@ -2,8 +2,8 @@
 // requests. The agent's own client (src/io/kube) follows watches over days; this one lives for a command.
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { isFields } from '../../core/field-check.ts'
-import type { KubeApi, KubeCall } from '../../core/kube-api.ts'
+import { isFields } from '../../core/model/field-check.ts'
+import type { KubeApi, KubeCall } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
 export interface KubeOptions {

@@ -1,7 +1,7 @@
 // The chart's manifests, as they come with this program. Imported when they are needed: few commands read YAML.
 import { readFile } from 'node:fs/promises'
 import { Document, parseAllDocuments } from 'yaml'
-import type { KubeObject } from '../../core/kube-api.ts'
+import type { KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 import { isBundled } from '../release.ts'
 

@@ -1,5 +1,5 @@
 // Values of the command line, checked before anything is sent: each error names its flag and the fix.
-import { parseCidr } from '../../core/cidr.ts'
+import { parseCidr } from '../../core/model/cidr.ts'
 import { badArgument } from '../output/errors.ts'
 import { clean } from '../output/text.ts'
 

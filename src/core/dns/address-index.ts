@@ -1,7 +1,7 @@
 // Which services an address may belong to, in 16 bytes an address: as a map of sets a million of them take 300 MB.
 // Invariant: find() answers every id that was added for the address, and may answer others: the caller looks.
-import { hashText, mixBits } from '../hash-text.ts'
-import type { Ip } from '../model.ts'
+import { hashText, mixBits } from '../model/hash.ts'
+import type { Ip } from '../model/values.ts'
 
 /** Nothing is ever removed from it. In shards, so that growing is many short pauses: one table of a million would take a tenth of a second. */
 export class AddressIndex {

@@ -3,10 +3,10 @@
 // Invariants:
 //  1. After a feed's `whole`, the names are those of the feeding agent's view.
 //  2. What an earlier feed told stays until this one tells otherwise, or `whole`.
-import { decodeValue } from '../codec.ts'
-import { lazySlice } from '../lazy-slice.ts'
-import type { Cidr, ClusterName, EndpointSliceValue, Ip } from '../model.ts'
-import type { ClusterView, ServiceView } from '../view.ts'
+import { decodeValue } from '../wire/value-codec.ts'
+import { lazySlice } from '../wire/lazy-slice.ts'
+import type { Cidr, ClusterName, EndpointSliceValue, Ip } from '../model/values.ts'
+import type { ClusterView, ServiceView } from '../view/view.ts'
 import { createNames, type Names } from './names.ts'
 import type { NamesMessage } from './names-feed.ts'
 import { ReverseTable } from './reverse.ts'

@@ -2,10 +2,10 @@
 // Invariants:
 //  1. `messages()` is read to its end before it is called again, with a newer view.
 //  2. What did not change is not looked at (sorted-map.ts); a changed service carries its changed slices only, as bytes.
-import { sliceBytes } from '../lazy-slice.ts'
-import type { Cidr, ClusterName, Ip, ServiceValue } from '../model.ts'
-import { changesBetween } from '../sorted-map.ts'
-import type { ClusterView, MeshView, ServiceView } from '../view.ts'
+import { sliceBytes } from '../wire/lazy-slice.ts'
+import type { Cidr, ClusterName, Ip, ServiceValue } from '../model/values.ts'
+import { changesBetween } from '../model/sorted-map.ts'
+import type { ClusterView, MeshView, ServiceView } from '../view/view.ts'
 
 export type NamesMessage =
   | {

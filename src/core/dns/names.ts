@@ -12,8 +12,8 @@
 //
 // Before a catalogue is complete, SERVFAIL: for its whole zone; in `cluster.all`, for names that no complete cluster has (a name
 // that one has is answered, with what is there), and for all names while no cluster is complete.
-import type { ClusterName, Ip } from '../model.ts'
-import type { ClusterView, MeshView } from '../view.ts'
+import type { ClusterName, Ip } from '../model/values.ts'
+import type { ClusterView, MeshView } from '../view/view.ts'
 import {
   labelsOf,
   TTL,

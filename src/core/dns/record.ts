@@ -1,5 +1,5 @@
 // What a name server says, before it is bytes.
-import type { Ip } from '../model.ts'
+import type { Ip } from '../model/values.ts'
 
 /** A name in presentation format without the trailing dot; bytes a host name cannot have as `\DDD` (RFC 1035, 5.1). */
 export type DomainName = string

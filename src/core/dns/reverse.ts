@@ -1,8 +1,8 @@
 // Addresses back to names: in-addr.arpa and ip6.arpa (RFC 1035 3.5, RFC 3596 2.5) inside the mesh's prefixes.
-import { bytesToIp, cidrToPrefix } from '../cidr.ts'
-import type { Cidr, Ip } from '../model.ts'
-import { changesBetween } from '../sorted-map.ts'
-import type { ClusterView, ServiceView } from '../view.ts'
+import { bytesToIp, cidrToPrefix } from '../model/cidr.ts'
+import type { Cidr, Ip } from '../model/values.ts'
+import { changesBetween } from '../model/sorted-map.ts'
+import type { ClusterView, ServiceView } from '../view/view.ts'
 import type { DomainName } from './record.ts'
 import { AddressIndex } from './address-index.ts'
 import { endpointLabel, isPublished } from './service-names.ts'

@@ -1,7 +1,7 @@
 // What one service publishes in DNS, whatever zone it is asked in: Kubernetes DNS-Based Service Discovery 1.1.0.
 // Invariant: a pure function of the ServiceView, so it is remembered by the view's identity.
-import type { Endpoint, EndpointPort, Ip } from '../model.ts'
-import type { ServiceView } from '../view.ts'
+import type { Endpoint, EndpointPort, Ip } from '../model/values.ts'
+import type { ServiceView } from '../view/view.ts'
 import { isTargetName, type DomainName } from './record.ts'
 
 /** One address behind a name, and one port on it. */

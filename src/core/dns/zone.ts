@@ -3,9 +3,9 @@
 // Which names exist, and for which types, is what CoreDNS 1.15's kubernetes plugin says, so that a cluster gets the same answers
 // whoever gives them. Four of its ways look odd and are meant: an empty non-terminal is NODATA, but TXT of it is NXDOMAIN;
 // "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its SRV; SOA below the apex is NODATA.
-import type { ClusterName, Ip } from '../model.ts'
-import { SortedMap } from '../sorted-map.ts'
-import type { ClusterView, ServiceView } from '../view.ts'
+import type { ClusterName, Ip } from '../model/values.ts'
+import { SortedMap } from '../model/sorted-map.ts'
+import type { ClusterView, ServiceView } from '../view/view.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
 

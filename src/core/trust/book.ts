@@ -5,11 +5,11 @@
 //   2. What it holds does not depend on the order of arrival: a renewed chain replaces an older one, never the reverse, and of
 //      the cluster keys that claim one name the first in certificate order are kept.
 //   3. It is bounded, and one cluster cannot fill it for the others.
-import type { Crypto } from '../crypto.ts'
-import type { Admission } from '../effects.ts'
-import type { ClusterName, Origin } from '../model.ts'
-import { publicKeyOf } from '../origin.ts'
-import { compareBytes, equalBytes, bytesKey } from './bytes.ts'
+import type { Crypto } from '../model/crypto.ts'
+import type { Admission } from '../replication/effects.ts'
+import type { ClusterName, Origin } from '../model/values.ts'
+import { publicKeyOf } from '../model/identity.ts'
+import { compareBytes, equalBytes, bytesKey } from '../model/bytes.ts'
 import { type AgentChain, verifyChain } from './chain.ts'
 import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle, unionOf } from './order.ts'
 

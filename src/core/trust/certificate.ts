@@ -3,10 +3,10 @@
 //   1. A decoded certificate is canonical: encoding it again gives the same bytes. So an unknown field, a repeated field or
 //      a field that its kind does not have is a refusal, never silently ignored.
 //   2. Its prefixes are canonical, routable, and pairwise disjoint.
-import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../cidr.ts'
-import type { Crypto } from '../crypto.ts'
-import type { Cidr, ClusterName, Role } from '../model.ts'
-import { parseClusterName } from '../origin.ts'
+import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../model/cidr.ts'
+import type { Crypto } from '../model/crypto.ts'
+import type { Cidr, ClusterName, Role } from '../model/values.ts'
+import { parseClusterName } from '../model/identity.ts'
 import {
   type CertificateBodyMessage,
   type CertificateMessage,
@@ -14,8 +14,8 @@ import {
   decodeCertificateBody,
   encodeMessage,
   wire
-} from '../wire.ts'
-import { equalBytes, utf8 } from './bytes.ts'
+} from '../wire/messages.ts'
+import { equalBytes, utf8 } from '../model/bytes.ts'
 
 export type Certificate = GrantCertificate | AgentCertificate
 

@@ -6,13 +6,13 @@
 //   4. A chain is canonical: encoding what was read gives the same bytes, so one chain has one form and no hidden parts.
 //   5. Time is judged at the door only (`checkTime`). A verdict that depends on the clock inside the replica would make two
 //      agents with the same certificates see two meshes.
-import { cidrContains } from '../cidr.ts'
-import type { Crypto } from '../crypto.ts'
-import type { Cidr, ClusterName, Origin, Role } from '../model.ts'
-import { meshIdText, originOf } from '../origin.ts'
-import { CHAIN_BYTES_MAX } from '../limits.ts'
-import { decodeChain, encodeMessage, wire } from '../wire.ts'
-import { compareBytes, equalBytes, utf8 } from './bytes.ts'
+import { cidrContains } from '../model/cidr.ts'
+import type { Crypto } from '../model/crypto.ts'
+import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
+import { meshIdText, originOf } from '../model/identity.ts'
+import { CHAIN_BYTES_MAX } from '../replication/limits.ts'
+import { decodeChain, encodeMessage, wire } from '../wire/messages.ts'
+import { compareBytes, equalBytes, utf8 } from '../model/bytes.ts'
 import {
   type AgentCertificate,
   type Certificate,

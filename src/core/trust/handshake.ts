@@ -9,12 +9,12 @@
 //   2. The chain's agent is the PeerId that the connection (Noise) authenticated, and its key signs both nonces and both
 //      PeerIds: a proof cannot be replayed on another connection, nor relayed to a third agent, nor reflected.
 //   3. Only what is cheap is done before the signatures, and no frame of a stranger is larger than DOOR_FRAME_BYTES_MAX.
-import type { Crypto } from '../crypto.ts'
-import type { Origin } from '../model.ts'
-import { meshIdText } from '../origin.ts'
-import { type FrameMessage, type HelloMessage, decodeFrame, encodeFrame, wire } from '../wire.ts'
+import type { Crypto } from '../model/crypto.ts'
+import type { Origin } from '../model/values.ts'
+import { meshIdText } from '../model/identity.ts'
+import { type FrameMessage, type HelloMessage, decodeFrame, encodeFrame, wire } from '../wire/messages.ts'
 import type { Book } from './book.ts'
-import { equalBytes, utf8 } from './bytes.ts'
+import { equalBytes, utf8 } from '../model/bytes.ts'
 import {
   type AgentChain,
   CLOCK_SKEW_SECONDS,

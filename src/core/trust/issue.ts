@@ -1,8 +1,8 @@
 // Making a mesh, an invite, a cluster and an agent: each signs one more link. Seeds are 32-byte Ed25519 secrets; who calls
 // keeps them. Bad prefixes throw RangeError: ask `checkPrefixes` first and show its text.
-import type { Crypto } from '../crypto.ts'
-import type { ClusterName, Role } from '../model.ts'
-import { type ChainMessage, decodeChain, encodeMessage, wire } from '../wire.ts'
+import type { Crypto } from '../model/crypto.ts'
+import type { ClusterName, Role } from '../model/values.ts'
+import { type ChainMessage, decodeChain, encodeMessage, wire } from '../wire/messages.ts'
 import { type CertificateDraft, type Prefixes, type Validity, sealCertificate } from './certificate.ts'
 import { type ChainOf, type ClusterChain, type InviteChain, meshIdOf, verifyChain } from './chain.ts'
 

@@ -7,10 +7,10 @@
 // 3. The cluster certificate, by time and hash. Reached only when one token was redeemed twice (a leaked token). The redeemer
 //    signs this time itself; the chain bounds it to the invite's validity. It settles, but it does not tell the rightful
 //    holder from the thief: that is revocation's work.
-import type { Cidr, ClusterName } from '../model.ts'
-import type { Conflict } from '../view.ts'
-import { cidrContains, cidrOverlaps, compareCidr } from '../cidr.ts'
-import { compareBytes } from './bytes.ts'
+import type { Cidr, ClusterName } from '../model/values.ts'
+import type { Conflict } from '../view/view.ts'
+import { cidrContains, cidrOverlaps, compareCidr } from '../model/cidr.ts'
+import { compareBytes } from '../model/bytes.ts'
 import type { Prefixes } from './certificate.ts'
 
 export interface CertificateOrder {

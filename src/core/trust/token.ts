@@ -1,10 +1,10 @@
 // What `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its SHA-256).
 // A token is a secret: no error here quotes any part of it.
 import { base64url } from 'multiformats/bases/base64'
-import type { Crypto } from '../crypto.ts'
-import { meshIdText, parseOrigin } from '../origin.ts'
-import { decodeToken as decodeTokenMessage, encodeMessage, decodeChain, wire } from '../wire.ts'
-import { equalBytes } from './bytes.ts'
+import type { Crypto } from '../model/crypto.ts'
+import { meshIdText, parseOrigin } from '../model/identity.ts'
+import { decodeToken as decodeTokenMessage, encodeMessage, decodeChain, wire } from '../wire/messages.ts'
+import { equalBytes } from '../model/bytes.ts'
 import { type InviteChain, checkTime, verifyChain } from './chain.ts'
 
 export interface Token {

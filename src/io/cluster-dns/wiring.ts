@@ -9,9 +9,9 @@ import {
   type MeshZones,
   type Wiring,
   type WiringTarget
-} from '../../core/cluster-dns.ts'
-import { getObject, hasStatus, type KubeApi } from '../../core/kube-api.ts'
-import type { Fields } from '../../core/field-check.ts'
+} from '../../core/coredns/cluster-dns.ts'
+import { getObject, hasStatus, type KubeApi } from '../../core/kube/kube-api.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { ClusterDnsError } from './errors.ts'
 
 export interface ClusterDnsOptions {

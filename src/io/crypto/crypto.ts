@@ -9,7 +9,7 @@ import {
   verify,
   type KeyObject
 } from 'node:crypto'
-import type { Crypto } from '../../core/crypto.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
 
 // DER headers of RFC 8410 for raw keys: PKCS #8 private, SPKI public.
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')

@@ -3,7 +3,7 @@
 //   1. A refused bundle is halved until the refused operations stand alone; the others are carried out. Operations are idempotent, so
 //      what the first attempt has done already does no harm.
 //   2. A tool that hangs or is missing fails the whole bundle at once: each further attempt would cost its deadline again.
-import type { HostOp, OpFailure } from '../../core/host.ts'
+import type { HostOp, OpFailure } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
 
 /** Returns the failures that it can tell apart; throws where it can only say that the bundle was refused. */

@@ -1,6 +1,6 @@
 // An operation as the commands that it runs. No secrets: the private key is named, never shown. Bundles join them: routes as the lines of one
 // `ip -batch`, peers as the sections of one `wg addconf`.
-import type { HostOp } from '../../core/host.ts'
+import type { HostOp } from '../../core/host/host-state.ts'
 import { commandText, removePeersCommand, removeTunnelCommand } from './commands.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
 import { routeCommand } from './route.ts'

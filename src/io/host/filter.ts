@@ -13,10 +13,10 @@
 //                    before the address is translated, and (source, destination) is looked up after
 //   strays           sources outside the pod prefixes that went into the tunnel all the same, written down
 //   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
-import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/cidr.ts'
-import { sortedEndpoints } from '../../core/host-order.ts'
-import type { Filter, HostEndpoint } from '../../core/host.ts'
-import type { Cidr, Ip, Protocol } from '../../core/model.ts'
+import { compareCidr, cidrContains, familyOf, parseCidr, parseIp, hostCidr } from '../../core/model/cidr.ts'
+import { sortedEndpoints } from '../../core/host/normalize.ts'
+import type { Filter, HostEndpoint } from '../../core/host/host-state.ts'
+import type { Cidr, Ip, Protocol } from '../../core/model/values.ts'
 import { canNftFilter } from './detect-lb.ts'
 import { HostError } from './errors.ts'
 import {

@@ -8,9 +8,9 @@
 //   2. A virtual server that was just changed is looked at once more in the next look, because its route may have come later than it did.
 //   3. Only flows to virtual servers of ours are ended.
 // A TCP flow whose entry is gone is balanced anew with its next packet and reset by the backend, which does not know it.
-import { familyOf, ipToBytes, prefixToCidr } from '../../core/cidr.ts'
-import type { VirtualServer } from '../../core/host.ts'
-import type { Cidr, Ip, Protocol } from '../../core/model.ts'
+import { familyOf, ipToBytes, prefixToCidr } from '../../core/model/cidr.ts'
+import type { VirtualServer } from '../../core/host/host-state.ts'
+import type { Cidr, Ip, Protocol } from '../../core/model/values.ts'
 import { HostError } from './errors.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from './ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './virtual-servers.ts'

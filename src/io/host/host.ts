@@ -6,11 +6,11 @@ import {
   type HostPart,
   type HostState,
   type OpFailure
-} from '../../core/host.ts'
-import { partOf } from '../../core/host-ops.ts'
-import { EMPTY_HOST } from '../../core/host-order.ts'
-import type { Ip } from '../../core/model.ts'
-import type { Surroundings } from '../../core/surroundings.ts'
+} from '../../core/host/host-state.ts'
+import { partOf } from '../../core/host/host-ops.ts'
+import { EMPTY_HOST } from '../../core/host/normalize.ts'
+import type { Ip } from '../../core/model/values.ts'
+import type { Surroundings } from '../../core/host/surroundings.ts'
 import { attempt } from './attempt.ts'
 import { findObstacles, type Obstacle, type ObstacleQuestion } from './obstacles.ts'
 import { describeOp } from './describe.ts'

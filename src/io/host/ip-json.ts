@@ -1,8 +1,8 @@
 // What `ip -json` prints, reduced to what we ask of it.
 import { z } from 'zod'
 import { unreadable } from './errors.ts'
-import { parseCidr, parseIp } from '../../core/cidr.ts'
-import type { Cidr, Ip } from '../../core/model.ts'
+import { parseCidr, parseIp } from '../../core/model/cidr.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
 
 export interface Link {
   readonly name: string

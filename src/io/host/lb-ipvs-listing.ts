@@ -5,9 +5,9 @@
 //   -A -t 10.96.0.1:80 -s rr -p 300
 //   -a -t 10.96.0.1:80 -r 10.1.0.11:8080 -m -w 1
 //   -A -u [fd96::1]:53 -s wrr
-import { parseIp } from '../../core/cidr.ts'
-import type { RealServer } from '../../core/host.ts'
-import type { Ip, Protocol } from '../../core/model.ts'
+import { parseIp } from '../../core/model/cidr.ts'
+import type { RealServer } from '../../core/host/host-state.ts'
+import type { Ip, Protocol } from '../../core/model/values.ts'
 import { compareRealServers } from './virtual-servers.ts'
 
 export interface IpvsService {

@@ -6,9 +6,9 @@
 //   3. A virtual server without a backend answers with an ICMP error: IPVS does that by itself.
 //   4. A change is idempotent: what exists already is set, what is gone already stays gone. A complaint counts only while the kernel,
 //      read again, does not have what was asked for.
-import { cidrContains, familyOf } from '../../core/cidr.ts'
-import type { RealServer, Scheduler, VirtualServer } from '../../core/host.ts'
-import type { Cidr } from '../../core/model.ts'
+import { cidrContains, familyOf } from '../../core/model/cidr.ts'
+import type { RealServer, Scheduler, VirtualServer } from '../../core/host/host-state.ts'
+import type { Cidr } from '../../core/model/values.ts'
 import { HostError } from './errors.ts'
 import { parseIpvs, SERVICE_FLAG, type IpvsService } from './lb-ipvs-listing.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from './ports.ts'

@@ -7,10 +7,10 @@
 //
 // Traps of nft 1.0.6: no `destroy`; the name `dstnat` is refused in an output hook; `}` right after a statement needs `;`;
 // a map that misses falls through, so a `goto refuse` follows; numbers for protocols, as names need /etc/protocols.
-import { familyOf, parseIp } from '../../core/cidr.ts'
-import type { RealServer, Scheduler, VirtualServer } from '../../core/host.ts'
-import type { Ip, Protocol } from '../../core/model.ts'
-import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../core/slots.ts'
+import { familyOf, parseIp } from '../../core/model/cidr.ts'
+import type { RealServer, Scheduler, VirtualServer } from '../../core/host/host-state.ts'
+import type { Ip, Protocol } from '../../core/model/values.ts'
+import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../core/host/slots.ts'
 import {
   ABOUT_SET,
   asRecord,

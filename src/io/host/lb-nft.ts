@@ -9,7 +9,7 @@
 //      says that no one else has changed our table since it was read.
 //   3. One change of a service is one netlink message where there is such a socket: nft would read the elements of every interval set
 //      of the host first.
-import type { VirtualServer } from '../../core/host.ts'
+import type { VirtualServer } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
 import {
   elementChanges,

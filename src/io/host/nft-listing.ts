@@ -2,7 +2,7 @@
 // Each table of ours has a set `about` with one element, whose comment says what we made and how the kernel listed it then.
 // A listing that differs later means that somebody changed a chain or a rule, or that an older version of ours made it.
 import { createHash } from 'node:crypto'
-import type { Protocol } from '../../core/model.ts'
+import type { Protocol } from '../../core/model/values.ts'
 import { unreadable } from './errors.ts'
 
 export interface NftListing {

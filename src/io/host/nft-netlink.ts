@@ -4,8 +4,8 @@
 //      a generation without its event, an error: all count as touched.
 //   2. A change is one batch: the kernel takes all of it or nothing.
 import { setTimeout as pause } from 'node:timers/promises'
-import { ipToBytes } from '../../core/cidr.ts'
-import type { Ip } from '../../core/model.ts'
+import { ipToBytes } from '../../core/model/cidr.ts'
+import type { Ip } from '../../core/model/values.ts'
 import type { Element } from './lb-nft-table.ts'
 import { NETLINK_NETFILTER, openNetlink, type NetlinkSocket } from './netlink.ts'
 

@@ -9,9 +9,9 @@ import {
   translatedBefore,
   type FirewallChain,
   type FirewallPacket
-} from '../../core/firewall.ts'
-import { familyOf, parseIp } from '../../core/cidr.ts'
-import type { Ip } from '../../core/model.ts'
+} from '../../core/host/firewall.ts'
+import { familyOf, parseIp } from '../../core/model/cidr.ts'
+import type { Ip } from '../../core/model/values.ts'
 import { asRecord, keyOfRow } from './nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 

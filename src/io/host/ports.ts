@@ -1,5 +1,5 @@
 // The two parts of the host edge that have more than one implementation, as ports: src/io/host/host.ts composes them.
-import type { Filter, VirtualServer } from '../../core/host.ts'
+import type { Filter, VirtualServer } from '../../core/host/host-state.ts'
 
 /** A change of one virtual server: `want` undefined removes it, `have` undefined adds it. */
 export interface VirtualServerChange {

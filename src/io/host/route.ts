@@ -9,9 +9,9 @@
 //   4. What this host reaches by itself has a `throw` route of ours in the same table: the search goes on with the next rule.
 //   5. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
 //   6. Each route succeeds or fails by itself. A family that cannot be read is observed as empty while the other one can be read.
-import { compareCidr, familyOf } from '../../core/cidr.ts'
-import type { Route, Vip } from '../../core/host.ts'
-import type { Cidr, Ip } from '../../core/model.ts'
+import { compareCidr, familyOf } from '../../core/model/cidr.ts'
+import type { Route, Vip } from '../../core/host/host-state.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
 import { endsPart } from './attempt.ts'
 import { HostError } from './errors.ts'
 import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from './ip-json.ts'

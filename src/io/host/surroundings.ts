@@ -1,7 +1,7 @@
 // The networks, default gateways and addresses that this host has without the mesh, read from the kernel. The tunnel device and our
 // own routes are left out.
-import { parseIp } from '../../core/cidr.ts'
-import type { HostNetwork, Surroundings } from '../../core/surroundings.ts'
+import { parseIp } from '../../core/model/cidr.ts'
+import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'
 import { parseAddresses, parseRoutes, type KernelRoute } from './ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
 

@@ -3,7 +3,7 @@
 // that holds. So a link that comes later is seen by the next look, and the same operation repairs it.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Sysctl } from '../../core/host.ts'
+import type { Sysctl } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
 import type { HostMemory } from './memory.ts'
 import { ROOT_FIX } from './run.ts'

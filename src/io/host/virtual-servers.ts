@@ -1,11 +1,11 @@
-// Changes of virtual servers. Their one key and their one order are those of core/host-order.ts, so that what the kernel says and what we
+// Changes of virtual servers. Their one key and their one order are those of core/host/normalize.ts, so that what the kernel says and what we
 // wish compare as values.
 import {
   compareRealServers,
   compareVirtualServers,
   virtualServerKey as keyOfVirtualServer
-} from '../../core/host-order.ts'
-import type { VirtualServer } from '../../core/host.ts'
+} from '../../core/host/normalize.ts'
+import type { VirtualServer } from '../../core/host/host-state.ts'
 import type { VirtualServerChange } from './ports.ts'
 
 export { compareRealServers, compareVirtualServers, keyOfVirtualServer }

@@ -9,7 +9,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { HostPart } from '../../core/host.ts'
+import type { HostPart } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
 import { openNftKernel } from './nft-netlink.ts'
 import type { HostNames, LoadBalancer, Run } from './ports.ts'

@@ -11,9 +11,9 @@
 import { connect } from 'node:net'
 import { readFile, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host.ts'
-import type { Ip, PeerAddress, WireguardKey } from '../../core/model.ts'
-import { UNUSABLE_MTU } from '../../core/host-ops.ts'
+import type { PeerStats, Tunnel, WireguardPeer } from '../../core/host/host-state.ts'
+import type { Ip, PeerAddress, WireguardKey } from '../../core/model/values.ts'
+import { UNUSABLE_MTU } from '../../core/host/host-ops.ts'
 import {
   addressCommand,
   createDeviceCommand,

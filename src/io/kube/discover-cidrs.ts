@@ -1,7 +1,7 @@
 // Which addresses are this cluster's: pod and service prefixes, from what the API says of itself. Flags win over all of it.
 // Sources: OpenShift's config.openshift.io/v1 Network "cluster"; Calico's IPPools; the ConfigMaps of kubeadm, kube-proxy and Cilium; Node
 // spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
-import type { Problem } from '../../core/catalog.ts'
+import type { Problem } from '../../core/catalog/catalog.ts'
 import {
   cidrContains,
   cidrOverlaps,
@@ -9,9 +9,9 @@ import {
   parseCidr,
   prefixToCidr,
   cidrToPrefix
-} from '../../core/cidr.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
-import type { Cidr } from '../../core/model.ts'
+} from '../../core/model/cidr.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { Cidr } from '../../core/model/values.ts'
 import type { KubeClient } from './client.ts'
 import { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'

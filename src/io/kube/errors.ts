@@ -1,5 +1,5 @@
 // What can be wrong between us and a Kubernetes API, with a stable code for programs and a fix for people.
-import { isFields } from '../../core/field-check.ts'
+import { isFields } from '../../core/model/field-check.ts'
 
 export type KubeErrorCode =
   | 'BAD_CONFIG'

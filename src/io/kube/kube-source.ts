@@ -4,11 +4,16 @@
 //   2. Nothing is told before Services, EndpointSlices and Namespaces were listed whole: `whole` is false until then.
 //   3. An API that cannot be asked withdraws nothing; it is a problem until it answers again.
 //   4. Of each object only what is exported of it is kept.
-import { type CatalogOptions, type Change, type Problem, toValue } from '../../core/catalog.ts'
-import { askedToExport, EXPORT_ALL, exportFacts, type ExportPolicy } from '../../core/export-policy.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
-import { LiveCatalog, type ObjectName, type Settled } from '../../core/live-catalog.ts'
-import type { Snapshot } from '../../core/model.ts'
+import { type CatalogOptions, type Change, type Problem, toValue } from '../../core/catalog/catalog.ts'
+import {
+  askedToExport,
+  EXPORT_ALL,
+  exportFacts,
+  type ExportPolicy
+} from '../../core/catalog/export-policy.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { LiveCatalog, type ObjectName, type Settled } from '../../core/catalog/live-catalog.ts'
+import type { Snapshot } from '../../core/model/values.ts'
 import type { KubeClient } from './client.ts'
 import type { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'

@@ -1,4 +1,4 @@
-// Who speaks for this cluster: leader election over one Lease. The decisions are in core/election.ts; this is their clock and
+// Who speaks for this cluster: leader election over one Lease. The decisions are in core/kube/election.ts; this is their clock and
 // network. RBAC: get, create and update of leases in the namespace.
 import {
   bid,
@@ -7,8 +7,8 @@ import {
   type ElectionTimes,
   type LeaseSpec,
   type Observed
-} from '../../core/election.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
+} from '../../core/kube/election.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
 import type { KubeClient } from './client.ts'
 import { asKubeError, KubeError } from './errors.ts'
 

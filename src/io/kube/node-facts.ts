@@ -1,7 +1,7 @@
 // What is of interest of a Node: which pods' addresses lie on it, and its own.
-import { parseCidr, parseIp } from '../../core/cidr.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
-import type { Cidr, Ip } from '../../core/model.ts'
+import { parseCidr, parseIp } from '../../core/model/cidr.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
 
 export interface NodeFacts {
   readonly name: string

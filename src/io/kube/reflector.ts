@@ -13,8 +13,8 @@
 //   6. A list ends: a page that is late is asked for with fewer objects and more time; a list whose continuation expires is fetched
 //      whole in one answer, as client-go's pager does.
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { isFields, type Fields } from '../../core/field-check.ts'
-import type { ObjectName } from '../../core/live-catalog.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { ObjectName } from '../../core/catalog/live-catalog.ts'
 import { Backoff } from './backoff.ts'
 import type { KubeClient } from './client.ts'
 import { asKubeError, errorOfStatus, KubeError } from './errors.ts'

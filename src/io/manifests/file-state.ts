@@ -5,8 +5,8 @@
 //   2. What was good is known for as long as the broken one stands there, over restarts too (last-good.ts): a restart changes nothing.
 //   3. Objects that vanish, alone or with their file, are believed only when the file has been still for STILL_MS;
 //      everything else counts at once. A file in the middle of an edit never takes a service away.
-import type { Item, Problem } from '../../core/catalog.ts'
-import { keyOf } from '../../core/model.ts'
+import type { Item, Problem } from '../../core/catalog/catalog.ts'
+import { keyOf } from '../../core/model/values.ts'
 import { namesIn } from './documents.ts'
 import type { FileContent, ReadDocument } from './read-file.ts'
 

@@ -3,7 +3,7 @@
 import { watch, type Dirent, type FSWatcher } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
-import type { Problem } from '../../core/catalog.ts'
+import type { Problem } from '../../core/catalog/catalog.ts'
 import { codeOf, reason } from './read-file.ts'
 
 export interface FolderListing {

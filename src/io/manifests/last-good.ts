@@ -4,8 +4,8 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Item } from '../../core/catalog.ts'
-import { isFields } from '../../core/field-check.ts'
+import type { Item } from '../../core/catalog/catalog.ts'
+import { isFields } from '../../core/model/field-check.ts'
 import { goodOf, type DocumentState, type FileState } from './file-state.ts'
 import { codeOf } from './read-file.ts'
 

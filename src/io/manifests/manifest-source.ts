@@ -6,8 +6,8 @@
 //      it is a cluster without services, and everything else of it runs.
 import { relative, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { catalog, type CatalogOptions, type Problem } from '../../core/catalog.ts'
-import type { Snapshot } from '../../core/model.ts'
+import { catalog, type CatalogOptions, type Problem } from '../../core/catalog/catalog.ts'
+import type { Snapshot } from '../../core/model/values.ts'
 import { itemsOf, nextFileState, problemsOf, type FileState } from './file-state.ts'
 import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
 import { lastGoodIn } from './last-good.ts'

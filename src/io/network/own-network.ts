@@ -2,9 +2,9 @@
 import { createSocket } from 'node:dgram'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
-import { parseIp } from '../../core/cidr.ts'
-import type { Ip } from '../../core/model.ts'
-import type { OwnAddress, OwnNetwork } from '../../core/own-addresses.ts'
+import { parseIp } from '../../core/model/cidr.ts'
+import type { Ip } from '../../core/model/values.ts'
+import type { OwnAddress, OwnNetwork } from '../../core/host/own-addresses.ts'
 
 /** Never rejects: what cannot be read is left out. */
 export async function readOwnNetwork(): Promise<OwnNetwork> {

@@ -16,9 +16,9 @@ import {
   ipToBytes,
   parseIp,
   prefixToCidr
-} from '../../core/cidr.ts'
-import type { Cidr, Ip, Origin } from '../../core/model.ts'
-import { parseOrigin } from '../../core/origin.ts'
+} from '../../core/model/cidr.ts'
+import type { Cidr, Ip, Origin } from '../../core/model/values.ts'
+import { parseOrigin } from '../../core/model/identity.ts'
 
 // A switch that has just seen a link come up forwards after some seconds only.
 const SERIES_MS: readonly number[] = [0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000]

@@ -6,7 +6,7 @@
 // dead on its side (a crash without a FIN), and the parked one takes over.
 // Invariants: (1) neighbourUp and neighbourDown alternate per peer; (2) frames are delivered between them only;
 // (3) a connection without a link is closed; (4) a link that is not authenticated in time is dropped.
-import type { Origin } from '../../core/model.ts'
+import type { Origin } from '../../core/model/values.ts'
 import { FrameStream } from './frame-stream.ts'
 import type { Connection, Stream } from './frame-stream.ts'
 import type { TransportLimits } from './limits.ts'

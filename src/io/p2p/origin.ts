@@ -1,6 +1,6 @@
 // PeerIds as libp2p and multiaddrs carry them.
-import type { Origin } from '../../core/model.ts'
-import { parseOrigin } from '../../core/origin.ts'
+import type { Origin } from '../../core/model/values.ts'
+import { parseOrigin } from '../../core/model/identity.ts'
 
 /** Undefined for a PeerId of another key type than Ed25519: such a peer cannot be a member. */
 export function originOf(peerId: { toString(): string }): Origin | undefined {

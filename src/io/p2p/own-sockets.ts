@@ -1,8 +1,8 @@
 // Which own address each connection of this host has, by its remote end: libp2p does not tell.
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { bytesToIp } from '../../core/cidr.ts'
-import type { Ip } from '../../core/model.ts'
+import { bytesToIp } from '../../core/model/cidr.ts'
+import type { Ip } from '../../core/model/values.ts'
 
 // A host with more connections than this has the table read in part; what is not found is left to the liveness of the mesh.
 const LINES_MAX = 100_000

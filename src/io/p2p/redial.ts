@@ -1,5 +1,5 @@
 // Whom to keep a connection to. libp2p's own keep-alive gives up after five retries, so this loop is ours: it never does.
-import type { Origin } from '../../core/model.ts'
+import type { Origin } from '../../core/model/values.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf, peerIdIn } from './origin.ts'
 

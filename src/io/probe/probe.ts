@@ -8,8 +8,8 @@
 //   2. Bounded by the targets: one socket, RTT_SAMPLES round trips and OPEN_MAX open requests for each.
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
-import type { Ip } from '../../core/model.ts'
-import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/path-mtu.ts'
+import type { Ip } from '../../core/model/values.ts'
+import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
 
 const MAGIC = Buffer.from('rzp1')
 const PACKET_BYTES = MAGIC.length + 1 + 8

@@ -5,9 +5,9 @@
 import { access, readFile, readdir, realpath, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
-import type { Persist as PersistEffect, PersistPart } from '../../core/effects.ts'
-import type { Origin } from '../../core/model.ts'
-import { StoreError, describe, storeError } from './error.ts'
+import type { Persist as PersistEffect, PersistPart } from '../../core/replication/effects.ts'
+import type { Origin } from '../../core/model/values.ts'
+import { StoreError, describe, storeError } from './errors.ts'
 import { isMissing, syncFolder } from './files.ts'
 import {
   encodeHead,

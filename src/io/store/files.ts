@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { storeError } from './error.ts'
+import { storeError } from './errors.ts'
 
 /** Mode 0600. Errors: StoreError DISK_FULL or STORE_READONLY; the file is as before then. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {

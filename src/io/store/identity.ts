@@ -2,7 +2,7 @@
 // whole or absent. Texts about it never quote it.
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { StoreError } from './error.ts'
+import { StoreError } from './errors.ts'
 
 export const IDENTITY_VERSION = 1
 

@@ -2,7 +2,7 @@
 // Invariant: nothing is opened, written or removed through a name that another user could have put there.
 import { chmod, lstat, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
-import { StoreError, storeError } from './error.ts'
+import { StoreError, storeError } from './errors.ts'
 import { isMissing } from './files.ts'
 
 const OTHERS = 0o077

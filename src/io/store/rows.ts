@@ -5,7 +5,7 @@
 // leveldb hands out flipped bytes without a word, so each row carries a CRC-32 over its key and its
 // content; anything that fails it is not a row.
 import { crc32 } from 'node:zlib'
-import type { StoredRecord } from '../../core/record.ts'
+import type { StoredRecord } from '../../core/replication/record.ts'
 
 export interface HeadRow {
   readonly epoch: number

@@ -1,10 +1,10 @@
 // Reads the whole database when it is opened: what is sound, what is damaged, what is left over. Damage that can be laid at an
 // origin's door drops that origin, or only the parts of its unfinished state; any other makes the whole database suspect.
 import type { Level } from 'level'
-import type { StoredOrigin as ProtocolStoredOrigin, StoredParts } from '../../core/effects.ts'
-import type { Origin } from '../../core/model.ts'
-import { parseOrigin } from '../../core/origin.ts'
-import type { StoredRecord } from '../../core/record.ts'
+import type { StoredOrigin as ProtocolStoredOrigin, StoredParts } from '../../core/replication/effects.ts'
+import type { Origin } from '../../core/model/values.ts'
+import { parseOrigin } from '../../core/model/identity.ts'
+import type { StoredRecord } from '../../core/replication/record.ts'
 import {
   decodeHead,
   decodeParts,

@@ -1,8 +1,8 @@
 // One AdmissionReview (admission.k8s.io/v1): what the API server asks, and our answer, which always allows.
 // Invariant: whatever is asked, a pod is never refused. What is not understood at all is no answer (undefined → 400), which the API
 // server takes, by failurePolicy Ignore, as "go on".
-import { dnsPatch, type DnsInjection } from '../../core/dns-injection.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
+import { dnsPatch, type DnsInjection } from '../../core/kube/dns-injection.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
 
 export interface ReviewAnswer {
   readonly body: object

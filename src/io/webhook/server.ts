@@ -3,7 +3,7 @@
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { DnsInjection } from '../../core/dns-injection.ts'
+import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import type { KeyPair } from './certificate.ts'
 import { WebhookError } from './errors.ts'
 import { answerReview } from './review.ts'

@@ -1,6 +1,6 @@
 // The admission webhook as a part of the agent: credentials from the Secret, made or renewed when needed; the server; the authority in
 // the webhook's configuration. All agents do the same; who writes second reads what the first wrote (resourceVersion), so no leader is needed.
-import type { DnsInjection } from '../../core/dns-injection.ts'
+import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import {
   fieldsAt,
   getObject,
@@ -8,8 +8,8 @@ import {
   STRATEGIC_MERGE_PATCH,
   textAt,
   type KubeApi
-} from '../../core/kube-api.ts'
-import { isFields, type Fields } from '../../core/field-check.ts'
+} from '../../core/kube/kube-api.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { credentialsOf, renewCredentials, secretData, type Credentials } from './credentials.ts'
 import { WebhookError } from './errors.ts'
 import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from './server.ts'

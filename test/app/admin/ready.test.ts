@@ -1,10 +1,10 @@
 // What /readyz, the first lines and the metrics say of the registry of health.
 import assert from 'node:assert/strict'
 import { health as report, notReady } from '../../../src/app/admin/routes/status.ts'
-import { Health } from '../../../src/app/health.ts'
-import { createMetrics } from '../../../src/app/metrics.ts'
-import { nodesWithoutAgent } from '../../../src/app/node-coverage.ts'
-import type { Cidr } from '../../../src/core/model.ts'
+import { Health } from '../../../src/app/observe/health.ts'
+import { createMetrics } from '../../../src/app/observe/metrics.ts'
+import { nodesWithoutAgent } from '../../../src/app/sources/node-coverage.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined }
 const registry = (): Health => new Health({ log: SILENT, now: () => 1000 })

@@ -17,8 +17,8 @@ import pino from 'pino'
 import type { AdminSocket } from '../../../src/app/admin/socket.ts'
 import { startAdmin, type AdminHandlers } from '../../../src/app/admin/server.ts'
 import { API_VERSION } from '../../../src/api/answers.ts'
-import { AppError } from '../../../src/app/errors.ts'
-import { Health } from '../../../src/app/health.ts'
+import { AppError } from '../../../src/app/observe/errors.ts'
+import { Health } from '../../../src/app/observe/health.ts'
 import { eventually } from '../../eventually.ts'
 
 describe('the admin socket', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { peerHostOf, reachedFirst } from '../../../src/app/host/reached-first.ts'
-import type { AgentValue, ClusterName, Origin, PeerAddress } from '../../../src/core/model.ts'
-import type { MeshView } from '../../../src/core/view.ts'
+import type { AgentValue, ClusterName, Origin, PeerAddress } from '../../../src/core/model/values.ts'
+import type { MeshView } from '../../../src/core/view/view.ts'
 
 const OFFERED = ['10.0.0.7:51820', '203.0.113.7:51820', '[2001:db8::7]:51820'] as PeerAddress[]
 

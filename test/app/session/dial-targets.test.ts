@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { dialTargets, type DialInput, type Sighting } from '../../../src/app/session/dial-targets.ts'
-import type { AgentValue, Origin, WireguardKey } from '../../../src/core/model.ts'
-import type { AgentView } from '../../../src/core/view.ts'
+import type { AgentValue, Origin, WireguardKey } from '../../../src/core/model/values.ts'
+import type { AgentView } from '../../../src/core/view/view.ts'
 
 const SELF = 'self' as Origin
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { gatewayChoice } from '../../../src/app/session/gateway-choice.ts'
-import type { AgentValue, ClusterName, Origin } from '../../../src/core/model.ts'
-import type { ClusterView, MeshView } from '../../../src/core/view.ts'
+import type { AgentValue, ClusterName, Origin } from '../../../src/core/model/values.ts'
+import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
 
 const cluster = (name: string, ...origins: readonly string[]): ClusterView => ({
   name: name as ClusterName,

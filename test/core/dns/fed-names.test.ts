@@ -7,9 +7,9 @@ import { FedNames } from '../../../src/core/dns/fed-names.ts'
 import { createNames } from '../../../src/core/dns/names.ts'
 import { NamesFeed } from '../../../src/core/dns/names-feed.ts'
 import type { Reply } from '../../../src/core/dns/record.ts'
-import { SortedMap } from '../../../src/core/sorted-map.ts'
-import type { ClusterName, Ip } from '../../../src/core/model.ts'
-import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view.ts'
+import { SortedMap } from '../../../src/core/model/sorted-map.ts'
+import type { ClusterName, Ip } from '../../../src/core/model/values.ts'
+import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from './fixtures.ts'
 
 const HTTP = [port('http', 80)]

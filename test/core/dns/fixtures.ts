@@ -8,8 +8,8 @@ import type {
   EndpointSliceValue,
   Ip,
   ServiceValue
-} from '../../../src/core/model.ts'
-import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view.ts'
+} from '../../../src/core/model/values.ts'
+import type { ClusterView, MeshView, ServiceView } from '../../../src/core/view/view.ts'
 
 const HTTP = [port('http', 80)]
 

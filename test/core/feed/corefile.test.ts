@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 
-import { corefile, forwardCorefile } from '../../../src/core/feed/corefile.ts'
-import { reverseZones } from '../../../src/core/feed/reverse-zones.ts'
-import type { Cidr } from '../../../src/core/model.ts'
+import { corefile, forwardCorefile } from '../../../src/core/coredns/corefile.ts'
+import { reverseZones } from '../../../src/core/coredns/reverse-zones.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 import { cluster, meshOf, shopMesh } from '../dns/fixtures.ts'
 
 const FEED = { feedUrl: 'http://127.0.0.1:948' }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 
-import { Feed, GRACE_MS } from '../../../src/core/feed/feed.ts'
-import { objectText, type ResourceName } from '../../../src/core/feed/objects.ts'
-import type { ClusterName } from '../../../src/core/model.ts'
-import type { MeshView, ServiceView } from '../../../src/core/view.ts'
+import { Feed, GRACE_MS } from '../../../src/core/coredns/feed.ts'
+import { objectText, type ResourceName } from '../../../src/core/coredns/objects.ts'
+import type { ClusterName } from '../../../src/core/model/values.ts'
+import type { MeshView, ServiceView } from '../../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from '../dns/fixtures.ts'
 
 const HTTP = [port('http', 80)]

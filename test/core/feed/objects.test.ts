@@ -6,9 +6,9 @@ import {
   placedObjects,
   type Holder,
   type Scope
-} from '../../../src/core/feed/objects.ts'
-import type { ClusterName } from '../../../src/core/model.ts'
-import type { ServiceView } from '../../../src/core/view.ts'
+} from '../../../src/core/coredns/objects.ts'
+import type { ClusterName } from '../../../src/core/model/values.ts'
+import type { ServiceView } from '../../../src/core/view/view.ts'
 import { endpoint, port, service, slice } from '../dns/fixtures.ts'
 
 const HTTP = [port('http', 80)]

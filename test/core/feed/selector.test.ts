@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { parseFieldSelector, parseLabelSelector, type Selectable } from '../../../src/core/feed/selector.ts'
+import {
+  parseFieldSelector,
+  parseLabelSelector,
+  type Selectable
+} from '../../../src/core/coredns/selector.ts'
 
 const WEB: Selectable = {
   namespace: 'shop',

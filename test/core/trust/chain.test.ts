@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { Cidr } from '../../../src/core/model.ts'
-import { originOf } from '../../../src/core/origin.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
 import { checkPrefixes, sealCertificate, type CertificateDraft } from '../../../src/core/trust/certificate.ts'
 import { checkTime, verifyChain, type ChainRefusalCode } from '../../../src/core/trust/chain.ts'
-import { decodeCertificateBody, decodeChain, encodeMessage, wire } from '../../../src/core/wire.ts'
+import { decodeCertificateBody, decodeChain, encodeMessage, wire } from '../../../src/core/wire/messages.ts'
 import {
   agentOf,
   cidr,

@@ -1,9 +1,9 @@
 // A small mesh with real keys for the trust tests.
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
-import { parseCidr } from '../../../src/core/cidr.ts'
-import type { Crypto } from '../../../src/core/crypto.ts'
-import type { Cidr, ClusterName } from '../../../src/core/model.ts'
-import { parseClusterName } from '../../../src/core/origin.ts'
+import { parseCidr } from '../../../src/core/model/cidr.ts'
+import type { Crypto } from '../../../src/core/model/crypto.ts'
+import type { Cidr, ClusterName } from '../../../src/core/model/values.ts'
+import { parseClusterName } from '../../../src/core/model/identity.ts'
 import type { AgentChain, ClusterChain } from '../../../src/core/trust/chain.ts'
 import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../../src/core/trust/issue.ts'
 

@@ -10,7 +10,7 @@ import {
   type HandshakeOutcome,
   type HandshakeStep
 } from '../../../src/core/trust/handshake.ts'
-import { decodeFrame, encodeFrame } from '../../../src/core/wire.ts'
+import { decodeFrame, encodeFrame } from '../../../src/core/wire/messages.ts'
 import { agentOf, crypto, DAY, EAST, flipBit, join, makeMesh, NOW, type TestAgent } from './fixtures.ts'
 
 const mesh = makeMesh()

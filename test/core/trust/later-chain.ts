@@ -1,9 +1,9 @@
 // A cluster's certificate, made anew for the same key by who issued the one before: what a renewal gives.
 import assert from 'node:assert/strict'
-import type { Crypto } from '../../../src/core/crypto.ts'
+import type { Crypto } from '../../../src/core/model/crypto.ts'
 import { sealCertificate } from '../../../src/core/trust/certificate.ts'
 import { verifyChain, type ClusterChain } from '../../../src/core/trust/chain.ts'
-import { decodeChain, encodeMessage, wire } from '../../../src/core/wire.ts'
+import { decodeChain, encodeMessage, wire } from '../../../src/core/wire/messages.ts'
 
 export function laterChain(
   crypto: Crypto,

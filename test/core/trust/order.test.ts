@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { cidrOverlaps } from '../../../src/core/cidr.ts'
+import { cidrOverlaps } from '../../../src/core/model/cidr.ts'
 import { compareCertificateOrder, settle, unionOf, type ClusterGrant } from '../../../src/core/trust/order.ts'
 import { cidr, clusterName } from './fixtures.ts'
 

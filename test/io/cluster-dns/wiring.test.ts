@@ -1,6 +1,6 @@
 // Putting zones into the cluster's DNS when the API does not play along. That it plays along with a real one: test/lab/deploy.test.ts.
 import assert from 'node:assert/strict'
-import type { KubeApi, KubeCall } from '../../../src/core/kube-api.ts'
+import type { KubeApi, KubeCall } from '../../../src/core/kube/kube-api.ts'
 import { createClusterDns } from '../../../src/io/cluster-dns/wiring.ts'
 
 const MESH = { zones: ['cluster.east'], servers: ['10.96.0.53'] }

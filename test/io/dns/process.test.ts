@@ -15,7 +15,7 @@ import {
   type DnsProcessOptions
 } from '../../../src/io/dns/process/client.ts'
 import type { QueryCount } from '../../../src/io/dns/process/protocol.ts'
-import type { MeshView } from '../../../src/core/view.ts'
+import type { MeshView } from '../../../src/core/view/view.ts'
 import { cluster, meshOf, service, shopMesh } from '../../core/dns/fixtures.ts'
 import { eventually } from '../../eventually.ts'
 import { ask, query } from './harness.ts'

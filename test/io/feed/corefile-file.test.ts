@@ -15,8 +15,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { WRITTEN_BY } from '../../../src/core/feed/corefile.ts'
-import { putCorefile, tellCoredns } from '../../../src/io/feed/corefile-file.ts'
+import { WRITTEN_BY } from '../../../src/core/coredns/corefile.ts'
+import { putCorefile, tellCoredns } from '../../../src/io/coredns/corefile-file.ts'
 
 const ONE = `${WRITTEN_BY}\n.:53 {\n    errors\n}\n`
 const TWO = `${WRITTEN_BY}\n.:53 {\n    log\n}\n`

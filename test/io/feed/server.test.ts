@@ -3,8 +3,8 @@ import { request, type IncomingMessage } from 'node:http'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 
-import { createFeedServer, type FeedServer, type FeedServerOptions } from '../../../src/io/feed/server.ts'
-import type { ServiceView } from '../../../src/core/view.ts'
+import { createFeedServer, type FeedServer, type FeedServerOptions } from '../../../src/io/coredns/server.ts'
+import type { ServiceView } from '../../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from '../../core/dns/fixtures.ts'
 import { eventually } from '../../eventually.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import type { HostOp } from '../../../src/core/host.ts'
-import type { Cidr } from '../../../src/core/model.ts'
+import type { HostOp } from '../../../src/core/host/host-state.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 import { attempt } from '../../../src/io/host/attempt.ts'
 import { HostError } from '../../../src/io/host/errors.ts'
 

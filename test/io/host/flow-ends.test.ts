@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { VirtualServer } from '../../../src/core/host.ts'
-import type { Ip } from '../../../src/core/model.ts'
+import type { VirtualServer } from '../../../src/core/host/host-state.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
 import { HostError } from '../../../src/io/host/errors.ts'
 import { coverOf, isStray, parseFlow, withFlowEnds, type Flow } from '../../../src/io/host/flow-ends.ts'
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'

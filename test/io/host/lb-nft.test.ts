@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import type { RealServer, VirtualServer } from '../../../src/core/host.ts'
-import type { Ip } from '../../../src/core/model.ts'
-import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../src/core/slots.ts'
+import type { RealServer, VirtualServer } from '../../../src/core/host/host-state.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
+import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../src/core/host/slots.ts'
 import {
   elementCommands,
   elementsOf,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { elementsOf } from '../../../src/io/host/lb-nft-table.ts'
 import type { NetlinkSocket } from '../../../src/io/host/netlink.ts'
 import { createNftKernel } from '../../../src/io/host/nft-netlink.ts'
-import type { Ip } from '../../../src/core/model.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
 
 const OWN_PORT = 77
 const NEWGEN = 0x0a0f

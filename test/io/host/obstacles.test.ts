@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Ip } from '../../../src/core/model.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
 import { findObstacles } from '../../../src/io/host/obstacles.ts'
 import type { Run } from '../../../src/io/host/ports.ts'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import type { WireguardPeer } from '../../../src/core/host.ts'
-import type { Cidr, PeerAddress, WireguardKey } from '../../../src/core/model.ts'
+import type { WireguardPeer } from '../../../src/core/host/host-state.ts'
+import type { Cidr, PeerAddress, WireguardKey } from '../../../src/core/model/values.ts'
 import { HostError } from '../../../src/io/host/errors.ts'
 import { hostNames, type Run } from '../../../src/io/host/ports.ts'
 import { peerSection } from '../../../src/io/host/commands.ts'

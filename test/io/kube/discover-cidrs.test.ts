@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp, cidrContains, parseCidr, parseIp } from '../../../src/core/cidr.ts'
-import type { Cidr } from '../../../src/core/model.ts'
+import { bytesToIp, cidrContains, parseCidr, parseIp } from '../../../src/core/model/cidr.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 import {
   discoverCidrs,
   mergeCidrs,

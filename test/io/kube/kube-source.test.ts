@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { Change, Problem } from '../../../src/core/catalog.ts'
-import type { Snapshot } from '../../../src/core/model.ts'
+import type { Change, Problem } from '../../../src/core/catalog/catalog.ts'
+import type { Snapshot } from '../../../src/core/model/values.ts'
 import {
   createKubeSource,
   type KubeSource,

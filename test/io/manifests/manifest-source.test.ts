@@ -14,8 +14,8 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Problem } from '../../../src/core/catalog.ts'
-import type { Snapshot } from '../../../src/core/model.ts'
+import type { Problem } from '../../../src/core/catalog/catalog.ts'
+import type { Snapshot } from '../../../src/core/model/values.ts'
 import { createManifestSource, type ManifestSource } from '../../../src/io/manifests/manifest-source.ts'
 import { FILE_BYTES_MAX } from '../../../src/io/manifests/read-file.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { fileURLToPath } from 'node:url'
-import type { CatalogOptions, Problem } from '../../../src/core/catalog.ts'
-import { parseCidr } from '../../../src/core/cidr.ts'
-import type { Cidr, Snapshot } from '../../../src/core/model.ts'
+import type { CatalogOptions, Problem } from '../../../src/core/catalog/catalog.ts'
+import { parseCidr } from '../../../src/core/model/cidr.ts'
+import type { Cidr, Snapshot } from '../../../src/core/model/values.ts'
 import { createManifestSource } from '../../../src/io/manifests/manifest-source.ts'
 
 const cidr = (text: string): Cidr => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { originOf } from '../../../src/core/origin.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
 import { encodeCall, parseCall } from '../../../src/io/p2p/beacon.ts'
 
 const ORIGIN = originOf(new Uint8Array(32).fill(7))

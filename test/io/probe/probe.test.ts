@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { startProber, ProbeError, type Prober } from '../../../src/io/probe/probe.ts'
-import type { Ip } from '../../../src/core/model.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
 import { eventually } from '../../eventually.ts'
 
 const A = '127.0.0.71' as Ip

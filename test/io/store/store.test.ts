@@ -21,9 +21,9 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Origin } from '../../../src/core/model.ts'
-import { originOf } from '../../../src/core/origin.ts'
-import { StoreError, describe as textOf } from '../../../src/io/store/error.ts'
+import type { Origin } from '../../../src/core/model/values.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import { StoreError, describe as textOf } from '../../../src/io/store/errors.ts'
 import { openStore } from '../../../src/io/store/store.ts'
 import type { Identity, Mended, Persist, Store } from '../../../src/io/store/store.ts'
 

@@ -1,6 +1,6 @@
 // Child of store.test.ts: writes for ever and prints the seq of each acknowledged batch, until it is killed.
 import { writeSync } from 'node:fs'
-import { parseOrigin } from '../../../src/core/origin.ts'
+import { parseOrigin } from '../../../src/core/model/identity.ts'
 import { openStore } from '../../../src/io/store/store.ts'
 
 const [folder = '', name = '', first = '1'] = process.argv.slice(2)

@@ -1,6 +1,6 @@
 // Runs in the guest (guest.test.ts boots it): the load balancer contract on a real IPVS.
 import assert from 'node:assert/strict'
-import { IPVS_SYSCTLS } from '../../../src/core/desired.ts'
+import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
 import { detectLoadBalancer } from '../../../src/io/host/detect-lb.ts'
 import { withFlowEnds } from '../../../src/io/host/flow-ends.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'

@@ -1,5 +1,5 @@
 // Runs in the guest (guest.test.ts boots it): others' rules for local addresses, before a real IPVS.
-import { IPVS_SYSCTLS } from '../../../src/core/desired.ts'
+import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
 import { localDnatSuite, NFT_SHAPES } from '../../contract/local-dnat.ts'
 

@@ -1,7 +1,7 @@
 // Runs in the guest (guest.test.ts boots it): IPVS in several network namespaces of one kernel, where /proc/net/ip_vs ends early.
 import assert from 'node:assert/strict'
-import type { VirtualServer } from '../../../src/core/host.ts'
-import type { Cidr } from '../../../src/core/model.ts'
+import type { VirtualServer } from '../../../src/core/host/host-state.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'
 import { real, virtual } from '../../contract/load-balancer.ts'

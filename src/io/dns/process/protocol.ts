@@ -5,7 +5,7 @@
 // processes of one version only.
 import { deserialize, serialize } from 'node:v8'
 
-import type { ClusterName } from '../../../core/model.ts'
+import type { ClusterName } from '../../../core/model/values.ts'
 import type { NamesMessage } from '../../../core/dns/names-feed.ts'
 import type { DnsProblem } from '../server.ts'
 import type { SocketAddress } from '../upstreams.ts'

@@ -1,0 +1,197 @@
+// What others do on this host to packets of the mesh, looked for every LOOK_MS and after changes of the host, as faults with rule and fix.
+import { cidrContains, familyOf } from '../../core/model/cidr.ts'
+import type { Cidr, ClusterName, Ip } from '../../core/model/values.ts'
+import type { Surroundings } from '../../core/host/surroundings.ts'
+import type { MeshView } from '../../core/view/view.ts'
+import type { LinuxHost } from '../../io/host/host.ts'
+import type { Obstacle } from '../../io/host/obstacles.ts'
+import { monotonicMs } from '../observe/clock.ts'
+import type { FaultText, Health } from '../observe/health.ts'
+
+const LOOK_MS = 30_000
+// After a hint of the kernel; a rule set that is being loaded gives many.
+const LOOK_MS_MIN = 5_000
+const LOOK_DEADLINE_MS = 10_000
+
+export const OBSTACLE_CODES = [
+  'FORWARD_DROPPED',
+  'PROBES_DROPPED',
+  'ROUTED_ELSEWHERE',
+  'SOURCE_TRANSLATED',
+  'SOURCE_OUTSIDE',
+  'SERVICES_CLASH'
+] as const
+
+export interface ObstaclesOptions {
+  readonly host: LinuxHost | undefined
+  readonly health: Health
+  readonly device: string
+  readonly probePort: number
+}
+
+export interface ObstacleFacts {
+  readonly view: MeshView
+  readonly down: ReadonlySet<ClusterName>
+  readonly surroundings: Surroundings
+  readonly nodeAddress: Ip | undefined
+}
+
+export class Obstacles {
+  readonly #options: ObstaclesOptions
+  #lookedMs = -Infinity
+  #isHinted = false
+
+  constructor(options: ObstaclesOptions) {
+    this.#options = options
+  }
+
+  /** Something of the host changed. */
+  hint(): void {
+    this.#isHinted = true
+  }
+
+  stop(): void {
+    for (const code of OBSTACLE_CODES) this.#options.health.replace(code, [])
+  }
+
+  /** When it is time. What cannot be read is as it was. */
+  async look(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {
+    const nowMs = monotonicMs()
+    const ageMs = nowMs - this.#lookedMs
+    if (ageMs < (this.#isHinted ? LOOK_MS_MIN : LOOK_MS)) return
+    this.#lookedMs = nowMs
+    this.#isHinted = false
+    const { host, health, device, probePort } = this.#options
+    health.replace('SERVICES_CLASH', clashes(facts.view))
+    if (host === undefined) return
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(LOOK_DEADLINE_MS)])
+    const question = { far: farPoints(facts), pod: podOf(facts), probePort }
+    const found = await host.obstacles(question, deadline).catch(() => undefined)
+    if (found === undefined || signal.aborted) return
+    const faults = found.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
+    for (const code of OBSTACLE_CODES)
+      if (code !== 'SERVICES_CLASH')
+        health.replace(
+          code,
+          faults.filter((fault) => fault.code === code)
+        )
+  }
+}
+
+/** One address of each family of each other cluster. While a cluster is down its tunnel address alone is routed into the tunnel. */
+export function farPoints({
+  view,
+  down,
+  surroundings
+}: Pick<ObstacleFacts, 'view' | 'down' | 'surroundings'>): readonly { cluster: string; ip: Ip }[] {
+  // What this host keeps out of the tunnel is PREFIX_OVERLAP's to say.
+  const isKept = (ip: Ip): boolean =>
+    surroundings.networks.some(({ destination }) => cidrContains(destination, ip))
+  return [...view.clusters.values()]
+    .filter(({ name }) => name !== view.self)
+    .flatMap(({ name, agents, podPrefixes }) => {
+      const told = agents.flatMap(({ agent }) => agent.tunnelAddress ?? [])
+      const first = down.has(name) ? [] : podPrefixes.map(firstAddress)
+      const all = [...told, ...first]
+      return ([4, 6] as const).flatMap((family) => {
+        const ip = all.find((each) => familyOf(each) === family && !isKept(each))
+        return ip === undefined ? [] : [{ cluster: name, ip }]
+      })
+    })
+}
+
+function firstAddress(prefix: Cidr): Ip {
+  return prefix.slice(0, prefix.indexOf('/')) as Ip
+}
+
+/** An address of a network of this host inside the own pod prefixes, where its pods are. */
+function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
+  const own = view.clusters.get(view.self)?.podPrefixes ?? []
+  const network = surroundings.networks.find(({ destination }) =>
+    own.some((prefix) => cidrContains(prefix, destination))
+  )
+  if (network !== undefined) return { ip: firstAddress(network.destination), device: network.device }
+  return nodeAddress === undefined ? undefined : { ip: nodeAddress, device: undefined }
+}
+
+type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number] }
+
+/** Two rules may stand in one way: each is a fault of its own. */
+function subjectOf({ subject, by }: Obstacle): string {
+  return subject === by ? subject : `${subject}: ${by}`
+}
+
+function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
+  switch (kind) {
+    case 'forward':
+      return {
+        code: 'FORWARD_DROPPED',
+        severity: 'critical',
+        message: `another packet filter of this host drops packets ${subject}: ${by}`,
+        fix: `let the tunnel through there, both ways: iptables -I FORWARD -i ${device} -j ACCEPT; iptables -I FORWARD -o ${device} -j ACCEPT (with Docker in the chain DOCKER-USER; in nft, accept iifname and oifname "${device}" before the drop)`
+      }
+    case 'hook':
+      return {
+        code: 'FORWARD_DROPPED',
+        severity: 'critical',
+        message: `another packet filter of this host drops packets ${subject}: ${by}`,
+        fix: `let the tunnel through there: accept iifname and oifname "${device}" in that chain before the drop (in iptables: -i ${device} or -o ${device} -j ACCEPT as its first rule)`
+      }
+    case 'input':
+      return {
+        code: 'PROBES_DROPPED',
+        severity: 'warning',
+        message: `another packet filter of this host drops the probes of other clusters (${subject} from ${device}): ${by}`,
+        fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else the others take this cluster for dead`
+      }
+    case 'rule':
+      return {
+        code: 'ROUTED_ELSEWHERE',
+        severity: 'critical',
+        message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
+        fix: 'move that rule behind 5142 (`ip rule`), or except the prefixes of the mesh from that VPN; ours is the rule with preference 5142'
+      }
+    case 'translation':
+      return {
+        code: 'SOURCE_TRANSLATED',
+        severity: 'error',
+        message: `another rule of this host translates the source of packets ${subject}, so that the other side drops them: ${by}`,
+        fix: `except packets out of ${device} from that rule, or give its chain a priority above 90`
+      }
+    case 'source':
+      return {
+        code: 'SOURCE_OUTSIDE',
+        severity: 'warning',
+        message: `packets from ${subject} went into the tunnel; that address is not in the pod prefixes of this cluster, so the other side drops them`,
+        fix: 'containers behind NAT and processes bound to another address need a source inside the pod prefixes: attach them to the pod network, or look for a masquerade rule (`nft list ruleset`)'
+      }
+    default:
+      return kind satisfies never
+  }
+}
+
+/** Two services with one address and port: only the first in the order of names is balanced. */
+export function clashes(view: MeshView): readonly (FaultText & { readonly subject: string })[] {
+  return [...view.clusters.values()].flatMap(({ name, services }) => {
+    const first = new Map<string, string>()
+    const found: (FaultText & { readonly subject: string })[] = []
+    for (const key of [...services.keys()].sort()) {
+      const { clusterIps = [], ports = [] } = services.get(key)?.service ?? {}
+      for (const ip of clusterIps) {
+        for (const { protocol, port } of ports) {
+          const at = `${ip} ${protocol} ${port}`
+          const holder = first.get(at)
+          if (holder === undefined) first.set(at, key)
+          else if (holder !== key)
+            found.push({
+              subject: `${name} ${key} ${port}`,
+              severity: 'error',
+              message: `services ${holder} and ${key} of cluster ${name} have one address and port (${ip}, ${protocol} ${port}): only ${holder} is reached`,
+              fix: `give one of them another clusterIP or port in cluster ${name}`
+            })
+        }
+      }
+    }
+    return found
+  })
+}

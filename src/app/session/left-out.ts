@@ -1,0 +1,58 @@
+// What this cluster cannot publish, as faults with a fix.
+import type { LeftOut } from '../../core/replication/own-records.ts'
+import type { FaultText, Health } from '../observe/health.ts'
+
+type Subject = FaultText & { readonly subject: string }
+
+/** Both codes are replaced whole: what is published again clears its fault. */
+export function setLeftOut(health: Pick<Health, 'replace'>, leftOut: LeftOut): void {
+  health.replace('RECORD_REFUSED', leftOut.refused.map(refusedFault))
+  health.replace('NO_ROOM', leftOut.namespaces.map(noRoomFault))
+}
+
+function refusedFault({ key, reason, reduced }: LeftOut['refused'][number]): Subject {
+  if (reduced)
+    return {
+      subject: key,
+      severity: 'warning',
+      message: `the ${key} record is published without the fields that other agents would refuse: ${reason}`,
+      fix: 'correct the setting that the field comes from, or shorten the list'
+    }
+  if (key === 'agent' || key === 'cluster')
+    return {
+      subject: key,
+      severity: 'critical',
+      message: `the ${key} record is not published, for other agents would refuse it: ${reason}`,
+      fix: 'correct the setting that the field comes from'
+    }
+  return {
+    subject: key,
+    severity: 'error',
+    message: `${titleOf(key)} is not published, for other agents would refuse it: ${reason}`,
+    fix: 'correct the object; everything else is published'
+  }
+}
+
+function noRoomFault(left: LeftOut['namespaces'][number]): Subject {
+  const { namespace, services, endpointSlices, wantedBytes, publishedBytes } = left
+  const what = [
+    ...(services > 0 ? [`${services} of its services`] : []),
+    ...(endpointSlices > 0 ? [`${endpointSlices} of its endpoint slices`] : [])
+  ]
+  return {
+    subject: namespace,
+    severity: 'error',
+    message: `namespace ${namespace}: ${what.join(' and ')} are not published, for this cluster wants to publish more than the mesh takes of one cluster; the share of the namespace holds ${mebibytes(publishedBytes)} of ${mebibytes(wantedBytes)}`,
+    fix: 'export fewer services of this namespace, or make its EndpointSlices smaller; what is left out is published as soon as there is room'
+  }
+}
+
+/** "Service shop/web" of "svc/shop/web" */
+function titleOf(key: string): string {
+  const [kind, namespace, name] = key.split('/')
+  return `${kind === 'svc' ? 'Service' : 'EndpointSlice'} ${namespace}/${name}`
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`
+}

@@ -1,0 +1,275 @@
+// What is wrong on the way to the other clusters, as faults with cause and fix. Pure: of the view, the tunnels and the control plane.
+// Invariant: a text has no counter and no age in it, since each change of a text is a line of the log.
+import type { AgentView, ClusterView, MeshView } from '../../core/view/view.ts'
+import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
+import type { ClusterName, Origin } from '../../core/model/values.ts'
+import type { HandshakeRefusal } from '../control/control.ts'
+import type { FaultText } from '../observe/health.ts'
+import { answersProbes, type Tunnel } from './tunnels.ts'
+
+export interface PathFacts {
+  readonly view: MeshView
+  /** Clusters none of whose tunnels works. */
+  readonly down: ReadonlySet<ClusterName>
+  readonly tunnel: (origin: Origin) => Tunnel | undefined
+  readonly control: {
+    readonly isConnected: (origin: Origin) => boolean
+    readonly liveness: (origin: Origin) => Liveness
+    readonly refusal: (origin: Origin) => HandshakeRefusal | undefined
+    readonly isFrozen: (origin: Origin) => boolean
+    readonly aloneMs: number
+    readonly ownUnheldMs: number
+    readonly isCloned: boolean
+  }
+  /** False: the tunnel device of this host could not be set up, so that no packet leaves by it. */
+  readonly hasDevice: boolean
+  /** Of this agent: what a peer's firewall must let in, and the device. */
+  readonly device: string
+  readonly mtu: number
+}
+
+export type NamedFault = FaultText & { readonly subject: string }
+
+/** For each code its whole list, empty when there is nothing. */
+export type PathFaults = Readonly<Record<PathFaultCode, readonly NamedFault[]>>
+
+export const PATH_FAULT_CODES = [
+  'ALL_CLUSTERS_DOWN',
+  'CLUSTER_DOWN',
+  'GATEWAY_DOWN',
+  'PROBES_UNANSWERED',
+  'PATH_MTU',
+  'CONTROL_LOST',
+  'HANDSHAKE_REFUSED',
+  'RECORDS_NOT_TAKEN',
+  'IDENTITY_CLONED',
+  'FLAT_TUNNEL_ADDRESS'
+] as const
+export type PathFaultCode = (typeof PATH_FAULT_CODES)[number]
+
+// Redialling after a cut takes seconds.
+const ALONE_MS = 10_000
+// Heads go round every second; a large catalogue takes a while to be pulled.
+const UNHELD_MS = 60_000
+
+export function pathFaults(facts: PathFacts): PathFaults {
+  const { view, down, control } = facts
+  const others = [...view.clusters.values()].filter(({ name }) => name !== view.self)
+  const members = [...view.clusters.values()].flatMap((cluster) =>
+    cluster.agents.map((agent) => ({ cluster, agent }))
+  )
+  const gateways = others.flatMap((cluster) => gatewaysOf(cluster).map((agent) => ({ cluster, agent })))
+  const isAllDown = others.length > 0 && others.every(({ name }) => down.has(name))
+  return {
+    ALL_CLUSTERS_DOWN: isAllDown ? [allDown(others.length, facts)] : [],
+    CLUSTER_DOWN: others.filter(({ name }) => down.has(name)).map((cluster) => clusterDown(cluster, facts)),
+    GATEWAY_DOWN: gateways
+      .filter(({ cluster, agent }) => !down.has(cluster.name) && facts.tunnel(agent.origin)?.state === 'down')
+      .map(({ cluster, agent }) => ({
+        subject: `${cluster.name} ${agent.agent.node}`,
+        severity: 'warning',
+        ...textOf(`gateway ${agent.agent.node} of cluster ${cluster.name} is down`, causeOf(agent, facts))
+      })),
+    PROBES_UNANSWERED: gateways
+      .filter(({ agent }) => facts.tunnel(agent.origin)?.isUnprobed === true)
+      .map(({ cluster, agent }) => unprobed(cluster, agent)),
+    PATH_MTU: gateways.flatMap(({ cluster, agent }) => narrow(cluster, agent, facts) ?? []),
+    CONTROL_LOST: others.length > 0 && control.aloneMs > ALONE_MS ? [CONTROL_LOST] : [],
+    HANDSHAKE_REFUSED: members.flatMap(({ cluster, agent }) => refused(cluster, agent, control) ?? []),
+    RECORDS_NOT_TAKEN: control.ownUnheldMs > UNHELD_MS ? [RECORDS_NOT_TAKEN] : [],
+    IDENTITY_CLONED: [
+      ...(control.isCloned ? [OWN_CLONE] : []),
+      ...members
+        .filter(({ agent }) => control.isFrozen(agent.origin))
+        .map(({ cluster, agent }) => clone(`${agent.agent.node} of cluster ${cluster.name}`, agent.origin))
+    ],
+    FLAT_TUNNEL_ADDRESS: gateways
+      .filter(({ agent: { agent } }) => agent.probePort !== 0 && agent.tunnelAddress && !answersProbes(agent))
+      .map(({ cluster, agent: { agent } }) => ({
+        subject: `${cluster.name} ${agent.node}`,
+        severity: 'warning',
+        message: `the tunnel address ${agent.tunnelAddress} of ${agent.node} (cluster ${cluster.name}) is its outer address, too, so its tunnel cannot be probed and is judged by handshakes`,
+        fix: `set node-address on ${agent.node} to another address inside its pod prefixes, or upgrade it`
+      }))
+  }
+}
+
+interface Cause {
+  readonly cause: string
+  readonly fix: string
+}
+
+/** Why a tunnel is down, as far as the control plane can tell. */
+export function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
+  const { tunnel, control } = facts
+  if (!facts.hasDevice) return noDevice(facts.device)
+  const endpoint = tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]
+  const [, host, port] = /^(.*):(\d+)$/.exec(endpoint ?? '') ?? []
+  const refusal = control.refusal(origin)
+  if (control.isConnected(origin)) {
+    if (endpoint === undefined)
+      return {
+        cause: `${agent.node} can only dial in, and its WireGuard has not; its control connection (TCP) works`,
+        fix: `let UDP out of ${agent.node}, and in to this host’s WireGuard port`
+      }
+    return {
+      cause: `UDP ${port} to ${host} gets no answer; TCP control works`,
+      fix: `let UDP ${port} pass between this host and ${host} in both directions: look at firewalls and security groups on both hosts and on the way`
+    }
+  }
+  if (refusal !== undefined)
+    return { cause: `its control connection is refused (${refusal.detail})`, fix: fixOf(refusal.code) }
+  const where = endpoint === undefined ? agent.node : `${host}`
+  if (control.liveness(origin) === 'dead')
+    return {
+      cause: `nothing comes from ${where}, by UDP or TCP, and no other member hears of it`,
+      fix: `look after the host ${agent.node}: is it up, is its network, and does meshd run there (systemctl status meshd)?`
+    }
+  return {
+    cause: `nothing comes from ${where} to this host, by UDP or TCP`,
+    fix: `check the route and the firewalls between this host and ${where}: \`ip route get ${where}\`, \`ping ${where}\``
+  }
+}
+
+/** The other side and the way to it may be in order: a look at its firewall would be in vain. */
+const noDevice = (device: string): Cause => ({
+  cause: `the tunnel device ${device} of this host is not set up`,
+  fix: 'mend the fault of the WireGuard device first'
+})
+
+function clusterDown(cluster: ClusterView, facts: PathFacts): NamedFault {
+  const gateways = gatewaysOf(cluster)
+  const [first] = gateways
+  const causes = new Map(gateways.map((gateway) => causeOf(gateway, facts)).map((each) => [each.cause, each]))
+  const cause = first === undefined ? NO_GATEWAY : [...causes.values()]
+  const all = Array.isArray(cause) ? cause : [cause]
+  return {
+    subject: cluster.name,
+    severity: 'error',
+    ...textOf(`cluster ${cluster.name} is down`, {
+      cause: all.map((each) => each.cause).join('; '),
+      fix: all[0]?.fix ?? ''
+    })
+  }
+}
+
+const NO_GATEWAY: Cause = {
+  cause: 'it announces no gateway',
+  fix: 'look at `meshctl status` on a gateway of that cluster; after `meshctl leave` there its name goes by itself'
+}
+
+function allDown(count: number, { control, hasDevice, device }: PathFacts): NamedFault {
+  const what = count === 1 ? 'the only other cluster is' : `all ${count} other clusters are`
+  return {
+    subject: '',
+    severity: 'critical',
+    message: `no traffic of the mesh passes: ${what} down${control.aloneMs > 0 ? ', and there is no control connection' : ''}`,
+    fix: !hasDevice
+      ? noDevice(device).fix
+      : control.aloneMs > 0
+        ? 'check the uplink and the firewall of this host (`ip route show default`, `nft list ruleset`); the causes per cluster follow'
+        : 'let the WireGuard port (UDP) pass on this host and on the way; the causes per cluster follow'
+  }
+}
+
+function unprobed(cluster: ClusterView, { agent }: AgentView): NamedFault {
+  return {
+    subject: `${cluster.name} ${agent.node}`,
+    severity: 'warning',
+    message: `WireGuard has a handshake with ${agent.node} of cluster ${cluster.name}, but no probe through the tunnel is answered`,
+    fix: `let UDP ${agent.probePort} in from the tunnel device on ${agent.node} and answers in here (firewall INPUT rules), or set probe-port to 0 there`
+  }
+}
+
+function narrow(
+  cluster: ClusterView,
+  { origin, agent }: AgentView,
+  facts: PathFacts
+): NamedFault | undefined {
+  const tunnel = facts.tunnel(origin)
+  if (tunnel?.pathMtu === undefined) return undefined
+  const where = `${agent.node} of cluster ${cluster.name}`
+  const subject = `${cluster.name} ${agent.node}`
+  if (tunnel.isBelowMtu)
+    return {
+      subject,
+      severity: 'error',
+      message: `large packets are lost on the way to ${where}: not even 1280 bytes pass through the tunnel, so bulk transfers hang`,
+      fix: `let ICMP "fragmentation needed" pass on the way, or raise the MTU of the links between to at least 1360`
+    }
+  return {
+    subject,
+    severity: 'warning',
+    message: `the path to ${where} carries packets of ${tunnel.pathMtu} bytes through the tunnel, not ${facts.mtu}, and sends no ICMP error; routes to it use ${tunnel.pathMtu}`,
+    fix: `set mtu to ${tunnel.pathMtu} on both gateways, or let ICMP "fragmentation needed" pass on the way`
+  }
+}
+
+const CONTROL_LOST: NamedFault = {
+  subject: '',
+  severity: 'error',
+  message:
+    'there is no control connection to any member: changes of services and endpoints do not arrive, and none of ours leave',
+  fix: 'check that the control ports (TCP 7946) of the members are reachable from here; `meshctl peers` says why each connection fails'
+}
+
+const RECORDS_NOT_TAKEN: NamedFault = {
+  subject: '',
+  severity: 'error',
+  message:
+    'no neighbour has taken the latest records of this cluster: others see its services and endpoints as they were',
+  fix: 'look at `meshctl status` and the log of a neighbour for records refused from this agent; upgrade the older of the two'
+}
+
+const OWN_CLONE = clone('this agent', undefined)
+
+function clone(who: string, origin: Origin | undefined): NamedFault {
+  return {
+    subject: origin ?? 'self',
+    severity: 'error',
+    message: `two agents use the identity of ${who}: its state folder was copied, or a virtual machine was cloned`,
+    fix: 'stop one of them, empty its state-dir, and let it join with an invite of its own'
+  }
+}
+
+function refused(
+  cluster: ClusterView,
+  { origin, agent }: AgentView,
+  { refusal, isConnected }: PathFacts['control']
+): NamedFault | undefined {
+  const found = refusal(origin)
+  if (found === undefined || isConnected(origin)) return undefined
+  return {
+    subject: `${cluster.name} ${agent.node}`,
+    severity: 'error',
+    message: `${refusalText(found)} (${agent.node} of cluster ${cluster.name})`,
+    fix: fixOf(found.code)
+  }
+}
+
+export function refusalText({ byPeer, detail }: HandshakeRefusal): string {
+  return `${byPeer ? 'it refuses our control connection' : 'its control connection is refused here'}: ${detail}`
+}
+
+function fixOf(code: string): string {
+  const fixes: Readonly<Record<string, string>> = {
+    clock: 'set the clock of the host that is wrong (`timedatectl`, NTP)',
+    expired: 'invite that cluster again; if its certificate is not old, set the clocks (`timedatectl`, NTP)',
+    nameTaken: 'invite one of the two clusters again under another name',
+    prefixOverlap: 'invite one of the two clusters again with other prefixes',
+    version: 'upgrade the older of the two agents',
+    mesh: 'one of the two is in another mesh: leave there, and join with a new invite',
+    revoked: 'this cluster was removed from the mesh: ask for a new invite',
+    ownIdentity:
+      'two agents use one identity: stop one, empty its state-dir, and let it join with an invite of its own'
+  }
+  return fixes[code] ?? 'see the log of both agents for the handshake'
+}
+
+function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
+  return cluster.agents.filter(({ agent }) => agent.role === 'gateway')
+}
+
+function textOf(what: string, { cause, fix }: Cause): Pick<FaultText, 'message' | 'fix'> {
+  return { message: `${what}: ${cause}`, fix }
+}

@@ -1,0 +1,384 @@
+// One membership, live: the control plane, and what is made of its view: the host, the names, the probes.
+//
+//   source → publish → control → view ─┬→ names → DNS
+//                                      ├→ probe targets → tunnel states ─┐
+//                                      └→ desired ←──────────────────────┘→ reconciler → host
+//
+// The parts are made whole in the constructor. `start` starts each of them after the ones that it needs.
+import { setMaxListeners } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Change } from '../../core/catalog/catalog.ts'
+import type { Names } from '../../core/dns/names.ts'
+import type { HostOp } from '../../core/host/host-state.ts'
+import type { Cidr, ClusterName, Ip, Snapshot } from '../../core/model/values.ts'
+import { outerAddresses, type OuterAddress, type Surroundings } from '../../core/host/surroundings.ts'
+import type { LookupAnswer } from '../../io/dns/lookup.ts'
+import type { Leadership } from '../../io/kube/lease.ts'
+import { monotonicMs } from '../observe/clock.ts'
+import { Control } from '../control/control.ts'
+import { ProgrammedHost } from '../host/programmed-host.ts'
+import { setLeftOut } from './left-out.ts'
+import type { LocalFacts } from './local-facts.ts'
+import type { Loop } from '../observe/loop.ts'
+import { OwnFacts, type FactsChange } from './own-facts.ts'
+import type { PartFault } from '../observe/part-fault.ts'
+import { Publisher, tellPublishingFault } from './publisher.ts'
+import type { Reconciler } from '../host/reconciler.ts'
+import { Dialer } from './dialer.ts'
+import { DnsService } from './dns-service.ts'
+import { FeedService } from './feed-service.ts'
+import { ownAgents } from './members.ts'
+import { NamesOfView } from './names-of-view.ts'
+import type { Membership, SessionOptions } from './options.ts'
+import { ownCertificate, renewalLoop } from './own-certificate.ts'
+import { OwnRecord } from './own-record.ts'
+import { PathWatch } from './path-watch.ts'
+import { PerTurn } from './per-turn.ts'
+import { ProbeService } from './probe-service.ts'
+import { Services, type Served, type ServiceName } from './services.ts'
+import type { Tunnels } from './tunnels.ts'
+import { standsBy, termFloor } from './speaker.ts'
+
+const WITHDRAW_DEADLINE_MS = 3000
+
+export type { Membership, SessionOptions } from './options.ts'
+
+export class Session {
+  readonly control: Control
+  readonly #options: SessionOptions
+  readonly #stopping = new AbortController()
+  readonly #ownFacts: OwnFacts
+  readonly #ownRecord: OwnRecord
+  readonly #publisher: Publisher
+  readonly #dialer: Dialer
+  readonly #host: ProgrammedHost
+  readonly #names = new NamesOfView()
+  readonly #dns: DnsService
+  readonly #probe: ProbeService
+  readonly #services: Services
+  readonly #update = new PerTurn(() => this.#follow())
+  readonly #paths: PathWatch
+  readonly #renewal: Loop
+  #membership: Membership
+  #isAdmitted: boolean
+
+  constructor(options: SessionOptions) {
+    const { membership, settings, log, health } = options
+    setMaxListeners(50, this.#stopping.signal)
+    this.#options = options
+    this.#membership = membership
+    this.#isAdmitted = options.admitted
+    this.control = this.#newControl()
+    this.#ownFacts = this.#newOwnFacts()
+    this.#publisher = this.#newPublisher()
+    this.#ownRecord = new OwnRecord({
+      ...options,
+      facts: () => this.facts,
+      put: (value) => this.#publisher.put(value)
+    })
+    this.#dialer = this.#newDialer()
+    this.#host = this.#newHost()
+    this.#paths = this.#newPaths()
+    this.#renewal = renewalLoop(() => this.control.renewed(this.#certificate()), health)
+    this.#dns = this.#newDns()
+    this.#probe = this.#newProbe()
+    const feed = new FeedService({ settings, log, onStarted: () => this.#update.mark() })
+    this.#services = new Services([this.#dns, this.#probe, feed], log)
+  }
+
+  /** Errors: of the transport only. A service that cannot start is a fault of a running agent. */
+  async start(): Promise<void> {
+    await this.control.start()
+    await this.#ownFacts.start()
+    this.#dialer.start()
+    await this.#ownRecord.restore(this.#nodePrefixesInView())
+    await this.#host.read()
+    this.#update.start()
+    await this.#services.start()
+    this.#update.mark()
+    this.#paths.start()
+    this.#renewal.start()
+    this.#host.watch()
+  }
+
+  /** The kernel's state stays: traffic flows on, and names are answered for a while; but not when the agent `leaves` the mesh. */
+  async stop({ leaves = false } = {}): Promise<void> {
+    this.#stopping.abort()
+    this.#update.stop()
+    await this.#renewal.stop()
+    this.#ownFacts.stop()
+    await this.#paths.stop()
+    await this.#publisher.idle
+    await this.#host.stop()
+    await this.#services.stop({ leaves })
+    await this.control.stop()
+  }
+
+  /** undefined: no data plane on this machine. */
+  get reconciler(): Reconciler | undefined {
+    return this.#host.reconciler
+  }
+
+  get tunnels(): Tunnels {
+    return this.#paths.tunnels
+  }
+
+  get facts(): LocalFacts {
+    return this.#ownFacts.current
+  }
+
+  /** Prefixes of the mesh that overlap what this host reaches by itself, and what that is. */
+  get overlaps(): ReadonlyMap<string, string> {
+    return this.#host.networks.overlaps
+  }
+
+  /** Clusters that cannot be reached now: their routes, names and backends are withdrawn. */
+  get withdrawn(): ReadonlySet<ClusterName> {
+    return this.#paths.withdrawn
+  }
+
+  get dnsAddress(): string | undefined {
+    return this.#dns.address
+  }
+
+  /** Services that do not work now, and why: for `meshctl status`. */
+  get faults(): ReadonlyMap<ServiceName, PartFault> {
+    return this.#services.faults
+  }
+
+  names(): Names {
+    return this.#names.names(this.#served())
+  }
+
+  /** What the responder's upstreams say to a name that is not of the mesh. */
+  lookup(question: { readonly name: string; readonly type: string }): Promise<LookupAnswer> {
+    return this.#dns.lookup(question)
+  }
+
+  /** Without a data plane: all operations that would be applied to an empty host. */
+  paperPlan(): readonly HostOp[] {
+    return this.#host.paperPlan()
+  }
+
+  /** What a prefix that is to be given away must not take. */
+  async around(): Promise<{ surroundings: Surroundings; outers: readonly OuterAddress[] }> {
+    return { surroundings: await this.#host.surroundings(), outers: outerAddresses(this.control.view()) }
+  }
+
+  termFloor(): number {
+    return termFloor(this.control.origin, ownAgents(this.control.view()))
+  }
+
+  /** A member has accepted this agent. */
+  admit(): void {
+    this.#isAdmitted = true
+    this.#update.mark()
+  }
+
+  /** The cluster has a later certificate for the same key. */
+  renew(membership: Membership): void {
+    this.#membership = membership
+    this.control.renewed(this.#certificate())
+    this.#ownFacts.refresh()
+    this.#publisher.speakAnew()
+    this.#update.mark()
+  }
+
+  /** Of this node's pods. Prefixes outside the cluster's pod CIDRs are ignored. */
+  setNodePrefixes(prefixes: readonly Cidr[]): void {
+    void this.#ownRecord.setNodePrefixes(prefixes, this.#membership.podPrefixes)
+  }
+
+  /** Of the Nodes of this cluster, where Kubernetes tells: their DNS questions are answered. */
+  setNodeAddresses(addresses: readonly Ip[]): void {
+    this.#dns.setNodeAddresses(addresses)
+  }
+
+  /** The source said something; only the speaker of the cluster publishes it. `changes`: since the snapshot before. */
+  setSnapshot(
+    snapshot: Snapshot,
+    state: { readonly whole: boolean; readonly changes: readonly Change[] }
+  ): void {
+    this.#publisher.setSnapshot(snapshot, state)
+  }
+
+  setLeadership(leadership: Leadership): void {
+    this.#publisher.setLeadership(leadership)
+  }
+
+  /** Withdraws everything that was published, and waits for it to have left. Nothing is published after it. */
+  async withdraw(): Promise<void> {
+    await this.#publisher.withdraw()
+    const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS // after many changes at once, the last of them is paced
+    while (this.control.ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
+  }
+
+  // ------------------------------------------------------------------ what follows from the view
+
+  #served(): Served {
+    return {
+      view: this.control.view(),
+      withdrawn: this.withdrawn,
+      nodeAddress: this.facts.nodeAddress
+    }
+  }
+
+  /** What an earlier run of this agent has published. */
+  #nodePrefixesInView(): readonly Cidr[] | undefined {
+    const { origin } = this.control
+    return ownAgents(this.control.view()).find((own) => own.origin === origin)?.agent.nodePrefixes
+  }
+
+  /** Once for all changes of a turn: the view is built then. */
+  #follow(): void {
+    this.#options.metrics.clusters.set(this.control.view().clusters.size)
+    this.#services.update(this.#served())
+    this.#host.mark()
+    this.#dialer.update()
+  }
+
+  /** Once a second, besides the judgement of the tunnels. */
+  async #tick(signal: AbortSignal): Promise<void> {
+    await this.#services.retry()
+    await this.#host.lookForRivals(signal)
+    this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownAgents(this.control.view())))
+  }
+
+  // ------------------------------------------------------------------ what follows from the host
+
+  /** Own addresses came, went or changed: peers are told, and reached again from where this host is now. */
+  #factsChanged({ facts, before, gone, moved }: FactsChange): void {
+    const isChanged = JSON.stringify(facts) !== JSON.stringify(before)
+    if (isChanged)
+      this.#options.log.info({ addresses: facts.multiaddrs, gone }, 'the addresses of this host changed')
+    if (moved) void this.#dialAnew(gone)
+    if (!this.#update.isRunning) return
+    if (isChanged) void this.#ownRecord.publish()
+    void this.#host.followMtu()
+    if (facts.nodeAddress === before.nodeAddress) return
+    void this.#services.move(this.#stopping.signal)
+    this.#update.mark()
+  }
+
+  async #dialAnew(gone: readonly Ip[]): Promise<void> {
+    await this.#dialer.hostMoved(gone)
+    this.#ownFacts.refresh()
+    this.#dialer.call()
+  }
+
+  #certificate(): Uint8Array {
+    const { clusterSeed, clusterChain } = this.#membership
+    return ownCertificate({
+      ...this.#options,
+      clusterSeed,
+      clusterChain,
+      node: this.#options.settings['node-name']
+    })
+  }
+
+  // ------------------------------------------------------------------ the parts
+
+  #newControl(): Control {
+    const { membership, settings, health } = this.#options
+    return new Control({
+      ...this.#options,
+      meshId: membership.meshId,
+      cluster: membership.cluster,
+      chain: this.#certificate(),
+      listen: settings.listen,
+      onChange: () => this.#update.mark(),
+      onLeftOut: (leftOut) => setLeftOut(health, leftOut)
+    })
+  }
+
+  #newOwnFacts(): OwnFacts {
+    const { settings, health } = this.#options
+    return new OwnFacts({
+      settings,
+      prefixes: () => this.#membership,
+      origin: this.control.origin,
+      listening: () => this.control.transport.listenAddresses(),
+      health,
+      onChange: (change) => this.#factsChanged(change)
+    })
+  }
+
+  #newPublisher(): Publisher {
+    const { health } = this.#options
+    return new Publisher({
+      publish: (changes) => this.control.publish(changes),
+      ownKeys: () => this.control.ownKeys(),
+      prefixes: () => {
+        const { podPrefixes, servicePrefixes } = this.#membership
+        return { podPrefixes, servicePrefixes }
+      },
+      onFault: (error) => tellPublishingFault(health, error)
+    })
+  }
+
+  #newDialer(): Dialer {
+    return new Dialer({
+      ...this.#options,
+      control: this.control,
+      addresses: () => this.facts.multiaddrs,
+      bootstrap: () => this.#membership.bootstrap,
+      onSighting: () => this.#update.mark()
+    })
+  }
+
+  #newPaths(): PathWatch {
+    return new PathWatch({
+      ...this.#options,
+      control: this.control,
+      networks: this.#host.networks,
+      mtu: this.#host.mtu,
+      isAdmitted: () => this.#isAdmitted,
+      nodeAddress: () => this.facts.nodeAddress,
+      probe: () => this.#probe.results,
+      beforeLook: (signal) => this.#tick(signal),
+      onGateways: () => this.#host.mark(),
+      onWithdrawn: () => this.#update.mark()
+    })
+  }
+
+  #newHost(): ProgrammedHost {
+    return new ProgrammedHost({
+      ...this.#options,
+      control: this.control,
+      tunnels: {
+        health: (origin) => this.tunnels.health(origin),
+        pathMtu: (origin) => this.tunnels.pathMtu(origin)
+      },
+      isAdmitted: () => this.#isAdmitted,
+      facts: () => this.facts,
+      isWithdrawn: (cluster) => this.withdrawn.has(cluster),
+      controlAddresses: () => this.#dialer.controlAddresses(),
+      onHint: (parts) => {
+        this.#paths.hint()
+        if (parts.includes('routes')) this.#ownFacts.look()
+      },
+      stopping: this.#stopping.signal
+    })
+  }
+
+  #newDns(): DnsService {
+    return new DnsService({
+      ...this.#options,
+      served: () => this.#served(),
+      isWhole: () => this.control.isWhole,
+      podPrefixes: () => this.#membership.podPrefixes,
+      ownAgents: () => ownAgents(this.control.view()),
+      onGone: () => void this.#services.restart('dns')
+    })
+  }
+
+  #newProbe(): ProbeService {
+    return new ProbeService({
+      settings: this.#options.settings,
+      nodeAddress: () => this.facts.nodeAddress,
+      mtu: this.#host.mtu,
+      onReply: () => this.#paths.mark(),
+      onStarted: () => this.#update.mark()
+    })
+  }
+}

@@ -1,0 +1,410 @@
+// The kinds of values that settings have: each a parser from what a flag, the environment or YAML gives to a typed value.
+// Invariant: what a parser accepts can be used as it is: an accepted name or address is one that the other members' decoder takes
+// in our records, an accepted port can be bound, an accepted device name can be created.
+import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { cidrContains, familyOf, hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
+import { isDnsLabel, isDnsSubdomain } from '../../core/wire/value-codec.ts'
+import { parseSelector } from '../../core/kube/label-selector.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
+
+/** An address of this host and a port. */
+export interface ListenAddress {
+  readonly host: Ip
+  readonly port: number
+}
+
+/** Where others reach this host: by address, or by a name that is resolved and followed. */
+export type OuterAddress =
+  | { readonly kind: 'ip'; readonly ip: Ip; readonly port: number }
+  | {
+      readonly kind: 'name'
+      readonly name: string
+      readonly port: number
+      /** Only addresses of this family; undefined: both. */
+      readonly family: 4 | 6 | undefined
+    }
+
+/** Why a value will not do, and what would. */
+export class Refused {
+  readonly reason: string
+  readonly fix: string
+
+  constructor(reason: string, fix: string) {
+    this.reason = reason
+    this.fix = fix
+  }
+}
+
+/** The key under which an issue carries its fix. */
+export const FIX = 'fix'
+
+function value<T>(parse: (value: unknown) => T | Refused): z.ZodType<T> {
+  return z.unknown().transform((given, context): T => {
+    const parsed = parse(given)
+    if (!(parsed instanceof Refused)) return parsed
+    context.addIssue({ code: 'custom', message: parsed.reason, params: { [FIX]: parsed.fix } })
+    return z.NEVER
+  })
+}
+
+// ------------------------------------------------------------------ text
+
+/** Any text that has no control character. Numbers and booleans of YAML are refused: 0123 or `no` would change on the way. */
+function textOf(given: unknown): string | Refused {
+  if (typeof given === 'string') {
+    // oxlint-disable-next-line no-control-regex
+    if (/[\u0000-\u001f\u007f]/.test(given))
+      return new Refused('it has control characters', 'remove them; a line break at its end, for one')
+    return given.trim()
+  }
+  if (given === null) return new Refused('it has no value', 'give it one, or remove the key')
+  if (typeof given === 'number' || typeof given === 'boolean')
+    return new Refused(`YAML reads ${String(given)} as a ${typeof given}, not as text`, 'put it in quotes')
+  return new Refused(
+    `it is a ${Array.isArray(given) ? 'list' : 'mapping'}, not text`,
+    'give it one text value'
+  )
+}
+
+export function text<T>(parse: (text: string) => T | Refused): z.ZodType<T> {
+  return value((given) => {
+    const found = textOf(given)
+    return found instanceof Refused ? found : parse(found)
+  })
+}
+
+/** As `text`; '' is allowed and stays ''. */
+export function optional(parse: (text: string) => string | Refused): z.ZodType<string> {
+  return text((found) => (found === '' ? '' : parse(found)))
+}
+
+/** YAML's true and false stand for on and off where those are choices. */
+export function choice<const T extends readonly string[]>(choices: T): z.ZodType<T[number]> {
+  return value((given) => {
+    const found = textOf(typeof given === 'boolean' ? (given ? 'on' : 'off') : given)
+    if (found instanceof Refused) return found
+    const chosen = choices.find((each) => each === found.toLowerCase())
+    return chosen ?? new Refused('it is none of its choices', `use one of ${choices.join(', ')}`)
+  })
+}
+
+/** A list of YAML, or text with commas. Of two equal items the second is dropped. */
+export function list<T>(parse: (text: string) => T | Refused, max: number): z.ZodType<readonly T[]> {
+  return value((given) => {
+    const items = itemsOf(given)
+    if (items instanceof Refused) return items
+    if (items.length > max) return new Refused(`it has ${items.length} items`, `use at most ${max}`)
+    const result: T[] = []
+    for (const item of items) {
+      const found = textOf(item)
+      const parsed = found instanceof Refused ? found : parse(found)
+      if (parsed instanceof Refused)
+        return new Refused(`${JSON.stringify(item)} ${continued(parsed.reason)}`, parsed.fix)
+      result.push(parsed)
+    }
+    return [...new Map(result.map((each) => [JSON.stringify(each), each])).values()]
+  })
+}
+
+/** A list of which one item may be a word that stands alone, as in `off` or `none`. */
+export function listOr<T, const W extends string>(
+  word: W,
+  parse: (text: string) => T | Refused,
+  max: number
+): z.ZodType<readonly T[] | W> {
+  const items = list<T | W>((item) => (item === word ? word : parse(item)), max)
+  return items.transform((found, context): readonly T[] | W => {
+    if (!found.includes(word)) return found as readonly T[]
+    if (found.length === 1) return word
+    context.addIssue({
+      code: 'custom',
+      message: `${word} stands beside other items`,
+      params: { [FIX]: `use ${word} alone, or leave it out` }
+    })
+    return z.NEVER
+  })
+}
+
+function itemsOf(given: unknown): readonly unknown[] | Refused {
+  if (Array.isArray(given)) return given
+  const found = textOf(given)
+  if (found instanceof Refused) return found
+  return found
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+}
+
+/** "it is no port" after the item's own text. */
+function continued(reason: string): string {
+  return reason.replace(/^it /, '')
+}
+
+/** "192.0.2.0/24"; an address alone is a prefix of its whole length. */
+export function clientPrefix(text: string): Cidr | Refused {
+  const ip = parseIp(text)
+  const parsed = parseCidr(ip === undefined ? text : hostCidr(ip))
+  return parsed.kind === 'cidr'
+    ? parsed.cidr
+    : new Refused(parsed.reason, 'use an address or a prefix, as in 192.0.2.0/24')
+}
+
+// ------------------------------------------------------------------ numbers
+
+export function integer({ min, max }: { readonly min: number; readonly max: number }): z.ZodType<number> {
+  return value((given) => {
+    const number = typeof given === 'string' && /^\s*\d{1,10}\s*$/.test(given) ? Number(given) : given
+    if (typeof number === 'number' && Number.isInteger(number) && number >= min && number <= max)
+      return number
+    return new Refused(`it is no whole number from ${min} to ${max}`, `use one from ${min} to ${max}`)
+  })
+}
+
+const UNIT_SECONDS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, h: 3600 }
+
+/** Seconds: a number, or text such as 500ms, 30s, 2m, 1h. */
+export function seconds({
+  max,
+  whole
+}: {
+  readonly max: number
+  readonly whole: boolean
+}): z.ZodType<number> {
+  return value((given) => {
+    const match = /^\s*(\d{1,10}(?:\.\d{1,6})?)\s*(ms|s|m|h)?\s*$/.exec(
+      typeof given === 'number' ? String(given) : typeof given === 'string' ? given : ''
+    )
+    const found = match === null ? undefined : Number(match[1]) * (UNIT_SECONDS[match[2] ?? 's'] ?? 1)
+    if (found !== undefined && found <= max && (!whole || Number.isInteger(found))) return found
+    return new Refused(
+      `it is no ${whole ? 'whole number of seconds' : 'number of seconds'} from 0 to ${max}`,
+      'use seconds, as in 30, or a unit, as in 30s or 2m'
+    )
+  })
+}
+
+// ------------------------------------------------------------------ names and paths
+
+/** A path of a file or folder; relative to the working directory when it has no leading slash. */
+export function path(found: string): string | Refused {
+  return found === '' ? new Refused('it is empty', 'give it a path, or leave the setting out') : found
+}
+
+// sun_path of unix(7) has 108 bytes, and the last is a zero; four are for the ".new" under which it is made.
+const SOCKET_BYTES_MAX = 103
+
+export function socketPath(found: string): string | Refused {
+  const bytes = Buffer.byteLength(found)
+  if (bytes > SOCKET_BYTES_MAX)
+    return new Refused(
+      `a socket's path has at most ${SOCKET_BYTES_MAX} bytes, this one has ${bytes}`,
+      'use a shorter path'
+    )
+  if (found.endsWith('/'))
+    return new Refused('it ends in a slash', 'name a file, as in /run/rhizome/meshd.sock')
+  return path(found)
+}
+
+// IFNAMSIZ is 16 with the zero. A dot would be another level in net.ipv4.conf.<device>; `all`, `default` and `lo` are taken.
+const DEVICE = /^[a-z][a-z0-9_-]{0,14}$/
+const DEVICES_TAKEN = new Set(['all', 'default', 'lo'])
+
+export function device(found: string): string | Refused {
+  if (DEVICE.test(found) && !DEVICES_TAKEN.has(found)) return found
+  return new Refused(
+    'it is no name for a tunnel interface',
+    'use at most 15 of a-z 0-9 _ -, a letter first and no dot, as in rhizome0'
+  )
+}
+
+export function dnsLabel(found: string): string | Refused {
+  if (isDnsLabel(found)) return found
+  return new Refused('it is no DNS label', 'use at most 63 of a-z 0-9 -, a letter or digit first and last')
+}
+
+/** A domain; a final dot is dropped. */
+export function domain(found: string): string | Refused {
+  const name = found.replace(/\.$/, '')
+  if (isDnsSubdomain(name)) return name
+  return new Refused('it is no DNS name', 'use labels of a-z 0-9 - joined by dots')
+}
+
+/** As the other members' decoder takes it: an RFC 1123 subdomain in lower case, at most 253 characters. */
+export function nodeName(found: string): string | Refused {
+  if (isDnsSubdomain(found)) return found
+  return new Refused(
+    'other members refuse a node name that is no DNS name in lower case',
+    `use ${nodeNameOf(found)}`
+  )
+}
+
+const NODE_NAME_CHARACTERS_MAX = 253
+const LABEL_CHARACTERS_MAX = 63
+
+/** Any host name as a node name, always the same for the same host: lower case, other characters as "-", labels cut to 63. */
+export function nodeNameOf(hostName: string): string {
+  const labels = hostName
+    .normalize('NFKD')
+    .replaceAll(/\p{M}/gu, '') // accents, once they stand beside their letters
+    .toLowerCase()
+    .split('.')
+    .map((label) =>
+      label
+        .replaceAll(/[^a-z0-9]+/g, '-')
+        .replace(/^-+/, '')
+        .slice(0, LABEL_CHARACTERS_MAX)
+        .replace(/-+$/, '')
+    )
+    .filter((label) => label !== '')
+  while (labels.length > 1 && labels.join('.').length > NODE_NAME_CHARACTERS_MAX) labels.pop()
+  if (labels.length > 0) return labels.join('.')
+  return hostName === '' ? 'node' : `node-${createHash('sha256').update(hostName).digest('hex').slice(0, 8)}`
+}
+
+export function selector(found: string): string | Refused {
+  const parsed = parseSelector(found)
+  return parsed.kind === 'invalid'
+    ? new Refused(parsed.reason, 'write it like "team=shop,tier in (web,api)"')
+    : found
+}
+
+// ------------------------------------------------------------------ addresses
+
+/** An address of this host that others can be told of; '' = none. */
+export function ownAddress(found: string): Ip | '' | Refused {
+  if (found === '') return ''
+  const ip = parseIp(found)
+  if (ip !== undefined) return notOneHost(ip) ?? ip
+  const bare = parseIp(found.replace(/\/\d+$/, ''))
+  return bare === undefined
+    ? new Refused('it is no IPv4 or IPv6 address', 'use one such as 10.2.0.1 or fd00:2::1')
+    : new Refused('it is a prefix, not an address', `use ${bare}`)
+}
+
+/** An address of this host with a port; without one, `defaultPort`. */
+export function listenAddress(found: string, defaultPort: number): ListenAddress | Refused {
+  const example = `use 127.0.0.1:${defaultPort}, [::1]:${defaultPort} or 0.0.0.0:${defaultPort}`
+  const split = splitHostPort(found)
+  if (split === undefined) return new Refused('it is no address:port', example)
+  const ip = split.host === 'localhost' ? ('127.0.0.1' as Ip) : parseIp(split.host)
+  if (ip === undefined) return new Refused('it does not begin with an IPv4 or IPv6 address', example)
+  const port = split.port ?? defaultPort
+  return isPort(port) ? { host: ip, port } : new Refused(`${port} is no port from 1 to 65535`, example)
+}
+
+export function textOfListen(listen: ListenAddress | string): string {
+  if (typeof listen === 'string') return listen
+  return listen.host.includes(':') ? `[${listen.host}]:${listen.port}` : `${listen.host}:${listen.port}`
+}
+
+/** A server that is asked: an address of one host, with a port or without. */
+export function serverAddress(found: string, defaultPort: number): string | Refused {
+  const example = `use 10.0.0.2, 10.0.0.2:${defaultPort} or [fd00::2]:${defaultPort}`
+  const split = splitHostPort(found)
+  if (split === undefined || isIP(split.host) === 0)
+    return new Refused('it is no address with or without a port', example)
+  const ip = parseIp(split.host)
+  const refused = ip === undefined ? undefined : notOneHost(ip)
+  if (refused !== undefined) return refused
+  if (split.port !== undefined && !isPort(split.port))
+    return new Refused(`${split.port} is no port from 1 to 65535`, example)
+  if (split.port === undefined) return split.host
+  return split.host.includes(':') ? `[${split.host}]:${split.port}` : `${split.host}:${split.port}`
+}
+
+/** Where others reach this host. Port 0 in the answer: none was named. */
+export function outerAddress(found: string): OuterAddress | Refused {
+  const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
+  const split = splitHostPort(found)
+  if (split === undefined) return new Refused('it is no address:port', example)
+  if (split.port !== undefined && !isPort(split.port))
+    return new Refused(`${split.port} is no port from 1 to 65535`, example)
+  return outerHost(split.host, { port: split.port ?? 0, family: undefined }, example)
+}
+
+/** A multiaddr of TCP, or what `outerAddress` takes. */
+export function outerMultiaddr(found: string): OuterAddress | Refused {
+  const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
+  if (!found.startsWith('/')) return outerAddress(found)
+  const match = MULTIADDR.exec(found)
+  if (match === null) return new Refused('it is no multiaddr of an address or name and a TCP port', example)
+  const [, protocol = '', host = '', port = ''] = match
+  if (!isPort(Number(port))) return new Refused(`${port} is no port from 1 to 65535`, example)
+  const family = protocol.endsWith('4') ? 4 : protocol.endsWith('6') ? 6 : undefined
+  const isIpProtocol = protocol.startsWith('ip')
+  const ip = parseIp(host)
+  if (isIpProtocol !== (ip !== undefined) || (ip !== undefined && familyOf(ip) !== family))
+    return new Refused(`${host} does not fit /${protocol}`, example)
+  return outerHost(host, { port: Number(port), family }, example)
+}
+
+const MULTIADDR = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]{1,253})\/tcp\/(\d{1,5})$/
+
+/** A multiaddr of an own address and a TCP port (0 = any), or address:port. The answer is a multiaddr. */
+export function listenMultiaddr(found: string, defaultPort: number): string | Refused {
+  const example = `use /ip4/0.0.0.0/tcp/${defaultPort} or /ip6/::/tcp/${defaultPort}`
+  const match = /^\/(ip[46])\/([^/]{1,45})\/tcp\/(\d{1,5})$/.exec(found)
+  const split = match === null ? splitHostPort(found) : { host: match[2] ?? '', port: Number(match[3]) }
+  const ip = parseIp(split?.host ?? '')
+  if (ip === undefined || found.startsWith('/') !== (match !== null))
+    return new Refused('it is no multiaddr of an own address and a TCP port', example)
+  const family = familyOf(ip)
+  if (match !== null && match[1] !== `ip${family}`)
+    return new Refused(`${ip} does not fit /${match[1]}`, example)
+  const port = split?.port ?? defaultPort
+  return port <= PORT_MAX
+    ? `/ip${family}/${ip}/tcp/${port}`
+    : new Refused(`${port} is no port up to 65535`, example)
+}
+
+function outerHost(
+  host: string,
+  { port, family }: { readonly port: number; readonly family: 4 | 6 | undefined },
+  example: string
+): OuterAddress | Refused {
+  const ip = parseIp(host)
+  if (ip !== undefined) return notOneHost(ip, [...NO_HOST, ...LINK_LOCAL]) ?? { kind: 'ip', ip, port }
+  const name = host.toLowerCase().replace(/\.$/, '')
+  // A name of digits and dots is a mistyped address, and an underscore is in no host's name.
+  if (!isDnsSubdomain(name) || /^[\d.]+$/.test(name))
+    return new Refused(`${JSON.stringify(host)} is neither an address nor a host name`, example)
+  return { kind: 'name', name, port, family }
+}
+
+const PORT_MAX = 65_535
+const NO_HOST: readonly (readonly [prefix: Cidr, what: string])[] = [
+  ['0.0.0.0/8' as Cidr, 'stands for every address of this host'],
+  ['224.0.0.0/4' as Cidr, 'is a multicast address'],
+  ['255.255.255.255/32' as Cidr, 'is the broadcast address'],
+  ['::/128' as Cidr, 'stands for every address of this host'],
+  ['ff00::/8' as Cidr, 'is a multicast address']
+]
+
+// Resolvers of clouds and nodes have such addresses (169.254.169.253); another site never reaches one.
+const LINK_LOCAL: typeof NO_HOST = [
+  ['169.254.0.0/16' as Cidr, 'is a link-local address'],
+  ['fe80::/10' as Cidr, 'is a link-local address']
+]
+
+function notOneHost(ip: Ip, ranges = NO_HOST): Refused | undefined {
+  const [, what] = ranges.find(([prefix]) => cidrContains(prefix, ip)) ?? []
+  return what === undefined ? undefined : new Refused(`${ip} ${what}`, 'use the address of one host')
+}
+
+function isPort(port: number): boolean {
+  return Number.isInteger(port) && port >= 1 && port <= PORT_MAX
+}
+
+/** "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address. Undefined: none of them. */
+function splitHostPort(
+  found: string
+): { readonly host: string; readonly port: number | undefined } | undefined {
+  if (isIP(found) !== 0) return { host: found, port: undefined }
+  const match = /^(?:\[([^[\]]{2,60})\]|([^:[\]/\s]{1,253}))(?::(\d{1,5}))?$/.exec(found)
+  if (match === null) return undefined
+  const host = match[1] ?? match[2] ?? ''
+  if (match[1] !== undefined && isIP(match[1]) !== 6) return undefined
+  return { host, port: match[3] === undefined ? undefined : Number(match[3]) }
+}

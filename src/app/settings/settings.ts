@@ -1,0 +1,370 @@
+// Every setting of meshd in one table: key, default, help. Flag, environment variable and file key follow from the key:
+// `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and `dns-listen:` in the file. Later sources win: default, file, environment,
+// flag. An unknown key refuses to start: a mistyped security setting must not be ignored (DESIGN §4).
+import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { parse as parseYaml } from 'yaml'
+import type { z } from 'zod'
+import { nearest } from '../../core/model/nearest.ts'
+import {
+  choice,
+  clientPrefix,
+  device,
+  dnsLabel,
+  domain,
+  FIX,
+  integer,
+  list,
+  listenAddress,
+  listenMultiaddr,
+  listOr,
+  nodeName,
+  nodeNameOf,
+  optional,
+  outerAddress,
+  outerMultiaddr,
+  ownAddress,
+  path,
+  seconds,
+  selector,
+  serverAddress,
+  socketPath,
+  text,
+  type ListenAddress,
+  type Refused
+} from './setting-values.ts'
+
+export const CONTROL_PORT = 7946
+const DNS_PORT = 53
+export const FEED_PORT = 948
+const WEBHOOK_PORT = 7950
+const HTTP_PORT = 9465
+// As many addresses as a record of ours may have (src/core/wire/value-codec.ts).
+const ADDRESSES_MAX = 16
+// A host has a few addresses that pods ask, and resolv.conf three servers; the rest is room.
+const LISTENS_MAX = 16
+// Networks of clients that are no pods: some; a rack has one.
+const DNS_ALLOW_MAX = 256
+// Kubernetes warns above 100,000 namespaces; a list by hand is far below this.
+const NAMESPACES_MAX = 1000
+
+const port = integer({ min: 1, max: 65_535 })
+
+interface Row {
+  readonly schema: z.ZodType
+  readonly initial: unknown
+  readonly help: string
+}
+
+export const SETTINGS = {
+  'state-dir': row(
+    text(path),
+    '/var/lib/rhizome',
+    'folder of keys, certificates and the replica (mode 0700)'
+  ),
+  socket: row(text(socketPath), '/run/rhizome/meshd.sock', 'unix socket of the admin API (mode 0600)'),
+  manifests: row(text(path), '/etc/rhizome/manifests', 'folder of Service and EndpointSlice YAML, watched'),
+  source: row(
+    choice(['auto', 'folder', 'kubernetes']),
+    'auto',
+    'where services come from; auto = the Kubernetes API in a pod or with a kubeconfig, else the folder'
+  ),
+  kubeconfig: row(optional(path), '', 'kubeconfig of the Kubernetes API; the pod’s own account when empty'),
+  namespace: row(
+    optional(dnsLabel),
+    '',
+    'namespace of the Lease and of the cluster’s key; the account’s own when empty'
+  ),
+  export: row(
+    choice(['all', 'marked']),
+    'all',
+    'which Services of Kubernetes leave the cluster; marked = those annotated rhizome.io/export: "true"'
+  ),
+  'export-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'only from these namespaces; all when empty'),
+  'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'not from these namespaces'),
+  'export-selector': row(optional(selector), '', 'only Services with these labels'),
+  'token-file': row(
+    optional(path),
+    '',
+    'while in no mesh, join with the token in this file, until a member accepts it'
+  ),
+  listen: row(
+    list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
+    [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`],
+    'multiaddrs for control connections'
+  ),
+  announce: row(
+    list(outerMultiaddr, ADDRESSES_MAX),
+    [],
+    'multiaddrs or host:port that others dial, names are followed; found from the host addresses when empty'
+  ),
+  'wireguard-port': row(port, 51_820, 'UDP port of the tunnel'),
+  'wireguard-address': row(
+    list(outerAddress, ADDRESSES_MAX),
+    [],
+    'host:port that others send the tunnel to, names are followed, without a port the wireguard-port; found from the host addresses when empty'
+  ),
+  device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
+  mtu: row(
+    integer({ min: 0, max: 9000 }).refine((mtu) => mtu === 0 || mtu >= 1280, {
+      message: 'it is neither 0 nor from 1280 to 9000',
+      params: { [FIX]: 'use 0 (found from the path) or 1280 to 9000' }
+    }),
+    0,
+    'MTU of the tunnel; 0 = path MTU less 80'
+  ),
+  dataplane: row(
+    choice(['auto', 'on', 'off']),
+    'auto',
+    'program the host; auto = when root, TUN and the tools are there'
+  ),
+  'load-balancer': row(
+    choice(['auto', 'nftables', 'ipvs']),
+    'auto',
+    'layer-4 load balancer; auto = nftables where the kernel has it, else IPVS'
+  ),
+  scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
+  'balance-local': row(
+    choice(['auto', 'on', 'off']),
+    'auto',
+    'balance the own cluster’s service addresses too; auto = for a folder, since in Kubernetes kube-proxy does'
+  ),
+  'drain-seconds': row(
+    seconds({ max: 3600, whole: false }),
+    30,
+    'how long flows to a removed backend may finish'
+  ),
+  'node-name': row(
+    text(nodeName),
+    nodeNameOf(hostname()),
+    'name of this host in `meshctl peers`, a DNS name in lower case'
+  ),
+  'node-address': row(
+    text(ownAddress),
+    '',
+    'own address inside the pod prefixes; found on the interfaces when empty'
+  ),
+  'probe-port': row(
+    integer({ min: 0, max: 65_535 }),
+    7947,
+    'UDP port of the health probe inside the tunnel; 0 = no probe'
+  ),
+  'keepalive-seconds': row(seconds({ max: 600, whole: true }), 25, 'WireGuard persistent keepalive'),
+  'dns-listen': row(
+    listOr('off', (item) => (item === 'auto' ? item : listenAddress(item, DNS_PORT)), LISTENS_MAX),
+    'auto',
+    'address:port of the DNS responder; auto = <node-address>:53, else (or beside a CoreDNS of our own) 127.0.0.1:5353; off = none'
+  ),
+  'dns-upstream': row(
+    listOr('none', (item) => (item.startsWith('/') ? item : serverAddress(item, DNS_PORT)), LISTENS_MAX),
+    [],
+    'servers for all other names; from /etc/resolv.conf when empty; none = refuse them'
+  ),
+  'dns-allow': row(
+    list(clientPrefix, DNS_ALLOW_MAX),
+    [],
+    'prefixes of further clients that the DNS responder answers, as in 192.0.2.0/24; this host, the pods and the nodes of this cluster always are'
+  ),
+  'dns-outlive-seconds': row(
+    seconds({ max: 86_400, whole: true }),
+    300,
+    'how long the DNS responder, a process of its own, answers names without an agent: while the agent restarts or after it crashed'
+  ),
+  'feed-listen': row(
+    text(listenOr(['auto', 'off'], FEED_PORT)),
+    'auto',
+    'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:948 with Kubernetes or a corefile, else off; off = none'
+  ),
+  corefile: row(
+    optional(path),
+    '',
+    'write the Corefile of a CoreDNS of our own to this path and keep it up to date; none when empty'
+  ),
+  'corefile-listen': row(
+    text(listenOr(['auto'], DNS_PORT)),
+    'auto',
+    'address:port of that CoreDNS; auto = port 53 of every address'
+  ),
+  'coredns-pid-file': row(
+    optional(path),
+    '',
+    'signal the CoreDNS of this pid file after a change; when empty, its reload plugin looks every 2 s'
+  ),
+  'cluster-dns': row(
+    choice(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),
+    'off',
+    'put the zones of the mesh into the Kubernetes cluster’s own DNS; auto = what the cluster has'
+  ),
+  'cluster-dns-namespace': row(text(dnsLabel), 'kube-system', 'namespace of the cluster’s CoreDNS'),
+  'cluster-domain': row(text(domain), 'cluster.local', 'domain of the cluster’s own services'),
+  'webhook-listen': row(
+    text(listenOr(['off'], WEBHOOK_PORT)),
+    'off',
+    'address:port of the admission webhook that sets dnsConfig; off = none'
+  ),
+  'sysctl-root': row(
+    text(path),
+    '/proc/sys',
+    'where sysctls are written; another path where /proc/sys is read-only'
+  ),
+  'http-listen': row(
+    text(listenOr(['off'], HTTP_PORT)),
+    '127.0.0.1:9465',
+    'address:port of /healthz, /readyz and /metrics; off = none'
+  ),
+  'log-level': row(choice(['debug', 'info', 'warn', 'error']), 'info', 'least severe event to log'),
+  'log-format': row(
+    choice(['auto', 'json', 'text']),
+    'auto',
+    'json: one object a line; text: for people; auto: text on a terminal, else json'
+  )
+} as const satisfies Record<string, Row>
+
+type Key = keyof typeof SETTINGS
+export type Settings = { readonly [K in Key]: z.output<(typeof SETTINGS)[K]['schema']> }
+
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError'
+  readonly code = 'BAD_SETTING'
+  readonly fix: string | undefined
+
+  constructor(message: string, options: ErrorOptions & { readonly fix?: string } = {}) {
+    super(message, options)
+    this.fix = options.fix
+  }
+}
+
+export interface SettingsSources {
+  /** Parsed command line, by key. */
+  readonly flags: Readonly<Record<string, unknown>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** A YAML mapping of keys; undefined = no file. A named file that cannot be read is an error. */
+  readonly file: string | undefined
+}
+
+/** Errors: SettingsError that names the key, where its value came from, what it must be, and the fix. */
+export function resolveSettings(sources: SettingsSources): Settings {
+  const file = sources.file === undefined ? {} : readFile(sources.file)
+  const result: Record<string, unknown> = {}
+  for (const [key, { schema, initial, help }] of Object.entries<Row>(SETTINGS)) {
+    const candidates: readonly [string, unknown][] = [
+      [`flag --${key}`, sources.flags[key]],
+      [`environment ${envOf(key)}`, sources.env[envOf(key)]],
+      [`key ${key} of ${sources.file}`, file[key]]
+    ]
+    const [origin, value] = candidates.find(([, value]) => value !== undefined) ?? ['default', initial]
+    const parsed = schema.safeParse(value)
+    if (!parsed.success) {
+      const reason = parsed.error.issues.map((issue) => issue.message).join('; ')
+      throw new SettingsError(
+        `setting ${key} (${origin}): ${shown(value)} will not do: ${reason}. The setting is: ${help}`,
+        { fix: fixOf(parsed.error) ?? `set ${key} to what it is, or leave it out` }
+      )
+    }
+    result[key] = parsed.data
+  }
+  const settings = result as Settings
+  checkPorts(settings)
+  return settings
+}
+
+/** WireGuard takes its port on every address of the host. */
+function checkPorts(settings: Settings): void {
+  if (settings['probe-port'] !== settings['wireguard-port']) return
+  throw new SettingsError(
+    `settings wireguard-port and probe-port are both ${settings['probe-port']}: one UDP port has room for one of them`,
+    { fix: 'give one of them another port' }
+  )
+}
+
+function fixOf(error: z.ZodError): string | undefined {
+  for (const issue of error.issues) {
+    if (issue.code !== 'custom') continue
+    const fix: unknown = issue.params?.[FIX]
+    if (typeof fix === 'string') return fix
+  }
+  return undefined
+}
+
+// One screen line; a file pasted into a setting is not repeated whole.
+const SHOWN_CHARACTERS_MAX = 120
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`
+}
+
+export function envOf(key: string): string {
+  return `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`
+}
+
+// Of meshctl and of meshd itself.
+const OTHER_ENVIRONMENT = new Set(['RHIZOME_CONFIG', 'RHIZOME_TOKEN'])
+// What Kubernetes sets in each pod for a Service named rhizome-…
+const OF_KUBERNETES = /_(SERVICE_(HOST|PORT)|PORT)(_|$)/
+
+/**
+ * Variables that are no setting and look like one. A warning and no error, as for keys of the file: other programs may have variables
+ * that begin like ours.
+ */
+export function misspeltEnvironment(
+  env: Readonly<Record<string, string | undefined>>
+): readonly { readonly name: string; readonly meant: string }[] {
+  const known = Object.keys(SETTINGS).map(envOf)
+  return Object.keys(env).flatMap((name) => {
+    if (!name.startsWith('RHIZOME_') || known.includes(name)) return []
+    if (OTHER_ENVIRONMENT.has(name) || OF_KUBERNETES.test(name)) return []
+    const meant = nearest(name, known)
+    return meant === undefined ? [] : [{ name, meant }]
+  })
+}
+
+function readFile(path: string): Record<string, unknown> {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new SettingsError(`settings file ${path} cannot be read: ${(error as Error).message}`, {
+      cause: error,
+      fix: 'name a file that this user can read with --config or RHIZOME_CONFIG'
+    })
+  }
+  let parsed: unknown
+  try {
+    parsed = parseYaml(text) ?? {}
+  } catch (error) {
+    throw new SettingsError(`settings file ${path} is not YAML: ${(error as Error).message}`, {
+      cause: error,
+      fix: 'correct it there: one mapping of settings, each key once'
+    })
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new SettingsError(
+      `settings file ${path}: expected a mapping of settings, like "wireguard-port: 51820"`,
+      { fix: 'write each setting as its key, a colon, a space and its value' }
+    )
+  }
+  for (const key of Object.keys(parsed)) {
+    if (Object.hasOwn(SETTINGS, key)) continue
+    const meant = nearest(key, Object.keys(SETTINGS))
+    throw new SettingsError(`settings file ${path}: unknown setting ${shown(key)}`, {
+      fix: `${meant === undefined ? '' : `did you mean ${meant}? `}\`meshd --help\` lists all settings`
+    })
+  }
+  return parsed as Record<string, unknown>
+}
+
+function listenOr<const W extends readonly string[]>(
+  words: W,
+  defaultPort: number
+): (text: string) => W[number] | ListenAddress | Refused {
+  return (found) => words.find((word) => word === found) ?? listenAddress(found, defaultPort)
+}
+
+function row<S extends z.ZodType>(
+  schema: S,
+  initial: string | number | readonly string[],
+  help: string
+): { schema: S; initial: string | number | readonly string[]; help: string } {
+  return { schema, initial, help }
+}

@@ -1,0 +1,350 @@
+// What a source (a folder of manifests, a Kubernetes API) says of this cluster, as one Snapshot, and what does not count.
+// Invariant: a bad object never hides a good one; it becomes a Problem that names the file, the field and the fix.
+import { cidrContains, familyOf, parseIp } from '../model/cidr.ts'
+import { sameData } from '../model/equal.ts'
+import { homeAlias } from './home-alias.ts'
+import { expand, toValue, type Reading } from './read-object.ts'
+import {
+  keyOf,
+  type Cidr,
+  type EndpointSliceValue,
+  type Ip,
+  type ServiceValue,
+  type Snapshot,
+  type Value
+} from '../model/values.ts'
+import { portsThatFit, splitSlice } from './split-slice.ts'
+
+export { toValue, type Reading } from './read-object.ts'
+
+/** `error`: the object does not count. `warning`: it counts, but needs a look. */
+export interface Problem {
+  readonly file: string
+  readonly where?: string
+  readonly message: string
+  readonly fix?: string
+  readonly level: 'error' | 'warning'
+  /** It is about the source itself, for example a folder that is missing, and not about one object of it. */
+  readonly ofSource?: true
+}
+
+/** One object of a source and where it was read. */
+export interface Item {
+  readonly file: string
+  /** "line 12" */
+  readonly where?: string
+  readonly reading: Reading
+}
+
+export interface Catalog {
+  readonly snapshot: Snapshot
+  readonly problems: readonly Problem[]
+  /** Objects of other kinds (Deployment …), which are none of our business. */
+  readonly ignored: number
+}
+
+export interface CatalogOptions {
+  /** What this cluster may announce; addresses outside are left out with a problem, for every peer would refuse them. */
+  readonly podPrefixes?: readonly Cidr[]
+  readonly servicePrefixes?: readonly Cidr[]
+  /** The name of this cluster: an ExternalName that points into it is published as others must ask for it. */
+  readonly cluster?: string
+  /** The domain of the cluster's own services, where it is not `cluster.local`. */
+  readonly clusterDomain?: string
+  /** Of the source; default: those among the items. */
+  readonly hasService?: (namespace: string, name: string) => boolean
+  /** False: silent about services that nobody answers for. In a live cluster that is an ordinary state. Default true. */
+  readonly warnUnreachable?: boolean
+}
+
+/** Every object in one document: several for a List or a v1 Endpoints. */
+export function readObject(
+  object: unknown,
+  place: { readonly file: string; readonly where?: string }
+): Item[] {
+  return expand(object).map((each) => ({ ...place, reading: toValue(each) }))
+}
+
+/** The whole of a source. Of two objects with one name the first counts, so pass items in a stable order. */
+export function catalog(items: readonly Item[], options: CatalogOptions = {}): Catalog {
+  const problems: Problem[] = []
+  const services = new Map<string, Placed<ServiceValue>>()
+  const slices = new Map<string, Placed<EndpointSliceValue>>()
+  let ignored = 0
+  for (const item of items) {
+    const { reading } = item
+    if (reading.kind === 'ignored') ignored += 1
+    else if (reading.kind === 'problem') problems.push(problemOf(item, reading))
+    else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
+    else keepFirst(slices, { item, value: reading.value }, problems)
+  }
+  const kept = [...services.values()]
+    .flatMap((placed) => insideServicePrefixes(placed, options, problems))
+    .map((placed) => withinRecord(placed, problems))
+    .map((placed) =>
+      pointingHome(placed, { hasService: (...of) => services.has(`svc/${nameOf(...of)}`), ...options })
+    )
+  const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
+  const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
+  const whole = [...slices.values()]
+    .filter((placed) => hasService(placed, defined, problems))
+    .filter(({ value }) => published.has(nameOf(value.namespace, value.service)))
+    .flatMap((placed) => insidePodPrefixes(placed, options, problems))
+    .flatMap((placed) => splitSlice(placed.value).map((value) => ({ ...placed, value })))
+  if (options.warnUnreachable !== false) problems.push(...unreachable(kept, whole, options))
+  return {
+    snapshot: {
+      services: kept.map(({ value }) => value).sort(byKey),
+      endpointSlices: whole.map(({ value }) => value).sort(byKey)
+    },
+    problems,
+    ignored
+  }
+}
+
+export interface Change {
+  readonly key: string
+  /** undefined: withdrawn. */
+  readonly value: Value | undefined
+}
+
+/** What to publish. Endpoints come before their service and go after it, so that no reader sees a service without. */
+export function changes(before: Snapshot, after: Snapshot): readonly Change[] {
+  const slices = changed(before.endpointSlices, after.endpointSlices)
+  const services = changed(before.services, after.services)
+  return [...slices.set, ...services.set, ...services.gone, ...slices.gone]
+}
+
+interface Placed<T> {
+  readonly item: Item
+  readonly value: T
+}
+
+function keepFirst<T extends ServiceValue | EndpointSliceValue>(
+  kept: Map<string, Placed<T>>,
+  placed: Placed<T>,
+  problems: Problem[]
+): void {
+  const key = keyOf(placed.value)
+  const first = kept.get(key)
+  if (first === undefined) kept.set(key, placed)
+  else {
+    problems.push({
+      ...placeOf(placed),
+      message: `${titleOf(placed.value)} is already defined in ${first.item.file}; that one counts`,
+      fix: 'remove or rename one of the two',
+      level: 'error'
+    })
+  }
+}
+
+/** The service with the addresses that are inside: of a dual-stack service, one of the two may be. None: it is left out. */
+function insideServicePrefixes(
+  placed: Placed<ServiceValue>,
+  { servicePrefixes }: CatalogOptions,
+  problems: Problem[]
+): readonly Placed<ServiceValue>[] {
+  if (servicePrefixes === undefined) return [placed]
+  const { clusterIps } = placed.value
+  const inside = clusterIps.filter((ip) => isInside(ip, servicePrefixes))
+  if (inside.length === clusterIps.length) return [placed]
+  const outside = clusterIps.filter((ip) => !inside.includes(ip))
+  const [what, where] = [outside.join(', '), 'outside the service prefixes of this cluster']
+  const fix =
+    servicePrefixes.length === 0
+      ? 'this cluster has no service prefixes: give it one with `meshctl invite --service-cidr`'
+      : `use an address of ${servicePrefixes.join(', ')}`
+  if (inside.length === 0) {
+    const message = `${titleOf(placed.value)}: cluster IP ${what} is ${where}`
+    problems.push({ ...placeOf(placed), message, fix, level: 'error' })
+    return []
+  }
+  const message = `${titleOf(placed.value)}: cluster IP ${what} is ${where}; other clusters use ${inside.join(', ')}`
+  problems.push({ ...placeOf(placed), message, fix, level: 'warning' })
+  return [{ ...placed, value: { ...placed.value, clusterIps: inside } }]
+}
+
+function pointingHome(
+  placed: Placed<ServiceValue>,
+  { cluster, clusterDomain = '', hasService }: CatalogOptions & Required<Pick<CatalogOptions, 'hasService'>>
+): Placed<ServiceValue> {
+  const { namespace, externalName } = placed.value
+  if (externalName === '' || cluster === undefined) return placed
+  const target = homeAlias(externalName, namespace, { cluster, clusterDomain, hasService })
+  return target === externalName ? placed : { ...placed, value: { ...placed.value, externalName: target } }
+}
+
+function withinRecord(placed: Placed<ServiceValue>, problems: Problem[]): Placed<ServiceValue> {
+  const { value } = placed
+  const ports = portsThatFit(value)
+  if (ports.length === value.ports.length) return placed
+  problems.push({
+    ...placeOf(placed),
+    message: `${titleOf(value)} has ${value.ports.length} ports, of which the first ${ports.length} fit into one record; the rest is left out`,
+    fix: 'divide the ports among several Services, or give them shorter names',
+    level: 'warning'
+  })
+  return { ...placed, value: { ...value, ports } }
+}
+
+function hasService(
+  placed: Placed<EndpointSliceValue>,
+  known: ReadonlySet<string>,
+  problems: Problem[]
+): boolean {
+  const { namespace, service } = placed.value
+  if (known.has(nameOf(namespace, service))) return true
+  problems.push({
+    ...placeOf(placed),
+    message: `${titleOf(placed.value)} is for a service ${namespace}/${service} that does not exist`,
+    fix: `add the Service, or correct the label kubernetes.io/service-name`,
+    level: 'error'
+  })
+  return false
+}
+
+/** The slice with the endpoints that are inside. A slice of a family that this cluster has no pod prefix of is left out. */
+function insidePodPrefixes(
+  placed: Placed<EndpointSliceValue>,
+  { podPrefixes }: CatalogOptions,
+  problems: Problem[]
+): readonly Placed<EndpointSliceValue>[] {
+  if (podPrefixes === undefined) return [placed]
+  const { endpoints } = placed.value
+  const inside = endpoints.flatMap((endpoint) => {
+    const addresses = endpoint.addresses.filter((ip) => isInside(ip, podPrefixes))
+    if (addresses.length === endpoint.addresses.length) return [endpoint]
+    return addresses.length === 0 ? [] : [{ ...endpoint, addresses }]
+  })
+  const addresses = endpoints.flatMap((endpoint) => endpoint.addresses)
+  const outside = addresses.filter((ip) => !isInside(ip, podPrefixes))
+  const [first] = outside
+  if (first === undefined) return [placed]
+  // The other half of a dual-stack service, in a mesh of one family: nothing that an operator should act on.
+  const families = new Set(podPrefixes.map(familyOf))
+  if (inside.length === 0 && families.size > 0 && addresses.every((ip) => !families.has(familyOf(ip))))
+    return []
+  problems.push({
+    ...placeOf(placed),
+    message: `${titleOf(placed.value)}: ${outside.length} addresses of its endpoints lie outside the pod prefixes of this cluster, such as ${first}`,
+    fix:
+      podPrefixes.length === 0
+        ? 'this cluster has no pod prefixes: give it one with `meshctl invite --pod-cidr`'
+        : `use addresses of ${podPrefixes.join(', ')}`,
+    level: 'warning'
+  })
+  return [{ ...placed, value: { ...placed.value, endpoints: inside } }]
+}
+
+/** Services whose name will resolve but that nobody answers for, and single ports like that. */
+function unreachable(
+  services: readonly Placed<ServiceValue>[],
+  slices: readonly Placed<EndpointSliceValue>[],
+  options: Pick<CatalogOptions, 'cluster'>
+): readonly Problem[] {
+  const slicesOf = Map.groupBy(slices, ({ value }) => nameOf(value.namespace, value.service))
+  return services.flatMap((placed) => {
+    const service = placed.value
+    if (service.externalName !== '') return namelessAlias(placed, options)
+    const own = (slicesOf.get(nameOf(service.namespace, service.name)) ?? []).map(({ value }) => value)
+    if (own.every((slice) => slice.endpoints.length === 0)) return [withoutEndpoints(placed)]
+    const served = new Set(own.flatMap((slice) => slice.ports.map(portKey)))
+    const missing = service.ports.find((port) => !served.has(portKey(port)))
+    return missing === undefined || service.headless ? [] : [withoutPort(placed, missing.name)]
+  })
+}
+
+/** DNS has no alias for an address, nor for the name itself; the Kubernetes API takes both. */
+function namelessAlias(
+  placed: Placed<ServiceValue>,
+  { cluster }: Pick<CatalogOptions, 'cluster'>
+): readonly Problem[] {
+  const { namespace, name, externalName } = placed.value
+  const title = titleOf(placed.value)
+  if (parseIp(externalName) !== undefined) {
+    return [
+      {
+        ...placeOf(placed),
+        message: `${title}: spec.externalName ${externalName} is an IP address; the name does not resolve`,
+        fix: 'use a Service with clusterIP: None and an EndpointSlice of this address, or a DNS name',
+        level: 'warning'
+      }
+    ]
+  }
+  if (cluster === undefined || externalName !== `${name}.${namespace}.svc.cluster.${cluster}`) return []
+  return [
+    {
+      ...placeOf(placed),
+      message: `${title}: spec.externalName is the name of this Service itself; the name has no addresses`,
+      fix: 'set spec.externalName to another name',
+      level: 'warning'
+    }
+  ]
+}
+
+function portKey({ name, protocol }: Pick<ServiceValue['ports'][number], 'name' | 'protocol'>): string {
+  return `${protocol} ${name}`
+}
+
+function withoutEndpoints(placed: Placed<ServiceValue>): Problem {
+  const { namespace, name, headless } = placed.value
+  const effect = headless ? 'its name has no addresses' : 'its name resolves, connections are refused'
+  return {
+    ...placeOf(placed),
+    message: `${titleOf(placed.value)} has no endpoints: ${effect}`,
+    fix: `add an EndpointSlice in namespace ${namespace} with the label kubernetes.io/service-name: ${name}`,
+    level: 'warning'
+  }
+}
+
+function withoutPort(placed: Placed<ServiceValue>, port: string): Problem {
+  const name = port === '' ? 'its unnamed port' : `port "${port}"`
+  return {
+    ...placeOf(placed),
+    message: `${titleOf(placed.value)}: ${name} has no port of the same name and protocol in its EndpointSlices; connections are refused`,
+    fix: 'give the port the same name and protocol in the Service and the EndpointSlice',
+    level: 'warning'
+  }
+}
+
+/** What is the same object on both sides is not even looked at: of 10,000 values one has changed, as a rule. */
+function changed<T extends Value>(
+  before: readonly T[],
+  after: readonly T[]
+): { readonly set: readonly Change[]; readonly gone: readonly Change[] } {
+  const [was, is] = [new Set(before), new Set(after)]
+  const old = new Map(before.filter((value) => !is.has(value)).map((value) => [keyOf(value), value]))
+  const set: Change[] = []
+  for (const value of after) {
+    if (was.has(value)) continue
+    const key = keyOf(value)
+    if (!sameData(old.get(key), value)) set.push({ key, value })
+    old.delete(key)
+  }
+  return { set, gone: Array.from(old.keys(), (key) => ({ key, value: undefined })) }
+}
+
+function isInside(ip: Ip, prefixes: readonly Cidr[]): boolean {
+  return prefixes.some((prefix) => cidrContains(prefix, ip))
+}
+
+function problemOf(item: Item, reading: Reading & { readonly kind: 'problem' }): Problem {
+  const where = item.where === undefined ? reading.where : `${item.where}, ${reading.where}`
+  return { file: item.file, where, message: reading.message, fix: reading.fix, level: 'error' }
+}
+
+function placeOf({ item }: Placed<unknown>): { readonly file: string; readonly where?: string } {
+  return item.where === undefined ? { file: item.file } : { file: item.file, where: item.where }
+}
+
+function titleOf(value: ServiceValue | EndpointSliceValue): string {
+  return `${value.kind === 'service' ? 'Service' : 'EndpointSlice'} ${value.namespace}/${value.name}`
+}
+
+function nameOf(namespace: string, name: string): string {
+  return `${namespace}/${name}`
+}
+
+function byKey(left: Value, right: Value): number {
+  return keyOf(left) < keyOf(right) ? -1 : 1
+}

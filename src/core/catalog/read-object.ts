@@ -1,0 +1,438 @@
+// Kubernetes objects, as YAML or the API gives them, into values of the mesh. Invariant: whatever the input, the answer is
+// a Reading; nothing here throws or keeps a reference into the input.
+// Sources: core/v1 Service and Endpoints, discovery.k8s.io/v1 EndpointSlice, with the limits of their API validation.
+import { cidrContains, familyOf, parseCidr } from '../model/cidr.ts'
+import { FieldCheck, isFields, quote, type Fault, type Fields } from '../model/field-check.ts'
+import type {
+  Cidr,
+  Endpoint,
+  EndpointPort,
+  EndpointSliceValue,
+  Ip,
+  ServicePort,
+  ServiceValue
+} from '../model/values.ts'
+import { nearest } from '../model/nearest.ts'
+import { PART_SUFFIX } from './split-slice.ts'
+
+export type Reading =
+  | { readonly kind: 'service'; readonly value: ServiceValue }
+  | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue }
+  /** Another kind of object: Deployment, ConfigMap, an empty document … */
+  | { readonly kind: 'ignored' }
+  | {
+      readonly kind: 'problem'
+      readonly where: string
+      readonly message: string
+      readonly fix: string
+      /** The record key that the object would have had, where its names could be read. */
+      readonly key?: string
+    }
+
+/** One object; a List or an Endpoints holds several and is taken apart by `expand` first. */
+export function toValue(object: unknown): Reading {
+  if (object === null || object === undefined) return { kind: 'ignored' }
+  if (!isFields(object)) {
+    return {
+      kind: 'problem',
+      where: 'document',
+      message: 'not a Kubernetes object: a mapping with apiVersion and kind is expected',
+      fix: 'write a Service or EndpointSlice, or move this file out of the folder'
+    }
+  }
+  const check = new FieldCheck()
+  const kind = check.required(check.text(object['kind'], 'kind'), 'kind')
+  const apiVersion = check.text(object['apiVersion'], 'apiVersion')
+  if (check.fault) return problem(check.fault, object)
+  if (kind === 'Service' && (apiVersion === 'v1' || apiVersion === '')) return readService(object)
+  // Host names instead of addresses: there is nothing to balance over, and kube-proxy passes over it, too.
+  if (kind === 'EndpointSlice' && object['addressType'] === 'FQDN') return { kind: 'ignored' }
+  if (kind === 'EndpointSlice' && apiVersion.startsWith('discovery.k8s.io/')) return readSlice(object)
+  if (kind === 'EndpointSlice') return problem(wrongVersion(apiVersion), object)
+  if (kind === 'Endpoints' && apiVersion === 'v1') return problem(MALFORMED_ENDPOINTS, object)
+  const typo = typoIn(kind, apiVersion)
+  return typo === undefined ? { kind: 'ignored' } : problem(typo, object)
+}
+
+const OUR_KINDS: Readonly<Record<string, string>> = {
+  Service: 'v1',
+  EndpointSlice: 'discovery.k8s.io/v1',
+  Endpoints: 'v1'
+}
+
+/**
+ * An object of Kubernetes itself that is nearly one of ours, as in `kind: service`: kubectl refuses it, so it must not be passed over in
+ * silence. Custom resources have a group with a dot and may have any kind, as Knative's Service has.
+ */
+function typoIn(kind: string, apiVersion: string): Fault | undefined {
+  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
+  if (group.includes('.') && group.toLowerCase() !== 'discovery.k8s.io') return undefined
+  const meant = nearest(kind, Object.keys(OUR_KINDS))
+  const version = meant === undefined ? undefined : OUR_KINDS[meant]
+  if (version === undefined || kind.length < KIND_CHARACTERS_MIN) return undefined
+  if (kind !== meant) {
+    return { where: 'kind', message: `kind ${quote(kind)} is no kind of Kubernetes`, fix: `use ${meant}` }
+  }
+  return {
+    where: 'apiVersion',
+    message: `apiVersion ${quote(apiVersion)} has no kind ${kind}`,
+    fix: `use ${version}`
+  }
+}
+
+// Not what merely begins like one of ours.
+const KIND_CHARACTERS_MIN = 5
+
+/** The items of a List (nested ones too), the slices that a v1 Endpoints amounts to, or the object itself. */
+export function expand(object: unknown, depth = 0): readonly unknown[] {
+  if (!isFields(object)) return [object]
+  const { kind, items } = object
+  const isList = typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)
+  if (isList && depth < LIST_DEPTH_MAX) {
+    // Items of a typed list ("ServiceList") may leave out what the list says for them all.
+    const defaults = kind === 'List' ? {} : { kind: kind.slice(0, -4), apiVersion: object['apiVersion'] }
+    return items.flatMap((item) => expand(isFields(item) ? { ...defaults, ...item } : item, depth + 1))
+  }
+  return kind === 'Endpoints' && object['apiVersion'] === 'v1' ? slicesOfEndpoints(object) : [object]
+}
+
+// Kubernetes' own limits, but for ports of a Service and addresses of an Endpoints, which it leaves open: an object of it has at most
+// some 1.5 MiB, which bounds them.
+const SERVICE_PORTS_MAX = 65_535
+const SLICE_PORTS_MAX = 20_000
+const SLICE_ENDPOINTS_MAX = 1000
+const ADDRESSES_MAX = 100
+const OLD_ENDPOINTS_MAX = 100_000
+const APP_PROTOCOL_CHARACTERS_MAX = 317
+// kubectl writes lists one deep; a hostile file must not take the stack.
+const LIST_DEPTH_MAX = 3
+
+function readService(object: Fields): Reading {
+  const check = new FieldCheck()
+  const { namespace, name } = readNames(check, object)
+  check.label(name, 'metadata.name')
+  const spec = check.fields(object['spec'], 'spec')
+  const type = check.choice(
+    spec['type'],
+    'spec.type',
+    ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'] as const,
+    'ClusterIP'
+  )
+  const external = type === 'ExternalName'
+  const ips = external ? [] : readClusterIps(check, spec)
+  const value: ServiceValue = {
+    kind: 'service',
+    namespace,
+    name,
+    clusterIps: ips === 'headless' ? [] : ips,
+    ports: readServicePorts(check, spec, !external && ips !== 'headless'),
+    headless: ips === 'headless',
+    externalName: external ? readExternalName(check, spec) : '',
+    affinitySeconds: readAffinity(check, spec),
+    publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false)
+  }
+  return check.fault ? problem(check.fault, object) : { kind: 'service', value }
+}
+
+function readClusterIps(check: FieldCheck, spec: Fields): readonly Ip[] | 'headless' {
+  const list = check.list(spec['clusterIPs'], 'spec.clusterIPs', 2)
+  const texts = list.length > 0 ? list : [check.text(spec['clusterIP'], 'spec.clusterIP')]
+  if (texts[0] === 'None') return 'headless'
+  if (texts[0] === '') {
+    check.fail({
+      where: 'spec.clusterIP',
+      message: 'spec.clusterIP is missing',
+      fix: 'set spec.clusterIP to a free address of the service prefix (there is no API server to choose one), or to None'
+    })
+    return []
+  }
+  const where = list.length > 0 ? 'spec.clusterIPs' : 'spec.clusterIP'
+  const ips = texts.map((text) => readAddress(check, text, where))
+  return [...new Set(ips.filter((ip) => ip !== undefined))]
+}
+
+function readServicePorts(check: FieldCheck, spec: Fields, required: boolean): readonly ServicePort[] {
+  const list = check.list(spec['ports'], 'spec.ports', SERVICE_PORTS_MAX)
+  if (required && list.length === 0) {
+    check.fail({
+      where: 'spec.ports',
+      message: 'spec.ports is empty',
+      fix: 'list at least one port, as in "- port: 80"'
+    })
+  }
+  const ports = list.map((item, index) => {
+    const where = `spec.ports[${index}]`
+    const port = check.fields(item, where)
+    return {
+      name: readPortName(check, port, where, list.length > 1),
+      protocol: readProtocol(check, port, where),
+      port: check.integer(port['port'], `${where}.port`, PORT),
+      appProtocol: readAppProtocol(check, port, where)
+    }
+  })
+  refuseTwins(check, 'spec.ports', [
+    ports.map((port) => `name ${quote(port.name)}`),
+    ports.map((port) => `${port.port}/${port.protocol}`)
+  ])
+  return ports
+}
+
+function readExternalName(check: FieldCheck, spec: Fields): string {
+  const text = check.text(spec['externalName'], 'spec.externalName')
+  const name = check.domain(text.replace(/\.$/, '').toLowerCase(), 'spec.externalName')
+  return check.required(name, 'spec.externalName')
+}
+
+function readAffinity(check: FieldCheck, spec: Fields): number {
+  const affinity = check.choice(
+    spec['sessionAffinity'],
+    'spec.sessionAffinity',
+    ['None', 'ClientIP'] as const,
+    'None'
+  )
+  if (affinity === 'None') return 0
+  const config = check.fields(spec['sessionAffinityConfig'], 'spec.sessionAffinityConfig')
+  const clientIp = check.fields(config['clientIP'], 'spec.sessionAffinityConfig.clientIP')
+  return check.integer(clientIp['timeoutSeconds'], 'spec.sessionAffinityConfig.clientIP.timeoutSeconds', {
+    min: 1,
+    max: 86_400,
+    // Kubernetes' default: three hours.
+    fallback: 10_800
+  })
+}
+
+function readSlice(object: Fields): Reading {
+  const check = new FieldCheck()
+  const { namespace, name } = readNames(check, object)
+  if (object['apiVersion'] !== 'discovery.k8s.io/v1') {
+    check.fail(wrongVersion(check.text(object['apiVersion'], 'apiVersion')))
+  }
+  const family = readAddressType(check, object)
+  const value: EndpointSliceValue = {
+    kind: 'endpointSlice',
+    namespace,
+    name,
+    service: readServiceLabel(check, object),
+    ports: readSlicePorts(check, object),
+    endpoints: check
+      .list(object['endpoints'], 'endpoints', SLICE_ENDPOINTS_MAX)
+      .map((item, index) => readEndpoint(check, item, { where: `endpoints[${index}]`, family }))
+  }
+  if (name.endsWith(PART_SUFFIX)) {
+    check.fail({
+      where: 'metadata.name',
+      message: `metadata.name ends in ${PART_SUFFIX}, which is reserved for the parts of large EndpointSlices`,
+      fix: 'rename the EndpointSlice'
+    })
+  }
+  return check.fault ? problem(check.fault, object) : { kind: 'endpointSlice', value }
+}
+
+function readAddressType(check: FieldCheck, object: Fields): 4 | 6 {
+  const text = check.text(object['addressType'], 'addressType')
+  return check.choice(text || 'none', 'addressType', ['IPv4', 'IPv6'] as const, 'IPv4') === 'IPv4' ? 4 : 6
+}
+
+function readServiceLabel(check: FieldCheck, object: Fields): string {
+  const metadata = check.fields(object['metadata'], 'metadata')
+  const labels = check.fields(metadata['labels'], 'metadata.labels')
+  const where = 'metadata.labels."kubernetes.io/service-name"'
+  return check.required(check.label(labels['kubernetes.io/service-name'], where), where)
+}
+
+function readSlicePorts(check: FieldCheck, object: Fields): readonly EndpointPort[] {
+  const list = check.list(object['ports'], 'ports', SLICE_PORTS_MAX)
+  const ports = list.flatMap((item, index) => {
+    const where = `ports[${index}]`
+    const port = check.fields(item, where)
+    // A port without a number means "every port", which no load balancer can aim at (kube-proxy skips it too).
+    if (port['port'] === undefined || port['port'] === null) return []
+    return [
+      {
+        name: readPortName(check, port, where, false),
+        protocol: readProtocol(check, port, where),
+        port: check.integer(port['port'], `${where}.port`, PORT)
+      }
+    ]
+  })
+  refuseTwins(check, 'ports', [ports.map((port) => `name ${quote(port.name)}/${port.protocol}`)])
+  return ports
+}
+
+function readEndpoint(
+  check: FieldCheck,
+  item: unknown,
+  { where, family }: { readonly where: string; readonly family: 4 | 6 }
+): Endpoint {
+  const endpoint = check.fields(item, where)
+  const list = check.list(endpoint['addresses'], `${where}.addresses`, ADDRESSES_MAX)
+  if (list.length === 0) check.required('', `${where}.addresses`)
+  const addresses = list.map((text) => readAddress(check, text, `${where}.addresses`))
+  if (addresses.some((ip) => ip !== undefined && familyOf(ip) !== family)) {
+    check.fail({
+      where: `${where}.addresses`,
+      message: `${where}.addresses has an address that is no IPv${family}`,
+      fix: 'use a slice of its own for each addressType'
+    })
+  }
+  const conditions = check.fields(endpoint['conditions'], `${where}.conditions`)
+  const ready = check.flag(conditions['ready'], `${where}.conditions.ready`, true)
+  return {
+    addresses: addresses.filter((ip) => ip !== undefined),
+    ready,
+    serving: check.flag(conditions['serving'], `${where}.conditions.serving`, ready),
+    terminating: check.flag(conditions['terminating'], `${where}.conditions.terminating`, false),
+    hostname: check.label(endpoint['hostname'], `${where}.hostname`),
+    node: check.objectName(endpoint['nodeName'], `${where}.nodeName`)
+  }
+}
+
+/** A v1 Endpoints is one slice for each subset and family, with the conditions that it implies. */
+function slicesOfEndpoints(object: Fields): readonly unknown[] {
+  const check = new FieldCheck()
+  const metadata = check.fields(object['metadata'], 'metadata')
+  const name = check.text(metadata['name'], 'metadata.name')
+  const subsets = check.list(object['subsets'], 'subsets', OLD_ENDPOINTS_MAX)
+  const slices = subsets.flatMap((item, index) => {
+    const subset = check.fields(item, `subsets[${index}]`)
+    const addresses = [
+      ...subsetAddresses(check, subset, 'addresses'),
+      ...subsetAddresses(check, subset, 'notReadyAddresses')
+    ]
+    return (['IPv4', 'IPv6'] as const).flatMap((addressType) => {
+      const ofType = addresses.filter(({ addresses: [ip] }) => ip.includes(':') === (addressType === 'IPv6'))
+      return chunks(ofType, SLICE_ENDPOINTS_MAX).map((endpoints, chunk) => ({
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: {
+          namespace: metadata['namespace'],
+          name: `${name}-endpoints-${index}-${addressType.toLowerCase()}${chunk === 0 ? '' : `-${chunk}`}`,
+          labels: { 'kubernetes.io/service-name': name }
+        },
+        addressType,
+        ports: subset['ports'],
+        endpoints
+      }))
+    })
+  })
+  return check.fault ? [object] : slices
+}
+
+function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) =>
+    items.slice(at * size, (at + 1) * size)
+  )
+}
+
+function subsetAddresses(check: FieldCheck, subset: Fields, field: 'addresses' | 'notReadyAddresses') {
+  return check.list(subset[field], field, OLD_ENDPOINTS_MAX).map((item) => {
+    const address = check.fields(item, field)
+    return {
+      addresses: [check.text(address['ip'], `${field}.ip`)] as const,
+      hostname: address['hostname'],
+      nodeName: address['nodeName'],
+      conditions: { ready: field === 'addresses' }
+    }
+  })
+}
+
+const PORT = { min: 1, max: 65_535 }
+
+function readNames(check: FieldCheck, object: Fields): { readonly namespace: string; readonly name: string } {
+  const metadata = check.fields(object['metadata'], 'metadata')
+  return {
+    namespace: check.label(metadata['namespace'], 'metadata.namespace') || 'default',
+    name: check.required(check.objectName(metadata['name'], 'metadata.name'), 'metadata.name')
+  }
+}
+
+function readPortName(check: FieldCheck, port: Fields, where: string, required: boolean): string {
+  const name = check.label(port['name'], `${where}.name`)
+  return required ? check.required(name, `${where}.name`) : name
+}
+
+/** An IANA service name or one with a domain prefix ("kubernetes.io/h2c"). */
+function readAppProtocol(check: FieldCheck, port: Fields, where: string): string {
+  const text = check.text(port['appProtocol'], `${where}.appProtocol`, APP_PROTOCOL_CHARACTERS_MAX)
+  if (/^[a-zA-Z0-9./_-]*$/.test(text)) return text
+  check.fail({
+    where: `${where}.appProtocol`,
+    message: `${where}.appProtocol ${quote(text)} has characters that are not allowed`,
+    fix: 'use a name such as http or kubernetes.io/h2c'
+  })
+  return ''
+}
+
+function readProtocol(check: FieldCheck, port: Fields, where: string) {
+  return check.choice(port['protocol'], `${where}.protocol`, ['TCP', 'UDP', 'SCTP'] as const, 'TCP')
+}
+
+function readAddress(check: FieldCheck, value: unknown, where: string): Ip | undefined {
+  const ip = check.ip(value, where)
+  if (ip !== undefined && SPECIAL.some((prefix) => cidrContains(prefix, ip))) {
+    check.fail({
+      where,
+      message: `${where} ${ip} is not an address that another host can reach`,
+      fix: 'use an address of the pod or service prefixes'
+    })
+  }
+  return ip
+}
+
+// Unspecified, loopback, link-local, multicast and broadcast: what Kubernetes refuses in endpoints, too. It takes the rest of
+// 240.0.0.0/4, which large clusters use for pods.
+const SPECIAL: readonly Cidr[] = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/4',
+  '255.255.255.255/32',
+  '::/128',
+  '::1/128',
+  'fe80::/10',
+  'ff00::/8'
+].map((text) => {
+  const parsed = parseCidr(text)
+  if (parsed.kind === 'invalid') throw new Error(parsed.reason)
+  return parsed.cidr
+})
+
+function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (readonly string[])[]): void {
+  for (const keys of keysOfEach) {
+    const seen = new Set<string>()
+    const twin = keys.find((key) => seen.size === seen.add(key).size)
+    if (twin === undefined) continue
+    check.fail({ where, message: `${where} has ${twin} twice`, fix: 'give each port its own' })
+  }
+}
+
+// `expand` takes a sound one apart, so that only a malformed one is ever read as it stands.
+const MALFORMED_ENDPOINTS: Fault = {
+  where: 'subsets',
+  message: 'this Endpoints object is malformed',
+  fix: 'write it as an EndpointSlice of discovery.k8s.io/v1'
+}
+
+function wrongVersion(apiVersion: string): Fault {
+  return {
+    where: 'apiVersion',
+    message: `apiVersion ${quote(apiVersion)} of EndpointSlice is not supported`,
+    fix: 'use discovery.k8s.io/v1'
+  }
+}
+
+function problem(fault: Fault, object: Fields): Reading {
+  const metadata = isFields(object['metadata']) ? object['metadata'] : {}
+  const names = [metadata['namespace'], metadata['name']].filter((text) => typeof text === 'string')
+  const kind = typeof object['kind'] === 'string' ? object['kind'] : 'object'
+  const title = `${kind} ${names.join('/')}`.trim().slice(0, 160)
+  const { where, message, fix } = fault
+  const key = keyOfObject(object['kind'], names)
+  return { kind: 'problem', where: `${title}: ${where}`, message, fix, ...(key === undefined ? {} : { key }) }
+}
+
+function keyOfObject(kind: unknown, names: readonly string[]): string | undefined {
+  const prefix = kind === 'Service' ? 'svc' : kind === 'EndpointSlice' ? 'eps' : undefined
+  if (prefix === undefined || names.length === 0) return undefined
+  return names.length === 2 ? `${prefix}/${names.join('/')}` : `${prefix}/default/${names[0]}`
+}

@@ -1,0 +1,80 @@
+// An EndpointSlice of the Kubernetes API may have 20,000 ports and 1,000 endpoints with names of 253 characters; a record has at most
+// 64 KiB. So a slice that is too large for one record is published as several slices, each with some of its ports and some of its
+// endpoints: together they say the same, since a port is served by every slice that has it.
+// Invariants
+//   1. Every port together with every endpoint is in exactly one part.
+//   2. The parts depend on the slice alone. Their names are no names of other slices: PART_SUFFIX is reserved.
+import { hashText } from '../model/hash.ts'
+import { RECORD_BYTES_MAX } from '../replication/limits.ts'
+import type { Endpoint, EndpointPort, EndpointSliceValue, ServiceValue } from '../model/values.ts'
+
+/** No object of a source may have a name that ends so. */
+export const PART_SUFFIX = '.part.rhizome'
+
+/** The slice itself where it fits into one record. The first part keeps its name. */
+export function splitSlice(slice: EndpointSliceValue): readonly EndpointSliceValue[] {
+  const ports = sum(slice.ports, portBytes)
+  const endpoints = sum(slice.endpoints, endpointBytes)
+  if (FRAME_BYTES + ports + endpoints <= RECORD_BYTES_MAX) return [slice]
+  const portGroups = grouped(slice.ports, portBytes, PORT_GROUP_BYTES)
+  const largest = Math.max(...portGroups.map((group) => sum(group, portBytes)))
+  const endpointGroups = grouped(slice.endpoints, endpointBytes, RECORD_BYTES_MAX - FRAME_BYTES - largest)
+  return portGroups
+    .flatMap((group) => endpointGroups.map((each) => ({ ...slice, ports: group, endpoints: each })))
+    .map((part, index) => (index === 0 ? part : { ...part, name: partName(slice.name, index) }))
+}
+
+/** A Service is one record, and the ports that do not fit are left out: the last ones. */
+export function portsThatFit({ ports, externalName }: ServiceValue): ServiceValue['ports'] {
+  let room = RECORD_BYTES_MAX - FRAME_BYTES - externalName.length
+  const fitting = ports.findIndex((port) => (room -= portBytes(port) + port.appProtocol.length + 3) < 0)
+  return fitting < 0 ? ports : ports.slice(0, fitting)
+}
+
+// Of what a record has besides ports and endpoints: names of 63, 63 and 253 characters, addresses, tags and lengths.
+const FRAME_BYTES = 1024
+// Half of a record: the other half is for endpoints.
+const PORT_GROUP_BYTES = (RECORD_BYTES_MAX - FRAME_BYTES) / 2
+const NAME_CHARACTERS_MAX = 253
+
+/** At most: tag and length of the port and of its name, protocol (3), number (4). */
+function portBytes({ name }: Pick<EndpointPort, 'name'>): number {
+  return 12 + name.length
+}
+
+/** At most: tags and lengths (3 + 2 + 3), three flags (6), addresses of 18. */
+function endpointBytes({ addresses, hostname, node }: Endpoint): number {
+  return 14 + addresses.length * 18 + hostname.length + node.length
+}
+
+/** At least one group, and none is empty but the only one. An item that is larger than `bytesMax` has one of its own. */
+function grouped<T>(
+  items: readonly T[],
+  bytesOf: (item: T) => number,
+  bytesMax: number
+): readonly (readonly T[])[] {
+  const groups: T[][] = [[]]
+  let bytes = 0
+  for (const item of items) {
+    const size = bytesOf(item)
+    if (bytes + size > bytesMax && bytes > 0) {
+      groups.push([])
+      bytes = 0
+    }
+    bytes += size
+    groups.at(-1)?.push(item)
+  }
+  return groups
+}
+
+function partName(name: string, index: number): string {
+  const suffix = `.${index}${PART_SUFFIX}`
+  const room = NAME_CHARACTERS_MAX - suffix.length
+  if (name.length <= room) return `${name}${suffix}`
+  const hash = hashText(name).toString(36)
+  return `${name.slice(0, room - hash.length - 1).replace(/[-.]+$/, '')}-${hash}${suffix}`
+}
+
+function sum<T>(items: readonly T[], bytesOf: (item: T) => number): number {
+  return items.reduce((bytes, item) => bytes + bytesOf(item), 0)
+}

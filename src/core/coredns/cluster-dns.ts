@@ -1,0 +1,353 @@
+// The mesh's zones in the cluster's own DNS: objects in, patches out. Three ways: the DNS operator of OpenShift (spec.servers), a
+// marked block in the Corefile of the ConfigMap coredns, a key of the ConfigMap coredns-custom where the Corefile imports it.
+// Invariants
+//   1. unwire(wire(x)) = x, byte for byte; wire(wire(x)) = wire(x).
+//   2. A patch says the one field that is ours. Where that field is shared (Corefile, servers) the patch carries the resourceVersion it
+//      was made for, so that nobody's change in between is lost.
+//   3. cluster.local and what lies above it is never taken over.
+//   4. CoreDNS does not start when one zone is in two server blocks. So who serves a zone already is looked for in all three places, in
+//      every spelling; then nothing is written, our own block goes, and the refusal names the place. What is written was read back by a
+//      parser with CoreDNS's own rules first.
+import { readCorefile } from './corefile-blocks.ts'
+import { isFields, type Fields } from '../model/field-check.ts'
+import { fieldsAt, MERGE_PATCH, textAt, type KubeCall } from '../kube/kube-api.ts'
+
+export type WiringTarget = 'openshift' | 'coredns' | 'coredns-custom'
+
+/** As read from the API; undefined: there is none. */
+export interface ClusterDnsObjects {
+  /** dns.operator.openshift.io "default". */
+  readonly operator: Fields | undefined
+  /** ConfigMap "coredns". */
+  readonly coredns: Fields | undefined
+  /** ConfigMap "coredns-custom". */
+  readonly custom: Fields | undefined
+}
+
+export interface MeshZones {
+  /** "cluster.east", "cluster.all", "102.10.in-addr.arpa": of the other clusters and of the mesh, never the cluster's own. */
+  readonly zones: readonly string[]
+  /** Whom to ask: addresses, "10.96.0.53" or "10.96.0.53:7953". */
+  readonly servers: readonly string[]
+}
+
+export type Wiring =
+  /** No call: in step already. */
+  | { readonly kind: 'calls'; readonly calls: readonly KubeCall[] }
+  | {
+      readonly kind: 'refused'
+      readonly reason: string
+      readonly fix: string
+      /** To be sent all the same: they take away what is ours and would keep CoreDNS from starting. */
+      readonly calls?: readonly KubeCall[]
+    }
+
+export const CLUSTER_DNS_PATHS = {
+  operator: () => '/apis/operator.openshift.io/v1/dnses/default',
+  coredns: (namespace: string) => `/api/v1/namespaces/${namespace}/configmaps/coredns`,
+  custom: (namespace: string) => `/api/v1/namespaces/${namespace}/configmaps/coredns-custom`
+} as const
+
+/**
+ * The zones of the mesh that the cluster's DNS is to forward, without a dot at the end: not the one that it serves by itself, nor one above it.
+ */
+export function zonesToForward(zones: readonly string[], clusterDomain: string): readonly string[] {
+  const served = plainZone(clusterDomain)
+  return zones.map(plainZone).filter((zone) => zone !== served && !served.endsWith(`.${zone}`))
+}
+
+/** What a cluster with these objects wants; undefined: none of the three ways is there. */
+export function chooseTarget({ operator, coredns, custom }: ClusterDnsObjects): WiringTarget | undefined {
+  if (operator !== undefined) return 'openshift'
+  if (coredns === undefined) return undefined
+  // Where an installer owns the Corefile (AKS, k3s), it imports the keys *.server of the other one.
+  const imports = /^[ \t]*import[ \t]+\S*custom\/\*\.server[ \t]*\r?$/m.test(corefileOf(coredns))
+  return imports && custom !== undefined ? 'coredns-custom' : 'coredns'
+}
+
+/** Throws a RangeError on a zone or server that is none: it goes into a file that is run. */
+export function wire(
+  target: WiringTarget,
+  objects: ClusterDnsObjects,
+  options: { mesh: MeshZones; namespace: string }
+): Wiring {
+  const { mesh, namespace } = options
+  check(mesh)
+  if (mesh.zones.length === 0) return unwire(objects, namespace)
+  const conflict = servedByOthers(target, objects, { mesh, namespace })
+  if (conflict !== undefined) {
+    const undone = unwire(objects, namespace)
+    return undone.kind === 'refused' ? undone : { ...conflict, calls: undone.calls }
+  }
+  switch (target) {
+    case 'openshift': {
+      if (objects.operator === undefined)
+        return missing('dns.operator.openshift.io/default', 'this is not OpenShift: choose coredns')
+      return serversCall(objects.operator, wireServers(serversOf(objects.operator), mesh))
+    }
+    case 'coredns': {
+      if (objects.coredns === undefined)
+        return missing(
+          `ConfigMap ${namespace}/coredns`,
+          'name the namespace of CoreDNS, or choose another way'
+        )
+      return corefileCall(objects.coredns, namespace, wireCorefile(corefileOf(objects.coredns), mesh))
+    }
+    case 'coredns-custom': {
+      if (objects.custom === undefined) {
+        return missing(
+          `ConfigMap ${namespace}/coredns-custom`,
+          `make it: kubectl -n ${namespace} create configmap coredns-custom`
+        )
+      }
+      const text = serverBlock(
+        mesh,
+        objects.coredns === undefined ? DNS_PORT : portOf(corefileOf(objects.coredns))
+      )
+      return customCall(objects.custom, namespace, text)
+    }
+    default:
+      return target satisfies never
+  }
+}
+
+/** The first zone of the mesh for which there is a server block, or a server of the operator, that is not ours. */
+function servedByOthers(
+  target: WiringTarget,
+  objects: ClusterDnsObjects,
+  { mesh, namespace }: { mesh: MeshZones; namespace: string }
+): { readonly kind: 'refused'; readonly reason: string; readonly fix: string } | undefined {
+  const refused = (zone: string, place: string) => ({
+    kind: 'refused' as const,
+    reason: `${place} serves ${zone} already, and CoreDNS does not start with a zone in two server blocks`,
+    fix: `remove ${zone} there, and the agents write it; or keep it there and set cluster-dns: off`
+  })
+  if (target === 'openshift') {
+    for (const server of unwireServers(serversOf(objects.operator ?? {}))) {
+      const { name, zones } = isFields(server) ? server : {}
+      for (const zone of Array.isArray(zones) ? zones : [])
+        if (typeof zone === 'string' && mesh.zones.includes(plainZone(zone)))
+          return refused(
+            plainZone(zone),
+            `spec.servers ${JSON.stringify(name)} of dns.operator.openshift.io/default`
+          )
+    }
+    return undefined
+  }
+  const port = objects.coredns === undefined ? DNS_PORT : portOf(corefileOf(objects.coredns))
+  for (const { place, text } of othersCorefiles(objects, namespace)) {
+    const read = readCorefile(text)
+    if (read.kind === 'invalid')
+      return {
+        kind: 'refused',
+        reason: `${place} cannot be loaded by CoreDNS: ${read.reason}`,
+        fix: 'mend it by hand; the agents write to it once it can be loaded'
+      }
+    const hit = read.zones.find(
+      (served) => served.transport === 'dns' && served.port === port && mesh.zones.includes(served.zone)
+    )
+    if (hit !== undefined) return refused(hit.zone, `${place}, line ${hit.line},`)
+  }
+  return undefined
+}
+
+/** The Corefile without our block, and the keys of coredns-custom that it imports as server blocks, without ours. */
+function othersCorefiles(
+  { coredns, custom }: ClusterDnsObjects,
+  namespace: string
+): { readonly place: string; readonly text: string }[] {
+  const bare = coredns === undefined ? undefined : unwireCorefile(corefileOf(coredns))
+  const texts = Object.entries(fieldsAt(custom ?? {}, 'data')).flatMap(([key, text]) =>
+    key.endsWith('.server') && key !== CUSTOM_KEY && typeof text === 'string'
+      ? [{ place: `key ${key} of ConfigMap ${namespace}/coredns-custom`, text }]
+      : []
+  )
+  return [
+    ...(bare?.kind === 'text'
+      ? [{ place: `the Corefile of ConfigMap ${namespace}/coredns`, text: bare.text }]
+      : []),
+    ...texts
+  ]
+}
+
+function plainZone(zone: string): string {
+  return zone.toLowerCase().replace(/(?<=.)\.$/, '')
+}
+
+/** Whatever of ours is in any of them. Refuses only a block whose end mark somebody removed. */
+export function unwire(objects: ClusterDnsObjects, namespace: string): Wiring {
+  const wirings = [
+    objects.operator === undefined
+      ? IN_STEP
+      : serversCall(objects.operator, unwireServers(serversOf(objects.operator))),
+    objects.coredns === undefined
+      ? IN_STEP
+      : corefileCall(objects.coredns, namespace, unwireCorefile(corefileOf(objects.coredns))),
+    objects.custom === undefined ? IN_STEP : customCall(objects.custom, namespace, undefined)
+  ]
+  const refused = wirings.find((wiring) => wiring.kind === 'refused')
+  return (
+    refused ?? {
+      kind: 'calls',
+      calls: wirings.flatMap((wiring) => (wiring.kind === 'calls' ? wiring.calls : []))
+    }
+  )
+}
+
+// ------------------------------------------------------------------ the Corefile
+
+export type CorefileEdit =
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'refused'; readonly reason: string; readonly fix: string }
+
+const BEGIN = '# BEGIN rhizome'
+const END = '# END rhizome'
+const BLOCK =
+  /^# BEGIN rhizome\b[^\n]*\n(?:(?!# BEGIN rhizome\b|# END rhizome\b)[^\n]*\n)*# END rhizome\b[^\n]*(?:\n|$)/gm
+const DNS_PORT = 53
+// A server that is down is asked all the same: there is no other who knows these names.
+const MAX_FAILS = 0
+// As the mesh's own answers live (src/core/dns/record.ts).
+const CACHE_SECONDS = 5
+
+/** Before everything else: server blocks have no order, and nothing of the text that follows must change. */
+export function wireCorefile(text: string, mesh: MeshZones): CorefileEdit {
+  const bare = unwireCorefile(text)
+  if (bare.kind === 'refused') return bare
+  if (!/\{[ \t]*\r?$/m.test(bare.text)) {
+    return {
+      kind: 'refused',
+      reason: 'the Corefile has no server block in braces',
+      fix: 'write its one block as ".:53 { … }": a second block beside one without braces would break CoreDNS'
+    }
+  }
+  const block = `${BEGIN}: written by its agents, removed on uninstall\n${serverBlock(mesh, portOf(bare.text))}${END}\n`
+  return { kind: 'text', text: block + bare.text }
+}
+
+export function unwireCorefile(text: string): CorefileEdit {
+  const bare = text.replace(BLOCK, '')
+  if (!/^# (BEGIN|END) rhizome\b/m.test(bare)) return { kind: 'text', text: bare }
+  return {
+    kind: 'refused',
+    reason: `the Corefile has "${BEGIN}" or "${END}" without the other`,
+    fix: 'remove the rest of that block by hand'
+  }
+}
+
+function serverBlock({ zones, servers }: MeshZones, port: number): string {
+  const keys = zones.map((zone) => `${zone}:${port}`).join(' ')
+  return `${keys} {\n    errors\n    cache ${CACHE_SECONDS}\n    forward . ${servers.join(' ')} {\n        max_fails ${MAX_FAILS}\n    }\n}\n`
+}
+
+/** Of the block that answers everything else: CoreDNS may listen elsewhere and have 53 mapped to it. */
+function portOf(corefile: string): number {
+  return Number(/^[ \t]*(?:dns:\/\/)?\.:(\d{1,5})\b/m.exec(corefile)?.[1] ?? DNS_PORT)
+}
+
+function corefileOf(configMap: Fields): string {
+  return textAt(configMap, 'data', 'Corefile') ?? ''
+}
+
+function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit): Wiring {
+  if (edit.kind === 'refused') return edit
+  if (edit.text === corefileOf(configMap)) return IN_STEP
+  const read = readCorefile(edit.text)
+  if (read.kind === 'invalid' && edit.text.startsWith(BEGIN))
+    return {
+      kind: 'refused',
+      reason: `CoreDNS could not load the Corefile with our block in it: ${read.reason}`,
+      fix: 'mend the Corefile by hand, or set cluster-dns: off and forward the zones of the mesh yourself'
+    }
+  return patch(CLUSTER_DNS_PATHS.coredns(namespace), { ...locked(configMap), data: { Corefile: edit.text } })
+}
+
+// ------------------------------------------------------------------ coredns-custom
+
+const CUSTOM_KEY = 'rhizome.server'
+
+function customCall(configMap: Fields, namespace: string, text: string | undefined): Wiring {
+  if (textAt(configMap, 'data', CUSTOM_KEY) === text) return IN_STEP
+  return patch(CLUSTER_DNS_PATHS.custom(namespace), { data: { [CUSTOM_KEY]: text ?? null } })
+}
+
+// ------------------------------------------------------------------ the DNS operator of OpenShift
+
+const SERVER_NAME = 'rhizome'
+// "A maximum of 15 upstreams is allowed per ForwardPlugin" (openshift/api operator/v1).
+const UPSTREAMS_MAX = 15
+
+export function wireServers(servers: readonly unknown[], mesh: MeshZones): readonly unknown[] {
+  const ours = {
+    name: SERVER_NAME,
+    zones: mesh.zones,
+    forwardPlugin: { policy: 'Random', upstreams: mesh.servers.slice(0, UPSTREAMS_MAX) }
+  }
+  const at = servers.findIndex(isOurs)
+  return at < 0 ? [...servers, ours] : servers.map((server, index) => (index === at ? ours : server))
+}
+
+export function unwireServers(servers: readonly unknown[]): readonly unknown[] {
+  return servers.filter((server) => !isOurs(server))
+}
+
+function isOurs(server: unknown): boolean {
+  return isFields(server) && server['name'] === SERVER_NAME
+}
+
+function serversOf(operator: Fields): readonly unknown[] {
+  const { servers } = fieldsAt(operator, 'spec')
+  return Array.isArray(servers) ? servers : []
+}
+
+function serversCall(operator: Fields, servers: readonly unknown[]): Wiring {
+  if (canonical(servers) === canonical(serversOf(operator))) return IN_STEP
+  // Without any the field goes: the operator's type has it so (omitempty).
+  return patch(CLUSTER_DNS_PATHS.operator(), {
+    ...locked(operator),
+    spec: { servers: servers.length === 0 ? null : servers }
+  })
+}
+
+// ------------------------------------------------------------------ common
+
+const IN_STEP: Wiring = { kind: 'calls', calls: [] }
+
+function patch(path: string, body: object): Wiring {
+  return { kind: 'calls', calls: [{ method: 'PATCH', path, contentType: MERGE_PATCH, body }] }
+}
+
+function locked(object: Fields): { metadata?: { resourceVersion: string } } {
+  const resourceVersion = textAt(object, 'metadata', 'resourceVersion')
+  return resourceVersion === undefined ? {} : { metadata: { resourceVersion } }
+}
+
+function missing(what: string, fix: string): Wiring {
+  return { kind: 'refused', reason: `there is no ${what}`, fix }
+}
+
+/** Independent of the order of keys, which the API server does not keep. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    isFields(inner)
+      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+      : inner
+  )
+}
+
+const ZONE = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$/
+const SERVER = /^(\d{1,3}(\.\d{1,3}){3}(:\d{1,5})?|[0-9a-f:]+:[0-9a-f:]*|\[[0-9a-f:]+\]:\d{1,5})$/
+const OWN_ZONE = 'cluster.local'
+
+function check({ zones, servers }: MeshZones): void {
+  for (const zone of zones) {
+    if (!ZONE.test(zone)) throw new RangeError(`not a DNS zone: ${JSON.stringify(zone)}`)
+    if (zone === OWN_ZONE || zone.endsWith(`.${OWN_ZONE}`))
+      throw new RangeError(`${zone} is the cluster's own`)
+  }
+  if (zones.length > 0 && servers.length === 0) throw new RangeError('no DNS server of the mesh is named')
+  for (const server of servers) {
+    if (!SERVER.test(server))
+      throw new RangeError(`not the address of a DNS server: ${JSON.stringify(server)}`)
+  }
+}

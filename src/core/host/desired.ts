@@ -1,0 +1,295 @@
+// The host that this agent's view of the mesh asks for: want = desired(view, local facts, health). Pure, and the same input
+// always gives a deeply equal, sorted output. The view is already authorised: nothing is checked again here.
+import { Balancer, type Balanced } from './balance.ts'
+import { cidrContains, familyOf, hostCidr } from '../model/cidr.ts'
+import type {
+  Filter,
+  HostEndpoint,
+  HostState,
+  Route,
+  Scheduler,
+  Sysctl,
+  Tunnel,
+  Vip,
+  WireguardPeer
+} from './host-state.ts'
+import type { LimitRefusal } from './host-limits.ts'
+import { normalizeHost, sortedPrefixes } from './normalize.ts'
+import type { TunnelState } from './tunnel-state.ts'
+import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../model/values.ts'
+import { rendezvous } from './rendezvous.ts'
+import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
+import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
+
+export interface DesiredInput {
+  readonly view: MeshView
+  readonly self: { readonly origin: Origin; readonly cluster: ClusterName }
+  readonly local: LocalFacts
+  /** `withdrawn`: unreachable for certain (src/core/host/tunnel-state.ts). Its routes and peers stay, so that it can come back. */
+  readonly health: (cluster: ClusterName) => ClusterHealth
+  /** The tunnel of each gateway; all alike when left out. */
+  readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
+  /** What the host reaches without the mesh: never routed into the tunnel. Default nothing. */
+  readonly surroundings?: Surroundings
+  /** Bytes that the path to a gateway carries, where that is less than the tunnel's MTU. */
+  readonly pathMtu?: (origin: Origin) => number | undefined
+  readonly settings: HostSettings
+}
+
+export type ClusterHealth = 'up' | 'withdrawn'
+
+export interface LocalFacts {
+  readonly publicKey: WireguardKey
+  /** Source of traffic that this host starts: an address of its own inside the own pod prefixes. */
+  readonly nodeAddress?: Ip | undefined
+  /** UDP echo on nodeAddress; 0 or left out: none. */
+  readonly probePort?: number
+}
+
+export interface HostSettings {
+  readonly device: string
+  readonly listenPort: number
+  /** Bytes: path MTU − 80, floor 1280. */
+  readonly mtu: number
+  /** Whether this host balances its own cluster's services, too (a site without kube-proxy). */
+  readonly balanceLocal: boolean
+  readonly keepaliveSeconds: number
+  readonly scheduler: Scheduler
+  /** Adds the sysctls that IPVS needs. */
+  readonly loadBalancer?: 'nftables' | 'ipvs'
+}
+
+/** What the host should be, and the services that it cannot have all of (host-limits.ts). */
+export interface Desired {
+  readonly host: HostState
+  readonly refused: readonly LimitRefusal[]
+}
+
+export function desired(input: DesiredInput): HostState {
+  return desiredWithin(input).host
+}
+
+/** With a balancer that has followed the inputs before this one, a changed service costs what it is itself. */
+export function desiredWithin(input: DesiredInput, balancer = new Balancer()): Desired {
+  const { view, self, local, settings } = input
+  const own = view.clusters.get(self.cluster)
+  const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
+  const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
+  const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
+  const kept = keptBy(input, { remote, balanced })
+  const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
+  const hostEndpoints = own ? balancer.hostEndpoints.follow(own.services, ownAddresses(input)) : []
+  const host = normalizeHost({
+    tunnel: tunnelOf(local, settings),
+    peers: peersOf(remote, input),
+    // Of two with one destination, normalizeHost keeps the first.
+    routes: [
+      ...kept.routes.map((destination): Route => ({ destination, source: undefined, kind: 'throw' })),
+      ...remote.flatMap((cluster) => routesTo(cluster, input, source))
+    ],
+    vips: [
+      ...kept.vips.map((destination): Vip => ({ destination, source: undefined, kind: 'throw' })),
+      ...balanced.flatMap(({ servicePrefixes }) =>
+        servicePrefixes.map((destination): Vip => ({ destination, source: source(destination) }))
+      )
+    ],
+    virtualServers: [],
+    filter: filterOf(
+      { own, remote, balanced, ownNetworks: kept.vips, hostEndpoints },
+      { probePort: local.probePort ?? 0, mtu: settings.mtu }
+    ),
+    sysctls: sysctlsOf(remote, settings)
+  })
+  return { host: { ...host, virtualServers }, refused }
+}
+
+/** The parts of the mesh's prefixes that this host reaches by itself (src/core/host/surroundings.ts). */
+function keptBy(
+  { view, surroundings = NO_SURROUNDINGS }: DesiredInput,
+  { remote, balanced }: { readonly remote: readonly ClusterView[]; readonly balanced: readonly ClusterView[] }
+): { readonly routes: readonly Cidr[]; readonly vips: readonly Cidr[] } {
+  const outers = outerAddresses(view).map(({ ip }) => ip)
+  const parts = (prefixes: readonly Cidr[]) => ownParts(prefixes, surroundings, outers)
+  return {
+    routes: parts(remote.flatMap(({ podPrefixes }) => podPrefixes)),
+    vips: parts(balanced.flatMap(({ servicePrefixes }) => servicePrefixes))
+  }
+}
+
+/**
+ * Into the tunnel; while all tunnels of the cluster are down, connections are refused at once, and only the addresses that are probed
+ * stay on the device. A path that carries less than the tunnel's MTU has its own, and the probed address all of it, to find more.
+ */
+function routesTo(
+  cluster: ClusterView,
+  { health, pathMtu }: DesiredInput,
+  source: (destination: Cidr) => Ip | undefined
+): readonly Route[] {
+  const gateways = gatewaysOf(cluster)
+  const mtus = gateways.flatMap(({ origin }) => pathMtu?.(origin) ?? [])
+  const mtu = mtus.length === 0 ? undefined : Math.min(...mtus)
+  const isDown = health(cluster.name) === 'withdrawn'
+  const probed = gateways.flatMap(({ agent }) => agent.tunnelAddress ?? [])
+  const direct = (destination: Cidr): Route => ({ destination, source: source(destination) })
+  return [
+    ...(isDown || mtu !== undefined ? probed.map((ip) => direct(hostCidr(ip))) : []),
+    ...cluster.podPrefixes.map((destination): Route =>
+      isDown
+        ? { destination, source: undefined, kind: 'unreachable' }
+        : { ...direct(destination), ...(mtu === undefined ? {} : { mtu }) }
+    )
+  ]
+}
+
+function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSettings): Tunnel {
+  return { device, listenPort, mtu, publicKey }
+}
+
+/** A peer for every gateway of the other clusters; each prefix to one of them. */
+function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
+  const keys = new Set<WireguardKey>([input.local.publicKey])
+  return remote.flatMap((cluster) => {
+    const gateways = gatewaysOf(cluster).filter(({ agent }) => isFirst(keys, agent.wireguardKey))
+    const carried = carriedBy(cluster, gateways, input)
+    return gateways.map((gateway): WireguardPeer => {
+      const [peerAddress] = gateway.agent.wireguardAddresses
+      return {
+        publicKey: gateway.agent.wireguardKey,
+        peerAddress,
+        allowedIps: sortedPrefixes(carried.get(gateway.origin) ?? []),
+        keepaliveSeconds: input.settings.keepaliveSeconds
+      }
+    })
+  })
+}
+
+function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
+  return cluster.agents
+    .filter(({ agent }) => agent.role === 'gateway')
+    .toSorted((a, b) => (a.origin < b.origin ? -1 : 1))
+}
+
+/**
+ * The prefixes of each gateway, since WireGuard knows one peer for a prefix. Of those whose tunnel is the best the first in rendezvous
+ * order has it: a gateway that is new gets nothing before its tunnel is up, one that is dead keeps nothing where another lives, and
+ * where all are dead nothing moves (fail static). Every gateway has its own tunnel address, so that it can be probed, and the
+ * prefix of its own node: those pods answer by no other.
+ */
+function carriedBy(
+  cluster: ClusterView,
+  gateways: readonly AgentView[],
+  input: DesiredInput
+): ReadonlyMap<Origin, readonly Cidr[]> {
+  const carried = new Map<Origin, Cidr[]>(gateways.map(({ origin }) => [origin, []]))
+  const taken = new Set<Cidr>()
+  const rank = ({ origin }: AgentView): number => RANKS[input.gatewayHealth?.(origin) ?? 'up']
+  const isOneAlive = gateways.some((gateway) => rank(gateway) < RANKS.down)
+  for (const gateway of gateways) {
+    if (isOneAlive && rank(gateway) === RANKS.down) continue
+    const own = (gateway.agent.nodePrefixes ?? []).filter((prefix) => isFirst(taken, prefix))
+    carried.get(gateway.origin)?.push(...own)
+  }
+  for (const prefix of cluster.podPrefixes) {
+    const order = rendezvous(prefix, gateways, ({ origin }) => origin)
+    const [chosen] = order.toSorted((a, b) => rank(a) - rank(b))
+    if (chosen && isFirst(taken, prefix)) carried.get(chosen.origin)?.push(prefix)
+  }
+  const addresses = new Set<Ip>()
+  for (const { origin, agent } of gateways) {
+    const address = agent.tunnelAddress
+    const prefixes = carried.get(origin)
+    if (address === undefined || prefixes === undefined || !isFirst(addresses, address)) continue
+    const inside = cluster.podPrefixes.some((prefix) => cidrContains(prefix, address))
+    const covered = prefixes.some((prefix) => cidrContains(prefix, address))
+    if (inside && !covered) prefixes.push(hostCidr(address))
+  }
+  return carried
+}
+
+const RANKS = { up: 0, connecting: 1, down: 2 } as const
+
+function balance(
+  clusters: readonly ClusterView[],
+  { self, health, settings }: DesiredInput,
+  { balancer, kept }: { readonly balancer: Balancer; readonly kept: readonly Cidr[] }
+): Balanced {
+  return balancer.follow({
+    clusters: clusters.map(({ name, services }) => ({
+      name,
+      services,
+      isWithdrawn: name !== self.cluster && health(name) === 'withdrawn'
+    })),
+    scheduler: settings.scheduler,
+    kept
+  })
+}
+
+/** Other clusters answer only to addresses inside our pod prefixes, so no other may be a source. */
+function sourceFor(destination: Cidr, local: LocalFacts, own: ClusterView | undefined): Ip | undefined {
+  const address = local.nodeAddress
+  if (address === undefined || familyOf(address) !== familyOf(destination)) return undefined
+  return own?.podPrefixes.some((prefix) => cidrContains(prefix, address)) ? address : undefined
+}
+
+/** Addresses of this host at which other clusters may look for a pod. */
+function ownAddresses({ local, surroundings, view, self }: DesiredInput): readonly Ip[] {
+  const prefixes = view.clusters.get(self.cluster)?.podPrefixes ?? []
+  const all = new Set([
+    ...(local.nodeAddress === undefined ? [] : [local.nodeAddress]),
+    ...(surroundings?.addresses ?? [])
+  ])
+  return [...all].filter((ip) => prefixes.some((prefix) => cidrContains(prefix, ip))).sort()
+}
+
+function filterOf(
+  clusters: {
+    readonly own: ClusterView | undefined
+    readonly remote: readonly ClusterView[]
+    readonly balanced: readonly ClusterView[]
+    readonly ownNetworks: readonly Cidr[]
+    readonly hostEndpoints: readonly HostEndpoint[]
+  },
+  facts: Pick<Filter, 'probePort' | 'mtu'>
+): Filter {
+  const { own, remote, balanced, ownNetworks, hostEndpoints } = clusters
+  const guardedVips = balanced.flatMap(({ servicePrefixes }) => servicePrefixes)
+  return {
+    remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
+    localDestinations: own?.podPrefixes ?? [],
+    ...(guardedVips.length === 0 ? {} : { guardedVips }),
+    ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
+    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints }),
+    ...facts
+  }
+}
+
+function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): readonly Sysctl[] {
+  const names: [string, string][] = [
+    ['net.ipv4.ip_forward', '1'],
+    // Loose: a reply may come from a pod whose address is routed elsewhere when its prefix has just moved.
+    [`net.ipv4.conf.${settings.device}.rp_filter`, '2']
+  ]
+  const prefixes = remote.flatMap((cluster) => [...cluster.podPrefixes, ...cluster.servicePrefixes])
+  if (prefixes.some((prefix) => familyOf(prefix) === 6)) names.push(['net.ipv6.conf.all.forwarding', '1'])
+  if (settings.loadBalancer === 'ipvs') names.push(...IPVS_SYSCTLS)
+  return names.map(([name, value]) => ({ name, value }))
+}
+
+/** Set before any virtual server of IPVS is made: a removed or drained real server would keep its clients without them. */
+export const IPVS_SYSCTLS: readonly [string, string][] = [
+  // Replies must be seen by netfilter's masquerade exemption.
+  ['net.ipv4.vs.conntrack', '1'],
+  // A flow to a real server that is gone ends at once instead of waiting for its timeout.
+  ['net.ipv4.vs.expire_nodest_conn', '1'],
+  // ClientIP persistence must not bind a client to a draining real server.
+  ['net.ipv4.vs.expire_quiescent_template', '1'],
+  // A reused source port is balanced anew (safe on kernels from 5.9).
+  ['net.ipv4.vs.conn_reuse_mode', '1']
+]
+
+/** Adds to `seen`; false for what was there already. */
+function isFirst<T>(seen: Set<T>, value: T): boolean {
+  if (seen.has(value)) return false
+  seen.add(value)
+  return true
+}

@@ -1,0 +1,392 @@
+// What another's packet filter does with a packet of the mesh, by reading its rules. Three-valued: a condition that is not understood may
+// match or not, so that only what is certain is said.
+// Invariant: the walk is bounded (RULES_MAX rules, JUMPS_MAX nested jumps); beyond that nothing is certain.
+import { cidrContains, parseCidr, parseIp } from '../model/cidr.ts'
+import type { Cidr, Ip } from '../model/values.ts'
+
+export interface FirewallChain {
+  /** "table ip filter (iptables)" */
+  readonly table: string
+  readonly family: 'ip' | 'ip6' | 'inet'
+  readonly name: string
+  /** Only of a base chain. */
+  readonly base?: { readonly hook: string; readonly priority: number; readonly policy: 'accept' | 'drop' }
+  readonly rules: readonly FirewallRule[]
+}
+
+export interface FirewallRule {
+  readonly conditions: readonly Condition[]
+  readonly verdict: Verdict
+  /** As its tool would print it, for people. */
+  readonly text: string
+}
+
+export type Condition =
+  | { readonly kind: 'iif' | 'oif'; readonly names: readonly string[]; readonly not: boolean }
+  | { readonly kind: 'saddr' | 'daddr'; readonly prefixes: readonly Cidr[]; readonly not: boolean }
+  | { readonly kind: 'state'; readonly states: readonly string[]; readonly not: boolean }
+  | { readonly kind: 'mark'; readonly value: number; readonly mask: number; readonly not: boolean }
+  | { readonly kind: 'protocol'; readonly name: string; readonly not: boolean }
+  | { readonly kind: 'dport'; readonly from: number; readonly to: number; readonly not: boolean }
+  | { readonly kind: 'unknown' }
+
+export type Verdict =
+  | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'none' }
+  | { readonly kind: 'jump' | 'goto'; readonly chain: string }
+
+/** The first packet of a flow. What is undefined is not known. */
+export interface FirewallPacket {
+  readonly iif: string | undefined
+  readonly oif: string | undefined
+  readonly saddr: Ip
+  readonly daddr: Ip
+  readonly protocol: 'tcp' | 'udp'
+  readonly dport: number | undefined
+}
+
+const RULES_MAX = 20_000
+const JUMPS_MAX = 16
+
+/** For each base chain that is certain to drop the packet: where, and by what. */
+export function droppedBy(
+  chains: readonly FirewallChain[],
+  hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting',
+  packet: FirewallPacket
+): readonly { readonly chain: FirewallChain; readonly by: string }[] {
+  return chains.flatMap((chain) => {
+    if (chain.base?.hook !== hook || !isOfFamily(chain, packet)) return []
+    const { accepts, drops } = walk(chains, chain, packet)
+    return !accepts && drops !== undefined ? [{ chain, by: drops }] : []
+  })
+}
+
+/** Source translations after which packets into the tunnel have another source, in chains that run before `priority`. */
+export function translatedBefore(
+  chains: readonly FirewallChain[],
+  priority: number,
+  packet: FirewallPacket
+): readonly { readonly chain: FirewallChain; readonly by: string }[] {
+  return chains.flatMap((chain) => {
+    if (chain.base?.hook !== 'postrouting' || chain.base.priority >= priority) return []
+    if (!isOfFamily(chain, packet)) return []
+    const { translates } = walk(chains, chain, packet)
+    return translates === undefined ? [] : [{ chain, by: translates }]
+  })
+}
+
+interface Outcome {
+  accepts: boolean
+  drops: string | undefined
+  translates: string | undefined
+}
+
+function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: FirewallPacket): Outcome {
+  const outcome: Outcome = { accepts: false, drops: undefined, translates: undefined }
+  const byName = new Map(
+    chains.filter(({ table }) => table === base.table).map((chain) => [chain.name, chain])
+  )
+  let budget = RULES_MAX
+  /** Whether the packet may come out at the end of the chain. */
+  const through = (chain: FirewallChain, depth: number): boolean => {
+    for (const rule of chain.rules) {
+      if (--budget < 0 || depth > JUMPS_MAX) {
+        outcome.accepts = true // nothing is certain
+        return true
+      }
+      const isMatch = matches(rule.conditions, packet)
+      const { verdict } = rule
+      if (isMatch === false || verdict.kind === 'none') continue
+      const isCertain = isMatch === true
+      if (verdict.kind === 'accept') outcome.accepts = true
+      else if (verdict.kind === 'drop')
+        outcome.drops ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
+      else if (verdict.kind === 'translate')
+        outcome.translates ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
+      else if (verdict.kind === 'return') {
+        if (isCertain) return true
+        continue
+      } else if (verdict.kind === 'jump' || verdict.kind === 'goto') {
+        const target = byName.get(verdict.chain)
+        const comesBack = target === undefined || through(target, depth + 1)
+        if (verdict.kind === 'goto' && isCertain) return comesBack
+        if (!comesBack && isCertain) return false
+        continue
+      }
+      if (isCertain) return false
+    }
+    return true
+  }
+  if (!through(base, 0)) return outcome
+  if (base.base?.policy === 'drop') outcome.drops ??= `the policy of chain ${base.name} of ${base.table}`
+  else outcome.accepts = true
+  return outcome
+}
+
+/** undefined: not known. */
+function matches(conditions: readonly Condition[], packet: FirewallPacket): boolean | undefined {
+  let certain = true
+  for (const condition of conditions) {
+    const is = holds(condition, packet)
+    if (is === undefined) certain = false
+    else if (is === ('not' in condition && condition.not)) return false
+  }
+  return certain ? true : undefined
+}
+
+function holds(condition: Condition, packet: FirewallPacket): boolean | undefined {
+  switch (condition.kind) {
+    case 'iif':
+    case 'oif': {
+      const device = packet[condition.kind]
+      if (device === undefined) return undefined
+      return condition.names.some((name) =>
+        /[+*]$/.test(name) ? device.startsWith(name.slice(0, -1)) : device === name
+      )
+    }
+    case 'saddr':
+    case 'daddr':
+      return condition.prefixes.some((prefix) => cidrContains(prefix, packet[condition.kind]))
+    case 'state':
+      return condition.states.includes('new')
+    case 'mark':
+      return condition.value === 0
+    case 'protocol':
+      return condition.name === packet.protocol
+    case 'dport':
+      return packet.dport === undefined
+        ? undefined
+        : packet.dport >= condition.from && packet.dport <= condition.to
+    case 'unknown':
+      return undefined
+    default:
+      return condition satisfies never
+  }
+}
+
+function isOfFamily({ family }: FirewallChain, { saddr }: FirewallPacket): boolean {
+  return family === 'inet' || (family === 'ip6') === saddr.includes(':')
+}
+
+// ------------------------------------------------------------------ nft -j list ruleset
+
+type Json = Readonly<Record<string, unknown>>
+
+/** Tables whose name starts with `own` are left out. */
+export function parseNftRuleset(ruleset: unknown, own: string): readonly FirewallChain[] {
+  const entries = asArray(record(ruleset)['nftables']).map(record)
+  const chains = new Map<string, FirewallChain & { rules: FirewallRule[] }>()
+  for (const entry of entries) {
+    const chain = record(entry['chain'])
+    const { family, table, name } = chain
+    if (!isFamily(family) || typeof table !== 'string' || typeof name !== 'string') continue
+    if (table.startsWith(own)) continue
+    const { hook, prio, policy } = chain
+    chains.set(`${family} ${table} ${name}`, {
+      table: `table ${family} ${table}`,
+      family,
+      name,
+      ...(typeof hook === 'string' && typeof prio === 'number'
+        ? { base: { hook, priority: prio, policy: policy === 'drop' ? 'drop' : 'accept' } }
+        : {}),
+      rules: []
+    })
+  }
+  for (const entry of entries) {
+    const rule = record(entry['rule'])
+    const chain = chains.get(`${String(rule['family'])} ${String(rule['table'])} ${String(rule['chain'])}`)
+    chain?.rules.push(nftRule(asArray(rule['expr']).map(record), rule['handle']))
+  }
+  return [...chains.values()]
+}
+
+function nftRule(expressions: readonly Json[], handle: unknown): FirewallRule {
+  const conditions: Condition[] = []
+  let verdict: Verdict = { kind: 'none' }
+  for (const expression of expressions) {
+    const [kind = ''] = Object.keys(expression)
+    if (kind === 'match') conditions.push(nftCondition(record(expression['match'])))
+    else if (kind === 'accept' || kind === 'return') verdict = { kind }
+    else if (kind === 'drop' || kind === 'reject') verdict = { kind: 'drop' }
+    else if (kind === 'masquerade' || kind === 'snat') verdict = { kind: 'translate' }
+    else if (kind === 'jump' || kind === 'goto')
+      verdict = { kind, chain: String(record(expression[kind])['target']) }
+    else if (kind === 'vmap' || kind === 'xt' || kind === 'limit' || kind === 'queue') {
+      conditions.push({ kind: 'unknown' })
+      if (kind === 'vmap' || kind === 'queue') verdict = { kind: 'accept' } // it may
+    }
+  }
+  return { conditions, verdict, text: `rule ${String(handle)} (${verdict.kind})` }
+}
+
+function nftCondition({ op, left, right }: Json): Condition {
+  const not = op === '!='
+  if (op !== '==' && op !== '!=' && op !== 'in') return { kind: 'unknown' }
+  const values = valuesOf(right)
+  if (values === undefined) return { kind: 'unknown' }
+  const key = record(record(left)['meta'])['key']
+  if (key === 'iifname' || key === 'iif') return { kind: 'iif', names: values, not }
+  if (key === 'oifname' || key === 'oif') return { kind: 'oif', names: values, not }
+  if (key === 'l4proto') return { kind: 'protocol', name: values[0] ?? '', not }
+  if (key === 'mark') return { kind: 'mark', value: Number(values[0]), mask: 0xffff_ffff, not }
+  const masked = asArray(record(left)['&'])
+  if (record(record(masked[0])['meta'])['key'] === 'mark')
+    return { kind: 'mark', value: Number(values[0]), mask: Number(masked[1]), not }
+  if (record(record(left)['ct'])['key'] === 'state') return { kind: 'state', states: values, not }
+  const { protocol, field } = record(record(left)['payload'])
+  if (field === 'dport') {
+    const port = Number(values[0])
+    return values.length === 1 && Number.isInteger(port)
+      ? { kind: 'dport', from: port, to: port, not }
+      : { kind: 'unknown' }
+  }
+  if ((protocol === 'ip' || protocol === 'ip6') && (field === 'saddr' || field === 'daddr')) {
+    const prefixes = values.map(prefixOf)
+    if (prefixes.every((prefix) => prefix !== undefined)) return { kind: field, prefixes, not }
+  }
+  return { kind: 'unknown' }
+}
+
+/** undefined: a named set, a range, or something else that is not looked into. */
+function valuesOf(right: unknown): readonly string[] | undefined {
+  if (typeof right === 'number') return [String(right)]
+  if (typeof right === 'string') return right.startsWith('@') ? undefined : [right]
+  const list = Array.isArray(right) ? right : record(right)['set']
+  if (Array.isArray(list)) {
+    const values = list.map(valuesOf)
+    return values.every((value) => value !== undefined) ? values.flat() : undefined
+  }
+  const { addr, len } = record(record(right)['prefix'])
+  return typeof addr === 'string' && typeof len === 'number' ? [`${addr}/${len}`] : undefined
+}
+
+// ------------------------------------------------------------------ iptables-save
+
+const HOOKS: Readonly<Record<string, string>> = {
+  PREROUTING: 'prerouting',
+  INPUT: 'input',
+  FORWARD: 'forward',
+  OUTPUT: 'output',
+  POSTROUTING: 'postrouting'
+}
+const PRIORITIES: Readonly<Record<string, number>> = {
+  raw: -300,
+  mangle: -150,
+  filter: 0,
+  security: 50,
+  nat: 100
+}
+
+/** `tool`: "iptables" or "iptables-legacy", for people. */
+export function parseIptablesSave(
+  text: string,
+  family: 'ip' | 'ip6',
+  tool: string
+): readonly FirewallChain[] {
+  const chains = new Map<string, FirewallChain & { rules: FirewallRule[] }>()
+  let table = ''
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) table = line.slice(1).trim()
+    const declared = /^:(\S+) (\S+)/.exec(line)
+    if (declared) {
+      const [, name = '', policy] = declared
+      const hook = HOOKS[name]
+      chains.set(`${table} ${name}`, {
+        table: `table ${table} (${tool})`,
+        family,
+        name,
+        ...(hook === undefined
+          ? {}
+          : {
+              base: { hook, priority: PRIORITIES[table] ?? 0, policy: policy === 'DROP' ? 'drop' : 'accept' }
+            }),
+        rules: []
+      })
+    }
+    const [, name = '', rest = ''] = /^-A (\S+) ?(.*)$/.exec(line) ?? []
+    chains.get(`${table} ${name}`)?.rules.push(iptablesRule(rest))
+  }
+  return [...chains.values()]
+}
+
+function iptablesRule(text: string): FirewallRule {
+  const words = text.match(/"[^"]*"|\S+/g) ?? []
+  const conditions: Condition[] = []
+  let verdict: Verdict = { kind: 'none' }
+  let not = false
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? ''
+    const value = words[at + 1] ?? ''
+    if (word === '!') {
+      not = true
+      continue
+    }
+    if (word === '-j' || word === '-g') {
+      verdict = iptablesVerdict(value, word === '-g')
+      break // what follows are options of the target
+    }
+    const condition = word === '-m' || word === '--comment' ? undefined : iptablesCondition(word, value, not)
+    if (condition !== undefined) conditions.push(condition)
+    not = false
+    while (at + 1 < words.length && !/^(-|!$)/.test(words[at + 1] ?? '')) at++
+  }
+  return { conditions, verdict, text: `-A ${text}`.slice(0, 120) }
+}
+
+function iptablesCondition(word: string, value: string, not: boolean): Condition | undefined {
+  switch (word) {
+    case '-i':
+      return { kind: 'iif', names: [value], not }
+    case '-o':
+      return { kind: 'oif', names: [value], not }
+    case '-s':
+    case '-d': {
+      const prefix = prefixOf(value)
+      return prefix === undefined
+        ? { kind: 'unknown' }
+        : { kind: word === '-s' ? 'saddr' : 'daddr', prefixes: [prefix], not }
+    }
+    case '-p':
+      return { kind: 'protocol', name: value, not }
+    case '--ctstate':
+    case '--state':
+      return { kind: 'state', states: value.toLowerCase().split(','), not }
+    case '--mark': {
+      const [mark = '', mask = '0xffffffff'] = value.split('/')
+      return { kind: 'mark', value: Number(mark), mask: Number(mask), not }
+    }
+    case '--dport': {
+      const [from = '', to = from] = value.split(':')
+      return { kind: 'dport', from: Number(from), to: Number(to), not }
+    }
+    default:
+      return { kind: 'unknown' }
+  }
+}
+
+function iptablesVerdict(target: string, isGoto: boolean): Verdict {
+  if (target === 'ACCEPT') return { kind: 'accept' }
+  if (target === 'DROP' || target === 'REJECT') return { kind: 'drop' }
+  if (target === 'RETURN') return { kind: 'return' }
+  if (target === 'MASQUERADE' || target === 'SNAT' || target === 'NETMAP') return { kind: 'translate' }
+  if (/^(LOG|MARK|CONNMARK|TCPMSS|NFLOG|CT|TRACE|DNAT|REDIRECT|CHECKSUM)$/.test(target))
+    return { kind: 'none' }
+  return { kind: isGoto ? 'goto' : 'jump', chain: target }
+}
+
+function prefixOf(text: string): Cidr | undefined {
+  const ip = parseIp(text)
+  const parsed = parseCidr(ip === undefined ? text : `${ip}/${ip.includes(':') ? 128 : 32}`)
+  return parsed.kind === 'cidr' ? parsed.cidr : undefined
+}
+
+function isFamily(family: unknown): family is FirewallChain['family'] {
+  return family === 'ip' || family === 'ip6' || family === 'inet'
+}
+
+function record(value: unknown): Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {}
+}
+
+function asArray(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}

@@ -1,0 +1,199 @@
+// What is known of an operation besides its effect: its identity, the part of the host it belongs to, what it needs, and the order in
+// which a pass does its operations.
+// Invariants
+//   1. The identity of an operation does not depend on the values it sets, so that a later attempt is known as the same step.
+//   2. Slices keep the order of the plan within a cluster, and every peer gets its prefixes before any peer is removed.
+import { cidrContains } from '../model/cidr.ts'
+import type { HostOp, HostPart, HostState, Route, Vip } from './host-state.ts'
+import { virtualServerKey } from './normalize.ts'
+
+/** "addRoute 10.1.0.0/16": at most one operation of a plan has it. */
+export function opKey(op: HostOp): string {
+  switch (op.kind) {
+    case 'setSysctl':
+      return `${op.kind} ${op.sysctl.name}`
+    case 'setPeer':
+      return `${op.kind} ${op.peer.publicKey}`
+    case 'removePeer':
+      return `${op.kind} ${op.publicKey}`
+    case 'addRoute':
+    case 'removeRoute':
+      return `${op.kind} ${op.route.destination}`
+    case 'addVip':
+    case 'removeVip':
+      return `${op.kind} ${op.vip.destination}`
+    case 'setVirtualServer':
+    case 'removeVirtualServer':
+      return `${op.kind} ${virtualServerKey(op.virtualServer)}`
+    case 'setTunnel':
+    case 'removeTunnel':
+    case 'setFilter':
+    case 'removeFilter':
+      return op.kind
+    default:
+      return op satisfies never
+  }
+}
+
+const PARTS: { readonly [K in HostOp['kind']]: HostPart } = {
+  setTunnel: 'tunnel',
+  removeTunnel: 'tunnel',
+  setPeer: 'tunnel',
+  removePeer: 'tunnel',
+  addRoute: 'routes',
+  removeRoute: 'routes',
+  addVip: 'routes',
+  removeVip: 'routes',
+  setVirtualServer: 'virtualServers',
+  removeVirtualServer: 'virtualServers',
+  setFilter: 'filter',
+  removeFilter: 'filter',
+  setSysctl: 'sysctls'
+}
+
+export function partOf(op: HostOp): HostPart {
+  return PARTS[op.kind]
+}
+
+const FIELDS: { readonly [Field in keyof Required<HostState>]: HostPart } = {
+  tunnel: 'tunnel',
+  peers: 'tunnel',
+  routes: 'routes',
+  vips: 'routes',
+  virtualServers: 'virtualServers',
+  filter: 'filter',
+  sysctls: 'sysctls'
+}
+
+export function partOfField(field: keyof HostState): HostPart {
+  return FIELDS[field]
+}
+
+/** What is not there, and what other operations must therefore wait for. */
+export interface Lacking {
+  /** The tunnel device is not there, or is there and of no use. */
+  readonly tunnel: boolean
+  /** There is no packet filter of ours at all. */
+  readonly filter: boolean
+  /** The filter that is there does not guard these service prefixes: undefined means that it guards all that are wanted. */
+  readonly guards: ReadonlySet<string> | undefined
+}
+
+/** `failed`: whether the operation of this kind has failed or waits for its next attempt, or its part cannot be read. */
+export function lacking(
+  { want, have }: { readonly want: HostState; readonly have: HostState },
+  failed: (kind: 'setTunnel' | 'setFilter') => boolean
+): Lacking {
+  const tunnelFailed = want.tunnel !== undefined && failed('setTunnel')
+  const filterFailed = want.filter !== undefined && failed('setFilter')
+  return {
+    tunnel: tunnelFailed && (have.tunnel === undefined || have.tunnel.mtu === UNUSABLE_MTU),
+    filter: filterFailed && have.filter === undefined,
+    guards: filterFailed ? new Set(have.filter?.guardedVips ?? []) : undefined
+  }
+}
+
+/** Bytes; a tunnel device that is down or lacks our mark is observed with this MTU: there, but of no use. */
+export const UNUSABLE_MTU = 0
+
+/**
+ * Whether an operation must wait for something that could not be made. Traffic is let in only behind the filter, and a service address
+ * is made local only where the filter keeps it from processes of this host. Removals never wait.
+ */
+export function mustWait(op: HostOp, lacks: Lacking, device: string | undefined): boolean {
+  if (op.kind === 'setPeer') return lacks.tunnel || lacks.filter
+  // Exceptions keep traffic out of the tunnel: they need nothing.
+  if (op.kind === 'addRoute') return op.route.kind === undefined && (lacks.tunnel || lacks.filter)
+  if (op.kind === 'addVip')
+    return op.vip.kind === undefined && lacks.guards !== undefined && !lacks.guards.has(op.vip.destination)
+  return op.kind === 'setSysctl' && lacks.tunnel && device !== undefined && op.sysctl.name.includes(device)
+}
+
+/**
+ * Whether an operation would take a network of this host's own into the tunnel, because an exception (`throw`) inside its prefix was
+ * refused; or would remove an exception while the prefix around it is still there, because its removal was refused.
+ */
+export function wouldTakeOwnNetwork(op: HostOp, refused: readonly HostOp[]): boolean {
+  const route = routeOf(op)
+  if (route === undefined) return false
+  return refused.some((other) => {
+    const failed = routeOf(other)
+    if (failed === undefined || other.kind !== op.kind) return false
+    const isRemoval = op.kind === 'removeRoute' || op.kind === 'removeVip'
+    const [outer, inner] = isRemoval ? [failed, route] : [route, failed]
+    return (
+      inner.kind === 'throw' && outer.kind !== 'throw' && cidrContains(outer.destination, inner.destination)
+    )
+  })
+}
+
+function routeOf(op: HostOp): Route | Vip | undefined {
+  return 'route' in op ? op.route : 'vip' in op ? op.vip : undefined
+}
+
+export interface Slice<Owner extends string> {
+  /** undefined: what all clusters share, and clusters that have left. */
+  readonly cluster: Owner | undefined
+  readonly ops: readonly HostOp[]
+}
+
+// One bundle of this many real servers takes nftables 0.1 s and IPVS 2 s: so long may a small change wait for a large one.
+const SLICE_WEIGHT_MAX = 2_000
+
+/**
+ * The operations of a plan, cut so that a large cluster does not delay a small one: first what all share (device, filter, sysctls), then
+ * what keeps this host's own networks out of the tunnel, then peers and routes, then each cluster's virtual servers, service prefixes and removals, the cluster with the least work first.
+ */
+export function slices<Owner extends string>(
+  ops: readonly HostOp[],
+  clusterOf: (op: HostOp) => Owner | undefined
+): readonly Slice<Owner>[] {
+  // A device that goes and comes anew takes peers and routes with it: that order is the plan's own.
+  if (ops.some(({ kind }) => kind === 'removeTunnel')) return [{ cluster: undefined, ops }]
+  const of = (stage: Stage) => ops.filter((op) => stageOf(op) === stage)
+  const groups = [...Map.groupBy(of('cluster'), clusterOf)].map(([cluster, members]) => ({
+    cluster,
+    members,
+    weight: members.reduce((sum, op) => sum + weightOf(op), 0)
+  }))
+  groups.sort((a, b) => a.weight - b.weight)
+  return [
+    { cluster: undefined, ops: of('shared') },
+    { cluster: undefined, ops: of('exceptions') },
+    ...chunks(of('paths')).map((chunk) => ({ cluster: undefined, ops: chunk })),
+    ...groups.flatMap(({ cluster, members }) => chunks(members).map((chunk) => ({ cluster, ops: chunk }))),
+    { cluster: undefined, ops: of('exceptionsGone') },
+    { cluster: undefined, ops: of('last') }
+  ].filter((slice) => slice.ops.length > 0)
+}
+
+type Stage = 'shared' | 'exceptions' | 'paths' | 'cluster' | 'exceptionsGone' | 'last'
+
+export function stageOf(op: HostOp): Stage {
+  if (op.kind === 'setTunnel' || op.kind === 'setFilter' || op.kind === 'setSysctl') return 'shared'
+  if (op.kind === 'addRoute') return op.route.kind === 'throw' ? 'exceptions' : 'paths'
+  if (op.kind === 'addVip' && op.vip.kind === 'throw') return 'exceptions'
+  if (op.kind === 'setPeer') return 'paths'
+  if (routeOf(op)?.kind === 'throw') return 'exceptionsGone'
+  return op.kind === 'removeFilter' ? 'last' : 'cluster'
+}
+
+function chunks(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
+  const result: HostOp[][] = []
+  let weight = Infinity
+  for (const op of ops) {
+    weight += weightOf(op)
+    if (weight > SLICE_WEIGHT_MAX) {
+      result.push([])
+      weight = weightOf(op)
+    }
+    result.at(-1)?.push(op)
+  }
+  return result
+}
+
+function weightOf(op: HostOp): number {
+  if (op.kind === 'setVirtualServer')
+    return 1 + op.virtualServer.realServers.length + (op.before?.realServers.length ?? 0)
+  return op.kind === 'removeVirtualServer' ? 1 + op.virtualServer.realServers.length : 1
+}

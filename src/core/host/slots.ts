@@ -1,0 +1,109 @@
+// Which slot of a virtual server belongs to which backend. A packet draws a slot number, at random or by a hash of its
+// source, and the slot names the backend. Pure, and the same on every host, so that the kernel's elements can be compared
+// with what a wish means.
+// Invariants
+//   1. A backend of weight 0 has no slot: no new flow reaches it. Its old flows live on in conntrack.
+//   2. In a random table every other backend has at least one; in a hashed one, so does all but a tiny weight.
+//   3. A hashed server's slot changes its backend only if that backend went, or a newcomer won it (rendezvous hashing),
+//      as long as the table's size stays: about 1/N of the clients move when one of N backends comes or goes.
+import { hashText, mixBits } from '../model/hash.ts'
+import type { RealServer, VirtualServer } from './host-state.ts'
+
+export interface SlotTable {
+  readonly draw: 'random' | 'hash'
+  /** Index is the slot number. Empty: nobody takes new flows. Lengths: RANDOM_SIZES or HASH_SIZES. */
+  readonly slots: readonly RealServer[]
+}
+
+/** One chain of the table for each. Beyond 16 the next power of two with ≥ 8 slots a backend: shares differ by ≤ 1/8. */
+export const RANDOM_SIZES: readonly number[] = [
+  ...Array.from({ length: 16 }, (_, index) => index + 1),
+  256,
+  512,
+  1024,
+  2048,
+  4096,
+  8192,
+  16_384
+]
+
+/** Few sizes, because a change of size moves every client: for up to 16, 128 and more backends. */
+export const HASH_SIZES: readonly number[] = [128, 1024, 8192]
+
+/** ClientIP affinity and the scheduler `mh` hash the source address; the others draw at random. */
+export function slotTable(server: VirtualServer): SlotTable {
+  const active = server.realServers.filter((real) => real.weight > 0)
+  const draw = server.affinitySeconds > 0 || server.scheduler === 'mh' ? 'hash' : 'random'
+  if (active.length === 0) return { draw, slots: [] }
+  return { draw, slots: draw === 'hash' ? hashSlots(active) : randomSlots(active) }
+}
+
+/** How many slots a server of that many backends of one weight has: what it costs in the kernel. */
+export function slotCount(backends: number, draw: SlotTable['draw']): number {
+  if (backends === 0) return 0
+  if (draw === 'hash') return hashSizeFor(backends)
+  return backends <= 16 ? backends : sizeFor(RANDOM_SIZES, backends * 8)
+}
+
+function hashSizeFor(backends: number): number {
+  return HASH_SIZES[backends <= 16 ? 0 : backends <= 128 ? 1 : 2] ?? 0
+}
+
+function randomSlots(active: readonly RealServer[]): readonly RealServer[] {
+  const divisor = active.map((real) => real.weight).reduce(greatestCommonDivisor)
+  const total = active.reduce((sum, real) => sum + real.weight / divisor, 0)
+  if (total <= 16) return active.flatMap((real) => Array<RealServer>(real.weight / divisor).fill(real))
+  const size = sizeFor(RANDOM_SIZES, total * 8)
+  const counts = shares(active, size)
+  return active.flatMap((real, index) => Array<RealServer>(counts[index] ?? 0).fill(real))
+}
+
+/** How many of `size` slots each backend gets: proportional, at least 1, in sum `size` (largest remainder). */
+function shares(active: readonly RealServer[], size: number): readonly number[] {
+  const total = active.reduce((sum, real) => sum + real.weight, 0)
+  const exact = active.map((real) => (real.weight / total) * size)
+  const counts = exact.map((share) => Math.max(1, Math.floor(share)))
+  const byNeed = exact
+    .map((share, index) => ({ index, need: share - (counts[index] ?? 0) }))
+    .sort((a, b) => b.need - a.need || a.index - b.index)
+  let missing = size - counts.reduce((sum, count) => sum + count, 0)
+  for (let turn = 0; missing > 0; turn++, missing--) bump(counts, byNeed[turn % byNeed.length]?.index, 1)
+  while (missing < 0) {
+    bump(counts, counts.indexOf(Math.max(...counts)), -1)
+    missing++
+  }
+  return counts
+}
+
+function bump(counts: number[], index: number | undefined, by: number): void {
+  if (index !== undefined) counts[index] = (counts[index] ?? 0) + by
+}
+
+function hashSlots(active: readonly RealServer[]): readonly RealServer[] {
+  const size = hashSizeFor(active.length)
+  const weights = new Set(active.map((real) => real.weight))
+  const seeds = active.map((real) => hashText(`${real.ip} ${real.port}`))
+  return Array.from({ length: size }, (_, slot) => {
+    let [best, bestScore] = [0, -Infinity]
+    for (let index = 0; index < active.length; index++) {
+      const draw = mixBits((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1))
+      // Weighted rendezvous (Schindelhauer, Schomaker 2005): the highest −weight / ln(u) wins. With one weight that is the highest draw.
+      const score =
+        weights.size === 1 ? draw : -(active[index]?.weight ?? 0) / Math.log((draw + 0.5) / 2 ** 32)
+      if (score > bestScore) {
+        best = index
+        bestScore = score
+      }
+    }
+    return active[best] as RealServer
+  })
+}
+
+function sizeFor(sizes: readonly number[], wanted: number): number {
+  const largest = sizes.at(-1) ?? 0
+  return sizes.find((size) => size >= wanted) ?? largest
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b)
+}

@@ -1,0 +1,186 @@
+// What a host reaches without the mesh, and what of it a prefix of the mesh would hide.
+// Invariants
+//   1. What the host reaches by itself is never routed into the tunnel: as in one routing table, the longest prefix wins, and of two
+//      that are equal the host's own.
+//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, whatever is announced.
+import { cidrContains, cidrOverlaps, compareCidr, hostCidr, parseIp } from '../model/cidr.ts'
+import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
+import type { MeshView } from '../view/view.ts'
+
+export interface Surroundings {
+  /** Connected and static routes of the host's main table, without default routes and without ours. */
+  readonly networks: readonly HostNetwork[]
+  /** Next hops of the default routes. */
+  readonly gateways: readonly Ip[]
+  /** DNS servers that the host or the responder asks. */
+  readonly resolvers: readonly Ip[]
+  /** The host's own, of all devices. */
+  readonly addresses: readonly Ip[]
+  /** Where control connections are, or are dialled, beside what members announce. */
+  readonly controls?: readonly Ip[]
+}
+
+export interface HostNetwork {
+  readonly destination: Cidr
+  readonly device: string
+  /** False: behind another router. */
+  readonly onLink: boolean
+}
+
+export const NO_SURROUNDINGS: Surroundings = { networks: [], gateways: [], resolvers: [], addresses: [] }
+
+export interface OuterAddress {
+  readonly ip: Ip
+  readonly cluster: ClusterName
+  readonly node: string
+}
+
+/** A gateway announces a few; more than these of one agent are not looked at, so that no member can fill a routing table. */
+const OUTER_PER_AGENT_MAX = 16
+/** Routes by which this host's networks are kept out of the tunnel. A host with more has the shortest prefixes, which hold most. */
+export const EXCEPTIONS_MAX = 1024
+
+/** Where members say that they are reached, for control connections and for the tunnel. */
+export function outerAddresses(view: MeshView): readonly OuterAddress[] {
+  return [...view.clusters.values()].flatMap(({ name, agents }) =>
+    agents.flatMap(({ agent }) => outerOf(agent).map((ip) => ({ ip, cluster: name, node: agent.node })))
+  )
+}
+
+// A view keeps the values of agents that did not change.
+const outers = new WeakMap<object, readonly Ip[]>()
+
+export function outerOf(agent: Pick<AgentValue, 'multiaddrs' | 'wireguardAddresses'>): readonly Ip[] {
+  const known = outers.get(agent)
+  if (known !== undefined) return known
+  const texts = [...agent.multiaddrs.map(hostOfMultiaddr), ...agent.wireguardAddresses.map(hostOfPeerAddress)]
+  const found = texts.map((text) => parseIp(text)).filter((ip) => ip !== undefined)
+  const kept = [...new Set(found)].slice(0, OUTER_PER_AGENT_MAX)
+  outers.set(agent, kept)
+  return kept
+}
+
+/** "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; '' where it names no address. */
+export function hostOfMultiaddr(multiaddr: string): string {
+  return /^\/ip[46]\/([^/]+)(\/|$)/.exec(multiaddr)?.[1] ?? ''
+}
+
+function hostOfPeerAddress(address: string): string {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(address)
+  return match?.[1] ?? match?.[2] ?? ''
+}
+
+/**
+ * The parts of `prefixes` that the host reaches by itself, for `throw` routes: sorted, none inside another. A network that is wider than
+ * a prefix keeps what the prefix leaves.
+ */
+export function ownParts(
+  prefixes: readonly Cidr[],
+  surroundings: Surroundings,
+  outers: Iterable<Ip>
+): readonly Cidr[] {
+  const own = new Set<Ip>(surroundings.addresses)
+  const { gateways, resolvers, controls = [] } = surroundings
+  const hosts = [...gateways, ...resolvers, ...controls, ...outers]
+  // An address of this host is local before any of our tables is asked.
+  const wanted = [
+    ...surroundings.networks.map(({ destination }) => destination),
+    ...hosts.filter((ip) => !own.has(ip)).map(hostCidr)
+  ]
+  const holder = holderAmong(prefixes)
+  return outermost(wanted.filter((part) => holder(part) !== undefined)).slice(0, EXCEPTIONS_MAX)
+}
+
+/** Finds the prefix that holds an address or a prefix, in logarithmic time: a mesh may have a thousand clusters. */
+export function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | undefined {
+  const disjoint = outermost(prefixes)
+  return (part) => {
+    let [low, high] = [0, disjoint.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      const at = disjoint[middle]
+      if (at !== undefined && compareCidr(at, part) <= 0) low = middle + 1
+      else high = middle
+    }
+    const last = disjoint[low - 1]
+    return last !== undefined && cidrContains(last, part) ? last : undefined
+  }
+}
+
+function outermost(cidrs: readonly Cidr[]): readonly Cidr[] {
+  const sorted = [...new Set(cidrs)].sort(compareCidr)
+  const kept: Cidr[] = []
+  // Outer prefixes sort before inner ones, so that the last that was kept is the only one that could hold the next.
+  for (const cidr of sorted) {
+    const last = kept.at(-1)
+    if (last === undefined || !cidrContains(last, cidr)) kept.push(cidr)
+  }
+  return kept
+}
+
+/** What of the host a prefix of another cluster overlaps, in words. */
+export interface Overlap {
+  readonly prefix: Cidr
+  /** `address`: one that the mesh or the host cannot do without; `network`: the longer prefix wins. */
+  readonly kind: 'address' | 'network'
+  /** "10.1.5.0/24 on eth0, a network of this host" */
+  readonly text: string
+}
+
+/** Of one prefix. `cluster`: whose it is, or is to be; its own gateways may lie in it (a flat network). */
+export function overlapsOf(
+  prefix: Cidr,
+  cluster: string | undefined,
+  around: { readonly surroundings: Surroundings; readonly outers: readonly OuterAddress[] }
+): readonly Overlap[] {
+  return overlapsOfAll([{ prefix, cluster }], around)
+}
+
+/** Of many prefixes that do not overlap each other. */
+export function overlapsOfAll(
+  prefixes: readonly { readonly prefix: Cidr; readonly cluster: string | undefined }[],
+  around: { readonly surroundings: Surroundings; readonly outers: readonly OuterAddress[] }
+): readonly Overlap[] {
+  const { networks, gateways, resolvers, addresses } = around.surroundings
+  const holder = holderAmong(prefixes.map(({ prefix }) => prefix))
+  const owners = new Map(prefixes.map(({ prefix, cluster }) => [prefix, cluster]))
+  const address = (ip: Ip, text: string): readonly Overlap[] => {
+    const prefix = holder(ip)
+    return prefix === undefined ? [] : [{ prefix, kind: 'address', text: `${ip}, ${text}` }]
+  }
+  const named = new Map(around.outers.map((outer) => [outer.ip, outer]))
+  const ofMembers = [...named.values()].flatMap(({ ip, node, cluster }) => {
+    const prefix = holder(ip)
+    return prefix === undefined || owners.get(prefix) === cluster
+      ? []
+      : address(ip, `where ${node} of cluster ${cluster} is reached`)
+  })
+  const onNetwork = (ip: Ip): boolean => networks.some(({ destination }) => cidrContains(destination, ip))
+  return [
+    ...ofMembers,
+    ...gateways.flatMap((ip) => address(ip, 'the default gateway of this host')),
+    ...resolvers.flatMap((ip) => address(ip, 'a DNS server of this host')),
+    ...addresses
+      .filter((ip) => holder(ip) !== undefined && !onNetwork(ip))
+      .flatMap((ip) => address(ip, 'an address of this host')),
+    ...networks.flatMap((network) => prefixes.flatMap(({ prefix }) => networkOverlap(prefix, network) ?? []))
+  ]
+}
+
+/** The longer prefix wins. A wide route to another router is as a default route is: made to have exceptions. */
+function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwork): Overlap | undefined {
+  if (!cidrOverlaps(prefix, destination)) return undefined
+  const said = `${destination} on ${device}, a network of this host`
+  if (cidrContains(prefix, destination)) return { prefix, kind: 'network', text: `${said}, which keeps it` }
+  if (!onLink) return undefined
+  return { prefix, kind: 'network', text: `${said}, which loses the addresses in ${prefix}` }
+}
+
+// A text for people has room for a few; `ip route` has them all.
+const NAMED_MAX = 4
+
+export function overlapText(overlaps: readonly Overlap[]): string {
+  const named = overlaps.slice(0, NAMED_MAX).map(({ text }) => text)
+  const rest = overlaps.length - named.length
+  return `${named.join('; ')}${rest > 0 ? `; and ${rest} more` : ''}`
+}

@@ -1,0 +1,226 @@
+// A cluster's services as virtual servers: which endpoints answer for which (address, protocol, port).
+// Invariants
+//   1. A claim is counted, not expanded: `servers` are made when they are asked for, that is when the service is admitted to the host.
+//   2. A service is cut to HOST_LIMITS.service while it is expanded: nothing beyond the limit is ever allocated.
+import { familyOf } from '../model/cidr.ts'
+import type { RealServer, Scheduler, VirtualServer } from './host-state.ts'
+import {
+  HASHED_REAL_SERVERS_MAX,
+  HOST_LIMITS,
+  REAL_SERVERS_PER_VIRTUAL_SERVER_MAX,
+  type Amount,
+  type Claim
+} from './host-limits.ts'
+import { normalizeVirtualServer, realServerKey } from './normalize.ts'
+import type {
+  Endpoint,
+  EndpointPort,
+  EndpointSliceValue,
+  Ip,
+  ServicePort,
+  ServiceValue
+} from '../model/values.ts'
+import { slotCount } from './slots.ts'
+import { SortedMap } from '../model/sorted-map.ts'
+import type { ClusterView, ServiceView } from '../view/view.ts'
+
+/** A service's claim on the host, and what comes of it when it is admitted. */
+export interface ServiceServers extends Claim {
+  /** Made at the first look, and kept. */
+  readonly servers: readonly VirtualServer[]
+  /** What it would be without a limit. */
+  readonly asked: Amount
+}
+
+/** In the order of the services' names; of two services with one address and port the first counts (normalizeHost). */
+export function servicesOf(
+  cluster: Pick<ClusterView, 'services'>,
+  scheduler: Scheduler
+): readonly ServiceServers[] {
+  const { services } = cluster
+  // A view's services are in that order.
+  if (services instanceof SortedMap)
+    return Array.from((services as SortedMap<ServiceView>).values(), (view) =>
+      serviceServers(view, scheduler)
+    )
+  return [...services.entries()]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, view]) => serviceServers(view, scheduler))
+}
+
+/**
+ * The endpoints that get traffic, as kube-proxy chooses them: the ready ones; when there is none, those that terminate but
+ * still serve (KEP-1669); every one of a service that publishes addresses which are not ready.
+ */
+export function selectEndpoints<T extends Pick<Endpoint, 'ready' | 'serving' | 'terminating'>>(
+  service: Pick<ServiceValue, 'publishNotReady'>,
+  endpoints: readonly T[]
+): readonly T[] {
+  if (service.publishNotReady) return endpoints
+  const ready = endpoints.filter((endpoint) => endpoint.ready)
+  return ready.length > 0 ? ready : endpoints.filter(({ serving, terminating }) => serving && terminating)
+}
+
+// A view keeps the ServiceView of what did not change, and a pass recomputes all services for a change of one.
+const computed = new WeakMap<ServiceView, { scheduler: Scheduler; servers: ServiceServers }>()
+
+export function serviceServers(view: ServiceView, scheduler: Scheduler): ServiceServers {
+  const known = computed.get(view)
+  if (known?.scheduler === scheduler) return known.servers
+  const servers = claimOf(view, scheduler)
+  computed.set(view, { scheduler, servers })
+  return servers
+}
+
+function claimOf(view: ServiceView, scheduler: Scheduler): ServiceServers {
+  const { service } = view
+  const shape = shapeOf(service, scheduler)
+  const asked = {
+    virtualServers: service.clusterIps.length * service.ports.length,
+    realServers: 0,
+    entries: 0
+  }
+  const amount = { virtualServers: shape.targets.length, realServers: 0, entries: 0 }
+  for (const count of countsOf(view, shape.targets)) {
+    const used = Math.min(count, shape.cap)
+    asked.realServers += count
+    asked.entries += 1 + count
+    amount.realServers += used
+    amount.entries += 1 + slotCount(used, shape.draw)
+  }
+  const { namespace, name } = service
+  let made: readonly VirtualServer[] | undefined
+  return {
+    name: `${namespace}/${name}`,
+    namespace,
+    amount,
+    asked,
+    get servers() {
+      return (made ??= expand(view, shape, scheduler))
+    }
+  }
+}
+
+function expand(view: ServiceView, { targets, cap }: Shape, scheduler: Scheduler): readonly VirtualServer[] {
+  const { service } = view
+  const filled = targets.map((target): Filled => ({ ...target, ready: new Map(), leaving: new Map() }))
+  for (const slice of view.slices) fill(filled, slice, { service, cap })
+  return filled.map(({ vip, port, ready, leaving }) =>
+    normalizeVirtualServer({
+      vip,
+      protocol: port.protocol,
+      port: port.port,
+      scheduler,
+      affinitySeconds: service.affinitySeconds,
+      realServers: [...(ready.size > 0 ? ready : leaving).values()]
+    })
+  )
+}
+
+/** What a service is cut to before its endpoints are looked at. */
+interface Shape {
+  readonly targets: readonly Target[]
+  readonly draw: 'hash' | 'random'
+  /** Real servers of each target. */
+  readonly cap: number
+}
+
+interface Target {
+  readonly vip: Ip
+  readonly port: ServicePort
+  readonly family: 4 | 6
+}
+
+function shapeOf(service: ServiceValue, scheduler: Scheduler): Shape {
+  const { virtualServers: most } = HOST_LIMITS.service
+  const vips = service.clusterIps // a service has eight at most (codec.ts)
+  const ports = service.ports.slice(0, Math.floor(most / Math.max(1, vips.length)))
+  const draw = service.affinitySeconds > 0 || scheduler === 'mh' ? 'hash' : 'random'
+  const targets = vips.flatMap((vip) => ports.map((port) => ({ vip, port, family: familyOf(vip) })))
+  return { targets, draw, cap: realServersPerTarget(targets.length, draw) }
+}
+
+/** How many endpoints each target has, duplicates included. Nothing is kept of the endpoints. */
+function countsOf({ service, slices }: ServiceView, targets: readonly Target[]): readonly number[] {
+  const counts = targets.map(() => ({ ready: 0, leaving: 0 }))
+  for (const slice of slices) {
+    if (targets.length === 0) break
+    const { endpoints } = slice
+    const lists = { 4: addressesOf(endpoints, 4, service), 6: addressesOf(endpoints, 6, service) }
+    for (const [index, target] of targets.entries()) {
+      const count = counts[index]
+      const times = slice.ports.filter((port) => isFor(port, target)).length
+      if (count === undefined || times === 0) continue
+      count.ready += times * lists[target.family].ready.length
+      count.leaving += times * lists[target.family].leaving.length
+    }
+  }
+  return counts.map(({ ready, leaving }) => (ready > 0 ? ready : leaving))
+}
+
+function isFor({ name, protocol }: EndpointPort, { port }: Target): boolean {
+  return name === port.name && protocol === port.protocol
+}
+
+/** As many for every port, so that no port of a service that is too large is without endpoints. */
+function realServersPerTarget(targets: number, draw: 'hash' | 'random'): number {
+  const { realServers, entries } = HOST_LIMITS.service
+  const most = draw === 'hash' ? HASHED_REAL_SERVERS_MAX : REAL_SERVERS_PER_VIRTUAL_SERVER_MAX
+  let cap = Math.min(most, Math.max(1, Math.floor(realServers / Math.max(1, targets))))
+  // The number of slots steps at powers of two.
+  while (cap > 1 && targets * (1 + slotCount(cap, draw)) > entries) cap = 2 ** Math.floor(Math.log2(cap - 1))
+  return cap
+}
+
+/** With its endpoints so far. Each map has at most the cap of its service. */
+interface Filled extends Target {
+  readonly ready: Map<string, RealServer>
+  readonly leaving: Map<string, RealServer>
+}
+
+interface FillOptions {
+  readonly service: Pick<ServiceValue, 'publishNotReady'>
+  readonly cap: number
+}
+
+/** Adds what a slice has. Its endpoints are decoded once, and let go. */
+function fill(targets: readonly Filled[], slice: EndpointSliceValue, { service, cap }: FillOptions): void {
+  const matches = targets.flatMap((target) =>
+    slice.ports.filter((port) => isFor(port, target)).map(({ port }) => ({ target, port }))
+  )
+  if (matches.length === 0) return
+  const { endpoints } = slice
+  const lists = { 4: addressesOf(endpoints, 4, service), 6: addressesOf(endpoints, 6, service) }
+  for (const { target, port } of matches)
+    for (const kind of ['ready', 'leaving'] as const)
+      take(target[kind], { ips: lists[target.family][kind], port, cap })
+}
+
+function take(
+  chosen: Map<string, RealServer>,
+  { ips, port, cap }: { readonly ips: readonly Ip[]; readonly port: number; readonly cap: number }
+): void {
+  for (const ip of ips) {
+    if (chosen.size >= cap) return
+    const server = { ip, port, weight: 1 }
+    const key = realServerKey(server)
+    if (!chosen.has(key)) chosen.set(key, server)
+  }
+}
+
+/** selectEndpoints in two lists: those that get traffic, and those that get it when there is none of the first. */
+function addressesOf(
+  endpoints: readonly Endpoint[],
+  family: 4 | 6,
+  { publishNotReady }: Pick<ServiceValue, 'publishNotReady'>
+): { readonly ready: readonly Ip[]; readonly leaving: readonly Ip[] } {
+  const [ready, leaving]: [Ip[], Ip[]] = [[], []]
+  for (const endpoint of endpoints) {
+    // The addresses of one endpoint are one pod; like kube-proxy, use the first.
+    const ip = endpoint.addresses.find((address) => familyOf(address) === family)
+    if (ip === undefined) continue
+    if (publishNotReady || endpoint.ready) ready.push(ip)
+    else if (endpoint.serving && endpoint.terminating) leaving.push(ip)
+  }
+  return { ready, leaving }
+}

@@ -1,0 +1,296 @@
+// What `meshctl install` applies: the chart's manifests, changed as asked. Objects in, objects out.
+// The chart is the one place that says what an installation is made of; here only values change, as Helm's would (test/core/install.test.ts
+// compares the two).
+import type { Fields } from '../model/field-check.ts'
+import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'
+
+export const MANIFEST_NAMESPACE = 'rhizome-system'
+export const MANAGER = 'meshctl'
+export const TOKEN_SECRET = 'rhizome-token'
+export const GATEWAY_LABEL = 'rhizome.io/gateway'
+/** Every object of an installation has it. */
+export const PART_OF = { 'app.kubernetes.io/part-of': 'rhizome' } as const
+export const MANAGED_BY = 'app.kubernetes.io/managed-by'
+
+export const CLUSTER_DNS_TARGETS = ['auto', 'openshift', 'coredns', 'coredns-custom', 'off'] as const
+export type ClusterDnsTarget = (typeof CLUSTER_DNS_TARGETS)[number]
+
+/** gateway: an agent on each node that has the gateway label; mesh: an agent on every node. */
+export const MODES = ['gateway', 'mesh'] as const
+export type Mode = (typeof MODES)[number]
+
+export interface InstallOptions {
+  readonly namespace: string
+  /** undefined: as the manifests have it. */
+  readonly image?: string | undefined
+  /** undefined: this cluster makes its mesh with `meshctl init`, or joined before. */
+  readonly token?: string | undefined
+  readonly mode: Mode
+  /** undefined: as the manifests have it. */
+  readonly clusterDns?: ClusterDnsTarget | undefined
+  /** Settings of meshd by key. */
+  readonly settings: Readonly<Record<string, string>>
+}
+
+/** In the order in which they are to be made: what an object needs comes before it. */
+export function installObjects(
+  manifests: readonly KubeObject[],
+  options: InstallOptions
+): readonly KubeObject[] {
+  const objects = manifests
+    .map((object) => inNamespace(object, options.namespace))
+    .filter((object) => options.clusterDns !== 'off' || componentOf(object) !== 'cluster-dns')
+    .map((object) => adapt(object, options))
+  const token = options.token === undefined ? [] : [tokenSecret(options.namespace, options.token)]
+  return [...objects, ...token]
+    .map((object) => withLabels(object, { [MANAGED_BY]: MANAGER }))
+    .toSorted((a, b) => rank(a.kind) - rank(b.kind))
+}
+
+/** What `meshctl install --cluster-dns=off` must not allow either. */
+function adapt(object: KubeObject, options: InstallOptions): KubeObject {
+  switch (object.kind) {
+    case 'DaemonSet':
+      return adaptAgent(object, options)
+    case 'ConfigMap':
+      return { ...object, data: { 'meshd.yaml': settingsText(options.settings) } }
+    case 'ClusterRole': {
+      if (options.clusterDns !== 'off') return object
+      const rules = Array.isArray(object['rules']) ? (object['rules'] as readonly Fields[]) : []
+      return {
+        ...object,
+        rules: rules.filter(({ resources }) => !(Array.isArray(resources) && resources.includes('dnses')))
+      }
+    }
+    default:
+      return object
+  }
+}
+
+function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
+  const template = fieldsAt(object, 'spec', 'template')
+  const pod = fieldsAt(template, 'spec')
+  const [container] = containersOf(object)
+  const env = (container?.['env'] ?? []) as readonly { readonly name: string }[]
+  const given = new Set(
+    Object.keys(options.settings).map((key) => `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`)
+  )
+  const nodeSelector = { ...fieldsAt(pod, 'nodeSelector') }
+  if (options.mode === 'mesh') delete nodeSelector[GATEWAY_LABEL]
+  else nodeSelector[GATEWAY_LABEL] = ''
+  const agent = {
+    ...container,
+    ...(options.image === undefined ? {} : { image: options.image }),
+    env: env
+      // The environment wins over the file: what is set by hand must not be there, too.
+      .filter(({ name }) => !given.has(name))
+      .map((entry) =>
+        entry.name === 'RHIZOME_CLUSTER_DNS' && options.clusterDns !== undefined
+          ? { ...entry, value: options.clusterDns }
+          : entry
+      ),
+    ...probesOf(container ?? {}, options.settings['http-listen'])
+  }
+  const annotations = {
+    ...fieldsAt(template, 'metadata', 'annotations'),
+    // Settings are read at the start: other settings, another pod.
+    'checksum/settings': settingsText(options.settings)
+  }
+  return {
+    ...object,
+    spec: {
+      ...fieldsAt(object, 'spec'),
+      template: {
+        metadata: { ...fieldsAt(template, 'metadata'), annotations },
+        spec: { ...pod, nodeSelector, containers: [agent] }
+      }
+    }
+  }
+}
+
+const PROBES = ['startupProbe', 'livenessProbe', 'readinessProbe'] as const
+
+/** Probes go where `http-listen` is, as the chart has them; undefined: as the manifests have it. */
+function probesOf(container: Fields, listen: string | undefined): Readonly<Record<string, unknown>> {
+  if (listen === undefined) return {}
+  if (listen === 'off') return Object.fromEntries(PROBES.map((name) => [name, undefined]))
+  const port = Number(/\d+$/.exec(listen)?.[0])
+  const host = listen.startsWith('127.') ? '127.0.0.1' : listen.startsWith('[::1]') ? '::1' : undefined
+  return Object.fromEntries(
+    PROBES.map((name) => {
+      const probe = fieldsAt(container, name)
+      const { path } = fieldsAt(probe, 'httpGet')
+      return [name, { ...probe, httpGet: { ...(host === undefined ? {} : { host }), path, port } }]
+    })
+  )
+}
+
+/** JSON is YAML. */
+function settingsText(settings: Readonly<Record<string, string>>): string {
+  return `${JSON.stringify(settings)}\n`
+}
+
+function tokenSecret(namespace: string, token: string): KubeObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: {
+      name: TOKEN_SECRET,
+      namespace,
+      labels: { ...PART_OF, 'app.kubernetes.io/name': 'rhizome', 'app.kubernetes.io/component': 'agent' }
+    },
+    type: 'Opaque',
+    stringData: { token }
+  }
+}
+
+/** Only whole values are the namespace; none of the manifests' other words is that one. */
+function inNamespace(object: KubeObject, namespace: string): KubeObject {
+  const replace = (value: unknown): unknown => {
+    if (value === MANIFEST_NAMESPACE) return namespace
+    if (Array.isArray(value)) return value.map(replace)
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, replace(inner)]))
+  }
+  return replace(object) as KubeObject
+}
+
+function withLabels(object: KubeObject, labels: Readonly<Record<string, string>>): KubeObject {
+  return { ...object, metadata: { ...object.metadata, labels: { ...object.metadata.labels, ...labels } } }
+}
+
+export function componentOf(object: KubeObject): string | undefined {
+  return object.metadata.labels?.['app.kubernetes.io/component']
+}
+
+function containersOf(daemonSet: Fields): readonly Fields[] {
+  const containers = fieldsAt(daemonSet, 'spec', 'template', 'spec')['containers']
+  return Array.isArray(containers) ? containers : []
+}
+
+// ------------------------------------------------------------------ where objects live
+
+interface Resource {
+  readonly kind: string
+  /** "/api/v1" or "/apis/<group>/<version>" */
+  readonly base: string
+  readonly plural: string
+  readonly namespaced: boolean
+}
+
+/** Every kind that an installation has or an agent makes, in the order of making. Removal is the reverse. */
+export const RESOURCES: readonly Resource[] = [
+  row('Namespace', '/api/v1', 'namespaces', false),
+  row('SecurityContextConstraints', '/apis/security.openshift.io/v1', 'securitycontextconstraints', false),
+  row('ServiceAccount', '/api/v1', 'serviceaccounts', true),
+  row('ClusterRole', '/apis/rbac.authorization.k8s.io/v1', 'clusterroles', false),
+  row('ClusterRoleBinding', '/apis/rbac.authorization.k8s.io/v1', 'clusterrolebindings', false),
+  row('Role', '/apis/rbac.authorization.k8s.io/v1', 'roles', true),
+  row('RoleBinding', '/apis/rbac.authorization.k8s.io/v1', 'rolebindings', true),
+  row('Secret', '/api/v1', 'secrets', true),
+  row('ConfigMap', '/api/v1', 'configmaps', true),
+  row('Lease', '/apis/coordination.k8s.io/v1', 'leases', true),
+  row('Service', '/api/v1', 'services', true),
+  row('PodDisruptionBudget', '/apis/policy/v1', 'poddisruptionbudgets', true),
+  row('DaemonSet', '/apis/apps/v1', 'daemonsets', true),
+  row(
+    'MutatingWebhookConfiguration',
+    '/apis/admissionregistration.k8s.io/v1',
+    'mutatingwebhookconfigurations',
+    false
+  )
+]
+
+/** Made by the agents, without our labels. */
+export const AGENT_OBJECTS: readonly { readonly kind: string; readonly name: string }[] = [
+  { kind: 'Lease', name: 'rhizome-speaker' }
+]
+
+/** Throws an Error on a kind that no installation has. */
+export function pathOf(object: {
+  readonly kind: string
+  readonly metadata: { readonly name: string; readonly namespace?: string }
+}): string {
+  const { kind, metadata } = object
+  const resource = RESOURCES.find((resource) => resource.kind === kind)
+  if (resource === undefined) throw new Error(`no path for the kind ${kind}`)
+  const namespace = resource.namespaced ? `/namespaces/${metadata.namespace ?? 'default'}` : ''
+  return `${resource.base}${namespace}/${resource.plural}/${metadata.name}`
+}
+
+/** All objects of one kind that have our label, in every namespace. */
+export function listCall(resource: Resource): KubeCall {
+  const labelSelector = Object.entries(PART_OF)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',')
+  return { path: `${resource.base}/${resource.plural}`, query: { labelSelector } }
+}
+
+function row(kind: string, base: string, plural: string, namespaced: boolean): Resource {
+  return { kind, base, plural, namespaced }
+}
+
+function rank(kind: string): number {
+  const at = RESOURCES.findIndex((resource) => resource.kind === kind)
+  return at < 0 ? RESOURCES.length : at
+}
+
+// ------------------------------------------------------------------ leaving the hosts as they were
+
+/**
+ * A merge patch for the agent's DaemonSet: on each node the agent stops, its tunnel, routes and tables are removed (`meshd cleanup`), with
+ * `purge` its folder is emptied, and then the pod only waits to be deleted.
+ */
+export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
+  const [agent = {}] = containersOf(daemonSet)
+  const { image, imagePullPolicy, args, env, securityContext, volumeMounts } = agent
+  const common = { image, imagePullPolicy, securityContext }
+  return {
+    spec: {
+      updateStrategy: { rollingUpdate: { maxUnavailable: '100%' } },
+      template: {
+        spec: {
+          terminationGracePeriodSeconds: 1,
+          initContainers: [
+            {
+              ...common,
+              name: 'cleanup',
+              args: [...(Array.isArray(args) ? (args as unknown[]) : []), 'cleanup'],
+              env,
+              volumeMounts
+            },
+            ...(purge ? [{ ...common, name: 'purge', command: PURGE, volumeMounts }] : [])
+          ],
+          containers: [
+            {
+              ...common,
+              name: 'done',
+              command: ['sleep', 'infinity'],
+              securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } }
+            }
+          ]
+        }
+      }
+    }
+  }
+}
+
+const PURGE = ['find', '/var/lib/rhizome', '-mindepth', '1', '-delete'] as const
+
+/** Whether the DaemonSet's controller has brought every node to its present template. */
+export function rolledOut(daemonSet: Fields): boolean {
+  const { generation } = fieldsAt(daemonSet, 'metadata')
+  const {
+    observedGeneration,
+    desiredNumberScheduled = 0,
+    updatedNumberScheduled = 0,
+    numberReady = 0
+  } = fieldsAt(daemonSet, 'status')
+  return (
+    typeof generation === 'number' &&
+    typeof observedGeneration === 'number' &&
+    observedGeneration >= generation &&
+    updatedNumberScheduled === desiredNumberScheduled &&
+    numberReady === desiredNumberScheduled
+  )
+}

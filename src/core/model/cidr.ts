@@ -1,0 +1,219 @@
+// Addresses and prefixes: one canonical text for each, so that equal strings are equal addresses.
+// Invariants
+//   1. Every Ip and Cidr in the tree was made here: canonical text (RFC 5952 for IPv6), host bits zero.
+//   2. An IPv4-mapped IPv6 address is refused: it would be a second name for an IPv4 address and slip past a filter.
+import ipaddr from 'ipaddr.js'
+import type { Cidr, Ip } from './values.ts'
+
+export type ParsedCidr =
+  { readonly kind: 'cidr'; readonly cidr: Cidr } | { readonly kind: 'invalid'; readonly reason: string }
+
+/** An IPv4 (dotted decimal, no leading zeros) or IPv6 address in canonical form; undefined for anything else. */
+export function parseIp(text: string): Ip | undefined {
+  if (text.length > IP_TEXT_MAX) return undefined
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return text as Ip
+  // ipaddr.js takes zone ids ("fe80::1%eth0"), which mean nothing to another host.
+  if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined
+  const address = ipaddr.IPv6.parse(text)
+  return address.isIPv4MappedAddress() ? undefined : (address.toRFC5952String() as Ip)
+}
+
+/** A prefix such as "10.1.0.0/16". One with host bits set is invalid, and the reason names the corrected prefix. */
+export function parseCidr(text: string): ParsedCidr {
+  const shown = JSON.stringify(text.slice(0, CIDR_TEXT_MAX))
+  const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text.slice(0, CIDR_TEXT_MAX + 1))
+  if (!match) return invalid(`${shown} is not a prefix: expected an address and a length, as in 10.1.0.0/16`)
+  const ip = parseIp(match[1] ?? '')
+  if (ip === undefined) return invalid(`${shown} does not start with an IPv4 or IPv6 address`)
+  const length = Number(match[2])
+  const bits = familyBits(familyOf(ip))
+  if (length > bits) return invalid(`${shown} has a length above ${bits}`)
+  const network = prefixToCidr({ address: maskBytes(ipToBytes(ip), length), length })
+  if (network === undefined) return invalid(`${shown} lies in the IPv4-mapped range: write it as IPv4`)
+  if (network !== `${ip}/${length}`) return invalid(`${shown} has host bits set: did you mean ${network}?`)
+  return { kind: 'cidr', cidr: network }
+}
+
+/** 4 or 16 bytes, network byte order. */
+export function ipToBytes(ip: Ip): Uint8Array {
+  return Uint8Array.from(familyOf(ip) === 4 ? ip.split('.').map(Number) : ipaddr.IPv6.parse(ip).toByteArray())
+}
+
+/** Undefined unless there are 4 or 16 bytes that are no IPv4-mapped address. */
+export function bytesToIp(bytes: Uint8Array): Ip | undefined {
+  if (bytes.length === 4) return bytes.join('.') as Ip
+  if (bytes.length !== 16) return undefined
+  const address = ipaddr.fromByteArray([...bytes]) as ipaddr.IPv6
+  return address.isIPv4MappedAddress() ? undefined : (address.toRFC5952String() as Ip)
+}
+
+export function cidrToPrefix(cidr: Cidr): { readonly address: Uint8Array; readonly length: number } {
+  const { ip, length } = split(cidr)
+  return { address: ipToBytes(ip), length }
+}
+
+/** Undefined when the address is malformed, the length too great, or host bits are set. */
+export function prefixToCidr(prefix: {
+  readonly address: Uint8Array
+  readonly length: number
+}): Cidr | undefined {
+  const ip = bytesToIp(prefix.address)
+  if (ip === undefined || !Number.isInteger(prefix.length)) return undefined
+  if (prefix.length < 0 || prefix.length > prefix.address.length * 8) return undefined
+  const masked = maskBytes(prefix.address, prefix.length)
+  if (!masked.every((byte, index) => byte === prefix.address[index])) return undefined
+  return `${ip}/${prefix.length}` as Cidr
+}
+
+export function familyOf(value: Ip | Cidr): 4 | 6 {
+  return value.includes(':') ? 6 : 4
+}
+
+/** The prefix that holds exactly one address: /32 or /128. */
+export function hostCidr(ip: Ip): Cidr {
+  return `${ip}/${familyBits(familyOf(ip))}` as Cidr
+}
+
+/** Whether every address of `inner` lies in `outer`. Families never contain each other. */
+export function cidrContains(outer: Cidr, inner: Cidr | Ip): boolean {
+  if (familyOf(outer) === 4 && familyOf(inner) === 4) return block4Contains(outer, inner)
+  const [a, b] = [rangeOf(outer), rangeOf(inner)]
+  return a.family === b.family && a.first <= b.first && b.last <= a.last
+}
+
+export function cidrOverlaps(left: Cidr, right: Cidr | Ip): boolean {
+  const [a, b] = [rangeOf(left), rangeOf(right)]
+  return a.family === b.family && a.first <= b.last && b.first <= a.last
+}
+
+/** Two prefixes nest or are disjoint: the answer is the longer one, or undefined. */
+export function cidrIntersection(left: Cidr, right: Cidr): Cidr | undefined {
+  if (cidrContains(left, right)) return right
+  return cidrContains(right, left) ? left : undefined
+}
+
+/** For sort(): IPv4 before IPv6, then by address, then the shorter prefix first. */
+export function compareCidr(left: Cidr | Ip, right: Cidr | Ip): number {
+  if (left === right) return 0
+  const [a, b] = [rangeOf(left), rangeOf(right)]
+  if (a.family !== b.family) return a.family - b.family
+  if (a.first !== b.first) return a.first < b.first ? -1 : 1
+  if (a.last !== b.last) return a.last > b.last ? -1 : 1
+  return 0
+}
+
+/** A text whose order by code units is compareCidr's order of addresses; quicker for long lists. */
+export function ipSortKey(ip: Ip): string {
+  const digits = Array.from(ipToBytes(ip), (byte) => byte.toString(16).padStart(2, '0'))
+  return `${familyOf(ip)}${digits.join('')}`
+}
+
+/** The lowest prefix of `length` inside `pool` that overlaps none of `taken`; undefined when the pool is full. */
+export function nextFreeCidr(options: {
+  readonly pool: Cidr
+  readonly length: number
+  readonly taken: readonly Cidr[]
+}): Cidr | undefined {
+  const pool = rangeOf(options.pool)
+  const bits = familyBits(pool.family)
+  if (!Number.isInteger(options.length) || options.length > bits) return undefined
+  if (options.length < split(options.pool).length) return undefined
+  const size = 1n << BigInt(bits - options.length)
+  const taken = options.taken
+    .map(rangeOf)
+    .filter((range) => range.family === pool.family)
+    .sort((a, b) => (a.first < b.first ? -1 : 1))
+  let first = pool.first
+  for (const range of taken) {
+    if (range.last < first) continue
+    if (range.first >= first + size) break
+    first = (range.last / size + 1n) * size
+  }
+  if (first + size - 1n > pool.last) return undefined
+  return prefixToCidr({ address: bigToBytes(first, bits / 8), length: options.length })
+}
+
+// "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", and a slash with three digits.
+const IP_TEXT_MAX = 45
+const CIDR_TEXT_MAX = IP_TEXT_MAX + 4
+
+interface Range {
+  readonly family: 4 | 6
+  readonly first: bigint
+  readonly last: bigint
+  /** IPv4 as numbers: [first, end). */
+  readonly block4: { readonly first: number; readonly end: number } | undefined
+}
+
+// Ranges are asked for again and again with the same few prefixes. The bound keeps a flood of distinct addresses from
+// growing the map; starting over costs about 2 µs an entry.
+const RANGES_MAX = 16_384
+const ranges = new Map<string, Range>()
+
+function rangeOf(value: Cidr | Ip): Range {
+  const known = ranges.get(value)
+  if (known) return known
+  const { ip, length } = split(value)
+  const family = familyOf(ip)
+  const first = bytesToBig(ipToBytes(ip))
+  const last = first + (1n << BigInt(familyBits(family) - length)) - 1n
+  const block4 = family === 4 ? { first: Number(first), end: Number(last) + 1 } : undefined
+  const range: Range = { family, first, last, block4 }
+  if (ranges.size >= RANGES_MAX) ranges.clear()
+  ranges.set(value, range)
+  return range
+}
+
+/** Asked for each of a million endpoints: no map, no bigint, nothing allocated but for `outer`. */
+function block4Contains(outer: Cidr, inner: Cidr | Ip): boolean {
+  const range = rangeOf(outer)
+  if (range.block4 === undefined) return false
+  const slash = inner.indexOf('/')
+  const first = number4(inner, slash < 0 ? inner.length : slash)
+  const size = slash < 0 ? 1 : 2 ** (32 - Number(inner.slice(slash + 1)))
+  return first >= range.block4.first && first + size <= range.block4.end
+}
+
+/** The dotted decimal in front of `end`; canonical, as the brand says. */
+function number4(text: string, end: number): number {
+  let [address, part] = [0, 0]
+  for (let index = 0; index < end; index++) {
+    const code = text.charCodeAt(index)
+    if (code === 46) {
+      address = address * 256 + part
+      part = 0
+    } else part = part * 10 + code - 48
+  }
+  return address * 256 + part
+}
+
+function split(value: Cidr | Ip): { readonly ip: Ip; readonly length: number } {
+  const slash = value.indexOf('/')
+  if (slash < 0) return { ip: value as Ip, length: familyBits(familyOf(value)) }
+  return { ip: value.slice(0, slash) as Ip, length: Number(value.slice(slash + 1)) }
+}
+
+function familyBits(family: 4 | 6): 32 | 128 {
+  return family === 4 ? 32 : 128
+}
+
+function maskBytes(address: Uint8Array, length: number): Uint8Array {
+  return address.map((byte, index) => {
+    const kept = Math.min(8, Math.max(0, length - index * 8))
+    return byte & (0xff << (8 - kept))
+  })
+}
+
+function bytesToBig(bytes: Uint8Array): bigint {
+  return bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
+}
+
+function bigToBytes(value: bigint, length: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, index) =>
+    Number((value >> BigInt((length - 1 - index) * 8)) & 0xffn)
+  )
+}
+
+function invalid(reason: string): ParsedCidr {
+  return { kind: 'invalid', reason }
+}

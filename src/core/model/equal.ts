@@ -1,0 +1,25 @@
+// Structural equality of plain data: what deepEqual means inside core, where node:util does not exist.
+import { equalBytes } from './bytes.ts'
+
+/** Whether two plain values (primitives, arrays, records, byte arrays) have the same content. Not for cyclic values. */
+export function sameData(left: unknown, right: unknown): boolean {
+  if (Object.is(left, right)) return true
+  if (!isObject(left) || !isObject(right)) return false
+  if (Array.isArray(left) || Array.isArray(right)) {
+    return Array.isArray(left) && Array.isArray(right) && sameList(left, right)
+  }
+  if (left instanceof Uint8Array || right instanceof Uint8Array) {
+    return left instanceof Uint8Array && right instanceof Uint8Array && equalBytes(left, right)
+  }
+  const keys = Object.keys(left)
+  if (keys.length !== Object.keys(right).length) return false
+  return keys.every((key) => Object.hasOwn(right, key) && sameData(left[key], right[key]))
+}
+
+function sameList(left: readonly unknown[], right: readonly unknown[]): boolean {
+  return left.length === right.length && left.every((value, index) => sameData(value, right[index]))
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
+}

@@ -1,0 +1,129 @@
+// When a neighbour is suspected, and what of it concerns us. Silence counts only while we ourselves were awake (Lifeguard: Dadgar,
+// Phillips, Currey, 2018): a stall excuses everyone, a loop that lags waits longer in proportion.
+import type { Origin } from '../../model/values.ts'
+import type { Neighbour } from '../neighbour.ts'
+import { Suspicions, type Said, type SuspicionsOptions } from './suspicions.ts'
+import { encodeFrame, type FrameMessage } from '../../wire/messages.ts'
+
+export type Liveness = 'alive' | 'suspected' | 'dead'
+
+export interface FailureDetectorOptions extends SuspicionsOptions {
+  readonly suspectMs: number
+  readonly neighbours: ReadonlyMap<Origin, Neighbour>
+}
+
+/** A frame for all neighbours but one. */
+export interface Flood {
+  readonly frame: Uint8Array
+  readonly except: Origin | undefined
+}
+
+export class FailureDetector {
+  readonly #options: FailureDetectorOptions
+  readonly #suspicions: Suspicions
+  /** Neighbours whose connection ended, until they are suspected, and when they were last heard. */
+  readonly #departed = new Map<Origin, number>()
+  #tickMs: number | undefined
+  /** Smoothed gap between ticks, in ticks. */
+  #lag = 1
+
+  constructor(options: FailureDetectorOptions) {
+    this.#options = options
+    this.#suspicions = new Suspicions(options)
+  }
+
+  /** What others have said of it, which it will refute; and our own last word, in case it went down with a dying connection. */
+  up(peer: Origin): readonly Uint8Array[] {
+    const votes = this.#suspicions.votesOn(peer) // our own, too: others have heard it
+    this.heard(peer)
+    return [...votes, ...this.#suspicions.lastWord()]
+  }
+
+  heard(peer: Origin): void {
+    this.#departed.delete(peer)
+    this.#suspicions.heard(peer)
+  }
+
+  down({ origin, heardMs }: Neighbour): void {
+    this.#departed.set(origin, heardMs)
+    for (const oldest of this.#departed.keys()) {
+      if (this.#departed.size <= this.#options.originsMax) break
+      this.#departed.delete(oldest)
+    }
+  }
+
+  /** Our votes on those that have been silent for too long. */
+  tick(nowMs: number): readonly Flood[] {
+    this.#heedLag(nowMs)
+    const { neighbours } = this.#options
+    const suspectMs = this.#options.suspectMs * Math.max(1, this.#lag)
+    const silent = [...neighbours.values()].filter((neighbour) => neighbour.silentMs(nowMs) >= suspectMs)
+    const gone = [...this.#departed].filter(([, heardMs]) => nowMs - heardMs >= suspectMs)
+    // Each goes to everyone, and who lost many at once has been cut off itself: the rest waits for the next ticks.
+    const votesMax = Math.max(1, Math.floor(VOTE_FRAMES_MAX / Math.max(1, neighbours.size)))
+    const votes: Flood[] = []
+    for (const origin of [...silent.map((each) => each.origin), ...gone.map(([each]) => each)]) {
+      if (votes.length >= votesMax) break
+      this.#departed.delete(origin)
+      const frame = this.#suspicions.suspect(origin, nowMs)
+      if (frame) votes.push({ frame, except: origin })
+    }
+    return votes
+  }
+
+  /** A suspicion or a beacon: why it was refused, what to pass on, or what to tell whoever it came from. */
+  take(
+    from: Origin,
+    { suspicion, beacon }: FrameMessage,
+    nowMs: number
+  ): Flood | 'known' | { refused: string } | { replies: readonly Uint8Array[] } {
+    const said: Said = suspicion
+      ? this.#suspicions.takeVote(suspicion, nowMs)
+      : beacon
+        ? this.#suspicions.takeBeacon(beacon)
+        : { kind: 'known' }
+    switch (said.kind) {
+      case 'known':
+        return 'known'
+      case 'refused':
+        return { refused: said.reason }
+      case 'outdated':
+        return { replies: said.votes }
+      case 'refute':
+        return { frame: this.#suspicions.refutation(), except: undefined }
+      case 'forward':
+        if (said.alive !== undefined) this.#excuse(said.alive, nowMs)
+        return { frame: encodeFrame(suspicion ? { suspicion } : { beacon }), except: from }
+      default:
+        return said satisfies never
+    }
+  }
+
+  liveness(origin: Origin, members: number): Liveness {
+    const nowMs = this.#tickMs ?? 0
+    const neighbour = this.#options.neighbours.get(origin)
+    if (neighbour && neighbour.silentMs(nowMs) < this.#options.suspectMs) return 'alive' // with our own ears
+    if (this.#suspicions.isDead(origin, nowMs, members)) return 'dead'
+    return this.#suspicions.isSuspected(origin) ? 'suspected' : 'alive'
+  }
+
+  #heedLag(nowMs: number): void {
+    const gapMs = nowMs - (this.#tickMs ?? nowMs)
+    this.#tickMs = nowMs
+    this.#lag += (gapMs / TICK_MS - this.#lag) / 8
+    if (gapMs <= STALL_MS) return
+    for (const origin of [...this.#options.neighbours.keys(), ...this.#departed.keys()])
+      this.#excuse(origin, nowMs)
+  }
+
+  /** Its silence until now does not count: its own word came another way, or we were not listening. */
+  #excuse(origin: Origin, nowMs: number): void {
+    this.#options.neighbours.get(origin)?.excuse(nowMs)
+    if (this.#departed.has(origin)) this.#departed.set(origin, nowMs)
+  }
+}
+
+// Frames that the votes of one tick may be: every vote is sent to every neighbour.
+const VOTE_FRAMES_MAX = 512
+const TICK_MS = 200
+const STALL_MS = 1000

@@ -1,0 +1,215 @@
+// Which origins we are behind on, and whom we have asked. Decides when; the protocol knows whom and what.
+// Invariants
+//   Q1. At most one pull per origin is under way, at most `pullsMax` in all, and of each neighbour no more than its share: who
+//       answers slowly, or never, leaves the others theirs.
+//   Q2. Every failure doubles the wait before the next attempt, so that a state nobody can deliver costs little.
+//   Q3. What the answers of one neighbour may have on their way is bounded, whoever of them is slow. They share it: an answer
+//       that is alone has all of it, and it shrinks by withheld credit when others come.
+import type { ProtocolLimits } from '../limits.ts'
+import type { Origin } from '../../model/values.ts'
+
+interface Want {
+  notBeforeMs: number
+  failures: number
+  /** The state held did not lead to the signed hash: ask for everything. */
+  fromZero: boolean
+  active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
+  /** The last one that failed; another is asked if there is one. */
+  avoid: Origin | undefined
+}
+
+export interface DuePull {
+  readonly origin: Origin
+  readonly fromZero: boolean
+  readonly avoid: Origin | undefined
+}
+
+/** Whom to ask: nobody has it, or all who have it are asked for as much as they may be. */
+export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
+
+interface Load {
+  pulls: number
+  windowsBytes: number
+}
+
+export class Pulls {
+  readonly #limits: ProtocolLimits
+  readonly #wants = new Map<Origin, Want>()
+  readonly #perPeer = new Map<Origin, Load>()
+  #active = 0
+  /** Something may start that could not at the last look; else nothing can before the time. */
+  #stirred = false
+  #dueMs = Infinity
+
+  constructor(limits: ProtocolLimits) {
+    this.#limits = limits
+  }
+
+  get active(): number {
+    return this.#active
+  }
+
+  want(origin: Origin, notBeforeMs: number): void {
+    this.#stirred = true
+    const want = this.#wants.get(origin)
+    if (!want) {
+      this.#wants.set(origin, {
+        notBeforeMs,
+        failures: 0,
+        fromZero: false,
+        active: undefined,
+        avoid: undefined
+      })
+    } else if (want.failures === 0) want.notBeforeMs = Math.min(want.notBeforeMs, notBeforeMs)
+  }
+
+  /** There are other neighbours, or time has passed: look again. */
+  wake(): void {
+    this.#stirred = true
+  }
+
+  /** In step: whatever is under way does not matter any more. */
+  settle(origin: Origin): void {
+    this.#idle(this.#wants.get(origin))
+    this.#wants.delete(origin)
+  }
+
+  /** Calls `choose` for every pull that may start now, and `ask` with the bytes that the answer may have on its way. */
+  start(
+    nowMs: number,
+    choose: (pull: DuePull) => Choice,
+    ask: (pull: DuePull, peer: Origin, windowBytes: number) => void
+  ): void {
+    if (!this.#stirred && nowMs < this.#dueMs) return
+    this.#stirred = false
+    this.#dueMs = Infinity
+    for (const [origin, want] of this.#wants) {
+      if (this.#active >= this.#limits.pullsMax) return // Q1
+      if (want.active) continue
+      if (want.notBeforeMs > nowMs) {
+        this.#dueMs = Math.min(this.#dueMs, want.notBeforeMs)
+        continue
+      }
+      const pull = { origin, fromZero: want.fromZero, avoid: want.avoid }
+      const choice = choose(pull)
+      if (choice === 'busy') continue
+      if (choice === 'nobody') {
+        if (want.failures === 0) this.#wants.delete(origin) // Q2: a failure is remembered until we are in step
+        continue
+      }
+      const { peer } = choice
+      const load = this.#perPeer.get(peer) ?? { pulls: 0, windowsBytes: 0 }
+      this.#perPeer.set(peer, load)
+      this.#active++
+      load.pulls++
+      const windowBytes = this.#windowBytes(load, 0)
+      load.windowsBytes += windowBytes
+      want.active = { peer, windowBytes, progressMs: nowMs, takenBytes: 0 }
+      ask(pull, peer, windowBytes)
+    }
+  }
+
+  isAsked(origin: Origin, peer: Origin): boolean {
+    return this.#wants.get(origin)?.active?.peer === peer
+  }
+
+  isFromZero(origin: Origin): boolean {
+    return this.#wants.get(origin)?.fromZero ?? false
+  }
+
+  /**
+   * A part came. Answers the credit that is due for it: once for each quarter of the window, so that the line never waits. What
+   * answers as versions before do (`isOld`: or this is the first part) sends all unasked, and gets credit only if it may be stuck.
+   */
+  progress(
+    origin: Origin,
+    taken: { readonly peer: Origin; readonly bytes: number; readonly nowMs: number; readonly isOld: boolean }
+  ): number {
+    const active = this.#wants.get(origin)?.active
+    const load = this.#perPeer.get(taken.peer)
+    if (!load || active?.peer !== taken.peer) return 0
+    active.progressMs = taken.nowMs
+    active.takenBytes += taken.bytes
+    if (active.takenBytes < active.windowBytes / (taken.isOld ? 1 : 4)) return 0
+    const wantedBytes = this.#windowBytes(load, active.windowBytes)
+    const grownBytes = Math.max(wantedBytes - active.windowBytes, -active.takenBytes)
+    const creditBytes = active.takenBytes + grownBytes
+    active.windowBytes += grownBytes
+    load.windowsBytes += grownBytes
+    active.takenBytes = 0
+    return creditBytes
+  }
+
+  /** Of one among so many neighbours: all of them together may be asked for all that is asked for at a time (Q1). */
+  isBusy(peer: Origin, neighbours: number): boolean {
+    return this.activeWith(peer) >= Math.ceil(this.#limits.pullsMax / Math.max(1, neighbours))
+  }
+
+  activeWith(peer: Origin): number {
+    return this.#perPeer.get(peer)?.pulls ?? 0
+  }
+
+  /** The answer came but there is more to want. */
+  again(origin: Origin, peer: Origin): void {
+    const want = this.#wants.get(origin)
+    if (want?.active?.peer !== peer) return
+    this.#idle(want)
+    want.failures = 0
+    want.fromZero = false
+  }
+
+  /** `fromZero`: with the same peer, for the whole state, since the fault may be in ours. */
+  fail(origin: Origin, options: { peer: Origin; nowMs: number; fromZero: boolean }): void {
+    this.want(origin, options.nowMs)
+    const want = this.#wants.get(origin)
+    if (!want || (want.active && want.active.peer !== options.peer)) return
+    this.#idle(want)
+    want.failures++
+    const firstMismatch = options.fromZero && !want.fromZero
+    want.fromZero ||= options.fromZero
+    want.avoid = firstMismatch ? undefined : options.peer
+    want.notBeforeMs = options.nowMs + (firstMismatch ? 0 : backoffMs(want.failures)) // Q2
+  }
+
+  expire(nowMs: number): void {
+    for (const [origin, { active }] of this.#wants) {
+      if (!active || nowMs - active.progressMs < this.#limits.pullTimeoutMs) continue
+      this.fail(origin, { peer: active.peer, nowMs, fromZero: false })
+    }
+  }
+
+  /** Its answers will not come. */
+  peerDown(peer: Origin): void {
+    this.#stirred = true // the shares of the others have grown
+    for (const want of this.#wants.values()) {
+      if (want.active?.peer === peer) this.#idle(want)
+    }
+  }
+
+  #idle(want: Want | undefined): void {
+    if (!want?.active) return
+    this.#stirred = true
+    const { peer, windowBytes } = want.active
+    want.active = undefined
+    this.#active--
+    const load = this.#perPeer.get(peer)
+    if (!load) return
+    load.pulls--
+    load.windowsBytes -= windowBytes
+    if (load.pulls === 0) this.#perPeer.delete(peer)
+  }
+
+  /** An even share of what this neighbour's answers may have on their way, as far as it is free; one part always (Q3). */
+  #windowBytes(load: Load, heldBytes: number): number {
+    const { windowsBytesMax, partBytes } = this.#limits
+    const free = windowsBytesMax - load.windowsBytes + heldBytes
+    return Math.max(partBytes, Math.min(Math.floor(windowsBytesMax / load.pulls), free))
+  }
+}
+
+const BACKOFF_FIRST_MS = 250
+const BACKOFF_MAX_MS = 30_000
+
+function backoffMs(failures: number): number {
+  return Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (failures - 1))
+}

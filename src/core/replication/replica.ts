@@ -1,0 +1,418 @@
+// What one agent holds of one origin: single-writer state at a position (epoch, seq), exactly as its origin signed it.
+// Invariants
+//   P1. The records at (epoch, seq) are the fold of the origin's operations up to it: their hash is the signed stateHash.
+//   P2. (epoch, seq) never goes back; a newer epoch replaces everything.
+//   P3. Nothing is visible before the last part of a delta, nor anything of a delta that was refused.
+//   P4. Two different heads signed for one (epoch, seq) freeze the origin until a newer epoch. An honest origin whose store
+//       was rolled back gets out of it by that epoch; another stays where it is.
+//   P5. Keys, bytes, tombstones and unfinished deltas are bounded.
+import type { Crypto } from '../model/crypto.ts'
+import { comparePositions, NOWHERE, signHead, verifyHead, type Head, type Position } from './head.ts'
+import type { ReplicaLimits } from './limits.ts'
+import type { Origin } from '../model/values.ts'
+import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
+import { DISK, Shadows, type Shadow, type ShadowBudget, type ShadowStep } from './partial-state.ts'
+import { operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
+import { equalBytes } from '../model/bytes.ts'
+import type { DeltaMessage } from '../wire/messages.ts'
+
+export type DeltaRefusal =
+  SetRefusal | 'malformed delta' | 'bad signature' | 'frozen by equivocation' | 'too many unfinished bytes'
+
+export type Verdict =
+  | {
+      readonly kind: 'applied'
+      readonly replaced: boolean
+      readonly operations: readonly Operation[]
+      /** The operations are those of the last part: what came before, up to this seq, is on disk (ShadowStep). */
+      readonly adopts?: number
+    }
+  /** A part was taken; the rest has to come. */
+  | { readonly kind: 'partial'; readonly bytes: number }
+  /** Nothing new in it. */
+  | { readonly kind: 'stale' }
+  /** A later part of a delta whose first part was not taken. */
+  | { readonly kind: 'stray' }
+  /** It starts after what is held: pull. */
+  | { readonly kind: 'gap' }
+  | { readonly kind: 'equivocation'; readonly proof: Proof }
+  | { readonly kind: 'refused'; readonly reason: DeltaRefusal }
+
+/** Two different heads of one origin for one position. */
+export interface Proof {
+  readonly first: Head
+  readonly second: Head
+}
+
+export interface ReplicaOptions {
+  readonly origin: Origin
+  readonly publicKey: Uint8Array
+  readonly meshId: Uint8Array
+  readonly crypto: Crypto
+  readonly limits: ReplicaLimits
+  readonly shadows: ShadowBudget
+  /** Told of what is unfinished and should survive this life. Without it, nothing is kept. */
+  readonly keep?: (step: ShadowStep) => void
+}
+
+/** An unfinished state as it was kept on disk. */
+export interface KeptParts {
+  readonly head: Head
+  readonly atSeq: number
+  readonly lastSeq: number
+  readonly records: Iterable<StoredRecord>
+}
+
+export interface Change {
+  readonly key: string
+  /** An encoded Value; undefined deletes. */
+  readonly value: Uint8Array | undefined
+}
+
+export type Written =
+  | { readonly kind: 'written'; readonly replaced: boolean; readonly operations: readonly Operation[] }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'refused'; readonly reason: SetRefusal }
+
+export class Replica {
+  readonly origin: Origin
+  readonly #options: ReplicaOptions
+  readonly #shadows: Shadows
+  #set: RecordSet
+  #head: Head | undefined
+  #proof: Proof | undefined
+  #epochFloor = 1
+
+  constructor(options: ReplicaOptions) {
+    this.origin = options.origin
+    this.#options = options
+    this.#shadows = new Shadows(options.shadows, options.keep)
+    this.#set = this.#emptySet()
+  }
+
+  get head(): Head | undefined {
+    return this.#head
+  }
+
+  get position(): Position {
+    return this.#head ?? NOWHERE
+  }
+
+  /** Only whole states, at batch boundaries. Do not keep: a replacement makes a new map. */
+  get records(): ReadonlyMap<string, StoredRecord> {
+    return this.#set.records
+  }
+
+  get bytes(): number {
+    return this.#set.bytes
+  }
+
+  /** Keys whose records are not what they were at `since`, a position that was held here; undefined: any may be. */
+  keysSince(since: Position): ReadonlySet<string> | undefined {
+    return since.epoch === this.position.epoch ? this.#set.keysAfter(since.seq) : undefined
+  }
+
+  /** The equivocation that froze this origin. */
+  get proof(): Proof | undefined {
+    return this.#proof
+  }
+
+  /** The lowest epoch that a write may use. */
+  get epochFloor(): number {
+    return Math.max(this.#epochFloor, this.position.epoch)
+  }
+
+  // ------------------------------------------------------------------ taking what others say
+
+  apply(options: { from: Origin; head: Head; delta: DeltaMessage; nowMs: number }): Verdict {
+    const { from, head, delta } = options
+    if (delta.afterSeq > 0) {
+      const shadow = this.#shadows.of(from)
+      if (!shadow || !this.#goesOn(shadow, head, delta)) return { kind: 'stray' }
+      shadow.resumable = true
+      return this.#collect(shadow, options)
+    }
+    if (delta.part > 0) {
+      const shadow = this.#shadows.of(from)
+      if (
+        !shadow ||
+        shadow.nextPart !== delta.part ||
+        shadow.fromSeq !== delta.fromSeq ||
+        !equalBytes(shadow.head.bytes, head.bytes)
+      )
+        return { kind: 'stray' }
+      return this.#collect(shadow, options)
+    }
+    // A push in the middle of an answer leaves the answer alone.
+    if (delta.more) this.dropShadow(from)
+    const early = this.#judge(head, delta.fromSeq)
+    if (early) return early
+    if (!this.#verifies(head)) return refused('bad signature')
+    return this.#collect(this.#newShadow({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
+  }
+
+  /** Takes a proof that came by itself. True when it is new and holds. */
+  freeze(proof: Proof): boolean {
+    if (!isProof(proof) || proof.first.epoch < this.position.epoch) return false
+    if (this.#proof && this.#proof.first.epoch >= proof.first.epoch) return false
+    if (!this.#verifies(proof.first) || !this.#verifies(proof.second)) return false
+    this.#proof = proof // P4
+    return true
+  }
+
+  frozenAt(epoch: number): boolean {
+    return this.#proof?.first.epoch === epoch
+  }
+
+  /** From the disk: the hash tells whether the records are still what was signed. Undefined when all is well. */
+  restore(head: Head, records: Iterable<StoredRecord>): 'bad signature' | 'damaged records' | undefined {
+    if (!this.#verifies(head)) return 'bad signature'
+    const set = this.#emptySet()
+    const sorted = [...records].sort((left, right) => left.seq - right.seq)
+    // Whatever was once published above what the damaged store remembers lies in this epoch, too.
+    if (set.apply(sorted, head.stateHash)) {
+      this.raiseEpoch(head.epoch + 1)
+      return 'damaged records'
+    }
+    set.raiseFloor(head.seq)
+    this.#set = set
+    this.#head = head
+    return undefined
+  }
+
+  /** An unfinished state from the disk; its hash is judged once it is whole. Undefined when all is well. */
+  restoreParts({ head, atSeq, lastSeq, records }: KeptParts): string | undefined {
+    if (!this.#verifies(head)) return 'bad signature'
+    if (this.#judge(head, 0)) return 'superseded'
+    const shadow = this.#newShadow({ from: DISK, head, fromSeq: 0, atSeq })
+    const sorted = [...records].sort((left, right) => left.seq - right.seq)
+    if (lastSeq < 1 || lastSeq > head.seq || (sorted.at(-1)?.seq ?? 0) > lastSeq) return 'malformed'
+    const bytes = sorted.reduce((sum, record) => sum + operationBytes(record), 0)
+    const refusal = this.#stage(shadow, sorted, bytes)
+    if (refusal) return refusal
+    this.#shadows.restore(Object.assign(shadow, { lastSeq, bytes, resumable: true, touchedMs: Infinity }))
+    return undefined
+  }
+
+  dropShadow(from: Origin): void {
+    this.#shadows.drop(this.#shadows.of(from))
+  }
+
+  dropIdleShadows(nowMs: number): void {
+    this.#shadows.dropIdle(nowMs, { idleMs: SHADOW_IDLE_MS, keptMs: SHADOW_KEPT_MS })
+  }
+
+  // ------------------------------------------------------------------ answering
+
+  /** Where the answer to this pull begins: past what is held, or past what came of an unfinished answer, or with fromSeq 0. */
+  placeOf(pull: { epoch: number; fromSeq: number; afterSeq: number; atSeq: number }): Place {
+    const { epoch, seq } = this.position
+    if (comparePositions({ epoch: pull.epoch, seq: pull.fromSeq }, this.position) >= 0)
+      return { fromSeq: seq, afterSeq: 0, atSeq: seq }
+    const fresh = { fromSeq: pull.epoch === epoch ? pull.fromSeq : 0, afterSeq: 0, atSeq: seq }
+    const goesOn = pull.afterSeq > 0 && pull.epoch === epoch && pull.afterSeq <= seq && pull.atSeq <= seq
+    const place = goesOn ? { ...fresh, afterSeq: pull.afterSeq, atSeq: pull.atSeq } : fresh
+    return this.#set.next(place, 0) ? place : { fromSeq: 0, afterSeq: 0, atSeq: seq }
+  }
+
+  /** The next part of an answer; undefined when it has to start over, because what it needs is forgotten. */
+  next(place: Place, bytesMax: number): { operations: readonly Operation[]; more: boolean } | undefined {
+    return this.#set.next(place, bytesMax)
+  }
+
+  /** An unfinished delta that `peer` may go on with, whoever began it. It is that peer's from now on. */
+  resume(peer: Origin, claim?: Position): (Place & { readonly epoch: number }) | undefined {
+    const best = this.#shadows.best()
+    if (!best || this.#judge(best.head, best.fromSeq)) return undefined
+    // Who says that it has not come so far can only begin anew.
+    if (claim && comparePositions(best.head, claim) > 0) return undefined
+    this.#shadows.move(best, peer)
+    const { head, fromSeq, lastSeq, atSeq } = best
+    return { epoch: head.epoch, fromSeq, afterSeq: lastSeq, atSeq }
+  }
+
+  // ------------------------------------------------------------------ writing: the origin itself
+
+  /** One batch. Changes that change nothing are left out; the last change of a key counts. */
+  write(changes: readonly Change[], seed: Uint8Array): Written {
+    const latest = new Map(changes.map(({ key, value }) => [key, value]))
+    let seq = this.position.seq
+    const operations: Operation[] = []
+    for (const [key, value] of latest) {
+      const before = this.#set.records.get(key)?.value
+      const same = value && before ? equalBytes(value, before) : value === before
+      if (!same) operations.push({ key, seq: ++seq, value })
+    }
+    if (operations.length === 0) return { kind: 'unchanged' }
+    const refusal = this.#set.apply(operations)
+    if (refusal) return { kind: 'refused', reason: refusal }
+    this.#sign({ epoch: this.epochFloor, seq, prevSeq: this.position.seq }, seed)
+    return { kind: 'written', replaced: false, operations }
+  }
+
+  /** Everything anew in a higher epoch, or, with nothing written yet, the next write will be in it. */
+  rewrite(epoch: number, seed: Uint8Array): Written {
+    this.raiseEpoch(epoch)
+    if (!this.#head) return { kind: 'unchanged' }
+    const operations = this.#set.snapshot().map(({ key, value }, index) => ({ key, seq: index + 1, value }))
+    const set = this.#emptySet()
+    const refusal = set.apply(operations)
+    if (refusal) return { kind: 'refused', reason: refusal }
+    this.#set = set
+    this.#sign({ epoch: this.epochFloor, seq: Math.max(1, operations.length), prevSeq: 0 }, seed)
+    return { kind: 'written', replaced: true, operations }
+  }
+
+  raiseEpoch(epoch: number): void {
+    this.#epochFloor = Math.max(this.#epochFloor, epoch)
+  }
+
+  // ------------------------------------------------------------------ inside
+
+  /** Undefined: worth verifying. */
+  #judge(head: Head, fromSeq: number): Verdict | undefined {
+    const order = comparePositions(head, this.position)
+    if (order < 0) return { kind: 'stale' } // P2
+    if (order === 0) return this.#head && this.#sameOrProof(this.#head, head)
+    if (this.frozenAt(head.epoch)) return refused('frozen by equivocation') // P4
+    if (fromSeq > head.seq) return refused('malformed delta')
+    if (fromSeq === 0) return undefined
+    return head.epoch === this.position.epoch && fromSeq <= this.position.seq ? undefined : { kind: 'gap' }
+  }
+
+  #sameOrProof(held: Head, head: Head): Verdict {
+    if (equalBytes(held.bytes, head.bytes)) return { kind: 'stale' }
+    if (!this.#verifies(head)) return refused('bad signature')
+    this.#proof ??= { first: held, second: head } // P4
+    return { kind: 'equivocation', proof: this.#proof }
+  }
+
+  /** The next part of an answer, whose origin may have moved on since the part before: then its new head counts. */
+  #goesOn(shadow: Shadow, head: Head, delta: DeltaMessage): boolean {
+    if (shadow.lastSeq !== delta.afterSeq || shadow.fromSeq !== delta.fromSeq) return false
+    if (equalBytes(shadow.head.bytes, head.bytes)) return true
+    if (head.epoch === shadow.head.epoch && head.seq > shadow.head.seq && this.#verifies(head)) {
+      shadow.head = head
+      return true
+    }
+    // It goes on with what is no later state of ours: nobody may ever finish it. The next pull begins anew.
+    this.#shadows.drop(shadow)
+    return false
+  }
+
+  #collect(shadow: Shadow, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
+    const { delta, nowMs } = options
+    const afterSeq = shadow.lastSeq
+    const operations = this.#readOperations(shadow, delta)
+    const bytes = operations?.reduce((sum, operation) => sum + operationBytes(operation), 0) ?? 0
+    const refusal = !operations ? 'malformed delta' : this.#stage(shadow, operations, bytes)
+    if (!operations || refusal) {
+      this.#shadows.drop(shadow)
+      return refused(refusal ?? 'malformed delta')
+    }
+    if (!delta.more) return this.#finish(shadow, { operations, afterSeq })
+    shadow.nextPart = delta.part + 1
+    shadow.touchedMs = nowMs
+    this.#shadows.grow(shadow, { bytes, afterSeq, operations })
+    return { kind: 'partial', bytes }
+  }
+
+  #readOperations(shadow: Shadow, delta: DeltaMessage): readonly Operation[] | undefined {
+    if (delta.more && delta.operations.length === 0) return undefined
+    const operations: Operation[] = []
+    for (const message of delta.operations) {
+      const operation = toOperation(message)
+      if (!operation || operation.seq <= shadow.lastSeq || operation.seq > shadow.head.seq) return undefined
+      shadow.lastSeq = operation.seq
+      operations.push(operation)
+    }
+    return operations
+  }
+
+  #stage(shadow: Shadow, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
+    const { limits } = this.#options
+    if (!this.#shadows.hasRoom(shadow.from, bytes)) return 'too many unfinished bytes' // P5
+    // A snapshot is hashed part by part, so that no single part stops the event loop for long.
+    const refusal = shadow.set?.apply(operations)
+    if (refusal) return refusal
+    // Every record of a full origin, changed and deleted.
+    if (shadow.bytes + bytes > 2 * limits.bytesPerOriginMax) return 'too many unfinished bytes'
+    if (!shadow.set) for (const operation of operations) shadow.operations.push(operation)
+    return undefined
+  }
+
+  #finish(shadow: Shadow, last: { operations: readonly Operation[]; afterSeq: number }): Verdict {
+    // The state may have moved on while the parts came in.
+    const verdict = this.#judge(shadow.head, shadow.fromSeq) ?? this.#takeOver(shadow)
+    const isKept = verdict.kind === 'applied' && this.#shadows.finish(shadow)
+    this.#shadows.drop(shadow)
+    if (verdict.kind !== 'applied') return verdict
+    this.#shadows.dropWhere(({ head }) => comparePositions(head, this.position) <= 0)
+    if (isKept) return { ...verdict, operations: last.operations, adopts: last.afterSeq }
+    return shadow.set ? { ...verdict, operations: shadow.set.snapshot() } : verdict
+  }
+
+  #takeOver(shadow: Shadow): Verdict {
+    const held = this.position.seq
+    const operations = newestOf(shadow.operations.filter(({ seq }) => seq > held))
+    if (shadow.set) {
+      if (!equalBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
+      shadow.set.raiseFloor(shadow.head.seq)
+      this.#set = shadow.set // P3
+    } else {
+      const refusal = this.#set.apply(operations, shadow.head.stateHash) // P1, P3
+      if (refusal) return refused(refusal)
+    }
+    this.#head = shadow.head
+    if (this.#proof && this.#proof.first.epoch < this.#head.epoch) this.#proof = undefined
+    return { kind: 'applied', replaced: shadow.set !== undefined, operations }
+  }
+
+  #sign(next: Position & { readonly prevSeq: number }, seed: Uint8Array): void {
+    const { crypto, meshId } = this.#options
+    this.#head = signHead(
+      crypto,
+      { seed, meshId },
+      { origin: this.origin, ...next, stateHash: this.#set.root }
+    )
+  }
+
+  #verifies(head: Head): boolean {
+    return head.origin === this.origin && verifyHead(this.#options.crypto, this.#options.publicKey, head)
+  }
+
+  #newShadow(start: Pick<Shadow, 'from' | 'head' | 'fromSeq' | 'atSeq'>): Shadow {
+    const set = start.fromSeq === 0 ? this.#emptySet() : undefined
+    const { fromSeq: lastSeq } = start
+    return { ...start, set, operations: [], lastSeq, resumable: false, nextPart: 0, bytes: 0, touchedMs: 0 }
+  }
+
+  #emptySet(): RecordSet {
+    return new RecordSet(this.#options.crypto, this.#options.limits)
+  }
+}
+
+// A neighbour that stops in the middle of a delta: three pull timeouts.
+const SHADOW_IDLE_MS = 10_000
+// A line that is gone for some minutes, or an agent that starts before its line is there.
+const SHADOW_KEPT_MS = 600_000
+
+/** A key that changed while the parts came is in two of them. */
+function newestOf(operations: readonly Operation[]): readonly Operation[] {
+  const newest = new Map(operations.map((operation) => [operation.key, operation]))
+  return newest.size === operations.length
+    ? operations
+    : operations.filter((operation) => newest.get(operation.key) === operation)
+}
+
+function isProof({ first, second }: Proof): boolean {
+  return (
+    first.origin === second.origin &&
+    comparePositions(first, second) === 0 &&
+    !equalBytes(first.bytes, second.bytes)
+  )
+}
+
+function refused(reason: DeltaRefusal): Verdict {
+  return { kind: 'refused', reason }
+}

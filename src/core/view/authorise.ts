@@ -1,0 +1,143 @@
+// One record of a catalogue, cut to the prefixes that its cluster may speak for, and remembered while the replica holds it.
+import { cidrContains } from '../model/cidr.ts'
+import { decodeValue } from '../wire/value-codec.ts'
+import { lazySlice } from '../wire/lazy-slice.ts'
+import {
+  keyOf,
+  type Cidr,
+  type EndpointSliceValue,
+  type Ip,
+  type ServiceValue,
+  type Value
+} from '../model/values.ts'
+
+export interface ViewRecord {
+  readonly key: string
+  readonly value: Uint8Array | Value
+  /** Stands for the value in the cache where `value` is made anew for each reader. */
+  readonly identity?: object
+}
+
+export interface Authorised {
+  /** What is left of it. */
+  readonly value: Value | undefined
+  /** "<namespace>/<name>" of the service that it is, or belongs to. */
+  readonly serviceKey: string
+  /** Why something of it, or all, is refused. */
+  readonly reason: string | undefined
+}
+
+export interface Prefixes {
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+}
+
+export type Decoded = ReturnType<typeof decodeValue>
+
+/** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
+export class Authoriser {
+  readonly #decoded = new WeakMap<object, { readonly key: string; readonly result: Decoded }>()
+  readonly #authorised = new WeakMap<
+    object,
+    { readonly key: string; readonly within: readonly Cidr[]; readonly result: Authorised }
+  >()
+
+  decode(record: ViewRecord): Decoded {
+    const { key } = record
+    const identity = identityOf(record)
+    const known = this.#decoded.get(identity)
+    if (known?.key === key) return known.result
+    const { value } = record
+    const result = value instanceof Uint8Array ? decodeValue(key, value) : checkKey(key, value)
+    this.#decoded.set(identity, { key, result })
+    return result
+  }
+
+  /** The same prefixes and the same record are the same answer. */
+  authorise(record: ViewRecord, prefixes: Prefixes): Authorised {
+    const { key } = record
+    const identity = identityOf(record)
+    const within = isSliceKey(key) ? prefixes.podPrefixes : prefixes.servicePrefixes
+    const known = this.#authorised.get(identity)
+    if (known?.key === key && known.within === within) return known.result
+    const result = lazily(record, prefixes) ?? this.#eagerly(record, prefixes)
+    this.#authorised.set(identity, { key, within, result })
+    return result
+  }
+
+  #eagerly(record: ViewRecord, prefixes: Prefixes): Authorised {
+    const decoded = this.decode(record)
+    if (decoded.kind === 'invalid') return { value: undefined, serviceKey: '', reason: decoded.reason }
+    const { value } = decoded
+    switch (value.kind) {
+      case 'service':
+        return authoriseService(value, prefixes.servicePrefixes)
+      case 'endpointSlice':
+        return authoriseSlice(value, prefixes.podPrefixes)
+      case 'agent':
+      case 'cluster':
+        throw new Error(`a record under ${keyOf(value)} is no part of a catalogue`)
+      default:
+        return value satisfies never
+    }
+  }
+}
+
+export function isWithin(inner: Cidr | Ip, prefixes: readonly Cidr[]): boolean {
+  return prefixes.some((prefix) => cidrContains(prefix, inner))
+}
+
+function identityOf({ identity, value }: ViewRecord): object {
+  return identity ?? value
+}
+
+export function isSliceKey(key: string): boolean {
+  return key.startsWith('eps/')
+}
+
+/** Nearly every slice there is. */
+function lazily(record: ViewRecord, { podPrefixes }: Prefixes): Authorised | undefined {
+  if (!isSliceKey(record.key)) return undefined
+  const { key, value } = record
+  if (!(value instanceof Uint8Array)) return undefined
+  const slice = lazySlice({ key, value, read: () => bytesOf(record), within: podPrefixes })
+  return slice && { value: slice, serviceKey: serviceKeyOf(slice), reason: undefined }
+}
+
+function bytesOf({ key, value }: ViewRecord): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new Error(`the record ${key} had bytes before`)
+  return value
+}
+
+function serviceKeyOf({ namespace, service }: EndpointSliceValue): string {
+  return `${namespace}/${service}`
+}
+
+function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[]): Authorised {
+  const serviceKey = `${service.namespace}/${service.name}`
+  const refused = service.clusterIps.filter((ip) => !isWithin(ip, servicePrefixes))
+  if (refused.length === 0) return { value: service, serviceKey, reason: undefined }
+  const reason = `the cluster IP ${refused.join(', ')} is not in the service prefixes`
+  if (refused.length === service.clusterIps.length) return { value: undefined, serviceKey, reason }
+  const clusterIps = service.clusterIps.filter((ip) => !refused.includes(ip))
+  return { value: { ...service, clusterIps }, serviceKey, reason }
+}
+
+/** Host-network pods have their node's address, which no certificate covers: the endpoint is refused, not the slice. */
+function authoriseSlice(slice: EndpointSliceValue, podPrefixes: readonly Cidr[]): Authorised {
+  const serviceKey = serviceKeyOf(slice)
+  const kept = slice.endpoints.filter((endpoint) =>
+    endpoint.addresses.every((ip) => isWithin(ip, podPrefixes))
+  )
+  const count = slice.endpoints.length - kept.length
+  if (count === 0) return { value: slice, serviceKey, reason: undefined }
+  const addresses = slice.endpoints.flatMap((endpoint) => endpoint.addresses)
+  const outside = addresses.find((ip) => !isWithin(ip, podPrefixes))
+  const reason = `${count} of ${slice.endpoints.length} endpoints are not in the pod prefixes (${outside})`
+  return { value: { ...slice, endpoints: kept }, serviceKey, reason }
+}
+
+function checkKey(key: string, value: Value): Decoded {
+  if (keyOf(value) === key) return { kind: 'value', value }
+  return { kind: 'invalid', reason: `value belongs to the key ${keyOf(value)}` }
+}

@@ -1,0 +1,221 @@
+// The services of one cluster, as its speaker tells them: kept between two views, so that a changed record costs what its own
+// service costs, however many there are beside it.
+// Invariants
+//   1. `services` and `refusals` are those that reading all records anew would give.
+//   2. What did not change is the same object: a service, and all of them together.
+import { isSliceKey, type Authorised, type Authoriser, type Prefixes, type ViewRecord } from './authorise.ts'
+import type { EndpointSliceValue, Origin, ServiceValue } from '../model/values.ts'
+import { compareKeys, SortedMap, type Edit } from '../model/sorted-map.ts'
+import type { Refusal, ServiceView } from './view.ts'
+
+interface Source {
+  readonly speaker: Origin
+  readonly prefixes: Prefixes
+  /** The same object as long as its records are the same; undefined: not known. */
+  readonly version: object | undefined
+}
+
+export interface Told extends Source {
+  /** All of its records. */
+  readonly records: () => Iterable<ViewRecord>
+  readonly record: ((key: string) => ViewRecord | undefined) | undefined
+  /** Keys whose records are not what they were at that version; undefined: any may be. */
+  readonly keysSince: (version: object) => Iterable<string> | undefined
+}
+
+export class Catalogue {
+  readonly #authoriser: Authoriser
+  #last: Source | undefined
+  #services = SortedMap.empty<ServiceView>()
+  /** The service of each slice, for a slice may be deleted or given another. */
+  #serviceOf = new Map<string, string>()
+  /** Slices of services that are not there. */
+  #waiting = new Map<string, readonly EndpointSliceValue[]>()
+  #reasons = SortedMap.empty<Refusal>()
+  #refusals: readonly Refusal[] = []
+
+  constructor(authoriser: Authoriser) {
+    this.#authoriser = authoriser
+  }
+
+  get services(): ReadonlyMap<string, ServiceView> {
+    return this.#services
+  }
+
+  /** In the order of their keys. */
+  get refusals(): readonly Refusal[] {
+    return this.#refusals
+  }
+
+  follow(told: Told): void {
+    const last = this.#last
+    this.#last = { speaker: told.speaker, prefixes: told.prefixes, version: told.version }
+    const before = last && isSameSource(last, told) ? last.version : undefined
+    if (before !== undefined && before === told.version) return
+    const changed = before && told.record && told.keysSince(before)
+    if (changed === undefined) this.#readAll(told)
+    else this.#edit(changed, told)
+  }
+
+  #readAll(told: Told): void {
+    this.#serviceOf = new Map()
+    const services = new Map<string, ServiceValue>()
+    const slices = new Map<string, EndpointSliceValue[]>()
+    const reasons: Edit<Refusal>[] = []
+    for (const record of told.records()) {
+      if (!isOfCatalogue(record.key)) continue
+      const { value, serviceKey, reason } = this.#authoriser.authorise(record, told.prefixes)
+      if (reason !== undefined) reasons.push([record.key, refusal(told, record.key, reason)])
+      if (value?.kind === 'service') services.set(serviceKey, value)
+      else if (value?.kind === 'endpointSlice') {
+        this.#serviceOf.set(record.key, serviceKey)
+        const list = slices.get(serviceKey)
+        if (list === undefined) slices.set(serviceKey, [value])
+        else list.push(value)
+      }
+    }
+    for (const list of slices.values()) if (list.length > 1) list.sort(byName)
+    this.#setServices(services, slices)
+    this.#setReasons(SortedMap.from(reasons as [string, Refusal][]))
+  }
+
+  #setServices(
+    services: ReadonlyMap<string, ServiceValue>,
+    slices: Map<string, readonly EndpointSliceValue[]>
+  ): void {
+    const before = this.#services
+    const edits: Edit<ServiceView>[] = []
+    for (const [key, service] of services) {
+      edits.push([key, kept(before.get(key), { service, slices: slices.get(key) ?? NO_SLICES })])
+      slices.delete(key)
+    }
+    for (const key of before.keys()) if (!services.has(key)) edits.push([key, undefined])
+    this.#services = before.with(edits)
+    this.#waiting = slices
+  }
+
+  #edit(keys: Iterable<string>, told: Told): void {
+    const batch = new Batch(this.#services, this.#waiting)
+    const reasons: Edit<Refusal>[] = []
+    for (const key of keys) {
+      if (!isOfCatalogue(key)) continue
+      const record = told.record?.(key)
+      const said = record && this.#authoriser.authorise(record, told.prefixes)
+      reasons.push([key, said?.reason === undefined ? undefined : refusal(told, key, said.reason)])
+      if (isSliceKey(key)) this.#moveSlice(key, said, batch)
+      else batch.setService(serviceKeyOf(key), said?.value?.kind === 'service' ? said.value : undefined)
+    }
+    this.#services = this.#services.with(batch.edits())
+    this.#setReasons(this.#reasons.with(reasons))
+  }
+
+  #moveSlice(key: string, said: Authorised | undefined, batch: Batch): void {
+    const before = this.#serviceOf.get(key)
+    const slice = said?.value?.kind === 'endpointSlice' ? said.value : undefined
+    const after = slice && said?.serviceKey
+    if (before !== undefined && before !== after) batch.removeSlice(before, sliceNameOf(key))
+    if (slice === undefined || after === undefined) {
+      this.#serviceOf.delete(key)
+      return
+    }
+    this.#serviceOf.set(key, after)
+    batch.setSlice(after, slice)
+  }
+
+  #setReasons(reasons: SortedMap<Refusal>): void {
+    if (reasons === this.#reasons) return
+    this.#reasons = reasons
+    this.#refusals = [...reasons.values()]
+  }
+}
+
+/** What becomes of the services that some records are about. */
+class Batch {
+  readonly #services: SortedMap<ServiceView>
+  readonly #waiting: Map<string, readonly EndpointSliceValue[]>
+  readonly #touched = new Map<string, Draft>()
+
+  constructor(services: SortedMap<ServiceView>, waiting: Map<string, readonly EndpointSliceValue[]>) {
+    this.#services = services
+    this.#waiting = waiting
+  }
+
+  setService(serviceKey: string, service: ServiceValue | undefined): void {
+    this.#draft(serviceKey).service = service
+  }
+
+  setSlice(serviceKey: string, slice: EndpointSliceValue): void {
+    const { slices } = this.#draft(serviceKey)
+    slices.set(slice.name, slice)
+  }
+
+  removeSlice(serviceKey: string, name: string): void {
+    this.#draft(serviceKey).slices.delete(name)
+  }
+
+  /** Keeps the slices that wait for their service, too. */
+  *edits(): Iterable<Edit<ServiceView>> {
+    for (const [key, { service, slices }] of this.#touched) {
+      const sorted = slices.size > 1 ? [...slices.values()].sort(byName) : [...slices.values()]
+      if (service === undefined && sorted.length > 0) this.#waiting.set(key, sorted)
+      else this.#waiting.delete(key)
+      yield [key, service && kept(this.#services.get(key), { service, slices: sorted })]
+    }
+  }
+
+  #draft(serviceKey: string): Draft {
+    const known = this.#touched.get(serviceKey)
+    if (known !== undefined) return known
+    const view = this.#services.get(serviceKey)
+    const slices = view?.slices ?? this.#waiting.get(serviceKey) ?? []
+    const draft = { service: view?.service, slices: new Map(slices.map((slice) => [slice.name, slice])) }
+    this.#touched.set(serviceKey, draft)
+    return draft
+  }
+}
+
+interface Draft {
+  service: ServiceValue | undefined
+  readonly slices: Map<string, EndpointSliceValue>
+}
+
+const NO_SLICES: readonly EndpointSliceValue[] = []
+
+function isSameSource(last: Source, now: Source): boolean {
+  return (
+    last.speaker === now.speaker &&
+    last.prefixes.podPrefixes === now.prefixes.podPrefixes &&
+    last.prefixes.servicePrefixes === now.prefixes.servicePrefixes
+  )
+}
+
+function isOfCatalogue(key: string): boolean {
+  return key !== 'agent' && key !== 'cluster'
+}
+
+function refusal({ speaker }: Told, key: string, reason: string): Refusal {
+  return { origin: speaker, key, reason }
+}
+
+/** The one that was there, when it says the same. */
+function kept(before: ServiceView | undefined, after: ServiceView): ServiceView {
+  const isSame =
+    before?.service === after.service &&
+    before.slices.length === after.slices.length &&
+    before.slices.every((slice, index) => slice === after.slices[index])
+  return isSame ? before : after
+}
+
+/** Of "svc/<namespace>/<name>". */
+function serviceKeyOf(key: string): string {
+  return key.slice('svc/'.length)
+}
+
+/** Of "eps/<namespace>/<slice>". */
+function sliceNameOf(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1)
+}
+
+function byName(left: EndpointSliceValue, right: EndpointSliceValue): number {
+  return compareKeys(left.name, right.name)
+}

@@ -1,0 +1,101 @@
+// The one door to the generated code: bytes to messages and back. Decoders answer undefined for malformed bytes and never
+// throw. They check form only; meaning (lengths of keys, names, addresses) is the business of whoever uses the message.
+import protobuf from 'protobufjs/minimal.js'
+import './protobuf-setup.ts'
+import { rhizome } from '#mesh-proto'
+import { FRAME_BYTES_MAX } from '../replication/limits.ts'
+
+/** The generated message classes and enums. Encode with `encodeMessage`, decode with the functions below. */
+export const wire = rhizome.mesh.v1
+
+/** A decoded message: scalars are never absent (proto3 defaults), 64-bit integers are safe numbers, sub-messages may be null. */
+export type Message<T> = { readonly [K in Exclude<keyof T, '$unknowns'>]-?: Field<NonNullable<T[K]>> }
+
+type Field<T> = T extends Uint8Array
+  ? Uint8Array
+  : T extends readonly (infer E)[]
+    ? readonly Item<NonNullable<E>>[]
+    : T extends { toNumber(): number }
+      ? number
+      : T extends object
+        ? Message<T> | null
+        : T
+
+type Item<T> = Exclude<Field<T>, null>
+
+export type FrameMessage = Message<rhizome.mesh.v1.Frame.$Properties>
+export type HelloMessage = Message<rhizome.mesh.v1.Hello.$Properties>
+export type HeadMessage = Message<rhizome.mesh.v1.Head.$Properties>
+export type SignedHeadMessage = Message<rhizome.mesh.v1.SignedHead.$Properties>
+export type OperationMessage = Message<rhizome.mesh.v1.Operation.$Properties>
+export type DeltaMessage = Message<rhizome.mesh.v1.Delta.$Properties>
+export type HeadRefMessage = Message<rhizome.mesh.v1.HeadRef.$Properties>
+export type HeadsMessage = Message<rhizome.mesh.v1.Heads.$Properties>
+export type CreditMessage = Message<rhizome.mesh.v1.Credit.$Properties>
+export type PingMessage = Message<rhizome.mesh.v1.Ping.$Properties>
+export type PullMessage = Message<rhizome.mesh.v1.Pull.$Properties>
+export type ValueMessage = Message<rhizome.mesh.v1.Value.$Properties>
+export type PrefixMessage = Message<rhizome.mesh.v1.Prefix.$Properties>
+export type CertificateMessage = Message<rhizome.mesh.v1.Certificate.$Properties>
+export type CertificateBodyMessage = Message<rhizome.mesh.v1.CertificateBody.$Properties>
+export type ChainMessage = Message<rhizome.mesh.v1.Chain.$Properties>
+export type TokenMessage = Message<rhizome.mesh.v1.Token.$Properties>
+
+export const decodeFrame = decoder(wire.Frame)
+export const decodeHead = decoder(wire.Head)
+export const decodeSignedHead = decoder(wire.SignedHead)
+export const decodeDelta = decoder(wire.Delta)
+export const decodeSuspicionBody = decoder(wire.SuspicionBody)
+export const decodeBeaconBody = decoder(wire.BeaconBody)
+export const decodeValueMessage = decoder(wire.Value)
+export const decodeCertificate = decoder(wire.Certificate)
+export const decodeCertificateBody = decoder(wire.CertificateBody)
+export const decodeChain = decoder(wire.Chain)
+export const decodeToken = decoder(wire.Token)
+
+/** `encodeMessage(wire.Frame, { ping: { id: 1 } })`. Wrong types encode silently: the caller's types are the only guard. */
+export function encodeMessage<T>(type: Encoder<T>, message: T): Uint8Array {
+  // A copy, because the writer's answer may be a slice of a shared pool, and a Buffer, whose `slice` does not copy.
+  return new Uint8Array(type.encode(message).finish())
+}
+
+export function encodeFrame(frame: rhizome.mesh.v1.Frame.$Properties): Uint8Array {
+  return encodeMessage(wire.Frame, frame)
+}
+
+interface Encoder<T> {
+  encode(message: T): { finish(): Uint8Array }
+}
+
+interface Codec<T> extends Encoder<T> {
+  decode(reader: protobuf.Reader): object
+}
+
+function decoder<T>(type: Codec<T>): (bytes: Uint8Array) => Message<T> | undefined {
+  return (bytes) => {
+    if (bytes.length > FRAME_BYTES_MAX) return undefined
+    try {
+      // The generated class has this shape: prototype defaults fill absent scalars, ExactReader makes the numbers safe.
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+      return type.decode(new ExactReader(bytes)) as Message<T>
+    } catch {
+      return undefined // malformed: the caller counts it
+    }
+  }
+}
+
+/** Refuses 64-bit integers that a number cannot hold exactly (the library would round them), and drops unknown fields. */
+class ExactReader extends protobuf.Reader {
+  override discardUnknown = true
+  override uint64() {
+    return exact(super.uint64())
+  }
+  override int64() {
+    return exact(super.int64())
+  }
+}
+
+function exact<T>(value: T): T {
+  if (!Number.isSafeInteger(value)) throw new RangeError('integer beyond 2^53')
+  return value
+}

@@ -1,0 +1,336 @@
+// Record values: bytes from a peer to the types of model.ts, validated by type, and back.
+// Invariant: a value that decodeValue answers holds only canonical addresses, DNS names and bounded lists. Nothing after it
+// checks again, and every string in it may go to a file, a zone or a command line.
+import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
+import { RECORD_BYTES_MAX } from '../replication/limits.ts'
+import {
+  keyOf,
+  type AgentValue,
+  type Cidr,
+  type ClusterValue,
+  type Endpoint,
+  type EndpointSliceValue,
+  type Ip,
+  type PeerAddress,
+  type Protocol,
+  type ServiceValue,
+  type Value,
+  type WireguardKey
+} from '../model/values.ts'
+import { decodeValueMessage, encodeMessage, wire, type PrefixMessage, type ValueMessage } from './messages.ts'
+
+export type DecodedValue =
+  { readonly kind: 'value'; readonly value: Value } | { readonly kind: 'invalid'; readonly reason: string }
+
+/** Never throws: whatever is not exactly a value of this key is `invalid`, with the first reason found. */
+export function decodeValue(key: string, bytes: Uint8Array): DecodedValue {
+  if (bytes.length > RECORD_BYTES_MAX)
+    return invalid(`value has ${bytes.length} bytes, more than ${RECORD_BYTES_MAX}`)
+  const message = decodeValueMessage(bytes)
+  if (!message) return invalid('value is malformed')
+  try {
+    const value = toValue(message)
+    if (keyOf(value) !== key) return invalid(`value belongs to the key ${keyOf(value)}`)
+    return { kind: 'value', value }
+  } catch (error) {
+    if (error instanceof InvalidField) return invalid(error.message)
+    throw error
+  }
+}
+
+/** Deterministic: equal values have equal bytes. */
+export function encodeValue(value: Value): Uint8Array {
+  switch (value.kind) {
+    case 'agent':
+      return encodeMessage(wire.Value, { agent: encodeAgent(value) })
+    case 'cluster':
+      return encodeMessage(wire.Value, {
+        cluster: {
+          podPrefixes: value.podPrefixes.map(cidrToPrefix),
+          servicePrefixes: value.servicePrefixes.map(cidrToPrefix),
+          term: value.term,
+          complete: value.complete
+        }
+      })
+    case 'service':
+      return encodeMessage(wire.Value, { service: encodeService(value) })
+    case 'endpointSlice':
+      return encodeMessage(wire.Value, { endpointSlice: encodeEndpointSlice(value) })
+    default:
+      return value satisfies never
+  }
+}
+
+/** 32 bytes as 44 characters of base64; undefined for another length and for the all-zero key, which no peer can have. */
+export function wireguardKeyFromBytes(bytes: Uint8Array): WireguardKey | undefined {
+  if (bytes.length !== WIREGUARD_KEY_BYTES || bytes.every((byte) => byte === 0)) return undefined
+  return btoa(String.fromCharCode(...bytes)) as WireguardKey
+}
+
+export function wireguardKeyToBytes(key: WireguardKey): Uint8Array {
+  return Uint8Array.from(atob(key), (character) => character.charCodeAt(0))
+}
+
+/** "203.0.113.7:51820" or "[2001:db8::1]:51820" with a canonical address and a port of 1 … 65535. */
+export function parsePeerAddress(text: string): PeerAddress | undefined {
+  const match = /^(?:\[([0-9a-f:]{2,45})\]|([0-9.]{7,15})):([1-9][0-9]{0,4})$/.exec(text)
+  const address = match?.[1] ?? match?.[2]
+  if (address === undefined || parseIp(address) !== address || Number(match?.[3]) > PORT_MAX) return undefined
+  return text as PeerAddress
+}
+
+/** RFC 1123 label, lower case, ≤ 63 characters. */
+export function isDnsLabel(text: string): boolean {
+  return /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(text)
+}
+
+/** A name in DNS: labels joined by dots, ≤ 253 characters. */
+export function isDnsSubdomain(text: string): boolean {
+  return text.length <= 253 && text.split('.').every(isDnsLabel)
+}
+
+/**
+ * An object's name as Kubernetes takes it for nodes and EndpointSlices: a subdomain whose labels may be longer than those of DNS.
+ * A slice of a Service with 63 characters has one of 69.
+ */
+export function isObjectName(text: string): boolean {
+  return text.length <= 253 && OBJECT_NAME.test(text)
+}
+
+const OBJECT_NAME = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
+
+const WIREGUARD_KEY_BYTES = 32
+const PORT_MAX = 65_535
+// Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 20,000 ports, 100 addresses an endpoint;
+// ClientIP affinity: one day), else many times what a real site has. A record of 64 KiB holds some 4,000 ports.
+export const ENDPOINTS_MAX = 1000
+export const PORTS_MAX = 20_000
+export const ADDRESSES_MAX = 100
+const CLUSTER_IPS_MAX = 8
+const PREFIXES_MAX = 256
+// Kubernetes gives a node one of each family.
+const NODE_PREFIXES_MAX = 16
+export const PEER_ADDRESSES_MAX = 16
+export const MULTIADDRS_MAX = 16
+const AFFINITY_SECONDS_MAX = 86_400
+
+class InvalidField extends Error {}
+
+function toValue(message: ValueMessage): Value {
+  if (message.agent) return toAgent(message.agent)
+  if (message.cluster) return toCluster(message.cluster)
+  if (message.service) return toService(message.service)
+  if (message.endpointSlice) return toEndpointSlice(message.endpointSlice)
+  throw new InvalidField('value has no kind known to this version')
+}
+
+function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
+  const wireguardAddresses = bounded('wireguardAddresses', agent.wireguardAddresses, PEER_ADDRESSES_MAX)
+  const multiaddrs = bounded('multiaddrs', agent.multiaddrs, MULTIADDRS_MAX)
+  const nodePrefixes = toCidrs('nodePrefixes', bounded('nodePrefixes', agent.nodePrefixes, NODE_PREFIXES_MAX))
+  if (agent.role !== 'gateway' && agent.role !== 'node')
+    throw new InvalidField('role is neither gateway nor node')
+  return {
+    kind: 'agent',
+    wireguardKey: present('wireguardKey', wireguardKeyFromBytes(agent.wireguardKey)),
+    wireguardAddresses: wireguardAddresses.map((text) =>
+      present('wireguardAddresses', parsePeerAddress(text))
+    ),
+    multiaddrs: multiaddrs.map((text) => matching('multiaddrs', text, MULTIADDR)),
+    tunnelAddress: agent.tunnelAddress.length === 0 ? undefined : toIp('tunnelAddress', agent.tunnelAddress),
+    node: agent.node === '' ? '' : objectName('node', agent.node),
+    role: agent.role,
+    version: matching('version', agent.version, VERSION),
+    probePort: agent.probePort === 0 ? 0 : port('probePort', agent.probePort),
+    ...(nodePrefixes.length > 0 && { nodePrefixes })
+  }
+}
+
+// "/ip4/203.0.113.7/tcp/4001", "/dns4/gw.example.com/tcp/4001": components of plain characters only.
+const MULTIADDR = /^(?=.{1,256}$)(?:\/[a-z0-9][a-zA-Z0-9.:_-]*)(?:\/[a-zA-Z0-9:][a-zA-Z0-9.:_-]*)+$/
+const VERSION = /^[a-zA-Z0-9.+_-]{0,64}$/
+
+function toCluster(cluster: NonNullable<ValueMessage['cluster']>): ClusterValue {
+  if (cluster.term < 1) throw new InvalidField('term is below 1')
+  return {
+    kind: 'cluster',
+    podPrefixes: toCidrs('podPrefixes', cluster.podPrefixes),
+    servicePrefixes: toCidrs('servicePrefixes', cluster.servicePrefixes),
+    term: cluster.term,
+    complete: cluster.complete
+  }
+}
+
+function toService(service: NonNullable<ValueMessage['service']>): ServiceValue {
+  const clusterIps = bounded('clusterIps', service.clusterIps, CLUSTER_IPS_MAX)
+  const ports = bounded('ports', service.ports, PORTS_MAX).map((item) => ({
+    name: portName(item.name),
+    protocol: toProtocol(item.protocol),
+    port: port('ports', item.port),
+    appProtocol: matching('appProtocol', item.appProtocol, APP_PROTOCOL)
+  }))
+  unique('ports', ports, (item) => `${item.protocol}:${item.port}`)
+  if (service.headless && clusterIps.length > 0) throw new InvalidField('clusterIps of a headless service')
+  if (service.externalName !== '' && clusterIps.length > 0)
+    throw new InvalidField('clusterIps of an external name')
+  if (service.affinitySeconds > AFFINITY_SECONDS_MAX)
+    throw new InvalidField('affinitySeconds is above one day')
+  return {
+    kind: 'service',
+    namespace: label('namespace', service.namespace),
+    name: label('name', service.name),
+    clusterIps: clusterIps.map((bytes) => toIp('clusterIps', bytes)),
+    ports,
+    headless: service.headless,
+    externalName: service.externalName === '' ? '' : externalName(service.externalName),
+    affinitySeconds: service.affinitySeconds,
+    publishNotReady: service.publishNotReady
+  }
+}
+
+// IANA service names and domain-prefixed names ("kubernetes.io/h2c").
+// A prefix of 253 characters, a slash and a name of 63.
+const APP_PROTOCOL = /^[a-zA-Z0-9./_-]{0,317}$/
+
+function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): EndpointSliceValue {
+  const ports = bounded('ports', slice.ports, PORTS_MAX).map((item) => ({
+    name: portName(item.name),
+    protocol: toProtocol(item.protocol),
+    port: port('ports', item.port)
+  }))
+  unique('ports', ports, (item) => `${item.protocol}:${item.name}`)
+  return {
+    kind: 'endpointSlice',
+    namespace: label('namespace', slice.namespace),
+    name: objectName('name', slice.name),
+    service: label('service', slice.service),
+    ports,
+    endpoints: bounded('endpoints', slice.endpoints, ENDPOINTS_MAX).map(toEndpoint)
+  }
+}
+
+type EndpointMessage = NonNullable<ValueMessage['endpointSlice']>['endpoints'][number]
+
+function toEndpoint(endpoint: EndpointMessage): Endpoint {
+  const addresses = bounded('addresses', endpoint.addresses, ADDRESSES_MAX)
+  if (addresses.length === 0) throw new InvalidField('endpoint without an address')
+  return {
+    addresses: addresses.map((bytes) => toIp('addresses', bytes)),
+    ready: endpoint.ready,
+    serving: endpoint.serving,
+    terminating: endpoint.terminating,
+    hostname: endpoint.hostname === '' ? '' : label('hostname', endpoint.hostname),
+    node: endpoint.node === '' ? '' : objectName('node', endpoint.node)
+  }
+}
+
+function encodeAgent(agent: AgentValue) {
+  return {
+    wireguardKey: wireguardKeyToBytes(agent.wireguardKey),
+    wireguardAddresses: [...agent.wireguardAddresses],
+    multiaddrs: [...agent.multiaddrs],
+    tunnelAddress: agent.tunnelAddress === undefined ? new Uint8Array() : ipToBytes(agent.tunnelAddress),
+    node: agent.node,
+    role: agent.role,
+    version: agent.version,
+    probePort: agent.probePort,
+    nodePrefixes: (agent.nodePrefixes ?? []).map(cidrToPrefix)
+  }
+}
+
+function encodeService(service: ServiceValue) {
+  return {
+    namespace: service.namespace,
+    name: service.name,
+    clusterIps: service.clusterIps.map(ipToBytes),
+    ports: service.ports.map((item) => ({ ...item, protocol: wire.Protocol[item.protocol] })),
+    headless: service.headless,
+    externalName: service.externalName,
+    affinitySeconds: service.affinitySeconds,
+    publishNotReady: service.publishNotReady
+  }
+}
+
+function encodeEndpointSlice(slice: EndpointSliceValue) {
+  return {
+    namespace: slice.namespace,
+    name: slice.name,
+    service: slice.service,
+    ports: slice.ports.map((item) => ({ ...item, protocol: wire.Protocol[item.protocol] })),
+    endpoints: slice.endpoints.map((item) => ({ ...item, addresses: item.addresses.map(ipToBytes) }))
+  }
+}
+
+function toProtocol(number: number): Protocol {
+  const protocol = PROTOCOLS.get(number)
+  if (!protocol) throw new InvalidField('protocol is none of TCP, UDP, SCTP')
+  return protocol
+}
+
+const PROTOCOLS: ReadonlyMap<number, Protocol> = new Map([
+  [wire.Protocol.TCP, 'TCP'],
+  [wire.Protocol.UDP, 'UDP'],
+  [wire.Protocol.SCTP, 'SCTP']
+])
+
+function toIp(field: string, bytes: Uint8Array): Ip {
+  return present(field, bytesToIp(bytes))
+}
+
+function toCidrs(field: string, prefixes: readonly PrefixMessage[]): readonly Cidr[] {
+  return bounded(field, prefixes, PREFIXES_MAX).map((prefix) => present(field, prefixToCidr(prefix)))
+}
+
+function port(field: string, number: number): number {
+  if (number < 1 || number > PORT_MAX) throw new InvalidField(`${field} holds a port outside 1 … 65535`)
+  return number
+}
+
+function portName(text: string): string {
+  return text === '' ? '' : label('port name', text)
+}
+
+function label(field: string, text: string): string {
+  if (!isDnsLabel(text)) throw new InvalidField(`${field} is no DNS label`)
+  return text
+}
+
+function subdomain(field: string, text: string): string {
+  if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is no DNS name`)
+  return text
+}
+
+function objectName(field: string, text: string): string {
+  if (!isObjectName(text)) throw new InvalidField(`${field} is no name of a Kubernetes object`)
+  return text
+}
+
+// Kubernetes allows the absolute form with a final dot.
+function externalName(text: string): string {
+  subdomain('externalName', text.replace(/\.$/, ''))
+  return text
+}
+
+function matching(field: string, text: string, pattern: RegExp): string {
+  if (!pattern.test(text))
+    throw new InvalidField(`${field} holds characters or a length that are not allowed`)
+  return text
+}
+
+function present<T>(field: string, value: T | undefined): T {
+  if (value === undefined) throw new InvalidField(`${field} is malformed`)
+  return value
+}
+
+function bounded<T>(field: string, items: readonly T[], max: number): readonly T[] {
+  if (items.length > max) throw new InvalidField(`${field} has ${items.length} items, more than ${max}`)
+  return items
+}
+
+function unique<T>(field: string, items: readonly T[], key: (item: T) => string): void {
+  if (new Set(items.map(key)).size !== items.length) throw new InvalidField(`${field} names one thing twice`)
+}
+
+function invalid(reason: string): DecodedValue {
+  return { kind: 'invalid', reason }
+}

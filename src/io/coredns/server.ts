@@ -1,0 +1,306 @@
+// The CoreDNS plugin feed: a read-only Kubernetes list/watch API over HTTP, one path for each cluster and one for all:
+//   /clusters/<name>/api/v1/services, …/namespaces/<ns>/services/<name>, …/apis/discovery.k8s.io/v1/endpointslices, /clusters/all/…
+// It serves what the mesh's DNS serves anyway, and no cluster's credentials are involved. Plain HTTP, for loopback.
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { isIP, isIPv6 } from 'node:net'
+
+import type { Entry } from '../../core/coredns/collection.ts'
+import type { EventLogLimits } from '../../core/coredns/event-log.ts'
+import { Feed, type CollectionRow, type FeedInput } from '../../core/coredns/feed.ts'
+import { objectText } from '../../core/coredns/objects.ts'
+import { discoveryDocument } from './discovery.ts'
+import { FeedError, listenError } from './errors.ts'
+import { formatted, listFrame, singleText } from './format.ts'
+import {
+  encodeContinue,
+  readRequest,
+  type Asked,
+  type Format,
+  type ListOptions,
+  type Target
+} from './request.ts'
+import { fail, JSON_TYPE, send, sendText, write } from './respond.ts'
+import {
+  badRequest,
+  expired,
+  notFound,
+  notYet,
+  READ_ONLY,
+  TOO_MANY_WATCHES,
+  tooLarge,
+  type Failure
+} from './status.ts'
+import { isWanted, Watch } from './watch.ts'
+
+export interface FeedServerOptions {
+  /** Port 0: any that is free. */
+  readonly listen: { readonly address: string; readonly port: number }
+  readonly onRequest?: (metrics: FeedRequestMetrics) => void
+  /** For tests. */
+  readonly limits?: Partial<FeedServerLimits>
+}
+
+export interface FeedRequestMetrics {
+  readonly verb: 'list' | 'watch' | 'get' | 'other'
+  /** HTTP status; of a watch, at its start. */
+  readonly code: number
+  readonly seconds: number
+}
+
+export interface FeedServerLimits {
+  readonly log: EventLogLimits | undefined
+  /** Open watches: three for each cluster, so two CoreDNS of a mesh of 1,000. */
+  readonly watchesMax: number
+  /** Milliseconds between bookmarks. */
+  readonly bookmarkMs: number
+  /** Seconds of a watch that asks for none; up to twice that, so that not all come back at once. */
+  readonly watchSeconds: number
+}
+
+export interface FeedServer {
+  /** Errors: FeedError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, LISTEN_FAILED. */
+  start(): Promise<void>
+  /** Ends every watch. May be called again. */
+  stop(): Promise<void>
+  /** Cheap where nothing changed; before the first call every list is answered 503. */
+  update(input: Omit<FeedInput, 'nowMs'>): void
+  /** "http://127.0.0.1:948", after start. */
+  readonly url: string
+  readonly watches: number
+  /** Of all watches together. */
+  readonly queuedBytes: number
+  rows(): readonly CollectionRow[]
+}
+
+export function createFeedServer(options: FeedServerOptions): FeedServer {
+  const limits = { ...LIMITS, ...options.limits }
+  const feed = new Feed({ nowMs: Date.now(), ...(limits.log === undefined ? {} : { log: limits.log }) })
+  const watches = new Map<Watch, string>()
+  const server = createServer({ keepAliveTimeout: 90_000, requestTimeout: 30_000 }, handle)
+  server.maxConnections = limits.watchesMax * 2
+  let bookmarks: NodeJS.Timeout | undefined
+  let url = ''
+
+  return {
+    get url() {
+      return url
+    },
+
+    get watches() {
+      return watches.size
+    },
+
+    get queuedBytes() {
+      return watches.keys().reduce((sum, watch) => sum + watch.queuedBytes, 0)
+    },
+
+    rows: () => feed.rows(Date.now()),
+
+    update(input) {
+      const changed = feed.update({ ...input, nowMs: Date.now() })
+      for (const [watch, collection] of watches) watch.wake(changed.has(collection))
+    },
+
+    async start() {
+      const { address, port } = options.listen
+      const host = isIPv6(address) ? `[${address}]` : address
+      if (isIP(address) === 0) {
+        throw new FeedError('BAD_ADDRESS', {
+          message: `feed-listen: ${JSON.stringify(address)} is not an IP address`,
+          fix: 'Use 127.0.0.1:948 or [::1]:948.'
+        })
+      }
+      try {
+        server.listen(port, address)
+        await once(server, 'listening')
+        server.on('error', () => undefined) // of one connection; it listens on
+      } catch (error) {
+        throw listenError(error, `${host}:${port}`)
+      }
+      const bound = server.address()
+      url = `http://${host}:${typeof bound === 'object' ? bound?.port : port}`
+      bookmarks = setInterval(() => {
+        for (const watch of watches.keys()) watch.bookmark()
+      }, limits.bookmarkMs)
+    },
+
+    async stop() {
+      clearInterval(bookmarks)
+      for (const watch of watches.keys()) watch.stop()
+      if (!server.listening) return
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+    }
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse): void {
+    const began = performance.now()
+    const asked = readRequest(request.url ?? '', request.headers.accept)
+    response.on('error', () => response.destroy())
+    void answer(request, asked, response)
+      .catch(() => response.destroy())
+      .finally(() =>
+        options.onRequest?.({
+          verb: VERBS[asked.kind] ?? 'other',
+          code: response.statusCode,
+          seconds: (performance.now() - began) / 1000
+        })
+      )
+  }
+
+  async function answer(request: IncomingMessage, asked: Asked, response: ServerResponse): Promise<void> {
+    if (request.method !== 'GET') return fail(response, READ_ONLY)
+    if (!isOwnName(request.headers.host)) return fail(response, FOREIGN_HOST)
+    switch (asked.kind) {
+      case 'failure':
+        return fail(response, asked.failure)
+      case 'clusters':
+        return send(response, 200, { clusters: feed.rows(Date.now()) })
+      case 'health': {
+        const failure = unavailable(asked.collection)
+        return failure === undefined ? sendText(response, 'ok') : fail(response, failure)
+      }
+      case 'document': {
+        if (feed.state(asked.collection, Date.now()) === 'unknown')
+          return fail(response, noCollection(asked.collection))
+        if (asked.path.startsWith('openapi/')) return sendText(response, NO_SCHEMA, { code: 403 })
+        const document = discoveryDocument(asked.path)
+        return document === undefined ? fail(response, NO_RESOURCE) : send(response, 200, document)
+      }
+      case 'object':
+      case 'list':
+      case 'watch': {
+        const failure = unavailable(asked.target.collection)
+        return failure === undefined ? answerResource(asked, response) : fail(response, failure)
+      }
+      default:
+        return asked satisfies never
+    }
+  }
+
+  async function answerResource(
+    asked: Asked & { readonly kind: 'object' | 'list' | 'watch' },
+    response: ServerResponse
+  ): Promise<void> {
+    const { target, format } = asked
+    if (asked.kind === 'list') return list(target, asked.list, format, response)
+    if (asked.kind === 'object') {
+      const key = target.namespace === '' ? asked.name : `${target.namespace}/${asked.name}`
+      const entry = feed.entry(target.collection, target.resource, key)
+      if (entry === undefined) return fail(response, notFound(`${target.resource} "${asked.name}" not found`))
+      return sendText(response, `${singleText(textOf(entry), target.resource, format)}\n`, {
+        headers: JSON_TYPE
+      })
+    }
+    const { version, initialEvents, timeoutSeconds = limits.watchSeconds * (1 + Math.random()) } = asked.watch
+    if (watches.size >= limits.watchesMax) return fail(response, TOO_MANY_WATCHES)
+    if (version !== undefined && version > feed.resourceVersion)
+      return fail(response, tooLarge(version, feed.resourceVersion))
+    // Who is sent all there is needs nothing of what went before.
+    if (version !== undefined && !initialEvents && !feed.resumable(target.collection, version))
+      return fail(response, expired(`too old resource version: ${version}`))
+    const watch: Watch = new Watch({
+      feed,
+      target,
+      watch: asked.watch,
+      format,
+      response,
+      timeoutMs: Math.min(Math.max(1, timeoutSeconds), WATCH_SECONDS_MAX) * 1000,
+      onEnd: () => watches.delete(watch)
+    })
+    watches.set(watch, target.collection)
+    watch.start()
+  }
+
+  async function list(
+    target: Target,
+    options: ListOptions,
+    format: Format,
+    response: ServerResponse
+  ): Promise<void> {
+    const current = feed.resourceVersion
+    const { version, exact, limit } = options
+    if (version !== undefined && version > current) return fail(response, tooLarge(version, current))
+    if (exact && version !== undefined && version !== current)
+      return fail(response, expired(`resource version ${version} is not kept`))
+    const from = options.continue
+    // Later pages show what is now, under the first page's version: a watch from there replays what changed in between.
+    if (from !== undefined && !feed.resumable(target.collection, from.version))
+      return fail(response, expired('the continue token is too old'))
+    const found: Entry[] = []
+    for (const entry of feed.entries(target.collection, target.resource)) {
+      if (from !== undefined && entry.key <= from.after) continue
+      if (isWanted(entry, target, options.matches)) found.push(entry)
+    }
+    const page = limit > 0 ? found.slice(0, limit) : found
+    const last = page.at(-1)
+    const isCut = last !== undefined && page.length < found.length
+    const begun = from?.version ?? current
+    const [head, tail] = listFrame(target.resource, format, {
+      resourceVersion: String(begun),
+      ...(isCut
+        ? {
+            continue: encodeContinue({ version: begun, after: last.key }),
+            remainingItemCount: found.length - page.length
+          }
+        : {})
+    })
+    response.writeHead(200, JSON_TYPE)
+    await write(response, head)
+    let chunk = ''
+    for (const [index, entry] of page.entries()) {
+      chunk += (index === 0 ? '' : ',') + formatted(textOf(entry), target.resource, format)
+      if (chunk.length > CHUNK_CHARACTERS) {
+        await write(response, chunk)
+        chunk = ''
+      }
+    }
+    response.end(`${chunk}${tail}\n`)
+  }
+
+  function unavailable(collection: string): Failure | undefined {
+    const state = feed.state(collection, Date.now())
+    if (state === 'serving') return undefined
+    return state === 'pending' ? notYet(collection) : noCollection(collection)
+  }
+}
+
+const LIMITS: FeedServerLimits = {
+  log: undefined,
+  watchesMax: 6144,
+  bookmarkMs: 30_000,
+  watchSeconds: 1800
+}
+const WATCH_SECONDS_MAX = 24 * 3600
+const CHUNK_CHARACTERS = 64 * 1024
+const VERBS: Readonly<Record<string, FeedRequestMetrics['verb']>> = {
+  list: 'list',
+  watch: 'watch',
+  object: 'get'
+}
+
+function textOf({ source, resourceVersion }: Entry): string {
+  return objectText(source, resourceVersion)
+}
+
+/** A web page may lead a browser here by a name of its own (DNS rebinding): only addresses and localhost are ours. */
+function isOwnName(host: string | undefined): boolean {
+  if (host === undefined) return false
+  const name = host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
+  return name === 'localhost' || isIP(name) !== 0
+}
+
+/**
+ * kubectl looks for a schema before it sends what it will not be allowed to. As plain text and with 403 it shows the reason; of
+ * any other answer to this question it shows the code only.
+ */
+const NO_SCHEMA = 'this API is read-only and has no OpenAPI schema'
+const NO_RESOURCE = notFound('the server could not find the requested resource')
+const FOREIGN_HOST = badRequest('ask this server by its address or as localhost')
+
+function noCollection(name: string): Failure {
+  return notFound(`no cluster ${JSON.stringify(name.slice(0, 64))} in this mesh`)
+}

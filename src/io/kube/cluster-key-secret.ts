@@ -1,0 +1,99 @@
+// The Secret in which the gateways of one cluster share its key. Whoever writes says what it had read (resourceVersion): of two that
+// write at once one is told so. The chart makes the Secret empty; one that was deleted is made again, empty, by its name (server-side
+// apply: the one way to make an object that RBAC can restrict to a name).
+// RBAC: get, update, patch and create of this one Secret.
+import {
+  clusterKeyData,
+  readClusterKey,
+  type ClusterKey,
+  type KeyReading
+} from '../../core/trust/cluster-key.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
+import type { Fields } from '../../core/model/field-check.ts'
+import { PART_OF } from '../../core/kube/install.ts'
+import {
+  APPLY_PATCH,
+  fieldsAt,
+  getObject,
+  hasStatus,
+  textAt,
+  type KubeApi
+} from '../../core/kube/kube-api.ts'
+import { asKubeError } from './errors.ts'
+
+export const CLUSTER_KEY_SECRET = 'rhizome-cluster-key'
+
+/** What was read, to be given back when it is written over. */
+export interface FoundKey {
+  readonly reading: KeyReading
+  readonly object: Fields
+}
+
+export interface ClusterKeySecret {
+  /** "rhizome-system/rhizome-cluster-key", for messages. */
+  readonly name: string
+  /** Makes the Secret where there is none. Errors: KubeError. */
+  read(signal?: AbortSignal): Promise<FoundKey>
+  /** undefined empties it. False: somebody else has written since, and nothing was done. Errors: KubeError. */
+  write(found: FoundKey, key: ClusterKey | undefined, signal?: AbortSignal): Promise<boolean>
+}
+
+// An answer takes milliseconds; who waits for it is a person, or an agent that tries again.
+const CALL_MS = 5000
+
+export function createClusterKeySecret(options: {
+  readonly api: KubeApi
+  readonly namespace: string
+  readonly crypto: Crypto
+}): ClusterKeySecret {
+  const { api, namespace, crypto } = options
+  const path = `/api/v1/namespaces/${namespace}/secrets/${CLUSTER_KEY_SECRET}`
+  const limited = (signal: AbortSignal | undefined): AbortSignal =>
+    AbortSignal.any([AbortSignal.timeout(CALL_MS), ...(signal === undefined ? [] : [signal])])
+
+  async function make(signal: AbortSignal | undefined): Promise<Fields | undefined> {
+    const body = {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: {
+        name: CLUSTER_KEY_SECRET,
+        namespace,
+        labels: { ...PART_OF, 'app.kubernetes.io/name': 'rhizome', 'app.kubernetes.io/component': 'agent' }
+      },
+      type: 'Opaque'
+    }
+    await api.request({
+      method: 'PATCH',
+      path,
+      query: { fieldManager: 'meshd' },
+      contentType: APPLY_PATCH,
+      body,
+      signal: limited(signal)
+    })
+    return getObject(api, path, limited(signal))
+  }
+
+  return {
+    name: `${namespace}/${CLUSTER_KEY_SECRET}`,
+    async read(signal) {
+      try {
+        const object = (await getObject(api, path, limited(signal))) ?? (await make(signal)) ?? {}
+        return { object, reading: readClusterKey(fieldsAt(object, 'data'), crypto) }
+      } catch (error) {
+        throw asKubeError(error, path)
+      }
+    },
+    async write({ object }, key, signal) {
+      if (textAt(object, 'metadata', 'resourceVersion') === undefined) return false
+      try {
+        const data = key === undefined ? {} : clusterKeyData(key)
+        await api.request({ method: 'PUT', path, body: { ...object, data }, signal: limited(signal) })
+        return true
+      } catch (error) {
+        // 404: deleted since. The next look finds out, as after a conflict.
+        if (hasStatus(error, 409) || hasStatus(error, 404)) return false
+        throw asKubeError(error, path)
+      }
+    }
+  }
+}
