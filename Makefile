@@ -65,7 +65,7 @@ manifests: node_modules/.package-lock.json ## make deploy/manifests from the cha
 	node build/manifests.ts
 
 clean: ## remove what was built, and what a broken run of the demo or the tests left on this machine
-	@if [ -d node_modules ]; then node test/lab/sweep.ts; fi
+	@if [ -d node_modules ]; then node test/lab/support/sweep.ts; fi
 	rm -rf dist dist.* coverage
 
 .PHONY: help gen build types lint unit check demo test coverage bench sim soak manifests clean

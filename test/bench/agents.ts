@@ -9,7 +9,7 @@ import { BUNDLE_OPTIONS } from '../../build/bundle-options.ts'
 import type { Cidr, ClusterName, Origin } from '../../src/core/model/values.ts'
 import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
-import type { Namespace } from '../lab/netns.ts'
+import type { Namespace } from '../lab/support/netns.ts'
 import type { Answers, Command, Commands } from './agent-process.ts'
 
 const END_MS = 5000

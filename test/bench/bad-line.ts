@@ -3,7 +3,7 @@
 import { fileURLToPath } from 'node:url'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
-import type { Lab, Namespace } from '../lab/netns.ts'
+import type { Lab, Namespace } from '../lab/support/netns.ts'
 import { Random } from '../sim/random.ts'
 
 export interface LineOptions {

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { CLUSTERS, World, type Site } from '../demo/site.ts'
-import { Lab } from '../lab/netns.ts'
+import { Lab } from '../lab/support/netns.ts'
 import { build, unite } from '../scenarios/harness.ts'
 import { row, type Row, type Step } from './row.ts'
 

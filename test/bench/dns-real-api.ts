@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { Agent, request } from 'node:https'
 
-import { kubeLab, startKubeApi } from '../lab/kube-api.ts'
+import { kubeLab, startKubeApi } from '../lab/support/kube-api.ts'
 import { BENCH_NAMESPACES, BENCH_SERVICE_PREFIX, benchObjects, type BenchObject } from './dns-view.ts'
 
 export interface BenchApi {

@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { addressesOf, freePort, startCoredns, type RunningCoredns } from '../lab/coredns.ts'
+import { addressesOf, freePort, startCoredns, type RunningCoredns } from '../lab/support/coredns.ts'
 import { eventually } from '../eventually.ts'
 import { BENCH_ZONE, benchQuestions } from './dns-view.ts'
 import { startBenchApi } from './dns-real-api.ts'

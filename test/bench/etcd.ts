@@ -8,7 +8,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { eventually } from '../eventually.ts'
-import type { Namespace } from '../lab/netns.ts'
+import type { Namespace } from '../lab/support/netns.ts'
 import { sharedMs } from './agents.ts'
 
 const PROGRAM = '/usr/bin/etcd'

@@ -6,8 +6,8 @@ import type { Ip } from '../../src/core/model/values.ts'
 import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
 import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
 import { createRun } from '../../src/io/host/run.ts'
-import { inNamespace } from '../lab/in-namespace.ts'
-import { Lab } from '../lab/netns.ts'
+import { inNamespace } from '../lab/support/in-namespace.ts'
+import { Lab } from '../lab/support/netns.ts'
 import { medianMs, row, type Row } from './row.ts'
 
 // The baseline takes 143 s for 10,000 services; its growth is worse than linear, so a third flatters it.

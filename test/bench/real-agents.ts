@@ -2,7 +2,7 @@
 // network, beside etcd and a plain TCP copy in the same run.
 import { freemem } from 'node:os'
 import { join } from 'node:path'
-import { Lab, type Namespace } from '../lab/netns.ts'
+import { Lab, type Namespace } from '../lab/support/netns.ts'
 import { AgentProcess, MANY_AGENTS, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import { badLine } from './bad-line.ts'
 import { Etcd } from './etcd.ts'

@@ -6,9 +6,9 @@ import { HostError } from '../../src/io/host/errors.ts'
 import { withFlowEnds } from '../../src/io/host/flow-ends.ts'
 import type { LoadBalancer, Run } from '../../src/io/host/ports.ts'
 import { eventually } from '../eventually.ts'
-import { createLabBench, type LabBench } from '../lab/lb-bench.ts'
-import { Lab, type Namespace } from '../lab/netns.ts'
-import { requireLab } from '../lab/require.ts'
+import { createLabBench, type LabBench } from '../lab/support/lb-bench.ts'
+import { Lab, type Namespace } from '../lab/support/netns.ts'
+import { requireLab } from '../lab/support/require.ts'
 import { PODS, real, VIP_PREFIXES, virtual } from './load-balancer.ts'
 
 const { signal } = new AbortController()

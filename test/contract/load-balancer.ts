@@ -1,5 +1,5 @@
 // What every load balancer must do, whatever its kernel: one suite, run on nftables in a namespace and on IPVS in the
-// guest (test/lab/guest.ts). The namespace `client` reaches the service addresses through `host`, which balances to servers in `pods`.
+// guest (test/lab/support/guest.ts). The namespace `client` reaches the service addresses through `host`, which balances to servers in `pods`.
 import assert from 'node:assert/strict'
 import type { Cidr, Ip, Protocol } from '../../src/core/model/values.ts'
 import type { RealServer, VirtualServer } from '../../src/core/host/host-state.ts'

@@ -7,9 +7,9 @@ import { createNftFilter } from '../../src/io/host/filter.ts'
 import type { FilterPort, LoadBalancer, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/run.ts'
 import { real, virtual } from './load-balancer.ts'
-import { startAsker, startServers, type Ask } from '../lab/lb-traffic-client.ts'
-import { Lab, type Namespace } from '../lab/netns.ts'
-import { requireLab } from '../lab/require.ts'
+import { startAsker, startServers, type Ask } from '../lab/support/lb-traffic-client.ts'
+import { Lab, type Namespace } from '../lab/support/netns.ts'
+import { requireLab } from '../lab/support/require.ts'
 
 const { signal } = new AbortController()
 const WISH: Filter = {

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { PLAIN } from '../../src/cli/output/style.ts'
 import { formatTable } from '../../src/cli/output/table.ts'
-import { Lab } from '../lab/netns.ts'
+import { Lab } from '../lab/support/netns.ts'
 import {
   addedEndpoint,
   nameChecks,

@@ -22,8 +22,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { slowness } from '../eventually.ts'
-import type { Lab, Namespace } from '../lab/netns.ts'
-import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/user-host.ts'
+import type { Lab, Namespace } from '../lab/support/netns.ts'
+import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/support/user-host.ts'
 import type { PodReply, PodRequest } from './pod.ts'
 
 export const CLUSTERS = ['west', 'east', 'edge'] as const
@@ -49,7 +49,7 @@ export interface CommandResult {
 
 export interface WorldOptions {
   readonly clusters?: readonly Cluster[]
-  /** Gateways that look like a user's hosts (test/lab/user-host.ts). */
+  /** Gateways that look like a user's hosts (test/lab/support/user-host.ts). */
   readonly userHosts?: false | Pick<UserHostOptions, 'forwards'>
 }
 

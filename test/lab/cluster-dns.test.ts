@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { wireCorefile } from '../../src/core/coredns/cluster-dns.ts'
 import { eventually } from '../eventually.ts'
-import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
-import { KUBE_LAB_BUILD_MS } from './kube-api.ts'
+import { addressesOf, startCoredns, type RunningCoredns } from './support/coredns.ts'
+import { KUBE_LAB_BUILD_MS } from './support/kube-api.ts'
 
 const OWN = (port: number): string => `.:${port} {
     hosts {

@@ -8,11 +8,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { eventually } from '../eventually.ts'
-import { KUBE_LAB_BUILD_MS } from './kube-api.ts'
-import { requireLab } from './require.ts'
+import { KUBE_LAB_BUILD_MS } from './support/kube-api.ts'
+import { requireLab } from './support/require.ts'
 
 const CONTAINED = new URL('../contained', import.meta.url).pathname
-const STUBBORN = new URL('contained/stubborn.ts', import.meta.url).pathname
+const STUBBORN = new URL('support/stubborn.ts', import.meta.url).pathname
 
 describe('a contained test run', () => {
   before(function () {

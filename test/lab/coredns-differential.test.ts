@@ -7,7 +7,7 @@ import { createNames } from '../../src/core/dns/names.ts'
 import { corefile } from '../../src/core/coredns/corefile.ts'
 import { createFeedServer, type FeedServer } from '../../src/io/coredns/server.ts'
 import { startServer, type Running } from '../io/dns/harness.ts'
-import { askCoredns, startCoredns, type RunningCoredns } from './coredns.ts'
+import { askCoredns, startCoredns, type RunningCoredns } from './support/coredns.ts'
 import {
   assertSameAnswers,
   each,
@@ -17,8 +17,8 @@ import {
   type Difference,
   type Question,
   type Said
-} from './coredns-compare.ts'
-import { threeClusters } from './coredns-mesh.ts'
+} from './support/coredns-compare.ts'
+import { threeClusters } from './support/coredns-mesh.ts'
 
 const DIFFERENCES: readonly Difference[] = [
   {

@@ -12,8 +12,8 @@ import type { MeshView } from '../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, slice } from '../core/dns/fixtures.ts'
 import { eventually } from '../eventually.ts'
 import { startServer } from '../io/dns/harness.ts'
-import { addressesOf, askCoredns, freePort, startCoredns, type RunningCoredns } from './coredns.ts'
-import { threeClusters, withServices } from './coredns-mesh.ts'
+import { addressesOf, askCoredns, freePort, startCoredns, type RunningCoredns } from './support/coredns.ts'
+import { threeClusters, withServices } from './support/coredns-mesh.ts'
 
 const HTTP = [port('http', 80)]
 
@@ -188,7 +188,7 @@ describe('CoreDNS without its feed', function () {
   async function startFeed(feedPort: number, late?: string): Promise<ChildProcess> {
     const child = spawn(
       process.execPath,
-      ['test/lab/feed-process.ts', String(feedPort), ...(late === undefined ? [] : [late])],
+      ['test/lab/support/feed-process.ts', String(feedPort), ...(late === undefined ? [] : [late])],
       { stdio: ['ignore', 'pipe', 'inherit'] }
     )
     running.push(child)

@@ -11,9 +11,9 @@ import { putCorefile, tellCoredns } from '../../src/io/coredns/corefile-file.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { CLUSTERS, podCidr, serviceCidr, type Cluster } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { addressesOf, freePort, labProgram, runCoredns, type RunningCoredns } from './coredns.ts'
-import { startInformers } from './informers.ts'
-import { KUBE_LAB_BUILD_MS } from './kube-api.ts'
+import { addressesOf, freePort, labProgram, runCoredns, type RunningCoredns } from './support/coredns.ts'
+import { startInformers } from './support/informers.ts'
+import { KUBE_LAB_BUILD_MS } from './support/kube-api.ts'
 
 // The agent looks every second, CoreDNS every two; then the plugin lists, block after block. After an outage client-go waits for up to
 // half a minute before it asks again.

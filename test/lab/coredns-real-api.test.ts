@@ -18,7 +18,7 @@ import {
   isNxdomain,
   type Difference,
   type Question
-} from './coredns-compare.ts'
+} from './support/coredns-compare.ts'
 import {
   edgeObjects,
   NAMESPACES,
@@ -26,9 +26,9 @@ import {
   SERVICE_PREFIXES,
   shopObjects,
   type KubeObject
-} from './coredns-real-objects.ts'
-import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+} from './support/coredns-real-objects.ts'
+import { addressesOf, startCoredns, type RunningCoredns } from './support/coredns.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
 
 const ZONE = 'cluster.west'
 const API_SERVICE = `kubernetes.default.svc.${ZONE}`

@@ -6,7 +6,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readCorefile } from '../../src/core/coredns/corefile-blocks.ts'
-import { labProgram } from './coredns.ts'
+import { labProgram } from './support/coredns.ts'
 
 const OURS = (keys: string): string => `${keys} {\n    whoami\n}\n`
 // The port that the test gives to CoreDNS in place of 53.

@@ -17,8 +17,8 @@ import { createElector } from '../../src/io/kube/lease.ts'
 import { startWebhook, type Webhook } from '../../src/io/webhook/webhook.ts'
 import { meshctl, type Run } from '../cli/fake-meshd.ts'
 import { eventually } from '../eventually.ts'
-import { kubeLab, KUBE_LAB_BUILD_MS, startKubeApi, type KubeApi } from './kube-api.ts'
-import { OPENSHIFT_DEFINITIONS } from './openshift.ts'
+import { kubeLab, KUBE_LAB_BUILD_MS, startKubeApi, type KubeApi } from './support/kube-api.ts'
+import { OPENSHIFT_DEFINITIONS } from './support/openshift.ts'
 
 const CHART = 'deploy/chart/rhizome'
 const OPENSHIFT = [`--values=${CHART}/values-openshift.yaml`]

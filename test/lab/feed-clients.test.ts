@@ -15,11 +15,11 @@ import {
 } from '../../src/io/coredns/server.ts'
 import { endpoint, port, service, slice } from '../core/dns/fixtures.ts'
 import { eventually } from '../eventually.ts'
-import { labProgram } from './coredns.ts'
-import { threeClusters, withServices } from './coredns-mesh.ts'
-import { startFeedLine, type FeedLine } from './feed-line.ts'
-import { startInformers, type Caches, type Informers } from './informers.ts'
-import { KUBE_LAB_BUILD_MS } from './kube-api.ts'
+import { labProgram } from './support/coredns.ts'
+import { threeClusters, withServices } from './support/coredns-mesh.ts'
+import { startFeedLine, type FeedLine } from './support/feed-line.ts'
+import { startInformers, type Caches, type Informers } from './support/informers.ts'
+import { KUBE_LAB_BUILD_MS } from './support/kube-api.ts'
 
 const HTTP = [port('http', 80)]
 // Client-go waits up to this long before it tries a broken watch again.

@@ -5,9 +5,9 @@ import { createFilter, createNftFilter, createNoFilter, NO_FILTER } from '../../
 import type { FilterPort, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/run.ts'
 import { eventually } from '../eventually.ts'
-import { startAsker, startServers, type Ask } from './lb-traffic-client.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { requireLab } from './require.ts'
+import { startAsker, startServers, type Ask } from './support/lb-traffic-client.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { requireLab } from './support/require.ts'
 
 const { signal } = new AbortController()
 const MTU = 1380

@@ -1,7 +1,7 @@
 // IPVS, nftables and kernel WireGuard together, on machines that have none of them: a virtual machine runs this tree's own tests.
 import assert from 'node:assert/strict'
-import { guestRequirements, runInGuest } from './guest.ts'
-import { requireLab } from './require.ts'
+import { guestRequirements, runInGuest } from './support/guest.ts'
+import { requireLab } from './support/require.ts'
 
 const TREE = new URL('../..', import.meta.url).pathname
 // It is the last in line for the processors in `make test`.

@@ -10,9 +10,9 @@ import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/v
 import { plan } from '../../src/core/host/plan.ts'
 import { RETRY_MS_MAX } from '../../src/core/host/retries.ts'
 import { eventually } from '../eventually.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { remoteHost, RemoteError, type RemoteHost } from './remote-host.ts'
-import { requireLab } from './require.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { remoteHost, RemoteError, type RemoteHost } from './support/remote-host.ts'
+import { requireLab } from './support/require.ts'
 
 interface Machine {
   readonly namespace: Namespace

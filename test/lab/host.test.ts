@@ -7,9 +7,9 @@ import type { HostOp, HostState } from '../../src/core/host/host-state.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 import { plan } from '../../src/core/host/plan.ts'
 import { eventually } from '../eventually.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { remoteHost, RemoteError, type RemoteHost } from './remote-host.ts'
-import { requireLab } from './require.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { remoteHost, RemoteError, type RemoteHost } from './support/remote-host.ts'
+import { requireLab } from './support/require.ts'
 
 interface Site {
   readonly namespace: Namespace

@@ -7,8 +7,8 @@ import { serviceIp } from '../demo/checks.ts'
 import { eventually } from '../eventually.ts'
 import { done, init, inStep, look, raise } from '../scenarios/harness.ts'
 import type { PeersAnswer, StatusAnswer } from '../../src/api/answers.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
-import { COLLECTION } from './kube-shop.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
+import { COLLECTION } from './support/kube-shop.ts'
 
 // 10.2.0.0/24 on the host east, 10.3.0.0/24 on the host edge.
 const POD_CIDR = '10.2.0.0/15'

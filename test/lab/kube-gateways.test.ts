@@ -17,7 +17,7 @@ import { laterChain } from '../core/trust/later-chain.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { podCidr, serviceCidr } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
 
 const crypto = createCrypto()
 const NAMESPACE = 'rhizome-system'

@@ -9,8 +9,8 @@ import type { PodReply } from '../demo/pod.ts'
 import { CLUSTERS, podAddress, serviceCidr, type Cluster } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { inStep, raise, status, unite } from '../scenarios/harness.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
-import { COLLECTION, createShop } from './kube-shop.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
+import { COLLECTION, createShop } from './support/kube-shop.ts'
 
 const SERVICES = COLLECTION.Service('shop')
 const SLICES = COLLECTION.EndpointSlice('shop')

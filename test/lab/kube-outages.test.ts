@@ -12,10 +12,10 @@ import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { command, podCidr, serviceCidr } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { build, done, look, ROOT } from '../scenarios/harness.ts'
-import { addressesOf, startCoredns, type RunningCoredns } from './coredns.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
-import { COLLECTION, createShop } from './kube-shop.ts'
-import { Relay } from './relay.ts'
+import { addressesOf, startCoredns, type RunningCoredns } from './support/coredns.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
+import { COLLECTION, createShop } from './support/kube-shop.ts'
+import { Relay } from './support/relay.ts'
 
 const SERVICES = COLLECTION.Service('shop')
 const SLICES = COLLECTION.EndpointSlice('shop')
@@ -60,7 +60,7 @@ describe('an API server that fails, seen from another cluster', function () {
     await giveToken()
     west = await LoopbackAgent.create(folder, 'west')
     edge = await LoopbackAgent.create(folder, 'edge')
-    const preload = join(import.meta.dirname, 'leaping-clock.ts')
+    const preload = join(import.meta.dirname, 'support/leaping-clock.ts')
     env = { NODE_OPTIONS: `--import=${preload}`, CLOCK_LEAP_MS: String(LEAP_MS) }
     await Promise.all([west.start(settings, env), edge.start()])
     pid = west.pid

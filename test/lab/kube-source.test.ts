@@ -8,7 +8,7 @@ import { createKubeSource, type KubeSource } from '../../src/io/kube/kube-source
 import { createElector, type Elector, type Leadership } from '../../src/io/kube/lease.ts'
 import { KubeError } from '../../src/io/kube/errors.ts'
 import { eventually } from '../eventually.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
 
 const QUICK = { backoffMinMs: 20, backoffMaxMs: 300, watchSeconds: 2, staleAcceptMs: 1500 }
 

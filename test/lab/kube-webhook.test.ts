@@ -12,7 +12,7 @@ import {
 import { command, podCidr, serviceCidr, wanAddress } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { done, raise, ROOT, status } from '../scenarios/harness.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
 
 const NAMESPACE = 'rhizome-system'
 const SECRET = `/api/v1/namespaces/${NAMESPACE}/secrets/rhizome-webhook`

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { Lab } from './netns.ts'
-import { requireLab } from './require.ts'
+import { Lab } from './support/netns.ts'
+import { requireLab } from './support/require.ts'
 
 describe('the lab', () => {
   let lab: Lab

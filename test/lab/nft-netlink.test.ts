@@ -6,9 +6,9 @@ import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
 import type { LoadBalancer, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/run.ts'
 import { real, virtual } from '../contract/load-balancer.ts'
-import { inNamespace } from './in-namespace.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { requireLab } from './require.ts'
+import { inNamespace } from './support/in-namespace.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { requireLab } from './support/require.ts'
 
 const TABLE = 'rhizome'
 const WISH = [

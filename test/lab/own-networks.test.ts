@@ -9,9 +9,9 @@ import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../../src/core
 import { plan } from '../../src/core/host/plan.ts'
 import type { Surroundings } from '../../src/core/host/surroundings.ts'
 import type { ClusterView } from '../../src/core/view/view.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { remoteHost, type RemoteHost } from './remote-host.ts'
-import { requireLab } from './require.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { remoteHost, type RemoteHost } from './support/remote-host.ts'
+import { requireLab } from './support/require.ts'
 
 /**
  *   lan ── eth0 ── host ── docker0 ── container        router (default route, DNS) on eth1

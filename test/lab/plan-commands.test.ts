@@ -8,9 +8,9 @@ import type { HostOp, HostState } from '../../src/core/host/host-state.ts'
 import { EMPTY_HOST } from '../../src/core/host/normalize.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 import { plan } from '../../src/core/host/plan.ts'
-import { Lab } from './netns.ts'
-import { remoteHost, type RemoteHost } from './remote-host.ts'
-import { requireLab } from './require.ts'
+import { Lab } from './support/netns.ts'
+import { remoteHost, type RemoteHost } from './support/remote-host.ts'
+import { requireLab } from './support/require.ts'
 
 describe('the commands of a plan', function () {
   this.timeout(60_000)

@@ -11,7 +11,7 @@ import { getObject, textAt } from '../../src/core/kube/kube-api.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { podCidr, serviceCidr } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './kube-api.ts'
+import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './support/kube-api.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 const PLAYBOOK = join(ROOT, 'deploy/playbook')

@@ -8,11 +8,11 @@ import { fileURLToPath } from 'node:url'
 import { Pass } from '../../src/app/host/pass.ts'
 import { EMPTY_HOST } from '../../src/core/host/normalize.ts'
 import { eventually } from '../eventually.ts'
-import { Lab, type Namespace } from './netns.ts'
-import { remoteHost, type RemoteHost } from './remote-host.ts'
-import { requireLab } from './require.ts'
+import { Lab, type Namespace } from './support/netns.ts'
+import { remoteHost, type RemoteHost } from './support/remote-host.ts'
+import { requireLab } from './support/require.ts'
 
-const ADVERTISE = fileURLToPath(new URL('router-advertisement.ts', import.meta.url))
+const ADVERTISE = fileURLToPath(new URL('support/router-advertisement.ts', import.meta.url))
 
 describe('IPv6 forwarding on a host with router advertisements', function () {
   this.timeout(60_000)

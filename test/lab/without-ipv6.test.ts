@@ -1,7 +1,7 @@
 // A real kernel without IPv6: what needs it is named, and everything else is done.
 import assert from 'node:assert/strict'
-import { guestRequirements, runInGuest } from './guest.ts'
-import { requireLab } from './require.ts'
+import { guestRequirements, runInGuest } from './support/guest.ts'
+import { requireLab } from './support/require.ts'
 
 const TREE = new URL('../..', import.meta.url).pathname
 

@@ -6,7 +6,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../eventually.ts'
-import { requireLab } from '../lab/require.ts'
+import { requireLab } from '../lab/support/require.ts'
 import { build, ROOT } from './harness.ts'
 
 const MOMENTS: readonly (readonly [string, RegExp])[] = [

@@ -6,8 +6,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CheckResult } from '../demo/checks.ts'
-import { Lab } from '../lab/netns.ts'
-import { requireLab } from '../lab/require.ts'
+import { Lab } from '../lab/support/netns.ts'
+import { requireLab } from '../lab/support/require.ts'
 import { build, ROOT } from './harness.ts'
 
 describe('make demo ARGS="--once --json"', () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { DnsAnswer } from '../../src/api/answers.ts'
 import { wanAddress } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
-import type { Namespace } from '../lab/netns.ts'
+import type { Namespace } from '../lab/support/netns.ts'
 import { inStep, raise, status, unite } from './harness.ts'
 
 const NAME = 'web.shop.svc.cluster.west'

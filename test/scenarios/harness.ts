@@ -16,8 +16,8 @@ import {
   type WorldOptions
 } from '../demo/site.ts'
 import { eventually, slowness } from '../eventually.ts'
-import { Lab } from '../lab/netns.ts'
-import { requireLab } from '../lab/require.ts'
+import { Lab } from '../lab/support/netns.ts'
+import { requireLab } from '../lab/support/require.ts'
 
 export const ROOT = resolve(import.meta.dirname, '../..')
 

@@ -1,5 +1,5 @@
 // What `meshctl install` applies: the chart's manifests, changed as asked. Objects in, objects out.
-// The chart is the one place that says what an installation is made of; here only values change, as Helm's would (test/core/install.test.ts
+// The chart is the one place that says what an installation is made of; here only values change, as Helm's would (test/core/kube/install.test.ts
 // compares the two).
 import type { Fields } from '../model/field-check.ts'
 import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'

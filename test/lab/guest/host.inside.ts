@@ -12,9 +12,9 @@ import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../../src/core/mode
 import { plan } from '../../../src/core/host/plan.ts'
 import { real, virtual } from '../../contract/load-balancer.ts'
 import { eventually } from '../../eventually.ts'
-import { startAsker, startServers, type Ask } from '../lb-traffic-client.ts'
-import { Lab, type Namespace } from '../netns.ts'
-import { remoteHost, type RemoteHost } from '../remote-host.ts'
+import { startAsker, startServers, type Ask } from '../support/lb-traffic-client.ts'
+import { Lab, type Namespace } from '../support/netns.ts'
+import { remoteHost, type RemoteHost } from '../support/remote-host.ts'
 
 const PODS = ['10.1.0.11', '10.1.0.12'] as const
 const [POD_CIDR, CLIENT_CIDR, VIPS] = [

@@ -5,10 +5,10 @@ import { detectLoadBalancer } from '../../../src/io/host/detect-lb.ts'
 import { withFlowEnds } from '../../../src/io/host/flow-ends.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
 import { loadBalancerContract, PODS, real, VIP_PREFIXES, virtual } from '../../contract/load-balancer.ts'
-import { createLabBench, type LabBench } from '../lb-bench.ts'
+import { createLabBench, type LabBench } from '../support/lb-bench.ts'
 import type { Run } from '../../../src/io/host/ports.ts'
 import { missing } from '../../../src/io/host/run.ts'
-import { Lab } from '../netns.ts'
+import { Lab } from '../support/netns.ts'
 
 describe('the IPVS load balancer', () => {
   let lab: Lab

@@ -5,8 +5,8 @@ import type { Cidr } from '../../../src/core/model/values.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'
 import { real, virtual } from '../../contract/load-balancer.ts'
-import { runIn } from '../lb-bench.ts'
-import { Lab } from '../netns.ts'
+import { runIn } from '../support/lb-bench.ts'
+import { Lab } from '../support/netns.ts'
 
 const SERVICES = 80
 const PREFIXES = ['10.96.0.0/16'] as readonly string[] as readonly Cidr[]

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DnsAnswer, InviteAnswer, JoinedAnswer, StatusAnswer } from '../../../src/api/answers.ts'
+import { startDaemon, type Daemon } from '../../../src/app/agent/agent.ts'
+import { createLog } from '../../../src/app/observe/log.ts'
+import { resolveSettings } from '../../../src/app/settings/settings.ts'
+import { eventually } from '../../eventually.ts'
+
+describe('an agent without a folder of manifests', () => {
+  let top: string
+  let daemon: Daemon
+  let start: (flags?: Readonly<Record<string, string>>) => Promise<Daemon>
+
+  beforeEach(async () => {
+    top = await mkdtemp(join(tmpdir(), 'rhizome-founded-'))
+    start = (flags = {}) =>
+      startDaemon(
+        resolveSettings({
+          flags: {
+            'state-dir': join(top, 'state'),
+            socket: join(top, 'admin.sock'),
+            manifests: join(top, 'manifests'),
+            source: 'folder',
+            dataplane: 'off',
+            listen: '/ip4/127.0.0.1/tcp/0',
+            announce: '/ip4/192.0.2.1/tcp/7946',
+            'probe-port': '0',
+            'dns-listen': 'off',
+            'http-listen': 'off',
+            'feed-listen': 'off',
+            ...flags
+          },
+          env: {},
+          file: undefined
+        }),
+        createLog({ 'log-level': 'error', 'log-format': 'text' })
+      )
+    daemon = await start()
+  })
+
+  afterEach(async () => {
+    await daemon.stop()
+    await rm(top, { recursive: true, force: true })
+  })
+
+  async function ask<T>(path: string, body?: object): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    const call = request(
+      { socketPath: join(top, 'admin.sock'), path, method: body === undefined ? 'GET' : 'POST' },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', (chunk: string) => (text += chunk))
+        response.on('end', () => resolve(JSON.parse(text) as T))
+      }
+    )
+    call.on('error', reject)
+    if (body !== undefined) call.setHeader('content-type', 'application/json')
+    call.end(body === undefined ? undefined : JSON.stringify(body))
+    return promise
+  }
+
+  for (const [what, put] of [
+    ['is not there', undefined],
+    ['is a folder', ''],
+    ['is empty', ' \n'],
+    ['is cut short', 'rzm1_AAAA']
+  ] as const)
+    it(`shows that it cannot join with a token file that ${what}, until it is in a mesh`, async () => {
+      await daemon.stop()
+      const file = join(top, 'token')
+      if (put === '') await mkdir(file)
+      else if (put !== undefined) await writeFile(file, put)
+      daemon = await start({ 'token-file': file })
+      const shown = async () =>
+        (await ask<StatusAnswer>('/v1/status')).health?.faults.find(({ code }) => code === 'NOT_JOINED')
+      await eventually(async () => (await shown()) !== undefined)
+      const fault = await shown()
+      assert.equal(fault?.severity, 'error')
+      assert.equal(fault?.subject, file)
+      assert.notEqual(fault?.fix, '')
+      await found('west')
+      assert.equal(await shown(), undefined)
+    })
+
+  const found = (cluster: string) =>
+    ask<JoinedAnswer>('/v1/init', { cluster, podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] })
+
+  it('announces its prefixes, says what is missing, and publishes the services once they are there', async () => {
+    await found('west')
+    const status = await ask<StatusAnswer>('/v1/status')
+    assert.equal(status.state, 'running')
+    assert.match(status.warnings.join('\n'), /the folder of manifests does not exist/)
+    assert.equal(status.source.services, 0)
+    await eventually(async () => {
+      const { podCidrs } = await ask<StatusAnswer>('/v1/status')
+      return podCidrs.join() === '10.1.0.0/16'
+    })
+    // No services is an answer, too.
+    await eventually(async () => {
+      const { zones } = await ask<DnsAnswer>('/v1/dns')
+      return zones?.every(({ state }) => state === 'serving') === true
+    })
+    await mkdir(join(top, 'manifests'))
+    await writeFile(
+      join(top, 'manifests', 'a.yaml'),
+      'apiVersion: v1\nkind: Service\nmetadata: { name: web, namespace: shop }\nspec: { clusterIP: 10.101.0.1, ports: [{ port: 80 }] }\n'
+    )
+    await eventually(async () => {
+      const { services } = await ask<{ services: readonly { name: string }[] }>('/v1/services')
+      return services.some(({ name }) => name === 'web')
+    })
+    const after = await ask<StatusAnswer>('/v1/status')
+    assert.doesNotMatch(after.warnings.join('\n'), /folder of manifests/)
+  })
+
+  it('is warned at init and at invite of a name that is a top-level domain, and of no other', async () => {
+    const founded = await found('eu')
+    assert.match(founded.warnings?.join() ?? '', /cluster\.eu is also a name of the public DNS/)
+    const invited = (cluster: string) =>
+      ask<InviteAnswer>('/v1/invite', {
+        cluster,
+        podCidrs: [],
+        serviceCidrs: [],
+        ttlSeconds: 60,
+        bootstrap: []
+      })
+    assert.match((await invited('dev')).warnings?.join() ?? '', /www\.cluster\.dev do not exist/)
+    assert.equal((await invited('east')).warnings, undefined)
+  })
+})

@@ -1,0 +1,307 @@
+import assert from 'node:assert/strict'
+import pino from 'pino'
+import {
+  clusterKeyOf,
+  SharedKey,
+  withClusterKey,
+  type KeyMember
+} from '../../../src/app/enrolment/shared-key.ts'
+import { faultSentence } from '../../../src/app/observe/health.ts'
+import * as membership from '../../../src/app/identity/identity.ts'
+import { clusterKeyData, readClusterKey, type ClusterKey } from '../../../src/core/trust/cluster-key.ts'
+import type { KubeApi, KubeCall } from '../../../src/core/kube/kube-api.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
+import { KubeError } from '../../../src/io/kube/errors.ts'
+import type { Identity } from '../../../src/io/store/store.ts'
+import { laterChain } from '../../core/trust/later-chain.ts'
+import { eventually } from '../../eventually.ts'
+
+const crypto = createCrypto()
+const NOW_MS = 1_795_392_000_000
+const HOUR_MS = 3_600_000
+const ADDRESS = '/ip4/192.0.2.1/tcp/7946'
+
+type Secret = { metadata: { resourceVersion: string }; data?: Record<string, string> }
+
+/** The one Secret, with the API's optimistic locking. */
+class FakeSecrets implements KubeApi {
+  secret: Secret | undefined = { metadata: { resourceVersion: '0' } }
+  /** While true nothing answers. */
+  away = false
+  writes = 0
+  /** Runs between what a caller read and what it writes. */
+  meanwhile: () => void = () => undefined
+  #version = 0
+
+  async request({ method = 'GET', body }: KubeCall): Promise<unknown> {
+    if (this.away) throw new KubeError({ code: 'NETWORK', message: 'connect ECONNREFUSED' })
+    if (method === 'PATCH') return (this.secret ??= this.#made({ metadata: { resourceVersion: '' } }))
+    if (method === 'PUT') {
+      const run = this.meanwhile
+      this.meanwhile = () => undefined
+      run()
+    }
+    if (this.secret === undefined) throw new KubeError({ code: 'NOT_FOUND', message: 'none', status: 404 })
+    if (method === 'GET') return structuredClone(this.secret)
+    const written = body as Secret
+    if (written.metadata.resourceVersion !== this.secret.metadata.resourceVersion)
+      throw new KubeError({ code: 'CONFLICT', message: 'modified', status: 409 })
+    this.writes++
+    return (this.secret = this.#made(written))
+  }
+
+  put(data: Readonly<Record<string, string>>): void {
+    this.secret = this.#made({ metadata: { resourceVersion: '' }, data: { ...data } })
+  }
+
+  get key(): ClusterKey | undefined {
+    const found = readClusterKey(this.secret?.data ?? {}, crypto)
+    return found.kind === 'key' ? found.key : undefined
+  }
+
+  #made(secret: Secret): Secret {
+    return { ...structuredClone(secret), metadata: { resourceVersion: String(++this.#version) } }
+  }
+}
+
+describe('the key that the gateways of a cluster share', () => {
+  let api: FakeSecrets
+  let lines: string[]
+  let keys: SharedKey[]
+
+  const west = membership.initMesh(
+    { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] },
+    { crypto, identity: membership.createIdentity(crypto), nowMs: NOW_MS, hostNetworks: [] }
+  )
+  const token = tokenFor('east', '10.2.0.0/16')
+
+  beforeEach(() => {
+    api = new FakeSecrets()
+    lines = []
+    keys = []
+  })
+
+  afterEach(async () => {
+    const faults = keys.map((key) => said(key)) // a key that rests has none
+    await Promise.all(keys.map((key) => key.rest()))
+    const words = [...lines, ...faults].join('\n')
+    for (const secret of [api.secret?.data?.['seed'], west.clusterSeed])
+      assert.ok(secret === undefined || !words.includes(secret), 'a secret was told')
+  })
+
+  function gateway(): SharedKey {
+    const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(line) })
+    const key = new SharedKey({ api, namespace: 'mesh', crypto, log })
+    keys.push(key)
+    return key
+  }
+
+  function enrol(
+    text: string | undefined,
+    { before = membership.createIdentity(crypto), nowMs = NOW_MS } = {}
+  ) {
+    const saved: Identity[] = []
+    const save = async (identity: Identity): Promise<void> => void saved.push(identity)
+    return gateway()
+      .enrol({ before, token: text, nowMs, save })
+      .then((enrolled) => ({ ...enrolled, before, saved }))
+  }
+
+  const said = ({ fault }: SharedKey): string => (fault === undefined ? '' : faultSentence(fault))
+
+  function keep(identity: Identity, more: Partial<KeyMember> = {}): SharedKey {
+    const key = gateway()
+    const origin = originOf(crypto.publicKeyOf(membership.bytes(identity.nodeSeed)))
+    key.keep({
+      identity: () => identity,
+      self: () => ({ origin, addresses: [ADDRESS] }),
+      take: () => assert.fail('nothing to take'),
+      ...more
+    })
+    return key
+  }
+
+  it('the first gateway makes it and keeps it on disk before it is in the Secret', async () => {
+    let onDisk = false
+    api.meanwhile = () => {
+      onDisk = true
+    }
+    const { identity, isMember, saved, untilAnswered } = await enrol(token)
+    assert.ok(onDisk)
+    assert.equal(isMember, false)
+    assert.deepEqual(saved, [identity])
+    assert.equal(untilAnswered, identity)
+    assert.equal(api.key?.pending, true)
+    assert.deepEqual(api.key, clusterKeyOf(identity, crypto, { pending: true }))
+  })
+
+  it('of two at once one is first, and both have its key', async () => {
+    const both = await Promise.all([enrol(token), enrol(token)])
+    const [one, two] = both.map(({ identity }) => identity)
+    assert.equal(one?.clusterSeed, two?.clusterSeed)
+    assert.notEqual(one?.nodeSeed, two?.nodeSeed)
+    assert.equal(api.writes, 1)
+    for (const { identity, before, untilAnswered, saved } of both) {
+      if (untilAnswered === identity) continue
+      assert.equal(untilAnswered, before, 'the slower one forgets the key that it had made')
+      assert.equal(saved.at(-1), before)
+    }
+  })
+
+  it('a later gateway comes up with it, whether its token has expired or there is none', async () => {
+    const first = await enrol(token)
+    api.put(clusterKeyData(clusterKeyOf(first.identity, crypto, { pending: false })))
+    for (const text of [token, undefined]) {
+      const { identity, isMember, before } = await enrol(text, { nowMs: NOW_MS + 100 * HOUR_MS })
+      assert.equal(isMember, true)
+      assert.equal(identity.nodeSeed, before.nodeSeed)
+      assert.equal(identity.clusterSeed, first.identity.clusterSeed)
+      assert.deepEqual(membership.membershipOf(identity)?.bootstrap, first.identity.bootstrap)
+    }
+  })
+
+  it('waits for a key where there is neither one nor a token, and for the mesh where it is not accepted yet', async () => {
+    await assert.rejects(enrol(undefined), { code: 'NO_CLUSTER_KEY' })
+    await enrol(token)
+    assert.equal((await enrol(undefined)).isMember, false)
+  })
+
+  const mismatches: readonly (readonly [what: string, text: () => string, says: RegExp])[] = [
+    ['another cluster', () => tokenFor('edge', '10.3.0.0/16'), /of cluster east, not edge/],
+    [
+      'other prefixes',
+      () => tokenFor('east', '10.9.0.0/16'),
+      /pod prefixes 10\.2\.0\.0\/16.*10\.9\.0\.0\/16/
+    ],
+    ['another mesh', () => tokenFor('east', '10.2.0.0/16', otherMesh()), /in another mesh/]
+  ]
+  for (const [what, text, says] of mismatches) {
+    it(`refuses a token for ${what}, naming the Secret, both sides and the fix`, async () => {
+      await enrol(token)
+      const before = structuredClone(api.secret)
+      await assert.rejects(enrol(text()), (error: Error & { code?: string; fix?: string }) => {
+        assert.equal(error.code, 'CLUSTER_KEY_MISMATCH')
+        assert.match(error.message, /Secret mesh\/rhizome-cluster-key/)
+        assert.match(error.message, says)
+        assert.match(error.fix ?? '', /kubectl -n mesh patch secret rhizome-cluster-key/)
+        return true
+      })
+      assert.deepEqual(api.secret, before)
+    })
+  }
+
+  it('a corrupt Secret is an error with the fix, for a newcomer and for a member, and stays as it is', async () => {
+    api.put({ seed: 'broken' })
+    const before = structuredClone(api.secret)
+    await assert.rejects(enrol(token), { code: 'CLUSTER_KEY_CORRUPT' })
+    const key = keep(west)
+    await eventually(() => key.fault !== undefined)
+    assert.match(said(key), /mesh\/rhizome-cluster-key cannot be read.*empty it \(`kubectl/)
+    assert.deepEqual(api.secret, before)
+  })
+
+  it('a member writes it back when it was deleted, with the address that later gateways dial', async () => {
+    api.secret = undefined
+    keep(west)
+    await eventually(() => api.key !== undefined)
+    assert.equal(api.key?.pending, false)
+    assert.equal(Buffer.from(api.key?.seed ?? []).toString('base64'), west.clusterSeed)
+    assert.match(api.key?.bootstrap.join() ?? '', new RegExp(`^${ADDRESS}/p2p/`))
+  })
+
+  it('a member takes a later certificate from it, and gives one to the others', async () => {
+    const ours = clusterKeyOf(west, crypto, { pending: false })
+    const issuerSeed = membership.bytes(west.rootSeed ?? '')
+    const of = { issuerSeed, clusterSeed: ours.seed, chain: ours.chain }
+    const chain = laterChain(crypto, of, NOW_MS / 1000 + 9)
+    api.put(clusterKeyData({ ...ours, chain }))
+    let taken: ClusterKey | undefined
+    keep(west, { take: async (key) => void (taken = key) })
+    await eventually(() => taken !== undefined)
+    const renewed = withClusterKey(west, taken ?? assert.fail(), NOW_MS)
+    assert.equal(renewed.rootSeed, west.rootSeed, 'what else it knows it keeps')
+    assert.deepEqual(membership.bytes(renewed.clusterChain ?? ''), chain.bytes)
+    api.put(clusterKeyData(ours))
+    keep(renewed)
+    await eventually(() => Buffer.from(chain.bytes).equals(api.key?.chain.bytes ?? new Uint8Array()))
+  })
+
+  it('an agent with a key of its own says what to do, and overwrites nothing', async () => {
+    const [one, two] = [
+      membership.redeemToken(token, redeeming()),
+      membership.redeemToken(token, redeeming())
+    ]
+    api.put(clusterKeyData(clusterKeyOf(one, crypto, { pending: false })))
+    const key = keep(two)
+    await eventually(() => said(key).includes('holds another key of cluster east'))
+    assert.match(said(key), /`meshctl leave` on this agent/)
+    assert.equal(api.writes, 0)
+  })
+
+  it('is taken back when the mesh refuses it, by who made it, and not when a member has accepted it', async () => {
+    const { identity } = await enrol(token)
+    await gateway().retract(west, { onlyPending: true })
+    assert.ok(api.key, 'not ours')
+    api.put(clusterKeyData(clusterKeyOf(identity, crypto, { pending: false })))
+    await gateway().retract(identity, { onlyPending: true })
+    assert.ok(api.key, 'accepted meanwhile')
+    api.put(clusterKeyData(clusterKeyOf(identity, crypto, { pending: true })))
+    await gateway().retract(identity, { onlyPending: true })
+    assert.equal(api.key, undefined)
+  })
+
+  it('an API server that is away is awaited, shown, and then an error with the fix', async function () {
+    this.timeout(20_000)
+    api.away = true
+    const key = gateway()
+    const found = key.find(AbortSignal.timeout(1500))
+    await eventually(() => said(key).includes('ECONNREFUSED'))
+    await assert.rejects(found, { code: 'NETWORK' })
+    const late = gateway().find()
+    api.away = false
+    assert.equal(await late, undefined)
+    assert.ok(said(key).includes('ECONNREFUSED'))
+  })
+
+  it('no mesh is made where the Secret has the key of one', async () => {
+    await gateway().found(clusterKeyOf(west, crypto, { pending: false }))
+    await assert.rejects(gateway().expectNone(), { code: 'CLUSTER_KEY_TAKEN' })
+    const other = clusterKeyOf(otherMesh(), crypto, { pending: false })
+    await assert.rejects(gateway().found(other), { code: 'CLUSTER_KEY_TAKEN' })
+    await gateway().found(clusterKeyOf(west, crypto, { pending: false }))
+  })
+
+  function redeeming() {
+    return { crypto, identity: membership.createIdentity(crypto), nowMs: NOW_MS }
+  }
+
+  function otherMesh(): Identity {
+    return membership.initMesh(
+      { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] },
+      { crypto, identity: membership.createIdentity(crypto), nowMs: NOW_MS, hostNetworks: [] }
+    )
+  }
+
+  function tokenFor(cluster: string, podCidr: string, identity: Identity = west): string {
+    return membership.invite(
+      {
+        cluster,
+        podCidrs: [podCidr],
+        serviceCidrs: ['10.102.0.0/16'],
+        ttlSeconds: HOUR_MS / 1000,
+        bootstrap: []
+      },
+      {
+        crypto,
+        identity,
+        nowMs: NOW_MS,
+        view: { self: 'west' as never, clusters: new Map() },
+        bootstrap: new Map([
+          ['west' as never, [`${ADDRESS}/p2p/${originOf(crypto.publicKeyOf(crypto.random(32)))}`]]
+        ]),
+        hostNetworks: []
+      }
+    ).token
+  }
+})

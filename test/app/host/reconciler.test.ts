@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import pino from 'pino'
+import { createMetrics } from '../../../src/app/observe/metrics.ts'
+import { Reconciler, type Wish } from '../../../src/app/host/reconciler.ts'
+import { Health } from '../../../src/app/observe/health.ts'
+import type { Vip } from '../../../src/core/host/host-state.ts'
+import { EMPTY_HOST } from '../../../src/core/host/normalize.ts'
+import { applyOps } from '../../../src/core/host/model-host.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
+import { eventually } from '../../eventually.ts'
+import { FakeHost } from './fake-host.ts'
+
+describe('the reconciler', () => {
+  const host = () => new FakeHost()
+  const vip = (destination: string): Vip => ({ destination: destination as Cidr, source: undefined })
+  const wants = (...vips: readonly string[]): Wish => ({
+    want: { ...EMPTY_HOST, vips: vips.map(vip) },
+    deletes: true
+  })
+  const running: Reconciler[] = []
+  const log = pino({ enabled: false })
+  let health: Health
+  beforeEach(() => {
+    health = new Health({ log, now: Date.now })
+  })
+
+  function reconcile(on: FakeHost, wish: () => Wish | undefined): Reconciler {
+    const reconciler = new Reconciler({
+      host: on,
+      wish,
+      drainMs: 0,
+      log,
+      metrics: createMetrics(),
+      health
+    })
+    running.push(reconciler)
+    return reconciler
+  }
+
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((reconciler) => reconciler.stop()))
+  })
+
+  it('makes the host what is wanted, and has nothing to do on a second pass', async () => {
+    const fake = host()
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16'), vip('10.102.0.0/16')])
+    const passes = fake.applied.length
+    reconciler.mark({ observe: true })
+    await eventually(() => reconciler.inStep)
+    assert.equal(fake.applied.length, passes)
+    assert.deepEqual(await reconciler.preview(), [])
+  })
+
+  it('goes on after a wish that could not be made', async () => {
+    const fake = host()
+    let isBroken = true
+    const reconciler = reconcile(fake, () => {
+      if (isBroken) throw new Error('no wish')
+      return wants('10.101.0.0/16')
+    })
+    reconciler.mark()
+    await eventually(() => reconciler.fault !== undefined)
+    assert.match(reconciler.fault ?? '', /no wish/)
+    assert.equal(reconciler.inStep, false)
+    isBroken = false
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    assert.equal(reconciler.fault, undefined)
+    assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16')])
+  })
+
+  it('leaves the host alone while nothing is known', async () => {
+    const fake = host()
+    let wish: Wish | undefined
+    const reconciler = reconcile(fake, () => wish)
+    reconciler.mark()
+    assert.deepEqual(await reconciler.preview(), [])
+    assert.equal(reconciler.last, undefined)
+    wish = wants('10.101.0.0/16')
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    assert.equal(fake.applied.length, 1)
+  })
+
+  it('names what is refused, does all else, tries again by itself, and is calm once healed', async () => {
+    const fake = host()
+    let refused: unknown
+    fake.refuses = (op) =>
+      op.kind === 'addVip' && op.vip.destination === '10.101.0.0/16' && refused === undefined
+        ? Object.assign(new Error('no route'), { fix: 'make way' })
+        : undefined
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
+    reconciler.mark()
+    await eventually(() => reconciler.last?.error === 'no route; make way')
+    assert.equal(reconciler.inStep, false)
+    assert.deepEqual(fake.state.vips, [vip('10.102.0.0/16')])
+    assert.deepEqual(
+      health.faults().map(({ code, fix }) => `${code} ${fix}`),
+      ['HOST_STEP_FAILED make way']
+    )
+    refused = 'no more'
+    await eventually(() => reconciler.inStep)
+    assert.equal(reconciler.last?.error, undefined)
+    assert.equal(fake.state.vips.length, 2)
+    assert.deepEqual(health.faults(), [])
+    // What was carried out is not done again.
+    assert.equal(fake.applied.flat().length, 2)
+  })
+
+  it('says which tool hangs, does what needs it not, and goes on as soon as it answers', async () => {
+    const fake = host()
+    const hangs = Object.assign(new Error('nft did not end'), { code: 'TOOL_TIMEOUT', tool: 'nft' })
+    fake.hanging.set('virtualServers', hangs)
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16'))
+    reconciler.mark()
+    await eventually(() => fake.state.vips.length === 1)
+    await eventually(() => health.has('HOST_TOOL_HANGS', 'nft'))
+    assert.equal(reconciler.inStep, false)
+    fake.hanging.clear()
+    await eventually(() => reconciler.inStep)
+    assert.deepEqual(health.faults(), [])
+  })
+
+  it('does not read the kernel for a change of the wish, and does for a hint', async () => {
+    const fake = host()
+    let wish = wants('10.101.0.0/16')
+    const reconciler = reconcile(fake, () => wish)
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    const looks = fake.looks.length
+    wish = wants('10.102.0.0/16')
+    reconciler.mark()
+    await eventually(() => fake.state.vips[0]?.destination === '10.102.0.0/16' && reconciler.inStep)
+    assert.equal(fake.looks.length, looks)
+    fake.state = EMPTY_HOST // somebody took it away
+    reconciler.mark({ observe: true })
+    await eventually(() => fake.state.vips.length === 1)
+    assert.ok(fake.looks.length > looks)
+  })
+
+  it('only adds until every catalogue is whole', async () => {
+    const fake = host()
+    fake.state = applyOps(EMPTY_HOST, [{ kind: 'addVip', vip: vip('10.103.0.0/16') }])
+    let wish: Wish = { ...wants('10.101.0.0/16'), deletes: false }
+    const reconciler = reconcile(fake, () => wish)
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    assert.equal(fake.state.vips.length, 2)
+    wish = wants('10.101.0.0/16')
+    reconciler.mark()
+    await eventually(() => fake.state.vips.length === 1)
+  })
+
+  it('ends after the pass under way and leaves the host as it is', async () => {
+    const fake = host()
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16'))
+    reconciler.mark()
+    await eventually(() => reconciler.inStep)
+    await reconciler.stop()
+    reconciler.mark()
+    await reconciler.stop()
+    assert.equal(fake.state.vips.length, 1)
+  })
+
+  // Once it spun: a mark between the loop's end and its `finally` asked for another loop that ended at once, for ever.
+  it('takes no mark while it stops', async () => {
+    const fake = host()
+    const reconciler = reconcile(fake, () => wants('10.101.0.0/16'))
+    reconciler.mark()
+    const stopped = reconciler.stop()
+    reconciler.mark({ observe: true })
+    await stopped
+    await new Promise((resolve) => {
+      setImmediate(resolve) // never comes while microtasks follow each other
+    })
+    assert.equal(fake.observed, 1)
+  })
+})

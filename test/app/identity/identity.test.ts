@@ -1,0 +1,316 @@
+import assert from 'node:assert/strict'
+import * as membership from '../../../src/app/identity/identity.ts'
+import type { InviteRequest } from '../../../src/api/requests.ts'
+import type { Cidr, ClusterName, Ip } from '../../../src/core/model/values.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
+import type { Identity } from '../../../src/io/store/store.ts'
+
+const crypto = createCrypto()
+const NOW_MS = 1_795_392_000_000
+const HOUR_MS = 3_600_000
+
+describe('membership', () => {
+  const west = membership.initMesh(
+    { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] },
+    { crypto, identity: membership.createIdentity(crypto), nowMs: NOW_MS, hostNetworks: [] }
+  )
+
+  describe('init', () => {
+    const bad: readonly (readonly [field: string, request: Partial<InviteRequest>, message: RegExp])[] = [
+      ['cluster', { cluster: 'West_1' }, /^cluster: /],
+      ['cluster', { cluster: '' }, /^cluster: /],
+      ['pod-cidr', { podCidrs: ['10.1.0.0/33'] }, /^pod-cidr: /],
+      ['service-cidr', { serviceCidrs: ['10.101.0.1'] }, /^service-cidr: /],
+      ['both prefixes', { podCidrs: ['10.101.0.0/17'] }, /10\.101\.0\.0/]
+    ]
+    for (const [field, change, message] of bad) {
+      it(`names a bad ${field} (${JSON.stringify(change)}) and the fix`, () => {
+        const request = {
+          cluster: 'west',
+          podCidrs: ['10.1.0.0/16'],
+          serviceCidrs: ['10.101.0.0/16'],
+          ...change
+        }
+        assert.throws(
+          () =>
+            membership.initMesh(request, {
+              crypto,
+              identity: membership.createIdentity(crypto),
+              nowMs: NOW_MS,
+              hostNetworks: []
+            }),
+          (error: Error & { code?: string; fix?: string }) => {
+            assert.equal(error.code, 'BAD_ARGUMENT')
+            assert.match(error.message, message)
+            assert.ok(error.fix)
+            return true
+          }
+        )
+      })
+    }
+
+    it('chooses prefixes that are not those of this host', () => {
+      const identity = membership.initMesh(
+        { cluster: 'west', podCidrs: [], serviceCidrs: [] },
+        {
+          crypto,
+          identity: membership.createIdentity(crypto),
+          nowMs: NOW_MS,
+          hostNetworks: ['10.128.3.4/32' as Cidr]
+        }
+      )
+      assert.deepEqual(identity.podPrefixes, ['10.129.0.0/16'])
+    })
+  })
+
+  describe('invite', () => {
+    const inviting = (request: Partial<InviteRequest> = {}, identity: Identity = west) =>
+      membership.invite(
+        {
+          cluster: 'east',
+          podCidrs: ['10.2.0.0/16'],
+          serviceCidrs: ['10.102.0.0/16'],
+          ttlSeconds: 3600,
+          bootstrap: [],
+          ...request
+        },
+        {
+          crypto,
+          identity,
+          nowMs: NOW_MS,
+          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+          hostNetworks: []
+        }
+      )
+
+    const refused: readonly (readonly [what: string, act: () => unknown, code: string, message: RegExp])[] = [
+      [
+        'a name that is taken',
+        () => inviting({ cluster: 'west' }),
+        'NAME_TAKEN',
+        /the name west is taken by a member/
+      ],
+      [
+        'a prefix of a member',
+        () => inviting({ podCidrs: ['10.1.128.0/17'] }),
+        'PREFIX_OVERLAP',
+        /10\.1\.128\.0\/17 overlaps 10\.1\.0\.0\/16 of cluster west/
+      ],
+      [
+        'a prefix of an open invite',
+        () => inviting({ cluster: 'edge', serviceCidrs: ['10.103.0.0/16'] }, inviting().identity),
+        'PREFIX_OVERLAP',
+        /of the open invite of east/
+      ],
+      [
+        'an unknown bootstrap cluster',
+        () => inviting({ bootstrap: ['nowhere'] }),
+        'BAD_ARGUMENT',
+        /^bootstrap: nowhere is no cluster of this mesh/
+      ],
+      [
+        'an agent without the root key',
+        () => inviting({}, membership.createIdentity(crypto)),
+        'NO_ROOT_KEY',
+        /does not hold the root key/
+      ]
+    ]
+    for (const [what, act, code, message] of refused) {
+      it(`refuses ${what}`, () => {
+        assert.throws(act, { code, message })
+      })
+    }
+
+    const around = {
+      surroundings: {
+        networks: [{ destination: '10.7.5.0/24' as Cidr, device: 'eth0', onLink: true }],
+        gateways: ['198.51.100.1' as Ip],
+        resolvers: ['fd00:53::53' as Ip],
+        addresses: []
+      },
+      outers: [{ ip: '203.0.113.11' as Ip, cluster: 'west' as ClusterName, node: 'west-gw' }]
+    }
+    const withAround = (podCidrs: readonly string[], serviceCidrs: readonly string[]) =>
+      membership.invite(
+        { cluster: 'n7', ttlSeconds: 3600, bootstrap: [], podCidrs, serviceCidrs },
+        {
+          crypto,
+          identity: west,
+          nowMs: NOW_MS,
+          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+          hostNetworks: [],
+          around
+        }
+      )
+    for (const [what, pods, services, hidden] of [
+      ['the outer address of a member', '203.0.113.0/24', '10.107.0.0/16', /203\.0\.113\.11, where west-gw/],
+      ['the default gateway', '10.7.0.0/16', '198.51.100.0/24', /198\.51\.100\.1, the default gateway/],
+      ['a DNS server', 'fd00:53::/32', '10.107.0.0/16', /fd00:53::53, a DNS server/]
+    ] as const) {
+      it(`gives away no prefix that hides ${what}`, () => {
+        assert.throws(
+          () => withAround([pods], [services]),
+          (error: Error & { code?: string }) => error.code === 'PREFIX_HIDES' && hidden.test(error.message)
+        )
+      })
+    }
+
+    it('warns of a network of this host inside a prefix, which stays with the host', () => {
+      assert.match(withAround(['10.7.0.0/16'], ['10.107.0.0/16']).warnings.join(), /10\.7\.5\.0\/24 on eth0/)
+      assert.deepEqual(withAround(['10.8.0.0/16'], ['10.107.0.0/16']).warnings, [])
+    })
+
+    it('a token whose prefixes hide the members that it names is not joined with', () => {
+      const { token } = membership.invite(
+        {
+          cluster: 'n7',
+          ttlSeconds: 3600,
+          bootstrap: [],
+          podCidrs: ['203.0.113.0/24'],
+          serviceCidrs: ['10.107.0.0/16']
+        },
+        {
+          crypto,
+          identity: west,
+          nowMs: NOW_MS,
+          view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
+          bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+          hostNetworks: []
+        }
+      )
+      assert.throws(
+        () =>
+          membership.redeemToken(token, {
+            crypto,
+            identity: membership.createIdentity(crypto),
+            nowMs: NOW_MS
+          }),
+        (error: Error & { code?: string }) =>
+          error.code === 'PREFIX_HIDES' && /203\.0\.113\.0\/24 would hide 203\.0\.113\.11/.test(error.message)
+      )
+    })
+
+    it('an expired invite holds no prefixes any more', () => {
+      const { identity } = inviting({ ttlSeconds: 1 })
+      const later = {
+        ...identity,
+        invites: identity.invites?.map((each) => ({ ...each, expiresMs: NOW_MS }))
+      }
+      assert.deepEqual(inviting({ cluster: 'edge' }, later as Identity).podPrefixes, ['10.2.0.0/16'])
+    })
+
+    it('chooses the next free prefixes, beside members and open invites', () => {
+      const first = inviting({ podCidrs: [], serviceCidrs: [] })
+      const second = inviting({ cluster: 'edge', podCidrs: [], serviceCidrs: [] }, first.identity)
+      assert.deepEqual([first.podPrefixes, second.podPrefixes], [['10.128.0.0/16'], ['10.129.0.0/16']])
+    })
+
+    it('closes an invite when its cluster is a member, so that its prefixes are free once it has left', () => {
+      const first = inviting()
+      const member = viewOf('east', '10.2.0.0/16', '10.102.0.0/16')
+      const closed = membership.withoutRedeemedInvites(first.identity, member)
+      assert.deepEqual(closed.invites, [])
+      const renamed = inviting({ cluster: 'east-2' }, closed)
+      assert.deepEqual(renamed.podPrefixes, first.podPrefixes)
+      // An invite that is still open stays in the way, and nothing is written when nothing changes.
+      const others = viewOf('west', '10.1.0.0/16', '10.101.0.0/16')
+      assert.equal(membership.withoutRedeemedInvites(first.identity, others), first.identity)
+      assert.throws(() => inviting({ cluster: 'east-2' }, first.identity), /the open invite of east/)
+    })
+
+    describe('redeemed', () => {
+      it('knows the token that this agent joined with, white space apart, and no other', () => {
+        const { token } = inviting()
+        const pending = redeeming(token, membership.createIdentity(crypto))
+        const joined = membership.accepted(pending)
+        assert.ok(membership.isJoinedWith(joined, { crypto, token: ` ${token}\n` }))
+        assert.ok(!membership.isJoinedWith(joined, { crypto, token: inviting().token }))
+        assert.ok(!membership.isJoinedWith(pending, { crypto, token }), 'no member has accepted it yet')
+      })
+
+      const redeeming = (token: string, identity: Identity, nowMs = NOW_MS) =>
+        membership.redeemToken(token, { crypto, identity, nowMs })
+
+      it('is pending until a member accepts it; then it is a membership without root key', () => {
+        const fresh = membership.createIdentity(crypto)
+        const pending = redeeming(inviting().token, fresh)
+        assert.equal(membership.membershipOf(pending), undefined)
+        const member = membership.membershipOf(membership.accepted(pending))
+        assert.equal(member?.cluster, 'east')
+        assert.deepEqual(member?.podPrefixes, ['10.2.0.0/16'])
+        assert.deepEqual(member?.bootstrap, [ADDRESS])
+        assert.equal(pending.rootSeed, undefined)
+        assert.equal(pending.nodeSeed, fresh.nodeSeed)
+      })
+
+      it('twice makes the same key: the first try may have got through', () => {
+        const { token } = inviting()
+        const pending = redeeming(token, membership.createIdentity(crypto))
+        assert.equal(redeeming(`  ${token}\n`, pending).clusterSeed, pending.clusterSeed)
+      })
+
+      const bad: readonly (readonly [what: string, token: () => string, nowMs: number, code: string])[] = [
+        ['nothing', () => ' ', NOW_MS, 'TOKEN_EMPTY'],
+        ['another text', () => 'hello', NOW_MS, 'TOKEN_NOT_A_TOKEN'],
+        ['a part of it', () => inviting().token.slice(0, -1), NOW_MS, 'TOKEN_DAMAGED'],
+        [
+          'it of a newer version',
+          () => inviting().token.replace('rzm1', 'rzm2'),
+          NOW_MS,
+          'TOKEN_NEWER_VERSION'
+        ],
+        ['it too late', () => inviting().token, NOW_MS + 2 * HOUR_MS, 'TOKEN_EXPIRED'],
+        ['it too early', () => inviting().token, NOW_MS - HOUR_MS, 'TOKEN_NOT_YET_VALID']
+      ]
+      for (const [what, token, nowMs, code] of bad) {
+        it(`${what} is refused as ${code}, and the error does not repeat it`, () => {
+          assert.throws(
+            () => redeeming(token(), membership.createIdentity(crypto), nowMs),
+            (error: Error & { code?: string; fix?: string }) => {
+              assert.equal(error.code, code)
+              assert.ok(error.fix)
+              assert.doesNotMatch(`${error.message} ${error.fix}`, /rzm\d_[\w-]{20}/)
+              return true
+            }
+          )
+        })
+      }
+    })
+  })
+
+  it('a refusal at the door becomes an error with the code and what to do', () => {
+    for (const [code, expected] of [
+      ['nameTaken', 'MESH_NAME_TAKEN'],
+      ['prefixOverlap', 'MESH_PREFIX_OVERLAP'],
+      ['clock', 'MESH_CLOCK'],
+      ['version', 'MESH_VERSION']
+    ] as const) {
+      const origin = originOf(crypto.publicKeyOf(crypto.random(32)))
+      const error = membership.refusal({ kind: 'refused', peer: origin, code, detail: 'so', byPeer: true })
+      assert.equal(error.code, expected)
+      assert.equal(error.message, 'the member refused: so')
+      assert.ok(error.fix)
+    }
+  })
+})
+
+const ADDRESS = `/ip4/203.0.113.11/tcp/7946/p2p/${originOf(crypto.publicKeyOf(crypto.random(32)))}`
+
+function viewOf(cluster: string, pods: string, services: string): MeshView {
+  const name = cluster as ClusterName
+  const view: ClusterView = {
+    name,
+    podPrefixes: [pods as Cidr],
+    servicePrefixes: [services as Cidr],
+    agents: [],
+    services: new Map(),
+    complete: true,
+    conflicts: [],
+    refusals: []
+  }
+  return { self: name, clusters: new Map([[name, view]]) }
+}

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict'
+import { Health } from '../../../src/app/observe/health.ts'
+import { setLeftOut } from '../../../src/app/session/left-out.ts'
+
+const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
+
+describe('what cannot be published', () => {
+  it('is a fault with its fix for each object and each namespace, until it can be', () => {
+    const health = new Health({ log: silent, now: () => 0 })
+    const namespace = {
+      namespace: 'shop',
+      services: 0,
+      endpointSlices: 12,
+      wantedBytes: 70 * 1024 * 1024,
+      publishedBytes: 63 * 1024 * 1024
+    }
+    setLeftOut(health, {
+      refused: [
+        { key: 'svc/shop/web', reason: 'affinitySeconds is above one day', reduced: false },
+        { key: 'agent', reason: 'multiaddrs has 20 items, more than 16', reduced: true }
+      ],
+      namespaces: [namespace]
+    })
+    const texts = health
+      .faults()
+      .map(({ severity, subject, message }) => `${severity} ${subject}: ${message}`)
+    assert.match(texts[0] ?? '', /^error svc\/shop\/web: Service shop\/web is not published.*above one day/)
+    assert.match(
+      texts[1] ?? '',
+      /^error shop: namespace shop: 12 of its endpoint slices are not published.*holds 63\.0 MiB of 70\.0 MiB/
+    )
+    assert.match(texts[2] ?? '', /^warning agent: the agent record is published without the fields/)
+    setLeftOut(health, {
+      refused: [{ key: 'agent', reason: 'wireguardKey is malformed', reduced: false }],
+      namespaces: []
+    })
+    assert.deepEqual(
+      health.faults().map(({ severity, subject }) => `${severity} ${subject}`),
+      ['critical agent']
+    )
+    setLeftOut(health, { refused: [], namespaces: [] })
+    assert.deepEqual(health.faults(), [])
+  })
+})

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createLog } from '../../../src/app/observe/log.ts'
+import { resolveSettings } from '../../../src/app/settings/settings.ts'
+import { openSource, type SourceState } from '../../../src/app/sources/source.ts'
+import type { Origin } from '../../../src/core/model/values.ts'
+import { eventually } from '../../eventually.ts'
+import { FakeApi, refuse, service, SERVICES, type Fault } from '../../io/kube/fake-api.ts'
+
+const LEASE = '/apis/coordination.k8s.io/v1/namespaces/default/leases/rhizome-speaker'
+const HELD: Fault = (_request, response) => {
+  const spec = { holderIdentity: 'another', leaseDurationSeconds: 15, leaseTransitions: 1 }
+  response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, spec }))
+}
+
+describe('a source in a Kubernetes cluster', () => {
+  it('asks for everything again as soon as the Lease can be had again, however long it was to wait', async () => {
+    const api = await FakeApi.start()
+    api.fail('list', SERVICES, refuse(503, 'later', { 'retry-after': '30' }))
+    api.fail('any', LEASE, refuse(503, 'later'))
+    api.fail('any', LEASE, HELD, Infinity)
+    let isWhole = false
+    const source = await openSource({
+      settings: resolveSettings({
+        flags: { source: 'kubernetes', kubeconfig: api.kubeconfig },
+        env: {},
+        file: undefined
+      }),
+      catalogOptions: () => ({}),
+      onSnapshot: (_snapshot, _problems, { whole }) => {
+        isWhole = whole
+      },
+      onLeadership: () => undefined,
+      onNodePrefixes: () => undefined,
+      termFloor: () => 1,
+      log: createLog({ 'log-level': 'error', 'log-format': 'text' })
+    })
+    try {
+      source.stand('12D3KooW' as Origin)
+      await source.start()
+      assert.equal(isWhole, false)
+      await eventually(() => isWhole)
+      assert.equal(source.fault, undefined)
+    } finally {
+      await source.stop()
+      await api.close()
+    }
+  })
+})
+
+describe('a source', () => {
+  const manifest = (name: string, ip: string): string => `apiVersion: v1
+kind: Service
+metadata: { name: ${name}, namespace: shop }
+spec: { clusterIP: ${ip}, ports: [{ port: 80 }] }
+`
+  const folderOf = (): string => {
+    const folder = mkdtempSync(join(tmpdir(), 'source-'))
+    for (const name of ['a', 'b', 'c'])
+      writeFileSync(join(folder, `${name}.yaml`), manifest(name, '10.101.0.1'))
+    return folder
+  }
+
+  for (const kind of ['folder', 'kubernetes'] as const) {
+    it(`passes on what has changed, and nothing else: ${kind}`, async () => {
+      const api = await FakeApi.start()
+      for (const name of ['a', 'b', 'c']) api.put(SERVICES, service(name, '10.101.0.1'))
+      const folder = folderOf()
+      const told: SourceState[] = []
+      const source = await openSource({
+        settings: resolveSettings({
+          flags: { source: kind, kubeconfig: api.kubeconfig, manifests: folder },
+          env: {},
+          file: undefined
+        }),
+        catalogOptions: () => ({}),
+        onSnapshot: (_snapshot, _problems, state) => told.push(state),
+        onLeadership: () => undefined,
+        onNodePrefixes: () => undefined,
+        termFloor: () => 1,
+        log: createLog({ 'log-level': 'error', 'log-format': 'text' })
+      })
+      // A snapshot may also be told for its problems' sake.
+      const last = (expected: readonly string[]): Promise<unknown> =>
+        eventually(() => {
+          const changes = told.findLast((state) => state.changes.length > 0)?.changes ?? []
+          const said = changes.map(({ key, value }) => `${value === undefined ? '-' : '+'}${key}`)
+          return said.join() === expected.join()
+        })
+      try {
+        await source.start()
+        await last(['+svc/shop/a', '+svc/shop/b', '+svc/shop/c'])
+        if (kind === 'folder') writeFileSync(join(folder, 'b.yaml'), manifest('b', '10.101.0.2'))
+        else api.put(SERVICES, service('b', '10.101.0.2'))
+        await last(['+svc/shop/b'])
+        if (kind === 'folder') rmSync(join(folder, 'c.yaml'))
+        else api.delete(SERVICES, 'shop/c')
+        await last(['-svc/shop/c'])
+      } finally {
+        await source.stop()
+        await api.close()
+        rmSync(folder, { recursive: true, force: true })
+      }
+    })
+  }
+})

@@ -1,0 +1,162 @@
+// What `meshctl install` applies is what Helm would: the chart is the one place that says what an installation is made of.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { parseAllDocuments } from 'yaml'
+import {
+  cleanupPatch,
+  installObjects,
+  listCall,
+  pathOf,
+  RESOURCES,
+  rolledOut,
+  type InstallOptions
+} from '../../../src/core/kube/install.ts'
+import type { KubeObject } from '../../../src/core/kube/kube-api.ts'
+
+const OPTIONS: InstallOptions = { namespace: 'rhizome-system', mode: 'gateway', settings: {} }
+
+describe('installObjects', () => {
+  it('puts everything of the namespace into the one asked for', () => {
+    const text = JSON.stringify(install('openshift-webhook', { namespace: 'mesh' }))
+    assert.doesNotMatch(text, /rhizome-system/)
+    assert.equal(
+      text.match(/"mesh"/g)?.length,
+      JSON.stringify(install('openshift-webhook')).match(/"rhizome-system"/g)?.length
+    )
+  })
+
+  it('marks every object, and the manifests know the path of each', () => {
+    for (const variant of ['kubernetes', 'kubernetes-webhook', 'openshift', 'openshift-webhook']) {
+      for (const object of install(variant, { token: 'rzm1_x' })) {
+        const { labels } = object.metadata
+        assert.deepEqual(
+          [labels?.['app.kubernetes.io/part-of'], labels?.['app.kubernetes.io/managed-by']],
+          ['rhizome', 'meshctl'],
+          object.kind
+        )
+        assert.match(pathOf(object), /^\/apis?\//)
+      }
+    }
+  })
+
+  it('makes an object after those that it needs', () => {
+    const kinds = install('openshift-webhook', { token: 'rzm1_x' }).map(({ kind }) => kind)
+    assert.equal(kinds[0], 'Namespace')
+    assert.ok(kinds.indexOf('DaemonSet') > kinds.lastIndexOf('Secret'))
+    assert.equal(kinds.at(-1), 'MutatingWebhookConfiguration')
+  })
+
+  it('puts the token into a Secret and nowhere else', () => {
+    const holders = install('kubernetes', { token: 'rzm1_secret' }).filter((object) =>
+      JSON.stringify(object).includes('rzm1_secret')
+    )
+    assert.deepEqual(
+      holders.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+      ['Secret rhizome-token']
+    )
+    assert.ok(!install('kubernetes').some(({ metadata }) => metadata.name === 'rhizome-token'))
+  })
+
+  it('grants no right over the cluster’s DNS that nobody asked for', () => {
+    const text = JSON.stringify(
+      install('openshift', { clusterDns: 'off' }).filter(({ kind }) => /Role/.test(kind))
+    )
+    assert.doesNotMatch(text, /dnses|coredns/)
+    assert.match(JSON.stringify(install('openshift')), /dnses/)
+  })
+
+  it('starts other pods when settings change, and runs on each node in the mode mesh', () => {
+    const [one, two] = [{}, { 'log-level': 'debug' }].map((settings) =>
+      agents(install('kubernetes', { settings }))
+    )
+    assert.notDeepEqual(one?.spec.template.metadata.annotations, two?.spec.template.metadata.annotations)
+    assert.deepEqual(one?.spec.template.spec.nodeSelector, {
+      'kubernetes.io/os': 'linux',
+      'rhizome.io/gateway': ''
+    })
+    assert.deepEqual(agents(install('kubernetes', { mode: 'mesh' })).spec.template.spec.nodeSelector, {
+      'kubernetes.io/os': 'linux'
+    })
+  })
+
+  it('gives the agent three capabilities and no privilege', () => {
+    for (const variant of ['kubernetes', 'openshift-webhook']) {
+      const { hostPID, hostIPC, containers } = agents(install(variant)).spec.template.spec
+      assert.deepEqual([hostPID, hostIPC], [undefined, undefined])
+      for (const { securityContext } of containers) {
+        assert.deepEqual(securityContext, {
+          runAsUser: 0,
+          privileged: false,
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'NET_BIND_SERVICE'] }
+        })
+      }
+    }
+  })
+
+  it('lists what it made by its label', () => {
+    assert.deepEqual(listCall(RESOURCES[0] as never), {
+      path: '/api/v1/namespaces',
+      query: { labelSelector: 'app.kubernetes.io/part-of=rhizome' }
+    })
+  })
+})
+
+describe('cleanupPatch', () => {
+  it('cleans with the agent’s own settings and rights, and then waits without any', () => {
+    const daemonSet = agents(install('kubernetes'))
+    const patch = cleanupPatch(daemonSet as never, true) as {
+      spec: { template: { spec: Record<string, { name: string; args?: string[] }[]> } }
+    }
+    const { initContainers = [], containers = [] } = patch.spec.template.spec
+    assert.deepEqual(
+      initContainers.map(({ name }) => name),
+      ['cleanup', 'purge']
+    )
+    assert.deepEqual(initContainers[0]?.args, ['--config', '/etc/rhizome/meshd.yaml', 'cleanup'])
+    for (const needed of [/RHIZOME_SYSCTL_ROOT/, /NET_ADMIN/, /sysctl-net/])
+      assert.match(JSON.stringify(initContainers[0]), needed)
+    assert.doesNotMatch(JSON.stringify(containers), /NET_ADMIN|hostPath|volumeMounts/)
+    assert.doesNotMatch(JSON.stringify(cleanupPatch(daemonSet as never, false)), /purge|delete/)
+  })
+
+  it('is done when the controller says so of this very template', () => {
+    const status = {
+      observedGeneration: 2,
+      desiredNumberScheduled: 3,
+      updatedNumberScheduled: 3,
+      numberReady: 3
+    }
+    assert.ok(rolledOut({ metadata: { generation: 2 }, status }))
+    assert.ok(!rolledOut({ metadata: { generation: 3 }, status }))
+    assert.ok(!rolledOut({ metadata: { generation: 2 }, status: { ...status, updatedNumberScheduled: 2 } }))
+    assert.ok(!rolledOut({ metadata: { generation: 2 }, status: { ...status, numberReady: 2 } }))
+    assert.ok(!rolledOut({ metadata: { generation: 2 } }))
+  })
+})
+
+interface DaemonSet {
+  readonly spec: {
+    readonly template: {
+      readonly metadata: { readonly annotations: object }
+      readonly spec: {
+        readonly nodeSelector: object
+        readonly hostPID?: boolean
+        readonly hostIPC?: boolean
+        readonly containers: readonly { readonly securityContext: object }[]
+      }
+    }
+  }
+}
+
+function install(variant: string, options: Partial<InstallOptions> = {}): readonly KubeObject[] {
+  const manifests = parseAllDocuments(readFileSync(`deploy/manifests/${variant}.yaml`, 'utf8')).map(
+    (document) => document.toJS() as KubeObject
+  )
+  return installObjects(manifests, { ...OPTIONS, ...options })
+}
+
+function agents(objects: readonly KubeObject[]): DaemonSet {
+  return objects.find(({ kind }) => kind === 'DaemonSet') as unknown as DaemonSet
+}

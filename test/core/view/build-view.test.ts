@@ -1,0 +1,558 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import type { ViewRecord } from '../../../src/core/view/authorise.ts'
+import { buildView, createViewBuilder } from '../../../src/core/view/build-view.ts'
+import { cidrContains, cidrOverlaps } from '../../../src/core/model/cidr.ts'
+import { encodeValue } from '../../../src/core/wire/value-codec.ts'
+import {
+  keyOf,
+  type AgentValue,
+  type Cidr,
+  type ClusterName,
+  type ClusterValue,
+  type EndpointSliceValue,
+  type Ip,
+  type Origin,
+  type ServiceValue,
+  type Value,
+  type WireguardKey
+} from '../../../src/core/model/values.ts'
+import { SortedMap } from '../../../src/core/model/sorted-map.ts'
+import { createBook } from '../../../src/core/trust/book.ts'
+import type { MeshView } from '../../../src/core/view/view.ts'
+import {
+  agentOf,
+  cidr,
+  clusterName,
+  crypto,
+  EAST,
+  join,
+  makeMesh,
+  NOW,
+  type TestAgent
+} from '../trust/fixtures.ts'
+
+const mesh = makeMesh()
+const west = agentOf(mesh.founder, 'west-1')
+const eastCluster = join(mesh, EAST)
+const east = agentOf(eastCluster, 'east-1')
+const east2 = agentOf(eastCluster, 'east-2')
+const usurper = agentOf(join(mesh, { ...EAST, notBefore: NOW + 60 }), 'east-x')
+const south = agentOf(
+  join(mesh, {
+    cluster: 'south',
+    pods: ['10.2.128.0/17', '10.4.0.0/16'],
+    services: ['10.104.0.0/16'],
+    notBefore: NOW + 90
+  })
+)
+
+const [WEST, EAST_NAME, SOUTH] = [clusterName('west'), clusterName('east'), clusterName('south')]
+
+function agentValue(over: Partial<AgentValue> = {}): AgentValue {
+  return {
+    kind: 'agent',
+    wireguardKey: wireguardKey(1),
+    wireguardAddresses: [],
+    multiaddrs: [],
+    tunnelAddress: undefined,
+    node: 'n',
+    role: 'gateway',
+    version: '0.1.0',
+    probePort: 0,
+    ...over
+  }
+}
+
+function wireguardKey(seed: number): WireguardKey {
+  return Buffer.alloc(32, seed).toString('base64') as WireguardKey
+}
+
+function claim(
+  pods: readonly string[],
+  services: readonly string[],
+  over: Partial<ClusterValue> = {}
+): ClusterValue {
+  const prefixes = { podPrefixes: pods.map(cidr), servicePrefixes: services.map(cidr) }
+  return { kind: 'cluster', ...prefixes, term: 1, complete: true, ...over }
+}
+
+const eastClaim = (over: Partial<ClusterValue> = {}) => claim(['10.2.0.0/16'], ['10.102.0.0/16'], over)
+
+function service(name: string, ips: readonly string[]): ServiceValue {
+  return {
+    kind: 'service',
+    namespace: 'shop',
+    name,
+    clusterIps: ips as readonly Ip[],
+    ports: [{ name: 'http', protocol: 'TCP', port: 80, appProtocol: '' }],
+    headless: ips.length === 0,
+    externalName: '',
+    affinitySeconds: 0,
+    publishNotReady: false
+  }
+}
+
+function slice(of: string, name: string, ips: readonly string[]): EndpointSliceValue {
+  return {
+    kind: 'endpointSlice',
+    namespace: 'shop',
+    name,
+    service: of,
+    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
+    endpoints: ips.map((ip) => ({
+      addresses: [ip as Ip],
+      ready: true,
+      serving: true,
+      terminating: false,
+      hostname: '',
+      node: ''
+    }))
+  }
+}
+
+type Said = readonly (readonly [TestAgent, readonly (Value | ViewRecord)[]])[]
+
+function inputOf(
+  said: Said,
+  self: { readonly name: ClusterName; readonly agent: TestAgent } = { name: WEST, agent: west }
+) {
+  const book = createBook({ crypto, meshId: mesh.meshId })
+  const records = new Map<Origin, readonly ViewRecord[]>()
+  for (const [agent, values] of said) {
+    book.add(agent.chain)
+    const list = values.map((value) =>
+      'kind' in value ? { key: keyOf(value), value: encodeValue(value) } : value
+    )
+    records.set(agent.chain.agentOrigin, list)
+  }
+  book.add(self.agent.chain)
+  return {
+    self: self.name,
+    selfOrigin: self.agent.chain.agentOrigin,
+    book,
+    origins: [...records.keys()],
+    records: (origin: Origin) => records.get(origin) ?? []
+  }
+}
+
+function clusterOf(view: MeshView, name: ClusterName) {
+  const cluster = view.clusters.get(name)
+  assert.ok(cluster, `no cluster ${name}`)
+  return cluster
+}
+
+describe('view', () => {
+  it('shows what a cluster announces within its certificate, and the own cluster beside it', () => {
+    const web = service('web', ['10.102.0.10'])
+    const pods = slice('web', 'web-1', ['10.2.0.1', '10.2.0.2'])
+    const agent = agentValue({ tunnelAddress: '10.2.255.1' as Ip })
+    const view = buildView(inputOf([[east, [agent, eastClaim(), web, pods]]]))
+    assert.deepEqual([...view.clusters.keys()], ['east', 'west'])
+    assert.deepEqual(clusterOf(view, EAST_NAME), {
+      name: 'east',
+      podPrefixes: ['10.2.0.0/16'],
+      servicePrefixes: ['10.102.0.0/16'],
+      agents: [{ origin: east.chain.agentOrigin, agent, term: 1 }],
+      services: SortedMap.from([['shop/web', { service: web, slices: [pods] }]]),
+      complete: true,
+      conflicts: [],
+      refusals: []
+    })
+    assert.equal(clusterOf(view, WEST).complete, false)
+  })
+
+  it('cuts a claim to the certificate and tells', () => {
+    const wide = claim(['10.0.0.0/8', '10.9.0.0/16'], ['10.102.4.0/24'])
+    const { podPrefixes, servicePrefixes, refusals } = clusterOf(
+      buildView(inputOf([[east, [wide]]])),
+      EAST_NAME
+    )
+    assert.deepEqual(podPrefixes, ['10.2.0.0/16'])
+    assert.deepEqual(servicePrefixes, ['10.102.4.0/24'])
+    assert.deepEqual(
+      refusals.map((refusal) => refusal.reason),
+      [
+        'claims the pod prefix 10.0.0.0/8 beyond its certificate',
+        'claims the pod prefix 10.9.0.0/16 beyond its certificate'
+      ]
+    )
+  })
+
+  it('refuses an endpoint outside the pod prefixes, not its slice', () => {
+    const pods = slice('web', 'web-1', ['10.2.0.1', '192.168.7.7', '10.1.0.9'])
+    const view = buildView(inputOf([[east, [eastClaim(), service('web', ['10.102.0.10']), pods]]]))
+    const { services, refusals } = clusterOf(view, EAST_NAME)
+    assert.deepEqual(
+      services.get('shop/web')?.slices[0]?.endpoints.flatMap((one) => one.addresses),
+      ['10.2.0.1']
+    )
+    assert.deepEqual(refusals, [
+      {
+        origin: east.chain.agentOrigin,
+        key: 'eps/shop/web-1',
+        reason: '2 of 3 endpoints are not in the pod prefixes (192.168.7.7)'
+      }
+    ])
+  })
+
+  it('refuses a service whose cluster IP is another’s, and keeps the authorised IP of two', () => {
+    const records = [eastClaim(), service('bad', ['10.101.0.1']), service('dual', ['10.102.0.2', 'fd00::2'])]
+    const { services, refusals } = clusterOf(buildView(inputOf([[east, records]])), EAST_NAME)
+    assert.deepEqual([...services.keys()], ['shop/dual'])
+    assert.deepEqual(services.get('shop/dual')?.service.clusterIps, ['10.102.0.2'])
+    assert.deepEqual(
+      refusals.map((refusal) => refusal.key),
+      ['svc/shop/bad', 'svc/shop/dual']
+    )
+  })
+
+  it('keeps an agent without a tunnel address that is not its cluster’s', () => {
+    const view = buildView(inputOf([[east, [eastClaim(), agentValue({ tunnelAddress: '10.1.0.1' as Ip })]]]))
+    const { agents, refusals } = clusterOf(view, EAST_NAME)
+    assert.deepEqual(
+      agents.map(({ agent }) => agent.tunnelAddress),
+      [undefined]
+    )
+    assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is not in the pod prefixes of east/)
+  })
+
+  it('keeps an agent without the prefixes of its node that are not its cluster’s', () => {
+    const nodesOf = (...nodePrefixes: readonly string[]) => {
+      const said = [eastClaim(), agentValue({ nodePrefixes: nodePrefixes as Cidr[] })]
+      const { agents, refusals } = clusterOf(buildView(inputOf([[east, said]])), EAST_NAME)
+      return [agents[0]?.agent.nodePrefixes, refusals.map(({ reason }) => reason).join()]
+    }
+    assert.deepEqual(nodesOf('10.2.7.0/24'), [['10.2.7.0/24'], ''])
+    const reason = 'the prefix 10.1.7.0/24 of its node is not in the pod prefixes of east'
+    assert.deepEqual(nodesOf('10.1.7.0/24', '10.2.7.0/24'), [['10.2.7.0/24'], reason])
+    assert.deepEqual(nodesOf('10.1.7.0/24'), [undefined, reason])
+    assert.match(String(nodesOf('0.0.0.0/0')[1]), /0\.0\.0\.0\/0/, 'nor one that contains them')
+  })
+
+  it('refuses what is not decodable, under another key, or of an unknown kind', () => {
+    const noise: ViewRecord = { key: 'svc/shop/noise', value: new Uint8Array([255, 255]) }
+    const moved: ViewRecord = { key: 'svc/shop/moved', value: encodeValue(service('web', ['10.102.0.9'])) }
+    const unknown: ViewRecord = { key: 'gateway/x', value: new Uint8Array([0x7a, 0x00]) }
+    const { services, refusals } = clusterOf(
+      buildView(inputOf([[east, [eastClaim(), noise, moved, unknown]]])),
+      EAST_NAME
+    )
+    assert.equal(services.size, 0)
+    assert.deepEqual(
+      refusals.map((refusal) => refusal.key),
+      ['gateway/x', 'svc/shop/moved', 'svc/shop/noise']
+    )
+  })
+
+  it('passes over an origin that is not admitted', () => {
+    const input = inputOf([[east, [eastClaim()]]])
+    input.book.forget(east.chain.agentOrigin)
+    assert.deepEqual([...buildView(input).clusters.keys()], ['west'])
+  })
+
+  describe('speaker', () => {
+    const first = (over: Partial<ClusterValue>, name: string): Said[number] => [
+      east,
+      [eastClaim(over), service(name, ['10.102.0.1'])]
+    ]
+    const second = (over: Partial<ClusterValue>, name: string): Said[number] => [
+      east2,
+      [eastClaim(over), service(name, ['10.102.0.2'])]
+    ]
+    const shown = (...said: Said): readonly [readonly string[], boolean] => {
+      const cluster = clusterOf(buildView(inputOf(said)), EAST_NAME)
+      return [[...cluster.services.keys()], cluster.complete]
+    }
+
+    it('is the highest term', () => {
+      assert.deepEqual(shown(first({ term: 4 }, 'old'), second({ term: 5 }, 'new')), [['shop/new'], true])
+    })
+
+    it('stays the old one until the catalogue of the new one is complete', () => {
+      assert.deepEqual(shown(first({ term: 4 }, 'old'), second({ term: 5, complete: false }, 'new')), [
+        ['shop/old'],
+        true
+      ])
+    })
+
+    it('is the highest term when none is complete, and says so', () => {
+      const said = [
+        first({ term: 4, complete: false }, 'old'),
+        second({ term: 5, complete: false }, 'new')
+      ] as const
+      assert.deepEqual(shown(...said), [['shop/new'], false])
+    })
+  })
+
+  describe('conflicts', () => {
+    it('give an overlapping prefix to the older certificate; the loser’s endpoints in it are refused', () => {
+      const southRecords = [
+        claim(['10.2.128.0/17', '10.4.0.0/16'], ['10.104.0.0/16']),
+        service('web', ['10.104.0.1']),
+        slice('web', 'web-1', ['10.2.128.5', '10.4.0.5'])
+      ]
+      const view = buildView(
+        inputOf([
+          [south, southRecords],
+          [east, [eastClaim()]]
+        ])
+      )
+      assert.deepEqual(clusterOf(view, EAST_NAME).podPrefixes, ['10.2.0.0/16'])
+      const { podPrefixes, conflicts, services } = clusterOf(view, SOUTH)
+      assert.deepEqual(podPrefixes, ['10.4.0.0/16'])
+      assert.deepEqual(conflicts, [{ what: 'podPrefix', value: '10.2.128.0/17', winner: 'east' }])
+      assert.deepEqual(
+        services.get('shop/web')?.slices[0]?.endpoints.map((one) => one.addresses[0]),
+        ['10.4.0.5']
+      )
+    })
+
+    it('leave out the cluster that comes second for a name', () => {
+      const view = buildView(
+        inputOf([
+          [usurper, [eastClaim(), agentValue()]],
+          [east, [eastClaim()]]
+        ])
+      )
+      const cluster = clusterOf(view, EAST_NAME)
+      assert.deepEqual(cluster.agents, [])
+      assert.deepEqual(cluster.conflicts, [{ what: 'name', value: 'east', winner: 'east' }])
+    })
+
+    it('never take the winner for the own cluster when the own name is lost', () => {
+      const said: Said = [
+        [usurper, [eastClaim(), agentValue()]],
+        [east, [eastClaim(), agentValue(), service('web', ['10.102.0.1'])]]
+      ]
+      const own = clusterOf(buildView(inputOf(said, { name: EAST_NAME, agent: usurper })), EAST_NAME)
+      assert.deepEqual([own.podPrefixes, own.agents, own.services.size, own.complete], [[], [], 0, false])
+      assert.deepEqual(own.conflicts, [{ what: 'name', value: 'east', winner: 'east' }])
+    })
+
+    it('give a WireGuard key that two claim to the older certificate', () => {
+      const view = buildView(
+        inputOf([
+          [south, [agentValue()]],
+          [east, [agentValue()]],
+          [west, [agentValue({ wireguardKey: wireguardKey(2) })]]
+        ])
+      )
+      assert.equal(clusterOf(view, EAST_NAME).agents.length, 1)
+      assert.equal(clusterOf(view, WEST).agents.length, 1)
+      assert.deepEqual(clusterOf(view, SOUTH).agents, [])
+      assert.deepEqual(
+        clusterOf(view, SOUTH).conflicts.filter((conflict) => conflict.what === 'wireguardKey'),
+        [{ what: 'wireguardKey', value: wireguardKey(1), winner: 'east' }]
+      )
+    })
+  })
+
+  describe('properties', () => {
+    const agents = [west, east, east2, usurper, south]
+    const ip = fc.constantFrom(
+      '10.1.0.1',
+      '10.2.0.1',
+      '10.2.129.1',
+      '10.4.0.1',
+      '10.101.0.1',
+      '10.102.0.1',
+      '10.104.0.1',
+      '192.168.0.1',
+      'fd00::1'
+    )
+    const prefix = fc.constantFrom(
+      '10.0.0.0/8',
+      '10.1.0.0/16',
+      '10.2.0.0/16',
+      '10.2.128.0/17',
+      '10.2.129.0/24',
+      '10.4.0.0/15',
+      '10.101.0.0/16',
+      '10.102.0.0/15',
+      '10.104.0.0/24',
+      'fd00::/64'
+    )
+    const records = fc.tuple(
+      fc
+        .record({ tunnel: ip, key: fc.integer({ min: 1, max: 3 }) })
+        .map((one) => agentValue({ tunnelAddress: one.tunnel as Ip, wireguardKey: wireguardKey(one.key) })),
+      fc
+        .record({
+          pods: fc.array(prefix, { maxLength: 3 }),
+          services: fc.array(prefix, { maxLength: 3 }),
+          term: fc.integer({ min: 1, max: 3 }),
+          complete: fc.boolean()
+        })
+        .map(({ pods, services, term, complete }) => claim(pods, services, { term, complete })),
+      fc.array(ip, { maxLength: 2 }).map((ips) => service('web', [...new Set(ips)])),
+      fc.array(ip, { maxLength: 4 }).map((ips) => slice('web', 'web-1', ips)),
+      fc.array(ip, { maxLength: 4 }).map((ips) => slice('web', 'web-0', ips))
+    )
+    const said = fc.tuple(...agents.map((agent) => records.map((list): Said[number] => [agent, list])))
+
+    it('nothing outside a certificate ever appears, and no two prefixes of two clusters overlap', () => {
+      fc.assert(
+        fc.property(said, (list) => {
+          const view = buildView(inputOf(list))
+          const held: { readonly cluster: string; readonly prefix: Cidr }[] = []
+          for (const cluster of view.clusters.values()) {
+            const certified = [west, east, south].find((agent) => agent.chain.cluster === cluster.name)
+            assert.ok(certified)
+            for (const one of cluster.podPrefixes) inside(one, certified.chain.podPrefixes)
+            for (const one of cluster.servicePrefixes) inside(one, certified.chain.servicePrefixes)
+            for (const { agent } of cluster.agents)
+              if (agent.tunnelAddress) inside(agent.tunnelAddress, cluster.podPrefixes)
+            for (const { service, slices } of cluster.services.values()) {
+              for (const one of service.clusterIps) inside(one, cluster.servicePrefixes)
+              for (const one of slices.flatMap((each) => each.endpoints).flatMap((each) => each.addresses))
+                inside(one, cluster.podPrefixes)
+            }
+            for (const prefix of [...cluster.podPrefixes, ...cluster.servicePrefixes])
+              held.push({ cluster: cluster.name, prefix })
+          }
+          for (const left of held) {
+            for (const right of held) {
+              if (left.cluster !== right.cluster)
+                assert.ok(!cidrOverlaps(left.prefix, right.prefix), `${left.prefix} ${right.prefix}`)
+            }
+          }
+          const keys = [...view.clusters.values()].flatMap((cluster) =>
+            cluster.agents.map(({ agent }) => agent.wireguardKey)
+          )
+          assert.equal(new Set(keys).size, keys.length)
+        }),
+        { numRuns: 300 }
+      )
+    })
+
+    it('the order of arrival, of origins and of records changes nothing', () => {
+      fc.assert(
+        fc.property(said, fc.shuffledSubarray([0, 1, 2, 3, 4], { minLength: 5 }), (list, order) => {
+          const shuffled = order.map((index) => list[index]).filter((one) => one !== undefined)
+          const backwards = shuffled.map(([agent, values]): Said[number] => [agent, values.toReversed()])
+          const view = buildView(inputOf(list))
+          const other = buildView(inputOf(backwards))
+          assert.deepEqual(other, view)
+          assert.deepEqual(flat(other), flat(view)) // maps compare without order; a reader sees the order
+        }),
+        { numRuns: 200 }
+      )
+    })
+
+    it('a kept builder says the same as a fresh one after any change', () => {
+      const builder = createViewBuilder()
+      fc.assert(
+        fc.property(said, (list) => {
+          const input = inputOf(list)
+          assert.deepEqual(builder.build(input), buildView(input))
+        }),
+        { numRuns: 100 }
+      )
+    })
+  })
+
+  it('looks at no cluster in which nothing changed', () => {
+    const builder = createViewBuilder()
+    const lists = new Map<Origin, readonly (Value | ViewRecord)[]>()
+    const asked: Origin[] = []
+    const book = createBook({ crypto, meshId: mesh.meshId })
+    const say = (agent: TestAgent, values: readonly Value[]): MeshView => {
+      book.add(agent.chain)
+      const records = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
+      lists.set(agent.chain.agentOrigin, records)
+      return look()
+    }
+    const look = (): MeshView => {
+      asked.length = 0
+      const input = {
+        ...inputOf([]),
+        book,
+        origins: [...lists.keys()],
+        version: (origin: Origin) => lists.get(origin),
+        records: (origin: Origin) => {
+          asked.push(origin)
+          return (lists.get(origin) ?? []) as ViewRecord[]
+        }
+      }
+      const view = builder.build(input)
+      const reads = [...asked]
+      assert.deepEqual(view, buildView(input))
+      asked.splice(0, Infinity, ...reads)
+      return view
+    }
+    say(west, [agentValue(), claim(['10.1.0.0/16'], ['10.101.0.0/16'])])
+    say(east, [agentValue({ wireguardKey: wireguardKey(2) }), eastClaim()])
+    const before = say(south, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.4.0.0/16'], [])])
+    assert.deepEqual(look(), before)
+    assert.deepEqual(asked, [])
+    const named = say(east, [agentValue({ wireguardKey: wireguardKey(2), node: 'other' }), eastClaim()])
+    assert.deepEqual([...new Set(asked)], [east.chain.agentOrigin])
+    assert.equal(named.clusters.get(SOUTH), before.clusters.get(SOUTH))
+    // The key of another cluster's agent is taken from it: that cluster is another one although its records are the same.
+    const taken = say(west, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.1.0.0/16'], [])])
+    assert.notEqual(taken.clusters.get(SOUTH), before.clusters.get(SOUTH))
+    assert.deepEqual(clusterOf(taken, SOUTH).agents, [])
+  })
+
+  it('judges kept records anew when the prefixes of their cluster change', () => {
+    const kept = [service('web', ['10.102.9.1']), slice('web', 'web-1', ['10.2.9.1', '10.2.1.1'])].map(
+      (value) => ({
+        key: keyOf(value),
+        value: encodeValue(value)
+      })
+    )
+    const builder = createViewBuilder()
+    const shown = (pods: string, services: string): readonly string[] => {
+      const said: Said = [[east, [claim([pods], [services]), ...kept]]]
+      const views = [...clusterOf(builder.build(inputOf(said)), EAST_NAME).services.values()]
+      return views.flatMap(({ slices }) =>
+        slices.flatMap((one) => one.endpoints.flatMap((each) => each.addresses))
+      )
+    }
+    assert.deepEqual(shown('10.2.0.0/16', '10.102.0.0/16'), ['10.2.9.1', '10.2.1.1'])
+    assert.deepEqual(shown('10.2.0.0/20', '10.102.0.0/16'), ['10.2.9.1', '10.2.1.1'])
+    assert.deepEqual(shown('10.2.8.0/21', '10.102.0.0/16'), ['10.2.9.1'])
+    assert.deepEqual(shown('10.2.8.0/21', '10.102.0.0/21'), [])
+    assert.deepEqual(shown('10.2.0.0/16', '10.102.0.0/16'), ['10.2.9.1', '10.2.1.1'])
+  })
+
+  it('decodes and authorises only what changed, and keeps the rest as it was', () => {
+    const count = 10_000
+    const values: Value[] = [eastClaim()]
+    for (let index = 0; index < count; index++) {
+      const [high, low] = [index >> 8, index & 255]
+      values.push(
+        service(`s${index}`, [`10.102.${high}.${low}`]),
+        slice(`s${index}`, `s${index}-a`, [`10.2.${high}.${low}`])
+      )
+    }
+    const encoded = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
+    const builder = createViewBuilder()
+    const before = clusterOf(builder.build(inputOf([[east, encoded]])), EAST_NAME)
+    const changed = slice('s7', 's7-a', ['10.2.9.9'])
+    const next = encoded.map((record) =>
+      record.key === 'eps/shop/s7-a' ? { key: record.key, value: encodeValue(changed) } : record
+    )
+    const after = clusterOf(builder.build(inputOf([[east, next]])), EAST_NAME)
+    // A value that was decoded again would be another object.
+    const moved = [...after.services]
+      .filter(([key, view]) => before.services.get(key) !== view)
+      .map(([key]) => key)
+    assert.deepEqual(moved, ['shop/s7'])
+    assert.deepEqual(after.services.get('shop/s7')?.slices, [changed])
+    assert.equal(after.podPrefixes, before.podPrefixes)
+    assert.equal(after.services.size, count)
+  })
+})
+
+function inside(inner: Cidr | Ip, prefixes: readonly Cidr[]): void {
+  assert.ok(
+    prefixes.some((prefix) => cidrContains(prefix, inner)),
+    `${inner} is not in ${prefixes.join(', ')}`
+  )
+}
+
+function flat(view: MeshView): unknown {
+  return [...view.clusters].map(([name, cluster]) => [name, { ...cluster, services: [...cluster.services] }])
+}
