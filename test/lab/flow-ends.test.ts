@@ -1,4 +1,4 @@
-import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
+import { createNftLoadBalancer } from '../../src/io/host/load-balancer/nftables/nftables.ts'
 import { flowEndsSuite } from '../contract/flow-ends.ts'
 
 flowEndsSuite({

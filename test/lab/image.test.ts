@@ -20,7 +20,7 @@ import { eventually } from '../eventually.ts'
 import { freePort } from './support/coredns.ts'
 
 const FILE = 'deploy/image/Dockerfile'
-// What the agent calls by name (src/io/host/run.ts); wg-quick's wg and the modprobe of kmod among them.
+// What the agent calls by name (src/io/host/tools/run.ts); wg-quick's wg and the modprobe of kmod among them.
 const PACKAGES = ['conntrack', 'iproute2', 'ipvsadm', 'kmod', 'nftables', 'wireguard-go', 'wireguard-tools']
 
 interface Instruction {

@@ -1,4 +1,4 @@
-import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
+import { createNftLoadBalancer } from '../../src/io/host/load-balancer/nftables/nftables.ts'
 import { IPTABLES_SHAPES, localDnatSuite, NFT_SHAPES } from '../contract/local-dnat.ts'
 
 for (const [rules, shapes] of [

@@ -1,10 +1,10 @@
 // What nothing changed costs nothing: how the nftables load balancer reads the kernel back, and changes one service.
 import assert from 'node:assert/strict'
 import type { VirtualServer } from '../../src/core/host/host-state.ts'
-import { createNftLoadBalancer } from '../../src/io/host/lb-nft.ts'
-import { openNftKernel } from '../../src/io/host/nft-netlink.ts'
+import { createNftLoadBalancer } from '../../src/io/host/load-balancer/nftables/nftables.ts'
+import { openNftKernel } from '../../src/io/host/load-balancer/nftables/kernel.ts'
 import type { LoadBalancer, Run } from '../../src/io/host/ports.ts'
-import { createRun } from '../../src/io/host/run.ts'
+import { createRun } from '../../src/io/host/tools/run.ts'
 import { real, virtual } from '../contract/load-balancer.ts'
 import { inNamespace } from './support/in-namespace.ts'
 import { Lab, type Namespace } from './support/netns.ts'

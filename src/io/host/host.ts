@@ -15,10 +15,10 @@ import { attempt } from './attempt.ts'
 import { findObstacles, type Obstacle, type ObstacleQuestion } from './obstacles.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
-import { acquireLock, type Lock } from './lock.ts'
-import { openHostMemory, type HostMemory } from './memory.ts'
-import { detectMtu } from './mtu.ts'
-import { LINUX_PARTS, type HostParts, type PartContext } from './parts.ts'
+import { acquireLock, type Lock } from './tools/lock.ts'
+import { openHostMemory, type HostMemory } from './tools/memory.ts'
+import { detectMtu } from './tunnel/mtu.ts'
+import { LINUX_PARTS, type HostParts, type PartContext } from './load-balancer/registry.ts'
 import {
   hostNames,
   type HostNames,
@@ -28,13 +28,13 @@ import {
   type VirtualServerChange
 } from './ports.ts'
 import { preflightHost } from './preflight.ts'
-import { createRoutes, type Refusals, type TableRoute } from './route.ts'
-import { createRun } from './run.ts'
+import { createRoutes, type Refusals, type TableRoute } from './routes/routes.ts'
+import { createRun } from './tools/run.ts'
 import { readSurroundings } from './surroundings.ts'
-import { createSysctls } from './sysctl.ts'
-import { findUplinks } from './uplinks.ts'
+import { createSysctls } from './tools/sysctl.ts'
+import { findUplinks } from './routes/uplinks.ts'
 import { watchHost, type HostWatch } from './watch.ts'
-import { allOf, createWireguard } from './wireguard.ts'
+import { allOf, createWireguard } from './tunnel/wireguard.ts'
 
 export interface HostOptions {
   /** WireGuard device, ≤ 15 characters, one per mesh. */

@@ -12,7 +12,7 @@ import {
 } from '../../core/host/firewall.ts'
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
-import { asRecord, keyOfRow } from './nft-listing.ts'
+import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 
 /** Of one other cluster: an address to be reached there. */
@@ -36,7 +36,7 @@ export interface Obstacle {
   readonly by: string
 }
 
-/** Ours in src/io/host/filter.ts keeps sources at this priority. */
+/** Ours in src/io/host/filter/filter.ts keeps sources at this priority. */
 const KEEP_PRIORITY = 90
 const FAR_MAX = 256 // two for each of a hundred clusters and more
 const STRAYS_MAX = 8

@@ -3,8 +3,8 @@ import { constants } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { HostError } from './errors.ts'
-import { missing, ROOT_FIX, toolEnvironment } from './run.ts'
-import { noTun } from './wireguard.ts'
+import { missing, ROOT_FIX, toolEnvironment } from './tools/run.ts'
+import { noTun } from './tunnel/wireguard.ts'
 
 const CAP_NET_ADMIN = 12n
 

@@ -2,7 +2,7 @@
 // own routes are left out.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'
-import { parseAddresses, parseRoutes, type KernelRoute } from './ip-json.ts'
+import { parseAddresses, parseRoutes, type KernelRoute } from './tools/ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
 
 /** Without `resolvers`, which are no matter of the kernel. Errors: HostError of `ip`. */

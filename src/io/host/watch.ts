@@ -1,7 +1,7 @@
 // Says that the kernel may have changed, and in which part, so that a pass repairs it within a second.
 //   ip monitor   links, addresses, routes, rules and forwarding: a child that prints a line for each change
 //   wg           has no events: its peers and their prefixes are compared every POLL_MS, 3 ms of CPU each
-//   nftables     where netlink is there (netlink.ts), the events of our tables; else the chains and rules of our tables, without elements.
+//   nftables     where netlink is there (tools/netlink.ts), the events of our tables; else the chains and rules of our tables, without elements.
 //                `nft monitor` keeps a copy of all elements: 200 MB for 100,000
 // Invariants
 //   1. A hint is only a hint: our own changes cause some, too, and a pass that finds nothing changed is cheap.
@@ -11,9 +11,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { HostPart } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
-import { openNftKernel } from './nft-netlink.ts'
+import { openNftKernel } from './load-balancer/nftables/kernel.ts'
 import type { HostNames, LoadBalancer, Run } from './ports.ts'
-import { missing, toolEnvironment } from './run.ts'
+import { missing, toolEnvironment } from './tools/run.ts'
 
 export interface HostWatch {
   /** At most one every HINT_INTERVAL_MS for each set of parts. */

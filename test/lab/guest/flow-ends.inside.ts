@@ -1,6 +1,6 @@
 // Runs in the guest (guest.test.ts boots it): the ends of flows on a real IPVS.
 import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
-import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
+import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { flowEndsSuite } from '../../contract/flow-ends.ts'
 import { VIP_PREFIXES } from '../../contract/load-balancer.ts'
 

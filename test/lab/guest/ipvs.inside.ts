@@ -1,13 +1,13 @@
 // Runs in the guest (guest.test.ts boots it): the load balancer contract on a real IPVS.
 import assert from 'node:assert/strict'
 import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
-import { detectLoadBalancer } from '../../../src/io/host/detect-lb.ts'
-import { withFlowEnds } from '../../../src/io/host/flow-ends.ts'
-import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
+import { detectLoadBalancer } from '../../../src/io/host/load-balancer/detect.ts'
+import { withFlowEnds } from '../../../src/io/host/load-balancer/flow-ends.ts'
+import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { loadBalancerContract, PODS, real, VIP_PREFIXES, virtual } from '../../contract/load-balancer.ts'
 import { createLabBench, type LabBench } from '../support/lb-bench.ts'
 import type { Run } from '../../../src/io/host/ports.ts'
-import { missing } from '../../../src/io/host/run.ts'
+import { missing } from '../../../src/io/host/tools/run.ts'
 import { Lab } from '../support/netns.ts'
 
 describe('the IPVS load balancer', () => {

@@ -1,6 +1,6 @@
 // Runs in the guest (guest.test.ts boots it): others' rules for local addresses, before a real IPVS.
 import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
-import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
+import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { localDnatSuite, NFT_SHAPES } from '../../contract/local-dnat.ts'
 
 localDnatSuite({

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { VirtualServer } from '../../../src/core/host/host-state.ts'
 import type { Cidr } from '../../../src/core/model/values.ts'
-import { createIpvsLoadBalancer } from '../../../src/io/host/lb-ipvs.ts'
+import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'
 import { real, virtual } from '../../contract/load-balancer.ts'
 import { runIn } from '../support/lb-bench.ts'

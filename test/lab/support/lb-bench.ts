@@ -1,6 +1,6 @@
 // The bench of the load balancer contract: namespaces client — host — pods, all real.
 import type { LoadBalancer, Run } from '../../../src/io/host/ports.ts'
-import { createRun } from '../../../src/io/host/run.ts'
+import { createRun } from '../../../src/io/host/tools/run.ts'
 import {
   CLIENTS,
   PODS,

@@ -2,7 +2,7 @@
 import type { Run } from '../../../src/io/host/ports.ts'
 import { slowness } from '../../eventually.ts'
 
-// As in src/io/host/run.ts.
+// As in src/io/host/tools/run.ts.
 const TOOL_DEADLINE_MS = 10_000
 
 export function patient(run: Run): Run {

@@ -1,0 +1,89 @@
+// `ipvsadm -S -n`: every virtual server of this network namespace with its real servers, read by netlink.
+// /proc/net/ip_vs would be one read, but it ends early where several network namespaces of one kernel have IPVS services (Linux 6.1
+// skips a service of this namespace for each one of another at the end of every page), and it prints persistence in kernel ticks.
+//
+//   -A -t 10.96.0.1:80 -s rr -p 300
+//   -a -t 10.96.0.1:80 -r 10.1.0.11:8080 -m -w 1
+//   -A -u [fd96::1]:53 -s wrr
+import { parseIp } from '../../../../core/model/cidr.ts'
+import type { RealServer } from '../../../../core/host/host-state.ts'
+import type { Ip, Protocol } from '../../../../core/model/values.ts'
+import { compareRealServers } from '../order.ts'
+
+export interface IpvsService {
+  readonly vip: Ip
+  readonly protocol: Protocol
+  readonly port: number
+  readonly scheduler: string
+  /** 0 = not persistent. */
+  readonly persistentSeconds: number
+  /** It has flags that none of ours has (one-packet scheduling, a netmask, flags of the scheduler). */
+  readonly unusual: boolean
+  /** Sorted. */
+  readonly realServers: readonly IpvsReal[]
+}
+
+export interface IpvsReal extends RealServer {
+  /** Masquerading (NAT), as all of ours; not direct routing and not a tunnel. */
+  readonly masquerades: boolean
+}
+
+/** The words before a service's address, for `ipvsadm -A` and in its listing. */
+export const SERVICE_FLAG: Readonly<Record<Protocol, string>> = {
+  TCP: '-t',
+  UDP: '-u',
+  SCTP: '--sctp-service'
+}
+
+/** Services by address; those by firewall mark (-f) are left out, as none of ours is one. */
+export function parseIpvs(text: string): readonly IpvsService[] {
+  const services: IpvsService[] = []
+  const byAddress = new Map<string, IpvsReal[]>()
+  for (const line of text.split('\n')) {
+    const [command = '', flag = '', address = '', ...words] = line.trim().split(/\s+/)
+    const protocol = PROTOCOL.get(flag)
+    const at = parseAddress(address)
+    if (protocol === undefined || at === undefined) continue
+    const key = `${flag} ${address}`
+    if (command === '-A') {
+      const realServers: IpvsReal[] = []
+      byAddress.set(key, realServers)
+      services.push({ ...serviceOf(words), vip: at.ip, protocol, port: at.port, realServers })
+    } else if (command === '-a') {
+      const real = realOf(words)
+      if (real !== undefined) byAddress.get(key)?.push(real)
+    }
+  }
+  for (const service of services) (service.realServers as IpvsReal[]).sort(compareRealServers)
+  return services
+}
+
+const PROTOCOL: ReadonlyMap<string, Protocol> = new Map(
+  (Object.entries(SERVICE_FLAG) as [Protocol, string][]).map(([protocol, flag]) => [flag, protocol])
+)
+
+function serviceOf(
+  words: readonly string[]
+): Pick<IpvsService, 'scheduler' | 'persistentSeconds' | 'unusual'> {
+  let [scheduler, persistentSeconds, unusual] = ['', 0, false]
+  for (let index = 0; index < words.length; index++) {
+    if (words[index] === '-s') scheduler = words[++index] ?? ''
+    else if (words[index] === '-p') persistentSeconds = Number(words[++index])
+    else unusual = true
+  }
+  return { scheduler, persistentSeconds, unusual }
+}
+
+function realOf(words: readonly string[]): IpvsReal | undefined {
+  const after = (flag: string): string => words[words.indexOf(flag) + 1] ?? ''
+  const at = words.includes('-r') ? parseAddress(after('-r')) : undefined
+  if (at === undefined) return undefined
+  return { ip: at.ip, port: at.port, weight: Number(after('-w')), masquerades: words.includes('-m') }
+}
+
+/** "10.96.0.1:80" or "[fd96::1]:80". */
+function parseAddress(text: string): { readonly ip: Ip; readonly port: number } | undefined {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d+)$/.exec(text)
+  const ip = parseIp(match?.[1] ?? match?.[2] ?? '')
+  return ip === undefined ? undefined : { ip, port: Number(match?.[3]) }
+}

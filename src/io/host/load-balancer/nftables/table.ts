@@ -1,0 +1,276 @@
+// The nftables table of the load balancer as text: a constant number of chains, everything else elements of six sets.
+// kube-proxy's shape, a chain for each service and endpoint, takes minutes to load at 10,000 services; this takes seconds.
+//
+//   services4/6  vip . proto . port                 : goto r<N> | h<N> | refuse     comment "<scheduler> <affinity>"
+//   slots4/6     vip . proto . port . slot number   : backend ip . port
+//   weights4/6   vip . proto . port . ip . port     comment "<weight>"              where the slots do not say it
+//
+// Traps of nft 1.0.6: no `destroy`; the name `dstnat` is refused in an output hook; `}` right after a statement needs `;`;
+// a map that misses falls through, so a `goto refuse` follows; numbers for protocols, as names need /etc/protocols.
+import { familyOf, parseIp } from '../../../../core/model/cidr.ts'
+import type { RealServer, Scheduler, VirtualServer } from '../../../../core/host/host-state.ts'
+import type { Ip, Protocol } from '../../../../core/model/values.ts'
+import { HASH_SIZES, RANDOM_SIZES, slotTable } from '../../../../core/host/slots.ts'
+import {
+  ABOUT_SET,
+  asRecord,
+  commentOf,
+  keyOfRow,
+  parseListing,
+  PROTOCOL_NUMBER,
+  PROTOCOLS
+} from '../../tools/nft-listing.ts'
+import { compareRealServers, keyOfVirtualServer } from '../order.ts'
+
+/** One element of a set; `key` is unique in its set. */
+export interface Element {
+  readonly set: string
+  /** As nft reads it: "10.96.0.1 . 6 . 80" */
+  readonly key: string
+  /** What follows the key: a comment, a value. */
+  readonly tail: string
+  /** keyOfVirtualServer of the server it belongs to. */
+  readonly server: string
+}
+
+/** See NftListing for shape and about. */
+export interface NftTable {
+  /** Sorted by nobody. */
+  readonly elements: readonly Element[]
+  readonly shape: string
+  readonly about: string | undefined
+  /** Elements that no virtual server could have: somebody else wrote them. */
+  readonly foreign: number
+}
+
+/** The affinity of a server whose elements are not what its wish would make: equal to no wish, so it is set again. */
+export const IRREGULAR_AFFINITY = -1
+
+const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
+
+/**
+ * The lowest that the kernel takes for a nat chain. It orders nat chains only: all of them run at the kernel's own priority, -100, and the first
+ * that translates a connection is the last. So ours decides before kube-proxy's, the CNI's and a firewall's, wherever those stand.
+ */
+const LB_NAT_PRIORITY = -199
+
+/** Every chain and set, empty. Fed to `nft -f -` after the table was deleted. */
+export function skeleton(table: string): string {
+  const key = (ip: string) => `${ip} daddr . meta l4proto . th dport`
+  const draw = (name: string, number: (ip: string) => string) => `  chain ${name} {
+    dnat ip to ${key('ip')} . ${number('ip')} map @slots4
+    dnat ip6 to ${key('ip6')} . ${number('ip6')} map @slots6
+    goto refuse
+  }`
+  const hook = (name: string, point: string) => `  chain ${name} {
+    type nat hook ${point} priority ${LB_NAT_PRIORITY}; policy accept;
+    meta l4proto { 6, 17, 132 } ${key('ip')} vmap @services4
+    meta l4proto { 6, 17, 132 } ${key('ip6')} vmap @services6
+  }`
+  const family = (n: 4 | 6, ip: string) => `  map services${n} {
+    type ipv${n}_addr . inet_proto . inet_service : verdict
+  }
+  map slots${n} {
+    typeof ${key(ip)} . numgen random mod 2 : ${ip} daddr . th dport
+  }
+  set weights${n} {
+    type ipv${n}_addr . inet_proto . inet_service . ipv${n}_addr . inet_service
+  }`
+  return [
+    `table inet ${table} {`,
+    ABOUT_SET,
+    family(4, 'ip'),
+    family(6, 'ip6'),
+    '  chain refuse {\n    meta l4proto 6 reject with tcp reset\n    reject with icmpx port-unreachable\n  }',
+    ...RANDOM_SIZES.map((size) => draw(`r${size}`, () => `numgen random mod ${size}`)),
+    // One seed for every host: a client keeps its backend when its traffic moves to another gateway.
+    ...HASH_SIZES.map((size) => draw(`h${size}`, (ip) => `jhash ${ip} saddr mod ${size} seed 0x52680001`)),
+    hook('prerouting', 'prerouting'),
+    hook('output', 'output'),
+    '}\n'
+  ].join('\n')
+}
+
+/** The elements that a virtual server means. */
+export function elementsOf(server: VirtualServer): readonly Element[] {
+  const family = familyOf(server.vip)
+  const { draw, slots } = slotTable(server)
+  const key = `${server.vip} . ${PROTOCOL_NUMBER[server.protocol]} . ${server.port}`
+  const owner = keyOfVirtualServer(server)
+  const chain = slots.length === 0 ? 'refuse' : `${draw === 'hash' ? 'h' : 'r'}${slots.length}`
+  const served = new Set(slots)
+  return [
+    {
+      set: `services${family}`,
+      key,
+      tail: ` comment "${server.scheduler} ${server.affinitySeconds}" : goto ${chain}`,
+      server: owner
+    },
+    ...slots.map((real, slot) => ({
+      set: `slots${family}`,
+      key: `${key} . ${slot}`,
+      tail: ` : ${real.ip} . ${real.port}`,
+      server: owner
+    })),
+    ...server.realServers
+      .filter((real) => real.weight !== 1 || !served.has(real))
+      .map((real) => ({
+        set: `weights${family}`,
+        key: `${key} . ${real.ip} . ${real.port}`,
+        tail: ` comment "${real.weight}"`,
+        server: owner
+      }))
+  ]
+}
+
+/** The commands that turn the elements `have` into `want`, in the order: unpublish, move, publish. */
+export function elementCommands(
+  table: string,
+  have: readonly Element[],
+  want: readonly Element[]
+): readonly string[] {
+  const { gone, fresh } = elementChanges(have, want)
+  return [...commands('delete', table, gone), ...commands('add', table, fresh)]
+}
+
+/** The elements to delete, then those to add, in the order: unpublish, move, publish. */
+export function elementChanges(
+  have: readonly Element[],
+  want: readonly Element[]
+): { readonly gone: readonly Element[]; readonly fresh: readonly Element[] } {
+  const before = new Map(have.map((element) => [idOf(element), element]))
+  const after = new Map(want.map((element) => [idOf(element), element]))
+  const gone = [...before].filter(([id, element]) => after.get(id)?.tail !== element.tail)
+  const fresh = [...after].filter(([id, element]) => before.get(id)?.tail !== element.tail)
+  return {
+    gone: gone.map(([, element]) => element).sort(publishedFirst),
+    fresh: fresh.map(([, element]) => element).sort((a, b) => publishedFirst(b, a))
+  }
+}
+
+/** `nft -j list table` of our table. Errors: none for what people did to the table; a SyntaxError for no JSON. */
+export function parseTable(json: string): NftTable {
+  const { rows, shape, about } = parseListing(json)
+  const elements: Element[] = []
+  let foreign = 0
+  for (const [set, list] of rows) {
+    if (set === 'about') continue
+    for (const row of list) {
+      const element = parseElement(set, row)
+      if (element === undefined) foreign++
+      else elements.push(element)
+    }
+  }
+  return { elements, shape, about, foreign }
+}
+
+/** The virtual server that these elements, all of one server, make; irregular ones get IRREGULAR_AFFINITY. */
+export function serverOf(elements: readonly Element[]): VirtualServer | undefined {
+  const [vip, protocol, port] = (elements[0]?.server ?? '').split(' ')
+  if (vip === undefined || protocol === undefined || port === undefined) return undefined
+  const reals = new Map<string, RealServer>()
+  let [scheduler, affinitySeconds]: [Scheduler, number] = ['rr', IRREGULAR_AFFINITY]
+  for (const { set, key, tail } of elements) {
+    if (set.startsWith('services')) {
+      const said = /^ comment "(\w+) (\d+)" : goto /.exec(tail)
+      if (said && isScheduler(said[1])) [scheduler, affinitySeconds] = [said[1], Number(said[2])]
+      continue
+    }
+    const isWeight = set.startsWith('weights')
+    const [ip = '', realPort = ''] = isWeight ? key.split(' . ').slice(3) : tail.slice(3).split(' . ')
+    const name = `${ip} ${realPort}`
+    if (!isWeight && reals.has(name)) continue
+    const weight = isWeight ? Number(/"(\d+)"/.exec(tail)?.[1] ?? 0) : 1
+    reals.set(name, { ip: ip as Ip, port: Number(realPort), weight })
+  }
+  const server: VirtualServer = {
+    vip: vip as Ip,
+    protocol: protocol as Protocol,
+    port: Number(port),
+    scheduler,
+    affinitySeconds,
+    realServers: [...reals.values()].sort(compareRealServers)
+  }
+  const regular = elementCommands('', elements, elementsOf(server)).length === 0
+  return regular ? server : { ...server, affinitySeconds: IRREGULAR_AFFINITY }
+}
+
+// Elements in one command: nft's parser takes any number, an error message quotes the whole line.
+const ELEMENTS_PER_COMMAND = 500
+
+function commands(verb: 'add' | 'delete', table: string, elements: readonly Element[]): readonly string[] {
+  const lines: string[] = []
+  for (let start = 0; start < elements.length;) {
+    const set = elements[start]?.set
+    let end = start
+    while (elements[end]?.set === set && end < elements.length && end - start < ELEMENTS_PER_COMMAND) end++
+    const list = elements.slice(start, end).map(({ key, tail }) => (verb === 'add' ? key + tail : key))
+    lines.push(`${verb} element inet ${table} ${set} { ${list.join(', ')} }`)
+    start = end
+  }
+  return lines
+}
+
+/** services before weights before slots, otherwise as they come (sort is stable). */
+function publishedFirst(left: Element, right: Element): number {
+  return left.set === right.set ? 0 : left.set < right.set ? -1 : 1
+}
+
+function idOf(element: Element): string {
+  return `${element.set} ${element.key}`
+}
+
+function parseElement(set: string, row: unknown): Element | undefined {
+  // A map's row is [key, value], a set's the key alone.
+  const [keyPart, value] = Array.isArray(row) ? (row as unknown[]) : [row, undefined]
+  const parts = concatOf(keyPart)
+  const family = /^(?:services|slots|weights)([46])$/.exec(set)?.[1]
+  const vip = ipText(parts[0], family)
+  const protocol = PROTOCOLS.get(parts[1])
+  const port = parts[2]
+  if (vip === undefined || protocol === undefined || typeof port !== 'number') return undefined
+  const comment = commentOf(keyPart)
+  const tail = tailOf(set, comment, value, family)
+  const rest = set.startsWith('weights') ? [ipText(parts[3], family), parts[4]] : parts.slice(3)
+  if (tail === undefined || rest.includes(undefined)) return undefined
+  return {
+    set,
+    key: [vip, PROTOCOL_NUMBER[protocol], port, ...rest].join(' . '),
+    tail,
+    server: keyOfVirtualServer({ vip, protocol, port })
+  }
+}
+
+function tailOf(
+  set: string,
+  comment: string | undefined,
+  value: unknown,
+  family: string | undefined
+): string | undefined {
+  const said = comment === undefined ? '' : ` comment "${comment}"`
+  if (set.startsWith('weights')) return said
+  if (set.startsWith('slots')) {
+    const [ip, port] = concatOf(value)
+    const backend = ipText(ip, family)
+    return backend === undefined ? undefined : `${said} : ${backend} . ${String(port)}`
+  }
+  // Any other verdict (accept, drop) is kept as text: irregular, and deleted by it.
+  const [verb = '', body] = Object.entries(asRecord(value))[0] ?? []
+  const target = asRecord(body)['target']
+  return `${said} : ${verb}${typeof target === 'string' ? ` ${target}` : ''}`
+}
+
+function concatOf(value: unknown): readonly unknown[] {
+  const inner = keyOfRow(value)
+  const list = asRecord(inner)['concat']
+  return Array.isArray(list) ? (list as unknown[]) : [inner]
+}
+
+function ipText(value: unknown, family: string | undefined): Ip | undefined {
+  const ip = typeof value === 'string' ? parseIp(value) : undefined
+  return ip !== undefined && String(familyOf(ip)) === family ? ip : undefined
+}
+
+function isScheduler(text: string | undefined): text is Scheduler {
+  return text !== undefined && SCHEDULERS.has(text)
+}

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import {
+  parseAddresses,
+  parseDefaultDevice,
+  parseLink,
+  parseRoutes,
+  parseRules
+} from '../../../../src/io/host/tools/ip-json.ts'
+
+describe('what ip prints as JSON', () => {
+  it('gives a link with its kind', () => {
+    const text =
+      '[{"ifindex":4,"ifname":"wg0","flags":["POINTOPOINT","UP"],"mtu":1420,"linkinfo":{"info_kind":"tun","info_data":{}}}]'
+    assert.deepEqual(parseLink(text), { name: 'wg0', kind: 'tun', mtu: 1420, up: true })
+  })
+
+  it('gives routes of both families, a default and a bare host among them', () => {
+    const base = { source: undefined, protocol: '', type: 'unicast', gateways: [], mtu: undefined }
+    const four =
+      '[{"dst":"default","gateway":"192.0.2.9","dev":"eth0"},{"type":"local","dst":"10.9.0.1","dev":"lo","protocol":"142","prefsrc":"192.0.2.1","flags":[]}]'
+    assert.deepEqual(parseRoutes(four, 4), [
+      { ...base, destination: '0.0.0.0/0', device: 'eth0', gateways: ['192.0.2.9'] },
+      {
+        ...base,
+        destination: '10.9.0.1/32',
+        device: 'lo',
+        source: '192.0.2.1',
+        protocol: '142',
+        type: 'local'
+      }
+    ])
+    const six =
+      '[{"dst":"fd02::/64","dev":"wg0","protocol":"142","metric":1024,"metrics":[{"mtu":1328}],"flags":[],"pref":"medium"}]'
+    assert.deepEqual(parseRoutes(six, 6), [
+      { ...base, destination: 'fd02::/64', device: 'wg0', protocol: '142', mtu: 1328 }
+    ])
+  })
+
+  it('reads a table that does not exist as empty', () => {
+    for (const text of ['', '\n', '[', '[]']) assert.deepEqual(parseRoutes(text, 4), [])
+  })
+
+  it('gives rules with their mark and whether it is negated', () => {
+    const text =
+      '[{"priority":0,"src":"all","table":"local"},{"priority":5142,"not":null,"src":"all","fwmark":"0x2000","fwmask":"0x2000","table":"5142","protocol":"142"},{"priority":9,"src":"all","fwmark":"0x1","table":"7"}]'
+    assert.deepEqual(
+      parseRules(text).map(({ preference, not, fwmark, fwmask }) => [preference, not, fwmark, fwmask]),
+      [
+        [0, false, 0, 0],
+        [5142, true, 0x2000, 0x2000],
+        [9, false, 1, 0xffff_ffff]
+      ]
+    )
+  })
+
+  it('gives the addresses of all devices', () => {
+    const text =
+      '[{"ifname":"lo","addr_info":[{"local":"127.0.0.1"},{"local":"::1"}]},{"ifname":"a","addr_info":[]},{}]'
+    assert.deepEqual(parseAddresses(text), new Set(['127.0.0.1', '::1']))
+  })
+
+  it('takes the default route with the lowest metric', () => {
+    const text = '[{"dst":"default","dev":"wlan0","metric":600},{"dst":"default","dev":"eth0","metric":100}]'
+    assert.equal(parseDefaultDevice(text), 'eth0')
+    assert.equal(parseDefaultDevice('[]'), undefined)
+  })
+
+  it('rejects other shapes', () => {
+    assert.throws(() => parseRoutes('[{"dest":1}]', 4))
+    assert.throws(() => parseLink('{'))
+  })
+})
+
+describe('what ip prints and is no such JSON', () => {
+  for (const text of ['\u0007\uFFFD', '{"a":1}', '[5]', 'null', '[{'])
+    it(`${JSON.stringify(text)} is an error that names the tool, in words`, () => {
+      for (const parse of [parseLink, parseAddresses, (each: string) => parseRoutes(each, 4), parseRules])
+        assert.throws(() => parse(text), { code: 'TOOL_FAILED', message: 'ip printed what cannot be read' })
+    })
+})
