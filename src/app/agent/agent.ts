@@ -28,12 +28,14 @@ import { startHealthHttp, type HealthHttp } from './health-http.ts'
 import { Health, type FaultText } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import * as membership from '../identity/identity.ts'
+import type { Membership } from '../identity/identity.ts'
 import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import { PodDns } from '../cluster-dns/pod-dns.ts'
 import { ProblemLog, sourceFaults } from '../observe/problem-log.ts'
-import { Session, type Membership } from '../session/session.ts'
+import { Session } from '../session/session.ts'
 import { SPEAKER_TERM_MIN } from '../session/speaker.ts'
+import { refusal } from '../enrolment/refusal.ts'
 import { StoreKeeper } from './store-keeper.ts'
 import { nodesWithoutAgent } from '../sources/node-coverage.ts'
 import { tellParts, type PartFault } from '../observe/part-fault.ts'
@@ -613,7 +615,7 @@ class Meshd implements State {
     admitted.promise.catch(() => undefined) // awaited below; a refusal may come before
     const deadline = setTimeout(() => admitted.reject(this.#unreachable()), JOIN_DEADLINE_MS)
     this.#onHandshake = (outcome) => {
-      if (outcome.kind === 'refused') admitted.reject(membership.refusal(outcome))
+      if (outcome.kind === 'refused') admitted.reject(refusal(outcome))
       else if (outcome.cluster !== identity.cluster) admitted.resolve()
     }
     try {

@@ -1,9 +1,8 @@
 // How an agent comes to be in a mesh: it makes one (init), invites (invite), is invited (join). What is typed is checked here, and
 // each error names the field and the fix. Nothing is kept of an attempt that failed.
-import { checkPrefixes } from '../../core/trust/certificate.ts'
 import { createInvite, createMesh, redeem } from '../../core/trust/issue.ts'
 import { decodeToken, encodeToken } from '../../core/trust/token.ts'
-import { cidrContains, cidrOverlaps, nextFreeCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
+import { cidrContains, cidrOverlaps, parseIp } from '../../core/model/cidr.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { parseClusterName } from '../../core/model/identity.ts'
@@ -19,19 +18,21 @@ import { generateWireguardKey } from '../../io/crypto/crypto.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InitRequest, InviteRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
-import type { HandshakeOutcome } from '../control/control.ts'
-import type { Membership } from '../session/session.ts'
+import { screaming } from '../enrolment/refusal.ts'
+import { choosePrefixes, type Prefixes } from './prefixes.ts'
 
-// Where prefixes are found for whoever names none: the upper half of 10/8, clear of the defaults of the usual installers.
-const POD_POOL = '10.128.0.0/10' as Cidr
-const SERVICE_POOL = '10.192.0.0/10' as Cidr
-const AUTO_LENGTH = 16
 // A token names as many members as fit a line that a person can paste.
 const BOOTSTRAP_MAX = 6
 
-export interface Prefixes {
-  readonly podPrefixes: readonly Cidr[]
-  readonly servicePrefixes: readonly Cidr[]
+/** A cluster of a mesh as this agent has it: its name, its key and what certifies both. */
+export interface Membership extends Prefixes {
+  readonly meshId: Uint8Array
+  readonly cluster: ClusterName
+  readonly clusterSeed: Uint8Array
+  /** Encoded Chain down to the CLUSTER certificate. */
+  readonly clusterChain: Uint8Array
+  /** Multiaddrs of members, with their PeerIds. */
+  readonly bootstrap: readonly string[]
 }
 
 export function createIdentity(crypto: Crypto): Identity {
@@ -271,25 +272,6 @@ export function accepted(identity: Identity): Identity {
   return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
 }
 
-/** Why a member refused, as an error for whoever typed `join`. */
-export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
-  const fixes: Record<string, string> = {
-    nameTaken: 'ask for an invite under another name',
-    prefixOverlap: 'ask for an invite with other prefixes',
-    expired: 'ask for a new token',
-    clock: 'set the clock of the host that is wrong (`timedatectl`), then join again',
-    version: 'upgrade the older of the two agents',
-    mesh: 'the token is of another mesh than the member it names: ask for a new one',
-    revoked: 'this cluster was removed from the mesh: ask for a new invite'
-  }
-  const who = outcome.byPeer ? 'the member refused' : 'the member is not to be trusted'
-  return new AppError(
-    `MESH_${screaming(outcome.code)}`,
-    `${who}: ${outcome.detail}`,
-    fixes[outcome.code] ?? 'see the log of both agents'
-  )
-}
-
 function parts(identity: Identity): Membership | undefined {
   const { meshId, cluster, clusterSeed, clusterChain, podPrefixes, servicePrefixes, bootstrap } = identity
   if (
@@ -319,46 +301,6 @@ function clusterName(text: string): ClusterName {
       'use a DNS label such as "west" or "eu-1"'
     )
   return parsed.clusterName
-}
-
-function choosePrefixes(
-  request: { podCidrs: readonly string[]; serviceCidrs: readonly string[] },
-  taken: readonly Cidr[]
-): Prefixes {
-  const podPrefixes =
-    request.podCidrs.length > 0 ? cidrs('pod-cidr', request.podCidrs) : [free(POD_POOL, taken, 'pod-cidr')]
-  const servicePrefixes =
-    request.serviceCidrs.length > 0
-      ? cidrs('service-cidr', request.serviceCidrs)
-      : [free(SERVICE_POOL, taken, 'service-cidr')]
-  const fault = checkPrefixes({ podPrefixes, servicePrefixes })
-  if (fault !== undefined)
-    throw new AppError('BAD_ARGUMENT', fault, 'name disjoint prefixes, as the cluster really uses them')
-  return { podPrefixes, servicePrefixes }
-}
-
-function cidrs(field: string, texts: readonly string[]): Cidr[] {
-  return texts.map((text) => {
-    const parsed = parseCidr(text)
-    if (parsed.kind === 'invalid')
-      throw new AppError(
-        'BAD_ARGUMENT',
-        `${field}: ${parsed.reason}`,
-        'write it like 10.1.0.0/16 or fd00:1::/48'
-      )
-    return parsed.cidr
-  })
-}
-
-function free(pool: Cidr, taken: readonly Cidr[], field: string): Cidr {
-  const found = nextFreeCidr({ pool, length: AUTO_LENGTH, taken })
-  if (found === undefined)
-    throw new AppError(
-      'BAD_ARGUMENT',
-      `${field}: no free /${AUTO_LENGTH} left in ${pool}`,
-      `name one with --${field}`
-    )
-  return found
 }
 
 /** Own addresses first, then one of each other cluster: a token whose only member is down helps nobody. */
@@ -403,11 +345,6 @@ export function bytes(text: string): Uint8Array {
 
 export function base64(raw: Uint8Array): string {
   return Buffer.from(raw).toString('base64')
-}
-
-/** "notYetValid" → "NOT_YET_VALID" */
-function screaming(code: string): string {
-  return code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 }
 
 function seconds(ms: number): number {

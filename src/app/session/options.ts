@@ -1,6 +1,6 @@
 // What a session is made of.
 import type { Crypto } from '../../core/model/crypto.ts'
-import type { Cidr, ClusterName, WireguardKey } from '../../core/model/values.ts'
+import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { HandshakeOutcome } from '../control/control.ts'
@@ -8,17 +8,7 @@ import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
-
-export interface Membership {
-  readonly meshId: Uint8Array
-  readonly cluster: ClusterName
-  readonly clusterSeed: Uint8Array
-  /** Encoded Chain down to the CLUSTER certificate. */
-  readonly clusterChain: Uint8Array
-  readonly podPrefixes: readonly Cidr[]
-  readonly servicePrefixes: readonly Cidr[]
-  readonly bootstrap: readonly string[]
-}
+import type { Membership } from '../identity/identity.ts'
 
 export interface SessionOptions {
   readonly membership: Membership

@@ -17,6 +17,7 @@ import type { Leadership } from '../../io/kube/lease.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Control } from '../control/control.ts'
 import { ProgrammedHost } from '../host/programmed-host.ts'
+import type { Membership } from '../identity/identity.ts'
 import { setLeftOut } from './left-out.ts'
 import type { LocalFacts } from './local-facts.ts'
 import type { Loop } from '../observe/loop.ts'
@@ -29,7 +30,7 @@ import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
 import { ownAgents } from './members.ts'
 import { NamesOfView } from './names-of-view.ts'
-import type { Membership, SessionOptions } from './options.ts'
+import type { SessionOptions } from './options.ts'
 import { ownCertificate, renewalLoop } from './own-certificate.ts'
 import { OwnRecord } from './own-record.ts'
 import { PathWatch } from './path-watch.ts'
@@ -41,7 +42,7 @@ import { standsBy, termFloor } from './speaker.ts'
 
 const WITHDRAW_DEADLINE_MS = 3000
 
-export type { Membership, SessionOptions } from './options.ts'
+export type { SessionOptions } from './options.ts'
 
 export class Session {
   readonly control: Control

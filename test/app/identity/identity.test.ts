@@ -6,6 +6,7 @@ import { originOf } from '../../../src/core/model/identity.ts'
 import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import type { Identity } from '../../../src/io/store/store.ts'
+import { refusal } from '../../../src/app/enrolment/refusal.ts'
 
 const crypto = createCrypto()
 const NOW_MS = 1_795_392_000_000
@@ -290,7 +291,7 @@ describe('membership', () => {
       ['version', 'MESH_VERSION']
     ] as const) {
       const origin = originOf(crypto.publicKeyOf(crypto.random(32)))
-      const error = membership.refusal({ kind: 'refused', peer: origin, code, detail: 'so', byPeer: true })
+      const error = refusal({ kind: 'refused', peer: origin, code, detail: 'so', byPeer: true })
       assert.equal(error.code, expected)
       assert.equal(error.message, 'the member refused: so')
       assert.ok(error.fix)

@@ -1,0 +1,27 @@
+// Why a member refused this cluster, as an error for the person who typed `join`.
+import type { HandshakeOutcome } from '../control/control.ts'
+import { AppError } from '../observe/errors.ts'
+
+/** The code is MESH_ and the code of the handshake, as in MESH_NAME_TAKEN. */
+export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
+  const fixes: Record<string, string> = {
+    nameTaken: 'ask for an invite under another name',
+    prefixOverlap: 'ask for an invite with other prefixes',
+    expired: 'ask for a new token',
+    clock: 'set the clock of the host that is wrong (`timedatectl`), then join again',
+    version: 'upgrade the older of the two agents',
+    mesh: 'the token is of another mesh than the member it names: ask for a new one',
+    revoked: 'this cluster was removed from the mesh: ask for a new invite'
+  }
+  const who = outcome.byPeer ? 'the member refused' : 'the member is not to be trusted'
+  return new AppError(
+    `MESH_${screaming(outcome.code)}`,
+    `${who}: ${outcome.detail}`,
+    fixes[outcome.code] ?? 'see the log of both agents'
+  )
+}
+
+/** "notYetValid" → "NOT_YET_VALID" */
+export function screaming(code: string): string {
+  return code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+}

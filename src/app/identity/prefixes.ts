@@ -1,0 +1,56 @@
+// The prefixes of a cluster: those that a person named, checked, or free ones of a pool.
+import { nextFreeCidr, parseCidr } from '../../core/model/cidr.ts'
+import type { Cidr } from '../../core/model/values.ts'
+import { checkPrefixes } from '../../core/trust/certificate.ts'
+import { AppError } from '../observe/errors.ts'
+
+// Free prefixes come from the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use.
+const POD_POOL = '10.128.0.0/10' as Cidr
+const SERVICE_POOL = '10.192.0.0/10' as Cidr
+const AUTO_LENGTH = 16
+
+export interface Prefixes {
+  readonly podPrefixes: readonly Cidr[]
+  readonly servicePrefixes: readonly Cidr[]
+}
+
+/** A free prefix for each kind that names none. `taken`: prefixes that a free one must not overlap. Errors: AppError BAD_ARGUMENT. */
+export function choosePrefixes(
+  request: { readonly podCidrs: readonly string[]; readonly serviceCidrs: readonly string[] },
+  taken: readonly Cidr[]
+): Prefixes {
+  const podPrefixes =
+    request.podCidrs.length > 0 ? cidrs('pod-cidr', request.podCidrs) : [free(POD_POOL, taken, 'pod-cidr')]
+  const servicePrefixes =
+    request.serviceCidrs.length > 0
+      ? cidrs('service-cidr', request.serviceCidrs)
+      : [free(SERVICE_POOL, taken, 'service-cidr')]
+  const fault = checkPrefixes({ podPrefixes, servicePrefixes })
+  if (fault !== undefined)
+    throw new AppError('BAD_ARGUMENT', fault, 'name disjoint prefixes, as the cluster really uses them')
+  return { podPrefixes, servicePrefixes }
+}
+
+function cidrs(field: string, texts: readonly string[]): Cidr[] {
+  return texts.map((text) => {
+    const parsed = parseCidr(text)
+    if (parsed.kind === 'invalid')
+      throw new AppError(
+        'BAD_ARGUMENT',
+        `${field}: ${parsed.reason}`,
+        'write it like 10.1.0.0/16 or fd00:1::/48'
+      )
+    return parsed.cidr
+  })
+}
+
+function free(pool: Cidr, taken: readonly Cidr[], field: string): Cidr {
+  const found = nextFreeCidr({ pool, length: AUTO_LENGTH, taken })
+  if (found === undefined)
+    throw new AppError(
+      'BAD_ARGUMENT',
+      `${field}: no free /${AUTO_LENGTH} left in ${pool}`,
+      `name one with --${field}`
+    )
+  return found
+}
