@@ -12,44 +12,31 @@ import type { Liveness } from '../../core/replication/failure/failure-detector.t
 import { isPosition } from '../../core/replication/head.ts'
 import type { ClusterName, Origin, Value } from '../../core/model/values.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
-import {
-  createProtocol,
-  type Effect,
-  type Persist,
-  type PersistPart,
-  type Protocol
-} from '../../core/replication/protocol.ts'
+import { createProtocol, type Protocol } from '../../core/replication/protocol.ts'
 import { createBook, type Book } from '../../core/trust/book.ts'
-import {
-  createHandshake,
-  type Handshake,
-  type HandshakeOutcome as DoorOutcome
-} from '../../core/trust/handshake.ts'
+import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
 import { createViewBuilder, type ViewBuilder } from '../../core/view/build-view.ts'
 import { originOf, publicKeyOf } from '../../core/model/identity.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { createTransport, type Transport } from '../../io/p2p/transport.ts'
 import type { LoadedReplica, Store, StoredOrigin } from '../../io/store/store.ts'
 import { monotonicMs } from '../observe/clock.ts'
-import { sentence } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { CloneWatch } from './clone-watch.ts'
+import { EffectRunner, type PromptEffect } from './effect-runner.ts'
+import { Gaps } from './gaps.ts'
+import {
+  Handshakes,
+  type ConnectionInfo,
+  type HandshakeOutcome,
+  type HandshakeRefusal
+} from './handshakes.ts'
+import { Neighbourhood, type Neighbour } from './neighbourhood.ts'
 import { Refusals } from './refusals.ts'
 
 // Heads go out every fifth tick; timeouts of pulls and pings are checked on each.
 const TICK_MS = 200
-// A disk that is full is tried again this often (invariant 2).
-const PERSIST_RETRY_MS = 1000
-// Any neighbour tells of every origin at once and again each second; pulling what it told of takes a few round trips.
-const GAPS_CLOSED_MS = 5000
-// Effects that are carried out and not forgotten yet: few beside what a burst holds.
-const CARRIED_MAX = 1024
-// Handshakes are tried again within minutes; a member that is not dialled any more leaves no reason behind.
-const REFUSAL_MS = 600_000
-const REFUSED_MAX = 256
-// A lost disk costs one new epoch, a second agent with this key one for nearly each state that either of them signs.
-const CLONE_ROLLBACKS = 3
-const CLONE_MS = 60_000
 // A page of `meshctl status`; the log has them all.
 const WARNINGS_MAX = 20
 
@@ -73,30 +60,9 @@ export interface ControlOptions {
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }
 
-export type HandshakeOutcome =
-  | { readonly kind: 'accepted'; readonly peer: Origin; readonly cluster: ClusterName }
-  | {
-      readonly kind: 'refused'
-      readonly peer: Origin
-      readonly code: string
-      readonly detail: string
-      readonly byPeer: boolean
-    }
+export type { HandshakeOutcome, HandshakeRefusal } from './handshakes.ts'
 
-export interface HandshakeRefusal {
-  readonly code: string
-  readonly detail: string
-  readonly byPeer: boolean
-  /** Monotonic. */
-  readonly atMs: number
-}
-
-export interface Neighbour {
-  readonly origin: Origin
-  readonly address: string
-  readonly inbound: boolean
-  readonly rttMs: number | undefined
-}
+export type { Neighbour } from './neighbourhood.ts'
 
 export class Control {
   readonly origin: Origin
@@ -107,32 +73,16 @@ export class Control {
   /** Until it is restored: it is as large as the replica. */
   #stored: LoadedReplica | undefined
   readonly #views: ViewBuilder
-  readonly #handshakes = new Map<Origin, Met>()
-  readonly #neighbours = new Map<Origin, Omit<Neighbour, 'rttMs'>>()
-  readonly #effects: Effect[] = []
-  /** So many of them are carried out: taking each off the front would cost as much as all that wait. */
-  #carried = 0
-  #draining: Promise<void> | undefined
-  #busy = false
+  readonly #handshakes: Handshakes
+  readonly #runner: EffectRunner
+  readonly #neighbours = new Neighbourhood()
   #timer: NodeJS.Timeout | undefined
   #view: MeshView | undefined
   #chain: Uint8Array
-  #diskFault: string | undefined
   readonly #warnings = new Set<string>()
-  /** Neighbours that are not read from (invariant 4). */
-  readonly #held = new Set<Origin>()
-  /** Origins whose latest steps the disk did not take. */
-  readonly #unsaved = new Set<Origin>()
-  #savedMs = 0
-  /** The disk had lost what others had said; set until a neighbour has had time to say it again. */
-  #hasGaps: boolean
-  #toldSinceMs: number | undefined
-  readonly #refused = new Map<Origin, HandshakeRefusal>()
-  /** When others' signatures in our name were last seen; the latest few. */
-  readonly #rollbackMs: number[] = []
-  /** Since when there is any neighbour, or none. */
-  #connectedMs: number | undefined
-  #aloneMs = monotonicMs()
+  /** The disk may have lost what others had said. */
+  readonly #gaps: Gaps
+  readonly #clones = new CloneWatch()
   /** Counts since start, by reason. */
   readonly refusals = new Refusals()
 
@@ -145,34 +95,26 @@ export class Control {
     const admitted = this.#book.admit(this.origin, options.chain)
     if (admitted.kind === 'refused')
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
-    const book = this.#book
     const stored = options.store.loadReplica()
     this.#stored = stored
-    this.#hasGaps = stored.lost || stored.dropped.length > 0
-    this.#protocol = createProtocol({
-      self: this.origin,
-      selfSeed: nodeSeed,
-      meshId,
-      crypto,
-      admission: {
-        isAdmitted: (origin) => book.isAdmitted(origin),
-        admit: (origin, chain) => book.admit(origin, chain),
-        chainOf: (origin) => book.chainOf(origin),
-        publicKeyOf
-      },
-      incarnation: Math.max(0, Date.now()),
-      epochFloor: epochFloor(this.origin, stored, options.store.counters()?.epoch)
-    })
+    this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
+    this.#protocol = this.#newProtocol(stored)
     this.#views = createViewBuilder()
-    this.transport = createTransport({
-      seed: nodeSeed,
-      listen: options.listen,
-      log: (event, fields) => options.log.debug(fields, event),
-      handlers: {
-        neighbourUp: (peer, info) => this.#meet(peer, info),
-        frame: (peer, frame) => this.#receive(peer, frame),
-        neighbourDown: (peer, reason) => this.#part(peer, reason)
-      }
+    this.#handshakes = new Handshakes({
+      ...options,
+      origin: this.origin,
+      book: this.#book,
+      send: (peer, frame) => this.#send(peer, frame),
+      onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
+    })
+    this.transport = this.#newTransport()
+    this.#runner = new EffectRunner({
+      self: this.origin,
+      store: options.store,
+      transport: this.transport,
+      log: options.log,
+      whole: (origin) => this.#protocol.whole(origin),
+      act: (effect) => this.#act(effect)
     })
   }
 
@@ -185,14 +127,14 @@ export class Control {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer)
-    await this.#draining
+    await this.#runner.idle
     await this.transport.stop()
   }
 
   /** One batch; changes that change nothing are dropped. Resolves when it is on disk and on its way. */
   async publish(changes: readonly { key: string; value: Value | undefined }[]): Promise<void> {
-    this.#run(this.#protocol.publish(changes, monotonicMs()))
-    await this.#draining
+    this.#runner.run(this.#protocol.publish(changes, monotonicMs()))
+    await this.#runner.idle
   }
 
   /** Keys that this agent has published and not withdrawn, or that wait for room. */
@@ -228,7 +170,7 @@ export class Control {
   }
 
   neighbours(): readonly Origin[] {
-    return [...this.#neighbours.keys()]
+    return this.#neighbours.origins()
   }
 
   /** Operations known of and not held. */
@@ -243,8 +185,7 @@ export class Control {
 
   /** Why the latest handshake with this member ended; undefined: it was accepted, or there was none lately. */
   refusal(origin: Origin): HandshakeRefusal | undefined {
-    const found = this.#refused.get(origin)
-    return found === undefined || monotonicMs() - found.atMs > REFUSAL_MS ? undefined : found
+    return this.#handshakes.refusal(origin)
   }
 
   /** Two states were signed for one position of this origin: two agents use its key. */
@@ -254,36 +195,35 @@ export class Control {
 
   /** Another agent signs states in this agent's name. */
   get isCloned(): boolean {
-    const sinceMs = monotonicMs() - CLONE_MS
-    return this.#rollbackMs.filter((atMs) => atMs > sinceMs).length >= CLONE_ROLLBACKS
+    return this.#clones.isCloned
   }
 
   /** Milliseconds since a neighbour was last known to hold this agent's records, or since there are neighbours; 0: there are none. */
   ownUnheldMs(): number {
-    if (this.#connectedMs === undefined) return 0
-    return monotonicMs() - Math.max(this.#connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
+    const { connectedMs } = this.#neighbours
+    if (connectedMs === undefined) return 0
+    return monotonicMs() - Math.max(connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
   }
 
   /** Milliseconds without any control connection. */
   aloneMs(): number {
-    return this.#neighbours.size > 0 ? 0 : monotonicMs() - this.#aloneMs
+    return this.#neighbours.aloneMs()
   }
 
   /** The store has lost the replica: all that is in memory is written whole again, before anything that comes after. */
   rewrite(): void {
-    const origins = this.#protocol.origins()
-    for (const origin of origins) this.#unsaved.add(origin)
-    this.#run(origins.flatMap((origin) => this.#protocol.whole(origin) ?? []))
+    this.#runner.rewrite(this.#protocol.origins())
   }
 
   /** False: what is missing in the view may only be missing on this disk, and is no reason to delete anything. */
   get isWhole(): boolean {
-    return !this.#hasGaps
+    return !this.#gaps.isOpen
   }
 
   /** What is wrong with the store, or was found wrong since the start. */
   get warnings(): readonly string[] {
-    return [...this.#warnings, ...(this.#diskFault === undefined ? [] : [`store: ${this.#diskFault}`])]
+    const { diskFault } = this.#runner
+    return [...this.#warnings, ...(diskFault === undefined ? [] : [`store: ${diskFault}`])]
   }
 
   async #restore(): Promise<void> {
@@ -298,73 +238,41 @@ export class Control {
         log.warn({ origin, reason: verdict.reason }, 'a stored origin is not admitted any more')
       return verdict.kind === 'admitted'
     }
-    this.#run(this.#protocol.restore(origins.filter(isAdmitted), parts))
-    await this.#draining
+    this.#runner.run(this.#protocol.restore(origins.filter(isAdmitted), parts))
+    await this.#runner.idle
   }
 
   #tick(): void {
     const nowMs = monotonicMs()
-    this.#run(this.#protocol.tick(nowMs))
-    if (this.#hasGaps) this.#closeGaps(nowMs)
-    if (this.#unsaved.size === 0 || nowMs - this.#savedMs < PERSIST_RETRY_MS) return
-    this.#savedMs = nowMs
-    this.#run([...this.#unsaved].flatMap((origin) => this.#protocol.whole(origin) ?? []))
-  }
-
-  #closeGaps(nowMs: number): void {
-    if (this.#neighbours.size === 0) this.#toldSinceMs = undefined
-    else this.#toldSinceMs ??= nowMs
-    if (this.#toldSinceMs === undefined || nowMs - this.#toldSinceMs < GAPS_CLOSED_MS) return
-    this.#hasGaps = false
-    this.#options.onChange()
+    this.#runner.run(this.#protocol.tick(nowMs))
+    if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
+    this.#runner.retry(nowMs)
   }
 
   // ------------------------------------------------------------------ connections
-
-  #meet(peer: Origin, info: { inbound: boolean; address: string }): void {
-    const { crypto, nodeSeed, meshId, software } = this.#options
-    const handshake = createHandshake({
-      crypto,
-      self: { origin: this.origin, seed: nodeSeed, meshId, chain: this.#chain, software },
-      remote: peer,
-      book: this.#book,
-      initiator: !info.inbound,
-      nowMs: Date.now()
-    })
-    this.#handshakes.set(peer, { handshake, info })
-    for (const frame of handshake.start()) this.#send(peer, frame)
-  }
 
   #receive(peer: Origin, frame: Uint8Array): void {
     const { metrics } = this.#options
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
-    const met = this.#handshakes.get(peer)
-    if (met === undefined) {
-      const effects = this.#protocol.receive(peer, frame, monotonicMs())
-      if (effects.some(({ kind }) => kind === 'persistPart')) this.#hold(peer)
-      return this.#run(effects)
-    }
-    const { send, outcome } = met.handshake.receive(frame, Date.now())
-    for (const reply of send) this.#send(peer, reply)
-    if (outcome !== undefined) this.#decide(peer, met.info, outcome)
+    if (this.#handshakes.receive(peer, frame)) return
+    this.#runner.runOf(peer, this.#protocol.receive(peer, frame, monotonicMs()))
   }
 
-  #decide(peer: Origin, info: Met['info'], outcome: DoorOutcome): void {
+  #decide(peer: Origin, info: ConnectionInfo, outcome: Verdict): void {
     const { log, metrics, onHandshake, onChange } = this.#options
-    this.#handshakes.delete(peer)
     if (outcome.kind === 'refused') {
       const { code, detail, byPeer } = outcome
       log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
       this.#count(`handshake ${code}`)
-      this.#keepRefusal(peer, { code, detail, byPeer })
+      this.#handshakes.refused(peer, { code, detail, byPeer })
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
     }
     const kept = this.#book.add(outcome.chain)
     if (kept.kind === 'refused') {
       this.#count('handshake certificate')
-      this.#keepRefusal(peer, { code: 'certificate', detail: kept.reason, byPeer: false })
+      this.#handshakes.refused(peer, { code: 'certificate', detail: kept.reason, byPeer: false })
       onHandshake({ kind: 'refused', peer, code: 'certificate', detail: kept.reason, byPeer: false })
       return this.transport.disconnect(peer, kept.reason)
     }
@@ -372,35 +280,21 @@ export class Control {
       { peer, cluster: outcome.chain.cluster, address: info.address, software: outcome.software },
       'neighbour up'
     )
-    this.#refused.delete(peer)
-    this.#connectedMs ??= monotonicMs()
-    this.#neighbours.set(peer, { origin: peer, ...info })
+    this.#handshakes.accepted(peer)
+    this.#neighbours.add(peer, info)
     metrics.neighbours.set(this.#neighbours.size)
     this.transport.setAuthenticated(peer)
-    this.#run(this.#protocol.peerUp(peer, monotonicMs()))
+    this.#runner.run(this.#protocol.peerUp(peer, monotonicMs()))
     onHandshake({ kind: 'accepted', peer, cluster: outcome.chain.cluster })
     onChange()
   }
 
-  #keepRefusal(peer: Origin, refusal: Omit<HandshakeRefusal, 'atMs'>): void {
-    this.#refused.delete(peer) // so that the oldest stands first
-    this.#refused.set(peer, { ...refusal, atMs: monotonicMs() })
-    for (const oldest of this.#refused.keys()) {
-      if (this.#refused.size <= REFUSED_MAX) break
-      this.#refused.delete(oldest)
-    }
-  }
-
   #part(peer: Origin, reason: string): void {
-    this.#handshakes.delete(peer)
-    if (!this.#neighbours.delete(peer)) return
-    if (this.#neighbours.size === 0) {
-      this.#connectedMs = undefined
-      this.#aloneMs = monotonicMs()
-    }
+    this.#handshakes.end(peer)
+    if (!this.#neighbours.remove(peer)) return
     this.#options.metrics.neighbours.set(this.#neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
-    this.#run(this.#protocol.peerDown(peer))
+    this.#runner.run(this.#protocol.peerDown(peer))
     this.#options.onChange()
   }
 
@@ -413,41 +307,13 @@ export class Control {
 
   // ------------------------------------------------------------------ effects
 
-  /** Carries the effects out: at once where nothing waits for the disk, else behind it (invariant 3). */
-  #run(effects: readonly Effect[]): void {
-    for (const effect of effects) this.#effects.push(effect) // not spread: they may be more than a call takes
-    if (!this.#busy) this.#draining = this.#drain()
-  }
-
-  async #drain(): Promise<void> {
-    this.#busy = true
-    try {
-      for (;;) {
-        const effect = this.#effects[this.#carried++]
-        if (effect === undefined) break
-        if (effect.kind === 'persist') await this.#persist(effect)
-        else if (effect.kind === 'persistPart' || effect.kind === 'dropParts') await this.#keep(effect)
-        else this.#act(effect)
-        if (this.#carried >= CARRIED_MAX) this.#forgetCarried()
-      }
-    } finally {
-      this.#forgetCarried()
-      this.#busy = false
-    }
-  }
-
-  #forgetCarried(): void {
-    this.#effects.splice(0, this.#carried)
-    this.#carried = 0
-  }
-
-  #act(effect: Exclude<Effect, Persist | Keeping>): void {
+  #act(effect: PromptEffect): void {
     const { log, store } = this.#options
     switch (effect.kind) {
       case 'send':
         return this.#send(effect.to, effect.frame)
       case 'whenSent':
-        return this.transport.whenSent(effect.to, () => this.#run(this.#protocol.sent(effect.to)))
+        return this.transport.whenSent(effect.to, () => this.#runner.run(this.#protocol.sent(effect.to)))
       case 'changed':
         for (const origin of effect.origins) {
           if (origin !== this.origin)
@@ -462,11 +328,10 @@ export class Control {
       case 'abort':
         return this.transport.disconnect(effect.peer, effect.reason)
       case 'ownRollback':
-        this.#rollbackMs.push(monotonicMs())
-        if (this.#rollbackMs.length > CLONE_ROLLBACKS) this.#rollbackMs.shift()
+        this.#clones.rolledBack()
         return this.#warn(`the store had lost what was published: epoch ${effect.epoch} starts`)
       case 'damaged':
-        this.#hasGaps = true
+        this.#gaps.open()
         this.#warn(`stored records of ${effect.origin} are damaged (${effect.reason}); they are pulled again`)
         return void store
           .removeOrigin(effect.origin)
@@ -474,59 +339,6 @@ export class Control {
       default:
         return effect satisfies never
     }
-  }
-
-  /** Own batches are synced; others' can be pulled again. What the disk did not take is written whole, later (`#tick`). */
-  async #persist(batch: Persist): Promise<void> {
-    const { store, log } = this.#options
-    const own = batch.origin === this.origin
-    if (this.#unsaved.has(batch.origin) && !batch.replace) return
-    try {
-      if (own) await this.#keepEpoch(batch.epoch)
-      if (!(await store.persist(batch, { sync: own }))) {
-        const whole = this.#protocol.whole(batch.origin) // a part was not taken: the disk was full, or fails
-        if (whole) await store.persist(whole, { sync: own })
-      }
-      this.#unsaved.delete(batch.origin)
-      if (this.#unsaved.size > 0 || this.#diskFault === undefined) return
-      this.#diskFault = undefined
-      log.info('the store can be written again; nothing is missing in it')
-    } catch (error) {
-      this.#unsaved.add(batch.origin)
-      if (this.#diskFault === undefined) log.error({ err: error, own }, 'cannot write to the store')
-      this.#diskFault = sentence(error)
-    }
-  }
-
-  /** What is lost of it is pulled again: nothing depends on it. */
-  async #keep(effect: Keeping): Promise<void> {
-    const { store, log } = this.#options
-    try {
-      if (effect.kind === 'persistPart') await store.persistPart(effect)
-      else await store.dropParts(effect.origin)
-    } catch (error) {
-      log.debug({ err: error, origin: effect.origin }, 'an unfinished state is not kept')
-    }
-    if (effect.kind === 'persistPart') this.#release()
-  }
-
-  #hold(peer: Origin): void {
-    this.#held.add(peer)
-    this.transport.pause(peer)
-  }
-
-  #release(): void {
-    const isPart = ({ kind }: Effect, at: number) => at >= this.#carried && kind === 'persistPart'
-    if (this.#effects.some(isPart)) return // of another neighbour
-    const held = [...this.#held]
-    this.#held.clear()
-    for (const peer of held) this.transport.resume(peer) // its next part may be here, and hold it again
-  }
-
-  /** The epoch is kept beside the replica, too: whoever loses the replica must write above it. */
-  async #keepEpoch(epoch: number): Promise<void> {
-    const { store } = this.#options
-    if ((store.counters()?.epoch ?? 0) < epoch) await store.saveCounters({ epoch, seqReserved: 0 })
   }
 
   #warn(warning: string): void {
@@ -537,13 +349,41 @@ export class Control {
   #count(reason: string): void {
     this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
   }
-}
 
-type Keeping = PersistPart | Extract<Effect, { kind: 'dropParts' }>
+  // ------------------------------------------------------------------ the parts
 
-interface Met {
-  readonly handshake: Handshake
-  readonly info: { readonly inbound: boolean; readonly address: string }
+  #newProtocol(stored: LoadedReplica): Protocol {
+    const { crypto, nodeSeed, meshId, store } = this.#options
+    const book = this.#book
+    return createProtocol({
+      self: this.origin,
+      selfSeed: nodeSeed,
+      meshId,
+      crypto,
+      admission: {
+        isAdmitted: (origin) => book.isAdmitted(origin),
+        admit: (origin, chain) => book.admit(origin, chain),
+        chainOf: (origin) => book.chainOf(origin),
+        publicKeyOf
+      },
+      incarnation: Math.max(0, Date.now()),
+      epochFloor: epochFloor(this.origin, stored, store.counters()?.epoch)
+    })
+  }
+
+  #newTransport(): Transport {
+    const { nodeSeed, listen, log } = this.#options
+    return createTransport({
+      seed: nodeSeed,
+      listen,
+      log: (event, fields) => log.debug(fields, event),
+      handlers: {
+        neighbourUp: (peer, info) => this.#handshakes.begin(peer, info, this.#chain),
+        frame: (peer, frame) => this.#receive(peer, frame),
+        neighbourDown: (peer, reason) => this.#part(peer, reason)
+      }
+    })
+  }
 }
 
 /**
