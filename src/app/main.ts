@@ -6,7 +6,7 @@ import { explain } from './observe/errors.ts'
 import { EXIT, EXIT_MEANINGS } from './agent/exit-codes.ts'
 import { installLastResort } from './agent/last-resort.ts'
 import { createLog } from './observe/log.ts'
-import { textOfListen } from './settings/setting-values.ts'
+import { textOfListen } from './settings/listen-address.ts'
 import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
 import { VERSION } from './observe/version.ts'
 

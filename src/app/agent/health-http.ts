@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:http'
 import { listenOn } from '../observe/errors.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { ListenAddress } from '../settings/setting-values.ts'
+import type { ListenAddress } from '../settings/listen-address.ts'
 
 export interface HealthHttp {
   stop(): Promise<void>

@@ -5,7 +5,7 @@ import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '..
 import { publicKeyOf } from '../../core/model/identity.ts'
 import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../../core/host/own-addresses.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
-import type { OuterAddress } from '../settings/setting-values.ts'
+import type { OuterAddress } from '../settings/outer-address.ts'
 import { CONTROL_PORT, FEED_PORT, type Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 

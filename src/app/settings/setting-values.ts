@@ -4,41 +4,12 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { cidrContains, familyOf, hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
+import { hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isDnsLabel, isDnsSubdomain } from '../../core/wire/value-codec.ts'
 import { parseSelector } from '../../core/kube/label-selector.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
-
-/** An address of this host and a port. */
-export interface ListenAddress {
-  readonly host: Ip
-  readonly port: number
-}
-
-/** Where others reach this host: by address, or by a name that is resolved and followed. */
-export type OuterAddress =
-  | { readonly kind: 'ip'; readonly ip: Ip; readonly port: number }
-  | {
-      readonly kind: 'name'
-      readonly name: string
-      readonly port: number
-      /** Only addresses of this family; undefined: both. */
-      readonly family: 4 | 6 | undefined
-    }
-
-/** Why a value will not do, and what would. */
-export class Refused {
-  readonly reason: string
-  readonly fix: string
-
-  constructor(reason: string, fix: string) {
-    this.reason = reason
-    this.fix = fix
-  }
-}
-
-/** The key under which an issue carries its fix. */
-export const FIX = 'fix'
+import { isPort, notOneHost, splitHostPort } from './host-port.ts'
+import { FIX, Refused } from './refused.ts'
 
 function value<T>(parse: (value: unknown) => T | Refused): z.ZodType<T> {
   return z.unknown().transform((given, context): T => {
@@ -283,22 +254,6 @@ export function ownAddress(found: string): Ip | '' | Refused {
     : new Refused('it is a prefix, not an address', `use ${bare}`)
 }
 
-/** An address of this host with a port; without one, `defaultPort`. */
-export function listenAddress(found: string, defaultPort: number): ListenAddress | Refused {
-  const example = `use 127.0.0.1:${defaultPort}, [::1]:${defaultPort} or 0.0.0.0:${defaultPort}`
-  const split = splitHostPort(found)
-  if (split === undefined) return new Refused('it is no address:port', example)
-  const ip = split.host === 'localhost' ? ('127.0.0.1' as Ip) : parseIp(split.host)
-  if (ip === undefined) return new Refused('it does not begin with an IPv4 or IPv6 address', example)
-  const port = split.port ?? defaultPort
-  return isPort(port) ? { host: ip, port } : new Refused(`${port} is no port from 1 to 65535`, example)
-}
-
-export function textOfListen(listen: ListenAddress | string): string {
-  if (typeof listen === 'string') return listen
-  return listen.host.includes(':') ? `[${listen.host}]:${listen.port}` : `${listen.host}:${listen.port}`
-}
-
 /** A server that is asked: an address of one host, with a port or without. */
 export function serverAddress(found: string, defaultPort: number): string | Refused {
   const example = `use 10.0.0.2, 10.0.0.2:${defaultPort} or [fd00::2]:${defaultPort}`
@@ -312,99 +267,4 @@ export function serverAddress(found: string, defaultPort: number): string | Refu
     return new Refused(`${split.port} is no port from 1 to 65535`, example)
   if (split.port === undefined) return split.host
   return split.host.includes(':') ? `[${split.host}]:${split.port}` : `${split.host}:${split.port}`
-}
-
-/** Where others reach this host. Port 0 in the answer: none was named. */
-export function outerAddress(found: string): OuterAddress | Refused {
-  const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
-  const split = splitHostPort(found)
-  if (split === undefined) return new Refused('it is no address:port', example)
-  if (split.port !== undefined && !isPort(split.port))
-    return new Refused(`${split.port} is no port from 1 to 65535`, example)
-  return outerHost(split.host, { port: split.port ?? 0, family: undefined }, example)
-}
-
-/** A multiaddr of TCP, or what `outerAddress` takes. */
-export function outerMultiaddr(found: string): OuterAddress | Refused {
-  const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
-  if (!found.startsWith('/')) return outerAddress(found)
-  const match = MULTIADDR.exec(found)
-  if (match === null) return new Refused('it is no multiaddr of an address or name and a TCP port', example)
-  const [, protocol = '', host = '', port = ''] = match
-  if (!isPort(Number(port))) return new Refused(`${port} is no port from 1 to 65535`, example)
-  const family = protocol.endsWith('4') ? 4 : protocol.endsWith('6') ? 6 : undefined
-  const isIpProtocol = protocol.startsWith('ip')
-  const ip = parseIp(host)
-  if (isIpProtocol !== (ip !== undefined) || (ip !== undefined && familyOf(ip) !== family))
-    return new Refused(`${host} does not fit /${protocol}`, example)
-  return outerHost(host, { port: Number(port), family }, example)
-}
-
-const MULTIADDR = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]{1,253})\/tcp\/(\d{1,5})$/
-
-/** A multiaddr of an own address and a TCP port (0 = any), or address:port. The answer is a multiaddr. */
-export function listenMultiaddr(found: string, defaultPort: number): string | Refused {
-  const example = `use /ip4/0.0.0.0/tcp/${defaultPort} or /ip6/::/tcp/${defaultPort}`
-  const match = /^\/(ip[46])\/([^/]{1,45})\/tcp\/(\d{1,5})$/.exec(found)
-  const split = match === null ? splitHostPort(found) : { host: match[2] ?? '', port: Number(match[3]) }
-  const ip = parseIp(split?.host ?? '')
-  if (ip === undefined || found.startsWith('/') !== (match !== null))
-    return new Refused('it is no multiaddr of an own address and a TCP port', example)
-  const family = familyOf(ip)
-  if (match !== null && match[1] !== `ip${family}`)
-    return new Refused(`${ip} does not fit /${match[1]}`, example)
-  const port = split?.port ?? defaultPort
-  return port <= PORT_MAX
-    ? `/ip${family}/${ip}/tcp/${port}`
-    : new Refused(`${port} is no port up to 65535`, example)
-}
-
-function outerHost(
-  host: string,
-  { port, family }: { readonly port: number; readonly family: 4 | 6 | undefined },
-  example: string
-): OuterAddress | Refused {
-  const ip = parseIp(host)
-  if (ip !== undefined) return notOneHost(ip, [...NO_HOST, ...LINK_LOCAL]) ?? { kind: 'ip', ip, port }
-  const name = host.toLowerCase().replace(/\.$/, '')
-  // A name of digits and dots is a mistyped address, and an underscore is in no host's name.
-  if (!isDnsSubdomain(name) || /^[\d.]+$/.test(name))
-    return new Refused(`${JSON.stringify(host)} is neither an address nor a host name`, example)
-  return { kind: 'name', name, port, family }
-}
-
-const PORT_MAX = 65_535
-const NO_HOST: readonly (readonly [prefix: Cidr, what: string])[] = [
-  ['0.0.0.0/8' as Cidr, 'stands for every address of this host'],
-  ['224.0.0.0/4' as Cidr, 'is a multicast address'],
-  ['255.255.255.255/32' as Cidr, 'is the broadcast address'],
-  ['::/128' as Cidr, 'stands for every address of this host'],
-  ['ff00::/8' as Cidr, 'is a multicast address']
-]
-
-// Resolvers of clouds and nodes have such addresses (169.254.169.253); another site never reaches one.
-const LINK_LOCAL: typeof NO_HOST = [
-  ['169.254.0.0/16' as Cidr, 'is a link-local address'],
-  ['fe80::/10' as Cidr, 'is a link-local address']
-]
-
-function notOneHost(ip: Ip, ranges = NO_HOST): Refused | undefined {
-  const [, what] = ranges.find(([prefix]) => cidrContains(prefix, ip)) ?? []
-  return what === undefined ? undefined : new Refused(`${ip} ${what}`, 'use the address of one host')
-}
-
-function isPort(port: number): boolean {
-  return Number.isInteger(port) && port >= 1 && port <= PORT_MAX
-}
-
-/** "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address. Undefined: none of them. */
-function splitHostPort(
-  found: string
-): { readonly host: string; readonly port: number | undefined } | undefined {
-  if (isIP(found) !== 0) return { host: found, port: undefined }
-  const match = /^(?:\[([^[\]]{2,60})\]|([^:[\]/\s]{1,253}))(?::(\d{1,5}))?$/.exec(found)
-  if (match === null) return undefined
-  const host = match[1] ?? match[2] ?? ''
-  if (match[1] !== undefined && isIP(match[1]) !== 6) return undefined
-  return { host, port: match[3] === undefined ? undefined : Number(match[3]) }
 }

@@ -6,32 +6,28 @@ import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
 import { nearest } from '../../core/model/nearest.ts'
+import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
+import { outerAddress, outerMultiaddr } from './outer-address.ts'
+import { FIX } from './refused.ts'
 import {
   choice,
   clientPrefix,
   device,
   dnsLabel,
   domain,
-  FIX,
   integer,
   list,
-  listenAddress,
-  listenMultiaddr,
   listOr,
   nodeName,
   nodeNameOf,
   optional,
-  outerAddress,
-  outerMultiaddr,
   ownAddress,
   path,
   seconds,
   selector,
   serverAddress,
   socketPath,
-  text,
-  type ListenAddress,
-  type Refused
+  text
 } from './setting-values.ts'
 
 export const CONTROL_PORT = 7946
@@ -352,13 +348,6 @@ function readFile(path: string): Record<string, unknown> {
     })
   }
   return parsed as Record<string, unknown>
-}
-
-function listenOr<const W extends readonly string[]>(
-  words: W,
-  defaultPort: number
-): (text: string) => W[number] | ListenAddress | Refused {
-  return (found) => words.find((word) => word === found) ?? listenAddress(found, defaultPort)
 }
 
 function row<S extends z.ZodType>(

@@ -1,0 +1,59 @@
+// Addresses at which other clusters reach this host.
+import { familyOf, parseIp } from '../../core/model/cidr.ts'
+import { isDnsSubdomain } from '../../core/wire/value-codec.ts'
+import type { Ip } from '../../core/model/values.ts'
+import { isPort, LINK_LOCAL, NO_HOST, notOneHost, splitHostPort } from './host-port.ts'
+import { Refused } from './refused.ts'
+
+/** Where others reach this host: by address, or by a name that is resolved and followed. */
+export type OuterAddress =
+  | { readonly kind: 'ip'; readonly ip: Ip; readonly port: number }
+  | {
+      readonly kind: 'name'
+      readonly name: string
+      readonly port: number
+      /** Only addresses of this family; undefined: both. */
+      readonly family: 4 | 6 | undefined
+    }
+
+/** Where others reach this host. Port 0 in the answer: none was named. */
+export function outerAddress(found: string): OuterAddress | Refused {
+  const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
+  const split = splitHostPort(found)
+  if (split === undefined) return new Refused('it is no address:port', example)
+  if (split.port !== undefined && !isPort(split.port))
+    return new Refused(`${split.port} is no port from 1 to 65535`, example)
+  return outerHost(split.host, { port: split.port ?? 0, family: undefined }, example)
+}
+
+/** A multiaddr of TCP, or what `outerAddress` takes. */
+export function outerMultiaddr(found: string): OuterAddress | Refused {
+  const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
+  if (!found.startsWith('/')) return outerAddress(found)
+  const match = MULTIADDR.exec(found)
+  if (match === null) return new Refused('it is no multiaddr of an address or name and a TCP port', example)
+  const [, protocol = '', host = '', port = ''] = match
+  if (!isPort(Number(port))) return new Refused(`${port} is no port from 1 to 65535`, example)
+  const family = protocol.endsWith('4') ? 4 : protocol.endsWith('6') ? 6 : undefined
+  const isIpProtocol = protocol.startsWith('ip')
+  const ip = parseIp(host)
+  if (isIpProtocol !== (ip !== undefined) || (ip !== undefined && familyOf(ip) !== family))
+    return new Refused(`${host} does not fit /${protocol}`, example)
+  return outerHost(host, { port: Number(port), family }, example)
+}
+
+const MULTIADDR = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]{1,253})\/tcp\/(\d{1,5})$/
+
+function outerHost(
+  host: string,
+  { port, family }: { readonly port: number; readonly family: 4 | 6 | undefined },
+  example: string
+): OuterAddress | Refused {
+  const ip = parseIp(host)
+  if (ip !== undefined) return notOneHost(ip, [...NO_HOST, ...LINK_LOCAL]) ?? { kind: 'ip', ip, port }
+  const name = host.toLowerCase().replace(/\.$/, '')
+  // A name of digits and dots is a mistyped address, and an underscore is in no host's name.
+  if (!isDnsSubdomain(name) || /^[\d.]+$/.test(name))
+    return new Refused(`${JSON.stringify(host)} is neither an address nor a host name`, example)
+  return { kind: 'name', name, port, family }
+}
