@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 import type { CatalogOptions, Problem } from '../../core/catalog/catalog.ts'
 import { hostCidr, parseIp } from '../../core/model/cidr.ts'
 import { zonesToForward } from '../../core/coredns/cluster-dns.ts'
@@ -669,8 +670,7 @@ class Meshd implements State {
     try {
       return await readFile(file, 'utf8')
     } catch (error) {
-      if (this.#sharedKey !== undefined && (error as NodeJS.ErrnoException).code === 'ENOENT')
-        return undefined
+      if (this.#sharedKey !== undefined && codeOf(error) === 'ENOENT') return undefined
       throw error
     }
   }

@@ -1,26 +1,24 @@
-// Errors of the wiring, with a stable code for programs and a fix for people. Edges throw their own classes of the same shape.
+// Errors of the wiring, with a stable code for programs and a fix for people. Edges throw their own subclasses of CodedError.
 import type { Server } from 'node:net'
+import { CodedError, codeOf } from '../../core/model/coded-error.ts'
+import { listenProblem } from '../../core/model/listen-problem.ts'
 
-export class AppError extends Error {
+export class AppError extends CodedError {
   override readonly name = 'AppError'
-  readonly code: string
-  readonly fix: string | undefined
 
   constructor(code: string, message: string, fix?: string, options?: ErrorOptions) {
-    super(message, options)
-    this.code = code
-    this.fix = fix
+    super({ code, message, fix, cause: options?.cause })
   }
 }
 
 /** The code and fix of any error of this tree; `INTERNAL` for others. */
 export function explain(error: unknown): { code: string; message: string; fix?: string } {
   if (!(error instanceof Error)) return { code: 'INTERNAL', message: String(error) }
-  const { code, fix } = error as Error & { code?: unknown; fix?: unknown }
+  const fix = error instanceof CodedError ? error.fix : undefined
   return {
-    code: typeof code === 'string' ? code : 'INTERNAL',
+    code: codeOf(error) ?? 'INTERNAL',
     message: error.message,
-    ...(typeof fix === 'string' ? { fix } : {})
+    ...(fix === undefined ? {} : { fix })
   }
 }
 
@@ -44,7 +42,7 @@ export function listenOn(
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException): void => {
       reject(
-        error.code === 'EADDRINUSE'
+        listenProblem(error).code === 'PORT_IN_USE'
           ? new AppError(
               'PORT_IN_USE',
               `${text} is in use by another process`,

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
+import { CodedError } from '../../core/model/coded-error.ts'
 import { nearest } from '../../core/model/nearest.ts'
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
@@ -219,14 +220,11 @@ export const SETTINGS = {
 type Key = keyof typeof SETTINGS
 export type Settings = { readonly [K in Key]: z.output<(typeof SETTINGS)[K]['schema']> }
 
-export class SettingsError extends Error {
+export class SettingsError extends CodedError<'BAD_SETTING'> {
   override readonly name = 'SettingsError'
-  readonly code = 'BAD_SETTING'
-  readonly fix: string | undefined
 
   constructor(message: string, options: ErrorOptions & { readonly fix?: string } = {}) {
-    super(message, options)
-    this.fix = options.fix
+    super({ code: 'BAD_SETTING', message, fix: options.fix, cause: options.cause })
   }
 }
 

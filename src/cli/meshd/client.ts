@@ -1,8 +1,9 @@
 // One request to meshd over its unix socket. Checks the version and the outer form of every answer; fails with a CliError.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { codeOf } from '../../core/model/coded-error.ts'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import type { Endpoint } from '../../api/endpoints.ts'
-import { CliError, errnoOf } from '../output/errors.ts'
+import { CliError } from '../output/errors.ts'
 import { showProgress } from '../output/progress.ts'
 
 export interface Client {
@@ -187,7 +188,7 @@ function unreachable(socket: string, error: unknown): CliError {
 }
 
 function reasonOf(socket: string, error: unknown): readonly [problem: string, fix: string] {
-  switch (errnoOf(error)) {
+  switch (codeOf(error) ?? '') {
     case 'ENOENT':
       return [
         'there is no such socket',

@@ -1,6 +1,7 @@
 // Where a token comes from: the first of argument, file, RHIZOME_TOKEN, stdin. Its text is never shown: it may be a token with one wrong letter.
 import { readFile } from 'node:fs/promises'
-import { badArgument, CliError, errnoOf } from '../output/errors.ts'
+import { codeOf } from '../../core/model/coded-error.ts'
+import { badArgument, CliError } from '../output/errors.ts'
 
 // A token is under 2 KiB; meshd takes 16 KiB at most.
 const TOKEN_BYTES_MAX = 16 * 1024
@@ -36,7 +37,7 @@ async function readTokenFile(file: string): Promise<string> {
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     const fix =
-      errnoOf(error) === 'ENOENT'
+      codeOf(error) === 'ENOENT'
         ? 'check the path, or make the token with `meshctl invite <cluster>`'
         : 'make it readable for this user, or use sudo'
     throw new CliError('BAD_ARGUMENT', `--token-file: cannot read ${file}: ${message}`, fix, { cause: error })

@@ -1,5 +1,6 @@
 // When a failed step may be tried again. Each step, and each part of the host, has a backoff of its own. Pure but for its own state; the
 // caller passes the time. Bounded by the operations of the latest plan and by the parts of a host.
+import { codeOf } from '../model/coded-error.ts'
 import { sameData } from '../model/equal.ts'
 import type { HostOp, HostPart, OpFailure } from './host-state.ts'
 import { opKey, partOf } from './host-ops.ts'
@@ -108,5 +109,5 @@ export class Retries {
 
 /** Whether a tool did not end in time. */
 export function hangs(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'TOOL_TIMEOUT'
+  return codeOf(error) === 'TOOL_TIMEOUT'
 }

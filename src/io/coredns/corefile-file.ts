@@ -6,6 +6,7 @@
 //   3. SIGUSR1 ends most programs, so it goes to a process named coredns only, whatever a stale pid file says.
 import { open, readFile, rename, rm } from 'node:fs/promises'
 
+import { codeOf } from '../../core/model/coded-error.ts'
 import { WRITTEN_BY } from '../../core/coredns/corefile.ts'
 import { FeedError } from './errors.ts'
 
@@ -104,8 +105,4 @@ function unwritable(path: string, error: unknown): FeedError {
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : ''
 }

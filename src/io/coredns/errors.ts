@@ -1,3 +1,6 @@
+import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
+import { CodedError } from '../../core/model/coded-error.ts'
+
 export type FeedErrorCode =
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
@@ -9,42 +12,29 @@ export type FeedErrorCode =
   | 'COREDNS_NOT_TOLD'
 
 /** Why the feed does not start, or a Corefile is not written. `fix` says what to do. */
-export class FeedError extends Error {
+export class FeedError extends CodedError<FeedErrorCode> {
   override readonly name = 'FeedError'
-  readonly code: FeedErrorCode
-  readonly fix: string
+  declare readonly fix: string
 
   constructor(
     code: FeedErrorCode,
     text: { readonly message: string; readonly fix: string },
     cause?: unknown
   ) {
-    super(text.message, { cause })
-    this.code = code
-    this.fix = text.fix
+    super({ code, ...text, cause })
   }
 }
 
+/** `where` is the address and port that could not be bound. */
 export function listenError(error: unknown, where: string): FeedError {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  const [known, why, fix] = CAUSES[code] ?? ['LISTEN_FAILED', String(error), 'See the cause.']
-  return new FeedError(known, { message: `the CoreDNS feed cannot listen on ${where}: ${why}`, fix }, error)
+  const { code, why } = listenProblem(error)
+  const message = `the CoreDNS feed cannot listen on ${where}: ${why}`
+  return new FeedError(code, { message, fix: LISTEN_FIXES[code] }, error)
 }
 
-const CAUSES: Readonly<Record<string, readonly [FeedErrorCode, string, string]>> = {
-  EADDRINUSE: [
-    'PORT_IN_USE',
-    'another process has this port',
-    'Find it with `ss -lntp`, stop it, or choose another with the setting feed-listen.'
-  ],
-  EACCES: [
-    'PORT_FORBIDDEN',
-    'ports below 1024 need a privilege',
-    'Choose a port above 1023 with the setting feed-listen.'
-  ],
-  EADDRNOTAVAIL: [
-    'ADDRESS_NOT_LOCAL',
-    'no interface of this host has this address',
-    'Compare with `ip address`, and correct the setting feed-listen.'
-  ]
+const LISTEN_FIXES: Readonly<Record<ListenCode, string>> = {
+  PORT_IN_USE: 'Find it with `ss -lntp`, stop it, or choose another with the setting feed-listen.',
+  PORT_FORBIDDEN: 'Choose a port above 1023 with the setting feed-listen.',
+  ADDRESS_NOT_LOCAL: 'Compare with `ip address`, and correct the setting feed-listen.',
+  LISTEN_FAILED: 'See the cause.'
 }

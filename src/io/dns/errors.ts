@@ -1,3 +1,6 @@
+import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
+import { CodedError } from '../../core/model/coded-error.ts'
+
 export type DnsErrorCode =
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
@@ -8,53 +11,29 @@ export type DnsErrorCode =
   | 'PROCESS_FAILED'
 
 /** Why the responder does not start. `fix` says what to do. */
-export class DnsError extends Error {
+export class DnsError extends CodedError<DnsErrorCode> {
   override readonly name = 'DnsError'
-  readonly code: DnsErrorCode
-  readonly fix: string
+  declare readonly fix: string
 
   constructor(code: DnsErrorCode, text: { readonly message: string; readonly fix: string }, cause?: unknown) {
-    super(text.message, { cause })
-    this.code = code
-    this.fix = text.fix
+    super({ code, ...text, cause })
   }
 }
 
+/** `where` is the address and port that could not be bound. */
 export function listenError(error: unknown, where: string): DnsError {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  switch (code) {
-    case 'EADDRINUSE':
-      return new DnsError(
-        'PORT_IN_USE',
-        {
-          message: `DNS cannot listen on ${where}: another process has this port`,
-          fix: 'Find it with `ss -lntup`, stop it, or choose another address or port with the setting dns-listen.'
-        },
-        error
-      )
-    case 'EACCES':
-      return new DnsError(
-        'PORT_FORBIDDEN',
-        {
-          message: `DNS may not listen on ${where}: ports below 1024 need a privilege`,
-          fix: 'Run as root, grant CAP_NET_BIND_SERVICE, or choose a DNS port above 1023.'
-        },
-        error
-      )
-    case 'EADDRNOTAVAIL':
-      return new DnsError(
-        'ADDRESS_NOT_LOCAL',
-        {
-          message: `DNS cannot listen on ${where}: no interface of this host has this address`,
-          fix: 'Compare with `ip address`, and name an address of this host in the setting dns-listen.'
-        },
-        error
-      )
-    default:
-      return new DnsError(
-        'LISTEN_FAILED',
-        { message: `DNS cannot listen on ${where}: ${String(error)}`, fix: 'See the cause.' },
-        error
-      )
-  }
+  const { code, why } = listenProblem(error)
+  return new DnsError(
+    code,
+    { message: `DNS cannot listen on ${where}: ${why}`, fix: LISTEN_FIXES[code] },
+    error
+  )
+}
+
+const LISTEN_FIXES: Readonly<Record<ListenCode, string>> = {
+  PORT_IN_USE:
+    'Find it with `ss -lntup`, stop it, or choose another address or port with the setting dns-listen.',
+  PORT_FORBIDDEN: 'Run as root, grant CAP_NET_BIND_SERVICE, or choose a DNS port above 1023.',
+  ADDRESS_NOT_LOCAL: 'Compare with `ip address`, and name an address of this host in the setting dns-listen.',
+  LISTEN_FAILED: 'See the cause.'
 }

@@ -3,6 +3,7 @@ import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dg
 import { once } from 'node:events'
 import { createServer, isIP, isIPv6, type Server } from 'node:net'
 
+import { codeOf } from '../../core/model/coded-error.ts'
 import type { Names } from '../../core/dns/names.ts'
 import { createAccess } from './access.ts'
 import { chase } from './chase.ts'
@@ -425,10 +426,6 @@ function badAddress(address: string): DnsError {
     message: `${JSON.stringify(address)} is not an address that DNS can listen on`,
     fix: 'Give an IPv4 or IPv6 address of this host, without a port.'
   })
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof DnsError ? error.code : undefined
 }
 
 function ignoreError(): void {}

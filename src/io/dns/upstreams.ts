@@ -2,6 +2,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { isIP, isIPv6 } from 'node:net'
 
+import { codeOf } from '../../core/model/coded-error.ts'
 import { DnsError } from './errors.ts'
 import { ownAddresses } from './own-addresses.ts'
 
@@ -114,7 +115,7 @@ function readResolvConf(path: string): readonly SocketAddress[] | string {
     if (read === undefined) return `the DNS upstream file ${path} is no regular file`
     text = read
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    const code = codeOf(error) ?? String(error)
     return `the DNS upstream file ${path} cannot be read (${code})`
   }
   const found = parseResolvConf(text)

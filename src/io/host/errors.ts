@@ -1,4 +1,5 @@
 // What can be wrong with a host, with a stable code for programs and a fix for people.
+import { CodedError, type CodedErrorDetails } from '../../core/model/coded-error.ts'
 
 export type HostErrorCode =
   | 'ABORTED'
@@ -20,27 +21,19 @@ export type HostErrorCode =
   | 'TOOL_MISSING'
   | 'TOOL_TIMEOUT'
 
-export interface HostErrorDetails {
-  readonly code: HostErrorCode
-  readonly message: string
-  readonly fix?: string
+export interface HostErrorDetails extends CodedErrorDetails<HostErrorCode> {
   readonly tool?: string
   /** What the tool said, shortened. Never its stdin or stdout: those may hold keys. */
   readonly stderr?: string
-  readonly cause?: unknown
 }
 
-export class HostError extends Error {
+export class HostError extends CodedError<HostErrorCode> {
   override readonly name = 'HostError'
-  readonly code: HostErrorCode
-  readonly fix: string | undefined
   readonly tool: string | undefined
   readonly stderr: string
 
   constructor(details: HostErrorDetails) {
-    super(details.message, details.cause === undefined ? undefined : { cause: details.cause })
-    this.code = details.code
-    this.fix = details.fix
+    super(details)
     this.tool = details.tool
     this.stderr = details.stderr ?? ''
   }

@@ -1,4 +1,5 @@
 // What can be wrong between us and a Kubernetes API, with a stable code for programs and a fix for people.
+import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { isFields } from '../../core/model/field-check.ts'
 
 export type KubeErrorCode =
@@ -25,17 +26,14 @@ export interface KubeErrorDetails {
   readonly cause?: unknown
 }
 
-export class KubeError extends Error {
+export class KubeError extends CodedError<KubeErrorCode> {
   override readonly name = 'KubeError'
-  readonly code: KubeErrorCode
-  readonly fix: string
+  declare readonly fix: string
   readonly status: number | undefined
   readonly retryAfterMs: number | undefined
 
   constructor(details: KubeErrorDetails) {
-    super(details.message, details.cause === undefined ? undefined : { cause: details.cause })
-    this.code = details.code
-    this.fix = FIXES[details.code]
+    super({ ...details, fix: FIXES[details.code] })
     this.status = details.status
     this.retryAfterMs = details.retryAfterMs
   }
@@ -65,7 +63,7 @@ export function errorOfStatus(
   const { body, what, retryAfterMs = 0 } = answer
   const said = isFields(body) && typeof body['message'] === 'string' ? body['message'] : ''
   return new KubeError({
-    code: codeOf(status),
+    code: codeOfStatus(status),
     message: `${what}: ${status}${said === '' ? '' : ` ${said.slice(0, MESSAGE_MAX)}`}`,
     status,
     ...(retryAfterMs > 0 ? { retryAfterMs } : {})
@@ -75,23 +73,19 @@ export function errorOfStatus(
 /** Whatever was thrown, as a KubeError: everything that is none of ours comes from the network. */
 export function asKubeError(error: unknown, what: string): KubeError {
   if (error instanceof KubeError) return error
-  const reason = error instanceof Error ? error.message || codeIn(error) : String(error)
+  // An AggregateError of a failed connection has a code and no message.
+  const reason = error instanceof Error ? error.message || (codeOf(error) ?? error.name) : String(error)
   return new KubeError({ code: 'NETWORK', message: `${what}: ${reason}`, cause: error })
 }
 
 // The messages of an API server are short; another server's page is not worth more.
 const MESSAGE_MAX = 300
 
-function codeOf(status: number): KubeErrorCode {
+function codeOfStatus(status: number): KubeErrorCode {
   if (status === 401) return 'UNAUTHORIZED'
   if (status === 403) return 'FORBIDDEN'
   if (status === 404) return 'NOT_FOUND'
   if (status === 409) return 'CONFLICT'
   if (status === 410) return 'GONE'
   return status === 429 || status >= 500 ? 'SERVER_FAILED' : 'REFUSED'
-}
-
-/** An AggregateError of a failed connection has no message of its own. */
-function codeIn(error: Error): string {
-  return 'code' in error && typeof error.code === 'string' ? error.code : error.name
 }

@@ -6,6 +6,7 @@ import { BlockList, isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parse } from 'yaml'
+import { codeOf } from '../../core/model/coded-error.ts'
 
 export interface KubectlHabits {
   /** The file that was read; undefined: those of KUBECONFIG, or ~/.kube/config. */
@@ -48,7 +49,7 @@ function tokenFiles(files: readonly string[]): ReadonlyMap<string, string> {
     try {
       config = parse(readFileSync(file, 'utf8'))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue
+      if (codeOf(error) === 'ENOENT') continue
       throw error
     }
     const { users } = (config ?? {}) as { users?: unknown }

@@ -3,8 +3,9 @@
 import { watch, type Dirent, type FSWatcher } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 import type { Problem } from '../../core/catalog/catalog.ts'
-import { codeOf, reason } from './read-file.ts'
+import { reason } from './read-file.ts'
 
 export interface FolderListing {
   /** False: there is no such folder, or it cannot be looked at; `problems` says why. */

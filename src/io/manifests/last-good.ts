@@ -4,10 +4,10 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 import type { Item } from '../../core/catalog/catalog.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import { goodOf, type DocumentState, type FileState } from './file-state.ts'
-import { codeOf } from './read-file.ts'
 
 export interface LastGood {
   /** By path; what cannot be read is left out. */

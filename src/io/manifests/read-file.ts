@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { codeOf } from '../../core/model/coded-error.ts'
 import { readObject, type Item, type Problem } from '../../core/catalog/catalog.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import { splitDocuments, splitList, type Chunk } from './documents.ts'
@@ -214,10 +215,6 @@ function lineText(line: number): string {
 
 function idOf(text: string): string {
   return createHash('sha256').update(text).digest('base64url')
-}
-
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 export function reason(error: unknown): string {

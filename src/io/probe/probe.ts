@@ -8,6 +8,8 @@
 //   2. Bounded by the targets: one socket, RTT_SAMPLES round trips and OPEN_MAX open requests for each.
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
+import { CodedError, codeOf } from '../../core/model/coded-error.ts'
+import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
 
@@ -49,14 +51,12 @@ export interface Prober {
   stop(): Promise<void>
 }
 
-export class ProbeError extends Error {
+export class ProbeError extends CodedError<'PROBE_LISTEN'> {
   override readonly name = 'ProbeError'
-  readonly code = 'PROBE_LISTEN'
-  readonly fix: string
+  declare readonly fix: string
 
   constructor(message: string, { fix, cause }: { readonly fix: string; readonly cause: unknown }) {
-    super(message, { cause })
-    this.fix = fix
+    super({ code: 'PROBE_LISTEN', message, fix, cause })
   }
 }
 
@@ -125,7 +125,7 @@ function listen({ address, port }: ProberOptions): Promise<Socket> {
     socket.on('error', (cause: NodeJS.ErrnoException) => {
       const message = `cannot listen on UDP ${address}:${port}: ${cause.message}`
       const fix =
-        cause.code === 'EADDRNOTAVAIL'
+        listenProblem(cause).code === 'ADDRESS_NOT_LOCAL'
           ? 'set the setting node-address to an address that this host has, or put that address on an interface'
           : 'choose another with the setting probe-port, or 0 for no probe'
       reject(new ProbeError(message, { fix, cause }))
@@ -299,8 +299,4 @@ function send(socket: Socket, packet: Buffer, to: { readonly port: number; reado
 
 function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4
-}
-
-function codeOf(error: Error | null): unknown {
-  return error !== null && 'code' in error ? error.code : undefined
 }

@@ -1,4 +1,5 @@
 // What the store throws. Texts name paths and field names, never contents: an identity is a secret.
+import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 
 export type StoreErrorCode =
   | 'STORE_LOCKED'
@@ -12,21 +13,18 @@ export type StoreErrorCode =
   | 'STORE_FAILED'
 
 /** `path` is the file or folder concerned; `fix` says what to do. */
-export class StoreError extends Error {
+export class StoreError extends CodedError<StoreErrorCode> {
   override readonly name = 'StoreError'
-  readonly code: StoreErrorCode
+  declare readonly fix: string
   readonly path: string
-  readonly fix: string
 
   constructor(
     code: StoreErrorCode,
     message: string,
     options: { path: string; fix: string; cause?: unknown }
   ) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause })
-    this.code = code
+    super({ code, message, fix: options.fix, cause: options.cause })
     this.path = options.path
-    this.fix = options.fix
   }
 }
 
@@ -69,7 +67,7 @@ export function storeError(cause: unknown, path: string): StoreError {
 /** Codes and messages of an error and its causes, in one line. */
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const code = 'code' in error && typeof error.code === 'string' ? `${error.code} ` : ''
+  const code = codeOf(error)
   const cause = error.cause === undefined ? '' : `: ${describe(error.cause)}`
-  return `${code}${error.message}${cause}`
+  return `${code === undefined ? '' : `${code} `}${error.message}${cause}`
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 import { storeError } from './errors.ts'
 
 /** Mode 0600. Errors: StoreError DISK_FULL or STORE_READONLY; the file is as before then. */
@@ -52,5 +53,5 @@ export async function syncFolder(folder: string): Promise<void> {
 }
 
 export function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+  return codeOf(error) === 'ENOENT'
 }

@@ -2,13 +2,14 @@
 // and autofs do; the synchronous one holds the whole process.
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 
 /** With the folders above it, unless they exist. Errors: those of mkdir(2). */
 export async function makeFolder(path: string, mode: number): Promise<void> {
   try {
     await mkdir(path, mode)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const code = codeOf(error)
     if (code === 'EEXIST' && (await isFolder(path))) return
     const above = dirname(path)
     if (code !== 'ENOENT' || above === path || (await isFolder(above))) throw error

@@ -4,6 +4,7 @@
 import { constants } from 'node:fs'
 import { access, lstat, readdir, rename, rm, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { codeOf } from '../../core/model/coded-error.ts'
 import type { StoredParts } from '../../core/replication/effects.ts'
 import type { Origin } from '../../core/model/values.ts'
 import { decodeCounters, encodeCounters } from './counters.ts'
@@ -325,7 +326,7 @@ async function prepareFolder(folder: string, warnings: string[]): Promise<void> 
 /** A link that leads nowhere, a file in the way, or a file system that makes no folders: the disk is not at fault. */
 function noFolder(thrown: unknown, folder: string): StoreError | undefined {
   const error = thrown instanceof StoreError ? thrown.cause : thrown
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = codeOf(error)
   if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST' && code !== 'ELOOP') return undefined
   return new StoreError('STORE_FAILED', `the folder ${folder} cannot be made: ${(error as Error).message}`, {
     path: folder,

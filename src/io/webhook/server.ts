@@ -3,6 +3,7 @@
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import type { KeyPair } from './certificate.ts'
 import { WebhookError } from './errors.ts'
@@ -128,12 +129,13 @@ function listen(
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const inUse = error.code === 'EADDRINUSE'
+      const problem = listenProblem(error)
+      const inUse = problem.code === 'PORT_IN_USE'
       reject(
         new WebhookError(
           inUse ? 'PORT_IN_USE' : 'LISTEN_FAILED',
           {
-            message: `the webhook cannot listen on ${host}:${port}: ${inUse ? 'another process has this port' : error.message}`,
+            message: `the webhook cannot listen on ${host}:${port}: ${inUse ? problem.why : error.message}`,
             fix: 'find it with `ss -lntp`, or give the webhook another port (values: ports.webhook)'
           },
           error

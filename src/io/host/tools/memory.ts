@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { codeOf } from '../../../core/model/coded-error.ts'
 import { HostError } from '../errors.ts'
 
 export interface HostMemory {
@@ -75,7 +76,7 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
 
 async function load(path: string): Promise<{ sysctls: Map<string, string>; vipPrefixes: Set<string> }> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw unreadable(path, error)
   })
   if (text === undefined) return { sysctls: new Map(), vipPrefixes: new Set() }

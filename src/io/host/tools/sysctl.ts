@@ -3,6 +3,7 @@
 // that holds. So a link that comes later is seen by the next look, and the same operation repairs it.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { codeOf } from '../../../core/model/coded-error.ts'
 import type { Sysctl } from '../../../core/host/host-state.ts'
 import { HostError } from '../errors.ts'
 import type { HostMemory } from './memory.ts'
@@ -80,7 +81,7 @@ async function read(root: string, name: string): Promise<string | undefined> {
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (codeOf(error) === 'ENOENT') return undefined
     throw new HostError({
       code: 'SYSCTL_FAILED',
       message: `cannot read the sysctl ${name}`,
