@@ -10,6 +10,7 @@ import { clustersOfOps } from '../../core/host/op-clusters.ts'
 import { plan } from '../../core/host/plan.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
+import { loadBalancerKind } from '../../io/host/load-balancer/registry.ts'
 import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import type { LocalFacts } from '../session/local-facts.ts'
@@ -124,7 +125,7 @@ export class DesiredHost {
           : settings['balance-local'] === 'on',
       keepaliveSeconds: settings['keepalive-seconds'],
       scheduler: settings.scheduler,
-      ...(host === undefined ? {} : { loadBalancer: host.loadBalancer })
+      loadBalancerSysctls: loadBalancerKind(host?.loadBalancer ?? '')?.sysctls ?? []
     }
   }
 }

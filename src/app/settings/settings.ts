@@ -7,6 +7,7 @@ import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
 import { CodedError } from '../../core/model/coded-error.ts'
 import { nearest } from '../../core/model/nearest.ts'
+import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.ts'
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
 import { FIX } from './refused.ts'
@@ -116,9 +117,9 @@ export const SETTINGS = {
     'program the host; auto = when root, TUN and the tools are there'
   ),
   'load-balancer': row(
-    choice(['auto', 'nftables', 'ipvs']),
+    choice(['auto', ...LOAD_BALANCERS.map(({ name }) => name)]),
     'auto',
-    'layer-4 load balancer; auto = nftables where the kernel has it, else IPVS'
+    `layer-4 load balancer; ${autoHelp()}`
   ),
   scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
   'balance-local': row(

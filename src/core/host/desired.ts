@@ -55,8 +55,8 @@ export interface HostSettings {
   readonly balanceLocal: boolean
   readonly keepaliveSeconds: number
   readonly scheduler: Scheduler
-  /** Adds the sysctls that IPVS needs. */
-  readonly loadBalancer?: 'nftables' | 'ipvs'
+  /** Names and values of the sysctls that the host's load balancer needs. */
+  readonly loadBalancerSysctls?: readonly (readonly [name: string, value: string])[]
 }
 
 /** What the host should be, and the services that it cannot have all of (host-limits.ts). */
@@ -264,28 +264,16 @@ function filterOf(
 }
 
 function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): readonly Sysctl[] {
-  const names: [string, string][] = [
+  const names: (readonly [string, string])[] = [
     ['net.ipv4.ip_forward', '1'],
     // Loose: a reply may come from a pod whose address is routed elsewhere when its prefix has just moved.
     [`net.ipv4.conf.${settings.device}.rp_filter`, '2']
   ]
   const prefixes = remote.flatMap((cluster) => [...cluster.podPrefixes, ...cluster.servicePrefixes])
   if (prefixes.some((prefix) => familyOf(prefix) === 6)) names.push(['net.ipv6.conf.all.forwarding', '1'])
-  if (settings.loadBalancer === 'ipvs') names.push(...IPVS_SYSCTLS)
+  names.push(...(settings.loadBalancerSysctls ?? []))
   return names.map(([name, value]) => ({ name, value }))
 }
-
-/** Set before any virtual server of IPVS is made: a removed or drained real server would keep its clients without them. */
-export const IPVS_SYSCTLS: readonly [string, string][] = [
-  // Replies must be seen by netfilter's masquerade exemption.
-  ['net.ipv4.vs.conntrack', '1'],
-  // A flow to a real server that is gone ends at once instead of waiting for its timeout.
-  ['net.ipv4.vs.expire_nodest_conn', '1'],
-  // ClientIP persistence must not bind a client to a draining real server.
-  ['net.ipv4.vs.expire_quiescent_template', '1'],
-  // A reused source port is balanced anew (safe on kernels from 5.9).
-  ['net.ipv4.vs.conn_reuse_mode', '1']
-]
 
 /** Adds to `seen`; false for what was there already. */
 function isFirst<T>(seen: Set<T>, value: T): boolean {

@@ -164,8 +164,8 @@ export interface PeerStats {
 
 /** The edge that owns a host's network. `src/io/host` implements it with real tools; tests with a model. */
 export interface Host {
-  /** Which load balancer `auto` chose. */
-  readonly loadBalancer: 'nftables' | 'ipvs'
+  /** The name of the load balancer that `auto` chose. */
+  readonly loadBalancer: string
   /** Takes the lock of this network namespace and finds the tools. Errors: HostError with a code and the fix. */
   start(): Promise<void>
   /** What exists of ours in these parts, read from the kernel. A part that cannot be read is a failure of that part alone. */

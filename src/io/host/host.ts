@@ -18,11 +18,13 @@ import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './tools/lock.ts'
 import { openHostMemory, type HostMemory } from './tools/memory.ts'
 import { detectMtu } from './tunnel/mtu.ts'
-import { LINUX_PARTS, type HostParts, type PartContext } from './load-balancer/registry.ts'
+import type { LoadBalancerName } from './load-balancer/registry.ts'
+import { LINUX_PARTS, type HostParts } from './parts.ts'
 import {
   hostNames,
   type HostNames,
   type LoadBalancer,
+  type PartContext,
   type Rivals,
   type Run,
   type VirtualServerChange
@@ -45,8 +47,8 @@ export interface HostOptions {
   readonly stateFolder: string
   /** Kept on the tunnel device while no other device of this host has them. Default none. */
   readonly tunnelAddresses?: readonly Ip[]
-  /** Default auto: nftables where the kernel has it, else IPVS. */
-  readonly loadBalancer?: 'auto' | 'ipvs' | 'nftables'
+  /** Default auto: the first of load-balancer/registry.ts that the kernel has. */
+  readonly loadBalancer?: 'auto' | LoadBalancerName
   /** Default auto: the kernel's WireGuard, else wireguard-go. */
   readonly wireguard?: 'auto' | 'kernel' | 'userspace'
   /** Marks of ours that differ from hostNames(). */

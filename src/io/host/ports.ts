@@ -20,7 +20,8 @@ export interface Rivals {
 }
 
 export interface LoadBalancer {
-  readonly kind: 'nftables' | 'ipvs'
+  /** The name of its kind (load-balancer/registry.ts). */
+  readonly kind: string
   /** Checks that tool and kernel can do it; loads what must be loaded. Creates nothing that `observe` would show. */
   start(): Promise<void>
   /**
@@ -65,6 +66,13 @@ export interface HostNames {
   readonly routeProtocol: number
   /** The one mark bit of ours, set on WireGuard's encapsulated packets. 0x2000 is none of kube-proxy's, Calico's or Cilium's. */
   readonly fwmark: number
+}
+
+/** What an implementation of such a part is made with. */
+export interface PartContext {
+  readonly run: Run
+  readonly names: HostNames
+  readonly warn: (message: string) => void
 }
 
 /** Names of a host with one mesh on it. */

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { access, readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { HostError } from './errors.ts'
+import { loadBalancerKind, type LoadBalancerName } from './load-balancer/registry.ts'
 import { missing, ROOT_FIX, toolEnvironment } from './tools/run.ts'
 import { noTun } from './tunnel/wireguard.ts'
 
@@ -11,7 +12,7 @@ const CAP_NET_ADMIN = 12n
 /** Every reason at once, the gravest first; empty = fine. Changes nothing. */
 export async function preflightHost(
   implementation: 'auto' | 'kernel' | 'userspace',
-  loadBalancer: 'auto' | 'ipvs' | 'nftables'
+  loadBalancer: 'auto' | LoadBalancerName
 ): Promise<readonly HostError[]> {
   if (process.platform !== 'linux') {
     return [
@@ -35,13 +36,14 @@ export async function preflightHost(
   const userspace =
     implementation === 'userspace' || (implementation === 'auto' && !(await kernelHasWireguard()))
   if (userspace && !(await exists('/dev/net/tun'))) errors.push(noTun())
-  const tools = [
+  // The filter needs nft, whatever balances.
+  const tools = new Set([
     'ip',
     'wg',
     ...(userspace ? ['wireguard-go'] : []),
     'nft',
-    ...(loadBalancer === 'ipvs' ? ['ipvsadm'] : [])
-  ]
+    ...(loadBalancerKind(loadBalancer)?.tools ?? [])
+  ])
   for (const tool of tools) if (!(await onPath(tool))) errors.push(missing(tool))
   return errors
 }

@@ -1,5 +1,5 @@
 // Runs in the guest (guest.test.ts boots it): the ends of flows on a real IPVS.
-import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
+import { IPVS } from '../../../src/io/host/load-balancer/ipvs/kind.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { flowEndsSuite } from '../../contract/flow-ends.ts'
 import { VIP_PREFIXES } from '../../contract/load-balancer.ts'
@@ -11,6 +11,6 @@ flowEndsSuite({
     await run('ipvsadm', ['-C'])
   },
   async prepare(run) {
-    for (const [name, value] of IPVS_SYSCTLS) await run('sysctl', ['-qw', `${name}=${value}`])
+    for (const [name, value] of IPVS.sysctls) await run('sysctl', ['-qw', `${name}=${value}`])
   }
 })

@@ -5,7 +5,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
+import { IPVS } from '../../../src/io/host/load-balancer/ipvs/kind.ts'
 import type { HostState } from '../../../src/core/host/host-state.ts'
 import { EMPTY_HOST } from '../../../src/core/host/normalize.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../../src/core/model/values.ts'
@@ -64,7 +64,7 @@ describe('client → service address → IPVS → filter → kernel WireGuard �
         virtual('10.96.0.1', reals, { protocol: 'UDP', port: 53 })
       ],
       filter: { ...filterOf(POD_CIDR, CLIENT_CIDR), guardedVips: [VIPS] },
-      sysctls: [...IPVS_SYSCTLS, ['net.ipv4.ip_forward', '1'] as const]
+      sysctls: [...IPVS.sysctls, ['net.ipv4.ip_forward', '1'] as const]
         .map(([name, value]) => ({ name, value }))
         .sort((a, b) => (a.name < b.name ? -1 : 1))
     }
@@ -89,7 +89,7 @@ describe('client → service address → IPVS → filter → kernel WireGuard �
     await pass(here, want)
     assert.deepEqual(await here.observe(), want)
     assert.match((await west.exec(['ip', '-d', 'link', 'show', 'dev', lab.device('w')])).stdout, /wireguard/)
-    for (const [name, value] of IPVS_SYSCTLS)
+    for (const [name, value] of IPVS.sysctls)
       assert.equal((await west.exec(['sysctl', '-n', name])).stdout.trim(), value, name)
   })
 

@@ -1,6 +1,6 @@
 // Runs in the guest (guest.test.ts boots it): the load balancer contract on a real IPVS.
 import assert from 'node:assert/strict'
-import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
+import { IPVS } from '../../../src/io/host/load-balancer/ipvs/kind.ts'
 import { detectLoadBalancer } from '../../../src/io/host/load-balancer/detect.ts'
 import { withFlowEnds } from '../../../src/io/host/load-balancer/flow-ends.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
@@ -37,7 +37,7 @@ describe('the IPVS load balancer', () => {
     })
     await createIpvsLoadBalancer({ run: bench.run, names: { vipPrefixes: () => [] } }).start()
     // What the plan sets on a host before the first virtual server.
-    for (const [name, value] of IPVS_SYSCTLS) await bench.run('sysctl', ['-qw', `${name}=${value}`])
+    for (const [name, value] of IPVS.sysctls) await bench.run('sysctl', ['-qw', `${name}=${value}`])
   })
   after(async () => {
     await lab?.close()

@@ -1,5 +1,5 @@
 // Runs in the guest (guest.test.ts boots it): others' rules for local addresses, before a real IPVS.
-import { IPVS_SYSCTLS } from '../../../src/core/host/desired.ts'
+import { IPVS } from '../../../src/io/host/load-balancer/ipvs/kind.ts'
 import { createIpvsLoadBalancer } from '../../../src/io/host/load-balancer/ipvs/ipvs.ts'
 import { localDnatSuite, NFT_SHAPES } from '../../contract/local-dnat.ts'
 
@@ -11,6 +11,6 @@ localDnatSuite({
   create: (run) =>
     createIpvsLoadBalancer({ run, names: { vipPrefixes: () => ['10.96.0.0/16', 'fd96::/112'] } }),
   async prepare(run) {
-    for (const [name, value] of IPVS_SYSCTLS) await run('sysctl', ['-qw', `${name}=${value}`])
+    for (const [name, value] of IPVS.sysctls) await run('sysctl', ['-qw', `${name}=${value}`])
   }
 })

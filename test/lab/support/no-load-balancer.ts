@@ -1,5 +1,5 @@
 // The host edge without its balancing half, for tests of the other half.
-import type { HostParts } from '../../../src/io/host/load-balancer/registry.ts'
+import type { HostParts } from '../../../src/io/host/parts.ts'
 
 export function noLoadBalancer(): HostParts {
   return {

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Surroundings } from '../../../src/core/host/surroundings.ts'
 import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../../src/core/host/host-state.ts'
+import type { LoadBalancerName } from '../../../src/io/host/load-balancer/registry.ts'
 import type { Rivals } from '../../../src/io/host/ports.ts'
 import type { Namespace } from './netns.ts'
 
@@ -17,7 +18,7 @@ export interface HostProcessOptions {
   /** Without load balancer and filter. */
   readonly bare?: boolean
   /** Default nftables. */
-  readonly loadBalancer?: 'nftables' | 'ipvs'
+  readonly loadBalancer?: LoadBalancerName
 }
 
 export interface RemoteFailure {

@@ -24,8 +24,8 @@ import {
 import { sortedEndpoints } from '../../../core/host/normalize.ts'
 import type { Filter, HostEndpoint } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
-import { canNftFilter } from '../load-balancer/detect.ts'
 import { HostError } from '../errors.ts'
+import { canMakeChain } from '../tools/nft-trial.ts'
 import {
   ABOUT_SET,
   aboutCommand,
@@ -119,7 +119,9 @@ export const NO_FILTER =
   'filter: none in this kernel (it has no nftables), so traffic from the tunnel is limited by WireGuard’s AllowedIPs alone'
 
 async function choose(options: FilterOptions): Promise<FilterPort> {
-  return (await canNftFilter(options.run)) ? createNftFilter(options) : createNoFilter(options)
+  return (await canMakeChain(options.run, 'filter', 'input'))
+    ? createNftFilter(options)
+    : createNoFilter(options)
 }
 
 function describeFilter({ names }: FilterOptions, filter: Filter | undefined): readonly string[] {
