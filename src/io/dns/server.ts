@@ -8,20 +8,16 @@ import type { Names } from '../../core/dns/names.ts'
 import { createAccess } from './access.ts'
 import { chase } from './chase.ts'
 import { DnsError, listenError } from './errors.ts'
+import { fitted, forClient, rcodeName } from './forwarded.ts'
 import { createForwarder } from './forwarder.ts'
-import { FLAG, HEADER_BYTES, parseQuery, RCODE, u16, type Query, type RcodeName } from './query.ts'
+import { fileProblem, loopProblem, ownProblem, type DnsProblem } from './problems.ts'
+import { parseQuery, type Query } from './query.ts'
 import { outcomeOf, typeName, type Outcome } from './responder.ts'
-import { bare, bytesMax, respond, type Encoded } from './response.ts'
+import { bare, respond, type Encoded } from './response.ts'
 import { Shares, shareOf } from './shares.ts'
 import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
-import { hasQuestion, questionOf } from './upstream-message.ts'
-import {
-  findUpstreams,
-  isOwnAddress,
-  sameAddress,
-  socketAddressText,
-  type SocketAddress
-} from './upstreams.ts'
+import { questionOf } from './upstream-message.ts'
+import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './upstreams.ts'
 
 export interface DnsServerOptions {
   /**
@@ -44,13 +40,6 @@ export interface DnsServerOptions {
   /** All that is wrong and lasting, whenever it changes. */
   readonly onProblems?: (problems: readonly DnsProblem[]) => void
   readonly upstreamTimeoutMs?: number
-}
-
-export interface DnsProblem {
-  readonly code: 'DNS_UPSTREAM' | 'DNS_LOOP'
-  readonly subject: string
-  readonly message: string
-  readonly fix: string
 }
 
 export interface QueryMetrics {
@@ -326,68 +315,9 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
   }
 }
 
-/** Under the client's id, with the question as the client wrote it. */
-function forClient(message: Uint8Array, query: Query): Uint8Array {
-  // A server that refuses may leave the question out; a reply to a question without it that says NOERROR is worth nothing.
-  if (!hasQuestion(message)) return respond(query, bare(rcodeWithoutQuestion(message)), FORWARDED)
-  const response = Uint8Array.from(message)
-  response.set(query.bytes.subarray(0, 2), 0)
-  response.set(query.bytes.subarray(HEADER_BYTES, query.questionEnd), HEADER_BYTES)
-  return response
-}
-
-/** As CoreDNS: FORMERR for a reply that does not say what it answers. */
-function rcodeWithoutQuestion(message: Uint8Array): RcodeName {
-  const rcode = rcodeName(message)
-  return rcode === 'SERVFAIL' || rcode === 'NOTIMP' || rcode === 'REFUSED' ? rcode : 'FORMERR'
-}
-
-export function fileProblem(message: string): DnsProblem {
-  return {
-    code: 'DNS_UPSTREAM',
-    subject: message,
-    message: `${message}: names outside the mesh are refused by servers that are missing`,
-    fix: 'write a nameserver into it, or name servers in the setting dns-upstream (none = forward nothing)'
-  }
-}
-
-function ownProblem(upstream: SocketAddress): DnsProblem {
-  return {
-    code: 'DNS_UPSTREAM',
-    subject: socketAddressText(upstream),
-    message: `the DNS upstream ${socketAddressText(upstream)} is this responder itself: left out`,
-    fix: 'name another server in the setting dns-upstream or in resolv.conf'
-  }
-}
-
-function loopProblem(upstream: SocketAddress): DnsProblem {
-  return {
-    code: 'DNS_LOOP',
-    subject: socketAddressText(upstream),
-    message: `the DNS upstream ${socketAddressText(upstream)} forwards our questions back to this responder: it is not asked for 30 s at a time`,
-    fix: 'set dns-upstream here, or the forwarders of that server, so that one of them leads out of the loop'
-  }
-}
-
-/** An upstream that says more over UDP than this client takes: the client is told to come over TCP. */
-function fitted(response: Uint8Array, query: Query, transport: 'udp' | 'tcp'): Uint8Array {
-  const limit = transport === 'tcp' ? Infinity : Math.max(bytesMax(query, 'udp'), query.edns?.udpBytes ?? 0)
-  if (response.length <= limit) return response
-  const cut = Buffer.from(response.subarray(0, query.questionEnd))
-  cut.writeUInt16BE(u16(cut, 2) | FLAG.TC, 2)
-  cut.fill(0, 6, HEADER_BYTES)
-  return cut
-}
-
 function metricType(query: Query | undefined): string {
   const name = query === undefined ? '' : typeName(query.type)
   return name === '' || name.startsWith('TYPE') ? 'other' : name
-}
-
-function rcodeName(response: Uint8Array): string {
-  const rcode = u16(response, 2) & 15
-  const names: readonly RcodeName[] = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED']
-  return names.find((name) => RCODE[name] === rcode) ?? 'OTHER'
 }
 
 async function bound(
@@ -431,7 +361,6 @@ function badAddress(address: string): DnsError {
 function ignoreError(): void {}
 
 const STRANGER: Encoded = { ...bare('REFUSED'), zone: 'stranger' }
-const FORWARDED = { transport: 'tcp', rotation: 0, recursionAvailable: true } as const
 const NO_UPSTREAM: Encoded = { ...bare('SERVFAIL'), zone: 'upstream' }
 const FREE_PORT_ATTEMPTS = 10
 const LISTEN_MS = 5000

@@ -1,10 +1,7 @@
 // The transport between agents: libp2p over TCP, noise and yamux, one long-lived stream of frames per neighbour.
 // It knows who the peer is (noise proves the PeerId), not whether it may be here: the caller does the mesh handshake on
 // frames and says `setAuthenticated`.
-import { createPrivateKey, createPublicKey } from 'node:crypto'
-import { networkInterfaces } from 'node:os'
 import { noise } from '@chainsafe/libp2p-noise'
-import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -12,15 +9,17 @@ import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import type { Libp2p, Libp2pOptions } from 'libp2p'
 import type { Origin } from '../../core/model/values.ts'
+import { checkAddress, dialAddresses, hostOf, isHere, isOwn, socketKey } from './addresses.ts'
 import { boundedYamux } from './bounded-yamux.ts'
-import { TransportError, listenError } from './errors.ts'
+import { listenError } from './errors.ts'
 import type { Connection } from './frame-stream.ts'
 import { InboundBudget } from './inbound-budget.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import type { TransportLimits } from './limits.ts'
 import { Neighbours } from './neighbours.ts'
 import type { NeighbourEvents, NeighbourInfo } from './neighbours.ts'
-import { originOf, peerIdIn } from './origin.ts'
+import { originOf } from './origin.ts'
+import { privateKeyOf, type PrivateKey } from './private-key.ts'
 import { ownAddressOfConnections } from './own-sockets.ts'
 import { hostPortOf, reachableFirst } from './reach.ts'
 import { Redialer } from './redial.ts'
@@ -93,7 +92,6 @@ export function createTransport(options: TransportOptions): Transport {
   return new Libp2pTransport(options)
 }
 
-type PrivateKey = ReturnType<typeof privateKeyFromRaw>
 type ConnectionGater = NonNullable<Libp2pOptions['connectionGater']>
 
 class Libp2pTransport implements Transport {
@@ -379,76 +377,6 @@ class Libp2pTransport implements Transport {
       }
     }
   }
-}
-
-/** One address of the target per line, with its PeerId where known; those that do not parse are named in the error. */
-function dialAddresses(target: Target): Multiaddr[] {
-  const broken: string[] = []
-  const parsed = target.addresses.flatMap((address) => {
-    const stated = peerIdIn(address)
-    if (target.origin !== undefined && stated !== undefined && stated !== target.origin) {
-      broken.push(`${address} names another peer than ${target.origin}`)
-      return []
-    }
-    try {
-      const whole =
-        stated === undefined && target.origin !== undefined ? `${address}/p2p/${target.origin}` : address
-      return [multiaddr(whole)]
-    } catch {
-      broken.push(`${address} is not a multiaddr`)
-      return []
-    }
-  })
-  if (parsed.length === 0) throw new Error(broken.join('; '))
-  return parsed
-}
-
-/** Whether this host has the address of a multiaddr to listen on; a wildcard is always here. */
-function isHere(address: string): boolean {
-  const host = /^\/ip[46]\/([^/]+)/.exec(address)?.[1]
-  if (host === undefined || host === '0.0.0.0' || host === '::') return true
-  if (host.startsWith('127.')) return true // the whole of 127.0.0.0/8 is
-  return isOwn(host)
-}
-
-function isOwn(host: string): boolean {
-  return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === host))
-}
-
-function checkAddress(address: string): void {
-  try {
-    multiaddr(address)
-  } catch (cause) {
-    throw new TransportError('LISTEN_INVALID', `"${address}" is not a multiaddr`, {
-      fix: 'set `listen` to multiaddrs such as /ip4/0.0.0.0/tcp/7946',
-      listen: [address],
-      cause
-    })
-  }
-}
-
-/** Address and port of the remote end, without /p2p/…: unique per open socket, the same before and after the upgrade. */
-function socketKey(address: Multiaddr): string {
-  return address.toString().replace(/\/p2p\/[^/]+$/, '')
-}
-
-function hostOf(address: Multiaddr): string {
-  return socketKey(address).replace(/\/tcp\/\d+$/, '')
-}
-
-/** libp2p wants seed and public key together; node derives the public key without waiting. */
-function privateKeyOf(seed: Uint8Array): PrivateKey {
-  if (seed.byteLength !== 32) {
-    throw new TransportError('SEED_INVALID', `the node seed has ${seed.byteLength} bytes instead of 32`, {
-      fix: 'restore the identity of this agent, or join again'
-    })
-  }
-  // RFC 8410: PrivateKeyInfo of an Ed25519 key is this prefix and the seed.
-  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
-  const jwk = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })).export({
-    format: 'jwk'
-  })
-  return privateKeyFromRaw(Buffer.concat([seed, Buffer.from(jwk.x ?? '', 'base64url')]))
 }
 
 async function within(work: Promise<unknown>, ms: number): Promise<boolean> {

@@ -1,22 +1,30 @@
 // The agent's memory on disk: who it is (identity.json and its copy), its counters, and the replica (db/).
 // Invariants: (1) nothing is written before the versions are known to be ours and the lock is held; (2) what is damaged is
 // set aside and reported, never replaced in silence; (3) no text that leaves here quotes a secret.
-import { constants } from 'node:fs'
-import { access, lstat, readdir, rename, rm, statfs } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
-import { codeOf } from '../../core/model/coded-error.ts'
+import { readdir, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import type { StoredParts } from '../../core/replication/effects.ts'
 import type { Origin } from '../../core/model/values.ts'
 import { decodeCounters, encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
 import type { Database, Part, Persist } from './database.ts'
-import { StoreError, storeError } from './errors.ts'
-import { isMissing, readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
-import { IDENTITY_VERSION, decodeIdentity, encodeIdentity } from './identity.ts'
+import { StoreError } from './errors.ts'
+import { readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
+import {
+  BACKUP,
+  checkTakesMore,
+  COUNTERS,
+  exists,
+  IDENTITY,
+  MARKER,
+  prepareFolder,
+  readMarker,
+  STORE_VERSION
+} from './folder.ts'
+import { encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
-import { makeFolder } from './make-folder.ts'
-import { checkFolder, checkSecret } from './ownership.ts'
+import { readIdentity, settleIdentity } from './identity-copies.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 export type { Counters } from './counters.ts'
@@ -24,8 +32,7 @@ export type { Part, Persist } from './database.ts'
 export type { Identity } from './identity.ts'
 export type { DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
-/** Of the folder as a whole: db and marker. */
-export const STORE_VERSION = 1
+export { STORE_VERSION } from './folder.ts'
 
 export interface LoadedReplica {
   /** Rows are sound; that a set of records is whole is proved by the state hash in its signed head: check it. */
@@ -127,11 +134,6 @@ async function openFolder(options: StoreOptions): Promise<Store> {
     throw error
   }
 }
-
-const MARKER = 'store.json'
-const IDENTITY = 'identity.json'
-const BACKUP = 'identity.bak.json'
-const COUNTERS = 'counters.json'
 
 interface DiskStoreOptions {
   readonly folder: string
@@ -290,133 +292,6 @@ class DiskStore implements Store {
   }
 }
 
-/** Errors: StoreError STORE_READONLY, DISK_FULL. */
-async function checkTakesMore(folder: string): Promise<void> {
-  try {
-    await access(folder, constants.W_OK | constants.X_OK)
-  } catch (error) {
-    throw storeError(error, folder)
-  }
-  const { bfree, blocks } = await statfs(folder)
-  if (blocks > 0 && bfree === 0) throw storeError(new Error('No space left on device'), folder)
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (isMissing(error)) return false
-    throw storeError(error, path)
-  }
-}
-
-async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
-  try {
-    await checkFolder(folder, (warning) => warnings.push(warning))
-    await checkWritable(folder)
-    await makeFolder(folder, 0o700)
-  } catch (error) {
-    throw noFolder(error, folder) ?? storeError(error, folder)
-  }
-  await checkFolder(folder, (warning) => warnings.push(warning))
-  for (const name of [IDENTITY, BACKUP]) await checkSecret(join(folder, name))
-}
-
-/** A link that leads nowhere, a file in the way, or a file system that makes no folders: the disk is not at fault. */
-function noFolder(thrown: unknown, folder: string): StoreError | undefined {
-  const error = thrown instanceof StoreError ? thrown.cause : thrown
-  const code = codeOf(error)
-  if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST' && code !== 'ELOOP') return undefined
-  return new StoreError('STORE_FAILED', `the folder ${folder} cannot be made: ${(error as Error).message}`, {
-    path: folder,
-    fix: 'see that each link of this path leads to a folder and its disk is mounted, or choose another with the setting `state-dir`',
-    cause: error
-  })
-}
-
-/** The folder, or the nearest one above it: where the file system is read-only, mkdir may say ENOENT. */
-async function checkWritable(folder: string): Promise<void> {
-  try {
-    await access(folder, constants.W_OK | constants.X_OK)
-  } catch (error) {
-    if (!isMissing(error) || dirname(folder) === folder) throw error
-    await checkWritable(dirname(folder))
-  }
-}
-
-/** Errors: StoreError STORE_NEWER; nothing has been written then. */
-async function readMarker(folder: string): Promise<'none' | 'ours' | 'unreadable'> {
-  const path = join(folder, MARKER)
-  const text = await readFileIfAny(path)
-  if (text === undefined) return 'none'
-  const version = /"version"\s*:\s*(\d+)/.exec(text)?.[1]
-  if (version === undefined) return 'unreadable'
-  if (Number(version) > STORE_VERSION) throw newer(path, Number(version), STORE_VERSION)
-  return 'ours'
-}
-
-type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
-type IdentityCopy =
-  | { readonly kind: 'missing' }
-  | { readonly kind: 'ok'; readonly identity: Identity; readonly text: string }
-  | { readonly kind: 'corrupt'; readonly reason: string }
-
-async function readIdentity(folder: string): Promise<IdentityCopies> {
-  return { main: await readCopy(join(folder, IDENTITY)), backup: await readCopy(join(folder, BACKUP)) }
-}
-
-async function readCopy(path: string): Promise<IdentityCopy> {
-  const text = await readFileIfAny(path)
-  if (text === undefined) return { kind: 'missing' }
-  const file = decodeIdentity(text)
-  if (file.kind === 'newer') throw newer(path, file.version, IDENTITY_VERSION)
-  return file.kind === 'ok' ? { kind: 'ok', identity: file.identity, text } : file
-}
-
-/** Takes the sound copy, mends the other one. Both damaged: they stay where they are, so that no restart looks like new. */
-async function settleIdentity(
-  folder: string,
-  { main, backup }: IdentityCopies,
-  stamp: string,
-  warnings: string[]
-): Promise<Identity | undefined> {
-  const [path, backupPath] = [join(folder, IDENTITY), join(folder, BACKUP)]
-  if (main.kind === 'ok') {
-    if (backup.kind === 'corrupt') {
-      await setAside(backupPath, join(folder, `identity.corrupt-${stamp}.bak.json`))
-      warnings.push(`${backupPath} was damaged (${backup.reason}); it was set aside and written anew`)
-    }
-    if (backup.kind !== 'ok' || backup.text !== main.text) await writeFileAtomic(backupPath, main.text)
-    return main.identity
-  }
-  if (backup.kind === 'ok') {
-    if (main.kind === 'corrupt') await setAside(path, join(folder, `identity.corrupt-${stamp}.json`))
-    await writeFileAtomic(path, backup.text)
-    const why = main.kind === 'corrupt' ? `was damaged (${main.reason}) and set aside` : 'was missing'
-    warnings.push(`${path} ${why}; the copy ${backupPath} is used instead`)
-    return backup.identity
-  }
-  const damaged = main.kind === 'corrupt' ? main : backup
-  if (damaged.kind === 'missing') return undefined
-  throw new StoreError(
-    'IDENTITY_CORRUPT',
-    `the identity in ${path} and its copy are damaged: ${damaged.reason}`,
-    {
-      path,
-      fix: `restore ${IDENTITY} from a backup; or, to join again with a new token, move both ${IDENTITY} and ${BACKUP} away`
-    }
-  )
-}
-
-async function setAside(path: string, aside: string): Promise<void> {
-  try {
-    await rename(path, aside)
-  } catch (error) {
-    throw storeError(error, path)
-  }
-}
-
 /** Kept twice, in a file and in the database: the higher one counts. */
 async function readCounters(
   folder: string,
@@ -436,11 +311,4 @@ async function readCounters(
 
 function isBelow(a: Counters, b: Counters): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.seqReserved < b.seqReserved)
-}
-
-function newer(path: string, found: number, known: number): StoreError {
-  return new StoreError('STORE_NEWER', `${path} is of version ${found}; this program knows ${known}`, {
-    path,
-    fix: 'run the newer program again, or give this one another folder; nothing was changed'
-  })
 }

@@ -5,7 +5,7 @@ import { mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import type { DnsProblem } from '../../../src/io/dns/server.ts'
+import type { DnsProblem } from '../../../src/io/dns/problems.ts'
 import { findUpstreams, parseResolvConf } from '../../../src/io/dns/upstreams.ts'
 import { eventually as until } from '../../eventually.ts'
 import { ask, startServer } from './harness.ts'

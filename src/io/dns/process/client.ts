@@ -5,18 +5,17 @@
 // a new one is started and told the names, and ends when the new one takes over the port: within a millisecond or two nobody listens then.
 // What ends it: `end()` (leave, cleanup, other addresses), the time without an agent, and whatever ends all processes of the agent's
 // group: systemd with KillMode=control-group (use KillMode=process), or the end of the container that it runs in.
-import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { renameSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 
 import { NamesFeed, type FeedState, type NamesMessage } from '../../../core/dns/names-feed.ts'
 import { DnsError, type DnsErrorCode } from '../errors.ts'
-import { fileProblem, UPSTREAM_LOOK_MS, type DnsProblem } from '../server.ts'
+import { fileProblem, type DnsProblem } from '../problems.ts'
+import { UPSTREAM_LOOK_MS } from '../server.ts'
 import { findUpstreams, socketAddressText, type SocketAddress } from '../upstreams.ts'
 import { openChannel, type Channel } from './channel.ts'
 import type { QueryCount, ServerSettings, ToAgent } from './protocol.ts'
+import { ended, failed, handedOver, NEXT, orphans, removeSockets, signal, startProcess } from './spawn.ts'
 
 export interface DnsProcessOptions {
   /** Path of the control socket, in a folder of the agent's user. */
@@ -273,17 +272,11 @@ class Client implements DnsProcess {
   }
 }
 
-/** Behind the path of the control socket while a process does not listen yet. One character: paths of sockets are short. */
-const NEXT = '+'
 /** Takes some 2 ms to make and as long to read. */
 const FRAME_BYTES = 32 * 1024
-const START_MS = 15_000
-const START_LOOK_MS = 10
 const LISTEN_MS = 10_000
-const END_MS = 3000
 /** Longer than END_MS. */
 const PATIENCE_MS = 8000
-const KNOCK_MS = 100
 const ORPHAN_MS = 200
 /**
  * Between two rounds. The first change is told at once; of thousands a second, those of a round together: each message costs the process 64 KiB
@@ -295,109 +288,6 @@ const TOLD_MS = 30_000
 const KEPT_MS = 60_000
 /** It counts once a second; a host without any processor time to spare may hold it up. */
 const SILENCE_MS = 20_000
-
-/** Errors: DnsError. */
-async function startProcess(path: string, version: string): Promise<Channel> {
-  removeSockets(path)
-  const fate: { exit?: string } = {}
-  const child = spawn(process.execPath, [...FLAGS, program(), path, version], {
-    detached: true,
-    stdio: 'ignore',
-    cwd: '/',
-    // Nothing of the agent's environment is its business.
-    env: { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '131072', UV_THREADPOOL_SIZE: '1' }
-  })
-  child.on('error', (error) => (fate.exit = String(error)))
-  child.on('exit', (code, by) => (fate.exit = `it ended with ${code === null ? by : `code ${code}`}`))
-  child.unref()
-  const endMs = performance.now() + START_MS
-  let failure: unknown
-  while (fate.exit === undefined && performance.now() < endMs) {
-    try {
-      const channel = await openChannel(path, version)
-      if (channel !== undefined) return channel
-    } catch (error) {
-      failure = error
-    }
-    await pause(START_LOOK_MS)
-  }
-  child.kill('SIGKILL')
-  throw failed(
-    `Look whether a process can be started, and a socket made in ${dirname(path)}.`,
-    fate.exit ?? failure ?? `it did not answer within ${START_MS / 1000} s`
-  )
-}
-
-const FLAGS = ['--max-semi-space-size=2', '--disable-warning=ExperimentalWarning']
-
-/** Beside the bundle of meshd, or in this folder when it runs from source. */
-function program(): string {
-  const here = fileURLToPath(import.meta.url)
-  if (here.endsWith('.ts')) return join(dirname(here), 'main.ts')
-  const folder = dirname(here)
-  return join(basename(folder) === 'chunks' ? dirname(folder) : folder, PROGRAM)
-}
-
-const PROGRAM = 'meshd-dns.js'
-
-/** The other process knocks at the port by then. */
-async function handedOver(channel: Channel): Promise<void> {
-  await pause(KNOCK_MS)
-  await ended(channel)
-}
-
-async function ended(channel: Channel): Promise<void> {
-  const gone = new Promise<void>((resolve) => channel.onClosed(resolve))
-  channel.send({ kind: 'stop' })
-  const { pid } = channel.welcome
-  await Promise.race([gone, pause(END_MS, undefined, { ref: false }).then(() => signal(pid, 'SIGKILL'))])
-  channel.close()
-}
-
-/** Responders of this control socket whose socket was deleted or renamed away. */
-function orphans(control: string): readonly number[] {
-  const pids: number[] = []
-  try {
-    for (const entry of readdirSync('/proc')) {
-      if (!/^\d+$/.test(entry)) continue
-      const words = commandLine(entry).split('\0')
-      const at = words.indexOf(control + NEXT)
-      if (at > 0 && words[at - 1] === program()) pids.push(Number(entry))
-    }
-  } catch {
-    // Without /proc nobody is found.
-  }
-  return pids
-}
-
-function commandLine(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-  } catch {
-    return ''
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name)
-  } catch {
-    // Gone already.
-  }
-}
-
-function removeSockets(control: string): void {
-  try {
-    for (const path of [control, control + NEXT]) rmSync(path, { force: true })
-  } catch {
-    // What stays there is named by the failure of the next start.
-  }
-}
-
-function failed(fix: string, cause: unknown): DnsError {
-  const why = cause instanceof Error ? cause.message : String(cause)
-  return new DnsError('PROCESS_FAILED', { message: `the DNS responder does not run: ${why}`, fix }, cause)
-}
 
 function sizeOf(message: NamesMessage): number {
   if (message.kind !== 'service') return SMALL_BYTES

@@ -7,7 +7,7 @@ import { deserialize, serialize } from 'node:v8'
 
 import type { ClusterName } from '../../../core/model/values.ts'
 import type { NamesMessage } from '../../../core/dns/names-feed.ts'
-import type { DnsProblem } from '../server.ts'
+import type { DnsProblem } from '../problems.ts'
 import type { SocketAddress } from '../upstreams.ts'
 
 export interface ServerSettings {

@@ -14,7 +14,8 @@ import { setImmediate as immediate, setTimeout as pause } from 'node:timers/prom
 
 import { FedNames } from '../../../core/dns/fed-names.ts'
 import { DnsError } from '../errors.ts'
-import { createDnsServer, type DnsProblem, type DnsServer, type QueryMetrics } from '../server.ts'
+import type { DnsProblem } from '../problems.ts'
+import { createDnsServer, type DnsServer, type QueryMetrics } from '../server.ts'
 import type { SocketAddress } from '../upstreams.ts'
 import {
   encodeFrame,

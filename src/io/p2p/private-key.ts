@@ -1,0 +1,21 @@
+// The node key as libp2p takes it.
+import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { privateKeyFromRaw } from '@libp2p/crypto/keys'
+import { TransportError } from './errors.ts'
+
+export type PrivateKey = ReturnType<typeof privateKeyFromRaw>
+
+/** libp2p wants seed and public key together; node derives the public key without waiting. */
+export function privateKeyOf(seed: Uint8Array): PrivateKey {
+  if (seed.byteLength !== 32) {
+    throw new TransportError('SEED_INVALID', `the node seed has ${seed.byteLength} bytes instead of 32`, {
+      fix: 'restore the identity of this agent, or join again'
+    })
+  }
+  // RFC 8410: PrivateKeyInfo of an Ed25519 key is this prefix and the seed.
+  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
+  const jwk = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })).export({
+    format: 'jwk'
+  })
+  return privateKeyFromRaw(Buffer.concat([seed, Buffer.from(jwk.x ?? '', 'base64url')]))
+}

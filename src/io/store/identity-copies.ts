@@ -1,0 +1,68 @@
+// The identity and its copy on disk: the sound one counts, and mends the other.
+import { rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { StoreError, storeError } from './errors.ts'
+import { readFileIfAny, writeFileAtomic } from './files.ts'
+import { BACKUP, IDENTITY, newer } from './folder.ts'
+import { decodeIdentity, IDENTITY_VERSION, type Identity } from './identity.ts'
+
+export type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
+type IdentityCopy =
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'ok'; readonly identity: Identity; readonly text: string }
+  | { readonly kind: 'corrupt'; readonly reason: string }
+
+export async function readIdentity(folder: string): Promise<IdentityCopies> {
+  return { main: await readCopy(join(folder, IDENTITY)), backup: await readCopy(join(folder, BACKUP)) }
+}
+
+async function readCopy(path: string): Promise<IdentityCopy> {
+  const text = await readFileIfAny(path)
+  if (text === undefined) return { kind: 'missing' }
+  const file = decodeIdentity(text)
+  if (file.kind === 'newer') throw newer(path, file.version, IDENTITY_VERSION)
+  return file.kind === 'ok' ? { kind: 'ok', identity: file.identity, text } : file
+}
+
+/** Takes the sound copy, mends the other one. Both damaged: they stay where they are, so that no restart looks like new. */
+export async function settleIdentity(
+  folder: string,
+  { main, backup }: IdentityCopies,
+  stamp: string,
+  warnings: string[]
+): Promise<Identity | undefined> {
+  const [path, backupPath] = [join(folder, IDENTITY), join(folder, BACKUP)]
+  if (main.kind === 'ok') {
+    if (backup.kind === 'corrupt') {
+      await setAside(backupPath, join(folder, `identity.corrupt-${stamp}.bak.json`))
+      warnings.push(`${backupPath} was damaged (${backup.reason}); it was set aside and written anew`)
+    }
+    if (backup.kind !== 'ok' || backup.text !== main.text) await writeFileAtomic(backupPath, main.text)
+    return main.identity
+  }
+  if (backup.kind === 'ok') {
+    if (main.kind === 'corrupt') await setAside(path, join(folder, `identity.corrupt-${stamp}.json`))
+    await writeFileAtomic(path, backup.text)
+    const why = main.kind === 'corrupt' ? `was damaged (${main.reason}) and set aside` : 'was missing'
+    warnings.push(`${path} ${why}; the copy ${backupPath} is used instead`)
+    return backup.identity
+  }
+  const damaged = main.kind === 'corrupt' ? main : backup
+  if (damaged.kind === 'missing') return undefined
+  throw new StoreError(
+    'IDENTITY_CORRUPT',
+    `the identity in ${path} and its copy are damaged: ${damaged.reason}`,
+    {
+      path,
+      fix: `restore ${IDENTITY} from a backup; or, to join again with a new token, move both ${IDENTITY} and ${BACKUP} away`
+    }
+  )
+}
+
+async function setAside(path: string, aside: string): Promise<void> {
+  try {
+    await rename(path, aside)
+  } catch (error) {
+    throw storeError(error, path)
+  }
+}
