@@ -1,6 +1,7 @@
 // When a failed step may be tried again. Each step, and each part of the host, has a backoff of its own. Pure but for its own state; the
 // caller passes the time. Bounded by the operations of the latest plan and by the parts of a host.
 import { codeOf } from '../model/coded-error.ts'
+import { backoffMs } from '../model/backoff.ts'
 import { sameData } from '../model/equal.ts'
 import type { HostOp, HostPart, OpFailure } from './host-state.ts'
 import { opKey, partOf } from './host-ops.ts'
@@ -10,7 +11,8 @@ export const RETRY_MS_MAX = 15_000
 
 interface Failed {
   readonly error: unknown
-  readonly delayMs: number
+  /** In a row, before this one. */
+  readonly failures: number
   readonly dueMs: number
 }
 
@@ -101,9 +103,9 @@ export class Retries {
 
   #later(before: Failed | undefined, error: unknown, nowMs: number): Failed {
     // A tool that hung may answer the next moment, and asking it costs one process.
-    const grown = before === undefined || hangs(error) ? RETRY_MS_MIN : before.delayMs * 2
-    const delayMs = Math.min(RETRY_MS_MAX, grown)
-    return { error, delayMs, dueMs: nowMs + delayMs }
+    const failures = before === undefined || hangs(error) ? 0 : before.failures + 1
+    const delayMs = backoffMs(failures, { minMs: RETRY_MS_MIN, maxMs: RETRY_MS_MAX })
+    return { error, failures, dueMs: nowMs + delayMs }
   }
 }
 

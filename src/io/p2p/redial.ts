@@ -1,4 +1,5 @@
 // Whom to keep a connection to. libp2p's own keep-alive gives up after five retries, so this loop is ours: it never does.
+import { backoffMs, jittered } from '../../core/model/backoff.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf, peerIdIn } from './origin.ts'
@@ -164,7 +165,7 @@ export class Redialer {
 
   #schedule(entry: Entry): void {
     if (this.#stopped) return
-    const delayMs = backoffMs(entry.attempts, this.#options)
+    const delayMs = redialDelayMs(entry.attempts, this.#options)
     clearTimeout(entry.timer)
     entry.dueMs = performance.now() + delayMs
     entry.timer = setTimeout(() => void this.#attempt(entry), delayMs)
@@ -181,10 +182,9 @@ export class Redialer {
 }
 
 /** Doubles from redialMinMs to redialMaxMs; between half and all of it, so that a mesh does not redial in step. */
-export function backoffMs(attempts: number, options: Pick<RedialOptions, 'limits' | 'random'>): number {
+export function redialDelayMs(attempts: number, options: Pick<RedialOptions, 'limits' | 'random'>): number {
   const { redialMinMs, redialMaxMs } = options.limits
-  const whole = Math.min(redialMaxMs, redialMinMs * 2 ** Math.min(attempts, 20))
-  return whole / 2 + (whole / 2) * options.random()
+  return jittered(backoffMs(attempts, { minMs: redialMinMs, maxMs: redialMaxMs }), options.random)
 }
 
 function peerOf(entry: Entry): Origin | undefined {

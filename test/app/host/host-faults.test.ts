@@ -20,7 +20,7 @@ function fixes(...ops: readonly HostOp[]): ReadonlyMap<string, string> {
   const error = Object.assign(new Error('no'), { code: 'NO', fix: 'its own fix' })
   reportHostFaults(
     { replace },
-    { steps: ops.map((op) => ({ op, error, delayMs: 0, dueMs: 0 })), parts: [] },
+    { steps: ops.map((op) => ({ op, error, failures: 0, dueMs: 0 })), parts: [] },
     () => undefined
   )
   return found

@@ -5,6 +5,7 @@
 //   Q2. Every failure doubles the wait before the next attempt, so that a state nobody can deliver costs little.
 //   Q3. What the answers of one neighbour may have on their way is bounded, whoever of them is slow. They share it: an answer
 //       that is alone has all of it, and it shrinks by withheld credit when others come.
+import { backoffMs } from '../../model/backoff.ts'
 import type { ProtocolLimits } from '../limits.ts'
 import type { Origin } from '../../model/values.ts'
 
@@ -168,7 +169,7 @@ export class Pulls {
     const firstMismatch = options.fromZero && !want.fromZero
     want.fromZero ||= options.fromZero
     want.avoid = firstMismatch ? undefined : options.peer
-    want.notBeforeMs = options.nowMs + (firstMismatch ? 0 : backoffMs(want.failures)) // Q2
+    want.notBeforeMs = options.nowMs + (firstMismatch ? 0 : backoffMs(want.failures - 1, BACKOFF)) // Q2
   }
 
   expire(nowMs: number): void {
@@ -207,9 +208,4 @@ export class Pulls {
   }
 }
 
-const BACKOFF_FIRST_MS = 250
-const BACKOFF_MAX_MS = 30_000
-
-function backoffMs(failures: number): number {
-  return Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (failures - 1))
-}
+const BACKOFF = { minMs: 250, maxMs: 30_000 } as const
