@@ -1,5 +1,6 @@
 // What the agents of a mesh had on their disks when all of them went down: everything of everyone.
-import { createProtocol, type Admission, type Persist } from '../../src/core/replication/protocol.ts'
+import { createProtocol, type Persist } from '../../src/core/replication/protocol.ts'
+import type { Admission } from '../../src/core/trust/admission.ts'
 import { keyOf, type Origin } from '../../src/core/model/values.ts'
 import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'

@@ -6,7 +6,8 @@ import {
   type Head,
   type Position
 } from '../../src/core/replication/head.ts'
-import { FRAME_BYTES_MAX, PROTOCOL_LIMITS } from '../../src/core/replication/limits.ts'
+import { PROTOCOL_LIMITS } from '../../src/core/replication/limits.ts'
+import { FRAME_BYTES_MAX } from '../../src/core/wire/limits.ts'
 import type { Origin } from '../../src/core/model/values.ts'
 import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
-import { FRAME_BYTES_MAX } from '../../src/core/replication/limits.ts'
+import { FRAME_BYTES_MAX } from '../../src/core/wire/limits.ts'
 import { keyOf } from '../../src/core/model/values.ts'
 import * as wire from '../../src/core/wire/messages.ts'
 import { CHAINS, FRAMES, HEADS, TOKENS, VALUES } from './corpus.ts'

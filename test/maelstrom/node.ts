@@ -11,12 +11,12 @@ import { keyOf, type Origin, type ServiceValue } from '../../src/core/model/valu
 import { originOf, publicKeyOf } from '../../src/core/model/identity.ts'
 import {
   createProtocol,
-  type Admission,
   type Effect,
   type Persist,
   type Protocol,
   type StoredOrigin
 } from '../../src/core/replication/protocol.ts'
+import type { Admission } from '../../src/core/trust/admission.ts'
 import type { StoredRecord } from '../../src/core/replication/record.ts'
 import type { Body, Message } from './message.ts'
 

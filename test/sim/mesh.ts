@@ -23,12 +23,12 @@ import { originOf, publicKeyOf } from '../../src/core/model/identity.ts'
 import { chooseNeighbours } from '../../src/core/replication/push/overlay.ts'
 import {
   createProtocol,
-  type Admission,
   type Effect,
   type Persist,
   type PersistPart,
   type Protocol
 } from '../../src/core/replication/protocol.ts'
+import type { Admission } from '../../src/core/trust/admission.ts'
 import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
 import type { StoredRecord } from '../../src/core/replication/record.ts'
 import { decodeFrame, decodeSignedHead } from '../../src/core/wire/messages.ts'

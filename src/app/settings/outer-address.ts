@@ -1,6 +1,6 @@
 // Addresses at which other clusters reach this host.
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
-import { isDnsSubdomain } from '../../core/wire/value-codec.ts'
+import { isDnsSubdomain } from '../../core/model/dns-name.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { isPort, LINK_LOCAL, NO_HOST, notOneHost, splitHostPort } from './host-port.ts'
 import { Refused } from './refused.ts'

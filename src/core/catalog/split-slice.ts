@@ -5,7 +5,7 @@
 //   1. Every port together with every endpoint is in exactly one part.
 //   2. The parts depend on the slice alone. Their names are no names of other slices: PART_SUFFIX is reserved.
 import { hashText } from '../model/hash.ts'
-import { RECORD_BYTES_MAX } from '../replication/limits.ts'
+import { RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { Endpoint, EndpointPort, EndpointSliceValue, ServiceValue } from '../model/values.ts'
 
 /** No object of a source may have a name that ends so. */

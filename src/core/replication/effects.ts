@@ -2,6 +2,7 @@
 import type { Crypto } from '../model/crypto.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Origin, Value } from '../model/values.ts'
+import type { Admission } from '../trust/admission.ts'
 import type { LeftOut } from './own-records.ts'
 import type { Operation, StoredRecord } from './record.ts'
 
@@ -64,15 +65,6 @@ export interface PersistPart {
   readonly operations: readonly Operation[]
   /** Encoded Chain; in the first part. */
   readonly chain?: Uint8Array
-}
-
-/** The gate of trust, and where the chains are kept. */
-export interface Admission {
-  isAdmitted(origin: Origin): boolean
-  admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
-  chainOf(origin: Origin): Uint8Array | undefined
-  /** The raw Ed25519 key inside the PeerId; undefined when the text is none. */
-  publicKeyOf(origin: Origin): Uint8Array | undefined
 }
 
 export interface ProtocolOptions {

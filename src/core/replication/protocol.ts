@@ -23,7 +23,8 @@ import {
   type Head,
   type Position
 } from './head.ts'
-import { CHAIN_BYTES_MAX, PROTOCOL_LIMITS, type ProtocolLimits } from './limits.ts'
+import { PROTOCOL_LIMITS, type ProtocolLimits } from './limits.ts'
+import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import { HeadsDigest } from './digest.ts'
 import { FailureDetector, type Flood, type Liveness } from './failure/failure-detector.ts'
 import { Feeders, FEEDERS_MAX, type Advice } from './push/eager-peers.ts'

@@ -1,5 +1,5 @@
 // One change of one key, as it is numbered by its origin and carried between agents.
-import { KEY_CHARACTERS_MAX, RECORD_BYTES_MAX } from './limits.ts'
+import { KEY_CHARACTERS_MAX, RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { OperationMessage } from '../wire/messages.ts'
 
 /** `seq` is unique within an epoch of the origin and grows with every operation. */

@@ -6,7 +6,7 @@
 //      the cluster keys that claim one name the first in certificate order are kept.
 //   3. It is bounded, and one cluster cannot fill it for the others.
 import type { Crypto } from '../model/crypto.ts'
-import type { Admission } from '../replication/effects.ts'
+import type { Admission } from './admission.ts'
 import type { ClusterName, Origin } from '../model/values.ts'
 import { publicKeyOf } from '../model/identity.ts'
 import { compareBytes, equalBytes, bytesKey } from '../model/bytes.ts'

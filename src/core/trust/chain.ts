@@ -10,7 +10,7 @@ import { cidrContains } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
 import { meshIdText, originOf } from '../model/identity.ts'
-import { CHAIN_BYTES_MAX } from '../replication/limits.ts'
+import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import { decodeChain, encodeMessage, wire } from '../wire/messages.ts'
 import { compareBytes, equalBytes, utf8 } from '../model/bytes.ts'
 import {

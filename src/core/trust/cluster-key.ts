@@ -8,7 +8,7 @@ import type { Crypto } from '../model/crypto.ts'
 import type { Fields } from '../model/field-check.ts'
 import type { Origin } from '../model/values.ts'
 import { compareBytes, equalBytes } from '../model/bytes.ts'
-import { CHAIN_BYTES_MAX } from '../replication/limits.ts'
+import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import { verifyChain, type ClusterChain } from './chain.ts'
 
 export interface ClusterKey {

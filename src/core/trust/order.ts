@@ -8,7 +8,6 @@
 //    signs this time itself; the chain bounds it to the invite's validity. It settles, but it does not tell the rightful
 //    holder from the thief: that is revocation's work.
 import type { Cidr, ClusterName } from '../model/values.ts'
-import type { Conflict } from '../view/view.ts'
 import { cidrContains, cidrOverlaps, compareCidr } from '../model/cidr.ts'
 import { compareBytes } from '../model/bytes.ts'
 import type { Prefixes } from './certificate.ts'
@@ -39,6 +38,13 @@ export interface ClusterGrant extends Prefixes {
   readonly cluster: ClusterName
   readonly clusterKey: Uint8Array
   readonly order: CertificateOrder
+}
+
+/** A claim that lost against an older certificate; nobody's working route changed. */
+export interface Conflict {
+  readonly what: 'name' | 'podPrefix' | 'servicePrefix' | 'wireguardKey'
+  readonly value: string
+  readonly winner: ClusterName
 }
 
 /** What a cluster may use once every older certificate had its say. */

@@ -15,7 +15,8 @@ import { equalBytes } from '../model/bytes.ts'
 import type { AgentChain } from '../trust/chain.ts'
 import { type SettledCluster, compareCertificateOrder, unionOf } from '../trust/order.ts'
 import { createCache, winnerOver, type Cache, type Member, type Sources } from './view-cache.ts'
-import type { AgentView, ClusterView, Conflict, MeshView, Refusal, ServiceView } from './view.ts'
+import type { AgentView, ClusterView, MeshView, Refusal, ServiceView } from './view.ts'
+import type { Conflict } from '../trust/order.ts'
 
 export interface ViewInput {
   readonly self: ClusterName

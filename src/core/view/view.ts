@@ -7,6 +7,7 @@ import type {
   Origin,
   ServiceValue
 } from '../model/values.ts'
+import type { Conflict } from '../trust/order.ts'
 
 export interface MeshView {
   readonly self: ClusterName
@@ -38,13 +39,6 @@ export interface AgentView {
 export interface ServiceView {
   readonly service: ServiceValue
   readonly slices: readonly EndpointSliceValue[]
-}
-
-/** A claim that lost against an older certificate; nobody's working route changed. */
-export interface Conflict {
-  readonly what: 'name' | 'podPrefix' | 'servicePrefix' | 'wireguardKey'
-  readonly value: string
-  readonly winner: ClusterName
 }
 
 /** A record outside its origin's certificate, or not decodable. */

@@ -3,7 +3,7 @@
 import protobuf from 'protobufjs/minimal.js'
 import './protobuf-setup.ts'
 import { rhizome } from '#mesh-proto'
-import { FRAME_BYTES_MAX } from '../replication/limits.ts'
+import { FRAME_BYTES_MAX } from './limits.ts'
 
 /** The generated message classes and enums. Encode with `encodeMessage`, decode with the functions below. */
 export const wire = rhizome.mesh.v1

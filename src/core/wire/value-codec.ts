@@ -1,8 +1,9 @@
 // Record values: bytes from a peer to the types of model.ts, validated by type, and back.
 // Invariant: a value that decodeValue answers holds only canonical addresses, DNS names and bounded lists. Nothing after it
 // checks again, and every string in it may go to a file, a zone or a command line.
+import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
-import { RECORD_BYTES_MAX } from '../replication/limits.ts'
+import { RECORD_BYTES_MAX } from './limits.ts'
 import {
   keyOf,
   type AgentValue,
@@ -77,16 +78,6 @@ export function parsePeerAddress(text: string): PeerAddress | undefined {
   const address = match?.[1] ?? match?.[2]
   if (address === undefined || parseIp(address) !== address || Number(match?.[3]) > PORT_MAX) return undefined
   return text as PeerAddress
-}
-
-/** RFC 1123 label, lower case, ≤ 63 characters. */
-export function isDnsLabel(text: string): boolean {
-  return /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/.test(text)
-}
-
-/** A name in DNS: labels joined by dots, ≤ 253 characters. */
-export function isDnsSubdomain(text: string): boolean {
-  return text.length <= 253 && text.split('.').every(isDnsLabel)
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { decodeValue } from '../../../src/core/wire/value-codec.ts'
 import type { ValueChange } from '../../../src/core/replication/effects.ts'
-import { RECORD_BYTES_MAX } from '../../../src/core/replication/limits.ts'
+import { RECORD_BYTES_MAX } from '../../../src/core/wire/limits.ts'
 import {
   keyOf,
   type AgentValue,
