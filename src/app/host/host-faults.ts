@@ -11,8 +11,8 @@ type Listed = FaultText & { readonly subject: string }
 export const STEP_FAILED = 'HOST_STEP_FAILED'
 /** Subject of STEP_FAILED. */
 export const TUNNEL_DEVICE = 'WireGuard device'
-export const PART_FAILED = 'HOST_PART_FAILED'
-export const TOOL_HANGS = 'HOST_TOOL_HANGS'
+const PART_FAILED = 'HOST_PART_FAILED'
+const TOOL_HANGS = 'HOST_TOOL_HANGS'
 
 export function reportHostFaults(
   health: Pick<Health, 'replace'>,

@@ -100,7 +100,7 @@ interface Cause {
 }
 
 /** Why a tunnel is down, as far as the control plane can tell. */
-export function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
+function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts
   if (!facts.hasDevice) return noDevice(facts.device)
   const endpoint = tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]

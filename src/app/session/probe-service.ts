@@ -61,7 +61,7 @@ export class ProbeService implements Service {
 }
 
 /** The agents behind tunnels, which are those of other clusters, that answer probes. */
-export function probeTargets(view: MeshView): readonly ProbeTarget[] {
+function probeTargets(view: MeshView): readonly ProbeTarget[] {
   return [...view.clusters.values()]
     .filter(({ name }) => name !== view.self)
     .flatMap(({ agents }) =>

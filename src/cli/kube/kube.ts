@@ -19,7 +19,7 @@ export interface KubeTarget extends KubeApi {
 }
 
 /** An answer of the API server other than 2xx. */
-export class KubeStatusError extends CliError {
+class KubeStatusError extends CliError {
   readonly status: number
 
   constructor(status: number, call: KubeCall, said: string) {

@@ -6,7 +6,7 @@ import { badArgument, CliError } from '../output/errors.ts'
 // A token is under 2 KiB; meshd takes 16 KiB at most.
 const TOKEN_BYTES_MAX = 16 * 1024
 
-export const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZOME_TOKEN'
+const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZOME_TOKEN'
 
 /** Errors: CliError BAD_ARGUMENT, also when there is none. */
 export async function readToken(argument: string | undefined, file: string | undefined): Promise<string> {

@@ -45,7 +45,7 @@ function headline(fault: FaultRow, context: Context): string {
   return `${context.style.paint(COLOURS[fault.severity], fault.severity)}${since}: ${fault.message}`
 }
 
-export function fixLines({ fix }: Pick<FaultRow, 'fix'>, indent: string, context: Context): string[] {
+function fixLines({ fix }: Pick<FaultRow, 'fix'>, indent: string, context: Context): string[] {
   if (fix === '') return []
   const text = `fix: ${fix}`
   const width = context.width === undefined ? Infinity : Math.max(20, context.width - indent.length)

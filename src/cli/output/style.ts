@@ -8,7 +8,7 @@ export interface Style {
 }
 
 export const PLAIN: Style = { paint: (_, text) => text }
-export const COLOURED: Style = {
+const COLOURED: Style = {
   paint: (colour, text) => styleText(colour, text, { validateStream: false })
 }
 

@@ -7,7 +7,7 @@
 import { isFields, type Fields } from '../model/field-check.ts'
 import { selects, type LabelSelector } from '../kube/label-selector.ts'
 
-export const EXPORT_ANNOTATION = 'rhizome.io/export'
+const EXPORT_ANNOTATION = 'rhizome.io/export'
 
 export interface ExportPolicy {
   /** What becomes of a Service without annotation that the lists and the selector let pass. */

@@ -109,7 +109,7 @@ export function bodyText(source: Source): string {
   return JSON.stringify(apiObject(source))
 }
 
-export function withVersion(body: string, resourceVersion: number): string {
+function withVersion(body: string, resourceVersion: number): string {
   return `{"metadata":{"resourceVersion":"${resourceVersion}",${body.slice('{"metadata":{'.length)}`
 }
 
@@ -135,7 +135,7 @@ function selectableFields(source: Source, { spec }: ApiObject): Readonly<Record<
 }
 
 /** Label of the Multi-Cluster Services API (KEP-1645) that names where an EndpointSlice comes from. */
-export const SOURCE_CLUSTER = 'multicluster.kubernetes.io/source-cluster'
+const SOURCE_CLUSTER = 'multicluster.kubernetes.io/source-cluster'
 
 function serviceObject(holders: readonly [Holder, ...Holder[]], scope: Scope): ApiObject {
   const { service } = holders[0].view

@@ -82,11 +82,11 @@ export function sortRealServers(servers: readonly RealServer[]): readonly RealSe
   return sortedBy(servers, sortKeyOfReal)
 }
 
-export function normalizePeer(peer: WireguardPeer): WireguardPeer {
+function normalizePeer(peer: WireguardPeer): WireguardPeer {
   return { ...peer, allowedIps: sortedPrefixes(peer.allowedIps) }
 }
 
-export function normalizeFilter(filter: Filter): Filter {
+function normalizeFilter(filter: Filter): Filter {
   return {
     ...filter,
     remoteSources: sortedPrefixes(filter.remoteSources),
@@ -106,7 +106,7 @@ export function sortedPrefixes(prefixes: Iterable<Cidr>): readonly Cidr[] {
   return [...new Set(prefixes)].sort(compareCidr)
 }
 
-export function sortedByPrefix<T extends { readonly destination: Cidr }>(items: readonly T[]): readonly T[] {
+function sortedByPrefix<T extends { readonly destination: Cidr }>(items: readonly T[]): readonly T[] {
   const unique = [...firstOf(items, ({ destination }) => destination).values()]
   return unique.sort((a, b) => compareCidr(a.destination, b.destination))
 }

@@ -50,10 +50,6 @@ export function usefulAddresses(
   return [...new Set((outer.length > 0 ? outer : ranked).map(({ ip }) => ip))]
 }
 
-export function isPrivate(ip: Ip): boolean {
-  return isInside(ip, PRIVATE)
-}
-
 // RFC 6890: no other host reaches these.
 const NEVER: readonly Cidr[] = [
   '0.0.0.0/8' as Cidr,

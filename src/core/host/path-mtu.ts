@@ -7,11 +7,11 @@
 //   3. What was found is tried again every CHECK_MS, and the whole MTU every RAISE_MS: paths change.
 
 /** The least that IPv6 asks of a link (RFC 8200, section 5). */
-export const MTU_MIN = 1280
+const MTU_MIN = 1280
 /** A padded probe that fits any path: it tells whether the peer answers padded probes. */
-export const SMALL = 256
+const SMALL = 256
 /** At a loss of 30 % each way, four in a row are lost once in 15 times; then a lower MTU than needed is in use until RAISE_MS. */
-export const TRIES = 4
+const TRIES = 4
 const CHECK_MS = 30_000
 const RAISE_MS = 600_000
 /** WireGuard pads packets to 16 bytes. */

@@ -38,7 +38,7 @@ export interface OuterAddress {
 /** A gateway announces a few; more than these of one agent are not looked at, so that no member can fill a routing table. */
 const OUTER_PER_AGENT_MAX = 16
 /** Routes by which this host's networks are kept out of the tunnel. A host with more has the shortest prefixes, which hold most. */
-export const EXCEPTIONS_MAX = 1024
+const EXCEPTIONS_MAX = 1024
 
 /** Where members say that they are reached, for control connections and for the tunnel. */
 export function outerAddresses(view: MeshView): readonly OuterAddress[] {
@@ -92,7 +92,7 @@ export function ownParts(
 }
 
 /** Finds the prefix that holds an address or a prefix, in logarithmic time: a mesh may have a thousand clusters. */
-export function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | undefined {
+function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | undefined {
   const disjoint = outermost(prefixes)
   return (part) => {
     let [low, high] = [0, disjoint.length]

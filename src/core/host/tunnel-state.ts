@@ -43,10 +43,10 @@ export const HANDSHAKE_AGE_MS_MAX = 180_000
 /** Three handshake attempts, 5 s apart (REKEY_TIMEOUT). */
 export const CONNECT_MS_MAX = 15_000
 /** Five probes of one second, and more in fact: an unanswered one is followed by others at once. */
-export const PROBE_SILENCE_MS_MAX = 5_000
-export const PROBES_LOST_MIN = 5
+const PROBE_SILENCE_MS_MAX = 5_000
+const PROBES_LOST_MIN = 5
 /** The peer's own probes come every second, and keepalives every 25 s. */
-export const RECEIVE_SILENCE_MS_MAX = 30_000
+const RECEIVE_SILENCE_MS_MAX = 30_000
 
 export function tunnelState(facts: TunnelFacts): TunnelState {
   if (!facts.isProbed) return byHandshake(facts)

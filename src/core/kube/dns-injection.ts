@@ -6,7 +6,7 @@
 // Sources: Kubernetes "DNS for Services and Pods", core/v1 validation (3 nameservers, 32 search paths, 2048 characters), RFC 6902.
 import { isFields, type Fields } from '../model/field-check.ts'
 
-export const DNS_LABEL = 'rhizome.io/dns'
+const DNS_LABEL = 'rhizome.io/dns'
 
 export interface DnsInjection {
   /** Addresses of the mesh's DNS, best first. */

@@ -159,7 +159,7 @@ function withLabels(object: KubeObject, labels: Readonly<Record<string, string>>
   return { ...object, metadata: { ...object.metadata, labels: { ...object.metadata.labels, ...labels } } }
 }
 
-export function componentOf(object: KubeObject): string | undefined {
+function componentOf(object: KubeObject): string | undefined {
   return object.metadata.labels?.['app.kubernetes.io/component']
 }
 

@@ -1,7 +1,7 @@
 // What the replication protocol is told and what it asks for: its whole surface towards the program around it.
 import type { Crypto } from '../model/crypto.ts'
 import type { ProtocolLimits } from './limits.ts'
-import type { Origin, Value } from '../model/values.ts'
+import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import type { LeftOut } from './own-records.ts'
 import type { Operation, StoredRecord } from './record.ts'
@@ -79,12 +79,6 @@ export interface ProtocolOptions {
   readonly epochFloor?: number
   /** Unix milliseconds of this start, or anything else that grows from life to life: deaths of earlier lives end with it. Default 0. */
   readonly incarnation?: number
-}
-
-export interface ValueChange {
-  readonly key: string
-  /** undefined deletes. */
-  readonly value: Value | undefined
 }
 
 /** One origin as it was persisted. */

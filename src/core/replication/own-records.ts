@@ -6,12 +6,11 @@
 //      has room in it depends on nothing but what is wanted: the same after a restart, in whatever order the changes came.
 //   3. What was left out is published as soon as there is room for it.
 import { decodeValue, encodeValue } from '../wire/value-codec.ts'
-import type { ValueChange } from './effects.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
 import { type ReplicaLimits } from './limits.ts'
 import { RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { Cidr, Value } from '../model/values.ts'
-import { isKey, type StoredRecord } from './record.ts'
+import { isKey, type StoredRecord, type ValueChange } from './record.ts'
 import { reducedValue } from './reduced-value.ts'
 import type { Change } from './replica.ts'
 
@@ -261,7 +260,7 @@ export function fairLevel(wanted: readonly number[], total: number, step: number
 }
 
 /** The bytes that leave, or why the others would refuse them (invariant 1). */
-export function encodeOwn(
+function encodeOwn(
   key: string,
   value: Value
 ):

@@ -13,7 +13,7 @@
 //   S7. A clock that jumps and a machine that was paused blame no neighbour: time without our own ticks is no silence of theirs
 //       (Lifeguard: Dadgar, Phillips, Currey, 2018).
 import { deltaFrames } from './delta-frames.ts'
-import type { Effect, Persist, ProtocolOptions, StoredOrigin, StoredParts, ValueChange } from './effects.ts'
+import type { Effect, Persist, ProtocolOptions, StoredOrigin, StoredParts } from './effects.ts'
 import {
   checkOf,
   comparePositions,
@@ -33,7 +33,7 @@ import { Neighbour, type Claim } from './neighbour.ts'
 import { parseOrigin } from '../model/identity.ts'
 import { OwnRecords } from './own-records.ts'
 import { Pulls, type Choice, type DuePull } from './pull/pull-scheduler.ts'
-import { operationBytes, type Operation, type StoredRecord } from './record.ts'
+import { operationBytes, type Operation, type StoredRecord, type ValueChange } from './record.ts'
 import { ShadowBudget, type ShadowStep } from './partial-state.ts'
 import { SteadyClock } from './steady-clock.ts'
 import { TokenBucket } from './token-bucket.ts'

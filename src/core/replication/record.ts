@@ -1,4 +1,5 @@
 // One change of one key, as it is numbered by its origin and carried between agents.
+import type { Value } from '../model/values.ts'
 import { KEY_CHARACTERS_MAX, RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { OperationMessage } from '../wire/messages.ts'
 
@@ -8,6 +9,13 @@ export interface Operation {
   readonly seq: number
   /** An encoded Value; undefined is a tombstone. */
   readonly value: Uint8Array | undefined
+}
+
+/** What an agent wants to publish of itself. */
+export interface ValueChange {
+  readonly key: string
+  /** undefined deletes. */
+  readonly value: Value | undefined
 }
 
 /** A live record: what a reader sees. */

@@ -94,7 +94,7 @@ export interface HandshakeOptions {
   readonly nowMs: number
 }
 
-export const PROTOCOL_VERSION = 1
+const PROTOCOL_VERSION = 1
 /** Of a frame before authentication: a chain at its bound, and as much again. */
 export const DOOR_FRAME_BYTES_MAX = 16 * 1024
 export const REJECT_DETAIL_BYTES_MAX = 300

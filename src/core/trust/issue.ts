@@ -104,7 +104,7 @@ export function issueAgentCertificate(options: {
 }
 
 /** Short, because a stolen node key stays good for this long; long enough to survive a weekend without the cluster's key. */
-export const AGENT_VALIDITY_SECONDS = 7 * 86_400
+const AGENT_VALIDITY_SECONDS = 7 * 86_400
 /** The cluster's key never leaves the cluster; revocation, not expiry, is what ends it. */
 const CLUSTER_VALIDITY_SECONDS = 10 * 365 * 86_400
 

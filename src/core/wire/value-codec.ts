@@ -68,7 +68,7 @@ export function wireguardKeyFromBytes(bytes: Uint8Array): WireguardKey | undefin
   return btoa(String.fromCharCode(...bytes)) as WireguardKey
 }
 
-export function wireguardKeyToBytes(key: WireguardKey): Uint8Array {
+function wireguardKeyToBytes(key: WireguardKey): Uint8Array {
   return Uint8Array.from(atob(key), (character) => character.charCodeAt(0))
 }
 
@@ -84,7 +84,7 @@ export function parsePeerAddress(text: string): PeerAddress | undefined {
  * An object's name as Kubernetes takes it for nodes and EndpointSlices: a subdomain whose labels may be longer than those of DNS.
  * A slice of a Service with 63 characters has one of 69.
  */
-export function isObjectName(text: string): boolean {
+function isObjectName(text: string): boolean {
   return text.length <= 253 && OBJECT_NAME.test(text)
 }
 
@@ -95,7 +95,7 @@ const PORT_MAX = 65_535
 // Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 20,000 ports, 100 addresses an endpoint;
 // ClientIP affinity: one day), else many times what a real site has. A record of 64 KiB holds some 4,000 ports.
 export const ENDPOINTS_MAX = 1000
-export const PORTS_MAX = 20_000
+const PORTS_MAX = 20_000
 export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256

@@ -11,7 +11,7 @@ export interface WireRecord {
   readonly data: Uint8Array
 }
 
-export const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28 } as const
+const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28 } as const
 
 /** The question for the address of a name of plain labels: letters, digits, hyphen, underscore. */
 export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8Array {

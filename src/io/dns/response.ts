@@ -28,7 +28,7 @@ export interface Encoded {
 export const UDP_BYTES_MAX = 1232
 /** RFC 1035 4.2.1: without EDNS. */
 const PLAIN_UDP_BYTES_MAX = 512
-export const TCP_BYTES_MAX = 65_535
+const TCP_BYTES_MAX = 65_535
 
 /**
  * Throws on a name that cannot be on the wire. Answers that do not fit 64 KiB are left out, and so are additionals; `rotation` (taken modulo

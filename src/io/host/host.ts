@@ -316,7 +316,7 @@ export function createHost(options: HostOptions): LinuxHost {
 }
 
 /** Consecutive operations that one command can do together. */
-export function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
+function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
   const result: HostOp[][] = []
   for (const op of ops) {
     const last = result.at(-1)

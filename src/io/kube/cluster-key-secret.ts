@@ -21,7 +21,7 @@ import {
 } from '../../core/kube/kube-api.ts'
 import { asKubeError } from './errors.ts'
 
-export const CLUSTER_KEY_SECRET = 'rhizome-cluster-key'
+const CLUSTER_KEY_SECRET = 'rhizome-cluster-key'
 
 /** What was read, to be given back when it is written over. */
 export interface FoundKey {

@@ -49,7 +49,7 @@ export interface ReflectorTiming {
   readonly provenMs: number
 }
 
-export const REFLECTOR_TIMING: ReflectorTiming = {
+const REFLECTOR_TIMING: ReflectorTiming = {
   backoffMinMs: 200,
   backoffMaxMs: 30_000,
   requestMs: 60_000,

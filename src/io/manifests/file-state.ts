@@ -26,7 +26,7 @@ export interface FileState {
 }
 
 /** A truncating writer fills the file within a millisecond or two; a slow one delays a withdrawal, no more. */
-export const STILL_MS = 40
+const STILL_MS = 40
 // However often the file changes, a withdrawal is believed after this long.
 const DOUBT_MS_MAX = 1000
 

@@ -6,7 +6,7 @@ export type ReadResult =
   | { readonly kind: 'more' }
   | { readonly kind: 'tooLarge'; readonly bytes: number }
 
-export const HEADER_BYTES = 4
+const HEADER_BYTES = 4
 
 /** Chunks of one byte each would cost a hundred times their size in objects: merge them beyond this many. */
 const CHUNKS_MAX = 64

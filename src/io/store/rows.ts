@@ -49,7 +49,7 @@ export function remove(key: string): Op {
 }
 
 /** crc32 | content. */
-export function seal(key: string, content: Uint8Array): Uint8Array {
+function seal(key: string, content: Uint8Array): Uint8Array {
   const row = new Uint8Array(CRC_BYTES + content.byteLength)
   row.set(content, CRC_BYTES)
   new DataView(row.buffer).setUint32(0, checksum(key, content))

@@ -32,7 +32,7 @@ export interface WebhookServer {
   stop(): Promise<void>
 }
 
-export const WEBHOOK_PATH = '/mutate-pod'
+const WEBHOOK_PATH = '/mutate-pod'
 
 // An object in etcd has at most 1.5 MiB; a review holds it once, with CREATE.
 const BODY_BYTES_MAX = 3 * 1024 * 1024

@@ -37,7 +37,7 @@ export interface Webhook {
   stop(): Promise<void>
 }
 
-export const WEBHOOK_NAMES = {
+const WEBHOOK_NAMES = {
   secret: 'rhizome-webhook',
   service: 'rhizome-webhook',
   configuration: 'rhizome'

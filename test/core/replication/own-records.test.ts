@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { decodeValue } from '../../../src/core/wire/value-codec.ts'
-import type { ValueChange } from '../../../src/core/replication/effects.ts'
 import { RECORD_BYTES_MAX } from '../../../src/core/wire/limits.ts'
 import {
   keyOf,
@@ -13,7 +12,7 @@ import {
   type Value
 } from '../../../src/core/model/values.ts'
 import { fairLevel, OwnRecords, type LeftOut } from '../../../src/core/replication/own-records.ts'
-import type { StoredRecord } from '../../../src/core/replication/record.ts'
+import type { StoredRecord, ValueChange } from '../../../src/core/replication/record.ts'
 
 const RESERVED_BYTES = 2 * (RECORD_BYTES_MAX + 16)
 

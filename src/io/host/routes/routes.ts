@@ -181,7 +181,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
 }
 
 /** The arguments of `ip rule add`. */
-export function ruleText(names: HostNames): string {
+function ruleText(names: HostNames): string {
   const mark = `0x${names.fwmark.toString(16)}`
   return `preference ${names.rulePreference} not fwmark ${mark}/${mark} lookup ${names.routeTable} protocol ${names.routeProtocol}`
 }
@@ -192,7 +192,7 @@ export function routeCommand(verb: 'replace' | 'delete', entry: TableRoute, name
 }
 
 /** The arguments of `ip route add`. */
-export function routeText({ table, route }: TableRoute, names: HostNames): string {
+function routeText({ table, route }: TableRoute, names: HostNames): string {
   const tail = `proto ${names.routeProtocol} table ${tableName(table, names)}`
   if (route.kind !== undefined) return `${route.kind} ${route.destination} ${tail}`
   const source = route.source === undefined ? '' : ` src ${route.source}`
@@ -213,7 +213,7 @@ const GONE = /No such process|does not exist|Cannot find device/
 const BATCH = ['-force', '-batch', '-'] as const
 
 /** Line number, from 1, to what `ip -force -batch` said of it. */
-export function complaintsOf(stderr: string): ReadonlyMap<number, string> {
+function complaintsOf(stderr: string): ReadonlyMap<number, string> {
   const complaints = new Map<number, string>()
   let text: string[] = []
   for (const line of stderr.split('\n')) {
@@ -291,7 +291,7 @@ function taken(route: KernelRoute, table: string): HostError {
   })
 }
 
-export function ipFailed(stderr: string): HostError {
+function ipFailed(stderr: string): HostError {
   const text = stderr.trim().slice(0, 2_000)
   return new HostError({ code: 'TOOL_FAILED', tool: 'ip', stderr: text, message: `ip failed: ${text}` })
 }

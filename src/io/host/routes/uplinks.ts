@@ -7,7 +7,7 @@ import { z } from 'zod'
 import type { Run } from '../ports.ts'
 
 // Hosts have a few uplinks. A host that makes links without end must not fill the record of settings.
-export const UPLINKS_MAX = 32
+const UPLINKS_MAX = 32
 
 const LINKS = z.array(
   z.object({

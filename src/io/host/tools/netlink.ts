@@ -23,7 +23,7 @@ export interface NetlinkSocket {
   close(): void
 }
 
-export class NetlinkError extends Error {
+class NetlinkError extends Error {
   override readonly name = 'NetlinkError'
   readonly errno: number
 
@@ -34,7 +34,6 @@ export class NetlinkError extends Error {
 }
 
 export const NETLINK_NETFILTER = 12
-export const ENOBUFS = 105
 const EAGAIN = 11
 const EINTR = 4
 

@@ -153,7 +153,7 @@ export function deltaCommands(
 }
 
 /** `deltaCommands`, where even what is not in the listing may exist: a service or real server that is added is set as well. */
-export function settingCommands(
+function settingCommands(
   have: VirtualServer | undefined,
   want: VirtualServer | undefined
 ): readonly string[] {

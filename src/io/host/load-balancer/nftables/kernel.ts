@@ -33,7 +33,7 @@ export interface OpenSockets {
 }
 
 /** undefined: this process has no netlink sockets. */
-export function openNftSockets(): OpenSockets | undefined {
+function openNftSockets(): OpenSockets | undefined {
   const requests = openNetlink(NETLINK_NETFILTER)
   const events = openNetlink(NETLINK_NETFILTER)
   if (requests === undefined || events === undefined) {
