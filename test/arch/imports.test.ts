@@ -1,7 +1,7 @@
 // app → io → core. A forbidden import fails here, with the reason.
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, normalize } from 'node:path'
+import { filesBelow, importsOf } from './source.ts'
 
 // Pure packages that core may use; each computes and nothing else.
 const CORE_PACKAGES = new Set(['#mesh-proto', 'protobufjs', 'ipaddr.js', 'multiformats'])
@@ -9,16 +9,8 @@ const CORE_PACKAGES = new Set(['#mesh-proto', 'protobufjs', 'ipaddr.js', 'multif
 const IMPURE =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|process\.|Buffer\.|setTimeout|setInterval|setImmediate|console\.)/
 
-interface Import {
-  readonly file: string
-  readonly target: string
-  readonly typeOnly: boolean
-}
-
 describe('import directions', () => {
-  const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
-    .map((file) => join('src', file))
+  const files = filesBelow('src')
   const imports = files.flatMap(importsOf)
 
   it('finds the tree', () => {
@@ -102,21 +94,6 @@ describe('import directions', () => {
     )
   }
 })
-
-function importsOf(file: string): Import[] {
-  const text = readFileSync(file, 'utf8')
-  const found = text.matchAll(
-    /^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'|import\(\s*'([^']+)'\s*\)/gm
-  )
-  return [...found].map((match) => {
-    const name = match[2] ?? match[3] ?? ''
-    return {
-      file,
-      typeOnly: match[1] !== undefined,
-      target: name.startsWith('.') ? normalize(join(dirname(file), name)) : name
-    }
-  })
-}
 
 function packageOf(target: string): string {
   const parts = target.split('/')
