@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { filesBelow, importsOf } from './source.ts'
 
 // Pure packages that core may use; each computes and nothing else.
-const CORE_PACKAGES = new Set(['#mesh-proto', 'protobufjs', 'ipaddr.js', 'multiformats'])
+const CORE_PACKAGES = new Set(['#mesh-proto', 'protobufjs', 'ipaddr.js', 'multiformats', 'uint8arrays'])
 // What is not a function of its arguments.
 const IMPURE =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.now|process\.|Buffer\.|setTimeout|setInterval|setImmediate|console\.)/
