@@ -6,6 +6,7 @@ import { Health } from '../../../src/app/observe/health.ts'
 import type { Vip } from '../../../src/core/host/host-state.ts'
 import { EMPTY_HOST } from '../../../src/core/host/normalize.ts'
 import { applyOps } from '../../../src/core/host/model-host.ts'
+import { CodedError } from '../../../src/core/model/coded-error.ts'
 import type { Cidr } from '../../../src/core/model/values.ts'
 import { eventually } from '../../eventually.ts'
 import { FakeHost } from './fake-host.ts'
@@ -90,7 +91,7 @@ describe('the reconciler', () => {
     let refused: unknown
     fake.refuses = (op) =>
       op.kind === 'addVip' && op.vip.destination === '10.101.0.0/16' && refused === undefined
-        ? Object.assign(new Error('no route'), { fix: 'make way' })
+        ? new CodedError({ code: 'NO_ROUTE', message: 'no route', fix: 'make way' })
         : undefined
     const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
     reconciler.mark()
