@@ -133,7 +133,7 @@ interface Target {
 
 function shapeOf(service: ServiceValue, scheduler: Scheduler): Shape {
   const { virtualServers: most } = HOST_LIMITS.service
-  const vips = service.clusterIps // a service has eight at most (codec.ts)
+  const vips = service.clusterIps // a service has eight at most (wire/value-codec.ts)
   const ports = service.ports.slice(0, Math.floor(most / Math.max(1, vips.length)))
   const draw = service.affinitySeconds > 0 || scheduler === 'mh' ? 'hash' : 'random'
   const targets = vips.flatMap((vip) => ports.map((port) => ({ vip, port, family: familyOf(vip) })))

@@ -1,4 +1,4 @@
-// Record values: bytes from a peer to the types of model.ts, validated by type, and back.
+// Record values: bytes from a peer to the types of model/values.ts, validated by type, and back.
 // Invariant: a value that decodeValue answers holds only canonical addresses, DNS names and bounded lists. Nothing after it
 // checks again, and every string in it may go to a file, a zone or a command line.
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
