@@ -1,11 +1,11 @@
 // An operation as the commands that it runs. No secrets: the private key is named, never shown. Bundles join them: routes as the lines of one
 // `ip -batch`, peers as the sections of one `wg addconf`.
 import type { HostOp } from '../../core/host/host-state.ts'
-import { commandText, removePeersCommand, removeTunnelCommand } from './tunnel/commands.ts'
+import { commandText, removePeersCommand, removeTunnelCommand } from './tunnel/wireguard/commands.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
 import { routeCommand } from './routes/routes.ts'
 import { sysctlPath } from './tools/sysctl.ts'
-import type { Wireguard } from './tunnel/wireguard.ts'
+import type { Wireguard } from './tunnel/wireguard/wireguard.ts'
 
 export interface DescribeParts {
   readonly names: HostNames

@@ -36,7 +36,7 @@ import { readSurroundings } from './surroundings.ts'
 import { createSysctls } from './tools/sysctl.ts'
 import { findUplinks } from './routes/uplinks.ts'
 import { watchHost, type HostWatch } from './watch.ts'
-import { allOf, createWireguard } from './tunnel/wireguard.ts'
+import { allOf, createWireguard } from './tunnel/wireguard/wireguard.ts'
 
 export interface HostOptions {
   /** WireGuard device, ≤ 15 characters, one per mesh. */

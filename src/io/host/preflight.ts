@@ -5,7 +5,7 @@ import { release } from 'node:os'
 import { HostError } from './errors.ts'
 import { loadBalancerKind, type LoadBalancerName } from './load-balancer/registry.ts'
 import { missing, ROOT_FIX, toolEnvironment } from './tools/run.ts'
-import { noTun } from './tunnel/wireguard.ts'
+import { noTun } from './tunnel/wireguard/wireguard.ts'
 
 const CAP_NET_ADMIN = 12n
 

@@ -1,7 +1,7 @@
 // The tunnel's MTU: that of the path less what WireGuard adds.
 import { parseDefaultDevice } from '../tools/ip-json.ts'
 import type { Run } from '../ports.ts'
-import { findLink } from './wireguard.ts'
+import { findLink } from './wireguard/wireguard.ts'
 
 // WireGuard over IPv6: 40 IPv6 + 8 UDP + 32 WireGuard.
 const OVERHEAD_BYTES = 80

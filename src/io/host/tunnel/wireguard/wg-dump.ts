@@ -1,7 +1,7 @@
 // `wg show <device> dump`, parsed. Its first line starts with the private key and each peer may carry a preshared key:
 // neither leaves this function.
-import { compareCidr, parseCidr, parseIp } from '../../../core/model/cidr.ts'
-import type { Cidr, PeerAddress, WireguardKey } from '../../../core/model/values.ts'
+import { compareCidr, parseCidr, parseIp } from '../../../../core/model/cidr.ts'
+import type { Cidr, PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
 
 export interface WgDump {
   /** undefined: no private key was set yet. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { parseWgDump } from '../../../../src/io/host/tunnel/wg-dump.ts'
+import { parseWgDump } from '../../../../../src/io/host/tunnel/wireguard/wg-dump.ts'
 
 const SECRET = 'cHJpdmF0ZXByaXZhdGVwcml2YXRlcHJpdmF0ZTEyMzQ='
 const KEY = 'vpFHDVK3ND6l//DoQG5SpNx4GmYofhshf2buEM6P7C8='

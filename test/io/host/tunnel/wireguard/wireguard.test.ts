@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import type { WireguardPeer } from '../../../../src/core/host/host-state.ts'
-import type { Cidr, PeerAddress, WireguardKey } from '../../../../src/core/model/values.ts'
-import { HostError } from '../../../../src/io/host/errors.ts'
-import { hostNames, type Run } from '../../../../src/io/host/ports.ts'
-import { peerSection } from '../../../../src/io/host/tunnel/commands.ts'
-import { createWireguard } from '../../../../src/io/host/tunnel/wireguard.ts'
+import type { WireguardPeer } from '../../../../../src/core/host/host-state.ts'
+import type { Cidr, PeerAddress, WireguardKey } from '../../../../../src/core/model/values.ts'
+import { HostError } from '../../../../../src/io/host/errors.ts'
+import { hostNames, type Run } from '../../../../../src/io/host/ports.ts'
+import { peerSection } from '../../../../../src/io/host/tunnel/wireguard/commands.ts'
+import { createWireguard } from '../../../../../src/io/host/tunnel/wireguard/wireguard.ts'
 
 const SECRET = 'cHJpdmF0ZXByaXZhdGVwcml2YXRlcHJpdmF0ZTEyMzQ='
 const KEY = 'vpFHDVK3ND6l//DoQG5SpNx4GmYofhshf2buEM6P7C8=' as WireguardKey

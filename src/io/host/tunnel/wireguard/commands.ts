@@ -1,8 +1,8 @@
 // The commands that change a host, as data: what `meshctl plan` prints is made of the same values that are run.
 // Invariant: no secret is in a command. What is given on stdin and is secret has a name here, and comes from the one who runs it.
-import type { Tunnel, WireguardPeer } from '../../../core/host/host-state.ts'
-import type { Ip, WireguardKey } from '../../../core/model/values.ts'
-import type { HostNames, Run } from '../ports.ts'
+import type { Tunnel, WireguardPeer } from '../../../../core/host/host-state.ts'
+import type { Ip, WireguardKey } from '../../../../core/model/values.ts'
+import type { HostNames, Run } from '../../ports.ts'
 
 export interface Command {
   readonly tool: string

@@ -11,9 +11,9 @@
 import { connect } from 'node:net'
 import { readFile, rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PeerStats, Tunnel, WireguardPeer } from '../../../core/host/host-state.ts'
-import type { Ip, PeerAddress, WireguardKey } from '../../../core/model/values.ts'
-import { UNUSABLE_MTU } from '../../../core/host/host-ops.ts'
+import type { PeerStats, Tunnel, WireguardPeer } from '../../../../core/host/host-state.ts'
+import type { Ip, PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
+import { UNUSABLE_MTU } from '../../../../core/host/host-ops.ts'
 import {
   addressCommand,
   createDeviceCommand,
@@ -29,9 +29,9 @@ import {
   type Command,
   type DeviceBefore
 } from './commands.ts'
-import { HostError } from '../errors.ts'
-import { parseAddresses, parseLink, type Link } from '../tools/ip-json.ts'
-import type { HostNames, Run } from '../ports.ts'
+import { HostError } from '../../errors.ts'
+import { parseAddresses, parseLink, type Link } from '../../tools/ip-json.ts'
+import type { HostNames, Run } from '../../ports.ts'
 import { parseWgDump, type WgDump, type WgPeer } from './wg-dump.ts'
 
 /** WireGuard's own REJECT_AFTER_TIME: no session is older, so no address learned before it is in use. */
