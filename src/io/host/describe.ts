@@ -1,34 +1,30 @@
 // An operation as the commands that it runs. No secrets: the private key is named, never shown. Bundles join them: routes as the lines of one
 // `ip -batch`, peers as the sections of one `wg addconf`.
 import type { HostOp } from '../../core/host/host-state.ts'
-import { commandText, removePeersCommand, removeTunnelCommand } from './tunnel/wireguard/commands.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
 import { routeCommand } from './routes/routes.ts'
 import { sysctlPath } from './tools/sysctl.ts'
-import type { Wireguard } from './tunnel/wireguard/wireguard.ts'
+import type { TunnelPort } from './tunnel/port.ts'
 
 export interface DescribeParts {
   readonly names: HostNames
   readonly filter: FilterPort
-  readonly wireguard: Wireguard
+  readonly tunnel: TunnelPort
   readonly sysctlRoot: string | undefined
   /** undefined: not chosen yet. */
   readonly loadBalancer: LoadBalancer | undefined
 }
 
 export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] {
-  const { names, filter, wireguard, loadBalancer } = parts
+  const { names, filter, tunnel, loadBalancer } = parts
   switch (op.kind) {
     case 'setSysctl':
       return [`echo ${op.sysctl.value} > ${sysctlPath(op.sysctl.name, parts.sysctlRoot)}`]
     case 'setTunnel':
-      return wireguard.tunnelCommands(op.tunnel).map(commandText)
     case 'removeTunnel':
-      return [commandText(removeTunnelCommand(names.device))]
     case 'setPeer':
-      return [commandText(wireguard.peersCommand([op.peer]))]
     case 'removePeer':
-      return [commandText(removePeersCommand(names.device, [op.publicKey]))]
+      return tunnel.describe(op)
     case 'addRoute':
       return [`ip ${routeCommand('replace', { table: 'tunnel', route: op.route }, names)}`]
     case 'removeRoute':

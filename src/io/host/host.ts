@@ -5,38 +5,44 @@ import {
   type HostOp,
   type HostPart,
   type HostState,
-  type OpFailure
+  type Look,
+  type OpFailure,
+  type PeerStats
 } from '../../core/host/host-state.ts'
 import { partOf } from '../../core/host/host-ops.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
 import { attempt } from './attempt.ts'
+import { bundles, pick, tableRoutes, virtualServerChange } from './bundles.ts'
 import { findObstacles, type Obstacle, type ObstacleQuestion } from './obstacles.ts'
 import { describeOp } from './describe.ts'
 import { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './tools/lock.ts'
 import { openHostMemory, type HostMemory } from './tools/memory.ts'
+import type { TunnelKind } from './tunnel/kind.ts'
 import { detectMtu } from './tunnel/mtu.ts'
+import type { TunnelOp, TunnelPort } from './tunnel/port.ts'
+import { TUNNELS } from './tunnel/registry.ts'
 import type { LoadBalancerName } from './load-balancer/registry.ts'
 import { LINUX_PARTS, type HostParts } from './parts.ts'
 import {
   hostNames,
   type HostNames,
+  type FilterPort,
   type LoadBalancer,
   type PartContext,
   type Rivals,
-  type Run,
-  type VirtualServerChange
+  type Run
 } from './ports.ts'
 import { preflightHost } from './preflight.ts'
-import { createRoutes, type Refusals, type TableRoute } from './routes/routes.ts'
+import { createRoutes, type Refusals, type Routes } from './routes/routes.ts'
 import { createRun } from './tools/run.ts'
 import { readSurroundings } from './surroundings.ts'
-import { createSysctls } from './tools/sysctl.ts'
+import { createSysctls, type Sysctls } from './tools/sysctl.ts'
 import { findUplinks } from './routes/uplinks.ts'
 import { watchHost, type HostWatch } from './watch.ts'
-import { allOf, createWireguard } from './tunnel/wireguard/wireguard.ts'
+import { allOf } from './tools/all-of.ts'
 
 export interface HostOptions {
   /** WireGuard device, ≤ 15 characters, one per mesh. */
@@ -89,65 +95,224 @@ interface Started {
 export function createHost(options: HostOptions): LinuxHost {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(options.device))
     throw new Error(`not an interface name: ${options.device}`)
-  const run = options.run ?? createRun()
-  const parts = options.parts ?? LINUX_PARTS
-  let started: Started | undefined
-  const names: HostNames = {
-    ...hostNames(options.device, () => [...(started?.memory.vipPrefixes ?? [])]),
-    ...options.names
-  }
-  const wireguard = createWireguard({
-    run,
-    names,
-    privateKey: options.privateKey,
-    addresses: options.tunnelAddresses ?? [],
-    implementation: options.wireguard ?? 'auto',
-    nowMs: options.nowMs ?? Date.now
-  })
-  const routes = createRoutes(run, names)
-  const context: PartContext = { run, names, warn: options.warn ?? (() => undefined) }
-  const filter = parts.createFilter(context)
+  return new HostEdge(options)
+}
 
-  function running(): Started {
-    if (started === undefined) throw new Error('the host is not started')
-    return started
+class HostEdge implements LinuxHost {
+  readonly #options: HostOptions
+  readonly #run: Run
+  readonly #parts: HostParts
+  readonly #names: HostNames
+  readonly #context: PartContext
+  readonly #tunnelKind: TunnelKind = TUNNELS[0]
+  readonly #tunnel: TunnelPort
+  readonly #routes: Routes
+  readonly #filter: FilterPort
+  #started: Started | undefined
+
+  constructor(options: HostOptions) {
+    this.#options = options
+    this.#run = options.run ?? createRun()
+    this.#parts = options.parts ?? LINUX_PARTS
+    this.#names = {
+      ...hostNames(options.device, () => [...(this.#started?.memory.vipPrefixes ?? [])]),
+      ...options.names
+    }
+    this.#context = { run: this.#run, names: this.#names, warn: options.warn ?? (() => undefined) }
+    this.#tunnel = this.#tunnelKind.create({
+      run: this.#run,
+      names: this.#names,
+      privateKey: options.privateKey,
+      addresses: options.tunnelAddresses ?? [],
+      implementation: options.wireguard ?? 'auto',
+      nowMs: options.nowMs ?? Date.now
+    })
+    this.#routes = createRoutes(this.#run, this.#names)
+    this.#filter = this.#parts.createFilter(this.#context)
+  }
+
+  get loadBalancer(): string {
+    return this.#running().loadBalancer.kind
+  }
+
+  async start(): Promise<void> {
+    if (this.#started !== undefined) throw new Error('the host is started already')
+    const [worst] = await this.preflight()
+    if (worst !== undefined) throw worst
+    const lock = await acquireLock()
+    try {
+      const memory = await openHostMemory(this.#options.stateFolder)
+      const kind = await this.#parts.chooseLoadBalancer(this.#options.loadBalancer ?? 'auto', this.#run)
+      const loadBalancer = this.#parts.createLoadBalancer(kind, this.#context)
+      await loadBalancer.start()
+      this.#started = { lock, memory, loadBalancer }
+    } catch (error) {
+      await lock.release()
+      throw error
+    }
+  }
+
+  async look(parts: readonly HostPart[], signal: AbortSignal): Promise<Look> {
+    this.#running()
+    const answers = await Promise.allSettled(parts.map((part) => this.#readPart(part, signal)))
+    const found: Partial<HostState> = {}
+    const failures: { part: HostPart; error: unknown }[] = []
+    answers.forEach((answer, index) => {
+      const part = parts[index]
+      if (answer.status === 'fulfilled') Object.assign(found, answer.value)
+      else if (part !== undefined) failures.push({ part, error: answer.reason })
+    })
+    return { found, failures }
+  }
+
+  async observe(signal: AbortSignal): Promise<HostState> {
+    const { found, failures } = await this.look(HOST_PARTS, signal)
+    if (failures[0] !== undefined) throw failures[0].error
+    return { ...EMPTY_HOST, ...found }
+  }
+
+  async apply(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
+    const failures: OpFailure[] = []
+    const dead = new Map<HostPart, unknown>()
+    for (const bundle of bundles(ops)) {
+      const [first] = bundle
+      if (first === undefined) continue
+      const part = partOf(first)
+      if (dead.has(part)) {
+        const error = dead.get(part)
+        failures.push(...bundle.map((op): OpFailure => ({ op, error, scope: 'part' })))
+        continue
+      }
+      const failed = await attempt(bundle, (some) => this.#applyBundle(some, signal))
+      const whole = failed.find(({ scope }) => scope === 'part')
+      if (whole !== undefined) dead.set(part, whole.error)
+      failures.push(...failed.map((failure) => ({ ...failure, error: asHostError(failure.error) })))
+    }
+    return failures
+  }
+
+  describe(op: HostOp): readonly string[] {
+    return describeOp(op, {
+      names: this.#names,
+      filter: this.#filter,
+      tunnel: this.#tunnel,
+      loadBalancer: this.#started?.loadBalancer,
+      sysctlRoot: this.#options.sysctlRoot
+    })
+  }
+
+  async stop(): Promise<void> {
+    const { lock, loadBalancer } = this.#running()
+    this.#started = undefined
+    await loadBalancer.stop?.()
+    await lock.release()
+  }
+
+  async cleanup(signal: AbortSignal): Promise<void> {
+    const { memory, loadBalancer } = this.#running()
+    await allOf([
+      () => this.#routes.cleanup(signal),
+      () => loadBalancer.cleanup(signal),
+      () => this.#tunnel.removeTunnel(signal),
+      () => this.#filter.cleanup(signal),
+      () => this.#sysctls().restore()
+    ])
+    await memory.forget()
+  }
+
+  peerStats(signal: AbortSignal): Promise<readonly PeerStats[]> {
+    return this.#tunnel.stats(signal)
+  }
+
+  preflight(): Promise<readonly HostError[]> {
+    const { wireguard = 'auto', loadBalancer = 'auto' } = this.#options
+    return preflightHost({ kind: this.#tunnelKind, implementation: wireguard }, loadBalancer)
+  }
+
+  async mendMemory(): Promise<void> {
+    await this.#started?.memory.mend()
+  }
+
+  detectMtu(): Promise<number> {
+    return detectMtu(this.#run, this.#tunnelKind.overheadBytes)
+  }
+
+  obstacles(question: ObstacleQuestion, signal: AbortSignal): Promise<readonly Obstacle[]> {
+    return findObstacles(this.#run, this.#names, question, signal)
+  }
+
+  surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>> {
+    return readSurroundings(this.#run, this.#names, signal)
+  }
+
+  async rivals(signal: AbortSignal): Promise<Rivals | undefined> {
+    return this.#started?.loadBalancer.rivals?.(signal)
+  }
+
+  watch(watch: HostWatch, signal: AbortSignal): Promise<void> {
+    return watchHost(
+      {
+        ...watch,
+        run: this.#run,
+        names: this.#names,
+        loadBalancer: () => this.#started?.loadBalancer,
+        peers: (aborted) => this.#tunnel.fingerprint(aborted)
+      },
+      signal
+    )
+  }
+
+  #running(): Started {
+    if (this.#started === undefined) throw new Error('the host is not started')
+    return this.#started
+  }
+
+  #sysctls(): Sysctls {
+    const { memory } = this.#running()
+    const uplinks = () => findUplinks(this.#run, this.#names.device)
+    return createSysctls(memory, { root: this.#options.sysctlRoot, uplinks })
+  }
+
+  async #readPart(part: HostPart, signal: AbortSignal): Promise<Partial<HostState>> {
+    switch (part) {
+      case 'tunnel':
+        return this.#tunnel.observe(signal)
+      case 'routes':
+        return this.#routes.observe(signal)
+      case 'virtualServers':
+        return { virtualServers: await this.#running().loadBalancer.observe(signal) }
+      case 'filter':
+        return { filter: await this.#filter.observe(signal) }
+      case 'sysctls':
+        return { sysctls: await this.#sysctls().observe() }
+      default:
+        return part satisfies never
+    }
   }
 
   /** All of one bundle's kind, in one command where the tool allows. Throws where only the whole bundle can be said to have failed. */
-  async function applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
-    const { loadBalancer } = running()
+  async #applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
+    const { loadBalancer } = this.#running()
     const [first] = ops
     switch (first?.kind) {
       case 'addVip':
       case 'addRoute':
       case 'removeVip':
       case 'removeRoute':
-        return applyRoutes(ops, signal)
+        return this.#applyRoutes(ops, signal)
       case 'setSysctl':
-        return each(pick(ops, 'setSysctl'), ({ sysctl }) => sysctls().set(sysctl))
+        return each(pick(ops, 'setSysctl'), ({ sysctl }) => this.#sysctls().set(sysctl))
       case 'setTunnel':
-        await wireguard.setTunnel(first.tunnel, signal)
-        return []
       case 'removeTunnel':
-        await wireguard.removeTunnel(signal)
+      case 'setPeer':
+      case 'removePeer':
+        await this.#applyTunnel(first, ops, signal)
         return []
       case 'setFilter':
-        await filter.set(first.filter, signal)
+        await this.#filter.set(first.filter, signal)
         return []
       case 'removeFilter':
-        await filter.set(undefined, signal)
-        return []
-      case 'setPeer':
-        await wireguard.setPeers(
-          pick(ops, 'setPeer').map((op) => op.peer),
-          signal
-        )
-        return []
-      case 'removePeer':
-        await wireguard.removePeers(
-          pick(ops, 'removePeer').map((op) => op.publicKey),
-          signal
-        )
+        await this.#filter.set(undefined, signal)
         return []
       case 'setVirtualServer':
       case 'removeVirtualServer':
@@ -160,204 +325,38 @@ export function createHost(options: HostOptions): LinuxHost {
     }
   }
 
-  async function applyRoutes(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
+  async #applyTunnel(first: TunnelOp, ops: readonly HostOp[], signal: AbortSignal): Promise<void> {
+    switch (first.kind) {
+      case 'setTunnel':
+        return this.#tunnel.setTunnel(first.tunnel, signal)
+      case 'removeTunnel':
+        return this.#tunnel.removeTunnel(signal)
+      case 'setPeer': {
+        const peers = pick(ops, 'setPeer').map(({ peer }) => peer)
+        return this.#tunnel.setPeers(peers, signal)
+      }
+      case 'removePeer': {
+        const keys = pick(ops, 'removePeer').map(({ publicKey }) => publicKey)
+        return this.#tunnel.removePeers(keys, signal)
+      }
+      default:
+        return first satisfies never
+    }
+  }
+
+  async #applyRoutes(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const entries = new Map(ops.flatMap((op) => tableRoutes([op]).map((entry) => [entry, op] as const)))
     const added = pick(ops, 'addVip').map(({ vip }) => vip.destination)
-    if (added.length > 0) await running().memory.rememberVips(added)
+    if (added.length > 0) await this.#running().memory.rememberVips(added)
     const removing = ops[0]?.kind === 'removeRoute' || ops[0]?.kind === 'removeVip'
     const refusals: Refusals = removing
-      ? await routes.remove([...entries.keys()], signal)
-      : await routes.add([...entries.keys()], signal)
+      ? await this.#routes.remove([...entries.keys()], signal)
+      : await this.#routes.add([...entries.keys()], signal)
     return [...refusals].flatMap(([entry, error]): OpFailure[] => {
       const op = entries.get(entry)
       return op === undefined ? [] : [{ op, error, scope: 'operation' }]
     })
   }
-
-  const sysctls = () => sysctlsOf(running().memory)
-
-  function sysctlsOf(memory: HostMemory) {
-    const uplinks = () => findUplinks(run, names.device)
-    return createSysctls(memory, { root: options.sysctlRoot, uplinks })
-  }
-
-  function readPart(part: HostPart, signal: AbortSignal): Promise<Partial<HostState>> {
-    switch (part) {
-      case 'tunnel':
-        return wireguard.observe(signal)
-      case 'routes':
-        return routes.observe(signal)
-      case 'virtualServers':
-        return running()
-          .loadBalancer.observe(signal)
-          .then((virtualServers) => ({ virtualServers }))
-      case 'filter':
-        return filter.observe(signal).then((found) => ({ filter: found }))
-      case 'sysctls':
-        return sysctls()
-          .observe()
-          .then((found) => ({ sysctls: found }))
-      default:
-        return part satisfies never
-    }
-  }
-
-  async function look(parts: readonly HostPart[], signal: AbortSignal) {
-    running()
-    const answers = await Promise.allSettled(parts.map((part) => readPart(part, signal)))
-    const found: Partial<HostState> = {}
-    const failures: { part: HostPart; error: unknown }[] = []
-    answers.forEach((answer, index) => {
-      const part = parts[index]
-      if (answer.status === 'fulfilled') Object.assign(found, answer.value)
-      else if (part !== undefined) failures.push({ part, error: answer.reason })
-    })
-    return { found, failures }
-  }
-
-  return {
-    get loadBalancer() {
-      return running().loadBalancer.kind
-    },
-
-    async start() {
-      if (started !== undefined) throw new Error('the host is started already')
-      const [worst] = await preflightHost(options.wireguard ?? 'auto', options.loadBalancer ?? 'auto')
-      if (worst !== undefined) throw worst
-      const lock = await acquireLock()
-      try {
-        const memory = await openHostMemory(options.stateFolder)
-        const kind = await parts.chooseLoadBalancer(options.loadBalancer ?? 'auto', run)
-        const loadBalancer = parts.createLoadBalancer(kind, context)
-        await loadBalancer.start()
-        started = { lock, memory, loadBalancer }
-      } catch (error) {
-        await lock.release()
-        throw error
-      }
-    },
-
-    look,
-
-    async observe(signal): Promise<HostState> {
-      const { found, failures } = await look(HOST_PARTS, signal)
-      if (failures[0] !== undefined) throw failures[0].error
-      return { ...EMPTY_HOST, ...found }
-    },
-
-    async apply(ops, signal) {
-      const failures: OpFailure[] = []
-      const dead = new Map<HostPart, unknown>()
-      for (const bundle of bundles(ops)) {
-        const [first] = bundle
-        if (first === undefined) continue
-        const part = partOf(first)
-        if (dead.has(part)) {
-          const error = dead.get(part)
-          failures.push(...bundle.map((op): OpFailure => ({ op, error, scope: 'part' })))
-          continue
-        }
-        const failed = await attempt(bundle, (some) => applyBundle(some, signal))
-        const whole = failed.find(({ scope }) => scope === 'part')
-        if (whole !== undefined) dead.set(part, whole.error)
-        failures.push(...failed.map((failure) => ({ ...failure, error: asHostError(failure.error) })))
-      }
-      return failures
-    },
-
-    peerStats: (signal) => wireguard.stats(signal),
-
-    describe: (op) =>
-      describeOp(op, {
-        names,
-        filter,
-        wireguard,
-        loadBalancer: started?.loadBalancer,
-        sysctlRoot: options.sysctlRoot
-      }),
-
-    async stop() {
-      const { lock, loadBalancer } = running()
-      started = undefined
-      await loadBalancer.stop?.()
-      await lock.release()
-    },
-
-    async cleanup(signal) {
-      const { memory, loadBalancer } = running()
-      await allOf([
-        () => routes.cleanup(signal),
-        () => loadBalancer.cleanup(signal),
-        () => wireguard.removeTunnel(signal),
-        () => filter.cleanup(signal),
-        () => sysctls().restore()
-      ])
-      await memory.forget()
-    },
-
-    preflight: () => preflightHost(options.wireguard ?? 'auto', options.loadBalancer ?? 'auto'),
-    mendMemory: async () => started?.memory.mend(),
-    detectMtu: () => detectMtu(run),
-    obstacles: (question, signal) => findObstacles(run, names, question, signal),
-    surroundings: (signal) => readSurroundings(run, names, signal),
-    rivals: async (signal) => started?.loadBalancer.rivals?.(signal),
-    watch: (watch, signal) =>
-      watchHost(
-        {
-          ...watch,
-          run,
-          names,
-          loadBalancer: () => started?.loadBalancer,
-          peers: (aborted) => wireguard.fingerprint(aborted)
-        },
-        signal
-      )
-  }
-}
-
-/** Consecutive operations that one command can do together. */
-function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
-  const result: HostOp[][] = []
-  for (const op of ops) {
-    const last = result.at(-1)
-    if (last?.[0] !== undefined && sortOf(last[0]) === sortOf(op) && BUNDLED.has(op.kind)) last.push(op)
-    else result.push([op])
-  }
-  return result
-}
-
-const BUNDLED: ReadonlySet<HostOp['kind']> = new Set([
-  'setSysctl',
-  'setPeer',
-  'removePeer',
-  'addRoute',
-  'removeRoute',
-  'addVip',
-  'removeVip',
-  'setVirtualServer',
-  'removeVirtualServer'
-])
-
-function sortOf(op: HostOp): string {
-  return op.kind === 'removeVirtualServer' ? 'setVirtualServer' : op.kind
-}
-
-function pick<K extends HostOp['kind']>(ops: readonly HostOp[], kind: K): Extract<HostOp, { kind: K }>[] {
-  return ops.filter((op): op is Extract<HostOp, { kind: K }> => op.kind === kind)
-}
-
-function tableRoutes(ops: readonly HostOp[]): readonly TableRoute[] {
-  return ops.flatMap((op): TableRoute[] => {
-    if (op.kind === 'addRoute' || op.kind === 'removeRoute') return [{ table: 'tunnel', route: op.route }]
-    if (op.kind === 'addVip' || op.kind === 'removeVip') return [{ table: 'vip', route: op.vip }]
-    return []
-  })
-}
-
-function virtualServerChange(op: HostOp): VirtualServerChange[] {
-  if (op.kind === 'setVirtualServer') return [{ want: op.virtualServer, have: op.before }]
-  if (op.kind === 'removeVirtualServer') return [{ want: undefined, have: op.virtualServer }]
-  return []
 }
 
 async function each<Op extends HostOp>(

@@ -1,17 +1,18 @@
 // Everything that would stop this edge on this machine, found without changing anything: for `doctor` and plan-only mode.
 import { constants } from 'node:fs'
-import { access, readFile } from 'node:fs/promises'
-import { release } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import { HostError } from './errors.ts'
 import { loadBalancerKind, type LoadBalancerName } from './load-balancer/registry.ts'
+import { fileExists } from './tools/file-exists.ts'
 import { missing, ROOT_FIX, toolEnvironment } from './tools/run.ts'
-import { noTun } from './tunnel/wireguard/wireguard.ts'
+import type { TunnelKind } from './tunnel/kind.ts'
+import type { Implementation } from './tunnel/port.ts'
 
 const CAP_NET_ADMIN = 12n
 
 /** Every reason at once, the gravest first; empty = fine. Changes nothing. */
 export async function preflightHost(
-  implementation: 'auto' | 'kernel' | 'userspace',
+  tunnel: { readonly kind: TunnelKind; readonly implementation: Implementation },
   loadBalancer: 'auto' | LoadBalancerName
 ): Promise<readonly HostError[]> {
   if (process.platform !== 'linux') {
@@ -33,17 +34,10 @@ export async function preflightHost(
       })
     )
   }
-  const userspace =
-    implementation === 'userspace' || (implementation === 'auto' && !(await kernelHasWireguard()))
-  if (userspace && !(await exists('/dev/net/tun'))) errors.push(noTun())
+  const { tools: tunnelTools, faults } = await tunnel.kind.needs(tunnel.implementation)
+  errors.push(...faults)
   // The filter needs nft, whatever balances.
-  const tools = new Set([
-    'ip',
-    'wg',
-    ...(userspace ? ['wireguard-go'] : []),
-    'nft',
-    ...(loadBalancerKind(loadBalancer)?.tools ?? [])
-  ])
+  const tools = new Set(['ip', ...tunnelTools, 'nft', ...(loadBalancerKind(loadBalancer)?.tools ?? [])])
   for (const tool of tools) if (!(await onPath(tool))) errors.push(missing(tool))
   return errors
 }
@@ -54,25 +48,8 @@ async function hasNetAdmin(): Promise<boolean> {
   return ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 1n
 }
 
-/** Loaded, built in, or a module that the kernel would load by itself. */
-async function kernelHasWireguard(): Promise<boolean> {
-  if (await exists('/sys/module/wireguard')) return true
-  const folder = `/lib/modules/${release()}`
-  const lists = await Promise.all(
-    ['modules.dep', 'modules.builtin'].map((name) => readFile(`${folder}/${name}`, 'utf8').catch(() => ''))
-  )
-  return lists.some((text) => /\/wireguard\.ko/.test(text))
-}
-
 async function onPath(tool: string): Promise<boolean> {
   const folders = (toolEnvironment()['PATH'] ?? '').split(':').filter((folder) => folder !== '')
-  const found = await Promise.all(folders.map((folder) => exists(`${folder}/${tool}`, constants.X_OK)))
+  const found = await Promise.all(folders.map((folder) => fileExists(`${folder}/${tool}`, constants.X_OK)))
   return found.includes(true)
-}
-
-async function exists(path: string, mode = constants.F_OK): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false
-  )
 }

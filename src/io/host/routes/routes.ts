@@ -16,7 +16,7 @@ import { endsPart } from '../attempt.ts'
 import { HostError } from '../errors.ts'
 import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from '../tools/ip-json.ts'
 import type { HostNames, Run } from '../ports.ts'
-import { addAddress } from '../tunnel/wireguard/wireguard.ts'
+import { addAddress } from '../tools/ip.ts'
 
 export interface TableRoute {
   readonly table: 'tunnel' | 'vip'

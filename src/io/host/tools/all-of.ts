@@ -1,0 +1,12 @@
+/** Does all steps in order, whatever fails. Errors: the first one, after the last step. */
+export async function allOf(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failed: unknown[] = []
+  for (const step of steps) {
+    try {
+      await step()
+    } catch (error) {
+      failed.push(error)
+    }
+  }
+  if (failed.length > 0) throw failed[0]
+}
