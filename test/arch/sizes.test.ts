@@ -28,9 +28,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/core/trust/token.ts: decodeToken':
     'a list of checks in their order, each with its refusal and fix; none is nested',
   'src/io/host/filter/filter.ts: chains': 'a table: the rules of each chain of nftables as text',
-  'src/io/host/host.ts: createHost': BEING_CUT,
-  'src/io/host/load-balancer/nftables/kernel.ts': BEING_CUT,
-  'src/io/host/tunnel/wireguard.ts': BEING_CUT,
   'src/io/kube/kube-source.ts: createKubeSource':
     'one line above the bound: the state of a source and the three reflectors that it joins'
 }
