@@ -36,7 +36,7 @@ export interface Item {
   readonly reading: Reading
 }
 
-export interface Catalog {
+interface Catalog {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
   /** Objects of other kinds (Deployment …), which are none of our business. */

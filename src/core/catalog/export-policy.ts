@@ -28,7 +28,7 @@ export const EXPORT_ALL: ExportPolicy = {
 }
 
 /** `name`: the Service without its endpoints, so that its name resolves and connections are refused. */
-export type ExportVerdict = 'whole' | 'name' | 'none'
+type ExportVerdict = 'whole' | 'name' | 'none'
 
 /** What the policy must know of a Service: little enough to keep one for each of 10,000. */
 export interface ExportFacts {

@@ -2,7 +2,7 @@
 // every cluster: what is published is `db.shop.svc.cluster.<exporter>`.
 // Source: Kubernetes, "DNS for Services and Pods": the domain of a cluster, and the search list of its pods.
 
-export interface Home {
+interface Home {
   /** The exporter. */
   readonly cluster: string
   /** Domain of the exporter's own services, where it is not `cluster.local`. */

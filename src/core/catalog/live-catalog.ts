@@ -11,7 +11,7 @@ import { namedService } from './home-alias.ts'
 import { keyOf, type EndpointSliceValue, type ServiceValue, type Snapshot } from '../model/values.ts'
 import { SortedMap, type Edit } from '../model/sorted-map.ts'
 
-export interface LiveService {
+interface LiveService {
   readonly item: Item
   readonly facts: ExportFacts
 }

@@ -196,7 +196,7 @@ export function unwire(objects: ClusterDnsObjects, namespace: string): Wiring {
 
 // ------------------------------------------------------------------ the Corefile
 
-export type CorefileEdit =
+type CorefileEdit =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly fix: string }
 

@@ -3,7 +3,7 @@
 import { parseCidr } from '../model/cidr.ts'
 import { reverseZones } from './reverse-zones.ts'
 
-export interface ServedZone {
+interface ServedZone {
   /** In lower case, without a dot at the end; '.' for the root. */
   readonly zone: string
   readonly port: number
@@ -12,7 +12,7 @@ export interface ServedZone {
   readonly line: number
 }
 
-export type Corefile =
+type Corefile =
   | { readonly kind: 'served'; readonly zones: readonly ServedZone[] }
   /** CoreDNS would not load it. */
   | { readonly kind: 'invalid'; readonly reason: string }

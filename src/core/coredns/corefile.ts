@@ -10,7 +10,7 @@ import type { ClusterView, MeshView } from '../view/view.ts'
 import { ALL } from './feed.ts'
 import { reverseZones } from './reverse-zones.ts'
 
-export interface CorefileOptions {
+interface CorefileOptions {
   /** Where the feed listens: "http://127.0.0.1:948". */
   readonly feedUrl: string
   /** Where CoreDNS listens; without addresses: everywhere. */
@@ -47,7 +47,7 @@ export function corefile(view: MeshView, options: CorefileOptions): string {
   return document([...blocks, feedBlock(ALL, [clusterZone(ALL as ClusterView['name'])])], options)
 }
 
-export interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
+interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
   /** "10.0.0.2:53": where the agent's responder listens. */
   readonly responders: readonly string[]
 }

@@ -25,7 +25,7 @@ export interface FeedInput {
 }
 
 /** `pending`: not known as a whole yet, to be asked again. `unknown`: no such path. */
-export type CollectionState = 'serving' | 'pending' | 'unknown'
+type CollectionState = 'serving' | 'pending' | 'unknown'
 
 export interface CollectionRow {
   readonly name: string

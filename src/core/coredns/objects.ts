@@ -59,7 +59,7 @@ export interface Labels {
 }
 
 /** An API object without its resource version. `metadata` is its first field: `objectText` relies on it. */
-export interface ApiObject {
+interface ApiObject {
   readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Labels }
   readonly apiVersion: string
   readonly kind: string

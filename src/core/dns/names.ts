@@ -36,7 +36,7 @@ import {
 } from './reverse.ts'
 import { clusterZone, lookup, soaOf, type Zone } from './zone.ts'
 
-export interface NamesOptions {
+interface NamesOptions {
   readonly view: MeshView
   /** Read once per cluster, here: make new Names when it changes. Absent: none is withdrawn. */
   readonly withdrawn?: (cluster: ClusterName) => boolean
@@ -56,7 +56,7 @@ export interface Names {
   readonly reverse: ReadonlyMap<ClusterName, ReverseLookup>
 }
 
-export interface ZoneSummary {
+interface ZoneSummary {
   readonly zone: DomainName
   readonly state: 'serving' | 'not synced'
   /** Services. */

@@ -16,14 +16,14 @@ interface Owned {
   readonly ttl: number
 }
 
-export interface SrvData {
+interface SrvData {
   readonly priority: number
   readonly weight: number
   readonly port: number
   readonly target: DomainName
 }
 
-export interface SoaData {
+interface SoaData {
   readonly mname: DomainName
   readonly rname: DomainName
   readonly serial: number
@@ -34,7 +34,7 @@ export interface SoaData {
   readonly minimum: number
 }
 
-export type AddressRecord = Owned & { readonly type: 'A' | 'AAAA'; readonly data: Ip }
+type AddressRecord = Owned & { readonly type: 'A' | 'AAAA'; readonly data: Ip }
 export type DnsRecord =
   | AddressRecord
   | (Owned & { readonly type: 'CNAME' | 'NS' | 'PTR'; readonly data: DomainName })
@@ -42,7 +42,7 @@ export type DnsRecord =
   | (Owned & { readonly type: 'TXT'; readonly data: readonly string[] })
   | (Owned & { readonly type: 'SOA'; readonly data: SoaData })
 
-export type Rcode = 'NOERROR' | 'NXDOMAIN' | 'SERVFAIL' | 'REFUSED'
+type Rcode = 'NOERROR' | 'NXDOMAIN' | 'SERVFAIL' | 'REFUSED'
 
 export interface Answer {
   readonly kind: 'answer'

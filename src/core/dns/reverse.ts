@@ -15,7 +15,7 @@ export interface Prefix {
 }
 
 /** A name below in-addr.arpa or ip6.arpa: the prefix that its last labels stand for, and how many labels make no address. */
-export interface ReverseName extends Prefix {
+interface ReverseName extends Prefix {
   readonly rest: number
 }
 

@@ -16,7 +16,7 @@ export interface Target {
   readonly protocol: string
 }
 
-export type ServiceNames =
+type ServiceNames =
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'targets'; readonly targets: readonly Target[] }
   | { readonly kind: 'absent' }

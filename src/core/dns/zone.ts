@@ -22,7 +22,7 @@ export interface Zone {
 }
 
 /** `records` without answers is NODATA. */
-export type Found =
+type Found =
   | {
       readonly kind: 'records'
       readonly answers: readonly DnsRecord[]

@@ -36,9 +36,9 @@ export interface DesiredInput {
   readonly settings: HostSettings
 }
 
-export type ClusterHealth = 'up' | 'withdrawn'
+type ClusterHealth = 'up' | 'withdrawn'
 
-export interface LocalFacts {
+interface LocalFacts {
   readonly publicKey: WireguardKey
   /** Source of traffic that this host starts: an address of its own inside the own pod prefixes. */
   readonly nodeAddress?: Ip | undefined
@@ -60,7 +60,7 @@ export interface HostSettings {
 }
 
 /** What the host should be, and the services that it cannot have all of (host-limits.ts). */
-export interface Desired {
+interface Desired {
   readonly host: HostState
   readonly refused: readonly LimitRefusal[]
 }

@@ -9,7 +9,7 @@ export type Drains = ReadonlyMap<string, number>
 
 export const NO_DRAINS: Drains = new Map()
 
-export interface DrainInput {
+interface DrainInput {
   readonly want: HostState
   readonly have: HostState
   readonly drains: Drains

@@ -14,14 +14,14 @@ export interface FirewallChain {
   readonly rules: readonly FirewallRule[]
 }
 
-export interface FirewallRule {
+interface FirewallRule {
   readonly conditions: readonly Condition[]
   readonly verdict: Verdict
   /** As its tool would print it, for people. */
   readonly text: string
 }
 
-export type Condition =
+type Condition =
   | { readonly kind: 'iif' | 'oif'; readonly names: readonly string[]; readonly not: boolean }
   | { readonly kind: 'saddr' | 'daddr'; readonly prefixes: readonly Cidr[]; readonly not: boolean }
   | { readonly kind: 'state'; readonly states: readonly string[]; readonly not: boolean }
@@ -30,7 +30,7 @@ export type Condition =
   | { readonly kind: 'dport'; readonly from: number; readonly to: number; readonly not: boolean }
   | { readonly kind: 'unknown' }
 
-export type Verdict =
+type Verdict =
   | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'none' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
 

@@ -115,12 +115,12 @@ export interface Claim {
   readonly amount: Amount
 }
 
-export interface Admission<T extends Claim> {
+interface Admission<T extends Claim> {
   readonly admitted: readonly T[]
   readonly refusals: readonly LimitRefusal[]
 }
 
-export interface ClusterClaims<T extends Claim> {
+interface ClusterClaims<T extends Claim> {
   readonly cluster: string
   readonly claims: readonly T[]
 }

@@ -131,7 +131,7 @@ function routeOf(op: HostOp): Route | Vip | undefined {
   return 'route' in op ? op.route : 'vip' in op ? op.vip : undefined
 }
 
-export interface Slice<Owner extends string> {
+interface Slice<Owner extends string> {
   /** undefined: what all clusters share, and clusters that have left. */
   readonly cluster: Owner | undefined
   readonly ops: readonly HostOp[]

@@ -27,7 +27,7 @@ import { unionHost } from './union.ts'
 import type { Cidr, WireguardKey } from '../model/values.ts'
 import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
 
-export interface PlanOptions {
+interface PlanOptions {
   /** False before the first complete snapshot: add only, never delete or narrow. Default true. */
   readonly deletes?: boolean
   /** Parts of the host that are not known, because they could not be read: nothing is done to them. */

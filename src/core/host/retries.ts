@@ -24,7 +24,7 @@ export interface FailedPart extends Failed {
   readonly part: HostPart
 }
 
-export interface Due {
+interface Due {
   /** Never failed in this form: these go first and in bundles of their own, so that known failures do not touch them. */
   readonly fresh: readonly HostOp[]
   readonly again: readonly HostOp[]

@@ -11,7 +11,7 @@ export interface ServerPair {
   readonly have: VirtualServer | undefined
 }
 
-export interface ServerDifference {
+interface ServerDifference {
   /** In the order of the list that is wanted; those with the same object on both sides are left out. */
   readonly pairs: readonly ServerPair[]
   /** Not wanted any more. */

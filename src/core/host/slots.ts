@@ -9,7 +9,7 @@
 import { hashText, mixBits } from '../model/hash.ts'
 import type { RealServer, VirtualServer } from './host-state.ts'
 
-export interface SlotTable {
+interface SlotTable {
   readonly draw: 'random' | 'hash'
   /** Index is the slot number. Empty: nobody takes new flows. Lengths: RANDOM_SIZES or HASH_SIZES. */
   readonly slots: readonly RealServer[]

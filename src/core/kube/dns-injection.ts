@@ -18,13 +18,13 @@ export interface DnsInjection {
   readonly ndots: number
 }
 
-export interface JsonPatchOp {
+interface JsonPatchOp {
   readonly op: 'add'
   readonly path: string
   readonly value: unknown
 }
 
-export type DnsPatch =
+type DnsPatch =
   | { readonly kind: 'patch'; readonly patch: readonly JsonPatchOp[] }
   | { readonly kind: 'none'; readonly reason: string }
 

@@ -36,7 +36,7 @@ export interface Observed {
   readonly sinceMs: number
 }
 
-export type Bid =
+type Bid =
   | { readonly kind: 'wait' }
   /** Write this. `version` undefined: create it. */
   | { readonly kind: 'write'; readonly version: string | undefined; readonly spec: LeaseSpec }

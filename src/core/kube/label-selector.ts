@@ -2,20 +2,20 @@
 // for the list/watch API, with the words that the API itself refuses a selector with.
 // Source: k8s.io/apimachinery/pkg/labels, and the grammar in the API documentation, "Labels and Selectors".
 
-export interface Labels {
+interface Labels {
   readonly [key: string]: unknown
 }
 
 /** All must hold. */
 export type LabelSelector = readonly Requirement[]
 
-export interface Requirement {
+interface Requirement {
   readonly key: string
   readonly operator: 'in' | 'notin' | 'exists' | 'missing' | 'above' | 'below'
   readonly values: readonly string[]
 }
 
-export type ParsedSelector =
+type ParsedSelector =
   | { readonly kind: 'selector'; readonly selector: LabelSelector }
   | { readonly kind: 'invalid'; readonly reason: string }
 

@@ -5,7 +5,7 @@
 import ipaddr from 'ipaddr.js'
 import type { Cidr, Ip } from './values.ts'
 
-export type ParsedCidr =
+type ParsedCidr =
   { readonly kind: 'cidr'; readonly cidr: Cidr } | { readonly kind: 'invalid'; readonly reason: string }
 
 /** An IPv4 (dotted decimal, no leading zeros) or IPv6 address in canonical form; undefined for anything else. */

@@ -31,7 +31,7 @@ export function parseOrigin(text: string): Origin | undefined {
   return publicKeyOf(text) === undefined ? undefined : (text as Origin)
 }
 
-export type ParsedClusterName =
+type ParsedClusterName =
   | { readonly kind: 'clusterName'; readonly clusterName: ClusterName }
   | { readonly kind: 'invalid'; readonly reason: string }
 

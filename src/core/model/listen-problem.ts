@@ -4,7 +4,7 @@ import { codeOf } from './coded-error.ts'
 
 export type ListenCode = 'PORT_IN_USE' | 'PORT_FORBIDDEN' | 'ADDRESS_NOT_LOCAL' | 'LISTEN_FAILED'
 
-export interface ListenProblem {
+interface ListenProblem {
   readonly code: ListenCode
   /** A clause for the end of a message: "another process has this port". */
   readonly why: string

@@ -9,7 +9,7 @@
 // Keys chosen so that runs are very long or very short make an edit cost what a copy of the whole map costs, and no more.
 import { hashText, mixBits } from './hash.ts'
 
-export interface Run<V> {
+interface Run<V> {
   readonly keys: readonly string[]
   readonly values: readonly V[]
 }

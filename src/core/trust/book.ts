@@ -13,7 +13,7 @@ import { compareBytes, equalBytes, bytesKey } from '../model/bytes.ts'
 import { type AgentChain, verifyChain } from './chain.ts'
 import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle, unionOf } from './order.ts'
 
-export type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
+type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
 
 /** What the replication protocol asks (Admission), and what the door and the view do. */
 export interface Book extends Admission {

@@ -64,7 +64,7 @@ interface DraftCommon {
   readonly validity: Validity
 }
 
-export type Opened =
+type Opened =
   | { readonly kind: 'opened'; readonly certificate: Certificate }
   | { readonly kind: 'malformed'; readonly reason: string }
 

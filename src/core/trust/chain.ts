@@ -31,7 +31,7 @@ interface CommonChain extends Prefixes {
   readonly cluster: ClusterName
 }
 
-export interface InviteFacts {
+interface InviteFacts {
   readonly serial: Uint8Array
   readonly validity: Validity
 }
@@ -86,7 +86,7 @@ export type ChainRefusalCode =
   /** A cluster certificate dated outside its invite's validity. */
   | 'validity'
 
-export interface ChainRefused {
+interface ChainRefused {
   readonly kind: 'refused'
   readonly code: ChainRefusalCode
   readonly reason: string
@@ -141,7 +141,7 @@ export function verifyChain<K extends keyof ChainOf>(
   return facts
 }
 
-export type TimeVerdict =
+type TimeVerdict =
   | { readonly kind: 'valid' }
   | { readonly kind: 'refused'; readonly code: 'expired' | 'notYetValid'; readonly reason: string }
 

@@ -71,7 +71,7 @@ export interface Handshake {
   receive(frame: Uint8Array, nowMs: number): HandshakeStep
 }
 
-export interface HandshakeOptions {
+interface HandshakeOptions {
   readonly crypto: Crypto
   readonly self: {
     readonly origin: Origin

@@ -19,7 +19,7 @@ export interface CertificateOrder {
 }
 
 /** notBefore in Unix seconds; the invite's serial, or the cluster certificate's hash. */
-export interface Rank {
+interface Rank {
   readonly notBefore: number
   readonly tieBreak: Uint8Array
 }

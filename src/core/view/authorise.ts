@@ -32,7 +32,7 @@ export interface Prefixes {
   readonly servicePrefixes: readonly Cidr[]
 }
 
-export type Decoded = ReturnType<typeof decodeValue>
+type Decoded = ReturnType<typeof decodeValue>
 
 /** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
 export class Authoriser {

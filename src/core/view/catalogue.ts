@@ -15,7 +15,7 @@ interface Source {
   readonly version: object | undefined
 }
 
-export interface Told extends Source {
+interface Told extends Source {
   /** All of its records. */
   readonly records: () => Iterable<ViewRecord>
   readonly record: ((key: string) => ViewRecord | undefined) | undefined

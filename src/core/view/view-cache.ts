@@ -24,7 +24,7 @@ export interface Sources {
   readonly keyWinners: ReadonlyMap<string, Member>
 }
 
-export interface MadeFrom {
+interface MadeFrom {
   readonly chain: AgentChain
   readonly settled: SettledCluster
   readonly version: object | undefined

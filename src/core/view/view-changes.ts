@@ -3,7 +3,7 @@ import type { ClusterName } from '../model/values.ts'
 import { changesBetween, type KeyChange } from '../model/sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from './view.ts'
 
-export interface ClusterChange {
+interface ClusterChange {
   readonly name: ClusterName
   /** undefined: it was not there. */
   readonly before: ClusterView | undefined

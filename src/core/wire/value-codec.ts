@@ -20,7 +20,7 @@ import {
 } from '../model/values.ts'
 import { decodeValueMessage, encodeMessage, wire, type PrefixMessage, type ValueMessage } from './messages.ts'
 
-export type DecodedValue =
+type DecodedValue =
   { readonly kind: 'value'; readonly value: Value } | { readonly kind: 'invalid'; readonly reason: string }
 
 /** Never throws: whatever is not exactly a value of this key is `invalid`, with the first reason found. */

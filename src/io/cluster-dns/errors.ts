@@ -1,6 +1,6 @@
 import { CodedError } from '../../core/model/coded-error.ts'
 
-export type ClusterDnsErrorCode = 'NOTHING_TO_WIRE' | 'REFUSED' | 'API_FAILED'
+type ClusterDnsErrorCode = 'NOTHING_TO_WIRE' | 'REFUSED' | 'API_FAILED'
 
 /** Why the mesh's zones are not in the cluster's own DNS. `fix` says what to do. */
 export class ClusterDnsError extends CodedError<ClusterDnsErrorCode> {

@@ -14,7 +14,7 @@ import { getObject, hasStatus, type KubeApi } from '../../core/kube/kube-api.ts'
 import type { Fields } from '../../core/model/field-check.ts'
 import { ClusterDnsError } from './errors.ts'
 
-export interface ClusterDnsOptions {
+interface ClusterDnsOptions {
   readonly api: KubeApi
   /** auto: what the cluster has. */
   readonly target: WiringTarget | 'auto'

@@ -1,7 +1,7 @@
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 import { CodedError } from '../../core/model/coded-error.ts'
 
-export type FeedErrorCode =
+type FeedErrorCode =
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
   | 'ADDRESS_NOT_LOCAL'

@@ -17,7 +17,7 @@ export function formatted(text: string, resource: ResourceName, format: Format):
   }
 }
 
-export interface ListMetadata {
+interface ListMetadata {
   readonly resourceVersion: string
   readonly continue?: string
   readonly remainingItemCount?: number

@@ -39,7 +39,7 @@ export interface ListOptions {
 }
 
 /** Where a paged list goes on: the version it began with, from which the client will watch, and the last key it was given. */
-export interface Continue {
+interface Continue {
   readonly version: number
   readonly after: string
 }
@@ -65,7 +65,7 @@ export const RESOURCES: Readonly<Record<ResourceName, Resource>> = {
   }
 }
 
-export interface Resource {
+interface Resource {
   readonly group: string
   readonly apiVersion: string
   readonly kind: string

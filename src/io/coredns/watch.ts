@@ -12,7 +12,7 @@ import { singleText } from './format.ts'
 import { RESOURCES, type Format, type Target, type WatchOptions } from './request.ts'
 import { expired, statusBody } from './status.ts'
 
-export interface WatchParts {
+interface WatchParts {
   readonly feed: Feed
   readonly target: Target
   readonly watch: WatchOptions

@@ -4,7 +4,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net'
 
 import { ownAddresses } from './own-addresses.ts'
 
-export interface Access {
+interface Access {
   /** `address` as sockets give it, with a zone ("fe80::1%eth0") or without. */
   allows(address: string): boolean
   /** Beside this host's own addresses. "10.1.0.0/16" */

@@ -6,7 +6,7 @@ import { connect, isIPv6 } from 'node:net'
 import { frame, Framer } from './framing.ts'
 import type { SocketAddress } from './upstreams.ts'
 
-export interface AskOptions {
+interface AskOptions {
   readonly upstream: SocketAddress
   /** With its id. */
   readonly message: Uint8Array

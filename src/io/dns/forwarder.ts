@@ -22,7 +22,7 @@ import {
 import { nameQuestion } from './names-on-wire.ts'
 import { sameAddress, type SocketAddress } from './upstreams.ts'
 
-export interface ForwarderOptions {
+interface ForwarderOptions {
   readonly upstreams: readonly SocketAddress[]
   /** Per upstream. */
   readonly timeoutMs?: number
@@ -32,7 +32,7 @@ export interface ForwarderOptions {
 }
 
 /** `message` has an id of our own; `from` is the upstream that gave it. */
-export interface UpstreamReply {
+interface UpstreamReply {
   readonly message: Uint8Array
   readonly from: SocketAddress
 }

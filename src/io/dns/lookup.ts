@@ -21,7 +21,7 @@ export interface LookupAnswer {
   }[]
 }
 
-export interface LookupOptions {
+interface LookupOptions {
   /** As of the server (server.ts). Throws DnsError BAD_UPSTREAM. */
   readonly upstreams: readonly string[]
   /** Of the responder of this agent, which is not asked. */

@@ -3,7 +3,7 @@
 // back here. Normal questions carry no mark, and an upstream that is no loop gets one more question every PROBE_INTERVAL_MS at most.
 import { randomBytes } from 'node:crypto'
 
-export interface LoopGuardOptions<U> {
+interface LoopGuardOptions<U> {
   /** Sends the question for this name to the upstream; the reply does not matter. */
   readonly probe: (upstream: U, name: string) => void
   readonly onLoop: (upstream: U) => void

@@ -29,7 +29,7 @@ export const RCODE = {
 } as const
 export type RcodeName = keyof typeof RCODE
 
-export type ParsedQuery =
+type ParsedQuery =
   | { readonly kind: 'query'; readonly query: Query }
   /** The header, and the question if there is one, can be answered, but only with this rcode. */
   | { readonly kind: 'reject'; readonly rcode: RcodeName; readonly query: Query }

@@ -122,7 +122,7 @@ export function bare(rcode: RcodeName): Encoded {
   }
 }
 
-export interface ResponseOptions {
+interface ResponseOptions {
   readonly transport: 'udp' | 'tcp'
   readonly recursionAvailable: boolean
   /** Which answer comes first; taken modulo their number. */

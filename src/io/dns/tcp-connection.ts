@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 
 import { frame, Framer } from './framing.ts'
 
-export type Handle = (message: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>
+type Handle = (message: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
 export const TCP_LIMITS = {
   /** Of all clients together; about 30 KB each. A node's resolver needs a few. */

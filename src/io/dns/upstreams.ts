@@ -12,7 +12,7 @@ export interface SocketAddress {
   readonly port: number
 }
 
-export interface FoundUpstreams {
+interface FoundUpstreams {
   readonly upstreams: readonly SocketAddress[]
   /** Files that cannot be read or name no server, one plain sentence each. */
   readonly problems: readonly string[]

@@ -23,7 +23,7 @@ export interface KubeRequest {
   readonly signal?: AbortSignal
 }
 
-export interface KubeWatch {
+interface KubeWatch {
   readonly path: string
   readonly query: Readonly<Record<string, string>>
   /** Once the server has taken the watch. */

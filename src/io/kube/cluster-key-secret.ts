@@ -24,7 +24,7 @@ import { asKubeError } from './errors.ts'
 const CLUSTER_KEY_SECRET = 'rhizome-cluster-key'
 
 /** What was read, to be given back when it is written over. */
-export interface FoundKey {
+interface FoundKey {
   readonly reading: KeyReading
   readonly object: Fields
 }

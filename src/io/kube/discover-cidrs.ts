@@ -16,9 +16,9 @@ import type { KubeClient } from './client.ts'
 import { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'
 
-export type CidrSource = 'settings' | 'openshift' | 'cluster' | 'nodes' | 'servicecidrs' | 'none'
+type CidrSource = 'settings' | 'openshift' | 'cluster' | 'nodes' | 'servicecidrs' | 'none'
 
-export interface DiscoveredCidrs {
+interface DiscoveredCidrs {
   /** Sorted, without overlaps; as few as cover exactly what was found. */
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
@@ -27,7 +27,7 @@ export interface DiscoveredCidrs {
   readonly problems: readonly Problem[]
 }
 
-export interface DiscoverOptions {
+interface DiscoverOptions {
   readonly client: KubeClient
   /** From the settings; [] = find out. */
   readonly podPrefixes?: readonly Cidr[]

@@ -2,7 +2,7 @@
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { isFields } from '../../core/model/field-check.ts'
 
-export type KubeErrorCode =
+type KubeErrorCode =
   | 'BAD_CONFIG'
   | 'BAD_RESPONSE'
   | 'CONFLICT'
@@ -17,7 +17,7 @@ export type KubeErrorCode =
   | 'TOO_LARGE'
   | 'UNAUTHORIZED'
 
-export interface KubeErrorDetails {
+interface KubeErrorDetails {
   readonly code: KubeErrorCode
   readonly message: string
   readonly status?: number

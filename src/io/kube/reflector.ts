@@ -19,7 +19,7 @@ import { Backoff } from './backoff.ts'
 import type { KubeClient } from './client.ts'
 import { asKubeError, errorOfStatus, KubeError } from './errors.ts'
 
-export interface ReflectorOptions {
+interface ReflectorOptions {
   readonly client: KubeClient
   /** "/api/v1/services" */
   readonly path: string

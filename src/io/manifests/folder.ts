@@ -24,7 +24,7 @@ export interface ListedFile {
   readonly stamp: string
 }
 
-export interface FolderWatch {
+interface FolderWatch {
   list(): Promise<FolderListing>
   close(): void
 }

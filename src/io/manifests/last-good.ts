@@ -9,7 +9,7 @@ import type { Item } from '../../core/catalog/catalog.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import { goodOf, type DocumentState, type FileState } from './file-state.ts'
 
-export interface LastGood {
+interface LastGood {
   /** By path; what cannot be read is left out. */
   load(): Promise<ReadonlyMap<string, FileState>>
   /** `documents` undefined: nothing counts of it any more. Errors: those of the disk. */

@@ -13,7 +13,7 @@ import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
 import { lastGoodIn } from './last-good.ts'
 import { readManifestFile, reason, type KnownDocuments } from './read-file.ts'
 
-export interface ManifestSourceOptions {
+interface ManifestSourceOptions {
   readonly folder: string
   /** After the first pass and then on every change of either. `whole`: this is all there is, as far as can be known. */
   readonly onSnapshot: (

@@ -27,7 +27,7 @@ const ADDRESSES_MAX = 4
 // All nodes of a link (RFC 4291, section 2.7.1).
 const ALL_NODES = 'ff02::1'
 
-export interface BeaconOptions {
+interface BeaconOptions {
   readonly origin: Origin
   /** UDP port of the calls, the same on every member: that of the control connections. */
   readonly port: number

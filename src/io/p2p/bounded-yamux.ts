@@ -3,7 +3,7 @@
 import { yamux } from '@libp2p/yamux'
 import type { Libp2pOptions } from 'libp2p'
 
-export interface BoundedYamuxOptions {
+interface BoundedYamuxOptions {
   readonly init: NonNullable<Parameters<typeof yamux>[0]>
   /** Of the data of one frame. */
   readonly frameBytesMax: number

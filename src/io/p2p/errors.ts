@@ -2,7 +2,7 @@
 import { CodedError } from '../../core/model/coded-error.ts'
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 
-export type TransportErrorCode =
+type TransportErrorCode =
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
   | 'ADDRESS_UNAVAILABLE'

@@ -1,7 +1,7 @@
 // Cuts a byte stream into frames: a 4-byte big-endian length, then that many bytes. A peer's bytes are hostile: memory held
 // is bounded by the largest frame, whatever the chunks look like.
 
-export type ReadResult =
+type ReadResult =
   | { readonly kind: 'frame'; readonly frame: Uint8Array }
   | { readonly kind: 'more' }
   | { readonly kind: 'tooLarge'; readonly bytes: number }

@@ -9,7 +9,7 @@ import { WindowUpdates } from './window-updates.ts'
 export type Connection = ReturnType<Libp2p['getConnections']>[number]
 export type Stream = Connection['streams'][number]
 
-export interface FrameStreamOptions {
+interface FrameStreamOptions {
   readonly stream: Stream
   readonly limits: TransportLimits
   /** May throw: the stream is aborted then. */

@@ -3,7 +3,7 @@
 import type { TransportLimits } from './limits.ts'
 
 /** The part of a socket that the budget needs. `key` names it uniquely: address and port of the remote end. */
-export interface InboundSocket {
+interface InboundSocket {
   readonly key: string
   readonly host: string
   abort(error: Error): void

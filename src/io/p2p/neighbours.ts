@@ -27,7 +27,7 @@ export interface NeighbourInfo {
   readonly upForMs: number
 }
 
-export interface NeighboursOptions {
+interface NeighboursOptions {
   readonly self: Origin
   readonly limits: TransportLimits
   readonly events: NeighbourEvents
@@ -38,7 +38,7 @@ export interface NeighboursOptions {
 }
 
 /** How an attempt to become a neighbour went: 'up' also where another stream of the same peer won. */
-export type LinkOutcome = { readonly kind: 'up' } | { readonly kind: 'ended'; readonly reason: string }
+type LinkOutcome = { readonly kind: 'up' } | { readonly kind: 'ended'; readonly reason: string }
 
 interface Link {
   readonly peer: Origin

@@ -26,7 +26,7 @@ export interface DialOptions {
   readonly hasFailed: boolean
 }
 
-export interface RedialOptions {
+interface RedialOptions {
   readonly limits: TransportLimits
   /** Resolves with the peer once it is a neighbour; rejects with the reason. */
   readonly dial: (target: Target, options: DialOptions) => Promise<Origin>

@@ -36,7 +36,7 @@ const YAMUX_WINDOW_BYTES = 256 * 1024
 /** Called in order per peer: up, frames, down, up, … A throw ends that neighbour and nothing else. */
 export type TransportHandlers = NeighbourEvents
 
-export interface TransportOptions {
+interface TransportOptions {
   /** 32-byte Ed25519 seed of the node key; the PeerId follows from it. */
   readonly seed: Uint8Array
   /** Multiaddrs, e.g. /ip4/0.0.0.0/tcp/7946; port 0 = any. Empty: dial only. */

@@ -60,7 +60,7 @@ export class ProbeError extends CodedError<'PROBE_LISTEN'> {
   }
 }
 
-export interface ProberOptions {
+interface ProberOptions {
   readonly address: Ip
   readonly port: number
   readonly intervalMs: number

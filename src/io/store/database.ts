@@ -38,7 +38,7 @@ interface StoredOperation {
   readonly value?: Uint8Array | undefined
 }
 
-export interface OpenDatabaseOptions {
+interface OpenDatabaseOptions {
   readonly folder: string
   /** A marker says that there was one: a missing one is damage, not a beginning. */
   readonly existed: boolean

@@ -1,7 +1,7 @@
 // What the store throws. Texts name paths and field names, never contents: an identity is a secret.
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 
-export type StoreErrorCode =
+type StoreErrorCode =
   | 'STORE_LOCKED'
   | 'STORE_READONLY'
   | 'STORE_NEWER'

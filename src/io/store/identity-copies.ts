@@ -6,7 +6,7 @@ import { readFileIfAny, writeFileAtomic } from './files.ts'
 import { BACKUP, IDENTITY, newer } from './folder.ts'
 import { decodeIdentity, IDENTITY_VERSION, type Identity } from './identity.ts'
 
-export type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
+type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
 type IdentityCopy =
   | { readonly kind: 'missing' }
   | { readonly kind: 'ok'; readonly identity: Identity; readonly text: string }

@@ -45,7 +45,7 @@ const identitySchema = z.strictObject({
 
 export type Identity = Readonly<z.infer<typeof identitySchema>>
 
-export type IdentityFile =
+type IdentityFile =
   | { readonly kind: 'ok'; readonly identity: Identity }
   | { readonly kind: 'newer'; readonly version: number }
   | { readonly kind: 'corrupt'; readonly reason: string }

@@ -62,7 +62,7 @@ export class DamagedError extends Error {
   override readonly name = 'DamagedError'
 }
 
-export type Scan =
+type Scan =
   | {
       readonly kind: 'ok'
       readonly contents: Contents

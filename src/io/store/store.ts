@@ -81,7 +81,7 @@ export interface Store {
 /** `files`: small files were missing. `replica`: all that was in the database, and whoever has it in memory must write it whole. */
 export type Mended = 'sound' | 'files' | 'replica'
 
-export interface StoreOptions {
+interface StoreOptions {
   readonly folder: string
   /** Unix milliseconds; names what is set aside. */
   readonly now: () => number

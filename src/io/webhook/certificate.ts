@@ -15,7 +15,7 @@ export interface KeyPair {
   readonly privateKey: string
 }
 
-export interface CertificateOptions {
+interface CertificateOptions {
   readonly commonName: string
   readonly nowMs: number
   readonly days: number
@@ -38,7 +38,7 @@ export function createAuthority(options: CertificateOptions): KeyPair {
   })
 }
 
-export interface ServingOptions extends CertificateOptions {
+interface ServingOptions extends CertificateOptions {
   /** DNS names that clients ask for: "rhizome-webhook.rhizome-system.svc". */
   readonly dnsNames: readonly string[]
   /** IPv4 addresses, for clients without a name. */

@@ -12,7 +12,7 @@ export interface Credentials {
   readonly serving: KeyPair
 }
 
-export interface CredentialsOptions {
+interface CredentialsOptions {
   readonly nowMs: number
   /** What the API server asks for: "rhizome-webhook.rhizome-system.svc". */
   readonly dnsNames: readonly string[]

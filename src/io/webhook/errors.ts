@@ -1,7 +1,6 @@
 import { CodedError } from '../../core/model/coded-error.ts'
 
-export type WebhookErrorCode =
-  'PORT_IN_USE' | 'LISTEN_FAILED' | 'NO_SECRET' | 'NO_CONFIGURATION' | 'API_FAILED'
+type WebhookErrorCode = 'PORT_IN_USE' | 'LISTEN_FAILED' | 'NO_SECRET' | 'NO_CONFIGURATION' | 'API_FAILED'
 
 /** Why the webhook does not serve, or its certificate is not what it should be. `fix` says what to do. */
 export class WebhookError extends CodedError<WebhookErrorCode> {

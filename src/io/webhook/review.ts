@@ -4,7 +4,7 @@
 import { dnsPatch, type DnsInjection } from '../../core/kube/dns-injection.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 
-export interface ReviewAnswer {
+interface ReviewAnswer {
   readonly body: object
   /** undefined: patched; else why not. */
   readonly unchanged: string | undefined

@@ -14,7 +14,7 @@ import { credentialsOf, renewCredentials, secretData, type Credentials } from '.
 import { WebhookError } from './errors.ts'
 import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from './server.ts'
 
-export interface WebhookOptions {
+interface WebhookOptions {
   readonly api: KubeApi
   readonly host: string
   readonly port: number

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 
 import { encodeFrame, FrameReader, type ToAgent, type ToResponder } from './protocol.ts'
 
-export type Welcome = Extract<ToAgent, { readonly kind: 'welcome' }>
+type Welcome = Extract<ToAgent, { readonly kind: 'welcome' }>
 
 export interface Channel {
   readonly welcome: Welcome

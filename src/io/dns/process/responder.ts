@@ -27,7 +27,7 @@ import {
   type ToResponder
 } from './protocol.ts'
 
-export interface ResponderOptions {
+interface ResponderOptions {
   /** Path of the unix socket for the agent. */
   readonly control: string
   readonly version: string
