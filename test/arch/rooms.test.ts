@@ -35,6 +35,9 @@ const CIRCLES: ReadonlySet<string> = new Set(['src/app/admin/routes/status.ts sr
 /** Exports that no other file imports, as "file: name", each with its reason. */
 const UNUSED: Readonly<Record<string, string>> = {}
 
+/** Folders that are being cut: their types may still be exported without a reader elsewhere, their values may not. */
+const TYPES_LATER = ['src/api/', 'src/app/', 'src/cli/', 'src/core/replication/', 'src/io/host/']
+
 const ROOT_IMPORTS = ['src', 'test', 'build'].flatMap(filesBelow).flatMap(importsOf)
 const IMPORTS = ROOT_IMPORTS.filter(
   ({ file, target }) => file.startsWith('src/') && target.startsWith('src/')
@@ -88,7 +91,8 @@ describe('imports', () => {
     const used = usedExports()
     const unused = filesBelow('src').flatMap((file) =>
       exportsOf(file)
-        .map((name) => `${file}: ${name}`)
+        .filter(({ isType }) => !isType || !TYPES_LATER.some((folder) => file.startsWith(folder)))
+        .map(({ name }) => `${file}: ${name}`)
         .filter((line) => !used.has(line))
     )
     assert.deepEqual(
@@ -149,7 +153,7 @@ function usedExports(): ReadonlySet<string> {
 
   function use(file: string, names: readonly string[] | undefined): void {
     if (!file.startsWith('src/') || !file.endsWith('.ts')) return
-    for (const name of names ?? exportsOf(file)) used.add(`${file}: ${name}`)
+    for (const name of names ?? exportsOf(file).map((found) => found.name)) used.add(`${file}: ${name}`)
     for (const { target, names: passed } of passedOn.get(file) ?? [])
       use(target, passed === undefined ? names : passed.filter((name) => names?.includes(name) ?? true))
   }

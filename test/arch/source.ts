@@ -41,16 +41,24 @@ export function importsOf(file: string): readonly Import[] {
   })
 }
 
-/** Names that a file exports by declaring them, types apart. Names that it passes on from other files do not count. */
-export function exportsOf(file: string): readonly string[] {
+export interface Export {
+  readonly name: string
+  readonly isType: boolean
+}
+
+/** What a file exports by declaring it. What it passes on from other files does not count. */
+export function exportsOf(file: string): readonly Export[] {
   const text = readFileSync(file, 'utf8')
   const declared =
-    /^export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|class|const|let|enum) (\w+)/gm
-  const listed = /^export \{([^}]*)\}(?! from)/gm
+    /^export (?:declare )?(?:abstract )?(?:async )?(function\*?|class|const|let|interface|type|enum) (\w+)/gm
+  const listed = /^export (type )?\{([^}]*)\}(?! from)/gm
   return [
-    ...[...text.matchAll(declared)].map((match) => match[1] ?? ''),
-    ...[...text.matchAll(listed)].flatMap((match) =>
-      split(match[1] ?? '').map((name) => name.split(' as ').at(-1) ?? name)
+    ...[...text.matchAll(declared)].map(([, kind, name = '']) => ({
+      name,
+      isType: kind === 'interface' || kind === 'type'
+    })),
+    ...[...text.matchAll(listed)].flatMap(([, type, names = '']) =>
+      split(names).map((name) => ({ name: name.split(' as ').at(-1) ?? name, isType: type !== undefined }))
     )
   ]
 }
