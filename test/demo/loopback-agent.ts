@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import { command, type Cluster, type CommandResult } from './site.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const DEADLINE_MS = 15_000
+const DEADLINE_MS = 60_000
 
 export class LoopbackAgent {
   readonly cluster: Cluster

@@ -202,7 +202,7 @@ function corefileFor(view: MeshView, feedUrl: string, port: number): string {
 }
 
 /** Addresses, an alias' target, or the rcode. */
-async function answers(port: number, name: string, expected: string, deadlineMs = 10_000): Promise<void> {
+async function answers(port: number, name: string, expected: string, deadlineMs = 30_000): Promise<void> {
   let last = ''
   await eventually(async () => {
     last = await addressesOf(port, name)

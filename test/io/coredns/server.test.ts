@@ -10,7 +10,7 @@ import { eventually } from '../../eventually.ts'
 
 const HTTP = [port('http', 80)]
 const SERVICES = '/clusters/east/api/v1/services'
-const DEADLINE_MS = 5000
+const DEADLINE_MS = 30_000
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json'
 
 interface Body {

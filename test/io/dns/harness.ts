@@ -11,7 +11,7 @@ import { createDnsServer, type DnsServer, type DnsServerOptions } from '../../..
 import { frame, Framer } from '../../../src/io/dns/framing.ts'
 import { shopMesh } from '../../core/dns/fixtures.ts'
 
-export const DEADLINE_MS = 5000
+export const DEADLINE_MS = 30_000
 
 export interface Running {
   readonly server: DnsServer

@@ -16,7 +16,7 @@ import { MESH_PROTOCOL, createTransport } from '../../../src/io/p2p/transport.ts
 import type { Transport, TransportHandlers } from '../../../src/io/p2p/transport.ts'
 
 /** Waits for a condition; real sockets leave nothing else. */
-async function until(what: string, condition: () => boolean, ms = 8_000): Promise<void> {
+async function until(what: string, condition: () => boolean, ms = 30_000): Promise<void> {
   const deadline = performance.now() + ms
   while (!condition()) {
     if (performance.now() > deadline) assert.fail(`not in time: ${what}`)
