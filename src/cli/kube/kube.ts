@@ -1,9 +1,7 @@
-// The Kubernetes API for `install` and `uninstall`: a kubeconfig as kubectl takes it (or, in a pod, its service account) and single
-// requests. The agent's own client (src/io/kube) follows watches over days; this one lives for a command.
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
-import { request as httpsRequest } from 'node:https'
-import { isFields } from '../../core/model/field-check.ts'
-import type { KubeApi, KubeCall } from '../../core/kube/kube-api.ts'
+// The Kubernetes API for `install` and `uninstall`: the client of the agent (src/io/kube), with errors that name the flags of meshctl.
+import { CodedError, codeOf } from '../../core/model/coded-error.ts'
+import type { KubeApi } from '../../core/kube/kube-api.ts'
+import { openKubeClient, type KubeClient } from '../../io/kube/client.ts'
 import { CliError } from '../output/errors.ts'
 
 export interface KubeOptions {
@@ -18,13 +16,13 @@ export interface KubeTarget extends KubeApi {
   readonly server: string
 }
 
-/** An answer of the API server other than 2xx. */
+/** The API server answered with a status other than 2xx. */
 class KubeStatusError extends CliError {
   readonly status: number
 
-  constructor(status: number, call: KubeCall, said: string) {
+  constructor(status: number, { message }: Error) {
     const [code, fix] = EXPLAINED[status] ?? ['REFUSED_BY_KUBERNETES', 'see what the API server says']
-    super(code, `${call.method ?? 'GET'} ${call.path}: ${status} ${said}`.trimEnd(), fix)
+    super(code, message, fix)
     this.status = status
   }
 }
@@ -36,128 +34,60 @@ const EXPLAINED: Readonly<Record<number, readonly [code: string, fix: string]>> 
     'use an account that may make cluster-wide objects, such as cluster-admin; or render with --dry-run and have it applied'
   ],
   404: ['NOT_IN_CLUSTER', 'check the name, and the version of Kubernetes'],
-  409: ['CONFLICT', 'somebody else changed it at the same time: run the command again']
+  409: ['CONFLICT', 'another client changed it at the same time: run the command again']
 }
-// Lists of our own objects are small; somebody else's answer is not worth more.
+// Lists of the objects of one installation are small, so a larger answer is refused.
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
-/** Errors: CliError BAD_KUBECONFIG. */
-export async function openKube(options: KubeOptions): Promise<KubeTarget> {
-  // Half a second and 80 MB, which the other commands need not pay.
-  const { KubeConfig } = await import('@kubernetes/client-node')
-  const { readAsKubectl } = await import('../../io/kube/kubeconfig.ts')
-  const config = new KubeConfig()
-  let server: string | undefined
+/** Errors: CliError BAD_KUBECONFIG; of a request: KubeStatusError, CliError KUBERNETES_UNREACHABLE, BAD_KUBECONFIG. */
+export async function openKube({ kubeconfig, context, timeoutMs }: KubeOptions): Promise<KubeTarget> {
+  let client: KubeClient
   try {
-    if (options.kubeconfig === undefined) config.loadFromDefault()
-    else config.loadFromFile(options.kubeconfig)
-    readAsKubectl(config, { file: options.kubeconfig, env: process.env })
-    if (options.context !== undefined) config.setCurrentContext(options.context)
-    server = config.getCurrentCluster()?.server.replace(/\/+$/, '')
+    client = await openKubeClient({ kubeconfig, context, searches: true, userAgent: 'meshctl' })
   } catch (error) {
-    throw badKubeconfig(error instanceof Error ? error.message : String(error), error)
+    throw badKubeconfig(causeOf(error))
   }
-  if (server === undefined)
-    throw badKubeconfig(`it has no context ${options.context ?? config.getCurrentContext()}`)
-  const base = server
+  const { server } = client
   return {
-    server: base,
+    server,
     async request(call) {
-      const authorized: RequestOptions = {}
       try {
-        await config.applyToHTTPSOptions(authorized)
+        return await client.request({ ...call, deadlineMs: timeoutMs, bytesMax: ANSWER_BYTES_MAX })
       } catch (error) {
-        // A login helper that failed, a certificate that cannot be read, http without TLS.
-        throw badKubeconfig(error instanceof Error ? error.message : String(error), error)
+        throw explained(error, server)
       }
-      return exchange(base, authorized, { ...call, signal: deadline(call, options.timeoutMs) })
     }
   }
 }
 
-async function exchange(server: string, authorized: RequestOptions, call: KubeCall): Promise<unknown> {
-  let status: number
-  let text: string
-  try {
-    const response = await send(server, authorized, call)
-    status = response.statusCode ?? 0
-    text = await readText(response)
-  } catch (error) {
-    if (error instanceof CliError) throw error
-    const reason = error instanceof Error ? error.message || error.name : String(error)
-    throw new CliError(
-      'KUBERNETES_UNREACHABLE',
-      `cannot ask ${server}: ${reason}`,
-      'check the kubeconfig (--kubeconfig, --context) and the network',
-      {
-        cause: error
-      }
-    )
-  }
-  const body = parse(text)
-  if (status >= 200 && status < 300) return body
-  throw new KubeStatusError(
-    status,
-    call,
-    isFields(body) && typeof body['message'] === 'string' ? body['message'] : ''
+function explained(error: unknown, server: string): CliError {
+  if (error instanceof Error && 'status' in error && typeof error.status === 'number')
+    return new KubeStatusError(error.status, error)
+  const cause = causeOf(error)
+  if (codeOf(error) === 'BAD_CONFIG' || (cause instanceof Error && cause.name === 'CredentialsError'))
+    return badKubeconfig(cause)
+  return new CliError(
+    'KUBERNETES_UNREACHABLE',
+    `cannot ask ${server}: ${reasonOf(cause)}`,
+    'check the kubeconfig (--kubeconfig, --context) and the network',
+    { cause: error }
   )
 }
 
-function send(server: string, authorized: RequestOptions, call: KubeCall): Promise<IncomingMessage> {
-  const url = new URL(server + call.path)
-  for (const [key, value] of Object.entries(call.query ?? {})) url.searchParams.set(key, value)
-  const payload = call.body === undefined ? undefined : Buffer.from(JSON.stringify(call.body))
-  const headers: Record<string, unknown> = {
-    ...(authorized.headers as Record<string, unknown> | undefined),
-    accept: 'application/json'
-  }
-  if (payload !== undefined) {
-    headers['content-type'] = call.contentType ?? 'application/json'
-    headers['content-length'] = payload.length
-  }
-  const request = url.protocol === 'http:' ? httpRequest : httpsRequest
-  return new Promise((resolve, reject) => {
-    const outgoing = request(url, {
-      ...authorized,
-      method: call.method ?? 'GET',
-      headers: headers as Record<string, string>,
-      ...(call.signal === undefined ? {} : { signal: call.signal })
-    })
-    outgoing.once('response', resolve)
-    outgoing.once('error', reject)
-    outgoing.end(payload)
-  })
+/** What the client of src/io/kube wrapped into its own error; the error itself where there is nothing below it. */
+function causeOf(error: unknown): unknown {
+  return error instanceof CodedError && error.cause !== undefined ? error.cause : error
 }
 
-async function readText(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > ANSWER_BYTES_MAX) throw new Error(`an answer of over ${ANSWER_BYTES_MAX} bytes`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
+/** An AggregateError of a failed connection has no message. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message || error.name : String(error)
 }
 
-/** undefined: no JSON, which is then some proxy's page. */
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-function deadline(call: KubeCall, timeoutMs: number): AbortSignal {
-  const timeout = AbortSignal.timeout(timeoutMs)
-  return call.signal === undefined ? timeout : AbortSignal.any([timeout, call.signal])
-}
-
-function badKubeconfig(reason: string, cause?: unknown): CliError {
+function badKubeconfig(cause: unknown): CliError {
   return new CliError(
     'BAD_KUBECONFIG',
-    `the kubeconfig cannot be used: ${reason}`,
+    `the kubeconfig cannot be used: ${reasonOf(cause)}`,
     'name one with --kubeconfig FILE (or KUBECONFIG), and a context of it with --context NAME',
     { cause }
   )

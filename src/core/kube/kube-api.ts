@@ -1,4 +1,4 @@
-// The Kubernetes API as a port, for the edges that write a few objects there (src/io/kube's client is one, meshctl's another), and
+// The Kubernetes API as a port, for the edges that write a few objects there (src/io/kube has the client), and
 // the little that must be known of an object to name it. Everything here is data.
 import { isFields, type Fields } from '../model/field-check.ts'
 

@@ -8,8 +8,10 @@ import { KubeError } from './errors.ts'
 import { readAsKubectl } from './kubeconfig.ts'
 
 export interface ConnectionOptions {
-  /** A kubeconfig file; undefined: the service account of the pod we run in. */
+  /** A kubeconfig file; undefined: the service account of the pod we run in, unless `searches` is set. */
   readonly kubeconfig?: string | undefined
+  /** Without `kubeconfig`, look as kubectl does: KUBECONFIG, ~/.kube/config, the service account of this pod. */
+  readonly searches?: boolean
   /** A context of that file; undefined: its current one. */
   readonly context?: string | undefined
 }
@@ -19,7 +21,10 @@ export interface Connection {
   readonly server: string
   /** The namespace of the pod or context. */
   readonly namespace: string
-  /** For one request: options of node:http(s) with authorities and the shared connections, and headers with credentials. */
+  /**
+   * For one request: options of node:http(s) with authorities and the shared connections, and headers with credentials.
+   * Errors: KubeError BAD_CONFIG, CredentialsError.
+   */
   authorize(): Promise<{
     readonly options: RequestOptions
     readonly headers: Readonly<Record<string, string>>
@@ -32,6 +37,15 @@ export interface Connection {
 // A watch occupies one connection; four watches, their lists and a lease fit twice.
 const SOCKETS_MAX = 16
 const KEEP_ALIVE_MS = 30_000
+
+/** A login helper that failed, a certificate that cannot be read, or TLS options for a server without TLS. Its message is that of the cause. */
+class CredentialsError extends Error {
+  override readonly name = 'CredentialsError'
+
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}
 
 /** Errors: KubeError BAD_CONFIG. */
 export function openConnection(options: ConnectionOptions): Connection {
@@ -49,7 +63,9 @@ export function openConnection(options: ConnectionOptions): Connection {
     authorize: async () => {
       config ??= load(options).config
       const request: RequestOptions = {}
-      await config.applyToHTTPSOptions(request)
+      await config.applyToHTTPSOptions(request).catch((cause: unknown) => {
+        throw new CredentialsError(cause)
+      })
       const proxied = config.getCurrentCluster()?.proxyUrl !== undefined
       const { authorization, ...headers } = lowerCase(request.headers)
       return {
@@ -74,14 +90,17 @@ export function openConnection(options: ConnectionOptions): Connection {
 function load(options: ConnectionOptions): { readonly config: KubeConfig; readonly server: string } {
   const config = new KubeConfig()
   try {
-    if (options.kubeconfig === undefined) loadFromPod(config)
-    else config.loadFromFile(options.kubeconfig)
-    if (options.kubeconfig !== undefined)
+    if (options.kubeconfig !== undefined) config.loadFromFile(options.kubeconfig)
+    else if (options.searches === true) config.loadFromDefault()
+    else loadFromPod(config)
+    if (options.kubeconfig !== undefined || options.searches === true)
       readAsKubectl(config, { file: options.kubeconfig, env: process.env })
     if (options.context !== undefined) config.setCurrentContext(options.context)
+    const context = config.getCurrentContext()
+    if (config.getCurrentCluster() === null) throw new Error(`it has no context ${context}`)
     const server = config.getCurrentCluster()?.server
     if (server === undefined || !/^https?:$/.test(new URL(server).protocol)) {
-      throw new Error(`no server for the context ${JSON.stringify(config.getCurrentContext())}`)
+      throw new Error(`no server for the context ${JSON.stringify(context)}`)
     }
     return { config, server: server.replace(/\/+$/, '') }
   } catch (cause) {

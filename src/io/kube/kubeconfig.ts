@@ -8,7 +8,7 @@ import { dirname, join, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { codeOf } from '../../core/model/coded-error.ts'
 
-export interface KubectlHabits {
+interface KubectlHabits {
   /** The file that was read; undefined: those of KUBECONFIG, or ~/.kube/config. */
   readonly file: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
