@@ -1,4 +1,4 @@
-// `meshctl install`: the chart's objects, rendered or applied to the cluster of a kubeconfig.
+// `meshctl install` prints the objects of the chart, or applies them to the cluster of a kubeconfig.
 import { Option, type Command } from 'commander'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import {
@@ -52,13 +52,24 @@ interface InstalledAnswer extends Answer {
 }
 
 export function addInstall(program: Command): void {
-  const command = program
-    .command('install')
+  const command = addOptions(program.command('install'))
     .summary('install the agents in a Kubernetes or OpenShift cluster')
     .description(
       'Applies the objects of the chart (server-side, so that it may be repeated: that is the upgrade), or prints them with --dry-run. The token ' +
         'goes into a Secret. The first cluster of a mesh has none: --no-token, then `meshctl init` in one of its agents.'
     )
+  addKubeOptions(command)
+  command.action(() => install(command))
+  addExamples(command, [
+    ['One command, one token', 'meshctl install --token-file east.token --gateway node-1'],
+    ['OpenShift, to look at first', 'meshctl install --dry-run --openshift --token-file east.token'],
+    ['The first cluster', 'meshctl install --no-token --gateway node-1'],
+    ['A setting of meshd', 'meshctl install --no-token --set load-balancer=nftables']
+  ])
+}
+
+function addOptions(command: Command): Command {
+  return command
     .option('--token <token>', 'token from `meshctl invite`; - reads it from stdin')
     .option('--no-token', 'install without one')
     .option('--token-file <file>', 'file that holds the token; - reads it from stdin')
@@ -86,61 +97,70 @@ export function addInstall(program: Command): void {
     )
     .option('--image <image>', 'image of the agent')
     .option('--set <key=value>', 'a setting of meshd; repeat it for more', collectSetting)
-  addKubeOptions(command)
-  command.action(async () => {
-    const options = command.opts<Options>()
-    // Settings and tokens are read with libraries that the other commands need not load.
-    const { checkSettings, checkToken, refuseSecond } = await import('../kube/install-checks.ts')
-    const token = await tokenOf(options)
-    if (token !== undefined) checkToken(token)
-    checkSettings(options.set ?? {})
-    const { namespace } = options
-    const openshift = options.openshift ?? (options.dryRun === true ? false : await isOpenshift(options))
-    const { formatManifests, readManifests } = await import('../kube/manifests.ts')
-    const chosen = await modeOf(options)
-    const objects = installObjects(await readManifests({ openshift, webhook: options.webhook === true }), {
-      namespace,
-      image: options.image,
-      token,
-      mode: chosen.mode,
-      clusterDns: options.clusterDns,
-      settings: options.set ?? {}
-    })
-    if (options.dryRun === true) {
-      const context = contextOf(command)
-      process.stdout.write(
-        context.format === 'json'
-          ? `${safeJson({ apiVersion: 'v1', kind: 'List', items: objects }, 2)}\n`
-          : formatManifests(objects)
-      )
-      return
-    }
-    const api = await openKube(kubeOptionsOf(options))
-    refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
-    const before = await listOurs(api)
-    refuseSecond(before, namespace)
-    const own = await withoutOthersNamespace(api, objects, namespace)
-    const applied = await apply(api, own)
-    const removed = await prune(api, { before, wanted: own, namespace })
-    for (const node of options.gateway ?? []) await labelNode(api, node)
-    const answer: InstalledAnswer = {
-      apiVersion: API_VERSION,
-      namespace,
-      server: api.server,
-      applied,
-      removed
-    }
-    print(contextOf(command), answer, (clean) => ({
-      body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
-      note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
-    }))
+}
+
+/** Errors: CliError for what the agents would refuse, before anything is applied; of the API. */
+async function install(command: Command): Promise<void> {
+  const options = command.opts<Options>()
+  // Settings and tokens are read with libraries that the other commands need not load.
+  const { checkSettings, checkToken } = await import('../kube/install-checks.ts')
+  const token = await tokenOf(options)
+  if (token !== undefined) checkToken(token)
+  checkSettings(options.set ?? {})
+  const { namespace } = options
+  const openshift = options.openshift ?? (options.dryRun === true ? false : await isOpenshift(options))
+  const { formatManifests, readManifests } = await import('../kube/manifests.ts')
+  const chosen = await modeOf(options)
+  const objects = installObjects(await readManifests({ openshift, webhook: options.webhook === true }), {
+    namespace,
+    image: options.image,
+    token,
+    mode: chosen.mode,
+    clusterDns: options.clusterDns,
+    settings: options.set ?? {}
   })
-  addExamples(command, [
-    ['One command, one token', 'meshctl install --token-file east.token --gateway node-1'],
-    ['OpenShift, to look at first', 'meshctl install --dry-run --openshift --token-file east.token'],
-    ['The first cluster', 'meshctl install --no-token --gateway node-1'],
-    ['A setting of meshd', 'meshctl install --no-token --set load-balancer=nftables']
-  ])
+  if (options.dryRun === true) {
+    const context = contextOf(command)
+    process.stdout.write(
+      context.format === 'json'
+        ? `${safeJson({ apiVersion: 'v1', kind: 'List', items: objects }, 2)}\n`
+        : formatManifests(objects)
+    )
+    return
+  }
+  await applyAll(command, { options, objects, chosen })
+}
+
+async function applyAll(
+  command: Command,
+  wanted: {
+    readonly options: Options
+    readonly objects: readonly KubeObject[]
+    readonly chosen: ChosenMode
+  }
+): Promise<void> {
+  const { options, objects, chosen } = wanted
+  const { refuseSecond } = await import('../kube/install-checks.ts')
+  const { namespace } = options
+  const api = await openKube(kubeOptionsOf(options))
+  refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
+  const before = await listOurs(api)
+  refuseSecond(before, namespace)
+  const own = await withoutOthersNamespace(api, objects, namespace)
+  const applied = await apply(api, own)
+  const removed = await prune(api, { before, wanted: own, namespace })
+  for (const node of options.gateway ?? []) await labelNode(api, node)
+  const answer: InstalledAnswer = {
+    apiVersion: API_VERSION,
+    namespace,
+    server: api.server,
+    applied,
+    removed
+  }
+  print(contextOf(command), answer, (clean) => ({
+    body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
+    note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
+  }))
 }
 
 async function tokenOf(options: Options): Promise<string | undefined> {
@@ -164,7 +184,7 @@ function collectSetting(
   return { ...before, [match[1] ?? '']: match[2] ?? '' }
 }
 
-/** Named gateways ask for the mode gateway; what is only rendered has no cluster to ask. */
+/** --gateway chooses the mode gateway. With --dry-run there is no cluster to ask, and the mode is mesh. */
 async function modeOf(options: Options): Promise<ChosenMode> {
   const { mode } = options
   if (mode !== 'auto') return { mode, note: undefined }
@@ -182,7 +202,7 @@ async function isOpenshift(options: Options): Promise<boolean> {
   return (await getObject(api, '/apis/security.openshift.io/v1')) !== undefined
 }
 
-/** A namespace that was there before us is not ours to label, or to remove one day. */
+/** Leaves the Namespace out where it existed before the installation: then meshctl neither labels nor removes it. */
 async function withoutOthersNamespace(
   api: KubeApi,
   objects: readonly KubeObject[],
@@ -207,7 +227,8 @@ async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<stri
 }
 
 /**
- * What an earlier installation in this namespace had and this one has not, such as the webhook. Never a namespace, the token, an object of another namespace than those of this installation, or another's.
+ * Removes what an earlier installation in this namespace had and this one has not, such as the webhook. It removes no namespace, no token,
+ * no object outside the namespaces of this installation, and no object of another manager. Resolves to "<kind> <name>" of each removed object.
  */
 async function prune(
   api: KubeApi,

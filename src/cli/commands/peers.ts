@@ -1,11 +1,11 @@
-// `meshctl peers`: every agent of the mesh and the state of the tunnel to it.
+// `meshctl peers` lists every agent of the mesh and the state of the tunnel to it.
 import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { healthNotes } from '../output/health.ts'
 import type { Colour } from '../output/style.ts'
-import { formatTable } from '../output/table.ts'
+import { formatTable, type Column } from '../output/table.ts'
 import { formatBytes, formatDuration, formatMilliseconds } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
@@ -59,56 +59,55 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
     }
   }
   if (context.format === 'name') return { body: rows.map((peer) => peer.cluster).join('\n') }
-  const wide = context.format === 'wide'
   const others = rows.filter((peer) => peer.state !== 'self')
-  const table = formatTable<PeerRow>(
-    rows,
-    [
-      { title: 'CLUSTER', value: (peer) => peer.cluster },
-      {
-        title: 'NODE',
-        value: (peer) => peer.node,
-        shown: wide || new Set(rows.map((peer) => peer.cluster)).size < rows.length
-      },
-      { title: 'STATE', value: (peer) => peer.state, colour: (peer) => COLOURS[peer.state] },
-      { title: 'PATH', value: (peer) => peer.path },
-      { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '', fold: 4 },
-      { title: 'RTT', value: (peer) => optional(peer.rttMs, formatMilliseconds) },
-      { title: 'HANDSHAKE', value: (peer) => optional(peer.handshakeAgeSeconds, formatDuration) },
-      {
-        title: 'RX/TX',
-        fold: 3,
-        value: (peer) =>
-          peer.state === 'self' ? '' : `${formatBytes(peer.rxBytes)} / ${formatBytes(peer.txBytes)}`
-      },
-      { title: 'CIDRS', value: (peer) => peer.cidrs.join(','), fold: 2 },
-      { title: 'SVCS', value: (peer) => String(peer.services) },
-      {
-        title: 'LAG',
-        value: (peer) => (peer.state === 'self' ? '' : String(peer.lag)),
-        colour: (peer) => (peer.lag > 0 ? 'yellow' : undefined)
-      },
-      {
-        title: 'CONTROL',
-        value: (peer) => (peer.state === 'self' ? '' : peer.connected ? 'connected' : 'lost'),
-        colour: (peer) => (peer.state === 'self' || peer.connected ? undefined : 'yellow'),
-        shown: wide || others.some((peer) => !peer.connected)
-      },
-      { title: 'VERSION', value: (peer) => peer.version, shown: wide, fold: 5 },
-      { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide, fold: 1 },
-      {
-        title: 'REASON',
-        fold: 0,
-        value: (peer) => peer.reason ?? '',
-        shown: rows.some((peer) => peer.reason !== undefined)
-      }
-    ],
-    context
-  )
+  const table = formatTable(rows, columnsOf(rows, context.format === 'wide'), context)
   const body = [...healthNotes(answer.health, context), table].join('\n')
   return others.length === 0 && cluster === undefined
     ? { body, note: 'No other cluster yet. Invite one: meshctl invite <cluster>' }
     : { body }
+}
+
+function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<PeerRow>[] {
+  return [
+    { title: 'CLUSTER', value: (peer) => peer.cluster },
+    {
+      title: 'NODE',
+      value: (peer) => peer.node,
+      shown: wide || new Set(rows.map((peer) => peer.cluster)).size < rows.length
+    },
+    { title: 'STATE', value: (peer) => peer.state, colour: (peer) => COLOURS[peer.state] },
+    { title: 'PATH', value: (peer) => peer.path },
+    { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '', fold: 4 },
+    { title: 'RTT', value: (peer) => optional(peer.rttMs, formatMilliseconds) },
+    { title: 'HANDSHAKE', value: (peer) => optional(peer.handshakeAgeSeconds, formatDuration) },
+    {
+      title: 'RX/TX',
+      fold: 3,
+      value: (peer) =>
+        peer.state === 'self' ? '' : `${formatBytes(peer.rxBytes)} / ${formatBytes(peer.txBytes)}`
+    },
+    { title: 'CIDRS', value: (peer) => peer.cidrs.join(','), fold: 2 },
+    { title: 'SVCS', value: (peer) => String(peer.services) },
+    {
+      title: 'LAG',
+      value: (peer) => (peer.state === 'self' ? '' : String(peer.lag)),
+      colour: (peer) => (peer.lag > 0 ? 'yellow' : undefined)
+    },
+    {
+      title: 'CONTROL',
+      value: (peer) => (peer.state === 'self' ? '' : peer.connected ? 'connected' : 'lost'),
+      colour: (peer) => (peer.state === 'self' || peer.connected ? undefined : 'yellow'),
+      shown: wide || rows.some((peer) => peer.state !== 'self' && !peer.connected)
+    },
+    { title: 'VERSION', value: (peer) => peer.version, shown: wide, fold: 5 },
+    { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide, fold: 1 },
+    {
+      title: 'REASON',
+      fold: 0,
+      value: (peer) => peer.reason ?? '',
+      shown: rows.some((peer) => peer.reason !== undefined)
+    }
+  ]
 }
 
 const COLOURS: Readonly<Record<PeerRow['state'], Colour>> = {
