@@ -1,4 +1,4 @@
-// The way in: runs the command line and turns whatever happens into text and an exit code.
+// The entry point: it runs the command line and turns every result and error into text and an exit code.
 import { CommanderError, type Command } from 'commander'
 import { nearest } from '../core/model/nearest.ts'
 import { quote } from './meshd/arguments.ts'
@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error))
     if (failure instanceof CommanderError) {
-      // Help and version end a run by throwing, too. Help that nobody asked for is a usage error.
+      // commander throws for help and version, too. Help that was not requested is a usage error.
       if (failure.code === 'commander.help') return argv.includes('help') ? EXIT.ok : EXIT.usage
       if (failure.exitCode === 0) return EXIT.ok
       return reportFailure(usageError(failure, program), wantsJson(argv))
@@ -52,7 +52,7 @@ function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
   )
 }
 
-/** `… | head` closes our output: that is no failure. */
+/** A reader such as `head` may close our output early, which is not a failure. */
 function endQuietly(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE') process.exit(EXIT.ok)
   throw error
@@ -67,7 +67,7 @@ function usageError(error: CommanderError, program: Command): CliError {
   return new CliError('BAD_ARGUMENT', problem, `${suggestion}\`${help}\` shows what there is, with examples`)
 }
 
-/** Read from the words themselves: the options are not parsed when the command line is wrong. */
+/** Reads the words of the command line, because options are not parsed when the command line is wrong. */
 function wantsJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--')
   const words = end < 0 ? argv : argv.slice(0, end)

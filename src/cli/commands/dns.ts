@@ -1,4 +1,4 @@
-// `meshctl dns`: what the responder says to a name, or the zones it serves.
+// `meshctl dns` prints the responder's answer for a name, or the zones that it serves.
 import type { Command } from 'commander'
 import type { DnsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'

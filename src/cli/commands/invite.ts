@@ -16,7 +16,7 @@ interface Options {
   readonly bootstrap?: readonly string[]
 }
 
-// What meshd takes at most: a leap year.
+// meshd accepts at most a leap year.
 const SECONDS_MAX = 366 * 86_400
 
 export function addInvite(program: Command): void {
@@ -25,7 +25,7 @@ export function addInvite(program: Command): void {
     .summary('make a token with which one new cluster can join')
     .description(
       'Makes a token that lets the named cluster, and no other, join this mesh with the given prefixes. The token ' +
-        'goes to stdout, all else to stderr. Whoever holds it can join under that name until it expires.'
+        'goes to stdout, all else to stderr. Anyone with the token can join under that name until it expires.'
     )
     .argument('<cluster>', 'name that the new cluster will have')
     .option(

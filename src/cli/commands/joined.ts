@@ -1,4 +1,4 @@
-// What `init` and `join` end with.
+// The text that `init` and `join` print when they succeed.
 import type { JoinedAnswer } from '../../api/answers.ts'
 import type { Rendered } from '../meshd/context.ts'
 import { formatFields } from '../output/table.ts'

@@ -1,4 +1,4 @@
-// `meshctl leave`: withdraws this cluster from the mesh. Asks first.
+// `meshctl leave` asks for confirmation and withdraws this cluster from the mesh.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -51,7 +51,7 @@ async function confirm(context: Context): Promise<void> {
       doing: 'reading the status'
     })
   )
-  // Nothing to confirm; meshd says it with its own code.
+  // There is nothing to confirm, and meshd refuses the request with its own code.
   if (status.state === 'unjoined') return
   const question =
     `Cluster ${status.cluster ?? ''} leaves the mesh: no other cluster reaches its services any more, ` +

@@ -1,4 +1,4 @@
-// `meshctl plan`: what the next pass would do to this host, as commands. It changes nothing.
+// `meshctl plan` prints the commands that the next pass would run on this host. It changes nothing.
 import type { Command } from 'commander'
 import type { PlanAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -12,7 +12,7 @@ export function addPlan(program: Command): void {
     .summary('what the next pass would change on this host (changes nothing)')
     .description(
       'Compares what this host should be with what its kernel has, and prints the commands that would be run, in ' +
-        'order. A host at rest is in step: there is nothing to do. Secrets are not shown.'
+        'order. A host that is up to date has no changes. Secrets are not shown.'
     )
     .action(async () => {
       const context = contextOf(command)
@@ -24,13 +24,13 @@ export function addPlan(program: Command): void {
     })
   addExamples(command, [
     ['What would be done?', 'meshctl plan'],
-    ['Is the host in step? (exit code of jq)', 'meshctl plan --json | jq -e .inStep']
+    ['Is the host up to date? (exit code of jq)', 'meshctl plan --json | jq -e .inStep']
   ])
 }
 
 type Step = PlanAnswer['steps'][number]
 
-/** `raw` for the commands: one may be a script of several lines, whose breaks cleaning in one piece would show as \\x0a. */
+/** `raw` has the commands with their line breaks, which `clean` in `answer` has replaced by \\x0a. */
 function renderPlan(answer: PlanAnswer, raw: PlanAnswer, context: Context): Rendered {
   if (answer.steps.length === 0) return { body: 'no changes: the host is up to date' }
   const blocks = answer.steps.map(({ op }, index) => {

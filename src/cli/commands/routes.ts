@@ -1,4 +1,4 @@
-// `meshctl routes`: which prefixes of other clusters this host routes, and which not and why.
+// `meshctl routes` lists the prefixes of other clusters, whether this host routes them, and the reason if not.
 import type { Command } from 'commander'
 import type { RouteRow, RoutesAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'

@@ -1,4 +1,4 @@
-// `meshctl services`: what can be reached, and by which name.
+// `meshctl services` lists the services that can be reached, and their names.
 import type { Command } from 'commander'
 import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'

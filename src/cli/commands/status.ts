@@ -1,4 +1,4 @@
-// `meshctl status`: this agent on one page, with what is wrong and how to put it right.
+// `meshctl status` shows this agent on one page, with its faults and the fix of each.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Problem, StatusAnswer } from '../../api/answers.ts'
@@ -162,7 +162,7 @@ function works(status: StatusAnswer, context: Context): Field[] {
   ]
 }
 
-/** Not green while the host is not as it should be. */
+/** Red while the last pass over the host failed. */
 function dataPlane({ dataplane, lastPass }: StatusAnswer, facts: string, context: Context): string {
   if (dataplane.state === 'off' || lastPass?.error === undefined)
     return onOff(dataplane.state, facts, dataplane.reason, context)
@@ -207,7 +207,7 @@ function problems(rows: readonly Problem[], context: Context): string[] {
   ]
 }
 
-/** Without the field at its end where the message begins with it. */
+/** Leaves out the field at the end of `where` when the message begins with the same field. */
 function placeOf(where: string | undefined, message: string): readonly string[] {
   if (where === undefined) return []
   const [, before, field] = /^(.*): ([^ :]+)$/.exec(where) ?? []

@@ -1,5 +1,5 @@
-// `meshctl uninstall`: the cluster as it was before. In this order: no pod is sent to the webhook any more, the hosts are cleaned, the
-// objects go, the zones leave the cluster's DNS. The last comes last, because an agent that still runs would put them there again.
+// `meshctl uninstall` removes an installation from its cluster, in this order: the webhook's configuration, what the agents made on the
+// hosts, the objects of the installation, and the zones in the cluster's DNS. DNS comes last, because a running agent would write the zones again.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -38,10 +38,10 @@ interface UninstalledAnswer extends Answer {
   readonly removed: readonly string[]
 }
 
-// Images are there already; pods of a node come and go one after another.
+// The nodes have the image already, so a pod starts within seconds; each node replaces one pod.
 const CLEANUP_MS = 120_000
 const POLL_MS = 1000
-// Writers of the same object in between; each try reads it anew.
+// Other clients may write the same object between our read and our write; each attempt reads it again.
 const CONFLICTS_MAX = 5
 
 export function addUninstall(program: Command): void {
@@ -120,7 +120,7 @@ async function unwireDns(api: KubeApi, namespace: string): Promise<number> {
   }
 }
 
-/** What we may not see we have not changed either. */
+/** undefined when this account may not read the object: then the installation has not changed it either. */
 async function visible(api: KubeApi, path: string): Promise<Fields | undefined> {
   try {
     return await getObject(api, path)
@@ -137,7 +137,7 @@ async function cleanHosts(
 ): Promise<number> {
   const path = agentsPath(textAt(agents, 'metadata', 'namespace') ?? '')
   const { desiredNumberScheduled } = fieldsAt(agents, 'status')
-  // No node, nothing to clean, and a controller that may never look.
+  // Without nodes there is nothing to clean, and the controller may never update the status.
   if (desiredNumberScheduled === 0 || desiredNumberScheduled === undefined) return 0
   const body = cleanupPatch(agents, options.purge)
   await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
@@ -157,7 +157,7 @@ async function cleanHosts(
   }
 }
 
-/** By label, wherever they are; the namespace last. */
+/** Removes all objects with the label of the installation, in every namespace, and the namespace last. Resolves to what was removed. */
 async function removeObjects(api: KubeApi, namespace: string): Promise<string[]> {
   const made = AGENT_OBJECTS.map(({ kind, name }) => ({ kind, metadata: { name, namespace } }))
   const removed: string[] = []

@@ -1,4 +1,4 @@
-// `meshctl version`: of this program and, when it can be reached, of meshd.
+// `meshctl version` prints the version of this program and, when meshd can be reached, that of meshd.
 import type { Command } from 'commander'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -7,7 +7,7 @@ import { CliError } from '../output/errors.ts'
 import { release } from '../release.ts'
 import { formatFields } from '../output/table.ts'
 
-/** The answer of `version --json`; made here, since half of it is about meshctl itself. */
+/** The answer of `version --json`. meshctl makes it, because half of it is about meshctl itself. */
 export interface VersionAnswer extends Answer {
   readonly client: { readonly version: string; readonly node: string }
   readonly agent?: { readonly version: string }
@@ -15,7 +15,7 @@ export interface VersionAnswer extends Answer {
   readonly agentError?: { readonly code: string; readonly message: string }
 }
 
-// Nobody waits long for the half that they may not have asked for.
+// The version of meshd is optional here, so its request may take 2 s.
 const TIMEOUT_MS = 2000
 
 export function addVersion(program: Command): void {

@@ -1,4 +1,4 @@
-// What is checked before `meshctl install` applies anything: what the agents would refuse at their start is refused here.
+// Checks before `meshctl install` applies anything: they refuse what the agents would refuse at their start.
 import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
@@ -8,7 +8,7 @@ import { decodeToken } from '../../core/trust/token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 
-/** Errors: CliError TOKEN_… for what is no token. An expired one passes: to install again is the upgrade, and its agents have joined. */
+/** Errors: CliError TOKEN_… for an invalid token. An expired token is accepted, because a repeated installation is the upgrade of agents that have joined. */
 export function checkToken(token: string): void {
   const read = decodeToken(token, {
     crypto: createCrypto(),
@@ -59,7 +59,7 @@ export function refuseSecond(ours: readonly KubeObject[], namespace: string): vo
 
 export interface ChosenMode {
   readonly mode: Mode
-  /** What does not work in this mode, for people. */
+  /** A sentence for the user about what does not work in this mode. */
   readonly note: string | undefined
 }
 

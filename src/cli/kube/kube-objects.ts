@@ -1,10 +1,10 @@
-// What of an installation is in a cluster: found by its label, whoever made it.
+// The objects of an installation in a cluster, found by their label.
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
 import { getObject, hasStatus, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
-/** In the order of making. A kind that this cluster does not have (OpenShift's) has no objects. */
+/** In the order in which they are created. A kind that this cluster lacks, such as one of OpenShift, has no objects. */
 export async function listOurs(api: KubeApi): Promise<readonly KubeObject[]> {
   const found: KubeObject[] = []
   for (const resource of RESOURCES) {
@@ -14,7 +14,7 @@ export async function listOurs(api: KubeApi): Promise<readonly KubeObject[]> {
   return found
 }
 
-/** Whether there was one. */
+/** Deletes an object. False: it did not exist. */
 export async function remove(api: KubeApi, path: string): Promise<boolean> {
   try {
     await api.request({ method: 'DELETE', path, query: { propagationPolicy: 'Background' } })

@@ -1,4 +1,4 @@
-// What `install` and `uninstall` have in common: which cluster, which namespace.
+// The options of `install` and `uninstall` that choose the cluster and the namespace.
 import type { Command } from 'commander'
 import { MANIFEST_NAMESPACE } from '../../core/kube/install.ts'
 import { badArgument } from '../output/errors.ts'
@@ -10,7 +10,7 @@ export interface KubeFlags {
   readonly namespace: string
 }
 
-// One request to an API server, which may have to write to etcds far apart.
+// For one request: the API server may have to write to members of etcd that are far apart.
 const REQUEST_MS = 30_000
 
 export function addKubeOptions(command: Command): void {

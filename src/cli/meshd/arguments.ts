@@ -72,6 +72,6 @@ export function quote(text: string): string {
   return `"${clean(text.length > QUOTE_MAX ? `${text.slice(0, QUOTE_MAX)}…` : text)}"`
 }
 
-// Faster than this would cost the agent more than it tells a person.
+// A shorter interval would load the agent without showing a person more.
 const WATCH_SECONDS_MIN = 0.2
 const QUOTE_MAX = 80

@@ -139,7 +139,7 @@ function check<A extends Answer>(
   return answer
 }
 
-/** The version fits and the one field is there: the rest is as src/api/answers.ts says, which both ends are compiled with. */
+/** Only the version and one field are checked, because both ends are compiled with src/api/answers.ts. */
 function isAnswer<A extends Answer>(answer: object, field: keyof A & string): answer is A {
   return Object.hasOwn(answer, field)
 }
@@ -196,7 +196,7 @@ function reasonOf(socket: string, error: unknown): readonly [problem: string, fi
       ]
     case 'ECONNREFUSED':
       return [
-        'nobody listens there (meshd has stopped)',
+        'no process listens there (meshd has stopped)',
         'start meshd again, and see its log for why it stopped'
       ]
     case 'EACCES':

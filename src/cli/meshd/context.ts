@@ -1,4 +1,4 @@
-// What every command has: a client, a format, a style. Made from the global options, once per run.
+// The context of a command: client, format and style. It is made once per run from the global options.
 import { Option, type Command } from 'commander'
 import { stringify } from 'yaml'
 import type { Answer } from '../../api/answers.ts'
@@ -87,7 +87,7 @@ export function formatData(format: 'json' | 'yaml', answer: unknown, indent?: nu
 
 let exit: ExitCode = EXIT.ok
 
-/** For an answer that was printed, but is not what was hoped for: the run ends with this code. */
+/** Sets the exit code of a run whose answer was printed but reports a failure, such as NXDOMAIN. */
 export function endWith(code: ExitCode): void {
   exit = code
 }
@@ -113,7 +113,7 @@ export function print<T extends Answer>(context: Context, answer: T, render: (an
   if (note !== undefined) process.stderr.write(`${note}\n`)
 }
 
-/** `meshctl <command> --help` ends with these. */
+/** Adds examples and notes to the end of `meshctl <command> --help`. */
 export function addExamples(
   command: Command,
   examples: readonly (readonly [what: string, line: string])[],

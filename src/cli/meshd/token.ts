@@ -1,4 +1,5 @@
-// Where a token comes from: the first of argument, file, RHIZOME_TOKEN, stdin. Its text is never shown: it may be a token with one wrong letter.
+// A token is read from the first of: argument, file, RHIZOME_TOKEN, stdin. Errors never show its text, which may be a valid token with one
+// wrong letter.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { badArgument, CliError } from '../output/errors.ts'
@@ -24,7 +25,7 @@ export async function readToken(argument: string | undefined, file: string | und
   return checkToken(await readStdin(), 'token on stdin')
 }
 
-/** On a shared command line: what was typed shows to others. */
+/** Warns on stderr, because other users of the host can see the arguments of a process. */
 export function warnOfArgument(): void {
   process.stderr.write(
     `note: a token on the command line shows in the process list and the shell history; ${TOKEN_WAYS}\n`
@@ -55,7 +56,7 @@ async function readStdin(): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** Undoes line breaks from mail or a narrow terminal. */
+/** Removes white space, such as the line breaks that mail or a narrow terminal adds. Errors: CliError BAD_ARGUMENT. */
 function checkToken(text: string, where: string): string {
   const token = text.replaceAll(/\s/g, '')
   if (token === '')

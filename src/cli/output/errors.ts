@@ -1,4 +1,4 @@
-// What meshctl says when it cannot do as asked: a stable code (see exit-codes.ts), what is wrong, and what to do about it.
+// The errors of meshctl: a stable code (see exit-codes.ts), what is wrong, and what to do about it.
 import { CodedError } from '../../core/model/coded-error.ts'
 
 export class CliError extends CodedError {
@@ -9,7 +9,7 @@ export class CliError extends CodedError {
   }
 }
 
-/** A value on the command line that cannot be: `what` names the flag or argument. */
+/** The error for an invalid value on the command line; `what` names the flag or argument. */
 export function badArgument(what: string, problem: string, fix: string): CliError {
   return new CliError('BAD_ARGUMENT', `${what}: ${problem}`, fix)
 }

@@ -1,4 +1,4 @@
-// The registry of health as people read it: the worst fault first, with its fix.
+// The registry of health as text: the worst fault first, with its fix.
 import type { FaultRow, HealthReport } from '../../api/answers.ts'
 import type { Context } from '../meshd/context.ts'
 import type { Colour } from './style.ts'

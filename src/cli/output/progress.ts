@@ -1,4 +1,4 @@
-// Says on stderr what is being waited for, once a second has passed: a line that counts on a terminal, one plain line elsewhere.
+// After one second of waiting, stderr shows what meshctl waits for: on a terminal a line with a counter, elsewhere one plain line.
 import { EXIT } from './exit-codes.ts'
 import { formatDuration } from './units.ts'
 
@@ -10,7 +10,7 @@ export function showProgress(doing: string, timeoutMs: number): () => void {
   const terminal = process.stderr.isTTY
   let shown = false
   const show = (): void => {
-    // The timer may come a moment early.
+    // The timer may fire a moment early.
     const seconds = Math.round((performance.now() - started) / 1000)
     const text = `${doing} … ${formatDuration(seconds)} of at most ${formatDuration(timeoutMs / 1000)}`
     if (terminal) process.stderr.write(`\r${text}\u001b[K`)

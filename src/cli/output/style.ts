@@ -1,4 +1,4 @@
-// Colours, only where a person looks: stdout is a terminal, NO_COLOR is not set, --no-color is not given.
+// Colours are used only when stdout is a terminal, NO_COLOR is not set and --no-color is not given.
 import { styleText } from 'node:util'
 
 export type Colour = 'green' | 'yellow' | 'red' | 'dim' | 'bold'

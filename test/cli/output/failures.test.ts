@@ -108,7 +108,7 @@ describe('meshctl failures', () => {
         join(fake.folder, 'none.sock'),
         /there is no such socket\n {2}fix: start meshd on this host, or name its socket/
       ],
-      [stale, /nobody listens there \(meshd has stopped\)\n {2}fix: start meshd again/],
+      [stale, /no process listens there \(meshd has stopped\)\n {2}fix: start meshd again/],
       [file, /\n {2}fix: /],
       [`/${'x'.repeat(200)}`, /107 bytes/]
     ]
