@@ -1,7 +1,8 @@
 // meshd: reads the settings, starts the agent, ends it cleanly on a signal.
 import { Command, CommanderError } from 'commander'
 import { existsSync } from 'node:fs'
-import { cleanup, startDaemon } from './agent/agent.ts'
+import { startAgent } from './agent/agent.ts'
+import { cleanup } from './agent/cleanup.ts'
 import { explain } from './observe/errors.ts'
 import { EXIT, EXIT_MEANINGS } from './agent/exit-codes.ts'
 import { installLastResort } from './agent/last-resort.ts'
@@ -100,9 +101,9 @@ async function run(settings: Settings): Promise<void> {
       asked.resolve()
     })
   }
-  const daemon = await startDaemon(settings, log)
+  const agent = await startAgent(settings, log)
   await asked.promise
-  await daemon.stop()
+  await agent.stop()
   process.exit(EXIT.ok) // libraries may hold timers; everything of ours is closed
 }
 

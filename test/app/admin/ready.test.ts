@@ -1,6 +1,7 @@
 // What /readyz, the first lines and the metrics say of the registry of health.
 import assert from 'node:assert/strict'
-import { health as report, notReady } from '../../../src/app/admin/routes/status.ts'
+import { healthReport } from '../../../src/app/admin/health-report.ts'
+import { notReady } from '../../../src/app/admin/readiness.ts'
 import { Health } from '../../../src/app/observe/health.ts'
 import { createMetrics } from '../../../src/app/observe/metrics.ts'
 import { nodesWithoutAgent } from '../../../src/app/sources/node-coverage.ts'
@@ -56,7 +57,7 @@ describe('readiness', () => {
     )
     health.set('DATAPLANE_OFF', { severity: 'critical', ...fault })
     metrics.tellHealth(health)
-    const { state, faults, more } = report({ health })
+    const { state, faults, more } = healthReport(health)
     assert.deepEqual(
       [state, faults[0]?.code, faults.length, more],
       ['critical', 'DATAPLANE_OFF', 21, { TUNNEL_DOWN: 5 }]

@@ -4,20 +4,20 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DnsAnswer, InviteAnswer, JoinedAnswer, StatusAnswer } from '../../../src/api/answers.ts'
-import { startDaemon, type Daemon } from '../../../src/app/agent/agent.ts'
+import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import { eventually } from '../../eventually.ts'
 
 describe('an agent without a folder of manifests', () => {
   let top: string
-  let daemon: Daemon
-  let start: (flags?: Readonly<Record<string, string>>) => Promise<Daemon>
+  let daemon: Agent
+  let start: (flags?: Readonly<Record<string, string>>) => Promise<Agent>
 
   beforeEach(async () => {
     top = await mkdtemp(join(tmpdir(), 'rhizome-founded-'))
     start = (flags = {}) =>
-      startDaemon(
+      startAgent(
         resolveSettings({
           flags: {
             'state-dir': join(top, 'state'),

@@ -1,0 +1,41 @@
+// The handlers of all rows of the table, each from its own file.
+import type { Enrolment } from '../enrolment/enrolment.ts'
+import type { Invitations } from '../enrolment/invitations.ts'
+import type { Log } from '../observe/log.ts'
+import type { AgentState } from './agent-state.ts'
+import { dnsRoute } from './routes/dns.ts'
+import { initRoute } from './routes/init.ts'
+import { inviteRoute } from './routes/invite.ts'
+import { joinRoute } from './routes/join.ts'
+import { leaveRoute } from './routes/leave.ts'
+import { peersRoute } from './routes/peers.ts'
+import { planRoute } from './routes/plan.ts'
+import { routesRoute } from './routes/routes.ts'
+import { servicesRoute } from './routes/services.ts'
+import { statusRoute } from './routes/status.ts'
+import type { AdminHandlers } from './server.ts'
+
+export interface HandlerParts {
+  readonly state: AgentState
+  readonly enrolment: Enrolment
+  readonly invitations: Invitations
+  readonly log: Log
+  /** Brings the registry of health up to date. */
+  readonly look: () => void
+}
+
+export function createHandlers(parts: HandlerParts): AdminHandlers {
+  const { state } = parts
+  return {
+    status: statusRoute(parts),
+    peers: peersRoute(state),
+    services: servicesRoute(state),
+    routes: routesRoute(state),
+    dns: dnsRoute(state),
+    plan: planRoute(state),
+    init: initRoute(parts),
+    invite: inviteRoute(parts),
+    join: joinRoute(parts),
+    leave: leaveRoute(parts)
+  }
+}

@@ -1,0 +1,77 @@
+// GET /v1/routes: the prefixes of the other clusters, and whether this host has a route to them.
+import type { RouteRow, RoutesAnswer } from '../../../api/answers.ts'
+import type { HostOp } from '../../../core/host/host-state.ts'
+import type { ClusterView } from '../../../core/view/view.ts'
+import { sentence } from '../../observe/errors.ts'
+import { requireSession } from '../../session/current-session.ts'
+import type { Session } from '../../session/session.ts'
+import type { AgentState } from '../agent-state.ts'
+import { conflictText, type Body } from '../answer-body.ts'
+import type { AdminHandlers } from '../server.ts'
+
+/** Errors: AppError NOT_JOINED. */
+export function routesRoute(state: AgentState): AdminHandlers['routes'] {
+  return async () => routes(state, requireSession(state.session))
+}
+
+function routes(state: AgentState, session: Session): Body<RoutesAnswer> {
+  const view = session.control.view()
+  const installed = installedPrefixes(session)
+  const row = (cluster: ClusterView, kind: 'pod' | 'service', destination: string): RouteRow => {
+    const dead = session.withdrawn.has(cluster.name)
+    const isInstalled = state.host !== undefined && installed[kind].has(destination)
+    const via =
+      kind === 'pod'
+        ? state.settings.device
+        : `${state.host?.loadBalancer ?? 'load balancer'}, then ${state.settings.device}`
+    const reason = dead
+      ? 'no tunnel to it works: connections are refused at once'
+      : isInstalled
+        ? session.overlaps.get(destination)
+        : (state.hostFault ?? whyMissing(session, destination))
+    return {
+      destination,
+      kind,
+      cluster: cluster.name,
+      via,
+      state: dead ? 'withdrawn' : isInstalled ? 'installed' : 'missing',
+      ...(reason === undefined ? {} : { reason })
+    }
+  }
+  const rows = [...view.clusters.values()].flatMap((cluster) =>
+    cluster.name === view.self
+      ? []
+      : [
+          ...cluster.podPrefixes.map((prefix) => row(cluster, 'pod', prefix)),
+          ...cluster.servicePrefixes.map((prefix) => row(cluster, 'service', prefix)),
+          ...cluster.conflicts.map((conflict): RouteRow => ({
+            destination: conflict.value,
+            kind: conflict.what === 'servicePrefix' ? 'service' : 'pod',
+            cluster: cluster.name,
+            via: '-',
+            state: 'conflict',
+            reason: conflictText(conflict)
+          }))
+        ]
+  )
+  return { routes: rows }
+}
+
+/** What this host has, prefix by prefix: one that cannot be set says nothing of the others. */
+function installedPrefixes({ reconciler }: Session): Record<'pod' | 'service', ReadonlySet<string>> {
+  const destinations = (list: readonly { readonly destination: string }[] = []) =>
+    new Set(list.map(({ destination }) => destination))
+  return { pod: destinations(reconciler?.have.routes), service: destinations(reconciler?.have.vips) }
+}
+
+function whyMissing({ reconciler }: Session, destination: string): string {
+  const { steps, parts } = reconciler?.failures ?? { steps: [], parts: [] }
+  const own = steps.find(({ op }) => destinationOf(op) === destination)
+  const basis = steps.find(({ op }) => op.kind === 'setTunnel' || op.kind === 'setFilter')
+  const error = (own ?? basis ?? parts[0])?.error
+  return error === undefined ? 'the pass that sets it is under way' : sentence(error)
+}
+
+function destinationOf(op: HostOp): string | undefined {
+  return op.kind === 'addRoute' ? op.route.destination : op.kind === 'addVip' ? op.vip.destination : undefined
+}

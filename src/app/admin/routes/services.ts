@@ -1,0 +1,38 @@
+// GET /v1/services: the services of all clusters.
+import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import { serviceDomain } from '../../../core/dns/zone.ts'
+import type { ClusterName } from '../../../core/model/values.ts'
+import type { ServiceView } from '../../../core/view/view.ts'
+import { requireSession } from '../../session/current-session.ts'
+import type { Session } from '../../session/session.ts'
+import type { AgentState } from '../agent-state.ts'
+import type { Body } from '../answer-body.ts'
+import type { AdminHandlers } from '../server.ts'
+
+/** Errors: AppError NOT_JOINED. */
+export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers['services'] {
+  return async () => services(requireSession(state.session))
+}
+
+function services(session: Session): Body<ServicesAnswer> {
+  const view = session.control.view()
+  const rows = [...view.clusters.values()].flatMap((cluster) =>
+    [...cluster.services.values()].map((service) => serviceRow(cluster.name, service))
+  )
+  return { services: rows }
+}
+
+function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): ServiceRow {
+  const endpoints = slices.flatMap((slice) => slice.endpoints)
+  return {
+    cluster,
+    namespace: service.namespace,
+    name: service.name,
+    type: service.externalName !== '' ? 'ExternalName' : service.headless ? 'Headless' : 'ClusterIP',
+    clusterIps: service.clusterIps,
+    ports: service.ports.map(({ name, port, protocol }) => ({ name, port, protocol })),
+    ready: endpoints.filter((endpoint) => endpoint.ready).length,
+    endpoints: endpoints.length,
+    dnsName: serviceDomain(cluster, service).replace(/\.$/, '')
+  }
+}

@@ -1,0 +1,57 @@
+// The HTTP server of health and metrics, started and started again. A port that is in use is a fault of a running agent, and traffic does
+// not wait for metrics.
+import type { Health } from '../observe/health.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import type { Settings } from '../settings/settings.ts'
+import { startHealthHttp, type HealthHttp } from './health-http.ts'
+
+// A port in use is most of the time that of an earlier agent that is about to end.
+const RETRY_MS = 2000
+const FAULT = 'HTTP_LISTEN'
+
+export interface HealthServerOptions {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly health: Health
+  readonly log: Log
+  /** undefined = ready; else why not. */
+  readonly notReady: () => string | undefined
+}
+
+export class HealthServer {
+  readonly #options: HealthServerOptions
+  #http: HealthHttp | undefined
+  #retry: NodeJS.Timeout | undefined
+  #isStopped = false
+
+  constructor(options: HealthServerOptions) {
+    this.#options = options
+  }
+
+  /** Never rejects. */
+  async start(): Promise<void> {
+    const { settings, metrics, health, log, notReady } = this.#options
+    const listen = settings['http-listen']
+    if (listen === 'off') return
+    try {
+      this.#http = await startHealthHttp({
+        listen,
+        metrics,
+        notReady,
+        onError: (error) => log.warn({ err: error }, 'a connection for health or metrics was lost')
+      })
+      health.clear(FAULT)
+    } catch (error) {
+      if (this.#isStopped) return
+      health.setError(FAULT, error, { severity: 'error', fix: 'check the setting http-listen' })
+      this.#retry = setTimeout(() => void this.start(), RETRY_MS)
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    clearTimeout(this.#retry)
+    await this.#http?.stop()
+  }
+}

@@ -1,0 +1,116 @@
+// Looks at the parts of the agent once a second. Their faults go into the registry of health, so that the log and the metrics have them;
+// the state folder is mended, and invites whose cluster is a member are closed.
+import type { Store } from '../../io/store/store.ts'
+import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
+import type { PodDns } from '../cluster-dns/pod-dns.ts'
+import type { Enrolment } from '../enrolment/enrolment.ts'
+import type { Invitations } from '../enrolment/invitations.ts'
+import type { SharedKey } from '../enrolment/shared-key.ts'
+import type { DataPlane } from '../host/data-plane.ts'
+import type { Health } from '../observe/health.ts'
+import type { Log } from '../observe/log.ts'
+import type { Metrics } from '../observe/metrics.ts'
+import { tellParts, type PartFault } from '../observe/part-fault.ts'
+import type { CurrentSession } from '../session/current-session.ts'
+import { nodesWithoutAgent } from '../sources/node-coverage.ts'
+import type { SourceFacts } from '../sources/source-facts.ts'
+import type { Source } from '../sources/source.ts'
+import type { StoreKeeper } from './store-keeper.ts'
+
+const INTERVAL_MS = 1000
+
+export interface PartWatchOptions {
+  readonly store: Store
+  readonly keeper: StoreKeeper
+  readonly dataPlane: DataPlane
+  readonly source: Source
+  readonly facts: SourceFacts
+  readonly sharedKey: SharedKey | undefined
+  readonly podDns: PodDns | undefined
+  readonly ownCoredns: OwnCoredns | undefined
+  readonly current: CurrentSession
+  readonly enrolment: Enrolment
+  readonly invitations: Invitations
+  readonly health: Health
+  readonly metrics: Metrics
+  readonly log: Log
+}
+
+export class PartWatch {
+  readonly #options: PartWatchOptions
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(options: PartWatchOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    const { keeper } = this.#options
+    this.#timer = setInterval(() => {
+      this.look()
+      void keeper.look()
+      void this.#closeInvites()
+    }, INTERVAL_MS)
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+  }
+
+  /** The registry of health says what the parts say now. */
+  look(): void {
+    const { store, dataPlane, podDns, ownCoredns, source, sharedKey, current, health, metrics } =
+      this.#options
+    const { session } = current
+    const told = (text: string): PartFault => ({ message: text, fix: '' })
+    tellParts(health, {
+      STORE: store.warnings.map(told),
+      HOST_SETUP: [...dataPlane.warnings].map(told),
+      CLUSTER_DNS: podDns?.faults ?? [],
+      MANAGED_COREDNS: ownCoredns?.faults ?? [],
+      SOURCE: [source.fault],
+      CLUSTER_KEY: [sharedKey?.fault],
+      CONTROL: (session?.control.warnings ?? []).map(told),
+      DNS_FAILED: [session?.faults.get('dns')],
+      PROBE_FAILED: [session?.faults.get('probe')],
+      FEED_FAILED: [session?.faults.get('feed')]
+    })
+    this.#lookAtPass()
+    this.#lookAtNodes()
+    metrics.tellHealth(health)
+  }
+
+  #lookAtPass(): void {
+    const { current, health } = this.#options
+    const failed = current.session?.reconciler?.fault
+    if (failed === undefined) health.clear('HOST_PASS')
+    else
+      health.set('HOST_PASS', {
+        severity: 'critical',
+        message: `the last pass over this host ended with an error of the agent's own: ${failed}`,
+        fix: 'see the log; the host keeps what it has, and the pass is tried again within 15 s'
+      })
+  }
+
+  #lookAtNodes(): void {
+    const { current, facts, health } = this.#options
+    const view = current.session?.control.view()
+    const agents = view?.clusters.get(view.self)?.agents ?? []
+    const fault = nodesWithoutAgent(
+      facts.nodes,
+      agents.map(({ agent }) => agent.node)
+    )
+    if (fault === undefined) health.clear('NODES_WITHOUT_AGENT')
+    else health.set('NODES_WITHOUT_AGENT', fault)
+  }
+
+  async #closeInvites(): Promise<void> {
+    const { enrolment, invitations, log } = this.#options
+    if (enrolment.isChanging) return
+    try {
+      await invitations.closeRedeemed()
+    } catch (error) {
+      log.warn({ err: error }, 'a redeemed invite could not be closed; this is tried again each second')
+    }
+  }
+}
