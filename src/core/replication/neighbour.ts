@@ -1,20 +1,10 @@
 // One connected agent: what it says it holds, how far away it is, when it was last heard.
-import { Answers } from './pull/pull-server.ts'
-import { comparePositions, type Position } from './head.ts'
+import { comparePositions } from './head.ts'
+import type { Claim } from './pull/claim.ts'
 import type { Origin } from '../model/values.ts'
-
-export interface Claim extends Position {
-  /** First four bytes of the state hash; 0 when it was not said. */
-  readonly check: number
-}
 
 export class Neighbour {
   readonly origin: Origin
-  /** What it pulls from us. */
-  readonly answers = new Answers()
-  /** Bytes of answers handed over since its send queue was last known to be short, and whether that is asked for. */
-  unsentBytes = 0
-  awaitsSent = false
   readonly #claims = new Map<Origin, Claim>()
   readonly #pings = new Map<number, number>()
   #heardMs: number
@@ -24,7 +14,7 @@ export class Neighbour {
   /** An abort was asked for; say it once. */
   givenUp = false
   /** Origins whose batches it asked us not to push. Bounded by the origins of the mesh: others are not added. */
-  readonly muted = new Set<Origin>()
+  readonly pruned = new Set<Origin>()
   /** Origins whose head has changed since it was last told. */
   readonly untold = new Set<Origin>()
   /** Pings in a row whose digest was not ours. */

@@ -7,6 +7,7 @@
 //       that is alone has all of it, and it shrinks by withheld credit when others come.
 import { backoffMs } from '../../model/backoff.ts'
 import type { ProtocolLimits } from '../limits.ts'
+import type { Choice } from './choose-peer.ts'
 import type { Origin } from '../../model/values.ts'
 
 interface Want {
@@ -25,15 +26,12 @@ export interface DuePull {
   readonly avoid: Origin | undefined
 }
 
-/** Whom to ask: nobody has it, or all who have it are asked for as much as they may be. */
-export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
-
 interface Load {
   pulls: number
   windowsBytes: number
 }
 
-export class Pulls {
+export class PullScheduler {
   readonly #limits: ProtocolLimits
   readonly #wants = new Map<Origin, Want>()
   readonly #perPeer = new Map<Origin, Load>()

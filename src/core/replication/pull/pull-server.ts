@@ -4,14 +4,18 @@
 // Invariants
 //   A1. What is on its way to a neighbour unasked is at most its credit and one part, for each of ANSWERS_MAX answers.
 //   A2. An answer that is dropped costs one more pull: the asker goes on after the last part that it holds.
-//   A3. What waits here to be sent to a neighbour is at most its room and one part, whatever its credit (protocol.ts).
+//   A3. What waits here to be sent to a neighbour is at most its room and one part, whatever its credit.
 import { toSignedHead } from '../head.ts'
+import type { ProtocolLimits } from '../limits.ts'
+import type { Outbox } from '../outbox.ts'
+import type { Replicas } from '../replicas.ts'
+import type { Admission } from '../../trust/admission.ts'
 import type { Origin } from '../../model/values.ts'
 import { encodeOperation } from '../delta-frames.ts'
 import { operationBytes } from '../record.ts'
 import type { Place } from '../record-set.ts'
 import type { Replica } from '../replica.ts'
-import { encodeFrame, type PullMessage } from '../../wire/messages.ts'
+import { encodeFrame, type CreditMessage, type PullMessage } from '../../wire/messages.ts'
 
 interface Answer {
   place: Place
@@ -76,6 +80,101 @@ export class Answers {
       yield frame
       if (!more) return
     }
+  }
+}
+
+export interface PullServerOptions {
+  readonly limits: ProtocolLimits
+  readonly admission: Admission
+  readonly replicas: Replicas
+  readonly outbox: Outbox
+}
+
+/** What one neighbour is sent. */
+interface Queue {
+  readonly answers: Answers
+  /** Bytes of answers handed over since its send queue was last known to be short. */
+  unsentBytes: number
+  /** The effect `whenSent` is under way. */
+  awaitsSent: boolean
+}
+
+/** The answers to all neighbours, and the room that they share. */
+export class PullServer {
+  readonly #options: PullServerOptions
+  readonly #queues = new Map<Origin, Queue>()
+  /** Neighbours whose send queue has as many answers as it may. */
+  #awaiting = 0
+
+  constructor(options: PullServerOptions) {
+    this.#options = options
+  }
+
+  receivePull(peer: Origin, pull: PullMessage): void {
+    const { replicas, admission, outbox } = this.#options
+    const replica = replicas.get(pull.origin as Origin)
+    if (!replica?.head) return outbox.refuse(peer, 'pull of an unknown origin')
+    const queue = this.#queueOf(peer)
+    queue.answers.open(replica, pull, admission.chainOf(replica.origin))
+    this.#answer(peer, queue, replica)
+  }
+
+  receiveCredit(peer: Origin, { origin, bytes }: CreditMessage): void {
+    const replica = this.#options.replicas.get(origin as Origin)
+    if (!replica) return this.#options.outbox.refuse(peer, 'credit for an unknown origin')
+    const queue = this.#queueOf(peer)
+    queue.answers.credit(replica.origin, bytes)
+    this.#answer(peer, queue, replica)
+  }
+
+  /** The send queue of this neighbour has drained, as the effect `whenSent` asked to be told. */
+  sent(peer: Origin): void {
+    const queue = this.#queues.get(peer)
+    if (!queue?.awaitsSent) return
+    queue.awaitsSent = false
+    queue.unsentBytes = 0
+    this.#awaiting--
+    for (const origin of queue.answers.ready) {
+      if (queue.awaitsSent) return
+      const replica = this.#options.replicas.get(origin)
+      if (replica) this.#answer(peer, queue, replica)
+    }
+  }
+
+  peerDown(peer: Origin): void {
+    if (this.#queues.get(peer)?.awaitsSent) this.#awaiting--
+    this.#queues.delete(peer)
+  }
+
+  #answer(peer: Origin, queue: Queue, replica: Replica): void {
+    const { limits, outbox } = this.#options
+    const roomBytes = this.#roomBytes()
+    if (queue.unsentBytes < roomBytes) {
+      for (const frame of queue.answers.frames(replica, limits.partBytes)) {
+        outbox.send(peer, frame)
+        queue.unsentBytes += frame.length
+        if (queue.unsentBytes >= roomBytes) break // A3
+      }
+    }
+    if (queue.unsentBytes < roomBytes || queue.awaitsSent) return
+    queue.awaitsSent = true
+    this.#awaiting++
+    outbox.add({ kind: 'whenSent', to: peer })
+  }
+
+  /** For the answers to one neighbour; at least one part. */
+  #roomBytes(): number {
+    const { partBytes, unsentBytesMax, allUnsentBytesMax } = this.#options.limits
+    return Math.max(partBytes, Math.min(unsentBytesMax, allUnsentBytesMax / Math.max(1, this.#awaiting)))
+  }
+
+  #queueOf(peer: Origin): Queue {
+    let queue = this.#queues.get(peer)
+    if (!queue) {
+      queue = { answers: new Answers(), unsentBytes: 0, awaitsSent: false }
+      this.#queues.set(peer, queue)
+    }
+    return queue
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { PROTOCOL_LIMITS } from '../../../../src/core/replication/limits.ts'
 import type { Origin } from '../../../../src/core/model/values.ts'
-import { Pulls } from '../../../../src/core/replication/pull/pull-scheduler.ts'
+import { PullScheduler } from '../../../../src/core/replication/pull/pull-scheduler.ts'
 import { DEFAULT_LIMITS } from '../../../../src/io/p2p/limits.ts'
 
 const PART = 10
@@ -10,26 +10,26 @@ const [peer, other] = ['peer', 'other'] as Origin[] as [Origin, Origin]
 
 describe('pulls', () => {
   it('give an answer that is alone all that a neighbour may have on its way', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     assert.deepEqual(startAll(pulls, ['a'], peer), [400])
   })
 
   it('give credit early: with a quarter taken, three are still on their way', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     startAll(pulls, ['a'], peer)
     assert.equal(pulls.progress('a' as Origin, { peer, bytes: 99, nowMs: 1, isOld: false }), 0)
     assert.equal(pulls.progress('a' as Origin, { peer, bytes: 1, nowMs: 1, isOld: false }), 100)
   })
 
   it('give one that may be of an older version credit only when it cannot go on without', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     startAll(pulls, ['a'], peer)
     assert.equal(pulls.progress('a' as Origin, { peer, bytes: 300, nowMs: 1, isOld: true }), 0)
     assert.equal(pulls.progress('a' as Origin, { peer, bytes: 150, nowMs: 1, isOld: true }), 450)
   })
 
   it('share the window of a neighbour evenly as answers come and go, and never have more on their way', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     const flights = new Map([['a', startAll(pulls, ['a'], peer)[0] ?? 0]])
     for (const [index, windowBytes] of startAll(pulls, ['b', 'c', 'd'], peer).entries())
       flights.set('bcd'[index] ?? '', windowBytes)
@@ -52,7 +52,7 @@ describe('pulls', () => {
   })
 
   it('leave every neighbour its share of the pulls, whatever another one takes', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     const begun: Origin[] = []
     const names = Array.from({ length: 20 }, (_, index) => `o${index}`)
     for (const name of names) pulls.want(name as Origin, 0)
@@ -69,7 +69,7 @@ describe('pulls', () => {
   })
 
   it('forget nothing that only waits for a neighbour that is busy', () => {
-    const pulls = new Pulls(limits)
+    const pulls = new PullScheduler(limits)
     pulls.want('a' as Origin, 0)
     pulls.start(
       0,
@@ -93,7 +93,7 @@ describe('pulls', () => {
 })
 
 /** Wants these as well and starts all that may start, with one neighbour; answers their windows. */
-function startAll(pulls: Pulls, origins: readonly string[], peer: Origin): number[] {
+function startAll(pulls: PullScheduler, origins: readonly string[], peer: Origin): number[] {
   const windows: number[] = []
   for (const origin of origins) pulls.want(origin as Origin, 0)
   pulls.start(

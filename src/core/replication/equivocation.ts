@@ -1,0 +1,73 @@
+// Proofs of equivocation: two heads that an origin signed for one position. They freeze the origin (P4 of replica.ts), and are passed
+// on to all neighbours.
+import type { Origin } from '../model/values.ts'
+import type { Admission } from '../trust/admission.ts'
+import { encodeFrame, type FrameMessage } from '../wire/messages.ts'
+import { readHead, toSignedHead } from './head.ts'
+import type { Neighbour } from './neighbour.ts'
+import type { Outbox } from './outbox.ts'
+import type { OwnOrigin } from './own-origin.ts'
+import type { PullScheduler } from './pull/pull-scheduler.ts'
+import type { Proof } from './replica.ts'
+import type { Replicas } from './replicas.ts'
+
+export interface EquivocationOptions {
+  readonly self: Origin
+  readonly meshId: Uint8Array
+  readonly admission: Admission
+  readonly pulls: PullScheduler
+  readonly own: OwnOrigin
+  readonly replicas: Replicas
+  readonly neighbours: ReadonlyMap<Origin, Neighbour>
+  readonly outbox: Outbox
+}
+
+export class Equivocation {
+  readonly #options: EquivocationOptions
+
+  constructor(options: EquivocationOptions) {
+    this.#options = options
+  }
+
+  /** A neighbour sends a proof. One against this agent, whose store was set back, is answered by a new epoch. */
+  receive(peer: Origin, message: NonNullable<FrameMessage['equivocation']>): void {
+    const { meshId, self, admission, own, pulls, replicas, outbox } = this.#options
+    const first = readHead(message.first, meshId)
+    const second = readHead(message.second, meshId)
+    if (typeof first === 'string' || typeof second === 'string')
+      return outbox.refuse(peer, 'malformed equivocation')
+    const { origin } = first
+    if (origin === self) {
+      if (own.hasSigned(first) && own.hasSigned(second)) own.leaveEpoch(first.epoch)
+      return
+    }
+    if (!admission.isAdmitted(origin)) return // S2 of protocol.ts
+    if (!replicas.obtain(origin)?.freeze({ first, second })) return
+    outbox.refuse(peer, 'equivocation')
+    pulls.settle(origin)
+    this.tell({ first, second }, peer)
+  }
+
+  /** Sends a proof to all neighbours but the one that it came from. */
+  tell(proof: Proof, except?: Origin): void {
+    this.#send(
+      proof,
+      [...this.#options.neighbours.keys()].filter((peer) => peer !== except)
+    )
+  }
+
+  /** Sends the proofs that are held, at most PROOFS_MAX of them. */
+  tellAll(peers: readonly Origin[]): void {
+    let sent = 0
+    for (const { proof } of this.#options.replicas.all())
+      if (proof && sent++ < PROOFS_MAX) this.#send(proof, peers)
+  }
+
+  #send({ first, second }: Proof, peers: readonly Origin[]): void {
+    const frame = encodeFrame({ equivocation: { first: toSignedHead(first), second: toSignedHead(second) } })
+    for (const peer of peers) this.#options.outbox.send(peer, frame)
+  }
+}
+
+// Equivocation is rare; a mesh full of it must not fill the streams. Per interval and neighbour.
+const PROOFS_MAX = 16

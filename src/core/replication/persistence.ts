@@ -1,0 +1,83 @@
+// What the store is asked to keep of each origin. A chain is stored again only when it has changed.
+import { equalBytes } from '../model/bytes.ts'
+import type { Origin } from '../model/values.ts'
+import type { Admission } from '../trust/admission.ts'
+import { encodeMessage, wire } from '../wire/messages.ts'
+import type { Persist } from './effects.ts'
+import { toSignedHead, type Head } from './head.ts'
+import type { Outbox } from './outbox.ts'
+import type { ShadowStep } from './partial-state.ts'
+import type { Operation } from './record.ts'
+import type { Replica } from './replica.ts'
+
+/** The step that led to the state of a replica, as the effect `persist` carries it. */
+export interface StateStep {
+  readonly replaced: boolean
+  readonly operations: readonly Operation[]
+  readonly adopts?: number
+}
+
+export class Persistence {
+  readonly #admission: Admission
+  readonly #outbox: Outbox
+  readonly #storedChains = new Map<Origin, Uint8Array>()
+
+  constructor({ admission, outbox }: { readonly admission: Admission; readonly outbox: Outbox }) {
+    this.#admission = admission
+    this.#outbox = outbox
+  }
+
+  /** The store holds this chain of the origin. */
+  setStoredChain(origin: Origin, chain: Uint8Array): void {
+    this.#storedChains.set(origin, chain)
+  }
+
+  persist({ origin, head }: Replica, { replaced, operations, adopts }: StateStep): void {
+    if (!head) return
+    const chain = this.#admission.chainOf(origin)
+    const stored = this.#storedChains.get(origin)
+    const isNew = chain && !(stored && equalBytes(stored, chain))
+    if (isNew) this.#storedChains.set(origin, chain)
+    this.#outbox.add({
+      ...persistOf(head, { replace: replaced, operations }),
+      ...(adopts === undefined ? {} : { adopts }),
+      ...(isNew ? { chain } : {})
+    })
+  }
+
+  /** Stores a part of an unfinished state, or drops all parts of the origin. */
+  persistPart(origin: Origin, step: ShadowStep): void {
+    if (step.kind === 'dropped') return this.#outbox.add({ kind: 'dropParts', origin })
+    const { head, atSeq, afterSeq, lastSeq, operations } = step
+    const chain = afterSeq === 0 ? this.#admission.chainOf(origin) : undefined
+    this.#outbox.add({
+      kind: 'persistPart',
+      origin,
+      head: encodeHead(head),
+      atSeq,
+      afterSeq,
+      lastSeq,
+      operations,
+      ...(chain ? { chain } : {})
+    })
+  }
+
+  /** The whole state of a replica as one step. Undefined while the replica has no head. */
+  whole({ origin, head, records }: Replica): Persist | undefined {
+    if (!head) return undefined
+    const chain = this.#admission.chainOf(origin)
+    return {
+      ...persistOf(head, { replace: true, operations: [...records.values()] }),
+      ...(chain ? { chain } : {})
+    }
+  }
+}
+
+function persistOf(head: Head, step: Pick<Persist, 'replace' | 'operations'>): Persist {
+  const { origin, epoch, seq } = head
+  return { kind: 'persist', origin, head: encodeHead(head), epoch, seq, ...step }
+}
+
+function encodeHead(head: Head): Uint8Array {
+  return encodeMessage(wire.SignedHead, toSignedHead(head))
+}

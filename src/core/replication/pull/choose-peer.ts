@@ -1,0 +1,37 @@
+// Which neighbour is asked for the state of an origin.
+import type { Origin } from '../../model/values.ts'
+import { comparePositions, type Position } from '../head.ts'
+
+/** A neighbour that claims to hold more of the origin than this agent. */
+export interface Candidate {
+  readonly peer: Origin
+  readonly claim: Position
+  /** Pulls from this neighbour that are under way. */
+  readonly pulls: number
+  /** It has as many pulls under way as it may. */
+  readonly isBusy: boolean
+}
+
+/** `nobody`: no neighbour has it. `busy`: each neighbour that has it is asked for as much as it may be. */
+export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
+
+/**
+ * The candidate with the highest claim; of equal claims, the one with the fewest pulls; of equal ones, the first. The neighbour to
+ * avoid, whose last answer failed, is chosen only when there is no other.
+ */
+export function choosePeer(candidates: readonly Candidate[], avoid: Origin | undefined): Choice {
+  let best: Candidate | undefined
+  for (const candidate of candidates) {
+    if (candidate.isBusy) continue
+    if (!best || isBetter(candidate, best, avoid)) best = candidate
+  }
+  if (best) return { peer: best.peer }
+  return candidates.length > 0 ? 'busy' : 'nobody'
+}
+
+function isBetter(candidate: Candidate, best: Candidate, avoid: Origin | undefined): boolean {
+  if (best.peer === avoid) return true
+  if (candidate.peer === avoid) return false
+  const order = comparePositions(candidate.claim, best.claim)
+  return order > 0 || (order === 0 && candidate.pulls < best.pulls)
+}
