@@ -18,7 +18,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/app/observe/metrics.ts: createMetrics': 'a table: one metric after the other, with its help',
   'src/core/catalog/read-object.ts':
     'one reader for each kind of object, and the checks that they share; Endpoints of v1 could go first',
-  'src/core/replication/replica.ts': 'one class, within its bound, and the types of its verdicts',
   'src/core/trust/token.ts: decodeToken':
     'a list of checks in their order, each with its refusal and fix; none is nested',
   'src/io/host/filter/filter.ts: chains': 'a table: the rules of each chain of nftables as text',

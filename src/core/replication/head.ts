@@ -33,6 +33,15 @@ export function comparePositions(left: Position, right: Position): number {
   return left.epoch - right.epoch || left.seq - right.seq
 }
 
+/** The two heads are of one origin and one position, and yet different; their signatures are not checked. */
+export function isEquivocation(first: Head, second: Head): boolean {
+  return (
+    first.origin === second.origin &&
+    comparePositions(first, second) === 0 &&
+    !equalBytes(first.bytes, second.bytes)
+  )
+}
+
 /** Form only; the signature is checked by `verifyHead`, once it is known that the head matters. */
 export function readHead(
   signed: SignedHeadMessage | null,

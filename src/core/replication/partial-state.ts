@@ -4,7 +4,7 @@
 //   U2. Of one origin at most one unfinished state is kept on disk; its steps there are in the order of its parts.
 import type { Head } from './head.ts'
 import type { Origin } from '../model/values.ts'
-import type { Operation } from './record.ts'
+import type { Operation, StoredRecord } from './record.ts'
 import type { RecordSet } from './record-set.ts'
 
 export interface Shadow {
@@ -41,6 +41,14 @@ export type ShadowStep =
       readonly operations: readonly Operation[]
     }
   | { readonly kind: 'dropped' }
+
+/** An unfinished state as it was kept on disk. */
+export interface KeptParts {
+  readonly head: Head
+  readonly atSeq: number
+  readonly lastSeq: number
+  readonly records: Iterable<StoredRecord>
+}
 
 /** Bytes of all unfinished deltas of all origins together. */
 export class ShadowBudget {
@@ -142,10 +150,10 @@ export class Shadows {
   }
 
   /** What nobody has worked on for a while. Kept on disk, it may wait for a neighbour, unless the room is needed. */
-  dropIdle(nowMs: number, bounds: { readonly idleMs: number; readonly keptMs: number }): void {
+  dropIdle(nowMs: number): void {
     this.dropWhere((shadow) => {
       shadow.touchedMs = Math.min(shadow.touchedMs, nowMs) // restored: from now on
-      const maxMs = shadow === this.#kept && !this.#budget.isShort ? bounds.keptMs : bounds.idleMs
+      const maxMs = shadow === this.#kept && !this.#budget.isShort ? KEPT_MS : IDLE_MS
       return nowMs - shadow.touchedMs > maxMs
     })
   }
@@ -169,3 +177,8 @@ export class Shadows {
     this.#byPeer.set(peer, shadow)
   }
 }
+
+// A neighbour that stops in the middle of a delta: three pull timeouts.
+const IDLE_MS = 10_000
+// A line that is gone for some minutes, or an agent that starts before its line is there.
+const KEPT_MS = 600_000

@@ -41,6 +41,14 @@ export function toOperation(message: OperationMessage): Operation | undefined {
   return { key, seq, value: tombstone ? undefined : new Uint8Array(value) }
 }
 
+/** The last operation of each key, in their order: a key that changed while the parts of a delta came is in two of them. */
+export function newestOf(operations: readonly Operation[]): readonly Operation[] {
+  const newest = new Map(operations.map((operation) => [operation.key, operation]))
+  return newest.size === operations.length
+    ? operations
+    : operations.filter((operation) => newest.get(operation.key) === operation)
+}
+
 /** About the bytes an operation takes on the wire and in memory. */
 export function operationBytes(operation: Operation): number {
   return operation.key.length + (operation.value?.length ?? 0) + OPERATION_OVERHEAD_BYTES

@@ -7,12 +7,27 @@
 //       was rolled back gets out of it by that epoch; another stays where it is.
 //   P5. Keys, bytes, tombstones and unfinished deltas are bounded.
 import type { Crypto } from '../model/crypto.ts'
-import { comparePositions, NOWHERE, signHead, verifyHead, type Head, type Position } from './head.ts'
+import {
+  comparePositions,
+  isEquivocation,
+  NOWHERE,
+  signHead,
+  verifyHead,
+  type Head,
+  type Position
+} from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
 import type { Origin } from '../model/values.ts'
 import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
-import { DISK, Shadows, type Shadow, type ShadowBudget, type ShadowStep } from './partial-state.ts'
-import { operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
+import {
+  DISK,
+  Shadows,
+  type KeptParts,
+  type Shadow,
+  type ShadowBudget,
+  type ShadowStep
+} from './partial-state.ts'
+import { newestOf, operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
 import { equalBytes } from '../model/bytes.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
@@ -53,14 +68,6 @@ export interface ReplicaOptions {
   readonly shadows: ShadowBudget
   /** Told of what is unfinished and should survive this life. Without it, nothing is kept. */
   readonly keep?: (step: ShadowStep) => void
-}
-
-/** An unfinished state as it was kept on disk. */
-export interface KeptParts {
-  readonly head: Head
-  readonly atSeq: number
-  readonly lastSeq: number
-  readonly records: Iterable<StoredRecord>
 }
 
 export interface Change {
@@ -153,7 +160,7 @@ export class Replica {
 
   /** Takes a proof that came by itself. True when it is new and holds. */
   freeze(proof: Proof): boolean {
-    if (!isProof(proof) || proof.first.epoch < this.position.epoch) return false
+    if (!isEquivocation(proof.first, proof.second) || proof.first.epoch < this.position.epoch) return false
     if (this.#proof && this.#proof.first.epoch >= proof.first.epoch) return false
     if (!this.#verifies(proof.first) || !this.#verifies(proof.second)) return false
     this.#proof = proof // P4
@@ -199,7 +206,7 @@ export class Replica {
   }
 
   dropIdleShadows(nowMs: number): void {
-    this.#shadows.dropIdle(nowMs, { idleMs: SHADOW_IDLE_MS, keptMs: SHADOW_KEPT_MS })
+    this.#shadows.dropIdle(nowMs)
   }
 
   // ------------------------------------------------------------------ answering
@@ -330,13 +337,12 @@ export class Replica {
   }
 
   #stage(shadow: Shadow, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
-    const { limits } = this.#options
     if (!this.#shadows.hasRoom(shadow.from, bytes)) return 'too many unfinished bytes' // P5
     // A snapshot is hashed part by part, so that no single part stops the event loop for long.
     const refusal = shadow.set?.apply(operations)
     if (refusal) return refusal
     // Every record of a full origin, changed and deleted.
-    if (shadow.bytes + bytes > 2 * limits.bytesPerOriginMax) return 'too many unfinished bytes'
+    if (shadow.bytes + bytes > 2 * this.#options.limits.bytesPerOriginMax) return 'too many unfinished bytes'
     if (!shadow.set) for (const operation of operations) shadow.operations.push(operation)
     return undefined
   }
@@ -370,11 +376,8 @@ export class Replica {
 
   #sign(next: Position & { readonly prevSeq: number }, seed: Uint8Array): void {
     const { crypto, meshId } = this.#options
-    this.#head = signHead(
-      crypto,
-      { seed, meshId },
-      { origin: this.origin, ...next, stateHash: this.#set.root }
-    )
+    const state = { origin: this.origin, ...next, stateHash: this.#set.root }
+    this.#head = signHead(crypto, { seed, meshId }, state)
   }
 
   #verifies(head: Head): boolean {
@@ -390,27 +393,6 @@ export class Replica {
   #emptySet(): RecordSet {
     return new RecordSet(this.#options.crypto, this.#options.limits)
   }
-}
-
-// A neighbour that stops in the middle of a delta: three pull timeouts.
-const SHADOW_IDLE_MS = 10_000
-// A line that is gone for some minutes, or an agent that starts before its line is there.
-const SHADOW_KEPT_MS = 600_000
-
-/** A key that changed while the parts came is in two of them. */
-function newestOf(operations: readonly Operation[]): readonly Operation[] {
-  const newest = new Map(operations.map((operation) => [operation.key, operation]))
-  return newest.size === operations.length
-    ? operations
-    : operations.filter((operation) => newest.get(operation.key) === operation)
-}
-
-function isProof({ first, second }: Proof): boolean {
-  return (
-    first.origin === second.origin &&
-    comparePositions(first, second) === 0 &&
-    !equalBytes(first.bytes, second.bytes)
-  )
 }
 
 function refused(reason: DeltaRefusal): Verdict {
