@@ -16,8 +16,6 @@ const BEING_CUT = 'being cut'
 const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/app/identity/identity.ts: invite': BEING_CUT,
   'src/app/observe/metrics.ts: createMetrics': 'a table: one metric after the other, with its help',
-  'src/core/catalog/read-object.ts':
-    'one reader for each kind of object, and the checks that they share; Endpoints of v1 could go first',
   'src/core/trust/token.ts: decodeToken':
     'a list of checks in their order, each with its refusal and fix; none is nested',
   'src/io/host/filter/filter.ts: chains': 'a table: the rules of each chain of nftables as text',

@@ -3,7 +3,8 @@
 import { cidrContains, familyOf, parseIp } from '../model/cidr.ts'
 import { sameData } from '../model/equal.ts'
 import { homeAlias } from './home-alias.ts'
-import { expand, toValue, type Reading } from './read-object.ts'
+import { expand } from './object-list.ts'
+import { toValue, type Reading } from './read-object.ts'
 import {
   keyOf,
   type Cidr,

@@ -29,7 +29,7 @@ export type Reading =
       readonly key?: string
     }
 
-/** One object; a List or an Endpoints holds several and is taken apart by `expand` first. */
+/** One object; a List or an Endpoints holds several and is taken apart by `expand` of object-list.ts first. */
 export function toValue(object: unknown): Reading {
   if (object === null || object === undefined) return { kind: 'ignored' }
   if (!isFields(object)) {
@@ -83,29 +83,12 @@ function typoIn(kind: string, apiVersion: string): Fault | undefined {
 // Not what merely begins like one of ours.
 const KIND_CHARACTERS_MIN = 5
 
-/** The items of a List (nested ones too), the slices that a v1 Endpoints amounts to, or the object itself. */
-export function expand(object: unknown, depth = 0): readonly unknown[] {
-  if (!isFields(object)) return [object]
-  const { kind, items } = object
-  const isList = typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)
-  if (isList && depth < LIST_DEPTH_MAX) {
-    // Items of a typed list ("ServiceList") may leave out what the list says for them all.
-    const defaults = kind === 'List' ? {} : { kind: kind.slice(0, -4), apiVersion: object['apiVersion'] }
-    return items.flatMap((item) => expand(isFields(item) ? { ...defaults, ...item } : item, depth + 1))
-  }
-  return kind === 'Endpoints' && object['apiVersion'] === 'v1' ? slicesOfEndpoints(object) : [object]
-}
-
-// Kubernetes' own limits, but for ports of a Service and addresses of an Endpoints, which it leaves open: an object of it has at most
-// some 1.5 MiB, which bounds them.
+// Kubernetes' own limits, but for the ports of a Service, which it leaves open: an object has at most some 1.5 MiB, which bounds them.
 const SERVICE_PORTS_MAX = 65_535
 const SLICE_PORTS_MAX = 20_000
-const SLICE_ENDPOINTS_MAX = 1000
+export const SLICE_ENDPOINTS_MAX = 1000
 const ADDRESSES_MAX = 100
-const OLD_ENDPOINTS_MAX = 100_000
 const APP_PROTOCOL_CHARACTERS_MAX = 317
-// kubectl writes lists one deep; a hostile file must not take the stack.
-const LIST_DEPTH_MAX = 3
 
 function readService(object: Fields): Reading {
   const check = new FieldCheck()
@@ -285,55 +268,6 @@ function readEndpoint(
     hostname: check.label(endpoint['hostname'], `${where}.hostname`),
     node: check.objectName(endpoint['nodeName'], `${where}.nodeName`)
   }
-}
-
-/** A v1 Endpoints is one slice for each subset and family, with the conditions that it implies. */
-function slicesOfEndpoints(object: Fields): readonly unknown[] {
-  const check = new FieldCheck()
-  const metadata = check.fields(object['metadata'], 'metadata')
-  const name = check.text(metadata['name'], 'metadata.name')
-  const subsets = check.list(object['subsets'], 'subsets', OLD_ENDPOINTS_MAX)
-  const slices = subsets.flatMap((item, index) => {
-    const subset = check.fields(item, `subsets[${index}]`)
-    const addresses = [
-      ...subsetAddresses(check, subset, 'addresses'),
-      ...subsetAddresses(check, subset, 'notReadyAddresses')
-    ]
-    return (['IPv4', 'IPv6'] as const).flatMap((addressType) => {
-      const ofType = addresses.filter(({ addresses: [ip] }) => ip.includes(':') === (addressType === 'IPv6'))
-      return chunks(ofType, SLICE_ENDPOINTS_MAX).map((endpoints, chunk) => ({
-        apiVersion: 'discovery.k8s.io/v1',
-        kind: 'EndpointSlice',
-        metadata: {
-          namespace: metadata['namespace'],
-          name: `${name}-endpoints-${index}-${addressType.toLowerCase()}${chunk === 0 ? '' : `-${chunk}`}`,
-          labels: { 'kubernetes.io/service-name': name }
-        },
-        addressType,
-        ports: subset['ports'],
-        endpoints
-      }))
-    })
-  })
-  return check.fault ? [object] : slices
-}
-
-function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) =>
-    items.slice(at * size, (at + 1) * size)
-  )
-}
-
-function subsetAddresses(check: FieldCheck, subset: Fields, field: 'addresses' | 'notReadyAddresses') {
-  return check.list(subset[field], field, OLD_ENDPOINTS_MAX).map((item) => {
-    const address = check.fields(item, field)
-    return {
-      addresses: [check.text(address['ip'], `${field}.ip`)] as const,
-      hostname: address['hostname'],
-      nodeName: address['nodeName'],
-      conditions: { ready: field === 'addresses' }
-    }
-  })
 }
 
 const PORT = { min: 1, max: 65_535 }
