@@ -5,9 +5,9 @@ import { AgentProcess, newAgents, withFolder } from '../../bench/agents.ts'
 
 const ENDPOINTS = 200_000
 const SERVICES = ENDPOINTS / 100
-const PATIENCE_MS = 120_000
-// Received and not on disk yet, and the handshakes of two lives.
-const LOST_BYTES_MAX = 2 * 64 * 1024
+const PATIENCE_MS = 300_000
+// Chunks of 64 KiB that were received and not on disk yet (on a busy machine up to three), and the handshakes of two lives.
+const LOST_BYTES_MAX = 4 * 64 * 1024
 
 describe('an agent killed in the middle of joining', function () {
   this.timeout(3 * PATIENCE_MS)
