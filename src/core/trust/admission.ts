@@ -1,11 +1,14 @@
-// What replication asks of trust before it takes anything of an origin.
+// The interface through which replication asks the trust store whether an origin may be replicated.
 import type { Origin } from '../model/values.ts'
 
-/** The gate of trust, and where the chains are kept. */
+/** Admission of origins: verifies their certificate chains and keeps them. */
 export interface Admission {
+  /** True when a verified chain of this origin is held. */
   isAdmitted(origin: Origin): boolean
+  /** Verifies an encoded Chain and keeps it. An invalid chain is refused with a reason; the method never throws on it. */
   admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
+  /** The encoded Chain of an admitted origin. */
   chainOf(origin: Origin): Uint8Array | undefined
-  /** The raw Ed25519 key inside the PeerId; undefined when the text is none. */
+  /** The raw Ed25519 public key (32 bytes) inside the PeerId; undefined when the text is no PeerId. */
   publicKeyOf(origin: Origin): Uint8Array | undefined
 }

@@ -1,10 +1,10 @@
-// The trust book: which origins are admitted, by which certificates, and which cluster owns what.
+// The trust store: which origins are admitted, by which certificates, and which cluster owns which name and prefixes.
 // Invariants
-//   1. Every chain in it is verified for this mesh. Admission is timeless: whoever relays an origin's chain had judged its
-//      time at its own door.
-//   2. What it holds does not depend on the order of arrival: a renewed chain replaces an older one, never the reverse, and of
-//      the cluster keys that claim one name the first in certificate order are kept.
-//   3. It is bounded, and one cluster cannot fill it for the others.
+//   1. Every chain in the store is verified for this mesh. Admission does not check validity dates: the member that first
+//      accepted the origin checked them in its handshake.
+//   2. The content does not depend on the order of arrival: a renewed chain replaces an older one, never the reverse. When
+//      several cluster keys claim one name, the first RIVALS_MAX in certificate order are kept.
+//   3. The store is bounded, and one cluster cannot use up the room of the others.
 import type { Crypto } from '../model/crypto.ts'
 import type { Admission } from './admission.ts'
 import type { ClusterName, Origin } from '../model/values.ts'
@@ -15,36 +15,37 @@ import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle
 
 type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
 
-/** What the replication protocol asks (Admission), and what the door and the view do. */
+/** The trust store as replication (Admission), the handshake and the view use it. */
 export interface Book extends Admission {
   readonly meshId: Uint8Array
   isAdmitted(origin: Origin): boolean
-  /** Verifies the encoded chain of `origin` and keeps it. For gossip. */
+  /** Verifies the encoded chain of `origin`, which came by replication, and keeps it. */
   admit(origin: Origin, chainBytes: Uint8Array): Admitted
-  /** Keeps a chain that was verified already: at the door, or our own. */
+  /** Keeps a chain that is verified already: by the handshake, or because it is this agent's own. */
   add(chain: AgentChain): Admitted
-  /** The encoded chain, to be relayed with the origin's records and persisted. */
+  /** The encoded chain, which is relayed with the origin's records and persisted. */
   chainOf(origin: Origin): Uint8Array | undefined
-  /** The raw Ed25519 key inside the PeerId; undefined when the text is none. */
+  /** The raw Ed25519 public key (32 bytes) inside the PeerId; undefined when the text is no PeerId. */
   publicKeyOf(origin: Origin): Uint8Array | undefined
   verifiedChainOf(origin: Origin): AgentChain | undefined
-  /** Why this chain is not wanted here; undefined when it is. Room for revocation. */
+  /** The reason why the option `deny` refuses this chain; undefined when it does not. Revocation will use this. */
   denied(chain: AgentChain): string | undefined
+  /** True when an agent of the cluster with this key (32 bytes) is admitted. */
   knowsCluster(clusterKey: Uint8Array): boolean
-  /** The owner of each name, with what older certificates leave it. The same value until the certificates change. */
+  /** The owner of each name, with the prefixes that older certificates leave it. The same object until the certificates change. */
   settlement(): ReadonlyMap<ClusterName, SettledCluster>
-  /** What `settlement` would be with this newcomer. */
+  /** The settlement as it would be if this chain were added. */
   settlementWith(chain: AgentChain): ReadonlyMap<ClusterName, SettledCluster>
   origins(): Iterable<Origin>
   /**
-   * Whether this origin has withdrawn all that it said (`meshctl leave`). Its chain is kept, to be relayed; a cluster whose every
-   * agent has left owns its name and prefixes no more.
+   * Marks an origin that has withdrawn all its records (`meshctl leave`). Its chain is kept and relayed. A cluster all of whose
+   * agents have left owns its name and prefixes no more.
    */
   setDeparted(origin: Origin, departed: boolean): void
   forget(origin: Origin): void
 }
 
-/** `deny`: room for revocation; a reason refuses the chain and whoever it names. */
+/** Creates an empty trust store for one mesh. `deny` may refuse a chain by returning a reason; revocation will use it. */
 export function createBook(options: {
   readonly crypto: Crypto
   readonly meshId: Uint8Array
@@ -158,15 +159,15 @@ export function createBook(options: {
   }
 }
 
-/** The design's fleet is 1,000 clusters; ten agents each. 2 KiB a chain. */
+/** The design's fleet has 1,000 clusters of ten agents. A chain has about 2 KiB. */
 const ORIGINS_MAX = 10_000
-/** One node role per Kubernetes node of a large cluster. */
+/** A large cluster has one agent with the role `node` on each Kubernetes node. */
 const CLUSTER_AGENTS_MAX = 2000
-/** A leaked token can mint cluster keys without end; enough of them are kept to show the conflict. */
+/** A leaked token can create any number of cluster keys for one name; 8 of them are enough to show the conflict. */
 const RIVALS_MAX = 8
 const ADMITTED: Admitted = { kind: 'admitted' }
 
-/** All certificates of one cluster key as one grant: the earliest order, the union of the prefixes. */
+/** Merges all certificates of one cluster key into one grant: the earliest order and the union of the prefixes. */
 function grantOf(members: ReadonlyMap<Origin, AgentChain>): ClusterGrant {
   const chains = [...members.values()]
   const first = chains.reduce((a, b) => (compareCertificateOrder(a.order, b.order) <= 0 ? a : b))
@@ -189,7 +190,7 @@ function grantOf(members: ReadonlyMap<Origin, AgentChain>): ClusterGrant {
   }
 }
 
-/** Which of two chains of one origin is newer: positive for the left. The agent accepted both (proto: acceptance). */
+/** Compares two chains of one origin: the result is positive when the left one is newer. The agent signed both (proto: acceptance). */
 function compareRenewal(left: AgentChain, right: AgentChain): number {
   const later = left.agentValidity.notBefore - right.agentValidity.notBefore
   return later || compareBytes(left.agentHash, right.agentHash) || compareBytes(left.bytes, right.bytes)

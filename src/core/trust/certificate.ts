@@ -1,8 +1,8 @@
-// One certificate: a statement that its issuer signed over the encoded body as it stands.
+// One certificate. The issuer signs the encoded body as bytes; the body is never encoded again before it is verified.
 // Invariants
-//   1. A decoded certificate is canonical: encoding it again gives the same bytes. So an unknown field, a repeated field or
-//      a field that its kind does not have is a refusal, never silently ignored.
-//   2. Its prefixes are canonical, routable, and pairwise disjoint.
+//   1. A decoded certificate is canonical: encoding it again gives the same bytes. So a certificate with an unknown field, a
+//      repeated field or a field that its kind does not have is refused; the field is never silently ignored.
+//   2. The prefixes are canonical, routable and pairwise disjoint.
 import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Role } from '../model/values.ts'
@@ -17,11 +17,12 @@ import {
 } from '../wire/messages.ts'
 import { equalBytes, utf8 } from '../model/bytes.ts'
 
+/** A decoded certificate of well-formed content. Its signatures are checked by `isSigned`. */
 export type Certificate = GrantCertificate | AgentCertificate
 
 interface Common {
   readonly meshId: Uint8Array
-  /** Raw Ed25519 public keys. */
+  /** `issuerKey` and `subjectKey` are raw Ed25519 public keys of 32 bytes. */
   readonly issuerKey: Uint8Array
   readonly subjectKey: Uint8Array
   readonly serial: Uint8Array
@@ -31,30 +32,31 @@ interface Common {
   readonly hash: Uint8Array
 }
 
-/** Binds a cluster name and its prefixes to a key: the invite's, then the cluster's. */
+/** An invite or cluster certificate: binds a cluster name and its prefixes to the key of the invite or of the cluster. */
 export interface GrantCertificate extends Common, Prefixes {
   readonly kind: 'invite' | 'cluster'
 }
 
+/** An agent certificate: binds the roles and the node name of an agent to its key. */
 export interface AgentCertificate extends Common {
   readonly kind: 'agent'
   readonly roles: readonly Role[]
   readonly node: string
 }
 
-/** Unix seconds, both inclusive. */
+/** The validity of a certificate in Unix seconds; both bounds are inclusive. */
 export interface Validity {
   readonly notBefore: number
   readonly notAfter: number
 }
 
+/** The prefixes of one cluster; both lists are sorted by `compareCidr`. */
 export interface Prefixes {
-  /** Sorted. */
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
 }
 
-/** What a new certificate says; the mesh, the issuer and the serial are added when it is sealed. */
+/** The content of a new certificate. `sealCertificate` adds the mesh, the issuer and the serial. */
 export type CertificateDraft =
   | ({ readonly kind: 'invite' | 'cluster' } & DraftCommon & Prefixes)
   | ({ readonly kind: 'agent'; readonly roles: readonly Role[]; readonly node: string } & DraftCommon)
@@ -68,7 +70,7 @@ type Opened =
   | { readonly kind: 'opened'; readonly certificate: Certificate }
   | { readonly kind: 'malformed'; readonly reason: string }
 
-/** Decodes and checks form. Signatures are the chain's business, which knows whose key must have made them. */
+/** Decodes a certificate and checks its form. Signatures are checked by `verifyChain`, which knows the issuers. Never throws. */
 export function openCertificate(crypto: Crypto, message: CertificateMessage): Opened {
   if (message.body.length > BODY_BYTES_MAX) return malformed(`larger than ${BODY_BYTES_MAX} bytes`)
   const body = decodeCertificateBody(message.body)
@@ -101,8 +103,9 @@ export function openCertificate(crypto: Crypto, message: CertificateMessage): Op
 }
 
 /**
- * Signs a draft. A cluster's and an agent's certificate is accepted by its subject's own key, too, hence `subjectSeed`:
- * nobody can make another's key its own (proto: Certificate.acceptance).
+ * Signs a draft. The subject's key also signs the certificate of a cluster or an agent (proto: Certificate.acceptance), so an
+ * issuer cannot certify a key that belongs to another agent. Seeds have 32 bytes; `acceptance` is empty for an invite.
+ * Throws RangeError for bad prefixes or a bad node name.
  */
 export function sealCertificate(options: {
   readonly crypto: Crypto
@@ -142,7 +145,7 @@ export function sealCertificate(options: {
   }
 }
 
-/** Whether the issuer and, except for an invite, the subject signed this body. */
+/** True when the issuer and, except for an invite, the subject have signed this body (Ed25519). */
 export function isSigned(crypto: Crypto, message: CertificateMessage, certificate: Certificate): boolean {
   if (!crypto.verify(certificate.issuerKey, message.signature, CERTIFICATE_DOMAIN, message.body)) return false
   if (certificate.kind === 'invite') return message.acceptance.length === 0
@@ -150,8 +153,8 @@ export function isSigned(crypto: Crypto, message: CertificateMessage, certificat
 }
 
 /**
- * Why these prefixes cannot stand together in a certificate; undefined when they can. For `init` and `invite`, too: the text
- * names the offending prefixes.
+ * Returns the reason why a certificate cannot have these prefixes; undefined when it can. The text names the offending prefixes,
+ * so `init` and `invite` show it to the operator.
  */
 export function checkPrefixes(prefixes: Prefixes): string | undefined {
   const { podPrefixes, servicePrefixes } = prefixes

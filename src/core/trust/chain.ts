@@ -1,11 +1,11 @@
-// From the mesh's roots down to a key, verified offline and without a clock.
+// Certificate chains from the mesh's root keys down to one key. A chain is verified offline and without a clock.
 // Invariants
-//   1. Each link's issuer is the link before's subject (the first: a root), and signed it.
-//   2. Kinds come in order, invite → cluster → agent; the founding cluster has no invite.
-//   3. Mesh id and cluster name are equal in every link; a cluster's prefixes lie in its invite's.
-//   4. A chain is canonical: encoding what was read gives the same bytes, so one chain has one form and no hidden parts.
-//   5. Time is judged at the door only (`checkTime`). A verdict that depends on the clock inside the replica would make two
-//      agents with the same certificates see two meshes.
+//   1. The issuer of each link is the subject of the link before it (of the first link: a root key), and has signed the link.
+//   2. The kinds come in the order invite, cluster, agent; the founding cluster has no invite.
+//   3. Mesh id and cluster name are equal in every link; the cluster's prefixes lie within those of its invite.
+//   4. A chain is canonical: encoding the decoded chain gives the same bytes, so a chain has one form and no hidden parts.
+//   5. Validity dates are checked only in the handshake and for a token (`checkTime`). If replication checked them, two agents
+//      with the same certificates and different clocks would see two different meshes.
 import { cidrContains } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
@@ -25,7 +25,7 @@ import {
 import type { CertificateOrder } from './order.ts'
 
 interface CommonChain extends Prefixes {
-  /** The encoded Chain, as it travels. */
+  /** The encoded Chain, as it is sent. */
   readonly bytes: Uint8Array
   readonly meshId: Uint8Array
   readonly cluster: ClusterName
@@ -36,24 +36,24 @@ interface InviteFacts {
   readonly validity: Validity
 }
 
-/** … → INVITE, as in a token. */
+/** A chain that ends in an invite, as a token carries it. */
 export interface InviteChain extends CommonChain {
   readonly kind: 'INVITE'
   readonly inviteKey: Uint8Array
   readonly invite: InviteFacts
 }
 
-/** … → CLUSTER: what a cluster's key may hand out. */
+/** A chain that ends in a cluster certificate; the cluster's key may append agent certificates to it. */
 export interface ClusterChain extends CommonChain {
   readonly kind: 'CLUSTER'
   readonly clusterKey: Uint8Array
-  /** undefined: the founding cluster. */
+  /** Undefined for the founding cluster. */
   readonly invite: InviteFacts | undefined
   readonly clusterValidity: Validity
   readonly order: CertificateOrder
 }
 
-/** … → AGENT, as it is shown at the door and travels with an origin's records. */
+/** A chain that ends in an agent certificate, as the handshake shows it and as it is sent with an origin's records. */
 export interface AgentChain extends Omit<ClusterChain, 'kind'> {
   readonly kind: 'AGENT'
   readonly agentOrigin: Origin
@@ -65,25 +65,27 @@ export interface AgentChain extends Omit<ClusterChain, 'kind'> {
   readonly node: string
 }
 
+/** Maps the kind of a chain's last link to the type of the verified chain. */
 export interface ChainOf {
   INVITE: InviteChain
   CLUSTER: ClusterChain
   AGENT: AgentChain
 }
 
+/** Why a chain is refused. */
 export type ChainRefusalCode =
   | 'malformed'
-  /** Of another mesh. */
+  /** The chain is of another mesh. */
   | 'mesh'
-  /** Links missing, too many, or of the wrong kind for their place. */
+  /** Links are missing, too many, or of the wrong kind for their place. */
   | 'links'
   | 'issuer'
   | 'signature'
-  /** Cluster names differ. */
+  /** The cluster names of the links differ. */
   | 'cluster'
-  /** Prefixes beyond the invite's. */
+  /** The cluster has a prefix that lies outside those of its invite. */
   | 'prefixes'
-  /** A cluster certificate dated outside its invite's validity. */
+  /** The cluster certificate is dated outside the validity of its invite. */
   | 'validity'
 
 interface ChainRefused {
@@ -93,8 +95,8 @@ interface ChainRefused {
 }
 
 /**
- * Verifies an encoded Chain that ends in the kind asked for. `meshId` undefined: whatever mesh the chain's own roots make
- * (a token read before this agent is in any mesh). Never throws on hostile bytes.
+ * Verifies an encoded Chain that ends in the kind `upTo`. With `meshId` undefined a chain of any mesh is accepted, as for a
+ * token that is read before this agent is in a mesh. Never throws on hostile bytes.
  */
 export function verifyChain<K extends keyof ChainOf>(
   bytes: Uint8Array,
@@ -116,7 +118,7 @@ export function verifyChain<K extends keyof ChainOf>(
   if (chain.certificates.length > LINKS_MAX)
     return refused('links', `the chain has more than ${LINKS_MAX} links`)
 
-  // All that is cheap first: signatures cost the most, and a stranger makes us check them.
+  // The cheap checks come before the signatures, because a peer that is not authenticated can make this agent run them.
   const links: Certificate[] = []
   for (const message of chain.certificates) {
     const opened = openCertificate(crypto, message)
@@ -146,9 +148,9 @@ type TimeVerdict =
   | { readonly kind: 'refused'; readonly code: 'expired' | 'notYetValid'; readonly reason: string }
 
 /**
- * Whether a chain is in date at the door. The agent's and the cluster's certificates must be, give or take CLOCK_SKEW_SECONDS.
- * The invite's expiry counts only while its cluster is a stranger: an expired token redeems nothing, but a cluster that was
- * let in stays.
+ * Checks the validity dates of a chain in the handshake, with a tolerance of CLOCK_SKEW_SECONDS. The certificates of the agent
+ * and the cluster must be valid. The invite must be valid only while its cluster is unknown here: an expired token cannot be
+ * redeemed, but a cluster that was admitted before stays.
  */
 export function checkTime(
   chain: InviteChain | AgentChain,
@@ -182,26 +184,26 @@ export function checkTime(
   return { kind: 'valid' }
 }
 
-/** The id of the mesh that these roots make; 32 bytes. Keys sorted. */
+/** The mesh id: SHA-256 (32 bytes) over a domain tag and the root keys, which must be sorted. */
 export function meshIdOf(crypto: Crypto, rootKeys: readonly Uint8Array[]): Uint8Array {
   return crypto.sha256(MESH_DOMAIN, ...rootKeys)
 }
 
-/** "2026-11-23T04:30:00Z" */
+/** Formats Unix seconds as ISO 8601 in UTC: "2026-11-23T04:30:00Z". */
 export function timeText(seconds: number): string {
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
 }
 
-/** The two words that matter: "364 days", "3 hours", "40 seconds". */
+/** Formats a duration as a number and its largest fitting unit: "364 days", "3 hours", "40 seconds". */
 export function durationText(seconds: number): string {
   const [unit, size] = UNITS.find(([, size]) => seconds >= 2 * size) ?? ['second', 1]
   const count = Math.floor(seconds / size)
   return `${count} ${unit}${count === 1 ? '' : 's'}`
 }
 
-/** Clocks of a healthy fleet differ by less; a certificate that is used the second it was made needs some. */
+/** Clocks in a healthy fleet differ by less than this. A certificate that is used in the second of its issue needs the tolerance. */
 export const CLOCK_SKEW_SECONDS = 300
-// Invite, cluster, agent, and one to spare for the admin's link to come.
+// Invite, cluster and agent are three links; the fourth is reserved for a future link of an administrator.
 const LINKS_MAX = 4
 const ROOT_KEYS_MAX = 8
 const MESH_DOMAIN = utf8('rhizome/mesh/1\0')

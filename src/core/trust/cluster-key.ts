@@ -1,9 +1,9 @@
-// The key of a cluster as its gateways share it, in one Secret of its Kubernetes: how it is written, and what one gateway does about
-// what it finds. Pure; the Secret itself is src/io/kube/cluster-key-secret.ts.
+// The key of a cluster, which its gateways share in one Kubernetes Secret: the format of the Secret, and the decision of a gateway
+// about the key that it finds there. Pure code; src/io/kube/cluster-key-secret.ts reads and writes the Secret.
 // Invariants
-//   1. What is there and is not understood is never written over.
-//   2. A key that a member of the mesh has accepted is never given up for another; one that nobody has accepted yet (`pending`) is.
-//   3. Of two certificates for one key the later counts, whoever comes first: all gateways end up with the same.
+//   1. Content that cannot be read is never overwritten.
+//   2. A key that a member of the mesh has accepted is never replaced by another; a key that no member has accepted (`pending`) can be.
+//   3. Of two certificates for one key the later one is used, independent of the order of arrival, so all gateways agree.
 import type { Crypto } from '../model/crypto.ts'
 import type { Fields } from '../model/field-check.ts'
 import type { Origin } from '../model/values.ts'
@@ -11,36 +11,39 @@ import { compareBytes, equalBytes } from '../model/bytes.ts'
 import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import { verifyChain, type ClusterChain } from './chain.ts'
 
+/** The key of a cluster with its chain and the addresses of its gateways. */
 export interface ClusterKey {
-  /** Ed25519, 32 bytes: a secret. */
+  /** The Ed25519 seed, 32 bytes; a secret. */
   readonly seed: Uint8Array
   readonly chain: ClusterChain
-  /** No member of the mesh has accepted it yet. */
+  /** True while no member of the mesh has accepted the key. */
   readonly pending: boolean
-  /** Multiaddrs that end in /p2p/<PeerId>: whom a new gateway dials first. */
+  /** Multiaddrs that end in /p2p/<PeerId>; a new gateway dials them first. */
   readonly bootstrap: readonly string[]
 }
 
+/** The content of the Secret. */
 export type KeyReading =
   | { readonly kind: 'empty' }
   | { readonly kind: 'key'; readonly key: ClusterKey }
-  /** `reason` quotes nothing of it. */
+  /** The content cannot be read. `reason` quotes no part of it. */
   | { readonly kind: 'corrupt'; readonly reason: string }
 
+/** What a gateway does about the content of the Secret. */
 export type KeyVerdict =
   | { readonly kind: 'agreed' }
-  /** Put this there. */
+  /** Write this key into the Secret. */
   | { readonly kind: 'write'; readonly key: ClusterKey }
-  /** Use this from now on. */
+  /** Use this key, which the Secret holds, from now on. */
   | { readonly kind: 'take'; readonly key: ClusterKey }
   | { readonly kind: 'conflict'; readonly code: 'corrupt' | 'mismatch' | 'otherKey'; readonly reason: string }
 
-/** Gateways of a cluster, and a few that are gone: nobody takes those out. */
+/** Bootstrap addresses of a cluster. The list includes those of gateways that are gone, which are never removed. */
 export const BOOTSTRAP_MAX = 32
 const MULTIADDR_CHARACTERS_MAX = 256
 const STATES = ['pending', 'member'] as const
 
-/** `data` of the Secret, base64 as the API has it. */
+/** Reads the field `data` of the Secret, whose values are base64. Never throws: damaged content is `corrupt`. */
 export function readClusterKey(data: Fields, crypto: Crypto): KeyReading {
   if (Object.keys(data).length === 0) return { kind: 'empty' }
   const [seed, chainBytes] = [bytesOf(data['seed']), bytesOf(data['chain'])]
@@ -63,6 +66,7 @@ export function readClusterKey(data: Fields, crypto: Crypto): KeyReading {
   return { kind: 'key', key: { seed, chain, pending: state === 'pending', bootstrap } }
 }
 
+/** Encodes a key as the field `data` of the Secret, with base64 values. */
 export function clusterKeyData(key: ClusterKey): Readonly<Record<string, string>> {
   const text = (value: string): string => toBase64(new TextEncoder().encode(value))
   return {
@@ -73,7 +77,7 @@ export function clusterKeyData(key: ClusterKey): Readonly<Record<string, string>
   }
 }
 
-/** What a gateway that has a key does about what is there. `addresses`: multiaddrs of its own. */
+/** Decides what a gateway with the key `ours` does about the content of the Secret. `addresses` are its own multiaddrs. */
 export function settleClusterKey(
   ours: ClusterKey,
   found: KeyReading,
@@ -101,7 +105,7 @@ export function settleClusterKey(
   return same ? { kind: 'agreed' } : { kind: 'write', key: merged }
 }
 
-/** Why a key is not of the cluster and mesh that was asked for; undefined: it is. */
+/** Returns why a key is not of the wanted cluster and mesh; undefined when it is. */
 export function mismatchOf(
   found: Pick<ClusterChain, 'meshId' | 'cluster'>,
   wanted: Pick<ClusterChain, 'meshId' | 'cluster'>
@@ -110,7 +114,7 @@ export function mismatchOf(
   return equalBytes(found.meshId, wanted.meshId) ? undefined : `of cluster ${found.cluster} in another mesh`
 }
 
-/** Own addresses in the place of those that this agent had before; a full list stays as it is, or two agents would fight for a place. */
+/** Replaces this agent's former addresses by its present ones. A full list stays unchanged: two agents would keep evicting each other. */
 function withAddresses(
   key: ClusterKey,
   { origin, addresses }: { readonly origin: Origin; readonly addresses: readonly string[] }
@@ -122,7 +126,7 @@ function withAddresses(
   return { ...key, bootstrap: [...others, ...own] }
 }
 
-/** Positive: the left is the later. */
+/** The result is positive when the left chain is the later one. */
 function compareChains(left: ClusterChain, right: ClusterChain): number {
   return (
     left.clusterValidity.notBefore - right.clusterValidity.notBefore ||
@@ -156,5 +160,5 @@ function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes))
 }
 
-// The longest is the list of addresses.
+// Base64 characters of one value; the list of addresses is the longest.
 const TEXT_MAX = 2 * BOOTSTRAP_MAX * MULTIADDR_CHARACTERS_MAX

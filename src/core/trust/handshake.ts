@@ -1,14 +1,14 @@
-// The door: what two agents say on a fresh connection before anything else. Sans-I/O: frames in, frames out.
+// The handshake of two agents on a new connection. Sans-I/O: frames in, frames out.
 //
 //   both  → Hello {versions, mesh, chain, nonce, clock}
-//   both  → Proof, once the other's Hello is found good      or Reject {code, text}, and the end
-//   both  : accepted, once the other's Proof is found good
+//   both  → Proof, when the peer's Hello is valid            or Reject {code, text}, and the connection ends
+//   both  : the peer is accepted when its Proof is valid
 //
 // Invariants
-//   1. Until it is accepted, a peer gets nothing but these three messages, and nothing else is read from it.
-//   2. The chain's agent is the PeerId that the connection (Noise) authenticated, and its key signs both nonces and both
-//      PeerIds: a proof cannot be replayed on another connection, nor relayed to a third agent, nor reflected.
-//   3. Only what is cheap is done before the signatures, and no frame of a stranger is larger than DOOR_FRAME_BYTES_MAX.
+//   1. Before mutual authentication only Hello, Proof and Reject are sent and accepted.
+//   2. The agent of the chain is the PeerId that the connection (Noise) authenticated, and its key signs both nonces and both
+//      PeerIds: a proof cannot be replayed on another connection, relayed to a third agent or reflected.
+//   3. Cheap checks come before signatures, and a frame before authentication has at most DOOR_FRAME_BYTES_MAX bytes.
 import type { Crypto } from '../model/crypto.ts'
 import type { Origin } from '../model/values.ts'
 import { meshIdText } from '../model/identity.ts'
@@ -24,6 +24,7 @@ import {
   verifyChain
 } from './chain.ts'
 
+/** Why a handshake was refused; the wire form is RejectCode in mesh.proto. */
 export type HandshakeCode =
   | 'version'
   | 'mesh'
@@ -35,13 +36,14 @@ export type HandshakeCode =
   | 'proof'
   | 'busy'
   | 'revoked'
-  /** The peer bears our own PeerId: a second copy of this agent's state. */
+  /** The peer has this agent's own PeerId: it runs on a copy of this agent's state. */
   | 'ownIdentity'
-  /** Not the message that is due, or not decodable. */
+  /** The message is not the expected one, or not decodable. */
   | 'protocol'
-  /** A code of a newer version, or none. */
+  /** The peer sent no code, or one that this version does not know. */
   | 'unspecified'
 
+/** The result of a handshake: the verified chain of the peer, or the reason for the refusal. */
 export type HandshakeOutcome =
   | {
       readonly kind: 'accepted'
@@ -52,22 +54,25 @@ export type HandshakeOutcome =
   | {
       readonly kind: 'refused'
       readonly code: HandshakeCode
-      /** For people; safe to print. */
+      /** A text for the operator, safe to print (`printable`). */
       readonly detail: string
-      /** True: the peer refused us. */
+      /** True when the peer refused this agent; false when this agent refused the peer. */
       readonly byPeer: boolean
     }
 
+/** The answer to one frame. */
 export interface HandshakeStep {
-  /** Encoded frames, to be sent in order; after a refusal, before the connection is closed. */
+  /** Encoded frames, to be sent in order. After a refusal they are sent before the connection is closed. */
   readonly send: readonly Uint8Array[]
-  /** Set once, at the end. Accepted: `book.add(outcome.chain)` is the caller's next act. */
+  /** Set once, at the end. After `accepted` the caller must call `book.add(outcome.chain)` first. */
   readonly outcome?: HandshakeOutcome
 }
 
+/** One side of one handshake. The caller bounds its duration. */
 export interface Handshake {
+  /** The frames to send when the connection is open. */
   start(): readonly Uint8Array[]
-  /** One frame, without its length prefix. Never throws; after the end it answers nothing. */
+  /** Takes one frame without its length prefix. Never throws. After the end it returns no frames. */
   receive(frame: Uint8Array, nowMs: number): HandshakeStep
 }
 
@@ -75,30 +80,32 @@ interface HandshakeOptions {
   readonly crypto: Crypto
   readonly self: {
     readonly origin: Origin
-    /** Seed of the node key. */
+    /** The Ed25519 seed of the node key, 32 bytes. */
     readonly seed: Uint8Array
     readonly meshId: Uint8Array
-    /** Encoded Chain down to this agent. */
+    /** The encoded Chain that ends in this agent's certificate. */
     readonly chain: Uint8Array
     readonly software: string
   }
-  /** Already authenticated by the connection. */
+  /** The PeerId that the connection (Noise) has authenticated. */
   readonly remote: Origin
   readonly book: Book
   /**
-   * Whether we dialled. Then we chose the PeerId (from a token, the settings or the mesh), and an expired invite does not count:
-   * a newcomer's first members were all invited long ago.
+   * True when this agent dialled. Then it chose the PeerId itself (from a token, the settings or the mesh), and the expiry of the
+   * peer's invite is not checked: a new agent knows no cluster yet, and the members that it dials were invited long ago.
    */
   readonly initiator: boolean
-  /** Unix milliseconds, for the Hello. */
+  /** The time in Unix milliseconds, which the Hello carries. */
   readonly nowMs: number
 }
 
 const PROTOCOL_VERSION = 1
-/** Of a frame before authentication: a chain at its bound, and as much again. */
+/** Bytes of a frame before authentication: twice CHAIN_BYTES_MAX. */
 export const DOOR_FRAME_BYTES_MAX = 16 * 1024
+/** Bytes (UTF-8) of the text of a Reject. */
 export const REJECT_DETAIL_BYTES_MAX = 300
 
+/** Creates this agent's side of one handshake. */
 export function createHandshake(options: HandshakeOptions): Handshake {
   const { crypto, self, remote } = options
   const nonce = crypto.random(NONCE_BYTES)
@@ -185,7 +192,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
   }
 }
 
-/** Text of a peer that people may see: no control or direction characters, ≤ REJECT_DETAIL_BYTES_MAX bytes of UTF-8. */
+/** Makes a peer's text safe to print: removes control and direction characters and cuts it to REJECT_DETAIL_BYTES_MAX bytes of UTF-8. */
 export function printable(text: string): string {
   const clean = text.slice(0, REJECT_DETAIL_BYTES_MAX).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '')
   let [bytes, end] = [0, 0]
@@ -263,7 +270,7 @@ function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: 
   return conflictOf(book, chain, known) ?? { kind: 'good', chain }
 }
 
-/** A newer peer is told from an older one, so that the right one is upgraded. */
+/** Returns why no protocol version fits; undefined when one does. The text says which of the two agents to upgrade. */
 function versionFault(hello: HelloMessage): string | undefined {
   const { versionMin, versionMax } = hello
   if (versionMin <= PROTOCOL_VERSION && versionMax >= PROTOCOL_VERSION) return undefined
@@ -284,7 +291,7 @@ function timeRefusal(
   return refused('clock', text)
 }
 
-/** A name or prefix that an older certificate holds. A cluster let in elsewhere stays connected, and the view shows its loss. */
+/** Refuses a name or prefix that an older certificate holds. A known cluster is not refused for a prefix: the view shows the conflict. */
 function conflictOf(book: Book, chain: AgentChain, known: boolean): Verdict | undefined {
   const settlement = known ? book.settlement() : book.settlementWith(chain)
   const winner = settlement.get(chain.cluster)
@@ -310,11 +317,11 @@ function proofParts(of: {
   readonly proverNonce: Uint8Array
   readonly verifierNonce: Uint8Array
 }): readonly Uint8Array[] {
-  // Every part has a fixed length (PeerIds as their 52 characters of text), so the parts cannot be cut otherwise.
+  // Every part has a fixed length (a PeerId has 52 characters), so the signed bytes can be divided in one way only.
   return [PROOF_DOMAIN, of.meshId, of.proverNonce, of.verifierNonce, utf8(of.prover), utf8(of.verifier)]
 }
 
-/** What Date can show. */
+/** The largest number of Unix seconds that Date can represent. */
 const DATE_SECONDS_MAX = 8_640_000_000_000
 
 function meshText(meshId: Uint8Array): string {

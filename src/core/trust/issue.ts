@@ -1,12 +1,12 @@
-// Making a mesh, an invite, a cluster and an agent: each signs one more link. Seeds are 32-byte Ed25519 secrets; who calls
-// keeps them. Bad prefixes throw RangeError: ask `checkPrefixes` first and show its text.
+// Creates a mesh, an invite, a cluster or an agent; each function signs one more link of a chain. Seeds are 32-byte Ed25519
+// secrets that the caller must keep. Bad prefixes throw RangeError: call `checkPrefixes` first and show its text.
 import type { Crypto } from '../model/crypto.ts'
 import type { ClusterName, Role } from '../model/values.ts'
 import { type ChainMessage, decodeChain, encodeMessage, wire } from '../wire/messages.ts'
 import { type CertificateDraft, type Prefixes, type Validity, sealCertificate } from './certificate.ts'
 import { type ChainOf, type ClusterChain, type InviteChain, meshIdOf, verifyChain } from './chain.ts'
 
-/** A new mesh and its founding cluster, which a root signs directly. */
+/** Creates a mesh and its founding cluster, whose certificate the root key signs directly. */
 export function createMesh(
   options: {
     readonly crypto: Crypto
@@ -33,7 +33,7 @@ export function createMesh(
   return { meshId: chain.meshId, rootSeed, clusterSeed, chain }
 }
 
-/** An invite for one cluster name and its prefixes. Whoever holds `inviteSeed` until `notAfter` can be that cluster. */
+/** Creates an invite for one cluster name and its prefixes. Any holder of `inviteSeed` can become that cluster until `notAfter`. */
 export function createInvite(
   options: {
     readonly crypto: Crypto
@@ -54,7 +54,7 @@ export function createInvite(
   return { inviteSeed, chain }
 }
 
-/** Turns an invite in date (token.ts checks that) into a cluster with a key of its own. Needs nobody else. */
+/** Redeems an invite, whose dates token.ts has checked, for a cluster with a new key. Needs no connection to the mesh. */
 export function redeem(options: {
   readonly crypto: Crypto
   readonly invite: InviteChain
@@ -63,7 +63,7 @@ export function redeem(options: {
 }): { readonly clusterSeed: Uint8Array; readonly chain: ClusterChain } {
   const { crypto, invite, nowSeconds } = options
   const clusterSeed = crypto.random(32)
-  // A clock a little off the inviter's must not date the cluster outside its invite (chain.ts, 'validity').
+  // A small clock difference to the inviter must not date the cluster outside its invite (chain.ts, 'validity').
   const { notBefore, notAfter } = invite.invite.validity
   const validity = clusterValidity(Math.min(Math.max(nowSeconds, notBefore), notAfter))
   const { cluster, podPrefixes, servicePrefixes } = invite
@@ -78,8 +78,8 @@ export function redeem(options: {
 }
 
 /**
- * A short-lived certificate for an agent of a cluster, which the agent's own key accepts (proto: Certificate.acceptance).
- * `chain`: the encoded Chain down to CLUSTER. Renew at half its life: AGENT_VALIDITY_SECONDS.
+ * Issues a certificate for an agent of a cluster, which the agent's own key signs, too (proto: Certificate.acceptance).
+ * `chain` is the encoded Chain that ends in the cluster. The certificate is valid for AGENT_VALIDITY_SECONDS; renew it after half of them.
  */
 export function issueAgentCertificate(options: {
   readonly crypto: Crypto
@@ -103,16 +103,16 @@ export function issueAgentCertificate(options: {
   })
 }
 
-/** Short, because a stolen node key stays good for this long; long enough to survive a weekend without the cluster's key. */
+/** Seven days: short, because a stolen node key stays valid for this long, and long enough for a weekend without the cluster's key. */
 const AGENT_VALIDITY_SECONDS = 7 * 86_400
-/** The cluster's key never leaves the cluster; revocation, not expiry, is what ends it. */
+/** Ten years: the cluster's key never leaves the cluster, and revocation is to end it, not expiry. */
 const CLUSTER_VALIDITY_SECONDS = 10 * 365 * 86_400
 
 function clusterValidity(notBefore: number): Validity {
   return { notBefore, notAfter: notBefore + CLUSTER_VALIDITY_SECONDS }
 }
 
-/** Appends one link and verifies the whole: what we hand out, everyone else must accept. */
+/** Appends one link and verifies the whole chain, so that no chain is issued that other agents would refuse. Throws when it does not verify. */
 function extend<K extends keyof ChainOf>(
   upTo: K,
   options: {

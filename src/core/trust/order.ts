@@ -1,30 +1,31 @@
-// Which of two certificates comes first. Every agent settles a conflict by this order alone, never by what it heard first:
-// two agents that hold the same certificates must come to the same answer, or the mesh would route one prefix two ways.
+// Certificate order: which of two certificates comes first. Every agent settles a conflict by this order alone, never by the order
+// of arrival: two agents with the same certificates must agree, or the mesh would route one prefix in two ways.
 //
-// 1. The founding cluster, signed by a root: it was there before any invite could be.
-// 2. The invite, by the time and serial that the mesh's root signed. A newcomer cannot choose them, so it cannot date itself
-//    before those who were invited earlier and take their name or prefixes.
-// 3. The cluster certificate, by time and hash. Reached only when one token was redeemed twice (a leaked token). The redeemer
-//    signs this time itself; the chain bounds it to the invite's validity. It settles, but it does not tell the rightful
-//    holder from the thief: that is revocation's work.
+// 1. The founding cluster, which a root key signed, comes before every invited cluster.
+// 2. Invites are ordered by the time and the serial that the mesh's root signed. A new cluster cannot choose them, so it cannot
+//    date itself before earlier clusters to take their name or prefixes.
+// 3. Certificates of one invite are ordered by time and hash. This happens only when a token was redeemed twice (a leaked token).
+//    The redeemer signs this time itself, within the invite's validity. The order is the same everywhere, but it cannot tell the
+//    rightful holder from the thief; revocation will be needed for that.
 import type { Cidr, ClusterName } from '../model/values.ts'
 import { cidrContains, cidrOverlaps, compareCidr } from '../model/cidr.ts'
 import { compareBytes } from '../model/bytes.ts'
 import type { Prefixes } from './certificate.ts'
 
+/** The place of a cluster certificate in certificate order. */
 export interface CertificateOrder {
-  /** undefined: signed by a root. */
+  /** Undefined when a root key signed the cluster certificate. */
   readonly invite: Rank | undefined
   readonly cluster: Rank
 }
 
-/** notBefore in Unix seconds; the invite's serial, or the cluster certificate's hash. */
+/** `notBefore` is in Unix seconds; `tieBreak` is the invite's serial or the cluster certificate's hash. */
 interface Rank {
   readonly notBefore: number
   readonly tieBreak: Uint8Array
 }
 
-/** For sort(): the winner first. */
+/** A comparator for sort(): the certificate that wins a conflict comes first. */
 export function compareCertificateOrder(left: CertificateOrder, right: CertificateOrder): number {
   if (left.invite === undefined || right.invite === undefined) {
     if (left.invite !== right.invite) return left.invite === undefined ? -1 : 1
@@ -33,29 +34,29 @@ export function compareCertificateOrder(left: CertificateOrder, right: Certifica
   return compareRank(left.invite, right.invite) || compareRank(left.cluster, right.cluster)
 }
 
-/** All that is certified for one cluster key. */
+/** The name and prefixes that are certified for one cluster key. */
 export interface ClusterGrant extends Prefixes {
   readonly cluster: ClusterName
   readonly clusterKey: Uint8Array
   readonly order: CertificateOrder
 }
 
-/** A claim that lost against an older certificate; nobody's working route changed. */
+/** A claim that lost against an older certificate. The owner's routes do not change. */
 export interface Conflict {
   readonly what: 'name' | 'podPrefix' | 'servicePrefix' | 'wireguardKey'
   readonly value: string
   readonly winner: ClusterName
 }
 
-/** What a cluster may use once every older certificate had its say. */
+/** The prefixes that a cluster may use after all older certificates have been considered. */
 export interface SettledCluster extends Prefixes {
   readonly grant: ClusterGrant
   readonly conflicts: readonly Conflict[]
 }
 
 /**
- * Names and prefixes to their owners, in certificate order: first come by certificate, first served. A cluster whose name is
- * taken holds nothing, so it keeps no prefix from others. Input order does not matter. Result: the winner of each name.
+ * Assigns names and prefixes to their owners in certificate order; the first certificate wins. A cluster whose name is taken owns
+ * nothing, so it blocks no prefix of another. The order of the input does not matter. Returns the winner of each name.
  */
 export function settle(grants: readonly ClusterGrant[]): ReadonlyMap<ClusterName, SettledCluster> {
   const settled = new Map<ClusterName, SettledCluster>()
@@ -90,7 +91,7 @@ export function settle(grants: readonly ClusterGrant[]): ReadonlyMap<ClusterName
   }
 }
 
-/** Prefixes with their owners, disjoint. Sorted, so that only the two neighbours of a prefix can overlap it. */
+/** Disjoint prefixes with their owners. The list is sorted, so only the two adjacent prefixes can overlap a new one. */
 function createTakenPrefixes(): { take(cidr: Cidr, owner: ClusterName): ClusterName } {
   const sorted: { readonly cidr: Cidr; readonly owner: ClusterName }[] = []
   return {
@@ -116,12 +117,12 @@ function createTakenPrefixes(): { take(cidr: Cidr, owner: ClusterName): ClusterN
   }
 }
 
-/** The prefixes of several certificates of one cluster as one disjoint, sorted list. */
+/** Merges the prefixes of several certificates of one cluster into one disjoint, sorted list. */
 export function unionOf(lists: readonly (readonly Cidr[])[]): readonly Cidr[] {
   const union: Cidr[] = []
   for (const cidr of lists.flat().sort(compareCidr)) {
     const last = union.at(-1)
-    // Sorted with the shorter prefix first, so whatever contains this one is the last one kept.
+    // A shorter prefix sorts first, so the only kept prefix that can contain this one is the last.
     if (last === undefined || !cidrContains(last, cidr)) union.push(cidr)
   }
   return union

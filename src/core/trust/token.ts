@@ -1,5 +1,5 @@
-// What `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its SHA-256).
-// A token is a secret: no error here quotes any part of it.
+// Tokens, which `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its SHA-256).
+// A token is a secret, so no error message quotes any part of it.
 import { base64url } from 'multiformats/bases/base64'
 import type { Crypto } from '../model/crypto.ts'
 import { meshIdText, parseOrigin } from '../model/identity.ts'
@@ -7,15 +7,17 @@ import { decodeToken as decodeTokenMessage, encodeMessage, decodeChain, wire } f
 import { equalBytes } from '../model/bytes.ts'
 import { type InviteChain, checkTime, verifyChain } from './chain.ts'
 
+/** A decoded token that is valid for this agent. */
 export interface Token {
   readonly kind: 'token'
   readonly invite: InviteChain
-  /** The secret that redeems the invite: 32 bytes. */
+  /** The Ed25519 seed that redeems the invite, 32 bytes; a secret. */
   readonly inviteSeed: Uint8Array
-  /** Multiaddrs that end in /p2p/<PeerId>. */
+  /** One to 16 multiaddrs that end in /p2p/<PeerId>. */
   readonly bootstrap: readonly string[]
 }
 
+/** Why a token is refused, and what the operator can do about it. */
 export interface TokenRefused {
   readonly kind: 'refused'
   readonly code:
@@ -24,6 +26,7 @@ export interface TokenRefused {
   readonly fix: string
 }
 
+/** Encodes a token as text. Throws RangeError when the bootstrap addresses are malformed or not 1 to 16. */
 export function encodeToken(
   crypto: Crypto,
   token: Pick<Token, 'inviteSeed' | 'bootstrap'> & { readonly invite: Pick<InviteChain, 'bytes'> }
@@ -44,15 +47,15 @@ export function encodeToken(
 }
 
 /**
- * Reads a token and judges it against this clock and, where this agent is in a mesh already, that mesh. White space around it
- * and inside it (a mail that wrapped the line) is ignored.
+ * Decodes a token and checks it against the time `nowSeconds` (Unix seconds) and, when this agent is in a mesh, against its mesh id.
+ * White space around and inside the token, as from a mail that wrapped the line, is ignored. Never throws.
  */
 export function decodeToken(
   text: string,
   options: { readonly crypto: Crypto; readonly nowSeconds: number; readonly meshId: Uint8Array | undefined }
 ): Token | TokenRefused {
   const { crypto, nowSeconds } = options
-  // Bounded before anything walks over it; white space of a wrapped mail is well within the double.
+  // The length is bounded before the text is scanned; twice the limit leaves room for the white space of a wrapped line.
   const compact = text.length > 2 * TEXT_CHARACTERS_MAX ? text : text.replaceAll(/\s+/g, '')
   if (compact === '')
     return refused('empty', 'the token is empty', 'Paste the whole line that `meshctl invite` printed.')
@@ -118,7 +121,7 @@ export function decodeToken(
 
 const PREFIX = 'rzm1_'
 const CHECKSUM_BYTES = 4
-// Chain, seed and bootstrap addresses at their bounds, in base64url.
+// Base64url characters of a token: chain, seed and bootstrap addresses at their limits.
 const TEXT_CHARACTERS_MAX = 20_000
 const BOOTSTRAP_MAX = 16
 const MULTIADDR_CHARACTERS_MAX = 256
@@ -139,7 +142,7 @@ function checksum(crypto: Crypto, body: Uint8Array): Uint8Array {
   return crypto.sha256(body).subarray(0, CHECKSUM_BYTES)
 }
 
-/** An address without a PeerId would let whoever answers there pose as a member. */
+/** Returns the fault of a bootstrap list. An address without a PeerId is refused, since any host at that address could pose as a member. */
 function bootstrapFault(bootstrap: readonly string[]): string | undefined {
   if (bootstrap.length === 0 || bootstrap.length > BOOTSTRAP_MAX) {
     return `it has ${bootstrap.length} bootstrap addresses; 1 to ${BOOTSTRAP_MAX} are allowed`
