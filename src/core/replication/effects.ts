@@ -1,4 +1,4 @@
-// What the replication protocol is told and what it asks for: its whole surface towards the program around it.
+// The types of the replication protocol's interface: its options, the stored states that it reads, and the effects that it returns.
 import type { Crypto } from '../model/crypto.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Origin } from '../model/values.ts'
@@ -6,29 +6,29 @@ import type { Admission } from '../trust/admission.ts'
 import type { LeftOut } from './own-records.ts'
 import type { Operation, StoredRecord } from './record.ts'
 
-/** What an effect asks of the caller, who carries them out one after the other in the order given. */
+/** One action for the caller. The caller carries out the effects one after the other, in the order given. */
 export type Effect =
   | { readonly kind: 'send'; readonly to: Origin; readonly frame: Uint8Array }
-  /** Call `Protocol.sent` as soon as hardly anything waits to be sent to this neighbour. */
+  /** Call `Protocol.sent` when the peer's send queue has drained. */
   | { readonly kind: 'whenSent'; readonly to: Origin }
   | Persist
   | PersistPart
-  /** No part of this origin is needed any more. */
+  /** Remove all persisted parts of this origin. */
   | { readonly kind: 'dropParts'; readonly origin: Origin }
-  /** Records of these origins are not what they were. */
+  /** The records of these origins have changed. */
   | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
-  /** To be counted by reason; `from` is the neighbour, or ourselves for a change that could not be published. */
+  /** Count this refusal by reason. `from` is the neighbour, or this agent when its own change could not be published. */
   | { readonly kind: 'refused'; readonly from: Origin; readonly reason: string }
-  /** Of what should be published: all that is left out, for the others would refuse it. Told when it changes. */
+  /** All own values that are not published, because other agents would refuse them. Sent when the list changes. */
   | { readonly kind: 'leftOut'; readonly leftOut: LeftOut }
-  /** Close this connection; `peerDown` is expected. */
+  /** Close this connection, then call `peerDown`. */
   | { readonly kind: 'abort'; readonly peer: Origin; readonly reason: string }
-  /** Our store had forgotten what we once published: from now on we write in this epoch. */
+  /** The store has lost records that this agent once published; from now on it publishes in this epoch. */
   | { readonly kind: 'ownRollback'; readonly epoch: number }
-  /** What was stored of this origin is unusable and should be removed; it will be pulled again. */
+  /** The stored state of this origin is unusable. Remove it; it will be pulled again. */
   | { readonly kind: 'damaged'; readonly origin: Origin; readonly reason: string }
 
-/** Must be durable, as one atomic step, before the effects after it are carried out. */
+/** A step of an origin's state. It must be durable, as one atomic step, before the effects after it are carried out. */
 export interface Persist {
   readonly kind: 'persist'
   readonly origin: Origin
@@ -43,23 +43,23 @@ export interface Persist {
    * Where these parts are not there, the caller persists `Protocol.whole` instead.
    */
   readonly adopts?: number
-  /** A tombstone removes its record; it need not be kept. */
+  /** A tombstone (value undefined) removes its record and need not be stored. */
   readonly operations: readonly Operation[]
-  /** Encoded Chain, where it is new. */
+  /** The encoded Chain, when it is new. */
   readonly chain?: Uint8Array
 }
 
 /**
- * A part of a whole state of which more has to come: not yet to be shown to anyone, but to be found by the next life
- * (`StoredParts`). It need not be durable. Of one origin there is one such state at a time.
+ * A part of an unfinished snapshot. Readers must not see it; after a restart it is read back as `StoredParts`. It need not be
+ * durable. An origin has at most one such state at a time.
  */
 export interface PersistPart {
   readonly kind: 'persistPart'
   readonly origin: Origin
-  /** Encoded SignedHead: that of this part. */
+  /** The encoded SignedHead of this part. */
   readonly head: Uint8Array
   readonly atSeq: number
-  /** It goes on after this seq; where the parts there end elsewhere, it is of no use. 0: the first part, others go. */
+  /** The part continues after this seq and is useless when the stored parts end elsewhere. 0 is the first part, which replaces all others. */
   readonly afterSeq: number
   readonly lastSeq: number
   readonly operations: readonly Operation[]
@@ -67,6 +67,7 @@ export interface PersistPart {
   readonly chain?: Uint8Array
 }
 
+/** The identity, limits and ports of one protocol instance. */
 export interface ProtocolOptions {
   readonly self: Origin
   /** Ed25519 seed of `self`, 32 bytes. */
@@ -75,13 +76,13 @@ export interface ProtocolOptions {
   readonly crypto: Crypto
   readonly admission: Admission
   readonly limits?: Partial<ProtocolLimits>
-  /** What is published is of this epoch at least: for an agent whose store has lost what it once published. Default 1. */
+  /** The lowest epoch to publish in, for an agent whose store has lost what it once published. Default 1. */
   readonly epochFloor?: number
-  /** Unix milliseconds of this start, or anything else that grows from life to life: deaths of earlier lives end with it. Default 0. */
+  /** Unix milliseconds of this start, or another number that grows with each restart; it refutes suspicions of earlier runs. Default 0. */
   readonly incarnation?: number
 }
 
-/** One origin as it was persisted. */
+/** The persisted state of one origin. */
 export interface StoredOrigin {
   readonly origin: Origin
   /** Encoded SignedHead. */
@@ -90,7 +91,7 @@ export interface StoredOrigin {
   readonly records: Iterable<StoredRecord>
 }
 
-/** The parts of an unfinished state, as far as they were persisted. */
+/** The persisted parts of an unfinished snapshot. */
 export interface StoredParts extends StoredOrigin {
   readonly atSeq: number
   readonly lastSeq: number

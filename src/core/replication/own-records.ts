@@ -1,10 +1,10 @@
-// What this agent publishes: between what its source and its host say, and what it signs.
+// The records that this agent publishes: they are validated and cut to the limits before they are signed.
 // Invariants
-//   1. Every value that leaves passed the decoder of the others in this version, byte for byte as it leaves. One that does not pass
-//      is left out, alone; of the agent's and the cluster's own record, what passes of it is published.
-//   2. What is published fits into the caps that the others enforce. Where more is wanted, each namespace has a fair share, and what
-//      has room in it depends on nothing but what is wanted: the same after a restart, in whatever order the changes came.
-//   3. What was left out is published as soon as there is room for it.
+//   1. Every published value has passed the decoder that other agents of this version use, byte for byte. A value that does not
+//      pass is left out alone; of the agent's and the cluster's own record the valid fields are published.
+//   2. The published records fit into the limits that other agents enforce. When they would not, each namespace gets a fair share,
+//      and the choice depends only on the wanted values: it is the same after a restart and for any order of changes.
+//   3. A value that was left out is published as soon as there is room for it.
 import { decodeValue, encodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
 import { type ReplicaLimits } from './limits.ts'
@@ -14,10 +14,11 @@ import { isKey, type StoredRecord, type ValueChange } from './record.ts'
 import { reducedValue } from './reduced-value.ts'
 import type { Change } from './replica.ts'
 
+/** The own values that are not published. */
 export interface LeftOut {
-  /** Values that the others would not decode, at most REFUSED_MAX of them. */
+  /** Values that other agents would refuse, at most REFUSED_MAX of them. */
   readonly refused: readonly { readonly key: string; readonly reason: string; readonly reduced: boolean }[]
-  /** In order of name. */
+  /** Namespaces with values for which there is no room, sorted by name. */
   readonly namespaces: readonly NamespaceLeftOut[]
 }
 
@@ -25,24 +26,24 @@ export interface NamespaceLeftOut {
   readonly namespace: string
   readonly services: number
   readonly endpointSlices: number
-  /** Of all that the namespace wants to publish, and of what has room. */
+  /** Bytes of all values of the namespace, and of those that are published. */
   readonly wantedBytes: number
   readonly publishedBytes: number
 }
 
-// A page for an operator; the rest has the same causes.
+// Twenty fit on an operator's screen; the others have the same causes as a rule.
 const REFUSED_MAX = 20
-// The share of a namespace moves in steps, so that a small change in one does not choose anew in all.
+// The share of a namespace changes in steps, so that a small change in one namespace does not change the choice in all of them.
 const SHARE_STEP_BYTES = 256 * 1024
 const SHARE_STEP_KEYS = 256
-// The agent's and the cluster's record have room in any case.
+// Room is reserved for the records of the agent and the cluster.
 const RESERVED_KEYS = 2
 const RESERVED_BYTES = 2 * (RECORD_BYTES_MAX + 16)
 
 export class OwnRecords {
   readonly #keysMax: number
   readonly #bytesMax: number
-  /** A value that is published, or about to be. */
+  /** Reads the encoded value of a key that is published or about to be. */
   readonly #read: (key: string) => Uint8Array | undefined
   readonly #shares = new Map<string, Share>()
   readonly #refused = new Map<string, { readonly reason: string; readonly reduced: boolean }>()
@@ -54,7 +55,7 @@ export class OwnRecords {
   constructor(options: {
     readonly limits: Pick<ReplicaLimits, 'keysPerOriginMax' | 'bytesPerOriginMax'>
     readonly read: (key: string) => Uint8Array | undefined
-    /** What an earlier life has published. */
+    /** The records that were published before the restart. */
     readonly published: Iterable<StoredRecord>
   }) {
     this.#keysMax = Math.max(0, options.limits.keysPerOriginMax - RESERVED_KEYS)
@@ -71,7 +72,7 @@ export class OwnRecords {
     return [...this.#shares.values()].flatMap(({ sizes }) => [...sizes.keys()])
   }
 
-  /** What has to be written for these changes; a key is in the answer at most once. */
+  /** Returns the changes to write, at most one for each key. */
   apply(changes: readonly ValueChange[]): readonly Change[] {
     const writes = new Map<string, Uint8Array | undefined>()
     const touched = new Set<Share>()
@@ -94,7 +95,7 @@ export class OwnRecords {
     return [...writes].map(([key, value]) => ({ key, value }))
   }
 
-  /** Undefined: as it was when last asked. */
+  /** The values that are left out; undefined when the list is unchanged since the last call. */
   takeNews(): LeftOut | undefined {
     if (!this.#news) return undefined
     this.#news = false
@@ -107,7 +108,7 @@ export class OwnRecords {
     }
   }
 
-  /** Undefined: the others would refuse it. */
+  /** Encodes a value, reduced if necessary; undefined when other agents would refuse it. */
   #encode(key: string, value: Value): Uint8Array | undefined {
     const first = encodeOwn(key, value)
     if (first.kind === 'bytes') {
@@ -131,7 +132,7 @@ export class OwnRecords {
     if (this.#refused.delete(key)) this.#news = true
   }
 
-  /** `size` undefined: it is not wanted any more. */
+  /** Sets the size of a key in bytes; undefined removes the key. */
   #resize(key: string, size: number | undefined): Share {
     const share = this.#shareOf(key)
     const before = share.sizes.get(key)
@@ -166,7 +167,7 @@ export class OwnRecords {
     return share
   }
 
-  /** Chooses anew in each namespace that was touched or whose share is another one (invariant 2). */
+  /** Chooses the published keys again in each namespace that was touched or whose share has changed (invariant 2). */
   #share(writes: Map<string, Uint8Array | undefined>, touched: ReadonlySet<Share>): void {
     const shares = [...this.#shares.values()]
     const level = {
@@ -224,18 +225,18 @@ const UNCUT: Cap = { bytes: Infinity, keys: Infinity }
 
 interface Share {
   readonly namespace: string
-  /** Of every key that is wanted: its bytes as the caps count them. */
+  /** Bytes of every wanted key, as the limits count them. */
   readonly sizes: Map<string, number>
   bytes: number
-  /** The keys of `sizes`, once they are asked for in order; undefined after one came or went. */
+  /** The sorted keys of `sizes`; undefined after a key was added or removed. */
   order: readonly string[] | undefined
-  /** What has no room. */
+  /** Encoded values for which there is no room. */
   readonly waiting: Map<string, Uint8Array>
   cap: Cap
   publishedBytes: number
 }
 
-/** Services before slices, so that names resolve; then by key. */
+/** Sorts services before slices, so that names resolve, and then by key. */
 function inOrder(share: Share): readonly string[] {
   share.order ??= [...share.sizes.keys()].sort((a, b) => {
     const isService = Number(b.startsWith('svc/')) - Number(a.startsWith('svc/'))
@@ -245,8 +246,8 @@ function inOrder(share: Share): readonly string[] {
 }
 
 /**
- * What each may have so that all together stay within `total`: who wants less has what it wants, the others the same each
- * (max-min fairness). In whole steps where it is more than one.
+ * The max-min fair share of `total`: a demand below the share is met in full, and all others get the share. The result is rounded
+ * down to a multiple of `step` where it is larger than one step; Infinity when all demands fit.
  */
 export function fairLevel(wanted: readonly number[], total: number, step: number): number {
   let [left, others] = [total, wanted.length]
@@ -259,7 +260,7 @@ export function fairLevel(wanted: readonly number[], total: number, step: number
   return Infinity
 }
 
-/** The bytes that leave, or why the others would refuse them (invariant 1). */
+/** The encoded value, or the reason why other agents would refuse it (invariant 1). */
 function encodeOwn(
   key: string,
   value: Value

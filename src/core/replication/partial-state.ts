@@ -1,32 +1,34 @@
-// Deltas of which more parts have to come: what they have so far, and what of it is kept on disk for a life after this one.
+// Unfinished deltas (shadows): the parts received so far, and the copy on disk with which a restarted agent continues.
 // Invariants
-//   U1. Bytes are bounded, in all and for each neighbour, so that nobody takes the room of the others.
-//   U2. Of one origin at most one unfinished state is kept on disk; its steps there are in the order of its parts.
+//   U1. Bytes are bounded, in total and for each neighbour, so that no neighbour uses up the room of the others.
+//   U2. At most one unfinished state of an origin is kept on disk; its parts are written in their order.
 import type { Head } from './head.ts'
 import type { Origin } from '../model/values.ts'
 import type { Operation, StoredRecord } from './record.ts'
 import type { RecordSet } from './record-set.ts'
 
+/** One unfinished delta of one origin. */
 export interface Shadow {
-  /** Who sends it; DISK for one that came from there and that nobody has been asked for yet. */
+  /** The neighbour that sends it; DISK for one that was restored from disk and has not been requested again. */
   from: Origin
-  /** That of the last part. */
+  /** The head of the last part. */
   head: Head
   readonly fromSeq: number
-  /** Of a snapshot: filled part by part. */
+  /** The records of a snapshot so far; undefined for any other delta. */
   readonly set: RecordSet | undefined
-  /** Of any other delta. */
+  /** The operations of a delta that is no snapshot. */
   readonly operations: Operation[]
   lastSeq: number
-  /** Where the origin stood when the first part was made. */
+  /** The seq of the origin when the first part was made. */
   readonly atSeq: number
-  /** Its parts say what they go on after: anyone can. */
+  /** True when the parts carry `afterSeq`, so that any neighbour can continue. */
   resumable: boolean
   nextPart: number
   bytes: number
   touchedMs: number
 }
 
+/** The sender of a shadow that was restored from disk. */
 export const DISK = '' as Origin
 
 /** What happens to the unfinished state that is kept on disk. */
@@ -35,7 +37,7 @@ export type ShadowStep =
       readonly kind: 'kept'
       readonly head: Head
       readonly atSeq: number
-      /** The part goes on after this seq; 0: it is the first one, and whatever was kept before goes. */
+      /** The part continues after this seq; 0 is the first part, which replaces what was kept before. */
       readonly afterSeq: number
       readonly lastSeq: number
       readonly operations: readonly Operation[]
@@ -66,18 +68,18 @@ export class ShadowBudget {
     return this.#used
   }
 
-  /** Little is left: what nobody works on should go. */
+  /** True when more than half of the room is used; then idle shadows are dropped sooner. */
   get isShort(): boolean {
     return this.#used > this.#max / 2
   }
 
-  /** U1 */
+  /** True when `bytes` more fit into the limits (U1). */
   hasRoom(from: Origin, bytes: number): boolean {
     const ofPeer = (this.#perPeer.get(from) ?? 0) + bytes
     return this.#used + bytes <= this.#max && (from === DISK || ofPeer <= this.#perPeerMax)
   }
 
-  /** Negative bytes are given back. */
+  /** Reserves bytes for a neighbour; a negative number releases them. */
   take(from: Origin, bytes: number): void {
     this.#used += bytes
     const ofPeer = (this.#perPeer.get(from) ?? 0) + bytes
@@ -86,7 +88,7 @@ export class ShadowBudget {
   }
 }
 
-/** The unfinished deltas of one origin, one of each neighbour. */
+/** The unfinished deltas of one origin, at most one from each neighbour. */
 export class Shadows {
   readonly #budget: ShadowBudget
   readonly #keep: ((step: ShadowStep) => void) | undefined
@@ -106,7 +108,7 @@ export class Shadows {
     return this.#budget.hasRoom(from, bytes)
   }
 
-  /** One more part, of so many bytes, is in it: what came after `afterSeq`. */
+  /** Accounts for one more part, which continues after `afterSeq`, and keeps it on disk where U2 allows. */
   grow(shadow: Shadow, part: { bytes: number; afterSeq: number; operations: readonly Operation[] }): void {
     const isNew = this.#byPeer.get(shadow.from) !== shadow
     shadow.bytes += part.bytes
@@ -119,14 +121,14 @@ export class Shadows {
     this.#keep({ kind: 'kept', head, atSeq, afterSeq, lastSeq, operations })
   }
 
-  /** From disk. */
+  /** Adds a shadow that was read from disk. */
   restore(shadow: Shadow): void {
     this.#budget.take(DISK, shadow.bytes)
     this.#byPeer.set(DISK, shadow)
     this.#kept = shadow
   }
 
-  /** Finished: it is no shadow any more. True when all but its last part is on disk, to be taken over there. */
+  /** Removes a finished shadow. True when all its parts but the last are on disk, so that the store can adopt them. */
   finish(shadow: Shadow): boolean {
     const isKept = this.#kept === shadow
     if (isKept) this.#kept = undefined
@@ -149,7 +151,7 @@ export class Shadows {
     for (const shadow of this.#byPeer.values()) if (isGone(shadow)) this.drop(shadow)
   }
 
-  /** What nobody has worked on for a while. Kept on disk, it may wait for a neighbour, unless the room is needed. */
+  /** Drops shadows that got no part for IDLE_MS. The one on disk is kept for KEPT_MS, unless room is short. */
   dropIdle(nowMs: number): void {
     this.dropWhere((shadow) => {
       shadow.touchedMs = Math.min(shadow.touchedMs, nowMs) // restored: from now on
@@ -158,7 +160,7 @@ export class Shadows {
     })
   }
 
-  /** The one that has come farthest. */
+  /** The resumable shadow with the highest seq. */
   best(): Shadow | undefined {
     let best: Shadow | undefined
     for (const shadow of this.#byPeer.values())
@@ -166,7 +168,7 @@ export class Shadows {
     return best
   }
 
-  /** It is that peer's from now on. */
+  /** Assigns the shadow to another neighbour, which continues it. */
   move(shadow: Shadow, peer: Origin): void {
     if (shadow.from === peer) return
     this.drop(this.#byPeer.get(peer))
@@ -178,7 +180,7 @@ export class Shadows {
   }
 }
 
-// A neighbour that stops in the middle of a delta: three pull timeouts.
+// Three pull timeouts: the neighbour has stopped in the middle of a delta.
 const IDLE_MS = 10_000
-// A line that is gone for some minutes, or an agent that starts before its line is there.
+// Ten minutes: a network that fails for some minutes, or an agent that starts before its network is up.
 const KEPT_MS = 600_000

@@ -1,4 +1,4 @@
-// The records of one origin in one epoch, with what it takes to answer "what changed since".
+// The records of one origin in one epoch, with a log that answers which operations came after a given seq.
 // Invariants
 //   R1. The log holds operations in the order of seq; an entry counts only while its key's newest seq is its own.
 //   R2. Every tombstone with a seq above `floor` is remembered: next() is exact for every holder at floor or above.
@@ -12,7 +12,7 @@ import { equalBytes } from '../model/bytes.ts'
 
 export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch'
 
-/** How far the answer to a pull has come. */
+/** The progress of an answer to a pull. */
 export interface Place {
   readonly fromSeq: number
   readonly afterSeq: number
@@ -23,7 +23,7 @@ export class RecordSet {
   readonly #limits: ReplicaLimits
   readonly #hash: StateHash
   readonly #records = new Map<string, HeldRecord>()
-  /** Key to seq, oldest first. */
+  /** The seq of each tombstone by key, oldest first. */
   readonly #tombstones = new Map<string, number>()
   #log: { readonly seq: number; readonly key: string }[] = []
   #floor = 0
@@ -46,7 +46,7 @@ export class RecordSet {
     return this.#hash.root()
   }
 
-  /** Operations in the order of seq, newer than all before. Without `expected` the result is taken as it is. */
+  /** Applies operations in the order of seq, all newer than those held. Without `expected` (32 bytes) the hash is not checked. */
   apply(operations: readonly Operation[], expected?: Uint8Array): SetRefusal | undefined {
     const refusal = this.#overCaps(operations)
     if (refusal) return refusal
@@ -104,7 +104,7 @@ export class RecordSet {
     })
   }
 
-  /** For a set filled from a snapshot, which says nothing of what was deleted before. */
+  /** Raises the floor of a set that was filled from a snapshot, which has no tombstones of earlier deletions. */
   raiseFloor(seq: number): void {
     this.#floor = Math.max(this.#floor, seq)
   }
@@ -173,7 +173,7 @@ export class RecordSet {
 
 const LOG_SLACK = 64
 
-/** Values that can be packed are, and are unpacked for whoever reads them: readers come seldom, and one by one. */
+/** A record whose value is packed where that saves memory. Each read of `value` unpacks it; reads are rare. */
 class HeldRecord implements StoredRecord {
   readonly key: string
   readonly seq: number
@@ -188,7 +188,7 @@ class HeldRecord implements StoredRecord {
     this.#held = packValue(value) ?? value
   }
 
-  /** Another record has another one, so it may stand for the value in a cache. */
+  /** An object of this record alone, which a cache can use as the key for the value. */
   get identity(): object {
     return this.#held
   }

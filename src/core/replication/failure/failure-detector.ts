@@ -1,5 +1,5 @@
-// When a neighbour is suspected, and what of it concerns us. Silence counts only while we ourselves were awake (Lifeguard: Dadgar,
-// Phillips, Currey, 2018): a stall excuses everyone, a loop that lags waits longer in proportion.
+// Decides when a neighbour is suspected. Silence counts only while this agent itself was running (Lifeguard: Dadgar, Phillips,
+// Currey, 2018): after a stall all neighbours are excused, and when the event loop lags the timeout grows in proportion.
 import type { Origin } from '../../model/values.ts'
 import type { Neighbour } from '../neighbour.ts'
 import { Suspicions, type Said, type SuspicionsOptions } from './suspicions.ts'
@@ -32,7 +32,7 @@ export class FailureDetector {
     this.#suspicions = new Suspicions(options)
   }
 
-  /** What others have said of it, which it will refute; and our own last word, in case it went down with a dying connection. */
+  /** Frames for a new neighbour: the votes against it, which it will refute, and this agent's latest beacon. */
   up(peer: Origin): readonly Uint8Array[] {
     const votes = this.#suspicions.votesOn(peer) // our own, too: others have heard it
     this.heard(peer)
@@ -52,7 +52,7 @@ export class FailureDetector {
     }
   }
 
-  /** Our votes on those that have been silent for too long. */
+  /** This agent's votes on neighbours that have been silent for longer than `suspectMs`, as frames to flood. */
   tick(nowMs: number): readonly Flood[] {
     this.#heedLag(nowMs)
     const { neighbours } = this.#options
@@ -71,7 +71,7 @@ export class FailureDetector {
     return votes
   }
 
-  /** A suspicion or a beacon: why it was refused, what to pass on, or what to tell whoever it came from. */
+  /** Takes a suspicion or a beacon. Returns the reason of a refusal, a frame to forward, or replies for the sender. */
   take(
     from: Origin,
     { suspicion, beacon }: FrameMessage,
@@ -116,7 +116,7 @@ export class FailureDetector {
       this.#excuse(origin, nowMs)
   }
 
-  /** Its silence until now does not count: its own word came another way, or we were not listening. */
+  /** Excuses the silence of an agent until now: its beacon came another way, or this agent was stalled. */
   #excuse(origin: Origin, nowMs: number): void {
     this.#options.neighbours.get(origin)?.excuse(nowMs)
     if (this.#departed.has(origin)) this.#departed.set(origin, nowMs)

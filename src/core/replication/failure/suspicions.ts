@@ -1,11 +1,11 @@
-// Who is dead, as far as the mesh can tell. A neighbour that is silent is suspected by a signed vote, which is flooded; two voices
-// make a death unless the suspect, which hears of it, refutes them in time with a signed beacon of a higher incarnation. As SWIM
-// with Lifeguard does it, but with signatures, and without traffic while nobody is suspected.
+// Failure detection across the mesh. An agent suspects a silent neighbour with a signed vote, which is flooded. Votes of two agents
+// declare the suspect dead unless it refutes them within REFUTATION_MS with a signed beacon of a higher incarnation. The method is
+// that of SWIM with Lifeguard, but with signatures, and without traffic while no agent is suspected.
 // Invariants
-//   L1. A vote counts for its signer only, once per incarnation; one liar kills nobody.
-//   L2. A beacon is the origin's own word: it clears every vote of a lower incarnation.
-//   L3. Votes are bounded, per suspect and per voice; each is passed on once.
-// It says nothing of the data: what was replicated stays until the tunnel, too, is dead (fail static).
+//   L1. A vote counts for its signer only, once per incarnation; a single lying agent cannot declare another one dead.
+//   L2. A beacon is signed by its origin and clears every vote of a lower incarnation.
+//   L3. Votes are bounded per suspect and per voter; each is forwarded once.
+// A death withdraws no data: replicated records stay until the tunnel is dead as well (fail static).
 import type { Crypto } from '../../model/crypto.ts'
 import type { Origin } from '../../model/values.ts'
 import { parseOrigin } from '../../model/identity.ts'
@@ -22,14 +22,14 @@ export interface SuspicionsOptions {
   readonly selfSeed: Uint8Array
   readonly meshId: Uint8Array
   readonly crypto: Crypto
-  /** Undefined for those who are no members. */
+  /** The Ed25519 public key of a member; undefined for an agent that is no member. */
   readonly memberKey: (origin: Origin) => Uint8Array | undefined
   readonly originsMax: number
-  /** Where this life begins to count: above what earlier ones may have said, or 0. */
+  /** The first incarnation of this run, above those of earlier runs, or 0. */
   readonly incarnation: number
 }
 
-/** What to do with what came: pass it on to the other neighbours, say that we live, or nothing. */
+/** What to do with a received vote or beacon: forward it to the other neighbours, refute it, or nothing. */
 export type Said =
   | { readonly kind: 'forward'; readonly alive?: Origin }
   | { readonly kind: 'refute' }
@@ -67,21 +67,21 @@ export class Suspicions {
     return (this.#suspects.get(origin)?.votes.size ?? 0) > 0
   }
 
-  /** Two voices, or the only other one there is, and no refutation in time. */
+  /** True when two agents (or the only other one) have voted and REFUTATION_MS have passed without a beacon. */
   isDead(origin: Origin, nowMs: number, members: number): boolean {
     const suspect = this.#suspects.get(origin)
     if (!suspect || suspect.votes.size < Math.min(VOICES_MIN, members - 1)) return false
     return nowMs - (suspect.confirmedMs ?? nowMs) >= REFUTATION_MS
   }
 
-  /** We hear of it ourselves: our own vote falls. */
+  /** A frame of this agent has arrived, so this agent's own vote is withdrawn. */
   heard(origin: Origin): void {
     const suspect = this.#suspects.get(origin)
     if (!suspect?.votes.delete(this.#options.self)) return
     if (suspect.votes.size < VOICES_MIN) suspect.confirmedMs = undefined
   }
 
-  /** Our own vote as a frame to flood; undefined when it was cast already. */
+  /** This agent's own vote as a frame to flood; undefined when it was cast already. */
   suspect(origin: Origin, nowMs: number): Uint8Array | undefined {
     const { self, selfSeed, meshId, crypto } = this.#options
     const suspect = this.#of(origin)
@@ -116,7 +116,7 @@ export class Suspicions {
     return { kind: 'forward' }
   }
 
-  /** Our own beacon, for flooding: we live. */
+  /** This agent's own beacon as a frame to flood. */
   refutation(): Uint8Array {
     const { self, selfSeed, meshId, crypto } = this.#options
     const body = encodeMessage(wire.BeaconBody, { origin: self, incarnation: this.#incarnation })
@@ -124,7 +124,7 @@ export class Suspicions {
     return encodeFrame({ beacon: { body, signature } })
   }
 
-  /** The beacon that refutes all we have heard of ourselves, and what was said of our earlier lives; none where there is neither. */
+  /** The latest beacon, which refutes all votes on this and earlier runs of this agent; empty while the incarnation is 0. */
   lastWord(): readonly Uint8Array[] {
     return this.#incarnation > 0 ? [this.refutation()] : []
   }
@@ -142,7 +142,7 @@ export class Suspicions {
     return { kind: 'forward', alive: origin }
   }
 
-  /** For a neighbour that has come (back): the votes on itself, which it will refute. */
+  /** The votes on a neighbour that has connected, as frames; the neighbour will refute them. */
   votesOn(peer: Origin): readonly Uint8Array[] {
     return [...(this.#suspects.get(peer)?.votes.values() ?? [])]
   }
@@ -184,9 +184,9 @@ export class Suspicions {
 }
 
 const VOICES_MIN = 2
-// One to spare; more say nothing new.
+// Two votes suffice; a third one is a reserve, and more give no new information.
 const VOICES_MAX = 3
-// Twice around the earth: votes to the suspect, its beacon back.
+// A vote travels to the suspect and its beacon back: twice around the earth takes less than 1 s.
 const REFUTATION_MS = 1000
 // One agent loses all its neighbours when its own network breaks; it need not tell of all at once.
 const VOTES_PER_INTERVAL = 64

@@ -1,10 +1,10 @@
-// Which origins we are behind on, and whom we have asked. Decides when; the protocol knows whom and what.
+// The origins of which this agent lacks newer states, and the pulls under way. Decides when to pull; puller.ts decides from which neighbour.
 // Invariants
-//   Q1. At most one pull per origin is under way, at most `pullsMax` in all, and of each neighbour no more than its share: who
-//       answers slowly, or never, leaves the others theirs.
-//   Q2. Every failure doubles the wait before the next attempt, so that a state nobody can deliver costs little.
-//   Q3. What the answers of one neighbour may have on their way is bounded, whoever of them is slow. They share it: an answer
-//       that is alone has all of it, and it shrinks by withheld credit when others come.
+//   Q1. At most one pull per origin is under way, at most `pullsMax` in total, and at most an even share from each neighbour, so
+//       a slow neighbour does not use up the pulls of the others.
+//   Q2. Every failure doubles the wait before the next attempt, so that a state that no neighbour can deliver costs little.
+//   Q3. The bytes in flight of all answers of one neighbour are bounded. The answers share this window: a single answer has all
+//       of it, and its part shrinks by withheld credit when others start.
 import { backoffMs } from '../../model/backoff.ts'
 import type { ProtocolLimits } from '../limits.ts'
 import type { Choice } from './choose-peer.ts'
@@ -13,10 +13,10 @@ import type { Origin } from '../../model/values.ts'
 interface Want {
   notBeforeMs: number
   failures: number
-  /** The state held did not lead to the signed hash: ask for everything. */
+  /** The held state did not lead to the signed hash, so the whole state is pulled. */
   fromZero: boolean
   active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
-  /** The last one that failed; another is asked if there is one. */
+  /** The neighbour whose answer failed last; another one is preferred. */
   avoid: Origin | undefined
 }
 
@@ -36,7 +36,7 @@ export class PullScheduler {
   readonly #wants = new Map<Origin, Want>()
   readonly #perPeer = new Map<Origin, Load>()
   #active = 0
-  /** Something may start that could not at the last look; else nothing can before the time. */
+  /** True when a pull may start that could not before; otherwise none can start before `#dueMs`. */
   #stirred = false
   #dueMs = Infinity
 
@@ -62,12 +62,12 @@ export class PullScheduler {
     } else if (want.failures === 0) want.notBeforeMs = Math.min(want.notBeforeMs, notBeforeMs)
   }
 
-  /** There are other neighbours, or time has passed: look again. */
+  /** Makes the next `start` examine all wanted origins. */
   wake(): void {
     this.#stirred = true
   }
 
-  /** In step: whatever is under way does not matter any more. */
+  /** The origin is up to date: forgets it and the pull under way. */
   settle(origin: Origin): void {
     this.#idle(this.#wants.get(origin))
     this.#wants.delete(origin)
@@ -148,7 +148,7 @@ export class PullScheduler {
     return this.#perPeer.get(peer)?.pulls ?? 0
   }
 
-  /** The answer came but there is more to want. */
+  /** An answer is complete, but a neighbour holds a newer state: pulls again. */
   again(origin: Origin, peer: Origin): void {
     const want = this.#wants.get(origin)
     if (want?.active?.peer !== peer) return
@@ -177,7 +177,7 @@ export class PullScheduler {
     }
   }
 
-  /** Its answers will not come. */
+  /** Ends the pulls from a neighbour that has disconnected. */
   peerDown(peer: Origin): void {
     this.#stirred = true // the shares of the others have grown
     for (const want of this.#wants.values()) {
