@@ -1,9 +1,12 @@
-// All virtual servers that a host should have: those of each cluster's services, within the limits (host-limits.ts). Kept from one
-// view to the next, so that a changed service costs what it is itself.
+// The Balancer builds the list of all virtual servers that a host should have: those of each cluster's services,
+// within the limits of host-limits.ts. A Balancer keeps its latest result, so that the cost of the next view depends
+// on the number of changed services.
 // Invariants
-//   1. What `follow` answers depends on its input alone: a Balancer that has followed any others answers the same as a new one.
-//   2. What did not change is the same object.
-// It is followed by its changes while all services fit and no two of them claim one address and port. Anything else is made anew.
+//   1. The result of `follow` depends on its input alone: a Balancer that has followed other inputs returns the
+//      same as a new one.
+//   2. A virtual server that did not change is the same object as before.
+// The list is edited in place of a rebuild only while all services fit and no two of them claim one address and port.
+// In every other case the list is built again from the whole view.
 import { cidrContains } from '../model/cidr.ts'
 import type { Scheduler, VirtualServer } from './host-state.ts'
 import { admit, fits, HOST_LIMITS, NOTHING, sumOf, type Amount, type LimitRefusal } from './host-limits.ts'
@@ -16,41 +19,52 @@ import { changesBetween, SortedMap, type Edit, type KeyChange } from '../model/s
 import type { ServiceView } from '../view/view.ts'
 import { servicesOf, serviceServers, type ServiceServers } from './virtual-servers.ts'
 
+/** The services of one cluster, as input of the Balancer. */
 export interface BalancedCluster {
   readonly name: ClusterName
   readonly services: ReadonlyMap<string, ServiceView>
-  /** Its names and addresses stay, without backends: connections are refused at once. */
+  /**
+   * True while every tunnel to the cluster is down: its virtual servers stay without backends, and connections are
+   * refused at once.
+   */
   readonly isWithdrawn: boolean
 }
 
+/** Input of `Balancer.follow`. */
 export interface BalanceInput {
-  /** Of two services with one address and port, the first counts. */
+  /** The first cluster wins when two services claim one address and port. */
   readonly clusters: readonly BalancedCluster[]
   readonly scheduler: Scheduler
-  /** Addresses in these prefixes are reached by the host itself, and are not balanced. */
+  /** Prefixes that the host reaches without the mesh: addresses in them are not balanced. */
   readonly kept: readonly Cidr[]
 }
 
+/** Result of `Balancer.follow`. */
 export interface Balanced {
-  /** Sorted and normalised, one for each address and port. */
+  /** The list is sorted and normalised, with one virtual server for each address, protocol and port. */
   readonly virtualServers: readonly VirtualServer[]
   readonly refused: readonly LimitRefusal[]
 }
 
 type Limits = typeof HOST_LIMITS
 
+/** The Balancer turns the services of all clusters into virtual servers, and keeps its result for the next call. */
 export class Balancer {
   readonly hostEndpoints = new HostEndpoints()
   readonly #limits: Limits
   #last:
     { readonly input: BalanceInput; readonly result: Balanced; readonly sums: readonly Sum[] } | undefined
-  /** Keys that two services claim. */
+  /** Virtual server keys that two services claim. */
   #contested: ReadonlySet<string> = new Set()
 
   constructor(limits: Limits = HOST_LIMITS) {
     this.#limits = limits
   }
 
+  /**
+   * Returns the virtual servers for `input`, and what the limits refuse. The cost is that of the changed services
+   * where possible.
+   */
   follow(input: BalanceInput): Balanced {
     return this.#edited(input) ?? this.#made(input)
   }
@@ -84,7 +98,7 @@ export class Balancer {
     return result
   }
 
-  /** undefined: it cannot be told from what changed. */
+  /** Edits the latest result. Returns undefined when the list must be built again from the whole view. */
   #edited(input: BalanceInput): Balanced | undefined {
     const last = this.#last
     if (last === undefined || !isSameShape(last.input, input)) return undefined
@@ -106,7 +120,7 @@ export class Balancer {
     return result
   }
 
-  /** undefined: a namespace or the cluster has more than its limit. */
+  /** Updates the amounts of one cluster. Returns undefined when a namespace or the cluster exceeds its limit. */
   #summed(
     before: Sum,
     changes: readonly KeyChange<ServiceView>[],
@@ -133,7 +147,10 @@ export class Balancer {
       : undefined
   }
 
-  /** undefined: two services claim one address and port, or did. */
+  /**
+   * Lists the changed virtual servers. Returns undefined when two services claim one address and port, or did so
+   * before.
+   */
   #edits(
     servers: readonly VirtualServer[],
     changes: readonly (readonly KeyChange<ServiceView>[])[],
@@ -158,7 +175,7 @@ export class Balancer {
           const isTaken = edit === undefined ? there !== undefined : edit.now !== undefined
           if (isTaken) return undefined
           const now = shown(server, cluster)
-          // Of two ports often only one has changed.
+          // When a service changes, often only one of its ports does: an equal virtual server stays the same object.
           if (there !== undefined && sameVirtualServer(now, there)) edits.set(key, { of: there, now: there })
           else edits.set(key, { of: server, now })
         }
@@ -170,11 +187,11 @@ export class Balancer {
   }
 }
 
-/** What the services of a cluster ask for together. */
+/** The amounts that the services of one cluster ask for together. */
 interface Sum {
   readonly amount: Amount
   readonly namespaces: ReadonlyMap<string, Amount>
-  /** Services that are cut to the limit of one, by their names. */
+  /** Services that are cut to the limit of one service, by service name. */
   readonly cuts: SortedMap<LimitRefusal>
 }
 
@@ -237,7 +254,7 @@ function cutsOf(
   )
 }
 
-/** undefined: it has all that it asks for. */
+/** Returns the refusal of a service that is cut to its limit, or undefined when the service gets all that it asks for. */
 function cutOf({ name, asked, amount }: ServiceServers, cluster = ''): LimitRefusal | undefined {
   const isWhole = asked.virtualServers <= amount.virtualServers && asked.realServers <= amount.realServers
   return isWhole ? undefined : { scope: 'service', cluster, name, asked, used: amount, services: 0 }

@@ -1,5 +1,6 @@
-// The host that this agent's view of the mesh asks for: want = desired(view, local facts, health). Pure, and the same input
-// always gives a deeply equal, sorted output. The view is already authorised: nothing is checked again here.
+// This file computes the host that the agent's view of the mesh asks for: want = desired(view, local facts, health).
+// The function is pure: equal inputs give deeply equal, sorted outputs. The view is authorised already
+// (view/authorise.ts), and nothing is checked again here.
 import { Balancer, type Balanced } from './balance.ts'
 import { cidrContains, familyOf, hostCidr } from '../model/cidr.ts'
 import type {
@@ -21,17 +22,24 @@ import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
 
+/** Input of `desired`. */
 export interface DesiredInput {
   readonly view: MeshView
   readonly self: { readonly origin: Origin; readonly cluster: ClusterName }
   readonly local: LocalFacts
-  /** `withdrawn`: unreachable for certain (src/core/host/tunnel-state.ts). Its routes and peers stay, so that it can come back. */
+  /**
+   * A cluster is `withdrawn` while all its tunnels are down (host/tunnel-state.ts). Its routes and peers stay, so
+   * that it can recover.
+   */
   readonly health: (cluster: ClusterName) => ClusterHealth
-  /** The tunnel of each gateway; all alike when left out. */
+  /** Tunnel state of each gateway. When left out, every gateway counts as `up`. */
   readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
-  /** What the host reaches without the mesh: never routed into the tunnel. Default nothing. */
+  /**
+   * Networks and addresses that the host reaches without the mesh: they are never routed into the tunnel. The default
+   * is none.
+   */
   readonly surroundings?: Surroundings
-  /** Bytes that the path to a gateway carries, where that is less than the tunnel's MTU. */
+  /** Bytes that the path to a gateway carries, where that is less than the tunnel's MTU; else undefined. */
   readonly pathMtu?: (origin: Origin) => number | undefined
   readonly settings: HostSettings
 }
@@ -40,18 +48,19 @@ type ClusterHealth = 'up' | 'withdrawn'
 
 interface LocalFacts {
   readonly publicKey: WireguardKey
-  /** Source of traffic that this host starts: an address of its own inside the own pod prefixes. */
+  /** Source address of traffic that this host starts: one of its addresses inside its cluster's pod prefixes. */
   readonly nodeAddress?: Ip | undefined
-  /** UDP echo on nodeAddress; 0 or left out: none. */
+  /** UDP port of the echo service on nodeAddress. 0, or left out: there is no echo service. */
   readonly probePort?: number
 }
 
+/** Settings of the host that do not depend on the view. */
 export interface HostSettings {
   readonly device: string
   readonly listenPort: number
-  /** Bytes: path MTU − 80, floor 1280. */
+  /** MTU of the tunnel device in bytes: path MTU − 80, at least 1280. */
   readonly mtu: number
-  /** Whether this host balances its own cluster's services, too (a site without kube-proxy). */
+  /** True: this host also balances its own cluster's services, for a site without kube-proxy. */
   readonly balanceLocal: boolean
   readonly keepaliveSeconds: number
   readonly scheduler: Scheduler
@@ -59,17 +68,21 @@ export interface HostSettings {
   readonly loadBalancerSysctls?: readonly (readonly [name: string, value: string])[]
 }
 
-/** What the host should be, and the services that it cannot have all of (host-limits.ts). */
+/** The host that is wanted, and the services that the limits refuse in whole or in part (host-limits.ts). */
 interface Desired {
   readonly host: HostState
   readonly refused: readonly LimitRefusal[]
 }
 
+/** Returns the normalised host that the view asks for. */
 export function desired(input: DesiredInput): HostState {
   return desiredWithin(input).host
 }
 
-/** With a balancer that has followed the inputs before this one, a changed service costs what it is itself. */
+/**
+ * Returns the host that the view asks for, and the services that the limits refuse. Pass the Balancer of the earlier
+ * calls: then the cost for services is that of the changed services only.
+ */
 export function desiredWithin(input: DesiredInput, balancer = new Balancer()): Desired {
   const { view, self, local, settings } = input
   const own = view.clusters.get(self.cluster)
@@ -84,6 +97,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
     peers: peersOf(remote, input),
     // Of two with one destination, normalizeHost keeps the first.
     routes: [
+      // When two routes have one destination, normalizeHost keeps the first.
       ...kept.routes.map((destination): Route => ({ destination, source: undefined, kind: 'throw' })),
       ...remote.flatMap((cluster) => routesTo(cluster, input, source))
     ],
@@ -103,7 +117,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
   return { host: { ...host, virtualServers }, refused }
 }
 
-/** The parts of the mesh's prefixes that this host reaches by itself (src/core/host/surroundings.ts). */
+/** Returns the parts of the mesh's prefixes that this host reaches without the mesh (host/surroundings.ts). */
 function keptBy(
   { view, surroundings = NO_SURROUNDINGS }: DesiredInput,
   { remote, balanced }: { readonly remote: readonly ClusterView[]; readonly balanced: readonly ClusterView[] }
@@ -117,8 +131,10 @@ function keptBy(
 }
 
 /**
- * Into the tunnel; while all tunnels of the cluster are down, connections are refused at once, and only the addresses that are probed
- * stay on the device. A path that carries less than the tunnel's MTU has its own, and the probed address all of it, to find more.
+ * Routes to one cluster lead into the tunnel. While all its tunnels are down, the routes refuse connections at once,
+ * and only the probed tunnel addresses stay on the device. Where the path carries less than the tunnel's MTU, the
+ * routes get the path's MTU; the route to the probed address keeps the device's MTU, so that probes can find a larger
+ * one.
  */
 function routesTo(
   cluster: ClusterView,
@@ -145,7 +161,7 @@ function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSe
   return { device, listenPort, mtu, publicKey }
 }
 
-/** A peer for every gateway of the other clusters; each prefix to one of them. */
+/** Returns one peer for every gateway of the other clusters. Each prefix belongs to exactly one of a cluster's peers. */
 function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
   const keys = new Set<WireguardKey>([input.local.publicKey])
   return remote.flatMap((cluster) => {
@@ -170,10 +186,11 @@ function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
 }
 
 /**
- * The prefixes of each gateway, since WireGuard knows one peer for a prefix. Of those whose tunnel is the best the first in rendezvous
- * order has it: a gateway that is new gets nothing before its tunnel is up, one that is dead keeps nothing where another lives, and
- * where all are dead nothing moves (fail static). Every gateway has its own tunnel address, so that it can be probed, and the
- * prefix of its own node: those pods answer by no other.
+ * Assigns each prefix to one gateway, since WireGuard knows one peer for a prefix. Among the gateways with the best
+ * tunnel state, the first in rendezvous order gets the prefix. So a new gateway gets prefixes only once its tunnel is
+ * up, a dead gateway keeps none while another lives, and nothing moves while all are dead (fail static). Every
+ * gateway keeps its own tunnel address, so that it can be probed, and its own node's prefix, because those pods
+ * answer by no other gateway.
  */
 function carriedBy(
   cluster: ClusterView,
@@ -224,14 +241,14 @@ function balance(
   })
 }
 
-/** Other clusters answer only to addresses inside our pod prefixes, so no other may be a source. */
+/** Other clusters accept only sources inside our pod prefixes, so an address outside them cannot be the source. */
 function sourceFor(destination: Cidr, local: LocalFacts, own: ClusterView | undefined): Ip | undefined {
   const address = local.nodeAddress
   if (address === undefined || familyOf(address) !== familyOf(destination)) return undefined
   return own?.podPrefixes.some((prefix) => cidrContains(prefix, address)) ? address : undefined
 }
 
-/** Addresses of this host at which other clusters may look for a pod. */
+/** Returns the addresses of this host that other clusters may use as pod addresses: those inside our pod prefixes. */
 function ownAddresses({ local, surroundings, view, self }: DesiredInput): readonly Ip[] {
   const prefixes = view.clusters.get(self.cluster)?.podPrefixes ?? []
   const all = new Set([
@@ -266,7 +283,7 @@ function filterOf(
 function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): readonly Sysctl[] {
   const names: (readonly [string, string])[] = [
     ['net.ipv4.ip_forward', '1'],
-    // Loose: a reply may come from a pod whose address is routed elsewhere when its prefix has just moved.
+    // The value 2 is loose mode (RFC 3704): a reply may come from a pod whose prefix has just moved to another route.
     [`net.ipv4.conf.${settings.device}.rp_filter`, '2']
   ]
   const prefixes = remote.flatMap((cluster) => [...cluster.podPrefixes, ...cluster.servicePrefixes])
@@ -275,7 +292,7 @@ function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): read
   return names.map(([name, value]) => ({ name, value }))
 }
 
-/** Adds to `seen`; false for what was there already. */
+/** Adds `value` to `seen`. Returns false when `seen` had it already. */
 function isFirst<T>(seen: Set<T>, value: T): boolean {
   if (seen.has(value)) return false
   seen.add(value)

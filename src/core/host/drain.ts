@@ -1,10 +1,11 @@
-// Draining: a real server that is no longer wanted gets no new flow but keeps its old ones, until they are gone or a
-// deadline passes. Pure; the caller keeps `drains` between passes. At most as many entries as the host has real servers.
+// Draining: a real server that is no longer wanted gets no new flow but keeps its old flows, until they end or a
+// deadline passes. The functions are pure, and the caller keeps `drains` between passes. There are at most as many
+// drains as the host has real servers.
 import type { HostState, RealServer, VirtualServer } from './host-state.ts'
 import { normalizeVirtualServer, realServerKey, virtualServerKey } from './normalize.ts'
 import { differenceOf } from './server-list.ts'
 
-/** drainKey → Unix or monotonic milliseconds at which the real server goes. */
+/** Maps each drainKey to the time, in milliseconds on the caller's clock, at which the real server is removed. */
 export type Drains = ReadonlyMap<string, number>
 
 export const NO_DRAINS: Drains = new Map()
@@ -15,18 +16,23 @@ interface DrainInput {
   readonly drains: Drains
   readonly nowMs: number
   readonly drainMs: number
-  /** drainKeys of real servers known to have no connections left. */
+  /** drainKeys of real servers that are known to have no connections left. */
   readonly idle?: ReadonlySet<string>
 }
 
+/** Result of `drain`. */
 export interface DrainResult {
-  /** `want`, with the draining real servers at weight 0. */
+  /** The input's `want`, to which the draining real servers are added with weight 0. */
   readonly want: HostState
   readonly drains: Drains
-  /** When to look again; undefined: nothing drains. */
+  /** Time of the earliest deadline; undefined when no real server drains. */
   readonly nextDeadlineMs: number | undefined
 }
 
+/**
+ * Adds to `want` the real servers of `have` that still drain. A drain starts when a real server leaves a TCP virtual
+ * server, and ends after `drainMs` or when the real server is idle.
+ */
 export function drain(input: DrainInput): DrainResult {
   const { want, have } = input
   const drains = new Map<string, number>()
@@ -51,14 +57,17 @@ export function drain(input: DrainInput): DrainResult {
   }
 }
 
-/** Not spread: they may be more than a call takes. */
+/**
+ * Returns the earliest deadline. A loop is used because Math.min(...) fails with as many arguments as there may be
+ * drains.
+ */
 function earliest(drains: Drains): number {
   let least = Infinity
   for (const deadlineMs of drains.values()) least = Math.min(least, deadlineMs)
   return least
 }
 
-/** "10.101.0.1 TCP 80 10.1.0.11 8080" */
+/** Returns the key of one real server of one virtual server: "10.101.0.1 TCP 80 10.1.0.11 8080". */
 export function drainKey(
   virtualServer: Pick<VirtualServer, 'vip' | 'protocol' | 'port'>,
   realServer: Pick<RealServer, 'ip' | 'port'>
@@ -67,8 +76,9 @@ export function drainKey(
 }
 
 function leavingOf(want: VirtualServer, have: VirtualServer): readonly RealServer[] {
-  // No backend left means a withdrawn cluster or an empty service: nothing answers, so old flows are cut, not left hanging.
-  // A UDP sender with a fixed port would go on to the dead backend for as long as it drains.
+  // A virtual server without backends belongs to a withdrawn cluster or an empty service, and its old flows are cut
+  // at once. UDP is not drained: a sender with a fixed port would reach the dead backend for as long as the drain
+  // lasts.
   if (want.realServers.length === 0 || want.protocol === 'UDP') return []
   const still = new Set(want.realServers.map(realServerKey))
   return have.realServers.filter((real) => !still.has(realServerKey(real)))

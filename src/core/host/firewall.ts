@@ -1,15 +1,16 @@
-// What another's packet filter does with a packet of the mesh, by reading its rules. Three-valued: a condition that is not understood may
-// match or not, so that only what is certain is said.
-// Invariant: the walk is bounded (RULES_MAX rules, JUMPS_MAX nested jumps); beyond that nothing is certain.
+// This file reads the rules of another program's packet filter and tells what it does with a packet of the mesh. The
+// logic is three-valued: a condition that is not understood may match or not, and only a certain result is reported.
+// Invariant: the walk is bounded (RULES_MAX rules, JUMPS_MAX nested jumps). Beyond the bounds nothing is certain.
 import { cidrContains, parseCidr, parseIp } from '../model/cidr.ts'
 import type { Cidr, Ip } from '../model/values.ts'
 
+/** One chain of nftables or iptables. */
 export interface FirewallChain {
   /** "table ip filter (iptables)" */
   readonly table: string
   readonly family: 'ip' | 'ip6' | 'inet'
   readonly name: string
-  /** Only of a base chain. */
+  /** Present for a base chain only. */
   readonly base?: { readonly hook: string; readonly priority: number; readonly policy: 'accept' | 'drop' }
   readonly rules: readonly FirewallRule[]
 }
@@ -17,7 +18,7 @@ export interface FirewallChain {
 interface FirewallRule {
   readonly conditions: readonly Condition[]
   readonly verdict: Verdict
-  /** As its tool would print it, for people. */
+  /** The rule as its tool would print it, for messages. */
   readonly text: string
 }
 
@@ -34,7 +35,7 @@ type Verdict =
   | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'none' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
 
-/** The first packet of a flow. What is undefined is not known. */
+/** The first packet of a flow. A field that is undefined is not known. */
 export interface FirewallPacket {
   readonly iif: string | undefined
   readonly oif: string | undefined
@@ -47,7 +48,7 @@ export interface FirewallPacket {
 const RULES_MAX = 20_000
 const JUMPS_MAX = 16
 
-/** For each base chain that is certain to drop the packet: where, and by what. */
+/** Returns each base chain that is certain to drop the packet, with the rule or policy that drops it. */
 export function droppedBy(
   chains: readonly FirewallChain[],
   hook: 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting',
@@ -60,7 +61,7 @@ export function droppedBy(
   })
 }
 
-/** Source translations after which packets into the tunnel have another source, in chains that run before `priority`. */
+/** Returns the source translations (SNAT, masquerade) in chains that run before `priority` and may apply to the packet. */
 export function translatedBefore(
   chains: readonly FirewallChain[],
   priority: number,
@@ -86,7 +87,7 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
     chains.filter(({ table }) => table === base.table).map((chain) => [chain.name, chain])
   )
   let budget = RULES_MAX
-  /** Whether the packet may come out at the end of the chain. */
+  /** Returns whether the packet may leave the chain at its end. */
   const through = (chain: FirewallChain, depth: number): boolean => {
     for (const rule of chain.rules) {
       if (--budget < 0 || depth > JUMPS_MAX) {
@@ -122,7 +123,7 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
   return outcome
 }
 
-/** undefined: not known. */
+/** Returns whether all conditions hold; undefined when that is not known. */
 function matches(conditions: readonly Condition[], packet: FirewallPacket): boolean | undefined {
   let certain = true
   for (const condition of conditions) {
@@ -171,7 +172,7 @@ function isOfFamily({ family }: FirewallChain, { saddr }: FirewallPacket): boole
 
 type Json = Readonly<Record<string, unknown>>
 
-/** Tables whose name starts with `own` are left out. */
+/** Reads the output of `nft -j list ruleset`. Tables whose name starts with `own` are left out. Never throws. */
 export function parseNftRuleset(ruleset: unknown, own: string): readonly FirewallChain[] {
   const entries = asArray(record(ruleset)['nftables']).map(record)
   const chains = new Map<string, FirewallChain & { rules: FirewallRule[] }>()
@@ -246,7 +247,7 @@ function nftCondition({ op, left, right }: Json): Condition {
   return { kind: 'unknown' }
 }
 
-/** undefined: a named set, a range, or something else that is not looked into. */
+/** Returns undefined for a named set, a range and any other form that is not interpreted. */
 function valuesOf(right: unknown): readonly string[] | undefined {
   if (typeof right === 'number') return [String(right)]
   if (typeof right === 'string') return right.startsWith('@') ? undefined : [right]
@@ -276,7 +277,7 @@ const PRIORITIES: Readonly<Record<string, number>> = {
   nat: 100
 }
 
-/** `tool`: "iptables" or "iptables-legacy", for people. */
+/** Reads the output of `iptables-save`. `tool` names the program ("iptables-legacy") in messages. Never throws. */
 export function parseIptablesSave(
   text: string,
   family: 'ip' | 'ip6',

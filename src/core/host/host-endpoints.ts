@@ -1,5 +1,6 @@
-// Endpoints that are the gateway itself: pods with hostNetwork have the address of their node, so what is for them ends at the host and passes
-// its input chain, where nothing else is open. Kept from one view to the next: a changed service costs what it is itself.
+// Host endpoints are endpoints that are the gateway itself: a pod with hostNetwork has the address of its node, so
+// its traffic ends at the host and passes the input chain, which refuses every other port. The result is kept from
+// one view to the next, so that the cost is that of the changed services.
 import { HOST_ENDPOINTS_MAX } from './host-limits.ts'
 import type { HostEndpoint } from './host-state.ts'
 import { sortedEndpoints } from './normalize.ts'
@@ -11,14 +12,18 @@ type Services = ReadonlyMap<string, ServiceView>
 
 const NO_SERVICES: Services = new Map()
 
+/** Finds the endpoints of exported services that are addresses of this host, and keeps its result between calls. */
 export class HostEndpoints {
   #services = NO_SERVICES
   #addresses = ''
-  /** Of the services that have any. */
+  /** Holds only the services that have host endpoints. */
   readonly #byService = new Map<string, readonly HostEndpoint[]>()
   #all: readonly HostEndpoint[] = []
 
-  /** Of the services that a cluster exports, those at one of `addresses`: the first HOST_ENDPOINTS_MAX in their order. */
+  /**
+   * Returns the endpoints of `services` that are at one of `addresses`: sorted by code units, at most
+   * HOST_ENDPOINTS_MAX.
+   */
   follow(services: Services, addresses: readonly Ip[]): readonly HostEndpoint[] {
     const key = addresses.join(' ')
     if (key !== this.#addresses) {

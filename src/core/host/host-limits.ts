@@ -1,45 +1,54 @@
-// The one table of what a host balances at most, with reasons, and the fixed order in which the excess is refused.
-// An object of a few KiB can ask for millions of table entries on every gateway of the mesh (addresses × ports × endpoints), so each service is
-// cut while it is expanded, never after, and what is left is divided: a namespace, a cluster has its own bound, and no cluster can
-// take the share of another.
+// This file has the one table of what a host balances at most, with reasons, and the fixed order in which the excess
+// is refused.
+// An object of a few KiB can ask for millions of table entries on every gateway of the mesh (addresses × ports ×
+// endpoints). So each service is cut while it is expanded, never after. Each namespace and each cluster has a bound
+// of its own, and no cluster can take the share of another.
 // Invariants
-//   1. Whatever services exist, no count exceeds its limit.
-//   2. A cluster that asks for no more than its share (the host's limit divided by the number of clusters) gets all it asks for, bounds of its
-//      services and namespaces aside.
-//   3. What is refused depends on the objects only, not on their order of arrival: of a service, the last ports, then the last endpoints of every
-//      port alike; of a namespace and a cluster, the largest services.
+//   1. No count exceeds its limit, whatever services exist.
+//   2. A cluster that asks for no more than its share (the host's limit divided by the number of clusters) gets all
+//      it asks for, within the bounds of its services and namespaces.
+//   3. What is refused depends on the objects only, not on their order of arrival. A service loses its last ports,
+//      then the last endpoints of every port alike. A namespace and a cluster lose their largest services.
 //   4. Every refusal is in the result.
 
+/** Counts of what a service, namespace, cluster or host has in the load balancer. */
 export interface Amount {
   readonly virtualServers: number
   readonly realServers: number
-  /** Entries of the kernel's tables: the most that any of our load balancers makes of it. */
+  /** Entries of the kernel's tables: the highest count among our load balancers. */
   readonly entries: number
 }
 
-/** A pass makes about 50,000 entries a second on a small busy machine, and may take 60 s. */
+/** The limits of each scope. A pass makes about 50,000 entries a second on a small busy machine, and may take 60 s. */
 export const HOST_LIMITS: Readonly<Record<'service' | 'namespace' | 'cluster' | 'host', Amount>> = {
-  // Two addresses with 512 ports each, also with affinity (128 entries each). A service of one port may have 4,096 endpoints, one of
-  // ten ports 1,000.
+  // The limit allows two addresses with 512 ports each, also with affinity (128 entries each). A service of one port
+  // may have 4,096 endpoints, one of ten ports 1,000.
   service: { virtualServers: 1024, realServers: 10_000, entries: 140_000 },
-  // 10,000 services of 10 endpoints, dual-stack; or a few services of the largest kind.
+  // The limit allows 10,000 services of 10 endpoints, dual-stack, or a few services of the largest kind.
   namespace: { virtualServers: 50_000, realServers: 200_000, entries: 400_000 },
-  // The largest that Kubernetes is tested with: 10,000 services and 150,000 pods, doubled by dual-stack.
+  // The limit allows the largest cluster that Kubernetes is tested with: 10,000 services and 150,000 pods, doubled by
+  // dual-stack.
   cluster: { virtualServers: 100_000, realServers: 300_000, entries: 600_000 },
-  // Three of the largest clusters, or 1,000 of 150 services: 1.5 million entries take 200 MB of kernel memory.
+  // The limit allows three of the largest clusters, or 1,000 clusters of 150 services: 1.5 million entries take 200
+  // MB of kernel memory.
   host: { virtualServers: 200_000, realServers: 750_000, entries: 1_500_000 }
 }
 
-/** Of one virtual server: four of 16,384 slots each, so that shares stay about even. */
+/** Most real servers of one virtual server: each gets four of 16,384 slots, so that shares stay about even. */
 export const REAL_SERVERS_PER_VIRTUAL_SERVER_MAX = 4096
-/** With affinity: every slot compares all backends, 512 × 8,192 times, which takes 50 ms. */
+/** Most real servers with affinity: every slot compares all backends, 512 × 8,192 times, which takes 50 ms. */
 export const HASHED_REAL_SERVERS_MAX = 512
 
-/** Of this host, as endpoints of its own cluster's services: a host has few pods in its own network, each with a few ports. */
+/**
+ * Most endpoints of this host for its own cluster's services: a host has few pods in its own network, each with a few
+ * ports.
+ */
 export const HOST_ENDPOINTS_MAX = 1000
 
+/** The amount of no service. */
 export const NOTHING: Amount = { virtualServers: 0, realServers: 0, entries: 0 }
 
+/** Adds two amounts, field by field. */
 export function sumOf(a: Amount, b: Amount): Amount {
   return {
     virtualServers: a.virtualServers + b.virtualServers,
@@ -48,6 +57,7 @@ export function sumOf(a: Amount, b: Amount): Amount {
   }
 }
 
+/** Returns whether no field of `amount` exceeds that of `limit`. */
 export function fits(amount: Amount, limit: Amount): boolean {
   return (
     amount.virtualServers <= limit.virtualServers &&
@@ -56,19 +66,19 @@ export function fits(amount: Amount, limit: Amount): boolean {
   )
 }
 
-/** What a service, or all the refused ones of a scope together, asked for and got. */
+/** What a service, or all services of a scope together, asked for and what they got. */
 export interface LimitRefusal {
   readonly scope: 'service' | 'namespace' | 'cluster' | 'host'
   readonly cluster: string
-  /** "shop/web", the namespace, or '' for a cluster and for a host. */
+  /** "shop/web" for a service, "shop" for a namespace, '' for a cluster and for a host. */
   readonly name: string
   readonly asked: Amount
   readonly used: Amount
-  /** Services that are not balanced at all; 0 for a service that is cut. */
+  /** Number of services that are not balanced at all; 0 for a service that is cut. */
   readonly services: number
 }
 
-/** One plain sentence each, for people. */
+/** Returns the refusal as text for operators: subject, message and fix. */
 export function refusalText(refusal: LimitRefusal): {
   readonly subject: string
   readonly message: string
@@ -107,7 +117,7 @@ function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
-/** What one service asks for, before anything of it is built. */
+/** What one service asks for, before any of its virtual servers is built. */
 export interface Claim {
   /** "shop/web" */
   readonly name: string
@@ -125,7 +135,10 @@ interface ClusterClaims<T extends Claim> {
   readonly claims: readonly T[]
 }
 
-/** Divides the host among the clusters. The result is in the order of `clusters`, and has the claims in their order. */
+/**
+ * Divides the host among the clusters. The result has one entry for each of `clusters`, in their order, with the
+ * admitted claims in the order given.
+ */
 export function admit<T extends Claim>(
   clusters: readonly ClusterClaims<T>[],
   limits = HOST_LIMITS
@@ -133,7 +146,8 @@ export function admit<T extends Claim>(
   const asked = clusters.map((entry) => ({ ...entry, ...admitCluster(entry, limits) }))
   const total = asked.reduce((sum, { amount }) => sumOf(sum, amount), NOTHING)
   if (fits(total, limits.host)) return asked
-  // Smallest first, each at most an even share of what is left: a small cluster loses nothing to a large one.
+  // The smallest cluster comes first and each gets at most an even share of what is left, so a small cluster loses
+  // nothing to a large one.
   const order = asked.toSorted(
     (a, b) => a.amount.entries - b.amount.entries || (a.cluster < b.cluster ? -1 : 1)
   )
@@ -168,7 +182,7 @@ function admitCluster<T extends Claim>(
 ): Admission<T> & { readonly amount: Amount } {
   const refusals: LimitRefusal[] = []
   const whole = amountOf(claims)
-  // A cluster below the bound of a namespace has no namespace above it.
+  // When the whole cluster is within the bound of a namespace, so is each of its namespaces.
   let kept: Kept<T> = { admitted: claims, amount: whole }
   if (!fits(whole, limits.namespace)) {
     const refused = new Set<T>()
@@ -188,7 +202,7 @@ function admitCluster<T extends Claim>(
   return { ...kept, refusals }
 }
 
-/** The smallest claims that fit together, in the order given. */
+/** Admits claims from the smallest to the largest while they fit together. Returns them in the order given. */
 function smallestFirst<T extends Claim>(claims: readonly T[], limit: Amount): Kept<T> {
   const whole = amountOf(claims)
   if (fits(whole, limit)) return { admitted: claims, amount: whole }

@@ -1,13 +1,15 @@
-// What is known of an operation besides its effect: its identity, the part of the host it belongs to, what it needs, and the order in
-// which a pass does its operations.
+// This file describes an operation besides its effect: its identity, the part of the host it belongs to, what it
+// needs, and the order in which a pass does its operations.
 // Invariants
-//   1. The identity of an operation does not depend on the values it sets, so that a later attempt is known as the same step.
-//   2. Slices keep the order of the plan within a cluster, and every peer gets its prefixes before any peer is removed.
+//   1. The identity of an operation does not depend on the values it sets, so that a later attempt is known as the
+//      same step.
+//   2. Slices keep the order of the plan within a cluster, and every peer gets its prefixes before any peer is
+//      removed.
 import { cidrContains } from '../model/cidr.ts'
 import type { HostOp, HostPart, HostState, Route, Vip } from './host-state.ts'
 import { virtualServerKey } from './normalize.ts'
 
-/** "addRoute 10.1.0.0/16": at most one operation of a plan has it. */
+/** Returns the identity of an operation, such as "addRoute 10.1.0.0/16". At most one operation of a plan has it. */
 export function opKey(op: HostOp): string {
   switch (op.kind) {
     case 'setSysctl':
@@ -51,6 +53,7 @@ const PARTS: { readonly [K in HostOp['kind']]: HostPart } = {
   setSysctl: 'sysctls'
 }
 
+/** Returns the part of the host that an operation changes. */
 export function partOf(op: HostOp): HostPart {
   return PARTS[op.kind]
 }
@@ -65,21 +68,25 @@ const FIELDS: { readonly [Field in keyof Required<HostState>]: HostPart } = {
   sysctls: 'sysctls'
 }
 
+/** Returns the part of the host that a field of HostState belongs to. */
 export function partOfField(field: keyof HostState): HostPart {
   return FIELDS[field]
 }
 
-/** What is not there, and what other operations must therefore wait for. */
+/** What is missing on the host, so that other operations must wait for it. */
 export interface Lacking {
-  /** The tunnel device is not there, or is there and of no use. */
+  /** The tunnel device does not exist, or exists and cannot be used. */
   readonly tunnel: boolean
-  /** There is no packet filter of ours at all. */
+  /** The host has no packet filter of ours. */
   readonly filter: boolean
-  /** The filter that is there does not guard these service prefixes: undefined means that it guards all that are wanted. */
+  /** Service prefixes that the existing filter guards. undefined: the filter guards all that are wanted. */
   readonly guards: ReadonlySet<string> | undefined
 }
 
-/** `failed`: whether the operation of this kind has failed or waits for its next attempt, or its part cannot be read. */
+/**
+ * Returns what is missing. `failed` tells whether the operation of a kind has failed or waits for its next attempt,
+ * or whether its part cannot be read.
+ */
 export function lacking(
   { want, have }: { readonly want: HostState; readonly have: HostState },
   failed: (kind: 'setTunnel' | 'setFilter') => boolean
@@ -93,16 +100,17 @@ export function lacking(
   }
 }
 
-/** Bytes; a tunnel device that is down or lacks our mark is observed with this MTU: there, but of no use. */
+/** MTU (bytes) of an observed tunnel device that is down or lacks our mark: the device exists but cannot be used. */
 export const UNUSABLE_MTU = 0
 
 /**
- * Whether an operation must wait for something that could not be made. Traffic is let in only behind the filter, and a service address
- * is made local only where the filter keeps it from processes of this host. Removals never wait.
+ * Returns whether an operation must wait for something that could not be made. Traffic from the tunnel is accepted
+ * only behind the filter, and a service address is made local only where the filter keeps it from processes of this
+ * host. Removals never wait.
  */
 export function mustWait(op: HostOp, lacks: Lacking, device: string | undefined): boolean {
   if (op.kind === 'setPeer') return lacks.tunnel || lacks.filter
-  // Exceptions keep traffic out of the tunnel: they need nothing.
+  // Exceptions keep traffic out of the tunnel and need neither tunnel nor filter.
   if (op.kind === 'addRoute') return op.route.kind === undefined && (lacks.tunnel || lacks.filter)
   if (op.kind === 'addVip')
     return op.vip.kind === undefined && lacks.guards !== undefined && !lacks.guards.has(op.vip.destination)
@@ -110,8 +118,9 @@ export function mustWait(op: HostOp, lacks: Lacking, device: string | undefined)
 }
 
 /**
- * Whether an operation would take a network of this host's own into the tunnel, because an exception (`throw`) inside its prefix was
- * refused; or would remove an exception while the prefix around it is still there, because its removal was refused.
+ * Returns whether an operation would route a network of this host into the tunnel. That happens when the prefix is
+ * added although the exception (`throw`) inside it was refused, and when the exception is removed although the
+ * removal of the prefix around it was refused.
  */
 export function wouldTakeOwnNetwork(op: HostOp, refused: readonly HostOp[]): boolean {
   const route = routeOf(op)
@@ -137,18 +146,21 @@ interface Slice<Owner extends string> {
   readonly ops: readonly HostOp[]
 }
 
-// One bundle of this many real servers takes nftables 0.1 s and IPVS 2 s: so long may a small change wait for a large one.
+// A small change may wait as long as one bundle takes. For this many real servers that is 0.1 s with nftables and 2 s
+// with IPVS.
 const SLICE_WEIGHT_MAX = 2_000
 
 /**
- * The operations of a plan, cut so that a large cluster does not delay a small one: first what all share (device, filter, sysctls), then
- * what keeps this host's own networks out of the tunnel, then peers and routes, then each cluster's virtual servers, service prefixes and removals, the cluster with the least work first.
+ * Cuts the operations of a plan into slices, so that a large cluster does not delay a small one. The order is: first
+ * what all clusters share (device, filter, sysctls), then the exceptions that keep this host's own networks out of
+ * the tunnel, then peers and routes, then each cluster's virtual servers, service prefixes and removals. The cluster
+ * with the least work comes first.
  */
 export function slices<Owner extends string>(
   ops: readonly HostOp[],
   clusterOf: (op: HostOp) => Owner | undefined
 ): readonly Slice<Owner>[] {
-  // A device that goes and comes anew takes peers and routes with it: that order is the plan's own.
+  // A removed device takes its peers and routes with it, so the plan's own order is kept.
   if (ops.some(({ kind }) => kind === 'removeTunnel')) return [{ cluster: undefined, ops }]
   const of = (stage: Stage) => ops.filter((op) => stageOf(op) === stage)
   const groups = [...Map.groupBy(of('cluster'), clusterOf)].map(([cluster, members]) => ({
@@ -169,6 +181,7 @@ export function slices<Owner extends string>(
 
 type Stage = 'shared' | 'exceptions' | 'paths' | 'cluster' | 'exceptionsGone' | 'last'
 
+/** Returns the stage of a pass in which an operation is done. */
 export function stageOf(op: HostOp): Stage {
   if (op.kind === 'setTunnel' || op.kind === 'setFilter' || op.kind === 'setSysctl') return 'shared'
   if (op.kind === 'addRoute') return op.route.kind === 'throw' ? 'exceptions' : 'paths'

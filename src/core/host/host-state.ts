@@ -1,9 +1,10 @@
-// What a host should be, or is: one value, without any tool's vocabulary. Lists are sorted and free of duplicates, so
-// that two equal hosts are deeply equal values. Secrets are not part of it.
+// HostState says what a host should be, or what it is, in one value without the vocabulary of any tool. Lists are
+// sorted and free of duplicates, so that two equal hosts are deeply equal values. A HostState has no secrets.
 import type { Cidr, Ip, PeerAddress, Protocol, WireguardKey } from '../model/values.ts'
 
+/** The network state of a host that this agent owns. */
 export interface HostState {
-  /** undefined: no tunnel device of ours exists. */
+  /** undefined when no tunnel device of ours exists. */
   readonly tunnel: Tunnel | undefined
   readonly peers: readonly WireguardPeer[]
   readonly routes: readonly Route[]
@@ -13,101 +14,126 @@ export interface HostState {
   readonly sysctls: readonly Sysctl[]
 }
 
+/** The WireGuard device. */
 export interface Tunnel {
   /** Interface name, ≤ 15 characters. */
   readonly device: string
   readonly listenPort: number
-  /** Bytes: path MTU − 80, floor 1280. */
+  /** MTU of the device in bytes: path MTU − 80, at least 1280. */
   readonly mtu: number
-  /** Derived from the private key that the edge holds; never the private key itself. */
+  /**
+   * The public key belongs to the private key that the edge (src/io/host) holds. The private key is never in a
+   * HostState.
+   */
   readonly publicKey: WireguardKey
 }
 
+/** A gateway of another cluster, as a peer of the WireGuard device. */
 export interface WireguardPeer {
   readonly publicKey: WireguardKey
-  /** undefined: the peer dials us. Observed as undefined, too, where WireGuard learned an address by itself. */
+  /**
+   * undefined when the peer dials this host. The observed value is undefined, too, where WireGuard learned the
+   * address from a packet.
+   */
   readonly peerAddress: PeerAddress | undefined
   readonly allowedIps: readonly Cidr[]
-  /** 0 = off. */
+  /** Interval of persistent keepalives in seconds; 0 turns them off. */
   readonly keepaliveSeconds: number
 }
 
-/** In the table of the tunnel: a remote pod prefix, or an exception inside one. */
+/** A route in the tunnel's table: a remote pod prefix, or an exception inside one. */
 export interface Route {
   readonly destination: Cidr
-  /** Source of traffic that this host starts. */
+  /** Source address of traffic that this host starts. */
   readonly source: Ip | undefined
   /**
-   * `throw`: this host reaches it by itself, so the next routing rule decides. `unreachable`: the tunnel is down, so that
-   * connections end at once with an ICMP error. Left out: into the tunnel.
+   * `throw`: this host reaches the prefix without the mesh, so the next routing rule decides. `unreachable`: the
+   * tunnel is down, so connections end at once with an ICMP error. Left out: the route leads into the tunnel.
    */
   readonly kind?: 'throw' | 'unreachable'
   /** Bytes that the path through the tunnel carries, where that is less than the device's MTU. */
   readonly mtu?: number
 }
 
-/** A service prefix that this host balances, made local by one AnyIP route. */
+/** A service prefix that this host balances. One AnyIP route makes the prefix local. */
 export interface Vip {
   readonly destination: Cidr
   readonly source: Ip | undefined
-  /** `throw`: inside a service prefix, but this host reaches it by itself: not local, and never answered for by ARP. */
+  /**
+   * `throw`: the prefix lies inside a service prefix, but this host reaches it without the mesh. Such a prefix is not
+   * local, and the host does not answer ARP for it.
+   */
   readonly kind?: 'throw'
 }
 
+/**
+ * How a load balancer chooses a real server: round robin, weighted round robin, Maglev hashing of the source, least
+ * connections.
+ */
 export type Scheduler = 'rr' | 'wrr' | 'mh' | 'lc'
 
+/** One address, protocol and port of a service, with the real servers behind it. */
 export interface VirtualServer {
   readonly vip: Ip
   readonly protocol: Protocol
   readonly port: number
   readonly scheduler: Scheduler
-  /** ClientIP persistence in seconds; 0 = none. */
+  /** Duration of ClientIP session affinity in seconds; 0 = none. */
   readonly affinitySeconds: number
-  /** Empty: connections are refused at once, never dropped in silence. */
+  /** Connections are refused at once while the list is empty. They are never dropped in silence. */
   readonly realServers: readonly RealServer[]
 }
 
+/** One endpoint of a virtual server. */
 export interface RealServer {
   readonly ip: Ip
   readonly port: number
-  /** 0 = draining: no new flow, old flows live on. Else 1 … 65535. */
+  /** 0 = draining: no new flow, old flows continue. Else 1 … 65535. */
   readonly weight: number
 }
 
-/** What may come out of the tunnel, and what this host must not masquerade. Default deny. */
+/**
+ * The packet filter says which traffic is accepted from the tunnel, and which traffic this host must not masquerade.
+ * All else from the tunnel is denied.
+ */
 export interface Filter {
-  /** Sources accepted from the tunnel: the authorised pod prefixes of the other clusters. */
+  /** Sources accepted from the tunnel are the authorised pod prefixes of the other clusters. */
   readonly remoteSources: readonly Cidr[]
-  /** Destinations accepted from the tunnel: the pod prefixes of this cluster. */
+  /** Destinations accepted from the tunnel are the pod prefixes of this cluster. */
   readonly localDestinations: readonly Cidr[]
-  /** UDP port on this host open to remoteSources (probe); 0 = none. */
+  /** UDP port of the probe on this host, which is open to remoteSources; 0 = none. */
   readonly probePort: number
-  /** Bytes; TCP MSS is clamped to mtu − 40 (IPv4) or − 60 (IPv6) in both directions. */
+  /** MTU in bytes. The TCP MSS is clamped to mtu − 40 (IPv4) or mtu − 60 (IPv6) in both directions. */
   readonly mtu: number
   /**
-   * Service prefixes that a Vip makes local here: a port there that is no virtual server is refused and reaches no process of
-   * the host. Absent rather than empty.
+   * Service prefixes that a Vip makes local. A port there without a virtual server is refused and reaches no process
+   * of the host. The field is left out rather than empty.
    */
   readonly guardedVips?: readonly Cidr[]
-  /** Networks of this host inside those prefixes, which the guard leaves alone. Absent rather than empty. */
+  /**
+   * Networks of this host inside guardedVips, to which the guard does not apply. The field is left out rather than
+   * empty.
+   */
   readonly ownNetworks?: readonly Cidr[]
   /**
-   * Endpoints of exported services that are this host itself (pods with hostNetwork): remoteSources may reach them; every other port of
-   * localDestinations on this host is refused. Absent rather than empty.
+   * Endpoints of exported services that are addresses of this host (pods with hostNetwork). They are open to
+   * remoteSources; every other port of localDestinations on this host is refused. The field is left out rather than
+   * empty.
    */
   readonly hostEndpoints?: readonly HostEndpoint[]
 }
 
-/** "10.2.0.1 TCP 8080" */
+/** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */
 export type HostEndpoint = `${string} ${Protocol} ${number}`
 
+/** A kernel parameter and its value. */
 export interface Sysctl {
-  /** "net.ipv4.ip_forward" */
+  /** Dotted name of the parameter, such as "net.ipv4.ip_forward". */
   readonly name: string
   readonly value: string
 }
 
-/** One step towards `want`. Each is idempotent and carries the whole of what it sets. */
+/** One step towards `want`. Each operation is idempotent and carries the complete value that it sets. */
 export type HostOp =
   | { readonly kind: 'setSysctl'; readonly sysctl: Sysctl }
   | { readonly kind: 'setTunnel'; readonly tunnel: Tunnel }
@@ -128,60 +154,67 @@ export type HostOp =
   | { readonly kind: 'removeTunnel' }
 
 /**
- * The parts of a host that are read, and can fail, apart from each other: a tool that hangs or a table that cannot be read stops the
- * work on its own part only.
+ * The parts of a host, which are read, and can fail, independently. A tool that hangs or a table that cannot be read
+ * stops the work on its own part only.
  */
 export const HOST_PARTS = ['tunnel', 'routes', 'virtualServers', 'filter', 'sysctls'] as const
+/** The name of a part. */
 export type HostPart = (typeof HOST_PARTS)[number]
 
-/** An operation that was not carried out. */
+/** An operation that was not carried out, with the reason. */
 export interface OpFailure {
   readonly op: HostOp
-  /** An Error with a code and a fix. */
+  /** The error has a code and a fix. */
   readonly error: unknown
   /**
-   * `operation`: this operation was refused by itself. `part`: nothing of its part can be done now (the tool hangs, is missing or may
-   * not). `untried`: the bundle was refused, and there were too many operations in it to try each by itself.
+   * `operation`: this operation alone was refused. `part`: no operation of its part can be done now (the tool hangs,
+   * is missing or lacks permission). `untried`: the bundle was refused, and it had too many operations to try each
+   * alone.
    */
   readonly scope: 'operation' | 'part' | 'untried'
 }
 
+/** Result of reading some parts of the host. */
 export interface Look {
   /** The fields of the parts that could be read. */
   readonly found: Partial<HostState>
   readonly failures: readonly { readonly part: HostPart; readonly error: unknown }[]
 }
 
-/** Live facts of the tunnel, read beside the state and never compared with a wish. */
+/** Live facts of a WireGuard peer. They are read beside the state and never compared with `want`. */
 export interface PeerStats {
   readonly publicKey: WireguardKey
   readonly peerAddress: PeerAddress | undefined
-  /** Unix milliseconds; undefined: never. */
+  /** Time of the latest handshake in Unix milliseconds; undefined when there was none. */
   readonly lastHandshakeMs: number | undefined
   readonly rxBytes: number
   readonly txBytes: number
 }
 
-/** The edge that owns a host's network. `src/io/host` implements it with real tools; tests with a model. */
+/** A Host owns the network of a host. `src/io/host` implements it with real tools, and tests implement it with a model. */
 export interface Host {
   /** The name of the load balancer that `auto` chose. */
   readonly loadBalancer: string
   /** Takes the lock of this network namespace and finds the tools. Errors: HostError with a code and the fix. */
   start(): Promise<void>
-  /** What exists of ours in these parts, read from the kernel. A part that cannot be read is a failure of that part alone. */
+  /**
+   * Reads from the kernel what exists of ours in these parts. A part that cannot be read is a failure of that part
+   * alone.
+   */
   look(parts: readonly HostPart[], signal: AbortSignal): Promise<Look>
-  /** All parts. Errors: the first failure of a part. */
+  /** Reads all parts. Rejects with the first failure of a part. */
   observe(signal: AbortSignal): Promise<HostState>
   /**
-   * Applies in order, bundled where the tools allow. Returns the operations that were not carried out; every other one was. One refused
-   * operation stops no other one. Rejects for no reason of the host.
+   * Applies the operations in order, in bundles where the tools allow. Returns the operations that were not carried
+   * out; all others were. A refused operation does not stop the others, and failures of the host do not reject the
+   * promise.
    */
   apply(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]>
   peerStats(signal: AbortSignal): Promise<readonly PeerStats[]>
-  /** The commands that `apply` runs for this operation, without secrets. */
+  /** Returns the commands that `apply` runs for this operation, without secrets. */
   describe(op: HostOp): readonly string[]
-  /** Leaves the kernel state in place (traffic flows on); releases the lock. */
+  /** Leaves the kernel state in place, so that traffic continues, and releases the lock. */
   stop(): Promise<void>
-  /** Removes everything of ours and restores recorded sysctls. */
+  /** Removes everything of ours and restores the recorded sysctls. */
   cleanup(signal: AbortSignal): Promise<void>
 }

@@ -1,16 +1,23 @@
-// A host as a pure model: what a kernel does with each operation, without a kernel. Tests use it as a fake Host, too.
+// This file models a host as a pure function: what a kernel does with each operation. Tests also use the model as a
+// fake Host.
 import type { HostOp, HostState, VirtualServer, WireguardPeer } from './host-state.ts'
 import { normalizeHost, virtualServerKey } from './normalize.ts'
 import { editedServers, type ServerEdits } from './server-list.ts'
 
-/** The host after `ops` in order; any prefix of the operations is a state that a host may be left in. Normalised. */
+/**
+ * Returns the normalised host after `ops`, applied in order. A host may also be left after any prefix of the
+ * operations.
+ */
 export function applyOps(state: HostState, ops: readonly HostOp[]): HostState {
   const host = open(state)
   for (const op of ops) applyOp(host, op)
   return close(host, state)
 }
 
-/** The lists of a host are short beside that of its virtual servers, of which only the edits are kept. */
+/**
+ * A host that can be edited. Its list of virtual servers may be very long, so only the edits of that list are kept;
+ * the other lists are short.
+ */
 interface OpenHost {
   tunnel: HostState['tunnel']
   filter: HostState['filter']
@@ -62,7 +69,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
     case 'removeTunnel':
       host.tunnel = undefined
       host.peers.clear()
-      // Only what is on the device goes with it.
+      // Only the routes on the device are removed with it.
       for (const [destination, { kind }] of host.routes)
         if (kind === undefined) host.routes.delete(destination)
       return
@@ -71,8 +78,10 @@ function applyOp(host: OpenHost, op: HostOp): void {
   }
 }
 
-/** WireGuard's cryptokey routing: a prefix has one owner, and who gets it takes it from who had it. An address, once
- * set, can be replaced but not unset. */
+/**
+ * WireGuard's cryptokey routing gives each prefix one owner: a peer that gets a prefix takes it from the earlier
+ * owner. A peer address that is set can be replaced but not unset.
+ */
 function setPeer(peers: Map<string, WireguardPeer>, peer: WireguardPeer): void {
   const taken = new Set(peer.allowedIps)
   for (const [key, other] of peers) {

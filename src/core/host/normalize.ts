@@ -1,4 +1,5 @@
-// The order and identity of what a HostState lists. Two hosts that are alike are deeply equal once both are normalised.
+// This file defines the order and identity of the items in a HostState. Two hosts with the same content are deeply
+// equal once both are normalised.
 import { compareCidr, ipSortKey } from '../model/cidr.ts'
 import type {
   Filter,
@@ -10,6 +11,7 @@ import type {
 } from './host-state.ts'
 import type { Cidr } from '../model/values.ts'
 
+/** A host on which nothing of ours exists. */
 export const EMPTY_HOST: HostState = {
   tunnel: undefined,
   peers: [],
@@ -20,17 +22,17 @@ export const EMPTY_HOST: HostState = {
   sysctls: []
 }
 
-/** "10.101.0.1 TCP 80": at most one virtual server of a host has it. */
+/** Returns the identity of a virtual server, such as "10.101.0.1 TCP 80". At most one virtual server of a host has it. */
 export function virtualServerKey(server: Pick<VirtualServer, 'vip' | 'protocol' | 'port'>): string {
   return `${server.vip} ${server.protocol} ${server.port}`
 }
 
-/** "10.1.0.11 8080": at most one real server of a virtual server has it. */
+/** Returns the identity of a real server, such as "10.1.0.11 8080". At most one real server of a virtual server has it. */
 export function realServerKey(server: Pick<RealServer, 'ip' | 'port'>): string {
   return `${server.ip} ${server.port}`
 }
 
-/** Sorted, with the first of any duplicates. */
+/** Sorts all lists and keeps the first of any duplicates. */
 export function normalizeHost(state: HostState): HostState {
   return {
     tunnel: state.tunnel,
@@ -43,10 +45,11 @@ export function normalizeHost(state: HostState): HostState {
   }
 }
 
-// Sorting real servers is most of the work in a host with 10,000 services, and a pass keeps the objects that did not change.
+// Sorting real servers is most of the work for a host with 10,000 services, and a pass keeps the objects that did not
+// change. So each sorted server is remembered with its sort key.
 const normalized = new WeakMap<VirtualServer, string>()
 
-/** The same object when it is normalised already. */
+/** Sorts the real servers and removes duplicates. Returns the same object when it is normalised already. */
 export function normalizeVirtualServer(server: VirtualServer): VirtualServer {
   if (normalized.has(server)) return server
   const sorted = { ...server, realServers: sortedBy(server.realServers, sortKeyOfReal) }
@@ -54,18 +57,21 @@ export function normalizeVirtualServer(server: VirtualServer): VirtualServer {
   return sorted
 }
 
-/** What a list of virtual servers is sorted by: address, protocol name, port. */
+/** Returns the key by which virtual servers are sorted: address, protocol name, port. */
 export function virtualServerOrder(server: VirtualServer): string {
   return normalized.get(server) ?? sortKeyOfVirtual(server)
 }
 
-/** The same order without making keys: by vip (IPv4 first, then numeric), protocol name, port. */
+/**
+ * Compares in the same order as virtualServerOrder without building keys: by vip (IPv4 first, then numeric), protocol
+ * name, port.
+ */
 export function compareVirtualServers(left: VirtualServer, right: VirtualServer): number {
   const protocols = left.protocol === right.protocol ? 0 : left.protocol < right.protocol ? -1 : 1
   return compareCidr(left.vip, right.vip) || protocols || left.port - right.port
 }
 
-/** By ip (numeric), port: as normalizeVirtualServer sorts them. */
+/** Compares by ip (numeric) and port, as normalizeVirtualServer sorts real servers. */
 export function compareRealServers(left: RealServer, right: RealServer): number {
   return compareCidr(left.ip, right.ip) || left.port - right.port
 }
@@ -78,6 +84,7 @@ function sortKeyOfReal({ ip, port }: RealServer): string {
   return `${ipSortKey(ip)} ${String(port).padStart(5, '0')}`
 }
 
+/** Sorts real servers by ip (numeric) and port, and removes duplicates. */
 export function sortRealServers(servers: readonly RealServer[]): readonly RealServer[] {
   return sortedBy(servers, sortKeyOfReal)
 }
@@ -97,11 +104,12 @@ function normalizeFilter(filter: Filter): Filter {
   }
 }
 
-/** By code units. */
+/** Sorts host endpoints by code units and removes duplicates. */
 export function sortedEndpoints(endpoints: Iterable<HostEndpoint>): readonly HostEndpoint[] {
   return [...new Set(endpoints)].sort()
 }
 
+/** Sorts prefixes by compareCidr and removes duplicates. */
 export function sortedPrefixes(prefixes: Iterable<Cidr>): readonly Cidr[] {
   return [...new Set(prefixes)].sort(compareCidr)
 }
@@ -111,7 +119,10 @@ function sortedByPrefix<T extends { readonly destination: Cidr }>(items: readonl
   return unique.sort((a, b) => compareCidr(a.destination, b.destination))
 }
 
-/** By code units of the key: the cheapest order that is the same everywhere. */
+/**
+ * Sorts by code units of the key, the cheapest order that is the same on every host, and keeps the first item of each
+ * key.
+ */
 export function sortedBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] {
   return [...firstOf(items, keyOf)].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item)
 }

@@ -1,10 +1,14 @@
-// Which cluster an operation is for: by the keys, prefixes and addresses that the view gives to each cluster.
+// This file finds the cluster that an operation is for, by the keys, prefixes and addresses that the view gives to
+// each cluster.
 import { cidrContains } from '../model/cidr.ts'
 import type { HostOp } from './host-state.ts'
 import type { Cidr, ClusterName, Ip } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
 
-/** undefined for what all clusters share and for what belonged to a cluster that has left. */
+/**
+ * Returns a function that gives the cluster of an operation. The result is undefined for what all clusters share and
+ * for what belonged to a cluster that has left.
+ */
 export function clustersOfOps(view: Pick<MeshView, 'clusters'>): (op: HostOp) => ClusterName | undefined {
   const keys = new Map<string, ClusterName>()
   const prefixes = new Map<string, ClusterName>()
@@ -14,7 +18,8 @@ export function clustersOfOps(view: Pick<MeshView, 'clusters'>): (op: HostOp) =>
     for (const prefix of [...podPrefixes, ...servicePrefixes]) prefixes.set(prefix, name)
     for (const prefix of servicePrefixes) services.push({ prefix, cluster: name })
   }
-  // Virtual servers come in the order of their addresses: the prefix of the one before is most often the right one.
+  // Virtual servers come in the order of their addresses, so the prefix of the previous one is most often the right
+  // one.
   let latest: (typeof services)[number] | undefined
   const ofService = (vip: Ip): ClusterName | undefined => {
     if (latest === undefined || !cidrContains(latest.prefix, vip))

@@ -1,27 +1,33 @@
-// Which of a host's addresses another host should try, best first. Lists are cut to the wire's limit after this order, so that what
-// reaches this host is never lost behind what does not.
+// This file orders the addresses of a host by how likely another host can reach them, best first. Lists are cut to
+// the wire's limit after this order, so that a reachable address is never cut in favour of one that is not.
 import { cidrContains, familyOf } from '../model/cidr.ts'
 import type { Cidr, Ip } from '../model/values.ts'
 
+/** An address of this host and the device that has it. */
 export interface OwnAddress {
   readonly ip: Ip
   readonly device: string
 }
 
+/** The addresses of this host, as its kernel lists them. */
 export interface OwnNetwork {
-  /** In the order of the devices. */
+  /** The addresses are in the order of the devices. */
   readonly addresses: readonly OwnAddress[]
-  /** What the kernel takes as the source towards the Internet: at most one of each family. */
+  /** Source addresses that the kernel chooses towards the Internet: at most one of each family. */
   readonly defaultSources: readonly Ip[]
   /** Bridges that no network card is part of: those of containers and virtual machines. */
   readonly innerBridges: ReadonlySet<string>
 }
 
 /**
- * 1. The source addresses of the default routes, IPv4 first: what the other side sees where nothing translates.
- * 2. Further global addresses. 3. Further private ones. 4. Only when there is nothing else, those of bridges of containers: they
- * are the same on many hosts, and a newcomer would dial itself.
- * Never: loopback, link-local, multicast, and addresses of `devices` and inside `prefixes`.
+ * Returns the addresses that another host should try, in this order:
+ *   1. Source addresses of the default routes, IPv4 first: the peer sees these where no NAT translates.
+ *   2. Other global addresses.
+ *   3. Other private addresses.
+ *   4. Addresses of container bridges, only when there is no other address: they are the same on many hosts, and a
+ *      joining agent would dial itself.
+ * Loopback, link-local and multicast addresses are left out, and so are those of `without.devices` and inside
+ * `without.prefixes`.
  */
 export function usefulAddresses(
   network: OwnNetwork,
@@ -50,7 +56,7 @@ export function usefulAddresses(
   return [...new Set((outer.length > 0 ? outer : ranked).map(({ ip }) => ip))]
 }
 
-// RFC 6890: no other host reaches these.
+// Special-purpose prefixes (RFC 6890), which no other host can reach.
 const NEVER: readonly Cidr[] = [
   '0.0.0.0/8' as Cidr,
   '127.0.0.0/8' as Cidr,
@@ -61,7 +67,7 @@ const NEVER: readonly Cidr[] = [
   'ff00::/8' as Cidr
 ]
 
-// RFC 1918, carriers' NAT (RFC 6598), unique local IPv6 (RFC 4193).
+// Private IPv4 (RFC 1918), carrier-grade NAT (RFC 6598) and unique local IPv6 (RFC 4193).
 const PRIVATE: readonly Cidr[] = [
   '10.0.0.0/8' as Cidr,
   '172.16.0.0/12' as Cidr,
@@ -70,10 +76,10 @@ const PRIVATE: readonly Cidr[] = [
   'fc00::/7' as Cidr
 ]
 
-// Devices that bear service addresses of kube-proxy and of node-local DNS: none is this host's.
+// Devices that have service addresses of kube-proxy and of node-local DNS: such an address is not one of this host.
 const SERVICE_DEVICES = /^(kube-ipvs|nodelocaldns)/
 
-// What Docker, containerd's and others' CNI plugins, libvirt, LXC, VirtualBox and VMware make.
+// Devices made by Docker, by the CNI plugins of containerd and others, by libvirt, LXC, VirtualBox and VMware.
 const CONTAINER_DEVICES =
   /^(docker|br-|cni|cbr|veth|virbr|vnet|vmnet|vboxnet|cali|tunl|vxlan|flannel|cilium|lxc|lxd|incus|podman|nerdctl|weave|antrea|ovn|ovs-|genev|kube-bridge)/
 

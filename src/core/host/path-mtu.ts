@@ -1,50 +1,63 @@
-// How large a packet may be on the way through a tunnel and back, found with padded probes: a path that drops large packets without an
-// ICMP error lets small requests pass and never anything in bulk (RFC 8899, packetization-layer path MTU discovery).
+// This file finds the largest packet that passes a tunnel in both directions, with padded probes. A path that drops
+// large packets without an ICMP error lets small requests pass and stops bulk transfers (RFC 8899,
+// packetization-layer path MTU discovery).
 // Invariants
-//   1. Sizes are of the packet inside the tunnel, from MTU_MIN to the tunnel's MTU. Nothing is concluded from a peer that answers no
-//      padded probe at all (an older version), nor while its small probes are lost.
-//   2. A size fails when TRIES probes of it in a row were lost; it holds when one is answered.
-//   3. What was found is tried again every CHECK_MS, and the whole MTU every RAISE_MS: paths change.
+//   1. Sizes are those of the packet inside the tunnel, from MTU_MIN to the tunnel's MTU. Nothing is concluded
+//      while small probes are lost, nor from a peer that answers no padded probe at all (an older version).
+//   2. A size fails when TRIES probes of it in a row were lost. A size holds when one probe of it is answered.
+//   3. The size found is probed again every CHECK_MS, and the whole MTU every RAISE_MS, because paths change.
 
-/** The least that IPv6 asks of a link (RFC 8200, section 5). */
+/** The least MTU that IPv6 requires of a link, in bytes (RFC 8200, section 5). */
 const MTU_MIN = 1280
-/** A padded probe that fits any path: it tells whether the peer answers padded probes. */
+/** Bytes of a padded probe that fits any path: its answer shows that the peer answers padded probes. */
 const SMALL = 256
-/** At a loss of 30 % each way, four in a row are lost once in 15 times; then a lower MTU than needed is in use until RAISE_MS. */
+/**
+ * Probes that must be lost in a row. At a loss of 30 % each way, four in a row are lost once in 15 times; then the
+ * MTU in use is lower than needed until RAISE_MS has passed.
+ */
 const TRIES = 4
 const CHECK_MS = 30_000
 const RAISE_MS = 600_000
 /** WireGuard pads packets to 16 bytes. */
 const STEP = 16
 
+/** State of the search on one path. Sizes are in bytes, times in milliseconds on the caller's clock. */
 export interface PathMtu {
   /** The tunnel's MTU. */
   readonly ceiling: number
-  /** `narrow`: less than the ceiling passes. `below`: not even MTU_MIN. `unsupported`: no padded probe was answered. */
+  /**
+   * `narrow`: less than the ceiling passes. `below`: not even MTU_MIN passes. `unsupported`: no padded probe was
+   * answered.
+   */
   readonly verdict: 'unknown' | 'whole' | 'narrow' | 'below' | 'unsupported'
-  /** Bytes to use where that is less than the ceiling. Stays in use while a new search runs. */
+  /** Bytes to use where that is less than the ceiling. The value stays in use while a new search runs. */
   readonly found: number | undefined
-  /** Size of the next probe, when it is due, and how many of that size were lost in a row. */
+  /** Size of the next probe, the time when it is due, and how many probes of that size were lost in a row. */
   readonly asked: number
   readonly dueMs: number
   readonly lost: number
-  /** Of the search under way: the largest size answered, the smallest that failed. */
+  /** Largest size answered and smallest size that failed in the search under way. */
   readonly holds: number
   readonly fails: number
   readonly isResting: boolean
   readonly raiseMs: number
 }
 
+/** Starts a search from the tunnel's MTU (`ceiling`, bytes). */
 export function startPathMtu(ceiling: number, nowMs: number): PathMtu {
   const first = { verdict: 'unknown', found: undefined, raiseMs: nowMs + RAISE_MS } as const
   return search({ ceiling, ...first }, nowMs)
 }
 
-/** The size to be probed now, if any. */
+/** Returns the size to probe now, or undefined when no probe is due. */
 export function dueSize(path: PathMtu, nowMs: number): number | undefined {
   return nowMs >= path.dueMs ? path.asked : undefined
 }
 
+/**
+ * Returns the state after a probe of `size` bytes was answered. An answer to another size than the one asked changes
+ * nothing.
+ */
 export function answered(path: PathMtu, size: number, nowMs: number): PathMtu {
   if (size !== path.asked) return path
   if (!path.isResting) return step({ ...path, lost: 0, holds: size }, nowMs)
@@ -53,7 +66,10 @@ export function answered(path: PathMtu, size: number, nowMs: number): PathMtu {
     : { ...path, lost: 0, dueMs: nowMs + CHECK_MS }
 }
 
-/** Only for a probe that was sent while small ones were answered. */
+/**
+ * Returns the state after a probe of `size` bytes was lost. Call only for a probe that was sent while small probes
+ * were answered.
+ */
 export function lost(path: PathMtu, size: number, nowMs: number): PathMtu {
   if (size !== path.asked) return path
   const count = path.lost + 1

@@ -1,13 +1,15 @@
-// From what a host is to what it should be, in steps.
+// This file plans the operations that turn the host as it is (`have`) into the host that is wanted (`want`).
 // Laws (tested as properties)
 //   1. plan(x, x) is empty.
-//   2. applyOps(have, plan(want, have)) is want. Two things an operation cannot undo are left alone: a sysctl that is no
-//      longer wanted (cleanup restores it), and a peer address where none is wanted (WireGuard cannot forget one).
-//   3. A plan cut short anywhere converges with the next pass.
-//   4. Make before break: link → filter → sysctls → peers → routes → virtual servers → VIPs, removals after that and in
-//      reverse; a prefix that some peer has and another gets is never without an owner in between.
-//   5. Every field of HostState and of what it holds is compared: the tables STEPS and SAME_… have a row for each field of their type,
-//      so a field without a comparison does not compile.
+//   2. applyOps(have, plan(want, have)) is want. Two things that no operation can undo are left alone: a sysctl
+//      that is no longer wanted (cleanup restores it), and a peer address where none is wanted (WireGuard cannot
+//      unset one).
+//   3. A plan that is interrupted anywhere converges with the next pass.
+//   4. Additions come before removals (make before break): link → filter → sysctls → peers → routes → virtual
+//      servers → VIPs, then the removals in reverse order. A prefix that moves from one peer to another always has
+//      an owner.
+//   5. Every field of HostState and of its values is compared: the tables STEPS and SAME_… have a row for each
+//      field of their type, so a field without a comparison does not compile.
 import type {
   Filter,
   HostOp,
@@ -28,12 +30,16 @@ import type { Cidr, WireguardKey } from '../model/values.ts'
 import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
 
 interface PlanOptions {
-  /** False before the first complete snapshot: add only, never delete or narrow. Default true. */
+  /** False before the first complete snapshot: the plan only adds, and never deletes or narrows. The default is true. */
   readonly deletes?: boolean
-  /** Parts of the host that are not known, because they could not be read: nothing is done to them. */
+  /** Parts of the host that could not be read. The plan has no operations for them. */
   readonly skip?: ReadonlySet<HostPart>
 }
 
+/**
+ * Returns the operations, in order, that turn `have` into `want`. The cost for virtual servers is that of the ones
+ * that differ, where `want` was made from `have` by edits.
+ */
 export function plan(want: HostState, have: HostState, options: PlanOptions = {}): readonly HostOp[] {
   const whole = options.deletes === false ? unionHost(want, have) : want
   const goal = withoutParts(whole, have, options.skip)
@@ -114,7 +120,7 @@ const STEPS: { readonly [Field in keyof Required<HostState>]: (want: HostState, 
     })
   }
 
-/** How each field of a value is compared: a row for every field of the type. */
+/** A comparison has one row for each field of its type. */
 type Comparison<T> = { readonly [Field in keyof Required<T>]: (want: T[Field], have: T[Field]) => boolean }
 
 function same<T extends object>(comparison: Comparison<T>, want: T, have: T): boolean {
@@ -141,7 +147,7 @@ const SAME_FILTER: Comparison<Filter> = {
 
 const SAME_PEER: Comparison<WireguardPeer> = {
   publicKey: Object.is,
-  // An address cannot be unset: where none is wanted, any is right.
+  // An address cannot be unset: where none is wanted, any address is accepted.
   peerAddress: (want, have) => want === undefined || want === have,
   allowedIps: sameSet,
   keepaliveSeconds: Object.is
@@ -156,8 +162,8 @@ const SAME_ROUTE: Comparison<Route> = {
 }
 const SAME_VIP: Comparison<Vip> = { destination: Object.is, source: Object.is, kind: Object.is }
 
-// A host may have 100,000 real servers, for which calls through a table take 50 ms. `true` does not compile once the type has a field that
-// the function below it leaves out.
+// A host may have 100,000 real servers, for which calls through a table take 50 ms. The value `true` does not compile
+// once the type has a field that sameRealServer leaves out.
 const EACH_FIELD_OF_REAL_SERVER: [Exclude<keyof RealServer, 'ip' | 'port' | 'weight'>] extends [never]
   ? true
   : never = true
@@ -173,7 +179,7 @@ const EACH_FIELD_OF_VIRTUAL_SERVER: [
   ? true
   : never = true
 
-/** In each field. */
+/** Returns whether two virtual servers are equal in each field. The order of real servers does not matter. */
 export function sameVirtualServer(want: VirtualServer, have: VirtualServer): boolean {
   if (want === have) return true
   const same =
@@ -195,8 +201,8 @@ function sysctlOps(want: readonly Sysctl[], have: readonly Sysctl[]): readonly H
 }
 
 /**
- * WireGuard hands a prefix over in one step: who is given it takes it from who had it. So a peer that gives prefixes away
- * keeps them until their new owner's turn, even where two peers swap.
+ * WireGuard moves a prefix in one step: the peer that gets it takes it from the earlier owner. So a peer that gives
+ * prefixes away keeps them until the new owner is set, even where two peers swap.
  */
 function peerOps(want: readonly WireguardPeer[], have: readonly WireguardPeer[]): readonly HostOp[] {
   const owners = new Map(
@@ -260,7 +266,10 @@ function added<T extends Destined>(
   })
 }
 
-/** So that no address of the host's own networks is in the tunnel, not even between two operations. */
+/**
+ * Exceptions are added first, so that no address of the host's own networks is routed into the tunnel, not even
+ * between two operations.
+ */
 function exceptionsFirst<T extends Destined>(routes: readonly T[]): readonly T[] {
   return routes.toSorted((a, b) => Number(b.kind === 'throw') - Number(a.kind === 'throw'))
 }
@@ -274,13 +283,16 @@ function vanished<T extends Destined>(want: readonly T[], have: readonly T[]): r
   return have.filter(({ destination }) => !still.has(destination))
 }
 
-/** A device cannot be renamed with its routes: everything on it goes, then comes anew. */
+/** A device cannot be renamed with its routes: everything on it is removed, then added again. */
 function rebuild(want: HostState, have: HostState): readonly HostOp[] {
   const bare: HostState = { ...have, tunnel: undefined, peers: [], routes: [] }
   return [...plan(bare, have), ...plan(want, bare)]
 }
 
-/** In the same order as a rule, and then without allocating: a host may have 100,000 of them. */
+/**
+ * The two lists have the same order as a rule, and then the comparison allocates nothing: a host may have 100,000
+ * real servers.
+ */
 function sameRealServers(left: readonly RealServer[], right: readonly RealServer[]): boolean {
   if (left === right) return true
   if (left.length !== right.length) return false

@@ -1,8 +1,11 @@
-// Highest random weight hashing (Thaler and Ravishankar, 1998): who asks does not matter, and a candidate that comes or
-// goes moves only what is its own.
+// This file implements highest random weight hashing (Thaler and Ravishankar, 1998): every agent computes the same
+// order, and a candidate that joins or leaves moves only the keys that it gets or had.
 import { hashText, mixBits } from '../model/hash.ts'
 
-/** The candidates in order of preference for `key`: every member that knows the same candidates gets the same order. */
+/**
+ * Returns the candidates in order of preference for `key`. Every agent that knows the same candidates gets the same
+ * order.
+ */
 export function rendezvous<T>(
   key: string,
   candidates: readonly T[],
@@ -15,7 +18,7 @@ export function rendezvous<T>(
     .map(({ candidate }) => candidate)
 }
 
-/** Placement, not security. */
+/** The hash is for placement, not for security. */
 function hash32(text: string): number {
   return mixBits(hashText(text))
 }

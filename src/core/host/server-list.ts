@@ -1,24 +1,29 @@
-// Lists of virtual servers as a HostState has them (sorted, one for each key), of which most are the very same objects from one pass to
-// the next: what differs is found by identity, and an edit copies pointers only. A host may have 200,000 of them.
+// This file handles lists of virtual servers as a HostState has them: sorted, one for each key. Most items are the
+// same objects from one pass to the next, so differences are found by identity, and an edit copies pointers only. A
+// host may have 200,000 virtual servers.
 import type { VirtualServer } from './host-state.ts'
 import { normalizeVirtualServer, virtualServerKey, virtualServerOrder } from './normalize.ts'
 
+/** A virtual server that is wanted, and the one that the host has with the same key. */
 export interface ServerPair {
-  /** Place in the list that is wanted. */
+  /** Index in the list that is wanted. */
   readonly index: number
   readonly want: VirtualServer
-  /** undefined: it is not there. */
+  /** undefined when the host has no virtual server with this key. */
   readonly have: VirtualServer | undefined
 }
 
 interface ServerDifference {
-  /** In the order of the list that is wanted; those with the same object on both sides are left out. */
+  /** Pairs in the order of the list that is wanted, without those that have the same object on both sides. */
   readonly pairs: readonly ServerPair[]
-  /** Not wanted any more. */
+  /** Virtual servers that are no longer wanted. */
   readonly gone: readonly VirtualServer[]
 }
 
-/** Correct for lists in any order; quick where both are sorted, and free where one was made of the other by edits. */
+/**
+ * Compares two lists. The result is correct for lists in any order. The comparison is fast where both are sorted, and
+ * costs only the edits where `want` was made from `have` by edits.
+ */
 export function differenceOf(
   want: readonly VirtualServer[],
   have: readonly VirtualServer[]
@@ -70,7 +75,7 @@ function differenceByWalk(want: readonly VirtualServer[], have: readonly Virtual
   return fresh === 0 || gone.length === 0 ? { pairs, gone } : rejoined({ pairs, gone })
 }
 
-/** Of a list that was not sorted both halves of a pair were met, far from one another. */
+/** In a list that was not sorted, the two halves of a pair may be found apart. This function joins them. */
 function rejoined({ pairs, gone }: ServerDifference): ServerDifference {
   const left = new Map(gone.map((server) => [virtualServerKey(server), server]))
   const joined = pairs.map((pair) => {
@@ -83,8 +88,8 @@ function rejoined({ pairs, gone }: ServerDifference): ServerDifference {
 }
 
 /**
- * `have`, with the objects of `want` where they are equal, and `want` itself where all are: what is known of those need not be
- * compared again.
+ * Returns `have` with the objects of `want` in place of equal ones, or `want` itself where all are equal. Later
+ * comparisons then need only compare identities.
  */
 export function adopted(
   have: readonly VirtualServer[],
@@ -100,30 +105,34 @@ export function adopted(
   return equal.size === 0 ? have : have.map((server) => equal.get(server) ?? server)
 }
 
-/** The one with this key. */
+/** Returns the virtual server of the sorted list that has the key of `of`, or undefined. */
 export function serverLike(servers: readonly VirtualServer[], of: VirtualServer): VirtualServer | undefined {
   const there = servers[placeOf(servers, of)]
   return there !== undefined && isSameKey(there, of) ? there : undefined
 }
 
+/** Returns whether address, protocol and port are equal. */
 export function isSameKey(left: VirtualServer, right: VirtualServer): boolean {
   return left.vip === right.vip && left.protocol === right.protocol && left.port === right.port
 }
 
-/** What became of a virtual server; undefined: it is gone. */
+/** Maps a virtualServerKey to the new value of that virtual server. `now` is undefined when it is removed. */
 export type ServerEdits = Map<string, { readonly of: VirtualServer; readonly now: VirtualServer | undefined }>
 
-/** How a list was made of another, for as long as both are there. Neither keeps the other alive: a chain of them would never end. */
+/**
+ * Records from which list and by which edits a list was made, while both exist. Weak references keep neither list
+ * alive, because a chain of lists would grow without end.
+ */
 const derivations = new WeakMap<
   readonly VirtualServer[],
   { readonly from: WeakRef<readonly VirtualServer[]>; readonly edits: ServerEdits }
 >()
-/** The list last made of a list. */
+/** Maps a list to the list that was last made from it. */
 const latest = new WeakMap<readonly VirtualServer[], WeakRef<readonly VirtualServer[]>>()
 
 /**
- * Sorted and normalised, as `servers` are. Keys of `edits`: virtualServerKey. The same edits of one list give the same list: what a host
- * has after a pass is then the very list that was wanted.
+ * Applies edits, with virtualServerKey as keys, to a sorted list. The result is sorted and normalised. The same edits
+ * of one list give the same list object, so that the list a host has after a pass is the list that was wanted.
  */
 export function editedServers(
   servers: readonly VirtualServer[],
@@ -149,7 +158,8 @@ function isSameEdits(left: ServerEdits | undefined, right: ServerEdits): boolean
   return true
 }
 
-// Each moves the tail of the list, 50 µs of 200,000 pointers; above so many a pass over all is quicker.
+// Each splice moves the tail of the list, which takes 50 µs for 200,000 pointers. Above this number of edits one pass
+// over the whole list is faster.
 const SPLICES_MAX = 64
 
 function spliced(servers: readonly VirtualServer[], edits: ServerEdits): readonly VirtualServer[] {
@@ -178,7 +188,7 @@ function merged(servers: readonly VirtualServer[], edits: ServerEdits): readonly
   return list.concat(added).sort((left, right) => (isBefore(left, right) ? -1 : 1))
 }
 
-/** The first that is not before `server`. */
+/** Returns the index of the first virtual server that does not sort before `server`. */
 function placeOf(servers: readonly VirtualServer[], server: VirtualServer): number {
   let [low, high] = [0, servers.length]
   while (low < high) {

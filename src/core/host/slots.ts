@@ -1,21 +1,29 @@
-// Which slot of a virtual server belongs to which backend. A packet draws a slot number, at random or by a hash of its
-// source, and the slot names the backend. Pure, and the same on every host, so that the kernel's elements can be compared
-// with what a wish means.
+// This file assigns each slot of a virtual server to a backend. A packet draws a slot number, at random or by a hash
+// of its source, and the slot names the backend. The result is the same on every host, so that the kernel's elements
+// can be compared with the wanted ones.
 // Invariants
-//   1. A backend of weight 0 has no slot: no new flow reaches it. Its old flows live on in conntrack.
-//   2. In a random table every other backend has at least one; in a hashed one, so does all but a tiny weight.
-//   3. A hashed server's slot changes its backend only if that backend went, or a newcomer won it (rendezvous hashing),
-//      as long as the table's size stays: about 1/N of the clients move when one of N backends comes or goes.
+//   1. A backend of weight 0 has no slot, so that no new flow reaches it. Its old flows continue in conntrack.
+//   2. In a random table every other backend has at least one slot. In a hashed table a backend with a very small
+//      weight may have none.
+//   3. A slot of a hashed server changes its backend only if that backend was removed or a new backend won the slot
+//      (rendezvous hashing), as long as the table's size stays: about 1/N of the clients move when one of N
+//      backends is added or removed.
 import { hashText, mixBits } from '../model/hash.ts'
 import type { RealServer, VirtualServer } from './host-state.ts'
 
 interface SlotTable {
   readonly draw: 'random' | 'hash'
-  /** Index is the slot number. Empty: nobody takes new flows. Lengths: RANDOM_SIZES or HASH_SIZES. */
+  /**
+   * The index is the slot number. Possible lengths are RANDOM_SIZES or HASH_SIZES. The list is empty when no backend
+   * takes new flows.
+   */
   readonly slots: readonly RealServer[]
 }
 
-/** One chain of the table for each. Beyond 16 the next power of two with ≥ 8 slots a backend: shares differ by ≤ 1/8. */
+/**
+ * Sizes of random tables; the packet filter has one chain for each. Above 16 slots the size is the next power of two
+ * with at least 8 slots a backend, so that shares differ by at most 1/8.
+ */
 export const RANDOM_SIZES: readonly number[] = [
   ...Array.from({ length: 16 }, (_, index) => index + 1),
   256,
@@ -27,10 +35,16 @@ export const RANDOM_SIZES: readonly number[] = [
   16_384
 ]
 
-/** Few sizes, because a change of size moves every client: for up to 16, 128 and more backends. */
+/**
+ * Sizes of hashed tables for up to 16, up to 128 and more backends. There are few sizes, because a change of size
+ * moves every client.
+ */
 export const HASH_SIZES: readonly number[] = [128, 1024, 8192]
 
-/** ClientIP affinity and the scheduler `mh` hash the source address; the others draw at random. */
+/**
+ * Returns the slots of a virtual server. With ClientIP affinity or the scheduler `mh` a slot is drawn by a hash of
+ * the source address; else at random.
+ */
 export function slotTable(server: VirtualServer): SlotTable {
   const active = server.realServers.filter((real) => real.weight > 0)
   const draw = server.affinitySeconds > 0 || server.scheduler === 'mh' ? 'hash' : 'random'
@@ -38,7 +52,10 @@ export function slotTable(server: VirtualServer): SlotTable {
   return { draw, slots: draw === 'hash' ? hashSlots(active) : randomSlots(active) }
 }
 
-/** How many slots a server of that many backends of one weight has: what it costs in the kernel. */
+/**
+ * Returns the number of slots of a server with that many backends of equal weight, which is its number of kernel
+ * elements.
+ */
 export function slotCount(backends: number, draw: SlotTable['draw']): number {
   if (backends === 0) return 0
   if (draw === 'hash') return hashSizeFor(backends)
@@ -58,7 +75,10 @@ function randomSlots(active: readonly RealServer[]): readonly RealServer[] {
   return active.flatMap((real, index) => Array<RealServer>(counts[index] ?? 0).fill(real))
 }
 
-/** How many of `size` slots each backend gets: proportional, at least 1, in sum `size` (largest remainder). */
+/**
+ * Returns how many of `size` slots each backend gets: in proportion to its weight, at least 1, in sum `size` (largest
+ * remainder method).
+ */
 function shares(active: readonly RealServer[], size: number): readonly number[] {
   const total = active.reduce((sum, real) => sum + real.weight, 0)
   const exact = active.map((real) => (real.weight / total) * size)
@@ -87,7 +107,8 @@ function hashSlots(active: readonly RealServer[]): readonly RealServer[] {
     let [best, bestScore] = [0, -Infinity]
     for (let index = 0; index < active.length; index++) {
       const draw = mixBits((seeds[index] ?? 0) ^ Math.imul(slot + 1, 0x9e37_79b1))
-      // Weighted rendezvous (Schindelhauer, Schomaker 2005): the highest −weight / ln(u) wins. With one weight that is the highest draw.
+      // Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005): the highest −weight / ln(u) wins. With equal
+      // weights that is the highest draw.
       const score =
         weights.size === 1 ? draw : -(active[index]?.weight ?? 0) / Math.log((draw + 0.5) / 2 ** 32)
       if (score > bestScore) {

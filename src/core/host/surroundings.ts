@@ -1,12 +1,14 @@
-// What a host reaches without the mesh, and what of it a prefix of the mesh would hide.
+// This file finds what a host reaches without the mesh, and which part of it a prefix of the mesh would hide.
 // Invariants
-//   1. What the host reaches by itself is never routed into the tunnel: as in one routing table, the longest prefix wins, and of two
-//      that are equal the host's own.
-//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, whatever is announced.
+//   1. What the host reaches without the mesh is never routed into the tunnel. As in one routing table, the longest
+//      prefix wins, and of two equal prefixes the host's own wins.
+//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, whatever is
+//      announced.
 import { cidrContains, cidrOverlaps, compareCidr, hostCidr, parseIp } from '../model/cidr.ts'
 import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
 
+/** Networks and addresses that the host reaches without the mesh. */
 export interface Surroundings {
   /** Connected and static routes of the host's main table, without default routes and without ours. */
   readonly networks: readonly HostNetwork[]
@@ -14,42 +16,52 @@ export interface Surroundings {
   readonly gateways: readonly Ip[]
   /** DNS servers that the host or the responder asks. */
   readonly resolvers: readonly Ip[]
-  /** The host's own, of all devices. */
+  /** Addresses of the host itself, on all devices. */
   readonly addresses: readonly Ip[]
-  /** Where control connections are, or are dialled, beside what members announce. */
+  /** Remote addresses of control connections, open or being dialled, beside those that members announce. */
   readonly controls?: readonly Ip[]
 }
 
+/** A connected or static route of the host. */
 export interface HostNetwork {
   readonly destination: Cidr
   readonly device: string
-  /** False: behind another router. */
+  /** False when the network is behind another router. */
   readonly onLink: boolean
 }
 
+/** Surroundings of a host that reaches nothing without the mesh. */
 export const NO_SURROUNDINGS: Surroundings = { networks: [], gateways: [], resolvers: [], addresses: [] }
 
+/** An address outside the tunnel at which a member says that it is reached. */
 export interface OuterAddress {
   readonly ip: Ip
   readonly cluster: ClusterName
   readonly node: string
 }
 
-/** A gateway announces a few; more than these of one agent are not looked at, so that no member can fill a routing table. */
+/**
+ * A gateway announces a few addresses. Only this many of one agent are used, so that no member can fill a routing
+ * table.
+ */
 const OUTER_PER_AGENT_MAX = 16
-/** Routes by which this host's networks are kept out of the tunnel. A host with more has the shortest prefixes, which hold most. */
+/**
+ * Most routes that keep this host's networks out of the tunnel. A host with more networks keeps the first this many,
+ * sorted by address.
+ */
 const EXCEPTIONS_MAX = 1024
 
-/** Where members say that they are reached, for control connections and for the tunnel. */
+/** Returns the addresses at which members say that they are reached, for control connections and for the tunnel. */
 export function outerAddresses(view: MeshView): readonly OuterAddress[] {
   return [...view.clusters.values()].flatMap(({ name, agents }) =>
     agents.flatMap(({ agent }) => outerOf(agent).map((ip) => ({ ip, cluster: name, node: agent.node })))
   )
 }
 
-// A view keeps the values of agents that did not change.
+// A view keeps the agent values that did not change, so results are cached by value.
 const outers = new WeakMap<object, readonly Ip[]>()
 
+/** Returns the outer addresses of one agent, at most 16, without duplicates. Names and malformed addresses are ignored. */
 export function outerOf(agent: Pick<AgentValue, 'multiaddrs' | 'wireguardAddresses'>): readonly Ip[] {
   const known = outers.get(agent)
   if (known !== undefined) return known
@@ -60,7 +72,7 @@ export function outerOf(agent: Pick<AgentValue, 'multiaddrs' | 'wireguardAddress
   return kept
 }
 
-/** "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; '' where it names no address. */
+/** Returns the address in a multiaddr: "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…", or '' when there is none. */
 export function hostOfMultiaddr(multiaddr: string): string {
   return /^\/ip[46]\/([^/]+)(\/|$)/.exec(multiaddr)?.[1] ?? ''
 }
@@ -71,8 +83,9 @@ function hostOfPeerAddress(address: string): string {
 }
 
 /**
- * The parts of `prefixes` that the host reaches by itself, for `throw` routes: sorted, none inside another. A network that is wider than
- * a prefix keeps what the prefix leaves.
+ * Returns the parts of `prefixes` that the host reaches without the mesh, for `throw` routes. The result is sorted
+ * and free of nested prefixes, with at most 1024 entries. A host network that is wider than a prefix of the mesh is
+ * no such part: the longer prefix wins.
  */
 export function ownParts(
   prefixes: readonly Cidr[],
@@ -82,7 +95,7 @@ export function ownParts(
   const own = new Set<Ip>(surroundings.addresses)
   const { gateways, resolvers, controls = [] } = surroundings
   const hosts = [...gateways, ...resolvers, ...controls, ...outers]
-  // An address of this host is local before any of our tables is asked.
+  // An address of this host needs no exception: the kernel's local table is asked before ours.
   const wanted = [
     ...surroundings.networks.map(({ destination }) => destination),
     ...hosts.filter((ip) => !own.has(ip)).map(hostCidr)
@@ -91,7 +104,10 @@ export function ownParts(
   return outermost(wanted.filter((part) => holder(part) !== undefined)).slice(0, EXCEPTIONS_MAX)
 }
 
-/** Finds the prefix that holds an address or a prefix, in logarithmic time: a mesh may have a thousand clusters. */
+/**
+ * Returns a function that finds the prefix which holds an address or a prefix, in logarithmic time: a mesh may have a
+ * thousand clusters.
+ */
 function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | undefined {
   const disjoint = outermost(prefixes)
   return (part) => {
@@ -110,7 +126,7 @@ function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | und
 function outermost(cidrs: readonly Cidr[]): readonly Cidr[] {
   const sorted = [...new Set(cidrs)].sort(compareCidr)
   const kept: Cidr[] = []
-  // Outer prefixes sort before inner ones, so that the last that was kept is the only one that could hold the next.
+  // Outer prefixes sort before inner ones, so only the last kept prefix can hold the next one.
   for (const cidr of sorted) {
     const last = kept.at(-1)
     if (last === undefined || !cidrContains(last, cidr)) kept.push(cidr)
@@ -118,16 +134,19 @@ function outermost(cidrs: readonly Cidr[]): readonly Cidr[] {
   return kept
 }
 
-/** What of the host a prefix of another cluster overlaps, in words. */
+/** An overlap of a cluster's prefix with what the host reaches without the mesh. */
 export interface Overlap {
   readonly prefix: Cidr
-  /** `address`: one that the mesh or the host cannot do without; `network`: the longer prefix wins. */
+  /** `address`: an address that the mesh or the host needs. `network`: a network, for which the longer prefix wins. */
   readonly kind: 'address' | 'network'
-  /** "10.1.5.0/24 on eth0, a network of this host" */
+  /** Text for operators: "10.1.5.0/24 on eth0, a network of this host". */
   readonly text: string
 }
 
-/** Of one prefix. `cluster`: whose it is, or is to be; its own gateways may lie in it (a flat network). */
+/**
+ * Returns the overlaps of one prefix. `cluster` is the cluster that has the prefix or wants it; the gateways of that
+ * cluster may lie in it (a flat network).
+ */
 export function overlapsOf(
   prefix: Cidr,
   cluster: string | undefined,
@@ -136,7 +155,7 @@ export function overlapsOf(
   return overlapsOfAll([{ prefix, cluster }], around)
 }
 
-/** Of many prefixes that do not overlap each other. */
+/** Returns the overlaps of many prefixes that do not overlap each other. */
 export function overlapsOfAll(
   prefixes: readonly { readonly prefix: Cidr; readonly cluster: string | undefined }[],
   around: { readonly surroundings: Surroundings; readonly outers: readonly OuterAddress[] }
@@ -167,7 +186,10 @@ export function overlapsOfAll(
   ]
 }
 
-/** The longer prefix wins. A wide route to another router is as a default route is: made to have exceptions. */
+/**
+ * The longer prefix wins. A wide route to another router is treated like a default route, from which prefixes of the
+ * mesh may be exceptions.
+ */
 function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwork): Overlap | undefined {
   if (!cidrOverlaps(prefix, destination)) return undefined
   const said = `${destination} on ${device}, a network of this host`
@@ -176,9 +198,10 @@ function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwo
   return { prefix, kind: 'network', text: `${said}, which loses the addresses in ${prefix}` }
 }
 
-// A text for people has room for a few; `ip route` has them all.
+// A message names this many overlaps at most; `ip route` lists them all.
 const NAMED_MAX = 4
 
+/** Joins the texts of the first four overlaps and the number of the others. */
 export function overlapText(overlaps: readonly Overlap[]): string {
   const named = overlaps.slice(0, NAMED_MAX).map(({ text }) => text)
   const rest = overlaps.length - named.length

@@ -15,39 +15,45 @@
 //
 // Source: the states of Talos' KubeSpan peers; WireGuard's timers (whitepaper, section 6.1).
 
+/** Facts about the tunnel to one gateway, from which its state is judged. */
 export interface TunnelFacts {
   /** All times are on one monotonic clock. */
   readonly nowMs: number
   readonly firstSeenMs: number
-  /** False: this peer answers no probes, or its answers could not be told from another's. */
+  /** False when this peer answers no probes, or when its answers cannot be told from those of another peer. */
   readonly isProbed: boolean
-  /** Of the agent at the other end; undefined: never. */
+  /** Time of the latest reply of the agent at the other end; undefined when there was none. */
   readonly lastReplyMs: number | undefined
-  /** Of the kernel at the other end, which refused a probe because no agent listens; undefined: never. */
+  /** Time when the kernel at the other end last refused a probe because no agent listens; undefined when it never did. */
   readonly lastRefusalMs: number | undefined
-  /** Probes sent since the latest reply or refusal. */
+  /** Number of probes sent since the latest reply or refusal. */
   readonly unanswered: number
   readonly lastHandshakeMs: number | undefined
-  /** When the bytes received from this peer were last seen to grow. */
+  /** Time when the bytes received from this peer were last seen to grow. */
   readonly lastReceivedMs: number | undefined
-  /** 0: none, so that an idle tunnel has no handshakes. */
+  /** Interval of keepalives in seconds. With 0 an idle tunnel has no handshakes. */
   readonly keepaliveSeconds: number
 }
 
+/** State of a tunnel, with a reason for operators. */
 export type TunnelState =
   | { readonly state: 'up'; readonly reason?: string }
   | { readonly state: 'connecting' | 'down'; readonly reason: string }
 
 /** WireGuard refuses a session key after 180 s (REJECT_AFTER_TIME) and renews it at 120 s while there is traffic. */
 export const HANDSHAKE_AGE_MS_MAX = 180_000
-/** Three handshake attempts, 5 s apart (REKEY_TIMEOUT). */
+/** Time in which a new tunnel must connect: three handshake attempts, 5 s apart (REKEY_TIMEOUT). */
 export const CONNECT_MS_MAX = 15_000
-/** Five probes of one second, and more in fact: an unanswered one is followed by others at once. */
+/**
+ * Silence after which a tunnel may be down. Probes are sent every second, and an unanswered probe is followed by more
+ * at once, so at least five are lost by then.
+ */
 const PROBE_SILENCE_MS_MAX = 5_000
 const PROBES_LOST_MIN = 5
-/** The peer's own probes come every second, and keepalives every 25 s. */
+/** Silence after which no bytes count as received. The peer's own probes come every second, and keepalives every 25 s. */
 const RECEIVE_SILENCE_MS_MAX = 30_000
 
+/** Judges the state of one tunnel from its probes, or from its handshakes when the peer is not probed. */
 export function tunnelState(facts: TunnelFacts): TunnelState {
   if (!facts.isProbed) return byHandshake(facts)
   const replyAgeMs = ageMs(facts.nowMs, facts.lastReplyMs)
@@ -61,7 +67,7 @@ export function tunnelState(facts: TunnelFacts): TunnelState {
     : { state: 'up' }
 }
 
-/** For the gateways of a cluster. */
+/** Returns whether a cluster is down: it has gateways, and the tunnels of all of them are down. */
 export function isDown(gateways: readonly TunnelState['state'][]): boolean {
   return gateways.length > 0 && gateways.every((state) => state === 'down')
 }
@@ -88,7 +94,7 @@ function byHandshake(facts: TunnelFacts): TunnelState {
       : { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
   }
   const reason = `last handshake ${seconds(ageMs(facts.nowMs, facts.lastHandshakeMs))} ago`
-  // Without keepalives an old handshake tells nothing: there may have been nothing to send.
+  // Without keepalives an old handshake proves nothing: there may have been nothing to send.
   return facts.keepaliveSeconds > 0
     ? { state: 'down', reason }
     : { state: 'connecting', reason: `idle, ${reason}` }
@@ -98,7 +104,7 @@ function hasHandshake({ nowMs, lastHandshakeMs, keepaliveSeconds }: TunnelFacts)
   return ageMs(nowMs, lastHandshakeMs) <= HANDSHAKE_AGE_MS_MAX + keepaliveSeconds * 1000
 }
 
-/** Infinity for never. */
+/** Returns the age in milliseconds; Infinity when the event never happened. */
 function ageMs(nowMs: number, thenMs: number | undefined): number {
   return thenMs === undefined ? Infinity : Math.max(0, nowMs - thenMs)
 }

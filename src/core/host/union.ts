@@ -1,4 +1,5 @@
-// What a host should be while it is not yet known whether the wish is complete: everything wanted, and nothing lost.
+// While it is not known whether `want` is complete, a host should have everything that is wanted and keep everything
+// that it has. This file computes that union.
 import type { Filter, HostState, VirtualServer, WireguardPeer } from './host-state.ts'
 import {
   normalizeHost,
@@ -9,12 +10,15 @@ import {
 } from './normalize.ts'
 import { differenceOf, editedServers, type ServerEdits } from './server-list.ts'
 
-/** `want`, widened by what `have` has besides. Where both say something of the same thing, `want` counts. */
+/**
+ * Returns `want`, widened by what `have` has besides. Where both have a value for the same item, that of `want` is
+ * used.
+ */
 export function unionHost(want: HostState, have: HostState): HostState {
   const rest = normalizeHost({
     tunnel: want.tunnel ?? have.tunnel,
     peers: unionPeers(want.peers, have.peers),
-    // Of two with one destination, normalizeHost keeps the first.
+    // When two routes have one destination, normalizeHost keeps the first.
     routes: [...want.routes, ...have.routes],
     vips: [...want.vips, ...have.vips],
     virtualServers: [],
@@ -38,7 +42,10 @@ function unionPeers(
   return [...kept, ...want]
 }
 
-/** Costs what differs: while one catalogue is not whole, every change of every other comes through here. */
+/**
+ * The cost is that of the differences: while one catalogue is incomplete, every change of every other catalogue
+ * passes here.
+ */
 function unionVirtualServers(
   want: readonly VirtualServer[],
   have: readonly VirtualServer[]

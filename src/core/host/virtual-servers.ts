@@ -1,6 +1,8 @@
-// A cluster's services as virtual servers: which endpoints answer for which (address, protocol, port).
+// This file turns a cluster's services into virtual servers: it decides which endpoints serve which (address,
+// protocol, port).
 // Invariants
-//   1. A claim is counted, not expanded: `servers` are made when they are asked for, that is when the service is admitted to the host.
+//   1. A claim is counted, not expanded: `servers` are built when they are read, that is, when the service is
+//      admitted to the host.
 //   2. A service is cut to HOST_LIMITS.service while it is expanded: nothing beyond the limit is ever allocated.
 import { familyOf } from '../model/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from './host-state.ts'
@@ -24,21 +26,24 @@ import { slotCount } from './slots.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 
-/** A service's claim on the host, and what comes of it when it is admitted. */
+/** A service's claim on the host, and its virtual servers once it is admitted. */
 export interface ServiceServers extends Claim {
-  /** Made at the first look, and kept. */
+  /** The virtual servers are built at the first read, and kept. */
   readonly servers: readonly VirtualServer[]
-  /** What it would be without a limit. */
+  /** What the service would have without a limit. */
   readonly asked: Amount
 }
 
-/** In the order of the services' names; of two services with one address and port the first counts (normalizeHost). */
+/**
+ * Returns the claims in the order of the services' names. When two services claim one address and port, the caller
+ * keeps the first.
+ */
 export function servicesOf(
   cluster: Pick<ClusterView, 'services'>,
   scheduler: Scheduler
 ): readonly ServiceServers[] {
   const { services } = cluster
-  // A view's services are in that order.
+  // The services of a view are in that order already.
   if (services instanceof SortedMap)
     return Array.from((services as SortedMap<ServiceView>).values(), (view) =>
       serviceServers(view, scheduler)
@@ -49,8 +54,8 @@ export function servicesOf(
 }
 
 /**
- * The endpoints that get traffic, as kube-proxy chooses them: the ready ones; when there is none, those that terminate but
- * still serve (KEP-1669); every one of a service that publishes addresses which are not ready.
+ * Returns the endpoints that get traffic, as kube-proxy chooses them: the ready ones; when there is none, those that
+ * terminate but still serve (KEP-1669). A service that publishes addresses which are not ready gets all endpoints.
  */
 export function selectEndpoints<T extends Pick<Endpoint, 'ready' | 'serving' | 'terminating'>>(
   service: Pick<ServiceValue, 'publishNotReady'>,
@@ -61,9 +66,11 @@ export function selectEndpoints<T extends Pick<Endpoint, 'ready' | 'serving' | '
   return ready.length > 0 ? ready : endpoints.filter(({ serving, terminating }) => serving && terminating)
 }
 
-// A view keeps the ServiceView of what did not change, and a pass recomputes all services for a change of one.
+// A view keeps the ServiceView of a service that did not change, and a pass computes all services for a change of
+// one. So results are cached by ServiceView.
 const computed = new WeakMap<ServiceView, { scheduler: Scheduler; servers: ServiceServers }>()
 
+/** Returns the claim of one service, and computes it once for each ServiceView and scheduler. */
 export function serviceServers(view: ServiceView, scheduler: Scheduler): ServiceServers {
   const known = computed.get(view)
   if (known?.scheduler === scheduler) return known.servers
@@ -117,11 +124,11 @@ function expand(view: ServiceView, { targets, cap }: Shape, scheduler: Scheduler
   )
 }
 
-/** What a service is cut to before its endpoints are looked at. */
+/** The size to which a service is cut before its endpoints are read. */
 interface Shape {
   readonly targets: readonly Target[]
   readonly draw: 'hash' | 'random'
-  /** Real servers of each target. */
+  /** Most real servers of each target. */
   readonly cap: number
 }
 
@@ -140,7 +147,7 @@ function shapeOf(service: ServiceValue, scheduler: Scheduler): Shape {
   return { targets, draw, cap: realServersPerTarget(targets.length, draw) }
 }
 
-/** How many endpoints each target has, duplicates included. Nothing is kept of the endpoints. */
+/** Returns how many endpoints each target has, duplicates included. No endpoint is kept in memory. */
 function countsOf({ service, slices }: ServiceView, targets: readonly Target[]): readonly number[] {
   const counts = targets.map(() => ({ ready: 0, leaving: 0 }))
   for (const slice of slices) {
@@ -162,17 +169,17 @@ function isFor({ name, protocol }: EndpointPort, { port }: Target): boolean {
   return name === port.name && protocol === port.protocol
 }
 
-/** As many for every port, so that no port of a service that is too large is without endpoints. */
+/** Every port gets the same number of endpoints, so that no port of a service that is too large is without endpoints. */
 function realServersPerTarget(targets: number, draw: 'hash' | 'random'): number {
   const { realServers, entries } = HOST_LIMITS.service
   const most = draw === 'hash' ? HASHED_REAL_SERVERS_MAX : REAL_SERVERS_PER_VIRTUAL_SERVER_MAX
   let cap = Math.min(most, Math.max(1, Math.floor(realServers / Math.max(1, targets))))
-  // The number of slots steps at powers of two.
+  // The number of slots grows in powers of two.
   while (cap > 1 && targets * (1 + slotCount(cap, draw)) > entries) cap = 2 ** Math.floor(Math.log2(cap - 1))
   return cap
 }
 
-/** With its endpoints so far. Each map has at most the cap of its service. */
+/** A target with the endpoints found so far. Each map has at most the cap of its service. */
 interface Filled extends Target {
   readonly ready: Map<string, RealServer>
   readonly leaving: Map<string, RealServer>
@@ -183,7 +190,7 @@ interface FillOptions {
   readonly cap: number
 }
 
-/** Adds what a slice has. Its endpoints are decoded once, and let go. */
+/** Adds the endpoints of one slice. They are decoded once and not kept. */
 function fill(targets: readonly Filled[], slice: EndpointSliceValue, { service, cap }: FillOptions): void {
   const matches = targets.flatMap((target) =>
     slice.ports.filter((port) => isFor(port, target)).map(({ port }) => ({ target, port }))
@@ -208,7 +215,7 @@ function take(
   }
 }
 
-/** selectEndpoints in two lists: those that get traffic, and those that get it when there is none of the first. */
+/** Applies selectEndpoints as two lists: `ready` gets traffic, and `leaving` gets it when `ready` is empty. */
 function addressesOf(
   endpoints: readonly Endpoint[],
   family: 4 | 6,
@@ -216,7 +223,7 @@ function addressesOf(
 ): { readonly ready: readonly Ip[]; readonly leaving: readonly Ip[] } {
   const [ready, leaving]: [Ip[], Ip[]] = [[], []]
   for (const endpoint of endpoints) {
-    // The addresses of one endpoint are one pod; like kube-proxy, use the first.
+    // The addresses of one endpoint belong to one pod. The first is used, as kube-proxy does.
     const ip = endpoint.addresses.find((address) => familyOf(address) === family)
     if (ip === undefined) continue
     if (publishNotReady || endpoint.ready) ready.push(ip)
