@@ -1,5 +1,5 @@
-// The admin API as a table: HTTP and JSON on a unix socket with mode 0600. meshd serves these rows, meshctl asks them; a path, a method
-// or a type is written nowhere else. `requests.ts` has the schema of each row's request, `answers.ts` the fields of its answer.
+// The admin API as a table: HTTP and JSON on a unix socket with mode 0600. meshd serves these rows and meshctl calls them. Paths, methods
+// and types are defined only here. `requests.ts` has the schema of each row's request, `answers.ts` the fields of its answer.
 import type {
   Answer,
   DnsAnswer,
@@ -14,14 +14,16 @@ import type {
 } from './answers.ts'
 import type { Sent } from './requests.ts'
 
+/** One row of the table: `S` is the request that meshctl sends, `A` the answer of meshd. */
 export interface Endpoint<S, A extends Answer> {
-  /** GET: the request is in the query. POST: it is a JSON body. */
+  /** The request is the query of a GET, or the JSON body of a POST. */
   readonly method: 'GET' | 'POST'
   readonly path: string
-  /** Always absent: it only carries the types. */
+  /** This field is never set: it only carries the types `S` and `A`. */
   readonly types?: (sent: S) => A
 }
 
+/** All requests of the admin API, by name. */
 export const ENDPOINTS = {
   status: get<Sent['status'], StatusAnswer>('/v1/status'),
   peers: get<Sent['peers'], PeersAnswer>('/v1/peers'),
@@ -37,12 +39,12 @@ export const ENDPOINTS = {
 
 export type EndpointName = keyof typeof ENDPOINTS
 
-/** The answer of each endpoint, by its name. */
+/** The type of each endpoint's answer, by the name of the endpoint. */
 export type Answers = {
   readonly [Name in EndpointName]: (typeof ENDPOINTS)[Name] extends Endpoint<Sent[Name], infer A> ? A : never
 }
 
-/** Undefined: there is no such request. */
+/** Returns the endpoint with this method and path, or undefined when there is none. */
 export function endpointOf(method: string, path: string): EndpointName | undefined {
   const names = Object.keys(ENDPOINTS) as EndpointName[]
   return names.find((name) => ENDPOINTS[name].method === method && ENDPOINTS[name].path === path)

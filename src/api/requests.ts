@@ -1,10 +1,10 @@
-// What each request of the admin API carries, as schemas. meshd parses with them; meshctl takes only the types, because loading zod
+// The schemas of the requests of the admin API. meshd parses requests with them. meshctl imports only the types, because loading zod
 // adds 100 ms to each run, and so to each completion in a shell.
 import { z } from 'zod'
 
 const strings = z.array(z.string().max(100)).max(64).readonly()
 
-/** The schema of requests that carry nothing. A body or a query is ignored. */
+/** The schema of requests without fields. A body or a query is ignored. */
 export const NOTHING = z.object({}).readonly()
 
 const SCHEMAS = {
@@ -12,10 +12,10 @@ const SCHEMAS = {
   peers: NOTHING,
   services: NOTHING,
   routes: NOTHING,
-  /** Without `name`, the answer lists the zones. */
+  /** A request without `name` asks for the list of zones. */
   dns: z.object({ name: z.string().optional(), type: z.string().default('A') }).readonly(),
   plan: NOTHING,
-  /** Empty lists: meshd finds the prefixes of the cluster, or chooses free ones. */
+  /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */
   init: z.strictObject({ cluster: z.string(), podCidrs: strings, serviceCidrs: strings }).readonly(),
   invite: z
     .strictObject({
@@ -23,7 +23,7 @@ const SCHEMAS = {
       podCidrs: strings,
       serviceCidrs: strings,
       ttlSeconds: z.number().int().min(1).max(31_622_400),
-      /** Clusters whose agents the token names for the first contact; empty: this one and the others it knows. */
+      /** The token names the agents of these clusters for the first contact; empty: this cluster and the others that it knows. */
       bootstrap: strings
     })
     .readonly(),
@@ -31,12 +31,13 @@ const SCHEMAS = {
   leave: NOTHING
 }
 
-/** What a handler of meshd gets, by the name of the endpoint. */
+/** The parsed request that a handler of meshd gets, with defaults filled in, by the name of the endpoint. */
 export type Requests = { readonly [Name in keyof typeof SCHEMAS]: z.output<(typeof SCHEMAS)[Name]> }
 
-/** What meshctl sends, by the name of the endpoint. */
+/** The request as meshctl sends it, by the name of the endpoint. */
 export type Sent = { readonly [Name in keyof typeof SCHEMAS]: z.input<(typeof SCHEMAS)[Name]> }
 
+/** The schema of each endpoint's request, by the name of the endpoint. */
 export const REQUESTS: { readonly [Name in keyof Requests]: z.ZodType<Requests[Name]> } = SCHEMAS
 
 export type InitRequest = Requests['init']

@@ -1,4 +1,4 @@
-// What the answers of the admin API are made of: the parts of a running agent as they are at this moment. Reading it changes nothing.
+// The state of a running agent at this moment, from which the handlers of the admin API build their answers. Reading it changes nothing.
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -9,25 +9,26 @@ import type { Settings } from '../settings/settings.ts'
 import type { SourceSnapshot } from '../sources/source-facts.ts'
 import type { SourceKind } from '../sources/source.ts'
 
+/** The parts of a running agent. Getters return the state at the time of the call. */
 export interface AgentState {
   readonly settings: Settings
-  /** Monotonic. */
+  /** The start of the agent on the monotonic clock, in milliseconds. */
   readonly startedMs: number
-  /** undefined: in no mesh. */
+  /** undefined when this cluster is in no mesh. */
   readonly session: Session | undefined
   readonly joining: boolean
   readonly membership: Membership | undefined
-  /** undefined: no data plane on this machine, for the reason in `hostFault`. */
+  /** undefined when this machine has no data plane; `hostFault` then has the reason. */
   readonly host: LinuxHost | undefined
   readonly hostFault: string | undefined
-  /** An operation as commands; works without a data plane, too. */
+  /** Returns an operation as shell commands; it does not need a data plane. */
   readonly describe: (op: HostOp) => readonly string[]
   readonly wireguardKey: WireguardKey
   readonly source: SourceSnapshot
   readonly sourceKind: SourceKind
-  /** The folder, or the URL of the API server. */
+  /** The path of the folder of manifests, or the URL of the API server. */
   readonly sourcePath: string
-  /** A token in a file tells it to join by itself. */
+  /** Whether the agent has a token in a file, with which it joins without `meshctl join`. */
   readonly isToldToJoin: boolean
   readonly health: Health
 }

@@ -1,10 +1,10 @@
-// What handlers of the admin API give back, and words that several of them use.
+// The type of the answers that handlers of the admin API return, and texts that several handlers use.
 import type { Answer } from '../../api/answers.ts'
 
-/** An answer without its version, which the server adds. */
+/** An answer without `apiVersion`, which the server adds. */
 export type Body<A extends Answer> = Omit<A, 'apiVersion'>
 
-/** "pod prefix 10.1.0.0/16 belongs to east, whose certificate is older" */
+/** Describes a conflict, for example "pod prefix 10.1.0.0/16 belongs to east, whose certificate is older". */
 export function conflictText({
   what,
   value,

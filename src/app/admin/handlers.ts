@@ -1,4 +1,4 @@
-// The handlers of all rows of the table, each from its own file.
+// The handlers of all endpoints. Each handler has its own file in routes/.
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { Log } from '../observe/log.ts'
@@ -15,15 +15,17 @@ import { servicesRoute } from './routes/services.ts'
 import { statusRoute } from './routes/status.ts'
 import type { AdminHandlers } from './server.ts'
 
+/** The parts of the agent that the handlers use. */
 export interface HandlerParts {
   readonly state: AgentState
   readonly enrolment: Enrolment
   readonly invitations: Invitations
   readonly log: Log
-  /** Brings the registry of health up to date. */
+  /** Updates the registry of health. */
   readonly look: () => void
 }
 
+/** Returns one handler for each row of ENDPOINTS. */
 export function createHandlers(parts: HandlerParts): AdminHandlers {
   const { state } = parts
   return {

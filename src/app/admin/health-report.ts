@@ -1,7 +1,8 @@
-// The registry of health as an answer: the worst fault first.
+// The registry of health as a part of the answers of the admin API.
 import type { HealthReport } from '../../api/answers.ts'
 import type { Health } from '../observe/health.ts'
 
+/** Returns all listed faults, the worst first, and the number of faults that the registry left out. */
 export function healthReport(health: Health): HealthReport {
   const faults = health.faults()
   return {

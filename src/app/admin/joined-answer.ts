@@ -1,4 +1,4 @@
-// The answer of `init` and `join`, and the warnings that it may have.
+// The answer of `init` and `join`, and its warnings.
 import type { JoinedAnswer } from '../../api/answers.ts'
 import { publicNameWarning } from '../../core/dns/public-names.ts'
 import { meshIdText } from '../../core/model/identity.ts'
@@ -6,7 +6,7 @@ import type { Log } from '../observe/log.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Body } from './answer-body.ts'
 
-/** Of an agent that is in a mesh. */
+/** Returns the answer for an agent that is in a mesh. It throws a plain Error when the agent is in none, which is a fault of the program. */
 export function joinedAnswer({
   session,
   membership
@@ -22,7 +22,7 @@ export function joinedAnswer({
   }
 }
 
-/** Also logged: a name that the public DNS has, too. */
+/** Returns and logs a warning when the public DNS may have the name `cluster.<cluster>`, too; else returns []. */
 export function nameWarnings(cluster: string, log: Pick<Log, 'warn'>): readonly string[] {
   const warning = publicNameWarning(cluster)
   if (warning === undefined) return []
@@ -30,7 +30,7 @@ export function nameWarnings(cluster: string, log: Pick<Log, 'warn'>): readonly 
   return [warning]
 }
 
-/** The field `warnings` is left out when there are none. */
+/** Returns an object with the field `warnings`, or without it when the list is empty. */
 export function warningsOf(warnings: readonly string[]): { readonly warnings?: readonly string[] } {
   return warnings.length === 0 ? {} : { warnings }
 }

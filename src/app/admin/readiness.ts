@@ -1,10 +1,10 @@
-// The answer of /readyz.
+// The decision whether /readyz answers 200 or 503.
 import { faultSentence } from '../observe/health.ts'
 import type { AgentState } from './agent-state.ts'
 
 /**
- * Why this agent is not of use; undefined: it is. Ready means that the agent does what it was told to do at this stage: an
- * agent that nothing has told to join a mesh is ready, since it waits for `meshctl init` or `meshctl join`.
+ * Returns why this agent is not ready, or undefined when it is ready. An agent is ready when it does what it was told to do so far:
+ * an agent without a token in a file is ready while it waits for `meshctl init` or `meshctl join`.
  */
 export function notReady({
   session,

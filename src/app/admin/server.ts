@@ -1,5 +1,5 @@
-// The admin API's server. It finds the row of the table that a request is for, parses the request, and calls the row's handler.
-// Only root and the agent's user can open the socket: the file mode is the authentication.
+// The server of the admin API. It finds the row of ENDPOINTS for a request, parses the request and calls the row's handler.
+// The mode of the socket file is the only authentication: only root and the agent's user can open it.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
 import { openAdminSocket, type AdminSocket } from './socket.ts'
@@ -11,15 +11,15 @@ import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Body } from './answer-body.ts'
 
-// A token is under 2 KiB; nothing else that is sent here is larger.
+// The largest body is a token, which has less than 2 KiB.
 const BODY_BYTES_MAX = 64 * 1024
 
-/** One for each row of the table. Errors: AppError, whose code decides the HTTP status; anything else is 500 INTERNAL. */
+/** One handler per row of ENDPOINTS. Errors: the code of a CodedError decides the HTTP status; any other error is 500 INTERNAL. */
 export type AdminHandlers = {
   readonly [Name in EndpointName]: (request: Requests[Name]) => Promise<Body<Answers[Name]>>
 }
 
-/** The socket is kept: see socket.ts. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
+/** Opens the socket and answers requests on it until `stop`. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
 export function startAdmin(options: {
   readonly socket: string
   readonly handlers: AdminHandlers
@@ -84,7 +84,7 @@ async function call<Name extends EndpointName>(
   return handle(parse(REQUESTS[name], await sentIn(name, request)))
 }
 
-/** The query of a GET, where the first of several values counts; the body of a POST. */
+/** Returns the JSON body of a POST or the query of a GET. If a query names a field twice, the first value is used. */
 async function sentIn(name: EndpointName, request: IncomingMessage): Promise<unknown> {
   if (REQUESTS[name] === NOTHING) return {}
   if (ENDPOINTS[name].method === 'POST') return readJson(request)
@@ -111,7 +111,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
 function parse<T>(schema: z.ZodType<T>, sent: unknown): T {
   const parsed = schema.safeParse(sent)
   if (!parsed.success) {
-    // Paths and rules only: the value may be a token.
+    // The message names fields and rules, but no values, because a value may be a token.
     throw new AppError(
       'BAD_REQUEST',
       parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')

@@ -1,8 +1,8 @@
-// The admin API's socket in the file system: made whole, kept, and made anew when its file or folder is removed.
+// The socket file of the admin API. The agent creates it, and creates it again when its file or folder was removed.
 // Invariants:
-//  1. What is not a socket is never removed or replaced, and neither is a socket on which another process answers.
-//  2. The file is bound under another name and renamed into place, so it is never open to others, not even for a moment; and closing
-//     the server, which removes the name that was bound, cannot remove what another has put there since.
+//  1. The agent never removes or replaces a file that is not a socket, nor a socket on which another process answers.
+//  2. The socket is bound under another name and then renamed, so that other users can never open it. Closing the server removes only
+//     the name that was bound, so it cannot remove a socket that another process has created at the path since.
 import { chmodSync, lstatSync, renameSync, rmSync, type Stats } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server } from 'node:http'
@@ -13,23 +13,28 @@ import { AppError, explain, listenOn } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import { close } from '../agent/health-http.ts'
 
-// A cleaner of /run takes the file of a running agent; `meshctl` should miss it for a moment only.
+// A job that cleans /run may remove the socket file of a running agent. `meshctl` should then fail for about one second only.
 const LOOK_MS = 1000
-// What answers at all does so at once; a process that is stopped may not.
+// A live process accepts a connection within milliseconds. A process that is stopped (SIGSTOP) may not.
 const ALIVE_MS = 1000
 const FAULT = 'ADMIN_SOCKET'
 
+/** A socket file on which a server listens. `stop` closes the server and removes the file if it is still the agent's own. */
 export interface AdminSocket {
   stop(): Promise<void>
 }
 
+/** The path of the socket, the listener for HTTP requests, and the registry that gets the fault ADMIN_SOCKET. */
 export interface AdminSocketOptions {
   readonly path: string
   readonly listener: RequestListener
   readonly health: Health
 }
 
-/** Errors: AppError SOCKET_IN_USE (another process answers there), SOCKET_PATH_TAKEN (it is no socket), LISTEN_FAILED. */
+/**
+ * Creates the socket and checks each second that it still exists. Errors: AppError SOCKET_IN_USE (another process answers on the
+ * path), SOCKET_PATH_TAKEN (the path is not a socket), LISTEN_FAILED.
+ */
 export async function openAdminSocket(options: AdminSocketOptions): Promise<AdminSocket> {
   let opened = await open(options)
   let looking: Promise<void> = Promise.resolve()
@@ -37,8 +42,8 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
   const look = async (): Promise<void> => {
     try {
       if (!isOurs(options.path, opened.file)) {
-        await claimSocket(options.path) // first: what is there may be another's, and then this one stays as it is
-        opened.server.close() // its name has gone; requests that are under way are answered
+        await claimSocket(options.path) // throws when the path belongs to another process; the old server then stays open
+        opened.server.close() // requests in progress are still answered
         opened = await open(options)
       }
       options.health.clear(FAULT)
@@ -65,7 +70,7 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
 }
 
 /**
- * Whether an agent may take this path; nothing is changed but that the folder is made. Errors: AppError SOCKET_IN_USE,
+ * Checks that an agent may use this path, and creates its folder; nothing else is changed. Errors: AppError SOCKET_IN_USE,
  * SOCKET_PATH_TAKEN, LISTEN_FAILED.
  */
 export async function claimSocket(path: string): Promise<void> {
@@ -95,7 +100,7 @@ async function open({ path, listener, health }: AdminSocketOptions): Promise<Ope
   const fresh = `${path}.new`
   await claimSocket(path)
   await claimSocket(fresh)
-  rmSync(fresh, { force: true }) // of an agent that was killed just then
+  rmSync(fresh, { force: true }) // an agent that was killed between bind and rename leaves this file
   const server = createServer(listener)
   const umask = process.umask(0o177)
   try {
@@ -123,7 +128,7 @@ function isOurs(path: string, ours: Stats): boolean {
   return file !== undefined && file.ino === ours.ino && file.dev === ours.dev && file.isSocket()
 }
 
-/** undefined: there is nothing. */
+/** Returns undefined when the path does not exist. */
 function stat(path: string): Stats | undefined {
   try {
     return lstatSync(path)
@@ -140,9 +145,9 @@ function answers(path: string): Promise<boolean> {
       probe.destroy()
       resolve(alive)
     }
-    probe.setTimeout(ALIVE_MS, () => settle(true)) // it holds the socket, and has no time
+    probe.setTimeout(ALIVE_MS, () => settle(true)) // a process holds the socket, but is too busy to accept
     probe.once('connect', () => settle(true))
-    // Refused: nobody listens. Anything else, such as a full queue, says that somebody does.
+    // ECONNREFUSED says that no process listens. Any other error, such as a full queue, says that one does.
     probe.once('error', (error: NodeJS.ErrnoException) =>
       settle(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT')
     )

@@ -1,4 +1,4 @@
-// GET /v1/dns: what the responder says to a question, upstreams included; without a name, the zones.
+// GET /v1/dns: the answer of the responder and its upstreams to a question. Without a name, it lists the zones.
 import type { DnsAnswer } from '../../../api/answers.ts'
 import type { Requests } from '../../../api/requests.ts'
 import type { Ip } from '../../../core/model/values.ts'
@@ -10,15 +10,15 @@ import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import type { AdminHandlers } from '../server.ts'
 
-// What a person asks for by name; the responder itself answers every type.
+// The types that `meshctl dns` accepts. The responder itself handles questions of every type.
 const DNS_TYPES = new Set(['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA'])
 
-/** Errors: AppError NOT_JOINED, BAD_ARGUMENT. */
+/** Returns the handler. Errors: AppError NOT_JOINED; BAD_ARGUMENT for a wrong name or type. */
 export function dnsRoute(state: Pick<AgentState, 'session'>): AdminHandlers['dns'] {
   return async (query) => dns(requireSession(state.session), query)
 }
 
-/** Names of the mesh from the view; others from the upstreams, as the responder would ask them. */
+/** Answers names of the mesh from the view. Other names are looked up at the upstreams, as the responder does it. */
 async function dns(session: Session, { name, type }: Requests['dns']): Promise<Body<DnsAnswer>> {
   const names = session.names()
   if (name === undefined || name === '') {

@@ -1,10 +1,11 @@
-// POST /v1/init: makes a mesh whose first member is this cluster.
+// POST /v1/init: creates a mesh whose first member is this cluster.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { Log } from '../../observe/log.ts'
 import type { AgentState } from '../agent-state.ts'
 import { joinedAnswer, nameWarnings, warningsOf } from '../joined-answer.ts'
 import type { AdminHandlers } from '../server.ts'
 
+/** Returns the handler. Errors: those of Enrolment.init. */
 export function initRoute({
   state,
   enrolment,

@@ -1,9 +1,10 @@
-// POST /v1/invite: makes a token with which another cluster joins.
+// POST /v1/invite: creates a token with which another cluster can join the mesh.
 import type { Invitations } from '../../enrolment/invitations.ts'
 import type { Log } from '../../observe/log.ts'
 import { nameWarnings, warningsOf } from '../joined-answer.ts'
 import type { AdminHandlers } from '../server.ts'
 
+/** Returns the handler. Errors: those of Invitations.invite. */
 export function inviteRoute({
   invitations,
   log

@@ -1,4 +1,4 @@
-// GET /v1/peers: one row per agent of the mesh, this one included.
+// GET /v1/peers: one row per agent of the mesh, with one for this agent.
 import type { PeerRow, PeersAnswer } from '../../../api/answers.ts'
 import type { Origin } from '../../../core/model/values.ts'
 import type { AgentView, ClusterView } from '../../../core/view/view.ts'
@@ -10,7 +10,7 @@ import { conflictText, type Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Errors: AppError NOT_JOINED. */
+/** Returns the handler. Errors: AppError NOT_JOINED. */
 export function peersRoute(state: AgentState): AdminHandlers['peers'] {
   return async () => peers(state, requireSession(state.session))
 }
@@ -72,7 +72,7 @@ function peerRow(
   }
 }
 
-/** In a large mesh there is no connection to most members, and the others tell of them. */
+/** In a large mesh an agent is connected to few members; liveness then comes from what the other members report. */
 function controlReason({ control }: Session, origin: Origin): string {
   const refusal = control.refusal(origin)
   if (refusal !== undefined) return refusalText(refusal)

@@ -1,9 +1,9 @@
-// GET /v1/plan: what a pass over the host would do now. It only reads.
+// GET /v1/plan: the operations that a pass over the host would apply now. The request only reads the host.
 import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Errors: AppError NOT_JOINED, HostError. */
+/** Returns the handler. Errors: AppError NOT_JOINED, HostError. */
 export function planRoute(state: Pick<AgentState, 'session' | 'describe'>): AdminHandlers['plan'] {
   return async () => {
     const session = requireSession(state.session)

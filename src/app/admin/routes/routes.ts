@@ -9,7 +9,7 @@ import type { AgentState } from '../agent-state.ts'
 import { conflictText, type Body } from '../answer-body.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Errors: AppError NOT_JOINED. */
+/** Returns the handler. Errors: AppError NOT_JOINED. */
 export function routesRoute(state: AgentState): AdminHandlers['routes'] {
   return async () => routes(state, requireSession(state.session))
 }
@@ -57,7 +57,7 @@ function routes(state: AgentState, session: Session): Body<RoutesAnswer> {
   return { routes: rows }
 }
 
-/** What this host has, prefix by prefix: one that cannot be set says nothing of the others. */
+/** The prefixes for which this host has a route or a virtual server. The host may lack some while it has others. */
 function installedPrefixes({ reconciler }: Session): Record<'pod' | 'service', ReadonlySet<string>> {
   const destinations = (list: readonly { readonly destination: string }[] = []) =>
     new Set(list.map(({ destination }) => destination))

@@ -9,7 +9,7 @@ import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Errors: AppError NOT_JOINED. */
+/** Returns the handler. Errors: AppError NOT_JOINED. */
 export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers['services'] {
   return async () => services(requireSession(state.session))
 }

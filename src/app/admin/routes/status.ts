@@ -1,4 +1,4 @@
-// GET /v1/status: this agent at a glance.
+// GET /v1/status: the state of this agent and its parts.
 import type { StatusAnswer } from '../../../api/answers.ts'
 import { meshIdText } from '../../../core/model/identity.ts'
 import { Refusals } from '../../control/refusals.ts'
@@ -11,12 +11,13 @@ import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
 import type { AdminHandlers } from '../server.ts'
 
+/** Returns the handler, which also answers while this cluster is in no mesh. */
 export function statusRoute({
   state,
   look
 }: {
   readonly state: AgentState
-  /** Brings the registry of health up to date. */
+  /** Updates the registry of health. */
   readonly look: () => void
 }): AdminHandlers['status'] {
   return async () => {
@@ -75,7 +76,7 @@ function status(state: AgentState): Body<StatusAnswer> {
 function refusedRecords(session: Session | undefined): Readonly<Record<string, number>> {
   const counts = new Refusals()
   for (const cluster of session?.control.view().clusters.values() ?? []) {
-    // Reasons quote the record, so a hostile member can make them long and many: refusals.ts bounds both.
+    // Reasons quote the record, so a hostile member can make them long and many; `Refusals` limits the length and the number.
     for (const { reason } of cluster.refusals) counts.count(reason)
   }
   return counts.counts()
