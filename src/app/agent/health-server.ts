@@ -1,5 +1,5 @@
-// The HTTP server of health and metrics, started and started again. A port that is in use is a fault of a running agent, and traffic does
-// not wait for metrics.
+// Starts the HTTP server of health and metrics, and tries again every RETRY_MS when that fails. The agent runs on without it, and the
+// registry of health has the fault HTTP_LISTEN.
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'

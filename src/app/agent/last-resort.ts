@@ -1,5 +1,5 @@
-// What nothing else caught. It is a fault of the program: its state may be half changed, so it is logged whole and the process ends with
-// a code of its own. Nothing is undone: tunnel, routes and services stay in the kernel, and the service manager starts the agent again.
+// Handles errors that no other code caught. Such an error is a fault of the program, whose state may be inconsistent: the error is logged
+// with stack and causes, and the process ends with exit code 70. Tunnel, routes and services stay in the kernel.
 import { inspect } from 'node:util'
 import { EXIT } from './exit-codes.ts'
 import type { Log } from '../observe/log.ts'

@@ -1,5 +1,5 @@
-// Looks after the state folder of a running agent: what somebody removes is a fault at once, and is written anew from memory, so that
-// the next start finds the identity, the counters and the replica as they are.
+// Watches the state folder of a running agent. When files are removed, the registry of health gets a fault, and the files are written
+// again from memory, so that the next start finds the identity, the counters and the replica.
 import type { Store } from '../../io/store/store.ts'
 import type { Health } from '../observe/health.ts'
 

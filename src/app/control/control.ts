@@ -1,12 +1,12 @@
 // The control plane of one agent in one mesh: connections, handshakes, replication, and the view that comes of them.
 // Invariants:
-//  1. Nothing but the handshake is exchanged with a neighbour before both sides have proved their certificates.
+//  1. Before both sides have proved their certificates, only handshake messages are exchanged with a neighbour.
 //  2. An own batch is on disk before any neighbour sees it; so a crash never takes back what was said. Only while the disk takes
 //     nothing (full, read-only) the mesh goes on from memory, status says so, and the whole state is written once it can be; a
 //     crash in that time costs a new epoch and nothing else.
 //  3. Effects are carried out in the order in which the protocol gave them.
-//  4. Who sends a large state is not read from while a part of it is on its way to the disk: what a kill -9 loses of it is a part,
-//     and what waits for a slow disk is bounded by the stream's window.
+//  4. While a part of a large state is being written to disk, its sender is not read from. A kill -9 then loses one part at most, and
+//     the stream's window bounds the data that waits for a slow disk.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import { isPosition } from '../../core/replication/head.ts'
@@ -173,7 +173,7 @@ export class Control {
     return this.#neighbours.origins()
   }
 
-  /** Operations known of and not held. */
+  /** The number of operations of this origin that are known to exist but are not held here. */
   lag(origin: Origin): number {
     return this.#protocol.lag(origin)
   }
@@ -188,12 +188,12 @@ export class Control {
     return this.#handshakes.refusal(origin)
   }
 
-  /** Two states were signed for one position of this origin: two agents use its key. */
+  /** Whether two states were signed for one position of this origin, which means that two agents use its key. */
   isFrozen(origin: Origin): boolean {
     return this.#protocol.isFrozen(origin)
   }
 
-  /** Another agent signs states in this agent's name. */
+  /** Whether another agent signs states with this agent's key. */
   get isCloned(): boolean {
     return this.#clones.isCloned
   }

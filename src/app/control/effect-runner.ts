@@ -1,4 +1,4 @@
-// Carries out what the protocol decided, and keeps the disk in step with it.
+// Carries out the effects of the protocol and writes its state to disk.
 // Invariants (those of control.ts by their numbers there):
 //  2. An own batch is on disk before any neighbour sees it. What the disk does not take is written whole, once it takes anything again.
 //  3. Effects are carried out in the order in which the protocol gave them: at once where nothing waits for the disk, else behind it.
@@ -29,6 +29,7 @@ export interface EffectRunnerOptions {
   readonly act: (effect: PromptEffect) => void
 }
 
+/** Carries out effects one after the other; effects that write to disk delay those behind them. */
 export class EffectRunner {
   readonly #options: EffectRunnerOptions
   readonly #effects: Effect[] = []
@@ -47,7 +48,7 @@ export class EffectRunner {
     this.#options = options
   }
 
-  /** Why the store takes nothing now; undefined: it does. */
+  /** The reason why the latest write to the store failed, or undefined when the store can be written. */
   get diskFault(): string | undefined {
     return this.#diskFault
   }

@@ -1,4 +1,4 @@
-// Whether something may be missing in the replica only because this agent's disk has lost it. Then it is no reason to delete anything.
+// Tracks whether records may be missing in the replica only because this agent's disk has lost them. Until then nothing may be deleted.
 
 // Any neighbour tells of every origin at once and again each second; pulling what it told of takes a few round trips.
 const GAPS_CLOSED_MS = 5000
@@ -19,7 +19,7 @@ export class Gaps {
     this.#isOpen = true
   }
 
-  /** To be called with each tick. Returns true once, when a neighbour has had the time to tell all again. */
+  /** Call with each tick. Returns true once, when a neighbour has been connected for GAPS_CLOSED_MS and the gaps count as closed. */
   tick(nowMs: number, hasNeighbour: boolean): boolean {
     if (!this.#isOpen) return false
     if (!hasNeighbour) this.#toldSinceMs = undefined

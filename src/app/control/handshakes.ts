@@ -1,5 +1,5 @@
 // The handshakes that are under way, and why the latest one with a member was refused.
-// Invariant 1 of control.ts: nothing but the handshake is exchanged with a neighbour before both sides have proved their certificates.
+// Invariant 1 of control.ts: before both sides have proved their certificates, only handshake messages are exchanged.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
 import type { Book } from '../../core/trust/book.ts'
@@ -54,6 +54,7 @@ interface Met {
   readonly info: ConnectionInfo
 }
 
+/** The handshakes in progress, and for REFUSAL_MS the reason of each member's latest refusal. */
 export class Handshakes {
   readonly #options: HandshakesOptions
   readonly #met = new Map<Origin, Met>()

@@ -1,4 +1,4 @@
-// The neighbours: members whose control connection has passed the handshake, and since when there is any.
+// The neighbours are the members whose control connection has passed the handshake.
 import type { Origin } from '../../core/model/values.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { ConnectionInfo } from './handshakes.ts'
@@ -11,7 +11,7 @@ export interface Neighbour extends ConnectionInfo {
 
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
-  /** Since when there is any neighbour, or none; monotonic. */
+  /** Monotonic time at which the first of the present neighbours connected; undefined when there is none. */
   #connectedMs: number | undefined
   #aloneMs = monotonicMs()
 

@@ -1,7 +1,7 @@
-// Two clocks. Certificates and logs need the time of day, `Date.now()`. Whatever is measured, silence, patience, age, needs a
-// clock that nobody can set: a time of day that jumps by a year must not make every neighbour look dead.
+// The agent uses two clocks. Certificates and logs need the time of day, `Date.now()`. Timeouts and ages need a monotonic clock, which
+// cannot be set: a time of day that jumps by a year must not make every neighbour look dead.
 
-/** Milliseconds that only ever grow, at the pace of real time; comparable within this process alone. */
+/** Returns monotonic milliseconds. Values can be compared only within this process. */
 export function monotonicMs(): number {
   return performance.now()
 }

@@ -1,4 +1,4 @@
-// The feed from which CoreDNS reads the names of the mesh.
+// Runs the feed server, from which CoreDNS reads the names of the mesh.
 import { createFeedServer, type FeedServer } from '../../io/coredns/server.ts'
 import { feedAddress } from './local-facts.ts'
 import type { Log } from '../observe/log.ts'

@@ -1,5 +1,5 @@
-// What the choice among the gateways of other clusters depends on: a prefix moves as soon as its gateway is dead, or a better one works
-// again (src/core/host/desired.ts).
+// The facts on which the choice among the gateways of another cluster depends. A prefix moves to another gateway as soon as its gateway
+// is down, or when a better one is up again (src/core/host/desired.ts).
 import type { Origin } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 

@@ -1,4 +1,4 @@
-// What a session is made of.
+// The options of a session.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'

@@ -1,11 +1,11 @@
-// Who of a cluster's gateways publishes its services. The speaker does, at once, with the term of its Lease. One more stands by: it
-// publishes the same with the least term, a little late and conflated. So when the speaker goes, the next one has said all but
-// the last seconds already, and its new term and what differs is all that is sent. What an earlier speaker had said stays for the same
-// reason. Everyone else publishes nothing.
+// Decides which of a cluster's gateways publish its services. The speaker publishes at once, with the term of its Lease. A second gateway
+// stands by: it publishes the same catalogue with the lowest term, up to STANDBY_LAG_MS late. When the speaker ends and the standby takes
+// over, it sends only its new term and the latest changes. The records of an earlier speaker stay for the same reason. All other
+// gateways publish no services.
 import type { Origin } from '../../core/model/values.ts'
 import type { AgentView } from '../../core/view/view.ts'
 
-/** Of who stands by; nobody leads with it. */
+/** The term of the standby gateway. No speaker uses it. */
 export const STANDBY_TERM = 1
 export const SPEAKER_TERM_MIN = STANDBY_TERM + 1
 /** Less than a Lease lasts, so that a copy is whole when it is needed; long enough that churn costs the mesh little twice. */
