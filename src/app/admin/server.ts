@@ -14,7 +14,7 @@ import type { Body } from './answer-body.ts'
 // The largest body is a token, which has less than 2 KiB.
 const BODY_BYTES_MAX = 64 * 1024
 
-/** One handler per row of ENDPOINTS. Errors: the code of a CodedError decides the HTTP status; any other error is 500 INTERNAL. */
+/** One handler per row of ENDPOINTS. Errors: the code of an error decides the HTTP status, 400 by default; an error without a code is 500 INTERNAL. */
 export type AdminHandlers = {
   readonly [Name in EndpointName]: (request: Requests[Name]) => Promise<Body<Answers[Name]>>
 }

@@ -11,7 +11,7 @@ export interface Neighbour extends ConnectionInfo {
 
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
-  /** Monotonic time at which the first of the present neighbours connected; undefined when there is none. */
+  /** Monotonic time, in ms, since when there has been at least one neighbour; undefined when there is none. */
   #connectedMs: number | undefined
   #aloneMs = monotonicMs()
 
