@@ -1,13 +1,14 @@
-// Which clients are answered: this host, the cluster's own pods and nodes, and what the setting dns-allow names. Others are refused: a
-// responder that resolves names for everyone is a tool for attacks (RFC 5358), and the names of the mesh are for its members.
+// Decides which clients get an answer: this host, the cluster's own pods and nodes, and the prefixes in the setting dns-allow. Other
+// clients are refused, because an open resolver is used for amplification attacks (RFC 5358) and the names of the mesh are for its members
+// only.
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
 import { ownAddresses } from './own-addresses.ts'
 
 interface Access {
-  /** `address` as sockets give it, with a zone ("fe80::1%eth0") or without. */
+  /** Says whether a client may ask. `address` is written as sockets report it, with a zone ("fe80::1%eth0") or without. */
   allows(address: string): boolean
-  /** Beside this host's own addresses. "10.1.0.0/16" */
+  /** Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. */
   setPrefixes(prefixes: readonly string[]): void
 }
 
@@ -15,7 +16,7 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
   let prefixes = new BlockList()
   let own: ReadonlySet<string> = new Set()
   let ownReadMs = -Infinity
-  /** Verdicts, so that thousands of prefixes cost a known client nothing. */
+  /** The cached verdict for each client address, so that a known client is not compared with thousands of prefixes again. */
   let known = new Map<string, boolean>()
 
   return {
@@ -45,12 +46,12 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
     return LOOPBACK.check(address, family) || prefixes.check(address, family)
   }
 
-  /** Addresses come and go; a stranger's question reads them once in OWN_LOOK_MS. */
+  /** Own addresses change over time. The list is read again for an unknown client, at most once in OWN_LOOK_MS. */
   function isOwn(address: string): boolean {
     if (nowMs() - ownReadMs > OWN_LOOK_MS) {
       const next = ownAddresses()
       ownReadMs = nowMs()
-      // What was allowed because it was ours may be ours no more.
+      // A cached verdict may rest on an address that this host has lost, so the cache is emptied.
       if (next.symmetricDifference(own).size > 0) known = new Map()
       own = next
     }
@@ -61,6 +62,6 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
-/** About 100 bytes each. */
+/** The largest number of cached verdicts; each takes about 100 bytes. */
 const KNOWN_MAX = 10_000
 const OWN_LOOK_MS = 1000

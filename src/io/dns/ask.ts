@@ -1,5 +1,5 @@
-// One question to one upstream, over UDP or TCP. Whatever goes wrong on the way (no route, no free descriptor, a refused port, a
-// broken stream, silence) ends in `undefined`; nothing is thrown and no event is left without a listener.
+// Asks one upstream one question, over UDP or TCP. Every failure (no route, no free descriptor, a refused port, a broken stream, silence)
+// resolves with `undefined`. No error is thrown, and every socket event has a listener.
 import { createSocket } from 'node:dgram'
 import { connect, isIPv6 } from 'node:net'
 
@@ -8,7 +8,7 @@ import type { SocketAddress } from './upstreams.ts'
 
 interface AskOptions {
   readonly upstream: SocketAddress
-  /** With its id. */
+  /** The encoded query, with its id. */
   readonly message: Uint8Array
   readonly transport: 'udp' | 'tcp'
   readonly isReply: (reply: Uint8Array) => boolean
@@ -17,8 +17,8 @@ interface AskOptions {
 }
 
 /**
- * Against forged replies: each question has its own connected socket, so the kernel picks a random source port and takes packets
- * from this upstream only, and reports a refused port at once.
+ * Sends one query and waits for its reply. Each query has its own connected socket as a defence against forged replies: the kernel picks a
+ * random source port, accepts packets from this upstream only, and reports a refused port at once.
  */
 export function ask(options: AskOptions): Promise<Uint8Array | undefined> {
   const { transport, timeoutMs, signals } = options
@@ -44,7 +44,7 @@ export function ask(options: AskOptions): Promise<Uint8Array | undefined> {
     try {
       close = transport === 'udp' ? openUdp(options, finish) : openTcp(options, finish)
     } catch {
-      // What Node refuses to open, it throws here; what the kernel refuses, comes as an event.
+      // Node throws what it refuses to open by itself; an error of the kernel arrives as an event.
       return finish()
     }
     if (isDone) close()
@@ -59,7 +59,7 @@ function openUdp({ upstream, message, isReply }: AskOptions, finish: Finish): ()
     if (error !== undefined && error !== null) finish()
   }
   socket.on('error', fail)
-  // A packet that is no reply to this query is a forgery or late: wait on.
+  // A packet that is no reply to this query is forged or late, so the socket goes on waiting.
   socket.on('message', (reply) => {
     if (isReply(reply)) finish(reply)
   })

@@ -1,5 +1,5 @@
-// An ExternalName leaves the mesh: its target is resolved upstream and joined to the CNAME, because stub resolvers (glibc, musl)
-// do not follow a CNAME themselves.
+// An ExternalName points outside the mesh. Its target is resolved upstream and the result is appended to the CNAME, because stub resolvers
+// (glibc, musl) do not follow a CNAME themselves.
 import type { Answer } from '../../core/dns/record.ts'
 import type { Forwarder } from './forwarder.ts'
 import { nameQuestion, readAnswers } from './names-on-wire.ts'
@@ -8,8 +8,8 @@ import { encodeAnswer, withRecords, type Encoded } from './response.ts'
 import { hasQuestion } from './upstream-message.ts'
 
 /**
- * As CoreDNS: what the upstream's answer section has follows the CNAME, whatever its rcode. A target that does not exist, or that no
- * upstream can resolve, leaves the CNAME alone, with NOERROR.
+ * Resolves the target of a CNAME, as CoreDNS does: the upstream's answer section follows the CNAME with any rcode. If the target does not
+ * exist, or no upstream can resolve it, the answer is the CNAME alone with NOERROR.
  */
 export async function chase(
   forwarder: Pick<Forwarder, 'exchange'>,

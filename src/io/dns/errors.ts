@@ -10,7 +10,7 @@ export type DnsErrorCode =
   | 'LISTEN_FAILED'
   | 'PROCESS_FAILED'
 
-/** Why the responder does not start. `fix` says what to do. */
+/** Says why the responder cannot start. `fix` says what the operator should do. */
 export class DnsError extends CodedError<DnsErrorCode> {
   override readonly name = 'DnsError'
   declare readonly fix: string
@@ -20,7 +20,7 @@ export class DnsError extends CodedError<DnsErrorCode> {
   }
 }
 
-/** `where` is the address and port that could not be bound. */
+/** Makes a DnsError of a failed bind. `where` is the address and port that could not be bound. */
 export function listenError(error: unknown, where: string): DnsError {
   const { code, why } = listenProblem(error)
   return new DnsError(

@@ -1,8 +1,8 @@
-// Names that are not ours, asked upstream.
+// Forwards names outside the mesh to the upstreams.
 // Invariants:
-//  1. At most inFlightMax questions wait here, shared fairly among clients; the same question is asked upstream once at a time.
-//  2. NOERROR and NXDOMAIN are answers. After any other rcode, silence or error the next upstream is asked; the client gets the last
-//     of these replies only when every upstream has failed.
+//  1. At most inFlightMax questions wait here, shared fairly among clients. Equal questions are sent upstream only once at a time.
+//  2. NOERROR and NXDOMAIN are final answers. After any other rcode, a timeout or an error the next upstream is asked; the client gets the
+//     last of these replies only when every upstream has failed.
 //  3. An upstream that forwards our questions back to us is not asked for LOOP_MS (loop-guard.ts).
 import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
@@ -24,38 +24,41 @@ import { sameAddress, type SocketAddress } from './upstreams.ts'
 
 interface ForwarderOptions {
   readonly upstreams: readonly SocketAddress[]
-  /** Per upstream. */
+  /** The timeout for each upstream. */
   readonly timeoutMs?: number
   readonly inFlightMax?: number
-  /** An upstream was found to lead back here; or it is used again. */
+  /** Called with the upstreams that currently lead back here, whenever this list changes. */
   readonly onLoops?: (upstreams: readonly SocketAddress[]) => void
 }
 
-/** `message` has an id of our own; `from` is the upstream that gave it. */
+/** `message` has an id that this agent chose; `from` is the upstream that replied. */
 interface UpstreamReply {
   readonly message: Uint8Array
   readonly from: SocketAddress
 }
 
 export interface Forwarder {
-  /** undefined: no upstream gave a reply in time, or this client has its share of the questions under way. `client`: its address. */
+  /**
+   * Asks the upstreams. Resolves with undefined when none replied in time, or when this client already uses its share of the places.
+   * `client` is the client's address.
+   */
   exchange(question: UpstreamQuestion, client: string): Promise<UpstreamReply | undefined>
-  /** True: this name is a probe of ours that an upstream has sent back. */
+  /** Returns true if this name is a loop probe that an upstream has sent back. */
   isProbe(name: string): boolean
   setUpstreams(upstreams: readonly SocketAddress[]): void
   readonly upstreams: readonly SocketAddress[]
-  /** Questions that wait for an answer. */
+  /** The number of questions that wait for an answer. */
   readonly inFlight: number
   stop(): void
 }
 
 interface Upstream {
   readonly at: SocketAddress
-  /** Until when it is asked last, because it failed. Like all times here by performance.now(). */
+  /** The upstream is asked last until then, because it failed. All times here are of performance.now(). */
   avoidedUntilMs: number
-  /** Until when it is not asked, because it leads back here. */
+  /** The upstream is not asked until then, because it leads back here. */
   loopUntilMs: number
-  /** Ends the questions under way at it. */
+  /** Aborts the questions that wait for this upstream. */
   abandon: AbortController
 }
 
@@ -130,7 +133,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     }
   }
 
-  /** Without an answer: another client has taken the place. */
+  /** Ends one wait without an answer, because another client has taken the place. */
   function leave(waiting: Waiting): void {
     const { exchange } = waiting
     exchange.waiting.delete(waiting)
@@ -169,7 +172,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     return last
   }
 
-  /** An upstream that does not know EDNS is asked again without (RFC 6891, 7). */
+  /** Asks one upstream. If it does not know EDNS, the question is sent again without EDNS (RFC 6891, 7). */
   async function askOne(
     upstream: Upstream,
     question: UpstreamQuestion,
@@ -191,7 +194,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     return (await once(true)) ?? reply
   }
 
-  /** As configured, but those that failed lately last. */
+  /** Returns the upstreams in the configured order, with those that failed recently at the end. */
   function inOrder(): readonly Upstream[] {
     const nowMs = performance.now()
     const isAvoided = ({ avoidedUntilMs }: Upstream): boolean => avoidedUntilMs > nowMs
@@ -213,7 +216,7 @@ function newUpstream(at: SocketAddress): Upstream {
   return { at, avoidedUntilMs: 0, loopUntilMs: 0, abandon: controller() }
 }
 
-/** One listener per question under way, which may be more than Node warns at. */
+/** Each waiting question adds one listener, which may be more than the number at which Node warns. */
 function controller(): AbortController {
   const abandon = new AbortController()
   setMaxListeners(0, abandon.signal)
@@ -223,9 +226,9 @@ function controller(): AbortController {
 const RECURSION_DESIRED = 0x0100
 const EDNS_UNKNOWN: ReadonlySet<number> = new Set([RCODE.FORMERR, RCODE.NOTIMP])
 const UPSTREAM_TIMEOUT_MS = 2000
-/** Each is a socket and a timer; a thousand are 500 queries/s to upstreams that never answer, and stay below ulimit 1024. */
+/** Each question holds a socket and a timer. 900 allow about 450 queries/s to upstreams that never answer, and stay below ulimit 1024. */
 const IN_FLIGHT_MAX = 900
-/** So that a dead first upstream costs one client its two seconds, not every client. */
+/** A dead first upstream then delays one client by its timeout of 2 s, not every client. */
 const AVOID_MS = 10_000
-/** Then it is asked again: a loop is found again in one round trip. */
+/** After this time the upstream is asked again; a loop that still exists is detected within one round trip. */
 const LOOP_MS = 30_000

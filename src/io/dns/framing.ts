@@ -1,5 +1,6 @@
-// DNS over TCP: two bytes of length, then the message (RFC 1035 4.2.2). No message can be longer than 64 KiB.
+// DNS over TCP puts a length of two bytes before each message (RFC 1035 4.2.2), so a message has at most 65,535 bytes.
 
+/** Returns the message with its length of two bytes in front. */
 export function frame(message: Uint8Array): Uint8Array {
   const framed = new Uint8Array(message.length + 2)
   framed[0] = message.length >> 8
@@ -8,7 +9,7 @@ export function frame(message: Uint8Array): Uint8Array {
   return framed
 }
 
-/** A stream cut into messages. Pulled, not pushed, so that the reader decides how many messages are under way. */
+/** Cuts a stream into messages. The reader pulls them, so that it decides how many messages are processed at once. */
 export class Framer {
   private chunks: Uint8Array[] = []
   private bytes = 0
@@ -18,11 +19,11 @@ export class Framer {
     this.bytes += chunk.length
   }
 
-  /** The next whole message, or undefined until more bytes have come. */
+  /** Returns the next whole message, or undefined until more bytes have come. */
   next(): Uint8Array | undefined {
     if (this.bytes < 2) return undefined
     const first = this.chunks[0]
-    // Chunks are joined when a message is whole, not as they come: a client that sends single bytes costs no more.
+    // Chunks are joined only when a message is whole, so a client that sends single bytes costs no more than another.
     const length = first !== undefined && first.length >= 2 ? first : this.join()
     const end = 2 + (((length[0] ?? 0) << 8) | (length[1] ?? 0))
     if (this.bytes < end) return undefined

@@ -1,4 +1,4 @@
-// One question to the upstreams for a person who asks what the responder would say: the same forwarder, and the records as text.
+// Asks the upstreams one question for `meshctl`, with the same forwarder as the responder, and returns the records as text.
 import { decode, type Packet } from '@dnsquery/dns-packet'
 
 import { createForwarder } from './forwarder.ts'
@@ -9,9 +9,9 @@ import { hasQuestion, rcodeOf } from './upstream-message.ts'
 import { findUpstreams, isOwnAddress, socketAddressText, type SocketAddress } from './upstreams.ts'
 
 export interface LookupAnswer {
-  /** "10.0.0.2:53"; undefined: no upstream gave a reply. */
+  /** The address of the upstream that replied, for example "10.0.0.2:53"; undefined if none did. */
   readonly upstream: string | undefined
-  /** REFUSED without upstreams, SERVFAIL without a reply. */
+  /** The rcode of the reply. REFUSED means that there are no upstreams, SERVFAIL that none replied. */
   readonly rcode: string
   readonly records: readonly {
     readonly name: string
@@ -22,11 +22,11 @@ export interface LookupAnswer {
 }
 
 interface LookupOptions {
-  /** As of the server (server.ts). Throws DnsError BAD_UPSTREAM. */
+  /** The same values as the server's option (server.ts). Throws DnsError BAD_UPSTREAM. */
   readonly upstreams: readonly string[]
-  /** Of the responder of this agent, which is not asked. */
+  /** The addresses of this agent's own responder, which is not asked. */
   readonly listening: readonly SocketAddress[]
-  /** Labels of letters, digits, hyphen and underscore. */
+  /** A name whose labels have letters, digits, hyphens and underscores only. */
   readonly name: string
   readonly type: string
 }
@@ -73,7 +73,7 @@ function dataText(data: unknown): string {
     : String(data)
 }
 
-/** The library reads past the end of malformed messages, and throws. */
+/** Returns undefined for a malformed message: the library reads past its end and throws. */
 function tryDecode(message: Uint8Array): Packet | undefined {
   try {
     return decode(message)
@@ -82,7 +82,7 @@ function tryDecode(message: Uint8Array): Packet | undefined {
   }
 }
 
-/** RFC 1035 and 2136. */
+/** The mnemonics of the response codes (RFC 1035 and 2136). */
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED']
 
 function rcodeText(rcode: number): string {

@@ -1,6 +1,7 @@
-// Finds upstreams that forward our questions back to us, over any number of hops. A question that comes in while the same question is under
-// way may be our own. Then a name that nobody else can know is asked of the upstream: if this process is asked for it, the upstream leads
-// back here. Normal questions carry no mark, and an upstream that is no loop gets one more question every PROBE_INTERVAL_MS at most.
+// Finds upstreams that forward our questions back to us, over any number of hops. When a question arrives while the same question is
+// already waiting at an upstream, it may be our own. The guard then asks that upstream for a random name that only this process knows. If
+// this process receives a question for that name, the upstream leads back here. Normal questions carry no mark, and each upstream gets at
+// most one probe every PROBE_INTERVAL_MS.
 import { randomBytes } from 'node:crypto'
 
 interface LoopGuardOptions<U> {
@@ -10,25 +11,25 @@ interface LoopGuardOptions<U> {
   readonly nowMs: () => number
 }
 
-// An upstream that was none may become a loop, but a popular name is asked by many at once: one question in ten seconds is no burden.
+// A healthy upstream may become part of a loop, and many clients may ask a popular name at once. One probe in ten seconds is a small load.
 const PROBE_INTERVAL_MS = 10_000
-// As long as an upstream may take to hand the question round, with retries.
+// A probe is recognised for as long as an upstream may need to pass the question around, with retries.
 const PROBE_LIFE_MS = 10_000
 const NONCE_BYTES = 16
-/** RFC 6761, 6.4: resolvers answer names below `invalid` themselves, so the probe does not reach the root servers. */
+/** Resolvers answer names below `invalid` themselves (RFC 6761, 6.4), so the probe does not reach the root servers. */
 const SUFFIX = '.loop-probe.rhizome.invalid'
 
 export class LoopGuard<U> {
   readonly #options: LoopGuardOptions<U>
   readonly #probedMs = new Map<U, number>()
-  /** Names under way; at most one per upstream in PROBE_INTERVAL_MS. */
+  /** The probe names that are waiting; at most one per upstream in PROBE_INTERVAL_MS. */
   readonly #names = new Map<string, { readonly upstream: U; readonly untilMs: number }>()
 
   constructor(options: LoopGuardOptions<U>) {
     this.#options = options
   }
 
-  /** A question that is under way at `upstream` was asked again. */
+  /** Call when a question arrives that is already waiting at `upstream`. Sends a probe if one is due. */
   suspect(upstream: U): void {
     const nowMs = this.#options.nowMs()
     if (nowMs - (this.#probedMs.get(upstream) ?? -Infinity) < PROBE_INTERVAL_MS) return
@@ -39,13 +40,13 @@ export class LoopGuard<U> {
     this.#options.probe(upstream, name)
   }
 
-  /** True: the name (in lower case) is a probe of ours that has come back. */
+  /** Returns true if the name (in lower case) is a probe that has come back, and then calls `onLoop`. */
   isProbe(name: string): boolean {
     if (!name.endsWith(SUFFIX)) return false
     const found = this.#names.get(name)
     if (found === undefined) return false
     this.#names.delete(name)
-    // It may be suspected again as soon as it is used again.
+    // The upstream may be probed again as soon as it is used again.
     this.#probedMs.delete(found.upstream)
     this.#options.onLoop(found.upstream)
     return true

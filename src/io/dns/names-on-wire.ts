@@ -1,19 +1,19 @@
-// Names and records as bytes, for messages of upstreams: their labels may hold any byte, so no text is made of them.
+// Reads and writes names and records of upstream messages as bytes. They are not converted to text, because a label may hold any byte.
 import { HEADER_BYTES, u16 } from './query.ts'
 
 export interface WireRecord {
-  /** Uncompressed. */
+  /** The owner name, uncompressed. */
   readonly owner: Uint8Array
   readonly type: number
-  /** Seconds. */
+  /** The time to live in seconds. */
   readonly ttl: number
-  /** Names in it are uncompressed. */
+  /** The record data; names in it are uncompressed. */
   readonly data: Uint8Array
 }
 
 const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28 } as const
 
-/** The question for the address of a name of plain labels: letters, digits, hyphen, underscore. */
+/** Encodes a question for a name whose labels have letters, digits, hyphens and underscores only. */
 export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8Array {
   const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.')
   return Buffer.concat([
@@ -22,7 +22,7 @@ export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8A
   ])
 }
 
-/** The addresses and aliases among the answers; undefined: the message is malformed. Other types are passed over. */
+/** Returns the address and CNAME records among the answers and skips other types. Returns undefined for a malformed message. */
 export function readAnswers(message: Uint8Array, questionEnd: number): readonly WireRecord[] | undefined {
   const records: WireRecord[] = []
   let offset = questionEnd
@@ -54,7 +54,9 @@ function readData(
   return end - start === (type === RECORD_TYPE.A ? 4 : 16) ? message.slice(start, end) : undefined
 }
 
-/** `end`: behind the name where it stands. A pointer must lead back (RFC 1035, 4.1.4), so the walk ends. */
+/**
+ * Reads a name; `end` is the offset after the name at its own place. A pointer must point backwards (RFC 1035, 4.1.4), so the loop ends.
+ */
 function readName(
   message: Uint8Array,
   start: number
@@ -86,5 +88,5 @@ function readName(
 const CLASS_IN = 1
 const TYPES: readonly number[] = Object.values(RECORD_TYPE)
 const ROOT = Uint8Array.of(0)
-/** RFC 1035, 2.3.4. */
+/** The largest encoded name (RFC 1035, 2.3.4). */
 const NAME_BYTES_MAX = 255

@@ -1,4 +1,4 @@
-// What is wrong and lasting with the upstreams of the responder.
+// Describes lasting problems of the responder's upstreams for the health registry.
 import { socketAddressText, type SocketAddress } from './upstreams.ts'
 
 export interface DnsProblem {

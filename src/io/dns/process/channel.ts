@@ -8,17 +8,20 @@ type Welcome = Extract<ToAgent, { readonly kind: 'welcome' }>
 export interface Channel {
   readonly welcome: Welcome
   send(message: ToResponder): void
-  /** Resolves when what was sent has left, or the channel is closed. */
+  /** Resolves when all queued messages have been sent, or when the channel is closed. */
   drained(): Promise<void>
-  /** The next message for which `pick` gives something. Rejects when the channel closes or the time is over. */
+  /** Resolves with the first result of `pick` that is not undefined. Rejects when the channel closes or after `timeoutMs`. */
   next<T>(pick: (message: ToAgent) => T | undefined, timeoutMs: number): Promise<T>
   onMessage(listener: (message: ToAgent) => void): void
-  /** Once, also when it is closed already. */
+  /** Calls the listener once when the channel closes, or at once if it is already closed. */
   onClosed(listener: () => void): void
   close(): void
 }
 
-/** undefined: nobody listens at this path. Rejects when somebody does and says nothing that a responder says. */
+/**
+ * Connects to the control socket at `path`. Resolves with undefined if no process listens there. Rejects if the process there does not
+ * answer as a responder does.
+ */
 export async function openChannel(path: string, version: string): Promise<Channel | undefined> {
   const socket = connect(path)
   const isOpen = await new Promise<boolean>((resolve) => {
@@ -108,5 +111,5 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
   }
 }
 
-/** A responder answers at once; a busy host may take some seconds. */
+/** A responder answers at once, but a busy host may delay the answer by some seconds. */
 const WELCOME_MS = 5000

@@ -1,10 +1,12 @@
-// The agent's side of the responder process: finds the one that runs, or starts one; tells it settings and names; hears its counts.
+// The agent's side of the responder process. It finds the running process or starts one, sends it settings and names, and receives its
+// query counts.
 //
-// The process is started detached, so it outlives the agent: an agent that is restarted or was killed finds it at the control socket, with
-// the names that it had. Only a process of the same version that listens on the wanted addresses is kept. Any other goes on answering while
-// a new one is started and told the names, and ends when the new one takes over the port: within a millisecond or two nobody listens then.
-// What ends it: `end()` (leave, cleanup, other addresses), the time without an agent, and whatever ends all processes of the agent's
-// group: systemd with KillMode=control-group (use KillMode=process), or the end of the container that it runs in.
+// The process is started detached, so it outlives the agent: an agent that was restarted or killed finds it at the control socket, with the
+// names that it had. Only a process of the same version that listens on the wanted addresses is kept. Any other process goes on answering
+// while a new one is started and receives the names. It ends when the new process takes over the port; during this handover no process
+// listens for 1 to 2 ms.
+// The process ends after `end()` (leave, cleanup, other addresses), after the time without an agent, or when all processes of the agent's
+// group are ended: by systemd with KillMode=control-group (use KillMode=process), or with the container that it runs in.
 import { renameSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -23,29 +25,29 @@ export interface DnsProcessOptions {
   readonly version: string
   readonly listen: readonly SocketAddress[]
   readonly settings: ServerSettings
-  /** Read for each round of telling. */
+  /** Returns the current state; called for each round of updates. */
   readonly state: () => FeedState
   readonly onCounts?: (counts: readonly QueryCount[]) => void
   readonly onProblems?: (problems: readonly DnsProblem[]) => void
   readonly onWarning?: (message: string) => void
-  /** The process has gone, though nobody told it to: `start()` again. */
+  /** Called when the process has ended without an order to do so. Call `start()` again. */
   readonly onGone?: () => void
 }
 
 export interface DnsProcess {
-  /** Errors: DnsError. May be called again. */
+  /** Finds or starts the process. May be called again. Errors: DnsError. */
   start(): Promise<void>
-  /** Something of `state()` has changed. */
+  /** Call when `state()` has changed. */
   update(): void
   set(settings: ServerSettings): void
-  /** The agent ends or looks away: the process goes on for `outliveSeconds`. */
+  /** Disconnects from the process, which goes on answering for `outliveSeconds`. */
   detach(): void
-  /** The process ends. */
+  /** Ends the process. */
   end(): Promise<void>
   readonly listening: readonly SocketAddress[]
-  /** Of the process. */
+  /** The process id of the responder; undefined without one. */
   readonly pid: number | undefined
-  /** It has all names of `state()` as they were when last told. */
+  /** True if the process has all names of `state()` as of the last update. */
   readonly isUpToDate: boolean
 }
 
@@ -67,7 +69,7 @@ class Client implements DnsProcess {
   #channel: Channel | undefined
   #feed: NamesFeed | undefined
   #listening: readonly SocketAddress[] = []
-  /** As the process has it. */
+  /** The settings that the process was last sent. */
   #sent: ServerSettings | undefined
   #problems: readonly DnsProblem[] = []
   #fileProblems: readonly DnsProblem[] = []
@@ -105,7 +107,7 @@ class Client implements DnsProcess {
       this.update()
       return
     }
-    // One that could not listen yet is kept for the next attempt.
+    // A new process that could not listen yet is kept for the next attempt.
     const fresh = this.#channel ?? (await startProcess(control + NEXT, version))
     if (this.#channel === undefined) this.#take(fresh)
     this.update()
@@ -125,7 +127,7 @@ class Client implements DnsProcess {
     this.#lookForUpstreams()
   }
 
-  /** Files are read by the agent: the process gives up the right to. */
+  /** The agent reads the files, because the process drops the privileges that reading may need. */
   #lookForUpstreams(): void {
     const { upstreams, problems } = findUpstreams(this.#settings.upstreams)
     const sent = { ...this.#settings, upstreams: upstreams.map(socketAddressText) }
@@ -156,7 +158,7 @@ class Client implements DnsProcess {
   #take(channel: Channel): void {
     this.#channel = channel
     this.#feed = new NamesFeed(channel.welcome.complete)
-    // A catalogue that was damaged on disk comes from neighbours; where none has it either, what this agent has is what there is.
+    // Names of a catalogue that was damaged on disk come back from neighbours. If no neighbour has them either, this agent's names count.
     this.#patience = setTimeout(() => {
       this.#feed?.forgetKept()
       this.update()
@@ -191,7 +193,7 @@ class Client implements DnsProcess {
     return channel
   }
 
-  /** One that hangs answers nobody. */
+  /** Restarts the watchdog timer: a process that hangs sends no counts and answers no queries. */
   #heard(): void {
     clearTimeout(this.#silence)
     this.#silence = setTimeout(() => {
@@ -202,7 +204,7 @@ class Client implements DnsProcess {
     }, SILENCE_MS)
   }
 
-  /** The port passes from the old process to the new one. Without an old one a failure is the caller's to hear. */
+  /** Hands the port from the old process to the new one. If there is no old process, a failure is thrown to the caller. */
   async #listen(fresh: Channel, old: Channel | undefined): Promise<void> {
     const { control, listen } = this.#options
     const attempt = async (from: Channel | undefined): Promise<void> => {
@@ -223,7 +225,7 @@ class Client implements DnsProcess {
     try {
       await attempt(old)
     } catch (error) {
-      // A responder of ours whose control socket was deleted cannot be told to end.
+      // A responder of ours whose control socket was deleted cannot be told to end, so it is found in /proc.
       const isTaken = error instanceof DnsError && error.code === 'PORT_IN_USE'
       const left = isTaken ? orphans(control).filter((pid) => pid !== fresh.welcome.pid) : []
       if (left.length === 0) throw error
@@ -238,7 +240,7 @@ class Client implements DnsProcess {
     while (this.#channel === channel && !this.isUpToDate && performance.now() < endMs) await pause(5)
   }
 
-  /** In frames of some kilobytes, with a rest after each: neither process is busy with it for long. */
+  /** Sends the names in frames of 32 KiB with a pause after each, so that neither process is blocked for long. */
   async #tell(channel: Channel): Promise<void> {
     this.#isTelling = true
     try {
@@ -272,21 +274,21 @@ class Client implements DnsProcess {
   }
 }
 
-/** Takes some 2 ms to make and as long to read. */
+/** Encoding a frame of this size takes about 2 ms, and so does reading it. */
 const FRAME_BYTES = 32 * 1024
 const LISTEN_MS = 10_000
-/** Longer than END_MS. */
+/** The wait must be longer than END_MS. */
 const PATIENCE_MS = 8000
 const ORPHAN_MS = 200
 /**
- * Between two rounds. The first change is told at once; of thousands a second, those of a round together: each message costs the process 64 KiB
- * of buffer, which collecting its garbage takes time for.
+ * The pause between two rounds of updates. The first change is sent at once; of thousands per second, all changes of one round go together,
+ * because each message costs the process a buffer of 64 KiB that must be garbage-collected.
  */
 const TELL_MS = 20
-/** A million endpoints take some seconds. */
+/** Sending a million endpoints takes some seconds. */
 const TOLD_MS = 30_000
 const KEPT_MS = 60_000
-/** It counts once a second; a host without any processor time to spare may hold it up. */
+/** The process sends counts several times a second; a host without free processor time may delay them. */
 const SILENCE_MS = 20_000
 
 function sizeOf(message: NamesMessage): number {

@@ -1,8 +1,8 @@
-// meshd-dns: started by meshd, and by nothing else: node meshd-dns.js <control socket> <version>. See responder.ts.
+// meshd-dns is started by meshd only: node meshd-dns.js <control socket> <version>. See responder.ts.
 import { runResponder } from './responder.ts'
 
 const [, , control = '', version = ''] = process.argv
-// It belongs to no terminal and no session; a service manager that ends it sends SIGTERM.
+// The process has no terminal and no session. A service manager ends it with SIGTERM.
 process.on('SIGHUP', () => undefined)
 process.on('SIGTERM', () => process.exit(0))
 process.on('SIGINT', () => process.exit(0))

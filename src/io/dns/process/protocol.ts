@@ -1,8 +1,8 @@
-// What an agent and its responder process say to each other over a unix socket that only their user can open.
+// The protocol between an agent and its responder process, over a unix socket that only their user can open.
 //
-// A frame is four bytes of length, one byte of form, and the body. Form J is JSON: `hello`, `welcome` and `stop` must be understood by
-// every version, since a new agent meets the responder of the one before. Form V is what v8.serialize makes: fast, and between
-// processes of one version only.
+// A frame is a length of four bytes, a form of one byte, and the body. Form J is JSON: every version must understand `hello`, `welcome` and
+// `stop`, because a new agent meets the responder of the previous version. Form V is the output of v8.serialize: fast, but only for
+// processes of the same version.
 import { deserialize, serialize } from 'node:v8'
 
 import type { ClusterName } from '../../../core/model/values.ts'
@@ -11,11 +11,11 @@ import type { DnsProblem } from '../problems.ts'
 import type { SocketAddress } from '../upstreams.ts'
 
 export interface ServerSettings {
-  /** To the process as addresses only: files of upstreams are read by the agent, which may read what the process may not. */
+  /** Upstream addresses. The agent reads files of upstreams, since it may read files that the process may not. */
   readonly upstreams: readonly string[]
-  /** Prefixes of clients beside this host itself. */
+  /** Prefixes of clients that are allowed in addition to this host. */
   readonly allow: readonly string[]
-  /** How long names are answered without an agent. */
+  /** Seconds for which names are answered without an agent. */
   readonly outliveSeconds: number
 }
 
@@ -26,7 +26,7 @@ export type ToResponder =
       readonly kind: 'listen'
       readonly listen: readonly SocketAddress[]
       readonly settings: ServerSettings
-      /** How long it tries again and again while another process has the port. */
+      /** Milliseconds for which binding is retried while another process has the port. */
       readonly patienceMs: number
     }
   | { readonly kind: 'settings'; readonly settings: ServerSettings }
@@ -37,7 +37,7 @@ export type ToAgent =
       readonly kind: 'welcome'
       readonly version: string
       readonly pid: number
-      /** As asked for; empty: it listens nowhere yet. */
+      /** The addresses that were asked for; empty while it listens nowhere. */
       readonly wanted: readonly SocketAddress[]
       readonly listening: readonly SocketAddress[]
       readonly complete: readonly ClusterName[]
@@ -46,18 +46,18 @@ export type ToAgent =
   | { readonly kind: 'listenFailed'; readonly code: string; readonly message: string; readonly fix: string }
   | { readonly kind: 'warning'; readonly message: string }
   | { readonly kind: 'problems'; readonly problems: readonly DnsProblem[] }
-  /** Several times a second, also when there is nothing: it lives. */
+  /** Sent several times a second, even when empty, as a sign of life. */
   | { readonly kind: 'counts'; readonly counts: readonly QueryCount[] }
 
-/** Queries of one zone and rcode, by the time they took. */
+/** The number of queries of one zone and rcode, grouped by the time they took. */
 export interface QueryCount {
   readonly zone: string
   readonly rcode: string
-  /** Pairs of seconds (the middle of a step) and a number. */
+  /** Pairs of a duration in seconds (the middle of a step) and the number of queries. */
   readonly seconds: readonly (readonly [seconds: number, count: number])[]
 }
 
-/** More than a frame of names can have: one service has at most as many bytes as its records. */
+/** This is more than a frame of names can have: a service has at most as many bytes as its records. */
 const FRAME_BYTES_MAX = 64 * 1024 * 1024
 const [JSON_FORM, V8_FORM] = [0x4a, 0x56]
 const STABLE: ReadonlySet<string> = new Set(['hello', 'welcome', 'stop'])
@@ -71,7 +71,7 @@ export function encodeFrame(message: ToResponder | ToAgent): Uint8Array {
   return Buffer.concat([head, body])
 }
 
-/** A stream cut into messages. Throws on what is no frame: the other side is not what it should be. */
+/** Cuts a stream into messages. Throws on a malformed frame, since the other side is then not a responder or agent. */
 export class FrameReader {
   #chunks: Uint8Array[] = []
   #bytes = 0
@@ -81,7 +81,7 @@ export class FrameReader {
     this.#bytes += chunk.length
   }
 
-  /** undefined: until more has come. */
+  /** Returns the next message, or undefined until more bytes have come. */
   next(): { readonly kind: string } | undefined {
     if (this.#bytes < 5) return undefined
     const length = this.#first(5).readUInt32BE(0)
@@ -94,7 +94,7 @@ export class FrameReader {
     return decodeBody(all[4] ?? 0, all.subarray(5, 4 + length))
   }
 
-  /** The first chunk, with at least so many bytes: as many chunks as that takes become one. */
+  /** Joins as many chunks as needed so that the first one has at least `bytes` bytes. */
   #first(bytes: number): Buffer {
     let count = 0
     for (let sum = 0; sum < bytes && count < this.#chunks.length; count++)
@@ -119,7 +119,7 @@ function decodeBody(form: number, body: Uint8Array): { readonly kind: string } {
   return value as { readonly kind: string }
 }
 
-/** Steps of a tenth of their decade: finer than any bucket of the metric. */
+/** Rounds to a tenth of the decade, which is finer than any bucket of the metric. */
 export function secondsStep(seconds: number): number {
   if (!(seconds > 1e-6)) return 1e-6
   const decade = 10 ** Math.floor(Math.log10(seconds))
