@@ -29,7 +29,7 @@ export interface ClusterDns {
 }
 
 const CALL_MS = 10_000
-// Each time somebody else wrote first.
+// A write is repeated this often when another client has written first.
 const TRIES = 5
 
 export function createClusterDns(options: ClusterDnsOptions): ClusterDns {

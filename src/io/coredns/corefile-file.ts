@@ -1,9 +1,9 @@
 // The Corefile of a CoreDNS that the agent owns: its file, and the word to CoreDNS that there is another.
 //
 // Invariants
-//   1. Who reads the path finds the old text or the new one, whole: CoreDNS may look at any moment, and after a crash.
-//   2. A file that does not begin as ours is never written over.
-//   3. SIGUSR1 ends most programs, so it goes to a process named coredns only, whatever a stale pid file says.
+//   1. A reader of the path finds the whole old text or the whole new text, at any moment and after a crash.
+//   2. A file that does not begin with our mark is never overwritten.
+//   3. SIGUSR1 ends most programs, so it is sent only to a process named coredns, even if a stale pid file names another one.
 import { open, readFile, rename, rm } from 'node:fs/promises'
 
 import { codeOf } from '../../core/model/coded-error.ts'
@@ -60,7 +60,7 @@ export async function tellCoredns(pidFile: string): Promise<boolean> {
   }
 }
 
-/** For whoever CoreDNS runs as: there is nothing secret in it. */
+/** The file has no secrets, and CoreDNS may run as any user, so all users may read it. */
 const MODE = 0o644
 
 async function replace(path: string, text: string): Promise<void> {

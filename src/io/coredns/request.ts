@@ -189,7 +189,10 @@ function decodeContinue(token: string): Continue | undefined {
   }
 }
 
-/** The first media type that we can write. Protobuf is preferred by client-go and refused by nobody who also takes JSON. */
+/**
+ * Returns the first accepted media type that this server can write. client-go prefers protobuf, but every client that prefers it also
+ * accepts JSON.
+ */
 function formatOf(accept: string | undefined): Format | undefined {
   if (accept === undefined || accept === '') return 'object'
   for (const range of accept.split(',')) {

@@ -46,7 +46,7 @@ export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] 
   }
 }
 
-/** Before start() nobody knows which tool it will be. */
+/** Describes a virtual server without a tool's command, because the kind of load balancer is known only after start(). */
 function serverText(op: Extract<HostOp, { kind: 'setVirtualServer' | 'removeVirtualServer' }>): string {
   const { vip, protocol, port, scheduler, realServers } = op.virtualServer
   const verb = op.kind === 'setVirtualServer' ? 'set' : 'remove'

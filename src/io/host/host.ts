@@ -70,7 +70,7 @@ export interface HostOptions {
 }
 
 export interface LinuxHost extends Host {
-  /** Whatever would stop start() and apply(), all at once; changes nothing and needs no start(). */
+  /** Returns every error that would make start() or apply() fail. It changes nothing and can be called before start(). */
   preflight(): Promise<readonly HostError[]>
   /** Bytes: path MTU − 80, floor 1280. Needs no start(). */
   detectMtu(): Promise<number>

@@ -36,7 +36,7 @@ export async function preflightHost(
   }
   const { tools: tunnelTools, faults } = await tunnel.kind.needs(tunnel.implementation)
   errors.push(...faults)
-  // The filter needs nft, whatever balances.
+  // The filter needs nft with every kind of load balancer.
   const tools = new Set(['ip', ...tunnelTools, 'nft', ...(loadBalancerKind(loadBalancer)?.tools ?? [])])
   for (const tool of tools) if (!(await onPath(tool))) errors.push(missing(tool))
   return errors

@@ -137,7 +137,7 @@ async function watchNft(options: WatchOptions, signal: AbortSignal): Promise<voi
   }
 }
 
-/** Chains and rules of our tables, without elements: 5 ms, whatever the sets of the host hold. */
+/** Lists the chains and rules of our tables without elements. This takes 5 ms, regardless of the size of the host's sets. */
 async function shapeOf({ run, names }: WatchOptions, signal: AbortSignal): Promise<string> {
   const { stdout } = await run('nft', ['-t', 'list', 'ruleset', 'inet'], { signal })
   const tables = stdout.split(/^(?=table )/m)

@@ -174,7 +174,7 @@ async function answered(send: Send, request: KubeRequest, cut: Cut): Promise<Inc
   }
 }
 
-/** Ends a request from outside, whatever it is waiting for: credentials, the answer or the rest of it. */
+/** Ends a request from outside in every phase: while it waits for credentials, for the answer or for the rest of the answer. */
 class Cut {
   reason: unknown
   readonly #signal: AbortSignal | undefined

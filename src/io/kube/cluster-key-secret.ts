@@ -1,6 +1,6 @@
-// The Secret in which the gateways of one cluster share its key. Whoever writes says what it had read (resourceVersion): of two that
-// write at once one is told so. The chart makes the Secret empty; one that was deleted is made again, empty, by its name (server-side
-// apply: the one way to make an object that RBAC can restrict to a name).
+// The Secret in which the gateways of one cluster share its key. Each write names the resourceVersion that was read, so of two concurrent
+// writes one fails with a conflict. The chart makes the Secret empty. If it was deleted, it is made again, empty, by server-side apply: the
+// only way to make an object that RBAC can restrict to a name.
 // RBAC: get, update, patch and create of this one Secret.
 import {
   clusterKeyData,
@@ -34,7 +34,10 @@ export interface ClusterKeySecret {
   readonly name: string
   /** Makes the Secret where there is none. Errors: KubeError. */
   read(signal?: AbortSignal): Promise<FoundKey>
-  /** undefined empties it. False: somebody else has written since, and nothing was done. Errors: KubeError. */
+  /**
+   * Writes the key; undefined empties the Secret. Resolves with false if another client has written since `found` was read, and then
+   * nothing was changed. Errors: KubeError.
+   */
   write(found: FoundKey, key: ClusterKey | undefined, signal?: AbortSignal): Promise<boolean>
 }
 

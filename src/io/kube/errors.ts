@@ -70,7 +70,7 @@ export function errorOfStatus(
   })
 }
 
-/** Whatever was thrown, as a KubeError: everything that is none of ours comes from the network. */
+/** Converts any thrown value to a KubeError. An error that this module did not make is treated as a network error. */
 export function asKubeError(error: unknown, what: string): KubeError {
   if (error instanceof KubeError) return error
   // An AggregateError of a failed connection has a code and no message.

@@ -40,7 +40,7 @@ export interface KubeSourceOptions {
 }
 
 export interface KubeSource {
-  /** Resolves after the first snapshot or the first failure, whichever comes first. Never rejects for the API's sake. */
+  /** Resolves after the first snapshot or the first failure. An error of the API does not reject it. */
   start(): Promise<void>
   /** Looks again at the options, and asks an API that failed at once. */
   refresh(): void
@@ -79,7 +79,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
     }),
     endpointSlices: follow('endpointSlices', {
       path: '/apis/discovery.k8s.io/v1/endpointslices',
-      // Slices without a service are somebody's own business.
+      // EndpointSlices without a service are ignored.
       query: { labelSelector: SERVICE_LABEL },
       onPut: (name, object) =>
         live.setSlice(name, {

@@ -21,7 +21,7 @@ export interface ElectorOptions {
   readonly name: string
   /** Unique among the candidates, and the same after a restart: the PeerId. */
   readonly identity: string
-  /** On every change, before anyone else can see the other side of it. */
+  /** Called on every change, before another candidate can see the other side of it. */
   readonly onChange: (leadership: Leadership) => void
   /** The error while the Lease cannot be read or written. */
   readonly onTrouble?: (trouble: KubeError | undefined) => void

@@ -12,7 +12,7 @@ export interface NodeFacts {
   readonly text: string
 }
 
-/** Whatever is malformed is left out. */
+/** Reads the facts from a Node object. Malformed fields are left out. */
 export function readNode(object: Fields): NodeFacts {
   const metadata = isFields(object['metadata']) ? object['metadata'] : {}
   const spec = isFields(object['spec']) ? object['spec'] : {}

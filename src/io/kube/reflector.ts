@@ -45,7 +45,7 @@ export interface ReflectorTiming {
   readonly staleAcceptMs: number
   /** Objects of one page. */
   readonly pageObjects: number
-  /** A watch that lived this long was a success, whatever ended it. */
+  /** A watch that lived this many milliseconds counts as a success, even if it ended with an error. */
   readonly provenMs: number
 }
 

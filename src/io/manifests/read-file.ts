@@ -1,5 +1,5 @@
-// One manifest file into documents. Whatever the file holds, the answer is a value: hostile text costs bounded time and memory, and
-// the event loop is never held for longer than one document takes.
+// Reads one manifest file into documents. Every content gives a value, never an exception: hostile text costs bounded time and memory, and
+// the event loop is never blocked for longer than one document takes.
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'

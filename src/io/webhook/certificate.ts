@@ -21,7 +21,7 @@ interface CertificateOptions {
   readonly days: number
 }
 
-/** An authority for its own use: what it signs is trusted by whoever is given its certificate. PEM. */
+/** Makes a self-signed certificate authority, in PEM. Clients that get its certificate trust the certificates that it signs. */
 export function createAuthority(options: CertificateOptions): KeyPair {
   const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return pem(keys.privateKey, {

@@ -60,14 +60,14 @@ function serving(
   })
 }
 
-/** undefined: there is none, or its key is not that of its certificate. */
+/** Returns the authority's certificate, or undefined if there is none or its key does not match its certificate. */
 function authorityOf(credentials: Credentials): X509Certificate | undefined {
   try {
     const [pem = ''] = certificatesIn(credentials.bundle)
     const authority = new X509Certificate(pem)
     return authority.checkPrivateKey(createPrivateKey(credentials.authorityKey)) ? authority : undefined
   } catch {
-    return undefined // somebody wrote something else there: it is made anew
+    return undefined // // another writer put invalid data there; a new authority is made
   }
 }
 
@@ -86,7 +86,7 @@ function servingFits(
       (options.ips ?? []).every((ip) => certificate.checkIP(ip) !== undefined)
     )
   } catch {
-    return false // not a certificate or key: made anew
+    return false // // the text is no certificate or key; a new certificate is made
   }
 }
 

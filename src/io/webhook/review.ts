@@ -1,6 +1,6 @@
-// One AdmissionReview (admission.k8s.io/v1): what the API server asks, and our answer, which always allows.
-// Invariant: whatever is asked, a pod is never refused. What is not understood at all is no answer (undefined → 400), which the API
-// server takes, by failurePolicy Ignore, as "go on".
+// Answers one AdmissionReview (admission.k8s.io/v1). The answer always allows the pod.
+// Invariant: a pod is never refused. A request that cannot be understood gets no answer (undefined → 400), which the API server treats as
+// "allowed" because of failurePolicy Ignore.
 import { dnsPatch, type DnsInjection } from '../../core/kube/dns-injection.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 

@@ -1,5 +1,5 @@
-// The admission webhook's HTTPS server: POST /mutate-pod, one AdmissionReview in, one out. Bounded in every way, because the port is on
-// the node's network and anybody may come.
+// The admission webhook's HTTPS server: it takes one AdmissionReview by POST /mutate-pod and returns one. All sizes and times are bounded,
+// because the port is open to every client on the node's network.
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -53,7 +53,7 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
     },
     (request, response) => {
       serve(request, response, options).catch((error: unknown) => {
-        // Whoever asked has gone, or sent too much: nothing that could be answered.
+        // The client has disconnected or sent too much, so no answer is possible.
         options.onReview?.({ outcome: 'failed', reason: String(error), seconds: 0 })
         response.destroy()
       })

@@ -47,7 +47,7 @@ const WEBHOOK_NAMES = {
 // are made meanwhile miss the mesh for good: as often as the agent looks at the other things that it keeps there.
 const CHECK_MS = 5000
 const CALL_MS = 10_000
-// Each time somebody else wrote first; what they wrote is then almost always what we want.
+// A write fails when another agent has written first; its result is then almost always the wanted one.
 const WRITE_TRIES = 5
 
 /** Errors: WebhookError. */
@@ -88,7 +88,7 @@ async function end(server: WebhookServer, stopping: AbortController, looping: Pr
   await looping
 }
 
-/** The credentials that all agents share; made or renewed by whoever comes first. */
+/** Reads the credentials that all agents share. The first agent that finds them missing or due makes or renews them. */
 async function settle(options: WebhookOptions): Promise<Credentials> {
   const { api, namespace, now = Date.now } = options
   const path = `/api/v1/namespaces/${namespace}/secrets/${WEBHOOK_NAMES.secret}`

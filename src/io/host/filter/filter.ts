@@ -1,8 +1,8 @@
 // What may come out of the tunnel, and what must not be changed on its way into it: one nftables table of our own.
 //   forward, input   default deny for the tunnel device; nothing else is looked at. Of this host, other clusters reach the probe and the
 //                    endpoints of exported services that are the host itself; other ports of its pod-side addresses are refused at once
-//   guard            a port of a guarded service address that nothing balances reaches no process of this host. It runs after
-//                    IPVS (input 98) and after DNAT (prerouting), so whatever still has such an address is unbalanced
+//   guard            a port of a guarded service address without a load balancer reaches no process of this host. The chain runs after
+//                    IPVS (input 98) and after DNAT (prerouting), so a packet that still has such an address was not balanced
 //   claim            others' DNAT for local addresses (hostPort, `docker -p`, NodePort) would take every service address, since the VIP route makes
 //                    it local. A connection is translated once: one to a guarded address is translated to itself, before any other
 //                    nat chain (IPVS balances it after that), but after the load balancer's own
@@ -80,7 +80,8 @@ export function createNftFilter(options: FilterOptions): FilterPort {
     async observe(signal) {
       const listing = await list([], signal)
       const filter = listing && filterOf(listing)
-      // Changed by somebody, or made by another version or for another device: as good as none, so it is set again.
+      // A table that another program changed, or that was made by another version or for another device, counts as missing and is set
+      // again.
       return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {

@@ -4,7 +4,7 @@
 // The wish is a state, not an event. For every virtual server: a flow to it ends at one of its real servers (those that drain included).
 // Invariants
 //   1. A virtual server is in doubt from the moment it changes (all are after a start) until conntrack has been read and cleaned with success.
-//      What fails is tried again at the next look, whatever has happened to the rules since.
+//      A failed step is tried again in the next pass, even if the rules have changed since.
 //   2. A virtual server that was just changed is looked at once more in the next look, because its route may have come later than it did.
 //   3. Only flows to virtual servers of ours are ended.
 // A TCP flow whose entry is gone is balanced anew with its next packet and reset by the backend, which does not know it.
@@ -29,7 +29,7 @@ export interface Flow {
   readonly source: Ip
   readonly vip: Ip
   readonly port: number
-  /** Who answers: the backend. The address and port of the service itself: no one translated them. */
+  /** The backend's address and port, which send the replies. They are those of the service itself if the flow was not translated. */
   readonly ip: Ip
   readonly realPort: number
   /** Where the answer goes: `source`, unless the source is translated. */
@@ -38,7 +38,8 @@ export interface Flow {
   readonly unreplied: boolean
 }
 
-// Everything, whatever changed: for flows that began while a route or another's rule was in the way.
+// After this time all flows are checked, even without a change, because some began while a route was missing or a rule of another program
+// interfered.
 const ALL_INTERVAL_MS = 60_000
 // Each listing reads the whole table: removed TCP backends may wait this long after the last one.
 const LISTING_INTERVAL_MS = 1000

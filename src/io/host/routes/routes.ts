@@ -109,7 +109,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
         const others = await once(`table ${table} ${family}`, () => foreign(entry, signal))
         const other = others.get(route.destination)
         if (other !== undefined) throw taken(other, tableName(table, names))
-        // Without a rule of somebody's the kernel keeps the tables local and main as one, where a `throw` would end the search.
+        // Without a custom policy rule the kernel keeps the tables local and main as one, where a `throw` would end the search.
         if (table === 'tunnel' || route.kind === 'throw')
           await once(`rule ${family}`, () => ensureRule(family, signal))
         const { source } = route

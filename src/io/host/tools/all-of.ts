@@ -1,4 +1,4 @@
-/** Does all steps in order, whatever fails. Errors: the first one, after the last step. */
+/** Runs all steps in order, even if one fails. Errors: throws the first error after the last step. */
 export async function allOf(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
   const failed: unknown[] = []
   for (const step of steps) {

@@ -1,8 +1,8 @@
 // A netlink socket: the kernel's own interface to nftables, without a tool between. It exists for three things that nft 1.0.6 cannot do
 // cheaply, measured with 10,000 services of 10 backends:
 //   - to know that nothing changed: `nft -j list table` takes 4.3 s, also with -t; the generation and the queue of events take 0.1 ms
-//   - to change an element beside a foreign set: `add element` and `delete element` read the elements of every interval set of the host first
-//     (2 to 3 s for one of 200,000 elements), whatever its table; a message with the element takes 0.2 ms
+//   - to change an element beside a foreign set: `add element` and `delete element` first read the elements of every interval set of the
+//   host, in any table (2 to 3 s for a set of 200,000 elements); a message with the element takes 0.2 ms
 //   - to read events only when asked, with a count of what was lost (ENOBUFS)
 // Tried and left: npm `netlink` (ends the process at ENOBUFS), `nft monitor` (a child that also prints every change of other tables, and cannot
 // tell our own changes from others' in a container), `nft --debug=mnl` for the generation (a dump for people).

@@ -1,6 +1,6 @@
 // What `nft -j list table` says, told apart into elements and shape, and the mark by which a table knows its own shape.
 // Each table of ours has a set `about` with one element, whose comment says what we made and how the kernel listed it then.
-// A listing that differs later means that somebody changed a chain or a rule, or that an older version of ours made it.
+// A different listing later means that another program changed a chain or a rule, or that an older version of this agent made it.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../../core/model/values.ts'
 import { unreadable } from '../errors.ts'

@@ -1,6 +1,7 @@
 // Runs the host's tools: an argument list, never a shell; a deadline on each; errors that say what to do.
 // Invariants
-//   1. A call ends at its deadline, whatever the tool does: it and its children are killed, and are not waited for.
+//   1. A call ends at its deadline, even if the tool hangs: the tool and its children are killed, and the call does not wait for their
+//      exit.
 //   2. After a call that hung, the tool is first asked a harmless question with a short deadline, so that trying again is cheap and the
 //      first call after it answers again is a real one.
 //      If it answers the question, it is slow and does not hang: its deadlines double, up to PATIENCE_MAX, until a call is quick again.
@@ -178,7 +179,7 @@ function spawnTool(argv: readonly string[], options: RunOptions): ChildProcess {
   }
 }
 
-/** A descriptor to read `text` from, through a file that nobody else can open and that is gone already. */
+/** Opens a descriptor that reads `text`, from a file that no other user can open and that is already unlinked. */
 function openUnlinked(text: string): number {
   // Memory, not disk, wherever there is the usual tmpfs.
   const folder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()

@@ -2,7 +2,7 @@
 // IPVS has no mark of ownership: a service is ours when its address lies in one of our service prefixes, no other is touched.
 // Invariants
 //   1. No -C ever: services of others live in the same table, and adding to a cleared table of 100,000 is 400 times slower.
-//   2. `ipvsadm -R` ends with 0 whatever happened to its lines: what it says on stderr is the result.
+//   2. `ipvsadm -R` exits with 0 even if some of its lines failed: the text on stderr is the result.
 //   3. A virtual server without a backend answers with an ICMP error: IPVS does that by itself.
 //   4. A change is idempotent: what exists already is set, what is gone already stays gone. A complaint counts only while the kernel,
 //      read again, does not have what was asked for.

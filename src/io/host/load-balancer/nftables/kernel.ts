@@ -1,4 +1,5 @@
-// nf_tables over netlink (linux/netfilter/nf_tables.h): whether anyone changed our table, and small changes of its elements.
+// Uses nf_tables over netlink (linux/netfilter/nf_tables.h) to detect changes of our table by other programs and to make small changes of
+// its elements.
 // Invariants
 //   1. `untouched` is true only if every transaction since `reset` is known, and none of another program names our table. A lost event,
 //      a generation without its event, an error: all count as touched.
@@ -249,7 +250,7 @@ function discard(socket: NetlinkSocket): void {
   try {
     while (socket.receive() !== undefined);
   } catch {
-    // An overrun of answers that no one waits for.
+    // The receive queue has overrun; the lost answers are not needed.
   }
 }
 

@@ -5,8 +5,8 @@
 // a change of gateway, and never expires early: `affinitySeconds` is kept, and lasts longer than asked.
 // Invariants
 //   1. Every change is one transaction: the kernel goes from one whole state to the next.
-//   2. What we hold in memory only saves work. On any doubt the kernel is read again: `observe` gives what it knows only where kernel.ts
-//      says that no one else has changed our table since it was read.
+//   2. The state in memory only saves work. In doubt the kernel is read again: `observe` returns the known state only if kernel.ts says
+//      that no other program has changed our table since it was read.
 //   3. One change of a service is one netlink message where there is such a socket: nft would read the elements of every interval set
 //      of the host first.
 import type { VirtualServer } from '../../../../core/host/host-state.ts'
@@ -133,7 +133,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const touched = new Set(changes.map(({ have, want }) => keyOf(have ?? want)))
       const actual = listing.elements.filter((element) => touched.has(element.server))
       await transaction(actual, wanted, signal)
-      return undefined // somebody else is at work: read everything before the next change
+      return undefined // // another program changes the table: read everything before the next change
     }
     const irregular = new Map(now.irregular)
     for (const { have, want } of changes) irregular.delete(keyOf(have ?? want))

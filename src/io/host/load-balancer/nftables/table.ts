@@ -35,11 +35,11 @@ export interface Element {
 
 /** See NftListing for shape and about. */
 export interface NftTable {
-  /** Sorted by nobody. */
+  /** The elements, in no particular order. */
   readonly elements: readonly Element[]
   readonly shape: string
   readonly about: string | undefined
-  /** Elements that no virtual server could have: somebody else wrote them. */
+  /** The number of elements that no virtual server could have, so another program wrote them. */
   readonly foreign: number
 }
 

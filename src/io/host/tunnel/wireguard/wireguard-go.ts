@@ -69,7 +69,7 @@ function answers(path: string): Promise<boolean> {
       socket.destroy()
       resolve(answer)
     }
-    // Neither refused nor accepted in time: somebody is there.
+    // A connection that is neither refused nor accepted in time means that a process listens.
     socket.setTimeout(SOCKET_ANSWER_MS, () => finish(true))
     socket.on('connect', () => finish(true))
     socket.on('error', () => finish(false))
