@@ -67,7 +67,7 @@ function authorityOf(credentials: Credentials): X509Certificate | undefined {
     const authority = new X509Certificate(pem)
     return authority.checkPrivateKey(createPrivateKey(credentials.authorityKey)) ? authority : undefined
   } catch {
-    return undefined // // another writer put invalid data there; a new authority is made
+    return undefined // another writer put invalid data there; a new authority is made
   }
 }
 
@@ -86,7 +86,7 @@ function servingFits(
       (options.ips ?? []).every((ip) => certificate.checkIP(ip) !== undefined)
     )
   } catch {
-    return false // // the text is no certificate or key; a new certificate is made
+    return false // the text is no certificate or key; a new certificate is made
   }
 }
 

@@ -133,7 +133,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const touched = new Set(changes.map(({ have, want }) => keyOf(have ?? want)))
       const actual = listing.elements.filter((element) => touched.has(element.server))
       await transaction(actual, wanted, signal)
-      return undefined // // another program changes the table: read everything before the next change
+      return undefined // another program changes the table: read everything before the next change
     }
     const irregular = new Map(now.irregular)
     for (const { have, want } of changes) irregular.delete(keyOf(have ?? want))
