@@ -1,10 +1,10 @@
-// What a name server says, before it is bytes.
+// Types of DNS questions, records and answers, independent of the wire format.
 import type { Ip } from '../model/values.ts'
 
 /** A name in presentation format without the trailing dot; bytes a host name cannot have as `\DDD` (RFC 1035, 5.1). */
 export type DomainName = string
 
-/** `type` is the mnemonic ("A", "SRV", "ANY"), or anything else for a type nobody has a record of. Class is always IN. */
+/** `type` is the mnemonic ("A", "SRV", "ANY"); any other text is a type without records. The class is always IN. */
 export interface Question {
   readonly name: DomainName
   readonly type: string
@@ -61,7 +61,7 @@ export interface Answer {
 /** `forward`: not a name of the mesh. */
 export type Reply = Answer | { readonly kind: 'forward' }
 
-/** Seconds. What Kubernetes' own DNS uses: a change is seen within five seconds, whatever caches stand between. */
+/** TTL in seconds, as in Kubernetes' own DNS: a change is seen within five seconds, whatever caches are in between. */
 export const TTL = 5
 /** Seconds. Of the specification's version, which changes with the software only; as CoreDNS's kubernetes plugin. */
 export const VERSION_TTL = 28_800

@@ -14,9 +14,10 @@ interface Run<V> {
   readonly values: readonly V[]
 }
 
-/** What became of a key; undefined: it is gone. */
+/** The new value of a key; undefined removes the key. */
 export type Edit<V> = readonly [key: string, value: V | undefined]
 
+/** A key whose value differs between two maps. */
 export interface KeyChange<V> {
   readonly key: string
   readonly before: V | undefined
@@ -25,7 +26,7 @@ export interface KeyChange<V> {
 
 export class SortedMap<V> implements ReadonlyMap<string, V> {
   readonly size: number
-  /** For tests and `changesBetween`. */
+  /** Only tests and `changesBetween` read the runs. */
   readonly runs: readonly Run<V>[]
 
   private constructor(runs: readonly Run<V>[], size: number) {

@@ -1,5 +1,6 @@
-// The vocabulary of the mesh: brands and record values as everything past the decoder sees them.
-// Invariant: a value of these types was validated once (src/core/wire/value-codec.ts); nobody checks it again.
+// This file defines the vocabulary of the mesh: branded strings and record values, as all code after the decoder sees
+// them.
+// Invariant: a value of these types was validated once (src/core/wire/value-codec.ts) and is not checked again.
 
 declare const brand: unique symbol
 type Brand<T, B extends string> = T & { readonly [brand]: B }
@@ -20,6 +21,7 @@ export type PeerAddress = Brand<string, 'PeerAddress'>
 export type Protocol = 'TCP' | 'UDP' | 'SCTP'
 export type Role = 'gateway' | 'node'
 
+/** What an agent announces of itself. */
 export interface AgentValue {
   readonly kind: 'agent'
   readonly wireguardKey: WireguardKey
@@ -37,6 +39,7 @@ export interface AgentValue {
   readonly nodePrefixes?: readonly Cidr[]
 }
 
+/** What a speaker announces of its cluster. */
 export interface ClusterValue {
   readonly kind: 'cluster'
   readonly podPrefixes: readonly Cidr[]
@@ -52,6 +55,7 @@ export interface ServicePort {
   readonly appProtocol: string
 }
 
+/** An exported Service. */
 export interface ServiceValue {
   readonly kind: 'service'
   readonly namespace: string
@@ -81,6 +85,7 @@ export interface Endpoint {
   readonly node: string
 }
 
+/** An EndpointSlice of an exported Service. */
 export interface EndpointSliceValue {
   readonly kind: 'endpointSlice'
   readonly namespace: string

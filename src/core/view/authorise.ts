@@ -1,4 +1,5 @@
-// One record of a catalogue, cut to the prefixes that its cluster may speak for, and remembered while the replica holds it.
+// This file cuts one record of a catalogue to the prefixes that its cluster's certificate covers, and caches the
+// result while the replica holds the record.
 import { cidrContains } from '../model/cidr.ts'
 import { decodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
@@ -19,11 +20,11 @@ export interface ViewRecord {
 }
 
 export interface Authorised {
-  /** What is left of it. */
+  /** The authorised part of the value; undefined when all of it is refused. */
   readonly value: Value | undefined
   /** "<namespace>/<name>" of the service that it is, or belongs to. */
   readonly serviceKey: string
-  /** Why something of it, or all, is refused. */
+  /** The reason why all or a part of the value is refused. */
   readonly reason: string | undefined
 }
 

@@ -1,10 +1,13 @@
-// From what was replicated to what is believed: every claim is cut to its announcer's certificate. Default deny.
+// This file builds the view from the replicated records: every claim is cut to its announcer's certificate (default
+// deny).
 // Invariants
-//   1. A function of records and certificates alone: the order of arrival changes nothing.
-//   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view, and the
-//      prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order (trust/order.ts).
-//   3. A cluster's catalogue comes from one origin at a time, its speaker: the highest term whose catalogue is complete, so a
-//      change of speaker never shows a hole.
+//   1. The view depends on records and certificates alone, not on the order of arrival.
+//   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view,
+//      and the prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order
+//      (trust/order.ts).
+//   3. A cluster's catalogue comes from one origin at a time, its speaker: the origin with the highest term among
+//      those whose catalogue is complete. So a change of speaker never shows an incomplete catalogue in place of a
+//      complete one.
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from '../model/cidr.ts'
@@ -18,12 +21,13 @@ import { createCache, winnerOver, type Cache, type Member, type Sources } from '
 import type { AgentView, ClusterView, MeshView, Refusal, ServiceView } from './view.ts'
 import type { Conflict } from '../trust/order.ts'
 
+/** Everything that a view is built from. */
 export interface ViewInput {
   readonly self: ClusterName
   readonly selfOrigin: Origin
   /** Holds our own chain, too. */
   readonly book: Book
-  /** The origins that have records; those not admitted are passed over. */
+  /** The origins that have records. Origins that are not admitted are ignored. */
   readonly origins: Iterable<Origin>
   /** Live records of an origin. Asked twice for speakers. The same `value` object means the same value, for the cache. */
   readonly records: (origin: Origin) => Iterable<ViewRecord>
@@ -40,10 +44,12 @@ export interface ViewBuilder {
   build(input: ViewInput): MeshView
 }
 
+/** Builds a view without a cache. */
 export function buildView(input: ViewInput): MeshView {
   return createViewBuilder().build(input)
 }
 
+/** Returns a builder that keeps what did not change from one view to the next. */
 export function createViewBuilder(): ViewBuilder {
   const cache = createCache()
   return {

@@ -1,4 +1,4 @@
-// What the mesh is, as this agent sees it: a pure function of the replica and the certificates.
+// A view is the mesh as this agent sees it: a pure function of the replica and the certificates.
 import type {
   AgentValue,
   Cidr,
@@ -9,12 +9,14 @@ import type {
 } from '../model/values.ts'
 import type { Conflict } from '../trust/order.ts'
 
+/** The view of the whole mesh. */
 export interface MeshView {
   readonly self: ClusterName
   /** Every admitted cluster, own one included, in name order. */
   readonly clusters: ReadonlyMap<ClusterName, ClusterView>
 }
 
+/** One cluster, as its certificate and its speaker's records describe it. */
 export interface ClusterView {
   readonly name: ClusterName
   /** Authorised = claim ∩ certificate, less what a conflict lost. Sorted. */
@@ -23,19 +25,21 @@ export interface ClusterView {
   readonly agents: readonly AgentView[]
   /** Key "<namespace>/<name>". Only services that their certificate authorises. */
   readonly services: ReadonlyMap<string, ServiceView>
-  /** False until a whole catalogue of this cluster has been seen: DNS answers SERVFAIL, not NXDOMAIN. */
+  /** False until a complete catalogue of this cluster has been seen. Until then DNS answers SERVFAIL, not NXDOMAIN. */
   readonly complete: boolean
   readonly conflicts: readonly Conflict[]
   readonly refusals: readonly Refusal[]
 }
 
+/** One agent of a cluster. */
 export interface AgentView {
   readonly origin: Origin
   readonly agent: AgentValue
-  /** Of the catalogue that it has published, as speaker or to stand by; undefined: none. */
+  /** Term of the catalogue that the agent has published, as speaker or as standby; undefined when it has published none. */
   readonly term?: number
 }
 
+/** A service with the endpoint slices that belong to it. */
 export interface ServiceView {
   readonly service: ServiceValue
   readonly slices: readonly EndpointSliceValue[]
