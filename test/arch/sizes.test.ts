@@ -10,11 +10,8 @@ import { filesBelow } from './source.ts'
  */
 const LINES_MAX = { file: 400, class: 350, factory: 350, function: 60 }
 
-const BEING_CUT = 'being cut'
-
 /** "file" or "file: name" of what is longer, with the reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
-  'src/app/identity/identity.ts: invite': BEING_CUT,
   'src/app/observe/metrics.ts: createMetrics': 'a table: one metric after the other, with its help',
   'src/core/trust/token.ts: decodeToken':
     'a list of checks in their order, each with its refusal and fix; none is nested',

@@ -4,7 +4,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Store } from '../../io/store/store.ts'
-import { invite, withoutRedeemedInvites, type Invited } from '../identity/identity.ts'
+import { invite, withoutRedeemedInvites, type Invited } from '../identity/invite.ts'
 import type { NodeIdentity } from '../identity/node-identity.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
@@ -25,7 +25,7 @@ export class Invitations {
     this.#options = options
   }
 
-  /** Errors: AppError NOT_JOINED and those of `invite` of identity.ts. */
+  /** Errors: AppError NOT_JOINED and those of `invite` of invite.ts. */
   async invite(request: InviteRequest): Promise<Invited> {
     const { current, node, store, crypto, log } = this.#options
     const session = current.required()

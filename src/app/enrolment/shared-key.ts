@@ -20,7 +20,8 @@ import { AppError, explain } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import { Loop } from '../observe/loop.ts'
-import { base64, bytes, redeemToken } from '../identity/identity.ts'
+import { base64, bytes } from '../identity/encoding.ts'
+import { redeemToken } from '../identity/identity.ts'
 
 // Nothing here is urgent: what is in the Secret matters to gateways that come later.
 const KEEP_MS = 60_000

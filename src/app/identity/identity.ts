@@ -1,40 +1,36 @@
-// How an agent comes to be in a mesh: it makes one (init), invites (invite), is invited (join). What is typed is checked here, and
-// each error names the field and the fix. Nothing is kept of an attempt that failed.
-import { createInvite, createMesh, redeem } from '../../core/trust/issue.ts'
-import { decodeToken, encodeToken } from '../../core/trust/token.ts'
-import { cidrContains, cidrOverlaps, parseIp } from '../../core/model/cidr.ts'
+// What an agent keeps of its own identity: its keys, and the cluster and mesh that it is a member of. An agent makes a mesh
+// (`initMesh`) or redeems a token (`redeemToken`); invites are made in invite.ts. Each function takes an identity and returns
+// a new one, which the caller saves, so a failed attempt leaves nothing behind. What a person typed is checked here, and each
+// error names the field and the fix.
+import { cidrContains, parseIp } from '../../core/model/cidr.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
-import { parseClusterName } from '../../core/model/identity.ts'
-import {
-  hostOfMultiaddr,
-  overlapsOf,
-  overlapText,
-  type OuterAddress,
-  type Surroundings
-} from '../../core/host/surroundings.ts'
-import type { MeshView } from '../../core/view/view.ts'
+import { hostOfMultiaddr } from '../../core/host/surroundings.ts'
+import type { Prefixes } from '../../core/trust/certificate.ts'
+import { createMesh, redeem } from '../../core/trust/issue.ts'
+import { decodeToken } from '../../core/trust/token.ts'
 import { generateWireguardKey } from '../../io/crypto/crypto.ts'
 import type { Identity } from '../../io/store/store.ts'
-import type { InitRequest, InviteRequest } from '../../api/requests.ts'
+import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
 import { screaming } from '../enrolment/refusal.ts'
-import { choosePrefixes, type Prefixes } from './prefixes.ts'
+import { base64, bytes, clusterName, seconds } from './encoding.ts'
+import { choosePrefixes, hidesError } from './prefixes.ts'
 
-// A token names as many members as fit a line that a person can paste.
-const BOOTSTRAP_MAX = 6
-
-/** A cluster of a mesh as this agent has it: its name, its key and what certifies both. */
+/** A cluster of a mesh as this agent has it: its name, its prefixes, its key, and the certificates of both. */
 export interface Membership extends Prefixes {
+  /** 32 bytes: the hash of the mesh's root keys. */
   readonly meshId: Uint8Array
   readonly cluster: ClusterName
+  /** Ed25519 seed of the cluster key, 32 bytes. It signs the certificates of this cluster's agents. A secret. */
   readonly clusterSeed: Uint8Array
   /** Encoded Chain down to the CLUSTER certificate. */
   readonly clusterChain: Uint8Array
-  /** Multiaddrs of members, with their PeerIds. */
+  /** Multiaddrs of members, with their PeerIds. Empty for the agent that made the mesh. */
   readonly bootstrap: readonly string[]
 }
 
+/** Makes the keys of a new agent: an Ed25519 seed, which decides its PeerId, and a WireGuard key. It is in no mesh yet. */
 export function createIdentity(crypto: Crypto): Identity {
   return {
     nodeSeed: base64(crypto.random(32)),
@@ -42,16 +38,26 @@ export function createIdentity(crypto: Crypto): Identity {
   }
 }
 
-/** undefined: in no mesh (a token that nobody has accepted yet does not count). */
+/** Returns undefined for an agent in no mesh. A token that no member has accepted yet is no membership. */
 export function membershipOf(identity: Identity): Membership | undefined {
-  if (identity.pendingToken !== undefined) return undefined
-  return parts(identity)
+  return identity.pendingToken === undefined ? membershipIn(identity) : undefined
 }
 
-/** Errors: AppError BAD_ARGUMENT. */
+/**
+ * Makes a mesh with this cluster as its first member: root key, cluster key and their certificates. The root key stays on
+ * this agent, so only this agent can invite. Prefixes that the request leaves out are chosen outside `hostNetworks`.
+ *
+ * Errors: AppError BAD_ARGUMENT.
+ */
 export function initMesh(
   request: InitRequest,
-  options: { crypto: Crypto; identity: Identity; nowMs: number; hostNetworks: readonly Cidr[] }
+  options: {
+    readonly crypto: Crypto
+    readonly identity: Identity
+    /** Unix milliseconds. */
+    readonly nowMs: number
+    readonly hostNetworks: readonly Cidr[]
+  }
 ): Identity {
   const { crypto, identity, nowMs } = options
   const cluster = clusterName(request.cluster)
@@ -72,179 +78,46 @@ export function initMesh(
   }
 }
 
-export interface Invited extends Prefixes {
-  readonly token: string
-  readonly expiresMs: number
-  readonly bootstrap: readonly string[]
-  /** Networks of this host that the prefixes overlap. */
-  readonly warnings: readonly string[]
-  readonly identity: Identity
-}
-
-export interface Around {
-  readonly surroundings: Surroundings
-  readonly outers: readonly OuterAddress[]
+/** Returns whether this agent joined with this token. Then joining with it again changes nothing. */
+export function isJoinedWith(
+  { joinedToken }: Identity,
+  options: { readonly crypto: Crypto; readonly token: string }
+): boolean {
+  return joinedToken !== undefined && joinedToken === hashOfToken(options.crypto, options.token)
 }
 
 /**
- * Without the invites that a member has redeemed: its name and prefixes are taken while it is in the view, and free once it has left.
- * Returns the same object when nothing is to be closed.
+ * Redeems a token for a cluster key of this agent. Returns the identity with `pendingToken`, to be saved before the first
+ * member is dialled; it counts as a membership once a member has accepted it (`accepted`). The same token again returns the
+ * same identity, with the same key: the mesh may have accepted the first try without an answer that reached this agent.
+ *
+ * Errors: AppError TOKEN_* (the codes of core/trust/token.ts), or PREFIX_HIDES when a prefix of the token contains an
+ * address of a member that the token names.
  */
-export function withoutRedeemedInvites(identity: Identity, view: MeshView): Identity {
-  const invites = identity.invites ?? []
-  const open = invites.filter(({ cluster }) => !view.clusters.has(cluster as ClusterName))
-  return open.length === invites.length ? identity : { ...identity, invites: open }
-}
-
-/** The hash of a token in the form in which the identity keeps it; white space does not count. */
-function hashOfToken(crypto: Crypto, text: string): string {
-  return base64(crypto.sha256(new TextEncoder().encode(text.replace(/\s/g, ''))))
-}
-
-/** Whether this is the token that this agent joined with: to join with it again changes nothing. */
-export function isJoinedWith(identity: Identity, options: { crypto: Crypto; token: string }): boolean {
-  return (
-    identity.joinedToken !== undefined && identity.joinedToken === hashOfToken(options.crypto, options.token)
-  )
-}
-
-/** Errors: AppError BAD_ARGUMENT, NO_ROOT_KEY, NAME_TAKEN, PREFIX_OVERLAP. */
-export function invite(
-  request: InviteRequest,
-  options: {
-    crypto: Crypto
-    identity: Identity
-    nowMs: number
-    view: MeshView
-    bootstrap: ReadonlyMap<ClusterName, readonly string[]>
-    hostNetworks: readonly Cidr[]
-    /** What this host and the members reach without the mesh. */
-    around?: Around
-  }
-): Invited {
-  const { crypto, identity, nowMs, view } = options
-  const cluster = clusterName(request.cluster)
-  if (identity.rootSeed === undefined) {
-    throw new AppError(
-      'NO_ROOT_KEY',
-      'this agent does not hold the root key of the mesh, so it cannot invite',
-      'run `meshctl invite` on the agent where `meshctl init` was run'
-    )
-  }
-  if (view.clusters.has(cluster)) {
-    throw new AppError(
-      'NAME_TAKEN',
-      `cluster: the name ${cluster} is taken by a member of this mesh`,
-      'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first'
-    )
-  }
-  const open = (identity.invites ?? []).filter(
-    (entry) => entry.expiresMs > nowMs && entry.cluster !== cluster
-  )
-  const taken = [...view.clusters.values()].flatMap((member) =>
-    [...member.podPrefixes, ...member.servicePrefixes].map((prefix) => ({
-      prefix,
-      owner: `cluster ${member.name}`
-    }))
-  )
-  const invited = open.flatMap((entry) =>
-    entry.prefixes.map((prefix) => ({ prefix: prefix as Cidr, owner: `the open invite of ${entry.cluster}` }))
-  )
-  const prefixes = choosePrefixes(request, [
-    ...options.hostNetworks,
-    ...[...taken, ...invited].map(({ prefix }) => prefix)
-  ])
-  for (const wanted of [...prefixes.podPrefixes, ...prefixes.servicePrefixes]) {
-    const hit = [...taken, ...invited].find(({ prefix }) => cidrOverlaps(prefix, wanted))
-    if (hit !== undefined) {
-      throw new AppError(
-        'PREFIX_OVERLAP',
-        `prefix ${wanted} overlaps ${hit.prefix} of ${hit.owner}`,
-        'clusters of one mesh need prefixes of their own: name others, or none and free ones are chosen'
-      )
-    }
-  }
-  const { around } = options
-  const warnings = checkOverlaps(cluster, [...prefixes.podPrefixes, ...prefixes.servicePrefixes], around)
-  const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
-  const expiresMs = nowMs + request.ttlSeconds * 1000
-  const made = createInvite({
-    crypto,
-    rootSeed: bytes(identity.rootSeed),
-    cluster,
-    ...prefixes,
-    notBefore: seconds(nowMs),
-    notAfter: seconds(expiresMs)
-  })
-  return {
-    token: encodeToken(crypto, { invite: made.chain, inviteSeed: made.inviteSeed, bootstrap }),
-    expiresMs,
-    bootstrap,
-    warnings,
-    ...prefixes,
-    identity: {
-      ...identity,
-      invites: [
-        ...open,
-        { cluster, prefixes: [...prefixes.podPrefixes, ...prefixes.servicePrefixes], expiresMs }
-      ]
-    }
-  }
-}
-
-/**
- * Returns a warning for each prefix that overlaps a network of this host. Errors: PREFIX_HIDES for a prefix that holds an address by which
- * the mesh or this host is reached: the members' own connections would be lost in the tunnel, or those of the new cluster.
- */
-function checkOverlaps(
-  cluster: string,
-  prefixes: readonly Cidr[],
-  around: Around | undefined
-): readonly string[] {
-  if (around === undefined) return []
-  return prefixes.flatMap((prefix) => {
-    const overlaps = overlapsOf(prefix, cluster, around)
-    const grave = overlaps.filter(({ kind }) => kind === 'address')
-    if (grave.length > 0) throw hides(prefix, overlapText(grave))
-    return overlaps.length === 0
-      ? []
-      : [`prefix ${prefix} overlaps ${overlapText(overlaps)}; members keep what they reach by themselves`]
-  })
-}
-
-function hides(prefix: Cidr, what: string): AppError {
-  return new AppError(
-    'PREFIX_HIDES',
-    `prefix ${prefix} would hide ${what}`,
-    'name prefixes that only the pods and services of that cluster use, never the network in which hosts reach each other'
-  )
-}
-
-/** The identity to be tried out; it counts once a member has accepted it (`accepted`). Errors: AppError TOKEN_*. */
 export function redeemToken(
   text: string,
-  options: { crypto: Crypto; identity: Identity; nowMs: number }
+  options: {
+    readonly crypto: Crypto
+    readonly identity: Identity
+    /** Unix milliseconds. */
+    readonly nowMs: number
+  }
 ): Identity {
   const { crypto, identity, nowMs } = options
   const token = decodeToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
   if (token.kind === 'refused')
     throw new AppError(`TOKEN_${screaming(token.code)}`, `token: ${token.message}`, token.fix)
   const pendingToken = hashOfToken(crypto, text)
-  if (identity.pendingToken === pendingToken) return identity // the same key again: a first try may have got through
+  if (identity.pendingToken === pendingToken) return identity
   const { clusterSeed, chain } = redeem({
     crypto,
     invite: token.invite,
     inviteSeed: token.inviteSeed,
     nowSeconds: seconds(nowMs)
   })
-  // Whoever made the token may not know where every member is; the token names some.
-  for (const address of token.bootstrap) {
-    const ip = parseIp(hostOfMultiaddr(address))
-    const prefixes = [...chain.podPrefixes, ...chain.servicePrefixes]
-    const hit = prefixes.find((prefix) => ip !== undefined && cidrContains(prefix, ip))
-    if (hit !== undefined) throw hides(hit, `${ip}, where a member of this mesh is reached`)
-  }
+  refuseHiddenMembers([...chain.podPrefixes, ...chain.servicePrefixes], token.bootstrap)
   return {
+    // The keys of the agent are kept. All else is of the new mesh: no root key, no invites and no chain of an earlier one.
     nodeSeed: identity.nodeSeed,
     wireguardPrivateKey: identity.wireguardPrivateKey,
     meshId: base64(chain.meshId),
@@ -260,19 +133,38 @@ export function redeemToken(
   }
 }
 
-/** What `redeemToken` made, to try it. */
+/**
+ * Errors: AppError PREFIX_HIDES. The inviter checks the addresses that it knows (invite.ts), but it may not know where every
+ * member is reached. Here the addresses in the token are checked again.
+ */
+function refuseHiddenMembers(prefixes: readonly Cidr[], bootstrap: readonly string[]): void {
+  for (const address of bootstrap) {
+    const ip = parseIp(hostOfMultiaddr(address))
+    const hit = prefixes.find((prefix) => ip !== undefined && cidrContains(prefix, ip))
+    if (hit !== undefined) throw hidesError(hit, `${ip}, where a member of this mesh is reached`)
+  }
+}
+
+/** Returns the membership that `redeemToken` made, for the first connection. Throws for an identity without a mesh. */
 export function pendingMembership(identity: Identity): Membership {
-  const membership = parts(identity)
+  const membership = membershipIn(identity)
   if (membership === undefined) throw new Error('nothing is pending')
   return membership
 }
 
+/** Returns the identity after a member has accepted the token: the membership counts from now on. */
 export function accepted(identity: Identity): Identity {
   const { pendingToken, ...kept } = identity
   return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
 }
 
-function parts(identity: Identity): Membership | undefined {
+/** Returns the SHA-256 of a token in base64, as the identity keeps it. White space does not count: a person pastes the token. */
+function hashOfToken(crypto: Crypto, text: string): string {
+  return base64(crypto.sha256(new TextEncoder().encode(text.replace(/\s/g, ''))))
+}
+
+/** The store has checked the texts, so prefixes and names are taken as they are. */
+function membershipIn(identity: Identity): Membership | undefined {
   const { meshId, cluster, clusterSeed, clusterChain, podPrefixes, servicePrefixes, bootstrap } = identity
   if (
     meshId === undefined ||
@@ -290,63 +182,4 @@ function parts(identity: Identity): Membership | undefined {
     servicePrefixes: (servicePrefixes ?? []) as Cidr[],
     bootstrap: bootstrap ?? []
   }
-}
-
-function clusterName(text: string): ClusterName {
-  const parsed = parseClusterName(text)
-  if (parsed.kind === 'invalid')
-    throw new AppError(
-      'BAD_ARGUMENT',
-      `cluster: ${parsed.reason}`,
-      'use a DNS label such as "west" or "eu-1"'
-    )
-  return parsed.clusterName
-}
-
-/** Own addresses first, then one of each other cluster: a token whose only member is down helps nobody. */
-function chooseBootstrap(
-  wanted: readonly string[],
-  known: ReadonlyMap<ClusterName, readonly string[]>
-): string[] {
-  for (const name of wanted) {
-    if (!known.has(name as ClusterName)) {
-      throw new AppError(
-        'BAD_ARGUMENT',
-        `bootstrap: ${name} is no cluster of this mesh`,
-        `choose of ${[...known.keys()].join(', ')}`
-      )
-    }
-  }
-  const chosen = [...known]
-    .filter(([name]) => wanted.length === 0 || wanted.includes(name))
-    .map(([, addresses]) => addresses)
-  const result: string[] = []
-  for (
-    let round = 0;
-    result.length < BOOTSTRAP_MAX && chosen.some((addresses) => addresses.length > round);
-    round++
-  ) {
-    for (const addresses of chosen)
-      if (addresses[round] !== undefined && result.length < BOOTSTRAP_MAX) result.push(addresses[round] ?? '')
-  }
-  if (result.length === 0) {
-    throw new AppError(
-      'BAD_ARGUMENT',
-      'bootstrap: none of these agents can be dialled from outside',
-      'set `announce` of this agent to an address that newcomers can reach'
-    )
-  }
-  return result
-}
-
-export function bytes(text: string): Uint8Array {
-  return new Uint8Array(Buffer.from(text, 'base64'))
-}
-
-export function base64(raw: Uint8Array): string {
-  return Buffer.from(raw).toString('base64')
-}
-
-function seconds(ms: number): number {
-  return Math.floor(ms / 1000)
 }

@@ -3,7 +3,8 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import { wireguardPublicKey } from '../../io/crypto/crypto.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
-import { bytes, createIdentity } from './identity.ts'
+import { bytes } from './encoding.ts'
+import { createIdentity } from './identity.ts'
 
 type IdentityStore = Pick<Store, 'identity' | 'saveIdentity'>
 

@@ -1,18 +1,13 @@
 // The prefixes of a cluster: those that a person named, checked, or free ones of a pool.
 import { nextFreeCidr, parseCidr } from '../../core/model/cidr.ts'
 import type { Cidr } from '../../core/model/values.ts'
-import { checkPrefixes } from '../../core/trust/certificate.ts'
+import { checkPrefixes, type Prefixes } from '../../core/trust/certificate.ts'
 import { AppError } from '../observe/errors.ts'
 
 // Free prefixes come from the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use.
 const POD_POOL = '10.128.0.0/10' as Cidr
 const SERVICE_POOL = '10.192.0.0/10' as Cidr
 const AUTO_LENGTH = 16
-
-export interface Prefixes {
-  readonly podPrefixes: readonly Cidr[]
-  readonly servicePrefixes: readonly Cidr[]
-}
 
 /** A free prefix for each kind that names none. `taken`: prefixes that a free one must not overlap. Errors: AppError BAD_ARGUMENT. */
 export function choosePrefixes(
@@ -53,4 +48,16 @@ function free(pool: Cidr, taken: readonly Cidr[], field: string): Cidr {
       `name one with --${field}`
     )
   return found
+}
+
+/**
+ * The error of a prefix that contains an address which hosts need outside the tunnel. `what` names the address and its use,
+ * as in "198.51.100.1, the default gateway of this host".
+ */
+export function hidesError(prefix: Cidr, what: string): AppError {
+  return new AppError(
+    'PREFIX_HIDES',
+    `prefix ${prefix} would hide ${what}`,
+    'name prefixes that only the pods and services of that cluster use, never the network in which hosts reach each other'
+  )
 }

@@ -7,7 +7,9 @@ import {
   type KeyMember
 } from '../../../src/app/enrolment/shared-key.ts'
 import { faultSentence } from '../../../src/app/observe/health.ts'
+import { bytes } from '../../../src/app/identity/encoding.ts'
 import * as membership from '../../../src/app/identity/identity.ts'
+import { invite } from '../../../src/app/identity/invite.ts'
 import { clusterKeyData, readClusterKey, type ClusterKey } from '../../../src/core/trust/cluster-key.ts'
 import type { KubeApi, KubeCall } from '../../../src/core/kube/kube-api.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
@@ -112,7 +114,7 @@ describe('the key that the gateways of a cluster share', () => {
 
   function keep(identity: Identity, more: Partial<KeyMember> = {}): SharedKey {
     const key = gateway()
-    const origin = originOf(crypto.publicKeyOf(membership.bytes(identity.nodeSeed)))
+    const origin = originOf(crypto.publicKeyOf(bytes(identity.nodeSeed)))
     key.keep({
       identity: () => identity,
       self: () => ({ origin, addresses: [ADDRESS] }),
@@ -212,7 +214,7 @@ describe('the key that the gateways of a cluster share', () => {
 
   it('a member takes a later certificate from it, and gives one to the others', async () => {
     const ours = clusterKeyOf(west, crypto, { pending: false })
-    const issuerSeed = membership.bytes(west.rootSeed ?? '')
+    const issuerSeed = bytes(west.rootSeed ?? '')
     const of = { issuerSeed, clusterSeed: ours.seed, chain: ours.chain }
     const chain = laterChain(crypto, of, NOW_MS / 1000 + 9)
     api.put(clusterKeyData({ ...ours, chain }))
@@ -221,7 +223,7 @@ describe('the key that the gateways of a cluster share', () => {
     await eventually(() => taken !== undefined)
     const renewed = withClusterKey(west, taken ?? assert.fail(), NOW_MS)
     assert.equal(renewed.rootSeed, west.rootSeed, 'what else it knows it keeps')
-    assert.deepEqual(membership.bytes(renewed.clusterChain ?? ''), chain.bytes)
+    assert.deepEqual(bytes(renewed.clusterChain ?? ''), chain.bytes)
     api.put(clusterKeyData(ours))
     keep(renewed)
     await eventually(() => Buffer.from(chain.bytes).equals(api.key?.chain.bytes ?? new Uint8Array()))
@@ -284,7 +286,7 @@ describe('the key that the gateways of a cluster share', () => {
   }
 
   function tokenFor(cluster: string, podCidr: string, identity: Identity = west): string {
-    return membership.invite(
+    return invite(
       {
         cluster,
         podCidrs: [podCidr],

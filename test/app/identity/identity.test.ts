@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import * as membership from '../../../src/app/identity/identity.ts'
+import { invite, withoutRedeemedInvites } from '../../../src/app/identity/invite.ts'
 import type { InviteRequest } from '../../../src/api/requests.ts'
 import type { Cidr, ClusterName, Ip } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
@@ -68,7 +69,7 @@ describe('membership', () => {
 
   describe('invite', () => {
     const inviting = (request: Partial<InviteRequest> = {}, identity: Identity = west) =>
-      membership.invite(
+      invite(
         {
           cluster: 'east',
           podCidrs: ['10.2.0.0/16'],
@@ -135,7 +136,7 @@ describe('membership', () => {
       outers: [{ ip: '203.0.113.11' as Ip, cluster: 'west' as ClusterName, node: 'west-gw' }]
     }
     const withAround = (podCidrs: readonly string[], serviceCidrs: readonly string[]) =>
-      membership.invite(
+      invite(
         { cluster: 'n7', ttlSeconds: 3600, bootstrap: [], podCidrs, serviceCidrs },
         {
           crypto,
@@ -166,7 +167,7 @@ describe('membership', () => {
     })
 
     it('a token whose prefixes hide the members that it names is not joined with', () => {
-      const { token } = membership.invite(
+      const { token } = invite(
         {
           cluster: 'n7',
           ttlSeconds: 3600,
@@ -213,13 +214,13 @@ describe('membership', () => {
     it('closes an invite when its cluster is a member, so that its prefixes are free once it has left', () => {
       const first = inviting()
       const member = viewOf('east', '10.2.0.0/16', '10.102.0.0/16')
-      const closed = membership.withoutRedeemedInvites(first.identity, member)
+      const closed = withoutRedeemedInvites(first.identity, member)
       assert.deepEqual(closed.invites, [])
       const renamed = inviting({ cluster: 'east-2' }, closed)
       assert.deepEqual(renamed.podPrefixes, first.podPrefixes)
       // An invite that is still open stays in the way, and nothing is written when nothing changes.
       const others = viewOf('west', '10.1.0.0/16', '10.101.0.0/16')
-      assert.equal(membership.withoutRedeemedInvites(first.identity, others), first.identity)
+      assert.equal(withoutRedeemedInvites(first.identity, others), first.identity)
       assert.throws(() => inviting({ cluster: 'east-2' }, first.identity), /the open invite of east/)
     })
 

@@ -1,0 +1,190 @@
+// `meshctl invite`: an agent that holds the root key makes a token with which another cluster can join. This file checks the
+// name, chooses the prefixes and the members that the token names, and signs the invite. The caller (enrolment/invitations.ts)
+// reads the view and saves the identity that it gets back. An error names the field and the fix, and leaves no trace.
+import { cidrOverlaps } from '../../core/model/cidr.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
+import type { Cidr, ClusterName } from '../../core/model/values.ts'
+import {
+  overlapsOf,
+  overlapText,
+  type OuterAddress,
+  type Surroundings
+} from '../../core/host/surroundings.ts'
+import type { Prefixes } from '../../core/trust/certificate.ts'
+import { createInvite } from '../../core/trust/issue.ts'
+import { encodeToken } from '../../core/trust/token.ts'
+import type { MeshView } from '../../core/view/view.ts'
+import type { Identity } from '../../io/store/store.ts'
+import type { InviteRequest } from '../../api/requests.ts'
+import { AppError } from '../observe/errors.ts'
+import { chooseBootstrap } from './bootstrap.ts'
+import { bytes, clusterName, seconds } from './encoding.ts'
+import { choosePrefixes, hidesError } from './prefixes.ts'
+
+/** What `invite` returns: the token for the new cluster, and the identity that the caller must save. */
+export interface Invited extends Prefixes {
+  /** A secret: its holder can become the cluster until `expiresMs`. It is shown once and not kept. */
+  readonly token: string
+  /** Unix milliseconds. */
+  readonly expiresMs: number
+  /** Multiaddrs with PeerIds of the members that the token names, 1 to 6. */
+  readonly bootstrap: readonly string[]
+  /** One sentence for each prefix that overlaps a network of this host. */
+  readonly warnings: readonly string[]
+  /** The identity with the new invite among `invites`, so that the next invite gets other prefixes. */
+  readonly identity: Identity
+}
+
+/** What this host and the members reach without the mesh. */
+export interface Around {
+  readonly surroundings: Surroundings
+  readonly outers: readonly OuterAddress[]
+}
+
+/** A prefix in use, and its owner in the words of an error message ("cluster west"). */
+interface Held {
+  readonly prefix: Cidr
+  readonly owner: string
+}
+
+/**
+ * Makes a token with which one cluster can join. Prefixes that the request leaves out are chosen from the pools of
+ * prefixes.ts. The same cluster may be invited again: the new invite replaces the open one in `identity.invites`.
+ *
+ * Errors: AppError BAD_ARGUMENT (a field is malformed, or no member can be dialled from outside), NO_ROOT_KEY,
+ * NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
+ */
+export function invite(
+  request: InviteRequest,
+  options: {
+    readonly crypto: Crypto
+    readonly identity: Identity
+    /** Unix milliseconds. */
+    readonly nowMs: number
+    readonly view: MeshView
+    /** Multiaddrs with PeerIds of every cluster's agents, the own cluster first. */
+    readonly bootstrap: ReadonlyMap<ClusterName, readonly string[]>
+    /** Addresses of this host, which a prefix that is chosen here must not contain. */
+    readonly hostNetworks: readonly Cidr[]
+    /** Without it, prefixes are not compared with what this host reaches. */
+    readonly around?: Around
+  }
+): Invited {
+  const { crypto, identity, nowMs, view } = options
+  const cluster = clusterName(request.cluster)
+  const rootSeed = rootSeedOf(identity)
+  refuseTakenName(cluster, view)
+  const open = openInvites(identity, { nowMs, except: cluster })
+  const held = [...heldByMembers(view), ...heldByInvites(open)]
+  const prefixes = choosePrefixes(request, [...options.hostNetworks, ...held.map(({ prefix }) => prefix)])
+  const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
+  refuseOverlaps(all, held)
+  const warnings = checkSurroundings(cluster, all, options.around)
+  const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
+  const expiresMs = nowMs + request.ttlSeconds * 1000
+  const made = createInvite({
+    crypto,
+    rootSeed,
+    cluster,
+    ...prefixes,
+    notBefore: seconds(nowMs),
+    notAfter: seconds(expiresMs)
+  })
+  return {
+    token: encodeToken(crypto, { invite: made.chain, inviteSeed: made.inviteSeed, bootstrap }),
+    expiresMs,
+    bootstrap,
+    warnings,
+    ...prefixes,
+    identity: { ...identity, invites: [...open, { cluster, prefixes: all, expiresMs }] }
+  }
+}
+
+/**
+ * Removes the invites whose cluster is in the view. A cluster's name and prefixes are then held by the member itself,
+ * and become free when it leaves. Returns the same object when no invite is removed, so that the caller saves nothing.
+ */
+export function withoutRedeemedInvites(identity: Identity, view: MeshView): Identity {
+  const invites = identity.invites ?? []
+  const open = invites.filter(({ cluster }) => !view.clusters.has(cluster as ClusterName))
+  return open.length === invites.length ? identity : { ...identity, invites: open }
+}
+
+/** Errors: AppError NO_ROOT_KEY. Only the agent where `meshctl init` ran holds the root key. */
+function rootSeedOf({ rootSeed }: Identity): Uint8Array {
+  if (rootSeed !== undefined) return bytes(rootSeed)
+  throw new AppError(
+    'NO_ROOT_KEY',
+    'this agent does not hold the root key of the mesh, so it cannot invite',
+    'run `meshctl invite` on the agent where `meshctl init` was run'
+  )
+}
+
+/** Errors: AppError NAME_TAKEN. The name of an open invite is not taken: inviting again replaces the token. */
+function refuseTakenName(cluster: ClusterName, view: MeshView): void {
+  if (!view.clusters.has(cluster)) return
+  throw new AppError(
+    'NAME_TAKEN',
+    `cluster: the name ${cluster} is taken by a member of this mesh`,
+    'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first'
+  )
+}
+
+type Invite = NonNullable<Identity['invites']>[number]
+
+/** Invites that hold their prefixes: expired ones do not, and neither does an earlier invite of `except`. */
+function openInvites(
+  { invites = [] }: Identity,
+  { nowMs, except }: { readonly nowMs: number; readonly except: ClusterName }
+): readonly Invite[] {
+  return invites.filter(({ expiresMs, cluster }) => expiresMs > nowMs && cluster !== except)
+}
+
+function heldByMembers(view: MeshView): readonly Held[] {
+  return [...view.clusters.values()].flatMap(({ name, podPrefixes, servicePrefixes }) =>
+    [...podPrefixes, ...servicePrefixes].map((prefix) => ({ prefix, owner: `cluster ${name}` }))
+  )
+}
+
+function heldByInvites(open: readonly Invite[]): readonly Held[] {
+  return open.flatMap(({ cluster, prefixes }) =>
+    prefixes.map((prefix) => ({ prefix: prefix as Cidr, owner: `the open invite of ${cluster}` }))
+  )
+}
+
+/** Errors: AppError PREFIX_OVERLAP, which names the first overlap and its owner. */
+function refuseOverlaps(prefixes: readonly Cidr[], held: readonly Held[]): void {
+  for (const wanted of prefixes) {
+    const hit = held.find(({ prefix }) => cidrOverlaps(prefix, wanted))
+    if (hit !== undefined) {
+      throw new AppError(
+        'PREFIX_OVERLAP',
+        `prefix ${wanted} overlaps ${hit.prefix} of ${hit.owner}`,
+        'clusters of one mesh need prefixes of their own: name others, or none and free ones are chosen'
+      )
+    }
+  }
+}
+
+/**
+ * Returns a warning for each prefix that overlaps a network of this host. Such a network keeps working, since members
+ * never route what they reach without the mesh into the tunnel.
+ *
+ * Errors: AppError PREFIX_HIDES for a prefix that contains an address by which the mesh or this host is reached.
+ * Connections to that address would end in the tunnel.
+ */
+function checkSurroundings(
+  cluster: string,
+  prefixes: readonly Cidr[],
+  around: Around | undefined
+): readonly string[] {
+  if (around === undefined) return []
+  return prefixes.flatMap((prefix) => {
+    const overlaps = overlapsOf(prefix, cluster, around)
+    const grave = overlaps.filter(({ kind }) => kind === 'address')
+    if (grave.length > 0) throw hidesError(prefix, overlapText(grave))
+    return overlaps.length === 0
+      ? []
+      : [`prefix ${prefix} overlaps ${overlapText(overlaps)}; members keep what they reach by themselves`]
+  })
+}
