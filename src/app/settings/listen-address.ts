@@ -1,16 +1,23 @@
-// Addresses on which this host listens: address:port of TCP and UDP servers, and multiaddrs of control connections.
+// Parsers of the settings that say where this host listens: address:port for TCP and UDP servers, and multiaddrs for
+// control connections. Whether the address belongs to this host is found out only when a server binds it.
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { isPort, PORT_MAX, splitHostPort } from './host-port.ts'
 import { Refused } from './refused.ts'
 
-/** An address of this host and a port. */
+/**
+ * An address to bind, and a port from 1 to 65535. The address can be 0.0.0.0 or ::, which stand for all addresses of
+ * this host.
+ */
 export interface ListenAddress {
   readonly host: Ip
   readonly port: number
 }
 
-/** An address of this host with a port; without one, `defaultPort`. */
+/**
+ * Parses an address with a port; without a port, `defaultPort` is taken. "localhost" is 127.0.0.1; other names are
+ * refused.
+ */
 export function listenAddress(found: string, defaultPort: number): ListenAddress | Refused {
   const example = `use 127.0.0.1:${defaultPort}, [::1]:${defaultPort} or 0.0.0.0:${defaultPort}`
   const split = splitHostPort(found)
@@ -21,12 +28,13 @@ export function listenAddress(found: string, defaultPort: number): ListenAddress
   return isPort(port) ? { host: ip, port } : new Refused(`${port} is no port from 1 to 65535`, example)
 }
 
+/** Formats an address for logs, with brackets around IPv6: "[::1]:9465". A word such as "off" stays as it is. */
 export function textOfListen(listen: ListenAddress | string): string {
   if (typeof listen === 'string') return listen
   return listen.host.includes(':') ? `[${listen.host}]:${listen.port}` : `${listen.host}:${listen.port}`
 }
 
-/** One of `words`, or an address as in `listenAddress`. */
+/** Makes a parser that accepts one of `words`, such as "auto" and "off", or an address as `listenAddress` does. */
 export function listenOr<const W extends readonly string[]>(
   words: W,
   defaultPort: number
@@ -34,7 +42,10 @@ export function listenOr<const W extends readonly string[]>(
   return (found) => words.find((word) => word === found) ?? listenAddress(found, defaultPort)
 }
 
-/** A multiaddr of an own address and a TCP port (0 = any), or address:port. The answer is a multiaddr. */
+/**
+ * Parses /ip4/<address>/tcp/<port>, /ip6/<address>/tcp/<port> or address:port, and returns a multiaddr, which is the
+ * form that libp2p listens on. Here port 0 is allowed: the kernel then picks a free port.
+ */
 export function listenMultiaddr(found: string, defaultPort: number): string | Refused {
   const example = `use /ip4/0.0.0.0/tcp/${defaultPort} or /ip6/::/tcp/${defaultPort}`
   const match = /^\/(ip[46])\/([^/]{1,45})\/tcp\/(\d{1,5})$/.exec(found)

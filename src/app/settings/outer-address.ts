@@ -1,22 +1,28 @@
-// Addresses at which other clusters reach this host.
+// Parsers of the settings `announce` and `wireguard-address`: addresses at which other clusters reach this host. The
+// session resolves the names among them (session/followed-names.ts), and session/local-facts.ts puts the addresses into
+// this agent's record.
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import { isDnsSubdomain } from '../../core/model/dns-name.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { isPort, LINK_LOCAL, NO_HOST, notOneHost, splitHostPort } from './host-port.ts'
 import { Refused } from './refused.ts'
 
-/** Where others reach this host: by address, or by a name that is resolved and followed. */
+/**
+ * An address at which others reach this host, or a name whose addresses are looked up again and again, as for dynamic
+ * DNS.
+ * Port 0: the setting has none, and the reader takes the port on which this host listens.
+ */
 export type OuterAddress =
   | { readonly kind: 'ip'; readonly ip: Ip; readonly port: number }
   | {
       readonly kind: 'name'
       readonly name: string
       readonly port: number
-      /** Only addresses of this family; undefined: both. */
+      /** Addresses of this family only, as /dns4 and /dns6 ask for; undefined: both families. */
       readonly family: 4 | 6 | undefined
     }
 
-/** Where others reach this host. Port 0 in the answer: none was named. */
+/** Parses an address or a name, with or without a port. Without one, `port` of the result is 0. */
 export function outerAddress(found: string): OuterAddress | Refused {
   const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
   const split = splitHostPort(found)
@@ -26,7 +32,10 @@ export function outerAddress(found: string): OuterAddress | Refused {
   return outerHost(split.host, { port: split.port ?? 0, family: undefined }, example)
 }
 
-/** A multiaddr of TCP, or what `outerAddress` takes. */
+/**
+ * Parses a multiaddr of ip4, ip6, dns, dns4 or dns6 with a TCP port from 1 to 65535, or a text that `outerAddress`
+ * accepts.
+ */
 export function outerMultiaddr(found: string): OuterAddress | Refused {
   const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
   if (!found.startsWith('/')) return outerAddress(found)
@@ -44,6 +53,10 @@ export function outerMultiaddr(found: string): OuterAddress | Refused {
 
 const MULTIADDR = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]{1,253})\/tcp\/(\d{1,5})$/
 
+/**
+ * The part that both forms share. `example` is the fix of a refusal. Names become lower case without a final dot, as
+ * records hold them.
+ */
 function outerHost(
   host: string,
   { port, family }: { readonly port: number; readonly family: 4 | 6 | undefined },
@@ -52,7 +65,7 @@ function outerHost(
   const ip = parseIp(host)
   if (ip !== undefined) return notOneHost(ip, [...NO_HOST, ...LINK_LOCAL]) ?? { kind: 'ip', ip, port }
   const name = host.toLowerCase().replace(/\.$/, '')
-  // A name of digits and dots is a mistyped address, and an underscore is in no host's name.
+  // A name of digits and dots only is a mistyped address. isDnsSubdomain refuses underscores (RFC 1123).
   if (!isDnsSubdomain(name) || /^[\d.]+$/.test(name))
     return new Refused(`${JSON.stringify(host)} is neither an address nor a host name`, example)
   return { kind: 'name', name, port, family }

@@ -1,6 +1,10 @@
-// The outcome of a parser of settings that takes no value.
+// The result of a parser of a setting that does not accept the value. The parsers return it and do not throw, so that a
+// list can add the item to the reason; setting-values.ts turns it into an issue of zod.
 
-/** Why a value will not do, and what would. */
+/**
+ * Why a value is refused, and what the operator can write in its place. Both are parts of sentences without a full
+ * stop; in `reason`, "it" is the value.
+ */
 export class Refused {
   readonly reason: string
   readonly fix: string
@@ -11,5 +15,5 @@ export class Refused {
   }
 }
 
-/** The key under which an issue carries its fix. */
+/** The key of the fix in `params` of a zod issue, which itself has room for a message only. */
 export const FIX = 'fix'

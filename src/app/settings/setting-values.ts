@@ -1,6 +1,8 @@
-// The kinds of values that settings have: each a parser from what a flag, the environment or YAML gives to a typed value.
-// Invariant: what a parser accepts can be used as it is: an accepted name or address is one that the other members' decoder takes
-// in our records, an accepted port can be bound, an accepted device name can be created.
+// Parsers of the values of settings, one per kind of value. Each takes what a flag, an environment variable or YAML
+// gives, and returns a typed value or a `Refused` with reason and fix. settings.ts puts them into its table.
+// Invariant: an accepted value can be used without another check (docs/decisions/0055). The decoders of other members
+// accept each accepted name and address in our records, each accepted port is in the range that can be bound, and the
+// kernel accepts each device name.
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { z } from 'zod'
@@ -11,6 +13,7 @@ import type { Cidr, Ip } from '../../core/model/values.ts'
 import { isPort, notOneHost, splitHostPort } from './host-port.ts'
 import { FIX, Refused } from './refused.ts'
 
+/** Makes a zod schema of a parser. A refusal becomes an issue of zod, with the fix in its `params`. */
 function value<T>(parse: (value: unknown) => T | Refused): z.ZodType<T> {
   return z.unknown().transform((given, context): T => {
     const parsed = parse(given)
@@ -22,7 +25,10 @@ function value<T>(parse: (value: unknown) => T | Refused): z.ZodType<T> {
 
 // ------------------------------------------------------------------ text
 
-/** Any text that has no control character. Numbers and booleans of YAML are refused: 0123 or `no` would change on the way. */
+/**
+ * Returns a text without the white space around it. Control characters are refused. So are numbers and booleans of
+ * YAML, because YAML changes them before they arrive here: it reads 0123 as 123, for example.
+ */
 function textOf(given: unknown): string | Refused {
   if (typeof given === 'string') {
     // oxlint-disable-next-line no-control-regex
@@ -39,6 +45,7 @@ function textOf(given: unknown): string | Refused {
   )
 }
 
+/** Schema of a setting that has one text value. `parse` gets the text without white space around it. */
 export function text<T>(parse: (text: string) => T | Refused): z.ZodType<T> {
   return value((given) => {
     const found = textOf(given)
@@ -46,12 +53,15 @@ export function text<T>(parse: (text: string) => T | Refused): z.ZodType<T> {
   })
 }
 
-/** As `text`; '' is allowed and stays ''. */
+/** Schema as `text`, for a setting that can be empty: '' is accepted without a call of `parse` and stays ''. */
 export function optional(parse: (text: string) => string | Refused): z.ZodType<string> {
   return text((found) => (found === '' ? '' : parse(found)))
 }
 
-/** YAML's true and false stand for on and off where those are choices. */
+/**
+ * Schema of one word of `choices`, in upper or lower case. A boolean true means "on" and false "off", because YAML 1.1
+ * reads the words on and off as booleans.
+ */
 export function choice<const T extends readonly string[]>(choices: T): z.ZodType<T[number]> {
   return value((given) => {
     const found = textOf(typeof given === 'boolean' ? (given ? 'on' : 'off') : given)
@@ -61,7 +71,11 @@ export function choice<const T extends readonly string[]>(choices: T): z.ZodType
   })
 }
 
-/** A list of YAML, or text with commas. Of two equal items the second is dropped. */
+/**
+ * Schema of a list with at most `max` items: a YAML list, or a text with commas between the items. Empty items of a
+ * text are dropped, and so is the second of two items whose parsed values are equal. One refused item refuses the whole
+ * list, and the reason quotes the item.
+ */
 export function list<T>(parse: (text: string) => T | Refused, max: number): z.ZodType<readonly T[]> {
   return value((given) => {
     const items = itemsOf(given)
@@ -79,7 +93,10 @@ export function list<T>(parse: (text: string) => T | Refused, max: number): z.Zo
   })
 }
 
-/** A list of which one item may be a word that stands alone, as in `off` or `none`. */
+/**
+ * Schema of a list, or of `word` alone, as in "off" or "none". The result is the word itself, not a list that holds it.
+ * The word beside other items is refused, since it contradicts them.
+ */
 export function listOr<T, const W extends string>(
   word: W,
   parse: (text: string) => T | Refused,
@@ -98,6 +115,7 @@ export function listOr<T, const W extends string>(
   })
 }
 
+/** The items of a YAML list as they are, or the parts of a text between its commas. */
 function itemsOf(given: unknown): readonly unknown[] | Refused {
   if (Array.isArray(given)) return given
   const found = textOf(given)
@@ -108,12 +126,12 @@ function itemsOf(given: unknown): readonly unknown[] | Refused {
     .filter((part) => part !== '')
 }
 
-/** "it is no port" after the item's own text. */
+/** Drops the subject "it" of a reason, so that the item can be the subject: "it is no port" becomes "is no port". */
 function continued(reason: string): string {
   return reason.replace(/^it /, '')
 }
 
-/** "192.0.2.0/24"; an address alone is a prefix of its whole length. */
+/** Parses a prefix such as 192.0.2.0/24. An address alone becomes a prefix of its whole length, /32 or /128. */
 export function clientPrefix(text: string): Cidr | Refused {
   const ip = parseIp(text)
   const parsed = parseCidr(ip === undefined ? text : hostCidr(ip))
@@ -124,6 +142,7 @@ export function clientPrefix(text: string): Cidr | Refused {
 
 // ------------------------------------------------------------------ numbers
 
+/** Schema of a whole number from `min` to `max`, as a number of YAML or as one to ten decimal digits. */
 export function integer({ min, max }: { readonly min: number; readonly max: number }): z.ZodType<number> {
   return value((given) => {
     const number = typeof given === 'string' && /^\s*\d{1,10}\s*$/.test(given) ? Number(given) : given
@@ -135,7 +154,11 @@ export function integer({ min, max }: { readonly min: number; readonly max: numb
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, h: 3600 }
 
-/** Seconds: a number, or text such as 500ms, 30s, 2m, 1h. */
+/**
+ * Schema of a duration from 0 to `max` seconds; the result is in seconds. It accepts a number, or a number with the
+ * unit ms, s, m or h, as in 500ms, 30s, 2m, 1h; without a unit the number counts seconds. `whole`: fractions of a
+ * second are refused.
+ */
 export function seconds({
   max,
   whole
@@ -158,14 +181,19 @@ export function seconds({
 
 // ------------------------------------------------------------------ names and paths
 
-/** A path of a file or folder; relative to the working directory when it has no leading slash. */
+/**
+ * Parses a path of a file or folder. It is relative to the working directory when it has no leading slash. Whether the
+ * path exists is not checked here.
+ */
 export function path(found: string): string | Refused {
   return found === '' ? new Refused('it is empty', 'give it a path, or leave the setting out') : found
 }
 
-// sun_path of unix(7) has 108 bytes, and the last is a zero; four are for the ".new" under which it is made.
+// sun_path of unix(7) has 108 bytes, and the last one is a zero. Four of the other 107 are for ".new": admin/socket.ts
+// binds the socket under this longer name and then renames it.
 const SOCKET_BYTES_MAX = 103
 
+/** Parses the path of the admin socket: at most 103 bytes of UTF-8, and no slash at the end. */
 export function socketPath(found: string): string | Refused {
   const bytes = Buffer.byteLength(found)
   if (bytes > SOCKET_BYTES_MAX)
@@ -178,10 +206,13 @@ export function socketPath(found: string): string | Refused {
   return path(found)
 }
 
-// IFNAMSIZ is 16 with the zero. A dot would be another level in net.ipv4.conf.<device>; `all`, `default` and `lo` are taken.
+// IFNAMSIZ is 16 with the final zero, so a name has 15 characters at most. A dot would be read as another level in the
+// sysctl name net.ipv4.conf.<device>. `all` and `default` are entries of that sysctl folder, and `lo` is the loopback
+// device.
 const DEVICE = /^[a-z][a-z0-9_-]{0,14}$/
 const DEVICES_TAKEN = new Set(['all', 'default', 'lo'])
 
+/** Parses the name of the tunnel interface that the agent creates. */
 export function device(found: string): string | Refused {
   if (DEVICE.test(found) && !DEVICES_TAKEN.has(found)) return found
   return new Refused(
@@ -190,19 +221,23 @@ export function device(found: string): string | Refused {
   )
 }
 
+/** Parses an RFC 1123 label in lower case, the form of the names of namespaces. */
 export function dnsLabel(found: string): string | Refused {
   if (isDnsLabel(found)) return found
   return new Refused('it is no DNS label', 'use at most 63 of a-z 0-9 -, a letter or digit first and last')
 }
 
-/** A domain; a final dot is dropped. */
+/** Parses a domain such as cluster.local. A final dot is dropped. */
 export function domain(found: string): string | Refused {
   const name = found.replace(/\.$/, '')
   if (isDnsSubdomain(name)) return name
   return new Refused('it is no DNS name', 'use labels of a-z 0-9 - joined by dots')
 }
 
-/** As the other members' decoder takes it: an RFC 1123 subdomain in lower case, at most 253 characters. */
+/**
+ * Parses a node name: an RFC 1123 subdomain in lower case of at most 253 characters, since the decoders of other
+ * members refuse any other name. The fix proposes a name that is accepted.
+ */
 export function nodeName(found: string): string | Refused {
   if (isDnsSubdomain(found)) return found
   return new Refused(
@@ -214,11 +249,16 @@ export function nodeName(found: string): string | Refused {
 const NODE_NAME_CHARACTERS_MAX = 253
 const LABEL_CHARACTERS_MAX = 63
 
-/** Any host name as a node name, always the same for the same host: lower case, other characters as "-", labels cut to 63. */
+/**
+ * Makes a node name from any host name; the result depends on the host name only. Letters become lower case and lose
+ * their accents, other characters become "-", labels are cut to 63 characters, and labels at the end are dropped until
+ * 253 are left. A host name without any usable character gives node-<8 hex digits of its SHA-256>, so that two such
+ * hosts still differ.
+ */
 export function nodeNameOf(hostName: string): string {
   const labels = hostName
     .normalize('NFKD')
-    .replaceAll(/\p{M}/gu, '') // accents, once they stand beside their letters
+    .replaceAll(/\p{M}/gu, '') // accents, which NFKD separates from their letters
     .toLowerCase()
     .split('.')
     .map((label) =>
@@ -234,6 +274,7 @@ export function nodeNameOf(hostName: string): string {
   return hostName === '' ? 'node' : `node-${createHash('sha256').update(hostName).digest('hex').slice(0, 8)}`
 }
 
+/** Checks a Kubernetes label selector and returns its text; sources/source.ts parses it again for the export policy. */
 export function selector(found: string): string | Refused {
   const parsed = parseSelector(found)
   return parsed.kind === 'invalid'
@@ -243,7 +284,10 @@ export function selector(found: string): string | Refused {
 
 // ------------------------------------------------------------------ addresses
 
-/** An address of this host that others can be told of; '' = none. */
+/**
+ * Parses an address of this host, which other members learn from its record; '' means that the agent looks for one
+ * itself.
+ */
 export function ownAddress(found: string): Ip | '' | Refused {
   if (found === '') return ''
   const ip = parseIp(found)
@@ -254,7 +298,10 @@ export function ownAddress(found: string): Ip | '' | Refused {
     : new Refused('it is a prefix, not an address', `use ${bare}`)
 }
 
-/** A server that is asked: an address of one host, with a port or without. */
+/**
+ * Parses a DNS server: an address of one host, with or without a port. The result has a port only if the text has one;
+ * `defaultPort` is used in the fix only. Names are refused.
+ */
 export function serverAddress(found: string, defaultPort: number): string | Refused {
   const example = `use 10.0.0.2, 10.0.0.2:${defaultPort} or [fd00::2]:${defaultPort}`
   const split = splitHostPort(found)

@@ -1,6 +1,8 @@
-// Every setting of meshd in one table: key, default, help. Flag, environment variable and file key follow from the key:
-// `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and `dns-listen:` in the file. Later sources win: default, file, environment,
-// flag. An unknown key refuses to start: a mistyped security setting must not be ignored (DESIGN §4).
+// Every setting of meshd in one table: key, schema, default, help. main.ts makes the flags and the help of meshd from
+// it, and `meshctl install` checks the settings that it writes with it (cli/kube/install-checks.ts). The names of flag,
+// environment variable and file key follow from the key: `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and
+// `dns-listen:` in the file. The value of the first of these is taken: flag, environment, file, default. An unknown key
+// in the file is an error, because a mistyped security setting must not be ignored (DESIGN §4).
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
@@ -32,22 +34,31 @@ import {
   text
 } from './setting-values.ts'
 
+/** TCP port of control connections. */
 export const CONTROL_PORT = 7946
 const DNS_PORT = 53
+/**
+ * TCP port of the feed for CoreDNS. It is below 1024, so that only root can take it while the agent is stopped
+ * (docs/decisions/0047).
+ */
 export const FEED_PORT = 948
 const WEBHOOK_PORT = 7950
 const HTTP_PORT = 9465
-// As many addresses as a record of ours may have (src/core/wire/value-codec.ts).
+// The same limit as that of an agent record: MULTIADDRS_MAX and PEER_ADDRESSES_MAX in src/core/wire/value-codec.ts.
 const ADDRESSES_MAX = 16
-// A host has a few addresses that pods ask, and resolv.conf three servers; the rest is room.
+// Larger than any use: pods ask a few addresses of a host, and resolv.conf(5) has at most three servers.
 const LISTENS_MAX = 16
-// Networks of clients that are no pods: some; a rack has one.
+// Larger than any use: networks of clients that are not pods, such as one per rack.
 const DNS_ALLOW_MAX = 256
-// Kubernetes warns above 100,000 namespaces; a list by hand is far below this.
+// A list that a person writes is far shorter; SIG Scalability tests clusters of Kubernetes with up to 10,000 namespaces.
 const NAMESPACES_MAX = 1000
 
 const port = integer({ min: 1, max: 65_535 })
 
+/**
+ * `initial` is parsed by `schema` like any other value; the result is the default. `help` is the text of `meshd --help`
+ * and of error messages.
+ */
 interface Row {
   readonly schema: z.ZodType
   readonly initial: unknown
@@ -219,8 +230,10 @@ export const SETTINGS = {
 } as const satisfies Record<string, Row>
 
 type Key = keyof typeof SETTINGS
+/** All settings after parsing, by key. No setting is missing: one that is not given has its default. */
 export type Settings = { readonly [K in Key]: z.output<(typeof SETTINGS)[K]['schema']> }
 
+/** A setting or the settings file is wrong. Code: BAD_SETTING, with which meshd exits with code 2. */
 export class SettingsError extends CodedError<'BAD_SETTING'> {
   override readonly name = 'SettingsError'
 
@@ -229,15 +242,23 @@ export class SettingsError extends CodedError<'BAD_SETTING'> {
   }
 }
 
+/** Where the values come from. A value of undefined is not given; an empty text is given. */
 export interface SettingsSources {
-  /** Parsed command line, by key. */
+  /** The parsed command line, by key. */
   readonly flags: Readonly<Record<string, unknown>>
   readonly env: Readonly<Record<string, string | undefined>>
-  /** A YAML mapping of keys; undefined = no file. A named file that cannot be read is an error. */
+  /**
+   * Path of a YAML file that maps keys to values; undefined: no file. If the file is named but cannot be read, that is
+   * an error.
+   */
   readonly file: string | undefined
 }
 
-/** Errors: SettingsError that names the key, where its value came from, what it must be, and the fix. */
+/**
+ * Reads the file, which blocks, and parses all settings. Called once at start, before the log exists.
+ * Errors: SettingsError, whose message has the key, the source of the value, the reason and the help of the setting,
+ * and whose fix says what to write.
+ */
 export function resolveSettings(sources: SettingsSources): Settings {
   const file = sources.file === undefined ? {} : readFile(sources.file)
   const result: Record<string, unknown> = {}
@@ -263,7 +284,10 @@ export function resolveSettings(sources: SettingsSources): Settings {
   return settings
 }
 
-/** WireGuard takes its port on every address of the host. */
+/**
+ * Refuses one UDP port for two uses. WireGuard binds its port on every address of the host, so the probe cannot bind
+ * the same port on an address of the tunnel.
+ */
 function checkPorts(settings: Settings): void {
   if (settings['probe-port'] !== settings['wireguard-port']) return
   throw new SettingsError(
@@ -272,6 +296,7 @@ function checkPorts(settings: Settings): void {
   )
 }
 
+/** The fix of the first issue that has one. Issues that zod makes itself have none. */
 function fixOf(error: z.ZodError): string | undefined {
   for (const issue of error.issues) {
     if (issue.code !== 'custom') continue
@@ -281,7 +306,7 @@ function fixOf(error: z.ZodError): string | undefined {
   return undefined
 }
 
-// One screen line; a file pasted into a setting is not repeated whole.
+// About one and a half lines of a terminal: an error does not repeat a whole file that was pasted into a setting.
 const SHOWN_CHARACTERS_MAX = 120
 
 function shown(value: unknown): string {
@@ -289,18 +314,20 @@ function shown(value: unknown): string {
   return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`
 }
 
+/** The environment variable of a setting: dns-listen has RHIZOME_DNS_LISTEN. */
 export function envOf(key: string): string {
   return `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`
 }
 
-// Of meshctl and of meshd itself.
+// RHIZOME_CONFIG names the settings file of meshd; `meshctl join` reads RHIZOME_TOKEN.
 const OTHER_ENVIRONMENT = new Set(['RHIZOME_CONFIG', 'RHIZOME_TOKEN'])
-// What Kubernetes sets in each pod for a Service named rhizome-…
+// Variables that Kubernetes sets in each pod of the namespace for a Service whose name begins with rhizome-.
 const OF_KUBERNETES = /_(SERVICE_(HOST|PORT)|PORT)(_|$)/
 
 /**
- * Variables that are no setting and look like one. A warning and no error, as for keys of the file: other programs may have variables
- * that begin like ours.
+ * Returns environment variables that look like a misspelt setting, and the variable that was probably meant. The caller
+ * logs a warning. This is no error, unlike an unknown key of the file, because other programs may have variables that
+ * begin with RHIZOME_.
  */
 export function misspeltEnvironment(
   env: Readonly<Record<string, string | undefined>>
@@ -314,6 +341,10 @@ export function misspeltEnvironment(
   })
 }
 
+/**
+ * Reads and parses the settings file. Errors: SettingsError when it cannot be read, is not YAML or no mapping, or has
+ * an unknown key.
+ */
 function readFile(path: string): Record<string, unknown> {
   let text: string
   try {
@@ -349,6 +380,7 @@ function readFile(path: string): Record<string, unknown> {
   return parsed as Record<string, unknown>
 }
 
+/** Gives `initial` one type for all rows, while `schema` keeps its own, from which the type Settings is made. */
 function row<S extends z.ZodType>(
   schema: S,
   initial: string | number | readonly string[],
