@@ -1,8 +1,10 @@
-// The answers of the admin API, whose table is endpoints.ts. `meshctl` is its only client in this tree.
-// Every answer has an apiVersion. Every failure is an ErrorAnswer whose HTTP status is not 200. Answers hold no secrets, except the
-// token in the answer of `invite`.
+// The answers of the admin API, whose table is endpoints.ts. The handlers in app/admin/routes build them; `meshctl` is
+// their only reader in this tree, and `meshctl --json` prints them unchanged, so scripts depend on these fields, too.
+// Every answer has an apiVersion. Every failure is an ErrorAnswer whose HTTP status is not 200. Answers hold no
+// secrets, except the token in the answer of `invite`.
 import type { HostOp } from '../core/host/host-state.ts'
 
+/** The version of the contract. meshctl refuses an answer with another version (exit code 7). */
 export const API_VERSION = 'rhizome.io/v1'
 
 /** The fields that all answers share. */
@@ -10,7 +12,10 @@ export interface Answer {
   readonly apiVersion: typeof API_VERSION
 }
 
-/** `code` is stable, for programs. `message` says what is wrong and names the field. `fix` says what the operator can do. */
+/**
+ * The answer of a request that failed. `code` is stable, for programs, and decides the exit code of meshctl
+ * (cli/output/exit-codes.ts). `message` says what is wrong and names the field. `fix` says what the operator can do.
+ */
 export interface ErrorAnswer extends Answer {
   readonly error: { readonly code: string; readonly message: string; readonly fix?: string }
 }
@@ -28,11 +33,15 @@ export interface HealthReport {
 export interface FaultRow {
   /** The code is stable, for programs, and in UPPER_SNAKE_CASE. */
   readonly code: string
-  /** `critical`: no traffic flows, or the agent cannot do its main job. `error`: a part does not work. `warning`: act soon. */
+  /**
+   * `critical`: no traffic flows, or the agent cannot do its main job. `error`: a part does not work. `warning`:
+   * everything works, but the operator should act.
+   */
   readonly severity: 'critical' | 'error' | 'warning'
   /** The thing that has the fault, for example a cluster, a prefix or a tool; '' when the code can have only one. */
   readonly subject: string
   readonly message: string
+  /** What the operator does about the fault; '' when there is no fix. */
   readonly fix: string
   /** The time at which the fault appeared, in RFC 3339. */
   readonly since: string
@@ -42,38 +51,56 @@ export interface FaultRow {
 export interface StatusAnswer extends Answer {
   /** Missing in the answers of agents before 0.2. */
   readonly health?: HealthReport
+  /** `unjoined`: in no mesh. `joining`: `join` waits for a member's answer. `running`: a member of a mesh. */
   readonly state: 'unjoined' | 'joining' | 'running'
   readonly version: string
+  /** `cluster`, `meshId` and `peerId` are absent while this cluster is in no mesh. */
   readonly cluster?: string
   readonly meshId?: string
   readonly peerId?: string
+  /** The public key of this host's tunnel, in base64. */
   readonly wireguardKey?: string
+  /** The tunnel, the routes and the load balancer of this host. */
   readonly dataplane: {
     readonly state: 'on' | 'off'
+    /** The kind in use, for example "nftables" or "ipvs"; only with the state `on`. */
     readonly loadBalancer?: string
+    /** The network interface of the tunnel; only with the state `on`. */
     readonly device?: string
+    /** Why the state is `off`. */
     readonly reason?: string
   }
+  /** The DNS responder. `address` is its first address with the port, such as "10.1.0.1:53". */
   readonly dns: { readonly state: 'on' | 'off'; readonly address?: string; readonly reason?: string }
+  /** The source of this cluster's services, with the numbers of objects that it holds. */
   readonly source: {
     readonly kind: 'folder' | 'kubernetes'
+    /** The path of the folder of manifests, or the URL of the Kubernetes API server. */
     readonly path: string
     readonly services: number
     readonly endpointSlices: number
     readonly problems: readonly Problem[]
   }
+  /** The certified prefixes of this cluster; empty while it is in no mesh. */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** The number of clusters of the mesh, this one included; 0 while this cluster is in no mesh. */
   readonly clusters: number
+  /** The number of open control connections to other agents. */
   readonly connections: number
   /** How many handshakes, frames and records were refused, by reason. */
   readonly refused: Readonly<Record<string, number>>
   /** The listed faults of `health`, each as one sentence with its fix. */
   readonly warnings: readonly string[]
+  /** The last pass that applied operations, or whose `error` was another than before; absent before the first pass. */
   readonly lastPass?: {
+    /** RFC 3339. */
     readonly at: string
+    /** The number of operations that were applied. */
     readonly ops: number
+    /** The duration in milliseconds. */
     readonly ms: number
+    /** The first failure of the pass; absent when the pass had none. All failures are in `health`. */
     readonly error?: string
   }
   readonly uptimeSeconds: number
@@ -83,7 +110,9 @@ export interface StatusAnswer extends Answer {
 export interface Problem {
   /** `error`: the manifest is ignored. `warning`: the manifest is used, but the operator should check it. */
   readonly level: 'error' | 'warning'
+  /** The file of the folder, or the object of the Kubernetes API. */
   readonly file: string
+  /** The place in the file, for example a line, an object and a field. */
   readonly where?: string
   readonly message: string
   readonly fix?: string
@@ -100,25 +129,34 @@ export interface PeersAnswer extends Answer {
 export interface PeerRow {
   readonly cluster: string
   readonly peerId: string
+  /** The name of the node or host on which the agent runs. */
   readonly node: string
   /** The state of the tunnel; the state of the control connection is in `connected`. */
   readonly state: 'self' | 'up' | 'connecting' | 'down' | 'conflict' | 'off'
   /** Why the state is not `up`, or why there is no control connection. */
   readonly reason?: string
-  /** "direct"; "dial-in" when only the peer can start the tunnel, because it announces no address; "-" for this agent. */
+  /**
+   * "direct"; "dial-in" when only the peer can start the tunnel, because it announces no address; "-" for this agent.
+   */
   readonly path: string
   /** The peer's address and port that WireGuard uses now. */
   readonly endpoint?: string
+  /** The round-trip time of the tunnel probe, in milliseconds, rounded to 0.01; absent before the first answer. */
   readonly rttMs?: number
+  /** The age of WireGuard's last handshake with the peer; absent before the first handshake. */
   readonly handshakeAgeSeconds?: number
+  /** Bytes that WireGuard has received from the peer and sent to it; 0 without a tunnel. */
   readonly rxBytes: number
   readonly txBytes: number
+  /** The pod prefixes and the service prefixes of the peer's cluster. */
   readonly cidrs: readonly string[]
+  /** The number of services of the peer's cluster. */
   readonly services: number
   /** The number of operations that the origin has published and this agent does not hold yet; 0: none is missing. */
   readonly lag: number
   /** Whether there is a control connection to this agent; true for this agent itself. */
   readonly connected: boolean
+  /** The version of meshd that the peer runs. */
   readonly version: string
 }
 
@@ -127,7 +165,7 @@ export interface ServicesAnswer extends Answer {
   readonly services: readonly ServiceRow[]
 }
 
-/** One service of a cluster, with the numbers of its endpoints. */
+/** One service that a cluster exports, with the numbers of its endpoints. */
 export interface ServiceRow {
   readonly cluster: string
   readonly namespace: string
@@ -140,8 +178,10 @@ export interface ServiceRow {
     readonly port: number
     readonly protocol: 'TCP' | 'UDP' | 'SCTP'
   }[]
+  /** The number of endpoints that take traffic now, out of `endpoints`. */
   readonly ready: number
   readonly endpoints: number
+  /** "web.shop.svc.cluster.east", without a dot at the end. */
   readonly dnsName: string
 }
 
@@ -155,33 +195,54 @@ export interface RouteRow {
   readonly destination: string
   readonly kind: 'pod' | 'service'
   readonly cluster: string
+  /** The device of the tunnel; for a service prefix the load balancer and the device, as text; "-" for a conflict. */
   readonly via: string
+  /**
+   * `installed`: the host has the route. `missing`: the host lacks it. `withdrawn`: no tunnel to the cluster works, so
+   * connections are refused at once. `conflict`: the prefix belongs to another cluster, whose certificate comes first.
+   */
   readonly state: 'installed' | 'missing' | 'withdrawn' | 'conflict'
+  /** Why the state is not `installed`, or which own network of the host takes a part of an installed prefix. */
   readonly reason?: string
 }
 
-/** The answer of GET /v1/dns?name=…&type=A: the answer of the responder and its upstreams. Without `name`: the list of zones. */
+/**
+ * The answer of GET /v1/dns?name=…&type=A: the answer of the responder and its upstreams, in `rcode`, `records`,
+ * `forwarded` and `upstream`. Without `name` the answer has only `zones`.
+ */
 export interface DnsAnswer extends Answer {
   readonly zones?: readonly {
     readonly zone: string
+    /** `not synced`: no complete catalogue has arrived for the zone yet, so the responder answers SERVFAIL. */
     readonly state: 'serving' | 'not synced'
+    /** The number of services whose names are in the zone. */
     readonly names: number
   }[]
+  /** The response code by its IANA name, such as "NOERROR" or "NXDOMAIN". */
   readonly rcode?: string
   readonly records?: readonly {
     readonly name: string
     readonly type: string
+    /** Seconds. */
     readonly ttl: number
+    /** The data as text: an address, a name, or several fields with spaces between them. */
     readonly data: string
   }[]
   /** True when the name is not of the mesh, so that an upstream was asked. */
   readonly forwarded?: boolean
-  /** The upstream that answered, also for the target of an ExternalName; absent when none answered or none was asked. */
+  /**
+   * The address and port of the upstream that answered, also for the target of an ExternalName; absent when none
+   * answered or none was asked.
+   */
   readonly upstream?: string
 }
 
-/** The answer of GET /v1/plan: what a pass would do now, as operations and as commands. `steps` is empty when the host is up to date. */
+/**
+ * The answer of GET /v1/plan: the operations that a pass over the host would apply now, in their order, and each as
+ * shell commands. `steps` is empty when the host is up to date.
+ */
 export interface PlanAnswer extends Answer {
+  /** True when `steps` is empty. */
   readonly inStep: boolean
   readonly steps: readonly { readonly op: HostOp; readonly commands: readonly string[] }[]
 }
@@ -194,8 +255,12 @@ export interface InviteAnswer extends Answer {
   /** The prefixes that the request named; if it named none, the next free pair, which meshd has chosen. */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** Multiaddrs with PeerIds of the agents that the new cluster dials first, at most 6. */
   readonly bootstrap: readonly string[]
-  /** Possible mistakes that do not prevent the join: prefixes that overlap networks of this host, a name that the public DNS has, too. */
+  /**
+   * Possible mistakes that do not prevent the join: prefixes that overlap networks of this host, a name that the public
+   * DNS has, too.
+   */
   readonly warnings?: readonly string[]
 }
 
@@ -206,14 +271,18 @@ export interface JoinedAnswer extends Answer {
   readonly peerId: string
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** The names of the mesh's clusters as this agent knows them at this moment. */
   readonly members: readonly string[]
   /** True when this agent had joined with the same token before, so that the request changed nothing. */
   readonly already?: boolean
-  /** Possible mistakes that did not prevent the join. */
+  /** Possible mistakes that did not prevent the request, for example a cluster name that the public DNS has, too. */
   readonly warnings?: readonly string[]
 }
 
-/** The answer of POST /v1/leave, which withdraws this cluster's records, cleans the host and deletes the membership. */
+/**
+ * The answer of POST /v1/leave, which withdraws this cluster's records, cleans the host and deletes the membership.
+ * `cluster` is the name that this cluster had in the mesh.
+ */
 export interface LeftAnswer extends Answer {
   readonly cluster: string
 }

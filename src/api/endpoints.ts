@@ -1,5 +1,7 @@
-// The admin API as a table: HTTP and JSON on a unix socket with mode 0600. meshd serves these rows and meshctl calls them. Paths, methods
-// and types are defined only here. `requests.ts` has the schema of each row's request, `answers.ts` the fields of its answer.
+// The admin API as a table: HTTP and JSON on a unix socket with mode 0600. meshd serves these rows
+// (app/admin/server.ts) and meshctl calls them (cli/meshd/client.ts). Paths, methods and types are defined only here,
+// so that the compiler checks both ends against one row. `requests.ts` has the schema of each row's request,
+// `answers.ts` the fields of its answer.
 import type {
   Answer,
   DnsAnswer,
@@ -18,12 +20,16 @@ import type { Sent } from './requests.ts'
 export interface Endpoint<S, A extends Answer> {
   /** The request is the query of a GET, or the JSON body of a POST. */
   readonly method: 'GET' | 'POST'
+  /** The path without a query, such as "/v1/status". It is unique together with the method. */
   readonly path: string
   /** This field is never set: it only carries the types `S` and `A`. */
   readonly types?: (sent: S) => A
 }
 
-/** All requests of the admin API, by name. */
+/**
+ * All requests of the admin API, by name. A GET changes nothing. The `satisfies` clause makes the compiler refuse a row
+ * without a schema in requests.ts, and a schema without a row.
+ */
 export const ENDPOINTS = {
   status: get<Sent['status'], StatusAnswer>('/v1/status'),
   peers: get<Sent['peers'], PeersAnswer>('/v1/peers'),
@@ -37,6 +43,7 @@ export const ENDPOINTS = {
   leave: post<Sent['leave'], LeftAnswer>('/v1/leave')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 
+/** The name of a row, for example "status". Handlers, schemas and answers are found by it. */
 export type EndpointName = keyof typeof ENDPOINTS
 
 /** The type of each endpoint's answer, by the name of the endpoint. */
@@ -44,7 +51,10 @@ export type Answers = {
   readonly [Name in EndpointName]: (typeof ENDPOINTS)[Name] extends Endpoint<Sent[Name], infer A> ? A : never
 }
 
-/** Returns the endpoint with this method and path, or undefined when there is none. */
+/**
+ * Returns the endpoint with this method and path, or undefined when there is none; meshd then answers 404 NOT_FOUND.
+ * `path` has no query.
+ */
 export function endpointOf(method: string, path: string): EndpointName | undefined {
   const names = Object.keys(ENDPOINTS) as EndpointName[]
   return names.find((name) => ENDPOINTS[name].method === method && ENDPOINTS[name].path === path)

@@ -1,10 +1,16 @@
-// The schemas of the requests of the admin API. meshd parses requests with them. meshctl imports only the types, because loading zod
-// adds 100 ms to each run, and so to each completion in a shell.
+// The schemas of the requests of the admin API. meshd parses requests with them and answers 400 BAD_REQUEST when a
+// request does not fit. meshctl imports only the types, because loading zod adds 100 ms to each run, and so to each
+// completion in a shell; test/arch checks this. The limits bound memory. Names and prefixes are checked by the
+// handlers, which can name the fix.
 import { z } from 'zod'
 
+// At most 64 texts of at most 100 characters. The longest value is a cluster name (63) or an IPv6 prefix (43
+// characters).
 const strings = z.array(z.string().max(100)).max(64).readonly()
 
-/** The schema of requests without fields. A body or a query is ignored. */
+/**
+ * The schema of requests without fields. meshd compares by identity with it, and then does not read a body or a query.
+ */
 export const NOTHING = z.object({}).readonly()
 
 const SCHEMAS = {
@@ -22,11 +28,16 @@ const SCHEMAS = {
       cluster: z.string(),
       podCidrs: strings,
       serviceCidrs: strings,
+      /** The validity of the token, from now, in seconds: from 1 s to 366 days. */
       ttlSeconds: z.number().int().min(1).max(31_622_400),
-      /** The token names the agents of these clusters for the first contact; empty: this cluster and the others that it knows. */
+      /**
+       * Names of clusters. The token names agents of these clusters for the first contact; empty: agents of this
+       * cluster and of the others that it knows.
+       */
       bootstrap: strings
     })
     .readonly(),
+  /** The text that `invite` returned. A token has less than 2 KiB; meshctl, too, refuses more than 16 KiB. */
   join: z.strictObject({ token: z.string().max(16 * 1024) }).readonly(),
   leave: NOTHING
 }
@@ -37,9 +48,10 @@ export type Requests = { readonly [Name in keyof typeof SCHEMAS]: z.output<(type
 /** The request as meshctl sends it, by the name of the endpoint. */
 export type Sent = { readonly [Name in keyof typeof SCHEMAS]: z.input<(typeof SCHEMAS)[Name]> }
 
-/** The schema of each endpoint's request, by the name of the endpoint. */
+/** The schema of each endpoint's request, by the name of the endpoint. Only meshd uses it (app/admin/server.ts). */
 export const REQUESTS: { readonly [Name in keyof Requests]: z.ZodType<Requests[Name]> } = SCHEMAS
 
+/** These three requests have no defaults, so meshctl sends the type that meshd parses. */
 export type InitRequest = Requests['init']
 export type InviteRequest = Requests['invite']
 export type JoinRequest = Requests['join']
