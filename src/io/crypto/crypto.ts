@@ -1,4 +1,6 @@
-// Ed25519, X25519 and SHA-256 by node:crypto. Key objects are cached: parsing one costs as much as a verification.
+// Ed25519, X25519 and SHA-256 by node:crypto. `createCrypto` is the implementation of core's port `Crypto`; the two
+// functions for WireGuard keys serve the identity of an agent. Keys travel as 32 raw bytes in this program, but
+// node:crypto takes and gives DER, so each key is wrapped in its fixed DER header or cut off behind it.
 import {
   createHash,
   createPrivateKey,
@@ -11,13 +13,20 @@ import {
 } from 'node:crypto'
 import type { Crypto } from '../../core/model/crypto.ts'
 
-// DER headers of RFC 8410 for raw keys: PKCS #8 private, SPKI public.
+// DER headers of RFC 8410 for raw keys: PKCS #8 for a private key, SPKI for a public key. The key is the last 32 bytes
+// of each.
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
 const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex')
 const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex')
-// Keys seen by one agent are members of one mesh; the bound only stops a hostile peer from growing the map.
+// Bound of each of the two caches, in keys, so that a hostile peer cannot make them grow without limit. A full cache is
+// cleared; each key is then parsed once more.
 const CACHED_KEYS_MAX = 4096
 
+/**
+ * Returns the cryptography that core is given. All its functions compute at once and block for that time. Each instance
+ * has its own caches of KeyObjects, because parsing a key costs as much as a verification and an agent verifies with
+ * few keys, many times.
+ */
 export function createCrypto(): Crypto {
   const publicKeys = new Map<string, KeyObject>()
   const privateKeys = new Map<string, KeyObject>()
@@ -28,6 +37,7 @@ export function createCrypto(): Crypto {
       return hash.digest()
     },
     sign(seed, ...parts) {
+      // Ed25519 has its own hash (SHA-512), so node:crypto requires that no digest is named.
       return sign(null, concat(parts), cached(privateKeys, seed, privateKey))
     },
     verify(key, signature, ...parts) {
@@ -35,7 +45,7 @@ export function createCrypto(): Crypto {
       try {
         return verify(null, concat(parts), cached(publicKeys, key, publicKey), signature)
       } catch {
-        return false // not a point on the curve
+        return false // OpenSSL does not accept the key; a key of a peer may be any 32 bytes
       }
     },
     publicKeyOf(seed) {
@@ -47,7 +57,7 @@ export function createCrypto(): Crypto {
   }
 }
 
-/** A WireGuard key pair (Curve25519, RFC 7748): 32 raw bytes each. */
+/** Makes a WireGuard key pair (Curve25519, RFC 7748); each key has 32 raw bytes. Called for each new identity. */
 export function generateWireguardKey(): { privateKey: Uint8Array; publicKey: Uint8Array } {
   const pair = generateKeyPairSync('x25519')
   return {
@@ -56,7 +66,7 @@ export function generateWireguardKey(): { privateKey: Uint8Array; publicKey: Uin
   }
 }
 
-/** The public half as 44 characters of base64, as `wg pubkey` prints it. */
+/** Returns the public key of a 32-byte private key as 44 characters of base64, as `wg pubkey` prints it. */
 export function wireguardPublicKey(privateKey: Uint8Array): string {
   const key = createPrivateKey({
     key: Buffer.concat([X25519_PKCS8, privateKey]),
@@ -66,6 +76,7 @@ export function wireguardPublicKey(privateKey: Uint8Array): string {
   return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32).toString('base64')
 }
 
+/** Returns the Ed25519 private key of a 32-byte seed (RFC 8032, section 5.1.5). */
 function privateKey(seed: Uint8Array): KeyObject {
   return createPrivateKey({ key: Buffer.concat([ED25519_PKCS8, seed]), format: 'der', type: 'pkcs8' })
 }
@@ -74,6 +85,7 @@ function publicKey(raw: Uint8Array): KeyObject {
   return createPublicKey({ key: Buffer.concat([ED25519_SPKI, raw]), format: 'der', type: 'spki' })
 }
 
+/** Returns the KeyObject of these raw bytes, and makes it when the cache does not have it. */
 function cached(
   map: Map<string, KeyObject>,
   raw: Uint8Array,

@@ -1,4 +1,7 @@
-// This host's addresses as the kernel has them now, without a tool and without rights, and a watch over them.
+// Reads the addresses of this host from the kernel, and watches them. The session announces them to the mesh
+// (own-facts.ts), after core/host/own-addresses.ts has put them in order. No tool is run and no privilege is needed, so
+// this also works where `ip` is missing. Sources: getifaddrs(3) through node:os, connected UDP sockets, and bridges in
+// /sys/class/net.
 import { createSocket } from 'node:dgram'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
@@ -6,7 +9,10 @@ import { parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { OwnAddress, OwnNetwork } from '../../core/host/own-addresses.ts'
 
-/** Never rejects: what cannot be read is left out. */
+/**
+ * Reads addresses, default sources and inner bridges now. Parts that cannot be read are left out; the promise never
+ * rejects.
+ */
 export async function readOwnNetwork(): Promise<OwnNetwork> {
   const addresses = ownAddresses()
   const sources = await Promise.all([defaultSource('udp4'), defaultSource('udp6')])
@@ -18,15 +24,21 @@ export async function readOwnNetwork(): Promise<OwnNetwork> {
   }
 }
 
+/** A running watch over this host's addresses. */
 export interface OwnNetworkWatch {
-  /** Looks now, as after a hint of the kernel. */
+  /**
+   * Reads the addresses now. Called when `ip monitor` has reported a change, so that the next interval need not be
+   * awaited.
+   */
   look(): void
+  /** Ends the watch; a reading under way calls back no more. */
   stop(): void
 }
 
 /**
- * Calls back after each change, at most once an interval. A look costs two sockets and one system call, some 0.1 ms; a child of
- * `ip monitor` would be quicker to tell and may be missing.
+ * Reads the addresses every `intervalMs` milliseconds and calls `onChange` when they differ from the last ones; `known`
+ * are those that the caller has already. A reading costs two sockets and one system call, about 0.1 ms. The watch polls
+ * because a child process of `ip monitor`, which reports changes sooner, may be missing on the host.
  */
 export function watchOwnNetwork(options: {
   readonly intervalMs: number
@@ -37,6 +49,7 @@ export function watchOwnNetwork(options: {
   let looking = false
   let stopped = false
   const look = async (): Promise<void> => {
+    // Readings never overlap: an older result could otherwise arrive after a newer one and look like a change.
     if (looking || stopped) return
     looking = true
     const network = await readOwnNetwork().finally(() => (looking = false))
@@ -55,12 +68,15 @@ export function watchOwnNetwork(options: {
   }
 }
 
+/**
+ * Lists all addresses of all devices, loopback and link-local ones too; core/host/own-addresses.ts leaves those out.
+ */
 function ownAddresses(): OwnAddress[] {
   let found: ReturnType<typeof networkInterfaces>
   try {
     found = networkInterfaces()
   } catch {
-    return [] // the kernel gave none, as in a sandbox
+    return [] // the system call is forbidden, as in some sandboxes
   }
   return Object.entries(found).flatMap(([device, list]) =>
     (list ?? []).flatMap(({ address }) => {
@@ -70,18 +86,20 @@ function ownAddresses(): OwnAddress[] {
   )
 }
 
-// Addresses of documentation (RFC 5737, RFC 3849): connecting a UDP socket to one asks the kernel for the route and sends nothing.
+// Addresses for documentation (RFC 5737, RFC 3849). Connecting a UDP socket to one makes the kernel choose a route and
+// a source address; no packet is sent. No host has a route of its own to these addresses, so the route is the default
+// route.
 const BEYOND = { udp4: '192.0.2.1', udp6: '2001:db8::1' } as const
-// Discard; nothing is sent.
+// The port of the discard service (RFC 863). connect(2) needs a port other than 0.
 const BEYOND_PORT = 9
 
-/** The source that the kernel takes on the default route; undefined: there is no such route. */
+/** Returns the source address that the kernel chooses on the default route; undefined when there is no such route. */
 function defaultSource(type: 'udp4' | 'udp6'): Promise<Ip | undefined> {
   return new Promise((resolve) => {
     const socket = createSocket(type)
     const settle = (ip: Ip | undefined): void => {
       socket.removeAllListeners()
-      socket.on('error', () => undefined)
+      socket.on('error', () => undefined) // an 'error' event without a listener would end the process
       socket.close()
       resolve(ip)
     }
@@ -101,7 +119,11 @@ function defaultSource(type: 'udp4' | 'udp6'): Promise<Ip | undefined> {
   })
 }
 
-/** A bridge of which no part is a card, a bond or a VLAN of one. */
+/**
+ * Returns true for a bridge without an outer port: containers and virtual machines are behind it, and no other host is.
+ * An empty bridge counts too. A device that cannot be examined counts as no inner bridge, so its addresses are
+ * announced.
+ */
 function isInnerBridge(device: string): boolean {
   const folder = `/sys/class/net/${device}`
   if (!existsSync(`${folder}/bridge`)) return false
@@ -112,6 +134,10 @@ function isInnerBridge(device: string): boolean {
   }
 }
 
+/**
+ * Returns true for a port that leads out of this host: a network card (it has `device`), a bond, a team, a VLAN or
+ * Wi-Fi.
+ */
 function isOuterPort(port: string): boolean {
   const folder = `/sys/class/net/${port}`
   if (existsSync(`${folder}/device`)) return true
@@ -122,6 +148,9 @@ function isOuterPort(port: string): boolean {
   }
 }
 
+/**
+ * Returns a text that differs when the network differs. A Set is encoded as a list, because JSON would make `{}` of it.
+ */
 function textOf({ addresses, defaultSources, innerBridges }: OwnNetwork): string {
   return JSON.stringify([addresses, defaultSources, [...innerBridges]])
 }

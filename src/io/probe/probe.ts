@@ -1,11 +1,14 @@
-// The health of a tunnel, measured inside it: a UDP echo between the tunnel addresses of two agents. An answer proves key, route and
-// peer in both directions at once.
-// Packet: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes | padding. A reply is as long as its request: no amplification. An
-// older agent answers requests without padding only.
+// The prober measures the health of each tunnel from inside: a UDP echo between the tunnel addresses of two agents. An
+// answer proves that keys and routes work in both directions. It also answers the probes of other agents. ProbeService
+// (app/session) gives it the targets; core/host/tunnel-state.ts judges the results, and core/host/path-mtu.ts the
+// padded probes. Packet: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding. A reply is as
+// long as its request, so the prober amplifies no traffic. An older agent answers requests without padding only.
 // Invariants
-//   1. Requests go out of a connected socket for each target: where no agent listens, the kernel at the other end refuses, and that is
-//      an answer through the tunnel, too (ECONNREFUSED).
-//   2. Bounded by the targets: one socket, RTT_SAMPLES round trips and OPEN_MAX open requests for each.
+//   1. Each target has a connected socket of its own. Where no agent listens, the kernel of the other host refuses the
+//      request with an ICMP error, which arrives as ECONNREFUSED on a connected socket only. A refusal is also an
+//      answer through the tunnel.
+//   2. Memory is bounded by the number of targets: one socket, RTT_SAMPLES round trips and OPEN_MAX open requests for
+//      each.
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
@@ -15,42 +18,55 @@ import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/
 
 const MAGIC = Buffer.from('rzp1')
 const PACKET_BYTES = MAGIC.length + 1 + 8
-// A jumbo frame: the largest MTU that a tunnel is given.
+// The MTU of a jumbo frame, the largest that a tunnel is given. Longer packets are no probes.
 const PACKET_BYTES_MAX = 9000
+// Bytes of the IP and UDP headers: 20 + 8 for IPv4, 40 + 8 for IPv6. Padded probes are sized as whole IP packets.
 const HEADER_BYTES = { 4: 28, 6: 48 } as const
-// A reply later than this counts as lost.
+// A reply that arrives later than this counts as lost.
 const REPLY_TIMEOUT_MS = 5_000
+// Open requests of one target. Eager probes every 250 ms leave about 20 open in REPLY_TIMEOUT_MS.
 const OPEN_MAX = 32
-// An event loop that is busy answers late, never early: the least of the last round trips is the line's own.
+// Round trips that are kept. A busy event loop makes a round trip longer, never shorter, so the least one is closest to
+// the path's.
 const RTT_SAMPLES = 15
-// While a target does not answer, probes follow each other at a quarter of the interval, for so many: 5 s of silence are then 20 lost.
+// While a target does not answer, up to this many probes are sent at a quarter of the interval. With an interval of one
+// second about 20 probes are then lost in 5 seconds of silence, the time after which tunnel-state.ts judges it down.
 const EAGER_PROBES = 24
 
+/** The prober of another agent: its tunnel address and the UDP port that its record announces. */
 export interface ProbeTarget {
   readonly address: Ip
   readonly port: number
 }
 
+/** What the prober knows of one target. Times are milliseconds on the monotonic clock of performance.now(). */
 export interface ProbeResult {
-  /** Of the latest reply, on the clock of performance.now(), which nothing sets. */
+  /** Time of the latest reply; undefined when there was none. */
   readonly lastReplyMs: number | undefined
-  /** Of the latest refusal by the kernel at that address. */
+  /** Time of the latest refusal by the kernel at that address; undefined when there was none. */
   readonly lastRefusalMs: number | undefined
-  /** The least of the last round trips, milliseconds. */
+  /** The least of the last round trips, in milliseconds; undefined before the first reply. */
   readonly rttMs: number | undefined
   /** Requests sent since the latest reply or refusal. */
   readonly unanswered: number
-  /** undefined: not measured. */
+  /** State of the search for the path MTU; undefined while the MTU of the tunnel is unknown. */
   readonly path: PathMtu | undefined
 }
 
+/** A running prober. */
 export interface Prober {
-  /** `mtu`: of the tunnel device, for the padded probes; 0: none. */
+  /**
+   * Replaces the targets; a target that stays keeps its results. `mtu` is that of the tunnel device in bytes. With 0,
+   * the default, no padded probes are sent.
+   */
   setTargets(targets: readonly ProbeTarget[], mtu?: number): void
+  /** Returns the result of one target; undefined when the address is no target. */
   result(address: Ip): ProbeResult | undefined
+  /** Closes all sockets. Resolves when the port is free again. */
   stop(): Promise<void>
 }
 
+/** The prober cannot listen on its address and port. `fix` names the setting to change. */
 export class ProbeError extends CodedError<'PROBE_LISTEN'> {
   override readonly name = 'ProbeError'
   declare readonly fix: string
@@ -61,14 +77,23 @@ export class ProbeError extends CodedError<'PROBE_LISTEN'> {
 }
 
 interface ProberOptions {
+  /** The tunnel address of this host: the prober listens on it and sends from it. */
   readonly address: Ip
+  /** UDP port to listen on. */
   readonly port: number
+  /** Time between two probes of a target that answers. */
   readonly intervalMs: number
-  /** Called when a target answers again or for the first time, and when what its path carries is known anew. */
+  /**
+   * Called when a target answers or refuses for the first time, or again after more than two unanswered probes, and
+   * when the verdict on its path MTU has changed.
+   */
   readonly onReply?: (address: Ip) => void
 }
 
-/** Errors: ProbeError when the port is taken. */
+/**
+ * Starts to answer probes; probing starts with `setTargets`. Rejects with ProbeError PROBE_LISTEN when the socket
+ * cannot be bound.
+ */
 export async function startProber(options: ProberOptions): Promise<Prober> {
   const socket = await listen(options)
   socket.on('message', (packet, from) => {
@@ -79,6 +104,7 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
   })
   const targets = new Map<Ip, Target>()
   let stopped: Promise<void> | undefined
+  // Four ticks an interval: eager probes are sent on each tick, regular ones on every fourth.
   const timer = setInterval(() => {
     const nowMs = performance.now()
     for (const target of targets.values()) target.tick(nowMs)
@@ -121,7 +147,8 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
 function listen({ address, port }: ProberOptions): Promise<Socket> {
   const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4')
   return new Promise((resolve, reject) => {
-    // Stays for good: a send to a peer that is gone may come back as an error later, and the missing reply says as much.
+    // This listener stays after the bind: sending a reply to a peer that has gone may raise an error later. Then
+    // reject() has no effect, and the peer notices the missing reply.
     socket.on('error', (cause: NodeJS.ErrnoException) => {
       const message = `cannot listen on UDP ${address}:${port}: ${cause.message}`
       const fix =
@@ -134,12 +161,16 @@ function listen({ address, port }: ProberOptions): Promise<Socket> {
   })
 }
 
+/** One target: its socket, its open requests and its results. A failed socket is made again on a later tick. */
 class Target {
   readonly port: number
   readonly #address: Ip
   readonly #options: ProberOptions
   readonly #rtts: number[] = []
-  /** By nonce: what was sent and is not answered yet. */
+  /**
+   * Requests without an answer yet, by nonce in hex. `size` is 0 for a small probe, else the bytes of the whole IP
+   * packet.
+   */
   readonly #open = new Map<string, { readonly sentMs: number; readonly size: number }>()
   #socket: Socket | undefined
   #isConnected = false
@@ -147,6 +178,7 @@ class Target {
   #lastReplyMs: number | undefined
   #lastRefusalMs: number | undefined
   #unanswered = 0
+  /** The time from which the next probe is due. */
   #nextMs = 0
   #path: PathMtu | undefined
 
@@ -156,6 +188,7 @@ class Target {
     this.#options = options
   }
 
+  /** Starts a new search for the path MTU when the tunnel's MTU (bytes; 0 = unknown) has changed. */
   setMtu(mtu: number): void {
     if (mtu === (this.#path?.ceiling ?? 0)) return
     this.#path = mtu === 0 ? undefined : startPathMtu(mtu, performance.now())
@@ -171,14 +204,19 @@ class Target {
     }
   }
 
+  /**
+   * Sends the probes that are due. Called four times an interval. At most one padded probe is open at a time, and none
+   * while small ones are lost, because its loss would then prove nothing about its size.
+   */
   tick(nowMs: number): void {
     this.#expire(nowMs)
     if (this.#isClosed || nowMs < this.#nextMs) return
     const { intervalMs } = this.#options
     const isEager = this.#unanswered >= 2 && this.#unanswered < EAGER_PROBES
-    this.#nextMs = nowMs + (isEager ? intervalMs / 4 : intervalMs) - 1 // a timer may fire a little early
+    // 1 ms less, because a timer may fire a little early, and the probe would be delayed by a whole tick.
+    this.#nextMs = nowMs + (isEager ? intervalMs / 4 : intervalMs) - 1
     if (this.#socket === undefined) this.#connect()
-    if (!this.#isConnected) return // the next tick sends
+    if (!this.#isConnected) return // #connect calls tick() again once the socket is connected
     this.#send(0, nowMs)
     this.#unanswered++
     const isLarge = ({ size }: { size: number }) => size > 0
@@ -187,11 +225,16 @@ class Target {
     if (size !== undefined) this.#send(size, nowMs)
   }
 
+  /** Ends the target; results stay as they are. */
   close(): void {
     this.#isClosed = true
     this.#drop()
   }
 
+  /**
+   * Binds to this host's tunnel address with a free port and connects. Callbacks of a socket that was dropped do
+   * nothing.
+   */
   #connect(): void {
     const { address } = this.#options
     const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4')
@@ -199,13 +242,13 @@ class Target {
     socket.on('message', (packet) => this.#receive(packet))
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED') this.#refused()
-      else if (this.#socket === socket && !this.#isConnected) this.#drop() // tried again at the next tick
+      else if (this.#socket === socket && !this.#isConnected) this.#drop() // a later probe makes a new socket
     })
     socket.bind({ address, port: 0, exclusive: true }, () => {
       if (this.#socket !== socket) return
       socket.connect(this.port, this.#address, (error?: Error | null) => {
         if (this.#socket !== socket) return
-        if (error) return this.#drop() // no route yet: tried again at the next tick
+        if (error) return this.#drop() // there is no route yet; a later probe makes a new socket
         this.#isConnected = true
         this.#nextMs = 0
         this.tick(performance.now())
@@ -220,11 +263,14 @@ class Target {
     try {
       socket?.close()
     } catch {
-      // It was not open.
+      // The socket was closed already.
     }
   }
 
-  /** `size`: of the whole packet; 0: as small as it gets. */
+  /**
+   * Sends one request. `size` is the length of the whole IP packet in bytes; 0 sends the smallest probe. With OPEN_MAX
+   * open requests the packet is sent, but its reply will be ignored.
+   */
   #send(size: number, nowMs: number): void {
     const nonce = randomBytes(8)
     const bytes = Math.max(PACKET_BYTES, size - HEADER_BYTES[familyOf(this.#address)])
@@ -236,10 +282,11 @@ class Target {
         if (codeOf(error) === 'ECONNREFUSED') this.#refused()
       })
     } catch {
-      this.#drop() // it is connected no more
+      this.#drop() // send() throws when the socket is no longer connected; the next probe makes a new one
     }
   }
 
+  /** Takes a reply. A packet without an open request of its nonce is ignored: it is late, repeated or forged. */
   #receive(packet: Buffer): void {
     if (!isProbe(packet) || packet[4] !== 1) return
     const nonce = packet.toString('hex', 5, PACKET_BYTES)
@@ -251,12 +298,14 @@ class Target {
     this.#rtts.push(nowMs - request.sentMs)
     if (this.#rtts.length > RTT_SAMPLES) this.#rtts.shift()
     const cameBack = this.#lastReplyMs === undefined || this.#unanswered > 2
+    // Keeps the latest round trip only: the path after an outage may be another one.
     if (cameBack) this.#rtts.splice(0, this.#rtts.length - 1)
     this.#lastReplyMs = nowMs
     this.#unanswered = 0
     if (cameBack) this.#options.onReply?.(this.#address)
   }
 
+  /** The kernel of the other host refused a request: the tunnel works, and no agent listens there. */
   #refused(): void {
     const cameBack = this.#lastRefusalMs === undefined || this.#unanswered > 2
     this.#lastRefusalMs = performance.now()
@@ -264,18 +313,25 @@ class Target {
     if (cameBack) this.#options.onReply?.(this.#address)
   }
 
+  /**
+   * Removes requests that count as lost. A lost padded probe is a finding about the path only when small ones got
+   * through meanwhile.
+   */
   #expire(nowMs: number): void {
-    // A padded probe is lost after one interval, or after three round trips where those are longer.
+    // A padded probe is lost after one interval, or after three round trips when those take longer; at most
+    // REPLY_TIMEOUT_MS.
     const paddedMs = Math.max(this.#options.intervalMs, 3 * Math.min(...this.#rtts, REPLY_TIMEOUT_MS / 3))
     for (const [nonce, { sentMs, size }] of this.#open) {
       const ageMs = nowMs - sentMs
       if (ageMs <= (size > 0 ? Math.min(paddedMs, REPLY_TIMEOUT_MS) : REPLY_TIMEOUT_MS)) continue
       this.#open.delete(nonce)
-      const isQuiet = this.#lastReplyMs !== undefined && this.#lastReplyMs > sentMs // small ones came through meanwhile
+      // A small probe was answered after this one had been sent, so the tunnel itself works.
+      const isQuiet = this.#lastReplyMs !== undefined && this.#lastReplyMs > sentMs
       if (size > 0 && isQuiet) this.#measured((path) => lost(path, size, nowMs))
     }
   }
 
+  /** Applies one finding of a padded probe to the search, and calls `onReply` when its result has changed. */
   #measured(change: (path: PathMtu) => PathMtu): void {
     const before = this.#path
     if (before === undefined) return
@@ -293,6 +349,7 @@ function isProbe(packet: Buffer): boolean {
   )
 }
 
+/** Sends a reply. An error is ignored: the sender of the request notices the missing reply. */
 function send(socket: Socket, packet: Buffer, to: { readonly port: number; readonly address: string }): void {
   socket.send(packet, to.port, to.address, () => undefined)
 }
