@@ -1,11 +1,13 @@
-// The one registry of what is wrong with this agent. Each part sets a fault when it sees one and clears it when the fault has gone;
-// the log, `meshctl status`, `meshctl peers`, /readyz, the metrics and the JSON answers read this registry and nothing else.
+// The one registry of what is wrong with this agent (docs/decisions/0059). Each part sets a fault when it sees one
+// and clears the fault when it has gone; the log, `meshctl status`, `meshctl peers`, /readyz, the metrics and the
+// JSON answers read this registry and nothing else.
 // Invariants:
 //  1. A fault is identified by (code, subject). Setting it again with the same text changes nothing and logs nothing.
 //  2. The log has one line when a fault appears, one when its text changes, one when it is cleared.
-//  3. The registry is bounded: SUBJECTS_MAX faults per code (the rest is counted) and TEXT_CHARACTERS_MAX per text. Texts that quote a
-//     peer or a tenant are cleaned: control characters become spaces.
-//  4. `faults()` gives the worst first: by severity, then the oldest first.
+//  3. The registry is bounded: SUBJECTS_MAX faults per code and TEXT_CHARACTERS_MAX per text. `replace` counts the
+//     faults beyond that bound. Texts that quote a peer or a tenant are cleaned: control characters become spaces.
+//  4. `faults()` is sorted by severity, the worst first; faults of one severity are in the order of their age, the
+//     oldest first.
 import type { Log } from './log.ts'
 import { explain } from './errors.ts'
 
@@ -16,6 +18,10 @@ import { explain } from './errors.ts'
  */
 export type Severity = 'critical' | 'error' | 'warning'
 
+/**
+ * What operators read about a fault. Each new text is a line of the log (invariant 2), so a text has no age and no
+ * counter that changes all the time.
+ */
 export interface FaultText {
   readonly severity: Severity
   /** One plain sentence without a full stop: what is wrong, with names and numbers. */
@@ -24,20 +30,26 @@ export interface FaultText {
   readonly fix: string
 }
 
+/** A fault as the registry keeps it. */
 export interface Fault extends FaultText {
-  /** Stable, for programs: UPPER_SNAKE_CASE, for example TUNNEL_DOWN. Fixed in number: never made of a peer's bytes. */
+  /**
+   * Stable, for programs: UPPER_SNAKE_CASE, for example TUNNEL_DOWN. The set of codes is fixed: no code is made of
+   * bytes that a peer sent.
+   */
   readonly code: string
   /** What it is about, for example a cluster, a prefix, a tool or a setting; '' when there is only one. */
   readonly subject: string
-  /** Time of day in milliseconds, for people. */
+  /** The time at which the fault appeared, in Unix milliseconds. A change of its text keeps this time. */
   readonly sinceMs: number
 }
 
 const SUBJECTS_MAX = 20 // per code: a page of `meshctl status` has room for a few of each kind
 const TEXT_CHARACTERS_MAX = 400 // five lines of a terminal
+// A subject is a name: a cluster and a node, a key of a record, a path.
 const SUBJECT_CHARACTERS_MAX = 120
 const RANK: Readonly<Record<Severity, number>> = { critical: 0, error: 1, warning: 2 }
 
+/** The registry. One instance lives as long as the process and is shared by all parts of the agent. */
 export class Health {
   readonly #log: Pick<Log, 'info' | 'warn' | 'error'>
   readonly #now: () => number
@@ -48,8 +60,9 @@ export class Health {
 
   constructor(options: {
     readonly log: Pick<Log, 'info' | 'warn' | 'error'>
-    /** Time of day in milliseconds. */
+    /** Returns the time of day in Unix milliseconds. */
     readonly now: () => number
+    /** Called after each change of a fault, and after each change of the number of faults beyond the bound. */
     readonly onChange?: () => void
   }) {
     this.#log = options.log
@@ -57,6 +70,10 @@ export class Health {
     this.#onChange = options.onChange ?? (() => undefined)
   }
 
+  /**
+   * Sets a fault, or changes its text when (code, subject) is set already. `subject` is '' by default. A new subject
+   * is dropped when the code has SUBJECTS_MAX faults; a known one can still change.
+   */
   set(code: string, text: FaultText & { readonly subject?: string }): void {
     const subject = cleaned(text.subject ?? '', SUBJECT_CHARACTERS_MAX)
     const ofCode = this.#byCode.get(code) ?? new Map<string, Fault>()
@@ -80,6 +97,7 @@ export class Health {
     this.#onChange()
   }
 
+  /** Removes a fault and logs its message as recovered. Does nothing when there is no such fault. */
   clear(code: string, subject = ''): void {
     const key = cleaned(subject, SUBJECT_CHARACTERS_MAX)
     const ofCode = this.#byCode.get(code)
@@ -91,7 +109,10 @@ export class Health {
     this.#onChange()
   }
 
-  /** The whole list of one code: what is not in it any more is cleared. */
+  /**
+   * Sets the whole list of one code: faults that are not in `texts` are cleared. Of more than SUBJECTS_MAX texts the
+   * first are kept and the others are counted in `excess`. A part that computes all its faults at once calls this.
+   */
   replace(code: string, texts: readonly (FaultText & { readonly subject: string })[]): void {
     const kept = texts.slice(0, SUBJECTS_MAX)
     const subjects = new Set(kept.map(({ subject }) => cleaned(subject, SUBJECT_CHARACTERS_MAX)))
@@ -105,7 +126,10 @@ export class Health {
     this.#onChange()
   }
 
-  /** An error of this tree as a fault: its message, and its fix where it has one. */
+  /**
+   * Sets the fault that an error of this program describes: its message, and its fix. `text.fix` is used when the
+   * error has no fix.
+   */
   setError(
     code: string,
     error: unknown,
@@ -115,28 +139,30 @@ export class Health {
     this.set(code, { ...text, message, fix: fix ?? text.fix })
   }
 
-  /** The worst first. */
+  /** Returns all faults in the order of invariant 4. */
   faults(): readonly Fault[] {
     return [...this.#byCode.values()]
       .flatMap((ofCode) => [...ofCode.values()])
       .sort((a, b) => RANK[a.severity] - RANK[b.severity] || a.sinceMs - b.sinceMs)
   }
 
-  /** Faults that are not in the list, by code. */
+  /** Returns by code the number of faults that the last `replace` left out. Codes without such faults are absent. */
   excess(): ReadonlyMap<string, number> {
     return this.#excess
   }
 
+  /** Returns whether this fault is set. */
   has(code: string, subject = ''): boolean {
     return this.#byCode.get(code)?.has(cleaned(subject, SUBJECT_CHARACTERS_MAX)) ?? false
   }
 
+  /** Returns the first of `faults()`; undefined when nothing is wrong. */
   worst(): Fault | undefined {
     return this.faults()[0]
   }
 }
 
-/** For a status line: what is wrong, and what to do. */
+/** Returns one line for a status page: the message, then the fix after a semicolon. An empty fix is left out. */
 export function faultSentence({ message, fix }: Pick<FaultText, 'message' | 'fix'>): string {
   return fix === '' ? message : `${message}; ${fix}`
 }
@@ -145,10 +171,15 @@ function sameText(a: Fault, b: Fault): boolean {
   return a.severity === b.severity && a.message === b.message && a.fix === b.fix
 }
 
-// Control characters, and the marks that turn the direction of text or break a line.
+// Control characters, marks that change the direction of text, and separators of lines and paragraphs. A text that a
+// peer chose must not steer the operator's terminal or look like a second line of output.
 // oxlint-disable-next-line no-control-regex
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/g
 
+/**
+ * Replaces runs of unprintable characters by one space and cuts the text to `charactersMax`, with `…` at its end. The
+ * first cut, at four times the length, bounds the work for a huge text.
+ */
 function cleaned(text: string, charactersMax: number): string {
   const printable = text
     .slice(0, charactersMax * 4)

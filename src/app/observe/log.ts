@@ -1,10 +1,15 @@
-// Structured logs on standard error: an event with fields, `log.info({ origin, cluster }, 'peer up')`.
+// Structured logs on standard error, written with pino. An event is a text with fields, as in
+// `log.info({ origin, cluster }, 'peer up')`.
+// The setting log-level is the least severe level that is written. The setting log-format chooses one JSON object for
+// each line, or text for people.
 import pino from 'pino'
 import type { Settings } from '../settings/settings.ts'
 
+/** The logger that all parts of the agent share. */
 export type Log = pino.Logger
 
-// A second net under "never log a secret": fields of these names are cut wherever they turn up.
+// The second line of defence. The rule is that no secret is passed to the logger; the value of a field with one of
+// these names, at the top or one level below, is replaced by "[secret]" all the same.
 const SECRET_FIELDS = [
   'seed',
   'privateKey',
@@ -16,9 +21,10 @@ const SECRET_FIELDS = [
   'wireguardPrivateKey'
 ]
 
-// What waits for a log that takes nothing; the rest is dropped.
+// The bytes of lines that are kept while standard error takes none; further lines are dropped.
 const UNWRITTEN_BYTES_MAX = 1 << 20
 
+/** Creates the logger. Errors of standard error never reach the caller: see below. */
 export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>): Log {
   const options: pino.LoggerOptions = {
     level: settings['log-level'],
@@ -29,13 +35,18 @@ export function createLog(settings: Pick<Settings, 'log-level' | 'log-format'>):
     redact: { paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`]), censor: '[secret]' }
   }
   const destination = pino.destination({ dest: 2, sync: true, maxLength: UNWRITTEN_BYTES_MAX })
-  // A log that cannot be written (a full disk, a reader that has gone) is no reason to end: it goes on once it can.
+  // A log that cannot be written (the disk is full, or the reader of the pipe has ended) is no reason to end the
+  // agent. Without this listener, the error would end the process.
   destination.on('error', () => undefined)
   const wanted = settings['log-format']
   const asText = wanted === 'auto' ? process.stderr.isTTY : wanted === 'text'
   return asText ? pino(options, textTo(destination)) : pino(options, destination)
 }
 
+/**
+ * Returns a stream that turns each JSON line of pino into one line of text: time, level, message, then the other
+ * fields as key=value.
+ */
 function textTo(destination: { write(text: string): unknown }): pino.DestinationStream {
   return {
     write(line: string) {
@@ -49,7 +60,10 @@ function textTo(destination: { write(text: string): unknown }): pino.Destination
   }
 }
 
-/** Names of files and texts of peers must neither begin a line of their own nor steer a terminal. */
+/**
+ * Escapes control characters and separators of lines: names of files and texts of peers must neither start a line of
+ * their own nor steer a terminal.
+ */
 function oneLine(text: string): string {
   return text.replaceAll(
     // oxlint-disable-next-line no-control-regex
@@ -58,6 +72,7 @@ function oneLine(text: string): string {
   )
 }
 
+/** The form of an error in the log: message, code and fix, without its stack. */
 function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return String(error)
   const { code, fix } = error as Error & { code?: unknown; fix?: unknown }

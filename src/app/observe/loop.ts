@@ -1,26 +1,38 @@
-// Work that is done again and again: at intervals, and soon after an event has marked it.
-// Invariants
-//   1. Passes never overlap. A mark during a pass makes one more pass after it, however many marks there were.
-//   2. A pass that fails is reported, and the next one comes all the same.
-//   3. Once `stop` has resolved, no pass runs and none will begin.
+// Work that is repeated: at intervals, and soon after an event has marked it (docs/decisions/0064). The reconciler of
+// the host, the watch over the tunnels and the renewal of the certificate use it.
+// Invariants:
+//  1. Passes never overlap. Any number of marks during a pass causes one more pass after it.
+//  2. A pass that fails is reported, and the next one is made all the same.
+//  3. Once `stop` has resolved, no pass runs and none will begin.
 
+/** What a loop does, and when. All times are milliseconds. */
 export interface LoopOptions {
-  /** One pass. A number that it resolves to is the milliseconds until the next one, in place of the interval. */
+  /**
+   * One pass. The signal is aborted by `stop`. A number that the pass resolves to is used once instead of
+   * `intervalMs`.
+   */
   readonly act: (signal: AbortSignal) => Promise<number | void>
-  /** Milliseconds between the end of a pass and the next that comes of itself. */
+  /** Time between the end of a pass and the start of the next one, when no mark comes before. */
   readonly intervalMs: number
-  /** Milliseconds between `start` and the first pass, unless a mark asks for it. Default 0: it begins before `start` returns. */
+  /**
+   * Time between `start` and the first pass, unless a mark comes before. Default 0: the first pass begins before
+   * `start` returns.
+   */
   readonly firstMs?: number
-  /** The same after a pass that failed; as the interval if left out. */
+  /** Used instead of `intervalMs` after a pass that failed. Default: `intervalMs`. */
   readonly retryMs?: number
-  /** Milliseconds between a pass and the next that a mark asks for: frequent events share a pass. Default 0. */
+  /**
+   * The least time between the end of a pass and a pass that a mark asks for, so that frequent events share one pass.
+   * Default 0.
+   */
   readonly gapMs?: number
-  /** Not called for a pass that `stop` has ended. */
+  /** Called with the error of a pass that failed. It is not called for a pass that `stop` has ended. */
   readonly onError: (error: unknown) => void
-  /** Whether the process stays alive for the next pass. Default true. */
+  /** Whether the timer for the next pass keeps the process alive. Default true. */
   readonly keepsProcess?: boolean
 }
 
+/** A loop that is started once and stopped once. It cannot be started again after `stop`. */
 export class Loop {
   readonly #options: LoopOptions
   readonly #stopping = new AbortController()
@@ -28,19 +40,19 @@ export class Loop {
   #timer: NodeJS.Timeout | undefined
   #isStarted = false
   #isMarked = false
-  /** Since the end of a pass, for `gapMs`. */
+  /** True between the end of a pass and the end of `gapMs` after it. A mark is kept until then. */
   #isResting = false
 
   constructor(options: LoopOptions) {
     this.#options = options
   }
 
-  /** Something has come since the latest pass began. */
+  /** Whether a mark has come since the latest pass began. */
   get isMarked(): boolean {
     return this.#isMarked
   }
 
-  /** The first pass comes after `firstMs`; a second call is as `mark`. */
+  /** Starts the loop; the first pass comes after `firstMs`. A second call has the effect of `mark`. */
   start(): void {
     const { firstMs = 0 } = this.#options
     const isFirst = !this.#isStarted
@@ -49,14 +61,14 @@ export class Loop {
     else if (!this.#stopping.signal.aborted) this.#wait(firstMs, () => this.#begin())
   }
 
-  /** A pass as soon as may be. Before `start` and after `stop` nothing happens. */
+  /** Asks for a pass as soon as possible. Before `start` and after `stop` it does nothing. */
   mark(): void {
     if (!this.#isStarted || this.#stopping.signal.aborted) return
     this.#isMarked = true
     if (this.#running === undefined && !this.#isResting) this.#begin()
   }
 
-  /** Ends the loop; resolves after the pass that is under way, whose signal is aborted. */
+  /** Aborts the signal of the pass that is under way, and resolves once that pass has ended. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     clearTimeout(this.#timer)

@@ -1,13 +1,22 @@
-// Prometheus metrics: each stop of the line counts and times itself.
+// The Prometheus metrics of the agent, which /metrics serves (agent/health-http.ts). Each part of the agent sets its
+// own. The number of time series is bounded: no label has a value that a peer chooses, except names of clusters, and
+// each of those needs a certificate of the mesh.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { Health } from './health.ts'
 
+/** All metrics, and the registry that renders them. */
 export type Metrics = ReturnType<typeof createMetrics>
 
-// Seconds. A pass takes milliseconds; a step on a loaded edge box takes seconds.
+// Bounds of the histograms' buckets, in seconds. A pass over the host takes milliseconds; an operation on a loaded
+// edge machine takes seconds. A DNS answer of the mesh takes less than a millisecond, one of an upstream up to
+// seconds.
 const PASS_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5]
 const QUERY_BUCKETS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 2]
 
+/**
+ * Creates the metrics, and those of the Node process (memory, event loop, garbage collection). Each call has a
+ * registry of its own.
+ */
 export function createMetrics() {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -20,7 +29,11 @@ export function createMetrics() {
   })
   return {
     registry,
-    /** Codes and severities are fixed in number, so that the labels are, too. */
+    /**
+     * Copies the registry of health into `rhizome_faults`; called once a second (agent/part-watch.ts). The numbers of
+     * codes and severities are fixed, so the number of time series is, too. Faults beyond the bound of the registry
+     * are counted with the severity of the first fault of their code.
+     */
     tellHealth(health: Health) {
       faults.reset()
       for (const { code, severity } of health.faults()) faults.inc({ code, severity })
@@ -51,6 +64,7 @@ export function createMetrics() {
       labelNames: ['direction'],
       registers
     }),
+    // The label `reason` has one of at most 64 kinds, and `other` (control/refusals.ts).
     refused: new Counter({
       name: 'rhizome_refused_total',
       help: 'Records, frames and connections refused',
@@ -67,6 +81,8 @@ export function createMetrics() {
       help: 'Clusters of the view, own one included',
       registers
     }),
+    // Set once a second for each other cluster (session/tell-paths.ts): 1 when the tunnel to at least one of its
+    // agents is up.
     tunnelUp: new Gauge({
       name: 'rhizome_tunnel_up',
       help: '1 when the tunnel to the cluster passes packets',
@@ -79,12 +95,14 @@ export function createMetrics() {
       labelNames: ['cluster'],
       registers
     }),
+    // The largest lag among the agents of the cluster; 0 when this agent holds all that its neighbours have told of.
     lag: new Gauge({
       name: 'rhizome_replica_lag',
       help: 'Operations known of and not held',
       labelNames: ['cluster'],
       registers
     }),
+    // `result` is `ok`, or `failed` when at least one operation or part of the host has failed.
     passes: new Counter({
       name: 'rhizome_passes_total',
       help: 'Passes of the reconciler',

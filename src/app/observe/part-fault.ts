@@ -1,25 +1,32 @@
-// What does not work of a part of the agent now, as that part keeps it until it works again; and all of them in the registry of health.
+// A fault of a part of the agent, which the part keeps until it works again; and the transfer of all these faults to
+// the registry of health. A part that offers its fault this way needs no access to the registry.
 import { explain } from './errors.ts'
 import type { Health, Severity } from './health.ts'
 
+/** Why a part does not work now. */
 export interface PartFault {
   readonly message: string
-  /** '' when the error names none. */
+  /** '' when the error has no fix. Then the fix of the table below is shown. */
   readonly fix: string
 }
 
+/** Makes the fault of an error. `part`: the name at the start of the message, for example "dns". */
 export function partFault(part: string, error: unknown): PartFault {
   const { message, fix } = explain(error)
   return { message: `${part}: ${message}`, fix: fix ?? '' }
 }
 
+/**
+ * Returns whether both faults have the same texts, or both are absent. Parts log a fault only when it has changed.
+ */
 export function samePartFault(a: PartFault | undefined, b: PartFault | undefined): boolean {
   return a?.message === b?.message && a?.fix === b?.fix
 }
 
+/** How the faults of one part are shown. */
 interface Row {
   readonly severity: Severity
-  /** Where the error itself names none. */
+  /** The fix where the error itself has none. */
   readonly fix: string
 }
 
@@ -36,13 +43,18 @@ const ROWS = {
   CONTROL: { severity: 'error', fix: 'see the log of meshd' },
   DNS_FAILED: { severity: 'error', fix: 'check the setting dns-listen; it is tried again each second' },
   PROBE_FAILED: { severity: 'error', fix: 'check the setting probe-port; it is tried again each second' },
-  // CoreDNS would read a stranger in place of the feed: then this agent is not ready.
+  // Another process may have the port of the feed, and CoreDNS would read that process instead. So the agent is not
+  // ready: critical makes /readyz answer 503.
   FEED_FAILED: { severity: 'critical', fix: 'check the setting feed-listen; it is tried again each second' }
 } as const satisfies Record<string, Row>
 
+/** The codes of faults that `tellParts` sets. */
 export type PartCode = keyof typeof ROWS
 
-/** The whole of what each part says now; what it does not say any more is cleared. */
+/**
+ * Sets the faults of all parts in the registry, and clears those that no part has any more. `faults` has the present
+ * faults of each code; entries that are undefined are skipped. Called once a second by agent/part-watch.ts.
+ */
 export function tellParts(
   health: Health,
   faults: Readonly<Record<PartCode, readonly (PartFault | undefined)[]>>
