@@ -1,10 +1,12 @@
-// Addresses and prefixes: one canonical text for each, so that equal strings are equal addresses.
+// IP addresses and CIDR prefixes: parsing, canonical text, conversion to bytes, containment, order, and the next free
+// prefix. There is one canonical text for each address, so that equal strings are equal addresses.
 // Invariants
-//   1. Every Ip and Cidr in the tree was made here: canonical text (RFC 5952 for IPv6), host bits zero.
+//   1. Every Ip and Cidr in the program was made here: canonical text (RFC 5952 for IPv6), host bits zero.
 //   2. An IPv4-mapped IPv6 address is refused: it would be a second name for an IPv4 address and slip past a filter.
 import ipaddr from 'ipaddr.js'
 import type { Cidr, Ip } from './values.ts'
 
+/** `reason` is the end of a message for people; the caller puts the origin of the text in front. */
 type ParsedCidr =
   { readonly kind: 'cidr'; readonly cidr: Cidr } | { readonly kind: 'invalid'; readonly reason: string }
 
@@ -47,12 +49,16 @@ export function bytesToIp(bytes: Uint8Array): Ip | undefined {
   return address.isIPv4MappedAddress() ? undefined : (address.toRFC5952String() as Ip)
 }
 
+/** The address (4 or 16 bytes) and the length in bits: the form of a prefix in certificates and records. */
 export function cidrToPrefix(cidr: Cidr): { readonly address: Uint8Array; readonly length: number } {
   const { ip, length } = split(cidr)
   return { address: ipToBytes(ip), length }
 }
 
-/** Undefined when the address is malformed, the length too great, or host bits are set. */
+/**
+ * The canonical text of a prefix in bytes; undefined when the address is malformed, the length is out of range, or
+ * host bits are set.
+ */
 export function prefixToCidr(prefix: {
   readonly address: Uint8Array
   readonly length: number
@@ -65,6 +71,7 @@ export function prefixToCidr(prefix: {
   return `${ip}/${prefix.length}` as Cidr
 }
 
+/** The address family, read from the text alone: only an IPv6 address contains a colon. */
 export function familyOf(value: Ip | Cidr): 4 | 6 {
   return value.includes(':') ? 6 : 4
 }
@@ -81,6 +88,7 @@ export function cidrContains(outer: Cidr, inner: Cidr | Ip): boolean {
   return a.family === b.family && a.first <= b.first && b.last <= a.last
 }
 
+/** Whether an address lies in both. Prefixes of different families never overlap. */
 export function cidrOverlaps(left: Cidr, right: Cidr | Ip): boolean {
   const [a, b] = [rangeOf(left), rangeOf(right)]
   return a.family === b.family && a.first <= b.last && b.first <= a.last
@@ -102,13 +110,20 @@ export function compareCidr(left: Cidr | Ip, right: Cidr | Ip): number {
   return 0
 }
 
-/** A text whose order by code units is compareCidr's order of addresses; quicker for long lists. */
+/**
+ * A text for sorting long lists of addresses: its order by code units is the order of compareCidr, without parsing at
+ * each comparison.
+ */
 export function ipSortKey(ip: Ip): string {
   const digits = Array.from(ipToBytes(ip), (byte) => byte.toString(16).padStart(2, '0'))
   return `${familyOf(ip)}${digits.join('')}`
 }
 
-/** The lowest prefix of `length` inside `pool` that overlaps none of `taken`; undefined when the pool is full. */
+/**
+ * The lowest prefix of `length` bits inside `pool` that overlaps none of `taken`; undefined when the pool is full, or
+ * when `length` is shorter than the pool's or too long for its family. `taken` may overlap itself and may hold
+ * prefixes of both families.
+ */
 export function nextFreeCidr(options: {
   readonly pool: Cidr
   readonly length: number
@@ -123,6 +138,7 @@ export function nextFreeCidr(options: {
     .map(rangeOf)
     .filter((range) => range.family === pool.family)
     .sort((a, b) => (a.first < b.first ? -1 : 1))
+  // `taken` is sorted by first address: each overlap moves the candidate behind it, to the next multiple of its size.
   let first = pool.first
   for (const range of taken) {
     if (range.last < first) continue
@@ -137,6 +153,7 @@ export function nextFreeCidr(options: {
 const IP_TEXT_MAX = 45
 const CIDR_TEXT_MAX = IP_TEXT_MAX + 4
 
+/** The first and the last address of a prefix as numbers, both included. */
 interface Range {
   readonly family: 4 | 6
   readonly first: bigint
@@ -145,8 +162,8 @@ interface Range {
   readonly block4: { readonly first: number; readonly end: number } | undefined
 }
 
-// Ranges are asked for again and again with the same few prefixes. The bound keeps a flood of distinct addresses from
-// growing the map; starting over costs about 2 µs an entry.
+// The cache of ranges exists because containment is asked again and again for the same few prefixes. The bound keeps
+// a flood of distinct addresses from growing the map; starting over costs about 2 µs for each entry.
 const RANGES_MAX = 16_384
 const ranges = new Map<string, Range>()
 
@@ -164,7 +181,10 @@ function rangeOf(value: Cidr | Ip): Range {
   return range
 }
 
-/** Asked for each of a million endpoints: no map, no bigint, nothing allocated but for `outer`. */
+/**
+ * Containment for IPv4 without bigint. It runs for each of a million endpoints, so it caches only `outer` and
+ * allocates nothing for `inner`.
+ */
 function block4Contains(outer: Cidr, inner: Cidr | Ip): boolean {
   const range = rangeOf(outer)
   if (range.block4 === undefined) return false
@@ -174,11 +194,12 @@ function block4Contains(outer: Cidr, inner: Cidr | Ip): boolean {
   return first >= range.block4.first && first + size <= range.block4.end
 }
 
-/** The dotted decimal in front of `end`; canonical, as the brand says. */
+/** The dotted decimal in front of `end` as a number. The text is not checked, because an Ip is canonical. */
 function number4(text: string, end: number): number {
   let [address, part] = [0, 0]
   for (let index = 0; index < end; index++) {
     const code = text.charCodeAt(index)
+    // 46 is the dot, 48 the digit 0.
     if (code === 46) {
       address = address * 256 + part
       part = 0
@@ -197,6 +218,7 @@ function familyBits(family: 4 | 6): 32 | 128 {
   return family === 4 ? 32 : 128
 }
 
+/** The address with all bits behind `length` set to zero. */
 function maskBytes(address: Uint8Array, length: number): Uint8Array {
   return address.map((byte, index) => {
     const kept = Math.min(8, Math.max(0, length - index * 8))

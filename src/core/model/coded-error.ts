@@ -1,5 +1,7 @@
-// The base of all errors that leave a part of this program: a stable code for programs, a message and a fix for people.
+// The base class of all errors that leave a module of this program: a stable code for programs, a message and a fix
+// for people. The admin API and meshctl show code, message and fix.
 
+/** The arguments of CodedError. */
 export interface CodedErrorDetails<Code extends string = string> {
   /** Stable, upper case with underscores: "PORT_IN_USE". */
   readonly code: Code
@@ -9,6 +11,10 @@ export interface CodedErrorDetails<Code extends string = string> {
   readonly cause?: unknown
 }
 
+/**
+ * An error with a code that callers may compare. Each module derives its own class, which narrows `Code` to the codes
+ * of that module.
+ */
 export class CodedError<Code extends string = string> extends Error {
   readonly code: Code
   readonly fix: string | undefined
@@ -20,7 +26,10 @@ export class CodedError<Code extends string = string> extends Error {
   }
 }
 
-/** The code of a CodedError, or of an error of Node ("ENOENT"). undefined: the value is no error, or the error has no code. */
+/**
+ * The code of a CodedError, or of an error of Node ("ENOENT"). undefined: the value is no error, or the error has no
+ * code.
+ */
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

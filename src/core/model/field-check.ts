@@ -1,25 +1,34 @@
-// Reading fields of an object of unknown shape. The first fault is kept and every reader returns a harmless value after
-// it, so that a caller reads straight through and asks once, at the end, whether all was well.
+// Reads fields of an object of unknown shape, such as a Kubernetes object from a YAML file. The first fault is kept,
+// and every reader returns a harmless value after it. So a caller reads all fields straight through and checks once,
+// at the end, whether a fault was found.
 import { parseIp } from './cidr.ts'
 import type { Ip } from './values.ts'
 
+/** Why an object is refused: the field, a message that names it, and what to change. */
 export interface Fault {
-  /** "spec.ports[1].port" */
+  /** The path of the field: "spec.ports[1].port". */
   readonly where: string
   readonly message: string
   readonly fix: string
 }
 
+/** A mapping whose values are not checked yet. */
 export type Fields = Readonly<Record<string, unknown>>
 
+/**
+ * Each reader takes the value and `where`, the path of its field for messages. Nothing throws: after a fault the
+ * return value is the default of that reader, and `fault` is set.
+ */
 export class FieldCheck {
+  /** The first fault; undefined while everything read so far was valid. */
   fault: Fault | undefined
 
+  /** Records a fault that the caller found itself. Only the first one is kept. */
   fail(fault: Fault): void {
     this.fault ??= fault
   }
 
-  /** A mapping; {} when absent. */
+  /** A mapping; {} when the field is absent or null. */
   fields(value: unknown, where: string): Fields {
     if (isAbsent(value)) return {}
     if (isFields(value)) return value
@@ -27,7 +36,7 @@ export class FieldCheck {
     return {}
   }
 
-  /** A list of at most `max` items; [] when absent. */
+  /** A list of at most `max` items; [] when the field is absent, null or too long. */
   list(value: unknown, where: string, max: number): readonly unknown[] {
     if (isAbsent(value)) return []
     if (!Array.isArray(value)) {
@@ -43,7 +52,9 @@ export class FieldCheck {
     return []
   }
 
-  /** '' when absent. */
+  /**
+   * A text of at most `max` characters, 253 by default as in Kubernetes names; '' when the field is absent or null.
+   */
   text(value: unknown, where: string, max = 253): string {
     if (isAbsent(value)) return ''
     if (typeof value !== 'string') {
@@ -55,7 +66,7 @@ export class FieldCheck {
     return ''
   }
 
-  /** One of `allowed`; the fallback when absent. */
+  /** One of `allowed`; the fallback when the field is absent or ''. */
   choice<T extends string>(value: unknown, where: string, allowed: readonly T[], fallback: T): T {
     const text = this.text(value, where)
     if (text === '') return fallback
@@ -66,7 +77,7 @@ export class FieldCheck {
     return found ?? fallback
   }
 
-  /** An integer from `min` to `max`; the fallback, or a fault without one, when absent. */
+  /** An integer from `min` to `max`. When the field is absent: the fallback, or a fault where there is none. */
   integer(
     value: unknown,
     where: string,
@@ -89,6 +100,7 @@ export class FieldCheck {
     return limits.min
   }
 
+  /** A boolean; the fallback when the field is absent. */
   flag(value: unknown, where: string, fallback: boolean): boolean {
     if (isAbsent(value)) return fallback
     if (typeof value === 'boolean') return value
@@ -96,7 +108,10 @@ export class FieldCheck {
     return fallback
   }
 
-  /** An RFC 1123 label, as every name that ends up in DNS is; '' when absent. */
+  /**
+   * An RFC 1123 label of at most 63 characters, the form of every name that ends up in DNS; '' when the field is
+   * absent.
+   */
   label(value: unknown, where: string): string {
     const text = this.text(value, where, 63)
     if (text === '' || LABEL.test(text)) return text
@@ -108,7 +123,10 @@ export class FieldCheck {
     return ''
   }
 
-  /** A name as Kubernetes takes it for nodes and EndpointSlices, where labels may be longer than in DNS; '' when absent. */
+  /**
+   * A name as Kubernetes takes it for nodes and EndpointSlices: at most 253 characters, where labels may be longer
+   * than 63; '' when absent.
+   */
   objectName(value: unknown, where: string): string {
     const text = this.text(value, where)
     if (text === '' || text.split('.').every((part) => LABEL.test(part))) return text
@@ -120,7 +138,7 @@ export class FieldCheck {
     return ''
   }
 
-  /** RFC 1123 labels joined by dots; '' when absent. */
+  /** RFC 1123 labels joined by dots, at most 253 characters; '' when the field is absent. */
   domain(value: unknown, where: string): string {
     const text = this.text(value, where)
     if (text === '' || text.split('.').every((part) => part.length <= 63 && LABEL.test(part))) return text
@@ -132,7 +150,7 @@ export class FieldCheck {
     return ''
   }
 
-  /** Undefined only after a fault. */
+  /** An address in canonical form; undefined only after a fault. An absent field is a fault. */
   ip(value: unknown, where: string): Ip | undefined {
     const text = this.text(value, where)
     const ip = parseIp(text)
@@ -146,17 +164,19 @@ export class FieldCheck {
     return ip
   }
 
+  /** The value itself; '' is a fault. Wrap the other readers in it for fields that must be set. */
   required(value: string, where: string): string {
     if (value === '') this.fail({ where, message: `${where} is missing`, fix: `set ${where}` })
     return value
   }
 }
 
+/** Whether a value is a mapping: an object that is neither null nor a list. */
 export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** For messages: quoted, and short whatever was sent. */
+/** The text in quotes for a message, cut to 60 characters however long it was. */
 export function quote(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
 }

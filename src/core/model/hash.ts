@@ -1,6 +1,11 @@
-// The hash functions of the tree that are not for security: placement, spreading, and finding accidents.
+// The hash functions of the program that are not for security: placement on load balancer slots, overlay neighbours,
+// the runs of a SortedMap, and digests that find accidental differences. Agents compare digests and must agree on
+// placement, so the functions must not change between versions.
 
-/** FNV-1a over UTF-16 units, 32 bits. It mixes its last characters badly: use `mixBits` on it where bits of it are taken. */
+/**
+ * FNV-1a over UTF-16 units, 32 bits. The last characters change only some of the bits: apply `mixBits` where a part
+ * of the bits is used.
+ */
 export function hashText(text: string): number {
   let hash = 0x811c9dc5
   for (let index = 0; index < text.length; index++)

@@ -1,9 +1,13 @@
-// Identities as text: an agent's PeerId, a cluster's name, a mesh's id.
+// Identities as text: an agent's PeerId, a cluster's name, a mesh's id. Settings, tokens, certificates and the admin
+// API read and write them through these functions.
 import { base58btc } from 'multiformats/bases/base58'
 import { base32 } from 'multiformats/bases/base32'
 import type { ClusterName, Origin } from './values.ts'
 
-/** The libp2p PeerId of a raw 32-byte Ed25519 public key: base58btc of its identity multihash (libp2p peer-ids spec). */
+/**
+ * The libp2p PeerId of a raw 32-byte Ed25519 public key: base58btc of its identity multihash (libp2p peer-ids spec).
+ * Throws a RangeError for another length.
+ */
 export function originOf(publicKey: Uint8Array): Origin {
   if (publicKey.length !== KEY_BYTES)
     throw new RangeError(`an Ed25519 public key has 32 bytes, not ${publicKey.length}`)
@@ -27,6 +31,7 @@ export function publicKeyOf(origin: string): Uint8Array | undefined {
   return multihash.subarray(MULTIHASH_HEADER.length)
 }
 
+/** The text as an Origin; undefined when it is no Ed25519 PeerId. */
 export function parseOrigin(text: string): Origin | undefined {
   return publicKeyOf(text) === undefined ? undefined : (text as Origin)
 }
@@ -35,7 +40,10 @@ type ParsedClusterName =
   | { readonly kind: 'clusterName'; readonly clusterName: ClusterName }
   | { readonly kind: 'invalid'; readonly reason: string }
 
-/** An RFC 1123 DNS label that does not shadow a zone of ours: `cluster.all` merges, `cluster.local` is Kubernetes' own. */
+/**
+ * A cluster's name: an RFC 1123 DNS label, neither "all" nor "local", because `cluster.all` is the merged zone and
+ * `cluster.local` is Kubernetes' own.
+ */
 export function parseClusterName(text: string): ParsedClusterName {
   const shown = JSON.stringify(text.slice(0, LABEL_CHARACTERS_MAX + 1))
   if (text.length === 0) return invalid('the cluster name is empty')

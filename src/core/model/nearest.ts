@@ -1,25 +1,30 @@
-// The known word that a mistyped one was most likely meant to be.
+// The known word that a mistyped word most likely means, for the "did you mean" of settings, commands and kinds of
+// objects.
 
-/** Of `known`, the nearest to `word` by edits; undefined when none is near enough to be meant. Capitals and "_" count as "-". */
+/**
+ * The word of `known` with the fewest edits to `word`; undefined when even that one is too different. Capitals and
+ * "_" count as "-".
+ */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const meant = plain(word.slice(0, WORD_CHARACTERS_MAX))
   const ranked = known
     .map((candidate) => ({ candidate, edits: edits(meant, plain(candidate)) }))
     .sort((a, b) => a.edits - b.edits)
   const [first] = ranked
+  // At most a third of the letters may differ, or two letters of a short word.
   if (first !== undefined && first.edits <= Math.max(2, Math.floor(meant.length / 3))) return first.candidate
-  // "dns" for "dns-listen": the beginning of exactly one, or of several, of which the first in order.
+  // "dns" for "dns-listen": the first word of the list that begins with it.
   return meant.length < 2 ? undefined : known.find((candidate) => plain(candidate).startsWith(meant))
 }
 
-// Longer than any setting or command; the cost grows with the product of the lengths.
+// The cost grows with the product of the two lengths. The bound is longer than any setting or command.
 const WORD_CHARACTERS_MAX = 64
 
 function plain(word: string): string {
   return word.toLowerCase().replaceAll('_', '-')
 }
 
-/** Levenshtein distance. */
+/** The Levenshtein distance: insertions, deletions and replacements of one character. */
 function edits(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (let i = 1; i <= a.length; i++) {

@@ -1,32 +1,41 @@
-// A map that is never changed: an edit makes another one, which shares with the first all that is alike. So the map of 100,000
-// services with one of them changed costs a copy of some hundred pointers, and what differs between two such maps is found
-// without looking at what is the same.
+// An immutable, sorted map with structural sharing. An edit returns a new map that shares with the old one all runs
+// of keys that did not change. So a new map of 100,000 services with one changed costs a copy of some hundred
+// pointers, and `changesBetween` finds what differs between two such maps without reading the runs that they share.
+// Views and live catalogues are built on it.
 // Invariants
 //   1. Keys are in the order of their code units.
-//   2. The keys are cut into runs, and where a run begins depends on the keys alone: at each key whose hash says so, and nowhere
-//      else. Two maps with the same content have the same runs, whatever edits led there.
+//   2. The keys are cut into runs. A run begins at each key whose hash says so, and nowhere else. So two maps with
+//      the same content have the same runs; the order of their edits does not matter.
 //   3. A run that an edit did not touch is the same object afterwards.
-// Keys chosen so that runs are very long or very short make an edit cost what a copy of the whole map costs, and no more.
+// An attacker who chooses keys so that runs are very long or very short makes an edit as expensive as a copy of the
+// whole map, no more.
 import { hashText, mixBits } from './hash.ts'
 
+/** Neighbouring keys and their values, at the same indexes. */
 interface Run<V> {
   readonly keys: readonly string[]
   readonly values: readonly V[]
 }
 
-/** The new value of a key; undefined removes the key. */
+/** The new value of a key; undefined removes the key. A map therefore cannot hold undefined as a value. */
 export type Edit<V> = readonly [key: string, value: V | undefined]
 
-/** A key whose value differs between two maps. */
+/**
+ * A key whose value differs between two maps. `before` undefined: the key is new; `after` undefined: the key is gone.
+ */
 export interface KeyChange<V> {
   readonly key: string
   readonly before: V | undefined
   readonly after: V | undefined
 }
 
+/**
+ * Iteration is in key order. Lookups and edits take logarithmic time for the search, and an edit copies one run and
+ * the list of runs.
+ */
 export class SortedMap<V> implements ReadonlyMap<string, V> {
   readonly size: number
-  /** Only tests and `changesBetween` read the runs. */
+  /** The content. Outside this file only tests read the runs. */
   readonly runs: readonly Run<V>[]
 
   private constructor(runs: readonly Run<V>[], size: number) {
@@ -38,7 +47,7 @@ export class SortedMap<V> implements ReadonlyMap<string, V> {
     return new SortedMap<V>([], 0)
   }
 
-  /** Of entries with one key the last counts. */
+  /** A map of these entries, sorted once. When a key occurs twice, the last value counts. */
   static from<V>(entries: Iterable<readonly [string, V]>): SortedMap<V> {
     const sorted = [...new Map(entries)].sort(([left], [right]) => compareKeys(left, right))
     return new SortedMap(cutIntoRuns(sorted), sorted.length)
@@ -56,14 +65,17 @@ export class SortedMap<V> implements ReadonlyMap<string, V> {
     return keys !== undefined && keys[lowerBound(keys, key)] === key
   }
 
-  /** The first key that is not below `from`. */
+  /**
+   * The first key that is equal to `from` or above it; undefined when all keys are below. DNS asks with it whether a
+   * namespace has a service.
+   */
   keyFrom(from: string): string | undefined {
     const index = Math.max(0, runOf(this.runs, from))
     const keys = this.runs[index]?.keys ?? []
     return keys[lowerBound(keys, from)] ?? this.runs[index + 1]?.keys[0]
   }
 
-  /** The same object when nothing changes. The last edit of a key counts. */
+  /** A map with these edits; the same object when no value changes. When a key occurs twice, the last edit counts. */
   with(edits: Iterable<Edit<V>>): SortedMap<V> {
     const latest = new Map(edits)
     for (const [key, value] of latest) if (this.get(key) === value) latest.delete(key)
@@ -108,8 +120,8 @@ export class SortedMap<V> implements ReadonlyMap<string, V> {
 }
 
 /**
- * What differs by identity, in the order of keys. Of two maps of which one came from the other by edits it looks at the runs that
- * were edited only; any others are compared key by key.
+ * The keys whose values are not the same object in both maps, in key order. Where one map was made from the other by
+ * edits, only the edited runs are read; any other two maps are compared key by key.
  */
 export function changesBetween<V>(
   before: ReadonlyMap<string, V>,
@@ -128,19 +140,20 @@ export function changesBetween<V>(
   return changes.sort((left, right) => compareKeys(left.key, right.key))
 }
 
-/** By code units: the same order in every locale. */
+/** The order of code units, which is the same in every locale; for sort(). */
 export function compareKeys(left: string, right: string): number {
   if (left === right) return 0
   return left < right ? -1 : 1
 }
 
-// About 256 keys a run: an edit copies so many pointers, and one for each run.
+// One key in 256 begins a run: an edit copies about 256 pointers of a run, and one pointer for each run.
 const RUN_BITS = 8
-// A sort of all is quicker than so many edits one by one.
+// Sorting everything once is faster than edits one by one when more than 64 keys and more than a sixteenth of the map
+// change.
 const REBUILD_MIN = 64
 const REBUILD_SHARE = 16
 
-/** Whether a run begins here (invariant 2). */
+/** Whether a run begins at this key (invariant 2). */
 function beginsRun(key: string): boolean {
   return mixBits(hashText(key)) >>> (32 - RUN_BITS) === 0
 }
@@ -178,7 +191,7 @@ class Draft<V> {
     const one: Run<V> = { keys: [key], values: [value] }
     const run = this.runs[index]
     if (run === undefined) {
-      // Below all others: the first run takes it in, unless that one begins where a run must.
+      // The new key is below all others: it joins the first run, unless the first key of that run must begin a run.
       const first = this.runs[0]
       if (first === undefined || beginsRun(first.keys[0] ?? '')) this.runs.unshift(one)
       else this.runs[0] = joined(one, first)
@@ -194,7 +207,7 @@ class Draft<V> {
     const run = this.runs[index] as Run<V>
     const left = joined(part(run, 0, at), part(run, at + 1, run.keys.length))
     const before = this.runs[index - 1]
-    // What followed the beginning of a run belongs to the run before.
+    // The deleted key may have begun the run. What followed it then belongs to the run before.
     if (left.keys.length === 0) this.runs.splice(index, 1)
     else if (at === 0 && before !== undefined) this.runs.splice(index - 1, 2, joined(before, left))
     else this.runs[index] = left
@@ -223,7 +236,7 @@ function cutIntoRuns<V>(sorted: readonly (readonly [string, V])[]): readonly Run
   return runs
 }
 
-/** Invariant 3 after a rebuild, too: a run with the same content is the one that was there. */
+/** Keeps invariant 3 after a rebuild: a run with the same content is replaced by the old object. */
 function shareRuns<V>(fresh: readonly Run<V>[], old: readonly Run<V>[]): readonly Run<V>[] {
   const byFirst = new Map(old.map((run) => [run.keys[0], run]))
   return fresh.map((run) => {
@@ -238,7 +251,7 @@ function sameList(left: readonly unknown[], right: readonly unknown[]): boolean 
   return left.length === right.length && left.every((each, at) => each === right[at])
 }
 
-/** The last run whose first key is not above `key`; −1: all are. */
+/** The index of the last run whose first key is not above `key`; −1 when every run begins above it. */
 function runOf(runs: readonly Run<unknown>[], key: string): number {
   let [low, high] = [0, runs.length]
   while (low < high) {
@@ -249,6 +262,7 @@ function runOf(runs: readonly Run<unknown>[], key: string): number {
   return low - 1
 }
 
+/** The index of the first key that is not below `key`; the length when all are below. */
 function lowerBound(keys: readonly string[], key: string): number {
   let [low, high] = [0, keys.length]
   while (low < high) {
@@ -259,6 +273,9 @@ function lowerBound(keys: readonly string[], key: string): number {
   return low
 }
 
+/**
+ * Walks both maps in step and skips a run that is the same object in both, when both cursors are at its beginning.
+ */
 function changesOfRuns<V>(before: SortedMap<V>, after: SortedMap<V>): readonly KeyChange<V>[] {
   const changes: KeyChange<V>[] = []
   const [left, right] = [new Cursor(before.runs), new Cursor(after.runs)]
@@ -278,6 +295,7 @@ function changesOfRuns<V>(before: SortedMap<V>, after: SortedMap<V>): readonly K
   return changes
 }
 
+/** A position in a map: a run and an index in it. `run` is undefined at the end. */
 class Cursor<V> {
   readonly #runs: readonly Run<V>[]
   #index = 0

@@ -1,8 +1,9 @@
-// This file defines the vocabulary of the mesh: branded strings and record values, as all code after the decoder sees
-// them.
-// Invariant: a value of these types was validated once (src/core/wire/value-codec.ts) and is not checked again.
+// The vocabulary of the mesh: branded strings and record values, as all code after the decoder sees them.
+// proto/mesh.proto has the same fields as bytes; a new field is added in both, and in src/core/wire/value-codec.ts.
+// Invariant: a value of these types was validated once, by value-codec.ts or cidr.ts, and is not checked again.
 
 declare const brand: unique symbol
+/** A string that only a validating function may make; the brand exists for the type checker, not at run time. */
 type Brand<T, B extends string> = T & { readonly [brand]: B }
 
 /** An agent's identity: its libp2p PeerId (Ed25519, base58btc, "12D3KooW…"). */
@@ -18,36 +19,53 @@ export type WireguardKey = Brand<string, 'WireguardKey'>
 /** "203.0.113.7:51820" or "[2001:db8::1]:51820": what WireGuard calls an endpoint. */
 export type PeerAddress = Brand<string, 'PeerAddress'>
 
+/** The transport protocol of a service port, as Kubernetes writes it. */
 export type Protocol = 'TCP' | 'UDP' | 'SCTP'
+/**
+ * What an agent is for its cluster: other clusters make tunnels to agents with the role "gateway" only. This version
+ * announces "gateway" in every case; "node" is valid on the wire.
+ */
 export type Role = 'gateway' | 'node'
 
-/** What an agent announces of itself. */
+/** What an agent announces about itself, under the key "agent". */
 export interface AgentValue {
   readonly kind: 'agent'
   readonly wireguardKey: WireguardKey
   /** Where peers reach the tunnel, best first; empty when this agent can only dial out. */
   readonly wireguardAddresses: readonly PeerAddress[]
+  /** Where libp2p dials this agent, without /p2p/…. */
   readonly multiaddrs: readonly string[]
   /** Inside the cluster's pod prefixes; source of host traffic and target of probes. */
   readonly tunnelAddress: Ip | undefined
+  /** The name of the host, or of the Kubernetes node; may be ''. */
   readonly node: string
   readonly role: Role
+  /** The version of the software, for people only. */
   readonly version: string
-  /** UDP echo on tunnelAddress; 0 when none. */
+  /** UDP port of the echo service on tunnelAddress; 0 when the agent answers no probes. */
   readonly probePort: number
-  /** Pod prefixes of this host alone, inside the cluster's; never empty. Left out: not known, or none. */
+  /** Pod prefixes that only this host has, inside the cluster's; never empty. Absent: not known, or none. */
   readonly nodePrefixes?: readonly Cidr[]
 }
 
-/** What a speaker announces of its cluster. */
+/**
+ * What a speaker announces about its cluster, under the key "cluster": the prefixes that it claims, and the state of
+ * its catalogue.
+ */
 export interface ClusterValue {
   readonly kind: 'cluster'
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
+  /**
+   * The transition count of the election Lease, from 1; 1 for an agent without an election. Of the complete
+   * catalogues of a cluster, the one with the highest term counts.
+   */
   readonly term: number
+  /** False until the source was listed completely for the first time. */
   readonly complete: boolean
 }
 
+/** A port of a Service. `name` is '' where a single port has none; `appProtocol` is '' when it is not set. */
 export interface ServicePort {
   readonly name: string
   readonly protocol: Protocol
@@ -55,27 +73,37 @@ export interface ServicePort {
   readonly appProtocol: string
 }
 
-/** An exported Service. */
+/** An exported Service, under the key "svc/<namespace>/<name>". */
 export interface ServiceValue {
   readonly kind: 'service'
   readonly namespace: string
   readonly name: string
+  /** Stable addresses; empty for a headless service and for ExternalName. */
   readonly clusterIps: readonly Ip[]
   readonly ports: readonly ServicePort[]
   readonly headless: boolean
-  /** Set for type ExternalName only, else ''. */
+  /** The target of a Service of type ExternalName; '' for all other types. */
   readonly externalName: string
-  /** ClientIP affinity in seconds; 0 = none. */
+  /**
+   * How long a client stays with one endpoint (session affinity ClientIP), in seconds, 1 to 86,400; 0 when there is
+   * no affinity.
+   */
   readonly affinitySeconds: number
+  /** publishNotReadyAddresses: DNS publishes endpoints that are not ready, too. */
   readonly publishNotReady: boolean
 }
 
+/** A port that every endpoint of a slice serves; matched to a port of the Service by name and protocol. */
 export interface EndpointPort {
   readonly name: string
   readonly protocol: Protocol
   readonly port: number
 }
 
+/**
+ * One endpoint of a slice: its addresses (at least one, up to 100) and the conditions of discovery.k8s.io/v1.
+ * `hostname` and `node` are '' when they are not set.
+ */
 export interface Endpoint {
   readonly addresses: readonly Ip[]
   readonly ready: boolean
@@ -85,7 +113,10 @@ export interface Endpoint {
   readonly node: string
 }
 
-/** An EndpointSlice of an exported Service. */
+/**
+ * An EndpointSlice of an exported Service, under the key "eps/<namespace>/<slice>". `service` is the name of that
+ * Service, in the same namespace.
+ */
 export interface EndpointSliceValue {
   readonly kind: 'endpointSlice'
   readonly namespace: string
@@ -95,6 +126,7 @@ export interface EndpointSliceValue {
   readonly endpoints: readonly Endpoint[]
 }
 
+/** Everything that a record can hold. */
 export type Value = AgentValue | ClusterValue | ServiceValue | EndpointSliceValue
 
 /** The record key of a value: "agent", "cluster", "svc/<namespace>/<name>", "eps/<namespace>/<slice>". */
@@ -112,7 +144,10 @@ export function keyOf(value: Value): string {
   }
 }
 
-/** What a source (folder of manifests, Kubernetes) says of this cluster, whole. Shape of `catalog()`'s result. */
+/**
+ * All services that a source (a folder of manifests, Kubernetes) has for this cluster. `catalog()` makes it, sorted
+ * by key.
+ */
 export interface Snapshot {
   readonly services: readonly ServiceValue[]
   readonly endpointSlices: readonly EndpointSliceValue[]
