@@ -1,9 +1,12 @@
-// Endpoint slices of which a view needs the name now and the endpoints when somebody asks: a million endpoints as objects take
-// 200 MB and a second to make, their bytes are held anyway.
+// Endpoint slices whose endpoints are decoded only when a caller reads them. A view needs the name of each slice at
+// once and most endpoints never: a million endpoints as objects take 200 MB and a second to make, and the replica
+// holds their bytes anyway. The view (authorise.ts), the DNS process (fed-names.ts) and the check of own records read
+// slices through this file.
 // Invariants
-//   1. A slice that is answered is the one that decodeValue would answer, endpoints included: they were checked here, in place.
-//   2. Every address in it lies in the prefixes given. What is not plain (outside them, unknown fields, another spelling) is
-//      left to decodeValue and its caller, who say what is wrong with it.
+//   1. A slice that is returned is the one that decodeValue would return, endpoints included: its bytes were checked
+//      here, in place.
+//   2. Every address in it lies in the prefixes given. Bytes that are not plain (an address outside, unknown fields,
+//      another spelling) are left to decodeValue and its caller, which name what is wrong.
 import { cidrToPrefix } from '../model/cidr.ts'
 import { ADDRESSES_MAX, decodeValue, encodeValue, ENDPOINTS_MAX } from './value-codec.ts'
 import type { Cidr, Endpoint, EndpointSliceValue } from '../model/values.ts'
@@ -16,7 +19,11 @@ import {
   type EndpointRun
 } from './slice-bytes.ts'
 
-/** `read` answers `value` again, later. The endpoints are decoded anew when their last reader's were collected. */
+/**
+ * The slice under `key` with lazy endpoints; undefined when its bytes are not plain (invariant 2) or have more than
+ * 1,000 endpoints. `read` returns the bytes of `value` again at any later time. The endpoints are held weakly: they
+ * are decoded again when the garbage collector has taken them.
+ */
 export function lazySlice(options: {
   readonly key: string
   readonly value: Uint8Array
@@ -34,12 +41,12 @@ export function lazySlice(options: {
   return Object.defineProperties(slice, { endpoints: ENDPOINTS, [SOURCE]: { value: { key, read } } }) as Lazy
 }
 
-/** The value of a slice as bytes: those that it lies in, without decoding, or encoded. */
+/** The encoded value of a slice: the bytes behind a lazy slice, without decoding, or else a new encoding. */
 export function sliceBytes(slice: EndpointSliceValue): Uint8Array {
   return SOURCE in slice ? (slice as Lazy)[SOURCE].read() : encodeValue(slice)
 }
 
-/** An accessor that all slices share: one of its own would cost each of them 500 bytes. */
+/** The accessor of `endpoints`, which all lazy slices share: a closure for each slice would cost 500 bytes. */
 const ENDPOINTS: PropertyDescriptor & ThisType<Lazy> = {
   enumerable: true,
   get() {
@@ -54,6 +61,10 @@ const ENDPOINTS: PropertyDescriptor & ThisType<Lazy> = {
   }
 }
 
+/**
+ * Where a lazy slice keeps its bytes. The property is not enumerable, so copies and comparisons of slices do not see
+ * it.
+ */
 const SOURCE: unique symbol = Symbol('source')
 
 interface Lazy extends EndpointSliceValue {
@@ -70,6 +81,7 @@ interface Block {
   readonly bits: number
 }
 
+// Prefixes as bytes, by the identity of the list: a view asks with the same list for thousands of slices.
 const blocks = new WeakMap<readonly Cidr[], readonly Block[]>()
 
 function blocksOf(prefixes: readonly Cidr[]): readonly Block[] {
@@ -84,6 +96,7 @@ function blocksOf(prefixes: readonly Cidr[]): readonly Block[] {
   return known
 }
 
+/** Whether every endpoint of the run is plain and has only addresses inside the blocks. */
 function arePlain(value: Uint8Array, run: EndpointRun, within: readonly Block[]): boolean {
   const reader = new ByteReader(value, run.start)
   while (reader.at < run.end) {
@@ -104,7 +117,10 @@ interface Span {
 // The fields of Endpoint as tags: addresses, ready, serving, terminating, hostname, node.
 const [ADDRESS, READY, SERVING, TERMINATING, HOSTNAME, NODE] = [0x0a, 0x10, 0x18, 0x20, 0x2a, 0x32]
 
-/** Its fields in their order, each once but for addresses, which come first. */
+/**
+ * Whether one endpoint has its fields in their order, each once except addresses, which come first. At least one
+ * address is needed.
+ */
 function isPlain(value: Uint8Array, { at: start, end }: Span, within: readonly Block[]): boolean {
   let [at, last, addresses] = [start, 0, 0]
   while (at < end) {
@@ -127,6 +143,7 @@ function isPlain(value: Uint8Array, { at: start, end }: Span, within: readonly B
   return at === end && addresses > 0
 }
 
+/** Whether an address of 4 or 16 bytes lies in one of the blocks. An IPv4-mapped address never does. */
 function liesWithin(value: Uint8Array, { at, end }: Span, within: readonly Block[]): boolean {
   if (end - at === 16 && isMapped(value, at)) return false
   return within.some(({ bytes, bits }) => {
@@ -138,7 +155,7 @@ function liesWithin(value: Uint8Array, { at, end }: Span, within: readonly Block
   })
 }
 
-/** ::ffff:0:0/96, a second name for an IPv4 address. */
+/** Whether 16 bytes lie in ::ffff:0:0/96. Such an address is a second name for an IPv4 address. */
 function isMapped(value: Uint8Array, at: number): boolean {
   for (let index = 0; index < 10; index++) if (value[at + index] !== 0) return false
   return value[at + 10] === 0xff && value[at + 11] === 0xff
@@ -146,7 +163,10 @@ function isMapped(value: Uint8Array, at: number): boolean {
 
 const [DOT, HYPHEN] = [0x2e, 0x2d]
 
-/** Empty, or a DNS label, or with `dots` the name of a Kubernetes object. */
+/**
+ * Whether the bytes are empty or a DNS label; with `dots`, the name of a Kubernetes object. The rules are those of
+ * value-codec.ts, for bytes.
+ */
 function isName(value: Uint8Array, { at: start, end }: Span, dots: boolean): boolean {
   let label = start
   for (let at = start; at < end; at++) {
@@ -166,7 +186,7 @@ function isLetterOrDigit(byte: number): boolean {
   return (byte >= 0x61 && byte <= 0x7a) || (byte >= 0x30 && byte <= 0x39)
 }
 
-/** The same value with its endpoints cut out. */
+/** The same value with its endpoints cut out, which decodeValue then checks at little cost. */
 function withoutEndpoints(value: Uint8Array, { start, end }: EndpointRun): Uint8Array {
   const inner = innerStart(value)
   const length = value.length - inner - (end - start)
@@ -178,6 +198,7 @@ function withoutEndpoints(value: Uint8Array, { start, end }: EndpointRun): Uint8
   return head
 }
 
+/** The index of the first byte of the EndpointSlice message, behind the tag and length of the Value. */
 function innerStart(value: Uint8Array): number {
   const reader = new ByteReader(value, 1)
   reader.varint()

@@ -1,13 +1,25 @@
-// Bounds on the bytes that agents exchange. The receiver enforces each, whatever the sender promised.
+// Bounds on the bytes that agents exchange. The receiver enforces each of them and does not rely on the sender.
 
-/** Bytes of one frame: a part of a delta, with one record of RECORD_BYTES_MAX more than it should have, a head and a chain. */
+/**
+ * Bytes of one frame. It has room for a full part of a delta, one record of RECORD_BYTES_MAX beyond that, a head and
+ * a chain.
+ */
 export const FRAME_BYTES_MAX = 256 * 1024
 
-/** Bytes of one encoded value: an EndpointSlice of 1,000 endpoints has about 50 KiB. Larger ones are split over records. */
+/**
+ * Bytes of one encoded value. An EndpointSlice of 1,000 endpoints has about 50 KiB; split-slice.ts spreads larger
+ * ones over several records.
+ */
 export const RECORD_BYTES_MAX = 64 * 1024
 
-/** Characters of a key: "eps/" + a namespace label (63) + "/" + a DNS subdomain (253) are 321. */
+/**
+ * Characters of a record key. The longest key that an agent writes has 321: "eps/", a namespace label (63), "/" and a
+ * DNS subdomain (253).
+ */
 export const KEY_CHARACTERS_MAX = 512
 
-/** Bytes of an encoded certificate chain: three certificates at their bounds, and half of a frame before authentication (handshake.ts). */
+/**
+ * Bytes of an encoded certificate chain: three certificates at their bounds. It is half of what a frame may have
+ * before authentication (handshake.ts).
+ */
 export const CHAIN_BYTES_MAX = 8192

@@ -1,5 +1,8 @@
-// The one door to the generated code: bytes to messages and back. Decoders answer undefined for malformed bytes and never
-// throw. They check form only; meaning (lengths of keys, names, addresses) is the business of whoever uses the message.
+// The only file that uses the code generated from proto/mesh.proto: bytes to messages and back. Decoders return
+// undefined for malformed bytes and never throw. They check the form only. The meaning (lengths of keys, names,
+// addresses) is checked by the code that uses the message: value-codec.ts for values, trust/ for certificates and
+// tokens, replication/ for heads and deltas.
+// Source: Protocol Buffers encoding, protobuf.dev/programming-guides/encoding.
 import protobuf from 'protobufjs/minimal.js'
 import './protobuf-setup.ts'
 import { rhizome } from '#mesh-proto'
@@ -8,9 +11,13 @@ import { FRAME_BYTES_MAX } from './limits.ts'
 /** The generated message classes and enums. Encode with `encodeMessage`, decode with the functions below. */
 export const wire = rhizome.mesh.v1
 
-/** A decoded message: scalars are never absent (proto3 defaults), 64-bit integers are safe numbers, sub-messages may be null. */
+/**
+ * A decoded message: scalars are never absent (proto3 defaults), 64-bit integers are safe numbers, sub-messages may
+ * be null.
+ */
 export type Message<T> = { readonly [K in Exclude<keyof T, '$unknowns'>]-?: Field<NonNullable<T[K]>> }
 
+/** The type of a field after decoding; the generated types allow absent fields and Long objects in most places. */
 type Field<T> = T extends Uint8Array
   ? Uint8Array
   : T extends readonly (infer E)[]
@@ -53,12 +60,16 @@ export const decodeCertificateBody = decoder(wire.CertificateBody)
 export const decodeChain = decoder(wire.Chain)
 export const decodeToken = decoder(wire.Token)
 
-/** `encodeMessage(wire.Frame, { ping: { id: 1 } })`. Wrong types encode silently: the caller's types are the only guard. */
+/**
+ * The bytes of a message: `encodeMessage(wire.Frame, { ping: { id: 1 } })`. Values of a wrong type are encoded
+ * without an error, so the caller's types are the only guard.
+ */
 export function encodeMessage<T>(type: Encoder<T>, message: T): Uint8Array {
-  // A copy, because the writer's answer may be a slice of a shared pool, and a Buffer, whose `slice` does not copy.
+  // A copy, because the writer's result may be a slice of a shared pool, and a Buffer, whose `slice` does not copy.
   return new Uint8Array(type.encode(message).finish())
 }
 
+/** The bytes of one frame of the protocol between neighbours. */
 export function encodeFrame(frame: rhizome.mesh.v1.Frame.$Properties): Uint8Array {
   return encodeMessage(wire.Frame, frame)
 }
@@ -71,6 +82,10 @@ interface Codec<T> extends Encoder<T> {
   decode(reader: protobuf.Reader): object
 }
 
+/**
+ * A decoder for one message type. It returns undefined for more than FRAME_BYTES_MAX bytes, before it reads any of
+ * them.
+ */
 function decoder<T>(type: Codec<T>): (bytes: Uint8Array) => Message<T> | undefined {
   return (bytes) => {
     if (bytes.length > FRAME_BYTES_MAX) return undefined
@@ -84,7 +99,10 @@ function decoder<T>(type: Codec<T>): (bytes: Uint8Array) => Message<T> | undefin
   }
 }
 
-/** Refuses 64-bit integers that a number cannot hold exactly (the library would round them), and drops unknown fields. */
+/**
+ * A reader that refuses 64-bit integers which a number cannot hold exactly (the library would round them), and drops
+ * unknown fields.
+ */
 class ExactReader extends protobuf.Reader {
   override discardUnknown = true
   override uint64() {

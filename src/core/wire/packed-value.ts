@@ -1,13 +1,19 @@
-// Endpoint slices make up nearly all of a mesh's memory, and an endpoint differs from the one before it in a few bytes. So they are
-// held as differences: exact for any bytes, because what is signed are the bytes.
+// A compact form of endpoint slices in memory. Endpoint slices make up nearly all of the memory that a mesh needs,
+// and an endpoint differs from the one before it in a few bytes. So record-set.ts holds slices as differences, and
+// unpacks them for each reader. The form is exact for any bytes, because the signature covers the bytes. It is never
+// sent nor stored on disk.
 //   packed = varint prefix length | prefix | varint entries | entry … | suffix
 //   entry  = 0 | mask, a bit for each byte that differs from the entry before | those bytes     (of the same length)
 //          | varint 1 + length | bytes                                                          (of another length)
-// The prefix ends where the first endpoint's length begins; between two endpoints stands the same one-byte tag.
+// The prefix ends where the first endpoint's tag begins. Between two endpoints stands the same one-byte tag, which is
+// left out.
 
 import { ByteReader, ENDPOINT_TAG, findEndpoints, writeVarint } from './slice-bytes.ts'
 
-/** Undefined where it would not help: no endpoint slice, or too small, or not much smaller when packed. */
+/**
+ * The packed form; undefined where it would not help: the value is no endpoint slice, has under 256 bytes, or stays
+ * above three quarters of its size.
+ */
 export function packValue(value: Uint8Array): Uint8Array | undefined {
   if (value.length < VALUE_BYTES_MIN) return undefined
   const run = findEndpoints(value)
@@ -35,7 +41,10 @@ export function packValue(value: Uint8Array): Uint8Array | undefined {
   return out.length > value.length * WORTH_IT ? undefined : out.done()
 }
 
-/** The bytes that were packed. */
+/**
+ * The bytes that were packed. `valueBytes` is their number, which the packed form does not contain. `packed` must
+ * come from packValue: it is not checked.
+ */
 export function unpackValue(packed: Uint8Array, valueBytes: number): Uint8Array {
   const value = new Uint8Array(valueBytes)
   const reader = new ByteReader(packed)
@@ -60,10 +69,12 @@ export function unpackValue(packed: Uint8Array, valueBytes: number): Uint8Array 
   return value
 }
 
-// Below it the bookkeeping of a typed array is larger than what it holds.
+// Below 256 bytes the bookkeeping of a typed array is larger than what it holds. A packed form above 0.75 of the size
+// is not worth the time of unpacking.
 const VALUE_BYTES_MIN = 256
 const WORTH_IT = 0.75
 
+/** Where an endpoint is in the value (`at`), where the one before it is (`before`), and how many bytes both have. */
 interface Place {
   readonly at: number
   readonly before: number
@@ -81,7 +92,10 @@ function writeDifference(out: Writer, value: Uint8Array, { at, before, length }:
   }
 }
 
-/** Answers the index behind the entry. Most bytes are those of the entry before: copied at once, then mended. */
+/**
+ * Writes an entry of the same length into `value`, and returns the index behind it in `packed`. Most bytes are equal
+ * to those of the entry before: it copies them all at once, then writes the bytes that differ.
+ */
 function addDifference(
   value: Uint8Array,
   { at, before, length }: Place,
@@ -98,12 +112,14 @@ function addDifference(
   return from
 }
 
+/** An output buffer with a position. */
 class Writer {
   readonly #bytes: Uint8Array
   length = 0
 
   constructor(max: number) {
-    // An entry takes a kind and a mask more than its bytes, at worst; it is given up at once then.
+    // In the worst case an entry takes a kind and a mask in addition to its bytes. packValue gives up as soon as the
+    // output is too long.
     this.#bytes = new Uint8Array(2 * max + 64)
   }
 
@@ -120,6 +136,7 @@ class Writer {
     this.length += end - start
   }
 
+  /** Leaves room for a mask and returns its index; the room is zero until setBit is called. */
   skip(count: number): number {
     const at = this.length
     this.length += count

@@ -1,6 +1,7 @@
-// Record values: bytes from a peer to the types of model/values.ts, validated by type, and back.
-// Invariant: a value that decodeValue answers holds only canonical addresses, DNS names and bounded lists. Nothing after it
-// checks again, and every string in it may go to a file, a zone or a command line.
+// Record values: bytes from a peer to the types of model/values.ts, validated by type, and back. The view, the DNS
+// process and the check of own records decode with it.
+// Invariant: a value that decodeValue returns holds only canonical addresses, DNS names and bounded lists. No later
+// code checks again, and every string in it may go to a file, a zone or a command line.
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
@@ -20,10 +21,14 @@ import {
 } from '../model/values.ts'
 import { decodeValueMessage, encodeMessage, wire, type PrefixMessage, type ValueMessage } from './messages.ts'
 
+/** `reason` is shown to people as the reason of a refusal. */
 type DecodedValue =
   { readonly kind: 'value'; readonly value: Value } | { readonly kind: 'invalid'; readonly reason: string }
 
-/** Never throws: whatever is not exactly a value of this key is `invalid`, with the first reason found. */
+/**
+ * The value of a record. It never throws: bytes that are not exactly a value of this key are `invalid`, with the
+ * first reason found.
+ */
 export function decodeValue(key: string, bytes: Uint8Array): DecodedValue {
   if (bytes.length > RECORD_BYTES_MAX)
     return invalid(`value has ${bytes.length} bytes, more than ${RECORD_BYTES_MAX}`)
@@ -39,7 +44,10 @@ export function decodeValue(key: string, bytes: Uint8Array): DecodedValue {
   }
 }
 
-/** Deterministic: equal values have equal bytes. */
+/**
+ * The bytes of a value. Equal values have equal bytes, because fields are written in a fixed order and lists in their
+ * own order.
+ */
 export function encodeValue(value: Value): Uint8Array {
   switch (value.kind) {
     case 'agent':
@@ -62,7 +70,10 @@ export function encodeValue(value: Value): Uint8Array {
   }
 }
 
-/** 32 bytes as 44 characters of base64; undefined for another length and for the all-zero key, which no peer can have. */
+/**
+ * A WireGuard key as 44 characters of base64; undefined unless there are 32 bytes, and for the all-zero key, which no
+ * peer can have.
+ */
 export function wireguardKeyFromBytes(bytes: Uint8Array): WireguardKey | undefined {
   if (bytes.length !== WIREGUARD_KEY_BYTES || bytes.every((byte) => byte === 0)) return undefined
   return btoa(String.fromCharCode(...bytes)) as WireguardKey
@@ -72,7 +83,10 @@ function wireguardKeyToBytes(key: WireguardKey): Uint8Array {
   return Uint8Array.from(atob(key), (character) => character.charCodeAt(0))
 }
 
-/** "203.0.113.7:51820" or "[2001:db8::1]:51820" with a canonical address and a port of 1 … 65535. */
+/**
+ * An address for WireGuard: "203.0.113.7:51820" or "[2001:db8::1]:51820", with a canonical address and a port of 1 …
+ * 65535; undefined for any other text.
+ */
 export function parsePeerAddress(text: string): PeerAddress | undefined {
   const match = /^(?:\[([0-9a-f:]{2,45})\]|([0-9.]{7,15})):([1-9][0-9]{0,4})$/.exec(text)
   const address = match?.[1] ?? match?.[2]
@@ -81,8 +95,8 @@ export function parsePeerAddress(text: string): PeerAddress | undefined {
 }
 
 /**
- * An object's name as Kubernetes takes it for nodes and EndpointSlices: a subdomain whose labels may be longer than those of DNS.
- * A slice of a Service with 63 characters has one of 69.
+ * Whether Kubernetes accepts a text as the name of a node or an EndpointSlice: a subdomain whose labels may be longer
+ * than 63 characters. The slices of a Service with a name of 63 characters have names of 69.
  */
 function isObjectName(text: string): boolean {
   return text.length <= 253 && OBJECT_NAME.test(text)
@@ -92,19 +106,21 @@ const OBJECT_NAME = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[
 
 const WIREGUARD_KEY_BYTES = 32
 const PORT_MAX = 65_535
-// Kubernetes' own bounds where it has them (EndpointSlice: 1,000 endpoints, 20,000 ports, 100 addresses an endpoint;
-// ClientIP affinity: one day), else many times what a real site has. A record of 64 KiB holds some 4,000 ports.
+// Bounds of lists. Where Kubernetes has a bound, it is the same (EndpointSlice: 1,000 endpoints, 20,000 ports, 100
+// addresses for each endpoint; ClientIP affinity: one day). The others are far above what a real site has. A record
+// of 64 KiB holds about 4,000 ports.
 export const ENDPOINTS_MAX = 1000
 const PORTS_MAX = 20_000
 export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
-// Kubernetes gives a node one of each family.
+// Kubernetes gives each node one pod prefix of each family.
 const NODE_PREFIXES_MAX = 16
 export const PEER_ADDRESSES_MAX = 16
 export const MULTIADDRS_MAX = 16
 const AFFINITY_SECONDS_MAX = 86_400
 
+/** The first invalid field of a value. It is thrown and caught inside this file only. */
 class InvalidField extends Error {}
 
 function toValue(message: ValueMessage): Value {
@@ -137,7 +153,8 @@ function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
   }
 }
 
-// "/ip4/203.0.113.7/tcp/4001", "/dns4/gw.example.com/tcp/4001": components of plain characters only.
+// "/ip4/203.0.113.7/tcp/4001", "/dns4/gw.example.com/tcp/4001": components of plain characters, 256 characters at
+// most.
 const MULTIADDR = /^(?=.{1,256}$)(?:\/[a-z0-9][a-zA-Z0-9.:_-]*)(?:\/[a-zA-Z0-9:][a-zA-Z0-9.:_-]*)+$/
 const VERSION = /^[a-zA-Z0-9.+_-]{0,64}$/
 
@@ -179,8 +196,8 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
   }
 }
 
-// IANA service names and domain-prefixed names ("kubernetes.io/h2c").
-// A prefix of 253 characters, a slash and a name of 63.
+// IANA service names and names with a domain prefix ("kubernetes.io/h2c"): a prefix of 253 characters, a slash and a
+// name of 63.
 const APP_PROTOCOL = /^[a-zA-Z0-9./_-]{0,317}$/
 
 function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): EndpointSliceValue {
@@ -296,7 +313,7 @@ function objectName(field: string, text: string): string {
   return text
 }
 
-// Kubernetes allows the absolute form with a final dot.
+/** A DNS name; the text is returned with its final dot, which Kubernetes allows. */
 function externalName(text: string): string {
   subdomain('externalName', text.replace(/\.$/, ''))
   return text
@@ -308,6 +325,7 @@ function matching(field: string, text: string, pattern: RegExp): string {
   return text
 }
 
+/** The value, or InvalidField where a parser returned undefined. */
 function present<T>(field: string, value: T | undefined): T {
   if (value === undefined) throw new InvalidField(`${field} is malformed`)
   return value
@@ -318,6 +336,7 @@ function bounded<T>(field: string, items: readonly T[], max: number): readonly T
   return items
 }
 
+/** Throws InvalidField when two items have the same key. */
 function unique<T>(field: string, items: readonly T[], key: (item: T) => string): void {
   if (new Set(items.map(key)).size !== items.length) throw new InvalidField(`${field} names one thing twice`)
 }
