@@ -1,9 +1,11 @@
-// Which operations of a plan one command can do together.
+// Groups the operations of a plan into bundles, so that one command carries out many of them: 1,000 routes are one
+// `ip -batch`. src/io/host/host.ts applies one bundle after the other. The order of the plan is kept, because
+// operations depend on earlier ones (a route needs its device).
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { VirtualServerChange } from './ports.ts'
 import type { TableRoute } from './routes/routes.ts'
 
-/** Consecutive operations that one command can do together. */
+/** Returns the operations in their order, cut where the next one needs another command. No bundle is empty. */
 export function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
   const result: HostOp[][] = []
   for (const op of ops) {
@@ -14,6 +16,7 @@ export function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] 
   return result
 }
 
+// The operations on the device and on the filter are not in the list, because each one sets one whole value.
 const BUNDLED: ReadonlySet<HostOp['kind']> = new Set([
   'setSysctl',
   'setPeer',
@@ -26,10 +29,12 @@ const BUNDLED: ReadonlySet<HostOp['kind']> = new Set([
   'removeVirtualServer'
 ])
 
+/** Additions and removals of virtual servers share a bundle: a load balancer takes both in one transaction. */
 function sortOf(op: HostOp): string {
   return op.kind === 'removeVirtualServer' ? 'setVirtualServer' : op.kind
 }
 
+/** Returns the operations of one kind, with the type of that kind. */
 export function pick<K extends HostOp['kind']>(
   ops: readonly HostOp[],
   kind: K
@@ -37,6 +42,10 @@ export function pick<K extends HostOp['kind']>(
   return ops.filter((op): op is Extract<HostOp, { kind: K }> => op.kind === kind)
 }
 
+/**
+ * Returns the routes of the operations that add or remove a route or a VIP. Other operations have none. Whether a route
+ * is added or removed is the caller's to know.
+ */
 export function tableRoutes(ops: readonly HostOp[]): readonly TableRoute[] {
   return ops.flatMap((op): TableRoute[] => {
     if (op.kind === 'addRoute' || op.kind === 'removeRoute') return [{ table: 'tunnel', route: op.route }]
@@ -45,6 +54,7 @@ export function tableRoutes(ops: readonly HostOp[]): readonly TableRoute[] {
   })
 }
 
+/** Returns the change that an operation means for the load balancer; none for an operation of another part. */
 export function virtualServerChange(op: HostOp): VirtualServerChange[] {
   if (op.kind === 'setVirtualServer') return [{ want: op.virtualServer, have: op.before }]
   if (op.kind === 'removeVirtualServer') return [{ want: undefined, have: op.virtualServer }]

@@ -1,20 +1,24 @@
-// An operation as the commands that it runs. No secrets: the private key is named, never shown. Bundles join them: routes as the lines of one
-// `ip -batch`, peers as the sections of one `wg addconf`.
+// Shows an operation as the commands that it runs, for `meshctl plan` and plan-only mode. The text has no secrets: the
+// private key is named, never shown. A real pass joins operations (src/io/host/bundles.ts): routes are the lines of one
+// `ip -batch`, peers the sections of one `wg addconf`.
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
 import { routeCommand } from './routes/routes.ts'
 import { sysctlPath } from './tools/sysctl.ts'
 import type { TunnelPort } from './tunnel/port.ts'
 
+/** The parts of the host that know their commands. */
 export interface DescribeParts {
   readonly names: HostNames
   readonly filter: FilterPort
   readonly tunnel: TunnelPort
+  /** Folder of the sysctls; undefined: /proc/sys. */
   readonly sysctlRoot: string | undefined
-  /** undefined: not chosen yet. */
+  /** undefined: the host is not started, so the kind is not chosen yet. */
   readonly loadBalancer: LoadBalancer | undefined
 }
 
+/** Returns one text for each command; a text may have several lines. Runs no tool and needs no started host. */
 export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] {
   const { names, filter, tunnel, loadBalancer } = parts
   switch (op.kind) {
@@ -46,7 +50,7 @@ export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] 
   }
 }
 
-/** Describes a virtual server without a tool's command, because the kind of load balancer is known only after start(). */
+/** Describes a virtual server in words, because the kind of load balancer is known only after start(). */
 function serverText(op: Extract<HostOp, { kind: 'setVirtualServer' | 'removeVirtualServer' }>): string {
   const { vip, protocol, port, scheduler, realServers } = op.virtualServer
   const verb = op.kind === 'setVirtualServer' ? 'set' : 'remove'

@@ -1,4 +1,7 @@
-// The edge that owns a Linux host's network, composed of its parts: settings, device and peers, routes, load balancer, filter.
+// The Linux host whose network this agent owns, composed of its parts: sysctls, tunnel device and peers, routes, load
+// balancer, packet filter. src/app/host/pass.ts calls `look` to read the kernel and `apply` to change it. This file
+// passes each operation to its part, and the parts run the tools.
+// Invariant: the lock of the network namespace is held from start() to stop(), so no second agent changes this host.
 import {
   HOST_PARTS,
   type Host,
@@ -45,44 +48,47 @@ import { watchHost, type HostWatch } from './watch.ts'
 import { allOf } from './tools/all-of.ts'
 
 export interface HostOptions {
-  /** WireGuard device, ≤ 15 characters, one per mesh. */
+  /** Name of the WireGuard device: 1 … 15 letters, digits, "_", "." or "-". */
   readonly device: string
-  /** 32 bytes in base64; asked for when the tunnel is set, never kept. */
+  /** Returns 32 bytes in base64. It is called when the tunnel is set, and the key is not kept. */
   readonly privateKey: () => string | Promise<string>
-  /** Where sysctls of before and owned service prefixes are kept. */
+  /** Folder of host.json, which has the earlier values of sysctls and our service prefixes (tools/memory.ts). */
   readonly stateFolder: string
-  /** Kept on the tunnel device while no other device of this host has them. Default none. */
+  /** Addresses that the tunnel device gets while no other device of this host has them. Default none. */
   readonly tunnelAddresses?: readonly Ip[]
-  /** Default auto: the first of load-balancer/registry.ts that the kernel has. */
+  /** Default `auto`: the first kind of load-balancer/registry.ts that this kernel can run. */
   readonly loadBalancer?: 'auto' | LoadBalancerName
-  /** Default auto: the kernel's WireGuard, else wireguard-go. */
+  /** Default `auto`: the kernel's WireGuard, or wireguard-go where the kernel has none. */
   readonly wireguard?: 'auto' | 'kernel' | 'userspace'
-  /** Marks of ours that differ from hostNames(). */
+  /** Marks that differ from those of hostNames(). */
   readonly names?: Partial<Omit<HostNames, 'device' | 'vipPrefixes'>>
-  /** Default: the real ones. */
+  /** Default: LINUX_PARTS. */
   readonly parts?: HostParts
   /** Default /proc/sys. */
   readonly sysctlRoot?: string
+  /** Default: createRun() of tools/run.ts. */
   readonly run?: Run
+  /** Unix milliseconds. Default: Date.now. */
   readonly nowMs?: () => number
-  /** Told once of each thing that works less well here than it could. */
+  /** Takes a sentence for the operator about something that works less well on this host than it could. */
   readonly warn?: (message: string) => void
 }
 
+/** The Host of src/core, with the questions that only a real kernel answers. Errors: HostError. */
 export interface LinuxHost extends Host {
-  /** Returns every error that would make start() or apply() fail. It changes nothing and can be called before start(). */
+  /** Returns every error that would make start() or apply() fail. Changes nothing; needs no start(). */
   preflight(): Promise<readonly HostError[]>
-  /** Bytes: path MTU − 80, floor 1280. Needs no start(). */
+  /** Returns the MTU for the tunnel device in bytes: path MTU − 80, at least 1280. Needs no start(). */
   detectMtu(): Promise<number>
-  /** What this host reaches without the mesh; `resolvers` is for the caller to add. Needs no start(). */
+  /** Returns what this host reaches without the mesh. The caller adds `resolvers`. Needs no start(). */
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>>
-  /** Other programs that may delete what the load balancer has set; undefined where there can be none. */
+  /** Returns what other programs do to the load balancer; undefined where there can be none, or before start(). */
   rivals(signal: AbortSignal): Promise<Rivals | undefined>
-  /** What others do on this host that takes packets of the mesh away. Only reads. */
+  /** Returns rules and routes of other programs that stop packets of the mesh. It only reads. */
   obstacles(question: ObstacleQuestion, signal: AbortSignal): Promise<readonly Obstacle[]>
-  /** Writes what it must remember anew where it has been removed from the disk. */
+  /** Writes host.json again where it has been removed or could not be written. The agent calls it every second. */
   mendMemory(): Promise<void>
-  /** Hints that the kernel may have changed, until the signal. Never rejects. */
+  /** Reports that the kernel may have changed, until `signal` aborts. Never rejects. */
   watch(watch: HostWatch, signal: AbortSignal): Promise<void>
 }
 
@@ -92,6 +98,7 @@ interface Started {
   readonly loadBalancer: LoadBalancer
 }
 
+/** Returns a host that is not started. Throws an Error if `device` is not a name for an interface. */
 export function createHost(options: HostOptions): LinuxHost {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(options.device))
     throw new Error(`not an interface name: ${options.device}`)
@@ -108,6 +115,7 @@ class HostEdge implements LinuxHost {
   readonly #tunnel: TunnelPort
   readonly #routes: Routes
   readonly #filter: FilterPort
+  /** undefined before start() and after stop(). */
   #started: Started | undefined
 
   constructor(options: HostOptions) {
@@ -173,6 +181,7 @@ class HostEdge implements LinuxHost {
 
   async apply(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const failures: OpFailure[] = []
+    // Parts whose tool hangs or is missing, with the error. Their other operations are not tried in this call.
     const dead = new Map<HostPart, unknown>()
     for (const bundle of bundles(ops)) {
       const [first] = bundle
@@ -210,6 +219,7 @@ class HostEdge implements LinuxHost {
 
   async cleanup(signal: AbortSignal): Promise<void> {
     const { memory, loadBalancer } = this.#running()
+    // Routes go first, so that no traffic is drawn to what is removed next. The filter stays until the tunnel has gone.
     await allOf([
       () => this.#routes.cleanup(signal),
       () => loadBalancer.cleanup(signal),
@@ -217,6 +227,7 @@ class HostEdge implements LinuxHost {
       () => this.#filter.cleanup(signal),
       () => this.#sysctls().restore()
     ])
+    // A step that failed has thrown by now: the record stays for the next cleanup.
     await memory.forget()
   }
 
@@ -290,7 +301,7 @@ class HostEdge implements LinuxHost {
     }
   }
 
-  /** All of one bundle's kind, in one command where the tool allows. Throws where only the whole bundle can be said to have failed. */
+  /** Carries out a bundle, in one command where the tool allows. Rejects where the tool does not name what failed. */
   async #applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const { loadBalancer } = this.#running()
     const [first] = ops
@@ -347,6 +358,7 @@ class HostEdge implements LinuxHost {
   async #applyRoutes(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const entries = new Map(ops.flatMap((op) => tableRoutes([op]).map((entry) => [entry, op] as const)))
     const added = pick(ops, 'addVip').map(({ vip }) => vip.destination)
+    // Written before the kernel has them: after a crash, cleanup must still know which IPVS services are ours.
     if (added.length > 0) await this.#running().memory.rememberVips(added)
     const removing = ops[0]?.kind === 'removeRoute' || ops[0]?.kind === 'removeVip'
     const refusals: Refusals = removing
@@ -359,6 +371,7 @@ class HostEdge implements LinuxHost {
   }
 }
 
+/** Runs `act` on every operation, also after one has failed, and returns the failures. */
 async function each<Op extends HostOp>(
   ops: readonly Op[],
   act: (op: Op) => Promise<void>
@@ -374,6 +387,7 @@ async function each<Op extends HostOp>(
   return failures
 }
 
+/** Gives the error of a failed operation a code: APPLY_FAILED where it is not a HostError. */
 function asHostError(error: unknown): HostError {
   if (error instanceof HostError) return error
   const message = error instanceof Error ? error.message : String(error)

@@ -1,5 +1,8 @@
-// What others do on this host that takes packets of the mesh away: packet filters, source translation before ours, routing rules before
-// ours, and senders whose source is outside the pod prefixes. Only reads. Costs a few processes: asked for every 30 s and after changes.
+// Finds what other programs of this host do to packets of the mesh: packet filters that drop them, translation of their
+// source before ours, routing rules before ours, and senders whose source is outside the pod prefixes. It reads the
+// rules of nft and iptables, asks the kernel for routes, and changes nothing. src/app/host/obstacles.ts asks every 30 s
+// and at most every 5 s after changes of the host, and reports each result as a fault. One question starts six to eight
+// processes. Only what is certain is reported (docs/decisions/0042-firewall-rules-judged-three-valued.md).
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import {
@@ -15,32 +18,44 @@ import type { Ip } from '../../core/model/values.ts'
 import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 
-/** Of one other cluster: an address to be reached there. */
+/** An address in another cluster that this host must reach through the tunnel. */
 export interface FarPoint {
   readonly cluster: string
   readonly ip: Ip
 }
 
+/** The packets to look for. The filters of a family are judged only if both `far` and `pod` have an address of it. */
 export interface ObstacleQuestion {
+  /** Filters are judged with the first address of each family. Routes are read for the first 256 addresses. */
   readonly far: readonly FarPoint[]
-  /** A pod of this cluster and the device that it is behind, where one is known. */
+  /** A pod of this cluster and the device through which this host reaches it. undefined: not known. */
   readonly pod: { readonly ip: Ip; readonly device: string | undefined } | undefined
+  /** UDP port of the probe on this host; 0: none is open. */
   readonly probePort: number
 }
 
+/**
+ * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
+ * prerouting, output or postrouting drops them. `rule`: a routing rule leads elsewhere. `translation`: the source is
+ * translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
+ */
 export interface Obstacle {
   readonly kind: 'forward' | 'hook' | 'input' | 'rule' | 'translation' | 'source'
-  /** The cluster, the direction or the address that it is about. */
+  /** The cluster (`rule`), the source address (`source`), the port (`input`), or the direction of the packets. */
   readonly subject: string
-  /** The rule or device, in words. */
+  /** The rule, chain policy or address at fault, as text for people. */
   readonly by: string
 }
 
-/** Ours in src/io/host/filter/filter.ts keeps sources at this priority. */
+/** Priority of our chain `keep` in src/io/host/filter/filter.ts. A nat chain with a lower one translates before it. */
 const KEEP_PRIORITY = 90
-const FAR_MAX = 256 // two for each of a hundred clusters and more
+const FAR_MAX = 256 // one IPv4 and one IPv6 address for each of 128 clusters
 const STRAYS_MAX = 8
 
+/**
+ * Returns all obstacles that can be found now. A tool that is missing or fails counts as a tool without rules; only
+ * `ip` rejects. Errors: HostError.
+ */
 export async function findObstacles(
   run: Run,
   names: Pick<HostNames, 'device' | 'nftTable' | 'rulePreference'>,
@@ -55,6 +70,7 @@ export async function findObstacles(
   return [...ofFilters(chains, names.device, question), ...rules, ...strays]
 }
 
+/** Judges the chains with the packets of one TCP flow and one probe in each direction, for each family. */
 function ofFilters(
   chains: readonly FirewallChain[],
   device: string,
@@ -71,7 +87,7 @@ function ofFilters(
       found.push({ kind: 'forward', subject: 'from the tunnel to pods', by })
     for (const { by } of droppedBy(chains, 'forward', outgoing))
       found.push({ kind: 'forward', subject: 'from pods into the tunnel', by })
-    // Their chains see the same packets before and after that of forwarding, and what this host sends itself, such as probes.
+    // Chains of these hooks see the same packets before and after forwarding, and `output` those of this host itself.
     const probing: FirewallPacket = { ...outgoing, iif: undefined, protocol: 'udp', dport: probePort }
     for (const [hook, subject, packet] of [
       ['prerouting', 'from the tunnel', { ...incoming, oif: undefined }],
@@ -89,12 +105,14 @@ function ofFilters(
   return found
 }
 
+/** Reads the chains of nft, iptables-nft and iptables-legacy, without the tables whose name starts with `own`. */
 async function readChains(run: Run, own: string, signal: AbortSignal): Promise<readonly FirewallChain[]> {
   const text = async (tool: string, args: readonly string[]): Promise<string> =>
     run(tool, args, { signal }).then(
       ({ stdout }) => stdout,
-      () => '' // not on this host
+      () => '' // the tool is not on this host
     )
+  // The file names the tables of iptables-legacy. Where it is empty or absent there are none, and the tool is not run.
   const legacy = await readFile('/proc/self/net/ip_tables_names', 'utf8').catch(() => '')
   const legacy6 = await readFile('/proc/self/net/ip6_tables_names', 'utf8').catch(() => '')
   const [nft, four, six, oldFour, oldSix] = await Promise.all([
@@ -110,7 +128,7 @@ async function readChains(run: Run, own: string, signal: AbortSignal): Promise<r
     ...parseIptablesSave(oldFour, 'ip', 'iptables-legacy'),
     ...parseIptablesSave(oldSix, 'ip6', 'ip6tables-legacy')
   ]
-  // Those of iptables-nft show in both, and the listing of nft does not tell their conditions.
+  // The tables of iptables-nft show in both listings, and that of nft does not tell the conditions of their rules.
   const isRead = ({ family, table }: FirewallChain): boolean =>
     (family === 'ip' ? four : family === 'ip6' ? six : '').includes(`*${table.split(' ').at(-1)}\n`)
   return [...parseNftRuleset(parse(nft), own).filter((chain) => !isRead(chain)), ...read]
@@ -120,7 +138,7 @@ const ROUTES = z.array(
   z.object({ dst: z.string().optional(), dev: z.string().optional(), type: z.string().optional() })
 )
 
-/** Where the kernel would send a packet to each of these: anything but our device is another's decision. */
+/** Asks the kernel for the route to each address. A route to a device that is not ours comes from another rule. */
 async function caughtByRules(
   run: Run,
   { device, rulePreference }: Pick<HostNames, 'device' | 'rulePreference'>,
@@ -130,7 +148,7 @@ async function caughtByRules(
   if (far.length === 0) return []
   const lines = far.map(({ ip }) => `route get ${ip}\n`).join('')
   const asked = await run('ip', ['-force', '-j', '-batch', '-'], { signal, stdin: lines, okCodes: [1, 2] })
-  // One list for each address that has a route.
+  // `ip` prints one line of JSON for each address that has a route, and a line on stderr for each that has none.
   const routes = asked.stdout.split('\n').flatMap((line) => ROUTES.safeParse(parse(line)).data ?? [])
   const refused = new Set(
     [...asked.stderr.matchAll(/^Command failed -:(\d+)$/gm)].map(([, line]) => Number(line))
@@ -139,7 +157,7 @@ async function caughtByRules(
   for (const [index, { cluster, ip }] of far.entries()) {
     const route = routes.find(({ dst }) => parseIp(dst ?? '') === ip)
     if (route?.dev === device || route?.type === 'local') continue
-    // Without an answer of either kind the tool said nothing that can be read.
+    // The tool gave neither a route nor a refusal, so nothing is known about this address.
     if (route?.dev === undefined && !refused.has(index + 1)) continue
     const { stdout } = await run('ip', [`-${familyOf(ip)}`, 'rule', 'show'], { signal })
     const earlier = stdout
@@ -149,7 +167,8 @@ async function caughtByRules(
         const preference = Number(/^(\d+): (?:not )?from /.exec(line)?.[1] ?? 0)
         return preference > 0 && preference < rulePreference
       })
-    // A rule that refuses (blackhole, prohibit, unreachable) leaves no route to show. Without a rule our own routes are not there yet.
+    // A rule that refuses (blackhole, prohibit, unreachable) leaves no route to show. Without an earlier rule, our own
+    // routes are not set yet, which is no obstacle.
     if (earlier.length === 0) continue
     const where = route?.dev === undefined ? 'is refused' : `goes to ${route.dev}`
     found.push({ kind: 'rule', subject: cluster, by: `${ip} ${where}: ip rule "${earlier.join('", "')}"` })
@@ -157,7 +176,7 @@ async function caughtByRules(
   return found
 }
 
-/** Sources that went into the tunnel and do not belong there, as our own filter wrote them down in the last minutes. */
+/** Returns sources that our filter has recorded in its sets `stray4` and `stray6` (chain `strays`) within 2 min. */
 async function straySources(run: Run, nftTable: string, signal: AbortSignal): Promise<readonly Obstacle[]> {
   const sets = await Promise.all(
     [4, 6].map((family) =>

@@ -1,81 +1,118 @@
-// The two parts of the host edge that have more than one implementation, as ports: src/io/host/host.ts composes them.
+// Interfaces between src/io/host/host.ts and the parts that it composes. LoadBalancer and FilterPort have several
+// implementations, which src/io/host/parts.ts chooses. Run is the only way in which a part runs a tool to its end.
+// HostNames holds the marks by which every part recognises what this agent owns in the kernel.
 import type { Filter, VirtualServer } from '../../core/host/host-state.ts'
 
-/** A change of one virtual server: `want` undefined removes it, `have` undefined adds it. */
+/**
+ * A change of one virtual server: `want` undefined removes it, `have` undefined adds it. `have` is what the caller
+ * believes to be in the kernel. A load balancer carries out the change even where the kernel holds something else.
+ */
 export interface VirtualServerChange {
   readonly want: VirtualServer | undefined
   readonly have: VirtualServer | undefined
 }
 
-/** Other programs that write the same tables as this load balancer. */
+/**
+ * Other programs that write the same tables as this load balancer. src/app/host/balancer-rivals.ts reads them every
+ * 5 s and reports them as the fault IPVS_RIVAL.
+ */
 export interface Rivals {
-  /** kube-proxy in IPVS mode: it deletes what is not its own. */
+  /** True when kube-proxy runs here in IPVS mode. It deletes every virtual server that is not its own. */
   readonly kubeProxy: boolean
-  /** Virtual servers outside our service prefixes. */
+  /** Number of virtual servers outside our service prefixes. */
   readonly foreign: number
-  /** Virtual servers of ours that another program deleted since start(). */
+  /** Number of our virtual servers that another program has deleted since start(). The number never falls. */
   readonly lost: number
-  /** Our service prefixes, which such a program must leave alone. */
+  /** Our service prefixes, which the other program must exclude (kube-proxy: --ipvs-exclude-cidrs). */
   readonly prefixes: readonly string[]
 }
 
+/**
+ * A layer-4 load balancer of the kernel. Errors of its methods: HostError. Calls may overlap, because a preview of a
+ * plan can read the host while a pass changes it.
+ */
 export interface LoadBalancer {
-  /** The name of its kind (load-balancer/registry.ts). */
+  /** The name of its row in load-balancer/registry.ts. */
   readonly kind: string
-  /** Checks that tool and kernel can do it; loads what must be loaded. Creates nothing that `observe` would show. */
+  /**
+   * Checks that the tool runs and loads kernel modules where the kind needs them. It creates nothing that `observe`
+   * would show. Called once, before the first other call.
+   */
   start(): Promise<void>
   /**
-   * Ours alone, sorted by (vip, protocol, port), read from the kernel. Nothing there yet: an empty list. Cheap where no other program has changed
-   * anything of ours, and then the same list as before.
+   * Returns our virtual servers as the kernel has them, sorted by (vip, protocol, port), without those of other
+   * programs. The list is empty before the first change. An implementation that can tell that no other program has
+   * changed anything returns the list that it knows, which saves the reading.
    */
   observe(signal: AbortSignal): Promise<readonly VirtualServer[]>
-  /** Whether another program has changed something of ours since the last `observe`, where that can be seen at no cost. */
+  /**
+   * Returns whether another program has changed something of ours since the last `observe`. src/io/host/watch.ts asks
+   * about every 500 ms. Absent where an answer would cost as much as `observe`.
+   */
   isTouched?(): Promise<boolean>
-  /** In order, in one bundle where the tool allows; each change is idempotent. */
+  /**
+   * Carries out the changes in order, in one transaction where the tool has transactions. Each change is idempotent.
+   * Rejects when any change was refused; src/io/host/attempt.ts then tries the halves of the list.
+   */
   apply(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void>
-  /** The commands for people. */
+  /** Returns the commands of a change as text for people. */
   describe(change: VirtualServerChange): readonly string[]
-  /** Removes everything of ours, also what a crashed process left. */
+  /** Removes everything of ours from the kernel, also what a crashed agent left there. */
   cleanup(signal: AbortSignal): Promise<void>
-  /** Absent where the tables are ours alone. */
+  /** Absent where no other program writes the same tables. */
   rivals?(signal: AbortSignal): Promise<Rivals>
-  /** Gives back what start() opened; the kernel keeps everything. */
+  /** Closes what start() opened. The kernel keeps the virtual servers, so traffic continues. */
   stop?(): Promise<void>
 }
 
+/** The packet filter for traffic of the tunnel. Errors of its methods: HostError. */
 export interface FilterPort {
-  /** undefined: there is none of ours. */
+  /** Reads the filter from the kernel. undefined: ours does not exist, or another program has changed it. */
   observe(signal: AbortSignal): Promise<Filter | undefined>
+  /** Replaces the whole filter; undefined removes it. The host is never without a filter in between. */
   set(filter: Filter | undefined, signal: AbortSignal): Promise<void>
+  /** Returns the commands that `set` runs as text for people. */
   describe(filter: Filter | undefined): readonly string[]
+  /** Removes the filter, also one that a crashed agent left. */
   cleanup(signal: AbortSignal): Promise<void>
 }
 
-/** Every mark by which a thing in the kernel is known to be ours. */
+/**
+ * The marks by which a device, route, rule, table or packet in the kernel is recognised as ours. What carries none of
+ * them is never changed.
+ */
 export interface HostNames {
-  /** The WireGuard device, ≤ 15 characters. */
+  /** Name of the WireGuard device; the kernel allows 15 characters (IFNAMSIZ − 1). */
   readonly device: string
-  /** Our nft tables are called `<nftTable>` or start with `<nftTable>-`; families inet, ip and ip6 alike. */
+  /** Name of the load balancer's nft table, in the family inet. The table of the filter is `<nftTable>-filter`. */
   readonly nftTable: string
-  /** IPVS has no mark of its own: a service is ours when its VIP lies in one of these. Grows as VIPs are added. */
+  /**
+   * Service prefixes that this host has balanced. IPVS has no mark of its own, so a virtual server is ours when its
+   * address lies in one of them. The list grows as VIPs are added and survives a restart (tools/memory.ts).
+   */
   readonly vipPrefixes: () => readonly string[]
-  /** Our routing table, for remote pod prefixes. */
+  /** Number of our routing table, which holds the pod prefixes of other clusters. */
   readonly routeTable: number
+  /** Preference of the rule that leads to our table. Lower ones come first; table main has 32766 (ip-rule(8)). */
   readonly rulePreference: number
-  /** rtproto of our routes. */
+  /** Protocol number of our routes and our rule, 0 … 255 (ip-route(8), RTPROTO). */
   readonly routeProtocol: number
-  /** The one mark bit of ours, set on WireGuard's encapsulated packets. 0x2000 is none of kube-proxy's, Calico's or Cilium's. */
+  /**
+   * The only bit of a packet mark that we use. WireGuard sets it on its encapsulated packets, so that the rule does not
+   * route them into the tunnel again. kube-proxy, Calico and Cilium do not use 0x2000.
+   */
   readonly fwmark: number
 }
 
-/** What an implementation of such a part is made with. */
+/** The arguments with which host.ts creates a load balancer or a filter. */
 export interface PartContext {
   readonly run: Run
   readonly names: HostNames
+  /** Takes a sentence for the operator about something that works less well on this host than it could. */
   readonly warn: (message: string) => void
 }
 
-/** Names of a host with one mesh on it. */
+/** Returns the marks that ARCHITECTURE.md lists under Ownership. HostOptions.names can replace single ones. */
 export function hostNames(device: string, vipPrefixes: () => readonly string[]): HostNames {
   return {
     device,
@@ -88,25 +125,32 @@ export function hostNames(device: string, vipPrefixes: () => readonly string[]):
   }
 }
 
+/** How one call of a tool is made. */
 export interface RunOptions {
+  /** Text for standard input, in UTF-8. Default: empty. */
   readonly stdin?: string
   /**
-   * For tools that open /dev/stdin by name: Node's pipes are sockets, which cannot be opened so. The text then goes through
-   * a file with mode 0600 that is unlinked before the tool starts.
+   * Needed for tools that open /dev/stdin by name. Node makes standard input a socket, and a socket cannot be opened by
+   * name. The text then goes through a file with mode 0600 that is unlinked before the tool starts. Default false.
    */
   readonly stdinAsFile?: boolean
+  /** Kills the tool and rejects the call with ABORTED. */
   readonly signal?: AbortSignal
-  /** Default: of the tool (tools.ts). */
+  /** Milliseconds after which the tool is killed. Default: that of the tool in tools/tools.ts. */
   readonly deadlineMs?: number
-  /** Exit codes other than 0 that are an answer, not a failure. Default none. */
+  /** Exit codes other than 0 with which the call still succeeds. Default none. */
   readonly okCodes?: readonly number[]
 }
 
+/** What a tool printed, decoded as UTF-8. `exitCode` is 0 or one of `okCodes`. */
 export interface RunResult {
   readonly stdout: string
   readonly stderr: string
   readonly exitCode: number
 }
 
-/** Runs a tool to its end, never through a shell. Rejects with HostError. Secrets go through stdin, never argv. */
+/**
+ * Runs a tool to its end, never through a shell. Rejects with HostError (createRun in tools/run.ts lists the codes).
+ * Secrets go through `stdin`, because every user of the host can read the arguments of a process.
+ */
 export type Run = (tool: string, args: readonly string[], options?: RunOptions) => Promise<RunResult>

@@ -1,11 +1,15 @@
-// The networks, default gateways and addresses that this host has without the mesh, read from the kernel. The tunnel device and our
-// own routes are left out.
+// Reads from the kernel the networks, default gateways and addresses that this host has without the mesh. They stay
+// outside the tunnel, whatever prefixes other clusters announce
+// (docs/decisions/0040-network-of-the-host-first.md). The tunnel device and our own routes are left out.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'
 import { parseAddresses, parseRoutes, type KernelRoute } from './tools/ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
 
-/** Without `resolvers`, which are no matter of the kernel. Errors: HostError of `ip`. */
+/**
+ * Returns the routes of table main and the addresses of all devices. src/app/host/host-networks.ts calls it and adds
+ * `resolvers`, which the kernel does not know. Errors: HostError of `ip`.
+ */
 export async function readSurroundings(
   run: Run,
   names: Pick<HostNames, 'device' | 'routeProtocol'>,
@@ -14,7 +18,7 @@ export async function readSurroundings(
   const main = async (family: 4 | 6): Promise<readonly KernelRoute[]> => {
     const args = [`-${family}`, '-j', 'route', 'show', 'table', 'main']
     const { exitCode, stdout } = await run('ip', args, { signal, okCodes: [2] })
-    return exitCode === 0 ? parseRoutes(stdout, family) : [] // IPv6 may be off altogether
+    return exitCode === 0 ? parseRoutes(stdout, family) : [] // exit code 2: IPv6 is off
   }
   const [four, six, addresses] = await Promise.all([
     main(4),
@@ -27,9 +31,11 @@ export async function readSurroundings(
   const isDefault = ({ destination }: KernelRoute): boolean => /^(0\.0\.0\.0|::)\/0$/.test(destination)
   return {
     networks: routes
+      // Link-local and multicast routes exist on every device and say nothing about a network.
       .filter((route) => !isDefault(route) && !/^(fe80|ff00):/.test(route.destination))
       .map(({ destination, device, type, gateways }): HostNetwork => ({
         destination,
+        // A route without a device is, for example, of the type blackhole or unreachable.
         device: device === '' ? type : device,
         onLink: gateways.length === 0
       })),

@@ -1,11 +1,15 @@
-// Says that the kernel may have changed, and in which part, so that a pass repairs it within a second.
-//   ip monitor   links, addresses, routes, rules and forwarding: a child that prints a line for each change
-//   wg           has no events: its peers and their prefixes are compared every POLL_MS, 3 ms of CPU each
-//   nftables     where netlink is there (tools/netlink.ts), the events of our tables; else the chains and rules of our tables, without elements.
-//                `nft monitor` keeps a copy of all elements: 200 MB for 100,000
+// Reports that the kernel may have changed, and in which part of the host, so that a pass repairs it within a second
+// instead of at the next regular reading (10 s). src/app/host/host-watch.ts runs it. The sources are
+//   ip monitor   links, addresses, routes, rules and forwarding: a child process that prints a line for each change
+//   wg           WireGuard has no events: its peers and their prefixes are compared every POLL_MS, for 3 ms of CPU each
+//   nftables     events of our tables where a netlink socket can be opened (tools/netlink.ts); else the text of the
+//                chains and rules of our tables, without elements. `nft monitor` would keep a copy of all elements:
+//                200 MB for 100,000
 // Invariants
-//   1. A hint is only a hint: our own changes cause some, too, and a pass that finds nothing changed is cheap.
-//   2. Nothing here ends the process or the watch: a child that ends is started again, a question that fails is asked again.
+//   1. A hint asks for a reading and says nothing more: our own changes cause hints, too, and a pass that finds no
+//      change is cheap.
+//   2. No error here ends the process or the watch: a child that ends is started again, a reading that fails is
+//      repeated.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -15,31 +19,37 @@ import { openNftKernel } from './load-balancer/nftables/kernel.ts'
 import type { HostNames, LoadBalancer, Run } from './ports.ts'
 import { missing, toolEnvironment } from './tools/run.ts'
 
+/** Receives what the watch sees. Both functions are called often and must return at once. */
 export interface HostWatch {
-  /** At most one every HINT_INTERVAL_MS for each set of parts. */
+  /** The kernel may have changed in these parts. Called at most every 250 ms for `ip`, every 500 ms for wg and nft. */
   readonly onHint: (parts: readonly HostPart[]) => void
-  /** A watch that does not work, with its error; undefined: it works again. */
+  /** This watch fails with that error; undefined: it works, which is also reported while nothing was wrong. */
   readonly onFault: (watch: 'ip' | 'wg' | 'nft', error: HostError | undefined) => void
 }
 
+/** A HostWatch with the parts of the host that the watch reads. */
 export interface WatchOptions extends HostWatch {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable'>
+  /** undefined: the host is not started yet. */
   readonly loadBalancer: () => LoadBalancer | undefined
-  /** Changes with the peers of the device. */
+  /** Returns text that changes when a peer of the device or one of its prefixes does (TunnelPort.fingerprint). */
   readonly peers: (signal: AbortSignal) => Promise<string>
 }
 
+// A burst of changes, such as a container that starts, prints tens of lines: one pass answers them together.
 const HINT_INTERVAL_MS = 250
 const POLL_MS = 500
-// A question that takes long, as beside many rules of others, is asked less often: a quarter of the time at most.
+// A reading that takes long, as with many rules of other programs, comes less often: the pause after it is three times
+// its duration, so that readings take a quarter of the time at most.
 const POLL_SHARE = 3
+// The pause before `ip monitor` is started again doubles in these bounds, and starts anew once it has run for 15 s.
 const RESTART_MS_MIN = 500
 const RESTART_MS_MAX = 15_000
 const IP_PARTS: readonly HostPart[] = ['tunnel', 'routes', 'sysctls']
 const IP_OBJECTS = ['link', 'address', 'route', 'rule', 'netconf']
 
-/** Until the signal. */
+/** Watches until `signal` aborts; then it resolves. Never rejects. */
 export async function watchHost(options: WatchOptions, signal: AbortSignal): Promise<void> {
   await Promise.all([watchIp(options, signal), watchPeers(options, signal), watchNft(options, signal)])
 }
@@ -56,14 +66,14 @@ async function watchIp({ onHint, onFault }: WatchOptions, signal: AbortSignal): 
     if (signal.aborted) break
     if (performance.now() - beganMs > RESTART_MS_MAX) delayMs = RESTART_MS_MIN
     onFault('ip', error)
-    hint.call() // what happened meanwhile was not seen
+    hint.call() // changes while no child was listening have no line
     await wait(delayMs, signal)
     delayMs = Math.min(RESTART_MS_MAX, delayMs * 2)
   }
   hint.cancel()
 }
 
-/** Resolves when the child has ended, with why. */
+/** Runs `ip monitor` and resolves when it has ended, with the reason. `onLine` gets each line that it prints. */
 function monitor(onLine: (line: string) => void, signal: AbortSignal): Promise<HostError> {
   return new Promise((resolve) => {
     const child = spawn('ip', ['-o', 'monitor', ...IP_OBJECTS], {
@@ -74,7 +84,7 @@ function monitor(onLine: (line: string) => void, signal: AbortSignal): Promise<H
     signal.addEventListener('abort', stop, { once: true })
     const lines = createInterface({ input: child.stdout })
     lines.on('line', onLine)
-    lines.on('error', () => undefined) // 'close' of the child tells
+    lines.on('error', () => undefined) // 'close' of the child follows and reports the end
     const end = (error: HostError) => {
       signal.removeEventListener('abort', stop)
       resolve(error)
@@ -93,6 +103,7 @@ function ended(code: number | null, by: NodeJS.Signals | null): HostError {
   })
 }
 
+/** Compares the peers with those of the reading before. The first reading only sets the basis. */
 async function watchPeers({ peers, onHint, onFault }: WatchOptions, signal: AbortSignal): Promise<void> {
   let before: string | undefined
   await poll(signal, async () => {
@@ -107,6 +118,7 @@ async function watchPeers({ peers, onHint, onFault }: WatchOptions, signal: Abor
   })
 }
 
+/** Watches our two tables: that of the filter by a socket of its own, that of the load balancer by its isTouched(). */
 async function watchNft(options: WatchOptions, signal: AbortSignal): Promise<void> {
   const { onHint, onFault, loadBalancer, names } = options
   const filter = openNftKernel(`${names.nftTable}-filter`)
@@ -122,7 +134,7 @@ async function watchNft(options: WatchOptions, signal: AbortSignal): Promise<voi
           before = now
         }
         if (filter !== undefined && !(await filter.untouched())) {
-          filter.reset() // before the look that the hint asks for
+          filter.reset() // before the reading that the hint asks for, so that no change falls between the two
           onHint(['filter'])
         }
         if ((await balancer?.isTouched?.()) === true) onHint(['virtualServers'])
@@ -137,13 +149,14 @@ async function watchNft(options: WatchOptions, signal: AbortSignal): Promise<voi
   }
 }
 
-/** Lists the chains and rules of our tables without elements. This takes 5 ms, regardless of the size of the host's sets. */
+/** Lists the chains and rules of our tables without elements. This takes 5 ms, whatever the size of the host's sets. */
 async function shapeOf({ run, names }: WatchOptions, signal: AbortSignal): Promise<string> {
   const { stdout } = await run('nft', ['-t', 'list', 'ruleset', 'inet'], { signal })
   const tables = stdout.split(/^(?=table )/m)
   return tables.filter((text) => text.startsWith(`table inet ${names.nftTable}`)).join('')
 }
 
+/** Repeats `ask`, which never rejects, with a pause of at least POLL_MS. */
 async function poll(signal: AbortSignal, ask: () => Promise<void>): Promise<void> {
   while (!signal.aborted) {
     const beganMs = performance.now()
@@ -153,10 +166,10 @@ async function poll(signal: AbortSignal, ask: () => Promise<void>): Promise<void
 }
 
 async function wait(ms: number, signal: AbortSignal): Promise<void> {
-  await pause(ms, undefined, { signal, ref: false }).catch(() => undefined) // aborted
+  await pause(ms, undefined, { signal, ref: false }).catch(() => undefined) // rejects only when aborted
 }
 
-/** A tool that hangs is a matter of the next pass, which says so. */
+/** Reports an error as a fault of the watch. A tool that hangs gives a hint instead: the next pass names that fault. */
 function told(
   error: unknown,
   tell: { readonly hint: () => void; readonly fault: (error: HostError) => void }
@@ -166,6 +179,10 @@ function told(
   else tell.fault(new HostError({ code: 'TOOL_FAILED', message: String(error), cause: error }))
 }
 
+/**
+ * Returns a `call` that runs the callback at once, and then at most once every `intervalMs`. Calls within an interval
+ * are answered by one run at its end, so that the last change is never lost.
+ */
 function throttle(callback: () => void, intervalMs: number): { call: () => void; cancel: () => void } {
   let timer: NodeJS.Timeout | undefined
   let again = false
