@@ -1,8 +1,11 @@
 // Carries out the effects of the protocol and writes its state to disk.
-// Invariants (those of control.ts by their numbers there):
-//  2. An own batch is on disk before any neighbour sees it. What the disk does not take is written whole, once it takes anything again.
-//  3. Effects are carried out in the order in which the protocol gave them: at once where nothing waits for the disk, else behind it.
-//  4. A neighbour that sends a large state is not read from while a part of it is on its way to the disk.
+// Invariants, with the numbers that they have in control.ts:
+//  2. An own batch is on disk before any neighbour sees it. What the disk does not accept is written whole as soon as
+//     the disk accepts writes again (docs/decisions/0011).
+//  3. Effects are carried out in the order in which the protocol gave them: at once when no write is under way, else
+//     after it.
+//  4. A neighbour that sends a large state is not read from while a part of it is being written to disk. The window
+//     of its stream then bounds the data that waits for a slow disk.
 import type { Origin } from '../../core/model/values.ts'
 import type { Effect, Persist, PersistPart } from '../../core/replication/protocol.ts'
 import type { Transport } from '../../io/p2p/transport.ts'
@@ -10,60 +13,78 @@ import type { Store } from '../../io/store/store.ts'
 import { sentence } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 
-// A disk that is full is tried again this often (invariant 2).
+// Time between two attempts to write what a full or failing disk did not accept (invariant 2).
 const PERSIST_RETRY_MS = 1000
-// Effects that are carried out and not forgotten yet: few beside what a burst holds.
+// Effects that are carried out and still in the list. They are removed together, since removing each one from the
+// front of an array costs as much as all that wait behind it.
 const CARRIED_MAX = 1024
 
+/** Effects that write or remove parts of an unfinished state. */
 type Keeping = PersistPart | Extract<Effect, { kind: 'dropParts' }>
-/** Effects that need no disk. */
+/** Effects that are carried out without waiting for the disk. */
 export type PromptEffect = Exclude<Effect, Persist | Keeping>
 
+/** What the effects act on. */
 export interface EffectRunnerOptions {
   readonly self: Origin
   readonly store: Pick<Store, 'counters' | 'saveCounters' | 'persist' | 'persistPart' | 'dropParts'>
   readonly transport: Pick<Transport, 'pause' | 'resume'>
   readonly log: Log
-  /** The whole state of an origin, as a batch that replaces what the disk has of it. */
+  /**
+   * Returns the whole state of an origin as a batch that replaces what the disk has of it; undefined when the
+   * protocol knows no state of it.
+   */
   readonly whole: (origin: Origin) => Persist | undefined
+  /**
+   * Carries out an effect without waiting for the disk. An error that it throws rejects `idle`, and the effects behind it wait
+   * for the next `run`.
+   */
   readonly act: (effect: PromptEffect) => void
 }
 
-/** Carries out effects one after the other; effects that write to disk delay those behind them. */
+/** Carries out effects one after the other. An effect that writes to disk delays those behind it. */
 export class EffectRunner {
   readonly #options: EffectRunnerOptions
   readonly #effects: Effect[] = []
-  /** So many of them are carried out: taking each off the front would cost as much as all that wait. */
+  /** The number of effects at the front of `#effects` that are carried out. */
   #carried = 0
+  /** Resolves when the effects that are under way are carried out. */
   #draining: Promise<void> = Promise.resolve()
   #isBusy = false
   #diskFault: string | undefined
-  /** Neighbours that are not read from (invariant 4). */
+  /** Neighbours that are not read from now (invariant 4). */
   readonly #held = new Set<Origin>()
-  /** Origins whose latest steps the disk did not take. */
+  /** Origins whose latest state the disk did not accept. */
   readonly #unsaved = new Set<Origin>()
+  /** Monotonic time of the latest attempt of `retry`. */
   #savedMs = 0
 
   constructor(options: EffectRunnerOptions) {
     this.#options = options
   }
 
-  /** The reason why the latest write to the store failed, or undefined when the store can be written. */
+  /**
+   * Why the latest write to the store failed, as a line for the operator; undefined while the store accepts writes.
+   */
   get diskFault(): string | undefined {
     return this.#diskFault
   }
 
-  /** Resolves when all effects that were given until now are carried out. */
+  /** Resolves when all effects given so far are carried out. Never rejects because of the disk. */
   get idle(): Promise<void> {
     return this.#draining
   }
 
+  /** Adds effects, and carries them out at once when none is under way. */
   run(effects: readonly Effect[]): void {
-    for (const effect of effects) this.#effects.push(effect) // not spread: they may be more than a call takes
+    for (const effect of effects) this.#effects.push(effect) // push(...effects) fails when there are more than a call can have arguments
     if (!this.#isBusy) this.#draining = this.#drain()
   }
 
-  /** The effects of a frame of this neighbour, which may be a part of a large state. */
+  /**
+   * Adds the effects of a frame from this neighbour. When the frame was a part of a large state, the neighbour is not
+   * read from until the part is written (invariant 4).
+   */
   runOf(peer: Origin, effects: readonly Effect[]): void {
     if (effects.some(({ kind }) => kind === 'persistPart')) {
       this.#held.add(peer)
@@ -72,14 +93,19 @@ export class EffectRunner {
     this.run(effects)
   }
 
-  /** Writes whole what the disk did not take, when it is time to try again. */
+  /**
+   * Called with each tick. Writes the states that the disk did not accept, whole, at most once per PERSIST_RETRY_MS.
+   */
   retry(nowMs: number): void {
     if (this.#unsaved.size === 0 || nowMs - this.#savedMs < PERSIST_RETRY_MS) return
     this.#savedMs = nowMs
     this.#writeWhole([...this.#unsaved])
   }
 
-  /** The store has lost all of these: they are written whole, before anything that comes after. */
+  /**
+   * Called when the store has lost these origins, for example because its files were removed. Their whole states are
+   * written before all effects that come after.
+   */
   rewrite(origins: readonly Origin[]): void {
     for (const origin of origins) this.#unsaved.add(origin)
     this.#writeWhole(origins)
@@ -93,6 +119,7 @@ export class EffectRunner {
     this.#isBusy = true
     try {
       for (;;) {
+        // Effects may be added while one is carried out, so the list is read anew each time.
         const effect = this.#effects[this.#carried++]
         if (effect === undefined) break
         if (effect.kind === 'persist') await this.#persist(effect)
@@ -106,12 +133,17 @@ export class EffectRunner {
     }
   }
 
+  /** Removes the effects that are carried out from the front of the list. */
   #forgetCarried(): void {
     this.#effects.splice(0, this.#carried)
     this.#carried = 0
   }
 
-  /** Own batches are synced; others' can be pulled again. What the disk did not take is written whole later (`retry`). */
+  /**
+   * Writes a batch. A batch of this agent is synced, so that it survives a loss of power: no other agent has it yet.
+   * A batch of another origin can be pulled again. When the disk does not accept a batch, later batches of that
+   * origin are skipped until its whole state is written (`retry`).
+   */
   async #persist(batch: Persist): Promise<void> {
     const { self, store, log, whole } = this.#options
     const own = batch.origin === self
@@ -119,7 +151,7 @@ export class EffectRunner {
     try {
       if (own) await this.#keepEpoch(batch.epoch)
       if (!(await store.persist(batch, { sync: own }))) {
-        const state = whole(batch.origin) // a part was not taken: the disk was full, or fails
+        const state = whole(batch.origin) // the parts that the batch builds on are not stored
         if (state) await store.persist(state, { sync: own })
       }
       this.#unsaved.delete(batch.origin)
@@ -133,13 +165,19 @@ export class EffectRunner {
     }
   }
 
-  /** The epoch is kept beside the replica, too: an agent that loses its replica must write above it. */
+  /**
+   * Stores the epoch in the file of counters, beside the replica: an agent that loses its replica must publish in a
+   * higher epoch than before.
+   */
   async #keepEpoch(epoch: number): Promise<void> {
     const { store } = this.#options
     if ((store.counters()?.epoch ?? 0) < epoch) await store.saveCounters({ epoch, seqReserved: 0 })
   }
 
-  /** What is lost of a part is pulled again: nothing depends on it. */
+  /**
+   * Writes or removes parts of an unfinished state. An error is only logged: a lost part is pulled again, and nothing
+   * depends on it.
+   */
   async #keep(effect: Keeping): Promise<void> {
     const { store, log } = this.#options
     try {
@@ -151,11 +189,12 @@ export class EffectRunner {
     if (effect.kind === 'persistPart') this.#release()
   }
 
+  /** Reads again from the neighbours that were held, once no part waits to be written. */
   #release(): void {
     const isPart = ({ kind }: Effect, at: number) => at >= this.#carried && kind === 'persistPart'
-    if (this.#effects.some(isPart)) return // of another neighbour
+    if (this.#effects.some(isPart)) return // a part from another neighbour still waits
     const held = [...this.#held]
     this.#held.clear()
-    for (const peer of held) this.#options.transport.resume(peer) // its next part may be here, and hold it again
+    for (const peer of held) this.#options.transport.resume(peer) // may deliver the next part at once, which holds it again
   }
 }

@@ -1,5 +1,7 @@
-// The handshakes that are under way, and why the latest one with a member was refused.
-// Invariant 1 of control.ts: before both sides have proved their certificates, only handshake messages are exchanged.
+// The handshakes that are under way, and why the latest handshake with a member was refused. The handshake itself is
+// core/trust/handshake.ts; this file gives it the time of day and sends its frames.
+// This file upholds invariant 1 of control.ts: before both sides have proved their certificates, only handshake
+// messages are exchanged.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
 import type { Book } from '../../core/trust/book.ts'
@@ -10,10 +12,13 @@ import {
 } from '../../core/trust/handshake.ts'
 import { monotonicMs } from '../observe/clock.ts'
 
-// Handshakes are tried again within minutes; a member that is not dialled any more leaves no reason behind.
+// A refused member is dialled again within minutes, so an older refusal belongs to a member that is not dialled any
+// more.
 const REFUSAL_MS = 600_000
+// Bounds the memory: a stranger can make PeerIds without end, and each of them can be refused.
 const REFUSED_MAX = 256
 
+/** How a handshake with `peer` ended, for the parts outside the control plane: `join` waits for it. */
 export type HandshakeOutcome =
   | { readonly kind: 'accepted'; readonly peer: Origin; readonly cluster: ClusterName }
   | {
@@ -24,31 +29,47 @@ export type HandshakeOutcome =
       readonly byPeer: boolean
     }
 
+/** Why a handshake was refused. */
 export interface HandshakeRefusal {
+  /** A HandshakeCode (core/trust/handshake.ts), for example `clock` or `nameTaken`. */
   readonly code: string
+  /** A text for the operator; texts of the peer are cleaned before. */
   readonly detail: string
+  /** True: the peer refused this agent. False: this agent refused the peer. */
   readonly byPeer: boolean
-  /** Monotonic. */
+  /** Monotonic time of the refusal, milliseconds. */
   readonly atMs: number
 }
 
+/** What the transport knows of a connection. */
 export interface ConnectionInfo {
+  /** True: the peer dialled this agent. */
   readonly inbound: boolean
-  /** Multiaddr of the peer. */
+  /**
+   * Multiaddr of the peer as this host sees it: for an inbound connection the port is not the one that it listens on.
+   */
   readonly address: string
 }
 
+/** The identity of this agent, and what the handshakes act on. */
 export interface HandshakesOptions {
   readonly crypto: Crypto
   readonly origin: Origin
+  /** Ed25519 seed of this agent's key, 32 bytes. */
   readonly nodeSeed: Uint8Array
   readonly meshId: Uint8Array
+  /** Version of this agent, which the peer shows. */
   readonly software: string
   readonly book: Book
   readonly send: (peer: Origin, frame: Uint8Array) => void
+  /**
+   * Called once for each handshake that ended, after it was removed from the list: the callee may disconnect the
+   * peer.
+   */
   readonly onVerdict: (peer: Origin, info: ConnectionInfo, verdict: Verdict) => void
 }
 
+/** A handshake under way. */
 interface Met {
   readonly handshake: Handshake
   readonly info: ConnectionInfo
@@ -64,7 +85,10 @@ export class Handshakes {
     this.#options = options
   }
 
-  /** `chain`: the encoded Chain down to this agent's certificate. */
+  /**
+   * Starts the handshake of a connection that the transport has opened, and sends the first frames. `chain`: the
+   * encoded Chain down to this agent's certificate.
+   */
   begin(peer: Origin, info: ConnectionInfo, chain: Uint8Array): void {
     const { crypto, origin, nodeSeed, meshId, software, book, send } = this.#options
     const handshake = createHandshake({
@@ -79,7 +103,10 @@ export class Handshakes {
     for (const frame of handshake.start()) send(peer, frame)
   }
 
-  /** False: no handshake with this peer is under way, so the frame is one of the protocol. */
+  /**
+   * Takes a frame. Returns false when no handshake with this peer is under way: then the frame belongs to the
+   * protocol.
+   */
   receive(peer: Origin, frame: Uint8Array): boolean {
     const met = this.#met.get(peer)
     if (met === undefined) return false
@@ -91,17 +118,19 @@ export class Handshakes {
     return true
   }
 
-  /** The connection has ended. */
+  /** Forgets the handshake of a connection that has ended. */
   end(peer: Origin): void {
     this.#met.delete(peer)
   }
 
+  /** Forgets the refusal of a member that is accepted now. */
   accepted(peer: Origin): void {
     this.#refused.delete(peer)
   }
 
+  /** Remembers the refusal. Of more than REFUSED_MAX peers the oldest refusals are dropped. */
   refused(peer: Origin, refusal: Omit<HandshakeRefusal, 'atMs'>): void {
-    this.#refused.delete(peer) // so that the oldest stands first
+    this.#refused.delete(peer) // A Map keeps the order of insertion: a new entry belongs at the end.
     this.#refused.set(peer, { ...refusal, atMs: monotonicMs() })
     for (const oldest of this.#refused.keys()) {
       if (this.#refused.size <= REFUSED_MAX) break
@@ -109,7 +138,10 @@ export class Handshakes {
     }
   }
 
-  /** Why the latest handshake with this member ended; undefined: it was accepted, or there was none lately. */
+  /**
+   * Returns why the latest handshake with this member was refused. undefined: it was accepted, or the latest refusal
+   * is older than REFUSAL_MS, or there was none.
+   */
   refusal(origin: Origin): HandshakeRefusal | undefined {
     const found = this.#refused.get(origin)
     return found === undefined || monotonicMs() - found.atMs > REFUSAL_MS ? undefined : found

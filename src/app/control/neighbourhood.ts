@@ -1,24 +1,29 @@
-// The neighbours are the members whose control connection has passed the handshake.
+// The neighbours of this agent: the members whose control connection has passed the handshake. control.ts adds and
+// removes them.
 import type { Origin } from '../../core/model/values.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { ConnectionInfo } from './handshakes.ts'
 
+/** A neighbour with its connection. */
 export interface Neighbour extends ConnectionInfo {
   readonly origin: Origin
-  /** The last measured round trip, milliseconds. */
+  /** The last measured round trip of a ping in milliseconds; undefined before the first pong. */
   readonly rttMs: number | undefined
 }
 
+/** The set of neighbours, and since when there has been one or none. */
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
   /** Monotonic time, in ms, since when there has been at least one neighbour; undefined when there is none. */
   #connectedMs: number | undefined
+  // Monotonic time of the start, or of the end of the latest neighbour. It counts while there is no neighbour.
   #aloneMs = monotonicMs()
 
   get size(): number {
     return this.#members.size
   }
 
+  /** Returns the neighbour; undefined when this origin is none. */
   get(origin: Origin): (ConnectionInfo & { readonly origin: Origin }) | undefined {
     const info = this.#members.get(origin)
     return info && { origin, ...info }
@@ -28,12 +33,15 @@ export class Neighbourhood {
     return [...this.#members.keys()]
   }
 
+  /** Adds a neighbour, or replaces the connection of a known one. */
   add(origin: Origin, info: ConnectionInfo): void {
     this.#connectedMs ??= monotonicMs()
     this.#members.set(origin, info)
   }
 
-  /** Returns whether it was a neighbour. */
+  /**
+   * Removes a neighbour. Returns false when the origin was none: its connection ended before or during the handshake.
+   */
   remove(origin: Origin): boolean {
     if (!this.#members.delete(origin)) return false
     if (this.#members.size === 0) {
@@ -43,12 +51,14 @@ export class Neighbourhood {
     return true
   }
 
-  /** Monotonic; undefined: there is no neighbour. */
+  /** Monotonic time in milliseconds since when there has been at least one neighbour; undefined: there is none. */
   get connectedMs(): number | undefined {
     return this.#connectedMs
   }
 
-  /** Milliseconds without any control connection. */
+  /**
+   * Milliseconds without any neighbour, counted from the start of the agent at the earliest; 0 while there is one.
+   */
   aloneMs(): number {
     return this.#members.size > 0 ? 0 : monotonicMs() - this.#aloneMs
   }
