@@ -1,18 +1,23 @@
-// Which Nodes of a Kubernetes cluster have no agent: their pods have no way to the mesh. Pure.
+// Finds the Nodes of a Kubernetes cluster on which no agent runs: their pods cannot reach other clusters. Pure;
+// agent/part-watch.ts calls it once a second and sets the fault NODES_WITHOUT_AGENT.
 import type { FaultText } from '../observe/health.ts'
 import type { KubeNode } from './source.ts'
 
-// Nodes that a message names; the rest is counted.
+// The message names this many Nodes and counts the others.
 const SHOWN_MAX = 3
 
-/** `served`: names of the nodes on which agents of this cluster run; none yet: nothing is said before the first agent is in the mesh. */
+/**
+ * Returns the fault, or undefined when every Node has an agent, or none has. `served`: node names that the agents of
+ * this cluster announce; it is empty until the first agent is in the mesh.
+ */
 export function nodesWithoutAgent(
   nodes: readonly KubeNode[],
   served: readonly string[]
 ): FaultText | undefined {
   const known = new Set(served)
   const without = nodes.filter(({ name }) => !known.has(name))
-  // Agents outside the cluster, on gateway hosts of their own, are no Nodes: how pods get there is not known here.
+  // When no agent runs on a Node, the agents run on gateway hosts outside the cluster. How pods reach those is not
+  // known here, so there is no fault.
   if (without.length === 0 || without.length === nodes.length) return undefined
   const names = without.slice(0, SHOWN_MAX).map(({ name }) => name)
   const rest = without.length - names.length

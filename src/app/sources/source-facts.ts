@@ -1,4 +1,6 @@
-// What the source has told last. A running session hears each fact at once; a session that starts later gets all of them.
+// Keeps the latest facts that the source has reported. The source lives as long as the process, a session as long as
+// a membership: a running session gets each fact at once, and a session that starts later gets all of them with
+// `tell`.
 import type { Problem } from '../../core/catalog/catalog.ts'
 import type { Cidr, Ip, Snapshot } from '../../core/model/values.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
@@ -10,17 +12,20 @@ import type { CurrentSession } from '../session/current-session.ts'
 import type { Session } from '../session/session.ts'
 import type { KubeNode, SourceOptions, SourceState } from './source.ts'
 
+/** The latest snapshot of the source, for `meshctl status` and the session. */
 export interface SourceSnapshot {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
-  /** False until all was read once. */
+  /** False until the source was read whole once: until then an empty snapshot means "not known". */
   readonly whole: boolean
 }
 
+/** The callbacks of the source that this class implements. */
 type Callbacks = Required<
   Pick<SourceOptions, 'onSnapshot' | 'onLeadership' | 'onNodePrefixes' | 'onNodes' | 'onNodeAddresses'>
 >
 
+/** The facts, and the faults and metrics that follow from them. */
 export class SourceFacts {
   readonly #current: CurrentSession
   readonly #metrics: Metrics
@@ -33,6 +38,9 @@ export class SourceFacts {
   }
   #leadership: Leadership = { leader: false }
   #nodes: readonly KubeNode[] = []
+  /**
+   * undefined: the source has not reported the prefixes of this node. It is then not known whether the node has any.
+   */
   #nodePrefixes: readonly Cidr[] | undefined
   #nodeAddresses: readonly Ip[] = []
 
@@ -48,20 +56,22 @@ export class SourceFacts {
     this.#problemLog = new ProblemLog(options.log)
   }
 
+  /** The latest snapshot; empty and not whole at the start. */
   get snapshot(): SourceSnapshot {
     return this.#snapshot
   }
 
+  /** All Nodes of the cluster; empty for a folder, and until the API server has listed them. */
   get nodes(): readonly KubeNode[] {
     return this.#nodes
   }
 
-  /** Whether this agent speaks for its cluster. */
+  /** Whether this agent publishes the services of its cluster. */
   get isSpeaker(): boolean {
     return this.#leadership.leader
   }
 
-  /** For the source. */
+  /** Returns the callbacks that the source calls. */
   callbacks(): Callbacks {
     return {
       onNodePrefixes: (prefixes) => {
@@ -83,7 +93,10 @@ export class SourceFacts {
     }
   }
 
-  /** To a session that has just started. */
+  /**
+   * Gives all facts to a session that has just started. The leadership comes first, since only the speaker publishes
+   * the snapshot. A snapshot that is not whole is left out; the source reports the next one.
+   */
   tell(session: Session): void {
     session.setLeadership(this.#leadership)
     if (this.#nodePrefixes !== undefined) session.setNodePrefixes(this.#nodePrefixes)

@@ -1,5 +1,6 @@
-// Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both tell snapshots; with a Kubernetes API
-// a Lease says which agent of the cluster speaks, a lone agent beside a folder speaks for itself.
+// Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both report snapshots. With a
+// Kubernetes API, a Lease (coordination.k8s.io/v1) decides which agent of the cluster is the speaker, that is,
+// publishes the services. A cluster with a folder has one agent, which is always the speaker.
 import { join } from 'node:path'
 import { changes, type CatalogOptions, type Change, type Problem } from '../../core/catalog/catalog.ts'
 import type { ExportPolicy } from '../../core/catalog/export-policy.ts'
@@ -18,71 +19,106 @@ import type { Settings } from '../settings/settings.ts'
 
 export type SourceKind = 'folder' | 'kubernetes'
 
+/** A source, as the agent uses it. It lives as long as the process. */
 export interface Source {
   readonly kind: SourceKind
-  /** The folder, or the URL of the API server. */
+  /** The folder, or the URL of the API server, for `meshctl status`. */
   readonly path: string
-  /** What does not work now. */
+  /**
+   * Why the Lease cannot be kept now; undefined: all works, or there is no Lease. Problems with objects are reported
+   * by onSnapshot.
+   */
   readonly fault: PartFault | undefined
-  /** Of a Kubernetes source: for whatever else is written there, in this namespace. */
+  /**
+   * The API of a Kubernetes source and the namespace of the agent's own objects (Lease, Secret); undefined for a
+   * folder.
+   */
   readonly kubernetes: { readonly api: KubeApi; readonly namespace: string } | undefined
-  /** In a mesh from now on, under this PeerId: this agent may speak for its cluster. */
+  /**
+   * Starts to campaign as a candidate for the speaker. Called when this agent has become a member; `origin` is its
+   * PeerId, the holder identity in the Lease.
+   */
   stand(origin: Origin): void
-  /** Gives that up, so that another need not wait. */
+  /** Ends the campaign and gives the Lease back, so that another candidate does not wait until it expires. */
   resign(): Promise<void>
-  /** Resolves after the first snapshot or the first failure of it. */
+  /** Resolves after the first snapshot, or after the first attempt to read it has failed. */
   start(): Promise<void>
-  /** The prefixes that objects must lie in have changed. */
+  /** Reads again, soon. Called when the prefixes that objects must lie in have changed. */
   refresh(): void
-  /** Pod and service prefixes as the cluster itself knows them; empty from a folder. Errors: KubeError. */
+  /**
+   * Returns the pod and service prefixes that the cluster itself has configured; empty for a folder. Errors:
+   * KubeError.
+   */
   discover(): Promise<FoundPrefixes>
+  /** Resigns and ends the source. */
   stop(): Promise<void>
 }
 
+/** The prefixes that `discover` found. */
 export interface FoundPrefixes {
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
-  /** False: those of today's Nodes only, so that the pods of a Node that is added later would lie outside. */
+  /**
+   * False: the pod prefixes are those of the present Nodes only, so a Node that is added later has pods outside of
+   * them.
+   */
   readonly isWholeCluster: boolean
 }
 
+/** A Node of the cluster. */
 export interface KubeNode {
   readonly name: string
-  /** Empty where the network plugin hands out addresses in its own way. */
+  /** spec.podCIDRs; empty where the network plugin assigns addresses by another method. */
   readonly podCidrs: readonly Cidr[]
 }
 
+/** What the source tells of a snapshot beside its content. */
 export interface SourceState {
-  /** False until all was read once: an empty snapshot means "not known" until then. */
+  /** False until everything was read once: until then an empty snapshot means "not known", not "no services". */
   readonly whole: boolean
-  /** What differs from the snapshot told before. */
+  /** The differences from the snapshot reported before. */
   readonly changes: readonly Change[]
 }
 
+/** The options of a source. Each callback is called with complete values, not with differences. */
 export interface SourceOptions {
   readonly settings: Settings
+  /** The prefixes and the name of this cluster, which are known only after a join; read with each snapshot. */
   readonly catalogOptions: () => CatalogOptions
+  /** Called with the first snapshot, and after each change of the snapshot or of the problems. */
   readonly onSnapshot: (snapshot: Snapshot, problems: readonly Problem[], state: SourceState) => void
+  /** Called when this agent becomes the speaker of its cluster, and when it stops being it. */
   readonly onLeadership: (leadership: Leadership) => void
-  /** Pod prefixes of the node that this agent runs on, where Kubernetes gives it any. */
+  /**
+   * Called with the pod prefixes of the Node that this agent runs on; empty when Kubernetes gives it none, or when no
+   * Node has the name of the setting node-name.
+   */
   readonly onNodePrefixes: (prefixes: readonly Cidr[]) => void
-  /** All Nodes, whenever they change. */
+  /** Called with all Nodes when they change. */
   readonly onNodes?: (nodes: readonly KubeNode[]) => void
-  /** InternalIPs of all Nodes, whenever they change. */
+  /** Called with the InternalIP addresses of all Nodes when they change. */
   readonly onNodeAddresses?: (addresses: readonly Ip[]) => void
-  /** The least term to speak with. */
+  /** Returns the lowest term in which this agent may publish (session/speaker.ts). */
   readonly termFloor: () => number
   readonly log: Log
 }
 
+// Name of the Lease. All agents of a cluster must use the same.
 const LEASE = 'rhizome-speaker'
 
+/**
+ * Returns the kind of source that the settings choose. `auto` takes Kubernetes when a kubeconfig is set or the agent
+ * runs in a pod.
+ */
 export function sourceKind(settings: Settings): SourceKind {
   if (settings.source !== 'auto') return settings.source
   return settings.kubeconfig !== '' || runsInPod() ? 'kubernetes' : 'folder'
 }
 
-/** Errors: KubeError BAD_CONFIG, AppError BAD_SETTING. */
+/**
+ * Opens the source without reading it; `start` reads it. Errors: KubeError BAD_CONFIG, AppError BAD_SETTING for
+ * export-selector.
+ */
 export function openSource(options: SourceOptions): Promise<Source> {
   return sourceKind(options.settings) === 'folder' ? openFolder(options) : openKubernetes(options)
 }
@@ -109,6 +145,7 @@ async function openFolder({
     path: settings.manifests,
     fault: undefined,
     kubernetes: undefined,
+    // No other agent of the cluster publishes, so there is no other term to exceed.
     stand: () => onLeadership({ leader: true, term: 1 }),
     resign: async () => onLeadership({ leader: false }),
     start: () => source.start(),
@@ -148,7 +185,8 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
         onLeadership(leadership)
       },
       onTrouble: (trouble) => {
-        // Asked every two seconds, while the source may wait for half a minute: once this answers again, so will the rest.
+        // The Lease is asked for every two seconds, while the source may wait up to 30 s after a failure. When the
+        // API server answers for the Lease again, the source need not wait any longer.
         if (fault !== undefined && trouble === undefined) source.refresh()
         fault = trouble && partFault('lease', trouble)
         if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
@@ -184,6 +222,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
   }
 }
 
+/** Reads which Services the settings export. Errors: AppError BAD_SETTING. */
 function exportPolicy(settings: Settings): ExportPolicy {
   const selector = parseSelector(settings['export-selector'])
   if (selector.kind === 'invalid') {
