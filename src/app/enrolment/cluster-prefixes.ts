@@ -1,9 +1,12 @@
-// The prefixes that a cluster is certified for, beside those that it really uses. Pure.
+// Compares the prefixes in a cluster's certificate with those that its Kubernetes API reports. Pure functions;
+// prefix-check.ts calls them with what the source has found. An empty list of found prefixes means that they are not
+// known.
 import { cidrContains, cidrOverlaps, cidrToPrefix, familyOf, prefixToCidr } from '../../core/model/cidr.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { AppError } from '../observe/errors.ts'
 import type { FoundPrefixes } from '../sources/source.ts'
 
+/** What the certificate or the token gives a cluster. */
 interface Certified {
   readonly cluster: ClusterName
   readonly podPrefixes: readonly Cidr[]
@@ -11,8 +14,9 @@ interface Certified {
 }
 
 /**
- * Whether a cluster may join with the prefixes of its token. A cluster whose prefixes are not known, or a folder, may: found is empty.
- * Errors: AppError PREFIX_MISMATCH, with the invite that fits.
+ * Checks that a cluster may join with the prefixes of its token: of each kind, at least one found prefix overlaps a
+ * certified one. A kind of which no prefix is known passes. Errors: AppError PREFIX_MISMATCH, whose fix has the invite
+ * that fits.
  */
 export function checkCertified(certified: Certified, found: FoundPrefixes): void {
   const isInside = (used: readonly Cidr[], given: readonly Cidr[]): boolean =>
@@ -37,7 +41,7 @@ export function checkCertified(certified: Certified, found: FoundPrefixes): void
   )
 }
 
-/** Prefixes in use that the certificate does not have: their pods and services are not reached. */
+/** Returns the found prefixes that lie in no certified prefix. Other clusters do not reach pods and services there. */
 export function uncertified(certified: Certified, found: FoundPrefixes): readonly Cidr[] {
   const outside = (used: readonly Cidr[], given: readonly Cidr[]): readonly Cidr[] =>
     used.filter((cidr) => !given.some((prefix) => cidrContains(prefix, cidr)))
@@ -47,7 +51,7 @@ export function uncertified(certified: Certified, found: FoundPrefixes): readonl
   ]
 }
 
-/** The command that a member types for this cluster. */
+/** The command that an operator runs on the inviting agent to get a token with the prefixes that the cluster uses. */
 export function inviteLine(certified: Certified, found: FoundPrefixes): string {
   const pods = found.podPrefixes.length > 0 ? wholeCluster(found) : certified.podPrefixes
   const services = found.servicePrefixes.length > 0 ? found.servicePrefixes : certified.servicePrefixes
@@ -58,7 +62,11 @@ export function inviteLine(certified: Certified, found: FoundPrefixes): string {
   return `meshctl invite ${certified.cluster} ${flags.join(' ')}`
 }
 
-/** For `init` without --pod-cidr. Errors: AppError BAD_ARGUMENT where only those of today's Nodes are known. */
+/**
+ * Called by `init` without --pod-cidr. Where only the pod prefixes of the present Nodes are known, the certificate
+ * would leave out the Nodes that are added later, so the operator has to name the prefix. Errors: AppError
+ * BAD_ARGUMENT.
+ */
 export function refuseNodesOnly(found: FoundPrefixes): void {
   if (found.isWholeCluster || found.podPrefixes.length === 0) return
   throw new AppError(
@@ -70,15 +78,19 @@ export function refuseNodesOnly(found: FoundPrefixes): void {
   )
 }
 
-// What installers choose for a cluster whose Nodes have a /24 (IPv4) or a /64 (IPv6) each.
+// Prefix lengths that installers choose for a whole cluster whose Nodes have a /24 (IPv4) or a /64 (IPv6) each.
 const CLUSTER_LENGTH = { 4: 16, 6: 56 } as const
 
+/**
+ * The probable pod prefixes of the whole cluster: those of the Nodes, shortened to CLUSTER_LENGTH. Only for examples in
+ * messages.
+ */
 function wholeCluster(found: FoundPrefixes): readonly Cidr[] {
   if (found.isWholeCluster) return found.podPrefixes
   const wider = found.podPrefixes.map((cidr) => {
     const { address, length } = cidrToPrefix(cidr)
     const shorter = Math.min(length, CLUSTER_LENGTH[familyOf(cidr)])
-    // Both lengths are whole bytes.
+    // Both values of CLUSTER_LENGTH are whole bytes. A Node prefix that is already shorter keeps its length.
     const network = address.map((byte, at) => (at < shorter / 8 ? byte : 0))
     return prefixToCidr({ address: network, length: shorter }) ?? cidr
   })

@@ -1,7 +1,10 @@
-// How this agent comes into a mesh and out of it: it makes one (init), joins one, comes back to one after a restart, leaves it.
+// How this agent gets into a mesh and out of it: it creates one (init), joins one, comes back to one after a restart,
+// or leaves one. The admin API, the token file (told-to-join.ts) and the start of the agent call it; entrance.ts starts
+// the sessions.
 // Invariants
-//   1. One of init, join and leave at a time.
-//   2. What a failed attempt has changed on disk is changed back, but for a token that no member has answered: it may have got through.
+//   1. Only one init, join or leave runs at a time.
+//   2. A failed attempt restores the identity on disk, with one exception: a token that no member has answered stays
+//      there as pending, since a member may have received the certificate that this agent made with it.
 import type { InitRequest } from '../../api/requests.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
@@ -23,18 +26,24 @@ import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
 import { refusal } from './refusal.ts'
 import { clusterKeyOf, withClusterKey, type Enrolled, type SharedKey } from './shared-key.ts'
 
-// Dialling, two handshakes and a retry over a bad line; then the person at the terminal wants to know.
+// Enough to dial, for two handshakes and for a retry over a bad line. Longer than this a person at a terminal should
+// not wait without an answer.
 const JOIN_DEADLINE_MS = 20_000
-/** The code of the fault that a cluster which is told to join has not joined. */
+/**
+ * Code of the fault of a cluster that has a token or a key but has not joined yet. told-to-join.ts sets it, and a join
+ * clears it.
+ */
 export const NOT_JOINED = 'NOT_JOINED'
 
+/** What Enrolment needs besides the parts of a session. */
 export interface EnrolmentOptions extends EntranceOptions {
-  /** Only with a Kubernetes API. */
+  /** The key that the gateways of this cluster share in a Secret; undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
-  /** Only with a Kubernetes API. */
+  /** The zones in the cluster's own DNS, removed by the last gateway; undefined without a Kubernetes API. */
   readonly podDns: Pick<PodDns, 'undo'> | undefined
 }
 
+/** One per process. init, join and leave reject with ALREADY_CHANGING while another of them runs; they do not queue. */
 export class Enrolment {
   readonly #options: EnrolmentOptions
   readonly #entrance: Entrance
@@ -45,12 +54,15 @@ export class Enrolment {
     this.#entrance = new Entrance(options)
   }
 
-  /** True while init, join or leave is under way. */
+  /** True while init, join or leave is under way; PartWatch then leaves the identity on disk alone. */
   get isChanging(): boolean {
     return this.#isChanging
   }
 
-  /** The mesh that this agent was in when it ended. False: there is none. Errors: of the transport. */
+  /**
+   * Enters the mesh that the identity on disk names; called once, at the start of the agent. Resolves to false when the
+   * identity names none, which is also the case for a token that no member has accepted. Errors: TransportError.
+   */
   async resume(): Promise<boolean> {
     const known = membershipOf(await this.#options.node.current())
     if (known === undefined) return false
@@ -59,7 +71,12 @@ export class Enrolment {
     return true
   }
 
-  /** Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, BAD_ARGUMENT, CLUSTER_KEY_TAKEN. */
+  /**
+   * Creates a mesh whose first member is this cluster. Prefixes that the request does not name are read from the
+   * cluster or chosen.
+   * Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, BAD_ARGUMENT, CLUSTER_KEY_TAKEN, CLUSTER_KEY_CORRUPT,
+   * CLUSTER_KEY_BUSY; KubeError, StoreError, TransportError.
+   */
   async init(request: InitRequest): Promise<void> {
     const { node, source, sharedKey, crypto, store } = this.#options
     return this.#change(async () => {
@@ -73,6 +90,8 @@ export class Enrolment {
       })
       await store.saveIdentity(next)
       try {
+        // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
+        // a crash can lose.
         await sharedKey?.found(clusterKeyOf(next, crypto, { pending: false }))
         await this.#entrance.enter(pendingMembership(next), { admitted: true })
       } catch (error) {
@@ -85,8 +104,13 @@ export class Enrolment {
   }
 
   /**
-   * Without a token: as one more gateway of a cluster whose key is in its Secret. `already`: this agent had joined with this token before.
-   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, ALREADY_JOINED, ALREADY_CHANGING, CLUSTER_KEY_*.
+   * Joins the mesh of the token. With a Kubernetes API and a key in the Secret, this agent becomes one more gateway of
+   * that cluster; then `token` can be undefined. Resolves when a member has accepted the cluster; rejects with
+   * UNREACHABLE when none has after JOIN_DEADLINE_MS. A gateway whose key the mesh knows does not wait for a member.
+   * `already` is true when this agent had joined with the same token before; nothing is changed then, so that
+   * installers can repeat the call.
+   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
+   * CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
    */
   async join({ token }: { readonly token: string | undefined }): Promise<{ readonly already: boolean }> {
     const { current, node, crypto, store, sharedKey } = this.#options
@@ -111,7 +135,13 @@ export class Enrolment {
     })
   }
 
-  /** Withdraws this cluster's records everywhere, cleans the host, forgets the mesh. Errors: AppError NOT_JOINED, ALREADY_CHANGING. */
+  /**
+   * Withdraws the records of this agent from all members, cleans the host and deletes the membership, keys and replica
+   * from disk. The next identity has another PeerId. The agent first stops to speak for the cluster, so that it
+   * publishes nothing after the withdrawal. It deletes its keys last: when an earlier step fails, the agent is a member
+   * again after a restart.
+   * Errors: AppError NOT_JOINED, ALREADY_CHANGING; HostError, StoreError.
+   */
   async leave(): Promise<{ readonly cluster: ClusterName }> {
     const { current, node, store, host, sharedKey, source, log } = this.#options
     const session = current.required()
@@ -126,7 +156,7 @@ export class Enrolment {
         await sharedKey?.rest()
         await source.resign()
         const isLast = others === undefined || others.length === 0
-        // The gateways that stay need the zones and the key; the last one takes them along.
+        // Other gateways of the cluster still need the zones and the key, so only the last gateway removes them.
         if (isLast) await this.#undoPodDns()
         await session.withdraw()
         current.clear()
@@ -142,6 +172,7 @@ export class Enrolment {
     )
   }
 
+  /** A failure is logged only: the zones then stay in the cluster's DNS, but this agent can still leave. */
   async #undoPodDns(): Promise<void> {
     const { podDns, log } = this.#options
     await podDns
@@ -149,6 +180,7 @@ export class Enrolment {
       .catch((error: unknown) => log.warn({ err: error }, 'the zones stay in the cluster’s own DNS'))
   }
 
+  /** Returns the identity to join with, from the Secret of the cluster or from the token. */
   async #enrol(before: Identity, token: string | undefined): Promise<Enrolled> {
     const { store, sharedKey, crypto } = this.#options
     const save = (identity: Identity): Promise<void> => store.saveIdentity(identity)
@@ -156,10 +188,12 @@ export class Enrolment {
     if (sharedKey !== undefined) return sharedKey.enrol({ before, token, nowMs, save })
     if (token === undefined) throw new Error('nothing to join with')
     const pending = redeemToken(token, { crypto, identity: before, nowMs })
-    await save(pending) // first: a member that accepts us must find us again after a crash
+    // Before any connection: after a crash this agent must still have the key that a member may have accepted.
+    await save(pending)
     return { identity: pending, isMember: false, untilAnswered: pending }
   }
 
+  /** Enters with a key that the mesh knows already: no member has to accept the cluster first. */
   async #enterAsMember(before: Identity, identity: Identity): Promise<void> {
     const { store } = this.#options
     await store.saveIdentity(identity)
@@ -171,12 +205,16 @@ export class Enrolment {
     }
   }
 
-  /** Counts once a member of another cluster has accepted it: one of our own may be waiting for that as well. */
+  /**
+   * Enters with a new key, and waits until a member of another cluster has accepted it. A handshake with a gateway of
+   * this cluster is no proof, because that gateway may be waiting for the same consent.
+   */
   async #enterWithConsent(before: Identity, { identity, untilAnswered }: Enrolled): Promise<void> {
     const { current, store, sharedKey } = this.#options
     current.isJoining = true
     const admitted = Promise.withResolvers<void>()
-    admitted.promise.catch(() => undefined) // awaited below; a refusal may come before
+    // A refusal can come before the await below; without this handler it would be an unhandled rejection.
+    admitted.promise.catch(() => undefined)
     const deadline = setTimeout(() => admitted.reject(this.#unreachable()), JOIN_DEADLINE_MS)
     this.#entrance.onHandshake = (outcome) => {
       if (outcome.kind === 'refused') admitted.reject(refusal(outcome))
@@ -192,7 +230,8 @@ export class Enrolment {
       current.clear()
       await session?.stop()
       await store.forget()
-      // Only a member's word ends it: where none answered, the token may have got through and is tried again.
+      // Only a refusal by a member is final. If no member answered, one may have received the new certificate, so the
+      // next attempt must use the same key.
       const isRefused = explain(error).code !== 'UNREACHABLE'
       await store.saveIdentity(isRefused ? before : untilAnswered)
       if (isRefused) await sharedKey?.retract(identity, { onlyPending: true })
@@ -204,7 +243,10 @@ export class Enrolment {
     }
   }
 
-  /** A member from now on: it may speak for its cluster, and the Secret has what it has, and the other way round. */
+  /**
+   * Makes this agent a full member: it takes part in the election of the cluster's speaker, and it compares its key
+   * with the Secret from now on. `take` is called when another gateway has put a later certificate into the Secret.
+   */
   #takePart(): void {
     const { current, source, sharedKey, store, node, health } = this.#options
     health.replace(NOT_JOINED, [])
@@ -223,6 +265,7 @@ export class Enrolment {
     })
   }
 
+  /** Gives the running session the new certificate; connections stay open. */
   #renew(membership: Membership): void {
     const { current, source } = this.#options
     const session = current.required()
@@ -231,6 +274,9 @@ export class Enrolment {
     source.refresh()
   }
 
+  /**
+   * Runs one change after the checks that all changes share. `joined`: the change is for an agent that is in a mesh.
+   */
   async #change<T>(act: () => Promise<T>, { joined } = { joined: false }): Promise<T> {
     if (this.#isChanging)
       throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')
@@ -250,6 +296,7 @@ export class Enrolment {
     }
   }
 
+  /** Names each address that was dialled and its latest error, so that the operator can see which path is blocked. */
   #unreachable(): AppError {
     const { session } = this.#options.current
     const tried = (session?.control.transport.dialState() ?? []).map(

@@ -1,4 +1,5 @@
-// Starts the session of a membership, and makes it the current one.
+// Starts the session of a membership and makes it the current one, so that all parts of the process that reach the
+// session through `CurrentSession` see it. Enrolment uses it for init, for join and after a restart.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
@@ -16,6 +17,10 @@ import type { Settings } from '../settings/settings.ts'
 import type { SourceFacts } from '../sources/source-facts.ts'
 import type { Source } from '../sources/source.ts'
 
+/**
+ * The parts of the process from which each session is built; they live longer than a session. `host` is undefined
+ * without a data plane.
+ */
 export interface EntranceOptions {
   readonly current: CurrentSession
   readonly node: NodeIdentity
@@ -30,16 +35,25 @@ export interface EntranceOptions {
   readonly health: Health
 }
 
+/** Creates sessions, one at a time. The callers in Enrolment make sure that no other session runs. */
 export class Entrance {
   readonly #options: EntranceOptions
-  /** What a newcomer waits for; called after each handshake of the session. */
+  /**
+   * Called after each handshake of the session, accepted or refused. Enrolment sets it while a join waits for the first
+   * member.
+   */
   onHandshake: (outcome: HandshakeOutcome) => void = () => undefined
 
   constructor(options: EntranceOptions) {
     this.#options = options
   }
 
-  /** `admitted` is false for a newcomer. Errors: of the transport; nothing is left running then. */
+  /**
+   * Starts a session, gives it what the source has told so far, and makes the source read again, because its objects
+   * must lie in the prefixes of the new membership. `admitted`: false for a cluster that no member has accepted yet;
+   * the session then connects, but does not program the host.
+   * Errors: TransportError, for example for a port in use. The session is then stopped and not made the current one.
+   */
   async enter(membership: Membership, { admitted }: { readonly admitted: boolean }): Promise<Session> {
     const { current, node, store, facts, source } = this.#options
     const identity = store.identity()

@@ -1,4 +1,6 @@
-// Invites of other clusters: made on request, and closed once the invited cluster is a member.
+// Invites of other clusters: `meshctl invite` creates them through the admin API, and PartWatch closes them once a
+// second when the invited cluster is a member. An open invite reserves its prefixes in the identity on disk, so that no
+// other invite gets them.
 import type { InviteRequest } from '../../api/requests.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName } from '../../core/model/values.ts'
@@ -18,6 +20,7 @@ export interface InvitationsOptions {
   readonly log: Log
 }
 
+/** Only the agent that holds the root key of the mesh can invite; it is the one on which `meshctl init` was run. */
 export class Invitations {
   readonly #options: InvitationsOptions
 
@@ -25,7 +28,10 @@ export class Invitations {
     this.#options = options
   }
 
-  /** Errors: AppError NOT_JOINED and those of `invite` of invite.ts. */
+  /**
+   * Creates a token. The invite is on disk before the token is returned, so that a crash cannot free its prefixes.
+   * Errors: AppError NOT_JOINED and those of `invite` in identity/invite.ts; StoreError.
+   */
   async invite(request: InviteRequest): Promise<Invited> {
     const { current, node, store, crypto, log } = this.#options
     const session = current.required()
@@ -47,7 +53,10 @@ export class Invitations {
     return made
   }
 
-  /** Closes the invites of clusters that are members, so that their prefixes are free once they have left. Errors: of the store. */
+  /**
+   * Closes the invites of clusters that are members, so that their prefixes are free again after they have left. Does
+   * nothing while the agent is in no mesh. Errors: StoreError.
+   */
   async closeRedeemed(): Promise<void> {
     const { current, store } = this.#options
     const identity = store.identity()
@@ -57,7 +66,10 @@ export class Invitations {
   }
 }
 
-/** The own cluster first. Multiaddrs with PeerIds. */
+/**
+ * The multiaddrs of all agents by cluster, each with /p2p/<PeerId>. The own cluster comes first, and a token names its
+ * agents first.
+ */
 function addressesByCluster(view: MeshView): ReadonlyMap<ClusterName, readonly string[]> {
   const result = new Map<ClusterName, readonly string[]>()
   for (const name of [view.self, ...view.clusters.keys()]) {

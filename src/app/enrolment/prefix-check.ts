@@ -1,4 +1,6 @@
-// The prefixes of a new membership beside those that the cluster itself knows.
+// Compares the prefixes of a new membership with the prefixes that the cluster itself reports through the Kubernetes
+// API. `init` fills missing prefixes from them, and `join` refuses a token whose prefixes do not fit the cluster. A
+// folder source reports no prefixes.
 import type { InitRequest } from '../../api/requests.ts'
 import type { Membership } from '../identity/identity.ts'
 import type { Health } from '../observe/health.ts'
@@ -6,7 +8,11 @@ import type { Log } from '../observe/log.ts'
 import type { Source } from '../sources/source.ts'
 import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './cluster-prefixes.ts'
 
-/** Prefixes that were not named are those the cluster itself knows, where it does. Errors: KubeError, AppError BAD_ARGUMENT. */
+/**
+ * Returns the request of `init` with the prefixes that the cluster reports in place of those that the request does not
+ * name. They stay empty when the cluster reports none; initMesh then chooses free ones. Errors: KubeError; AppError
+ * BAD_ARGUMENT when the cluster reports pod prefixes of its present Nodes only.
+ */
 export async function withPrefixesOf(
   source: Pick<Source, 'discover'>,
   request: InitRequest
@@ -22,7 +28,11 @@ export async function withPrefixesOf(
   }
 }
 
-/** Errors: AppError PREFIX_MISMATCH. What the cluster does not tell is no reason to refuse. */
+/**
+ * Refuses a membership whose prefixes do not overlap those that the cluster reports. Found prefixes that lie outside
+ * set the warning PREFIXES_OUTSIDE. If the cluster cannot be asked, a warning is logged and the join goes on. Errors:
+ * AppError PREFIX_MISMATCH.
+ */
 export async function comparePrefixes(
   certified: Membership,
   {

@@ -1,8 +1,12 @@
-// Why a member refused this cluster, as an error for the person who typed `join`.
+// Turns the refusal of a handshake into an error for the operator who ran `meshctl join`, with a fix for each code of
+// core/trust/handshake.ts that has one.
 import type { HandshakeOutcome } from '../control/control.ts'
 import { AppError } from '../observe/errors.ts'
 
-/** The code is MESH_ and the code of the handshake, as in MESH_NAME_TAKEN. */
+/**
+ * Returns the error. Its code is MESH_ and the code of the handshake, as in MESH_NAME_TAKEN. The message says which
+ * side refused.
+ */
 export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
   const fixes: Record<string, string> = {
     nameTaken: 'ask for an invite under another name',
@@ -21,7 +25,7 @@ export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>)
   )
 }
 
-/** "notYetValid" → "NOT_YET_VALID" */
+/** Converts a code of core to the form of error codes: "notYetValid" becomes "NOT_YET_VALID". */
 export function screaming(code: string): string {
   return code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 }

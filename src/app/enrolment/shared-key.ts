@@ -1,5 +1,9 @@
-// One key for all gateways of a cluster, where it has a Kubernetes API: the first makes it and puts it into a Secret before anybody
-// hears of it, the others come up with it, and each keeps the Secret as it should be (src/core/trust/cluster-key.ts decides).
+// The one key that all gateways of a cluster share through a Secret of its Kubernetes API. The first gateway creates
+// the key and writes it into the Secret before it dials a member; the others start with the key from there. Each
+// gateway then keeps the Secret up to date.
+// core/trust/cluster-key.ts decides what to do about the content of the Secret, io/kube/cluster-key-secret.ts reads and
+// writes it. Two gateways that write at the same time are no danger: each write names the resourceVersion that was
+// read, and the second write fails.
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   mismatchOf,
@@ -23,37 +27,47 @@ import { Loop } from '../observe/loop.ts'
 import { base64, bytes } from '../identity/encoding.ts'
 import { redeemToken } from '../identity/identity.ts'
 
-// Nothing here is urgent: what is in the Secret matters to gateways that come later.
+// Between two checks of a Secret that is in order. Its content matters only to gateways that are added later, so a
+// minute is soon enough.
 const KEEP_MS = 60_000
-// While something is wrong, or somebody else wrote in between.
+// After a fault, or after a write that failed because another gateway wrote in between.
 const KEEP_RETRY_MS = 5000
-// How long a person at a terminal waits for an API server that is away.
+// How long a person at a terminal waits for an API server that does not answer.
 const FIND_MS = 10_000
 const FIND_RETRY_MS = 1000
-// Each time somebody else wrote first.
+// Each attempt fails only when another client wrote between read and write, so five failures are a sign of a client
+// that writes all the time.
 const WRITE_TRIES = 5
 
+/** The identity with which an agent enters the mesh, and what to do with it when no member answers. */
 export interface Enrolled {
   readonly identity: Identity
-  /** The mesh knows this key: there is nobody to be accepted by. */
+  /** True when a member of the mesh has accepted this key before; false: a member has to accept it now. */
   readonly isMember: boolean
-  /** What stays on disk while no member answers. */
+  /**
+   * The identity that stays on disk while no member answers: with the pending token for the gateway that made the key,
+   * without it for one that read the key from the Secret.
+   */
   readonly untilAnswered: Identity
 }
 
+/** The running member whose key `keep` compares with the Secret. All values are read anew at each check. */
 export interface KeyMember {
   readonly identity: () => Identity | undefined
+  /** This agent: its PeerId, and the multiaddrs under which later gateways can dial it. */
   readonly self: () => { readonly origin: Origin; readonly addresses: readonly string[] }
-  /** A later certificate for the key that this agent has. */
+  /** Called with the content of the Secret when it has a later certificate for the key that this agent has. */
   readonly take: (key: ClusterKey) => Promise<void>
 }
 
+/** The key Secret of one cluster. Exists only with a Kubernetes API; one per process. */
 export class SharedKey {
   readonly #secret: ClusterKeySecret
   readonly #crypto: Crypto
   readonly #log: Log
-  /** Says what to do about it. */
+  /** Part of several fixes: the command that empties the Secret. */
   readonly #emptyIt: string
+  /** The present fault of the Secret, which PartWatch puts into the registry of health; undefined: none. */
   fault: PartFault | undefined
   #keeping: Loop | undefined
 
@@ -70,15 +84,19 @@ export class SharedKey {
     this.#emptyIt = `empty it (\`kubectl -n ${namespace} patch secret ${name} --type=merge -p '{"data":null}'\`)`
   }
 
-  /** undefined: this cluster has no key yet. Errors: KubeError after FIND_MS, AppError CLUSTER_KEY_CORRUPT. */
+  /**
+   * Returns the key in the Secret; undefined: the cluster has none yet. Errors: KubeError after FIND_MS, AppError
+   * CLUSTER_KEY_CORRUPT.
+   */
   async find(signal?: AbortSignal): Promise<ClusterKey | undefined> {
     return this.#keyIn((await this.#read(signal)).reading)
   }
 
   /**
-   * Who an agent in no mesh is to be: a gateway of the cluster whose key is in the Secret, or the first one, with the key that it makes
-   * of the token. `save`: makes that durable before others can see it.
-   * Errors: those of `find`, AppError TOKEN_*, CLUSTER_KEY_MISMATCH, NO_CLUSTER_KEY.
+   * Returns the identity with which an agent in no mesh enters it. If the Secret has a key, the agent becomes a gateway
+   * of that cluster. If the Secret is empty, the agent is the first gateway and makes a key from the token. `save`
+   * makes the identity durable; it is called before the key is written to the Secret, where other gateways can see it.
+   * Errors: those of `find`, AppError TOKEN_*, PREFIX_HIDES, CLUSTER_KEY_MISMATCH, CLUSTER_KEY_BUSY, NO_CLUSTER_KEY.
    */
   async enrol(options: {
     readonly before: Identity
@@ -100,6 +118,8 @@ export class SharedKey {
       const key = await this.claim(clusterKeyOf(pending, this.#crypto, { pending: true }))
       if (equalBytes(key.seed, bytes(pending.clusterSeed ?? '')))
         return { identity: pending, isMember: false, untilAnswered: pending }
+      // Another gateway wrote its key between `find` and `claim`: that key counts, and the one of this agent is
+      // dropped.
       await options.save(before)
       return { identity: withClusterKey(before, key, nowMs), isMember: !key.pending, untilAnswered: before }
     }
@@ -107,19 +127,22 @@ export class SharedKey {
     return { identity: withClusterKey(before, found, nowMs), isMember: !found.pending, untilAnswered: before }
   }
 
-  /** For who makes a mesh. Errors: those of `find`, AppError CLUSTER_KEY_TAKEN. */
+  /** Called by `init` before it makes a mesh. Errors: those of `find`, AppError CLUSTER_KEY_TAKEN. */
   async expectNone(): Promise<void> {
     const found = await this.find()
     if (found !== undefined) throw this.#taken(found)
   }
 
-  /** The key of a mesh that was made here. Errors: those of `expectNone`. */
+  /** Writes the key of a mesh that `init` has made. Errors: those of `expectNone`, AppError CLUSTER_KEY_BUSY. */
   async found(key: ClusterKey): Promise<void> {
     const there = await this.claim(key)
     if (!equalBytes(there.seed, key.seed)) throw this.#taken(there)
   }
 
-  /** Puts this key into an empty Secret. Resolves to the key that is there then: this one, or that of a gateway that was quicker. */
+  /**
+   * Writes this key into the Secret if it is empty. Resolves to the key that the Secret then has: this one, or the key
+   * of another gateway that wrote first. Errors: those of `find`, AppError CLUSTER_KEY_BUSY after WRITE_TRIES.
+   */
   async claim(key: ClusterKey): Promise<ClusterKey> {
     for (let attempt = 0; attempt < WRITE_TRIES; attempt++) {
       const found = await this.#read()
@@ -140,7 +163,11 @@ export class SharedKey {
     )
   }
 
-  /** No gateway is to come up with this key any more: the mesh refused it, or the last gateway has left. */
+  /**
+   * Empties the Secret if it has the key of `identity`, because the mesh has refused that key or the last gateway has
+   * left. `onlyPending`: not if a member has accepted the key. Never rejects: a failure is logged, and the key stays in
+   * the Secret.
+   */
   async retract(identity: Identity, { onlyPending }: { readonly onlyPending: boolean }): Promise<void> {
     try {
       const found = await this.#secret.read()
@@ -152,7 +179,7 @@ export class SharedKey {
     }
   }
 
-  /** Looks now and then, until `rest`. */
+  /** Compares the Secret with the member every KEEP_MS until `rest` is called. A second call does nothing. */
   keep(member: KeyMember): void {
     if (this.#keeping !== undefined) return
     this.#keeping = new Loop({
@@ -165,6 +192,7 @@ export class SharedKey {
     this.#keeping.start()
   }
 
+  /** Ends `keep`; resolves when no check is under way any more. Called when the agent stops or leaves the mesh. */
   async rest(): Promise<void> {
     const keeping = this.#keeping
     this.#keeping = undefined
@@ -172,7 +200,10 @@ export class SharedKey {
     this.fault = undefined
   }
 
-  /** True when there was nothing to do. */
+  /**
+   * One check of the Secret. Resolves to true when the Secret and this agent agree; false asks for another check after
+   * KEEP_RETRY_MS.
+   */
   async #look(member: KeyMember, signal: AbortSignal): Promise<boolean> {
     const identity = member.identity()
     if (identity === undefined) return true
@@ -202,7 +233,10 @@ export class SharedKey {
     }
   }
 
-  /** Bounded: an API server that is away is asked again for a while. */
+  /**
+   * Reads the Secret. While the API server does not answer, the read is repeated every FIND_RETRY_MS, for FIND_MS in
+   * all. Errors: KubeError.
+   */
   async #read(signal = AbortSignal.timeout(FIND_MS)) {
     for (;;) {
       try {
@@ -211,7 +245,7 @@ export class SharedKey {
         return found
       } catch (error) {
         this.#setFault(error)
-        // Only what may pass by itself is worth waiting for.
+        // Other errors, such as missing rights, do not pass by themselves.
         if (signal.aborted || !['NETWORK', 'SERVER_FAILED', 'TIMEOUT'].includes(explain(error).code))
           throw error
         await pause(FIND_RETRY_MS, undefined, { signal, ref: false }).catch(() => undefined)
@@ -219,6 +253,7 @@ export class SharedKey {
     }
   }
 
+  /** Errors: AppError CLUSTER_KEY_CORRUPT. */
   #keyIn(reading: KeyReading): ClusterKey | undefined {
     switch (reading.kind) {
       case 'key':
@@ -232,7 +267,10 @@ export class SharedKey {
     }
   }
 
-  /** A token that has expired is as good as none: the key that is there does not need it. */
+  /**
+   * Checks that the token is for the cluster, mesh and prefixes of the key that was found. An expired token is ignored,
+   * because an agent with that key does not need one. Errors: AppError TOKEN_*, CLUSTER_KEY_MISMATCH.
+   */
   #checkToken(text: string, found: ClusterKey, nowMs: number): void {
     const nowSeconds = Math.floor(nowMs / 1000)
     const token = decodeToken(text, { crypto: this.#crypto, nowSeconds, meshId: undefined })
@@ -254,6 +292,7 @@ export class SharedKey {
     }
   }
 
+  /** The AppError for a Secret that already has a key when `init` needs it empty. */
   #taken({ chain }: ClusterKey): AppError {
     return new AppError(
       'CLUSTER_KEY_TAKEN',
@@ -262,6 +301,10 @@ export class SharedKey {
     )
   }
 
+  /**
+   * The AppError for a content of the Secret that a person has to correct: CLUSTER_KEY_CORRUPT, CLUSTER_KEY_MISMATCH or
+   * CLUSTER_KEY_OTHER.
+   */
   #conflict({ code, reason }: Pick<Extract<KeyVerdict, { kind: 'conflict' }>, 'code' | 'reason'>): AppError {
     const fixes = {
       corrupt: `restore it, or ${this.#emptyIt}: a gateway that is in the mesh writes it again`,
@@ -276,7 +319,10 @@ export class SharedKey {
     )
   }
 
-  /** Logged when it changes; an error of this tree never quotes a secret. */
+  /**
+   * Keeps the fault, and logs it when its text changes. No error of this tree quotes a secret, so the log does not have
+   * one either.
+   */
   #setFault(error: unknown): void {
     const fault = error === undefined ? undefined : partFault('cluster key', error)
     if (fault !== undefined && !samePartFault(fault, this.fault))
@@ -285,7 +331,11 @@ export class SharedKey {
   }
 }
 
-/** Of an identity that has one. */
+/**
+ * The key of an identity that is in a mesh, in the form that the Secret holds. `pending`: no member has accepted it
+ * yet. Throws a plain Error when the chain of the identity does not verify, which is a fault of the program or of the
+ * disk.
+ */
 export function clusterKeyOf(
   identity: Identity,
   crypto: Crypto,
@@ -301,7 +351,10 @@ export function clusterKeyOf(
   return { seed, chain, pending, bootstrap: identity.bootstrap ?? [] }
 }
 
-/** This agent, with the key and certificate of its cluster; what else it knows, a root key for instance, it keeps. */
+/**
+ * Returns the identity with the key and certificate of the cluster. Its other fields stay, for example the PeerId, the
+ * root key and the open invites; the pending token is removed. `nowMs`: Unix milliseconds.
+ */
 export function withClusterKey(
   identity: Identity,
   { seed, chain, bootstrap }: ClusterKey,

@@ -1,5 +1,6 @@
-// Joins by itself, for installers: with a token in a file beside the agent, or with the key that another gateway of this cluster has put
-// into a Secret. It waits for a file or a key that is not there yet, and for a member that is away.
+// Joins without `meshctl join`, for installers: with a token in a file, or with the key that another gateway of this
+// cluster has put into the Secret. It tries again until this agent is in a mesh: the file or the key may come later,
+// and a member may be away.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { explain } from '../observe/errors.ts'
@@ -9,13 +10,16 @@ import type { CurrentSession } from '../session/current-session.ts'
 import { NOT_JOINED, type Enrolment } from './enrolment.ts'
 import type { SharedKey } from './shared-key.ts'
 
+// After an attempt that failed. Each attempt can dial members for up to 20 s and can change the disk.
 const RETRY_MS = 15_000
-// The key of this cluster may come by another gateway: soon for a person who waits for it, and little for the API server.
+// While there is neither token nor key. Another gateway may write the key at any moment, and one read each 5 s is
+// little for the API server.
 const KEY_LOOK_MS = 5000
 
 export interface ToldToJoinOptions {
-  /** The setting token-file; '' = none. */
+  /** The setting token-file, a path; '' = none. */
   readonly file: string
+  /** undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
   readonly enrolment: Pick<Enrolment, 'join'>
   readonly current: CurrentSession
@@ -23,6 +27,7 @@ export interface ToldToJoinOptions {
   readonly health: Health
 }
 
+/** One per process. Its attempts never overlap; each one that does not join plans the next. */
 export class ToldToJoin {
   readonly #options: ToldToJoinOptions
   #hasToken = false
@@ -33,22 +38,27 @@ export class ToldToJoin {
     this.#options = options
   }
 
-  /** Whether the file has a token. */
+  /** True when the file of the token could be read. Such an agent is not ready (/readyz) until it has joined. */
   get hasToken(): boolean {
     return this.#hasToken
   }
 
-  /** Of an agent that is in no mesh. Without a file and without a Secret nothing happens. */
+  /**
+   * Begins the attempts; called once, when this agent is in no mesh. Without a file and without a Kubernetes API it
+   * does nothing.
+   */
   start(): void {
     const { file, sharedKey } = this.#options
     if (file !== '' || sharedKey !== undefined) void this.#attempt()
   }
 
+  /** Ends the attempts. It does not wait for an attempt that is under way. */
   async stop(): Promise<void> {
     this.#isStopped = true
     clearTimeout(this.#retry)
   }
 
+  /** One attempt to join. Never rejects: a failure is logged and set as the fault NOT_JOINED, which a join clears. */
   async #attempt(): Promise<void> {
     const { file, sharedKey, enrolment, log, health } = this.#options
     let delayMs = RETRY_MS
@@ -69,13 +79,16 @@ export class ToldToJoin {
     this.#retry = setTimeout(() => void this.#attempt(), delayMs)
   }
 
-  /** Stopped, or in a mesh by another way. */
+  /** True when `stop` was called, or when this agent has joined in another way, for example by `meshctl join`. */
   #isOver(): boolean {
     const { current } = this.#options
     return this.#isStopped || (current.session !== undefined && !current.isJoining)
   }
 
-  /** undefined: there is none, and perhaps none is needed. Errors: of the file system. */
+  /**
+   * Reads the file. undefined: no file is set, or the file does not exist and the Secret may have the key. Errors:
+   * those of the file system; ENOENT too, without a Kubernetes API.
+   */
   async #token(): Promise<string | undefined> {
     const { file, sharedKey } = this.#options
     if (file === '') return undefined
@@ -88,7 +101,10 @@ export class ToldToJoin {
   }
 }
 
-/** It is told to join, and has not: the traffic of its cluster waits for that. */
+/**
+ * The fault of an agent that has a token or a key and has not joined: traffic of its cluster does not flow until it
+ * has.
+ */
 function notJoined(error: unknown, file: string): FaultText & { readonly subject: string } {
   const { message, fix } = explain(error)
   const advice =
