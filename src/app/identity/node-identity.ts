@@ -1,4 +1,6 @@
-// The identity of this agent on disk: made at the first start, and made anew after the agent has left a mesh.
+// The identity of this agent: its Ed25519 seed, from which the PeerId follows, and its WireGuard key. It is made at the
+// first start, kept in the store, and made anew after the agent has left a mesh, so that no membership shares a PeerId
+// with an earlier one.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import { wireguardPublicKey } from '../../io/crypto/crypto.ts'
@@ -8,6 +10,9 @@ import { createIdentity } from './identity.ts'
 
 type IdentityStore = Pick<Store, 'identity' | 'saveIdentity'>
 
+/**
+ * One per process; reads the identity from the store, which holds it in memory, so other parts may change it meanwhile.
+ */
 export class NodeIdentity {
   readonly #store: IdentityStore
   readonly #crypto: Crypto
@@ -20,7 +25,7 @@ export class NodeIdentity {
     this.#wireguardKey = wireguardKeyOf(identity)
   }
 
-  /** Errors: of the store. */
+  /** Reads the identity, or makes one and saves it. Called once, at the start of the agent. Errors: StoreError. */
   static async open(store: IdentityStore, crypto: Crypto): Promise<NodeIdentity> {
     const known = store.identity()
     if (known !== undefined) return new NodeIdentity(store, crypto, known)
@@ -29,16 +34,20 @@ export class NodeIdentity {
     return new NodeIdentity(store, crypto, fresh)
   }
 
-  /** The public key of the tunnel. */
+  /** The public key of the tunnel, base64. It changes when `current` makes a new identity. */
   get wireguardKey(): WireguardKey {
     return this.#wireguardKey
   }
 
-  /** A new identity is on disk before its first use. Errors: of the store. */
+  /**
+   * Returns the identity, and makes a new one when the store has none, as after `leave`. A new identity is on disk
+   * before its first use, so that a crash cannot lose a PeerId that others have seen. Errors: StoreError.
+   */
   async current(): Promise<Identity> {
     const known = this.#store.identity()
     if (known !== undefined) return known
-    // One for all callers while it is being written: the tunnel's key and the certificate must be of one identity.
+    // Callers during the write share one promise: with two identities, the tunnel and the certificate could have keys
+    // of different ones.
     this.#making ??= this.#make().finally(() => (this.#making = undefined))
     return this.#making
   }

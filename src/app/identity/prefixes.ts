@@ -1,15 +1,24 @@
-// The prefixes of a cluster: those that a person named, checked, or free ones of a pool.
+// Chooses the pod and service prefixes of a cluster for `init` and `invite`: it checks those that a person named, and
+// takes free ones from a pool for each kind that has none. Mesh-wide uniqueness is checked by the callers, which know
+// the other clusters.
 import { nextFreeCidr, parseCidr } from '../../core/model/cidr.ts'
 import type { Cidr } from '../../core/model/values.ts'
 import { checkPrefixes, type Prefixes } from '../../core/trust/certificate.ts'
 import { AppError } from '../observe/errors.ts'
 
-// Free prefixes come from the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use.
+// The pools lie in the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use. Each pool has
+// room for 64 prefixes of AUTO_LENGTH, and the two are disjoint, so a pod prefix never overlaps a service prefix.
 const POD_POOL = '10.128.0.0/10' as Cidr
 const SERVICE_POOL = '10.192.0.0/10' as Cidr
+// A /16 has 65,536 addresses.
 const AUTO_LENGTH = 16
 
-/** A free prefix for each kind that names none. `taken`: prefixes that a free one must not overlap. Errors: AppError BAD_ARGUMENT. */
+/**
+ * Returns one or more prefixes of each kind. `taken`: prefixes that a chosen one must not overlap; named prefixes are
+ * not compared with them.
+ * Errors: AppError BAD_ARGUMENT for a malformed prefix, for prefixes that overlap each other or a range that is not
+ * routed, and when a pool has no free prefix.
+ */
 export function choosePrefixes(
   request: { readonly podCidrs: readonly string[]; readonly serviceCidrs: readonly string[] },
   taken: readonly Cidr[]
@@ -26,6 +35,7 @@ export function choosePrefixes(
   return { podPrefixes, servicePrefixes }
 }
 
+/** Parses the named prefixes. `field` is the flag of meshctl without dashes, for the message. */
 function cidrs(field: string, texts: readonly string[]): Cidr[] {
   return texts.map((text) => {
     const parsed = parseCidr(text)
@@ -39,6 +49,7 @@ function cidrs(field: string, texts: readonly string[]): Cidr[] {
   })
 }
 
+/** The lowest free prefix of the pool. */
 function free(pool: Cidr, taken: readonly Cidr[], field: string): Cidr {
   const found = nextFreeCidr({ pool, length: AUTO_LENGTH, taken })
   if (found === undefined)
