@@ -6,7 +6,7 @@ import { decode } from '@dnsquery/dns-packet'
 
 import { createAccess } from '../../../src/io/dns/access.ts'
 import { frame } from '../../../src/io/dns/framing.ts'
-import type { QueryMetrics } from '../../../src/io/dns/server.ts'
+import type { QueryMetrics } from '../../../src/io/dns/query-handler.ts'
 import { askTcp, askUdp, query, startServer } from './harness.ts'
 
 describe('clients of the DNS responder', () => {

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 
 import { frame } from '../../../src/io/dns/framing.ts'
 import type { DnsProblem } from '../../../src/io/dns/problems.ts'
-import type { DnsServer, QueryMetrics } from '../../../src/io/dns/server.ts'
+import type { QueryMetrics } from '../../../src/io/dns/query-handler.ts'
+import type { DnsServer } from '../../../src/io/dns/server.ts'
 import { addressReply, ask, askTcp, startServer, startUpstream, query } from './harness.ts'
 
 interface Member {

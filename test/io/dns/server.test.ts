@@ -9,7 +9,8 @@ import * as fc from 'fast-check'
 import { createNames } from '../../../src/core/dns/names.ts'
 import { DnsError } from '../../../src/io/dns/errors.ts'
 import { frame } from '../../../src/io/dns/framing.ts'
-import { createDnsServer, type QueryMetrics } from '../../../src/io/dns/server.ts'
+import type { QueryMetrics } from '../../../src/io/dns/query-handler.ts'
+import { createDnsServer } from '../../../src/io/dns/server.ts'
 import { cluster, endpoint, meshOf, port as portOf, service, slice } from '../../core/dns/fixtures.ts'
 import {
   ask,

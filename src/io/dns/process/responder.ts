@@ -15,7 +15,8 @@ import { setImmediate as immediate, setTimeout as pause } from 'node:timers/prom
 import { FedNames } from '../../../core/dns/fed-names.ts'
 import { DnsError } from '../errors.ts'
 import type { DnsProblem } from '../problems.ts'
-import { createDnsServer, type DnsServer, type QueryMetrics } from '../server.ts'
+import type { QueryMetrics } from '../query-handler.ts'
+import { createDnsServer, type DnsServer } from '../server.ts'
 import type { SocketAddress } from '../upstreams.ts'
 import {
   encodeFrame,

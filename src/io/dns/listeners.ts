@@ -1,0 +1,189 @@
+// The sockets of the responder: UDP and TCP on one port of each address. Messages go to `handle`; its answers go back to the client.
+// An error of one socket, one connection or one answer is a warning, and the others go on.
+import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { createServer, isIP, isIPv6, type Server, type Socket } from 'node:net'
+
+import { codeOf } from '../../core/model/coded-error.ts'
+import { DnsError, listenError } from './errors.ts'
+import type { HandleQuery } from './query-handler.ts'
+import { Shares, shareOf } from './shares.ts'
+import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
+import type { SocketAddress } from './upstreams.ts'
+
+interface ListenersOptions {
+  /** As DnsServerOptions.listen. */
+  readonly listen: readonly SocketAddress[]
+  readonly handle: HandleQuery
+  /** Called for errors after the start, which the responder survives. */
+  readonly onWarning: (message: string, error: unknown) => void
+}
+
+export class Listeners {
+  readonly #options: ListenersOptions
+  #listening: SocketAddress[] = []
+  #udp: UdpSocket[] = []
+  #tcp: Server[] = []
+  /** The open TCP connections. UDP has none. */
+  #open = new Set<Connection>()
+  /** One client with many connections cannot keep the others out. */
+  readonly #places = new Shares<Connection>({
+    placesMax: TCP_LIMITS.connectionsMax,
+    isIdle: ({ isIdle }) => isIdle,
+    onEvicted: (connection) => connection.destroy()
+  })
+
+  constructor(options: ListenersOptions) {
+    this.#options = options
+  }
+
+  /** What is bound, with real ports where the option says 0. */
+  get listening(): readonly SocketAddress[] {
+    return this.#listening
+  }
+
+  /** Throws DnsError BAD_ADDRESS for an address that is none. */
+  check(): void {
+    for (const { address } of this.#options.listen) if (isIP(address) === 0) throw badAddress(address)
+  }
+
+  /**
+   * Binds all addresses. After an error some may be bound: call `stop`.
+   * Errors: DnsError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, LISTEN_FAILED.
+   */
+  async start(): Promise<void> {
+    for (const wanted of this.#options.listen) await this.#listen(wanted)
+  }
+
+  /** Closes the sockets and ends the connections. Answers that come later are dropped. */
+  async stop(): Promise<void> {
+    const closing = [...this.#udp, ...this.#tcp].map(closed)
+    for (const connection of this.#open) connection.destroy()
+    this.#udp = []
+    this.#tcp = []
+    this.#listening = []
+    this.#open = new Set()
+    await Promise.all(closing)
+  }
+
+  /** With port 0 the kernel chooses a free UDP port, which may be taken on TCP. Then another one is tried. */
+  async #listen({ address, port: wanted }: SocketAddress): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      const port = await this.#listenUdp(address, wanted)
+      try {
+        await this.#listenTcp(address, port)
+        this.#listening.push({ address, port })
+        return
+      } catch (error) {
+        const isRetried = wanted === 0 && attempt < FREE_PORT_ATTEMPTS && codeOf(error) === 'PORT_IN_USE'
+        if (!isRetried) throw error
+        this.#udp.pop()?.close()
+      }
+    }
+  }
+
+  /** Returns the port that is bound, which is another one than `port` when that is 0. */
+  async #listenUdp(address: string, port: number): Promise<number> {
+    const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4', ipv6Only: address === '::' })
+    socket.bind({ port, address, exclusive: true })
+    await bound(socket, 'UDP', address, port)
+    this.#udp.push(socket)
+    enlargeBuffer(socket)
+    socket.on('error', (error) => this.#options.onWarning('DNS over UDP', error))
+    socket.on('message', (message, client) => this.#receive(socket, message, client))
+    return socket.address().port
+  }
+
+  async #listenTcp(address: string, port: number): Promise<void> {
+    // Half-open: a client may close its side after its last query and still read the answers.
+    const server = createServer({ allowHalfOpen: true })
+    server.listen({ port, host: address, ipv6Only: address === '::', exclusive: true })
+    await bound(server, 'TCP', address, port)
+    this.#tcp.push(server)
+    server.on('error', (error) => this.#options.onWarning('DNS over TCP', error))
+    server.on('connection', (socket) => this.#accept(socket))
+  }
+
+  /** A client that has its share of the places is cut off. A share is one IPv4 address, or one /64 of IPv6. */
+  #accept(socket: Socket): void {
+    const client = socket.remoteAddress ?? ''
+    const share = shareOf(client)
+    // `stop` replaces the set, so the one of now is kept for 'close'.
+    const open = this.#open
+    const connection = serveConnection(socket, (message) => this.#options.handle(message, 'tcp', client))
+    if (!this.#places.take(share, connection)) return connection.destroy()
+    open.add(connection)
+    socket.on('close', () => {
+      open.delete(connection)
+      this.#places.release(share, connection)
+    })
+  }
+
+  #receive(socket: UdpSocket, message: Uint8Array, client: RemoteInfo): void {
+    // No client can receive at port 0, and Node throws when it should send there.
+    if (client.port === 0) return
+    const response = this.#options.handle(message, 'udp', client.address)
+    if (response instanceof Promise) void response.then((late) => late && this.#send(socket, late, client))
+    else if (response !== undefined) this.#send(socket, response, client)
+  }
+
+  #send(socket: UdpSocket, response: Uint8Array, client: RemoteInfo): void {
+    // After `stop` the socket is closed, and sending would throw.
+    if (!this.#udp.includes(socket)) return
+    try {
+      // An error of one answer, for example no route to its client, concerns that client only.
+      socket.send(response, client.port, client.address, ignoreError)
+    } catch (error) {
+      this.#options.onWarning('a DNS answer could not be sent', error)
+    }
+  }
+}
+
+/**
+ * Waits until the socket is bound. It closes the socket after an error: DnsError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL or
+ * LISTEN_FAILED.
+ */
+async function bound(
+  socket: UdpSocket | Server,
+  protocol: string,
+  address: string,
+  port: number
+): Promise<void> {
+  try {
+    // Rejects on 'error'. The kernel answers a bind at once; the deadline is for causes that we do not know of.
+    await once(socket, 'listening', { signal: AbortSignal.timeout(LISTEN_MS) })
+  } catch (error) {
+    socket.on('error', ignoreError)
+    socket.close()
+    throw listenError(error, `${protocol} ${isIPv6(address) ? `[${address}]` : address}:${port}`)
+  }
+}
+
+/** A burst must not overrun the kernel's default of 200 KiB. The kernel may grant less (net.core.rmem_max); that is no error. */
+function enlargeBuffer(socket: UdpSocket): void {
+  try {
+    socket.setRecvBufferSize(UDP_BUFFER_BYTES)
+  } catch {
+    // The default stays.
+  }
+}
+
+function closed(socket: UdpSocket | Server): Promise<void> {
+  return new Promise((resolve) => {
+    socket.close(() => resolve())
+  })
+}
+
+function badAddress(address: string): DnsError {
+  return new DnsError('BAD_ADDRESS', {
+    message: `${JSON.stringify(address)} is not an address that DNS can listen on`,
+    fix: 'Give an IPv4 or IPv6 address of this host, without a port.'
+  })
+}
+
+function ignoreError(): void {}
+
+/** A free UDP port is rarely taken on TCP, so ten attempts fail only when TCP ports are exhausted. */
+const FREE_PORT_ATTEMPTS = 10
+const LISTEN_MS = 5000
+const UDP_BUFFER_BYTES = 1024 * 1024
