@@ -1,20 +1,28 @@
-// What the admission webhook does to a pod: its DNS settings name the mesh's servers. Pod and settings in, JSON Patch out.
+// The change that the admission webhook makes to a new pod: its DNS settings name the DNS servers of the mesh. The
+// input is a pod and the settings, the output a JSON Patch. src/io/webhook/review.ts calls it for each pod that the
+// API server asks about.
 // Invariants
-//   1. The result passes the API server's own validation whatever the pod had: bounds are cut to, ours last to go.
-//   2. A pod that was patched, or that chose its DNS itself (policy None or Default), is left alone: twice is as once.
-//   3. What the pod asked for in its own dnsConfig stays, after ours.
-// Sources: Kubernetes "DNS for Services and Pods", core/v1 validation (3 nameservers, 32 search paths, 2048 characters), RFC 6902.
+//   1. The patched pod passes the validation of the API server, whatever the pod had: lists are cut to the API's
+//      bounds, and the entries of the mesh come first, so they are cut last.
+//   2. A pod that was patched already, or that chose its DNS itself (policy None or Default), is left alone. So
+//      applying the webhook twice has the effect of applying it once.
+//   3. What the pod asked for in its own dnsConfig stays, behind the entries of the mesh.
+// Sources: Kubernetes "DNS for Services and Pods", core/v1 validation (3 nameservers, 32 search paths, 2048
+// characters), RFC 6902.
 import { isFields, type Fields } from '../model/field-check.ts'
 
+/** A label or annotation with this name and the value "false" keeps a pod's DNS as it is. */
 const DNS_LABEL = 'rhizome.io/dns'
 
+/** The DNS settings that pods get. */
 export interface DnsInjection {
-  /** Addresses of the mesh's DNS, best first. */
+  /** Addresses of the mesh's DNS servers, best first; empty while they are not known, and then no pod is changed. */
   readonly nameservers: readonly string[]
   /** "cluster.local": the domain of the cluster's own services. */
   readonly clusterDomain: string
-  /** After the cluster's own: "svc.cluster.east". */
+  /** Search domains behind those of the cluster itself: "svc.cluster.east". */
   readonly searches: readonly string[]
+  /** The option ndots of resolv.conf(5), for pods that do not set it themselves. */
   readonly ndots: number
 }
 
@@ -24,18 +32,23 @@ interface JsonPatchOp {
   readonly value: unknown
 }
 
+/** `reason` says why the pod is not changed, for the log. */
 type DnsPatch =
   | { readonly kind: 'patch'; readonly patch: readonly JsonPatchOp[] }
   | { readonly kind: 'none'; readonly reason: string }
 
-/** `pod` as the API server sends it; `namespace` of the request, since a pod about to be made may lack its own. */
+/**
+ * The patch for one pod. `pod` is the object as the API server sends it; `namespace` is that of the request, because
+ * a pod that is about to be created may not have its own yet.
+ */
 export function dnsPatch(pod: Fields, namespace: string, settings: DnsInjection): DnsPatch {
   const { metadata, spec } = pod
   if (!isFields(spec)) return none('the pod has no spec')
   if (declines(metadata)) return none(`${DNS_LABEL} is "false"`)
   if (settings.nameservers.length === 0) return none('the address of the DNS service is not known yet')
   const policy = spec['dnsPolicy'] ?? 'ClusterFirst'
-  // On the host's network, ClusterFirst means Default (core/v1): such a pod asks the host's servers and may be one of the cluster's own parts.
+  // With hostNetwork, ClusterFirst means Default (core/v1). Such a pod uses the servers of its host, and may be a
+  // system component that the cluster's DNS depends on.
   const clusterFirst =
     policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && spec['hostNetwork'] !== true)
   if (!clusterFirst) return none(`its dnsPolicy is ${JSON.stringify(policy)}`)
@@ -54,10 +67,15 @@ interface DnsConfig {
   readonly options: readonly unknown[]
 }
 
+// The bounds of the API server's validation of core/v1 dnsConfig.
 const NAMESERVERS_MAX = 3
 const SEARCHES_MAX = 32
 const SEARCH_CHARACTERS_MAX = 2048
 
+/**
+ * The DNS configuration under policy None, which takes nothing from the cluster. So it also lists the search domains
+ * that ClusterFirst would have given.
+ */
 function dnsConfig(before: unknown, namespace: string, settings: DnsInjection): DnsConfig {
   const own = isFields(before) ? before : {}
   const { clusterDomain } = settings
@@ -76,7 +94,10 @@ function dnsConfig(before: unknown, namespace: string, settings: DnsInjection): 
   }
 }
 
-/** As many as fit on the one line of resolv.conf that they share. */
+/**
+ * The search domains that fit on one line of resolv.conf: 32 at most, with 2048 characters at most, the spaces
+ * between them included.
+ */
 function fitting(searches: readonly string[]): string[] {
   let characters = -1
   return searches.slice(0, SEARCHES_MAX).filter((search) => {

@@ -1,17 +1,28 @@
-// What `meshctl install` applies: the chart's manifests, changed as asked. Objects in, objects out.
-// The chart is the one place that says what an installation is made of; here only values change, as Helm's would (test/core/kube/install.test.ts
-// compares the two).
+// What `meshctl install` applies to a cluster: the manifests of the chart with the chosen options. Objects in,
+// objects out; install.ts of src/cli/commands reads the manifests and sends the result, uninstall.ts uses the same
+// table of kinds for removal. The chart alone defines what an installation consists of. This file changes only
+// values, as Helm would (test/core/kube/install.test.ts compares the two).
 import type { Fields } from '../model/field-check.ts'
 import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'
 
+/** The namespace in the manifests; installObjects replaces it with the chosen one. */
 export const MANIFEST_NAMESPACE = 'rhizome-system'
+/**
+ * The field manager of server-side apply, and the value of the label MANAGED_BY on each object that meshctl applied.
+ */
 export const MANAGER = 'meshctl'
+/** The Secret with the join token, which the agents read at their start. */
 export const TOKEN_SECRET = 'rhizome-token'
+/** Nodes with this label are gateways in the mode "gateway". */
 export const GATEWAY_LABEL = 'rhizome.io/gateway'
-/** Every object of an installation has it. */
+/** The label that every object of an installation has. */
 export const PART_OF = { 'app.kubernetes.io/part-of': 'rhizome' } as const
 export const MANAGED_BY = 'app.kubernetes.io/managed-by'
 
+/**
+ * The values of --cluster-dns. "auto" lets the agent choose by the objects that it finds
+ * (core/coredns/cluster-dns.ts); "off" writes nothing.
+ */
 export const CLUSTER_DNS_TARGETS = ['auto', 'openshift', 'coredns', 'coredns-custom', 'off'] as const
 export type ClusterDnsTarget = (typeof CLUSTER_DNS_TARGETS)[number]
 
@@ -19,20 +30,24 @@ export type ClusterDnsTarget = (typeof CLUSTER_DNS_TARGETS)[number]
 export const MODES = ['gateway', 'mesh'] as const
 export type Mode = (typeof MODES)[number]
 
+/** The options of `meshctl install`, parsed and checked. */
 export interface InstallOptions {
   readonly namespace: string
-  /** undefined: as the manifests have it. */
+  /** undefined: the image that the manifests name. */
   readonly image?: string | undefined
-  /** undefined: this cluster makes its mesh with `meshctl init`, or joined before. */
+  /** undefined: no Secret is made, because this cluster makes its mesh with `meshctl init` or joined before. */
   readonly token?: string | undefined
   readonly mode: Mode
-  /** undefined: as the manifests have it. */
+  /** undefined: the value of the manifests stays. */
   readonly clusterDns?: ClusterDnsTarget | undefined
-  /** Settings of meshd by key. */
+  /** Settings of meshd by key; they become the file meshd.yaml of the ConfigMap. */
   readonly settings: Readonly<Record<string, string>>
 }
 
-/** In the order in which they are to be made: what an object needs comes before it. */
+/**
+ * The objects of an installation, in the order in which they must be created: an object comes after those that it
+ * needs.
+ */
 export function installObjects(
   manifests: readonly KubeObject[],
   options: InstallOptions
@@ -47,7 +62,7 @@ export function installObjects(
     .toSorted((a, b) => rank(a.kind) - rank(b.kind))
 }
 
-/** What `meshctl install --cluster-dns=off` must not allow either. */
+/** The object with the chosen options. With --cluster-dns=off the ClusterRole loses its rights on dnses, too. */
 function adapt(object: KubeObject, options: InstallOptions): KubeObject {
   switch (object.kind) {
     case 'DaemonSet':
@@ -82,7 +97,8 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
     ...container,
     ...(options.image === undefined ? {} : { image: options.image }),
     env: env
-      // The environment wins over the file: what is set by hand must not be there, too.
+      // The environment takes precedence over the file, so a setting that the user gives must not be in the
+      // environment.
       .filter(({ name }) => !given.has(name))
       .map((entry) =>
         entry.name === 'RHIZOME_CLUSTER_DNS' && options.clusterDns !== undefined
@@ -93,7 +109,7 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
   }
   const annotations = {
     ...fieldsAt(template, 'metadata', 'annotations'),
-    // Settings are read at the start: other settings, another pod.
+    // meshd reads settings only at its start. Another annotation makes the DaemonSet replace its pods.
     'checksum/settings': settingsText(options.settings)
   }
   return {
@@ -110,7 +126,10 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
 
 const PROBES = ['startupProbe', 'livenessProbe', 'readinessProbe'] as const
 
-/** Probes go where `http-listen` is, as the chart has them; undefined: as the manifests have it. */
+/**
+ * The probes of the agent for another `http-listen`, as the chart would write them; without probes when it is off.
+ * `listen` undefined: the probes of the manifests stay.
+ */
 function probesOf(container: Fields, listen: string | undefined): Readonly<Record<string, unknown>> {
   if (listen === undefined) return {}
   if (listen === 'off') return Object.fromEntries(PROBES.map((name) => [name, undefined]))
@@ -125,7 +144,7 @@ function probesOf(container: Fields, listen: string | undefined): Readonly<Recor
   )
 }
 
-/** JSON is YAML. */
+/** The settings as JSON, which is valid YAML. */
 function settingsText(settings: Readonly<Record<string, string>>): string {
   return `${JSON.stringify(settings)}\n`
 }
@@ -144,7 +163,10 @@ function tokenSecret(namespace: string, token: string): KubeObject {
   }
 }
 
-/** Only whole values are the namespace; none of the manifests' other words is that one. */
+/**
+ * The object with each value that is exactly MANIFEST_NAMESPACE replaced. No other text in the manifests has that
+ * value.
+ */
 function inNamespace(object: KubeObject, namespace: string): KubeObject {
   const replace = (value: unknown): unknown => {
     if (value === MANIFEST_NAMESPACE) return namespace
@@ -170,15 +192,16 @@ function containersOf(daemonSet: Fields): readonly Fields[] {
 
 // ------------------------------------------------------------------ where objects live
 
+/** How the API server names a kind in its paths. */
 interface Resource {
   readonly kind: string
-  /** "/api/v1" or "/apis/<group>/<version>" */
+  /** The path of the API group: "/api/v1" or "/apis/<group>/<version>". */
   readonly base: string
   readonly plural: string
   readonly namespaced: boolean
 }
 
-/** Every kind that an installation has or an agent makes, in the order of making. Removal is the reverse. */
+/** Every kind that an installation has or an agent creates, in the order of creation. Removal runs in reverse. */
 export const RESOURCES: readonly Resource[] = [
   row('Namespace', '/api/v1', 'namespaces', false),
   row('SecurityContextConstraints', '/apis/security.openshift.io/v1', 'securitycontextconstraints', false),
@@ -201,12 +224,14 @@ export const RESOURCES: readonly Resource[] = [
   )
 ]
 
-/** Made by the agents, without our labels. */
+/**
+ * Objects that the agents create themselves, without the label PART_OF. Their namespace is that of the installation.
+ */
 export const AGENT_OBJECTS: readonly { readonly kind: string; readonly name: string }[] = [
   { kind: 'Lease', name: 'rhizome-speaker' }
 ]
 
-/** Throws an Error on a kind that no installation has. */
+/** The path of one object at the API server. Throws an Error for a kind that is not in RESOURCES. */
 export function pathOf(object: {
   readonly kind: string
   readonly metadata: { readonly name: string; readonly namespace?: string }
@@ -218,7 +243,7 @@ export function pathOf(object: {
   return `${resource.base}${namespace}/${resource.plural}/${metadata.name}`
 }
 
-/** All objects of one kind that have our label, in every namespace. */
+/** A request for all objects of one kind with the label PART_OF, in every namespace. */
 export function listCall(resource: Resource): KubeCall {
   const labelSelector = Object.entries(PART_OF)
     .map(([key, value]) => `${key}=${value}`)
@@ -230,6 +255,7 @@ function row(kind: string, base: string, plural: string, namespaced: boolean): R
   return { kind, base, plural, namespaced }
 }
 
+/** The position of a kind in the order of creation; unknown kinds come last. */
 function rank(kind: string): number {
   const at = RESOURCES.findIndex((resource) => resource.kind === kind)
   return at < 0 ? RESOURCES.length : at
@@ -238,8 +264,9 @@ function rank(kind: string): number {
 // ------------------------------------------------------------------ leaving the hosts as they were
 
 /**
- * A merge patch for the agent's DaemonSet: on each node the agent stops, its tunnel, routes and tables are removed (`meshd cleanup`), with
- * `purge` its folder is emptied, and then the pod only waits to be deleted.
+ * A merge patch for the agent's DaemonSet, for uninstalling. On each node the agent stops, and init containers remove
+ * its tunnel, routes and tables (`meshd cleanup`) and, with `purge`, empty its state folder. Then the pod only waits
+ * to be deleted. All nodes change at once (maxUnavailable 100 %).
  */
 export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
   const [agent = {}] = containersOf(daemonSet)
@@ -277,7 +304,9 @@ export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
 
 const PURGE = ['find', '/var/lib/rhizome', '-mindepth', '1', '-delete'] as const
 
-/** Whether the DaemonSet's controller has brought every node to its present template. */
+/**
+ * Whether the DaemonSet's controller has brought every node to the current template, and the pods there are ready.
+ */
 export function rolledOut(daemonSet: Fields): boolean {
   const { generation } = fieldsAt(daemonSet, 'metadata')
   const {

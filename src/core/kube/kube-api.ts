@@ -1,28 +1,36 @@
-// The Kubernetes API as a port, for the edges that write a few objects there (src/io/kube has the client), and
-// the little that must be known of an object to name it. Everything here is data.
+// The Kubernetes API as a port, for code that reads and writes a few objects. src/io/kube implements it for the agent
+// and meshctl; the webhook, the wiring of the cluster's DNS and the install commands call it. Requests and objects
+// are plain data.
 import { isFields, type Fields } from '../model/field-check.ts'
 
+/** One request to the API server. */
 export interface KubeCall {
-  /** Default GET. */
+  /** Default: GET. */
   readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** "/api/v1/services" */
+  /** The path without a query: "/api/v1/services". */
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
   readonly body?: unknown
-  /** Of the body. Default application/json. */
+  /** The content type of the body. Default: application/json. */
   readonly contentType?: string
   readonly signal?: AbortSignal
 }
 
+/** A client that is authenticated at one API server. */
 export interface KubeApi {
-  /** The parsed body of a 2xx answer. Errors: any Error; with the HTTP status as `status` when there was an answer. */
+  /**
+   * Resolves to the parsed body of a 2xx answer. Rejects with an Error, which has the HTTP status as `status` when
+   * the server answered.
+   */
   request(call: KubeCall): Promise<unknown>
 }
 
+/** Content types of patches: RFC 7396, Kubernetes' strategic merge, and server-side apply. */
 export const MERGE_PATCH = 'application/merge-patch+json'
 export const STRATEGIC_MERGE_PATCH = 'application/strategic-merge-patch+json'
 export const APPLY_PATCH = 'application/apply-patch+yaml'
 
+/** The fields that every object of the Kubernetes API has. */
 export interface KubeObject {
   readonly apiVersion: string
   readonly kind: string
@@ -38,12 +46,15 @@ interface KubeMetadata {
   readonly [field: string]: unknown
 }
 
-/** Whether an error is the API server's answer with this status. */
+/** Whether an error is an answer of the API server with this HTTP status. */
 export function hasStatus(error: unknown, status: number): boolean {
   return error instanceof Error && 'status' in error && error.status === status
 }
 
-/** The object, or undefined where there is none; `status` 404 is also that of an API group which this cluster lacks. */
+/**
+ * Resolves to the object, or to undefined when the server answers 404, which it also does for an API group that the
+ * cluster does not have. Other errors of the request are passed on.
+ */
 export async function getObject(
   api: KubeApi,
   path: string,
@@ -58,12 +69,14 @@ export async function getObject(
   }
 }
 
+/** The mapping under a path of keys; {} when one of them is missing or no mapping. It never throws. */
 export function fieldsAt(object: Fields | undefined, ...keys: readonly string[]): Fields {
   let value: unknown = object
   for (const key of keys) value = isFields(value) ? value[key] : undefined
   return isFields(value) ? value : {}
 }
 
+/** The string under a path of keys; undefined when it is missing or not a string. */
 export function textAt(object: Fields | undefined, ...keys: readonly string[]): string | undefined {
   const last = keys.at(-1)
   const value = last === undefined ? undefined : fieldsAt(object, ...keys.slice(0, -1))[last]

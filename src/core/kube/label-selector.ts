@@ -1,25 +1,32 @@
-// Label selectors as the Kubernetes API reads them: "a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5". One reader for the export policy and
-// for the list/watch API, with the words that the API itself refuses a selector with.
+// Label selectors as the Kubernetes API reads them: "a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5". The export policy and
+// the list/watch API of the DNS feed share this parser. Its refusals have the wording of the API server, because
+// clients of the feed show them to their users.
 // Source: k8s.io/apimachinery/pkg/labels, and the grammar in the API documentation, "Labels and Selectors".
 
+/** Labels of an object as they were read. A value that is not a string equals no text. */
 interface Labels {
   readonly [key: string]: unknown
 }
 
-/** All must hold. */
+/** The requirements of a selector, which must all hold; an empty list selects everything. */
 export type LabelSelector = readonly Requirement[]
 
+/**
+ * One condition on one label. `values` is empty for exists and missing, has one integer for above and below, and at
+ * least one text for in and notin.
+ */
 interface Requirement {
   readonly key: string
   readonly operator: 'in' | 'notin' | 'exists' | 'missing' | 'above' | 'below'
   readonly values: readonly string[]
 }
 
+/** `reason` is the message of the API server's answer 400. */
 type ParsedSelector =
   | { readonly kind: 'selector'; readonly selector: LabelSelector }
   | { readonly kind: 'invalid'; readonly reason: string }
 
-/** Never throws. An empty text selects everything. */
+/** Parses the text of a selector. It never throws. An empty text selects everything. */
 export function parseSelector(text: string): ParsedSelector {
   if (text.length > SELECTOR_CHARACTERS_MAX)
     return { kind: 'invalid', reason: `the selector is longer than ${SELECTOR_CHARACTERS_MAX} characters` }
@@ -34,6 +41,7 @@ export function parseSelector(text: string): ParsedSelector {
   }
 }
 
+/** Whether an object with these labels matches. */
 export function selects(selector: LabelSelector, labels: Labels): boolean {
   return selector.every((requirement) => meets(requirement, labels))
 }
@@ -59,10 +67,11 @@ function meets({ key, operator, values }: Requirement, labels: Labels): boolean 
   }
 }
 
-// Each requirement is tried on every object of a list; a URL has at most 8 KiB anyway.
+// Each requirement is tried on every object of a list. A selector comes in a URL, which hardly exceeds 8 KiB.
 const REQUIREMENTS_MAX = 256
 const SELECTOR_CHARACTERS_MAX = 8192
 
+/** A syntax error in a selector; thrown and caught inside this file only. */
 class SelectorError extends Error {}
 
 type TokenKind = 'identifier' | '(' | ')' | ',' | '!' | '=' | '==' | '!=' | '>' | '<' | 'end'
@@ -75,6 +84,7 @@ interface Token {
 const END: Token = { kind: 'end', text: '' }
 const TOKEN = /\s*(==|!=|[=!(),<>]|[^=!(),<>\s]+)/y
 
+/** The tokens of a selector. White space separates words and has no other meaning. */
 function tokensOf(text: string): readonly Token[] {
   const tokens: Token[] = []
   const trimmed = text.trimEnd()
@@ -87,6 +97,7 @@ function tokensOf(text: string): readonly Token[] {
   return tokens
 }
 
+/** A recursive descent parser with one token of lookahead. */
 class Parser {
   readonly #tokens: readonly Token[]
   #at = 0
@@ -152,7 +163,7 @@ class Parser {
     return { key, operator: operator.kind === '>' ? 'above' : 'below', values: [value] }
   }
 
-  /** "(a, b)"; an empty place between commas is the empty value. */
+  /** A list in parentheses: "(a, b)". An empty place between commas is the empty value. */
   #values(): readonly string[] {
     const open = this.#take()
     if (open.kind !== '(') throw unparsable(`found '${open.text}' expected: '('`)
@@ -168,6 +179,7 @@ class Parser {
     }
   }
 
+  /** The value behind =, ==, !=, > or <; '' when none follows, as in "a=". */
   #value(): string {
     const { kind } = this.#next
     if (kind === 'end' || kind === ',') return ''
@@ -176,6 +188,7 @@ class Parser {
     return text
   }
 
+  /** The values themselves; throws for a text that is no label value. */
   #checked(key: string, values: readonly string[]): readonly string[] {
     const bad = values.findIndex((value) => !LABEL_VALUE.test(value))
     if (bad < 0) return values
@@ -193,7 +206,7 @@ const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
 const KEY_NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
 const KEY_PREFIX = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
 
-/** "app", "kubernetes.io/service-name" */
+/** Whether a text is a label key: a name with an optional DNS prefix, "app" or "kubernetes.io/service-name". */
 function isLabelKey(key: string): boolean {
   const parts = key.split('/')
   const name = parts.at(-1) ?? ''
