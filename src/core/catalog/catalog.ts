@@ -1,5 +1,8 @@
-// What a source (a folder of manifests, a Kubernetes API) says of this cluster, as one Snapshot, and what does not count.
-// Invariant: a bad object never hides a good one; it becomes a Problem that names the file, the field and the fix.
+// What a source (a folder of manifests, a Kubernetes API) has for this cluster, as one Snapshot, and the problems of
+// objects that do not count. The folder's source calls `catalog()` with all objects at each change; live-catalog.ts
+// calls it for one service at a time.
+// Invariant: an invalid object never hides a valid one. It becomes a Problem that names the file, the field and the
+// fix.
 import { cidrContains, familyOf, parseIp } from '../model/cidr.ts'
 import { sameData } from '../model/equal.ts'
 import { homeAlias } from './home-alias.ts'
@@ -18,47 +21,63 @@ import { portsThatFit, splitSlice } from './split-slice.ts'
 
 export { toValue, type Reading } from './read-object.ts'
 
-/** `error`: the object does not count. `warning`: it counts, but needs a look. */
+/**
+ * Something that an operator should correct. `error`: the object does not count. `warning`: the object counts, wholly
+ * or in part.
+ */
 export interface Problem {
+  /** The file, relative to the folder; "kubernetes" for an object of the API. */
   readonly file: string
+  /** The place in the file and the field: "line 12, Service shop/web: spec.clusterIP". */
   readonly where?: string
   readonly message: string
   readonly fix?: string
   readonly level: 'error' | 'warning'
-  /** It is about the source itself, for example a folder that is missing, and not about one object of it. */
+  /** Set for a problem of the source itself, for example a missing folder; absent for a problem of one object. */
   readonly ofSource?: true
 }
 
-/** One object of a source and where it was read. */
+/** One object of a source, already read, and where it was found. */
 export interface Item {
   readonly file: string
-  /** "line 12" */
+  /** The place in the file: "line 12". */
   readonly where?: string
   readonly reading: Reading
 }
 
+/** The result of `catalog()`. The snapshot is sorted by record key. */
 interface Catalog {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
-  /** Objects of other kinds (Deployment …), which are none of our business. */
+  /** The number of objects of other kinds (Deployment …), which the mesh does not use. */
   readonly ignored: number
 }
 
+/** What this cluster may announce. Without `cluster` and prefixes, as before joining a mesh, every address counts. */
 export interface CatalogOptions {
-  /** What this cluster may announce; addresses outside are left out with a problem, for every peer would refuse them. */
+  /**
+   * The prefixes of this cluster's certificate. Addresses outside are left out with a problem, because every peer
+   * would refuse them. undefined: no check.
+   */
   readonly podPrefixes?: readonly Cidr[]
   readonly servicePrefixes?: readonly Cidr[]
-  /** The name of this cluster: an ExternalName that points into it is published as others must ask for it. */
+  /**
+   * The name of this cluster. An ExternalName that points into the cluster is published with it, so that others can
+   * resolve it.
+   */
   readonly cluster?: string
-  /** The domain of the cluster's own services, where it is not `cluster.local`. */
+  /** The domain of the cluster's own services, when it is not `cluster.local`. */
   readonly clusterDomain?: string
-  /** Of the source; default: those among the items. */
+  /** Whether the source has a service of this name. Default: whether one is among the items. */
   readonly hasService?: (namespace: string, name: string) => boolean
-  /** False: silent about services that nobody answers for. In a live cluster that is an ordinary state. Default true. */
+  /**
+   * False: no warnings about services without endpoints, because in a live cluster that is an ordinary state.
+   * Default: true.
+   */
   readonly warnUnreachable?: boolean
 }
 
-/** Every object in one document: several for a List or a v1 Endpoints. */
+/** The objects in one document: several for a List or a v1 Endpoints. */
 export function readObject(
   object: unknown,
   place: { readonly file: string; readonly where?: string }
@@ -66,7 +85,7 @@ export function readObject(
   return expand(object).map((each) => ({ ...place, reading: toValue(each) }))
 }
 
-/** The whole of a source. Of two objects with one name the first counts, so pass items in a stable order. */
+/** The snapshot of a whole source. Of two objects with one name the first counts, so pass items in a stable order. */
 export function catalog(items: readonly Item[], options: CatalogOptions = {}): Catalog {
   const problems: Problem[] = []
   const services = new Map<string, Placed<ServiceValue>>()
@@ -85,6 +104,8 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     .map((placed) =>
       pointingHome(placed, { hasService: (...of) => services.has(`svc/${nameOf(...of)}`), ...options })
     )
+  // A slice of a service that was left out has no problem of its own; a slice of a service that never existed has
+  // one.
   const defined = new Set([...services.values()].map(({ value }) => nameOf(value.namespace, value.name)))
   const published = new Set(kept.map(({ value }) => nameOf(value.namespace, value.name)))
   const whole = [...slices.values()]
@@ -103,13 +124,17 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   }
 }
 
+/** One record that must be written or removed. `key` is the record key of keyOf(). */
 export interface Change {
   readonly key: string
-  /** undefined: withdrawn. */
+  /** undefined: the value is withdrawn. */
   readonly value: Value | undefined
 }
 
-/** What to publish. Endpoints come before their service and go after it, so that no reader sees a service without. */
+/**
+ * What to publish to get from one snapshot to the next. Endpoints come before their service and are withdrawn after
+ * it, so that no reader sees a service without its endpoints.
+ */
 export function changes(before: Snapshot, after: Snapshot): readonly Change[] {
   const slices = changed(before.endpointSlices, after.endpointSlices)
   const services = changed(before.services, after.services)
@@ -139,7 +164,10 @@ function keepFirst<T extends ServiceValue | EndpointSliceValue>(
   }
 }
 
-/** The service with the addresses that are inside: of a dual-stack service, one of the two may be. None: it is left out. */
+/**
+ * The service with those of its addresses that are inside. A dual-stack service may keep one of two. With no address
+ * inside, the service is left out.
+ */
 function insideServicePrefixes(
   placed: Placed<ServiceValue>,
   { servicePrefixes }: CatalogOptions,
@@ -165,6 +193,7 @@ function insideServicePrefixes(
   return [{ ...placed, value: { ...placed.value, clusterIps: inside } }]
 }
 
+/** The service with an ExternalName that other clusters can resolve (home-alias.ts). */
 function pointingHome(
   placed: Placed<ServiceValue>,
   { cluster, clusterDomain = '', hasService }: CatalogOptions & Required<Pick<CatalogOptions, 'hasService'>>
@@ -175,6 +204,7 @@ function pointingHome(
   return target === externalName ? placed : { ...placed, value: { ...placed.value, externalName: target } }
 }
 
+/** The service with as many ports as one record can hold. */
 function withinRecord(placed: Placed<ServiceValue>, problems: Problem[]): Placed<ServiceValue> {
   const { value } = placed
   const ports = portsThatFit(value)
@@ -204,7 +234,7 @@ function hasService(
   return false
 }
 
-/** The slice with the endpoints that are inside. A slice of a family that this cluster has no pod prefix of is left out. */
+/** The slice with the endpoints that are inside. A slice of an address family without any pod prefix is left out. */
 function insidePodPrefixes(
   placed: Placed<EndpointSliceValue>,
   { podPrefixes }: CatalogOptions,
@@ -221,7 +251,8 @@ function insidePodPrefixes(
   const outside = addresses.filter((ip) => !isInside(ip, podPrefixes))
   const [first] = outside
   if (first === undefined) return [placed]
-  // The other half of a dual-stack service, in a mesh of one family: nothing that an operator should act on.
+  // The slice is the other half of a dual-stack service in a mesh of one family. That is no problem that an operator
+  // should act on.
   const families = new Set(podPrefixes.map(familyOf))
   if (inside.length === 0 && families.size > 0 && addresses.every((ip) => !families.has(familyOf(ip))))
     return []
@@ -237,7 +268,10 @@ function insidePodPrefixes(
   return [{ ...placed, value: { ...placed.value, endpoints: inside } }]
 }
 
-/** Services whose name will resolve but that nobody answers for, and single ports like that. */
+/**
+ * Warnings for services whose name will resolve but whose connections will be refused, and for single ports like
+ * that.
+ */
 function unreachable(
   services: readonly Placed<ServiceValue>[],
   slices: readonly Placed<EndpointSliceValue>[],
@@ -255,7 +289,10 @@ function unreachable(
   })
 }
 
-/** DNS has no alias for an address, nor for the name itself; the Kubernetes API takes both. */
+/**
+ * Warnings for an ExternalName that DNS cannot express: a CNAME cannot point to an address or to itself. The
+ * Kubernetes API accepts both.
+ */
 function namelessAlias(
   placed: Placed<ServiceValue>,
   { cluster }: Pick<CatalogOptions, 'cluster'>
@@ -308,7 +345,10 @@ function withoutPort(placed: Placed<ServiceValue>, port: string): Problem {
   }
 }
 
-/** What is the same object on both sides is not even looked at: of 10,000 values one has changed, as a rule. */
+/**
+ * The values of one kind that were set or removed. Values that are the same object in both lists are skipped at once:
+ * usually one of 10,000 has changed.
+ */
 function changed<T extends Value>(
   before: readonly T[],
   after: readonly T[]

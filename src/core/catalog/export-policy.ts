@@ -1,25 +1,31 @@
-// Which Services of this cluster the others get to see. Precedence: the administrator's lists of namespaces, then the Service's own
-// annotation, then its namespace's, then the rest of the policy. Invariants
-//   1. default/kubernetes, the cluster's own API, leaves only when the Service itself is annotated so.
-//   2. A namespace that the administrator's lists leave out exports nothing: whoever may write a Service or a Namespace there
-//      cannot annotate it out of the cluster.
-//   3. An annotation that is neither "true" nor "false" keeps the Service at home: the cautious reading of a typing error.
+// Which Services of this cluster other clusters can see. Precedence: the administrator's lists of namespaces, then
+// the Service's own annotation, then the annotation of its namespace, then the rest of the policy. LiveCatalog asks
+// for each service of a Kubernetes source.
+// Invariants
+//   1. default/kubernetes, the cluster's own API, is exported only when the Service itself has the annotation "true".
+//   2. A namespace that the administrator's lists exclude exports nothing. A tenant who may write a Service or a
+//      Namespace cannot annotate it out of the cluster (docs/decisions/0054).
+//   3. An annotation that is neither "true" nor "false" keeps the Service in the cluster: the cautious reading of a
+//      typing error.
 import { isFields, type Fields } from '../model/field-check.ts'
 import { selects, type LabelSelector } from '../kube/label-selector.ts'
 
+/** On a Service or a Namespace, with the value "true" or "false". */
 const EXPORT_ANNOTATION = 'rhizome.io/export'
 
+/** The settings `export`, `export-namespaces`, `export-except-namespaces` and `export-selector`, parsed. */
 export interface ExportPolicy {
-  /** What becomes of a Service without annotation that the lists and the selector let pass. */
+  /** What happens to a Service without an annotation, when the lists and the selector accept it. */
   readonly unmarked: 'export' | 'keep'
-  /** Names of namespaces; empty = all. Binding, whatever is annotated in the others (invariant 2). */
+  /** Names of namespaces that may export; empty: all. Annotations cannot override it (invariant 2). */
   readonly namespaces: readonly string[]
+  /** Names of namespaces that export nothing; it takes precedence over `namespaces`. */
   readonly exceptNamespaces: readonly string[]
-  /** On the labels of a Service without annotation; empty = all. */
+  /** Labels that a Service without an annotation must have; empty: any. */
   readonly selector: LabelSelector
 }
 
-/** As the seed had it: everything. */
+/** The policy that exports every Service except default/kubernetes; the default of the sources. */
 export const EXPORT_ALL: ExportPolicy = {
   unmarked: 'export',
   namespaces: [],
@@ -27,17 +33,27 @@ export const EXPORT_ALL: ExportPolicy = {
   selector: []
 }
 
-/** `name`: the Service without its endpoints, so that its name resolves and connections are refused. */
+/** `name`: the Service is exported without endpoints, so its name resolves and connections are refused. */
 type ExportVerdict = 'whole' | 'name' | 'none'
 
-/** What the policy must know of a Service: little enough to keep one for each of 10,000. */
+/**
+ * The facts of one Service that the policy needs. They are small, because one is kept for each of 10,000 Services.
+ */
 export interface ExportFacts {
+  /** The annotation of the Service; undefined when it has none. */
   readonly asked: boolean | undefined
+  /** Whether the selector of the policy matches its labels. */
   readonly selected: boolean
-  /** internalTrafficPolicy: Local. Its traffic never leaves the node, and another cluster's client is on another node. */
+  /**
+   * internalTrafficPolicy: Local. Traffic to such a Service never leaves the node, and a client in another cluster is
+   * always on another node.
+   */
   readonly nodeLocal: boolean
 }
 
+/**
+ * Reads the facts from a Service object of the Kubernetes API. It never throws: malformed metadata counts as absent.
+ */
 export function exportFacts(service: Fields, policy: ExportPolicy): ExportFacts {
   const metadata = isFields(service['metadata']) ? service['metadata'] : {}
   const spec = isFields(service['spec']) ? service['spec'] : {}
@@ -48,7 +64,9 @@ export function exportFacts(service: Fields, policy: ExportPolicy): ExportFacts 
   }
 }
 
-/** The annotation of a Service or Namespace; undefined when there is none. */
+/**
+ * The annotation of a Service or Namespace: true, false (also for any other text), or undefined when there is none.
+ */
 export function askedToExport(object: Fields): boolean | undefined {
   const metadata = isFields(object['metadata']) ? object['metadata'] : {}
   const annotations = isFields(metadata['annotations']) ? metadata['annotations'] : {}
@@ -56,6 +74,7 @@ export function askedToExport(object: Fields): boolean | undefined {
   return value === undefined ? undefined : value === 'true'
 }
 
+/** Whether a Service is exported. `namespaceAsked` is the annotation of its namespace. */
 export function exportVerdict(
   service: { readonly namespace: string; readonly name: string; readonly facts: ExportFacts },
   namespaceAsked: boolean | undefined,
@@ -70,6 +89,7 @@ export function exportVerdict(
   return facts.nodeLocal ? 'name' : 'whole'
 }
 
+/** Whether the administrator's lists let a namespace export. */
 function isOpen(namespace: string, { namespaces, exceptNamespaces }: ExportPolicy): boolean {
   return (namespaces.length === 0 || namespaces.includes(namespace)) && !exceptNamespaces.includes(namespace)
 }

@@ -1,16 +1,21 @@
-// An ExternalName that points into its own cluster, as other clusters must read it. `db.shop.svc.cluster.local` is another service in
-// every cluster: what is published is `db.shop.svc.cluster.<exporter>`.
+// An ExternalName that points into its own cluster, rewritten for other clusters. `db.shop.svc.cluster.local` means
+// another service in each cluster, so `db.shop.svc.cluster.<exporter>` is published. catalog.ts calls it for each
+// Service of type ExternalName.
 // Source: Kubernetes, "DNS for Services and Pods": the domain of a cluster, and the search list of its pods.
 
+/** The cluster that exports the Service. */
 interface Home {
-  /** The exporter. */
+  /** Its name in the mesh. */
   readonly cluster: string
-  /** Domain of the exporter's own services, where it is not `cluster.local`. */
+  /** The domain of its own services, when it is not `cluster.local`; '' counts as absent. */
   readonly clusterDomain?: string
   readonly hasService: (namespace: string, name: string) => boolean
 }
 
-/** `target` without a final dot, lower case. It stays as it is where it names nothing of the cluster. */
+/**
+ * The name to publish for `target`, which is in lower case and without a final dot. It is returned unchanged when it
+ * names nothing in the cluster.
+ */
 export function homeAlias(target: string, namespace: string, home: Home): string {
   const zone = `cluster.${home.cluster}`
   for (const domain of ['cluster.local', home.clusterDomain ?? '']) {
@@ -19,7 +24,7 @@ export function homeAlias(target: string, namespace: string, home: Home): string
     if (target.endsWith(`.${domain}`)) return `${target.slice(0, -domain.length)}${zone}`
   }
   const labels = target.split('.')
-  // No host outside has a name of one label, and `svc` is no top-level domain.
+  // A host outside the cluster never has a name of one label, and `svc` is not a top-level domain.
   if (labels.length === 1) return `${target}.${namespace}.svc.${zone}`
   if (labels.length > 2 && labels.at(-1) === 'svc') return `${target}.${zone}`
   const named = namedService(target)
@@ -28,7 +33,10 @@ export function homeAlias(target: string, namespace: string, home: Home): string
     : target
 }
 
-/** "web.shop" may be a service or a host elsewhere: which of them it is depends on whether this service exists. */
+/**
+ * The service that the last two labels of a name would mean. "web.shop" may be that service or a host elsewhere,
+ * which depends on whether the service exists (docs/decisions/0053).
+ */
 export function namedService(
   target: string
 ): { readonly namespace: string; readonly name: string } | undefined {

@@ -1,9 +1,10 @@
-// The catalog of a source that tells of one object at a time: Kubernetes' watch. What an event costs depends on the service
-// it is about, not on how many there are.
+// The catalog of a source that reports one object at a time, as a watch of the Kubernetes API does. kube-source.ts
+// sets objects and calls `settle` after each batch of events. The cost of an event depends on the size of the service
+// that it is about, not on the number of services.
 // Invariants
-//   1. After `settle`, the snapshot equals `catalog()` of all that is exported.
-//   2. A value that did not change is the very object it was before.
-//   3. Nothing of a service is known to others before the service itself is.
+//   1. After `settle`, the snapshot equals `catalog()` of all objects that are exported.
+//   2. A value that did not change is the same object as before.
+//   3. Endpoints are published only while the service that they belong to is known and exported.
 import { catalog, type CatalogOptions, type Change, type Item, type Problem } from './catalog.ts'
 import { sameData } from '../model/equal.ts'
 import { EXPORT_ALL, exportVerdict, type ExportFacts, type ExportPolicy } from './export-policy.ts'
@@ -11,15 +12,17 @@ import { namedService } from './home-alias.ts'
 import { keyOf, type EndpointSliceValue, type ServiceValue, type Snapshot } from '../model/values.ts'
 import { SortedMap, type Edit } from '../model/sorted-map.ts'
 
+/** A Service as it was read, with the facts that the export policy needs. */
 interface LiveService {
   readonly item: Item
   readonly facts: ExportFacts
 }
 
+/** The state after a batch of events. */
 export interface Settled {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
-  /** What differs from the last snapshot, in the order of `changes()`. */
+  /** What differs from the snapshot of the last `settle`, in the order of `changes()`. */
   readonly changes: readonly Change[]
 }
 
@@ -29,21 +32,27 @@ export interface ObjectName {
   readonly name: string
 }
 
-// More are no help to a reader, and a wrong prefix brings one for each of 10,000 services.
+// A wrong prefix causes one problem for each of 10,000 services. A reader is not helped by more than 100 of them.
 const PROBLEMS_MAX = 100
 
+/** The set methods only record what changed; `settle` computes. No method throws on the content of an object. */
 export class LiveCatalog {
   readonly #policy: ExportPolicy
   readonly #groups = new Map<string, Group>()
-  /** The service of each slice, for a slice may be deleted or given another. */
+  /** The group of each slice by "<namespace>/<name>", because a slice may be deleted or move to another service. */
   readonly #groupOfSlice = new Map<string, string>()
+  /** The annotations of namespaces that have one. */
   readonly #namespaces = new Map<string, boolean>()
+  /** Groups that `settle` must read again. */
   readonly #dirty = new Set<string>()
-  /** Of each service that an ExternalName may mean: the groups of those ExternalNames (home-alias.ts). */
+  /**
+   * For each service that an ExternalName may mean, the groups of those ExternalNames (home-alias.ts). They are read
+   * again when the service appears or goes.
+   */
   readonly #aliasesOf = new Map<string, Set<string>>()
   #services = SortedMap.empty<ServiceValue>()
   #slices = SortedMap.empty<EndpointSliceValue>()
-  /** By service, in the order in which they are listed. */
+  /** Problems by service, sorted for display. */
   #problems = SortedMap.empty<readonly Problem[]>()
   #options: CatalogOptions = {}
   #settled: Settled = { snapshot: { services: [], endpointSlices: [] }, problems: [], changes: [] }
@@ -52,14 +61,17 @@ export class LiveCatalog {
     this.#policy = policy
   }
 
-  /** Prefixes are known only after joining, and may change. */
+  /**
+   * Sets the prefixes and the name of this cluster, which are known only after joining and may change. All groups are
+   * read again.
+   */
   setOptions(options: CatalogOptions): void {
     if (sameData(options, this.#options)) return
     this.#options = options
     for (const id of this.#groups.keys()) this.#dirty.add(id)
   }
 
-  /** `asked`: the namespace's annotation; undefined: it has none, or is gone. */
+  /** Sets the annotation of a namespace. `asked` undefined: the namespace has none, or was deleted. */
   setNamespace(name: string, asked: boolean | undefined): void {
     if (this.#namespaces.get(name) === asked) return
     if (asked === undefined) this.#namespaces.delete(name)
@@ -67,7 +79,7 @@ export class LiveCatalog {
     for (const [id, group] of this.#groups) if (group.namespace === name) this.#dirty.add(id)
   }
 
-  /** undefined: it is gone. */
+  /** Sets a Service; undefined: the Service was deleted. */
   setService(of: ObjectName, service: LiveService | undefined): void {
     const group = this.#group(of.namespace, of.name)
     this.#setAlias(group, service && aliasTarget(service.item))
@@ -77,7 +89,10 @@ export class LiveCatalog {
     this.#touched(group)
   }
 
-  /** undefined: it is gone. `service`: the value of the label kubernetes.io/service-name. */
+  /**
+   * Sets an EndpointSlice; undefined: the slice was deleted. `service` is the value of its label
+   * kubernetes.io/service-name.
+   */
   setSlice(of: ObjectName, slice: { readonly item: Item; readonly service: string } | undefined): void {
     const id = idOf(of.namespace, of.name)
     const before = this.#groups.get(this.#groupOfSlice.get(id) ?? '')
@@ -93,7 +108,10 @@ export class LiveCatalog {
     this.#touched(group)
   }
 
-  /** Takes in what was set since the last time. The same object as before when nothing of it shows. */
+  /**
+   * Computes the state with everything that was set since the last call. Returns the same object as before when
+   * nothing visible changed.
+   */
   settle(): Settled {
     const found = new Difference()
     const problems: Edit<readonly Problem[]>[] = []
@@ -123,6 +141,7 @@ export class LiveCatalog {
     return this.#settled
   }
 
+  /** The values and problems of one group, under the export policy. */
   #assemble(group: Group): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } {
     const { service, namespace, name } = group
     const verdict =
@@ -139,6 +158,7 @@ export class LiveCatalog {
     return { snapshot, problems: [...problems, nodeLocal(group)] }
   }
 
+  /** Keeps #aliasesOf current for a group whose ExternalName now means the service `target`; undefined: none. */
   #setAlias(group: Group, target: string | undefined): void {
     if (group.target === target) return
     const before = this.#aliasesOf.get(group.target ?? '')
@@ -151,7 +171,7 @@ export class LiveCatalog {
   }
 
   #read(items: readonly Item[]): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } {
-    // A service that cannot be told of brings its slices down: say so once, not once for each of them.
+    // For a service that cannot be published, its slices are not read: one problem for the service is enough.
     const [service] = items
     const readable = service?.reading.kind === 'service' ? items : items.slice(0, 1)
     const { snapshot, problems } = catalog(readable, {
@@ -162,6 +182,7 @@ export class LiveCatalog {
     return { snapshot, problems: snapshot.services.length > 0 ? problems : problems.slice(0, 1) }
   }
 
+  /** The first PROBLEMS_MAX problems, and a last one with the number of the others. */
   #listProblems(): readonly Problem[] {
     const listed: Problem[] = []
     let count = 0
@@ -196,14 +217,14 @@ export class LiveCatalog {
   }
 }
 
-/** A service with its slices, whichever of them came first. */
+/** A service with its slices. The slices may arrive before the service. */
 interface Group extends ObjectName {
   readonly id: string
   service: LiveService | undefined
-  /** The service that it may be an ExternalName of. */
+  /** The service that this one may be an ExternalName for, as "<namespace>/<name>". */
   target: string | undefined
   readonly slices: Map<string, Item>
-  /** What others were told. */
+  /** The values of this group in the last snapshot. */
   shown: Snapshot
 }
 
@@ -212,6 +233,7 @@ const NOTHING: { readonly snapshot: Snapshot; readonly problems: readonly Proble
   problems: []
 }
 
+/** The service that an ExternalName may mean, as "<namespace>/<name>". */
 function aliasTarget({ reading }: Item): string | undefined {
   const named = reading.kind === 'service' ? namedService(reading.value.externalName) : undefined
   return named && idOf(named.namespace, named.name)
@@ -227,6 +249,7 @@ function nodeLocal({ namespace, name }: ObjectName): Problem {
   }
 }
 
+/** The values of `after`, each replaced by the old object when its content is the same (invariant 2). */
 function keepIdentity(before: Snapshot, after: Snapshot): Snapshot {
   return {
     services: after.services.map((value) => sameOf(before.services, value)),
@@ -238,9 +261,10 @@ function sameOf<T extends ServiceValue | EndpointSliceValue>(before: readonly T[
   return before.find((each) => each.name === value.name && sameData(each, value)) ?? value
 }
 
-/** What became of the values of one kind, by key. */
+/** New values by record key; undefined: the value was withdrawn. */
 type Edits<T> = Map<string, T | undefined>
 
+/** Collects the edits of all groups that were read in one `settle`. */
 class Difference {
   readonly services: Edits<ServiceValue> = new Map()
   readonly slices: Edits<EndpointSliceValue> = new Map()
@@ -250,7 +274,10 @@ class Difference {
     edit(this.slices, before.endpointSlices, after.endpointSlices)
   }
 
-  /** Endpoints before their service and after it, so that no reader sees a service without. */
+  /**
+   * Endpoints come before their service and are withdrawn after it, so that no reader sees a service without its
+   * endpoints.
+   */
   changes(): readonly Change[] {
     const slices = [...this.slices].map(([key, value]) => ({ key, value }))
     const services = [...this.services].map(([key, value]) => ({ key, value }))
@@ -267,13 +294,16 @@ function edit<T extends ServiceValue | EndpointSliceValue>(
 ): void {
   for (const value of before) {
     const key = keyOf(value)
-    // A slice that moved to another service is set there, whichever of the two is looked at first.
+    // A slice that moved to another service is withdrawn in one group and set in the other. The set value wins in
+    // either order.
     if (!after.some((each) => each.name === value.name) && !edits.has(key)) edits.set(key, undefined)
   }
   for (const value of after) if (!before.includes(value)) edits.set(keyOf(value), value)
 }
 
-/** In the order of their keys. The lists are made when they are read: a change is told by what changed. */
+/**
+ * A snapshot in the order of keys. Its lists are built only when they are read, because most readers use `changes`.
+ */
 function snapshotOf(services: SortedMap<ServiceValue>, slices: SortedMap<EndpointSliceValue>): Snapshot {
   let [serviceList, sliceList]: [(readonly ServiceValue[])?, (readonly EndpointSliceValue[])?] = []
   return {

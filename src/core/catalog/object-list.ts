@@ -1,22 +1,30 @@
-// Objects that hold several others, taken apart: a List, and a v1 Endpoints, which amounts to several EndpointSlices.
-// Invariant: nothing here throws. What is malformed comes back as it is, for read-object.ts to say what is wrong with it.
+// Takes objects that contain several others apart: a List into its items, and a v1 Endpoints into the EndpointSlices
+// that it stands for. catalog.ts calls it before it reads an object.
+// Invariant: nothing here throws. A malformed object is returned unchanged, and read-object.ts reports what is wrong
+// with it.
 import { FieldCheck, isFields, type Fields } from '../model/field-check.ts'
 import { SLICE_ENDPOINTS_MAX } from './read-object.ts'
 
-/** The items of a List (nested ones too), the slices that a v1 Endpoints amounts to, or the object itself. */
+/**
+ * The items of a List (nested ones too), the slices of a v1 Endpoints, or the object itself. `depth` counts the Lists
+ * around it.
+ */
 export function expand(object: unknown, depth = 0): readonly unknown[] {
   if (!isFields(object)) return [object]
   const { kind, items } = object
   const isList = typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)
   if (isList && depth < LIST_DEPTH_MAX) {
-    // Items of a typed list ("ServiceList") may leave out what the list says for them all.
+    // Items of a typed list ("ServiceList") may omit kind and apiVersion, which the list states for all of them.
     const defaults = kind === 'List' ? {} : { kind: kind.slice(0, -4), apiVersion: object['apiVersion'] }
     return items.flatMap((item) => expand(isFields(item) ? { ...defaults, ...item } : item, depth + 1))
   }
   return kind === 'Endpoints' && object['apiVersion'] === 'v1' ? slicesOfEndpoints(object) : [object]
 }
 
-/** A v1 Endpoints is one slice for each subset and family, with the conditions that it implies. */
+/**
+ * One slice for each subset and address family, and one more for each further 1,000 endpoints. Addresses are ready,
+ * notReadyAddresses are not.
+ */
 function slicesOfEndpoints(object: Fields): readonly unknown[] {
   const check = new FieldCheck()
   const metadata = check.fields(object['metadata'], 'metadata')
@@ -53,6 +61,7 @@ function chunks<T>(items: readonly T[], size: number): readonly (readonly T[])[]
   )
 }
 
+/** The addresses of one list of a subset as endpoints of discovery.k8s.io/v1. */
 function subsetAddresses(check: FieldCheck, subset: Fields, field: 'addresses' | 'notReadyAddresses') {
   return check.list(subset[field], field, OLD_ENDPOINTS_MAX).map((item) => {
     const address = check.fields(item, field)
@@ -65,7 +74,7 @@ function subsetAddresses(check: FieldCheck, subset: Fields, field: 'addresses' |
   })
 }
 
-// Kubernetes leaves this open: an object has at most some 1.5 MiB, which bounds it.
+// Kubernetes sets no bound here except the size of an object, about 1.5 MiB.
 const OLD_ENDPOINTS_MAX = 100_000
-// kubectl writes lists one deep; a hostile file must not take the stack.
+// kubectl writes lists one level deep. The bound keeps a hostile file from exhausting the stack.
 const LIST_DEPTH_MAX = 3

@@ -1,5 +1,7 @@
-// Kubernetes objects, as YAML or the API gives them, into values of the mesh. Invariant: whatever the input, the answer is
-// a Reading; nothing here throws or keeps a reference into the input.
+// Reads Kubernetes objects, as YAML or the API gives them, into values of the mesh. Folder and Kubernetes source both
+// use it.
+// Invariant: for any input the result is a Reading. Nothing here throws, and no reading keeps a reference into the
+// input.
 // Sources: core/v1 Service and Endpoints, discovery.k8s.io/v1 EndpointSlice, with the limits of their API validation.
 import { cidrContains, familyOf, parseCidr } from '../model/cidr.ts'
 import { FieldCheck, isFields, quote, type Fault, type Fields } from '../model/field-check.ts'
@@ -15,6 +17,7 @@ import type {
 import { nearest } from '../model/nearest.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
+/** What an object is for the mesh. */
 export type Reading =
   | { readonly kind: 'service'; readonly value: ServiceValue }
   | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue }
@@ -29,7 +32,10 @@ export type Reading =
       readonly key?: string
     }
 
-/** One object; a List or an Endpoints holds several and is taken apart by `expand` of object-list.ts first. */
+/**
+ * Reads one object. A List or an Endpoints contains several and must be taken apart by `expand` of object-list.ts
+ * first.
+ */
 export function toValue(object: unknown): Reading {
   if (object === null || object === undefined) return { kind: 'ignored' }
   if (!isFields(object)) {
@@ -45,7 +51,8 @@ export function toValue(object: unknown): Reading {
   const apiVersion = check.text(object['apiVersion'], 'apiVersion')
   if (check.fault) return problem(check.fault, object)
   if (kind === 'Service' && (apiVersion === 'v1' || apiVersion === '')) return readService(object)
-  // Host names instead of addresses: there is nothing to balance over, and kube-proxy passes over it, too.
+  // Such a slice has host names instead of addresses. The load balancer cannot use them, and kube-proxy ignores them,
+  // too.
   if (kind === 'EndpointSlice' && object['addressType'] === 'FQDN') return { kind: 'ignored' }
   if (kind === 'EndpointSlice' && apiVersion.startsWith('discovery.k8s.io/')) return readSlice(object)
   if (kind === 'EndpointSlice') return problem(wrongVersion(apiVersion), object)
@@ -54,6 +61,7 @@ export function toValue(object: unknown): Reading {
   return typo === undefined ? { kind: 'ignored' } : problem(typo, object)
 }
 
+/** The kinds that the mesh reads, with their apiVersion for hints. */
 const OUR_KINDS: Readonly<Record<string, string>> = {
   Service: 'v1',
   EndpointSlice: 'discovery.k8s.io/v1',
@@ -61,8 +69,8 @@ const OUR_KINDS: Readonly<Record<string, string>> = {
 }
 
 /**
- * An object of Kubernetes itself that is nearly one of ours, as in `kind: service`: kubectl refuses it, so it must not be passed over in
- * silence. Custom resources have a group with a dot and may have any kind, as Knative's Service has.
+ * A fault for an object that is nearly one of the kinds above, as in `kind: service`. kubectl refuses it, so it must
+ * not be ignored silently. Custom resources have a group with a dot and may have any kind, as Knative's Service has.
  */
 function typoIn(kind: string, apiVersion: string): Fault | undefined {
   const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
@@ -80,10 +88,11 @@ function typoIn(kind: string, apiVersion: string): Fault | undefined {
   }
 }
 
-// Not what merely begins like one of ours.
+// A shorter word may be the beginning of one of the kinds above without being a typing error.
 const KIND_CHARACTERS_MIN = 5
 
-// Kubernetes' own limits, but for the ports of a Service, which it leaves open: an object has at most some 1.5 MiB, which bounds them.
+// Limits of Kubernetes' validation. For the ports of a Service it has none: an object has at most about 1.5 MiB,
+// which bounds them.
 const SERVICE_PORTS_MAX = 65_535
 const SLICE_PORTS_MAX = 20_000
 export const SLICE_ENDPOINTS_MAX = 1000
@@ -117,6 +126,10 @@ function readService(object: Fields): Reading {
   return check.fault ? problem(check.fault, object) : { kind: 'service', value }
 }
 
+/**
+ * The addresses of a Service, or 'headless' for clusterIP: None. A missing address is a fault: for a folder of
+ * manifests no API server allocates one.
+ */
 function readClusterIps(check: FieldCheck, spec: Fields): readonly Ip[] | 'headless' {
   const list = check.list(spec['clusterIPs'], 'spec.clusterIPs', 2)
   const texts = list.length > 0 ? list : [check.text(spec['clusterIP'], 'spec.clusterIP')]
@@ -166,6 +179,7 @@ function readExternalName(check: FieldCheck, spec: Fields): string {
   return check.required(name, 'spec.externalName')
 }
 
+/** The timeout of ClientIP affinity in seconds; 0 for None. */
 function readAffinity(check: FieldCheck, spec: Fields): number {
   const affinity = check.choice(
     spec['sessionAffinity'],
@@ -179,7 +193,7 @@ function readAffinity(check: FieldCheck, spec: Fields): number {
   return check.integer(clientIp['timeoutSeconds'], 'spec.sessionAffinityConfig.clientIP.timeoutSeconds', {
     min: 1,
     max: 86_400,
-    // Kubernetes' default: three hours.
+    // The default of Kubernetes: three hours.
     fallback: 10_800
   })
 }
@@ -228,7 +242,7 @@ function readSlicePorts(check: FieldCheck, object: Fields): readonly EndpointPor
   const ports = list.flatMap((item, index) => {
     const where = `ports[${index}]`
     const port = check.fields(item, where)
-    // A port without a number means "every port", which no load balancer can aim at (kube-proxy skips it too).
+    // A port without a number means "every port", which no load balancer can forward to. kube-proxy skips it, too.
     if (port['port'] === undefined || port['port'] === null) return []
     return [
       {
@@ -285,7 +299,7 @@ function readPortName(check: FieldCheck, port: Fields, where: string, required: 
   return required ? check.required(name, `${where}.name`) : name
 }
 
-/** An IANA service name or one with a domain prefix ("kubernetes.io/h2c"). */
+/** An IANA service name, or a name with a domain prefix ("kubernetes.io/h2c"); '' when it is not set. */
 function readAppProtocol(check: FieldCheck, port: Fields, where: string): string {
   const text = check.text(port['appProtocol'], `${where}.appProtocol`, APP_PROTOCOL_CHARACTERS_MAX)
   if (/^[a-zA-Z0-9./_-]*$/.test(text)) return text
@@ -301,6 +315,7 @@ function readProtocol(check: FieldCheck, port: Fields, where: string) {
   return check.choice(port['protocol'], `${where}.protocol`, ['TCP', 'UDP', 'SCTP'] as const, 'TCP')
 }
 
+/** An address that other hosts can reach; the prefixes of SPECIAL are a fault. */
 function readAddress(check: FieldCheck, value: unknown, where: string): Ip | undefined {
   const ip = check.ip(value, where)
   if (ip !== undefined && SPECIAL.some((prefix) => cidrContains(prefix, ip))) {
@@ -313,8 +328,8 @@ function readAddress(check: FieldCheck, value: unknown, where: string): Ip | und
   return ip
 }
 
-// Unspecified, loopback, link-local, multicast and broadcast: what Kubernetes refuses in endpoints, too. It takes the rest of
-// 240.0.0.0/4, which large clusters use for pods.
+// Unspecified, loopback, link-local, multicast and broadcast: Kubernetes refuses them in endpoints, too. The rest of
+// 240.0.0.0/4 is accepted, because large clusters use it for pods.
 const SPECIAL: readonly Cidr[] = [
   '0.0.0.0/8',
   '127.0.0.0/8',
@@ -331,6 +346,7 @@ const SPECIAL: readonly Cidr[] = [
   return parsed.cidr
 })
 
+/** Records a fault when two ports have the same key. `keysOfEach` has one list of keys for each rule. */
 function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (readonly string[])[]): void {
   for (const keys of keysOfEach) {
     const seen = new Set<string>()
@@ -340,7 +356,7 @@ function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (rea
   }
 }
 
-// `expand` takes a sound one apart, so that only a malformed one is ever read as it stands.
+// `expand` takes a valid Endpoints apart, so only a malformed one is read as it is.
 const MALFORMED_ENDPOINTS: Fault = {
   where: 'subsets',
   message: 'this Endpoints object is malformed',
@@ -365,6 +381,7 @@ function problem(fault: Fault, object: Fields): Reading {
   return { kind: 'problem', where: `${title}: ${where}`, message, fix, ...(key === undefined ? {} : { key }) }
 }
 
+/** The record key that an object with these names has, for the last good form of a broken manifest. */
 function keyOfObject(kind: unknown, names: readonly string[]): string | undefined {
   const prefix = kind === 'Service' ? 'svc' : kind === 'EndpointSlice' ? 'eps' : undefined
   if (prefix === undefined || names.length === 0) return undefined

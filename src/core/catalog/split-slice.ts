@@ -1,17 +1,20 @@
-// An EndpointSlice of the Kubernetes API may have 20,000 ports and 1,000 endpoints with names of 253 characters; a record has at most
-// 64 KiB. So a slice that is too large for one record is published as several slices, each with some of its ports and some of its
-// endpoints: together they say the same, since a port is served by every slice that has it.
+// Splits EndpointSlices that are too large for one record. The Kubernetes API allows 20,000 ports and 1,000 endpoints
+// with names of 253 characters; a record has at most 64 KiB. A larger slice is published as several slices, each with
+// some of its ports and some of its endpoints. Together they mean the same, because a port is served by every slice
+// that lists it; readers need no reassembly.
 // Invariants
 //   1. Every port together with every endpoint is in exactly one part.
-//   2. The parts depend on the slice alone. Their names are no names of other slices: PART_SUFFIX is reserved.
+//   2. The parts depend on the slice alone. No other slice can have their names, because PART_SUFFIX is reserved.
 import { hashText } from '../model/hash.ts'
 import { RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { Endpoint, EndpointPort, EndpointSliceValue, ServiceValue } from '../model/values.ts'
 
-/** No object of a source may have a name that ends so. */
+/** The end of the names of parts. read-object.ts refuses objects of a source with such a name. */
 export const PART_SUFFIX = '.part.rhizome'
 
-/** The slice itself where it fits into one record. The first part keeps its name. */
+/**
+ * The parts of a slice; the slice itself when it fits into one record. The first part keeps the name of the slice.
+ */
 export function splitSlice(slice: EndpointSliceValue): readonly EndpointSliceValue[] {
   const ports = sum(slice.ports, portBytes)
   const endpoints = sum(slice.endpoints, endpointBytes)
@@ -24,30 +27,41 @@ export function splitSlice(slice: EndpointSliceValue): readonly EndpointSliceVal
     .map((part, index) => (index === 0 ? part : { ...part, name: partName(slice.name, index) }))
 }
 
-/** A Service is one record, and the ports that do not fit are left out: the last ones. */
+/**
+ * The ports of a Service that fit into its one record. The last ones are left out, and catalog.ts warns about them.
+ */
 export function portsThatFit({ ports, externalName }: ServiceValue): ServiceValue['ports'] {
   let room = RECORD_BYTES_MAX - FRAME_BYTES - externalName.length
   const fitting = ports.findIndex((port) => (room -= portBytes(port) + port.appProtocol.length + 3) < 0)
   return fitting < 0 ? ports : ports.slice(0, fitting)
 }
 
-// Of what a record has besides ports and endpoints: names of 63, 63 and 253 characters, addresses, tags and lengths.
+// An upper bound for the rest of a record: names of 63, 63 and 253 characters, addresses, tags and lengths.
 const FRAME_BYTES = 1024
-// Half of a record: the other half is for endpoints.
+// At most half of a record is for ports, so that at least the other half is free for endpoints.
 const PORT_GROUP_BYTES = (RECORD_BYTES_MAX - FRAME_BYTES) / 2
 const NAME_CHARACTERS_MAX = 253
 
-/** At most: tag and length of the port and of its name, protocol (3), number (4). */
+/**
+ * An upper bound for the encoded size of a port: tag and length of the port and of its name, protocol (3), number
+ * (4).
+ */
 function portBytes({ name }: Pick<EndpointPort, 'name'>): number {
   return 12 + name.length
 }
 
-/** At most: tags and lengths (3 + 2 + 3), three flags (6), addresses of 18. */
+/**
+ * An upper bound for the encoded size of an endpoint: tags and lengths (3 + 2 + 3), three flags (6), addresses of 18
+ * bytes.
+ */
 function endpointBytes({ addresses, hostname, node }: Endpoint): number {
   return 14 + addresses.length * 18 + hostname.length + node.length
 }
 
-/** At least one group, and none is empty but the only one. An item that is larger than `bytesMax` has one of its own. */
+/**
+ * The items in their order, cut into groups of at most `bytesMax` bytes. There is at least one group, and no group is
+ * empty unless there are no items. An item larger than `bytesMax` has a group of its own.
+ */
 function grouped<T>(
   items: readonly T[],
   bytesOf: (item: T) => number,
@@ -67,6 +81,10 @@ function grouped<T>(
   return groups
 }
 
+/**
+ * A name of at most 253 characters for the part with this index. A long name is shortened, and a hash of the whole
+ * name keeps it unique.
+ */
 function partName(name: string, index: number): string {
   const suffix = `.${index}${PART_SUFFIX}`
   const room = NAME_CHARACTERS_MAX - suffix.length
