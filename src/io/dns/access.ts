@@ -1,22 +1,34 @@
-// Decides which clients get an answer: this host, the cluster's own pods and nodes, and the prefixes in the setting dns-allow. Other
-// clients are refused, because an open resolver is used for amplification attacks (RFC 5358) and the names of the mesh are for its members
-// only.
+// Decides which clients get an answer: this host, the cluster's own pods and nodes, and the prefixes in the setting
+// dns-allow. Other clients are refused, because an open resolver is used for amplification attacks (RFC 5358) and the
+// names of the mesh are for its members only.
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
 import { ownAddresses } from './own-addresses.ts'
 
 interface Access {
-  /** Says whether a client may ask. `address` is written as sockets report it, with a zone ("fe80::1%eth0") or without. */
+  /**
+   * Says whether a client may ask. `address` is written as sockets report it, with a zone ("fe80::1%eth0") or without.
+   * A text that is no IP address is refused. Called for each message, so it must be cheap: see `known`.
+   */
   allows(address: string): boolean
-  /** Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. */
+  /**
+   * Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. A prefix must
+   * have a length: without "/" the length counts as 0, which allows the whole address family.
+   */
   setPrefixes(prefixes: readonly string[]): void
 }
 
+/**
+ * Allows this host only, until `setPrefixes` is called. `nowMs` is a monotonic clock in milliseconds; tests replace it.
+ */
 export function createAccess(nowMs: () => number = () => performance.now()): Access {
   let prefixes = new BlockList()
   let own: ReadonlySet<string> = new Set()
   let ownReadMs = -Infinity
-  /** The cached verdict for each client address, so that a known client is not compared with thousands of prefixes again. */
+  /**
+   * The cached verdict for each client address, so that a known client is not compared with thousands of prefixes
+   * again.
+   */
   let known = new Map<string, boolean>()
 
   return {
@@ -27,14 +39,17 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
         if (isIP(address) !== 0) list.addSubnet(address, Number(length), isIPv6(address) ? 'ipv6' : 'ipv4')
       }
       prefixes = list
+      // The cached verdicts were computed from the old prefixes.
       known = new Map()
     },
 
     allows(address) {
       const bare = address.replace(/%.*$/, '')
       const before = known.get(bare)
+      // A refusal is checked again, because this host may have received the address since.
       if (before !== undefined) return before || isOwn(bare)
       const allowed = isIP(bare) !== 0 && (isInside(bare) || isOwn(bare))
+      // A forged source address per datagram would otherwise let the cache grow without a bound.
       if (known.size >= KNOWN_MAX) known.clear()
       known.set(bare, allowed)
       return allowed
@@ -64,4 +79,5 @@ LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 /** The largest number of cached verdicts; each takes about 100 bytes. */
 const KNOWN_MAX = 10_000
+/** Reading the interfaces takes system calls, so it is not done for each datagram of a refused client. */
 const OWN_LOOK_MS = 1000

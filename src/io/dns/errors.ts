@@ -1,16 +1,24 @@
+// The errors that stop the responder from starting, with a stable code for programs and a fix for operators.
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 import { CodedError } from '../../core/model/coded-error.ts'
 
 export type DnsErrorCode =
+  // The first three are failed binds: EADDRINUSE, EACCES and EADDRNOTAVAIL (core/model/listen-problem.ts).
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
   | 'ADDRESS_NOT_LOCAL'
+  /** An address to listen on is no IP address. */
   | 'BAD_ADDRESS'
+  /** An upstream is neither an address nor a path. */
   | 'BAD_UPSTREAM'
+  /** Listening failed for any other reason. */
   | 'LISTEN_FAILED'
+  /** The responder process could not be started, or it ended or stayed silent while it was asked to listen. */
   | 'PROCESS_FAILED'
 
-/** Says why the responder cannot start. `fix` says what the operator should do. */
+/**
+ * Says why the responder cannot start. `fix` says what the operator should do. The agent shows both and tries again.
+ */
 export class DnsError extends CodedError<DnsErrorCode> {
   override readonly name = 'DnsError'
   declare readonly fix: string
@@ -20,7 +28,7 @@ export class DnsError extends CodedError<DnsErrorCode> {
   }
 }
 
-/** Makes a DnsError of a failed bind. `where` is the address and port that could not be bound. */
+/** Makes a DnsError of a failed bind. `where` is the protocol, address and port, as in "UDP 10.1.0.1:53". */
 export function listenError(error: unknown, where: string): DnsError {
   const { code, why } = listenProblem(error)
   return new DnsError(

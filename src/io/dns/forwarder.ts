@@ -1,8 +1,10 @@
-// Forwards names outside the mesh to the upstreams.
+// Forwards names outside the mesh to the upstreams, over one socket for each query (ask.ts). The responder (server.ts)
+// has one forwarder for all clients; `lookup` of meshctl makes one for a single question.
 // Invariants:
-//  1. At most inFlightMax questions wait here, shared fairly among clients. Equal questions are sent upstream only once at a time.
-//  2. NOERROR and NXDOMAIN are final answers. After any other rcode, a timeout or an error the next upstream is asked; the client gets the
-//     last of these replies only when every upstream has failed.
+//  1. At most inFlightMax questions wait here, shared fairly among clients. Equal questions are sent upstream only once
+//     at a time.
+//  2. NOERROR and NXDOMAIN are final answers. After any other rcode, a timeout or an error the next upstream is asked;
+//     the client gets the last of these replies only when every upstream has failed.
 //  3. An upstream that forwards our questions back to us is not asked for LOOP_MS (loop-guard.ts).
 import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
@@ -24,8 +26,9 @@ import { sameAddress, type SocketAddress } from './upstreams.ts'
 
 interface ForwarderOptions {
   readonly upstreams: readonly SocketAddress[]
-  /** The timeout for each upstream. */
+  /** Milliseconds to wait for one reply of one upstream, default 2,000. */
   readonly timeoutMs?: number
+  /** The most questions that wait at one time, default 900. */
   readonly inFlightMax?: number
   /** Called with the upstreams that currently lead back here, whenever this list changes. */
   readonly onLoops?: (upstreams: readonly SocketAddress[]) => void
@@ -39,16 +42,21 @@ interface UpstreamReply {
 
 export interface Forwarder {
   /**
-   * Asks the upstreams. Resolves with undefined when none replied in time, or when this client already uses its share of the places.
-   * `client` is the client's address.
+   * Asks the upstreams. Resolves with undefined when none replied in time, or when this client already uses its share
+   * of the places. `client` is the client's address.
    */
   exchange(question: UpstreamQuestion, client: string): Promise<UpstreamReply | undefined>
   /** Returns true if this name is a loop probe that an upstream has sent back. */
   isProbe(name: string): boolean
+  /**
+   * Replaces the upstreams, in the order in which they are asked. What is known of an upstream that stays (failures,
+   * loops) is kept; a question that waits at a removed upstream goes on.
+   */
   setUpstreams(upstreams: readonly SocketAddress[]): void
   readonly upstreams: readonly SocketAddress[]
   /** The number of questions that wait for an answer. */
   readonly inFlight: number
+  /** Ends all questions without a reply. Later questions get no reply either. */
   stop(): void
 }
 
@@ -62,19 +70,25 @@ interface Upstream {
   abandon: AbortController
 }
 
+/** One question under way at the upstreams, with all clients that asked it. */
 interface Exchange {
   readonly key: string
   readonly waiting: Set<Waiting>
+  /** Aborted when no client waits any longer, and by `stop`. */
   readonly abandon: AbortController
+  /** The upstream that is being asked now. A second client with the same question makes it suspect of a loop. */
   current: Upstream | undefined
 }
 
+/** One client's wait for a reply; it takes one place. */
 interface Waiting {
+  /** The share that the place counts to (`shareOf`). */
   readonly client: string
   readonly exchange: Exchange
   readonly finish: (reply: UpstreamReply | undefined) => void
 }
 
+/** Does not open sockets before the first question. Throws nothing. */
 export function createForwarder(options: ForwarderOptions): Forwarder {
   const { timeoutMs = UPSTREAM_TIMEOUT_MS, inFlightMax = IN_FLIGHT_MAX, onLoops = () => undefined } = options
   let upstreams: readonly Upstream[] = options.upstreams.map(newUpstream)
@@ -144,8 +158,10 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     waiting.finish(undefined)
   }
 
+  /** Gives the reply to all clients that wait for it. */
   async function run(exchange: Exchange, question: UpstreamQuestion): Promise<void> {
     const reply = await askAll(exchange, question)
+    // `leave` may have removed this exchange, and a new one may have taken its key.
     if (exchanges.get(exchange.key) === exchange) exchanges.delete(exchange.key)
     for (const waiting of exchange.waiting) {
       places.release(waiting.client, waiting)
@@ -154,6 +170,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
     exchange.waiting.clear()
   }
 
+  /** Asks one upstream after the other until one gives a final answer (invariant 2). */
   async function askAll(exchange: Exchange, question: UpstreamQuestion): Promise<UpstreamReply | undefined> {
     let last: UpstreamReply | undefined
     for (const upstream of inOrder()) {
@@ -207,6 +224,7 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
   }
 }
 
+/** Says whether a reply is final: NOERROR or NXDOMAIN, with the question repeated (invariant 2). */
 function isAnswer(message: Uint8Array): boolean {
   const rcode = rcodeOf(message)
   return hasQuestion(message) && (rcode === RCODE.NOERROR || rcode === RCODE.NXDOMAIN)
@@ -224,9 +242,17 @@ function controller(): AbortController {
 }
 
 const RECURSION_DESIRED = 0x0100
+/** The rcodes with which servers without EDNS refuse a query that has an OPT record (RFC 6891, 7). */
 const EDNS_UNKNOWN: ReadonlySet<number> = new Set([RCODE.FORMERR, RCODE.NOTIMP])
+/**
+ * Below the 5 s after which resolvers ask again (resolv.conf(5), `timeout`), so that a second upstream can still
+ * answer.
+ */
 const UPSTREAM_TIMEOUT_MS = 2000
-/** Each question holds a socket and a timer. 900 allow about 450 queries/s to upstreams that never answer, and stay below ulimit 1024. */
+/**
+ * Each question holds a socket and a timer. 900 allow about 450 queries/s to upstreams that never answer, and stay
+ * below ulimit 1024.
+ */
 const IN_FLIGHT_MAX = 900
 /** A dead first upstream then delays one client by its timeout of 2 s, not every client. */
 const AVOID_MS = 10_000

@@ -1,4 +1,5 @@
-// Asks the upstreams one question for `meshctl`, with the same forwarder as the responder, and returns the records as text.
+// Asks the upstreams one question for `meshctl dns`, with the same forwarder as the responder, and returns the records
+// as text. It runs in the agent, not in the responder process, so it also works when that process does not run.
 import { decode, type Packet } from '@dnsquery/dns-packet'
 
 import { createForwarder } from './forwarder.ts'
@@ -8,15 +9,21 @@ import { typeNumber } from './responder.ts'
 import { hasQuestion, rcodeOf } from './upstream-message.ts'
 import { findUpstreams, isOwnAddress, socketAddressText, type SocketAddress } from './upstreams.ts'
 
+/** What the upstreams reply, for display. */
 export interface LookupAnswer {
   /** The address of the upstream that replied, for example "10.0.0.2:53"; undefined if none did. */
   readonly upstream: string | undefined
-  /** The rcode of the reply. REFUSED means that there are no upstreams, SERVFAIL that none replied. */
+  /**
+   * The mnemonic of the reply's rcode, or "RCODE<number>" above 5. Without a reply: REFUSED if there are no upstreams,
+   * SERVFAIL if none replied, FORMERR if the reply cannot be decoded or does not repeat the question.
+   */
   readonly rcode: string
   readonly records: readonly {
     readonly name: string
     readonly type: string
+    /** Seconds. */
     readonly ttl: number
+    /** The record's fields, joined with spaces in the order of the wire-format library. */
     readonly data: string
   }[]
 }
@@ -28,9 +35,14 @@ interface LookupOptions {
   readonly listening: readonly SocketAddress[]
   /** A name whose labels have letters, digits, hyphens and underscores only. */
   readonly name: string
+  /** A mnemonic that responder.ts knows, for example "AAAA". */
   readonly type: string
 }
 
+/**
+ * Waits at most 2 s for each reply. A truncated reply is asked for again over TCP.
+ * Errors: DnsError BAD_UPSTREAM.
+ */
 export async function lookup({ upstreams, listening, name, type }: LookupOptions): Promise<LookupAnswer> {
   const others = findUpstreams(upstreams).upstreams.filter((upstream) => !isOwnAddress(upstream, listening))
   if (others.length === 0) return { upstream: undefined, rcode: 'REFUSED', records: [] }
@@ -41,6 +53,7 @@ export async function lookup({ upstreams, listening, name, type }: LookupOptions
       flags: FLAG.RD,
       edns: { dnssecOk: false }
     }
+    // The share of a client does not matter here, because this forwarder has one question only.
     let reply = await forwarder.exchange({ ...question, transport: 'udp' }, '127.0.0.1')
     if (reply !== undefined && (u16(reply.message, 2) & FLAG.TC) !== 0)
       reply = (await forwarder.exchange({ ...question, transport: 'tcp' }, '127.0.0.1')) ?? reply

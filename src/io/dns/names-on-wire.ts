@@ -1,6 +1,8 @@
-// Reads and writes names and records of upstream messages as bytes. They are not converted to text, because a label may hold any byte.
+// Reads and writes names and records of upstream messages as bytes. They are not converted to text, because a label may
+// hold any byte. Upstream messages are hostile input: every read stays within the message, and every loop ends.
 import { HEADER_BYTES, u16 } from './query.ts'
 
+/** One record of an upstream's answer section, ready to be copied into another message. */
 export interface WireRecord {
   /** The owner name, uncompressed. */
   readonly owner: Uint8Array
@@ -13,7 +15,11 @@ export interface WireRecord {
 
 const RECORD_TYPE = { A: 1, CNAME: 5, AAAA: 28 } as const
 
-/** Encodes a question for a name whose labels have letters, digits, hyphens and underscores only. */
+/**
+ * Encodes a question of class IN. The caller guarantees that the name's labels have letters, digits, hyphens and
+ * underscores only and that the lengths are within the limits of DNS; nothing is checked here. A dot at the end is
+ * optional.
+ */
 export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8Array {
   const labels = (name.endsWith('.') ? name.slice(0, -1) : name).split('.')
   return Buffer.concat([
@@ -22,12 +28,16 @@ export function nameQuestion(name: string, type: number = RECORD_TYPE.A): Uint8A
   ])
 }
 
-/** Returns the address and CNAME records among the answers and skips other types. Returns undefined for a malformed message. */
+/**
+ * Returns the address and CNAME records of class IN among the answers and skips other records. Returns undefined for a
+ * malformed message. `questionEnd` is the offset behind the question.
+ */
 export function readAnswers(message: Uint8Array, questionEnd: number): readonly WireRecord[] | undefined {
   const records: WireRecord[] = []
   let offset = questionEnd
   for (let count = u16(message, 6); count > 0; count--) {
     const owner = readName(message, offset)
+    // Behind the owner: type, class, TTL and the length of the data (RFC 1035, 4.1.3).
     if (owner === undefined || owner.end + 10 > message.length) return undefined
     const type = u16(message, owner.end)
     const isInternet = u16(message, owner.end + 2) === CLASS_IN
@@ -43,6 +53,7 @@ export function readAnswers(message: Uint8Array, questionEnd: number): readonly 
   return records
 }
 
+/** Returns the data without compression, or undefined where it does not fill its length exactly. */
 function readData(
   message: Uint8Array,
   { type, start, end }: { readonly type: number; readonly start: number; readonly end: number }
@@ -55,7 +66,8 @@ function readData(
 }
 
 /**
- * Reads a name; `end` is the offset after the name at its own place. A pointer must point backwards (RFC 1035, 4.1.4), so the loop ends.
+ * Reads a name; `end` is the offset after the name at its own place. A pointer must point backwards (RFC 1035, 4.1.4),
+ * so the loop ends.
  */
 function readName(
   message: Uint8Array,
@@ -70,6 +82,7 @@ function readName(
     const length = message[offset]
     if (length === undefined) return undefined
     if (length === 0) break
+    // A length byte with both high bits set begins a pointer of 14 bits (RFC 1035, 4.1.4).
     if (length >= 0xc0) {
       const target = u16(message, offset) & 0x3fff
       if (offset + 2 > message.length || target >= before || target < HEADER_BYTES) return undefined

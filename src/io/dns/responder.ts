@@ -1,32 +1,46 @@
-// From a query to what is to be done with it, without a socket. There is no cache of answers: the name function takes 2 µs of
-// the 35 that Node needs for a datagram, and a cache of encoded answers was measured to gain nothing.
+// Decides how a query is answered, without a socket: from the names of the mesh (core/dns/names.ts), or by the
+// upstreams. Answers are not cached: the name function takes 2 µs of the 35 µs that Node needs for a datagram, and a
+// measured cache of encoded answers was not faster.
 import type { Names } from '../../core/dns/names.ts'
 import type { Answer } from '../../core/dns/record.ts'
 import type { Query } from './query.ts'
 import { encodeAnswer, type Encoded } from './response.ts'
 
+/** What server.ts does with a query. */
 export type Outcome =
+  /** Send this answer now. */
   | { readonly kind: 'answer'; readonly encoded: Encoded }
+  /** The name is outside the mesh: ask an upstream. */
   | { readonly kind: 'forward' }
-  /** The answer ends in a CNAME that leaves the mesh: to be resolved upstream, or `encoded` as it is. */
+  /**
+   * The answer ends in a CNAME to `target` outside the mesh: resolve it upstream, or send `encoded` if there is no
+   * upstream.
+   */
   | { readonly kind: 'chase'; readonly answer: Answer; readonly target: string; readonly encoded: Encoded }
 
-/** Throws when a record of this name cannot be on the wire. `rotation`: of an answer that is too long, which part it begins with. */
+/**
+ * `rotation` is a number ≥ 0: for an answer that is too long for any message, it selects the answer with which the part
+ * that fits begins. Throws an Error when a name in a record cannot be encoded; server.ts answers SERVFAIL then.
+ */
 export function outcomeOf(names: Names, query: Query, rotation = 0): Outcome {
   const reply = names.answer({ name: query.name, type: typeName(query.type) })
   if (reply.kind === 'forward') return reply
   const encoded = encodeAnswer(reply, query, rotation)
+  // Only questions for addresses are resolved further; other types get the CNAME alone.
   const isChased = query.type === TYPE_A || query.type === TYPE_AAAA
   if (reply.externalTarget === undefined || !isChased) return { kind: 'answer', encoded }
   return { kind: 'chase', answer: reply, target: reply.externalTarget, encoded }
 }
 
-/** The mnemonics that core has records of; any other type is TYPE<number> (RFC 3597). */
+/**
+ * Returns the mnemonic of a record type, as core/dns uses it. A type without records there is "TYPE<number>" (RFC 3597,
+ * 5).
+ */
 export function typeName(type: number): string {
   return TYPE_NAMES.get(type) ?? `TYPE${type}`
 }
 
-/** Of a mnemonic that core has records of; of any other 0, which no record has. */
+/** The inverse of `typeName`. Returns 0, which no record has, for an unknown mnemonic. */
 export function typeNumber(name: string): number {
   return [...TYPE_NAMES].find(([, known]) => known === name)?.[0] ?? 0
 }

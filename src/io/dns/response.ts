@@ -1,42 +1,54 @@
-// An answer as bytes: the records are encoded with every name that repeats the question as a pointer into it (RFC 1035 4.1.4), then
-// the header, the question in the client's own case, the order of the answers and the OPT record are put around them.
+// Encodes answers in two steps. `encodeAnswer` writes the records, with a pointer (RFC 1035, 4.1.4) wherever a name
+// repeats a part of the question or of an earlier name. `respond` puts the header, the question in the client's own
+// letter case, the order of the answers and the OPT record around them, and cuts what is too long for the transport.
 import { a, aaaa, ns, soa, srv, txt } from '@dnsquery/dns-packet'
 
 import type { Answer, DnsRecord } from '../../core/dns/record.ts'
 import type { WireRecord } from './names-on-wire.ts'
 import { FLAG, HEADER_BYTES, OPT_TYPE, RCODE, type Query, type RcodeName } from './query.ts'
 
+/** Records in wire format, encoded for one question: pointers in `body` are offsets of a message with that question. */
 export interface Encoded {
-  /** Answer.zone, or "none". */
+  /** A label of the metrics: `Answer.zone`, "none", or, from server.ts, "stranger" or "upstream". */
   readonly zone: string
   readonly rcode: RcodeName
   readonly authoritative: boolean
-  /** Answers, authority, additionals. */
+  /** The numbers of answers, authority records and additionals. */
   readonly counts: readonly [number, number, number]
-  /** What stands behind the question. */
+  /** The bytes behind the question, without the OPT record. */
   readonly body: Uint8Array
-  /** Offsets in `body` behind each answer. */
+  /** For each answer, the offset in `body` where it ends. */
   readonly answerEnds: readonly number[]
+  /** The offset in `body` where the authority section ends. */
   readonly authorityEnd: number
-  /** The answers stand alone, in any order: none of them is a CNAME. */
+  /**
+   * The answers may be sent in any order: there are at least two, all are owned by the question's name, and none is a
+   * CNAME.
+   */
   readonly rotates: boolean
-  /** Not all answers are here: they would be longer than any message. */
+  /** Some answers are left out, because all of them would be longer than 64 KiB. The client sees this as the TC bit. */
   readonly truncated: boolean
 }
 
-/** What we can take over UDP without fragments on any path (DNS flag day 2020), and what we tell clients. */
+/**
+ * The largest UDP message that is not fragmented on common paths (DNS flag day 2020). Offered to clients and upstreams.
+ */
 export const UDP_BYTES_MAX = 1232
-/** RFC 1035 4.2.1: without EDNS. */
+/** The largest UDP message without EDNS (RFC 1035, 4.2.1). */
 const PLAIN_UDP_BYTES_MAX = 512
+/** The largest length in the two bytes before a TCP message (RFC 1035, 4.2.2). */
 const TCP_BYTES_MAX = 65_535
 
 /**
- * Throws on a name that cannot be on the wire. Answers that do not fit 64 KiB are left out, and so are additionals; `rotation` (taken modulo
- * their number) then says with which of them the part that fits begins.
+ * Encodes an answer of the mesh for this query. Throws an Error on a name that cannot be encoded. Answers and
+ * additionals that do not fit into 64 KiB are left out. Then `rotation` (≥ 0, taken modulo the number of answers
+ * without the CNAMEs) selects the answer with which the part that fits begins, so that over many queries clients see
+ * all answers.
  */
 export function encodeAnswer(answer: Answer, query: Query, rotation = 0): Encoded {
   const whole = encodeInOrder(answer, query)
   if (!whole.truncated) return whole
+  // The CNAME stays first: resolvers read the chain in its order.
   const aliases = answer.answers.filter(({ type }) => type === 'CNAME')
   const others = answer.answers.filter(({ type }) => type !== 'CNAME')
   const first = rotation % others.length
@@ -76,7 +88,10 @@ function encodeInOrder(answer: Answer, query: Query): Encoded {
   }
 }
 
-/** Behind the answers of `encoded`, which has no other records: those of an upstream, as many as fit. */
+/**
+ * Appends an upstream's records to the answers of `encoded`, as many as fit. `encoded` must have answers only
+ * (chase.ts). `truncated` says that the upstream itself left records out.
+ */
 export function withRecords(
   encoded: Encoded,
   records: readonly WireRecord[],
@@ -86,6 +101,7 @@ export function withRecords(
   const answerEnds = [...encoded.answerEnds]
   let end = encoded.body.length
   for (const { owner, type, ttl, data } of records) {
+    // Between owner and data: type, class IN, TTL and the length of the data (RFC 1035, 4.1.3).
     const fixed = Buffer.alloc(10)
     fixed.writeUInt16BE(type, 0)
     fixed.writeUInt16BE(1, 2)
@@ -107,7 +123,7 @@ export function withRecords(
   }
 }
 
-/** A response without records. */
+/** Returns a response without records, for errors and refusals. */
 export function bare(rcode: RcodeName): Encoded {
   return {
     zone: 'none',
@@ -124,12 +140,16 @@ export function bare(rcode: RcodeName): Encoded {
 
 interface ResponseOptions {
   readonly transport: 'udp' | 'tcp'
+  /** Sets the RA bit: there are upstreams for names outside the mesh. */
   readonly recursionAvailable: boolean
-  /** Which answer comes first; taken modulo their number. */
+  /** Selects the answer that comes first: a number ≥ 0, taken modulo the number of answers. */
   readonly rotation: number
 }
 
-/** Over UDP no longer than the client takes: additionals are left out first, then answers, with the TC bit. */
+/**
+ * Returns the whole message. A message that is longer than the client accepts loses its additionals first, which
+ * clients do not need, then authority records and answers, with the TC bit (RFC 2181, 9).
+ */
 export function respond(query: Query, encoded: Encoded, options: ResponseOptions): Uint8Array {
   const room =
     bytesMax(query, options.transport) - (query.edns === undefined ? 0 : OPT_BYTES) - query.questionEnd
@@ -148,7 +168,7 @@ export function respond(query: Query, encoded: Encoded, options: ResponseOptions
     ;[answers, bodyBytes] = fitting(answerEnds, first, room)
   }
 
-  // Not from Node's buffer pool: Uint8Array.slice of a pooled buffer would be no cheaper, and this one is sent as it is.
+  // Every byte is written below, so the memory need not be cleared.
   const out = Buffer.allocUnsafe(query.questionEnd + bodyBytes + (query.edns === undefined ? 0 : OPT_BYTES))
   const rcode = RCODE[encoded.rcode]
   const flags =
@@ -169,13 +189,16 @@ export function respond(query: Query, encoded: Encoded, options: ResponseOptions
   return out
 }
 
+/** The largest response in bytes that this client accepts, but no more than UDP_BYTES_MAX over UDP. */
 export function bytesMax(query: Query, transport: 'udp' | 'tcp'): number {
   if (transport === 'tcp') return TCP_BYTES_MAX
   if (query.edns === undefined) return PLAIN_UDP_BYTES_MAX
   return Math.max(PLAIN_UDP_BYTES_MAX, Math.min(query.edns.udpBytes, UDP_BYTES_MAX))
 }
 
-/** How many answers, from `first` on and around, fit into `room` bytes, and how many bytes they are. */
+/**
+ * Returns how many answers fit into `room` bytes, counted from `first` on and then from the beginning, and their bytes.
+ */
 function fitting(ends: readonly number[], first: number, room: number): [number, number] {
   let bytes = 0
   let count = 0
@@ -188,7 +211,10 @@ function fitting(ends: readonly number[], first: number, room: number): [number,
   return [count, bytes]
 }
 
-/** Answers are independent of their order, as each is owned by a pointer to the question. */
+/**
+ * Copies the answers from `first` on, then those before it, then the other sections. Answers may move, because the
+ * owner of each is a pointer into the question, whose place does not change. `keep.bytes` are the bytes to copy in all.
+ */
 function copyRotated(
   { body, answerEnds, counts }: Encoded,
   keep: { readonly first: number; readonly answers: number; readonly bytes: number },
@@ -206,17 +232,19 @@ function copyRotated(
   if (keep.answers === counts[0]) out.set(body.subarray(all, keep.bytes), all)
 }
 
+/** Writes the OPT record (RFC 6891, 6.1.2): owner root, our UDP size as class, and the high bits of the rcode. */
 function writeOpt(out: Buffer, offset: number, extendedRcode: number, dnssecOk: boolean): void {
   out[offset] = 0
   out.writeUInt16BE(OPT_TYPE, offset + 1)
   out.writeUInt16BE(UDP_BYTES_MAX, offset + 3)
   out[offset + 5] = extendedRcode
   out[offset + 6] = 0
-  // RFC 3225: the DO bit is copied; nothing here is signed.
+  // The DO bit is copied from the query (RFC 3225, 3), although the mesh's records are not signed.
   out.writeUInt16BE(dnssecOk ? 0x8000 : 0, offset + 7)
   out.writeUInt16BE(0, offset + 9)
 }
 
+/** Writes a record at `start` of SCRATCH and returns the offset behind it. */
 function writeRecord(record: DnsRecord, start: number, offsets: Map<string, number>): number {
   const offset = writeOwner(record.name, start, offsets)
   VIEW.setUint16(offset, TYPE_NUMBER[record.type])
@@ -226,7 +254,7 @@ function writeRecord(record: DnsRecord, start: number, offsets: Map<string, numb
   return offset + 10 + VIEW.getUint16(offset + 8)
 }
 
-/** Length and data. Names in data are not compressed: of SRV they must not be (RFC 2782). */
+/** Writes the length and the data. Names in the data are not compressed, because in SRV they must not be (RFC 2782). */
 function writeData(record: DnsRecord, offset: number): void {
   switch (record.type) {
     case 'A':
@@ -258,7 +286,11 @@ function writeData(record: DnsRecord, offset: number): void {
   }
 }
 
-/** Writes labels until the rest of the name has been written before, then a pointer to that. */
+/**
+ * Writes labels until the rest of the name is known from `offsets`, then a pointer to that place; without one, the
+ * root. Adds the places of what it writes to `offsets`. Names are compared in lower case. Returns the offset behind the
+ * name.
+ */
 function writeOwner(name: string, start: number, offsets: Map<string, number>): number {
   let offset = start
   let rest = name.endsWith('.') ? name.slice(0, -1) : name
@@ -281,15 +313,20 @@ function writeOwner(name: string, start: number, offsets: Map<string, number>): 
   return offset + 1
 }
 
-/** The library writes a label of 64 bytes as a pointer, so names are checked before it sees them. */
+/**
+ * Returns the name if it can be encoded. The library writes a label of 64 bytes as a pointer, so names are checked
+ * first.
+ */
 function encodable(name: string): string {
   if (name.length > 253 || !NAME.test(name))
     throw new Error(`not a name for the wire: ${JSON.stringify(name)}`)
   return name
 }
 
+/** Labels of 1 to 63 printable ASCII characters. */
 const NAME = /^[\x21-\x2d\x2f-\x7e]{1,63}(\.[\x21-\x2d\x2f-\x7e]{1,63})*$/
 
+/** The offset in the message of each name that the question contains, by its text in lower case. */
 function questionOffsets({ key }: Query): Map<string, number> {
   const offsets = new Map<string, number>()
   let offset = HEADER_BYTES
@@ -297,7 +334,7 @@ function questionOffsets({ key }: Query): Map<string, number> {
     offsets.set(rest, offset)
     const dot = rest.indexOf('.')
     const label = dot === -1 ? rest : rest.slice(0, dot)
-    // An escape `\DDD` is one byte.
+    // An escape `\DDD` in the text is one byte of the message.
     offset += 1 + label.replaceAll(/\\\d{3}/g, '?').length
     rest = dot === -1 ? '' : rest.slice(dot + 1)
   }
@@ -307,9 +344,13 @@ function questionOffsets({ key }: Query): Map<string, number> {
 const TYPE_NUMBER = { A: 1, NS: 2, CNAME: 5, SOA: 6, PTR: 12, TXT: 16, AAAA: 28, SRV: 33 } as const
 const OPT_BYTES = 11
 const OPCODE_MASK = 0x7800
-/** A pointer has 14 bits. */
+/** A pointer has 14 bits, so names behind this offset cannot be pointed to. */
 const POINTER_MAX = 0x4000
+/** Leaves room for the OPT record in the largest message. */
 const ENCODED_BYTES_MAX = TCP_BYTES_MAX - OPT_BYTES
-/** One encoding at a time, whole before the next begins; one record longer than any ends beyond the largest message. */
+/**
+ * The buffer of all encodings. Sharing it is safe, because an encoding is synchronous and its result is copied out. It
+ * is longer than a message by more than any record, so that a record that does not fit is found after it was written.
+ */
 const SCRATCH = new Uint8Array(TCP_BYTES_MAX + 2048)
 const VIEW = new DataView(SCRATCH.buffer)

@@ -1,24 +1,28 @@
-// Places that many clients share, for example the questions under way at the upstreams. One client may take all places that are
-// free. When none is free, a newcomer takes a place from the client with the most places, so that all come to equal shares (max-min
+// Shares a limited number of places among clients fairly, for example the questions under way at the upstreams
+// (forwarder.ts) or the TCP connections (server.ts). One client may take all places that are free. When none is free, a
+// newcomer takes a place from the client with the most places, so that in the end all have equal shares (max-min
 // fairness).
 // Invariants:
 //  1. size ≤ placesMax.
-//  2. A busy item loses its place only to a client that then still has fewer places than the loser had; an idle one also to a client that
-//     then has as many.
+//  2. A busy item loses its place only to a client that has at least two places fewer than the loser: then the newcomer
+//     still has fewer than the loser had. An idle item also loses its place to a client with one place fewer, or to a
+//     newer item of its own client.
 import { isIPv6 } from 'node:net'
 
+/** `T` is an item that holds a place, such as a connection; items are compared by identity. */
 export class Shares<T> {
   readonly #placesMax: number
   readonly #isIdle: (item: T) => boolean
   readonly #onEvicted: (item: T) => void
-  /** Items of a client in the order in which they came. */
+  /** The items of each client in the order in which they took their places. A client without items has no entry. */
   readonly #byClient = new Map<string, Set<T>>()
   #size = 0
 
   constructor(options: {
     readonly placesMax: number
+    /** Called after an item has lost its place to another client. The callee ends the work; `release` is not needed. */
     readonly onEvicted: (item: T) => void
-    /** Idle items are evicted before busy ones. */
+    /** Idle items are evicted before busy ones. Default: no item is idle. */
     readonly isIdle?: (item: T) => boolean
   }) {
     this.#placesMax = options.placesMax
@@ -26,11 +30,14 @@ export class Shares<T> {
     this.#isIdle = options.isIdle ?? (() => false)
   }
 
+  /** The number of places that are taken. */
   get size(): number {
     return this.#size
   }
 
-  /** False: every place is taken, and this client has its share. */
+  /**
+   * Takes a place, perhaps from another client. Returns false if all places are taken and this client has its share.
+   */
   take(client: string, item: T): boolean {
     if (this.#size >= this.#placesMax && !this.#evictFor(client)) return false
     const items = this.#byClient.get(client) ?? new Set()
@@ -40,7 +47,7 @@ export class Shares<T> {
     return true
   }
 
-  /** Does nothing when the item has no place. */
+  /** Frees the item's place. Does nothing when the item has none, because it was evicted or released before. */
   release(client: string, item: T): void {
     const items = this.#byClient.get(client)
     if (items === undefined || !items.delete(item)) return
@@ -48,6 +55,7 @@ export class Shares<T> {
     if (items.size === 0) this.#byClient.delete(client)
   }
 
+  /** Makes room for one item of this client. Returns false if no other item must give way. */
   #evictFor(client: string): boolean {
     const own = this.#byClient.get(client)?.size ?? 0
     let loser = client
@@ -62,7 +70,10 @@ export class Shares<T> {
   }
 }
 
-/** Whose share an address counts to: itself; of IPv6 its /64, as one host has a whole one (RFC 4291, 2.5.1). */
+/**
+ * Returns the client to whose share an address counts: an IPv4 address is its own client; of an IPv6 address it is the
+ * /64, because one host may use all addresses of a /64 (RFC 4291, 2.5.1).
+ */
 export function shareOf(address: string): string {
   if (!isIPv6(address)) return address
   const [head = '', tail] = address.replace(/%.*$/, '').split('::')

@@ -1,28 +1,39 @@
-// One client's TCP connection: pipelined queries, answered as they are ready (RFC 7766).
+// Serves one client's TCP connection. A client may send further queries before the answers to earlier ones have come;
+// each answer is sent as soon as it is ready, perhaps in another order (RFC 7766, 6.2.1.1 and 7). The connections of
+// all clients share a number of places (shares.ts).
 import type { Socket } from 'node:net'
 
 import { frame, Framer } from './framing.ts'
 
+/** Answers one query, now or later. undefined: the message must not be answered. */
 type Handle = (message: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
+/** The first limit is kept by server.ts, the others by each connection. */
 export const TCP_LIMITS = {
-  /** Of all clients together; about 30 KB each. A node's resolver needs a few. */
+  /** Connections of all clients together; each takes about 30 KB. A node's resolver needs only a few. */
   connectionsMax: 200,
-  /** Between whole messages, so neither silence nor single bytes hold a connection (RFC 7766 6.2.3: seconds). */
+  /**
+   * Milliseconds between whole messages. Neither silence nor single bytes hold a connection for longer; RFC 7766, 6.2.3
+   * recommends some seconds.
+   */
   idleMs: 10_000,
-  /** Queries under way for one client: one client cannot take all places at the upstream. */
+  /**
+   * Queries of one connection that wait for an upstream. More are read only when one of them is answered, so one
+   * connection cannot fill the forwarder.
+   */
   inFlightMax: 32,
-  /** Answers that the client does not read. */
+  /** Bytes of answers that the client has not read. Above this, no further query is read. */
   unsentBytesMax: 256 * 1024
 }
 
+/** A connection as server.ts sees it. */
 export interface Connection {
-  /** No query of it is under way, whatever part of one has come. */
+  /** No query is under way and all answers are sent. A query that has come in part only does not count. */
   readonly isIdle: boolean
   destroy(): void
 }
 
-/** Owns the socket from here on. */
+/** Reads queries from the socket until the client or a limit ends it. Owns the socket from here on. */
 export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIMITS): Connection {
   const framer = new Framer()
   let inFlight = 0
@@ -34,6 +45,7 @@ export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIM
   socket.on('close', () => clearTimeout(idle))
   socket.on('drain', work)
   socket.on('end', () => {
+    // The client sends nothing more, but it may still read: its open queries are answered first.
     ended = true
     work()
   })
@@ -49,7 +61,7 @@ export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIM
     destroy: () => void socket.destroy()
   }
 
-  /** Takes messages while there is room, and reads on only when all that came is under way. */
+  /** Handles messages while the limits allow it. The socket is read again only when no whole message is left. */
   function work(): void {
     while (inFlight < limits.inFlightMax && socket.writableLength < limits.unsentBytesMax) {
       const message = framer.next()
@@ -78,7 +90,7 @@ export function serveConnection(socket: Socket, handle: Handle, limits = TCP_LIM
       })
   }
 
-  /** No answer is a message that must not be answered: nothing more is expected of such a client. */
+  /** Sends an answer. A client whose message must not be answered is disconnected, since it does not speak DNS. */
   function send(response: Uint8Array | undefined): void {
     if (response === undefined) socket.destroy()
     else if (socket.writable) socket.write(frame(response))

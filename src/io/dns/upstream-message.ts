@@ -1,24 +1,30 @@
-// What goes to an upstream and what comes back. A query is made anew of its parts: the flags that a resolver acts on, the question and an
-// EDNS record of our own where the client had one. EDNS belongs to one hop (RFC 6891, 6.1.1), and so do cookies (RFC 7873). It also makes
-// every copy of a question that goes round in a loop the same.
+// Encodes queries to upstreams and checks their replies. A client's query is not passed on as it is. A new one is made
+// of the flags that a resolver acts on, the question, and an EDNS record of our own if the client sent one, because
+// EDNS and cookies belong to one hop (RFC 6891, 6.1.1; RFC 7873). So all copies of a question that goes round in a loop
+// are equal.
 import { FLAG, HEADER_BYTES, OPT_TYPE, u16, type Query } from './query.ts'
 import { UDP_BYTES_MAX } from './response.ts'
 
+/** What is asked of an upstream, without the id of the query. */
 export interface UpstreamQuestion {
-  /** Name, type and class as on the wire. */
+  /** Name, type and class in wire format. */
   readonly question: Uint8Array
-  /** Of the header: RD, AD and CD count. */
+  /** Flags of a header; only RD, AD and CD are passed on. */
   readonly flags: number
+  /** undefined: the query has no OPT record, so the reply has at most 512 bytes over UDP. */
   readonly edns: { readonly dnssecOk: boolean } | undefined
   readonly transport: 'udp' | 'tcp'
 }
 
+/** The transport is the client's own: a client that asks over TCP expects an answer that may be too long for UDP. */
 export function questionOf(query: Query, transport: 'udp' | 'tcp'): UpstreamQuestion {
   const { bytes, questionEnd, flags, edns } = query
   return { question: bytes.subarray(HEADER_BYTES, questionEnd), flags, edns, transport }
 }
 
-/** The same for questions that differ in the case of their letters only. */
+/**
+ * Returns a key that is equal for questions that may share one reply: they differ at most in the case of their letters.
+ */
 export function keyOf({ question, flags, edns, transport }: UpstreamQuestion): string {
   const bytes = Buffer.from(question)
   for (const [index, byte] of bytes.entries()) bytes[index] = lower(byte)
@@ -26,6 +32,7 @@ export function keyOf({ question, flags, edns, transport }: UpstreamQuestion): s
   return `${transport} ${marks} ${flags & PASSED_FLAGS} ${bytes.toString('latin1')}`
 }
 
+/** Encodes the query. `id` has 16 bits and should be random. `plain` leaves out the OPT record. */
 export function upstreamMessage(
   { question, flags, edns }: UpstreamQuestion,
   id: number,
@@ -48,8 +55,9 @@ export function upstreamMessage(
 }
 
 /**
- * A response to this query: the same id, and the same question, of which servers may change the case of letters. Servers that
- * refuse a query may leave the question out, and some leave it out always: what that is worth is for `hasQuestion`.
+ * Says whether a message is the response to this query: it has the same id and the same question, in which servers may
+ * change the case of letters. A response without a question counts, because servers that refuse a query may leave the
+ * question out; callers check `hasQuestion` before they use its records.
  */
 export function isReplyTo(reply: Uint8Array, sent: { readonly id: number; readonly question: Uint8Array }) {
   if (reply.length < HEADER_BYTES || u16(reply, 0) !== sent.id) return false
@@ -57,11 +65,12 @@ export function isReplyTo(reply: Uint8Array, sent: { readonly id: number; readon
   return u16(reply, 4) === 0 || repeats(reply, sent.question)
 }
 
-/** Without its question a reply may belong to another one: its records are not believed (as CoreDNS and glibc have it). */
+/** Says whether a reply repeats a question. Records of other replies are not used, as in CoreDNS and glibc. */
 export function hasQuestion(reply: Uint8Array): boolean {
   return u16(reply, 4) === 1
 }
 
+/** The response code in the header, 0 to 15. The high bits in an OPT record are ignored. */
 export function rcodeOf(reply: Uint8Array): number {
   return u16(reply, 2) & 15
 }

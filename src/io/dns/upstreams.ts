@@ -1,4 +1,6 @@
-// Where names that are not ours go.
+// Finds the upstreams, which answer names outside the mesh: addresses from the setting dns-upstream, and the
+// `nameserver` lines of files such as /etc/resolv.conf. The agent reads such files again every second
+// (process/client.ts), since they may change.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { isIP, isIPv6 } from 'node:net'
 
@@ -7,25 +9,27 @@ import { DnsError } from './errors.ts'
 import { ownAddresses } from './own-addresses.ts'
 
 export interface SocketAddress {
-  /** May have a zone: "fe80::1%eth0". */
+  /** An IPv4 or IPv6 address without brackets; may have a zone: "fe80::1%eth0". */
   readonly address: string
   readonly port: number
 }
 
 interface FoundUpstreams {
+  /** In the order of the settings and of the lines in files, without duplicates. */
   readonly upstreams: readonly SocketAddress[]
-  /** Files that cannot be read or name no server, one plain sentence each. */
+  /** One sentence for each file that cannot be read or names no server. */
   readonly problems: readonly string[]
 }
 
-/** As many as a resolver reads from resolv.conf (resolv.conf(5), MAXNS). */
+/** The number of servers that a resolver reads from one file (resolv.conf(5), MAXNS). */
 const NAMESERVERS_MAX = 3
 /** A resolv.conf has some hundred bytes; a wrong path may name something large. */
 const FILE_BYTES_MAX = 64 * 1024
 
 /**
- * "10.0.0.2", "10.0.0.2:53", "[fd00::2]:53", or the path of a resolv.conf file, whose `nameserver` lines count. A file that is missing
- * or empty now may be filled later: that is a problem, not an error. Throws DnsError BAD_UPSTREAM for all else.
+ * A setting is "10.0.0.2", "10.0.0.2:53", "[fd00::2]:53", or the path of a resolv.conf file, whose `nameserver` lines
+ * count. The default port is 53. A file that is missing or empty now may be filled later: that is a problem, not an
+ * error. Throws DnsError BAD_UPSTREAM for any other text. Reads files synchronously, at most 64 KiB of each.
  */
 export function findUpstreams(settings: readonly string[]): FoundUpstreams {
   const upstreams: SocketAddress[] = []
@@ -53,8 +57,9 @@ function parseUpstream(setting: string): SocketAddress {
 }
 
 /**
- * As glibc reads it: the first word behind `nameserver`, up to a comment. `search`, `domain` and `options` are for the resolvers that ask us,
- * and do not count here: what they ask is forwarded as it is.
+ * Reads the text as glibc does: the first word behind `nameserver`, up to a comment; lines without an IP address are
+ * skipped. `search`, `domain` and `options` are for the resolvers on this host: they complete a name before they ask
+ * us.
  */
 export function parseResolvConf(text: string): readonly SocketAddress[] {
   return text
@@ -65,7 +70,7 @@ export function parseResolvConf(text: string): readonly SocketAddress[] {
     .map((address) => ({ address: reachable(address), port: 53 }))
 }
 
-/** "10.0.0.2:53" or "[fd00::2]:53" */
+/** Returns "10.0.0.2:53" or "[fd00::2]:53". */
 export function socketAddressText({ address, port }: SocketAddress): string {
   return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
 }
@@ -74,7 +79,7 @@ export function sameAddress(left: SocketAddress, right: SocketAddress): boolean 
   return left.address === right.address && left.port === right.port
 }
 
-/** Whether sending to `upstream` would reach one of our own sockets, and so go round for ever. */
+/** Says whether `upstream` is one of our own sockets. A question sent there would come back to us for ever. */
 export function isOwnAddress(upstream: SocketAddress, listening: readonly SocketAddress[]): boolean {
   return listening.some(({ address, port }) => {
     if (port !== upstream.port) return false
@@ -83,7 +88,9 @@ export function isOwnAddress(upstream: SocketAddress, listening: readonly Socket
   })
 }
 
-/** To send to the unspecified address is to send to this host. */
+/**
+ * The kernel takes a packet to the unspecified address for one to this host, so the loopback address is used instead.
+ */
 function reachable(address: string): string {
   return address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
 }
@@ -107,7 +114,7 @@ function parseSocketAddress(text: string): SocketAddress | undefined {
   return { address: reachable(address), port }
 }
 
-/** A sentence: why there are none. */
+/** Returns the servers that a file names, or a sentence that says why there are none. */
 function readResolvConf(path: string): readonly SocketAddress[] | string {
   let text: string
   try {
@@ -122,7 +129,10 @@ function readResolvConf(path: string): readonly SocketAddress[] | string {
   return found.length === 0 ? `the DNS upstream file ${path} names no server` : found
 }
 
-/** Its first bytes; undefined: it is a pipe, a device or a folder, which may never end or never begin. */
+/**
+ * Returns the first 64 KiB of a file. Returns undefined for a pipe, a device or a folder: reading one may never end.
+ * O_NONBLOCK, because opening a pipe otherwise waits for a writer. Throws the error of the file system.
+ */
 function readRegularFile(path: string): string | undefined {
   const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {

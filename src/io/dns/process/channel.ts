@@ -1,26 +1,36 @@
-// The agent's end of the socket to a responder process.
+// The agent's end of the unix socket to a responder process: the handshake, messages in both directions, and the end of
+// the connection. client.ts decides what is sent; spawn.ts starts and ends the process.
 import { connect, type Socket } from 'node:net'
 
 import { encodeFrame, FrameReader, type ToAgent, type ToResponder } from './protocol.ts'
 
 type Welcome = Extract<ToAgent, { readonly kind: 'welcome' }>
 
+/** An open connection whose handshake has succeeded. */
 export interface Channel {
+  /** The first message of the responder: its version, process id and addresses. */
   readonly welcome: Welcome
+  /** Queues a message. Does nothing when the channel is closed; `onClosed` tells that. */
   send(message: ToResponder): void
   /** Resolves when all queued messages have been sent, or when the channel is closed. */
   drained(): Promise<void>
-  /** Resolves with the first result of `pick` that is not undefined. Rejects when the channel closes or after `timeoutMs`. */
+  /**
+   * Resolves with the first result of `pick` that is not undefined. Rejects when the channel closes or after
+   * `timeoutMs`.
+   */
   next<T>(pick: (message: ToAgent) => T | undefined, timeoutMs: number): Promise<T>
+  /** Calls the listener for each message, also for one that `next` picks. */
   onMessage(listener: (message: ToAgent) => void): void
   /** Calls the listener once when the channel closes, or at once if it is already closed. */
   onClosed(listener: () => void): void
+  /** Closes at once; queued messages may be lost. */
   close(): void
 }
 
 /**
- * Connects to the control socket at `path`. Resolves with undefined if no process listens there. Rejects if the process there does not
- * answer as a responder does.
+ * Connects to the control socket at `path`. Resolves with undefined if no process listens there. Rejects if the process
+ * there does not answer as a responder does: with `welcome` within 5 s. `version` is the agent's. A responder of
+ * another version answers `welcome`, too; nothing but `stop` may be sent to it (protocol.ts).
  */
 export async function openChannel(path: string, version: string): Promise<Channel | undefined> {
   const socket = connect(path)
@@ -57,6 +67,7 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
       for (let message = reader.next(); message !== undefined; message = reader.next())
         for (const listener of listeners) listener(message as ToAgent)
     } catch {
+      // A malformed frame: the other side is no responder of this version.
       socket.destroy()
     }
   })

@@ -1,12 +1,14 @@
-// The agent's side of the responder process. It finds the running process or starts one, sends it settings and names, and receives its
-// query counts.
+// The agent's side of the responder process. It finds the running process or starts one, sends it settings and names,
+// and receives its query counts.
 //
-// The process is started detached, so it outlives the agent: an agent that was restarted or killed finds it at the control socket, with the
-// names that it had. Only a process of the same version that listens on the wanted addresses is kept. Any other process goes on answering
-// while a new one is started and receives the names. It ends when the new process takes over the port; during this handover no process
-// listens for 1 to 2 ms.
-// The process ends after `end()` (leave, cleanup, other addresses), after the time without an agent, or when all processes of the agent's
-// group are ended: by systemd with KillMode=control-group (use KillMode=process), or with the container that it runs in.
+// The process is started detached, so it outlives the agent: an agent that was restarted or killed finds it at the
+// control socket, with the names that it had. Only a process of the same version that listens on the wanted addresses
+// is kept. Any other process goes on answering while a new one is started and receives the names. It ends when the new
+// process takes over the port; during this handover no process listens for 1 to 2 ms.
+//
+// The process ends after `end()` or `endDnsProcess()` (leave, cleanup), after the time without an agent, or when all
+// processes of the agent's group are ended: by systemd with KillMode=control-group (use KillMode=process), or with the
+// container that it runs in.
 import { renameSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -22,28 +24,38 @@ import { ended, failed, handedOver, NEXT, orphans, removeSockets, signal, startP
 export interface DnsProcessOptions {
   /** Path of the control socket, in a folder of the agent's user. */
   readonly control: string
+  /** The version of this software. A process of another version is replaced. */
   readonly version: string
+  /** The addresses to listen on. A process that listens on others is replaced. */
   readonly listen: readonly SocketAddress[]
   readonly settings: ServerSettings
   /** Returns the current state; called for each round of updates. */
   readonly state: () => FeedState
+  /** Called several times a second with the queries since the last call. */
   readonly onCounts?: (counts: readonly QueryCount[]) => void
+  /** Called with all problems of the upstreams whenever one begins or ends. */
   readonly onProblems?: (problems: readonly DnsProblem[]) => void
+  /** Called with a sentence for the log. */
   readonly onWarning?: (message: string) => void
   /** Called when the process has ended without an order to do so. Call `start()` again. */
   readonly onGone?: () => void
 }
 
 export interface DnsProcess {
-  /** Finds or starts the process. May be called again. Errors: DnsError. */
+  /**
+   * Finds or starts the process and resolves when it listens. After a failure it may be called again. Errors: DnsError
+   * PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, BAD_UPSTREAM, LISTEN_FAILED, PROCESS_FAILED.
+   */
   start(): Promise<void>
   /** Call when `state()` has changed. */
   update(): void
+  /** Sends changed settings to the process. Throws DnsError BAD_UPSTREAM. */
   set(settings: ServerSettings): void
   /** Disconnects from the process, which goes on answering for `outliveSeconds`. */
   detach(): void
-  /** Ends the process. */
+  /** Ends the process and resolves when it is gone, after at most 3 s. */
   end(): Promise<void>
+  /** The bound addresses; empty while the process does not listen. */
   readonly listening: readonly SocketAddress[]
   /** The process id of the responder; undefined without one. */
   readonly pid: number | undefined
@@ -51,6 +63,7 @@ export interface DnsProcess {
   readonly isUpToDate: boolean
 }
 
+/** Does nothing before `start`. */
 export function createDnsProcess(options: DnsProcessOptions): DnsProcess {
   return new Client(options)
 }
@@ -63,20 +76,30 @@ export async function endDnsProcess(control: string): Promise<void> {
   removeSockets(control)
 }
 
+/**
+ * At most one channel is open. `#take` starts its feed of names and its timers; `#release` stops the timers. The loops
+ * that wait compare their channel with the present one after each wait, and end when it was replaced.
+ */
 class Client implements DnsProcess {
   readonly #options: DnsProcessOptions
   #settings: ServerSettings
   #channel: Channel | undefined
+  /** Computes the messages that bring the process from what it was sent to the present state. */
   #feed: NamesFeed | undefined
   #listening: readonly SocketAddress[] = []
   /** The settings that the process was last sent. */
   #sent: ServerSettings | undefined
+  /** The problems that the process reports; those of files are found here, where the files are read. */
   #problems: readonly DnsProblem[] = []
   #fileProblems: readonly DnsProblem[] = []
   #upstreamLook: NodeJS.Timeout | undefined
+  /** The state has changed since the last round of updates began. */
   #isDirty = false
+  /** A round of updates is being sent. */
   #isTelling = false
+  /** Kills a process that sends nothing for SILENCE_MS. */
   #silence: NodeJS.Timeout | undefined
+  /** Gives up after KEPT_MS the names that only the process has. */
   #patience: NodeJS.Timeout | undefined
   #isStopped = false
 
@@ -158,7 +181,8 @@ class Client implements DnsProcess {
   #take(channel: Channel): void {
     this.#channel = channel
     this.#feed = new NamesFeed(channel.welcome.complete)
-    // Names of a catalogue that was damaged on disk come back from neighbours. If no neighbour has them either, this agent's names count.
+    // Names of a catalogue that was damaged on disk come back from neighbours. If no neighbour has them either, this
+    // agent's names count.
     this.#patience = setTimeout(() => {
       this.#feed?.forgetKept()
       this.update()
@@ -204,7 +228,9 @@ class Client implements DnsProcess {
     }, SILENCE_MS)
   }
 
-  /** Hands the port from the old process to the new one. If there is no old process, a failure is thrown to the caller. */
+  /**
+   * Hands the port from the old process to the new one. If there is no old process, a failure is thrown to the caller.
+   */
   async #listen(fresh: Channel, old: Channel | undefined): Promise<void> {
     const { control, listen } = this.#options
     const attempt = async (from: Channel | undefined): Promise<void> => {
@@ -235,6 +261,7 @@ class Client implements DnsProcess {
     }
   }
 
+  /** Waits until the new process has all names, so that it does not answer with fewer than the old one. */
   async #told(channel: Channel): Promise<void> {
     const endMs = performance.now() + TOLD_MS
     while (this.#channel === channel && !this.isUpToDate && performance.now() < endMs) await pause(5)
@@ -276,21 +303,27 @@ class Client implements DnsProcess {
 
 /** Encoding a frame of this size takes about 2 ms, and so does reading it. */
 const FRAME_BYTES = 32 * 1024
+/** The wait for the answer to `listen`: longer than PATIENCE_MS. */
 const LISTEN_MS = 10_000
-/** The wait must be longer than END_MS. */
+/**
+ * The time for which the new process tries to bind: longer than END_MS, after which the old one is killed (spawn.ts).
+ */
 const PATIENCE_MS = 8000
+/** A responder ends at once on SIGTERM (main.ts); then the kernel frees its port. */
 const ORPHAN_MS = 200
 /**
- * The pause between two rounds of updates. The first change is sent at once; of thousands per second, all changes of one round go together,
- * because each message costs the process a buffer of 64 KiB that must be garbage-collected.
+ * The pause between two rounds of updates. The first change is sent at once; of thousands per second, all changes of
+ * one round go together, because each message costs the process a buffer of 64 KiB that must be garbage-collected.
  */
 const TELL_MS = 20
 /** Sending a million endpoints takes some seconds. */
 const TOLD_MS = 30_000
+/** The time that neighbours have to send what was lost on this host's disk. */
 const KEPT_MS = 60_000
 /** The process sends counts several times a second; a host without free processor time may delay them. */
 const SILENCE_MS = 20_000
 
+/** Estimates the encoded size of a message in bytes; slices are most of it. */
 function sizeOf(message: NamesMessage): number {
   if (message.kind !== 'service') return SMALL_BYTES
   return message.slices.reduce((sum, { bytes }) => sum + SMALL_BYTES + (bytes?.length ?? 0), SERVICE_BYTES)
@@ -303,6 +336,7 @@ function isSame(left: readonly SocketAddress[], right: readonly SocketAddress[])
   return JSON.stringify(left) === JSON.stringify(right)
 }
 
+/** Lets other work of the event loop run. */
 function rest(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

@@ -1,8 +1,8 @@
 // The protocol between an agent and its responder process, over a unix socket that only their user can open.
 //
-// A frame is a length of four bytes, a form of one byte, and the body. Form J is JSON: every version must understand `hello`, `welcome` and
-// `stop`, because a new agent meets the responder of the previous version. Form V is the output of v8.serialize: fast, but only for
-// processes of the same version.
+// A frame is a length of four bytes, a form of one byte, and the body. Form J is JSON: every version must understand
+// `hello`, `welcome` and `stop`, because a new agent meets the responder of the previous version. Form V is the output
+// of v8.serialize: fast, but only for processes of the same version.
 import { deserialize, serialize } from 'node:v8'
 
 import type { ClusterName } from '../../../core/model/values.ts'
@@ -10,18 +10,28 @@ import type { NamesMessage } from '../../../core/dns/names-feed.ts'
 import type { DnsProblem } from '../problems.ts'
 import type { SocketAddress } from '../upstreams.ts'
 
+/**
+ * The settings that may change while the process runs; the addresses to listen on may not (responder.ts, invariant 1).
+ */
 export interface ServerSettings {
-  /** Upstream addresses. The agent reads files of upstreams, since it may read files that the process may not. */
+  /**
+   * Addresses such as "10.0.0.2:53", without paths: the agent reads files, since the process may lack the right to do
+   * so.
+   */
   readonly upstreams: readonly string[]
   /** Prefixes of clients that are allowed in addition to this host. */
   readonly allow: readonly string[]
-  /** Seconds for which names are answered without an agent. */
+  /** Seconds for which names are answered without an agent, 0 to 86,400 (setting dns-outlive-seconds). */
   readonly outliveSeconds: number
 }
 
+/** Messages of the agent. */
 export type ToResponder =
+  /** The first message of a connection; the responder answers `welcome`. */
   | { readonly kind: 'hello'; readonly version: string }
+  /** The process answers the queries that have arrived, as far as it needs no upstream, then ends. */
   | { readonly kind: 'stop' }
+  /** Answered with `listening` or `listenFailed`. A process that listens already answers with its present addresses. */
   | {
       readonly kind: 'listen'
       readonly listen: readonly SocketAddress[]
@@ -32,6 +42,7 @@ export type ToResponder =
   | { readonly kind: 'settings'; readonly settings: ServerSettings }
   | { readonly kind: 'names'; readonly messages: readonly NamesMessage[] }
 
+/** Messages of the responder. */
 export type ToAgent =
   | {
       readonly kind: 'welcome'
@@ -40,11 +51,15 @@ export type ToAgent =
       /** The addresses that were asked for; empty while it listens nowhere. */
       readonly wanted: readonly SocketAddress[]
       readonly listening: readonly SocketAddress[]
+      /** The clusters whose whole catalogue the process has from an earlier agent. */
       readonly complete: readonly ClusterName[]
     }
   | { readonly kind: 'listening'; readonly listening: readonly SocketAddress[] }
+  /** A DnsError of the server, whose class is lost on the way. */
   | { readonly kind: 'listenFailed'; readonly code: string; readonly message: string; readonly fix: string }
+  /** A sentence for the agent's log. */
   | { readonly kind: 'warning'; readonly message: string }
+  /** All lasting problems, after `welcome` and after each change. */
   | { readonly kind: 'problems'; readonly problems: readonly DnsProblem[] }
   /** Sent several times a second, even when empty, as a sign of life. */
   | { readonly kind: 'counts'; readonly counts: readonly QueryCount[] }
@@ -57,11 +72,14 @@ export interface QueryCount {
   readonly seconds: readonly (readonly [seconds: number, count: number])[]
 }
 
-/** This is more than a frame of names can have: a service has at most as many bytes as its records. */
+/** More than any frame of names has: client.ts begins another frame after 32 KiB. */
 const FRAME_BYTES_MAX = 64 * 1024 * 1024
+/** The letters J and V in ASCII. */
 const [JSON_FORM, V8_FORM] = [0x4a, 0x56]
+/** The kinds of messages that every version must be able to read. */
 const STABLE: ReadonlySet<string> = new Set(['hello', 'welcome', 'stop'])
 
+/** Encodes one message with its header of five bytes. */
 export function encodeFrame(message: ToResponder | ToAgent): Uint8Array {
   const stable = STABLE.has(message.kind)
   const body = stable ? Buffer.from(JSON.stringify(message)) : serialize(message)
@@ -81,7 +99,9 @@ export class FrameReader {
     this.#bytes += chunk.length
   }
 
-  /** Returns the next message, or undefined until more bytes have come. */
+  /**
+   * Returns the next message, or undefined until more bytes have come. The fields other than `kind` are not checked.
+   */
   next(): { readonly kind: string } | undefined {
     if (this.#bytes < 5) return undefined
     const length = this.#first(5).readUInt32BE(0)
@@ -119,7 +139,10 @@ function decodeBody(form: number, body: Uint8Array): { readonly kind: string } {
   return value as { readonly kind: string }
 }
 
-/** Rounds to a tenth of the decade, which is finer than any bucket of the metric. */
+/**
+ * Rounds a duration in seconds to two significant digits, at least 1 µs. This is finer than any bucket of the metric,
+ * and there are few such numbers, so that many queries make one pair in `QueryCount`.
+ */
 export function secondsStep(seconds: number): number {
   if (!(seconds > 1e-6)) return 1e-6
   const decade = 10 ** Math.floor(Math.log10(seconds))

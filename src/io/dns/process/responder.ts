@@ -1,12 +1,13 @@
-// The responder as a process of its own. It owns the sockets and the names, so that names are answered while the agent verifies, programs
-// the host, restarts or has crashed.
+// Runs the DNS responder in a process of its own. The process owns the sockets and the names, so that names are
+// answered while the agent verifies records, programs the host, restarts or has crashed (docs/decisions/0044).
 //
 // Invariants:
-//  1. It listens when it is told to, once, and on those addresses for as long as it lives: then it gives up its privileges. Other addresses
-//     need another process.
-//  2. One agent at a time: a later one takes the place of an earlier one. What an agent told stays when it goes.
-//  3. Without an agent it ends: at once when it does not listen yet, else after `outliveSeconds`.
-//  4. It has no standard streams and no secrets; what it has to say goes to the agent.
+//  1. The process binds its addresses once, when the agent sends `listen`, and then gives up its privileges. Other
+//     addresses need another process.
+//  2. One agent at a time: a later one takes the place of an earlier one. What an agent has sent is kept when it
+//     disconnects.
+//  3. Without an agent the process ends: at once if it does not listen yet, else after `outliveSeconds`.
+//  4. The process has no standard streams and no secrets. All it reports goes to the agent.
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { createServer, type Server, type Socket } from 'node:net'
@@ -32,18 +33,26 @@ interface ResponderOptions {
   /** Path of the unix socket for the agent. */
   readonly control: string
   readonly version: string
+  /** Ends the process with this exit code. */
   readonly exit: (code: number) => void
 }
 
+/** The interval at which counts are sent. The agent takes them for a sign of life, too (client.ts, SILENCE_MS). */
 const COUNTS_MS = 250
-/** A service of a hundred endpoints takes half of it. */
+/**
+ * The time for which messages of the agent are handled before queries have their turn. A service of 100 endpoints takes
+ * half of it.
+ */
 const WORK_MS = 1
-/** Of an agent that reads nothing: it is cut off, and may come again. */
+/** An agent that leaves more than this unread is disconnected. It may connect again. */
 const UNSENT_BYTES_MAX = 4 * 1024 * 1024
-/** An identity that no other process has: nobody (65534) is shared by many. Without an account, below 65536 (user namespaces end there). */
+/**
+ * The user and group id after `listen`. No account has it, unlike 65534 (nobody), which many processes share. It is
+ * below 65,536, because user namespaces usually map no more ids.
+ */
 const UNPRIVILEGED_ID = 61_237
 
-/** Errors: of the control socket. */
+/** Resolves when the control socket listens. Rejects with the error of its bind. Called by main.ts, once. */
 export async function runResponder(options: ResponderOptions): Promise<Pick<Responder, 'fail'>> {
   const responder = new Responder(options)
   await responder.start()
@@ -53,27 +62,34 @@ export async function runResponder(options: ResponderOptions): Promise<Pick<Resp
 class Responder {
   readonly #options: ResponderOptions
   readonly #names = new FedNames()
+  /** The queries since the last message of counts: by "<zone> <rcode>", then by duration in seconds (`secondsStep`). */
   readonly #counts = new Map<string, Map<number, number>>()
+  /** undefined until the addresses are bound. */
   #server: DnsServer | undefined
+  /** The addresses of the agent's `listen`; `#server.listening` has the bound ports instead of 0. */
   #wanted: readonly SocketAddress[] = []
   #problems: readonly DnsProblem[] = []
   #outliveSeconds = 0
   #control: Server | undefined
+  /** The agent of this version whose `hello` came last. */
   #agent: Socket | undefined
+  /** All connections to the control socket, also those of agents that have been replaced. */
   readonly #sockets = new Set<Socket>()
+  /** Ends the process while no agent is connected. */
   #ending: NodeJS.Timeout | undefined
 
   constructor(options: ResponderOptions) {
     this.#options = options
   }
 
+  /** Opens the control socket. Rejects with the error of its bind. */
   async start(): Promise<void> {
     const { control } = this.#options
     const server = createServer((socket) => this.#serve(socket))
     this.#control = server
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      // No moment in which another user could connect.
+      // With the umask, bind(2) creates the socket file with mode 0600: at no moment can another user connect.
       const umask = process.umask(0o177)
       server.listen(control, () => resolve())
       process.umask(umask)
@@ -84,7 +100,9 @@ class Responder {
     setInterval(() => this.#tellCounts(), COUNTS_MS)
   }
 
-  /** What nobody foresaw: the agent hears of it and starts another process. */
+  /**
+   * Call after an error that no code expects. The agent gets the stack, and starts another process when this one ends.
+   */
   fail(error: unknown): void {
     this.#warn(
       `the DNS responder ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
@@ -104,7 +122,7 @@ class Responder {
     })
     const steps = this.#steps(socket, reader)
     let isWorking = false
-    // Names come faster than they can be taken in: questions have their turn after each WORK_MS.
+    // Names may come faster than they can be applied. After each WORK_MS the event loop answers queries.
     const work = (): void => {
       isWorking = false
       if (socket.destroyed) return
@@ -132,7 +150,9 @@ class Responder {
     })
   }
 
-  /** True: one thing was done; false: there is nothing to do until more has come. */
+  /**
+   * Yields true after each message or name that was handled, and false when there is none until more bytes have come.
+   */
   *#steps(socket: Socket, reader: FrameReader): Generator<boolean, never> {
     for (;;) {
       const message = reader.next() as ToResponder | undefined
@@ -173,7 +193,8 @@ class Responder {
       listening: this.#server?.listening ?? [],
       complete: this.#names.complete()
     })
-    // An agent of another version will stop this process once its own can take over; its feed would not be understood.
+    // An agent of another version sends `stop` once its own process can take over. Its names would not be understood
+    // here.
     if (version !== this.#options.version) return
     this.#agent?.destroy()
     this.#agent = socket
@@ -230,7 +251,7 @@ class Responder {
     steps.set(step, (steps.get(step) ?? 0) + 1)
   }
 
-  /** Counted while no agent is there, they are told to the next one. */
+  /** Sends the counts, even when there are none. Without an agent they are kept for the next one. */
   #tellCounts(): void {
     if (this.#agent === undefined) return
     const counts = [...this.#counts].map(([key, steps]): QueryCount => {
@@ -261,12 +282,12 @@ class Responder {
   }
 
   async #stopServer(): Promise<void> {
-    // Questions that have come already are read and answered.
+    // Three turns of the event loop: queries that are in the kernel's buffers already are read and answered.
     for (let turn = 0; turn < 3; turn++) await immediate()
     await this.#server?.stop()
   }
 
-  /** The port is free first of all: another process may wait for it. */
+  /** Ends the process. The port is closed first, because another process may wait for it. */
   #end(code: number): void {
     void this.#stopServer().finally(() => {
       for (const socket of this.#sockets) socket.destroy()
@@ -274,21 +295,26 @@ class Responder {
       try {
         rmSync(this.#options.control, { force: true })
       } catch {
-        // The folder belongs to root; the next agent removes what nobody listens on.
+        // The folder belongs to root. The next agent removes a socket file on which no process listens.
       }
       setImmediate(() => this.#options.exit(code))
     })
   }
 }
 
-/** Niceness. Above all ordinary work, below what an operator may set for more urgent things. */
+/**
+ * Niceness (-20 to 19): above ordinary processes, which have 0, below what an operator may give to more urgent ones.
+ */
 const PRIORITY = -10
-/** For the last words to be sent. */
+/** The time for the last warning to reach the agent. */
 const FAREWELL_MS = 50
-/** For the agent that started it to say what it wants. */
+/** The time for the agent that started the process to connect. */
 const STARTUP_SECONDS = 30
 
-/** So that hardly a question meets a closed port when another process hands it over. Errors: of `server.start()`. */
+/**
+ * Binds the server, and tries again every millisecond for `patienceMs` while another process has the port. So the port
+ * is closed for 1 to 2 ms only when an old process hands it over. Errors: of `server.start()`.
+ */
 async function startPatiently(server: DnsServer, patienceMs: number): Promise<void> {
   const endMs = performance.now() + patienceMs
   for (;;) {
@@ -302,6 +328,7 @@ async function startPatiently(server: DnsServer, patienceMs: number): Promise<vo
   }
 }
 
+/** The parts of a DnsError for an error that is none. */
 function unexpected(error: unknown): {
   readonly code: string
   readonly message: string
@@ -314,22 +341,26 @@ function unexpected(error: unknown): {
   }
 }
 
-/** In a container without the capability, or where the identity is not mapped, it stays what the container made it. */
+/**
+ * Raises the priority and gives up root, if the process has it. In a container that lacks the capabilities or does not
+ * map the id, the process keeps the identity that the container gave it.
+ */
 function dropPrivileges(): void {
   if (process.getuid?.() !== 0) return
   try {
-    // A question takes microseconds, and whoever asks waits: it goes before an agent that verifies a million endpoints.
+    // A query takes microseconds and its client waits, so it goes before an agent that verifies a million endpoints.
     setPriority(PRIORITY)
-    // Where the kernel shares time among sessions first (sched_autogroup), niceness counts within one only.
+    // With autogroups (sched(7)) the kernel shares time among sessions first, and niceness counts within a session
+    // only.
     writeFileSync('/proc/self/autogroup', String(PRIORITY))
   } catch {
-    // It takes its turn.
+    // Without CAP_SYS_NICE the priority does not change; without autogroups niceness alone decides.
   }
   try {
     process.setgroups?.([UNPRIVILEGED_ID])
     process.setgid?.(UNPRIVILEGED_ID)
     process.setuid?.(UNPRIVILEGED_ID)
   } catch {
-    // As above.
+    // Without the capabilities CAP_SETUID and CAP_SETGID the process keeps its identity.
   }
 }

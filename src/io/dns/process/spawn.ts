@@ -1,4 +1,5 @@
-// The responder process as the kernel has it: started, found, ended.
+// Starts, finds and ends responder processes, as the kernel sees them: by path of the control socket, process id and
+// command line. client.ts decides when.
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -7,22 +8,34 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { DnsError } from '../errors.ts'
 import { openChannel, type Channel } from './channel.ts'
 
-/** Behind the path of the control socket while a process does not listen yet. One character: paths of sockets are short. */
+/**
+ * Appended to the path of the control socket while a process does not listen on its addresses yet. One character only,
+ * because the path of a unix socket has at most 107 bytes (unix(7)).
+ */
 export const NEXT = '+'
+/** The time for Node to start and to open the control socket, on a busy host. */
 const START_MS = 15_000
+/** The interval at which the control socket is tried. */
 const START_LOOK_MS = 10
+/** A process that has not ended so long after `stop` is killed. */
 const END_MS = 3000
+/** The time after which a process that was sent `listen` tries to bind every millisecond. */
 const KNOCK_MS = 100
 
-/** Errors: DnsError. */
+/**
+ * Starts a process whose control socket is `path`, and connects to it. Resolves after the handshake. Errors: DnsError
+ * PROCESS_FAILED after 15 s, or as soon as the process has ended; the process is killed then.
+ */
 export async function startProcess(path: string, version: string): Promise<Channel> {
   removeSockets(path)
+  // `exit` says why the process has ended.
   const fate: { exit?: string } = {}
   const child = spawn(process.execPath, [...FLAGS, program(), path, version], {
     detached: true,
     stdio: 'ignore',
     cwd: '/',
-    // Nothing of the agent's environment is its business.
+    // The agent's environment is not passed on, since it may have secrets. These three variables keep memory small
+    // (mallopt(3)): two arenas, free memory above 128 KiB back to the kernel, one thread in libuv's pool.
     env: { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '131072', UV_THREADPOOL_SIZE: '1' }
   })
   child.on('error', (error) => (fate.exit = String(error)))
@@ -46,9 +59,12 @@ export async function startProcess(path: string, version: string): Promise<Chann
   )
 }
 
+/**
+ * Semi-spaces of 2 MiB keep the process small. Warnings about experimental features have no reader: there is no stderr.
+ */
 const FLAGS = ['--max-semi-space-size=2', '--disable-warning=ExperimentalWarning']
 
-/** Beside the bundle of meshd, or in this folder when it runs from source. */
+/** The path of the process's program: beside the bundle of meshd, or in this folder when meshd runs from source. */
 function program(): string {
   const here = fileURLToPath(import.meta.url)
   if (here.endsWith('.ts')) return join(dirname(here), 'main.ts')
@@ -58,12 +74,13 @@ function program(): string {
 
 const PROGRAM = 'meshd-dns.js'
 
-/** The other process knocks at the port by then. */
+/** Ends an old process once the new one tries to bind the port, so that the port is closed only briefly. */
 export async function handedOver(channel: Channel): Promise<void> {
   await pause(KNOCK_MS)
   await ended(channel)
 }
 
+/** Sends `stop` and waits until the process has closed the channel. Kills it after 3 s. Never rejects. */
 export async function ended(channel: Channel): Promise<void> {
   const gone = new Promise<void>((resolve) => channel.onClosed(resolve))
   channel.send({ kind: 'stop' })
@@ -72,7 +89,10 @@ export async function ended(channel: Channel): Promise<void> {
   channel.close()
 }
 
-/** Responders of this control socket whose socket was deleted or renamed away. */
+/**
+ * Returns the process ids of all responders that were started for this control socket, found by their command lines in
+ * /proc. Finds also those whose socket file was deleted, which cannot be reached otherwise.
+ */
 export function orphans(control: string): readonly number[] {
   const pids: number[] = []
   try {
@@ -83,11 +103,12 @@ export function orphans(control: string): readonly number[] {
       if (at > 0 && words[at - 1] === program()) pids.push(Number(entry))
     }
   } catch {
-    // Without /proc nobody is found.
+    // Without /proc no process is found.
   }
   return pids
 }
 
+/** The arguments with a NUL byte between them (proc(5)); '' for a process that has ended. */
 function commandLine(pid: string): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
@@ -96,22 +117,25 @@ function commandLine(pid: string): string {
   }
 }
 
+/** Sends a signal. Does nothing when the process has ended or is not ours. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name)
   } catch {
-    // Gone already.
+    // ESRCH: the process has ended already. EPERM: it is another user's.
   }
 }
 
+/** Removes the socket files of a process that has ended; a file in the way would make the next bind fail. */
 export function removeSockets(control: string): void {
   try {
     for (const path of [control, control + NEXT]) rmSync(path, { force: true })
   } catch {
-    // What stays there is named by the failure of the next start.
+    // If a file stays, the next start fails and names it.
   }
 }
 
+/** Makes a DnsError PROCESS_FAILED of an error, or of a clause such as "it ended with code 1". */
 export function failed(fix: string, cause: unknown): DnsError {
   const why = cause instanceof Error ? cause.message : String(cause)
   return new DnsError('PROCESS_FAILED', { message: `the DNS responder does not run: ${why}`, fix }, cause)
