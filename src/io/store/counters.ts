@@ -1,10 +1,17 @@
-// The own counters: what must never be used twice. In a file of their own, because losing them costs an epoch.
+// The counters of this agent's own origin, as they are encoded in `counters.json` and, a second time, in the database.
+// An epoch must never be used twice: two heads for one position freeze the origin (docs/replication.md, P4). They have
+// a file of their own so that an agent whose replica is lost still knows an epoch to start above.
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 
+/** Counters that only grow. */
 export interface Counters {
+  /** The highest epoch in which this agent has published; 0 before the first. */
   readonly epoch: number
-  /** Every seq up to this one may have been used: after a restart, go on above it. */
+  /**
+   * Every seq up to this one may have been used. The agent reserves none (0): its own batches are synced before they
+   * are sent.
+   */
   readonly seqReserved: number
 }
 
@@ -15,11 +22,12 @@ const schema = z.strictObject({
   checksum: z.string()
 })
 
+/** Encodes the counters as one line of JSON with a checksum. */
 export function encodeCounters({ epoch, seqReserved }: Counters): string {
   return `${JSON.stringify({ version: 1, epoch, seqReserved, checksum: checksum(epoch, seqReserved) })}\n`
 }
 
-/** Undefined: damaged. */
+/** Decodes counters; undefined when the text is damaged, of another version, or fails its checksum. Never throws. */
 export function decodeCounters(text: string): Counters | undefined {
   const parsed = schema.safeParse(parseJson(text))
   if (!parsed.success) return undefined
@@ -35,6 +43,7 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** The first 16 hexadecimal digits of SHA-256. They find damage; they protect from no attacker. */
 function checksum(epoch: number, seqReserved: number): string {
   return createHash('sha256').update(`${epoch}/${seqReserved}`).digest('hex').slice(0, 16)
 }

@@ -1,7 +1,13 @@
-// The replica on disk: one leveldb, one key space (rows.ts), read and verified whole when it is opened (scan.ts).
-// Invariants: (1) a persist is one atomic batch; (2) operations never overlap; (3) after a failed write the database is
-// opened again before the next one, because leveldb refuses all writes from then on; (4) parts of an unfinished state are in the
-// table that its origin's records are not in, and become the records by one row that says so, whatever their size.
+// The replica on disk: one leveldb with one key space (rows.ts), which is read and verified as a whole when it is
+// opened (scan.ts). store.ts owns the only instance. The effects of the replication core (core/replication/effects.ts)
+// arrive here by way of app/control/effect-runner.ts.
+// Invariants
+//   1. `persist` writes one atomic batch.
+//   2. Operations never overlap; each waits for those before it.
+//   3. After a failed write the database is opened again before the next one, because leveldb refuses all further
+//      writes.
+//   4. Parts of an unfinished state go to the table that does not hold the origin's records. One row makes that table
+//      the state, so the switch costs the same for any size (docs/decisions/0015).
 import { access, readFile, readdir, realpath, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
@@ -22,16 +28,17 @@ import {
 } from './rows.ts'
 import { DamagedError, scanAll, type Contents, type Layout, type Seen } from './scan.ts'
 
-/** One step of one origin, as the replication core asks for it. Without a chain, the stored one stays. */
+/** The effect `persist` of the replication core: one step of one origin. Without `chain`, the stored chain stays. */
 export interface Persist extends Omit<PersistEffect, 'kind' | 'operations'> {
   readonly operations: readonly StoredOperation[]
 }
 
+/** The effect `persistPart` of the replication core: one part of a snapshot that is not complete yet. */
 export interface Part extends Omit<PersistPart, 'kind' | 'operations'> {
   readonly operations: readonly StoredOperation[]
 }
 
-/** Without a value: the record goes. */
+/** Writes the record of this key, or removes it when `value` is undefined. */
 interface StoredOperation {
   readonly key: string
   readonly seq: number
@@ -40,22 +47,29 @@ interface StoredOperation {
 
 interface OpenDatabaseOptions {
   readonly folder: string
-  /** A marker says that there was one: a missing one is damage, not a beginning. */
+  /** True when the store's marker exists: a missing database is then damage, and not a first start. */
   readonly existed: boolean
-  /** For the names of what is set aside. */
+  /** The time of this start as text, which ends the name of a folder that is set aside. */
   readonly stamp: string
+  /** Called with a sentence for the operator. */
   readonly warn: (warning: string) => void
 }
 
-/** Flips stay within a record this way; compressed, they take a whole block with them. Records compress badly anyway. */
+/** Not compressed: a flipped bit then damages one record, not a whole block. Records compress badly anyway. */
 const LEVEL_OPTIONS = { keyEncoding: 'buffer', valueEncoding: 'view', compression: false } as const
 
-/** Open here, in this process. leveldb refuses a second open too, but closes its lock file then, which frees the lock. */
+/**
+ * Paths of the databases that are open in this process. leveldb also refuses a second open, but it then closes the lock
+ * file, and that releases the lock of the first one (fcntl(2)).
+ */
 const openPaths = new Set<string>()
 
 type Db = Level<Buffer, Uint8Array>
 
-/** Errors: StoreError STORE_LOCKED, STORE_READONLY, DISK_FULL, STORE_FAILED. A damaged database is set aside, with a warning. */
+/**
+ * Opens `folder`/db and reads all of it. A damaged database is renamed, with a warning, and a new one is made. Rejects
+ * with StoreError STORE_LOCKED, STORE_READONLY, DISK_FULL or STORE_FAILED. Called once, at the start of the agent.
+ */
 export async function openDatabase(options: OpenDatabaseOptions): Promise<[Database, Contents]> {
   const path = join(await realpath(options.folder), 'db')
   if (openPaths.has(path)) throw storeError(new Error('LEVEL_LOCKED'), path)
@@ -69,6 +83,7 @@ export async function openDatabase(options: OpenDatabaseOptions): Promise<[Datab
 }
 
 async function openLocked(path: string, options: OpenDatabaseOptions): Promise<[Database, Contents]> {
+  // CURRENT names the manifest of a leveldb; it exists from the first open on.
   const present = await exists(join(path, 'CURRENT'))
   if (present || options.existed) {
     const opened = await openPresent(path, options)
@@ -81,7 +96,7 @@ async function openLocked(path: string, options: OpenDatabaseOptions): Promise<[
   return [new Database(db, path, { seen: new Map(), tables: new Map(), parts: new Map() }), contents]
 }
 
-/** Undefined: it is damaged and was set aside. */
+/** Opens a database that should exist. Returns undefined when it is damaged and was set aside, or when it is gone. */
 async function openPresent(
   path: string,
   options: OpenDatabaseOptions
@@ -89,7 +104,8 @@ async function openPresent(
   const present = await exists(path)
   const db: Db = new Level(path, LEVEL_OPTIONS)
   try {
-    // createIfMissing off: leveldb would open a database without CURRENT as a new, empty one. The lock is taken first.
+    // createIfMissing is off, because leveldb would open a database without CURRENT as a new, empty one. leveldb takes
+    // its lock before it looks for CURRENT, so a database of another agent is never renamed.
     await open(db, path, false)
     const scan = await scanAll(db)
     if (scan.kind === 'damaged') throw new DamagedError(scan.reason)
@@ -113,11 +129,18 @@ async function openPresent(
   }
 }
 
+/**
+ * The open database. Every method that writes waits for the writes before it and rejects with a StoreError:
+ * STORE_CLOSED after `close`, DISK_FULL, STORE_READONLY or STORE_FAILED. A batch that fails changes nothing.
+ */
 export class Database {
   #db: Db
   readonly #path: string
+  /** What the database holds, as far as a write needs to know it. */
   readonly #layout: Layout
+  /** Settles when the latest operation has ended (invariant 2); never rejects. */
   #last: Promise<unknown> = Promise.resolve()
+  /** The latest operation failed (invariant 3). */
   #failed = false
   #closed: Promise<void> | undefined
 
@@ -128,8 +151,9 @@ export class Database {
   }
 
   /**
-   * Resolves when the batch is acknowledged: it survives kill -9; with `sync` also the loss of power. False: the parts to be
-   * adopted are not there; nothing has been written.
+   * Writes one step of an origin. When the promise resolves with true, the step survives kill -9, and with `sync` a
+   * loss of power, too. It resolves with false when the parts that `adopts` names are not stored; then nothing has been
+   * written.
    */
   persist(batch: Persist, options: { sync: boolean }): Promise<boolean> {
     return this.#exclusive(async () => {
@@ -149,12 +173,16 @@ export class Database {
       if (table === before) return true
       tables.set(origin, table)
       parts.delete(origin)
-      await this.#sweep(`${before}/${origin}/`) // cut short: it is swept when the database is opened
+      // The old table is removed in a batch of its own. After a kill in between, the next open removes it (scan.ts).
+      await this.#sweep(`${before}/${origin}/`)
       return true
     })
   }
 
-  /** A part that does not go on after the last one is of no use and is left out. Not synced. */
+  /**
+   * Writes one part, without fsync, to the table that is not live. A part that does not follow the last stored one is
+   * left out; with `afterSeq` 0 it is the first and replaces all others.
+   */
   persistPart(part: Part): Promise<void> {
     return this.#exclusive(async () => {
       const { origin, afterSeq, lastSeq } = part
@@ -169,6 +197,7 @@ export class Database {
     })
   }
 
+  /** Removes the parts of an unfinished state. The row `p` goes first: without it, the next open removes the rest. */
   dropParts(origin: Origin): Promise<void> {
     return this.#exclusive(async () => {
       if (!this.#layout.parts.delete(origin)) return
@@ -177,7 +206,10 @@ export class Database {
     })
   }
 
-  /** What was seen of it stays: its old states must not come back. So do its parts: they have a hash of their own. */
+  /**
+   * Removes records, head and chain of an origin whose stored state is unusable. The row `s` stays: for its own origin,
+   * an agent publishes above the epoch in it. The parts stay, because they are verified by a hash of their own.
+   */
   removeOrigin(origin: Origin): Promise<void> {
     return this.#exclusive(async () => {
       const ops = await this.#removals(`${this.#tableOf(origin)}/${origin}/`)
@@ -186,10 +218,12 @@ export class Database {
     })
   }
 
+  /** Writes a row that belongs to no origin, with fsync. */
   putMeta(name: string, content: Uint8Array): Promise<void> {
     return this.#exclusive(() => this.#db.batch([put(`m/${name}`, content)], { sync: true }))
   }
 
+  /** Removes all rows, with fsync; the agent leaves the mesh. */
   clear(): Promise<void> {
     return this.#exclusive(async () => {
       await this.#db.batch(await this.#removals(''), { sync: true })
@@ -197,7 +231,10 @@ export class Database {
     })
   }
 
-  /** Whether the files are where they were: leveldb itself writes on into files that have been removed. */
+  /**
+   * Returns whether the files of the database still exist. leveldb does not notice: it goes on to write into open files
+   * that have been removed. True after `close`.
+   */
   async isThere(): Promise<boolean> {
     if (this.#closed !== undefined) return true
     try {
@@ -210,10 +247,12 @@ export class Database {
     }
   }
 
-  /** Begins anew, empty, because the files are gone; what is left of them is set aside. */
+  /**
+   * Makes a new, empty database after `isThere` returned false; files that are left are renamed to `db.corrupt-<time>`.
+   */
   rebuild(): Promise<void> {
     return this.#exclusive(async () => {
-      await this.#db.close().catch(() => undefined) // of files that are gone
+      await this.#db.close().catch(() => undefined) // closing may fail, because the files are gone
       if ((await readdir(this.#path).catch(() => [])).length > 0)
         await rename(this.#path, `${this.#path}.corrupt-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`)
       this.#db = new Level(this.#path, LEVEL_OPTIONS)
@@ -222,6 +261,7 @@ export class Database {
     }, 'as it is')
   }
 
+  /** Closes the database after all operations that were begun; the path may be opened again afterwards. */
   close(): Promise<void> {
     this.#closed ??= this.#last.then(async () => {
       await this.#db.close()
@@ -230,6 +270,7 @@ export class Database {
     return this.#closed
   }
 
+  /** The table that holds the records of the origin's signed head. */
   #tableOf(origin: Origin): RecordTable {
     return this.#layout.tables.get(origin) ?? 'r'
   }
@@ -239,13 +280,18 @@ export class Database {
   }
 
   async #removals(prefix: string): Promise<Op[]> {
-    // A prefix ends in a slash, and '0' is the next character.
+    // A prefix ends in '/', and '0' is the next byte, so the range holds the keys that begin with the prefix and no
+    // others.
     const range =
       prefix === '' ? {} : { gte: Buffer.from(prefix), lt: Buffer.from(`${prefix.slice(0, -1)}0`) }
     const keys = await this.#db.keys(range).all()
     return keys.map((key): Op => ({ type: 'del', key }))
   }
 
+  /**
+   * Runs `work` after all operations before it. `'opened'` opens the database again when the latest operation failed;
+   * `'as it is'` does not, for work that replaces the database.
+   */
   #exclusive<T>(work: () => Promise<T>, database: 'opened' | 'as it is' = 'opened'): Promise<T> {
     const result = this.#last.then(async () => {
       if (this.#closed !== undefined) {
@@ -274,6 +320,7 @@ export class Database {
   }
 }
 
+/** Opens a leveldb. Errors that mean damage are thrown as they are, for `isDamage`; others as a StoreError. */
 async function open(db: Db, path: string, createIfMissing: boolean): Promise<void> {
   try {
     await db.open({ createIfMissing })
@@ -285,10 +332,12 @@ async function open(db: Db, path: string, createIfMissing: boolean): Promise<voi
 
 function isDamage(error: unknown): boolean {
   if (error instanceof DamagedError) return true
-  // Missing table files are named in an IO error, a missing CURRENT in an invalid argument.
+  // leveldb reports a missing table file as an IO error ("No such file or directory"), and a missing CURRENT as an
+  // invalid argument ("does not exist").
   return /LEVEL_CORRUPTION|Corruption:|does not exist|No such file or directory/.test(describe(error))
 }
 
+/** Returns the rows of these operations; `prefix` is a table and an origin, as in "r/12D3Koo…". */
 function writes(prefix: string, operations: readonly StoredOperation[]): Op[] {
   return operations.map(({ key, seq, value }) =>
     value === undefined
@@ -297,6 +346,7 @@ function writes(prefix: string, operations: readonly StoredOperation[]): Op[] {
   )
 }
 
+/** Returns the higher of two positions; epochs are compared first. */
 function highest(seen: Seen | undefined, next: Seen): Seen {
   const older =
     seen === undefined || next.epoch > seen.epoch || (next.epoch === seen.epoch && next.seq > seen.seq)

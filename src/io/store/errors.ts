@@ -1,18 +1,27 @@
-// What the store throws. Texts name paths and field names, never contents: an identity is a secret.
+// The errors of the store, and the mapping from errors of Node and leveldb to them. Texts name paths and fields, but
+// never quote the content of a file, because an identity is a secret.
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 
 type StoreErrorCode =
+  // Another process has the database open, or this process opens it a second time.
   | 'STORE_LOCKED'
   | 'STORE_READONLY'
+  // A later version of this program has written the files.
   | 'STORE_NEWER'
+  // The disk or the quota of this user is full. What was stored before is unchanged.
   | 'DISK_FULL'
+  // Both copies of the identity are damaged.
   | 'IDENTITY_CORRUPT'
+  // The program tried to save an identity that it could not read again.
   | 'IDENTITY_INVALID'
+  // A method was called after `close`.
   | 'STORE_CLOSED'
+  // Another user owns the folder or a file with keys, or could read or write it.
   | 'STATE_EXPOSED'
+  // Any other failure of the disk, the folder or leveldb.
   | 'STORE_FAILED'
 
-/** `path` is the file or folder concerned; `fix` says what to do. */
+/** An error of the store. `path` is the file or folder concerned; `fix` tells the operator what to do. */
 export class StoreError extends CodedError<StoreErrorCode> {
   override readonly name = 'StoreError'
   declare readonly fix: string
@@ -28,7 +37,11 @@ export class StoreError extends CodedError<StoreErrorCode> {
   }
 }
 
-/** Tells a full disk, a read-only folder and a lock apart; leveldb folds the errno into its text. */
+/**
+ * Returns the StoreError of an error of Node or leveldb: DISK_FULL, STORE_READONLY, STORE_LOCKED, else STORE_FAILED. A
+ * StoreError is returned as it is. The text is examined, because leveldb writes the errno into its message and has no
+ * code for it.
+ */
 export function storeError(cause: unknown, path: string): StoreError {
   if (cause instanceof StoreError) return cause
   const text = describe(cause)
@@ -64,7 +77,7 @@ export function storeError(cause: unknown, path: string): StoreError {
   })
 }
 
-/** Codes and messages of an error and its causes, in one line. */
+/** Returns the codes and messages of an error and all its causes in one line. */
 export function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = codeOf(error)

@@ -1,11 +1,16 @@
-// Small files that are whole or absent: temp, fsync, rename, fsync of the folder.
+// Reads and writes the small files of the store (identity, counters, marker). A file is written under a temporary name,
+// synced and renamed, and then its folder is synced. So after a crash the file has either its old content or its new
+// one, never a part.
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { storeError } from './errors.ts'
 
-/** Mode 0600. Errors: StoreError DISK_FULL or STORE_READONLY; the file is as before then. */
+/**
+ * Replaces a file in one step, with mode 0600; the content is durable when the promise resolves. Rejects with
+ * StoreError DISK_FULL, STORE_READONLY or STORE_FAILED.
+ */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const temp = `${path}.${randomBytes(4).toString('hex')}.tmp`
   try {
@@ -24,7 +29,7 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
   }
 }
 
-/** Undefined: there is none. */
+/** Returns the text of a file; undefined when there is no such file. Rejects with StoreError when it cannot be read. */
 export async function readFileIfAny(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8')
@@ -34,6 +39,7 @@ export async function readFileIfAny(path: string): Promise<string | undefined> {
   }
 }
 
+/** Removes a file; a missing one is no error. Rejects with StoreError. */
 export async function removeFile(path: string): Promise<void> {
   try {
     await unlink(path)
@@ -42,7 +48,7 @@ export async function removeFile(path: string): Promise<void> {
   }
 }
 
-/** A rename or unlink is durable only after this. */
+/** Syncs a folder. A rename or unlink inside it is durable only after this (fsync(2)). */
 export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')
   try {
@@ -52,6 +58,7 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** Returns whether an error says that a file or folder does not exist. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === 'ENOENT'
 }

@@ -1,4 +1,5 @@
-// The folder of the store: its files by name, its version, and whether the disk takes more.
+// The folder of the store: the names of its files, its version in the marker `store.json`, and the checks before it is
+// used. The setting `state-dir` names the folder.
 import { constants } from 'node:fs'
 import { access, lstat, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -8,15 +9,20 @@ import { isMissing, readFileIfAny } from './files.ts'
 import { makeFolder } from './make-folder.ts'
 import { checkFolder, checkSecret } from './ownership.ts'
 
-/** Of the folder as a whole: db and marker. */
+/** The version of the folder's layout and of the database. identity.json has a version of its own. */
 export const STORE_VERSION = 1
 
+/** Holds STORE_VERSION. It is written once the database exists, so a marker without a database means damage. */
 export const MARKER = 'store.json'
 export const IDENTITY = 'identity.json'
+/** A copy of identity.json, from which a damaged one is restored. */
 export const BACKUP = 'identity.bak.json'
 export const COUNTERS = 'counters.json'
 
-/** Errors: StoreError STORE_NEWER; nothing has been written then. */
+/**
+ * Reads the marker: `none` is a new folder, `unreadable` a damaged marker. Rejects with StoreError STORE_NEWER when a
+ * later version of this program has written the folder. Called before anything is written.
+ */
 export async function readMarker(folder: string): Promise<'none' | 'ours' | 'unreadable'> {
   const path = join(folder, MARKER)
   const text = await readFileIfAny(path)
@@ -27,17 +33,25 @@ export async function readMarker(folder: string): Promise<'none' | 'ours' | 'unr
   return 'ours'
 }
 
-/** Errors: StoreError STORE_READONLY, DISK_FULL. */
+/**
+ * Checks that the folder can be written and that its disk has a free block. Rejects with StoreError STORE_READONLY,
+ * DISK_FULL or STORE_FAILED. Called each second by `Store.mend`, so that a full disk is reported before a write fails.
+ */
 export async function checkTakesMore(folder: string): Promise<void> {
   try {
     await access(folder, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw storeError(error, folder)
   }
+  // Some file systems have no blocks to count and report 0 of 0 (statfs(2)).
   const { bfree, blocks } = await statfs(folder)
   if (blocks > 0 && bfree === 0) throw storeError(new Error('No space left on device'), folder)
 }
 
+/**
+ * Returns whether a file exists; a symbolic link counts, wherever it leads. Rejects with StoreError when this cannot be
+ * found out.
+ */
 export async function exists(path: string): Promise<boolean> {
   try {
     await lstat(path)
@@ -48,6 +62,11 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+/**
+ * Makes the folder with mode 0700, unless it exists, and checks that it and the files with keys are this user's alone.
+ * Warnings are appended to `warnings`. Rejects with StoreError STATE_EXPOSED, STORE_READONLY, DISK_FULL or
+ * STORE_FAILED.
+ */
 export async function prepareFolder(folder: string, warnings: string[]): Promise<void> {
   try {
     await checkFolder(folder, (warning) => warnings.push(warning))
@@ -60,7 +79,10 @@ export async function prepareFolder(folder: string, warnings: string[]): Promise
   for (const name of [IDENTITY, BACKUP]) await checkSecret(join(folder, name))
 }
 
-/** A link that leads nowhere, a file in the way, or a file system that makes no folders: the disk is not at fault. */
+/**
+ * Returns the error for a folder that cannot be made because of its path: a dangling link, a file in its place, or a
+ * file system that makes no folders. Returns undefined for other errors.
+ */
 function noFolder(thrown: unknown, folder: string): StoreError | undefined {
   const error = thrown instanceof StoreError ? thrown.cause : thrown
   const code = codeOf(error)
@@ -72,7 +94,10 @@ function noFolder(thrown: unknown, folder: string): StoreError | undefined {
   })
 }
 
-/** The folder, or the nearest one above it: where the file system is read-only, mkdir may say ENOENT. */
+/**
+ * Checks that the folder, or the nearest existing one above it, can be written. It is checked before mkdir(2), which
+ * may answer ENOENT on a read-only file system and hide the cause.
+ */
 async function checkWritable(folder: string): Promise<void> {
   try {
     await access(folder, constants.W_OK | constants.X_OK)
@@ -82,6 +107,7 @@ async function checkWritable(folder: string): Promise<void> {
   }
 }
 
+/** Returns the error for a file of version `found` when this program knows versions up to `known`. */
 export function newer(path: string, found: number, known: number): StoreError {
   return new StoreError('STORE_NEWER', `${path} is of version ${found}; this program knows ${known}`, {
     path,

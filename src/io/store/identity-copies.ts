@@ -1,4 +1,5 @@
-// The identity and its copy on disk: the sound one counts, and mends the other.
+// Reads the two copies of the identity when the store is opened, chooses the sound one and writes the other anew. The
+// identity cannot be pulled from peers, so damage to one file must not cost the membership.
 import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StoreError, storeError } from './errors.ts'
@@ -7,11 +8,16 @@ import { BACKUP, IDENTITY, newer } from './folder.ts'
 import { decodeIdentity, IDENTITY_VERSION, type Identity } from './identity.ts'
 
 type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
+/** The state of one file. `corrupt` has a reason without any content of the file. */
 type IdentityCopy =
   | { readonly kind: 'missing' }
   | { readonly kind: 'ok'; readonly identity: Identity; readonly text: string }
   | { readonly kind: 'corrupt'; readonly reason: string }
 
+/**
+ * Reads both copies and changes nothing. Rejects with StoreError STORE_NEWER when a later version of this program wrote
+ * one.
+ */
 export async function readIdentity(folder: string): Promise<IdentityCopies> {
   return { main: await readCopy(join(folder, IDENTITY)), backup: await readCopy(join(folder, BACKUP)) }
 }
@@ -24,7 +30,12 @@ async function readCopy(path: string): Promise<IdentityCopy> {
   return file.kind === 'ok' ? { kind: 'ok', identity: file.identity, text } : file
 }
 
-/** Takes the sound copy, mends the other one. Both damaged: they stay where they are, so that no restart looks like new. */
+/**
+ * Returns the identity of the sound copy (`main` when both are sound) and writes it over the other one; a damaged file
+ * is renamed first, with a warning. Returns undefined when both are missing, as at the first start. Rejects with
+ * StoreError IDENTITY_CORRUPT when neither is sound; the files then stay in place, so that the next start cannot
+ * mistake this for a first start.
+ */
 export async function settleIdentity(
   folder: string,
   { main, backup }: IdentityCopies,

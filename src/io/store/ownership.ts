@@ -1,16 +1,21 @@
-// The state folder holds keys: it and what is in it must be this user's alone.
+// Checks that the state folder and the files with keys in it belong to this user and are closed to others. folder.ts
+// calls these checks before the store reads or writes anything.
 // Invariant: nothing is opened, written or removed through a name that another user could have put there.
 import { chmod, lstat, stat } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
 import { StoreError, storeError } from './errors.ts'
 import { isMissing } from './files.ts'
 
+// Mode bits (inode(7)) of the group and of all others: any right, and the right to write.
 const OTHERS = 0o077
 const OTHERS_WRITE = 0o022
 
 /**
- * The folder is this user's, by whatever link. Readable for others, it is closed, and `warn` is told; writable for others, its files may
- * be anyone's. Errors: StoreError STATE_EXPOSED.
+ * Checks the state folder; a folder that does not exist passes. Rejects with StoreError STATE_EXPOSED when it is no
+ * folder, is a link that belongs to a user other than this one and root, belongs to another user, or holds keys and can
+ * be written by others, who may then have replaced its files. Any other folder that is open to others gets mode 0700,
+ * with a warning when it holds keys. When the mode cannot be changed, a folder with keys is refused, and one without
+ * keys gets a warning.
  */
 export async function checkFolder(folder: string, warn: (warning: string) => void): Promise<void> {
   const [named, found] = await Promise.all([look(folder), look(folder, stat)])
@@ -51,7 +56,11 @@ export async function checkFolder(folder: string, warn: (warning: string) => voi
   if (holdsKeys) warn(`${folder} was open to other users (mode ${octal(found)}); it is 0700 now`)
 }
 
-/** A file with secrets. Errors: StoreError STATE_EXPOSED. */
+/**
+ * Checks a file with secrets; a missing file passes. Rejects with StoreError STATE_EXPOSED when it is a link, belongs
+ * to another user, or gives the group or others any right. The mode is not corrected: the keys may have been read
+ * already, and the operator must decide.
+ */
 export async function checkSecret(path: string): Promise<void> {
   const found = await look(path)
   if (found === undefined) return
@@ -76,7 +85,7 @@ export async function checkSecret(path: string): Promise<void> {
     )
 }
 
-/** undefined: there is nothing. */
+/** Returns the status of a path; undefined when there is nothing. `lstat` examines a link itself, `stat` its target. */
 async function look(path: string, how: (path: string) => Promise<Stats> = lstat): Promise<Stats | undefined> {
   try {
     return await how(path)
@@ -86,6 +95,7 @@ async function look(path: string, how: (path: string) => Promise<Stats> = lstat)
   }
 }
 
+/** The permission bits as chmod(1) takes them, with four digits. */
 function octal({ mode }: Stats): string {
   return (mode & 0o7777).toString(8).padStart(4, '0')
 }

@@ -1,5 +1,6 @@
-// Reads the whole database when it is opened: what is sound, what is damaged, what is left over. Damage that can be laid at an
-// origin's door drops that origin, or only the parts of its unfinished state; any other makes the whole database suspect.
+// Reads the whole database when database.ts opens it, and finds sound, damaged and superfluous rows. A damaged row
+// whose key names an origin drops that origin, or only the parts of its unfinished snapshot; peers still have both. Any
+// other damaged row makes the whole database suspect, and it is set aside.
 import type { Level } from 'level'
 import type { StoredOrigin as ProtocolStoredOrigin, StoredParts } from '../../core/replication/effects.ts'
 import type { Origin } from '../../core/model/values.ts'
@@ -18,46 +19,56 @@ import {
   type RecordTable
 } from './rows.ts'
 
-/** As the replication core takes it; epoch and seq repeat what the head says. Records in key order. */
+/**
+ * The stored state of one origin, as the replication core takes it. `epoch` and `seq` repeat those of the head; records
+ * are in key order.
+ */
 export interface StoredOrigin extends ProtocolStoredOrigin {
   readonly epoch: number
   readonly seq: number
   readonly records: readonly StoredRecord[]
 }
 
-/** An origin whose replica was damaged and is not loaded; peers have it. Its own agent must raise its epoch. */
+/**
+ * An origin whose stored state is damaged and was not loaded; it is pulled from peers. If it is this agent's own, the
+ * epoch is raised.
+ */
 export interface DroppedOrigin {
   readonly origin: Origin
   readonly reason: string
 }
 
-/** The highest (epoch, seq) ever stored of an origin: nothing below it may be accepted again. */
+/**
+ * The highest (epoch, seq) ever stored of an origin. For its own origin, an agent that has lost its replica publishes
+ * above this epoch.
+ */
 export interface Seen {
   readonly epoch: number
   readonly seq: number
 }
 
-/** What the database held when it was opened. */
+/** The content of the database when it was opened, for the store. */
 export interface Contents {
   readonly origins: readonly StoredOrigin[]
-  /** States that are not whole yet. */
+  /** Unfinished snapshots; no reader may see them before they are complete. */
   readonly parts: readonly StoredParts[]
   readonly dropped: readonly DroppedOrigin[]
   readonly seen: ReadonlyMap<Origin, Seen>
   readonly meta: ReadonlyMap<string, Uint8Array>
-  /** There was a database, and it was damaged or gone: this one is new. */
+  /** True when there had been a database that was damaged or gone; this one is new and empty. */
   readonly lost: boolean
 }
 
-/** What has to be known of it to write into it. */
+/** What database.ts must know of the content in order to write. It keeps these maps up to date. */
 export interface Layout {
   readonly seen: Map<Origin, Seen>
-  /** Where the records of an origin are, if not in 'r'. */
+  /** The table of the origin's records; an origin that is not in the map has them in 'r'. */
   readonly tables: Map<Origin, RecordTable>
-  /** The last seq of the parts of an unfinished state. */
+  /** The last seq of the stored parts, for each origin with an unfinished snapshot. */
   readonly parts: Map<Origin, number>
 }
 
+/** The database as a whole is damaged. database.ts throws it and sets the database aside. */
 export class DamagedError extends Error {
   override readonly name = 'DamagedError'
 }
@@ -67,13 +78,15 @@ type Scan =
       readonly kind: 'ok'
       readonly contents: Contents
       readonly layout: Layout
-      /** What to remove. */
+      /** Steps that remove damaged and superfluous rows; the caller writes them as one batch. */
       readonly repairs: Op[]
     }
   | { readonly kind: 'damaged'; readonly reason: string }
 
+// Rows that are read at a time, so that each call into leveldb serves many rows.
 const SCAN_ROWS = 1_000
 
+/** Reads all rows and writes nothing. Rejects with the error of leveldb when it finds a damaged table itself. */
 export async function scanAll(db: Level<Buffer, Uint8Array>): Promise<Scan> {
   const scanning: Scanning = { origins: new Map(), meta: new Map() }
   const iterator = db.iterator()
@@ -94,16 +107,20 @@ export async function scanAll(db: Level<Buffer, Uint8Array>): Promise<Scan> {
   return { kind: 'ok', ...resultOf(scanning) }
 }
 
-/** What was found of one origin. */
+/** The rows of one origin that were found so far. */
 class Found {
   head: HeadRow | undefined
   chain: Uint8Array | undefined
   seen: Seen | undefined
   unfinished: PartsRow | undefined
+  /** The table of the head's records. */
   table: RecordTable = 'r'
+  /** The reason why the origin is dropped; undefined while it is sound. */
   damage: string | undefined
+  /** True when only the parts of its unfinished snapshot are dropped. */
   partsDamaged = false
   readonly records: Record<RecordTable, StoredRecord[]> = { r: [], q: [] }
+  /** Keys of all rows that a repair may have to remove. A sound row s is not among them: it outlives its origin. */
   readonly keys: Record<RecordTable | 'other', Buffer[]> = { r: [], q: [], other: [] }
 }
 
@@ -112,7 +129,7 @@ interface Scanning {
   readonly meta: Map<string, Uint8Array>
 }
 
-/** False: damage without an origin. */
+/** Takes one row. Returns false for a damaged row that belongs to no origin, and for a key that is of no known kind. */
 function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): boolean {
   const key = rawKey.toString('utf8')
   const content = unseal(key, row)
@@ -125,7 +142,8 @@ function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): 
   if (origin === undefined) return false
   const found = origins.get(origin) ?? new Found()
   origins.set(origin, found)
-  // leveldb goes through them in this order, so that where the records are is known before them.
+  // leveldb returns keys in byte order: c, g, h, m, p, q, r, s. So the row g has named the table of records before they
+  // arrive.
   switch (table) {
     case 'c':
     case 'g':
@@ -157,7 +175,7 @@ function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): 
   }
 }
 
-/** False: damaged. */
+/** Keeps one row of the origin itself. Returns false when it is damaged; a damaged row p only drops the parts. */
 function keep(found: Found, table: 'c' | 'g' | 'h' | 'p', content: Uint8Array | undefined): boolean {
   switch (table) {
     case 'c':
@@ -178,6 +196,7 @@ function keep(found: Found, table: 'c' | 'g' | 'h' | 'p', content: Uint8Array | 
   }
 }
 
+/** Sorts the origins into sound and dropped ones, and lists the rows to remove. */
 function resultOf({ origins: all, meta }: Scanning): Omit<Extract<Scan, { kind: 'ok' }>, 'kind'> {
   const origins: StoredOrigin[] = []
   const parts: StoredParts[] = []
@@ -204,7 +223,9 @@ function resultOf({ origins: all, meta }: Scanning): Omit<Extract<Scan, { kind: 
       layout.parts.set(origin, unfinished.lastSeq)
       parts.push({ origin, ...unfinished, chain, records: records[other] })
     } else {
-      sweep(keys[other]) // of a state that was replaced, or of one that was given up
+      // Without sound parts, the rows of the other table belong to a state that was replaced or to a snapshot that was
+      // given up: the process ended before it had removed them. Without a head, a chain alone is of no use either.
+      sweep(keys[other])
       sweep(head ? keys.other.filter((key) => key.toString('utf8', 0, 2) === 'p/') : keys.other)
     }
   }

@@ -1,6 +1,10 @@
-// The agent's memory on disk: who it is (identity.json and its copy), its counters, and the replica (db/).
-// Invariants: (1) nothing is written before the versions are known to be ours and the lock is held; (2) what is damaged is
-// set aside and reported, never replaced in silence; (3) no text that leaves here quotes a secret.
+// The state folder of the agent: its identity (identity.json and a copy), its counters (counters.json and a row of the
+// database) and the replica (db/). The agent opens it once (app/agent/agent.ts); one process at a time can hold it.
+// Invariants
+//   1. No file of an existing store is written before this program has found that it knows their versions and the lock
+//      of the database is held.
+//   2. Damaged files are set aside and reported; they are never replaced silently.
+//   3. No text of an error or a warning quotes a secret.
 import { readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { StoredParts } from '../../core/replication/effects.ts'
@@ -34,60 +38,101 @@ export type { DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 export { STORE_VERSION } from './folder.ts'
 
+/** The replica as it was found on disk. */
 export interface LoadedReplica {
-  /** Rows are sound; that a set of records is whole is proved by the state hash in its signed head: check it. */
+  /**
+   * Each row has passed its checksum. Whether the records of an origin are complete is proved only by the state hash in
+   * the signed head, which the caller must check.
+   */
   readonly origins: readonly StoredOrigin[]
-  /** States that were not whole when the life before ended; nobody must see them before they are. */
+  /** Snapshots that were not complete when the agent ended; no reader may see them before they are. */
   readonly parts: readonly StoredParts[]
-  /** Damaged, not loaded. If the own origin is among them, raise the epoch. */
+  /**
+   * Origins whose rows were damaged; they are not loaded. When the own origin is among them, the agent raises its
+   * epoch.
+   */
   readonly dropped: readonly DroppedOrigin[]
-  /** True: the whole replica was damaged or gone and is empty now; treat every origin, the own one too, as dropped. */
+  /**
+   * True when the whole replica was damaged or gone; it is empty now, and every origin, also the own one, counts as
+   * dropped.
+   */
   readonly lost: boolean
   readonly seen: ReadonlyMap<Origin, Seen>
 }
 
+/**
+ * The open store. Its promises reject with a StoreError; after `close`, writes to the database reject with
+ * STORE_CLOSED.
+ */
 export interface Store {
+  /** Absolute path of the state folder. */
   readonly folder: string
-  /** What was set aside or dropped, and why. */
+  /** Sentences about files and origins that were set aside or dropped when the store was opened. */
   readonly warnings: readonly string[]
+  /** The identity in memory; undefined before the first `saveIdentity` and after `forget`. */
   identity(): Identity | undefined
-  /** Durable when it resolves. Errors: IDENTITY_INVALID, DISK_FULL, STORE_READONLY. */
+  /**
+   * The identity is durable when the promise resolves. Rejects with IDENTITY_INVALID, DISK_FULL, STORE_READONLY or
+   * STORE_FAILED.
+   */
   saveIdentity(identity: Identity): Promise<void>
-  /** Undefined: never saved, or damaged; in doubt ask the peers for the highest epoch they hold of us. */
+  /**
+   * Undefined when they were never saved, or both copies are damaged. Neighbours then tell the highest epoch that they
+   * hold.
+   */
   counters(): Counters | undefined
-  /** Durable when it resolves; never goes backwards. */
+  /** The counters are durable when the promise resolves. Rejects with RangeError when they are below the saved ones. */
   saveCounters(counters: Counters): Promise<void>
-  /** What open found. The second call gives an empty one: the first caller owns it. */
+  /**
+   * Returns the replica that was found when the store was opened, once; later calls return an empty one, to free the
+   * memory.
+   */
   loadReplica(): LoadedReplica
   /**
-   * One atomic batch. False: the parts that it adopts are not there, and nothing was done. Errors: DISK_FULL (the state before
-   * stays), STORE_FAILED.
+   * Writes one step of an origin as one atomic batch. Resolves with false when the parts that it adopts are not stored;
+   * then nothing was written. Rejects with DISK_FULL, STORE_READONLY or STORE_FAILED; the state before stays.
    */
   persist(batch: Persist, options: { sync: boolean }): Promise<boolean>
-  /** Survives kill -9. A part that does not go on after those that are there is left out. */
+  /**
+   * Writes a part of an unfinished snapshot. It survives kill -9. A part that does not follow the last stored one is
+   * left out.
+   */
   persistPart(part: Part): Promise<void>
+  /** Removes all parts of this origin's unfinished snapshot. */
   dropParts(origin: Origin): Promise<void>
+  /** Removes the stored state of this origin; its parts and its highest position stay. */
   removeOrigin(origin: Origin): Promise<void>
-  /** Leaves the mesh: identity, keys, counters, replica and all that was set aside are gone. */
+  /**
+   * Removes identity, keys, counters, replica and all files that were set aside. Called when the agent leaves its mesh.
+   */
   forget(): Promise<void>
   /**
-   * Looks whether all of it is still there, and writes what is missing anew from memory. Errors: as `saveIdentity`, and STORE_FAILED:
-   * then it is still missing. A disk that takes nothing is an error, too.
+   * Checks that all files still exist, and writes missing ones from memory. Called each second. Rejects as
+   * `saveIdentity` does; the files are then still missing. A disk that is full or read-only is an error, even when no
+   * file is missing.
    */
   mend(): Promise<Mended>
+  /** Closes the database after the writes that were begun, and releases the lock. */
   close(): Promise<void>
 }
 
-/** `files`: small files were missing. `replica`: all that was in the database, and whoever has it in memory must write it whole. */
+/**
+ * The result of `mend`. `sound`: nothing was missing. `files`: only small files were missing. `replica`: the database
+ * was gone and is empty now; the caller must write all origins again from memory.
+ */
 export type Mended = 'sound' | 'files' | 'replica'
 
 interface StoreOptions {
   readonly folder: string
-  /** Unix milliseconds; names what is set aside. */
+  /** Unix milliseconds, for the names of files that are set aside. */
   readonly now: () => number
 }
 
-/** Errors: StoreError STORE_NEWER, STORE_LOCKED, STORE_READONLY, STATE_EXPOSED, IDENTITY_CORRUPT, DISK_FULL, STORE_FAILED. */
+/**
+ * Opens the state folder, makes it when it does not exist, and reads all of it. Rejects with StoreError STORE_NEWER,
+ * STORE_LOCKED, STORE_READONLY, STATE_EXPOSED, IDENTITY_CORRUPT, DISK_FULL or STORE_FAILED; the agent then does not
+ * start.
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     return await openFolder(options)
@@ -96,7 +141,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   }
 }
 
-/** A running agent goes on from memory; one that starts has nothing there. */
+/**
+ * The text of DISK_FULL for a start: a running agent continues from memory, but an agent that starts has no state in
+ * memory.
+ */
 function fullAtStart(error: StoreError): StoreError {
   return new StoreError(
     'DISK_FULL',
@@ -113,6 +161,7 @@ async function openFolder(options: StoreOptions): Promise<Store> {
   const folder = resolve(options.folder)
   const warnings: string[] = []
   const stamp = new Date(options.now()).toISOString().replaceAll(/[:.]/g, '-')
+  // In this order: versions are read before the database is opened, and files are written only while its lock is held.
   await prepareFolder(folder, warnings)
   const marker = await readMarker(folder)
   const copies = await readIdentity(folder)
@@ -144,6 +193,7 @@ interface DiskStoreOptions {
   readonly warnings: readonly string[]
 }
 
+/** The store over the open database and the small files. */
 class DiskStore implements Store {
   readonly folder: string
   readonly warnings: readonly string[]
@@ -151,6 +201,7 @@ class DiskStore implements Store {
   #identity: Identity | undefined
   #counters: Counters | undefined
   #replica: LoadedReplica
+  /** Settles when the latest operation on the small files has ended; never rejects. */
   #turn: Promise<unknown> = Promise.resolve()
 
   constructor(options: DiskStoreOptions) {
@@ -174,7 +225,7 @@ class DiskStore implements Store {
   async #putIdentity(identity: Identity): Promise<void> {
     const path = join(this.folder, IDENTITY)
     const text = encodeIdentity(identity, path)
-    // In this order: a crash in between leaves a whole, new file and an old copy, which open() renews.
+    // In this order: a crash in between leaves a complete new file and an old copy, which the next openStore() renews.
     await writeFileAtomic(path, text)
     this.#identity = identity
     await writeFileAtomic(join(this.folder, BACKUP), text)
@@ -223,7 +274,8 @@ class DiskStore implements Store {
   }
 
   async #removeAll(): Promise<void> {
-    // The copy goes first: if we are cut short, the identity is still whole, and nothing is half forgotten.
+    // The copy is removed first, so that a crash in between leaves a complete identity: the next start finds the agent
+    // still a member.
     await removeFile(join(this.folder, BACKUP))
     await removeFile(join(this.folder, IDENTITY))
     await removeFile(join(this.folder, COUNTERS))
@@ -242,13 +294,17 @@ class DiskStore implements Store {
     return this.#inTurn(() => this.#writeMissing())
   }
 
-  /** What is being removed by intent must not be taken for missing. */
+  /**
+   * Runs operations on the small files one after the other. Otherwise `mend` could write a file again that `forget` is
+   * removing.
+   */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(work)
     this.#turn = result.catch(() => undefined)
     return result
   }
 
+  /** The work of `mend`: small files first, then the database. */
   async #writeMissing(): Promise<Mended> {
     const missing = await this.#missing()
     const lacksReplica = !(await this.#database.isThere())
@@ -276,7 +332,7 @@ class DiskStore implements Store {
     return 'replica'
   }
 
-  /** Of the small files, those that should be there and are not. */
+  /** Returns the names of the small files that should exist and do not. */
   async #missing(): Promise<readonly string[]> {
     const names = [
       MARKER,
@@ -292,7 +348,10 @@ class DiskStore implements Store {
   }
 }
 
-/** Kept twice, in a file and in the database: the higher one counts. */
+/**
+ * Returns the higher of the two saved counters, that of the file and that of the database; undefined when neither is
+ * sound.
+ */
 async function readCounters(
   folder: string,
   contents: Contents,
