@@ -1,7 +1,8 @@
-// Other programs that manage virtual servers of IPVS on this host, as a fault. kube-proxy in IPVS mode deletes every virtual server that
-// is not its own and outside --ipvs-exclude-cidrs, at least every 30 s. Whether the exclusion is set is not to be seen from outside, so
-// deeds count: the fault is a warning while there is such a program, an error when it has deleted servers of ours, and it is cleared
-// when nothing was deleted for QUIET_MS.
+// Reports other programs that manage virtual servers of IPVS on this host, as the fault IPVS_RIVAL
+// (docs/decisions/0032). kube-proxy in IPVS mode deletes every virtual server that is not its own and lies outside
+// --ipvs-exclude-cidrs, at least every 30 s. Whether that exclusion is set cannot be seen from outside, so the fault
+// follows what the program does: it is a warning while there is such a program, an error when the program has deleted
+// virtual servers of this agent, and it is cleared when nothing was deleted for QUIET_MS.
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Rivals } from '../../io/host/ports.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -9,27 +10,33 @@ import type { FaultText, Health } from '../observe/health.ts'
 
 export const RIVAL = 'IPVS_RIVAL'
 
+// Milliseconds. A look starts tools, and a deleted server is set again by the reconciler, not here.
 const LOOK_INTERVAL_MS = 5000
 const LOOK_DEADLINE_MS = 10_000
-// Twenty rounds of kube-proxy's, at its default of 30 s.
+// Twenty rounds of kube-proxy, at its default of 30 s.
 const QUIET_MS = 600_000
 
+/** What is looked at, and where the fault is set. */
 export interface BalancerRivalsOptions {
+  /** undefined: no data plane on this machine, and nothing is looked at. */
   readonly host: Pick<LinuxHost, 'rivals'> | undefined
   readonly health: Pick<Health, 'set' | 'clear'>
-  /** Milliseconds of a clock that never goes back. */
+  /** Monotonic milliseconds. Default: the clock of the process. */
   readonly nowMs?: () => number
 }
 
+/** The watch over other programs that write the tables of IPVS. */
 export class BalancerRivals {
   readonly #host: BalancerRivalsOptions['host']
   readonly #health: BalancerRivalsOptions['health']
   readonly #nowMs: () => number
+  /** Monotonic time from which the next look may be made. */
   #nextMs = -Infinity
-  /** Deleted servers at the last look, and when the last fault was cleared. */
+  /** Virtual servers deleted since the start of the host: their number at the last look. */
   #seen = 0
+  /** The same number when the last fault was cleared: the message counts only later deletions. */
   #settled = 0
-  /** When the program was first seen, or last deleted something. */
+  /** Monotonic time when the program was first seen, or last deleted something; undefined: there is none. */
   #sinceMs: number | undefined
 
   constructor(options: BalancerRivalsOptions) {
@@ -38,7 +45,10 @@ export class BalancerRivals {
     this.#nowMs = options.nowMs ?? monotonicMs
   }
 
-  /** Called often; looks at the kernel every LOOK_INTERVAL_MS. What cannot be read is a fault of the pass that reads it, too. */
+  /**
+   * Called once a second; reads the kernel at most every LOOK_INTERVAL_MS. When that fails, the fault stays as it is:
+   * the pass that reads the virtual servers reports the error.
+   */
   async look(stopping: AbortSignal): Promise<void> {
     if (this.#host === undefined || this.#nowMs() < this.#nextMs) return
     this.#nextMs = this.#nowMs() + LOOK_INTERVAL_MS
@@ -50,6 +60,7 @@ export class BalancerRivals {
     else this.#health.set(RIVAL, fault)
   }
 
+  /** Returns the present fault; undefined: there is no program, or it has been quiet for QUIET_MS. */
   #judge(rivals: Rivals): FaultText | undefined {
     const nowMs = this.#nowMs()
     const isPresent = rivals.kubeProxy || rivals.foreign > 0
@@ -59,7 +70,8 @@ export class BalancerRivals {
     const deleted = rivals.lost - this.#settled
     if (nowMs - this.#sinceMs < QUIET_MS && (isPresent || deleted > 0)) return faultOf(rivals, deleted)
     this.#settled = rivals.lost
-    // A program that is here and quiet is a fault again only when it deletes something, or when it has gone and comes back.
+    // A quiet program that is still there becomes a fault again only when it deletes something. One that has gone
+    // becomes a fault again when it comes back.
     if (!isPresent) this.#sinceMs = undefined
     return undefined
   }

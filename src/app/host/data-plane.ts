@@ -1,4 +1,6 @@
-// The host as this agent may program it: whole, or not at all where the kernel, the tools or the rights are missing.
+// Opens the data plane: the part of the agent that programs the kernel of this host. It works in full, or not at all
+// when the kernel, the tools or the privileges are missing. An agent without a data plane still replicates, answers
+// DNS and prints plans.
 import { join } from 'node:path'
 import type { HostOp } from '../../core/host/host-state.ts'
 import { createHost, type LinuxHost } from '../../io/host/host.ts'
@@ -7,21 +9,31 @@ import { explain, sentence } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// A full host has some thousand objects of ours, each removed by a tool.
+// Deadline for removing all that the agent has set: a host of a large mesh has some thousand objects, and a tool
+// removes each of them.
 export const CLEANUP_DEADLINE_MS = 30_000
 
+/** The data plane of the process; it outlives sessions. */
 export interface DataPlane {
-  /** undefined: there is none on this machine. */
+  /** undefined: there is no data plane on this machine. */
   readonly host: LinuxHost | undefined
-  /** Why there is none. */
+  /** Why there is no data plane, as a line for `meshctl status`; undefined: there is one. */
   readonly fault: string | undefined
-  /** An operation as commands; works without a data plane, too. */
+  /** Returns the commands that an operation stands for. Works without a data plane, too, for `meshctl plan`. */
   readonly describe: (op: HostOp) => readonly string[]
-  /** What the host could not set up; grows while the agent runs. */
+  /**
+   * What the host could not set up and does without; the set grows while the agent runs. agent/part-watch.ts reports
+   * it.
+   */
   readonly warnings: ReadonlySet<string>
 }
 
-/** Errors: HostError where the setting dataplane is on; SECOND_INSTANCE when another agent runs here. */
+/**
+ * Checks the host and starts to own its network. With `dataplane: auto`, a missing precondition is the fault
+ * DATAPLANE_OFF and the agent runs on without data plane.
+ * Errors: the first HostError of the checks when the setting dataplane is `on`; HostError SECOND_INSTANCE when
+ * another agent runs in this network namespace.
+ */
 export async function startDataPlane(options: {
   readonly settings: Settings
   readonly store: Pick<Store, 'identity'>
@@ -51,7 +63,10 @@ export async function startDataPlane(options: {
   return { ...shared, host, fault: undefined }
 }
 
-/** Not started yet. `privateKey`: the tunnel's, base64. */
+/**
+ * Returns the host that the settings describe, before `start()`; `meshd cleanup` uses it, too. `privateKey` returns
+ * the WireGuard key of the tunnel in base64; it is asked for each time the tunnel is set and is not kept.
+ */
 export function hostOf(
   settings: Settings,
   options: { readonly privateKey: () => string; readonly warn: (message: string) => void }

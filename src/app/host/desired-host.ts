@@ -1,4 +1,6 @@
-// What the host should be by what this agent knows now, for the reconciler (reconciler.ts) and for `meshctl plan`.
+// Computes what the host should be from what this agent knows now, for the reconciler (reconciler.ts) and for
+// `meshctl plan`. It collects the inputs of the pure function core/host/desired.ts: view, own facts, tunnel states,
+// surroundings, settings.
 import { Balancer } from '../../core/host/balance.ts'
 import { desiredWithin, type DesiredInput, type HostSettings } from '../../core/host/desired.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
@@ -21,8 +23,10 @@ import type { Tunnels } from '../session/tunnels.ts'
 import { peerHostOf, reachedFirst } from './reached-first.ts'
 import type { TunnelMtu } from './tunnel-mtu.ts'
 
+// The deadline of the one call of a tool that reads the peers of WireGuard.
 const STATS_DEADLINE_MS = 5000
 
+/** The inputs. Functions are called again for each computation, since their values change. */
 export interface DesiredHostOptions {
   readonly control: Pick<Control, 'origin' | 'view' | 'neighbour' | 'isWhole'>
   /** undefined: no data plane on this machine; the plan is still made. */
@@ -32,20 +36,24 @@ export interface DesiredHostOptions {
   readonly health: Health
   readonly tunnels: Pick<Tunnels, 'health' | 'pathMtu'>
   readonly mtu: Pick<TunnelMtu, 'bytes'>
-  /** A member has accepted this agent. */
+  /** False until a member has accepted this agent. The host is left alone before. */
   readonly isAdmitted: () => boolean
   readonly facts: () => LocalFacts
-  /** undefined: not read yet, so nothing may be routed. */
+  /** What this host reaches without the mesh. undefined: not read yet, so nothing may be routed. */
   readonly surroundings: () => Surroundings | undefined
+  /** Whether all tunnels to a cluster are down. */
   readonly isWithdrawn: (cluster: ClusterName) => boolean
 }
 
+/** The desired state of one host. It remembers which addresses of peers have worked. */
 export class DesiredHost {
   readonly #options: DesiredHostOptions
   readonly #balancer = new Balancer()
-  /** Of the addresses that an agent offers, the host where it was last reached. Bounded by the members. */
+  /**
+   * For each agent, the host of the address at which its control connection last reached it. Bounded by the members.
+   */
   readonly #reached = new Map<Origin, string>()
-  /** By public key. */
+  /** Endpoints that WireGuard had when this agent started, by public key (`findEndpoints`). */
   #found: ReadonlyMap<string, PeerAddress> = new Map()
   #refused: readonly LimitRefusal[] = []
 
@@ -53,10 +61,15 @@ export class DesiredHost {
     this.#options = options
   }
 
-  /** Remembers the endpoints of a tunnel that an earlier run left, where a young handshake proves both directions. */
+  /**
+   * Reads the endpoints of a tunnel that an earlier run of the agent left. An endpoint counts only with a handshake
+   * younger than 180 s (HANDSHAKE_AGE_MS_MAX), which proves that packets passed in both directions. Called once,
+   * before the first pass: a restart must not move a tunnel to another address.
+   */
   async findEndpoints(stopping: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([stopping, AbortSignal.timeout(STATS_DEADLINE_MS)])
     const stats = (await this.#options.host?.peerStats(signal).catch(() => undefined)) ?? []
+    // The kernel tells handshakes in the time of day.
     const youngMs = Date.now() - HANDSHAKE_AGE_MS_MAX
     this.#found = new Map(
       stats.flatMap(({ publicKey, peerAddress, lastHandshakeMs = 0 }) =>
@@ -65,20 +78,29 @@ export class DesiredHost {
     )
   }
 
-  /** undefined: not enough is known yet; the host is left alone. */
+  /**
+   * Returns the desired state. undefined: not enough is known yet, and the host is left alone. Called by each pass.
+   * Sets the fault LOAD_BALANCER_LIMIT for services that do not fit the limits of a host.
+   */
   current(): Wish | undefined {
     const { control, isAdmitted, health } = this.#options
     const view = control.view()
     const surroundings = this.#options.surroundings()
     if (!isAdmitted() || !view.clusters.has(view.self) || surroundings === undefined) return undefined
+    // The Balancer returns the same list while the refusals stay the same, so they are reported only when they
+    // change.
     const { host: want, refused } = desiredWithin(this.#input(surroundings), this.#balancer)
     if (refused !== this.#refused) health.replace('LOAD_BALANCER_LIMIT', refused.map(limitFault))
     this.#refused = refused
+    // A record that is missing now may still arrive, or may be missing only on this disk: until then, plans only add.
     const deletes = control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
     return { want, deletes, clusterOf: clustersOfOps(view) }
   }
 
-  /** Without a data plane: all operations that would be applied to an empty host. */
+  /**
+   * Returns all operations that would be applied to an empty host. `meshctl plan` shows them when there is no data
+   * plane.
+   */
   paperPlan(): readonly HostOp[] {
     const desired = this.current()
     return desired === undefined ? [] : plan(desired.want, EMPTY_HOST)
@@ -107,6 +129,10 @@ export class DesiredHost {
     }
   }
 
+  /**
+   * Returns the host ("203.0.113.7", "[2001:db8::7]") at which the control connection reaches or last reached the
+   * agent.
+   */
   #hostOf(origin: Origin): string | undefined {
     const host = peerHostOf(this.#options.control.neighbour(origin)?.address)
     if (host !== undefined) this.#reached.set(origin, host)
@@ -119,6 +145,7 @@ export class DesiredHost {
       device: settings.device,
       listenPort: settings['wireguard-port'],
       mtu: mtu.bytes,
+      // In Kubernetes, kube-proxy balances the services of the own cluster.
       balanceLocal:
         settings['balance-local'] === 'auto'
           ? sourceKind(settings) === 'folder'
@@ -130,6 +157,10 @@ export class DesiredHost {
   }
 }
 
+/**
+ * A refused part of one service is a warning; a whole service that is refused for its namespace, its cluster or the
+ * host is an error.
+ */
 function limitFault(refusal: LimitRefusal) {
   return { ...refusalText(refusal), severity: refusal.scope === 'service' ? 'warning' : 'error' } as const
 }

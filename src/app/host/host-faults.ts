@@ -1,4 +1,6 @@
-// What could not be done on this host, as faults for the registry: one for each cluster and kind of step, one for each part or tool.
+// Turns what failed on this host into faults for the registry of health: one for each cluster and kind of operation,
+// one for each part of the host that cannot be read or changed, and one for each tool that hangs. The operator thus
+// reads a few faults when thousands of operations fail for one reason.
 import type { HostOp, HostPart } from '../../core/host/host-state.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import { hangs, type FailedPart, type FailedStep } from '../../core/host/retries.ts'
@@ -8,12 +10,20 @@ import type { HostFailures } from './pass.ts'
 
 type Listed = FaultText & { readonly subject: string }
 
+/** Code of the faults of operations that failed. */
 export const STEP_FAILED = 'HOST_STEP_FAILED'
-/** Subject of STEP_FAILED. */
+/**
+ * Subject of STEP_FAILED for the tunnel device. session/tell-paths.ts looks it up: without a device, no firewall is
+ * to blame.
+ */
 export const TUNNEL_DEVICE = 'WireGuard device'
 const PART_FAILED = 'HOST_PART_FAILED'
 const TOOL_HANGS = 'HOST_TOOL_HANGS'
 
+/**
+ * Replaces the three lists of faults by what failed in the latest pass. `clusterOf` returns the cluster that an
+ * operation is for; undefined: it is for all clusters.
+ */
 export function reportHostFaults(
   health: Pick<Health, 'replace'>,
   { steps, parts }: HostFailures,
@@ -25,6 +35,10 @@ export function reportHostFaults(
   health.replace(PART_FAILED, parts.filter((part) => !hanging.includes(part)).map(partFault))
 }
 
+/**
+ * Groups the failed operations by cluster and kind. The message names the first operation of a group and counts the
+ * others. A tunnel device or a filter that cannot be set is critical: no traffic passes without it.
+ */
 function stepFaults(
   steps: readonly FailedStep[],
   clusterOf: (op: HostOp) => ClusterName | undefined
@@ -50,17 +64,22 @@ function stepFaults(
   })
 }
 
-/** Such a step cannot be done while the device `missing` is not set up; its own fix would lead astray. */
+/**
+ * Returns whether an operation cannot succeed while the tunnel device `missing` is not set up. Then the fault refers
+ * to the device, since the advice for its own error would mislead.
+ */
 function needsDevice(op: HostOp, missing: string | undefined): boolean {
   if (missing === undefined) return false
   if (op.kind === 'setSysctl') return op.sysctl.name.split(/[./]/).includes(missing)
   return op.kind === 'setPeer' || op.kind === 'addRoute' || op.kind === 'addVip'
 }
 
+/** "cluster shop, routes", or "routes" for what all clusters share. */
 function subjectOf(op: HostOp, cluster: ClusterName | undefined): string {
   return cluster === undefined ? NOUNS[op.kind] : `cluster ${cluster}, ${NOUNS[op.kind]}`
 }
 
+/** What an operation changes, in the words of faults. */
 const NOUNS: { readonly [Kind in HostOp['kind']]: string } = {
   setTunnel: TUNNEL_DEVICE,
   removeTunnel: TUNNEL_DEVICE,
@@ -77,6 +96,7 @@ const NOUNS: { readonly [Kind in HostOp['kind']]: string } = {
   setSysctl: 'kernel settings'
 }
 
+/** What an operation does, with its object: "the route to 10.1.0.0/16". */
 function stepName(op: HostOp): string {
   switch (op.kind) {
     case 'setTunnel':
@@ -111,6 +131,7 @@ function stepName(op: HostOp): string {
   }
 }
 
+/** The parts of the host, in the words of faults. */
 const PART_NAMES: { readonly [Part in HostPart]: string } = {
   tunnel: 'WireGuard device and peers',
   routes: 'routes and service prefixes',
@@ -129,6 +150,7 @@ function partFault({ part, error }: FailedPart): Listed {
   }
 }
 
+/** One fault for each tool that did not end in time, with the parts of the host that wait for it. */
 function toolFaults(parts: readonly FailedPart[]): readonly Listed[] {
   const groups = Map.groupBy(parts, ({ error }) => toolOf(error))
   return [...groups].map(([tool, members]) => ({
@@ -139,6 +161,7 @@ function toolFaults(parts: readonly FailedPart[]): readonly Listed[] {
   }))
 }
 
+/** The name of the tool in a HostError TOOL_TIMEOUT. */
 function toolOf(error: unknown): string {
   return error instanceof Error && 'tool' in error && typeof error.tool === 'string' ? error.tool : 'a tool'
 }

@@ -1,4 +1,6 @@
-// What this host reaches without the mesh, kept up to date, and the faults where a prefix of the mesh overlaps it.
+// Keeps up to date what this host reaches without the mesh (its surroundings), and sets a fault for each prefix of
+// the mesh that overlaps it (docs/decisions/0040). The desired state of the host takes the surroundings from here, so
+// that they stay outside the tunnel.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import {
@@ -19,19 +21,22 @@ import type { Settings } from '../settings/settings.ts'
 
 const READ_DEADLINE_MS = 10_000
 
+/** What is read, and where the faults are set. */
 export interface HostNetworksOptions {
   readonly host: LinuxHost | undefined
   readonly settings: Settings
   readonly health: Health
-  /** Multiaddrs of control connections that are open or dialled. */
+  /** Returns the multiaddrs of control connections that are open or being dialled. */
   readonly controls: () => Iterable<string>
 }
 
+/** The surroundings of one host during one session. */
 export class HostNetworks {
   readonly #options: HostNetworksOptions
   #value: Surroundings | undefined
+  /** The surroundings as JSON, to see whether a new reading differs. */
   #text = ''
-  /** What the last judgement was made of. */
+  /** The view and the surroundings that `judge` last compared, by identity. */
   #judged: readonly unknown[] = []
   #overlaps: ReadonlyMap<string, string> = new Map()
 
@@ -41,17 +46,24 @@ export class HostNetworks {
     if (options.host === undefined) this.#value = NO_SURROUNDINGS
   }
 
-  /** undefined: not read yet, so nothing may be routed. */
+  /**
+   * The surroundings as last read, with the present control connections. undefined: not read yet, so nothing may be
+   * routed. Without a data plane it has no networks.
+   */
   get value(): Surroundings | undefined {
     return this.#value && { ...this.#value, controls: this.#controls() }
   }
 
-  /** By prefix, as of the last judgement. */
+  /** Why a prefix overlaps, by prefix, as of the last `judge`; for `meshctl routes`. */
   get overlaps(): ReadonlyMap<string, string> {
     return this.#overlaps
   }
 
-  /** Returns whether anything changed. What cannot be read is as it was. */
+  /**
+   * Reads the surroundings, within READ_DEADLINE_MS. Returns whether they have changed. When they cannot be read, the
+   * earlier ones stay and the fault HOST_NETWORKS is set: critical when there are no earlier ones, since nothing is
+   * routed then. Called at the start and on each hint of the kernel about routes.
+   */
   async refresh(): Promise<boolean> {
     const { host, health } = this.#options
     if (host === undefined) return false
@@ -73,7 +85,10 @@ export class HostNetworks {
     }
   }
 
-  /** Sets a fault for each prefix that overlaps what the host has. */
+  /**
+   * Sets the fault PREFIX_OVERLAP for each prefix of another cluster that overlaps the surroundings. Called once a
+   * second; does nothing when neither the view nor the surroundings have changed.
+   */
   judge(view: MeshView): void {
     if (this.#judged[0] === view && this.#judged[1] === this.#value) return
     this.#judged = [view, this.#value]
@@ -91,12 +106,13 @@ export class HostNetworks {
     this.#options.health.replace('PREFIX_OVERLAP', faults)
   }
 
-  /** What it said is no matter of an agent in no mesh. */
+  /** Clears its faults: they do not concern an agent that is in no mesh. */
   stop(): void {
     this.#options.health.replace('PREFIX_OVERLAP', [])
     this.#options.health.clear('HOST_NETWORKS')
   }
 
+  /** The DNS servers that this host or its responder asks, from resolv.conf and the setting dns-upstream. */
   #resolvers(): readonly Ip[] {
     const { settings } = this.#options
     const sources = new Set(['/etc/resolv.conf', ...dnsUpstreams(settings)])
@@ -104,22 +120,27 @@ export class HostNetworks {
       try {
         return findUpstreams([source]).upstreams.flatMap(({ address }) => outside(parseIp(address)) ?? [])
       } catch {
-        return [] // the DNS responder says what is wrong with it
+        return [] // the DNS responder reports the error (DNS_UPSTREAM)
       }
     })
   }
 
+  /** The addresses of the control connections, without duplicates and sorted, so that equal sets are equal lists. */
   #controls(): readonly Ip[] {
     const found = [...this.#options.controls()].map((multiaddr) => parseIp(hostOfMultiaddr(multiaddr)))
     return [...new Set(found.filter((ip) => ip !== undefined))].sort()
   }
 }
 
-/** A resolver on this host itself is no route's business. */
+/** Leaves out a resolver on the loopback address: no route of the mesh affects it. */
 function outside(ip: Ip | undefined): Ip | undefined {
   return ip === undefined || ip.startsWith('127.') || ip === '::1' ? undefined : ip
 }
 
+/**
+ * The fault of one prefix. An overlap with an address that the host needs is an error; one with a network is a
+ * warning.
+ */
 function overlapFault(cluster: string, overlaps: readonly Overlap[]) {
   const [{ prefix } = { prefix: '' }] = overlaps
   const isGrave = overlaps.some(({ kind }) => kind === 'address')

@@ -1,4 +1,7 @@
-// What others do on this host to packets of the mesh, looked for every LOOK_MS and after changes of the host, as faults with rule and fix.
+// Finds what other programs do on this host to packets of the mesh: firewall rules that drop them, routing rules
+// before ours, source translation, senders outside the pod prefixes (docs/decisions/0042). Each finding is a fault
+// that names the rule and the fix. io/host/obstacles.ts reads the rules; this file decides when, and writes the
+// texts.
 import { cidrContains, familyOf } from '../../core/model/cidr.ts'
 import type { Cidr, ClusterName, Ip } from '../../core/model/values.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
@@ -8,8 +11,10 @@ import type { Obstacle } from '../../io/host/obstacles.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 
+// Milliseconds between two looks. A look starts a few processes, so it is rare.
 const LOOK_MS = 30_000
-// After a hint of the kernel; a rule set that is being loaded gives many.
+// The same after a hint of the kernel. A rule set that is being loaded causes many hints, so a look waits
+// nevertheless.
 const LOOK_MS_MIN = 5_000
 const LOOK_DEADLINE_MS = 10_000
 
@@ -22,22 +27,30 @@ const OBSTACLE_CODES = [
   'SERVICES_CLASH'
 ] as const
 
+/** What is looked at, and where the faults are set. */
 export interface ObstaclesOptions {
+  /** undefined: no data plane. Then only clashes of services are reported. */
   readonly host: LinuxHost | undefined
   readonly health: Health
+  /** Name of the tunnel device, for the fix. */
   readonly device: string
+  /** UDP port of the probes on this host; 0: none. */
   readonly probePort: number
 }
 
+/** What a look depends on. */
 export interface ObstacleFacts {
   readonly view: MeshView
+  /** Clusters none of whose tunnels works. */
   readonly down: ReadonlySet<ClusterName>
   readonly surroundings: Surroundings
   readonly nodeAddress: Ip | undefined
 }
 
+/** The watch over other programs' rules during one session. */
 export class Obstacles {
   readonly #options: ObstaclesOptions
+  /** Monotonic time of the last look. */
   #lookedMs = -Infinity
   #isHinted = false
 
@@ -45,16 +58,20 @@ export class Obstacles {
     this.#options = options
   }
 
-  /** Something of the host changed. */
+  /** The kernel has changed something: the next look is due after LOOK_MS_MIN. */
   hint(): void {
     this.#isHinted = true
   }
 
+  /** Clears all faults of this file. */
   stop(): void {
     for (const code of OBSTACLE_CODES) this.#options.health.replace(code, [])
   }
 
-  /** When it is time. What cannot be read is as it was. */
+  /**
+   * Called once a second; does nothing until a look is due. When the rules cannot be read within LOOK_DEADLINE_MS,
+   * the faults stay as they are.
+   */
   async look(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {
     const nowMs = monotonicMs()
     const ageMs = nowMs - this.#lookedMs
@@ -78,13 +95,16 @@ export class Obstacles {
   }
 }
 
-/** One address of each family of each other cluster. While a cluster is down its tunnel address alone is routed into the tunnel. */
+/**
+ * Returns one address of each family of each other cluster, for which the kernel is asked how it routes. While a
+ * cluster is down, its prefixes are not routed into the tunnel, so only its tunnel addresses count then.
+ */
 export function farPoints({
   view,
   down,
   surroundings
 }: Pick<ObstacleFacts, 'view' | 'down' | 'surroundings'>): readonly { cluster: string; ip: Ip }[] {
-  // What this host keeps out of the tunnel is PREFIX_OVERLAP's to say.
+  // Addresses that this host keeps out of the tunnel are left out: the fault PREFIX_OVERLAP reports those.
   const isKept = (ip: Ip): boolean =>
     surroundings.networks.some(({ destination }) => cidrContains(destination, ip))
   return [...view.clusters.values()]
@@ -100,11 +120,15 @@ export function farPoints({
     })
 }
 
+/** The address part of a prefix: "10.1.0.0" of "10.1.0.0/16". */
 function firstAddress(prefix: Cidr): Ip {
   return prefix.slice(0, prefix.indexOf('/')) as Ip
 }
 
-/** An address of a network of this host inside the own pod prefixes, where its pods are. */
+/**
+ * Returns an address inside the pod prefixes of this cluster and the device behind which the pods of this host are.
+ * undefined: this host has no such network and no node address.
+ */
 function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
   const own = view.clusters.get(view.self)?.podPrefixes ?? []
   const network = surroundings.networks.find(({ destination }) =>
@@ -116,11 +140,12 @@ function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
 
 type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number] }
 
-/** Two rules may stand in one way: each is a fault of its own. */
+/** Several rules may affect one cluster, so the rule is part of the subject: each is a fault of its own. */
 function subjectOf({ subject, by }: Obstacle): string {
   return subject === by ? subject : `${subject}: ${by}`
 }
 
+/** Returns the fault of one finding, with the fix for its kind of rule. */
 function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
   switch (kind) {
     case 'forward':
@@ -170,7 +195,10 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
   }
 }
 
-/** Two services with one address and port: only the first in the order of names is balanced. */
+/**
+ * Returns a fault for each pair of services of one cluster with the same address, protocol and port. Only the first
+ * service in the order of names is balanced.
+ */
 export function clashes(view: MeshView): readonly (FaultText & { readonly subject: string })[] {
   return [...view.clusters.values()].flatMap(({ name, services }) => {
     const first = new Map<string, string>()

@@ -1,10 +1,15 @@
-// One pass over the host: look → drain → plan → apply, so that one failure stays one failure.
+// One pass over the host: look → drain → plan → apply. A failure of one operation, or of one part of the host, does
+// not stop the others (docs/decisions/0026).
 // Invariants:
-//  1. What fails (one operation, or one part of the host that cannot be read or whose tool hangs) is left out, remembered and tried
-//     again with a backoff of its own. Everything that does not need it is done in the same pass.
-//  2. Between looks, `have` is what the passes have made: an operation counts as done when it is not among the failures.
-//  3. Operations that have failed before are tried after all others, so that they can neither delay nor spoil them.
-//  4. A pass that was interrupted by a newer wish has made progress, and the next one goes on where it ended.
+//  1. What fails (one operation, or one part of the host that cannot be read or whose tool hangs) is left out,
+//     remembered and tried again with a backoff of its own. Everything that does not need it is done in the same
+//     pass.
+//  2. Between two looks, `have` is what the passes have made: an operation counts as done when it is not among the
+//     failures.
+//  3. Operations that have failed before are tried after all others, so that they neither delay the others nor cause
+//     their bundle to be refused.
+//  4. A pass that was interrupted by a newer desired state has made progress, and the next one goes on where it
+//     ended.
 import { drain, type DrainResult, type Drains, NO_DRAINS } from '../../core/host/drain.ts'
 import {
   HOST_PARTS,
@@ -31,49 +36,65 @@ import { plan, sameVirtualServer } from '../../core/host/plan.ts'
 import { adopted } from '../../core/host/server-list.ts'
 import { Retries, RETRY_MS_MIN, type FailedPart, type FailedStep } from '../../core/host/retries.ts'
 
+/** The desired state of the host, which a pass works towards. */
 export interface Wish {
   readonly want: HostState
-  /** False until every catalogue is whole: add only, never delete. */
+  /** False until every catalogue is whole. The pass then only adds and never deletes. */
   readonly deletes: boolean
-  /** Which cluster an operation is for; left out: all are for one. */
+  /**
+   * Returns the cluster that an operation is for. Left out: the pass treats all operations as those of one cluster.
+   */
   readonly clusterOf?: (op: HostOp) => ClusterName | undefined
 }
 
+/** The host, and how long a drain takes. */
 export interface PassOptions {
   readonly host: Pick<Host, 'look' | 'apply'>
+  /** Milliseconds for which flows to a removed backend may go on. */
   readonly drainMs: number
+  /** Monotonic milliseconds. */
   readonly now: () => number
 }
 
+/** What a pass has done. */
 export interface PassResult {
-  /** That were carried out. */
+  /** Operations that were carried out. */
   readonly done: readonly HostOp[]
-  /** Operations that are still to be done: failed, waiting for another one, or interrupted. */
+  /**
+   * Number of operations that are still to be done: they failed, wait for another one, or the pass was interrupted.
+   */
   readonly left: number
   readonly isInterrupted: boolean
-  /** Milliseconds until something is due of itself; Infinity: nothing. */
+  /** Milliseconds until a retry or the end of a drain is due; Infinity: nothing is. */
   readonly dueInMs: number
 }
 
+/** What has failed and is to be tried again. */
 export interface HostFailures {
   readonly steps: readonly FailedStep[]
   readonly parts: readonly FailedPart[]
 }
 
+/**
+ * The passes over one host, and what is known of the host between them. Passes must not overlap; the reconciler's
+ * loop ensures it.
+ */
 export class Pass {
   readonly #options: PassOptions
   readonly #retries = new Retries()
+  /** Parts that the next pass reads from the kernel. */
   readonly #stale = new Set<HostPart>(HOST_PARTS)
   /** Parts that were never read: `have` has nothing of them. */
   readonly #unread = new Set<HostPart>(HOST_PARTS)
   #have: HostState = EMPTY_HOST
+  /** Real servers that drain, with their deadlines. */
   #drains: Drains = NO_DRAINS
 
   constructor(options: PassOptions) {
     this.#options = options
   }
 
-  /** As far as it is known: what the last look found, and what the passes have made since. */
+  /** The state of the host as far as it is known: what the last look found, and what the passes have made since. */
   get have(): HostState {
     return this.#have
   }
@@ -87,14 +108,15 @@ export class Pass {
     return { steps: this.#retries.steps(), parts: this.#retries.parts() }
   }
 
-  /** The kernel may have changed there. */
+  /** Makes the next pass read these parts, because the kernel may have changed there. */
   markStale(parts: readonly HostPart[] = HOST_PARTS): void {
     for (const part of parts) this.#stale.add(part)
   }
 
   /**
-   * `interrupted` is asked between slices: true ends the pass there. Errors: only those of our own making; then everything is read
-   * again by the next pass.
+   * Makes a pass. `interrupted` is asked between two slices, after the first one: true ends the pass there.
+   * Errors: only errors of this program itself, and the abort of `signal`. Failures of the host are in `failures`.
+   * After an error the next pass reads all parts again.
    */
   async run(wish: Wish, signal: AbortSignal, interrupted: () => boolean = () => false): Promise<PassResult> {
     try {
@@ -106,16 +128,21 @@ export class Pass {
     }
   }
 
+  /**
+   * Returns `want` with the real servers that still drain. Also used for a preview, so it does not change the drains.
+   */
   drained(want: HostState, have: HostState): DrainResult {
     const { drainMs, now } = this.#options
     return drain({ want, have, drains: this.#drains, nowMs: now(), drainMs })
   }
 
+  /** Reads the stale parts, except those that wait for their retry. */
   async #look(signal: AbortSignal): Promise<void> {
     const nowMs = this.#options.now()
     const parts = [...this.#stale].filter((part) => !this.#retries.isHeld(part, nowMs))
     if (parts.length === 0) return
-    for (const part of parts) this.#stale.delete(part) // before the look: a hint that comes during it counts for the next pass
+    // Deleted before the look: a hint that comes during the look counts for the next pass.
+    for (const part of parts) this.#stale.delete(part)
     const { found, failures } = await this.#options.host.look(parts, signal)
     signal.throwIfAborted()
     this.#have = { ...this.#have, ...found }
@@ -131,13 +158,15 @@ export class Pass {
     }
   }
 
+  /** Plans and applies, slice by slice. */
   async #apply(wish: Wish, signal: AbortSignal, interrupted: () => boolean): Promise<PassResult> {
     const nowMs = this.#options.now()
-    // What was read is made of other objects than the wish: compared once, and by identity in the passes until the next look.
+    // The kernel's virtual servers are read into new objects. Where they equal the desired ones, the desired objects
+    // take their place, so the passes until the next look compare identities only.
     const virtualServers = adopted(this.#have.virtualServers, wish.want.virtualServers, sameVirtualServer)
     if (virtualServers !== this.#have.virtualServers) this.#have = { ...this.#have, virtualServers }
     const drained = this.drained(wish.want, this.#have)
-    // Until a stale part has been read again, its plan would be a guess.
+    // A stale part that waits for its retry is skipped: a plan for it would be a guess.
     const skip = new Set(
       [...this.#unread, ...this.#stale].filter((part) => this.#retries.isHeld(part, nowMs))
     )
@@ -156,7 +185,8 @@ export class Pass {
       untried: false
     }
     const rounds = [...slices(due.fresh, clusterOf), ...slices(due.again, clusterOf)]
-    // What has failed before may be what the others wait for.
+    // Slices that the others depend on (device, filter, sysctls, exceptions) come first even when they have failed
+    // before.
     const first = rounds.filter(({ ops: [op] }) => op !== undefined && isBasis(op))
     const order = [...first, ...rounds.filter((each) => !first.includes(each))]
     let next = 0
@@ -173,6 +203,10 @@ export class Pass {
     }
   }
 
+  /**
+   * Applies one slice, without the operations that must wait for something that is missing. Records which of them
+   * failed.
+   */
   async #slice(ops: readonly HostOp[], context: SliceContext): Promise<void> {
     const { want, skip, broken, done, signal } = context
     const lacks = this.#lacks(want, skip, broken)
@@ -192,7 +226,11 @@ export class Pass {
     await this.#after(failures, signal)
   }
 
-  /** A device that could not be set up whole may be there all the same, and whatever was half done must be read before it is trusted. */
+  /**
+   * Marks the parts of failed operations as stale, since such an operation may be half done. A device that could not
+   * be set up completely may exist nevertheless, so the tunnel is read at once: the peers and routes after it may
+   * need it only to exist.
+   */
   async #after(failures: readonly OpFailure[], signal: AbortSignal): Promise<void> {
     for (const { op } of failures) this.#stale.add(partOf(op))
     if (!failures.some(({ op, scope }) => op.kind === 'setTunnel' && scope === 'operation')) return
@@ -200,6 +238,7 @@ export class Pass {
     this.#have = { ...this.#have, ...found }
   }
 
+  /** Returns what is missing on the host, so that other operations must wait. */
   #lacks(want: HostState, skip: ReadonlySet<HostPart>, broken: ReadonlySet<string>): Lacking {
     return lacking(
       { want, have: this.#have },
@@ -208,24 +247,30 @@ export class Pass {
   }
 }
 
+/** What the slices of one pass share. */
 interface SliceContext {
   readonly want: HostState
   readonly skip: ReadonlySet<HostPart>
-  /** opKeys of what has failed, or waits for its time. */
+  /** The opKeys of operations that have failed, or wait for their retry. */
   readonly broken: Set<string>
-  /** Routes and service prefixes that have failed, or wait for their time. */
+  /** Routes and service prefixes that have failed, or wait for their retry. */
   readonly undone: HostOp[]
   readonly done: HostOp[]
   readonly signal: AbortSignal
-  /** Some operations were refused with others of their bundle, and were not tried by themselves. */
+  /**
+   * True: some operations were refused together with others of their bundle and were not tried alone. The next pass
+   * comes soon.
+   */
   untried: boolean
 }
 
+/** Returns whether later operations depend on this one. */
 function isBasis(op: HostOp): boolean {
   const stage = stageOf(op)
   return stage === 'shared' || stage === 'exceptions'
 }
 
+/** Returns whether the operation adds or removes a route or a service prefix. */
 function isRoute(op: HostOp): boolean {
   return 'route' in op || 'vip' in op
 }

@@ -1,4 +1,5 @@
-// The host as this agent programs it: what is read of it, what it should be, and the reconciler that brings it there.
+// The host of one session, with all its parts: what is read of the host (MTU, surroundings, other programs), what it
+// should be, and the reconciler that changes it.
 import type { HostOp, HostPart } from '../../core/host/host-state.ts'
 import { NO_SURROUNDINGS, type Surroundings } from '../../core/host/surroundings.ts'
 import { BalancerRivals } from './balancer-rivals.ts'
@@ -10,17 +11,19 @@ import { DesiredHost, type DesiredHostOptions } from './desired-host.ts'
 import { watchHost } from './host-watch.ts'
 import { TunnelMtu } from './tunnel-mtu.ts'
 
+/** The options of the parts. */
 export interface ProgrammedHostOptions extends Omit<DesiredHostOptions, 'mtu' | 'surroundings'> {
   readonly log: Log
   readonly metrics: Metrics
-  /** Multiaddrs of control connections that are open or dialled: these stay outside the tunnel. */
+  /** Returns the multiaddrs of control connections that are open or dialled: these stay outside the tunnel. */
   readonly controlAddresses: () => Iterable<string>
-  /** The kernel changed something of the host: `routes` may be new addresses, too. */
+  /** Called when the kernel has changed something of the host. The part `routes` includes addresses of the host. */
   readonly onHint: (parts: readonly HostPart[]) => void
-  /** Ends the watch of the kernel. */
+  /** Ends the watch of the kernel, and the reading of endpoints at the start. */
   readonly stopping: AbortSignal
 }
 
+/** Composes the parts. Without a data plane it plans only. */
 export class ProgrammedHost {
   readonly networks: HostNetworks
   readonly mtu: TunnelMtu
@@ -43,52 +46,61 @@ export class ProgrammedHost {
       host && new Reconciler({ host, wish: () => this.#desired.current(), drainMs, log, metrics, health })
   }
 
-  /** Reads what the first pass needs. To be called before the first `mark`. */
+  /**
+   * Reads what the first pass needs. Must be called before the first `mark`: without the surroundings, nothing is
+   * planned.
+   */
   async read(): Promise<void> {
     await this.mtu.follow()
     await this.networks.refresh()
     await this.#desired.findEndpoints(this.#options.stopping)
   }
 
-  /** Follows the kernel. */
+  /** Starts to follow the hints of the kernel. Called last, when all that a hint affects has started. */
   watch(): void {
     const { host, health, stopping } = this.#options
     if (host) watchHost({ host, health, onHint: (parts) => this.#changed(parts), signal: stopping })
   }
 
-  /** What the host should be may have changed. */
+  /** Asks for a pass, because the desired state may have changed. */
   mark(): void {
     this.reconciler?.mark()
   }
 
-  /** The path of another uplink may be narrower. */
+  /**
+   * Reads the MTU of the uplink, and asks for a pass when it has changed. Called when the addresses or routes of the
+   * host change: another uplink may carry smaller packets.
+   */
   async followMtu(): Promise<void> {
     if ((await this.mtu.follow()) && !this.#options.stopping.aborted) this.mark()
   }
 
-  /** Once a second: whether another load balancer has come to this host. */
+  /** Looks for other programs that manage IPVS. Called once a second. */
   lookForRivals(signal: AbortSignal): Promise<void> {
     return this.#rivals.look(signal)
   }
 
-  /** Without a data plane: all operations that would be applied to an empty host. */
+  /** Returns all operations that would be applied to an empty host, for `meshctl plan` without a data plane. */
   paperPlan(): readonly HostOp[] {
     return this.#desired.paperPlan()
   }
 
-  /** What this host reaches without the mesh, read now. */
+  /** Reads what this host reaches without the mesh and returns it, for a new invite. */
   async surroundings(): Promise<Surroundings> {
     await this.networks.refresh()
     return this.networks.value ?? NO_SURROUNDINGS
   }
 
-  /** The kernel's state stays. */
+  /** Stops the reconciler. The kernel's state stays, so traffic flows on. */
   async stop(): Promise<void> {
     this.networks.stop()
     await this.reconciler?.stop()
   }
 
-  /** A hint of the kernel. What the host reaches by itself is read before the pass that may need it. */
+  /**
+   * Handles a hint of the kernel. The surroundings are read before another pass is asked for, since the pass may
+   * depend on them.
+   */
   async #changed(parts: readonly HostPart[]): Promise<void> {
     this.reconciler?.mark({ observe: parts })
     this.#options.onHint(parts)

@@ -1,15 +1,27 @@
-// Which of the addresses that an agent offers the tunnel is sent to: the one where the agent was reached comes first.
+// Orders the addresses that an agent offers for its tunnel: an address at which the agent was reached comes first.
+// WireGuard sends to the first one, and an address that works for the control connection (TCP) most likely works for
+// the tunnel, too. Pure; desired-host.ts calls it.
 import type { PeerAddress } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 
+/** Where agents were reached. */
 export interface ReachedFacts {
-  /** The host where the control connection reaches or last reached this agent: "203.0.113.7" or "[2001:db8::7]". */
+  /**
+   * Returns the host at which the control connection reaches or last reached this agent: "203.0.113.7" or
+   * "[2001:db8::7]".
+   */
   readonly host: (entry: AgentView) => string | undefined
-  /** The endpoint that WireGuard used, with a young handshake, when this agent started: a restart must not move it. */
+  /**
+   * Returns the endpoint that WireGuard used, with a young handshake, when this agent started. It counts while no
+   * control connection has reached the agent, so that a restart does not move the tunnel.
+   */
   readonly found: (entry: AgentView) => PeerAddress | undefined
 }
 
-/** The view with the WireGuard addresses of each agent in order of preference. */
+/**
+ * Returns the view with the WireGuard addresses of each agent in order of preference. An agent of which nothing is
+ * known keeps the order in which it offers its addresses.
+ */
 export function reachedFirst(view: MeshView, facts: ReachedFacts): MeshView {
   const clusters = [...view.clusters].map(([name, cluster]) => {
     const agents = cluster.agents.map((entry) => withReachedFirst(entry, facts))
@@ -30,7 +42,10 @@ function withReachedFirst(entry: AgentView, facts: ReachedFacts): AgentView {
   return { ...entry, agent: { ...entry.agent, wireguardAddresses: [...reached, ...rest] } }
 }
 
-/** "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; IPv6 in brackets, as in a peer address. */
+/**
+ * Returns "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…"; an IPv6 address in brackets, as in a PeerAddress. undefined
+ * when there is no multiaddr of an address.
+ */
 export function peerHostOf(multiaddr: string | undefined): string | undefined {
   const [, kind, host] = /^\/(ip4|ip6)\/([^/]+)/.exec(multiaddr ?? '') ?? []
   return kind === 'ip6' && host !== undefined ? `[${host}]` : host

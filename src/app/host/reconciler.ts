@@ -1,8 +1,11 @@
-// One loop that makes the host what the mesh says. Events only mark; passes never overlap. A pass itself is in pass.ts.
+// The loop that makes the host what the mesh asks for. Events only mark it; passes never overlap. A pass itself is in
+// pass.ts.
 // Invariants:
-//  1. Every OBSERVE_INTERVAL_MS, after a failure, and on a hint of the kernel a pass reads the kernel.
-//  2. What fails is a fault in the registry until it has been done, and is tried again with a backoff of its own; all else goes on.
-//  3. A long pass ends between two slices when something newer waits, and the next one begins with the small clusters again.
+//  1. A pass reads the kernel every OBSERVE_INTERVAL_MS, after a failure, and on a hint of the kernel.
+//  2. What fails is a fault in the registry of health until it is done, and is tried again with a backoff of its own;
+//     everything else goes on.
+//  3. A long pass ends between two slices when a newer desired state waits, and the next one begins with the small
+//     clusters again.
 import type { Host, HostOp, HostPart } from '../../core/host/host-state.ts'
 import { HOST_PARTS } from '../../core/host/host-state.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
@@ -19,42 +22,55 @@ import { Pass, type HostFailures, type PassResult, type Wish } from './pass.ts'
 export type { Wish } from './pass.ts'
 
 const OBSERVE_INTERVAL_MS = 10_000
+// The least pause between two passes that were not asked for.
 const WAIT_MS_MIN = 10
-// A pass goes on for so long before it makes way for something newer: a large cluster makes progress beside many small changes.
+// A pass goes on at least this long before a newer desired state interrupts it, so that a large cluster makes
+// progress beside many small changes.
 const PASS_MS_MIN = 500
+// Pause after a pass that ended with an error of this program.
 const RETRY_MS = 2_000
-// Then the kernel is read again, even when nothing newer waits.
+// After this time a pass ends between two slices even when nothing newer waits, so that the kernel is read again.
 const PASS_MS_MAX = 20_000
-// No tool has a longer deadline. Reached only when an edge does not keep to its own.
+// No tool has a longer deadline, so this one is reached only when an edge ignores its own.
 const PASS_DEADLINE_MS = 300_000
 
+/** The host, and where the desired state comes from. */
 export interface ReconcilerOptions {
   readonly host: Host
-  /** undefined: nothing is known yet; the host is left alone. */
+  /** Returns the desired state. undefined: not enough is known yet, and the host is left alone. */
   readonly wish: () => Wish | undefined
+  /** Milliseconds for which flows to a removed backend may go on. */
   readonly drainMs: number
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Pick<Health, 'replace'>
 }
 
+/**
+ * The latest pass that changed something, or whose error differs from that of the pass before; for `meshctl status`.
+ */
 export interface LastPass {
+  /** Its end, as an ISO 8601 time. */
   readonly at: string
+  /** Number of operations that were carried out. */
   readonly ops: number
+  /** Duration in milliseconds. */
   readonly ms: number
-  /** The first of the failures; all of them are in the health registry. */
+  /** The first of the failures; the registry of health has all of them. Left out: nothing failed. */
   readonly error?: string
 }
 
+/** Owns the passes over one host. It lives as long as a session. */
 export class Reconciler {
   readonly #options: ReconcilerOptions
   readonly #loop: Loop
   readonly #pass: Pass
+  /** Monotonic time of the last pass that read all parts because OBSERVE_INTERVAL_MS had passed. */
   #lookedMs = -Infinity
   #last: LastPass | undefined
   #inStep = false
   #fault: string | undefined
-  /** The wish may have changed since the pass that is under way began. */
+  /** True when the desired state may have changed since the pass that is under way began. */
   #isNewer = false
 
   constructor(options: ReconcilerOptions) {
@@ -68,30 +84,38 @@ export class Reconciler {
     })
   }
 
-  /** What the host has, as far as it is known. */
+  /** The state of the host, as far as it is known. */
   get have(): Pass['have'] {
     return this.#pass.have
   }
 
+  /** What has failed and is to be tried again. */
   get failures(): HostFailures {
     return this.#pass.failures
   }
 
+  /** undefined until the first pass has ended. */
   get last(): LastPass | undefined {
     return this.#last
   }
 
-  /** The latest pass ended well and nothing has come since. */
+  /** Whether the latest pass left nothing to do and no event has come since. Tests wait for it. */
   get inStep(): boolean {
     return this.#inStep && !this.#loop.isMarked
   }
 
-  /** An error of our own that ended the last pass; undefined: it ended as it should. */
+  /**
+   * The error of this program that ended the last pass; undefined: it ended normally. agent/part-watch.ts reports it
+   * as HOST_PASS.
+   */
   get fault(): string | undefined {
     return this.#fault
   }
 
-  /** Why this host carries no traffic of the mesh at all; undefined: it does, whatever else may be wrong. */
+  /**
+   * Why this host carries no traffic of the mesh at all: the device or the filter cannot be set, or a part was never
+   * read. undefined: it carries traffic, even if something else has failed.
+   */
   get blocked(): string | undefined {
     const { steps, parts } = this.#pass.failures
     const failed =
@@ -100,7 +124,10 @@ export class Reconciler {
     return failed === undefined ? undefined : sentence(failed.error)
   }
 
-  /** Something may have changed. `observe`: the kernel may have, too, in these parts (true: in all). */
+  /**
+   * Asks for a pass. Without `observe`, the desired state may have changed. `observe`: the kernel may have changed in
+   * these parts (true: in all), and the pass reads them. The first call starts the loop.
+   */
   mark(options: { observe: boolean | readonly HostPart[] } = { observe: false }): void {
     const { observe } = options
     if (observe === false) this.#isNewer = true
@@ -108,12 +135,15 @@ export class Reconciler {
     this.#loop.start()
   }
 
-  /** Ends after the pass that is under way. The host keeps what it has. */
+  /** Resolves after the pass that is under way, whose tools are told to end. The host keeps what it has. */
   stop(): Promise<void> {
     return this.#loop.stop()
   }
 
-  /** What a pass would do now, from a fresh look at the kernel. Parts that cannot be read have no steps. */
+  /**
+   * Returns what a pass would do now, after reading the kernel, for `meshctl plan`. Parts that cannot be read have no
+   * operations. Changes nothing; but when it finds a difference that no hint had reported, it asks for a pass.
+   */
   async preview(): Promise<readonly HostOp[]> {
     const wish = this.#options.wish()
     if (wish === undefined) return []
@@ -124,12 +154,15 @@ export class Reconciler {
     const have = { ...EMPTY_HOST, ...found }
     const skip = new Set(failures.map(({ part }) => part))
     const ops = plan(this.#pass.drained(wish.want, have).want, have, { deletes: wish.deletes, skip })
-    // The edge knows now what it did not tell the pass.
+    // The kernel differs from what the last pass left, and no hint has reported it.
     if (ops.length > 0) this.mark({ observe: true })
     return ops
   }
 
-  /** Returns the milliseconds until the next pass is due of itself. */
+  /**
+   * Makes one pass. Returns the milliseconds until the next one, unless a mark comes before: 0 after an interrupted
+   * pass.
+   */
   async #once(stopping: AbortSignal): Promise<number> {
     this.#isNewer = false
     const wish = this.#options.wish()
@@ -153,6 +186,7 @@ export class Reconciler {
     return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
   }
 
+  /** A pass has thrown: that is an error of this program, since failures of the host are results. */
   #failed(error: unknown): void {
     const { metrics, log } = this.#options
     this.#inStep = false
@@ -162,6 +196,7 @@ export class Reconciler {
     log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
   }
 
+  /** Reports the result of a pass: faults, metrics, and one line of the log for a pass that changed something. */
   #settle({ done, left }: PassResult, wish: Wish, ms: number): void {
     const { metrics, log, health } = this.#options
     const { failures } = this.#pass

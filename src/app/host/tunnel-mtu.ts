@@ -1,26 +1,35 @@
-// The MTU of the tunnel device: as the setting says, or as the uplink of this host carries.
+// The MTU of the tunnel device: that of the setting mtu, or else that of this host's uplink less the 80 bytes that
+// WireGuard adds.
 import type { LinuxHost } from '../../io/host/host.ts'
 
-// What WireGuard's own tools take where the path is not known: 1500 bytes less its headers in IPv6.
+// Used until the uplink is known, as wg-quick does: 1500 bytes less 40 (IPv6), 8 (UDP) and 32 (WireGuard).
 const MTU_DEFAULT = 1420
 
+/** The present MTU, which the desired state of the host and the probes use. */
 export class TunnelMtu {
   readonly #host: Pick<LinuxHost, 'detectMtu'> | undefined
   readonly #isFixed: boolean
   #bytes: number
 
-  /** `setting`: bytes; 0: the uplink's is followed. */
+  /**
+   * `setting`: bytes, 1280 to 9000; 0: the MTU of the uplink is followed. Without a data plane it then stays
+   * MTU_DEFAULT.
+   */
   constructor(host: Pick<LinuxHost, 'detectMtu'> | undefined, setting: number) {
     this.#host = host
     this.#isFixed = setting !== 0
     this.#bytes = this.#isFixed ? setting : MTU_DEFAULT
   }
 
+  /** The MTU in bytes. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Reads the uplink's; returns whether the MTU has changed. What cannot be read is as it was. */
+  /**
+   * Reads the MTU of the uplink, unless the setting fixes it. Returns whether the MTU has changed. When it cannot be
+   * read, it stays as it is.
+   */
   async follow(): Promise<boolean> {
     if (this.#isFixed) return false
     const bytes = await this.#host?.detectMtu().catch(() => undefined)
