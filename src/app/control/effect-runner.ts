@@ -36,8 +36,8 @@ export interface EffectRunnerOptions {
    */
   readonly whole: (origin: Origin) => Persist | undefined
   /**
-   * Carries out an effect without waiting for the disk. An error that it throws rejects `idle`, and the effects behind it wait
-   * for the next `run`.
+   * Carries out an effect without waiting for the disk. An error that it throws rejects `idle`, and the effects
+   * behind it wait for the next `run`.
    */
   readonly act: (effect: PromptEffect) => void
 }
@@ -77,7 +77,8 @@ export class EffectRunner {
 
   /** Adds effects, and carries them out at once when none is under way. */
   run(effects: readonly Effect[]): void {
-    for (const effect of effects) this.#effects.push(effect) // push(...effects) fails when there are more than a call can have arguments
+    // push(...effects) would fail when there are more effects than a call can have arguments.
+    for (const effect of effects) this.#effects.push(effect)
     if (!this.#isBusy) this.#draining = this.#drain()
   }
 
@@ -195,6 +196,7 @@ export class EffectRunner {
     if (this.#effects.some(isPart)) return // a part from another neighbour still waits
     const held = [...this.#held]
     this.#held.clear()
-    for (const peer of held) this.#options.transport.resume(peer) // may deliver the next part at once, which holds it again
+    // `resume` may deliver the next part at once, which adds the neighbour to `#held` again.
+    for (const peer of held) this.#options.transport.resume(peer)
   }
 }
