@@ -1,4 +1,6 @@
-// meshd: reads the settings, starts the agent, ends it cleanly on a signal.
+// The program meshd. It reads the settings of flags, environment and file, starts the agent (agent/agent.ts) and stops
+// it cleanly on SIGINT or SIGTERM. `meshd cleanup` cleans the host of a stopped agent. Flags and help come from the
+// table in settings/settings.ts.
 import { Command, CommanderError } from 'commander'
 import { existsSync } from 'node:fs'
 import { startAgent } from './agent/agent.ts'
@@ -11,12 +13,19 @@ import { textOfListen } from './settings/listen-address.ts'
 import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
 import { VERSION } from './observe/version.ts'
 
+// Read if it exists. A file that --config or RHIZOME_CONFIG names must exist.
 const FILE = '/etc/rhizome/meshd.yaml'
-// Closing takes a second; what hangs longer must not keep the service manager waiting.
+// A clean stop takes about a second. The deadline is below the time after which service managers kill: 20 s in the
+// systemd unit, 30 s in the DaemonSet.
 const STOP_DEADLINE_MS = 15_000
 
+/**
+ * Parses the command line and runs one command. Errors of the command are printed as one line with the fix, and decide
+ * the exit code.
+ */
 async function main(): Promise<void> {
-  // `meshd --help | head` has read enough. A running agent writes nothing there, and lives on without a reader.
+  // EPIPE is no fault: `meshd --help | head` closes the pipe before all is written. The log has a handler of its own
+  // (observe/log.ts).
   process.stdout.on('error', () => undefined)
   process.stderr.on('error', () => undefined)
   const program = command()
@@ -30,11 +39,12 @@ async function main(): Promise<void> {
     const { code, message, fix } = explain(error)
     process.stderr.write(`meshd: ${message}${fix === undefined ? '' : `\n  fix: ${fix}`}\n`)
     if (code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack}\n`)
-    // Not only the code: something half started may hold the process.
+    // To set process.exitCode is not enough: a timer or socket of a part that had started could keep the process alive.
     process.exit(code === 'BAD_SETTING' ? EXIT.usage : EXIT.failed)
   }
 }
 
+/** The commands and flags of meshd. `run` is the default command. */
 function command(): Command {
   const program = new Command('meshd')
     .description(
@@ -62,7 +72,10 @@ function command(): Command {
   return program
 }
 
-/** As every other error of meshd: who says it, what is wrong, and the fix on a line of its own. */
+/**
+ * Converts a usage error of commander to the form of all errors of meshd: the program, the problem, and the fix on a
+ * line of its own.
+ */
 function usageText(text: string): string {
   const [problem = '', hint] = text
     .trim()
@@ -72,6 +85,7 @@ function usageText(text: string): string {
   return `meshd: ${problem}\n  fix: ${suggestion}\`meshd --help\` lists all options and commands\n`
 }
 
+/** Runs the agent until a signal arrives. Ends the process itself. */
 async function run(settings: Settings): Promise<void> {
   const log = createLog(settings)
   installLastResort(log)
@@ -91,7 +105,8 @@ async function run(settings: Settings): Promise<void> {
     log.warn({ name }, `the environment variable ${name} is no setting; did you mean ${meant}?`)
   const asked = Promise.withResolvers<void>()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    // From the start on: what is half started is ended in order, too. A second signal ends it at once.
+    // Installed before the start, so that a signal during the start ends in a clean stop, too. A second signal has no
+    // handler any more and kills the process at once.
     process.once(signal, () => {
       log.info({ signal }, 'stopping; the host keeps tunnel and routes')
       setTimeout(() => {
@@ -104,9 +119,10 @@ async function run(settings: Settings): Promise<void> {
   const agent = await startAgent(settings, log)
   await asked.promise
   await agent.stop()
-  process.exit(EXIT.ok) // libraries may hold timers; everything of ours is closed
+  process.exit(EXIT.ok) // all parts are closed; timers of libraries could still keep the process alive
 }
 
+/** Collects the sources of settings. Errors: SettingsError. */
 function settingsOf(program: Command): Settings {
   const options = program.opts<Record<string, unknown>>()
   const flags: Record<string, unknown> = {}
@@ -115,6 +131,7 @@ function settingsOf(program: Command): Settings {
   return resolveSettings({ flags, env: process.env, file: named ?? (existsSync(FILE) ? FILE : undefined) })
 }
 
+/** Commander stores --dns-listen under dnsListen. */
 function camelCase(key: string): string {
   return key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
 }

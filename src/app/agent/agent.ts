@@ -1,7 +1,10 @@
-// meshd put together, in a straight line: each part is complete before the next one starts. Store, source, data plane and admin API live as
-// long as the process; a session lives as long as a membership, and parts reach it through `CurrentSession`.
+// Builds meshd of its parts in one straight line: each part is complete before the next one starts, so no part has
+// fields that are undefined until a later phase. Store, source, data plane and admin API live as long as the process. A
+// session lives as long as a membership, and the other parts reach it through `CurrentSession`. Shutdown (shutdown.ts)
+// stops the parts in an order of its own.
 //
-//   foundation (store, identity) → cluster side (source, key, DNS of the pods) → data plane → enrolment → what is served (HTTP, admin API)
+//   foundation (store, identity) → cluster side (source, key, DNS of the pods) → data plane → enrolment → servers
+//   (HTTP, admin API)
 import type { CatalogOptions } from '../../core/catalog/catalog.ts'
 import { zonesToForward } from '../../core/coredns/cluster-dns.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
@@ -35,12 +38,17 @@ import { PartWatch } from './part-watch.ts'
 import { Shutdown } from './shutdown.ts'
 import { StoreKeeper } from './store-keeper.ts'
 
+/** A running agent; main.ts holds it until a signal arrives. */
 export interface Agent {
-  /** Traffic flows on: the host keeps tunnel, routes and services. Never rejects. */
+  /** Stops all parts. Traffic flows on, because the host keeps tunnel, routes and services. Never rejects. */
   stop(): Promise<void>
 }
 
-/** Errors: of settings, store, host and sockets, each with a code and a fix; nothing is left running then. */
+/**
+ * Starts the agent, and resolves when it runs, in a mesh or not. The source may still wait for an API server then.
+ * Errors: of store, data plane, source, transport and sockets, each with a code and a fix. All parts that had started
+ * are then stopped.
+ */
 export async function startAgent(settings: Settings, log: Log): Promise<Agent> {
   const shutdown = new Shutdown(log)
   try {
@@ -52,9 +60,14 @@ export async function startAgent(settings: Settings, log: Log): Promise<Agent> {
   return { stop: () => shutdown.run() }
 }
 
+/**
+ * The order of the start. Each part registers how it ends before the next one starts, so that a failure in between
+ * stops what runs.
+ */
 async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<void> {
   const startedMs = monotonicMs()
-  await claimSocket(settings.socket) // before anything is touched that the agent that answers there may own
+  // First of all: another agent that answers on this socket may own the state folder and the device.
+  await claimSocket(settings.socket)
   const foundation = await openFoundation(settings, log, shutdown)
   const cluster = await openCluster(foundation, shutdown)
   const dataPlane = await startDataPlane(foundation)
@@ -74,6 +87,7 @@ async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<
   if (!isMember) parts.toldToJoin.start()
 }
 
+/** The parts that need no other part. */
 interface Foundation {
   readonly settings: Settings
   readonly log: Log
@@ -85,6 +99,10 @@ interface Foundation {
   readonly current: CurrentSession
 }
 
+/**
+ * Opens the store, which takes the lock of the state folder, and makes the identity at the first start. Errors:
+ * StoreError.
+ */
 async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown): Promise<Foundation> {
   const crypto = createCrypto()
   const store = await openStore({ folder: settings['state-dir'], now: Date.now })
@@ -102,18 +120,22 @@ async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown):
   }
 }
 
-/** What reads and writes the cluster that this agent is of. */
+/** The parts that read and write this agent's own cluster. */
 interface Cluster {
   readonly facts: SourceFacts
   readonly source: Source
-  /** undefined: there is no Kubernetes API. */
+  /** undefined without a Kubernetes API: a folder of manifests has no Secret. */
   readonly sharedKey: SharedKey | undefined
-  /** undefined: there is no Kubernetes API. */
+  /** undefined without a Kubernetes API. */
   readonly podDns: PodDns | undefined
-  /** undefined: no setting corefile. */
+  /** undefined without the setting corefile. */
   readonly ownCoredns: OwnCoredns | undefined
 }
 
+/**
+ * Creates the cluster side without starting it; `startCluster` does that. Errors: KubeError BAD_CONFIG, AppError
+ * BAD_SETTING.
+ */
 async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<Cluster> {
   const { settings, log, crypto, current } = foundation
   const facts = new SourceFacts(foundation)
@@ -140,6 +162,7 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
   return { facts, source, sharedKey, podDns, ownCoredns: ownCorednsOf(foundation) }
 }
 
+/** The writer of the Corefile. It gets the view through `mesh`, because it outlives the sessions. */
 function ownCorednsOf({ settings, log, current }: Foundation): OwnCoredns | undefined {
   if (settings.corefile === '') return undefined
   const mesh = () => {
@@ -155,7 +178,10 @@ function ownCorednsOf({ settings, log, current }: Foundation): OwnCoredns | unde
   return new OwnCoredns({ settings, mesh, log })
 }
 
-/** Not before the admin API answers: the source may wait for an API server. */
+/**
+ * Starts the cluster side after the admin API, because the first snapshot of the source may wait for an API server for
+ * a long time.
+ */
 async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: Shutdown): Promise<void> {
   await source.start()
   shutdown.add('cluster dns', () => podDns?.stop())
@@ -164,6 +190,7 @@ async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: S
   ownCoredns?.start()
 }
 
+/** The ways into a mesh and out of it. */
 interface Joining {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
@@ -179,9 +206,10 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
   }
 }
 
+/** All parts, as the servers and the watch get them. */
 type Parts = Foundation & Cluster & Joining & { readonly dataPlane: DataPlane; readonly startedMs: number }
 
-/** Getters: what changes while the agent runs. */
+/** The state for the admin API. Values that change while the agent runs are getters; the others are read once. */
 function stateOf(parts: Parts): AgentState {
   const { settings, startedMs, health, dataPlane, source, facts, current, node, toldToJoin } = parts
   return {
@@ -214,6 +242,10 @@ function stateOf(parts: Parts): AgentState {
   }
 }
 
+/**
+ * Starts the check of all parts, once a second. It begins before the session, so that faults of the start are in the
+ * registry of health.
+ */
 function startWatch(parts: Parts, shutdown: Shutdown): PartWatch {
   const { store, health, current, dataPlane } = parts
   const keeper = new StoreKeeper({
@@ -230,12 +262,14 @@ function startWatch(parts: Parts, shutdown: Shutdown): PartWatch {
   return watch
 }
 
+/** What both servers need. */
 interface Serving {
   readonly state: AgentState
   readonly watch: PartWatch
   readonly shutdown: Shutdown
 }
 
+/** Each request of /readyz updates the registry of health first, so that the answer is not up to a second old. */
 async function startHealthServer(parts: Parts, { state, watch, shutdown }: Serving): Promise<void> {
   const server = new HealthServer({
     ...parts,
@@ -248,7 +282,7 @@ async function startHealthServer(parts: Parts, { state, watch, shutdown }: Servi
   await server.start()
 }
 
-/** Once identity, host and source are there, so that the first request is answered with the truth. */
+/** Called when identity, host and session exist, so that no answer says "unjoined" of an agent that is in a mesh. */
 async function startAdminApi(parts: Parts, { state, watch, shutdown }: Serving): Promise<void> {
   const { settings, log, health } = parts
   const handlers = createHandlers({ ...parts, state, look: () => watch.look() })
@@ -256,13 +290,17 @@ async function startAdminApi(parts: Parts, { state, watch, shutdown }: Serving):
   shutdown.add('admin socket', () => admin.stop())
 }
 
+/** The prefixes in which objects of the source must lie; without a membership no prefix is checked. */
 function catalogOptions(membership: Membership | undefined, settings: Settings): CatalogOptions {
   if (membership === undefined) return {}
   const { podPrefixes, servicePrefixes, cluster } = membership
   return { podPrefixes, servicePrefixes, cluster, clusterDomain: settings['cluster-domain'] }
 }
 
-/** `cluster.<name>` of every cluster, the own one included. */
+/**
+ * The zones that the cluster's own DNS forwards to this agent: `cluster.<name>` of every cluster, this one included,
+ * and `cluster.all`.
+ */
 function zonesToWire({ current, settings }: Foundation): readonly string[] {
   const zones = current.session?.names().zones() ?? []
   return zonesToForward(

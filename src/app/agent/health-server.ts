@@ -1,12 +1,12 @@
-// Starts the HTTP server of health and metrics, and tries again every RETRY_MS when that fails. The agent runs on without it, and the
-// registry of health has the fault HTTP_LISTEN.
+// Starts the HTTP server of health and metrics, and tries again every RETRY_MS when that fails. The agent runs on
+// without it, and the registry of health has the fault HTTP_LISTEN.
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import { startHealthHttp, type HealthHttp } from './health-http.ts'
 
-// A port in use is most of the time that of an earlier agent that is about to end.
+// A port in use most often belongs to an earlier agent that is about to end, so the next attempt comes soon.
 const RETRY_MS = 2000
 const FAULT = 'HTTP_LISTEN'
 
@@ -15,10 +15,11 @@ export interface HealthServerOptions {
   readonly metrics: Metrics
   readonly health: Health
   readonly log: Log
-  /** undefined = ready; else why not. */
+  /** Returns why the agent is not ready; undefined: it is ready. */
   readonly notReady: () => string | undefined
 }
 
+/** One per process. `stop` ends the server and the attempts to start it. */
 export class HealthServer {
   readonly #options: HealthServerOptions
   #http: HealthHttp | undefined
@@ -29,7 +30,10 @@ export class HealthServer {
     this.#options = options
   }
 
-  /** Never rejects. */
+  /**
+   * Starts the server unless the setting http-listen is off. Never rejects: after a failure, the next attempt comes
+   * after RETRY_MS.
+   */
   async start(): Promise<void> {
     const { settings, metrics, health, log, notReady } = this.#options
     const listen = settings['http-listen']

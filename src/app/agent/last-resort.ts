@@ -1,17 +1,19 @@
-// Handles errors that no other code caught. Such an error is a fault of the program, whose state may be inconsistent: the error is logged
-// with stack and causes, and the process ends with exit code 70. Tunnel, routes and services stay in the kernel.
+// Handles errors that no other code caught, and rejections that no code handles, which Node raises as exceptions too.
+// Such an error is a fault of the program, whose state may be inconsistent: the error is logged with stack and causes,
+// and the process ends with exit code 70. Tunnel, routes and services stay in the kernel, and the service manager
+// starts the agent again (docs/decisions/0058).
 import { inspect } from 'node:util'
 import { EXIT } from './exit-codes.ts'
 import type { Log } from '../observe/log.ts'
 
-// Causes of causes: a chain that is longer than this is a ring.
+// The depth of causes that is logged. A chain that is longer most likely contains itself.
 const CAUSES_MAX = 8
 
-/** To be called once, before anything starts. */
+/** Installs the handler. Called once by `meshd run`, before any part starts. */
 export function installLastResort(log: Pick<Log, 'fatal'>): void {
   let isEnding = false
   process.on('uncaughtException', (error: unknown, origin) => {
-    if (isEnding) return // of the lines below
+    if (isEnding) return // the error comes from the lines below; it must not start them again
     isEnding = true
     try {
       log.fatal(
@@ -24,7 +26,10 @@ export function installLastResort(log: Pick<Log, 'fatal'>): void {
   })
 }
 
-/** Name, code, message, stack and causes. Other properties stay out: one may be a secret. */
+/**
+ * Converts an error for the log: name, code, message, stack and causes. Other properties are left out, because one may
+ * hold a secret.
+ */
 export function whole(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return { thrown: inspect(error, { depth: 0 }).slice(0, 1000) }
   const { code } = error as Error & { code?: unknown }

@@ -1,5 +1,7 @@
-// Looks at the parts of the agent once a second. Their faults go into the registry of health, so that the log and the metrics have them;
-// the state folder is mended, and invites whose cluster is a member are closed.
+// Checks the parts of the agent once a second. Their faults go into the registry of health, from which the log,
+// `meshctl status` and the metrics have them. The watch also lets StoreKeeper mend the state folder, and closes invites
+// whose cluster is a member. Parts keep their own fault and are asked for it, so that none of them needs to know the
+// registry.
 import type { Store } from '../../io/store/store.ts'
 import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
@@ -19,6 +21,9 @@ import type { StoreKeeper } from './store-keeper.ts'
 
 const INTERVAL_MS = 1000
 
+/**
+ * The parts that are checked. Those that may be undefined exist only with a Kubernetes API or a Corefile (agent.ts).
+ */
 export interface PartWatchOptions {
   readonly store: Store
   readonly keeper: StoreKeeper
@@ -36,6 +41,7 @@ export interface PartWatchOptions {
   readonly log: Log
 }
 
+/** One per process. It begins before the first session and runs until the agent stops. */
 export class PartWatch {
   readonly #options: PartWatchOptions
   #timer: NodeJS.Timeout | undefined
@@ -44,6 +50,7 @@ export class PartWatch {
     this.#options = options
   }
 
+  /** Starts the checks; the first comes after INTERVAL_MS. */
   start(): void {
     const { keeper } = this.#options
     this.#timer = setInterval(() => {
@@ -57,7 +64,10 @@ export class PartWatch {
     clearInterval(this.#timer)
   }
 
-  /** The registry of health says what the parts say now. */
+  /**
+   * Copies the present faults of all parts into the registry of health and updates the metrics. Synchronous and cheap:
+   * /v1/status and /readyz call it for each request, too.
+   */
   look(): void {
     const { store, dataPlane, podDns, ownCoredns, source, sharedKey, current, health, metrics } =
       this.#options
@@ -80,6 +90,10 @@ export class PartWatch {
     metrics.tellHealth(health)
   }
 
+  /**
+   * A pass that ended with an unexpected error is critical: the host does not follow the mesh until a later pass
+   * succeeds. Operations that fail are no such error; they have faults of their own.
+   */
   #lookAtPass(): void {
     const { current, health } = this.#options
     const failed = current.session?.reconciler?.fault
@@ -92,6 +106,10 @@ export class PartWatch {
       })
   }
 
+  /**
+   * Compares the Nodes of the cluster with the agents in the view: pods of a Node without an agent may not reach other
+   * clusters.
+   */
   #lookAtNodes(): void {
     const { current, facts, health } = this.#options
     const view = current.session?.control.view()
@@ -104,6 +122,7 @@ export class PartWatch {
     else health.set('NODES_WITHOUT_AGENT', fault)
   }
 
+  /** Skipped while init, join or leave is under way, because these write the identity, too. Never rejects. */
   async #closeInvites(): Promise<void> {
     const { enrolment, invitations, log } = this.#options
     if (enrolment.isChanging) return

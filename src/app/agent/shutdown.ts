@@ -1,8 +1,9 @@
-// How an agent ends: its parts stop one after the other, in an order of their own. Each is tried, whatever becomes of the others, so that
-// a part that does not stop well does not leave the store open.
+// The end of an agent: its parts stop one after the other, in an order of their own. A part that fails to stop is
+// logged, and the others are stopped all the same, so that the store is closed in any case.
 import type { Log } from '../observe/log.ts'
 
-// First what may act or answer by itself, then what others use; the store is last, because every part may write to it.
+// Parts that act by themselves or answer requests stop first, then the parts that they use. The store is last, because
+// every part may write to it. The order is independent of the order of the start.
 const ORDER = [
   'part watch',
   'token',
@@ -18,8 +19,10 @@ const ORDER = [
   'store'
 ] as const
 
+/** A part has one place in the order, so a name that is missing there is an error of types. */
 export type PartName = (typeof ORDER)[number]
 
+/** Collects how parts end while the agent starts, and runs the ends once. */
 export class Shutdown {
   readonly #log: Pick<Log, 'error'>
   readonly #ends = new Map<PartName, () => Promise<unknown> | undefined>()
@@ -28,12 +31,18 @@ export class Shutdown {
     this.#log = log
   }
 
-  /** `end` is called once by `run`, also when the start of a later part fails. */
+  /**
+   * Registers the end of a part. `run` calls it once, also when the start of a later part fails. A second `add` of a
+   * part replaces the first.
+   */
   add(part: PartName, end: () => Promise<unknown> | undefined): void {
     this.#ends.set(part, end)
   }
 
-  /** Never rejects. A second call does nothing. */
+  /**
+   * Stops all registered parts, one after the other. Never rejects. A second call does nothing, since each end is used
+   * only once.
+   */
   async run(): Promise<void> {
     for (const part of ORDER) {
       const end = this.#ends.get(part)

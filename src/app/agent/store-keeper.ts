@@ -1,9 +1,10 @@
-// Watches the state folder of a running agent. When files are removed, the registry of health gets a fault, and the files are written
-// again from memory, so that the next start finds the identity, the counters and the replica.
+// Watches the state folder of a running agent. When files are removed, the registry of health gets a fault, and the
+// files are written again from memory, so that the next start finds the identity, the counters and the replica.
 import type { Store } from '../../io/store/store.ts'
 import type { Health } from '../observe/health.ts'
 
-// Removed files are a fault at this moment; that they were removed is worth knowing for as long as a shift may take to look.
+// The warning stays for ten minutes after the files are back, so that an operator sees it: a cause that removed them
+// once may do so again.
 const TOLD_MS = 600_000
 const UNUSABLE = 'STATE_UNUSABLE'
 const REMOVED = 'STATE_REMOVED'
@@ -11,14 +12,21 @@ const REMOVED = 'STATE_REMOVED'
 export interface StoreKeeperOptions {
   readonly store: Pick<Store, 'folder' | 'mend'>
   readonly health: Health
-  /** Monotonic. */
+  /** Monotonic milliseconds. */
   readonly nowMs: () => number
-  /** The replica on disk is empty now: what is in memory has to be written whole. */
+  /**
+   * Called when the replica on disk was lost and the database is empty again: the caller writes the whole replica from
+   * memory.
+   */
   readonly onReplicaLost: () => void
-  /** Other parts that keep something in the folder. */
+  /**
+   * Mends the files of other parts in the folder, here the memory of the data plane. A rejection is a fault of the
+   * folder.
+   */
   readonly mendMore: () => Promise<unknown>
 }
 
+/** PartWatch calls `look` once a second. Faults: STATE_REMOVED (warning) and STATE_UNUSABLE (error). */
 export class StoreKeeper {
   readonly #options: StoreKeeperOptions
   #looking: Promise<void> | undefined
@@ -28,13 +36,13 @@ export class StoreKeeper {
     this.#options = options
   }
 
-  /** To be called each second; looks never overlap. Never rejects. */
+  /** Checks the folder once. Checks never overlap: a call during one returns its promise. Never rejects. */
   look(): Promise<void> {
     this.#looking ??= this.#look().finally(() => (this.#looking = undefined))
     return this.#looking
   }
 
-  /** Waits for a look that is under way. */
+  /** Waits for a check that is under way, so that it does not write to a closed store. */
   async stop(): Promise<void> {
     await this.#looking
   }
