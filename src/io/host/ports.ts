@@ -36,7 +36,7 @@ export interface LoadBalancer {
   readonly kind: string
   /**
    * Checks that the tool runs and loads kernel modules where the kind needs them. It creates nothing that `observe`
-   * would show. Called once, before the first other call.
+   * would show. Called once before the other methods; only `describe` and `cleanup` also work without it.
    */
   start(): Promise<void>
   /**

@@ -1,13 +1,17 @@
-// Ends the flows that would outlive their backend. A load balancer picks a backend for the first packet of a flow and conntrack repeats the
-// choice for the rest, also when the rules are gone meanwhile: a UDP sender that reuses its port would stay with a removed backend for
-// good, a TCP connection until it closes.
-// The wish is a state, not an event. For every virtual server: a flow to it ends at one of its real servers (those that drain included).
+// Ends flows that would outlive their backend, by the tool conntrack(8). A load balancer picks a backend for the first
+// packet of a flow, and the kernel's connection tracking repeats the choice for the rest, also after the rules have
+// gone: a UDP sender that reuses its port would stay with a removed backend for ever, a TCP connection until it closes.
+// The goal is a state and not a reaction to an event (docs/decisions/0035-flow-ends-are-a-state.md): every flow to a
+// virtual server ends at one of its real servers, which include those that drain.
 // Invariants
-//   1. A virtual server is in doubt from the moment it changes (all are after a start) until conntrack has been read and cleaned with success.
-//      A failed step is tried again in the next pass, even if the rules have changed since.
-//   2. A virtual server that was just changed is looked at once more in the next look, because its route may have come later than it did.
-//   3. Only flows to virtual servers of ours are ended.
-// A TCP flow whose entry is gone is balanced anew with its next packet and reset by the backend, which does not know it.
+//   1. A virtual server is in doubt from the moment of its change until conntrack has been read and cleaned with
+//      success. After a start all are in doubt. A failed step is tried again in the next pass, even if the rules have
+//      changed since.
+//   2. A virtual server that was just changed is checked once more by the next `observe`, because its route may have
+//      been set later than the server.
+//   3. Only flows to our virtual servers are ended.
+// When the entry of a TCP flow is deleted, its next packet is balanced anew, and the new backend resets the connection,
+// which it does not know.
 import { familyOf, ipToBytes, prefixToCidr } from '../../../core/model/cidr.ts'
 import type { VirtualServer } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
@@ -15,52 +19,63 @@ import { HostError } from '../errors.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './order.ts'
 
+/** What the sweeps need. A PartContext has it all. */
 export interface FlowEndOptions {
   readonly run: Run
-  /** Told once what works less well here than it could. */
+  /** Takes one sentence for the operator, once, when the tool conntrack is missing. */
   readonly warn?: (message: string) => void
-  /** Monotonic milliseconds; default: the process's. */
+  /** Monotonic milliseconds. Default: performance.now. */
   readonly nowMs?: () => number
 }
 
-/** A flow to a service address. */
+/** A flow to a service address, as conntrack tracks it: the original direction and the direction of the replies. */
 export interface Flow {
   readonly protocol: Protocol
+  /** Address of the client, before any translation. */
   readonly source: Ip
   readonly vip: Ip
   readonly port: number
-  /** The backend's address and port, which send the replies. They are those of the service itself if the flow was not translated. */
+  /**
+   * Address and port of the backend, from which replies come. They are those of the service itself if no rule has
+   * translated the flow.
+   */
   readonly ip: Ip
   readonly realPort: number
-  /** Where the answer goes: `source`, unless the source is translated. */
+  /** The address to which replies go. It differs from `source` only if the source is translated. */
   readonly replyTo: Ip
-  /** Nothing has come back yet. */
+  /** True while no reply has been seen. */
   readonly unreplied: boolean
 }
 
-// After this time all flows are checked, even without a change, because some began while a route was missing or a rule of another program
-// interfered.
+// After this time all flows are checked, even without a change, because a flow may have begun while a route was missing
+// or while a rule of another program interfered.
 const ALL_INTERVAL_MS = 60_000
-// Each listing reads the whole table: removed TCP backends may wait this long after the last one.
+// Each listing reads the kernel's whole table, so a sweep for TCP waits this long after the last listing.
 const LISTING_INTERVAL_MS = 1000
-// One process each; the rest is done at the next look.
+// Each deletion is a process. This many are made in one sweep for each family; the next `observe` deletes the rest.
 const DELETIONS_MAX = 200
+// For a sweep that a timer starts, which has no caller and so no signal of one.
 const DEADLINE_MS = 10_000
 
-/** The same load balancer, which also ends flows. */
+/**
+ * Returns the load balancer with `observe` and `apply` extended: both end flows after their work. A sweep that fails
+ * does not make them reject. Without the tool conntrack nothing is ended, and `warn` is called once.
+ */
 export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): LoadBalancer {
   const nowMs = options.nowMs ?? (() => performance.now())
   let servers: readonly VirtualServer[] = []
+  /** Keys of the virtual servers whose flows must be checked (invariant 1). */
   let doubts = new Set<string>()
-  /** For the next look (invariant 2). */
+  /** Keys to check once more with the next `observe` (invariant 2). */
   let again = new Set<string>()
   let allAtMs = -Infinity
   let listedAtMs = -Infinity
+  /** False once the tool was found missing. */
   let canEnd = true
   let timer: NodeJS.Timeout | undefined
 
   let queue: Promise<unknown> = Promise.resolve()
-  /** Never while the rules change: a flow to a backend that is about to be known would be ended. */
+  /** Keeps a sweep and a change of the rules apart: a sweep would end a flow to a backend that is just being added. */
   function exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = queue.then(work)
     queue = result.catch(() => undefined)
@@ -71,12 +86,13 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
     return exclusive(() => sweepNow(signal))
   }
 
-  /** Errors: none; what is not done stays in doubt. */
+  /** Never rejects. Servers whose flows were not all checked and ended stay in doubt. */
   async function sweepNow(signal: AbortSignal): Promise<void> {
     clearTimeout(timer)
     timer = undefined
     const all = nowMs() - allAtMs >= ALL_INTERVAL_MS
     if (!canEnd || (!all && doubts.size === 0)) return
+    // Taken before the reading: a change that comes during it puts its server in doubt again.
     const asked = doubts
     doubts = new Set()
     listedAtMs = nowMs()
@@ -91,7 +107,7 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
     }
   }
 
-  /** Removed UDP backends at once; TCP soon. */
+  /** Sweeps at once if a UDP server has changed. For TCP and SCTP the sweep may come LISTING_INTERVAL_MS later. */
   async function sweepAfter(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void> {
     const isUrgent = changes.some(({ want, have }) => (want ?? have)?.protocol === 'UDP')
     const waitMs = isUrgent ? 0 : listedAtMs + LISTING_INTERVAL_MS - nowMs()
@@ -113,7 +129,7 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
       const suspects = changes.filter(canStray)
       for (const { want, have } of suspects) doubts.add(keyOf(want ?? have))
       await exclusive(async () => {
-        await inner.apply(asked, signal) // a failure leaves the doubt
+        await inner.apply(asked, signal) // if it rejects, the servers stay in doubt
         servers = withChanges(servers, changes)
       })
       for (const { want, have } of suspects) again.add(keyOf(want ?? have))
@@ -129,7 +145,10 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
 const NO_TOOL =
   'the tool conntrack is not installed: clients of a removed endpoint may stay with it, UDP for 30 s to 3 min, TCP as long as they like (install the package conntrack)'
 
-/** A change after which some flow may end where it should not: all but a change of weights or more backends than before. */
+/**
+ * Returns whether flows may be at a wrong backend after this change. They may not if a TCP or SCTP server had backends
+ * and only got other weights or more backends.
+ */
 function canStray({ want, have }: VirtualServerChange): boolean {
   if (want === undefined || have === undefined) return true
   if (want.protocol === 'UDP') return true
@@ -141,14 +160,14 @@ function keyOf(server: VirtualServer | undefined): string {
   return server === undefined ? '' : keyOfVirtualServer(server)
 }
 
-/** False: some are left. Errors: HostError of the tool. */
+/** Ends the stray flows of some servers. Returns false if more than DELETIONS_MAX were found. Errors: HostError. */
 async function endStrays(
   run: Run,
   options: {
     readonly servers: readonly VirtualServer[]
-    /** Keys of servers, also of removed ones. */
+    /** Keys of servers to check. A key that is not in `servers` is of a removed one: all its flows are strays. */
     readonly asked: ReadonlySet<string>
-    /** All of `servers`, too. */
+    /** True: all of `servers` are checked, too. */
     readonly all: boolean
     readonly signal: AbortSignal
   }
@@ -181,8 +200,9 @@ function vipOf(key: string): Ip {
 }
 
 /**
- * Whether a flow must begin anew. One that is answered by no backend of its server; and one that got no answer and whose source was
- * translated, though it goes to another host: it began before its route did.
+ * Returns whether a flow must begin anew, for one of two reasons: no backend of its server answers it; or it has no
+ * reply and its source is translated although it goes to another host, which means that it began before its route was
+ * set. A pod that reaches itself through the service keeps its translated source (chain `keep` of the filter).
  */
 export function isStray(flow: Flow, server: VirtualServer | undefined): boolean {
   const backend = server?.realServers.find(({ ip, port }) => ip === flow.ip && port === flow.realPort)
@@ -191,7 +211,7 @@ export function isStray(flow: Flow, server: VirtualServer | undefined): boolean 
   return flow.unreplied && flow.replyTo !== flow.source && !isHairpin
 }
 
-/** One deletion ends all flows of one end. */
+/** Returns a key for all flows with the same virtual server, backend and translation: one deletion ends them all. */
 function endOf(flow: Flow): string {
   return `${flow.protocol} ${flow.vip} ${flow.port} ${flow.ip} ${flow.realPort} ${flow.replyTo === flow.source ? '' : flow.replyTo}`
 }
@@ -202,20 +222,24 @@ const PROTOCOLS = new Map<string, Protocol>([
   ['sctp', 'SCTP']
 ])
 
+/**
+ * Reads the flows to these addresses. The text is scanned by index, because a gateway can have 100,000 flows: splitting
+ * all lines would take more time and memory. Errors: HostError of conntrack.
+ */
 async function listFlows(
   run: Run,
   options: { readonly family: 4 | 6; readonly vips: ReadonlySet<string>; readonly signal: AbortSignal }
 ): Promise<readonly Flow[]> {
   const { family, vips, signal } = options
   const args = ['-L', '-f', family === 4 ? 'ipv4' : 'ipv6', '--orig-dst', coverOf(vips)]
-  // 1: there is no flow.
+  // Exit code 1: there is no such flow.
   const { stdout } = await run('conntrack', args, { signal, okCodes: [1] })
   const flows: Flow[] = []
   for (let start = 0; start < stdout.length;) {
     const newline = stdout.indexOf('\n', start)
     const end = newline < 0 ? stdout.length : newline
     const at = stdout.indexOf(' dst=', start) + ' dst='.length
-    // Most flows of a host are not to service addresses: nothing else of those lines is looked at.
+    // Most flows do not go to service addresses. Of their lines only the first destination is read.
     if (at > start && at < end && vips.has(stdout.slice(at, stdout.indexOf(' ', at)))) {
       const flow = parseFlow(stdout.slice(start, end))
       if (flow !== undefined) flows.push(flow)
@@ -225,7 +249,7 @@ async function listFlows(
   return flows
 }
 
-/** The longest prefix that has them all: the tool prints no flow outside it, and a gateway has many. */
+/** Returns the longest prefix that contains all addresses of one family: conntrack prints only flows inside it. */
 export function coverOf(ips: ReadonlySet<string>): Cidr {
   const [first = new Uint8Array(4), ...rest] = [...ips].map((ip) => ipToBytes(ip as Ip))
   let length = first.length * 8
@@ -237,7 +261,10 @@ export function coverOf(ips: ReadonlySet<string>): Cidr {
   return prefixToCidr({ address, length }) ?? (first.length === 4 ? ('0.0.0.0/0' as Cidr) : ('::/0' as Cidr))
 }
 
-/** A line of `conntrack -L` with both directions; undefined for another protocol, a zone (not ours), and a connection that has ended. */
+/**
+ * Parses a line of `conntrack -L`, which has both directions. Returns undefined for another protocol, for an entry of a
+ * conntrack zone (which other programs use), and for a connection that has ended.
+ */
 export function parseFlow(line: string): Flow | undefined {
   const protocol = PROTOCOLS.get(line.slice(0, line.indexOf(' ')))
   if (protocol === undefined || / zone(-orig|-reply)?=/.test(line) || / (TIME_WAIT|CLOSE) /.test(line))
@@ -262,12 +289,13 @@ export function parseFlow(line: string): Flow | undefined {
   }
 }
 
+/** Deletes the entries of all flows with this end. Errors: HostError of conntrack. */
 async function end(run: Run, flow: Flow, signal: AbortSignal): Promise<void> {
   const args = ['-D', '-f', familyOf(flow.vip) === 4 ? 'ipv4' : 'ipv6', '-p', flow.protocol.toLowerCase()]
   const original = ['--orig-dst', flow.vip, '--orig-port-dst', String(flow.port)]
   const reply = ['--reply-src', flow.ip, '--reply-port-src', String(flow.realPort)]
   const translated = flow.replyTo === flow.source ? [] : ['--reply-dst', flow.replyTo]
-  // 1: the flow has gone by itself meanwhile.
+  // Exit code 1: the flow has ended by itself since the listing.
   await run('conntrack', [...args, ...original, ...reply, ...translated], {
     signal,
     okCodes: [1]

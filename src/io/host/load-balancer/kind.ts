@@ -1,23 +1,28 @@
-// What the agent knows of one kind of load balancer. The table in registry.ts has one row for each kind, and everything that lists kinds
-// reads that table: the setting load-balancer, preflight, detection, sysctls, start and cleanup.
+// The description of one kind of load balancer. The table in registry.ts has one row for each kind, and all code that
+// lists kinds reads that table: the setting load-balancer, preflight, detection, sysctls, start and cleanup.
 import type { LoadBalancer, PartContext, Run } from '../ports.ts'
 
+/** One row of the table. docs/adding.md shows how to add one. */
 export interface LoadBalancerKind {
   /** A value of the setting load-balancer; `meshctl status` prints it. */
   readonly name: string
-  /** The name as help texts spell it. */
+  /** The name as help texts spell it, such as "IPVS". */
   readonly title: string
-  /** What the kernel must have, as the error says where no kind works. */
+  /** The feature that the kernel must have. The error NO_LOAD_BALANCER names it. */
   readonly needs: string
-  /** Programs that must be on the PATH where this kind is set by name. tools/tools.ts has their packages and deadlines. */
+  /** Programs that must be on the PATH if this kind is set by name. tools/tools.ts has their packages and deadlines. */
   readonly tools: readonly string[]
-  /** Kernel modules; the first one is what an operator loads by hand. */
+  /** Kernel modules. An operator loads the first one by hand, and the error NO_LOAD_BALANCER names it. */
   readonly modules: readonly string[]
-  /** Names and values. They are set before the first virtual server is made. */
+  /** Names and values that become a part of the desired host. A pass sets them before virtual servers. */
   readonly sysctls: readonly (readonly [name: string, value: string])[]
-  /** Whether this kernel can do it, found by trying; may load kernel modules. Errors: HostError where a tool gives no answer. */
+  /**
+   * Returns whether this kernel can run the kind, found by trying it. It may load kernel modules. Errors: HostError
+   * where a tool gives no answer.
+   */
   detect(run: Run): Promise<boolean>
-  /** Whether an earlier agent may have left virtual servers of this kind on the host. Loads no kernel module. */
+  /** Returns whether an earlier agent may have left virtual servers of this kind. Loads no kernel module. */
   mayHaveLeftovers(run: Run): Promise<boolean>
+  /** Returns a load balancer that is not started. Runs no tool. */
   create(context: PartContext): LoadBalancer
 }

@@ -1,5 +1,5 @@
-// Changes of virtual servers. Their one key and their one order are those of core/host/normalize.ts, so that what the kernel says and what we
-// wish compare as values.
+// Helpers of all load balancers for changes of virtual servers. The key and the order are those of
+// src/core/host/normalize.ts, so that a list from the kernel and the desired list can be compared as values.
 import {
   compareRealServers,
   compareVirtualServers,
@@ -10,7 +10,7 @@ import type { VirtualServerChange } from '../ports.ts'
 
 export { compareRealServers, compareVirtualServers, keyOfVirtualServer }
 
-/** One change for each virtual server: from the first `have` to the last `want`. */
+/** Joins the changes of each virtual server to one, from its first `have` to its last `want`. */
 export function netChanges(changes: readonly VirtualServerChange[]): readonly VirtualServerChange[] {
   const net = new Map<string, VirtualServerChange>()
   for (const change of changes) {
@@ -23,10 +23,10 @@ export function netChanges(changes: readonly VirtualServerChange[]): readonly Vi
   return [...net.values()]
 }
 
-// Below this, finding each place by halving costs less than sorting again.
+// Up to this number of changes, a binary search for each place costs less than sorting the list again.
 const INSERTIONS_MAX = 64
 
-/** The sorted list after these changes, one for each server. */
+/** Returns the sorted list after these changes, of which each server has one at most. `servers` must be sorted. */
 export function withChanges(
   servers: readonly VirtualServer[],
   changes: readonly VirtualServerChange[]
@@ -53,7 +53,7 @@ export function withChanges(
   return result
 }
 
-/** The index of the first that is not before `server`. */
+/** Returns the index of the first server that does not sort before `server`. */
 function placeOf(servers: readonly VirtualServer[], server: VirtualServer): number {
   let [low, high] = [0, servers.length]
   while (low < high) {

@@ -1,11 +1,14 @@
-// The load balancer in IPVS: masquerading (NAT) services, changed by deltas, read back by netlink.
-// IPVS has no mark of ownership: a service is ours when its address lies in one of our service prefixes, no other is touched.
+// The load balancer in IPVS, the kernel's layer-4 switch, through the tool ipvsadm(8). Its services masquerade (NAT).
+// Changes are sent as differences, and the kernel's state is read with `ipvsadm -S -n`.
+// IPVS has no mark of ownership: a service is ours if its address lies in one of our service prefixes. No other service
+// is changed.
 // Invariants
-//   1. No -C ever: services of others live in the same table, and adding to a cleared table of 100,000 is 400 times slower.
-//   2. `ipvsadm -R` exits with 0 even if some of its lines failed: the text on stderr is the result.
-//   3. A virtual server without a backend answers with an ICMP error: IPVS does that by itself.
-//   4. A change is idempotent: what exists already is set, what is gone already stays gone. A complaint counts only while the kernel,
-//      read again, does not have what was asked for.
+//   1. The table is never cleared (-C): it also has the services of other programs, and adding to a cleared table of
+//      100,000 services is 400 times slower.
+//   2. `ipvsadm -R` exits with 0 even if some of its lines failed, so the text on stderr is the result.
+//   3. A virtual server without a backend answers with an ICMP error. IPVS does that by itself.
+//   4. A change is idempotent: a service that exists already is set, one that has gone already stays gone. A complaint
+//      of the tool counts only if the kernel, read again, does not have what was asked for.
 import { cidrContains, familyOf } from '../../../../core/model/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../../../core/host/host-state.ts'
 import type { Cidr } from '../../../../core/model/values.ts'
@@ -14,26 +17,28 @@ import { parseIpvs, SERVICE_FLAG, type IpvsService } from './listing.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from '../../ports.ts'
 import { compareVirtualServers, keyOfVirtualServer, netChanges } from '../order.ts'
 
+/** The arguments of this load balancer. A PartContext has them. */
 export interface IpvsLoadBalancerOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'vipPrefixes'>
 }
 
-/** Loaded in advance: the kernel loads a scheduler on demand only in its first network namespace. */
+/** Modules that start() loads, because the kernel loads a scheduler on demand only in its first network namespace. */
 export const IPVS_MODULES: readonly string[] = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr', 'ip_vs_mh', 'ip_vs_lc']
 
-/** Errors of its methods: HostError; TOOL_MISSING without ipvsadm, TOOL_FAILED where the kernel refuses. */
+/** Returns a load balancer that is not started. Errors of its methods: HostError; TOOL_FAILED if the kernel refuses. */
 export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBalancer {
   const { run } = options
-  /** Keys of the servers that this instance has set and not removed: what a reading lacks of them, another program deleted. */
+  /** Keys of the servers that this instance has set. One that a reading lacks was deleted by another program. */
   const own = new Set<string>()
+  /** See Rivals.lost. */
   let lost = 0
 
   return {
     kind: 'ipvs',
     async start() {
       await run('ipvsadm', ['--version'])
-      // A kernel with IPVS built in has no such modules; whether it can is seen by the listing.
+      // Exit code 1: a kernel with IPVS built in has no such modules. The listing shows whether IPVS works.
       await run('modprobe', ['-a', '-q', ...IPVS_MODULES], { okCodes: [1] })
       await run('ipvsadm', LIST)
     },
@@ -43,6 +48,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
       const text = changes.flatMap(({ want, have }) => deltaCommands(have, want))
       if (text.length === 0) return
       if ((await restore(text, signal)) !== '') await settle(changes, signal)
+      // Only after success: a change that failed must not count as lost later.
       for (const change of changes) {
         if (change.want === undefined) own.delete(keyOf(change))
         else own.add(keyOf(change))
@@ -99,7 +105,10 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
     return parseIpvs((await run('ipvsadm', LIST, { signal })).stdout)
   }
 
-  /** After a complaint: the kernel was not what the caller saw, so once more, against the kernel (invariant 4). */
+  /**
+   * Called after a complaint: the kernel did not have what the caller saw. Reads it, sends what is still missing, and
+   * throws if that fails, too (invariant 4).
+   */
   async function settle(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void> {
     const touched = new Map(changes.map((change) => [keyOf(change), change.want]))
     const missing = async (): Promise<string[]> => {
@@ -117,7 +126,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
     if (complaint !== '' && (await missing()).length > 0) throw refused(complaint)
   }
 
-  /** What it complained of; '' is success. */
+  /** Runs the lines in one process. Returns the text of all complaints; '' means success. */
   async function restore(lines: readonly string[], signal: AbortSignal): Promise<string> {
     const options = { stdin: `${lines.join('\n')}\n`, signal }
     try {
@@ -129,7 +138,10 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
   }
 }
 
-/** The lines for `ipvsadm -R` that turn `have` into `want`: a new backend before an old one goes. */
+/**
+ * Returns the lines for `ipvsadm -R` that turn `have` into `want`. A new backend is added before an old one is removed,
+ * so that the service is never without one. Without `have` the service is added; without `want` it is deleted.
+ */
 export function deltaCommands(
   have: VirtualServer | undefined,
   want: VirtualServer | undefined
@@ -152,7 +164,10 @@ export function deltaCommands(
   return [...edited, ...set, ...gone]
 }
 
-/** `deltaCommands`, where even what is not in the listing may exist: a service or real server that is added is set as well. */
+/**
+ * Returns the lines of deltaCommands, with an edit (-E, -e) after every addition (-A, -a), because something that the
+ * listing does not have may exist all the same.
+ */
 function settingCommands(
   have: VirtualServer | undefined,
   want: VirtualServer | undefined
@@ -164,11 +179,15 @@ function settingCommands(
   })
 }
 
-// kube-proxy puts the addresses of its services on it, in IPVS mode only.
+// kube-proxy makes this device for the addresses of its services, in IPVS mode only.
 const KUBE_PROXY_DEVICE = 'kube-ipvs0'
 const LIST: readonly string[] = ['-S', '-n']
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
+/**
+ * Returns the service as a VirtualServer. One that we would not have made so gets values that no desired server has, so
+ * that the plan sets it again.
+ */
 function toVirtualServer(service: IpvsService): VirtualServer {
   const { vip, protocol, port, scheduler, persistentSeconds } = service
   const regular =
@@ -180,9 +199,9 @@ function toVirtualServer(service: IpvsService): VirtualServer {
     protocol,
     port,
     scheduler: regular ? (scheduler as Scheduler) : 'rr',
-    // −1 equals no wish: the service is set again.
+    // No desired server has −1, so the service is set again.
     affinitySeconds: regular ? persistentSeconds : -1,
-    // A backend that is not masqueraded but forwarded by route or tunnel gets a weight that no wish has: set again.
+    // A backend that is reached by routing or IP-in-IP gets a weight that no desired one has, so it is set again.
     realServers: service.realServers.map(({ ip, port: realPort, weight, masquerades }) => ({
       ip,
       port: realPort,
@@ -195,6 +214,7 @@ function serviceOf({ protocol, vip, port }: Pick<VirtualServer, 'protocol' | 'vi
   return `${SERVICE_FLAG[protocol]} ${addressOf(vip, port)}`
 }
 
+/** The " ?" makes the flags of an irregular service differ from all others, and is never sent to ipvsadm. */
 function flagsOf({ scheduler, affinitySeconds }: VirtualServer): string {
   return `-s ${scheduler}${affinitySeconds > 0 ? ` -p ${affinitySeconds}` : ''}${affinitySeconds < 0 ? ' ?' : ''}`
 }

@@ -1,30 +1,36 @@
-// The row of IPVS in the table of load balancers.
+// The row of IPVS in the table of load balancers (registry.ts). IPVS serves kernels without nftables, and hosts whose
+// setting load-balancer names it. The sysctls are described in the kernel's Documentation/networking/ipvs-sysctl.rst.
 import type { LoadBalancerKind } from '../kind.ts'
 import { succeeds } from '../../tools/succeeds.ts'
 import { createIpvsLoadBalancer, IPVS_MODULES } from './ipvs.ts'
 
+/** IPVS as a kind. See LoadBalancerKind for the fields. */
 export const IPVS = {
   name: 'ipvs',
   title: 'IPVS',
   needs: 'IPVS',
   tools: ['ipvsadm'],
   modules: IPVS_MODULES,
-  // Without them a removed or drained real server would keep its clients.
+  // With the kernel's defaults, a removed or drained real server would keep its clients.
   sysctls: [
-    // Replies must be seen by netfilter's masquerade exemption.
+    // Conntrack has the flows, so that the filter's exemption from masquerading sees the replies.
     ['net.ipv4.vs.conntrack', '1'],
-    // A flow to a real server that is gone ends at once instead of waiting for its timeout.
+    // A flow to a removed real server ends at once instead of at its timeout.
     ['net.ipv4.vs.expire_nodest_conn', '1'],
     // ClientIP persistence must not bind a client to a draining real server.
     ['net.ipv4.vs.expire_quiescent_template', '1'],
-    // A reused source port is balanced anew (safe on kernels from 5.9).
+    // A connection from a reused source port is balanced anew. This is safe on kernels from 5.9 on.
     ['net.ipv4.vs.conn_reuse_mode', '1']
   ],
   async detect(run) {
+    // Its result does not count: a kernel with IPVS built in has no modules. The listing shows whether IPVS works.
     await succeeds(run, 'modprobe', ['-a', '-q', ...IPVS_MODULES])
     return succeeds(run, 'ipvsadm', ['-S', '-n'])
   },
-  /** The file is there only where IPVS is loaded or built in: ipvsadm would load it into a kernel that never used it. */
+  /**
+   * /proc/net/ip_vs exists only where IPVS is loaded or built in. ipvsadm alone would load IPVS into a kernel that has
+   * never used it.
+   */
   async mayHaveLeftovers(run) {
     return (await succeeds(run, 'cat', ['/proc/net/ip_vs'])) && succeeds(run, 'ipvsadm', ['--version'])
   },

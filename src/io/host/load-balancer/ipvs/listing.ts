@@ -1,6 +1,7 @@
-// `ipvsadm -S -n`: every virtual server of this network namespace with its real servers, read by netlink.
-// /proc/net/ip_vs would be one read, but it ends early where several network namespaces of one kernel have IPVS services (Linux 6.1
-// skips a service of this namespace for each one of another at the end of every page), and it prints persistence in kernel ticks.
+// Parses `ipvsadm -S -n` (ipvsadm(8)), which prints every virtual server of this network namespace with its real
+// servers. The file /proc/net/ip_vs would cost one read only, but it ends early where several network namespaces of a
+// kernel have IPVS services: at the end of every page, Linux 6.1 skips a service of this namespace for each one of
+// another. It also prints persistence in kernel ticks (docs/decisions/0038-ipvs-read-with-ipvsadm.md). Examples:
 //
 //   -A -t 10.96.0.1:80 -s rr -p 300
 //   -a -t 10.96.0.1:80 -r 10.1.0.11:8080 -m -w 1
@@ -10,32 +11,38 @@ import type { RealServer } from '../../../../core/host/host-state.ts'
 import type { Ip, Protocol } from '../../../../core/model/values.ts'
 import { compareRealServers } from '../order.ts'
 
+/** A virtual server as IPVS has it, ours or of another program. */
 export interface IpvsService {
   readonly vip: Ip
   readonly protocol: Protocol
   readonly port: number
+  /** Name of the kernel's scheduler, such as "wrr"; it may be one that we never set. */
   readonly scheduler: string
-  /** 0 = not persistent. */
+  /** Timeout of persistence (ClientIP affinity) in seconds; 0 = not persistent. */
   readonly persistentSeconds: number
-  /** It has flags that none of ours has (one-packet scheduling, a netmask, flags of the scheduler). */
+  /** True if it has flags that we never set (one-packet scheduling, a netmask, flags of the scheduler). */
   readonly unusual: boolean
-  /** Sorted. */
+  /** In the order of compareRealServers. */
   readonly realServers: readonly IpvsReal[]
 }
 
+/** A real server of IPVS. */
 export interface IpvsReal extends RealServer {
-  /** Masquerading (NAT), as all of ours; not direct routing and not a tunnel. */
+  /** True for masquerading (NAT), which all of ours use; false for direct routing (-g) and IP-in-IP (-i). */
   readonly masquerades: boolean
 }
 
-/** The words before a service's address, for `ipvsadm -A` and in its listing. */
+/** The option that stands before the address of a service of this protocol, in commands and in listings. */
 export const SERVICE_FLAG: Readonly<Record<Protocol, string>> = {
   TCP: '-t',
   UDP: '-u',
   SCTP: '--sctp-service'
 }
 
-/** Services by address; those by firewall mark (-f) are left out, as none of ours is one. */
+/**
+ * Returns the services that have an address. Services by firewall mark (-f) are left out, because we make none. A line
+ * that cannot be parsed is skipped; the function never throws.
+ */
 export function parseIpvs(text: string): readonly IpvsService[] {
   const services: IpvsService[] = []
   const byAddress = new Map<string, IpvsReal[]>()
@@ -62,6 +69,7 @@ const PROTOCOL: ReadonlyMap<string, Protocol> = new Map(
   (Object.entries(SERVICE_FLAG) as [Protocol, string][]).map(([protocol, flag]) => [flag, protocol])
 )
 
+/** Reads the options after the address of a service. Every option but -s and -p makes it unusual. */
 function serviceOf(
   words: readonly string[]
 ): Pick<IpvsService, 'scheduler' | 'persistentSeconds' | 'unusual'> {
@@ -81,7 +89,7 @@ function realOf(words: readonly string[]): IpvsReal | undefined {
   return { ip: at.ip, port: at.port, weight: Number(after('-w')), masquerades: words.includes('-m') }
 }
 
-/** "10.96.0.1:80" or "[fd96::1]:80". */
+/** Parses "10.96.0.1:80" or "[fd96::1]:80". */
 function parseAddress(text: string): { readonly ip: Ip; readonly port: number } | undefined {
   const match = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):(\d+)$/.exec(text)
   const ip = parseIp(match?.[1] ?? match?.[2] ?? '')

@@ -1,9 +1,11 @@
-// Uses nf_tables over netlink (linux/netfilter/nf_tables.h) to detect changes of our table by other programs and to make small changes of
-// its elements.
+// Talks with nf_tables over netlink, to detect changes of one of our tables by other programs, and to make small
+// changes of its elements without nft. The load balancer uses it for its table, src/io/host/watch.ts for that of the
+// filter. The kernel gives each transaction a number (the generation) and sends an event for everything that it
+// changed (docs/decisions/0034-nftables-state-trusted-by-generation.md).
 // Invariants
-//   1. `untouched` is true only if every transaction since `reset` is known, and none of another program names our table. A lost event,
-//      a generation without its event, an error: all count as touched.
-//   2. A change is one batch: the kernel takes all of it or nothing.
+//   1. `untouched` is true only if every transaction since `reset` is known, and none of another program names our
+//      table. A lost event, a generation without its event, or an error counts as a change by another program.
+//   2. A change is one batch: the kernel carries out all of it or nothing.
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   encode,
@@ -20,30 +22,34 @@ import {
 import type { Element } from './table.ts'
 import { NETLINK_NETFILTER, openNetlink, type NetlinkSocket } from '../../tools/netlink.ts'
 
+/** Observes and changes one table of the family inet. */
 export interface NftKernel {
-  /** Forgets what happened until now. Call before a full read of the table. */
+  /** Forgets all changes until now. Call it before a full reading of the table, so that none falls between the two. */
   reset(): void
-  /** Whether only we have changed the table since `reset`. */
+  /** Returns whether only this agent has changed the table since `reset`. Takes 0.1 ms as a rule, about 2 s at most. */
   untouched(): Promise<boolean>
-  /** Runs a change by another tool: if it is the only transaction meanwhile, it counts as our own. */
+  /** Runs `work`, which changes the table by nft. If that is the only transaction meanwhile, it counts as our own. */
   owning<T>(work: () => Promise<T>): Promise<T>
   /**
-   * Deletes, then adds. 'refused': the kernel changed nothing. 'too-large': so many need the tool. 'late': the kernel has not answered within
-   * 10 s, as another program's transaction holds its lock, and may still do it.
+   * Deletes, then adds elements in one transaction. 'refused': the kernel changed nothing. 'too-large': there are more
+   * than 4,000 elements, and nothing was sent. 'late': the kernel has not answered within 10 s, because the transaction
+   * of another program holds its lock; it may still carry out the change.
    */
   change(
     gone: readonly Element[],
     fresh: readonly Element[]
   ): Promise<'done' | 'refused' | 'too-large' | 'late'>
+  /** Closes both sockets. The table stays. */
   close(): void
 }
 
+/** Two sockets, because answers to requests and events would mix on one. */
 export interface OpenSockets {
   readonly requests: NetlinkSocket
   readonly events: NetlinkSocket
 }
 
-/** undefined: this process has no netlink sockets. */
+/** undefined: this process can open no netlink socket (see openNetlink). */
 function openNftSockets(): OpenSockets | undefined {
   const requests = openNetlink(NETLINK_NETFILTER)
   const events = openNetlink(NETLINK_NETFILTER)
@@ -55,19 +61,20 @@ function openNftSockets(): OpenSockets | undefined {
   return { requests, events }
 }
 
-/** For the network namespace of this process. */
+/** Opens the sockets in the network namespace of this process. undefined: the caller must use nft for everything. */
 export function openNftKernel(table: string): NftKernel | undefined {
   const sockets = openNftSockets()
   try {
     return sockets && createNftKernel(table, sockets)
   } catch {
-    // The kernel has no such events: nft does everything.
+    // The kernel does not let the socket join the group of events.
     sockets?.requests.close()
     sockets?.events.close()
     return undefined
   }
 }
 
+// Names as in linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h and linux/netlink.h.
 const NFNLGRP_NFTABLES = 7
 const NFT_MSG_NEWGEN = 15
 const NFT_MSG_GETGEN = 16
@@ -77,34 +84,41 @@ const NLMSG_ERROR = 2
 const NLM_F_REQUEST = 1
 const NLM_F_ACK = 4
 
-// A commit is visible before its event is sent: the time between is a fraction of a millisecond, unless the machine is busy.
+// The kernel shows a new generation before it sends the event, as a rule by a fraction of a millisecond. A busy machine
+// gets 20 × 5 ms for it.
 const EVENT_WAITS = 20
 const EVENT_WAIT_MS = 5
-// A change takes some milliseconds and has as long as a run of nft. The generation needs no lock: it waits for a change of ours only.
+// A change takes some milliseconds and has as long as a run of nft. The question for the generation needs no lock of
+// the kernel, but it waits for a change of ours on the same socket.
 const DEADLINES = { changeMs: 10_000, lookMs: 2000 }
-const DRAIN_ERRORS_MAX = 8 // an overrun is one error; a socket that only fails is left
-// 4,000 elements are 0.5 MB and take the kernel about 10 ms. More come through nft, which is quicker to start than to wait for then.
+const DRAIN_ERRORS_MAX = 8 // an overrun gives one error; after eight the socket itself must be broken
+// 4,000 elements are 0.5 MB and take the kernel about 10 ms. For more, the time that nft needs to start matters little.
 const ELEMENTS_MAX = 4000
 
+/**
+ * Returns the observer of a table, which has the state "touched" until `reset` is called. `deadlines` are in
+ * milliseconds; tests shorten them. Throws a NetlinkError if the socket cannot join the group of events.
+ */
 export function createNftKernel(table: string, sockets: OpenSockets, deadlines = DEADLINES): NftKernel {
   const { requests, events } = sockets
   events.join(NFNLGRP_NFTABLES)
   let sequence = 0
   /** The port of `requests`, by which the kernel names us in events. */
   let ownPort: number | undefined
+  /** The generation of the last event that was read; undefined: none yet, or events were lost. */
   let seen: number | undefined
   let touched = true
 
   let queue: Promise<unknown> = Promise.resolve()
 
-  /** One request at a time on its socket, so that an answer belongs to its question. */
+  /** Allows one request at a time on its socket, so that each answer belongs to its request. */
   function exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = queue.then(work)
     queue = result.catch(() => undefined)
     return result
   }
 
-  /** Reads what has happened, without waiting. */
+  /** Reads all events that are there, without waiting. */
   function drain(): void {
     for (let errors = 0; errors < DRAIN_ERRORS_MAX;) {
       try {
@@ -112,19 +126,21 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
         if (datagram === undefined) return
         for (const message of messagesOf(datagram)) note(message)
       } catch {
-        errors++ // ENOBUFS is told once, and what is left of the queue follows
+        errors++ // ENOBUFS is reported once; then the events that are left in the queue can be read
         touched = true
         seen = undefined
       }
     }
   }
 
+  /** Takes note of one event. Events of our own messages (ownPort) do not count as a change by another program. */
   function note(message: Message): void {
     if (message.type === NFT_MSG_NEWGEN) seen = generationOf(message)
     else if (message.table === table && message.family === NFPROTO_INET && message.port !== ownPort)
       touched = true
   }
 
+  /** Asks the kernel for its generation now, and learns the port of our socket from the answer. */
   function generation(): Promise<number> {
     return exclusive(async () => {
       discard(requests)
@@ -145,13 +161,13 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
     })
   }
 
-  /** The generation whose event has been read; undefined: some event is missing. */
+  /** Returns the current generation once its event has been read; undefined: an event is missing. Never rejects. */
   async function settle(): Promise<number | undefined> {
     try {
       const current = await within(generation(), deadlines.lookMs)
       if (current === undefined) return undefined
       drain()
-      // No event yet since we listen: nothing has happened.
+      // No event has come since the socket listens, so there was no transaction.
       seen ??= current
       for (let wait = 0; isBehind(seen, current) && wait < EVENT_WAITS; wait++) {
         await pause(EVENT_WAIT_MS)
@@ -172,6 +188,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
     return !touched
   }
 
+  /** One transaction: BEGIN, the messages, END. Only the last message asks for an acknowledgement. */
   function batch(messages: readonly Outgoing[]): Buffer {
     const bound = { flags: NLM_F_REQUEST, body: header(0, NFNL_SUBSYS_NFTABLES) }
     const last = messages.length - 1
@@ -199,6 +216,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       const before = (await untouched()) ? seen : undefined
       const result = await work()
       const isClean = await untouched()
+      // The event of nft has another port than ours. It was the only transaction if the generation grew by one.
       if (!isClean && before !== undefined && seen === (before + 1) >>> 0) touched = false
       return result
     },
@@ -207,6 +225,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       const messages = [...encode(table, 'delete', gone), ...encode(table, 'add', fresh)]
       if (messages.length === 0) return 'done'
       const work = (async () => {
+        // Without it, the event of this change would count as that of another program.
         if (ownPort === undefined) await generation()
         return exclusive(async () => {
           discard(requests)
@@ -216,7 +235,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       })()
       const result = await within(work, deadlines.changeMs)
       if (result !== undefined) return result
-      // Whenever it is done after all, what was read meanwhile does not have it.
+      // If the kernel carries it out later, a reading from before that does not have it.
       void work.catch(() => undefined).finally(() => (touched = true))
       return 'late'
     },
@@ -227,7 +246,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
   }
 }
 
-/** undefined: not within that time. */
+/** Returns the result of `work`, or undefined after the deadline. A later error of `work` is ignored. */
 async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {
@@ -241,11 +260,12 @@ async function within<T>(work: Promise<T>, deadlineMs: number): Promise<T | unde
   }
 }
 
-/** Wraps around at 2^32. */
+/** Compares generations, which are 32-bit numbers that wrap around. */
 function isBehind(seen: number, current: number): boolean {
   return ((current - seen) | 0) > 0
 }
 
+/** Reads and drops old answers, which belong to a request that came too late. */
 function discard(socket: NetlinkSocket): void {
   try {
     while (socket.receive() !== undefined);
@@ -254,7 +274,10 @@ function discard(socket: NetlinkSocket): void {
   }
 }
 
-/** Success is one acknowledgement, for the last message, and no error. */
+/**
+ * Reads the answer to a batch, which the kernel has written by the time `send` resolves. Success is one
+ * acknowledgement (NLMSG_ERROR with the number 0) for the last message, and no error.
+ */
 function answerOf(requests: NetlinkSocket): 'done' | 'refused' {
   let acknowledged = false
   try {

@@ -1,31 +1,45 @@
-// Messages of nf_tables over netlink (linux/netfilter/nf_tables.h) as bytes: elements of our sets to send, and what the kernel answers.
+// Encodes and decodes messages of nf_tables over netlink: elements of our sets to send, and the kernel's answers and
+// events. kernel.ts sends and receives them. The numbers and the nesting of attributes are those of
+// linux/netfilter/nf_tables.h and linux/netfilter/nfnetlink.h. Lengths and types of netlink are in the byte order of
+// the machine, which is little-endian (tools/netlink.ts opens no socket on another one). The numbers of nf_tables
+// itself are in network order.
 import { ipToBytes } from '../../../../core/model/cidr.ts'
 import type { Ip } from '../../../../core/model/values.ts'
 import type { Element } from './table.ts'
 
+/** Number of nftables among the subsystems of netfilter: the upper byte of a message type. */
 export const NFNL_SUBSYS_NFTABLES = 10
 const NFT_MSG_NEWSETELEM = 12
 const NFT_MSG_DELSETELEM = 14
 const NLM_F_CREATE = 0x400
+/** The family `inet` of our tables. */
 export const NFPROTO_INET = 1
+// Code of the verdict `goto`.
 const NFT_GOTO = -4
+// Flag in the type of an attribute whose value is a list of attributes.
 const NLA_F_NESTED = 0x8000
-// A netlink attribute has at most 64 KiB: 200 elements of IPv6 with a comment have 40.
+// An attribute has at most 64 KiB, because its length has 16 bits. 200 IPv6 elements with a comment have 40 KiB.
 const ELEMENTS_PER_MESSAGE = 200
 
+/** A message from the kernel. `payload` is valid until the socket is read again. */
 export interface Message {
+  /** The 16-bit type: subsystem and message, or a control message such as NLMSG_ERROR. */
   readonly rawType: number
-  /** NFT_MSG_…, or −1 for what is not of nftables. */
+  /** The number of the NFT_MSG_… of nftables; −1 for a message of another subsystem. */
   readonly type: number
+  /** Netlink port of the socket that caused the message. In an event it tells who made the change. */
   readonly port: number
+  /** First byte of the payload: the family of the table, such as NFPROTO_INET. */
   readonly family: number
-  /** Of all messages of nftables but NEWGEN the first attribute is the table's name. */
+  /** First attribute as text, which is the table's name in all messages of nftables but NEWGEN. */
   readonly table: string | undefined
   readonly payload: Buffer
 }
 
+// struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4).
 const HEADER_BYTES = 16
 
+/** Yields the messages of a datagram. Stops without an error at a length that does not fit. */
 export function* messagesOf(datagram: Buffer): Generator<Message> {
   for (let at = 0; at + HEADER_BYTES <= datagram.length;) {
     const length = datagram.readUInt32LE(at)
@@ -41,10 +55,11 @@ export function* messagesOf(datagram: Buffer): Generator<Message> {
       table: ours ? firstText(payload) : undefined,
       payload
     }
-    at += (length + 3) & ~3
+    at += (length + 3) & ~3 // messages begin at multiples of 4 bytes
   }
 }
 
+/** Returns the first attribute behind nfgenmsg, without its closing zero byte; undefined where its type is not 1. */
 function firstText(payload: Buffer): string | undefined {
   const at = 4 // nfgenmsg
   if (payload.length < at + 5) return undefined
@@ -53,17 +68,23 @@ function firstText(payload: Buffer): string | undefined {
   return payload.toString('latin1', at + 4, end - 1)
 }
 
+/** Returns the number of the ruleset after a transaction, from a message NEWGEN; 0 where the message is too short. */
 export function generationOf({ payload }: Message): number {
-  // NFTA_GEN_ID is the first attribute: a number in network order.
+  // NFTA_GEN_ID is the first attribute, behind 4 bytes of nfgenmsg and 4 bytes of the attribute's head.
   return payload.length >= 12 ? payload.readUInt32BE(8) : 0
 }
 
+/** A message to send, without its header. `message` is an NFT_MSG_…, `flags` are NLM_F_… beside REQUEST and ACK. */
 export interface Outgoing {
   readonly message: number
   readonly flags: number
   readonly body: Buffer
 }
 
+/**
+ * Returns the messages that add or delete the elements, with up to 200 consecutive elements of one set in each. The
+ * order is kept.
+ */
 export function encode(
   table: string,
   verb: 'add' | 'delete',
@@ -78,6 +99,7 @@ export function encode(
     outgoing.push({
       message: verb === 'add' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
       flags: verb === 'add' ? NLM_F_CREATE : 0,
+      // NFTA_SET_ELEM_LIST_TABLE, _SET and _ELEMENTS.
       body: Buffer.concat([
         header(NFPROTO_INET),
         attribute(1, text(table)),
@@ -90,18 +112,22 @@ export function encode(
   return outgoing
 }
 
+/** NFTA_SET_ELEM_KEY (1), _DATA (2) and _USERDATA (6). To delete an element the kernel needs its key alone. */
 function elementAttributes({ set, key, tail }: Element, verb: 'add' | 'delete'): readonly Buffer[] {
   const attributes = [nested(1, [attribute(1, keyBytes(set, key.split(' . ')))])]
   if (verb === 'delete') return attributes
   const [, comment, value] = /^(?: comment "([^"]*)")?(?: : (.*))?$/.exec(tail) ?? []
   if (value !== undefined) attributes.push(nested(2, [dataOf(set, value)]))
-  // NFTNL_UDATA_SET_ELEM_COMMENT: type 0, length, text with its end.
+  // A comment is user data, which the kernel only stores: NFTNL_UDATA_SET_ELEM_COMMENT (0), length, text, zero byte.
   if (comment !== undefined)
     attributes.push(attribute(6, Buffer.concat([Buffer.from([0, comment.length + 1]), text(comment)])))
   return attributes
 }
 
-/** Each part begins at a multiple of 4 bytes, in network order; the slot number is a number of this machine. */
+/**
+ * Encodes a key as the kernel compares it: each part begins at a multiple of 4 bytes and is in network order. Only the
+ * slot number is in the byte order of the machine, because `numgen` and `jhash` write it so.
+ */
 function keyBytes(set: string, parts: readonly string[]): Buffer {
   const [vip = '', protocol = '', port = '', ...rest] = parts
   const head = [ipToBytes(vip as Ip), Buffer.from([Number(protocol), 0, 0, 0]), port16(port)]
@@ -114,6 +140,7 @@ function keyBytes(set: string, parts: readonly string[]): Buffer {
   return Buffer.concat(head)
 }
 
+/** Encodes the value of a map: backend and port for `slots`, a `goto` to a chain for `services`. */
 function dataOf(set: string, value: string): Buffer {
   if (set.startsWith('slots')) {
     const [ip = '', port] = value.split(' . ')
@@ -124,21 +151,24 @@ function dataOf(set: string, value: string): Buffer {
   return nested(2, [attribute(1, code), attribute(2, text(value.slice('goto '.length)))])
 }
 
+/** Two bytes in network order, filled up to 4. */
 function port16(value: string | undefined): Buffer {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt16BE(Number(value))
   return bytes
 }
 
+/** Returns the 16-bit message type of an NFT_MSG_…. */
 export function type(message: number): number {
   return (NFNL_SUBSYS_NFTABLES << 8) | message
 }
 
-/** nfgenmsg: family, version, resource in network order. */
+/** Returns struct nfgenmsg: family, version 0, and the resource in network order (the subsystem, for a batch). */
 export function header(family: number, resource = 0): Buffer {
   return Buffer.from([family, 0, resource >> 8, resource & 255])
 }
 
+/** Returns a whole message: struct nlmsghdr with port 0, because the kernel knows the sender, and the body. */
 export function frame(parts: {
   readonly type: number
   readonly flags: number
@@ -154,6 +184,7 @@ export function frame(parts: {
   return bytes
 }
 
+/** struct nlattr: length without padding, type, value; padded to a multiple of 4 bytes. */
 function attribute(kind: number, value: Uint8Array): Buffer {
   const bytes = Buffer.alloc((4 + value.length + 3) & ~3)
   bytes.writeUInt16LE(4 + value.length, 0)

@@ -1,14 +1,16 @@
-// The load balancer in nftables: DNAT by maps in a table of our own, in prerouting for pods and in output for the host.
-// Schedulers: rr, wrr and lc draw at random by weight (nft counts no connections), mh hashes the client's address.
-// ClientIP affinity hashes the client's address over a table that is the same on every host and moves about 1/N of the
-// clients when one of N backends comes or goes. It has no memory that a flood of clients could fill, outlives restarts and
-// a change of gateway, and never expires early: `affinitySeconds` is kept, and lasts longer than asked.
+// The load balancer in nftables: DNAT by maps in a table of our own (table.ts), in the hook prerouting for packets of
+// pods and in the hook output for those of the host itself.
+// Schedulers: rr, wrr and lc draw a backend at random by weight, because nft counts no connections; mh hashes the
+// address of the client. ClientIP affinity hashes it, too, over a table that is the same on every host. About 1/N of
+// the clients move when one of N backends is added or removed. No flood of clients can fill a memory, because there is
+// none; affinity survives restarts and a change of gateway. It lasts at least `affinitySeconds`, and in fact longer
+// (docs/decisions/0003-clientip-affinity-by-hash.md).
 // Invariants
-//   1. Every change is one transaction: the kernel goes from one whole state to the next.
-//   2. The state in memory only saves work. In doubt the kernel is read again: `observe` returns the known state only if kernel.ts says
-//      that no other program has changed our table since it was read.
-//   3. One change of a service is one netlink message where there is such a socket: nft would read the elements of every interval set
-//      of the host first.
+//   1. Every change is one transaction: the kernel goes from one complete state to the next.
+//   2. The state in memory only saves work. `observe` returns the known state only if kernel.ts knows that no other
+//      program has changed our table since it was read. In doubt the kernel is read again.
+//   3. Changes go over netlink where a socket can be opened and the change is small (kernel.ts). nft would first read
+//      the elements of every interval set of the host.
 import type { VirtualServer } from '../../../../core/host/host-state.ts'
 import { HostError } from '../../errors.ts'
 import {
@@ -27,20 +29,25 @@ import type { NftKernel } from './kernel.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from '../../ports.ts'
 import { compareVirtualServers, keyOfVirtualServer, netChanges, withChanges } from '../order.ts'
 
+/** The arguments of this load balancer; kind.ts makes them from a PartContext. */
 export interface NftLoadBalancerOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable'>
-  /** undefined: nft does everything, and each `observe` reads everything. */
+  /** Opens the netlink sockets. Where it is absent or gives undefined, nft does all, and each `observe` reads all. */
   readonly openKernel?: () => NftKernel | undefined
-  /** Told once what works less well here than it could. */
+  /** Takes a sentence for the operator when start() finds no netlink socket. */
   readonly warn?: (message: string) => void
 }
 
-/** Errors of its methods: HostError; TOOL_MISSING without nft, TOOL_FAILED where the kernel refuses. */
+/**
+ * Returns a load balancer that is not started. Errors of its methods: HostError; TOOL_MISSING without nft, TOOL_FAILED
+ * if the kernel refuses, TOOL_TIMEOUT if another program holds the lock of nftables for 10 s.
+ */
 export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBalancer {
   const { run } = options
   const table = options.names.nftTable
   const about = digest(skeleton(table))
+  /** The state of the last reading or change; undefined: the next call reads the kernel. */
   let known: Known | undefined
   let kernel: NftKernel | undefined
 
@@ -56,7 +63,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       if (before?.sound === true && (await kernel?.untouched()) === true) return before.servers
       kernel?.reset()
       const now = await read(signal)
-      // Unless a change was made meanwhile: then the next look reads again.
+      // A change that was made during the reading may be missing in it: then the next call reads again.
       known = known === before ? now : undefined
       return now.servers
     },
@@ -67,6 +74,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const changes = netChanges(asked)
       if (changes.length === 0) return
       const now = known ?? (await readAnew(signal))
+      // Stays undefined if the change fails, because the kernel may then hold either state.
       known = undefined
       known = now.sound ? await update(now, changes, signal) : await rebuild(now, changes, signal)
     },
@@ -100,7 +108,8 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     }
     const servers = [...byServer.values()].map(serverOf).filter((server) => server !== undefined)
     const sound = listing.foreign === 0 && listing.about === `${about} ${listing.shape}`
-    // A table that we would not have made so may balance nothing: it counts as empty, and is made anew with what it had.
+    // A table with other chains than ours may balance nothing. It counts as empty, so that the plan adds all servers,
+    // and `rebuild` makes it again with the servers that it had.
     if (!sound) return { servers: [], irregular: new Map(), carried: servers.filter(isRegular), sound }
     const irregular = new Map(
       servers
@@ -113,7 +122,10 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     return { servers: servers.sort(compareVirtualServers), irregular, carried: [], sound }
   }
 
-  /** Element deltas against what the caller saw; where the kernel disagrees, once more against the kernel. */
+  /**
+   * Sends the difference between what the caller saw and what it wants. If the kernel refuses, it is read, and the
+   * difference to its state is sent once more. Returns undefined where the known state cannot be trusted any more.
+   */
   async function update(
     now: Known,
     changes: readonly VirtualServerChange[],
@@ -133,13 +145,14 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const touched = new Set(changes.map(({ have, want }) => keyOf(have ?? want)))
       const actual = listing.elements.filter((element) => touched.has(element.server))
       await transaction(actual, wanted, signal)
-      return undefined // another program changes the table: read everything before the next change
+      return undefined // another program changes the table, so the next call must read everything
     }
     const irregular = new Map(now.irregular)
     for (const { have, want } of changes) irregular.delete(keyOf(have ?? want))
     return { ...now, irregular, servers: withChanges(now.servers, changes) }
   }
 
+  /** Turns the elements `have` into `want` in one transaction, over netlink or else by nft. */
   async function transaction(
     have: readonly Element[],
     want: readonly Element[],
@@ -152,12 +165,15 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     if (answer === 'done') return
     if (answer === 'late')
       throw new HostError({ code: 'TOOL_TIMEOUT', tool: 'nft', message: LOCKED, fix: LOCKED_FIX })
-    // Too large, refused, or no socket: nft tells why it cannot.
+    // Too large, refused, or no socket. nft carries out the change, or says why the kernel refuses it.
     const text = `${elementCommands(table, have, want).join('\n')}\n`
     await (kernel === undefined ? nft(text, signal) : kernel.owning(() => nft(text, signal)))
   }
 
-  /** The whole table, in one transaction, with the changes and with all that it served before. */
+  /**
+   * Makes the whole table in one transaction, with the servers that it had and with the changes. A second transaction
+   * writes the mark `about`, which needs the listing of the first. A table without it counts as empty when it is read.
+   */
   async function rebuild(
     now: Known,
     changes: readonly VirtualServerChange[],
@@ -184,6 +200,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     return { servers: made, irregular: new Map(), carried: [], sound: true }
   }
 
+  /** undefined: the table does not exist. */
   async function list(flags: readonly string[], signal: AbortSignal): Promise<NftTable | undefined> {
     try {
       const args = ['-j', ...flags, 'list', 'table', 'inet', table]
@@ -199,26 +216,31 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 }
 
+/** What is known of our table. */
 interface Known {
   readonly servers: readonly VirtualServer[]
-  /** What the kernel holds for servers whose elements are not what any wish would make. */
+  /** Elements of the irregular servers (IRREGULAR_AFFINITY) by key. A change must delete exactly these. */
   readonly irregular: ReadonlyMap<string, readonly Element[]>
-  /** Served by a table that must be rebuilt. */
+  /** Regular servers of a table that is not sound. They are kept when it is made again. */
   readonly carried: readonly VirtualServer[]
-  /** The table is there, and its chains are as we made them. */
+  /** True if the table exists and has our chains and no element of another program. */
   readonly sound: boolean
 }
 
-// 10,000 services × 10 endpoints are read in 4.5 s on an idle machine; this one may be busy.
+// 10,000 services of 10 endpoints are read in 4.5 s on an idle machine. A busy one gets about four times as long.
 const LIST_DEADLINE_MS = 20_000
 const LOCKED = 'nftables did not answer within 10 s: another program’s transaction holds its lock'
 const LOCKED_FIX =
   'look for a program that loads a large ruleset (nft, iptables-restore); the next pass tries again'
 const NO_NETLINK =
   'the package koffi has no binary for this machine: nft reads and changes the load balancer, which takes seconds with thousands of services'
+// Longest command that `describe` shows in full.
 const DESCRIBED_CHARACTERS_MAX = 600
 
-/** The elements that the caller believes to be there. An irregular server, not seen by us: none, so the kernel objects. */
+/**
+ * Returns the elements that the caller believes to be in the kernel. For an irregular server it returns none: the
+ * kernel then refuses an element that exists with another value, and `update` reads the real elements.
+ */
 function believed(have: VirtualServer | undefined): readonly Element[] {
   return have === undefined || !isRegular(have) ? [] : elementsOf(have)
 }

@@ -1,12 +1,16 @@
-// The nftables table of the load balancer as text: a constant number of chains, everything else elements of six sets.
-// kube-proxy's shape, a chain for each service and endpoint, takes minutes to load at 10,000 services; this takes seconds.
+// The nftables table of the load balancer as text for `nft -f`, and back from the listing of nft. The table has a
+// constant number of chains; virtual servers are elements of six sets and maps. The form of kube-proxy, a chain for
+// each service and endpoint, takes minutes to load with 10,000 services; this one takes seconds. A packet is looked up
+// in `services`, whose verdict leads to a chain that draws a slot number (r: at random, h: by a hash of the source),
+// and `slots` has the backend of that slot (src/core/host/slots.ts).
 //
 //   services4/6  vip . proto . port                 : goto r<N> | h<N> | refuse     comment "<scheduler> <affinity>"
 //   slots4/6     vip . proto . port . slot number   : backend ip . port
 //   weights4/6   vip . proto . port . ip . port     comment "<weight>"              where the slots do not say it
 //
-// Traps of nft 1.0.6: no `destroy`; the name `dstnat` is refused in an output hook; `}` right after a statement needs `;`;
-// a map that misses falls through, so a `goto refuse` follows; numbers for protocols, as names need /etc/protocols.
+// Properties of nft 1.0.6 that the text allows for: it has no `destroy`; it refuses the priority name `dstnat` in an
+// output hook; `}` right after a statement needs a `;`; after a lookup without a match the next rule follows, so the
+// last one is `goto refuse`; protocols are numbers, because names need /etc/protocols.
 import { familyOf, parseIp } from '../../../../core/model/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../../../core/host/host-state.ts'
 import type { Ip, Protocol } from '../../../../core/model/values.ts'
@@ -24,16 +28,17 @@ import { compareRealServers, keyOfVirtualServer } from '../order.ts'
 
 /** One element of a set; `key` is unique in its set. */
 export interface Element {
+  /** Name of the set or map, such as "services4". */
   readonly set: string
-  /** As nft reads it: "10.96.0.1 . 6 . 80" */
+  /** The key as nft reads it: "10.96.0.1 . 6 . 80". */
   readonly key: string
-  /** What follows the key: a comment, a value. */
+  /** The text of nft after the key: a comment, a value, or both. */
   readonly tail: string
-  /** keyOfVirtualServer of the server it belongs to. */
+  /** Key of the virtual server to which it belongs (keyOfVirtualServer). */
   readonly server: string
 }
 
-/** See NftListing for shape and about. */
+/** The table as the kernel has it. See NftListing for `shape` and `about`. */
 export interface NftTable {
   /** The elements, in no particular order. */
   readonly elements: readonly Element[]
@@ -43,18 +48,25 @@ export interface NftTable {
   readonly foreign: number
 }
 
-/** The affinity of a server whose elements are not what its wish would make: equal to no wish, so it is set again. */
+/**
+ * Affinity of an irregular server, whose elements in the kernel are not those that elementsOf() makes. No desired
+ * server has −1, so the plan sets it again.
+ */
 export const IRREGULAR_AFFINITY = -1
 
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
 /**
- * The lowest that the kernel takes for a nat chain. It orders nat chains only: all of them run at the kernel's own priority, -100, and the first
- * that translates a connection is the last. So ours decides before kube-proxy's, the CNI's and a firewall's, wherever those stand.
+ * The lowest priority that the kernel accepts for a nat chain. It orders nat chains among themselves only: all of them
+ * run at the kernel's priority −100, and after the first one that translates a connection no other is asked. So our
+ * chain decides before those of kube-proxy, the CNI and firewalls (docs/decisions/0036-first-translation-wins.md).
  */
 const LB_NAT_PRIORITY = -199
 
-/** Every chain and set, empty. Fed to `nft -f -` after the table was deleted. */
+/**
+ * Returns the whole table with empty sets, for `nft -f -` after the table has been deleted. The chain `refuse` answers
+ * TCP with a reset and other protocols with an ICMP error. 6, 17 and 132 are TCP, UDP and SCTP.
+ */
 export function skeleton(table: string): string {
   const key = (ip: string) => `${ip} daddr . meta l4proto . th dport`
   const draw = (name: string, number: (ip: string) => string) => `  chain ${name} {
@@ -91,7 +103,11 @@ export function skeleton(table: string): string {
   ].join('\n')
 }
 
-/** The elements that a virtual server means. */
+/**
+ * Returns the elements of a virtual server: one of `services`, one of `slots` for each slot, and one of `weights` for
+ * each backend whose weight the slots do not show (not 1, or without a slot). `weights` and the comments exist only to
+ * be read back; no chain uses them.
+ */
 export function elementsOf(server: VirtualServer): readonly Element[] {
   const family = familyOf(server.vip)
   const { draw, slots } = slotTable(server)
@@ -123,7 +139,7 @@ export function elementsOf(server: VirtualServer): readonly Element[] {
   ]
 }
 
-/** The commands that turn the elements `have` into `want`, in the order: unpublish, move, publish. */
+/** Returns the commands of nft that turn the elements `have` into `want`, in the order of elementChanges(). */
 export function elementCommands(
   table: string,
   have: readonly Element[],
@@ -133,7 +149,10 @@ export function elementCommands(
   return [...commands('delete', table, gone), ...commands('add', table, fresh)]
 }
 
-/** The elements to delete, then those to add, in the order: unpublish, move, publish. */
+/**
+ * Returns the elements to delete and those to add. Deletions begin with `services`, additions end with it. An element
+ * with a new tail is deleted and added again.
+ */
 export function elementChanges(
   have: readonly Element[],
   want: readonly Element[]
@@ -148,7 +167,10 @@ export function elementChanges(
   }
 }
 
-/** `nft -j list table` of our table. Errors: none for what people did to the table; a SyntaxError for no JSON. */
+/**
+ * Parses `nft -j list table` of our table. An element that no virtual server could have is only counted. Errors:
+ * HostError TOOL_FAILED for text that is no listing of nft.
+ */
 export function parseTable(json: string): NftTable {
   const { rows, shape, about } = parseListing(json)
   const elements: Element[] = []
@@ -164,7 +186,10 @@ export function parseTable(json: string): NftTable {
   return { elements, shape, about, foreign }
 }
 
-/** The virtual server that these elements, all of one server, make; irregular ones get IRREGULAR_AFFINITY. */
+/**
+ * Returns the virtual server of these elements, which must all be of one server. It gets IRREGULAR_AFFINITY if
+ * elementsOf() would not make exactly these elements. undefined: the list is empty.
+ */
 export function serverOf(elements: readonly Element[]): VirtualServer | undefined {
   const [vip, protocol, port] = (elements[0]?.server ?? '').split(' ')
   if (vip === undefined || protocol === undefined || port === undefined) return undefined
@@ -195,9 +220,10 @@ export function serverOf(elements: readonly Element[]): VirtualServer | undefine
   return regular ? server : { ...server, affinitySeconds: IRREGULAR_AFFINITY }
 }
 
-// Elements in one command: nft's parser takes any number, an error message quotes the whole line.
+// nft accepts any number of elements in a command, but its error message quotes the whole line.
 const ELEMENTS_PER_COMMAND = 500
 
+/** Joins consecutive elements of one set to commands, in the given order. Deleting needs the keys alone. */
 function commands(verb: 'add' | 'delete', table: string, elements: readonly Element[]): readonly string[] {
   const lines: string[] = []
   for (let start = 0; start < elements.length;) {
@@ -211,7 +237,7 @@ function commands(verb: 'add' | 'delete', table: string, elements: readonly Elem
   return lines
 }
 
-/** services before weights before slots, otherwise as they come (sort is stable). */
+/** Sorts `services` before `slots` before `weights`. Elements of one set keep their order, because sort is stable. */
 function publishedFirst(left: Element, right: Element): number {
   return left.set === right.set ? 0 : left.set < right.set ? -1 : 1
 }
@@ -220,8 +246,9 @@ function idOf(element: Element): string {
   return `${element.set} ${element.key}`
 }
 
+/** Returns the element of a row of nft; undefined where it is not of the form that elementsOf() makes. */
 function parseElement(set: string, row: unknown): Element | undefined {
-  // A map's row is [key, value], a set's the key alone.
+  // The row of a map is [key, value]; the row of a set is its key.
   const [keyPart, value] = Array.isArray(row) ? (row as unknown[]) : [row, undefined]
   const parts = concatOf(keyPart)
   const family = /^(?:services|slots|weights)([46])$/.exec(set)?.[1]
@@ -241,6 +268,7 @@ function parseElement(set: string, row: unknown): Element | undefined {
   }
 }
 
+/** Returns the text after the key as elementsOf() would write it; undefined for a slot without a backend. */
 function tailOf(
   set: string,
   comment: string | undefined,
@@ -254,18 +282,20 @@ function tailOf(
     const backend = ipText(ip, family)
     return backend === undefined ? undefined : `${said} : ${backend} . ${String(port)}`
   }
-  // Any other verdict (accept, drop) is kept as text: irregular, and deleted by it.
+  // Another verdict than `goto` (accept, drop) is kept as text: the server is irregular, and its element is deleted.
   const [verb = '', body] = Object.entries(asRecord(value))[0] ?? []
   const target = asRecord(body)['target']
   return `${said} : ${verb}${typeof target === 'string' ? ` ${target}` : ''}`
 }
 
+/** Returns the parts of a key or value that nft prints as {"concat": […]}; one part where there is no concat. */
 function concatOf(value: unknown): readonly unknown[] {
   const inner = keyOfRow(value)
   const list = asRecord(inner)['concat']
   return Array.isArray(list) ? (list as unknown[]) : [inner]
 }
 
+/** Returns the address in canonical form; undefined where it is none of this family. */
 function ipText(value: unknown, family: string | undefined): Ip | undefined {
   const ip = typeof value === 'string' ? parseIp(value) : undefined
   return ip !== undefined && String(familyOf(ip)) === family ? ip : undefined
