@@ -1,9 +1,11 @@
-// A CoreDNS that this agent owns: its Corefile follows the clusters of the mesh (settings corefile, corefile-listen, coredns-pid-file).
-// CoreDNS itself is started by whoever installed it; with the reload plugin, which the file has, it needs no word from us.
+// Writes the Corefile of a CoreDNS that belongs to this agent, and keeps it up to date with the clusters of the mesh
+// (settings corefile, corefile-listen, coredns-pid-file). The text comes from core/coredns/corefile.ts. The operator
+// starts CoreDNS; its reload plugin, which the Corefile has, reads a changed file every 2 s, and a pid file lets the
+// agent signal it at once.
 //
 // Invariants
 //   1. The file changes only when its text does.
-//   2. What may only be missing on this disk takes no zone out of it: fail static.
+//   2. A cluster that may be missing only on this disk keeps its zone in the file (fail static).
 import { corefile, forwardCorefile, upstreamCorefile } from '../../core/coredns/corefile.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { putCorefile, tellCoredns } from '../../io/coredns/corefile-file.ts'
@@ -15,40 +17,52 @@ import { Loop } from '../observe/loop.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// CoreDNS looks every two seconds.
+// Half the interval of the reload plugin, which reads the file every 2 s.
 const LOOK_MS = 1000
-// What was learnt just before a crash may not be on the disk; the neighbours say it again in this time, or it has gone.
+/**
+ * How long after the first check no zone is removed from the file. The neighbours may have told this agent of a cluster
+ * just before a crash, and the disk may not have it. Within this time they tell it again, or the cluster has left.
+ */
 export const SETTLE_MS = 10_000
-// The plugin's blocks wait for one another at CoreDNS's start, 0.1 s each; one block that forwards has no such cost.
+// With the feed, each cluster has a block of the kubernetes plugin. These blocks wait for one another when CoreDNS
+// starts, 0.1 s each. In a larger mesh one block forwards all zones to the responder of this agent instead, which costs
+// no such time.
 const FEED_CLUSTERS_MAX = 200
 
+/** `settings.corefile` is not empty: without it, agent.ts creates no OwnCoredns. */
 export interface OwnCorednsOptions {
   readonly settings: Settings
-  /** undefined: in no mesh. */
+  /** Returns the mesh as it is now; undefined: the agent is in none. */
   readonly mesh: () => Mesh | undefined
   readonly log: Log
 }
 
+/** What the Corefile depends on. */
 export interface Mesh {
   readonly view: MeshView
-  /** False: clusters may be missing in it. */
+  /** False while clusters may be missing in the view because the disk has lost records. */
   readonly whole: boolean
-  /** "10.0.0.2:53", where our own responder listens. */
+  /** Where the DNS responder of this agent listens, as "10.0.0.2:53"; undefined while it does not run. */
   readonly responder: string | undefined
 }
 
+/** One per process. Checks every LOOK_MS; PartWatch reads its fault. */
 export class OwnCoredns {
   readonly #options: OwnCorednsOptions
   readonly #listen: { readonly port?: number; readonly bind?: readonly string[] }
   readonly #loop: Loop
   #fault: PartFault | undefined
+  /**
+   * The latest text and what it was made of. A view never changes, so the same view and responder give the same text.
+   */
   #rendered:
     | { readonly view: MeshView | undefined; readonly responder: string | undefined; readonly text: string }
     | undefined
+  /** True while CoreDNS has not been signalled about the latest file, for example because it could not be. */
   #isUntold = false
+  /** Monotonic time of the first check, for SETTLE_MS. */
   #firstMs: number | undefined
 
-  /** Errors: AppError BAD_SETTING. */
   constructor(options: OwnCorednsOptions) {
     this.#options = options
     this.#listen = listenOf(options.settings['corefile-listen'])
@@ -59,6 +73,7 @@ export class OwnCoredns {
     })
   }
 
+  /** The fault of the latest check, or none. The code in the registry is MANAGED_COREDNS. */
   get faults(): readonly PartFault[] {
     return this.#fault === undefined ? [] : [this.#fault]
   }
@@ -71,7 +86,10 @@ export class OwnCoredns {
     return this.#loop.stop()
   }
 
-  /** What fails is a fault, and tried again with the next look. For tests; `nowMs` is monotonic. */
+  /**
+   * One check: writes the file if its text differs, and signals CoreDNS. Never rejects; a failure is a fault until a
+   * later check succeeds. Tests call it with a time of their own. `nowMs`: monotonic milliseconds.
+   */
   async look(nowMs = monotonicMs()): Promise<void> {
     this.#firstMs ??= nowMs
     const isSettled = nowMs - this.#firstMs >= SETTLE_MS
@@ -97,7 +115,10 @@ export class OwnCoredns {
     }
   }
 
-  /** undefined: not known well enough to touch what is there. Errors: RangeError, AppError. */
+  /**
+   * Returns the text that the file should have. undefined: the view may not be complete, so the file stays as it is.
+   * Errors: RangeError for an address that a Corefile cannot have, AppError NO_NAMES.
+   */
   #text(): string | undefined {
     const mesh = this.#options.mesh()
     if (mesh !== undefined && !(mesh.whole && mesh.view.clusters.has(mesh.view.self))) return undefined
@@ -111,6 +132,10 @@ export class OwnCoredns {
     return this.#rendered.text
   }
 
+  /**
+   * In no mesh, all names go to the upstreams. In a mesh, CoreDNS reads the names from the feed and answers from its own
+   * copy of them. If there is no feed or the mesh is too large for it, CoreDNS forwards to the responder.
+   */
   #render(view: MeshView | undefined, responder: string | undefined): string {
     const { settings } = this.#options
     const common = { ...this.#listen, upstreams: dnsUpstreams(settings) }
@@ -129,18 +154,20 @@ export class OwnCoredns {
   }
 }
 
+/** Whether the new text has all the cluster zones of the old one. */
 function hasZonesOf(before: string, after: string): boolean {
   const zones = new Set(clusterZones(after))
   return clusterZones(before).every((zone) => zones.has(zone))
 }
 
-/** "cluster.east" of each "cluster.east:53". */
+/** The zones of clusters in the server blocks of a Corefile: "cluster.east" for each "cluster.east:53". */
 function clusterZones(text: string): readonly string[] {
   return [...text.matchAll(/^(.*:\d+) \{$/gm)].flatMap(([, keys = '']) =>
     [...keys.matchAll(/\b(cluster\.[^:]+):/g)].map(([, zone = '']) => zone)
   )
 }
 
+/** "auto" leaves address and port out: the Corefile then has port 53 of every address. */
 function listenOf(listen: Settings['corefile-listen']): {
   readonly port?: number
   readonly bind?: readonly string[]

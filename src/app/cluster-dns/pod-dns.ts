@@ -1,5 +1,8 @@
-// How the pods of a Kubernetes cluster come to ask us: zones in the cluster's own DNS (the speaker's task), and the admission webhook.
-// Both name the Service `rhizome-dns`, whose address is asked for until it is there. What fails is a fault, shown and tried again.
+// Makes the pods of a Kubernetes cluster ask the agents for names of the mesh. There are two ways, each with its
+// setting: `cluster-dns` lets the cluster's own DNS forward the zones of the mesh, which only the cluster's speaker
+// writes; `webhook-listen` starts an admission webhook that sets dnsConfig of new pods. Both use the address of the
+// Service rhizome-dns, which is read from the API. A step that fails is a fault and is tried again at the next check;
+// it does not stop the other steps.
 import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import type { KubeApi } from '../../core/kube/kube-api.ts'
@@ -11,28 +14,41 @@ import { Loop } from '../observe/loop.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// A new cluster has its zone soon; installers that rewrite the cluster's DNS are followed as soon.
+// The zone of a new cluster is there within this time.
 const LOOK_MS = 5000
-// Unchanged wishes are applied again this often, since installers rewrite what is theirs.
+// How often unchanged zones are written again, because installers and operators can overwrite the objects of the
+// cluster's DNS.
 const APPLY_MS = 60_000
+// The chart and `meshctl install` create it in the namespace of the agent.
 const DNS_SERVICE = 'rhizome-dns'
 
+/** `namespace` is the namespace of the agents. */
 export interface PodDnsOptions {
   readonly settings: Settings
   readonly api: KubeApi
   readonly namespace: string
-  /** Zones of the other clusters and `cluster.all`; empty: none yet. */
+  /**
+   * The zones to forward, without a final dot: those of the clusters and `cluster.all`. Empty while the agent is in no
+   * mesh.
+   */
   readonly zones: () => readonly string[]
+  /**
+   * Whether this agent speaks for its cluster. Only the speaker writes to the cluster's DNS, so that gateways do not
+   * overwrite one another.
+   */
   readonly isSpeaker: () => boolean
   readonly log: Log
 }
 
+/** One per process, only with a Kubernetes API. PartWatch reads its faults. */
 export class PodDns {
   readonly #options: PodDnsOptions
   readonly #clusterDns: ClusterDns | undefined
   readonly #faults = new Map<string, PartFault>()
+  /** The cluster IPs of rhizome-dns, as last read; empty until then. */
   #servers: readonly string[] = []
   #webhook: Webhook | undefined
+  /** The zones and servers that were last written, as one text, and the monotonic time in milliseconds. */
   #applied = { zones: '', atMs: -Infinity }
   readonly #loop: Loop
 
@@ -54,10 +70,12 @@ export class PodDns {
           })
   }
 
+  /** At most one fault for each of the steps "dns service", "webhook" and "cluster dns". */
   get faults(): readonly PartFault[] {
     return [...this.#faults.values()]
   }
 
+  /** Starts the checks; does nothing when both settings are off. */
   start(): void {
     if (this.#clusterDns === undefined && this.#options.settings['webhook-listen'] === 'off') return
     this.#loop.start()
@@ -68,12 +86,16 @@ export class PodDns {
     await this.#webhook?.stop()
   }
 
-  /** On leaving the mesh. */
+  /**
+   * Removes the zones from the cluster's DNS; called when the last gateway of the cluster leaves the mesh. Errors:
+   * ClusterDnsError.
+   */
   async undo(): Promise<void> {
     await this.#clusterDns?.undo()
     this.#applied = { zones: '', atMs: -Infinity }
   }
 
+  /** One check. The address of the Service comes first, because both other steps use it. */
   async #look(): Promise<void> {
     await this.#attempt('dns service', async () => {
       this.#servers = await serviceAddresses(this.#options)
@@ -86,6 +108,10 @@ export class PodDns {
     await this.#attempt('cluster dns', () => this.#apply())
   }
 
+  /**
+   * Writes the zones when they have changed, or when APPLY_MS have passed. Without zones nothing is written: an agent
+   * that has just started does not know the clusters yet, and removal is the task of `undo`.
+   */
   async #apply(): Promise<void> {
     const { zones, isSpeaker, log } = this.#options
     const wanted = zones()
@@ -99,6 +125,10 @@ export class PodDns {
     if (changed > 0) log.info({ zones: wanted, objects: changed }, 'the cluster’s own DNS forwards our zones')
   }
 
+  /**
+   * Starts the webhook with settings that are read anew for each pod. ndots 5 is the default of Kubernetes for
+   * ClusterFirst. Errors: WebhookError.
+   */
   async #startWebhook(): Promise<Webhook> {
     const { settings, api, namespace, log } = this.#options
     const listen = settings['webhook-listen']
@@ -122,6 +152,7 @@ export class PodDns {
     return webhook
   }
 
+  /** Runs one step and keeps its fault. The log has a line when the text of the fault changes, not for each check. */
   async #attempt(part: string, act: () => Promise<void>): Promise<void> {
     try {
       await act()
@@ -135,7 +166,7 @@ export class PodDns {
   }
 }
 
-/** Errors: of the API; AppError when the Service has no address. */
+/** Reads the cluster IPs of the Service, one or two. Errors: KubeError; AppError NO_DNS_SERVICE when it has none. */
 async function serviceAddresses({ api, namespace }: PodDnsOptions): Promise<readonly string[]> {
   const service = await api.request({ path: `/api/v1/namespaces/${namespace}/services/${DNS_SERVICE}` })
   const spec = isFields(service) ? service['spec'] : undefined
