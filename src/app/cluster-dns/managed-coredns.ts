@@ -7,6 +7,7 @@
 //   1. The file changes only when its text does.
 //   2. A cluster that may be missing only on this disk keeps its zone in the file (fail static).
 import { corefile, forwardCorefile, upstreamCorefile } from '../../core/coredns/corefile.ts'
+import { isServiceZone } from '../../core/model/zones.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { putCorefile, tellCoredns } from '../../io/coredns/corefile-file.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -163,7 +164,7 @@ function hasZonesOf(before: string, after: string): boolean {
 /** The zones of clusters in the server blocks of a Corefile: "cluster.east" for each "cluster.east:53". */
 function clusterZones(text: string): readonly string[] {
   return [...text.matchAll(/^(.*:\d+) \{$/gm)].flatMap(([, keys = '']) =>
-    [...keys.matchAll(/\b(cluster\.[^:]+):/g)].map(([, zone = '']) => zone)
+    [...keys.matchAll(/(\S+):\d+/g)].map(([, zone = '']) => zone).filter(isServiceZone)
   )
 }
 

@@ -9,6 +9,7 @@ import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
 import { CodedError } from '../../core/model/coded-error.ts'
 import { nearest } from '../../core/model/nearest.ts'
+import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
 import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.ts'
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
@@ -205,7 +206,7 @@ export const SETTINGS = {
     'put the zones of the mesh into the Kubernetes cluster’s own DNS; auto = what the cluster has'
   ),
   'cluster-dns-namespace': row(text(dnsLabel), 'kube-system', 'namespace of the cluster’s CoreDNS'),
-  'cluster-domain': row(text(domain), 'cluster.local', 'domain of the cluster’s own services'),
+  'cluster-domain': row(text(domain), KUBERNETES_DOMAIN, 'domain of the cluster’s own services'),
   'webhook-listen': row(
     text(listenOr(['off'], WEBHOOK_PORT)),
     'off',

@@ -2,7 +2,8 @@
 import type { Command } from 'commander'
 import type { DnsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import { parseIp, familyOf, ipToBytes } from '../../core/model/cidr.ts'
+import { reverseName } from '../../core/dns/arpa.ts'
+import { parseIp } from '../../core/model/cidr.ts'
 import { quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, endWith, print, type Context, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
@@ -73,8 +74,8 @@ function questionOf(name: string, type: string | undefined): Question {
       `use ${RECORD_TYPES.join(', ')}`
     )
   }
-  const reverse = reverseName(name)
-  if (reverse !== undefined) return { name: reverse, type: asked ?? 'PTR' }
+  const ip = parseIp(name)
+  if (ip !== undefined) return { name: reverseName(ip), type: asked ?? 'PTR' }
   if (!/^(?!\.)[a-zA-Z0-9_.-]{1,254}$/.test(name) || name.includes('..')) {
     throw badArgument(
       'name',
@@ -83,15 +84,6 @@ function questionOf(name: string, type: string | undefined): Question {
     )
   }
   return { name, type: asked ?? 'A' }
-}
-
-/** The name under in-addr.arpa or ip6.arpa (RFC 1035 §3.5, RFC 3596 §2.5); undefined when it is no address. */
-function reverseName(text: string): string | undefined {
-  const ip = parseIp(text)
-  if (ip === undefined) return undefined
-  const bytes = [...ipToBytes(ip)].toReversed()
-  if (familyOf(ip) === 4) return `${bytes.join('.')}.in-addr.arpa`
-  return `${bytes.map((byte) => `${(byte & 15).toString(16)}.${(byte >> 4).toString(16)}`).join('.')}.ip6.arpa`
 }
 
 function renderZones(answer: DnsAnswer, context: Context): Rendered {

@@ -1,15 +1,16 @@
 // Values of the command line, checked before anything is sent: each error names its flag and the fix.
 import { parseCidr } from '../../core/model/cidr.ts'
+import { clusterZone, RESERVED_CLUSTER_NAMES } from '../../core/model/zones.ts'
 import { badArgument } from '../output/errors.ts'
 import { clean } from '../output/text.ts'
 
 /** An RFC 1123 label that is not reserved as a DNS zone. */
 export function parseClusterName(what: string, text: string): string {
   const shown = quote(text)
-  if (text === 'all' || text === 'local') {
+  if (RESERVED_CLUSTER_NAMES.has(text)) {
     throw badArgument(
       what,
-      `${shown} is reserved: cluster.${text} has a meaning of its own`,
+      `${shown} is reserved: ${clusterZone(text)} has a meaning of its own`,
       'choose another name'
     )
   }

@@ -5,6 +5,7 @@
 // fix.
 import { cidrContains, familyOf, parseIp } from '../model/cidr.ts'
 import { sameData } from '../model/equal.ts'
+import { serviceDomain } from '../model/zones.ts'
 import { homeAlias } from './home-alias.ts'
 import { expand } from './object-list.ts'
 import { toValue, type Reading } from './read-object.ts'
@@ -297,7 +298,7 @@ function namelessAlias(
   placed: Placed<ServiceValue>,
   { cluster }: Pick<CatalogOptions, 'cluster'>
 ): readonly Problem[] {
-  const { namespace, name, externalName } = placed.value
+  const { externalName } = placed.value
   const title = titleOf(placed.value)
   if (parseIp(externalName) !== undefined) {
     return [
@@ -309,7 +310,7 @@ function namelessAlias(
       }
     ]
   }
-  if (cluster === undefined || externalName !== `${name}.${namespace}.svc.cluster.${cluster}`) return []
+  if (cluster === undefined || externalName !== serviceDomain(cluster, placed.value)) return []
   return [
     {
       ...placeOf(placed),

@@ -2,6 +2,7 @@
 // another service in each cluster, so `db.shop.svc.cluster.<exporter>` is published. catalog.ts calls it for each
 // Service of type ExternalName.
 // Source: Kubernetes, "DNS for Services and Pods": the domain of a cluster, and the search list of its pods.
+import { clusterZone, KUBERNETES_DOMAIN } from '../model/zones.ts'
 
 /** The cluster that exports the Service. */
 interface Home {
@@ -17,8 +18,8 @@ interface Home {
  * names nothing in the cluster.
  */
 export function homeAlias(target: string, namespace: string, home: Home): string {
-  const zone = `cluster.${home.cluster}`
-  for (const domain of ['cluster.local', home.clusterDomain ?? '']) {
+  const zone = clusterZone(home.cluster)
+  for (const domain of [KUBERNETES_DOMAIN, home.clusterDomain ?? '']) {
     if (domain === '') continue
     if (target === domain) return zone
     if (target.endsWith(`.${domain}`)) return `${target.slice(0, -domain.length)}${zone}`

@@ -10,6 +10,7 @@
 //      parser with CoreDNS's own rules first.
 import { readCorefile } from './corefile-blocks.ts'
 import { isFields, type Fields } from '../model/field-check.ts'
+import { KUBERNETES_DOMAIN } from '../model/zones.ts'
 import { fieldsAt, MERGE_PATCH, textAt, type KubeCall } from '../kube/kube-api.ts'
 
 export type WiringTarget = 'openshift' | 'coredns' | 'coredns-custom'
@@ -337,12 +338,11 @@ function canonical(value: unknown): string {
 
 const ZONE = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$/
 const SERVER = /^(\d{1,3}(\.\d{1,3}){3}(:\d{1,5})?|[0-9a-f:]+:[0-9a-f:]*|\[[0-9a-f:]+\]:\d{1,5})$/
-const OWN_ZONE = 'cluster.local'
 
 function check({ zones, servers }: MeshZones): void {
   for (const zone of zones) {
     if (!ZONE.test(zone)) throw new RangeError(`not a DNS zone: ${JSON.stringify(zone)}`)
-    if (zone === OWN_ZONE || zone.endsWith(`.${OWN_ZONE}`))
+    if (zone === KUBERNETES_DOMAIN || zone.endsWith(`.${KUBERNETES_DOMAIN}`))
       throw new RangeError(`${zone} is the cluster's own`)
   }
   if (zones.length > 0 && servers.length === 0) throw new RangeError('no DNS server of the mesh is named')

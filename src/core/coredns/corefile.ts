@@ -5,7 +5,7 @@
 // block. At its start CoreDNS waits for the blocks one after another, 0.1 s each at least: beyond some hundred clusters
 // forward to the agent's own responder instead (`forwardCorefile`).
 import type { DomainName } from '../dns/record.ts'
-import { clusterZone } from '../dns/zone.ts'
+import { clusterZone, MERGED_ZONES } from '../model/zones.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
 import { ALL } from './feed.ts'
 import { reverseZones } from './reverse-zones.ts'
@@ -44,7 +44,7 @@ export function corefile(view: MeshView, options: CorefileOptions): string {
       'loadbalance'
     ])
   const blocks = clusters.map((cluster) => feedBlock(cluster.name, zonesOf(cluster, owned)))
-  return document([...blocks, feedBlock(ALL, [clusterZone(ALL as ClusterView['name'])])], options)
+  return document([...blocks, feedBlock(ALL, MERGED_ZONES)], options)
 }
 
 interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
@@ -57,7 +57,7 @@ export function forwardCorefile(view: MeshView, options: ForwardCorefileOptions)
   const owned = new Set<DomainName>()
   const zones = [...view.clusters.values()].flatMap((cluster) => zonesOf(cluster, owned))
   const responders = options.responders.map((address) => checked(address, ADDRESS)).join(' ')
-  const mesh = block([...zones, clusterZone(ALL as ClusterView['name'])], options, [
+  const mesh = block([...zones, ...MERGED_ZONES], options, [
     `forward . ${responders} {`,
     '    max_fails 0',
     '}'

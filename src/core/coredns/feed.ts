@@ -33,7 +33,7 @@ export interface CollectionRow {
   readonly services: number
 }
 
-/** The path of the merged collection; no cluster may have this name (model/values.ts). */
+/** The path of the merged collection; no cluster may have this name (model/zones.ts). */
 export const ALL = 'all'
 /** Milliseconds that `all` waits for the last clusters after the first view: a start from disk takes less. */
 export const GRACE_MS = 10_000

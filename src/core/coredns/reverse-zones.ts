@@ -2,7 +2,7 @@
 // it may belong to another cluster (CoreDNS would deny the neighbour's names).
 import { cidrToPrefix } from '../model/cidr.ts'
 import type { DomainName } from '../dns/record.ts'
-import { reverseZone } from '../dns/reverse.ts'
+import { reverseZone } from '../dns/arpa.ts'
 import type { Cidr } from '../model/values.ts'
 
 /** "2.10.in-addr.arpa" for 10.2.0.0/16; sixteen zones for a /20. Up to 128 for IPv4, 8 for IPv6. */

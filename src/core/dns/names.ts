@@ -13,6 +13,7 @@
 // Before a catalogue is complete, SERVFAIL: for its whole zone; in `cluster.all`, for names that no complete cluster has (a name
 // that one has is answered, with what is there), and for all names while no cluster is complete.
 import type { ClusterName, Ip } from '../model/values.ts'
+import { clusterZone, isClusterZone, MERGED_ZONES } from '../model/zones.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
 import {
   labelsOf,
@@ -28,13 +29,12 @@ import {
   contains,
   parsePrefix,
   parseReverse,
-  ReverseIndex,
   reverseZone,
   zoneWithin,
-  type ReverseLookup,
   type Prefix
-} from './reverse.ts'
-import { clusterZone, lookup, soaOf, type Zone } from './zone.ts'
+} from './arpa.ts'
+import { ReverseIndex, type ReverseLookup } from './reverse.ts'
+import { lookup, soaOf, type Zone } from './zone.ts'
 
 interface NamesOptions {
   readonly view: MeshView
@@ -89,7 +89,8 @@ export function createNames(options: NamesOptions): Names {
   const live = clusters.filter(({ name }) => !withdrawn(name))
   const complete = live.filter(isComplete)
   const certain = complete.length > 0 && complete.length === live.length
-  zones.set(ALL, { ...served, origin: ALL, label: ALL, sources: complete, certain })
+  for (const origin of MERGED_ZONES)
+    zones.set(origin, { ...served, origin, label: origin, sources: complete, certain })
 
   return {
     reverse,
@@ -117,7 +118,7 @@ export function createNames(options: NamesOptions): Names {
 
   function unknownZone(labels: readonly string[]): Zone | undefined {
     const origin = labels.slice(-2).join('.')
-    if (origin === 'cluster.local' || labels.at(-2) !== 'cluster' || labels.at(-3) !== 'svc') return undefined
+    if (!isClusterZone(origin) || labels.at(-3) !== 'svc') return undefined
     return { ...served, origin, label: 'unknown', sources: [], certain: anyComplete }
   }
 
@@ -178,7 +179,6 @@ export function createNames(options: NamesOptions): Names {
   }
 }
 
-const ALL = 'cluster.all'
 const FORWARD: Reply = { kind: 'forward' }
 /** Aliases in a row: as many as CoreDNS 1.15 follows in one zone. A loop ends here. */
 const ALIAS_HOPS = 11

@@ -1,13 +1,14 @@
 // Cluster names that are top-level domains of the public DNS. `cluster.dev` belongs to somebody: for the mesh, the zone is the cluster's,
 // and `www.cluster.dev` is a name that does not exist. That is allowed, since names such as `eu` are common, but not without a word.
 // Source: the root zone (IANA); every name of two letters is a country's or reserved for one (ISO 3166, RFC 1591).
+import { clusterZone } from '../model/zones.ts'
 
 /** Why an operator may want another name; undefined: nothing speaks against it. */
 export function publicNameWarning(cluster: string): string | undefined {
   if (!/^[a-z]{2}$/.test(cluster) && !TOP_LEVEL.has(cluster)) return undefined
   return (
-    `cluster.${cluster} is also a name of the public DNS, since ${cluster} is a top-level domain: ` +
-    `in the mesh, names below it such as www.cluster.${cluster} do not exist any more; ` +
+    `${clusterZone(cluster)} is also a name of the public DNS, since ${cluster} is a top-level domain: ` +
+    `in the mesh, names below it such as www.${clusterZone(cluster)} do not exist any more; ` +
     `if they are needed, choose another name, for example ${cluster}-1`
   )
 }

@@ -1,72 +1,11 @@
 // Addresses back to names: in-addr.arpa and ip6.arpa (RFC 1035 3.5, RFC 3596 2.5) inside the mesh's prefixes.
-import { bytesToIp, cidrToPrefix } from '../model/cidr.ts'
-import type { Cidr, Ip } from '../model/values.ts'
+import type { Ip } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
+import { serviceDomain } from '../model/zones.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import type { DomainName } from './record.ts'
 import { AddressIndex } from './address-index.ts'
 import { endpointLabel, isPublished } from './service-names.ts'
-import { serviceDomain } from './zone.ts'
-
-/** Address bytes and how many of their bits a name or prefix fixes. */
-export interface Prefix {
-  readonly bytes: readonly number[]
-  readonly bits: number
-}
-
-/** A name below in-addr.arpa or ip6.arpa: the prefix that its last labels stand for, and how many labels make no address. */
-interface ReverseName extends Prefix {
-  readonly rest: number
-}
-
-/** Of a whole address `bits` is 32 or 128 and `rest` 0. Undefined for any other name. */
-export function parseReverse(labels: readonly string[]): ReverseName | undefined {
-  if (labels.at(-1) !== 'arpa') return undefined
-  const family = labels.at(-2)
-  if (family !== 'in-addr' && family !== 'ip6') return undefined
-  const reversed = labels.slice(0, -2).toReversed()
-  const [isDigit, count] = family === 'in-addr' ? [isByte, 4] : [isNibble, 32]
-  const end = reversed.findIndex((label, index) => index === count || !isDigit(label))
-  const digits = end === -1 ? reversed : reversed.slice(0, end)
-  const rest = reversed.length - digits.length
-  if (family === 'in-addr') {
-    return { bytes: [...digits.map(Number), 0, 0, 0, 0].slice(0, 4), bits: digits.length * 8, rest }
-  }
-  const nibbles = digits.join('').padEnd(32, '0')
-  const bytes = Array.from({ length: 16 }, (_, i) => parseInt(nibbles.slice(2 * i, 2 * i + 2), 16))
-  return { bytes, bits: digits.length * 4, rest }
-}
-
-/** The part of `outer` that is one reverse zone with `inner` in it: of a prefix that ends inside a label, the whole label. */
-export function zoneWithin(outer: Prefix, inner: Prefix): Prefix {
-  const step = outer.bytes.length === 4 ? 8 : 4
-  return { bytes: inner.bytes, bits: Math.max(step, Math.ceil(outer.bits / step) * step) }
-}
-
-export function parsePrefix(cidr: Cidr): Prefix {
-  const { address, length } = cidrToPrefix(cidr)
-  return { bytes: [...address], bits: length }
-}
-
-export function contains(outer: Prefix, inner: Prefix): boolean {
-  if (outer.bytes.length !== inner.bytes.length || inner.bits < outer.bits) return false
-  for (let bit = 0; bit < outer.bits; bit += 8) {
-    const mask = 0xff & (0xff << Math.max(0, 8 - (outer.bits - bit)))
-    if (((outer.bytes[bit / 8] ?? 0) & mask) !== ((inner.bytes[bit / 8] ?? 0) & mask)) return false
-  }
-  return true
-}
-
-/** The reverse zone that a prefix lies in, widened to whole labels: "1.10.in-addr.arpa" for 10.1.0.0/16 and 10.1.0.0/20. */
-export function reverseZone({ bytes, bits }: Prefix): DomainName {
-  if (bytes.length === 4) return [...bytes.slice(0, bits >> 3).toReversed(), 'in-addr.arpa'].join('.')
-  const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]).slice(0, bits >> 2)
-  return [...nibbles.map((nibble) => nibble.toString(16)).toReversed(), 'ip6.arpa'].join('.')
-}
-
-export function addressOf({ bytes }: Prefix): Ip | undefined {
-  return bytesToIp(Uint8Array.from(bytes))
-}
 
 export interface ReverseLookup {
   /** Service IP → the service's name; else published endpoint → its name in each of its services. */
@@ -185,12 +124,4 @@ function* publishedEndpoints(view: ServiceView) {
       if (isPublished(view, endpoint)) yield endpoint
     }
   }
-}
-
-function isByte(label: string): boolean {
-  return /^(0|[1-9]\d{0,2})$/.test(label) && Number(label) < 256
-}
-
-function isNibble(label: string): boolean {
-  return /^[0-9a-f]$/.test(label)
 }

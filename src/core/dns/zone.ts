@@ -5,6 +5,7 @@
 // "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
+import { serviceDomain } from '../model/zones.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
@@ -74,15 +75,6 @@ export function soaOf(zone: Zone): DnsRecord {
       minimum: TTL
     }
   }
-}
-
-export function clusterZone(cluster: ClusterName): DomainName {
-  return `cluster.${cluster}`
-}
-
-/** "web.shop.svc.cluster.east" */
-export function serviceDomain(cluster: ClusterName, service: ServiceView['service']): DomainName {
-  return `${service.name}.${service.namespace}.svc.${clusterZone(cluster)}`
 }
 
 const ABSENT: Found = { kind: 'absent' }

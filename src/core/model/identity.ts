@@ -3,6 +3,7 @@
 import { base58btc } from 'multiformats/bases/base58'
 import { base32 } from 'multiformats/bases/base32'
 import type { ClusterName, Origin } from './values.ts'
+import { clusterZone, RESERVED_CLUSTER_NAMES } from './zones.ts'
 
 /**
  * The libp2p PeerId of a raw 32-byte Ed25519 public key: base58btc of its identity multihash (libp2p peer-ids spec).
@@ -52,7 +53,8 @@ export function parseClusterName(text: string): ParsedClusterName {
   if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text)) {
     return invalid(`${shown} is no DNS label: lower-case letters, digits and inner hyphens only`)
   }
-  if (RESERVED.has(text)) return invalid(`${shown} is reserved: cluster.${text} has a meaning of its own`)
+  if (RESERVED_CLUSTER_NAMES.has(text))
+    return invalid(`${shown} is reserved: ${clusterZone(text)} has a meaning of its own`)
   return { kind: 'clusterName', clusterName: text as ClusterName }
 }
 
@@ -67,7 +69,6 @@ const MULTIHASH_HEADER = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20)
 // 38 bytes that start with 0x00 0x24 are always 52 characters of base58: "12D3KooW…".
 const ORIGIN_CHARACTERS = 52
 const LABEL_CHARACTERS_MAX = 63
-const RESERVED = new Set(['all', 'local'])
 
 function invalid(reason: string): ParsedClusterName {
   return { kind: 'invalid', reason }

@@ -10,6 +10,7 @@ import {
   type KubeApi
 } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
 import { credentialsOf, renewCredentials, secretData, type Credentials } from './credentials.ts'
 import { WebhookError } from './errors.ts'
 import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from './server.ts'
@@ -94,7 +95,7 @@ async function settle(options: WebhookOptions): Promise<Credentials> {
   const path = `/api/v1/namespaces/${namespace}/secrets/${WEBHOOK_NAMES.secret}`
   const { service } = WEBHOOK_NAMES
   const wanted = {
-    dnsNames: [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`],
+    dnsNames: [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.${KUBERNETES_DOMAIN}`],
     ...(options.ips === undefined ? {} : { ips: options.ips })
   }
   for (let attempt = 0; attempt < WRITE_TRIES; attempt++) {

@@ -1,7 +1,7 @@
 // GET /v1/services: the services of all clusters.
 import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
-import { serviceDomain } from '../../../core/dns/zone.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
+import { serviceDomain } from '../../../core/model/zones.ts'
 import type { ServiceView } from '../../../core/view/view.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'

@@ -1,0 +1,55 @@
+// The DNS zones of the mesh in one list. The name function, the Corefiles, the aliases of a catalogue, the reserved names of
+// clusters and meshctl read it, so a new zone is one row here.
+//
+// - `cluster.<name>` for each cluster of the mesh;
+// - the merged zones: each has the services of all clusters that are alive;
+// - the reverse zones inside the prefixes of the mesh (dns/arpa.ts).
+// Source: Kubernetes DNS-Based Service Discovery 1.1.0, for the names inside a zone.
+import type { ServiceValue } from './values.ts'
+
+/**
+ * Zones that answer for all clusters together, in lower case and without a final dot. Each has two labels, because the name
+ * function finds a zone by the last two labels of a question (test/core/model/zones.test.ts).
+ */
+export const MERGED_ZONES: readonly string[] = ['cluster.all']
+
+/** The domain of a Kubernetes cluster's own services, unless the cluster was set up with another. The mesh never serves it. */
+export const KUBERNETES_DOMAIN = 'cluster.local'
+
+/** The domains under which addresses have names: RFC 1035 3.5 and RFC 3596 2.5. */
+export const REVERSE_DOMAINS = { IPv4: 'in-addr.arpa', IPv6: 'ip6.arpa' } as const
+
+const CLUSTER_PREFIX = 'cluster.'
+
+/** Returns the zone of one cluster: "cluster.east". */
+export function clusterZone(cluster: string): string {
+  return `${CLUSTER_PREFIX}${cluster}`
+}
+
+/** Returns the name of a service in a cluster's zone: "web.shop.svc.cluster.east". */
+export function serviceDomain(
+  cluster: string,
+  { name, namespace }: Pick<ServiceValue, 'name' | 'namespace'>
+): string {
+  return `${name}.${namespace}.svc.${clusterZone(cluster)}`
+}
+
+/**
+ * Whether a zone is `cluster.<x>`, for an x that is or may become a cluster. Kubernetes' own domain is none.
+ * `zone`: lower case, without a final dot.
+ */
+export function isClusterZone(zone: string): boolean {
+  return zone.startsWith(CLUSTER_PREFIX) && zone !== KUBERNETES_DOMAIN
+}
+
+/** Whether a zone has names of services: a cluster's or a merged one. A reverse zone has none. */
+export function isServiceZone(zone: string): boolean {
+  return isClusterZone(zone) || MERGED_ZONES.includes(zone)
+}
+
+/** Names that no cluster may have, because their zone has another meaning: "all" and "local". */
+export const RESERVED_CLUSTER_NAMES: ReadonlySet<string> = new Set(
+  [...MERGED_ZONES, KUBERNETES_DOMAIN]
+    .filter((zone) => zone.startsWith(CLUSTER_PREFIX))
+    .map((zone) => zone.slice(CLUSTER_PREFIX.length))
+)
