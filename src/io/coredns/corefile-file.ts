@@ -1,9 +1,11 @@
-// The Corefile of a CoreDNS that the agent owns: its file, and the word to CoreDNS that there is another.
+// Writes the Corefile of a CoreDNS that the agent owns, and signals that CoreDNS. The text comes from
+// core/coredns/corefile.ts; app/cluster-dns/managed-coredns.ts calls this file once a second.
 //
 // Invariants
 //   1. A reader of the path finds the whole old text or the whole new text, at any moment and after a crash.
 //   2. A file that does not begin with our mark is never overwritten.
-//   3. SIGUSR1 ends most programs, so it is sent only to a process named coredns, even if a stale pid file names another one.
+//   3. SIGUSR1 ends most programs, so it is sent only to a process named coredns, even if a stale pid file names
+//      another one.
 import { open, readFile, rename, rm } from 'node:fs/promises'
 
 import { codeOf } from '../../core/model/coded-error.ts'
@@ -11,8 +13,10 @@ import { WRITTEN_BY } from '../../core/coredns/corefile.ts'
 import { FeedError } from './errors.ts'
 
 /**
- * True: it was another before, and `mayReplace` said yes to that. Errors: FeedError COREFILE_FOREIGN, COREFILE_UNWRITABLE; the file
- * is as before then.
+ * Makes the file at `path` have this text. `mayReplace` is asked before an existing other text of ours is replaced.
+ * Resolves with true if the file was written, and with false if it had this text or `mayReplace` refused.
+ * Errors: FeedError COREFILE_FOREIGN if another program wrote the file, COREFILE_UNWRITABLE if it cannot be read or
+ * written. After an error the file is as before.
  */
 export async function putCorefile(
   path: string,
@@ -38,7 +42,11 @@ export async function putCorefile(
   return true
 }
 
-/** CoreDNS reads its Corefile again. False: there is none that runs. Errors: FeedError COREDNS_NOT_TOLD. */
+/**
+ * Sends SIGUSR1 to the CoreDNS of this pid file, which then reads its Corefile again. Resolves with false if no CoreDNS
+ * runs: there is no pid file, or it names no process called coredns. Errors: FeedError COREDNS_NOT_TOLD if a file
+ * cannot be read or the signal is not permitted.
+ */
 export async function tellCoredns(pidFile: string): Promise<boolean> {
   try {
     const pid = Number((await readIfAny(pidFile))?.trim() || NaN)
@@ -47,7 +55,7 @@ export async function tellCoredns(pidFile: string): Promise<boolean> {
     process.kill(pid, 'SIGUSR1')
     return true
   } catch (error) {
-    // Gone between the look and the signal.
+    // The process has ended between the check of its name and the signal.
     if (codeOf(error) === 'ESRCH') return false
     throw new FeedError(
       'COREDNS_NOT_TOLD',
@@ -63,15 +71,18 @@ export async function tellCoredns(pidFile: string): Promise<boolean> {
 /** The file has no secrets, and CoreDNS may run as any user, so all users may read it. */
 const MODE = 0o644
 
+/** Writes a new file beside the old one and renames it over the old one, which is atomic (rename(2)). */
 async function replace(path: string, text: string): Promise<void> {
-  // One name, so that a crash leaves one file, which the next write takes away.
+  // The name is always the same, so that a crash leaves at most one such file, which the next write removes.
   const fresh = `${path}.new`
   await rm(fresh, { force: true })
   try {
     const file = await open(fresh, 'wx', MODE)
     try {
+      // The umask may have removed bits of MODE.
       await file.chmod(MODE)
       await file.writeFile(text)
+      // Without this, a crash after the rename could leave an empty file.
       await file.sync()
     } finally {
       await file.close()
@@ -83,6 +94,7 @@ async function replace(path: string, text: string): Promise<void> {
   }
 }
 
+/** Returns the text of a file, or undefined if there is none. Throws other errors of the file system. */
 async function readIfAny(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8')

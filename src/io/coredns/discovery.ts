@@ -1,14 +1,20 @@
-// /version and discovery: what kubectl and client-go ask before they list anything.
+// The documents of /version and of API discovery, which kubectl and client-go request before they list anything. They
+// tell which resources this server has and what can be done with them. They never change and are equal for every
+// collection. Source: Kubernetes API reference, "API discovery"; k8s.io/apimachinery/pkg/apis/meta/v1 APIResourceList.
 import type { ResourceName } from '../../core/coredns/objects.ts'
 import { RESOURCES } from './request.ts'
 
-/** The document at a path below a collection ("version", "apis/discovery.k8s.io/v1"), or undefined where there is none. */
+/**
+ * Returns the document at a path below a collection, for example "version"; undefined: there is none, so answer 404.
+ */
 export function discoveryDocument(path: string): object | undefined {
   return DOCUMENTS.get(path)
 }
 
+/** The feed is read-only. */
 const VERBS = ['get', 'list', 'watch']
 
+/** One group version with its resources, for example of "v1" services and namespaces. */
 function resourceList(groupVersion: string, names: readonly ResourceName[]): object {
   return {
     kind: 'APIResourceList',
@@ -34,7 +40,8 @@ const DISCOVERY_GROUP = {
 }
 
 const DOCUMENTS: ReadonlyMap<string, object> = new Map<string, object>([
-  // The API whose rules this server keeps: EndpointSlice v1 (1.21) and streamed lists (1.34).
+  // The version of Kubernetes whose rules this server follows: EndpointSlice v1 came with 1.21, lists that are streamed
+  // as watch events (KEP-3157) with 1.34.
   [
     'version',
     { major: '1', minor: '34', gitVersion: 'v1.34.0+rhizome', platform: 'any', goVersion: '', compiler: '' }

@@ -1,17 +1,23 @@
+// The errors that stop the feed server or the Corefile writer, with a stable code for programs and a fix for operators.
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 import { CodedError } from '../../core/model/coded-error.ts'
 
 type FeedErrorCode =
+  // The first three are failed binds: EADDRINUSE, EACCES and EADDRNOTAVAIL (core/model/listen-problem.ts).
   | 'PORT_IN_USE'
   | 'PORT_FORBIDDEN'
   | 'ADDRESS_NOT_LOCAL'
+  /** The setting feed-listen has no IP address. */
   | 'BAD_ADDRESS'
   | 'LISTEN_FAILED'
+  /** The file of the setting corefile was not written by this agent. */
   | 'COREFILE_FOREIGN'
+  /** That file cannot be read or written. */
   | 'COREFILE_UNWRITABLE'
+  /** CoreDNS could not be sent its signal. */
   | 'COREDNS_NOT_TOLD'
 
-/** Why the feed does not start, or a Corefile is not written. `fix` says what to do. */
+/** Says why the feed does not start or a Corefile is not written. `fix` says what the operator should do. */
 export class FeedError extends CodedError<FeedErrorCode> {
   override readonly name = 'FeedError'
   declare readonly fix: string
@@ -25,7 +31,7 @@ export class FeedError extends CodedError<FeedErrorCode> {
   }
 }
 
-/** `where` is the address and port that could not be bound. */
+/** Makes a FeedError of a failed bind. `where` is the address and port, as in "127.0.0.1:948". */
 export function listenError(error: unknown, where: string): FeedError {
   const { code, why } = listenProblem(error)
   const message = `the CoreDNS feed cannot listen on ${where}: ${why}`

@@ -1,9 +1,13 @@
-// The forms in which an object can be asked for: whole, its metadata only, or as rows of a table (kubectl get).
-// Source: Kubernetes API, "Receiving resources as Tables", meta.k8s.io/v1.
+// Renders objects in the three forms that clients of the Kubernetes API request: the whole object, its metadata only,
+// or a row of a table (`kubectl get`). Source: Kubernetes API concepts, "Receiving resources as Tables";
+// meta.k8s.io/v1.
 import type { ResourceName } from '../../core/coredns/objects.ts'
 import { RESOURCES, type Format } from './request.ts'
 
-/** One object in a list or event. `text` is its JSON. */
+/**
+ * Returns the JSON of one item of a list. `text` is the JSON of the whole object, which core/coredns/objects.ts has
+ * made.
+ */
 export function formatted(text: string, resource: ResourceName, format: Format): string {
   switch (format) {
     case 'object':
@@ -17,13 +21,14 @@ export function formatted(text: string, resource: ResourceName, format: Format):
   }
 }
 
+/** Metadata of a list; the last two fields are set only when there are further pages. */
 interface ListMetadata {
   readonly resourceVersion: string
   readonly continue?: string
   readonly remainingItemCount?: number
 }
 
-/** What stands before and after the items, which are joined with commas. */
+/** Returns the texts before and after the items, which the caller writes between them, joined with commas. */
 export function listFrame(
   resource: ResourceName,
   format: Format,
@@ -36,10 +41,11 @@ export function listFrame(
       : format === 'metadata'
         ? { kind: 'PartialObjectMetadataList', apiVersion: META, metadata }
         : { kind: 'Table', apiVersion: META, metadata, columnDefinitions: columns(resource) }
+  // The closing brace is cut off, so that the items follow as the last field.
   return [`${JSON.stringify(head).slice(0, -1)},"${format === 'table' ? 'rows' : 'items'}":[`, ']}']
 }
 
-/** A single object, also of an event: as a table, one of one row. */
+/** Returns the JSON of a single object, for a GET by name or a watch event. As a table, it is a table with one row. */
 export function singleText(text: string, resource: ResourceName, format: Format): string {
   if (format !== 'table') return formatted(text, resource, format)
   const { resourceVersion = '' } = metadataOnly(text).metadata
@@ -54,7 +60,10 @@ interface Metadata {
   readonly resourceVersion?: string
 }
 
-/** As far as the tables show them; this server's own texts, so their shape is known. */
+/**
+ * The fields of the three resources that tables show. This server has made the texts, so their shape need not be
+ * checked.
+ */
 interface Shown {
   readonly metadata: Metadata
   readonly spec?: {
@@ -74,6 +83,7 @@ function metadataOnly(text: string): { readonly metadata: Metadata } {
   return { kind: 'PartialObjectMetadata', apiVersion: META, metadata } as { readonly metadata: Metadata }
 }
 
+/** The definitions of the columns; the format "name" marks the first one as the object's name. */
 function columns(resource: ResourceName): readonly object[] {
   return COLUMNS[resource].map((name, index) => ({
     name,
@@ -90,6 +100,7 @@ const COLUMNS: Readonly<Record<ResourceName, readonly string[]>> = {
   endpointslices: ['Name', 'AddressType', 'Ports', 'Endpoints']
 }
 
+/** The values of a row, in the order of COLUMNS, written as kubectl shows them. */
 function cells(resource: ResourceName, object: unknown): readonly string[] {
   const { metadata, spec, status, addressType, ports = [], endpoints = [] } = object as Shown
   const name = metadata.name ?? ''

@@ -1,6 +1,10 @@
-// The CoreDNS plugin feed: a read-only Kubernetes list/watch API over HTTP, one path for each cluster and one for all:
-//   /clusters/<name>/api/v1/services, …/namespaces/<ns>/services/<name>, …/apis/discovery.k8s.io/v1/endpointslices, /clusters/all/…
-// It serves what the mesh's DNS serves anyway, and no cluster's credentials are involved. Plain HTTP, for loopback.
+// The feed for CoreDNS: a read-only Kubernetes list/watch API over HTTP. CoreDNS's kubernetes plugin reads the services
+// of the mesh from it, with one path for each cluster and one for all clusters:
+//   /clusters/<name>/api/v1/services, …/namespaces/<ns>/services/<name>, …/apis/discovery.k8s.io/v1/endpointslices
+//   /clusters/all/…
+// HTTP without TLS is enough: by default the server listens on loopback, on a port that only root can bind
+// (docs/decisions/0047); it tells only what the mesh's DNS tells anyway, and no credentials of a cluster are involved.
+// The state is in core/coredns/feed.ts; app/session/feed-service.ts starts and updates the server.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { isIP, isIPv6 } from 'node:net'
@@ -34,50 +38,70 @@ import {
 import { isWanted, Watch } from './watch.ts'
 
 export interface FeedServerOptions {
-  /** Port 0: any that is free. */
+  /** One IP address. Port 0: the kernel chooses a free one. */
   readonly listen: { readonly address: string; readonly port: number }
+  /** Called once for each request: when its answer was handed to the connection; for a watch, when it has begun. */
   readonly onRequest?: (metrics: FeedRequestMetrics) => void
-  /** For tests. */
+  /** Tests replace limits. */
   readonly limits?: Partial<FeedServerLimits>
 }
 
+/** One request, for metrics. */
 export interface FeedRequestMetrics {
+  /** "other": /clusters, health, version, discovery, and requests that were refused before they were understood. */
   readonly verb: 'list' | 'watch' | 'get' | 'other'
-  /** HTTP status; of a watch, at its start. */
+  /** The HTTP status. */
   readonly code: number
   readonly seconds: number
 }
 
 export interface FeedServerLimits {
+  /** Of the log of changes; undefined: EVENT_LOG_LIMITS of core/coredns/event-log.ts. */
   readonly log: EventLogLimits | undefined
-  /** Open watches: three for each cluster, so two CoreDNS of a mesh of 1,000. */
+  /**
+   * Open watches. A CoreDNS has three for each cluster, so the default is enough for two CoreDNS in a mesh of 1,000
+   * clusters.
+   */
   readonly watchesMax: number
-  /** Milliseconds between bookmarks. */
+  /** Milliseconds between the bookmarks of each watch. */
   readonly bookmarkMs: number
-  /** Seconds of a watch that asks for none; up to twice that, so that not all come back at once. */
+  /**
+   * Seconds after which a watch that asks for no timeout ends: a random value from this to twice this, so that not all
+   * clients come back at once.
+   */
   readonly watchSeconds: number
 }
 
 export interface FeedServer {
-  /** Errors: FeedError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, LISTEN_FAILED. */
+  /**
+   * Resolves when the server listens. Call once. Errors: FeedError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL,
+   * BAD_ADDRESS, LISTEN_FAILED.
+   */
   start(): Promise<void>
-  /** Ends every watch. May be called again. */
+  /** Ends every watch and connection, and resolves when the port is closed. May be called again. */
   stop(): Promise<void>
-  /** Cheap where nothing changed; before the first call every list is answered 503. */
+  /**
+   * Takes a new view and sends its changes to the watches. Takes little time for clusters that did not change. Before
+   * the first call every list is answered with 503.
+   */
   update(input: Omit<FeedInput, 'nowMs'>): void
-  /** "http://127.0.0.1:948", after start. */
+  /** After `start`, for example "http://127.0.0.1:948"; '' before. */
   readonly url: string
+  /** The number of open watches. */
   readonly watches: number
-  /** Of all watches together. */
+  /** Bytes that Node holds for clients that have not read them, of all watches together. */
   readonly queuedBytes: number
+  /** The collections with their states and numbers of services. */
   rows(): readonly CollectionRow[]
 }
 
+/** Does not listen before `start`. */
 export function createFeedServer(options: FeedServerOptions): FeedServer {
   const limits = { ...LIMITS, ...options.limits }
   const feed = new Feed({ nowMs: Date.now(), ...(limits.log === undefined ? {} : { log: limits.log }) })
   const watches = new Map<Watch, string>()
   const server = createServer({ keepAliveTimeout: 90_000, requestTimeout: 30_000 }, handle)
+  // Each watch holds a connection; as many others are for lists.
   server.maxConnections = limits.watchesMax * 2
   let bookmarks: NodeJS.Timeout | undefined
   let url = ''
@@ -114,7 +138,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
       try {
         server.listen(port, address)
         await once(server, 'listening')
-        server.on('error', () => undefined) // of one connection; it listens on
+        server.on('error', () => undefined) // an error after the bind concerns one connection; the server goes on
       } catch (error) {
         throw listenError(error, `${host}:${port}`)
       }
@@ -151,6 +175,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
       )
   }
 
+  /** Checks what all requests have in common, then answers. Rejects when the connection fails. */
   async function answer(request: IncomingMessage, asked: Asked, response: ServerResponse): Promise<void> {
     if (request.method !== 'GET') return fail(response, READ_ONLY)
     if (!isOwnName(request.headers.host)) return fail(response, FOREIGN_HOST)
@@ -181,6 +206,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
     }
   }
 
+  /** Answers a GET of one object, a list or a watch of a collection that is serving. */
   async function answerResource(
     asked: Asked & { readonly kind: 'object' | 'list' | 'watch' },
     response: ServerResponse
@@ -199,7 +225,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
     if (watches.size >= limits.watchesMax) return fail(response, TOO_MANY_WATCHES)
     if (version !== undefined && version > feed.resourceVersion)
       return fail(response, tooLarge(version, feed.resourceVersion))
-    // Who is sent all there is needs nothing of what went before.
+    // A client that is sent all present objects first needs no earlier events, so its version may be too old.
     if (version !== undefined && !initialEvents && !feed.resumable(target.collection, version))
       return fail(response, expired(`too old resource version: ${version}`))
     const watch: Watch = new Watch({
@@ -227,9 +253,11 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
     if (exact && version !== undefined && version !== current)
       return fail(response, expired(`resource version ${version} is not kept`))
     const from = options.continue
-    // Later pages show what is now, under the first page's version: a watch from there replays what changed in between.
+    // Later pages show the present objects under the version of the first page. This is sound, because the client
+    // watches from that version afterwards and so sees all changes in between, some of them twice.
     if (from !== undefined && !feed.resumable(target.collection, from.version))
       return fail(response, expired('the continue token is too old'))
+    // The keys are sorted, so the last key of a page tells where the next one begins.
     const found: Entry[] = []
     for (const entry of feed.entries(target.collection, target.resource)) {
       if (from !== undefined && entry.key <= from.after) continue
@@ -261,6 +289,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
     response.end(`${chunk}${tail}\n`)
   }
 
+  /** The failure of a collection that is not serving: 503 while its catalogue is not complete, 404 if there is none. */
   function unavailable(collection: string): Failure | undefined {
     const state = feed.state(collection, Date.now())
     if (state === 'serving') return undefined
@@ -274,7 +303,9 @@ const LIMITS: FeedServerLimits = {
   bookmarkMs: 30_000,
   watchSeconds: 1800
 }
+/** A client may ask for a longer watch, but gets no more than a day. */
 const WATCH_SECONDS_MAX = 24 * 3600
+/** The size of the writes of a list: fewer system calls, and little to hold for a slow client. */
 const CHUNK_CHARACTERS = 64 * 1024
 const VERBS: Readonly<Record<string, FeedRequestMetrics['verb']>> = {
   list: 'list',
@@ -286,7 +317,10 @@ function textOf({ source, resourceVersion }: Entry): string {
   return objectText(source, resourceVersion)
 }
 
-/** A web page may lead a browser here by a name of its own (DNS rebinding): only addresses and localhost are ours. */
+/**
+ * Says whether the Host header is an address or localhost. Other names are refused: a web page could make a browser
+ * read this server under a name of the page's own, which it points to 127.0.0.1 (DNS rebinding).
+ */
 function isOwnName(host: string | undefined): boolean {
   if (host === undefined) return false
   const name = host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
@@ -294,8 +328,8 @@ function isOwnName(host: string | undefined): boolean {
 }
 
 /**
- * kubectl looks for a schema before it sends what it will not be allowed to. As plain text and with 403 it shows the reason; of
- * any other answer to this question it shows the code only.
+ * kubectl requests the OpenAPI schema before it sends a write, which would be refused. If the schema is refused with
+ * 403 and a plain text, kubectl shows the text; after any other answer it shows the status only (docs/decisions/0020).
  */
 const NO_SCHEMA = 'this API is read-only and has no OpenAPI schema'
 const NO_RESOURCE = notFound('the server could not find the requested resource')

@@ -1,14 +1,21 @@
-// Failures as Kubernetes says them: meta.k8s.io/v1 Status objects, by whose `code` and `reason` client-go decides what to do.
+// The failures of the feed as meta.k8s.io/v1 Status objects. Their `code` and `reason` are those of the Kubernetes API,
+// because client-go decides by them whether it asks again, lists again or gives up
+// (k8s.io/apimachinery/pkg/api/errors).
 
 export interface Failure {
+  /** The HTTP status. */
   readonly code: number
+  /** A word for programs, such as "Expired" (meta/v1 StatusReason). */
   readonly reason: string
+  /** A text for people. */
   readonly message: string
-  /** Seconds after which to ask again. */
+  /** Seconds after which the client should ask again; undefined: the client decides. */
   readonly retryAfter?: number
+  /** Details for programs; the reasons are meta/v1 CauseTypes. */
   readonly causes?: readonly { readonly reason: string; readonly message: string }[]
 }
 
+/** Returns the Status object, for the body of an answer or for an ERROR event. */
 export function statusBody({ code, reason, message, retryAfter, causes }: Failure): object {
   const details = {
     ...(retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter }),
@@ -34,12 +41,15 @@ export function notFound(message: string): Failure {
   return { code: 404, reason: 'NotFound', message }
 }
 
-/** client-go lists again. */
+/** The resource version is older than the log of changes, or is not kept. client-go lists again. */
 export function expired(message: string): Failure {
   return { code: 410, reason: 'Expired', message }
 }
 
-/** Not known as a whole yet: client-go asks again with backoff, and CoreDNS answers SERVFAIL meanwhile. */
+/**
+ * The collection is not completely known yet. client-go asks again with backoff, and CoreDNS answers SERVFAIL until
+ * then.
+ */
 export function notYet(collection: string): Failure {
   return {
     code: 503,
@@ -50,8 +60,9 @@ export function notYet(collection: string): Failure {
 }
 
 /**
- * After the clock went back over a restart: client-go recognises the cause and lists from what there is. No `retryAfter`: the
- * version would not come, and client-go would wait for it ten times before it looks at the cause.
+ * The resource version is from the future, because the clock went back between two runs of the agent (versions begin at
+ * the clock, core/coredns/feed.ts). client-go recognises the cause and lists without a version. `retryAfter` is left
+ * out: the version would not come, and client-go would ask ten times before it looks at the cause.
  */
 export function tooLarge(asked: number, current: number): Failure {
   return {
@@ -62,18 +73,21 @@ export function tooLarge(asked: number, current: number): Failure {
   }
 }
 
+/** For every method but GET. */
 export const READ_ONLY: Failure = {
   code: 405,
   reason: 'MethodNotAllowed',
   message: 'this API is read-only: change the services in their own clusters'
 }
 
+/** No media type of the Accept header can be written (request.ts). */
 export const NOT_ACCEPTABLE: Failure = {
   code: 406,
   reason: 'NotAcceptable',
   message: 'only the following media types are accepted: application/json'
 }
 
+/** The limit `watchesMax` of server.ts is reached. */
 export const TOO_MANY_WATCHES: Failure = {
   code: 429,
   reason: 'TooManyRequests',

@@ -1,6 +1,7 @@
-// One watch: a reader of the feed's log with a cursor of its own.
-// Invariant: nothing is queued for it. What it has not read stays in the log, which is bounded; a reader that is so slow
-// that the log has moved past its cursor is cut, and lists anew.
+// Serves one watch: reads the log of changes with a cursor of its own and sends events as lines of JSON.
+// Invariant: no events are queued for a watch. Events that it has not read stay in the log, which is bounded. If the log
+// has moved past the cursor of a slow client, the watch is ended, and the client lists again.
+// Source: Kubernetes API concepts, "Efficient detection of changes"; KEP-956 (bookmarks), KEP-3157 (initial events).
 import type { ServerResponse } from 'node:http'
 
 import type { Entry } from '../../core/coredns/collection.ts'
@@ -12,24 +13,34 @@ import { singleText } from './format.ts'
 import { RESOURCES, type Format, type Target, type WatchOptions } from './request.ts'
 import { expired, statusBody } from './status.ts'
 
+/** What a watch needs of server.ts. */
 interface WatchParts {
   readonly feed: Feed
   readonly target: Target
   readonly watch: WatchOptions
   readonly format: Format
   readonly response: ServerResponse
+  /** Milliseconds after which the watch ends in order. */
   readonly timeoutMs: number
+  /** Called once, when the watch has ended for any reason. */
   readonly onEnd: () => void
 }
 
+/**
+ * Begins with `start`. Ends after its time, by `stop`, with its connection, or when the log has moved past its cursor.
+ */
 export class Watch {
   readonly #parts: WatchParts
   readonly #timer: NodeJS.Timeout
-  /** Objects that stood when it began, not sent yet. */
+  /** The objects that are sent as initial events, as they were when the watch began; emptied when all are sent. */
   #initial: readonly Entry[]
+  /** How many of `#initial` are sent. */
   #sent = 0
+  /** A bookmark is still to be sent that marks the end of the initial events. */
   #announcesEnd: boolean
+  /** The version of the last event that was read from the log. */
   #cursor: number
+  /** The client does not read: nothing is written before the connection's event 'drain'. */
   #blocked = false
   #ended = false
 
@@ -37,12 +48,13 @@ export class Watch {
     const { feed, watch, target } = parts
     this.#parts = parts
     this.#initial = watch.initialEvents ? [...feed.entries(target.collection, target.resource)] : []
-    // Also to a client that comes back with a version: it waits for this before it believes what it was sent.
+    // A client that gives a version with sendInitialEvents waits for this bookmark, too, before it uses the objects.
     this.#announcesEnd = watch.initialEvents && watch.bookmarks
     this.#cursor = watch.initialEvents ? feed.resourceVersion : (watch.version ?? feed.resourceVersion)
     this.#timer = setTimeout(() => this.#timeOut(), parts.timeoutMs)
   }
 
+  /** Sends the head of the answer and the first events. */
   start(): void {
     const { response } = this.#parts
     response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' })
@@ -55,32 +67,35 @@ export class Watch {
     this.#pump()
   }
 
-  /** Bytes that the reader has not taken: a chunk at most, and what an object has beyond it. */
+  /** Bytes that the client has not read: at most one chunk, and the part of its last object beyond that. */
   get queuedBytes(): number {
     return this.#parts.response.writableLength
   }
 
-  /** After the feed changed: `affected` when this watch's collection did. */
+  /** Call after each change of the feed. `affected`: the collection of this watch has new events. */
   wake(affected: boolean): void {
     if (affected) this.#pump()
+    // Without events for this watch, the cursor follows the feed, so that the log does not move past it.
     else if (this.#isIdle()) this.#cursor = this.#parts.feed.resourceVersion
   }
 
-  /** A sign of life, and a version to go on from that does not age. */
+  /** Sends a bookmark: a sign of life, and a recent version from which the client can resume. */
   bookmark(): void {
     if (this.#parts.watch.bookmarks && this.#isIdle()) this.#write(this.#bookmarkText(false))
   }
 
+  /** Ends the watch in order, without a last bookmark. */
   stop(): void {
     this.#parts.response.end()
     this.#end()
   }
 
-  /** Caught up, so that the cursor may follow the feed. */
+  /** Says whether all events are sent, so that the cursor may follow the feed. */
   #isIdle(): boolean {
     return !this.#ended && !this.#blocked && this.#sent >= this.#initial.length
   }
 
+  /** Writes chunks until all is sent or the client does not read. */
   #pump(): void {
     const { feed, target } = this.#parts
     if (!this.#ended && !feed.resumable(target.collection, this.#cursor)) return this.#cut()
@@ -91,6 +106,7 @@ export class Watch {
     }
   }
 
+  /** Returns the next initial events, or the bookmark that ends them; undefined: all are sent. */
   #initialChunk(): string | undefined {
     const { target, format } = this.#parts
     if (this.#sent < this.#initial.length) {
@@ -119,7 +135,7 @@ export class Watch {
     return this.#bookmarkText(true)
   }
 
-  /** undefined: caught up. */
+  /** Returns the next events of the log; undefined: there are none for this watch. */
   #eventChunk(): string | undefined {
     const { feed, target } = this.#parts
     let chunk = ''
@@ -136,7 +152,10 @@ export class Watch {
     return chunk === '' ? undefined : chunk
   }
 
-  /** An object that begins or ceases to match the selectors is ADDED or DELETED for this reader. */
+  /**
+   * Returns the event as this watch sees it, '' if it does not see the object. An object that begins or ceases to match
+   * the selectors is ADDED or DELETED.
+   */
   #eventOf(event: FeedEvent): string {
     const { target, watch, format } = this.#parts
     if (target.namespace !== '' && event.namespace !== target.namespace) return ''
@@ -151,6 +170,7 @@ export class Watch {
     return eventText(type, singleText(event.text, event.resource, format))
   }
 
+  /** `endsInitial` adds the annotation by which clients recognise the end of the initial events. */
   #bookmarkText(endsInitial: boolean): string {
     const { target, format, feed } = this.#parts
     const { kind, apiVersion } = RESOURCES[target.resource]
@@ -170,7 +190,7 @@ export class Watch {
     if (chunk !== '') this.#blocked = !this.#parts.response.write(chunk)
   }
 
-  /** A blocked reader would not read the reason either. */
+  /** Ends the watch with status 410. A blocked client would not read the reason either, so its connection is closed. */
   #cut(): void {
     const { response } = this.#parts
     if (this.#blocked) response.destroy()
@@ -178,6 +198,7 @@ export class Watch {
     this.#end()
   }
 
+  /** Ends the watch in order, with a last bookmark for a client that accepts bookmarks, from which it resumes. */
   #timeOut(): void {
     if (this.#blocked) this.#parts.response.destroy()
     else
@@ -193,14 +214,16 @@ export class Watch {
   }
 }
 
+/** Says whether an object is in the namespace of the request and matches its selectors. */
 export function isWanted(entry: Entry, target: Target, matches: Selector): boolean {
   if (target.namespace !== '' && entry.namespace !== target.namespace) return false
   return matches({ namespace: entry.namespace, name: entry.name, ...facetsOf(entry.source) })
 }
 
-/** Characters to a write: fewer system calls, and little to hold for one that does not read. */
+/** The size of a write, in characters: fewer system calls, and little to hold for a client that does not read. */
 const CHUNK_CHARACTERS = 64 * 1024
 
+/** One line of the answer. */
 function eventText(type: string, object: string): string {
   return `{"type":"${type}","object":${object}}\n`
 }
