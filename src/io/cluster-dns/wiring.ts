@@ -1,5 +1,6 @@
-// Puts the mesh's zones into the cluster's own DNS, and takes them out again: reads three objects, lets core decide, sends the patches.
-// The speaker calls `apply` when the clusters of the mesh change, and now and then, since installers rewrite what is theirs.
+// Writes the zones of the mesh into the cluster's own DNS, and removes them again: reads up to three objects, lets
+// core/coredns/cluster-dns.ts decide, and sends its patches. The speaker of the cluster calls `apply` when the clusters
+// of the mesh change, and every minute, since installers rewrite the objects (app/cluster-dns/pod-dns.ts).
 import {
   chooseTarget,
   CLUSTER_DNS_PATHS,
@@ -16,22 +17,29 @@ import { ClusterDnsError } from './errors.ts'
 
 interface ClusterDnsOptions {
   readonly api: KubeApi
-  /** auto: what the cluster has. */
+  /** The way in which zones are written. auto: OpenShift's DNS operator if it is there, else CoreDNS's ConfigMaps. */
   readonly target: WiringTarget | 'auto'
-  /** Of CoreDNS: "kube-system". */
+  /** The namespace of CoreDNS's ConfigMaps, for example "kube-system". */
   readonly namespace: string
 }
 
 export interface ClusterDns {
-  /** Idempotent; without zones as `undo`. Returns how many objects were changed. Errors: ClusterDnsError. */
+  /**
+   * Makes the cluster's DNS forward the zones to the servers. Without zones it does what `undo` does. Resolves with the
+   * number of patches that were sent, 0 if nothing had to change. Errors: ClusterDnsError; RangeError for a malformed
+   * zone or server.
+   */
   apply(mesh: MeshZones): Promise<number>
+  /** Removes all zones that this agent has written. Resolves with the number of patches. Errors: ClusterDnsError. */
   undo(): Promise<number>
 }
 
+// Milliseconds for each request.
 const CALL_MS = 10_000
-// A write is repeated this often when another client has written first.
+// Objects are read and written again up to this often in all when another client has written in between.
 const TRIES = 5
 
+/** Sends nothing before the first call. */
 export function createClusterDns(options: ClusterDnsOptions): ClusterDns {
   const { namespace } = options
   return {
@@ -50,6 +58,7 @@ export function createClusterDns(options: ClusterDnsOptions): ClusterDns {
   }
 }
 
+/** Reads, decides and writes; all three again after a conflict, because the decision may be another one then. */
 async function change(
   options: ClusterDnsOptions,
   decide: (objects: ClusterDnsObjects) => Wiring
@@ -59,6 +68,7 @@ async function change(
     const calls = wiring.calls ?? []
     try {
       for (const call of calls) await options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
+      // A refusal may have patches, too: they remove zones of ours that would keep CoreDNS from starting.
       if (wiring.kind === 'refused')
         throw new ClusterDnsError('REFUSED', { message: wiring.reason, fix: wiring.fix })
       return calls.length
@@ -69,6 +79,7 @@ async function change(
   }
 }
 
+/** Reads the objects that `target` may change; the others are undefined, as if they did not exist. */
 async function readObjects({ api, namespace, target }: ClusterDnsOptions): Promise<ClusterDnsObjects> {
   const openshift = target === 'openshift'
   const [operator, coredns, custom] = await Promise.all([
@@ -79,7 +90,7 @@ async function readObjects({ api, namespace, target }: ClusterDnsOptions): Promi
   return { operator, coredns, custom }
 }
 
-/** What the roles do not let us see is not ours to change: with `auto` it counts as absent. */
+/** Returns undefined for an object that does not exist or that this agent's roles do not allow it to read. */
 async function read(api: KubeApi, path: string): Promise<Fields | undefined> {
   try {
     return await getObject(api, path, AbortSignal.timeout(CALL_MS))
