@@ -1,15 +1,20 @@
-// The tunnel's MTU: that of the path less what the tunnel adds.
+// Finds the MTU of the tunnel device: the MTU of the path less the bytes that the tunnel adds to each packet. The path
+// is taken to be as wide as the device of the default route. src/app/host/tunnel-mtu.ts follows it.
 import { parseDefaultDevice } from '../tools/ip-json.ts'
 import type { Run } from '../ports.ts'
 import { findLink } from '../tools/ip.ts'
 
-// The least that IPv6 asks of a link (RFC 8200, section 5).
+// Bytes: the smallest MTU that IPv6 allows for a link (RFC 8200, section 5).
 const MTU_MIN = 1280
 const ETHERNET_MTU = 1500
 
-/** Bytes: the MTU of the default route's device less `overheadBytes`, at least 1280; 1500 − `overheadBytes` without a default route. */
+/**
+ * Returns bytes: the MTU of the device of the default route (IPv4 first, then IPv6) less `overheadBytes`, at least
+ * 1280. Without a default route it is 1500 − `overheadBytes`. Errors: HostError of `ip`.
+ */
 export async function detectMtu(run: Run, overheadBytes: number): Promise<number> {
   for (const family of ['-4', '-6']) {
+    // Exit code 2: the kernel does not have this family.
     const routes = await run('ip', [family, '-j', 'route', 'show', 'default'], { okCodes: [2] })
     const device = routes.exitCode === 0 ? parseDefaultDevice(routes.stdout) : undefined
     if (device === undefined) continue

@@ -1,4 +1,5 @@
-// The tunnels, one row for each kind. The first row is what every host has, as there is no setting that chooses another one yet.
+// The table of tunnels, with one row for each kind. Every host uses the first row, because no setting chooses another
+// one yet.
 import type { TunnelKind } from './kind.ts'
 import { WIREGUARD } from './wireguard/kind.ts'
 

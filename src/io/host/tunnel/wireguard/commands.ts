@@ -1,11 +1,12 @@
-// The commands that set up a WireGuard device and its peers, as data.
+// The commands of `ip` and `wg` (wg(8)) that set up a WireGuard device and its peers, as data. wireguard.ts runs them,
+// and `meshctl plan` prints them, so that both are the same. No command has a secret: the private key is named only.
 import type { Tunnel, WireguardPeer } from '../../../../core/host/host-state.ts'
 import type { Ip, WireguardKey } from '../../../../core/model/values.ts'
 import type { HostNames } from '../../ports.ts'
 import type { Command } from '../../tools/command.ts'
 import { addressCommand } from '../../tools/ip.ts'
 
-/** What a tunnel device has before it is set up; undefined fields: not known, as for a device that is not there. */
+/** The state of the device before it is set up. A field that is undefined is not known, as for a missing device. */
 export interface DeviceBefore {
   readonly exists: boolean
   readonly publicKey?: WireguardKey | undefined
@@ -14,7 +15,7 @@ export interface DeviceBefore {
   readonly addresses?: ReadonlySet<Ip>
 }
 
-/** The private key and our mark. None where the device has both. */
+/** Returns the command that sets private key and fwmark; no command where the device has both already. */
 export function keyCommands(tunnel: Tunnel, names: HostNames, before: DeviceBefore): readonly Command[] {
   if (before.publicKey === tunnel.publicKey && before.fwmark === names.fwmark) return []
   const mark = `0x${names.fwmark.toString(16)}`
@@ -28,25 +29,28 @@ export function keyCommands(tunnel: Tunnel, names: HostNames, before: DeviceBefo
   ]
 }
 
+/** Sets the MTU of the device in bytes. */
 export function mtuCommand({ device, mtu }: Tunnel): Command {
   return { tool: 'ip', args: ['link', 'set', 'dev', device, 'mtu', String(mtu)] }
 }
 
+/** Sets the UDP port on which the device listens. */
 export function portCommand({ device, listenPort }: Tunnel): Command {
   return { tool: 'wg', args: ['set', device, 'listen-port', String(listenPort)] }
 }
 
+/** Switches the device on. From then on the kernel's WireGuard listens on its port. */
 export function upCommand({ device }: Tunnel): Command {
   return { tool: 'ip', args: ['link', 'set', 'dev', device, 'up'] }
 }
 
-/** All of them in order, for people. */
+/** Returns all commands that set up the device, in their order and without those that would change nothing. */
 export function tunnelCommands(options: {
   readonly tunnel: Tunnel
   readonly names: HostNames
   readonly addresses: readonly Ip[]
   readonly before: DeviceBefore
-  /** Makes the device where there is none. */
+  /** The command that makes the device. It is used where `before.exists` is false. */
   readonly create: Command
 }): readonly Command[] {
   const { tunnel, names, addresses, before, create } = options
@@ -62,6 +66,7 @@ export function tunnelCommands(options: {
   ]
 }
 
+/** Adds or sets peers in one command. Peers that are not in the list stay as they are. */
 export function peersCommand(device: string, peers: readonly WireguardPeer[]): Command {
   return {
     tool: 'wg',
@@ -71,7 +76,11 @@ export function peersCommand(device: string, peers: readonly WireguardPeer[]): C
   }
 }
 
-/** As wg(8) reads it: a section replaces the peer's allowed IPs, by none if it names none, and takes them from other peers. */
+/**
+ * Returns the section of one peer as wg(8) reads it. It replaces all allowed IPs of the peer, also by none, and takes
+ * them from other peers, because WireGuard has each prefix at one peer only. Throws an Error for a value with a line
+ * break, which could add settings.
+ */
 export function peerSection(peer: WireguardPeer): string {
   const lines = [
     '[Peer]',
@@ -84,6 +93,7 @@ export function peerSection(peer: WireguardPeer): string {
   return `${lines.join('\n')}\n`
 }
 
+/** Removes peers in one command. The caller bounds their number, because all keys are arguments. */
 export function removePeersCommand(device: string, keys: readonly WireguardKey[]): Command {
   return { tool: 'wg', args: ['set', device, ...keys.flatMap((key) => ['peer', key, 'remove'])] }
 }

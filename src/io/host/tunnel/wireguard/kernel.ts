@@ -1,8 +1,10 @@
-// WireGuard of the kernel.
+// The WireGuard device of the kernel, which Linux has since 5.6 or as a module. A device is made by `ip link add`, and
+// recognised by its kind in `ip -d link show`.
 import { HostError } from '../../errors.ts'
 import { runCommand, type Command } from '../../tools/command.ts'
 import type { WireguardDevice } from './device.ts'
 
+/** The implementation in the kernel. It needs no further tool. */
 export const KERNEL_WIREGUARD: WireguardDevice = {
   tools: [],
   createCommand,
@@ -10,7 +12,7 @@ export const KERNEL_WIREGUARD: WireguardDevice = {
   owns: async ({ kind }) => kind === 'wireguard'
 }
 
-/** Whether KERNEL_WIREGUARD.create failed because this kernel has no WireGuard. */
+/** Returns whether KERNEL_WIREGUARD.create failed because this kernel has no WireGuard. It reads the words of `ip`. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof HostError && /unknown device type|not supported/i.test(error.stderr)
 }

@@ -1,4 +1,5 @@
-// The row of WireGuard in the table of tunnels: the kernel's, or wireguard-go where the kernel has none.
+// The row of WireGuard in the table of tunnels (registry.ts). The implementation is that of the kernel, or wireguard-go
+// where the kernel has none.
 import { readFile } from 'node:fs/promises'
 import { release } from 'node:os'
 import { fileExists } from '../../tools/file-exists.ts'
@@ -6,9 +7,10 @@ import type { TunnelKind } from '../kind.ts'
 import { noTun, WIREGUARD_GO } from './wireguard-go.ts'
 import { createWireguard } from './wireguard.ts'
 
+/** WireGuard as a kind of tunnel. See TunnelKind for the fields. */
 export const WIREGUARD = {
   name: 'wireguard',
-  // 40 IPv6 + 8 UDP + 32 WireGuard.
+  // Bytes: 40 of IPv6, 8 of UDP, 32 of WireGuard (16 before the data, 16 of authentication tag after it).
   overheadBytes: 80,
   async needs(implementation) {
     const isUserspace =
@@ -20,7 +22,7 @@ export const WIREGUARD = {
   create: createWireguard
 } as const satisfies TunnelKind
 
-/** Loaded, built in, or a module that the kernel would load by itself. */
+/** Returns whether WireGuard is loaded, built in, or a module that the kernel loads when a device is made. */
 async function kernelHasWireguard(): Promise<boolean> {
   if (await fileExists('/sys/module/wireguard')) return true
   const folder = `/lib/modules/${release()}`

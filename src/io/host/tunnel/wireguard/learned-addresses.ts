@@ -1,27 +1,30 @@
-// Which address of a peer counts: the one that was wished for, or the one that WireGuard learned from a handshake.
-// Invariants 3 and 4 of wireguard.ts.
+// Decides which address of a peer counts: the one that was set, or the one that WireGuard learned from packets of the
+// peer (roaming). A peer behind a NAT or with a new address works only with the learned one, so it must not be
+// overwritten while it works. wireguard.ts tells this class what it sets and reads; invariants 3 and 4 there are kept
+// here.
 import type { WireguardPeer } from '../../../../core/host/host-state.ts'
 import type { PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
 import type { WgPeer } from './wg-dump.ts'
 
-/** WireGuard's own REJECT_AFTER_TIME: no session is older, so no address learned before it is in use. */
+/** REJECT_AFTER_TIME of WireGuard (section 6 of its paper): no session is older, so no older address is in use. */
 const HANDSHAKE_RECENT_SECONDS = 180
-/** Keepalives come each 25 s by default: a peer that was heard from no more has moved, or this host has. */
+/** Keepalives come every 25 s by default. If nothing came for 40 s, the peer or this host has another address now. */
 const HEARD_MS = 40_000
 
+/** Addresses set and bytes received, for each peer of one device. */
 export class LearnedAddresses {
   readonly #nowMs: () => number
-  // The address last wished for, of each peer; bounded by the device's peers.
+  // The address that was set last for each peer; undefined: none was wanted. Bounded by the peers of the device.
   readonly #wishes = new Map<WireguardKey, PeerAddress | undefined>()
-  // Bytes received of each peer, and when they last grew; bounded by the device's peers.
+  // Bytes received from each peer, and when the number last changed. Bounded by the peers of the device.
   readonly #heard = new Map<WireguardKey, { readonly rxBytes: number; readonly atMs: number }>()
 
-  /** `nowMs`: Unix milliseconds. */
+  /** `nowMs` returns Unix milliseconds, because WireGuard gives handshakes in Unix seconds. */
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs
   }
 
-  /** Takes note of a reading of the device. */
+  /** Records a reading of the device. Call it after every reading. */
   heard(peers: readonly WgPeer[]): void {
     const known = new Set(peers.map(({ publicKey }) => publicKey))
     for (const key of this.#heard.keys()) if (!known.has(key)) this.#heard.delete(key)
@@ -30,32 +33,38 @@ export class LearnedAddresses {
         this.#heard.set(publicKey, { rxBytes, atMs: this.#nowMs() })
   }
 
+  /** Records that these peers were set with these addresses. */
   wished(peers: readonly WireguardPeer[]): void {
     for (const { publicKey, peerAddress } of peers) this.#wishes.set(publicKey, peerAddress)
   }
 
+  /** Forgets the addresses of removed peers. */
   forget(keys: Iterable<WireguardKey>): void {
     for (const key of keys) this.#wishes.delete(key)
   }
 
+  /** Forgets all addresses, because the device is removed. */
   forgetAll(): void {
     this.#wishes.clear()
   }
 
-  /** Forgets the wishes for all other peers. */
+  /** Forgets the addresses of all peers that are not in the list. */
   keepOnly(peers: readonly WgPeer[]): void {
     const known = new Set(peers.map(({ publicKey }) => publicKey))
     this.forget([...this.#wishes.keys()].filter((key) => !known.has(key)))
   }
 
-  /** The address that a peer is observed with. */
+  /**
+   * Returns the address with which a peer counts as observed. While a learned address works, it is the one that was
+   * set, so that the plan has nothing to change; else the device's own. undefined: none is wanted, or none is known.
+   */
   observed(peer: WgPeer): PeerAddress | undefined {
     if (!this.#wishes.has(peer.publicKey)) return peer.peerAddress
     const wish = this.#wishes.get(peer.publicKey)
     return wish === undefined || this.#isRecent(peer) ? wish : peer.peerAddress
   }
 
-  /** The peers to set, without an address where the device has learned another one from a recent handshake. */
+  /** Returns the peers to set, without an address where the device has learned another one that works. */
   withoutLearned(peers: readonly WireguardPeer[], live: readonly WgPeer[]): readonly WireguardPeer[] {
     const byKey = new Map(live.map((peer) => [peer.publicKey, peer]))
     return peers.map((peer) => {
@@ -68,6 +77,7 @@ export class LearnedAddresses {
     })
   }
 
+  /** Returns whether the device's address of the peer works: a handshake and received bytes are recent. */
   #isRecent(peer: WgPeer): boolean {
     const nowMs = this.#nowMs()
     return (

@@ -1,32 +1,37 @@
-// `wg show <device> dump`, parsed. Its first line starts with the private key and each peer may carry a preshared key:
-// neither leaves this function.
+// Parses `wg show <device> dump` (wg(8)): a line for the device, then a line for each peer, with fields separated by
+// tabs. The first field of the device is the private key, and each peer may have a preshared key. parseWgDump returns
+// neither and quotes no text in its errors.
 import { compareCidr, parseCidr, parseIp } from '../../../../core/model/cidr.ts'
 import type { Cidr, PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
 
+/** The state of a WireGuard device. */
 export interface WgDump {
-  /** undefined: no private key was set yet. */
+  /** undefined: no private key is set yet. */
   readonly publicKey: WireguardKey | undefined
+  /** UDP port. A device that was never up may have 0. */
   readonly listenPort: number
-  /** 0 = off. */
+  /** Mark of the encapsulated packets; 0 = off. */
   readonly fwmark: number
-  /** In key order. */
+  /** Sorted by public key. */
   readonly peers: readonly WgPeer[]
 }
 
+/** The state of one peer of the device. */
 export interface WgPeer {
   readonly publicKey: WireguardKey
-  /** undefined: never set and never learned. */
+  /** Address that was set or that WireGuard learned last; undefined: neither. */
   readonly peerAddress: PeerAddress | undefined
-  /** In compareCidr's order. */
+  /** In the order of compareCidr. */
   readonly allowedIps: readonly Cidr[]
-  /** Unix seconds; 0: never. */
+  /** Unix seconds; 0: there was no handshake. */
   readonly lastHandshakeSeconds: number
   readonly rxBytes: number
   readonly txBytes: number
+  /** Seconds; 0 = off. */
   readonly keepaliveSeconds: number
 }
 
-/** Throws on text of another shape, without quoting it. */
+/** Returns the parsed state. Throws an Error for text of another form. */
 export function parseWgDump(text: string): WgDump {
   const [device = '', ...lines] = text.trimEnd().split('\n')
   const [, publicKey, listenPort, fwmark, ...rest] = device.split('\t')
@@ -66,7 +71,8 @@ function cidr(text: string): Cidr {
 function address(text = ''): PeerAddress {
   const match = /^(?:\[([^\]%]+)(?:%[^\]]+)?\]|([\d.]+)):(\d+)$/.exec(text)
   const ip = parseIp(match?.[1] ?? match?.[2] ?? '')
-  // A socket that listens on both families may report an IPv4 peer as IPv4-mapped: not a name that the mesh uses.
+  // A socket of both families may report an IPv4 peer as IPv4-mapped IPv6. The mesh has no such addresses: the text is
+  // kept as it is, and differs from every desired address.
   if (ip === undefined) return text as PeerAddress
   return (ip.includes(':') ? `[${ip}]:${match?.[3]}` : `${ip}:${match?.[3]}`) as PeerAddress
 }

@@ -1,4 +1,7 @@
-// WireGuard of the process wireguard-go, for a kernel without it. The process outlives the agent and ends when its socket is removed.
+// The WireGuard device of the process wireguard-go, for a kernel without WireGuard. The process makes a TUN device and
+// listens on the socket /var/run/wireguard/<device>.sock, through which `wg` sets it up
+// (https://www.wireguard.com/xplatform/). It outlives the agent, so that traffic continues, and ends when its socket is
+// removed.
 import { rm, readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -8,11 +11,13 @@ import { runCommand, type Command } from '../../tools/command.ts'
 import type { WireguardDevice } from './device.ts'
 
 const SOCKET_FOLDER = '/var/run/wireguard'
-/** It ends within milliseconds; two seconds are for a busy host. */
+/** A wireguard-go ends within milliseconds after its socket was removed. A busy host gets 40 × 50 ms. */
 const RENAMED_LOOKS = 40
 const RENAMED_LOOK_MS = 50
+// A process accepts a connection within milliseconds.
 const SOCKET_ANSWER_MS = 1_000
 
+/** The implementation as a process. */
 export const WIREGUARD_GO: WireguardDevice = {
   tools: ['wireguard-go'],
   createCommand,
@@ -24,6 +29,7 @@ function createCommand(device: string): Command {
   return { tool: 'wireguard-go', args: [device] }
 }
 
+/** Errors: DEVICE_TAKEN; NO_TUN where /dev/net/tun cannot be opened; other HostErrors of wireguard-go. */
 async function create(run: Run, device: string, signal: AbortSignal): Promise<void> {
   await freeSocket(device, signal)
   try {
@@ -34,21 +40,25 @@ async function create(run: Run, device: string, signal: AbortSignal): Promise<vo
   }
 }
 
-/** wireguard-go's sockets lie in one folder for all network namespaces; a Unix socket shows only in its own. */
+/**
+ * Returns whether the socket of this device belongs to this network namespace. The folder of the sockets is one for all
+ * namespaces of a host, but /proc/self/net/unix lists only the sockets of its own (unix(7)).
+ */
 async function isOurSocket(device: string): Promise<boolean> {
   const sockets = await readFile('/proc/self/net/unix', 'utf8')
   return sockets.split('\n').some((line) => line.endsWith(`/wireguard/${device}.sock`))
 }
 
 /**
- * Removes a socket that no process answers on, and ends a wireguard-go of this host whose link has another name now: it ends when its
- * socket is removed. Errors: DEVICE_TAKEN when a process of another network namespace answers.
+ * Makes the path of the socket free. It ends a wireguard-go of this namespace whose link has another name by now, by
+ * removing its socket, and removes a socket on which no process answers. Errors: DEVICE_TAKEN if a process of another
+ * network namespace answers.
  */
 async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   const path = `${SOCKET_FOLDER}/${device}.sock`
   if (await isOurSocket(device)) {
     await rm(path, { force: true })
-    // It must not see the socket of the next one in the place of its own, and still has the port.
+    // Wait for its end: it still has the UDP port, and would take the socket of the next process for its own.
     for (let look = 0; look < RENAMED_LOOKS && (await isOurSocket(device)); look++)
       await delay(RENAMED_LOOK_MS, undefined, { signal })
   }
@@ -62,6 +72,7 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   await rm(path, { force: true })
 }
 
+/** Returns whether a process listens on the socket. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path)
@@ -69,13 +80,14 @@ function answers(path: string): Promise<boolean> {
       socket.destroy()
       resolve(answer)
     }
-    // A connection that is neither refused nor accepted in time means that a process listens.
+    // A connection that is neither refused nor accepted in time means that a process listens but is slow.
     socket.setTimeout(SOCKET_ANSWER_MS, () => finish(true))
     socket.on('connect', () => finish(true))
     socket.on('error', () => finish(false))
   })
 }
 
+/** Returns the error for a machine on which neither the kernel nor wireguard-go can make a WireGuard device. */
 export function noTun(cause?: unknown): HostError {
   return new HostError({
     code: 'NO_TUN',

@@ -1,13 +1,16 @@
-// The WireGuard device: the kernel's where the kernel has it, else wireguard-go, which outlives us.
+// The tunnel by WireGuard (Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", 2017). The device is that of
+// the kernel, or a process wireguard-go, which keeps running when the agent ends. The tools `ip` and `wg` do the work.
 // Invariants
-//   1. The device is ours by its name, and so are all its peers. A link of that name that is no WireGuard is left alone.
-//   2. The private key goes to `wg` through an unlinked file and comes back in no value, message or log.
-//   3. An address that WireGuard learned from a handshake not older than 180 s is never written over while the peer is heard from there,
-//      and the peer is then observed with the address last wished for, so that the next pass has nothing to do. Once the handshake is
-//      stale, or nothing was heard for 40 s, the kernel's address is observed as it is, and the wish is set again.
-//   4. A peer wished without an address dials us: it is observed without one, wherever it roams.
-//   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: there, but of no use. One that lacks an address is
-//      observed with INCOMPLETE_MTU: of use, but not as wanted. Setting the tunnel anew repairs all three.
+//   1. The device is ours by its name, and so are all its peers. A link of that name that is not WireGuard is left
+//      alone.
+//   2. The private key goes to `wg` through an unlinked file. No value, message or log has it.
+//   3. An address that WireGuard learned is not overwritten while it works: the last handshake is less than 180 s old,
+//      and bytes came within 40 s. The peer is then observed with the address that was set last, so that the next pass
+//      has nothing to do. Otherwise the address of the kernel is observed, and the next pass sets the desired one.
+//   4. A peer that is desired without an address dials this host. It is observed without one, whatever address it has.
+//   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: it exists but carries no traffic. One
+//      that lacks an address is observed with INCOMPLETE_MTU: it carries traffic but is not as desired. The operation
+//      setTunnel repairs all three.
 import type { PeerStats, Tunnel, WireguardPeer } from '../../../../core/host/host-state.ts'
 import { UNUSABLE_MTU } from '../../../../core/host/host-ops.ts'
 import type { Ip, WireguardKey } from '../../../../core/model/values.ts'
@@ -34,8 +37,9 @@ import { LearnedAddresses } from './learned-addresses.ts'
 import { parseWgDump, type WgDump } from './wg-dump.ts'
 import { WIREGUARD_GO } from './wireguard-go.ts'
 
-const REMOVED_PER_COMMAND = 500 // 45 bytes of key each, far below the limit of an argument list
+const REMOVED_PER_COMMAND = 500 // 500 keys of 45 bytes are far below the limit of an argument list
 
+/** Returns the tunnel without making its device. Runs no tool. */
 export function createWireguard(options: TunnelOptions): TunnelPort {
   return new Wireguard(options)
 }
@@ -45,9 +49,9 @@ class Wireguard implements TunnelPort {
   readonly #run: Run
   readonly #device: string
   readonly #learned: LearnedAddresses
-  /** At the last look; undefined: no device, or no look yet. */
+  /** The state at the last `observe`, for `describe`. undefined: no device, or not observed yet. */
   #seen: { readonly dump: WgDump; readonly local: ReadonlySet<Ip> } | undefined
-  /** What makes the device; `auto` falls back to wireguard-go. */
+  /** The implementation that makes the device first. With `auto`, wireguard-go is tried after it. */
   readonly #implementation: WireguardDevice
 
   constructor(options: TunnelOptions) {
@@ -84,6 +88,10 @@ class Wireguard implements TunnelPort {
     }
   }
 
+  /**
+   * Makes the device if it is missing, then sets what differs, and reads it back. Errors: HostError; DEVICE_TAKEN,
+   * PORT_IN_USE, KEY_MISMATCH. A failure may leave a device that is set up in part; the next call continues.
+   */
   async setTunnel(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
     const { addresses, names, privateKey } = this.#options
     const existing = await findLink(this.#run, this.#device, signal)
@@ -94,7 +102,7 @@ class Wireguard implements TunnelPort {
     const before: DeviceBefore = { exists: true, ...(await this.#dump(signal)) }
     for (const command of keyCommands(tunnel, names, before))
       await runCommand(this.#run, command, { signal, secret: privateKey })
-    // Each of these is of use without the others.
+    // All are tried, also after a failure, because each is useful without the others.
     await allOf([
       () => this.#change(mtuCommand(tunnel), signal),
       () => this.#setPort(tunnel, signal),
@@ -105,7 +113,7 @@ class Wireguard implements TunnelPort {
     ])
     const after = await this.#dump(signal)
     if (after.publicKey !== tunnel.publicKey) throw keyMismatch(tunnel, after)
-    // wireguard-go takes a busy port without a word while the device goes up.
+    // wireguard-go reports no error for a busy port while the device goes up.
     if (after.listenPort !== tunnel.listenPort) throw portInUse(tunnel)
   }
 
@@ -119,6 +127,7 @@ class Wireguard implements TunnelPort {
 
   async setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void> {
     await this.#change(this.#peersCommand(peers, await this.#dump(signal)), signal)
+    // Recorded only after success: a peer that was refused has no set address.
     this.#learned.wished(peers)
   }
 
@@ -173,7 +182,7 @@ class Wireguard implements TunnelPort {
     })
   }
 
-  /** `live`: the device as it is; undefined: there is none. */
+  /** `live` is the present state of the device; undefined: it does not exist. */
   #peersCommand(peers: readonly WireguardPeer[], live: WgDump | undefined): Command {
     return peersCommand(
       this.#device,
@@ -185,6 +194,7 @@ class Wireguard implements TunnelPort {
     return runCommand(this.#run, command, { signal })
   }
 
+  /** Reads the device, which must exist, and records what was heard from its peers. */
   async #dump(signal: AbortSignal): Promise<WgDump> {
     const found = parseWgDump((await this.#run('wg', ['show', this.#device, 'dump'], { signal })).stdout)
     this.#learned.heard(found.peers)
@@ -199,6 +209,7 @@ class Wireguard implements TunnelPort {
     return { link: found, dump: await this.#dump(signal) }
   }
 
+  /** Addresses on all devices of this host. The question is left out where the tunnel wants no address. */
   async #localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
     if (this.#options.addresses.length === 0) return new Set()
     return parseAddresses((await this.#run('ip', ['-j', 'address', 'show'], { signal })).stdout)
@@ -214,7 +225,7 @@ class Wireguard implements TunnelPort {
     }
   }
 
-  /** The kernel refuses a busy port when the device is up, wireguard-go when the port is set. */
+  /** Sets the port and the device up. The kernel refuses a busy port when the device goes up, wireguard-go when set. */
   async #setPort(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
     const ensurePort = async () => {
       if ((await this.#dump(signal)).listenPort !== tunnel.listenPort)
@@ -231,6 +242,7 @@ class Wireguard implements TunnelPort {
     }
   }
 
+  /** Throws DEVICE_TAKEN for a link that neither implementation has made. */
   async #refuseForeign(found: Link): Promise<void> {
     if (await KERNEL_WIREGUARD.owns(found, this.#device)) return
     if (await WIREGUARD_GO.owns(found, this.#device)) return
@@ -242,13 +254,16 @@ class Wireguard implements TunnelPort {
   }
 }
 
-/** Equals the MTU of no wish. */
+/** Bytes. No desired tunnel has this MTU, so the plan sets the tunnel. */
 const INCOMPLETE_MTU = 1
 
-/** All zero: what WireGuard itself has where there is no key. Equal to no wish. */
+/** 32 zero bytes, which WireGuard has where no key is set. No desired tunnel has this key. */
 const NO_KEY = `${'A'.repeat(43)}=` as WireguardKey
 
-/** A device of the kernel with our key is ours under another name, and has our port. */
+/**
+ * Removes devices with our key and another name. They are ours, from before an operator renamed them or the setting
+ * device was changed, and would keep the port busy.
+ */
 async function removeRenamed(run: Run, { device, publicKey }: Tunnel, signal: AbortSignal): Promise<void> {
   const { stdout } = await run('wg', ['show', 'all', 'public-key'], { signal, okCodes: [1] })
   for (const line of stdout.split('\n')) {
