@@ -1,4 +1,5 @@
-// The state of a running agent at this moment, from which the handlers of the admin API build their answers. Reading it changes nothing.
+// The state of a running agent at this moment, from which the handlers of the admin API build their answers.
+// agent/agent.ts makes the one object. To read it changes nothing and does not block.
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -12,23 +13,29 @@ import type { SourceKind } from '../sources/source.ts'
 /** The parts of a running agent. Getters return the state at the time of the call. */
 export interface AgentState {
   readonly settings: Settings
-  /** The start of the agent on the monotonic clock, in milliseconds. */
+  /** When the agent started: milliseconds of the monotonic clock, for the uptime. */
   readonly startedMs: number
   /** undefined when this cluster is in no mesh. */
   readonly session: Session | undefined
+  /**
+   * True while a session waits for the first member to accept this cluster; `session` is set as soon as it has started.
+   */
   readonly joining: boolean
+  /** undefined exactly when `session` is. */
   readonly membership: Membership | undefined
-  /** undefined when this machine has no data plane; `hostFault` then has the reason. */
+  /** undefined when this machine has no data plane; `hostFault` then has the reason as one sentence. */
   readonly host: LinuxHost | undefined
   readonly hostFault: string | undefined
-  /** Returns an operation as shell commands; it does not need a data plane. */
+  /** Returns the shell commands that have the effect of an operation. It works without a data plane, too. */
   readonly describe: (op: HostOp) => readonly string[]
+  /** The public key of the tunnel. An agent in no mesh has one already. */
   readonly wireguardKey: WireguardKey
+  /** The latest snapshot of the source; before the first one it is empty, with `whole` false. */
   readonly source: SourceSnapshot
   readonly sourceKind: SourceKind
   /** The path of the folder of manifests, or the URL of the API server. */
   readonly sourcePath: string
-  /** Whether the agent has a token in a file, with which it joins without `meshctl join`. */
+  /** True when the file of the setting token-file could be read, so that the agent joins without `meshctl join`. */
   readonly isToldToJoin: boolean
   readonly health: Health
 }

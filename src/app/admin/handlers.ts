@@ -1,4 +1,5 @@
-// The handlers of all endpoints. Each handler has its own file in routes/.
+// Makes the handlers of all endpoints of the admin API from the parts of the agent. Each handler has its own file in
+// routes/, and each gets only the parts that it uses. agent/agent.ts calls this once and gives the result to server.ts.
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { Log } from '../observe/log.ts'
@@ -21,11 +22,11 @@ export interface HandlerParts {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
   readonly log: Log
-  /** Updates the registry of health. */
+  /** Updates the registry of health now, so that the answer of `status` is not up to a second old. */
   readonly look: () => void
 }
 
-/** Returns one handler for each row of ENDPOINTS. */
+/** Returns one handler for each row of ENDPOINTS; a missing one is an error of types. */
 export function createHandlers(parts: HandlerParts): AdminHandlers {
   const { state } = parts
   return {

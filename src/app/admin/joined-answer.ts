@@ -1,4 +1,4 @@
-// The answer of `init` and `join`, and its warnings.
+// The answer of `init` and `join`, and the warnings that `init` and `invite` add to theirs.
 import type { JoinedAnswer } from '../../api/answers.ts'
 import { publicNameWarning } from '../../core/dns/public-names.ts'
 import { meshIdText } from '../../core/model/identity.ts'
@@ -6,7 +6,10 @@ import type { Log } from '../observe/log.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Body } from './answer-body.ts'
 
-/** Returns the answer for an agent that is in a mesh. It throws a plain Error when the agent is in none, which is a fault of the program. */
+/**
+ * Returns the answer for an agent that is in a mesh. Called after a successful init or join. It throws a plain Error
+ * when the agent is in none, which is a fault of the program.
+ */
 export function joinedAnswer({
   session,
   membership
@@ -22,7 +25,10 @@ export function joinedAnswer({
   }
 }
 
-/** Returns and logs a warning when the public DNS may have the name `cluster.<cluster>`, too; else returns []. */
+/**
+ * Returns and logs a warning when `cluster` is a top-level domain of the public DNS, since names below
+ * `cluster.<cluster>` then hide those of the public DNS; else returns [].
+ */
 export function nameWarnings(cluster: string, log: Pick<Log, 'warn'>): readonly string[] {
   const warning = publicNameWarning(cluster)
   if (warning === undefined) return []

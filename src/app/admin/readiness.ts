@@ -1,10 +1,13 @@
-// The decision whether /readyz answers 200 or 503.
+// Decides whether /readyz answers 200 or 503. Kubernetes then counts the pod as ready or not. Pure: agent/agent.ts
+// updates the registry of health before each call.
 import { faultSentence } from '../observe/health.ts'
 import type { AgentState } from './agent-state.ts'
 
 /**
- * Returns why this agent is not ready, or undefined when it is ready. An agent is ready when it does what it was told to do so far:
- * an agent without a token in a file is ready while it waits for `meshctl init` or `meshctl join`.
+ * Returns why this agent is not ready, as one sentence, or undefined when it is ready. An agent is ready when it does
+ * what it was told to do so far: an agent without a token in a file is ready while it waits for `meshctl init` or
+ * `meshctl join`. Faults below `critical` do not count, because one part that fails is no reason to take all others out
+ * of service.
  */
 export function notReady({
   session,

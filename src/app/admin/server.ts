@@ -1,5 +1,7 @@
-// The server of the admin API. It finds the row of ENDPOINTS for a request, parses the request and calls the row's handler.
-// The mode of the socket file is the only authentication: only root and the agent's user can open it.
+// The server of the admin API: HTTP with JSON on a unix socket, for meshctl. It finds the row of ENDPOINTS for a
+// request, parses the request with the row's schema and calls the row's handler. Handlers return an answer or throw an
+// error; this file makes HTTP of both. The mode of the socket file is the only authentication: only root and the
+// agent's user can open it.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
 import { openAdminSocket, type AdminSocket } from './socket.ts'
@@ -11,15 +13,22 @@ import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Body } from './answer-body.ts'
 
-// The largest body is a token, which has less than 2 KiB.
+// Far above the largest body, a token, whose schema allows 16 KiB (api/requests.ts). It bounds the memory of a wrong
+// request.
 const BODY_BYTES_MAX = 64 * 1024
 
-/** One handler per row of ENDPOINTS. Errors: the code of an error decides the HTTP status, 400 by default; an error without a code is 500 INTERNAL. */
+/**
+ * One handler per row of ENDPOINTS. Errors: the code of an error decides the HTTP status, 400 by default; an error
+ * without a code is 500 INTERNAL.
+ */
 export type AdminHandlers = {
   readonly [Name in EndpointName]: (request: Requests[Name]) => Promise<Body<Answers[Name]>>
 }
 
-/** Opens the socket and answers requests on it until `stop`. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED. */
+/**
+ * Opens the socket and answers requests on it until `stop`. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN,
+ * LISTEN_FAILED.
+ */
 export function startAdmin(options: {
   readonly socket: string
   readonly handlers: AdminHandlers
@@ -36,6 +45,10 @@ export function startAdmin(options: {
   return openAdminSocket({ path: socket, listener, health })
 }
 
+/**
+ * Sends one answer. A failure of the handler becomes an ErrorAnswer; unexpected errors are logged, since their answer
+ * has no stack.
+ */
 async function respond(
   request: IncomingMessage,
   response: ServerResponse,
@@ -59,6 +72,10 @@ async function respond(
   response.end(text)
 }
 
+/**
+ * Errors: AppError NOT_FOUND for an unknown method or path, which most likely is a request of a newer meshctl; those of
+ * `call`.
+ */
 async function answer(
   request: IncomingMessage,
   handlers: AdminHandlers
@@ -75,6 +92,7 @@ async function answer(
   return { status: 200, body: { apiVersion: API_VERSION, ...(await call(name, request, handlers)) } }
 }
 
+/** Parses the request and calls the handler. Errors: AppError BAD_REQUEST, and those of the handler. */
 async function call<Name extends EndpointName>(
   name: Name,
   request: IncomingMessage,
@@ -92,6 +110,7 @@ async function sentIn(name: EndpointName, request: IncomingMessage): Promise<unk
   return Object.fromEntries([...searchParams].toReversed())
 }
 
+/** Reads the whole body. Errors: AppError BAD_REQUEST when it is over BODY_BYTES_MAX or is not JSON. */
 async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -108,6 +127,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** Parses the request with the schema of its row. Errors: AppError BAD_REQUEST. */
 function parse<T>(schema: z.ZodType<T>, sent: unknown): T {
   const parsed = schema.safeParse(sent)
   if (!parsed.success) {
@@ -120,6 +140,10 @@ function parse<T>(schema: z.ZodType<T>, sent: unknown): T {
   return parsed.data
 }
 
+/**
+ * The HTTP status of an error code. meshctl reads the code in the body; the status is for other clients. 409: the
+ * request does not fit the state of the agent. 504: a member or another server did not answer in time.
+ */
 function statusOf(code: string): number {
   switch (code) {
     case 'INTERNAL':

@@ -1,8 +1,9 @@
 // The socket file of the admin API. The agent creates it, and creates it again when its file or folder was removed.
 // Invariants:
 //  1. The agent never removes or replaces a file that is not a socket, nor a socket on which another process answers.
-//  2. The socket is bound under another name and then renamed, so that other users can never open it. Closing the server removes only
-//     the name that was bound, so it cannot remove a socket that another process has created at the path since.
+//  2. The socket is bound under another name and then renamed, so that other users can never open it. Closing the
+//     server removes only the name that was bound, so it cannot remove a socket that another process has created at
+//     the path since (docs/decisions/0056).
 import { chmodSync, lstatSync, renameSync, rmSync, type Stats } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server } from 'node:http'
@@ -13,18 +14,25 @@ import { AppError, explain, listenOn } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import { close } from '../agent/health-http.ts'
 
-// A job that cleans /run may remove the socket file of a running agent. `meshctl` should then fail for about one second only.
+// A job that cleans /run may remove the socket file of a running agent. `meshctl` should then fail for about one second
+// only.
 const LOOK_MS = 1000
 // A live process accepts a connection within milliseconds. A process that is stopped (SIGSTOP) may not.
 const ALIVE_MS = 1000
 const FAULT = 'ADMIN_SOCKET'
 
-/** A socket file on which a server listens. `stop` closes the server and removes the file if it is still the agent's own. */
+/**
+ * A socket file on which a server listens. `stop` closes the server and removes the file if it is still the agent's
+ * own.
+ */
 export interface AdminSocket {
   stop(): Promise<void>
 }
 
-/** The path of the socket, the listener for HTTP requests, and the registry that gets the fault ADMIN_SOCKET. */
+/**
+ * The path of the socket, the listener for HTTP requests, and the registry of health, which gets the fault
+ * ADMIN_SOCKET.
+ */
 export interface AdminSocketOptions {
   readonly path: string
   readonly listener: RequestListener
@@ -32,8 +40,8 @@ export interface AdminSocketOptions {
 }
 
 /**
- * Creates the socket and checks each second that it still exists. Errors: AppError SOCKET_IN_USE (another process answers on the
- * path), SOCKET_PATH_TAKEN (the path is not a socket), LISTEN_FAILED.
+ * Creates the socket, and checks each second that it still exists. Errors: AppError SOCKET_IN_USE (another process
+ * answers on the path), SOCKET_PATH_TAKEN (the path is not a socket), LISTEN_FAILED.
  */
 export async function openAdminSocket(options: AdminSocketOptions): Promise<AdminSocket> {
   let opened = await open(options)
@@ -42,7 +50,8 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
   const look = async (): Promise<void> => {
     try {
       if (!isOurs(options.path, opened.file)) {
-        await claimSocket(options.path) // throws when the path belongs to another process; the old server then stays open
+        // Throws when the path belongs to another process; the old server then stays open.
+        await claimSocket(options.path)
         opened.server.close() // requests in progress are still answered
         opened = await open(options)
       }
@@ -70,8 +79,8 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
 }
 
 /**
- * Checks that an agent may use this path, and creates its folder; nothing else is changed. Errors: AppError SOCKET_IN_USE,
- * SOCKET_PATH_TAKEN, LISTEN_FAILED.
+ * Checks that an agent may use this path, and creates its folder; nothing else is changed. The start of the agent calls
+ * it before anything else. Errors: AppError SOCKET_IN_USE, SOCKET_PATH_TAKEN, LISTEN_FAILED.
  */
 export async function claimSocket(path: string): Promise<void> {
   try {
@@ -91,11 +100,17 @@ export async function claimSocket(path: string): Promise<void> {
   }
 }
 
+/** A server, and the inode that its socket file had when it was created. */
 interface Opened {
   readonly server: Server
   readonly file: Stats
 }
 
+/**
+ * Binds <path>.new with mode 0600 and renames it to the path, which is atomic: rename(2) replaces a stale socket in one
+ * step. The umask of the process is changed for the time of the bind, because the file would else be open to others
+ * until chmod. Errors: those of `claimSocket`.
+ */
 async function open({ path, listener, health }: AdminSocketOptions): Promise<Opened> {
   const fresh = `${path}.new`
   await claimSocket(path)
@@ -123,6 +138,7 @@ async function open({ path, listener, health }: AdminSocketOptions): Promise<Ope
   }
 }
 
+/** Compares device and inode, because another process may have created a socket at the same path. */
 function isOurs(path: string, ours: Stats): boolean {
   const file = stat(path)
   return file !== undefined && file.ino === ours.ino && file.dev === ours.dev && file.isSocket()
@@ -138,6 +154,10 @@ function stat(path: string): Stats | undefined {
   }
 }
 
+/**
+ * Whether a process listens on the socket. A socket file stays when its process is killed, so only a connection can
+ * tell. Resolves within ALIVE_MS.
+ */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(path)
@@ -154,6 +174,9 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
+/**
+ * The error for a path that is not a socket. It names the kind of file, so that the operator knows what would be lost.
+ */
 function taken(path: string, file: Stats): AppError {
   const what = file.isDirectory() ? 'a folder' : file.isSymbolicLink() ? 'a link' : 'a file'
   return new AppError(

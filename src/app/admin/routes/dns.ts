@@ -1,4 +1,5 @@
-// GET /v1/dns: the answer of the responder and its upstreams to a question. Without a name, it lists the zones.
+// GET /v1/dns for `meshctl dns`: the answer of the responder and its upstreams to a question. Without a name, it lists
+// the zones. The answer is computed in this process from the same view, so it does not need a responder that runs.
 import type { DnsAnswer } from '../../../api/answers.ts'
 import type { Requests } from '../../../api/requests.ts'
 import type { Ip } from '../../../core/model/values.ts'
@@ -18,7 +19,11 @@ export function dnsRoute(state: Pick<AgentState, 'session'>): AdminHandlers['dns
   return async (query) => dns(requireSession(state.session), query)
 }
 
-/** Answers names of the mesh from the view. Other names are looked up at the upstreams, as the responder does it. */
+/**
+ * Answers names of the mesh from the view. Other names are looked up at the upstreams, as the responder does it. If the
+ * name is an ExternalName service whose target is outside the mesh, the records of the target are looked up and added,
+ * as a client would see them.
+ */
 async function dns(session: Session, { name, type }: Requests['dns']): Promise<Body<DnsAnswer>> {
   const names = session.names()
   if (name === undefined || name === '') {
@@ -30,6 +35,8 @@ async function dns(session: Session, { name, type }: Requests['dns']): Promise<B
       'BAD_ARGUMENT',
       `type: ${JSON.stringify(type)} is none of ${[...DNS_TYPES].join(', ')}`
     )
+  // RFC 1035 limits: labels of 63 characters, 253 in all. Underscores are allowed, since SRV names have them (RFC
+  // 2782).
   const bare = name.replace(/\.$/, '')
   if (bare.length > 253 || !/^[a-zA-Z0-9_-]{1,63}(\.[a-zA-Z0-9_-]{1,63})*$/.test(bare))
     throw new AppError('BAD_ARGUMENT', `name: ${JSON.stringify(name)} is not a DNS name`)
@@ -52,10 +59,12 @@ async function dns(session: Session, { name, type }: Requests['dns']): Promise<B
   }
 }
 
+/** The answer of an upstream. `upstream` is left out when none answered. */
 function forwarded({ upstream, rcode, records }: LookupAnswer): Body<DnsAnswer> {
   return { forwarded: true, rcode, records, ...(upstream === undefined ? {} : { upstream }) }
 }
 
+/** The data of a record as one text, with spaces between its fields. */
 function dataText(data: object): string {
   return Array.isArray(data)
     ? data.join(' ')

@@ -1,10 +1,14 @@
-// POST /v1/invite: creates a token with which another cluster can join the mesh.
+// POST /v1/invite for `meshctl invite`: creates a token with which another cluster can join the mesh. The token is a
+// secret, and this is the only answer of the API that has one.
 import type { Invitations } from '../../enrolment/invitations.ts'
 import type { Log } from '../../observe/log.ts'
 import { nameWarnings, warningsOf } from '../joined-answer.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Returns the handler. Errors: those of Invitations.invite. */
+/**
+ * Returns the handler. Its answer has the prefixes that the token grants, named or chosen, and warnings for choices
+ * that the operator should check. Errors: those of Invitations.invite.
+ */
 export function inviteRoute({
   invitations,
   log

@@ -1,10 +1,15 @@
-// POST /v1/join: answers when a member has accepted this cluster. If no member accepts it, the answer has the reason and nothing is stored.
+// POST /v1/join for `meshctl join`: joins the mesh of a token. It answers when a member has accepted this cluster, or
+// after 20 s with the error UNREACHABLE. If a member refuses the cluster, nothing of the attempt is kept on disk. If no
+// member answered, the token is kept, and a later join with the same token uses the same key.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AgentState } from '../agent-state.ts'
 import { joinedAnswer } from '../joined-answer.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Returns the handler. Errors: those of Enrolment.join. */
+/**
+ * Returns the handler. A second join with the same token answers `already` and changes nothing. Errors: those of
+ * Enrolment.join.
+ */
 export function joinRoute({
   state,
   enrolment

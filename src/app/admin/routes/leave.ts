@@ -1,8 +1,12 @@
-// POST /v1/leave: withdraws this cluster's records from all members, cleans the host and deletes the membership.
+// POST /v1/leave for `meshctl leave`: withdraws this agent's records from all members, cleans the host and deletes the
+// membership with its keys. A new token is needed to come back.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Returns the handler. Errors: those of Enrolment.leave. */
+/**
+ * Returns the handler. It can take more than 30 s: the cleanup of the host alone may take CLEANUP_DEADLINE_MS, since a
+ * tool removes each object. Errors: those of Enrolment.leave.
+ */
 export function leaveRoute({
   enrolment
 }: {

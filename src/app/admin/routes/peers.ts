@@ -1,4 +1,5 @@
-// GET /v1/peers: one row per agent of the mesh, with one for this agent.
+// GET /v1/peers for `meshctl peers`: one row per agent of the mesh, with one for this agent. The tunnel, which carries
+// the traffic, and the control connection, which carries the records, are shown apart, because either can fail alone.
 import type { PeerRow, PeersAnswer } from '../../../api/answers.ts'
 import type { Origin } from '../../../core/model/values.ts'
 import type { AgentView, ClusterView } from '../../../core/view/view.ts'
@@ -15,6 +16,7 @@ export function peersRoute(state: AgentState): AdminHandlers['peers'] {
   return async () => peers(state, requireSession(state.session))
 }
 
+/** All agents of the view, cluster by cluster. */
 function peers(state: AgentState, session: Session): Body<PeersAnswer> {
   const view = session.control.view()
   const rows = [...view.clusters.values()].flatMap((cluster) =>
@@ -23,15 +25,21 @@ function peers(state: AgentState, session: Session): Body<PeersAnswer> {
   return { health: healthReport(state.health), peers: rows }
 }
 
+/**
+ * One agent. `reason` joins the reason of the tunnel's state and that of a missing control connection. The checks of
+ * the state go from what excludes a tunnel (this agent, its own cluster, no data plane) to what the tunnel reports.
+ */
 function peerRow(
   state: AgentState,
   session: Session,
   { cluster, agent: { origin, agent } }: { cluster: ClusterView; agent: AgentView }
 ): PeerRow {
   const self = origin === session.control.origin
+  // Gateways of one cluster reach each other through the network of the cluster, without a tunnel.
   const fellow = !self && cluster.name === session.control.view().self
   const tunnel = session.tunnels.of(origin)
   const stats = tunnel?.stats
+  // A tunnel can be up although its cluster has lost a prefix, name or key to a cluster with an older certificate.
   const [conflict] = cluster.conflicts
   const connected = session.control.neighbour(origin) !== undefined
   const { state: shown, reason } = self
@@ -72,7 +80,10 @@ function peerRow(
   }
 }
 
-/** In a large mesh an agent is connected to few members; liveness then comes from what the other members report. */
+/**
+ * Why there is no control connection. In a large mesh an agent is connected to few members, so this is no fault by
+ * itself; whether the member is alive then follows from the reports of the other members.
+ */
 function controlReason({ control }: Session, origin: Origin): string {
   const refusal = control.refusal(origin)
   if (refusal !== undefined) return refusalText(refusal)

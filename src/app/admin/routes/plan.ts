@@ -1,4 +1,6 @@
-// GET /v1/plan: the operations that a pass over the host would apply now. The request only reads the host.
+// GET /v1/plan for `meshctl plan`: the operations that a pass over the host would apply now, each with its shell
+// commands. The request reads the host and changes nothing on it. Without a data plane, the plan is the one for an
+// empty host.
 import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { AdminHandlers } from '../server.ts'

@@ -1,4 +1,6 @@
-// GET /v1/routes: the prefixes of the other clusters, and whether this host has a route to them.
+// GET /v1/routes for `meshctl routes`: the prefixes of the other clusters, and whether this host has a route to them. A
+// row is made of the view (which prefixes there are) and of the host as the latest pass left it (what is installed);
+// the kernel is not read.
 import type { RouteRow, RoutesAnswer } from '../../../api/answers.ts'
 import type { HostOp } from '../../../core/host/host-state.ts'
 import type { ClusterView } from '../../../core/view/view.ts'
@@ -14,12 +16,18 @@ export function routesRoute(state: AgentState): AdminHandlers['routes'] {
   return async () => routes(state, requireSession(state.session))
 }
 
+/**
+ * The rows of each other cluster: its pod prefixes, its service prefixes, and the values that it lost in a conflict.
+ */
 function routes(state: AgentState, session: Session): Body<RoutesAnswer> {
   const view = session.control.view()
   const installed = installedPrefixes(session)
   const row = (cluster: ClusterView, kind: 'pod' | 'service', destination: string): RouteRow => {
+    // Every tunnel to the cluster is down: connections to it are refused at once, so that clients need not wait for a
+    // timeout.
     const dead = session.withdrawn.has(cluster.name)
     const isInstalled = state.host !== undefined && installed[kind].has(destination)
+    // Packets to a pod are routed into the tunnel. Those to a service address are balanced to a pod first.
     const via =
       kind === 'pod'
         ? state.settings.device
@@ -57,13 +65,20 @@ function routes(state: AgentState, session: Session): Body<RoutesAnswer> {
   return { routes: rows }
 }
 
-/** The prefixes for which this host has a route or a virtual server. The host may lack some while it has others. */
+/**
+ * The prefixes for which this host has a route (pods) or a load-balanced prefix (services). A failed operation leaves
+ * one out, so the host may lack some while it has others.
+ */
 function installedPrefixes({ reconciler }: Session): Record<'pod' | 'service', ReadonlySet<string>> {
   const destinations = (list: readonly { readonly destination: string }[] = []) =>
     new Set(list.map(({ destination }) => destination))
   return { pod: destinations(reconciler?.have.routes), service: destinations(reconciler?.have.vips) }
 }
 
+/**
+ * The error of the operation for this prefix; else the error of the tunnel or the filter, which every route needs; else
+ * that of a part of the host that could not be read.
+ */
 function whyMissing({ reconciler }: Session, destination: string): string {
   const { steps, parts } = reconciler?.failures ?? { steps: [], parts: [] }
   const own = steps.find(({ op }) => destinationOf(op) === destination)
@@ -72,6 +87,7 @@ function whyMissing({ reconciler }: Session, destination: string): string {
   return error === undefined ? 'the pass that sets it is under way' : sentence(error)
 }
 
+/** The prefix that an operation adds to the host; undefined for other operations. */
 function destinationOf(op: HostOp): string | undefined {
   return op.kind === 'addRoute' ? op.route.destination : op.kind === 'addVip' ? op.vip.destination : undefined
 }

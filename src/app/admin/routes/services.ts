@@ -1,4 +1,5 @@
-// GET /v1/services: the services of all clusters.
+// GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
+// services outside the certificate of their cluster are not in it.
 import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
 import { serviceDomain } from '../../../core/model/zones.ts'
@@ -14,6 +15,7 @@ export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers
   return async () => services(requireSession(state.session))
 }
 
+/** All services of the view, cluster by cluster, in the order of the view. */
 function services(session: Session): Body<ServicesAnswer> {
   const view = session.control.view()
   const rows = [...view.clusters.values()].flatMap((cluster) =>
@@ -22,6 +24,10 @@ function services(session: Session): Body<ServicesAnswer> {
   return { services: rows }
 }
 
+/**
+ * One service. `ready` counts endpoints that can get traffic, `endpoints` all of them. The type follows from the
+ * record: it has an external name, or no address of its own (headless), or a cluster IP.
+ */
 function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): ServiceRow {
   const endpoints = slices.flatMap((slice) => slice.endpoints)
   return {

@@ -1,4 +1,5 @@
-// GET /v1/status: the state of this agent and its parts.
+// GET /v1/status for `meshctl status`: the state of this agent and its parts. It also answers while this cluster is in
+// no mesh, so it is the first command of an operator who looks for a fault.
 import type { StatusAnswer } from '../../../api/answers.ts'
 import { meshIdText } from '../../../core/model/identity.ts'
 import { Refusals } from '../../control/refusals.ts'
@@ -11,13 +12,13 @@ import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
 import type { AdminHandlers } from '../server.ts'
 
-/** Returns the handler, which also answers while this cluster is in no mesh. */
+/** Returns the handler. It has no errors of its own. */
 export function statusRoute({
   state,
   look
 }: {
   readonly state: AgentState
-  /** Updates the registry of health. */
+  /** Updates the registry of health, which is then at most as old as this request. */
   readonly look: () => void
 }): AdminHandlers['status'] {
   return async () => {
@@ -26,6 +27,10 @@ export function statusRoute({
   }
 }
 
+/**
+ * Fields without a value are left out of the answer. `refused` counts what was refused since the start of the session
+ * (handshakes and frames), and the records that the present view refuses.
+ */
 function status(state: AgentState): Body<StatusAnswer> {
   const { session, membership, source, settings, host } = state
   const dnsAddress = session?.dnsAddress
@@ -73,10 +78,12 @@ function status(state: AgentState): Body<StatusAnswer> {
   }
 }
 
+/** The records that the view refuses now, counted by reason. */
 function refusedRecords(session: Session | undefined): Readonly<Record<string, number>> {
   const counts = new Refusals()
   for (const cluster of session?.control.view().clusters.values() ?? []) {
-    // Reasons quote the record, so a hostile member can make them long and many; `Refusals` limits the length and the number.
+    // Reasons quote the record, so a hostile member can make them long and many; `Refusals` limits the length and the
+    // number.
     for (const { reason } of cluster.refusals) counts.count(reason)
   }
   return counts.counts()
