@@ -1,4 +1,5 @@
-// The tree of commands. Every command is one file; what they share is in context.ts.
+// The tree of meshctl's commands, and its general help. Every command is one file in commands/ that adds itself to the
+// program; the options that all commands share are in meshd/context.ts. commander parses the line and prints the help.
 import { Command } from 'commander'
 import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
@@ -19,6 +20,10 @@ import { addStatus } from './commands/status.ts'
 import { addUninstall } from './commands/uninstall.ts'
 import { addVersion } from './commands/version.ts'
 
+/**
+ * Returns a program with all commands, which has parsed nothing yet. Where commander would end the process, for help
+ * and for a wrong command line, parsing throws a CommanderError instead (exitOverride).
+ */
 export function createProgram(): Command {
   const program = new Command('meshctl')
     .description('Shows and steers the mesh of clusters that this host is part of, through the agent meshd.')
@@ -33,6 +38,7 @@ export function createProgram(): Command {
     .addHelpText('after', () => HELP)
   addGlobalOptions(program)
 
+  // The order of these calls is the order in the help.
   program.commandsGroup('Build the mesh:')
   addInit(program)
   addInvite(program)
@@ -56,6 +62,7 @@ export function createProgram(): Command {
   return program
 }
 
+// The text below the list of commands. The exit codes come from their table, so that the help cannot differ from it.
 const HELP = `
 Getting started:
   # In the first cluster, with meshd running

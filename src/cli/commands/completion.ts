@@ -1,8 +1,10 @@
-// `meshctl completion <shell>`: a small script that asks `meshctl __complete` at each press of Tab, so that commands, flags and
-// the names of clusters come from one place (complete.ts) for all shells.
+// `meshctl completion <shell>` prints a small script for the shell. The script asks `meshctl __complete` at each press
+// of Tab, so that commands, flags and the names of clusters come from one place (completion/complete.ts) for all
+// shells, and a newer meshctl needs no newer script. The command does not ask meshd.
 import { Argument, type Command } from 'commander'
 import { addExamples } from '../meshd/context.ts'
 
+/** Adds the command `completion`. commander refuses another shell than bash, zsh and fish (exit code 2). */
 export function addCompletion(program: Command): void {
   const command = program
     .command('completion')
@@ -22,7 +24,9 @@ export function addCompletion(program: Command): void {
   ])
 }
 
-// Protocol of __complete: a line per candidate, "value<Tab>description"; the line ":files" asks for names of files.
+// The protocol of __complete: one line per candidate, "value<Tab>description"; the line ":files" asks for names of
+// files. `command` runs the program that the user has typed and not a shell function or alias of that name. bash does
+// not expand a tilde in COMP_WORDS, so the script does it. In these templates "${'$'}{" stands for "${" of the shell.
 const BASH = String.raw`# bash completion for meshctl
 _meshctl() {
   local current="${'$'}{COMP_WORDS[COMP_CWORD]}" value rest path
@@ -40,6 +44,8 @@ _meshctl() {
 complete -F _meshctl meshctl
 `
 
+// _describe splits at a colon, so a colon in a value gets a backslash. The last lines serve both ways to load the
+// script: from a folder of $fpath, where zsh runs the file as the function, and with `source`.
 const ZSH = String.raw`#compdef meshctl
 # zsh completion for meshctl
 _meshctl() {
@@ -61,6 +67,8 @@ else
 fi
 `
 
+// `commandline -opc` has the words before the cursor, `-ct` the word at the cursor. fish reads the tab and the
+// description itself.
 const FISH = String.raw`# fish completion for meshctl
 function __meshctl_complete
   set -l words (commandline -opc) (commandline -ct)

@@ -1,4 +1,6 @@
-// `meshctl dns` prints the responder's answer for a name, or the zones that it serves.
+// `meshctl dns` prints the answer of meshd's DNS responder for a name, or the zones that it serves. It shows what the
+// responder sends to a pod, without a DNS client on the host, and names the upstream server that answered. The request
+// is GET /v1/dns.
 import type { Command } from 'commander'
 import type { DnsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -14,8 +16,13 @@ interface Options {
   readonly type?: string
 }
 
+/** The record types that meshd accepts in this request; also the candidates of completion for --type. */
 export const RECORD_TYPES = ['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'SOA', 'NS']
 
+/**
+ * Adds the command `dns`. An answer other than NOERROR is printed and ends with exit code 1. Errors of meshd:
+ * NOT_JOINED, because the responder runs only in a mesh.
+ */
 export function addDns(program: Command): void {
   const command = program
     .command('dns')
@@ -60,11 +67,17 @@ export function addDns(program: Command): void {
   )
 }
 
+// The fields of the query. It is a record of strings, because the client writes it into the URL.
 interface Question extends Readonly<Record<string, string>> {
   readonly name: string
   readonly type: string
 }
 
+/**
+ * Returns the question for a name, or for an address the question for its PTR record. `type` is the value of --type in
+ * any case of letters; the default is A for a name and PTR for an address. Errors: CliError BAD_ARGUMENT for a wrong
+ * type or name.
+ */
 function questionOf(name: string, type: string | undefined): Question {
   const asked = type?.toUpperCase()
   if (asked !== undefined && !RECORD_TYPES.includes(asked)) {
@@ -76,6 +89,7 @@ function questionOf(name: string, type: string | undefined): Question {
   }
   const ip = parseIp(name)
   if (ip !== undefined) return { name: reverseName(ip), type: asked ?? 'PTR' }
+  // The 255 bytes of a name (RFC 1035 §2.3.4) are 253 characters of text, or 254 with a dot at the end.
   if (!/^(?!\.)[a-zA-Z0-9_.-]{1,254}$/.test(name) || name.includes('..')) {
     throw badArgument(
       'name',
@@ -86,6 +100,7 @@ function questionOf(name: string, type: string | undefined): Question {
   return { name, type: asked ?? 'A' }
 }
 
+/** Returns the table of zones. Without zones there is only a note, so that a script that reads stdout gets no row. */
 function renderZones(answer: DnsAnswer, context: Context): Rendered {
   const zones = answer.zones ?? []
   if (zones.length === 0) return { note: 'No zones are served. `meshctl status` shows why' }
@@ -106,6 +121,10 @@ function renderZones(answer: DnsAnswer, context: Context): Rendered {
   return { body }
 }
 
+/**
+ * Returns the table of records. An answer without records is one line that begins with its response code. The note says
+ * which upstream answered, if one was asked.
+ */
 function renderRecords(answer: DnsAnswer, question: Question, context: Context): Rendered {
   const records = answer.records ?? []
   const forwarded = forwardedNote(answer)
@@ -124,6 +143,10 @@ function renderRecords(answer: DnsAnswer, question: Question, context: Context):
   return { ...forwarded, body }
 }
 
+/**
+ * Returns the note that says which upstream answered, or why none did. For a service of type ExternalName the mesh has
+ * the name, and only its target is asked of an upstream: then `upstream` is set and `forwarded` is false.
+ */
 function forwardedNote({ forwarded, upstream, rcode }: DnsAnswer): { readonly note?: string } {
   if (upstream !== undefined)
     return {
@@ -135,6 +158,10 @@ function forwardedNote({ forwarded, upstream, rcode }: DnsAnswer): { readonly no
   return { note: `Not a name of the mesh, and ${why}` }
 }
 
+/**
+ * Returns the text for an answer without records. It tells apart a name without this type, an unknown name, a catalogue
+ * that has not arrived yet, and an upstream that failed: each needs another action of the user.
+ */
 function emptyAnswer({ rcode = '', forwarded, upstream }: DnsAnswer, { name, type }: Question): string {
   if (upstream !== undefined && forwarded === true && rcode !== 'NOERROR' && rcode !== 'NXDOMAIN')
     return `${rcode}: the upstream server did not resolve ${name}`

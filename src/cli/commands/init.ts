@@ -1,4 +1,6 @@
-// `meshctl init`: this cluster becomes the first of a new mesh, and holds its root key.
+// `meshctl init` makes a new mesh with this cluster as its first member. meshd creates the root key, which stays on
+// this host and signs all invites, so `meshctl invite` works only on this agent. The command is run once per mesh. The
+// request is POST /v1/init.
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { InitRequest } from '../../api/requests.ts'
@@ -12,8 +14,15 @@ interface Options {
   readonly serviceCidr?: readonly string[]
 }
 
+// meshd may ask the Kubernetes API for prefixes and for the cluster's key, and starts all its services, before it
+// answers.
 const TIMEOUT_MS = 30_000
 
+/**
+ * Adds the command `init`. If a kind of prefix is not given, the list is empty, and meshd finds or chooses one. Errors
+ * of meshd: ALREADY_JOINED; BAD_ARGUMENT; CLUSTER_KEY_TAKEN when another gateway of this cluster is in a mesh;
+ * ALREADY_CHANGING while another init, join or leave is under way.
+ */
 export function addInit(program: Command): void {
   const command = program
     .command('init')

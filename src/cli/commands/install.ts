@@ -1,4 +1,7 @@
-// `meshctl install` prints the objects of the chart, or applies them to the cluster of a kubeconfig.
+// `meshctl install` applies the objects of the chart to the cluster of a kubeconfig, or prints them with --dry-run. It
+// needs no meshd: it talks to the Kubernetes API, and the agents that it installs join with the token in a Secret.
+// Running it again is the upgrade: server-side apply (KEP-555) sets the fields that have changed, and objects that are
+// not wanted any more are removed. core/kube/install.ts makes the objects; this file checks, sends and reports.
 import { Option, type Command } from 'commander'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import {
@@ -30,27 +33,39 @@ import { openKube } from '../kube/kube.ts'
 import { safeJson } from '../output/text.ts'
 import { readToken, warnOfArgument } from '../meshd/token.ts'
 
+// The options as commander has parsed them. Help texts are in addOptions.
 interface Options extends KubeFlags {
+  /** false: --no-token. undefined: neither flag is given, and readToken looks in the other places. */
   readonly token?: string | boolean
   readonly tokenFile?: string
   readonly dryRun?: boolean
+  /** undefined: the cluster is asked; with --dry-run it is taken for one without OpenShift. */
   readonly openshift?: boolean
   readonly webhook?: boolean
   readonly image?: string
   readonly mode: Mode | 'auto'
+  /** Names of Nodes that get the gateway label. */
   readonly gateway?: readonly string[]
   readonly clusterDns?: ClusterDnsTarget
+  /** Settings of meshd by key; checkSettings has checked them before they are used. */
   readonly set?: Readonly<Record<string, string>>
 }
 
+// The answer of `install --json`. meshctl makes it in the form of meshd's answers, so that scripts read all commands
+// alike.
 interface InstalledAnswer extends Answer {
   readonly namespace: string
+  /** The URL of the API server. */
   readonly server: string
-  /** "DaemonSet rhizome" */
+  /** "<kind> <name>" of each object, such as "DaemonSet rhizome". */
   readonly applied: readonly string[]
   readonly removed: readonly string[]
 }
 
+/**
+ * Adds the command `install`. Errors: CliError CONFLICT when Helm or another namespace has an installation; FORBIDDEN
+ * when the account may not create objects of the whole cluster; and those of install().
+ */
 export function addInstall(program: Command): void {
   const command = addOptions(program.command('install'))
     .summary('install the agents in a Kubernetes or OpenShift cluster')
@@ -99,7 +114,10 @@ function addOptions(command: Command): Command {
     .option('--set <key=value>', 'a setting of meshd; repeat it for more', collectSetting)
 }
 
-/** Errors: CliError for what the agents would refuse, before anything is applied; of the API. */
+/**
+ * Runs the command. Everything that can be checked without the cluster is checked before anything is applied. With
+ * --dry-run it prints the objects and sends nothing. Errors: CliError of readToken and of the checks; those of the API.
+ */
 async function install(command: Command): Promise<void> {
   const options = command.opts<Options>()
   // Settings and tokens are read with libraries that the other commands need not load.
@@ -131,6 +149,10 @@ async function install(command: Command): Promise<void> {
   await applyAll(command, { options, objects, chosen })
 }
 
+/**
+ * Applies the objects and prints the answer. An error on the way leaves the objects that were applied before; the same
+ * command can be run again. The order is: refuse a foreign installation, apply, remove the rest, label the gateways.
+ */
 async function applyAll(
   command: Command,
   wanted: {
@@ -144,6 +166,7 @@ async function applyAll(
   const { namespace } = options
   const api = await openKube(kubeOptionsOf(options))
   refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
+  // The list is read before the apply, because a second installation must be refused before anything is changed.
   const before = await listOurs(api)
   refuseSecond(before, namespace)
   const own = await withoutOthersNamespace(api, objects, namespace)
@@ -163,6 +186,7 @@ async function applyAll(
   }))
 }
 
+/** Returns the token of the options, or undefined with --no-token. Errors: those of readToken. */
 async function tokenOf(options: Options): Promise<string | undefined> {
   if (options.token === false) return undefined
   const argument = typeof options.token === 'string' ? options.token : undefined
@@ -170,6 +194,7 @@ async function tokenOf(options: Options): Promise<string | undefined> {
   return readToken(argument, options.tokenFile)
 }
 
+/** commander's accumulator for --set. A later value of a key wins. The value may have "=" and line breaks in it. */
 function collectSetting(
   text: string,
   before: Readonly<Record<string, string>> = {}
@@ -184,7 +209,10 @@ function collectSetting(
   return { ...before, [match[1] ?? '']: match[2] ?? '' }
 }
 
-/** --gateway chooses the mode gateway. With --dry-run there is no cluster to ask, and the mode is mesh. */
+/**
+ * Returns the mode: that of --mode; else gateway with --gateway; else mesh with --dry-run, where no cluster is asked;
+ * else that of the installation; else the one that fits the Nodes (chooseMode).
+ */
 async function modeOf(options: Options): Promise<ChosenMode> {
   const { mode } = options
   if (mode !== 'auto') return { mode, note: undefined }
@@ -197,6 +225,10 @@ async function modeOf(options: Options): Promise<ChosenMode> {
   return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
 }
 
+/**
+ * Whether the cluster is OpenShift: it has the API group of SecurityContextConstraints, which the pods of the agents
+ * need.
+ */
 async function isOpenshift(options: Options): Promise<boolean> {
   const api = await openKube(kubeOptionsOf(options))
   return (await getObject(api, '/apis/security.openshift.io/v1')) !== undefined
@@ -213,6 +245,10 @@ async function withoutOthersNamespace(
   return ours ? objects : objects.filter(({ kind }) => kind !== 'Namespace')
 }
 
+/**
+ * Applies the objects in their order and returns "<kind> <name>" of each. `force` takes over fields that another
+ * manager has set. `Strict` makes the API server refuse unknown fields, which it would otherwise drop with a warning.
+ */
 async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<string[]> {
   for (const object of objects) {
     await api.request({
@@ -227,8 +263,9 @@ async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<stri
 }
 
 /**
- * Removes what an earlier installation in this namespace had and this one has not, such as the webhook. It removes no namespace, no token,
- * no object outside the namespaces of this installation, and no object of another manager. Resolves to "<kind> <name>" of each removed object.
+ * Removes what an earlier installation in this namespace had and this one has not, such as the webhook. It removes no
+ * namespace, no token, no object outside the namespaces of this installation, and no object of another manager.
+ * Resolves to "<kind> <name>" of each removed object.
  */
 async function prune(
   api: KubeApi,
@@ -254,6 +291,10 @@ async function prune(
   return removed
 }
 
+/**
+ * Gives a Node the gateway label; agents in the mode gateway run only there. `uninstall` removes it. Errors: 404 of the
+ * API.
+ */
 async function labelNode(api: KubeApi, node: string): Promise<void> {
   const body = { metadata: { labels: { [GATEWAY_LABEL]: '' } } }
   await api.request({
@@ -264,6 +305,10 @@ async function labelNode(api: KubeApi, node: string): Promise<void> {
   })
 }
 
+/**
+ * Returns the note with the next steps, each as a command that can be copied. Steps that were done already are left
+ * out.
+ */
 function next(
   options: Options,
   {

@@ -1,4 +1,7 @@
-// `meshctl invite`: a token for one new cluster. The token alone goes to stdout, so that it can be piped.
+// `meshctl invite` makes a token with which one new cluster can join. meshd signs the name, the prefixes and the dates
+// into it, so the new cluster cannot choose others. The token alone goes to stdout, so that it can be piped into
+// `meshctl join` or a file. It works on the agent with the root key of the mesh; others answer NO_ROOT_KEY. The request
+// is POST /v1/invite.
 import type { Command } from 'commander'
 import type { InviteAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -16,9 +19,14 @@ interface Options {
   readonly bootstrap?: readonly string[]
 }
 
-// meshd accepts at most a leap year.
+// The limit of meshd for ttlSeconds (src/api/requests.ts), a leap year. It is checked here, too, because the error
+// names the flag.
 const SECONDS_MAX = 366 * 86_400
 
+/**
+ * Adds the command `invite`. Empty lists in the request leave the choice of prefixes and of bootstrap clusters to
+ * meshd.
+ */
 export function addInvite(program: Command): void {
   const command = program
     .command('invite')
@@ -58,6 +66,7 @@ export function addInvite(program: Command): void {
         field: 'token',
         doing: 'making the token'
       })
+      // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
       print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
     })
   addExamples(command, [
@@ -73,12 +82,14 @@ export function addInvite(program: Command): void {
   ])
 }
 
+/** Returns the seconds of --expires, from 1 s to 366 days. */
 function parseExpiry(text: string): number {
   const seconds = parseSeconds('--expires', text)
   if (seconds <= SECONDS_MAX) return seconds
   throw badArgument('--expires', `${quote(text)} is over a year`, 'use at most 366d')
 }
 
+/** Returns the token as the body, and everything else as the note, which goes to stderr. */
 function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
   const fields = formatFields([
     ['Valid until', `${formatTime(answer.expires)} (${formatDuration(ttlSeconds)})`],

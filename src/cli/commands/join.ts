@@ -1,4 +1,6 @@
-// `meshctl join`: this cluster enters a mesh with a token from `meshctl invite`.
+// `meshctl join` makes this cluster a member of a mesh, with a token from `meshctl invite`. The answer comes when a
+// member has accepted the cluster. The request is POST /v1/join; meshd checks the token and dials the members that it
+// names.
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { JoinRequest } from '../../api/requests.ts'
@@ -10,9 +12,16 @@ interface Options {
   readonly tokenFile?: string
 }
 
-// Dials up to every bootstrap address of the token, one after another.
+// meshd reads the cluster's key and prefixes from the Kubernetes API, if there is one, and then waits 20 s for a member
+// (JOIN_DEADLINE_MS in app/enrolment). This time is longer, so that meshd's error UNREACHABLE, which names the
+// addresses, comes first.
 const TIMEOUT_MS = 60_000
 
+/**
+ * Adds the command `join`. To join again with the token of this membership succeeds and changes nothing. Errors of
+ * meshd: TOKEN_* for a bad token, MESH_* for a refusal by a member, PREFIX_MISMATCH, CLUSTER_KEY_*, ALREADY_JOINED;
+ * UNREACHABLE (exit code 6) when no member answers within 20 s, after which the same command may be repeated.
+ */
 export function addJoin(program: Command): void {
   const command = program
     .command('join')

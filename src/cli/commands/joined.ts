@@ -1,8 +1,10 @@
-// The text that `init` and `join` print when they succeed.
+// The text that `init` and `join` print when they succeed: the same facts in the same order, so that a user can compare
+// two clusters.
 import type { JoinedAnswer } from '../../api/answers.ts'
 import type { Rendered } from '../meshd/context.ts'
 import { formatFields } from '../output/table.ts'
 
+/** Returns the page. `headline` is its first line. `next` is the note with the next steps, which goes to stderr. */
 export function renderJoined(answer: JoinedAnswer, headline: string, next: string): Rendered {
   const others = answer.members.filter((member) => member !== answer.cluster)
   const fields = formatFields([

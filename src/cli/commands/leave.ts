@@ -1,4 +1,5 @@
-// `meshctl leave` asks for confirmation and withdraws this cluster from the mesh.
+// `meshctl leave` takes this cluster out of the mesh, after the user has confirmed it. meshd withdraws its records, so
+// that the others forget it at once, cleans the host and deletes the membership. The request is POST /v1/leave.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -10,9 +11,10 @@ interface Options {
   readonly yes?: boolean
 }
 
-// The records are withdrawn everywhere and the host is cleaned before the answer.
+// meshd answers after it has withdrawn the records and cleaned the host.
 const TIMEOUT_MS = 60_000
 
+/** Adds the command `leave`. Errors of meshd: NOT_JOINED (exit code 4), ALREADY_CHANGING. */
 export function addLeave(program: Command): void {
   const command = program
     .command('leave')
@@ -41,6 +43,10 @@ export function addLeave(program: Command): void {
   ])
 }
 
+/**
+ * Asks the user, and returns when the reply is yes. Errors: CliError BAD_ARGUMENT when stdin or stderr is no terminal,
+ * since a script must say --yes; INTERRUPTED (exit code 130) for another reply, Ctrl-C or the end of stdin.
+ */
 async function confirm(context: Context): Promise<void> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw badArgument('leave', 'there is no terminal to ask on', 'add --yes when you are sure')
@@ -58,6 +64,7 @@ async function confirm(context: Context): Promise<void> {
     'and coming back takes a new token.\nLeave? [y/N] '
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   const interrupted = new AbortController()
+  // `question` stays pending for ever when stdin ends, so both events end it.
   lines.once('SIGINT', () => interrupted.abort())
   lines.once('close', () => interrupted.abort())
   try {

@@ -1,4 +1,6 @@
-// `meshctl peers` lists every agent of the mesh and the state of the tunnel to it.
+// `meshctl peers` lists every agent of the mesh and the state of the tunnel to it. The rows come from GET /v1/peers and
+// are what this agent sees: another agent may see another state. Columns that say nothing new are left out, so that the
+// table of a healthy mesh is narrow.
 import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -13,6 +15,10 @@ interface Options extends WatchOption {
   readonly cluster?: string
 }
 
+/**
+ * Adds the command `peers`. Errors of meshd: NOT_JOINED (exit code 4). A name that no cluster has is a note and no
+ * error.
+ */
 export function addPeers(program: Command): void {
   const command = program
     .command('peers')
@@ -46,6 +52,7 @@ export function addPeers(program: Command): void {
   ])
 }
 
+/** The own agent comes first, then the others by cluster and node. `cluster`: only its agents; undefined: all. */
 function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: Context): Rendered {
   const rows = answer.peers
     .filter((peer) => cluster === undefined || peer.cluster === cluster)
@@ -67,6 +74,11 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
     : { body }
 }
 
+/**
+ * NODE is shown when a cluster has several agents, CONTROL when a control connection is missing, REASON when a row has
+ * one; `wide` adds NODE, CONTROL, VERSION and PEER ID. The own row has no traffic, no lag and no control connection. A
+ * narrow terminal folds REASON first, then PEER ID, CIDRS, RX/TX, ENDPOINT and VERSION.
+ */
 function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<PeerRow>[] {
   return [
     { title: 'CLUSTER', value: (peer) => peer.cluster },
@@ -110,6 +122,7 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
   ]
 }
 
+// Green: traffic flows. Yellow: wait. Red: the operator should act. Dim: a tunnel is not wanted.
 const COLOURS: Readonly<Record<PeerRow['state'], Colour>> = {
   self: 'dim',
   up: 'green',
@@ -123,10 +136,12 @@ function rank(peer: PeerRow): number {
   return peer.state === 'self' ? 0 : 1
 }
 
+/** Compares by code units and not by locale, so that the order is the same on every host. */
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
+/** Returns '' for a missing value, which the table shows as "-". */
 function optional(value: number | undefined, format: (value: number) => string): string {
   return value === undefined ? '' : format(value)
 }

@@ -1,4 +1,6 @@
-// `meshctl plan` prints the commands that the next pass would run on this host. It changes nothing.
+// `meshctl plan` prints the operations that the next pass over this host would apply, each with its commands. meshd
+// compares the desired state with the kernel by the function that a pass uses, too (core/host/plan.ts), so a pass would
+// run what is printed as long as neither changes. The command changes nothing. The request is GET /v1/plan.
 import type { Command } from 'commander'
 import type { PlanAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -6,6 +8,10 @@ import { addExamples, contextOf, print, type Context, type Rendered } from '../m
 import { cleanLines } from '../output/text.ts'
 import { count } from '../output/units.ts'
 
+/**
+ * Adds the command `plan`. Errors of meshd: NOT_JOINED (exit code 4), or those of reading the host. Without a data
+ * plane it prints all operations for an empty host.
+ */
 export function addPlan(program: Command): void {
   const command = program
     .command('plan')
@@ -30,7 +36,11 @@ export function addPlan(program: Command): void {
 
 type Step = PlanAnswer['steps'][number]
 
-/** `raw` has the commands with their line breaks, which `clean` in `answer` has replaced by \\x0a. */
+/**
+ * Returns one block per step: a line of comment with + (adds), - (removes) or ~ (changes), then the commands. `raw` is
+ * the answer before it was cleaned: in `answer` the line breaks of scripts are replaced by \x0a, so the commands are
+ * taken from `raw` and cleaned here.
+ */
 function renderPlan(answer: PlanAnswer, raw: PlanAnswer, context: Context): Rendered {
   if (answer.steps.length === 0) return { body: 'no changes: the host is up to date' }
   const blocks = answer.steps.map(({ op }, index) => {
@@ -42,8 +52,10 @@ function renderPlan(answer: PlanAnswer, raw: PlanAnswer, context: Context): Rend
   return { body: `# ${count(answer.steps.length, 'step')}\n\n${blocks.join('\n\n')}` }
 }
 
+// + adds, - removes, ~ changes.
 type Sign = '+' | '-' | '~'
 
+/** Returns the sign and one line about an operation, without the details that its commands show. */
 function summary(op: Step['op']): readonly [Sign, string] {
   switch (op.kind) {
     case 'setSysctl':
@@ -82,11 +94,12 @@ function summary(op: Step['op']): readonly [Sign, string] {
     case 'removeTunnel':
       return ['-', 'tunnel']
     default:
-      // A newer meshd may know more steps: they are shown by name.
+      // A newer meshd may send operations that this meshctl does not know. They are shown by the name of their kind.
       return ['~', String((op satisfies never as { kind: unknown }).kind)]
   }
 }
 
+/** "10.101.0.10:80/TCP", or with an IPv6 address "[fd00::1]:80/TCP". */
 function serverOf(server: {
   readonly vip: string
   readonly port: number

@@ -1,4 +1,6 @@
-// `meshctl routes` lists the prefixes of other clusters, whether this host routes them, and the reason if not.
+// `meshctl routes` lists the prefixes of other clusters, whether this host routes them, and the reason if not. The rows
+// come from GET /v1/routes and show what the agent has read or applied last; the examples of the help name the commands
+// of iproute2 that show the kernel itself.
 import type { Command } from 'commander'
 import type { RouteRow, RoutesAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -11,6 +13,7 @@ interface Options extends WatchOption {
   readonly cluster?: string
 }
 
+/** Adds the command `routes`. Errors of meshd: NOT_JOINED (exit code 4). */
 export function addRoutes(program: Command): void {
   const command = program
     .command('routes')
@@ -40,6 +43,10 @@ export function addRoutes(program: Command): void {
   ])
 }
 
+/**
+ * `cluster`: only its prefixes; undefined: all. The order is that of meshd: by cluster, then pods, services and
+ * conflicts.
+ */
 function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context: Context): Rendered {
   const rows = answer.routes.filter((route) => cluster === undefined || route.cluster === cluster)
   if (rows.length === 0) {
@@ -71,6 +78,7 @@ function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context
   return { body }
 }
 
+// Withdrawn is not red, because the fault is that of the tunnel, which `peers` shows.
 const COLOURS: Readonly<Record<RouteRow['state'], Colour>> = {
   installed: 'green',
   missing: 'yellow',

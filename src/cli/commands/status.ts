@@ -1,4 +1,6 @@
-// `meshctl status` shows this agent on one page, with its faults and the fix of each.
+// `meshctl status` shows this agent on one page: membership, data plane, DNS, source of services, and each fault with
+// its fix. The answer of GET /v1/status also exists while this cluster is in no mesh, so this is the first command to
+// run on a new host. With --wait the command returns when the agent works, for scripts.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { Problem, StatusAnswer } from '../../api/answers.ts'
@@ -13,12 +15,18 @@ import { count, formatDuration, formatTime } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 interface Options extends WatchOption {
+  /** True: return only when the agent is in a mesh without errors. */
   readonly wait?: boolean
 }
 
+// The longest time of --wait without --timeout.
 const WAIT_SECONDS = 120
+// The pause between two requests of --wait.
 const WAIT_LOOK_MS = 300
 
+/**
+ * Adds the command `status`. It succeeds when meshd answers, also with faults; only --wait turns faults into an error.
+ */
 export function addStatus(program: Command): void {
   const command = program
     .command('status')
@@ -54,7 +62,11 @@ export function addStatus(program: Command): void {
   ])
 }
 
-/** Errors: CliError TIMEOUT, with what was wrong at the end; AGENT_UNREACHABLE when meshd does not answer until then. */
+/**
+ * Asks meshd, with pauses of 300 ms, until the agent works (whatIsWrong). A failed request counts as "not yet", because
+ * meshd may be starting. Errors at the deadline: CliError TIMEOUT with the last problem, or the error of the last
+ * request, such as AGENT_UNREACHABLE.
+ */
 async function waitUntilWell(context: Context): Promise<void> {
   const waitMs = context.timeoutMs ?? WAIT_SECONDS * 1000
   const deadlineMs = performance.now() + waitMs
@@ -62,12 +74,14 @@ async function waitUntilWell(context: Context): Promise<void> {
   try {
     for (;;) {
       const left = deadlineMs - performance.now()
+      // The signal ends a request at the deadline. AbortSignal.timeout throws for a negative number.
       const answer = await readStatus(context, AbortSignal.timeout(Math.max(1, Math.ceil(left)))).catch(
         (error: Error) => error
       )
       const wrong = whatIsWrong(answer)
       if (wrong === undefined) return
       if (performance.now() + WAIT_LOOK_MS >= deadlineMs) {
+        // INTERRUPTED comes from the signal of this deadline, so it is a TIMEOUT for the user.
         if (answer instanceof CliError && answer.code !== 'INTERRUPTED') throw answer
         throw new CliError(
           'TIMEOUT',
@@ -82,6 +96,10 @@ async function waitUntilWell(context: Context): Promise<void> {
   }
 }
 
+/**
+ * Returns why the agent does not work yet; undefined when it works: it is a member of a mesh, has no fault but
+ * warnings, and with a data plane has made its first pass over the host. Faults are sorted, so the first one decides.
+ */
 function whatIsWrong(answer: StatusAnswer | Error): string | undefined {
   if (answer instanceof Error) return answer.message
   if (answer.state !== 'running') return STATES[answer.state][1]
@@ -100,6 +118,10 @@ function readStatus(context: Context, signal?: AbortSignal): Promise<StatusAnswe
   })
 }
 
+/**
+ * The page: fields first, then the faults, the problems of manifests, and without a mesh the commands that lead into
+ * one.
+ */
 function renderStatus(status: StatusAnswer, context: Context): Rendered {
   const sections = [
     formatFields(
@@ -118,6 +140,7 @@ function renderStatus(status: StatusAnswer, context: Context): Rendered {
   return { body: sections.join('\n\n') }
 }
 
+// One line of the page.
 type Field = readonly [label: string, text: string]
 
 const STATES: Readonly<Record<StatusAnswer['state'], readonly [Colour, string]>> = {
@@ -126,6 +149,7 @@ const STATES: Readonly<Record<StatusAnswer['state'], readonly [Colour, string]>>
   running: ['green', 'running']
 }
 
+// The end of the page while this cluster is in no mesh.
 const NEXT_STEPS = `Next, one of
   meshctl init --cluster <name> --pod-cidr <prefix> --service-cidr <prefix>
       starts a new mesh here
@@ -146,6 +170,7 @@ function identity(status: StatusAnswer, context: Context): Field[] {
   ]
 }
 
+/** The lines about the three parts of the agent: data plane, DNS and source of services. */
 function works(status: StatusAnswer, context: Context): Field[] {
   const { dataplane, dns, source } = status
   const facts = [dataplane.device, dataplane.loadBalancer].filter((fact) => fact !== undefined).join(', ')
@@ -162,13 +187,14 @@ function works(status: StatusAnswer, context: Context): Field[] {
   ]
 }
 
-/** Red while the last pass over the host failed. */
+/** The line about the data plane. It is red while the last pass over the host failed, because routes may be missing. */
 function dataPlane({ dataplane, lastPass }: StatusAnswer, facts: string, context: Context): string {
   if (dataplane.state === 'off' || lastPass?.error === undefined)
     return onOff(dataplane.state, facts, dataplane.reason, context)
   return `${context.style.paint('red', 'on, but the last pass failed')}: ${facts}`
 }
 
+/** The lines about the mesh: members, the last pass, and what was refused by reason. */
 function activity(status: StatusAnswer, context: Context): Field[] {
   const refused = Object.entries(status.refused).filter(([, n]) => n > 0)
   return [
@@ -181,6 +207,7 @@ function activity(status: StatusAnswer, context: Context): Field[] {
   ]
 }
 
+/** "2026-11-23 04:12:11 UTC (3d12h ago): 4 operations in 12 ms", and the error of a pass that failed. */
 function lastPass(pass: NonNullable<StatusAnswer['lastPass']>, context: Context): string {
   const age = (Date.now() - Date.parse(pass.at)) / 1000
   const ago = Number.isNaN(age) ? '' : ` (${formatDuration(age)} ago)`
@@ -190,12 +217,14 @@ function lastPass(pass: NonNullable<StatusAnswer['lastPass']>, context: Context)
     : `${result}, ${context.style.paint('red', `failed: ${pass.error}`)}`
 }
 
+/** "on: facts" or "off: reason"; both when both are known. */
 function onOff(state: 'on' | 'off', facts: string, reason: string | undefined, context: Context): string {
   const painted = context.style.paint(state === 'on' ? 'green' : 'yellow', state)
   const detail = [facts, reason ?? ''].filter((part) => part !== '').join('; ')
   return detail === '' ? painted : `${painted}: ${detail}`
 }
 
+/** Two sections: manifests that are ignored because of an error, then manifests that are used in spite of a warning. */
 function problems(rows: readonly Problem[], context: Context): string[] {
   const lost = rows.filter(({ level }) => level !== 'warning')
   const doubtful = rows.filter(({ level }) => level === 'warning')
@@ -207,13 +236,17 @@ function problems(rows: readonly Problem[], context: Context): string[] {
   ]
 }
 
-/** Leaves out the field at the end of `where` when the message begins with the same field. */
+/**
+ * Returns the place of a problem, without the field at its end when the message begins with the same field: "line 3:
+ * spec.ports" and "spec.ports must be a list" would name it twice. [] when there is no place.
+ */
 function placeOf(where: string | undefined, message: string): readonly string[] {
   if (where === undefined) return []
   const [, before, field] = /^(.*): ([^ :]+)$/.exec(where) ?? []
   return [before !== undefined && message.startsWith(`${field} `) ? before : where]
 }
 
+/** Returns a section with two lines per problem: file, place and message, then the fix if there is one. */
 function list(title: string, rows: readonly Problem[]): string {
   const text = rows.flatMap(({ file, where, message, fix }) => [
     `  - ${[file, ...placeOf(where, message)].join(', ')}: ${message}`,
@@ -222,6 +255,7 @@ function list(title: string, rows: readonly Problem[]): string {
   return [title, ...text].join('\n')
 }
 
+/** A line, or none when there is no text. */
 function field(label: string, text: string | undefined): Field[] {
   return text === undefined || text === '' ? [] : [[label, text]]
 }

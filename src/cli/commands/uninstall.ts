@@ -1,5 +1,8 @@
-// `meshctl uninstall` removes an installation from its cluster, in this order: the webhook's configuration, what the agents made on the
-// hosts, the objects of the installation, and the zones in the cluster's DNS. DNS comes last, because a running agent would write the zones again.
+// `meshctl uninstall` removes an installation from its cluster, in this order: the webhook's configuration, what the
+// agents made on the hosts, the objects of the installation, and the zones in the cluster's DNS. The webhook comes
+// first, because the API server would otherwise call it while no agent answers. DNS comes last, because a running agent
+// would write the zones again. The chart's cleanup job runs this command before `helm uninstall`, with --keep-objects
+// (deploy/chart/rhizome/templates/cleanup.yaml). No meshd is asked; the command talks to the Kubernetes API.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -29,21 +32,33 @@ interface Options extends KubeFlags {
   readonly clusterDnsNamespace: string
 }
 
+// The answer of `uninstall --json`, which meshctl makes itself.
 interface UninstalledAnswer extends Answer {
   readonly namespace: string
+  /** The URL of the API server. */
   readonly server: string
-  /** Objects of the cluster's own DNS from which our part was taken. */
+  /** The number of objects of the cluster's own DNS from which the zones of the mesh were taken. */
   readonly unwired: number
+  /** The number of nodes on which the agents have cleaned up; 0 with --skip-hosts or without agents. */
   readonly cleanedNodes: number
+  /** "<kind> <name>" of each object, and one text for each Node that lost its label. */
   readonly removed: readonly string[]
 }
 
-// The nodes have the image already, so a pod starts within seconds; each node replaces one pod.
+// The longest wait for all nodes. They have the image already, so a pod starts within seconds; each node replaces one
+// pod.
 const CLEANUP_MS = 120_000
+// The pause between two reads of the DaemonSet.
 const POLL_MS = 1000
-// Other clients may write the same object between our read and our write; each attempt reads it again.
+// Attempts to change the cluster's DNS. Another client may write the same object between our read and our write, which
+// the API server reports as 409; each attempt reads the object again.
 const CONFLICTS_MAX = 5
 
+/**
+ * Adds the command `uninstall`, which asks the user first, unless --yes is given. Errors: CliError CONFLICT when Helm
+ * manages the installation; TIMEOUT when nodes are not clean in time, and then no object is deleted; those of unwireDns
+ * and of the API.
+ */
 export function addUninstall(program: Command): void {
   const command = program
     .command('uninstall')
@@ -95,10 +110,19 @@ export function addUninstall(program: Command): void {
   ])
 }
 
+/**
+ * Whether the folder of keys on the nodes is emptied. It is not with --keep-objects, so that a chart that is installed
+ * again finds the membership of the cluster.
+ */
 function purges(options: Options): boolean {
   return options.keepState !== true && options.keepObjects !== true
 }
 
+/**
+ * Removes the zones of the mesh from the cluster's own DNS, in all three places where an agent can have written them.
+ * Resolves to the number of objects that were changed. Errors: CliError CLUSTER_DNS_DAMAGED when the marks of our block
+ * are not a pair, so that its end is not known; 409 of the API after CONFLICTS_MAX attempts; other errors of the API.
+ */
 async function unwireDns(api: KubeApi, namespace: string): Promise<number> {
   for (let attempt = 1; ; attempt++) {
     const read = (path: string): Promise<Fields | undefined> => visible(api, path)
@@ -120,7 +144,11 @@ async function unwireDns(api: KubeApi, namespace: string): Promise<number> {
   }
 }
 
-/** undefined when this account may not read the object: then the installation has not changed it either. */
+/**
+ * Returns an object, or undefined when it does not exist or this account may not read it (403). The account of the
+ * cleanup job has only the rights for the kind of DNS that the chart has set up, and the agents have changed no other
+ * kind.
+ */
 async function visible(api: KubeApi, path: string): Promise<Fields | undefined> {
   try {
     return await getObject(api, path)
@@ -130,6 +158,12 @@ async function visible(api: KubeApi, path: string): Promise<Fields | undefined> 
   }
 }
 
+/**
+ * Makes every agent remove its tunnel, routes and tables, with `purge` also its folder, and waits for it. A patch of
+ * the DaemonSet puts the cleanup into init containers (cleanupPatch), so it runs on every node with the rights of the
+ * agent, and Kubernetes reports when it is done. Resolves to the number of nodes. Errors: CliError TIMEOUT after
+ * `timeoutMs`; those of the API.
+ */
 async function cleanHosts(
   api: KubeApi,
   agents: Fields,
@@ -144,6 +178,7 @@ async function cleanHosts(
   const end = performance.now() + options.timeoutMs
   for (;;) {
     const now = await getObject(api, path)
+    // If another client has deleted the DaemonSet meanwhile, there is no pod left to wait for.
     if (now === undefined || rolledOut(now))
       return typeof desiredNumberScheduled === 'number' ? desiredNumberScheduled : 0
     if (performance.now() > end) {
@@ -157,7 +192,11 @@ async function cleanHosts(
   }
 }
 
-/** Removes all objects with the label of the installation, in every namespace, and the namespace last. Resolves to what was removed. */
+/**
+ * Removes the objects that the agents made, then all objects with the label of the installation, in every namespace and
+ * in the reverse order of creation, so that the namespace comes last, and then the gateway labels of Nodes. Resolves to
+ * the names of what was removed.
+ */
 async function removeObjects(api: KubeApi, namespace: string): Promise<string[]> {
   const made = AGENT_OBJECTS.map(({ kind, name }) => ({ kind, metadata: { name, namespace } }))
   const removed: string[] = []
@@ -167,6 +206,7 @@ async function removeObjects(api: KubeApi, namespace: string): Promise<string[]>
   return [...removed, ...(await unlabelNodes(api))]
 }
 
+/** Removes the gateway label from all Nodes that have it. In a merge patch (RFC 7396) null removes a field. */
 async function unlabelNodes(api: KubeApi): Promise<string[]> {
   const list = await api.request({ path: '/api/v1/nodes', query: { labelSelector: GATEWAY_LABEL } })
   const nodes = isFields(list) && Array.isArray(list['items']) ? list['items'].filter(isFields) : []
@@ -178,6 +218,10 @@ async function unlabelNodes(api: KubeApi): Promise<string[]> {
   return names.map((name) => `label ${GATEWAY_LABEL} of Node ${name}`)
 }
 
+/**
+ * Asks the user, and returns when the reply is yes. Errors: CliError BAD_ARGUMENT without a terminal; INTERRUPTED (exit
+ * code 130) for any other reply. The question goes to stderr, so that stdout has only the answer.
+ */
 async function confirm(api: KubeTarget, namespace: string): Promise<void> {
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw badArgument('uninstall', 'there is no terminal to ask on', 'add --yes when you are sure')

@@ -1,4 +1,6 @@
-// `meshctl version` prints the version of this program and, when meshd can be reached, that of meshd.
+// `meshctl version` prints the version of this program and, when meshd can be reached, that of meshd. Reports of faults
+// need both. It ends with 0 without meshd, too, so that it can be run before meshd is started. `meshctl --version` does
+// not ask meshd at all.
 import type { Command } from 'commander'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -7,17 +9,20 @@ import { CliError } from '../output/errors.ts'
 import { release } from '../release.ts'
 import { formatFields } from '../output/table.ts'
 
-/** The answer of `version --json`. meshctl makes it, because half of it is about meshctl itself. */
+/** The answer of `version --json`. meshctl makes it, because one half describes meshctl itself. */
 export interface VersionAnswer extends Answer {
+  /** The version of meshctl, and the version of the Node.js that runs it. */
   readonly client: { readonly version: string; readonly node: string }
+  /** The version of meshd; absent when meshd did not answer. */
   readonly agent?: { readonly version: string }
-  /** Why `agent` is absent. */
+  /** Why `agent` is absent, with the code of the CliError. */
   readonly agentError?: { readonly code: string; readonly message: string }
 }
 
 // The version of meshd is optional here, so its request may take 2 s.
 const TIMEOUT_MS = 2000
 
+/** Adds the command `version`. A CliError of the request becomes `agentError`; the command itself succeeds. */
 export function addVersion(program: Command): void {
   const command = program
     .command('version')

@@ -1,5 +1,7 @@
-// `meshctl __complete -- <words>`: candidates for the last word, from the tree of commands and, for names, from meshd.
-// It is called at each press of Tab: it never prints an error, and asks meshd for half a second at most.
+// The hidden command `meshctl __complete -- <words>`, which the scripts of commands/completion.ts call at each press of
+// Tab. It prints the candidates for the last word: commands and flags from commander's tree, names from meshd. An error
+// would disturb the line that the user types, so it prints none, and it waits at most 500 ms for each answer of meshd.
+// Output: one candidate per line as "value<Tab>description"; the line ":files" asks the shell for names of files.
 import type { Argument, Command, Option } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { createClient, type Client } from '../meshd/client.ts'
@@ -7,6 +9,10 @@ import { RECORD_TYPES } from '../commands/dns.ts'
 import { CliError } from '../output/errors.ts'
 import { clean } from '../output/text.ts'
 
+/**
+ * Adds the command `__complete`. `words` are the words after `meshctl`; the last one is the word to complete and may be
+ * ''.
+ */
 export function addComplete(program: Command): void {
   program
     .command('__complete', { hidden: true })
@@ -18,14 +24,21 @@ export function addComplete(program: Command): void {
     })
 }
 
+// `help` is the description that zsh and fish show beside the value.
 interface Candidate {
   readonly value: string
   readonly help?: string | undefined
 }
 
+// The request for names of files. It is compared by identity, so that no name from meshd can be mistaken for it.
 const FILES: readonly Candidate[] = [{ value: ':files' }]
+// For one request. The user waits this long when meshd hangs; else it answers within milliseconds.
 const TIMEOUT_MS = 500
 
+/**
+ * Returns the candidates. In this order the last word is the value of a flag, a flag, the name of a command, or an
+ * argument of the command before it.
+ */
 async function complete(program: Command, given: readonly string[]): Promise<readonly Candidate[]> {
   const { words, current, prefix } = split(given)
   const place = walk(program, words)
@@ -38,16 +51,24 @@ async function complete(program: Command, given: readonly string[]): Promise<rea
   return matching(await valuesOfArgument(place), current)
 }
 
+// What the words before the last one say.
 interface Place {
+  /** The command that was named, or the program itself while none is. */
   readonly command: Command
   readonly program: Command
-  /** An option that still lacks its value. */
+  /** The option whose value the next word is; undefined when the last option has its value or takes none. */
   readonly pending: Option | undefined
+  /** The number of arguments of the command so far. */
   readonly positionals: number
+  /** The path of --socket, so that names come from the meshd of this line. */
   readonly socket: string
 }
 
-/** Splits "--flag=val" at the end, which bash gives as the three words --flag, = and val. */
+/**
+ * Splits the last word "--flag=val" into the prefix "--flag=" and the value, since candidates replace the whole word.
+ * bash gives three words instead, --flag, = and val, because = is in its COMP_WORDBREAKS; there the last word is the
+ * value alone.
+ */
 function split(given: readonly string[]): { words: string[]; current: string; prefix: string } {
   const words = [...given]
   let current = words.pop() ?? ''
@@ -56,6 +77,7 @@ function split(given: readonly string[]): { words: string[]; current: string; pr
   return { words, current: value ?? current, prefix: prefix ?? '' }
 }
 
+/** Reads the words before the last one in their order. The words "=" of bash carry no information and are skipped. */
 function walk(program: Command, words: readonly string[]): Place {
   let place: Place = {
     command: program,
@@ -68,6 +90,7 @@ function walk(program: Command, words: readonly string[]): Place {
   return place
 }
 
+/** Returns the place after one more word. An unknown option counts as one without a value. */
 function step(place: Place, word: string): Place {
   if (place.pending !== undefined) {
     const socket = place.pending.long === '--socket' ? word : place.socket
@@ -87,6 +110,7 @@ function named(program: Command, word: string): Command | undefined {
   return program.commands.find((command) => command.name() === word)
 }
 
+/** Finds an option by its long or short form. Options of the command come first, as commander has it. */
 function findOption({ command, program }: Place, name: string): Option | undefined {
   return [...command.options, ...program.options].find(
     (option) => option.long === name || option.short === name
@@ -101,6 +125,7 @@ function commands(program: Command): Candidate[] {
   }))
 }
 
+/** The visible flags of the command and the global ones, each once. */
 function flags({ command, program }: Place): Candidate[] {
   const help = program.createHelp()
   const options = [
@@ -111,6 +136,7 @@ function flags({ command, program }: Place): Candidate[] {
   return [...known].map(([value, help]) => ({ value, help }))
 }
 
+/** The candidates for the value of an option; [] when its values are not known, such as those of --timeout. */
 async function valuesOfOption(option: Option | undefined, place: Place): Promise<readonly Candidate[]> {
   if (option?.argChoices !== undefined) return option.argChoices.map((value) => ({ value }))
   switch (option?.long ?? '') {
@@ -122,7 +148,7 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
       return RECORD_TYPES.map((value) => ({ value }))
     case '--bootstrap':
     case '--cluster':
-      // The name that `init` gives is a new one.
+      // `init` gives a new name, so the names of other clusters would mislead.
       return place.command.name() === 'init' ? [] : names(place, clusterNames)
     case '--namespace':
       return names(place, namespaces)
@@ -131,6 +157,7 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   }
 }
 
+/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns`. */
 async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   if (place.command.name() === 'help') return commands(place.program)
   const argument: Argument | undefined = place.command.registeredArguments[place.positionals]
@@ -138,12 +165,16 @@ async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   return place.command.name() === 'dns' && argument !== undefined ? names(place, dnsNames) : []
 }
 
+/**
+ * Asks meshd for names, and returns them sorted and each once; [] when meshd does not answer or has refused the
+ * request.
+ */
 async function names(place: Place, ask: (client: Client) => Promise<string[]>): Promise<Candidate[]> {
   try {
     const found = await ask(createClient({ socket: place.socket, timeoutMs: TIMEOUT_MS, progress: false }))
     return [...new Set(found)].sort().map((value) => ({ value }))
   } catch (error) {
-    if (error instanceof CliError) return [] // no agent, no names: the shell shows nothing
+    if (error instanceof CliError) return [] // without an agent there are no names, and the shell shows nothing
     throw error
   }
 }
@@ -161,6 +192,7 @@ async function namespaces(client: Client): Promise<string[]> {
   return services.map((service) => service.namespace)
 }
 
+/** The names of all services and of all zones, in two requests. */
 async function dnsNames(client: Client): Promise<string[]> {
   const { services } = await client.request(ENDPOINTS.services, {
     field: 'services',
@@ -170,6 +202,10 @@ async function dnsNames(client: Client): Promise<string[]> {
   return [...services.map((service) => service.dnsName), ...(zones ?? []).map((zone) => zone.zone)]
 }
 
+/**
+ * Returns the candidates that begin with the current word, with the prefix of split() in front. Values and descriptions
+ * are cleaned: a line break in a name of another cluster would be read as one more candidate.
+ */
 function matching(candidates: readonly Candidate[], current: string, prefix = ''): Candidate[] {
   if (candidates === FILES) return [...FILES]
   return candidates

@@ -1,4 +1,7 @@
-// Checks before `meshctl install` applies anything: they refuse what the agents would refuse at their start.
+// Checks before `meshctl install` applies anything. They refuse what the agents would refuse at their start, because an
+// error at the terminal is seen at once and one in the log of a pod is not. The rules are those of the agent: the same
+// table of settings and the same decoder of tokens. This file is imported when it is needed, since it loads zod and the
+// settings.
 import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
@@ -8,7 +11,11 @@ import { decodeToken } from '../../core/trust/token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 
-/** Errors: CliError TOKEN_… for an invalid token. An expired token is accepted, because a repeated installation is the upgrade of agents that have joined. */
+/**
+ * Checks the form and the signatures of a token. An expired token is accepted, because a repeated installation is the
+ * upgrade of agents that have joined. So is a token that is not valid yet, by this host's clock: the agents judge by
+ * their own. Errors: CliError TOKEN_… for an invalid token, such as TOKEN_DAMAGED, with the fix of the decoder.
+ */
 export function checkToken(token: string): void {
   const read = decodeToken(token, {
     crypto: createCrypto(),
@@ -17,13 +24,17 @@ export function checkToken(token: string): void {
   })
   if (read.kind === 'token' || read.code === 'expired' || read.code === 'notYetValid') return
   throw new CliError(
+    // "notAToken" becomes TOKEN_NOT_A_TOKEN, as meshd names it.
     `TOKEN_${read.code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
     `token: ${read.message}`,
     read.fix
   )
 }
 
-/** Errors: CliError BAD_ARGUMENT that names the setting and the fix, as meshd itself would. */
+/**
+ * Checks the settings of --set, by key, as meshd would at its start. Errors: CliError BAD_ARGUMENT that names the
+ * setting and the fix, with the nearest known key for an unknown one.
+ */
 export function checkSettings(settings: Readonly<Record<string, string>>): void {
   for (const key of Object.keys(settings)) {
     if (Object.hasOwn(SETTINGS, key)) continue
@@ -42,7 +53,11 @@ export function checkSettings(settings: Readonly<Record<string, string>>): void 
   }
 }
 
-/** Errors: CliError CONFLICT: two installations would fight over the hosts, and over the objects that have no namespace. */
+/**
+ * Refuses an installation in a second namespace, because two would fight over the hosts and over the objects that have
+ * no namespace. `ours`: the objects with the label of an installation, from listOurs. Errors: CliError CONFLICT that
+ * names the other namespace.
+ */
 export function refuseSecond(ours: readonly KubeObject[], namespace: string): void {
   const other = ours.find(
     ({ kind, metadata }) =>
@@ -57,20 +72,28 @@ export function refuseSecond(ours: readonly KubeObject[], namespace: string): vo
   )
 }
 
+/** The mode of an installation, with a note when it does not serve all pods. */
 export interface ChosenMode {
   readonly mode: Mode
-  /** A sentence for the user about what does not work in this mode. */
+  /** A sentence for the user about pods that this mode does not serve; undefined when there are none. */
   readonly note: string | undefined
 }
 
-/** undefined: there is no installation. */
+/**
+ * Returns the mode of the installed DaemonSet, which shows in its node selector; undefined when there is no
+ * installation. An upgrade without --mode keeps this mode.
+ */
 export function modeOfInstalled(daemonSet: Fields | undefined): Mode | undefined {
   if (daemonSet === undefined) return undefined
   const selector = fieldsAt(daemonSet, 'spec', 'template', 'spec', 'nodeSelector')
   return Object.hasOwn(selector, GATEWAY_LABEL) ? 'gateway' : 'mesh'
 }
 
-/** `mesh` where every Node has a pod prefix of its own: then the pods of every node are served. Errors: of the API. */
+/**
+ * Chooses the mode of a first installation. `mesh` needs a pod prefix in every Node (spec.podCIDR), since each agent
+ * serves the prefix of its own node. A network plugin with pools of its own leaves the field empty; then it is
+ * `gateway`. With one Node both modes serve all pods, so there is no note. Errors: those of the API.
+ */
 export async function chooseMode(api: KubeApi): Promise<ChosenMode> {
   const nodes = await listNodes(api)
   const without = nodes.filter((node) => textAt(node, 'spec', 'podCIDR') === undefined)

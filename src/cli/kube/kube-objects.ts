@@ -1,20 +1,30 @@
-// The objects of an installation in a cluster, found by their label.
+// The objects of an installation in a cluster, for `install` and `uninstall`. They are found by their label and not by
+// a list of names, so that objects of an older version are found, too. core/kube/install.ts has the labels and the
+// kinds.
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
 import { getObject, hasStatus, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
-/** In the order in which they are created. A kind that this cluster lacks, such as one of OpenShift, has no objects. */
+/**
+ * Lists all objects with the label of an installation, in every namespace, in the order in which they are created;
+ * removal uses the reverse. A kind that this cluster lacks, such as one of OpenShift, has no objects. One request per
+ * kind. Errors: those of the API.
+ */
 export async function listOurs(api: KubeApi): Promise<readonly KubeObject[]> {
   const found: KubeObject[] = []
   for (const resource of RESOURCES) {
+    // Items of a list have no `kind` of their own: the API server gives it only for the whole list.
     for (const item of await items(api, resource))
       found.push({ ...item, kind: resource.kind } as unknown as KubeObject)
   }
   return found
 }
 
-/** Deletes an object. False: it did not exist. */
+/**
+ * Deletes an object, and resolves to whether it existed. With the policy Background the API server deletes dependent
+ * objects, such as the pods of a DaemonSet, after it has answered. Errors: those of the API, except 404.
+ */
 export async function remove(api: KubeApi, path: string): Promise<boolean> {
   try {
     await api.request({ method: 'DELETE', path, query: { propagationPolicy: 'Background' } })
@@ -25,11 +35,15 @@ export async function remove(api: KubeApi, path: string): Promise<boolean> {
   }
 }
 
+/** Returns the API path of the DaemonSet of the agents. */
 export function agentsPath(namespace: string): string {
   return pathOf({ kind: 'DaemonSet', metadata: { name: 'rhizome', namespace } })
 }
 
-/** Two managers would undo each other's changes. `agents`: the DaemonSet, if there is one. */
+/**
+ * Refuses to change an installation that Helm manages, because two managers would undo each other's changes. `agents`:
+ * the DaemonSet, or undefined when there is none. `fix` names the command of Helm to use. Errors: CliError CONFLICT.
+ */
 export function refuseHelm(agents: Fields | undefined, fix: string): void {
   if (textAt(agents, 'metadata', 'labels', MANAGED_BY) !== 'Helm') return
   const namespace = textAt(agents, 'metadata', 'namespace') ?? ''

@@ -1,16 +1,21 @@
-// The chart's manifests, as they come with this program. Imported when they are needed: few commands read YAML.
+// The manifests of deploy/manifests, which are rendered from the chart and come with this program. `install` reads them
+// and prints them with --dry-run. The file is imported when it is needed, because few commands read YAML.
 import { readFile } from 'node:fs/promises'
 import { Document, parseAllDocuments } from 'yaml'
 import type { KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 import { isBundled } from '../release.ts'
 
+/** One of the four files of manifests: for OpenShift or not, with the admission webhook or not. */
 export interface Variant {
   readonly openshift: boolean
   readonly webhook: boolean
 }
 
-/** Errors: CliError INCOMPLETE. */
+/**
+ * Reads the objects of one variant, with the values of the chart's defaults; core/kube/install.ts changes them. Errors:
+ * CliError INCOMPLETE when the file is missing, because only a part of the program was installed.
+ */
 export async function readManifests({ openshift, webhook }: Variant): Promise<readonly KubeObject[]> {
   const name = `${openshift ? 'openshift' : 'kubernetes'}${webhook ? '-webhook' : ''}.yaml`
   // This file runs as src/cli/kube/manifests.ts, or within a file of dist/chunks/ when it is bundled.
@@ -28,7 +33,10 @@ export async function readManifests({ openshift, webhook }: Variant): Promise<re
   }
 }
 
-/** For kubectl, which reads YAML 1.1: there a bare "off" is false. */
+/**
+ * Returns the objects as documents of one YAML text for kubectl. kubectl reads YAML 1.1, in which a bare "off" is the
+ * boolean false, so this schema puts such strings in quotes.
+ */
 export function formatManifests(objects: readonly KubeObject[]): string {
   return objects
     .map((object) => new Document(object, { schema: 'yaml-1.1' }).toString({ lineWidth: 0 }))

@@ -1,10 +1,16 @@
-// Values of the command line, checked before anything is sent: each error names its flag and the fix.
+// The values of flags and arguments, checked before meshctl sends anything. Each error is a CliError BAD_ARGUMENT (exit
+// code 2) that names its flag and the fix. meshd checks the same values again, because any program may write to its
+// socket.
 import { parseCidr } from '../../core/model/cidr.ts'
 import { clusterZone, RESERVED_CLUSTER_NAMES } from '../../core/model/zones.ts'
 import { badArgument } from '../output/errors.ts'
 import { clean } from '../output/text.ts'
 
-/** An RFC 1123 label that is not reserved as a DNS zone. */
+/**
+ * Returns `text` if it is a cluster name: a DNS label of RFC 1123 in lower case. "all" and "local" are refused, because
+ * cluster.all has the services of all clusters and cluster.local is Kubernetes' own zone. `what` names the flag or
+ * argument.
+ */
 export function parseClusterName(what: string, text: string): string {
   const shown = quote(text)
   if (RESERVED_CLUSTER_NAMES.has(text)) {
@@ -24,7 +30,11 @@ export function parseClusterName(what: string, text: string): string {
   return text
 }
 
-/** commander's accumulator for a flag that may be repeated and whose value may be a list; `check` sees each part. */
+/**
+ * Returns a parser for commander of a flag that may be repeated and whose value may be a list with commas. The result
+ * has each part once, in the order given. `check` gets each part without the white space around it, and throws if it is
+ * wrong.
+ */
 export function collect(
   flag: string,
   check: (flag: string, part: string) => string
@@ -34,7 +44,7 @@ export function collect(
   ]
 }
 
-/** A prefix in canonical form. */
+/** Returns an IPv4 or IPv6 prefix in canonical form, such as 10.1.0.0/16. A prefix with host bits set is refused. */
 export function parsePrefix(flag: string, text: string): string {
   const parsed = parseCidr(text)
   if (parsed.kind === 'cidr') return parsed.cidr
@@ -45,7 +55,10 @@ export function parsePrefix(flag: string, text: string): string {
   )
 }
 
-/** "30m", "24h", "1h30m", "7d" to seconds; at least one. */
+/**
+ * Returns the seconds of a time such as "30m", "24h", "1h30m" or "7d"; at least 1. The units d, h, m and s must stand
+ * in this order. A number without a unit is refused, because a user may mean seconds or minutes by it.
+ */
 export function parseSeconds(flag: string, text: string): number {
   const match = /^(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?$/.exec(text)
   const [days, hours, minutes, seconds] = (match?.slice(1) ?? []).map((part) => Number(part ?? 0))
@@ -58,7 +71,7 @@ export function parseSeconds(flag: string, text: string): number {
   throw badArgument(flag, `${quote(text)} is not a time above zero`, fix)
 }
 
-/** Seconds between two frames of --watch. */
+/** Returns the seconds between two frames of --watch: 0.2 to 3600, with at most three decimals. */
 export function parseInterval(text: string): number {
   const seconds = Number(text)
   if (/^\d{1,5}(\.\d{1,3})?$/.test(text) && seconds >= WATCH_SECONDS_MIN && seconds <= 3600) return seconds
@@ -69,10 +82,14 @@ export function parseInterval(text: string): number {
   )
 }
 
+/**
+ * Returns a value of the command line for an error message: in quotes, cleaned (text.ts), at most 80 characters long.
+ */
 export function quote(text: string): string {
   return `"${clean(text.length > QUOTE_MAX ? `${text.slice(0, QUOTE_MAX)}…` : text)}"`
 }
 
-// A shorter interval would load the agent without showing a person more.
+// A shorter interval would load the agent, and a person could not read faster.
 const WATCH_SECONDS_MIN = 0.2
+// Characters of a quoted value. The error message stays readable when the value is a whole file by mistake.
 const QUOTE_MAX = 80

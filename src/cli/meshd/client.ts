@@ -1,4 +1,7 @@
-// One request to meshd over its unix socket. Checks the version and the outer form of every answer; fails with a CliError.
+// The client of the admin API: one HTTP request to meshd over its unix socket, without a retry. Each row of
+// src/api/endpoints.ts gives the method, the path and the types. The client checks the version and the outer form of
+// every answer, and turns every failure into a CliError with a fix, because a wrong socket is the most frequent first
+// mistake.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
@@ -6,43 +9,60 @@ import type { Endpoint } from '../../api/endpoints.ts'
 import { CliError } from '../output/errors.ts'
 import { showProgress } from '../output/progress.ts'
 
+/** The admin API of one meshd. It holds no connection between requests, so there is nothing to close. */
 export interface Client {
+  /** The path of the unix socket. */
   readonly socket: string
-  /** Errors: CliError AGENT_UNREACHABLE, TIMEOUT, INCOMPATIBLE, BAD_ANSWER, or the code that meshd gave. */
+  /**
+   * Sends a request and resolves to its answer. Errors: CliError AGENT_UNREACHABLE; TIMEOUT; INCOMPATIBLE when the
+   * answer has another API version; BAD_ANSWER when the server is not meshd; INTERRUPTED when `signal` was aborted; or
+   * the code that meshd gave in its ErrorAnswer, such as NOT_JOINED.
+   */
   request<S extends object, A extends Answer>(
     endpoint: Endpoint<S, A>,
     call: Call<NoInfer<S>, NoInfer<A>>
   ): Promise<A>
 }
 
+/** One call of `request`: the options, and in `send` the request of the endpoint. */
 export type Call<S extends object, A extends Answer> = CallOptions<A> & Sending<S>
 
-/** What the endpoint's request holds; it may be left out where all its fields may. */
+/** The field `send` has the endpoint's request. It may be left out when the request has no field that must be given. */
 type Sending<S extends object> =
   Record<string, never> extends S ? { readonly send?: S } : { readonly send: S }
 
 interface CallOptions<A extends Answer> {
-  /** A field that a sound answer has. */
+  /** A field that every valid answer has. An answer without it is a BAD_ANSWER. */
   readonly field: keyof A & string
-  /** Shown when it takes longer than a second: "waiting for a member to answer". */
+  /** The text for the progress line after one second, and for TIMEOUT: "waiting for a member to answer". */
   readonly doing: string
+  /** The longest wait for the whole answer, in milliseconds; default 10,000. --timeout wins over it. */
   readonly timeoutMs?: number
+  /** Ends the request with INTERRUPTED. A call with a signal shows no progress line. */
   readonly signal?: AbortSignal
 }
 
+/** The options that hold for every request of a client. */
 export interface ClientOptions {
   readonly socket: string
-  /** From --timeout; wins over the request's own. */
+  /**
+   * The value of --timeout in milliseconds, which wins over that of a request; undefined when the flag is not given.
+   */
   readonly timeoutMs: number | undefined
   /** Whether to show progress on stderr. */
   readonly progress: boolean
 }
 
-// meshd answers from memory; only init, join and leave take longer, and say so themselves.
+// meshd answers from memory within milliseconds, or reads the kernel. init, join and leave take longer and give their
+// own time.
 const TIMEOUT_MS = 10_000
-// 100,000 services at about 300 bytes are 30 MB.
+// 100,000 services at about 300 bytes are 30 MB, so a larger answer does not come from meshd.
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024
 
+/**
+ * Returns a client. It does not connect before the first request. context.ts makes one per run, complete.ts one per
+ * Tab.
+ */
 export function createClient(options: ClientOptions): Client {
   return {
     socket: options.socket,
@@ -66,6 +86,10 @@ interface Request<A extends Answer> extends CallOptions<A> {
   readonly timeoutMs: number
 }
 
+/**
+ * One request and its answer. An abort makes the request fail with an error of its own, so the cause is looked for in
+ * this order: the deadline, the caller's signal, the connection.
+ */
 async function exchange<A extends Answer>(socket: string, request: Request<A>): Promise<A> {
   const { timeoutMs } = request
   const deadline = AbortSignal.timeout(timeoutMs)
@@ -83,6 +107,9 @@ async function exchange<A extends Answer>(socket: string, request: Request<A>): 
   }
 }
 
+/**
+ * Sends the request and resolves at the head of the response; the body is still to be read. Rejects with Node's error.
+ */
 function send(
   socket: string,
   { endpoint: { method, path }, send: sent = {} }: Pick<Request<Answer>, 'endpoint' | 'send'>,
@@ -96,6 +123,7 @@ function send(
       method,
       path: query === '' ? path : `${path}?${query}`,
       headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      // A connection of its own: a kept one would stay open and keep meshctl from ending.
       agent: false,
       signal
     })
@@ -105,6 +133,7 @@ function send(
   })
 }
 
+/** Reads the body. Errors: CliError BAD_ANSWER when it is too long or not JSON, and Node's errors of the connection. */
 async function readJson(socket: string, response: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -120,6 +149,10 @@ async function readJson(socket: string, response: IncomingMessage): Promise<unkn
   }
 }
 
+/**
+ * Returns the answer, or throws. The version is checked first: the form of an ErrorAnswer is only known for this
+ * version. An ErrorAnswer becomes a CliError with its own code, with any HTTP status.
+ */
 function check<A extends Answer>(
   socket: string,
   request: Pick<Request<A>, 'field'>,
@@ -148,6 +181,9 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/**
+ * Errors: CliError INCOMPATIBLE with the side to upgrade, or BAD_ANSWER when the field is not a version of rhizome.io.
+ */
 function checkVersion(socket: string, version: unknown): void {
   if (version === API_VERSION) return
   const theirs = /^rhizome\.io\/v(\d{1,6})$/.exec(String(version))?.[1]
@@ -187,6 +223,7 @@ function unreachable(socket: string, error: unknown): CliError {
   })
 }
 
+/** Returns the problem and the fix for an errno of connect(2) (see unix(7)) or for another error of the connection. */
 function reasonOf(socket: string, error: unknown): readonly [problem: string, fix: string] {
   switch (codeOf(error) ?? '') {
     case 'ENOENT':
@@ -209,6 +246,7 @@ function reasonOf(socket: string, error: unknown): readonly [problem: string, fi
     case 'EPIPE':
       return ['it ended the connection', 'see the log of meshd: it may be restarting']
     default:
+      // EINVAL, for example: the path does not fit sun_path of unix(7).
       return [
         error instanceof Error ? error.message : String(error),
         'check --socket (a path of at most 107 bytes), and that meshd runs'

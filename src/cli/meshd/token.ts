@@ -1,15 +1,20 @@
-// A token is read from the first of: argument, file, RHIZOME_TOKEN, stdin. Errors never show its text, which may be a valid token with one
-// wrong letter.
+// Reads the token for `join` and `install` from the first of: argument, --token-file, RHIZOME_TOKEN, stdin. Errors
+// never show its text, which may be a valid token with one wrong letter. Only the form is checked here; meshd verifies
+// the token.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 
-// A token is under 2 KiB; meshd takes 16 KiB at most.
+// A token has less than 2 KiB. meshd accepts at most 16 KiB (src/api/requests.ts).
 const TOKEN_BYTES_MAX = 16 * 1024
 
 const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZOME_TOKEN'
 
-/** Errors: CliError BAD_ARGUMENT, also when there is none. */
+/**
+ * Returns the token without white space. `argument` and `file` are the values of the command line; "-" means stdin for
+ * both. RHIZOME_TOKEN counts only when neither is given. Blocks until stdin ends when the token comes from there.
+ * Errors: CliError BAD_ARGUMENT for two tokens, no token, an unreadable file or a text that cannot be a token.
+ */
 export async function readToken(argument: string | undefined, file: string | undefined): Promise<string> {
   if (argument !== undefined && file !== undefined) {
     throw badArgument('--token-file', 'a token was given as an argument too', 'give only one of them')
@@ -19,6 +24,7 @@ export async function readToken(argument: string | undefined, file: string | und
     return checkToken(given, argument === undefined ? 'RHIZOME_TOKEN' : 'token')
   }
   if (file !== undefined && file !== '-') return checkToken(await readTokenFile(file), `--token-file ${file}`)
+  // Without this check meshctl would wait in silence for a user who does not know that stdin is read. "-" asks for it.
   if (process.stdin.isTTY && argument === undefined && file === undefined) {
     throw badArgument('token', 'none was given', TOKEN_WAYS)
   }
@@ -51,12 +57,16 @@ async function readStdin(): Promise<string> {
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
     bytes += chunk.length
     chunks.push(chunk)
-    if (bytes > TOKEN_BYTES_MAX) break // checkToken says that it is too long
+    if (bytes > TOKEN_BYTES_MAX) break // checkToken refuses the text because of its length
   }
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** Removes white space, such as the line breaks that mail or a narrow terminal adds. Errors: CliError BAD_ARGUMENT. */
+/**
+ * Returns the token without white space, such as the line breaks that mail or a narrow terminal adds. `where` names the
+ * source in the error. Errors: CliError BAD_ARGUMENT when the text is empty, too long or has characters beyond
+ * printable ASCII.
+ */
 function checkToken(text: string, where: string): string {
   const token = text.replaceAll(/\s/g, '')
   if (token === '')

@@ -1,17 +1,23 @@
-// The registry of health as text: the worst fault first, with its fix.
+// The faults of an agent as text, the worst first, each with its fix. The report comes from meshd's registry of health
+// in the answers of `status` and `peers`; meshctl judges nothing itself. Agents before 0.2 send no report, so it may be
+// undefined.
 import type { FaultRow, HealthReport } from '../../api/answers.ts'
 import type { Context } from '../meshd/context.ts'
 import type { Colour } from './style.ts'
 import { wrap } from './table.ts'
 import { count, formatDuration } from './units.ts'
 
+// Two severities are red, because both mean that something does not work. The word before the message tells them apart.
 const COLOURS: Readonly<Record<FaultRow['severity'], Colour>> = {
   critical: 'red',
   error: 'red',
   warning: 'yellow'
 }
 
-/** The first line of a page: what is wrong, for how long, and what to do. */
+/**
+ * Returns one line with the worst fault, its age and the number of the others: "ok" without faults, "-" without a
+ * report.
+ */
 export function healthLine(health: HealthReport | undefined, context: Context): string {
   if (health === undefined) return '-'
   const [worst] = health.faults
@@ -20,7 +26,10 @@ export function healthLine(health: HealthReport | undefined, context: Context): 
   return `${headline(worst, context)}${others === 0 ? '' : ` (and ${count(others, 'other fault')}: all in meshctl status)`}`
 }
 
-/** Lines before a table, so that a table is not read as if all were well. Scripts leave them out with --no-headers or -o json. */
+/**
+ * Returns the lines before a table: the worst fault and its fix, so that rows are not read as if all were well. There
+ * are none for a warning, because everything then works, and none with --no-headers or -o name, which scripts use.
+ */
 export function healthNotes(health: HealthReport | undefined, context: Context): string[] {
   const worst = health?.faults[0]
   if (health === undefined || worst === undefined || !context.headers || worst.severity === 'warning')
@@ -28,7 +37,7 @@ export function healthNotes(health: HealthReport | undefined, context: Context):
   return [`# ${healthLine(health, context)}`, ...fixLines(worst, '#   ', context)]
 }
 
-/** Every fault on lines of its own. */
+/** Returns one section with every fault and its fix, and the number of those that meshd left out; [] without faults. */
 export function faultList(health: HealthReport | undefined, context: Context): string[] {
   if (health === undefined || health.faults.length === 0) return []
   const rows = health.faults.flatMap((fault) => [
@@ -39,6 +48,9 @@ export function faultList(health: HealthReport | undefined, context: Context): s
   return [['Faults, the worst first', ...rows, ...more].join('\n')]
 }
 
+/**
+ * "critical, for 4m5s: no tunnel to any other cluster answers". The age uses this host's clock, which is also meshd's.
+ */
 function headline(fault: FaultRow, context: Context): string {
   const seconds = (Date.now() - Date.parse(fault.since)) / 1000
   const since = Number.isNaN(seconds) ? '' : `, for ${formatDuration(seconds)}`
@@ -48,10 +60,12 @@ function headline(fault: FaultRow, context: Context): string {
 function fixLines({ fix }: Pick<FaultRow, 'fix'>, indent: string, context: Context): string[] {
   if (fix === '') return []
   const text = `fix: ${fix}`
+  // On a narrow terminal lines have 20 columns at least, as in tables (table.ts).
   const width = context.width === undefined ? Infinity : Math.max(20, context.width - indent.length)
   return wrap(text, width).map((line) => indent + line)
 }
 
+/** The number of all faults. meshd lists at most 20 per code and only counts the rest. */
 function total(health: HealthReport): number {
   return health.faults.length + Object.values(health.more).reduce((sum, n) => sum + n, 0)
 }

@@ -1,29 +1,40 @@
-// Columns aligned with spaces, as kubectl's: no borders, nothing cut, no space at the end of a line. Where a terminal is too narrow for a
-// row, columns that may be folded go to lines of their own below it, wrapped to the width; into a pipe a row is always one line.
-// Our own because cli-table3 takes time quadratic in the rows: 4,000 rows took it 3 s, and a mesh has 10,000 services.
+// Tables and lists of fields for people and for tools such as awk. Columns are aligned with spaces as kubectl's are: no
+// borders, no cut text, no space at the end of a line. Where the terminal is too narrow for a row, columns that may be
+// folded go to lines of their own below it, wrapped to the width. In a pipe a row is always one line. Why no library:
+// cli-table3 takes time quadratic in the rows. 4,000 rows took it 3 s, and a mesh may have 10,000 services
+// (docs/decisions/0006-own-table-printer.md).
 import { stripVTControlCharacters } from 'node:util'
 import type { Colour, Style } from './style.ts'
 
+/** One column of a table. */
 export interface Column<Row> {
   readonly title: string
-  /** Empty text is shown as "-". */
+  /**
+   * The text of a row's cell, already clean (text.ts). An empty text is shown as "-", so that each row has all its
+   * cells.
+   */
   readonly value: (row: Row) => string
+  /** The colour of a row's cell; undefined: none. */
   readonly colour?: (row: Row) => Colour | undefined
-  /** Default true. */
+  /** Whether the table has the column; default true. */
   readonly shown?: boolean
-  /** Columns are folded in the order of this number until a row fits the terminal; without it a column stays in the row. */
+  /**
+   * The rank in folding: on a terminal that is too narrow, columns with the lowest numbers are folded first, until a
+   * row fits. A column without a rank stays in the row.
+   */
   readonly fold?: number
 }
 
 /** The part of the context (context.ts) that a table depends on. */
 export interface TableLook {
   readonly style: Style
-  /** False: rows only. */
+  /** False: the table has no line of titles. */
   readonly headers: boolean
-  /** Cells of a line of the terminal; undefined: stdout is no terminal. */
+  /** The width of the terminal in columns. undefined: stdout is no terminal, and nothing is folded. */
   readonly width: number | undefined
 }
 
+/** Returns the table as lines without a line break at the end. Each column is as wide as its longest cell. */
 export function formatTable<Row>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
@@ -57,6 +68,7 @@ export function formatTable<Row>(
     lines.push(line.join(GAP).trimEnd())
     for (const { column, cells } of folded) {
       const text = cells[at] ?? ''
+      // An empty cell needs no line of its own.
       if (text === '-') continue
       const pieces = wrap(`${column.title} ${text}`, Math.max(MIN_WIDTH, (look.width ?? 0) - INDENT.length))
       lines.push(...pieces.map((piece) => INDENT + painted(column, row, piece, look.style)))
@@ -70,13 +82,17 @@ function painted<Row>(column: Column<Row>, row: Row, text: string, style: Style)
   return colour === undefined ? text : style.paint(colour, text)
 }
 
+// A column with its cells, one per row, and the width of the longest.
 interface Measured<Row> {
   readonly column: Column<Row>
   readonly cells: readonly string[]
   readonly width: number
 }
 
-/** The fewest columns, in the order of `fold`, without which a row fits. */
+/**
+ * Returns the fewest columns, in the order of `fold`, without which a row fits the width. If no choice fits, it returns
+ * all columns that may be folded, and the terminal breaks the rest of the row.
+ */
 function foldedColumns<Row>(
   shown: readonly Measured<Row>[],
   width: number | undefined
@@ -94,10 +110,14 @@ function foldedColumns<Row>(
   return shown.filter((entry) => candidates.includes(entry))
 }
 
-/** Lines of at most `width` cells, broken at spaces and after commas; a longer word is broken where the line ends. */
+/**
+ * Returns lines of at most `width` characters, broken at spaces and after commas, because lists of prefixes have no
+ * spaces. A longer word is broken where the line ends. Spaces at a break are removed. `width` may be Infinity.
+ */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = []
   let line = ''
+  // Pieces end after a comma, or before a space, which the next piece then begins with.
   for (const piece of text.split(/(?<=,)(?! )|(?= )/)) {
     const isApart = piece.startsWith(' ')
     const word = isApart ? piece.slice(1) : piece
@@ -115,7 +135,10 @@ export function wrap(text: string, width: number): string[] {
   return line === '' ? lines : [...lines, line]
 }
 
-/** Lines of "label   text", the texts aligned and, on a terminal of `width` cells, wrapped below themselves. */
+/**
+ * Returns lines of "label   text" with aligned texts. If `width` is given (columns of the terminal), a text that is too
+ * long is wrapped below its own beginning.
+ */
 export function formatFields(
   fields: readonly (readonly [label: string, text: string])[],
   width?: number
@@ -124,7 +147,8 @@ export function formatFields(
   return fields
     .flatMap(([label, text]) => {
       const room = width === undefined ? Infinity : Math.max(MIN_WIDTH, width - indent)
-      // A text that fits stays as it is, colours included; colours do not survive wrapping.
+      // A text that fits keeps its colours. A text that is wrapped loses them, because a line would end inside a
+      // colour.
       const lines =
         cellsOf(stripVTControlCharacters(text)) <= room ? [text] : wrap(stripVTControlCharacters(text), room)
       return lines.map((line, at) => `${(at === 0 ? label : '').padEnd(indent)}${line}`)
@@ -132,16 +156,21 @@ export function formatFields(
     .join('\n')
 }
 
+// The space between columns: three, as kubectl has it.
 const GAP = '   '
 const INDENT = '  '
-// Below this a wrapped text is harder to read than a line that the terminal breaks.
+// Columns. A narrower wrapped text is harder to read than a line that the terminal breaks.
 const MIN_WIDTH = 20
 
+/** Pads a painted cell. The width is that of `text`, because escape sequences take no space on the terminal. */
 function pad(painted: string, text: string, width = 0): string {
   return painted + ' '.repeat(Math.max(0, width - cellsOf(text)))
 }
 
-/** Terminal cells, near enough: names and addresses are ASCII, free text stands in the last column. */
+/**
+ * Returns the number of characters as an estimate of the columns that a text takes. Names and addresses are ASCII, so
+ * it is exact for them; wide characters occur only in free text, which stands in the last column.
+ */
 function cellsOf(text: string): number {
   return Array.from(text).length
 }

@@ -1,12 +1,19 @@
-// Strings from an agent may repeat what another cluster's agent said. None of them may steer the terminal.
-// Invariant: everything that is printed, JSON included, has passed through this file.
+// Makes strings safe for a terminal. An answer of meshd repeats texts of other clusters' agents, and an escape sequence
+// in such a text could change the terminal's title or hide a line; bidirectional controls could show a name in another
+// order. Invariant: everything from an answer that is printed, JSON included, has passed through this file.
 
-/** C0, DEL, C1 (8-bit escape sequences), invisible and bidirectional controls, line separators, byte order mark. */
+/**
+ * The unsafe characters: C0, DEL and C1 (8-bit escape sequences) of ECMA-48, invisible and bidirectional controls, line
+ * separators, the byte order mark and the tag characters of Unicode.
+ */
 const UNSAFE =
   // eslint-disable-next-line no-control-regex -- control characters are what it is for
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|\u{e0001}|[\u{e0020}-\u{e007f}]/gu
 
-/** Shows every unsafe character as its escape, such as `\x1b` or `\u202e`. */
+/**
+ * Returns the text with every unsafe character as its escape, such as `\x1b` or `\u202e`. A lone surrogate becomes
+ * U+FFFD. The result is one line, because a line break is unsafe, too: it could imitate a line of meshctl.
+ */
 export function clean(text: string): string {
   return text.toWellFormed().replace(UNSAFE, (character) => {
     const code = character.codePointAt(0) ?? 0
@@ -15,12 +22,16 @@ export function clean(text: string): string {
   })
 }
 
-/** `clean` for text of several lines: line breaks stay, tabs become spaces. */
+/**
+ * Returns the lines of a text, each cleaned; a tab becomes four spaces. For texts of our own agent, such as commands.
+ */
 export function cleanLines(text: string): string[] {
   return text.split(/\r?\n/).map((line) => clean(line.replaceAll('\t', '    ')))
 }
 
-/** A copy of a JSON value with every string and key clean. */
+/**
+ * Returns a copy of a JSON value with every string and key cleaned. Keys may come from peers, too: reasons of refusals.
+ */
 export function cleanDeep<T>(value: T): T
 export function cleanDeep(value: unknown): unknown {
   if (typeof value === 'string') return clean(value)
@@ -31,13 +42,18 @@ export function cleanDeep(value: unknown): unknown {
   )
 }
 
-/** JSON with the same values, in which unsafe characters appear as \u escapes only. */
+/**
+ * Returns JSON with the same values, in which unsafe characters appear only as \u escapes (RFC 8259 §7), so a parser
+ * gets the exact text. `indent` is the number of spaces; undefined: one line.
+ */
 export function safeJson(value: unknown, indent?: number): string {
   return JSON.stringify(value, undefined, indent).replace(UNSAFE, (character) =>
+    // A line break in the result is one of the indentation: inside strings JSON.stringify has escaped it.
     character === '\n' ? character : [...utf16(character)].map(escape).join('')
   )
 }
 
+/** The UTF-16 code units of a character. JSON escapes a character above U+FFFF as two of them. */
 function* utf16(character: string): Generator<number> {
   for (let index = 0; index < character.length; index++) yield character.charCodeAt(index)
 }
