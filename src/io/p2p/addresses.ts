@@ -1,4 +1,6 @@
-// Addresses of the transport: those to dial, those to listen on, and the name of a socket.
+// Multiaddrs of the transport: which ones to dial, which ones this host can listen on, and a name for a socket.
+// transport.ts is the only caller. The addresses to dial come from records of other members, so they are parsed here
+// and refused with a reason.
 import { networkInterfaces } from 'node:os'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
@@ -6,7 +8,11 @@ import { TransportError } from './errors.ts'
 import { peerIdIn } from './origin.ts'
 import type { Target } from './redial.ts'
 
-/** One address of the target per line, with its PeerId where known; those that do not parse are named in the error. */
+/**
+ * Parses the addresses of a target in their order and adds `/p2p/<PeerId>` where the target's origin is known, so that
+ * libp2p refuses another peer at that address. Addresses that are no multiaddr or name another peer are left out.
+ * Throws an Error that names each of these when no address is left.
+ */
 export function dialAddresses(target: Target): Multiaddr[] {
   const broken: string[] = []
   const parsed = target.addresses.flatMap((address) => {
@@ -28,18 +34,23 @@ export function dialAddresses(target: Target): Multiaddr[] {
   return parsed
 }
 
-/** Whether this host has the address of a multiaddr to listen on; a wildcard is always here. */
+/**
+ * Returns whether this host has the IP address of a multiaddr now. True for a wildcard, and for an address that is not
+ * /ip4 or /ip6.
+ */
 export function isHere(address: string): boolean {
   const host = /^\/ip[46]\/([^/]+)/.exec(address)?.[1]
   if (host === undefined || host === '0.0.0.0' || host === '::') return true
-  if (host.startsWith('127.')) return true // the whole of 127.0.0.0/8 is
+  if (host.startsWith('127.')) return true // Linux listens on all of 127.0.0.0/8, but lists 127.0.0.1 only
   return isOwn(host)
 }
 
+/** Returns whether an interface of this host has this IP address now. */
 export function isOwn(host: string): boolean {
   return Object.values(networkInterfaces()).some((list) => list?.some((entry) => entry.address === host))
 }
 
+/** Throws TransportError LISTEN_INVALID when an address of the setting `listen` is no multiaddr. */
 export function checkAddress(address: string): void {
   try {
     multiaddr(address)
@@ -52,11 +63,15 @@ export function checkAddress(address: string): void {
   }
 }
 
-/** Address and port of the remote end, without /p2p/…: unique per open socket, the same before and after the upgrade. */
+/**
+ * Returns address and port of the remote end without /p2p/…. This text is unique for each open socket, and it is the
+ * same before the PeerId is known and after.
+ */
 export function socketKey(address: Multiaddr): string {
   return address.toString().replace(/\/p2p\/[^/]+$/, '')
 }
 
+/** Returns the remote address without its port, for the limit of connections from one address. */
 export function hostOf(address: Multiaddr): string {
   return socketKey(address).replace(/\/tcp\/\d+$/, '')
 }

@@ -1,11 +1,16 @@
-// Finds members on the same link again when both ends have moved, and so nobody has anybody's present address: an agent that misses a
-// member calls out on its links who and where it is, and a member that hears it dials it.
-// Invariants:
-//  1. A call is a hint and nothing more: who answers at the address proves its PeerId as always. Calls of strangers are dropped by the
-//     caller of this module, which knows the members.
-//  2. Calls are made on the links of the addresses that this agent tells its peers, and only addresses on these links are taken: a call
-//     cannot make this agent dial another network, and containers hear none.
-//  3. Calls are few: a series after each change, further and further apart, that ends as soon as no member is missed.
+// Finds members on the same link again after all of them have new addresses, so that none knows where to dial. An agent
+// that is not connected to a member sends a UDP packet to all hosts of its links with its PeerId and its addresses, and
+// a member that receives this call dials it. IPv4 uses the broadcast address of the link, IPv6 the multicast group of
+// all nodes. app/session/link-calls.ts is the caller.
+// Packet: "rhizome-here/1 <PeerId> <multiaddr> …" and a line feed, at most CALL_BYTES_MAX bytes.
+// Invariants
+//   1. A call is a hint only. The peer that answers at the address proves its PeerId in the handshake, as in any other
+//      dial. The caller of this module drops calls of agents that are no members.
+//   2. Calls are sent on the links of the addresses that this agent tells its peers, and only addresses on these links
+//      are accepted. So a call cannot make this agent dial into another network, and containers of this host receive
+//      none.
+//   3. Calls are few: each change of the network starts one series with growing gaps, which ends once no member is
+//      missed.
 import { createSocket, type Socket } from 'node:dgram'
 import { networkInterfaces, type NetworkInterfaceInfo } from 'node:os'
 import {
@@ -20,9 +25,12 @@ import {
 import type { Cidr, Ip, Origin } from '../../core/model/values.ts'
 import { parseOrigin } from '../../core/model/identity.ts'
 
-// A switch that has just seen a link come up forwards after some seconds only.
+// Gaps before the calls of a series, together 63.5 s. The series is that long because a switch may begin to forward
+// only some seconds after a link came up.
 const SERIES_MS: readonly number[] = [0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000]
+// Longer packets are no calls.
 const CALL_BYTES_MAX = 512
+// Addresses in one call; further ones are not sent, and not read.
 const ADDRESSES_MAX = 4
 // All nodes of a link (RFC 4291, section 2.7.1).
 const ALL_NODES = 'ff02::1'
@@ -31,22 +39,32 @@ interface BeaconOptions {
   readonly origin: Origin
   /** UDP port of the calls, the same on every member: that of the control connections. */
   readonly port: number
-  /** Own multiaddrs, best first. */
+  /** Multiaddrs of this agent, best first. */
   readonly addresses: () => readonly string[]
-  /** Whether a member is missed. */
+  /** Returns whether this agent is not connected to some member; asked before each call. */
   readonly isNeeded: () => boolean
-  /** A member called, or a stranger: a multiaddr on one of this host's links. */
+  /**
+   * Called for each address in a call that is on a link of this host. `origin` may be any agent, also one that is no
+   * member.
+   */
   readonly onCall: (origin: Origin, address: string) => void
   readonly log: (event: string, fields: object) => void
 }
 
+/** The open sockets of one agent's calls. */
 export interface Beacon {
-  /** Begins a series of calls, now. */
+  /**
+   * Begins a new series of calls at once; a series that runs ends. Called at the start and when the addresses have
+   * changed.
+   */
   call(): void
   stop(): void
 }
 
-/** Never throws: where a family or the port is not to be had, nothing is heard on it. */
+/**
+ * Opens one socket for IPv4 and one for IPv6. It never throws: when the port or an address family is not available,
+ * calls of that family are neither sent nor received, and the reason is logged.
+ */
 export function startBeacon(options: BeaconOptions): Beacon {
   let timer: NodeJS.Timeout | undefined
   const sockets = (['udp4', 'udp6'] as const).map((type) => open(type, options))
@@ -78,6 +96,10 @@ interface Open {
   close(): void
 }
 
+/**
+ * Opens the socket of one family, which sends and receives calls. `reuseAddr` lets other processes of this host listen
+ * on the same port.
+ */
 function open(type: Type, options: BeaconOptions): Open {
   const { port, onCall, log, origin } = options
   const socket = createSocket({ type, reuseAddr: true, ipv6Only: type === 'udp6' })
@@ -90,7 +112,8 @@ function open(type: Type, options: BeaconOptions): Open {
       socket.close()
     }
   }
-  socket.on('error', (error) => log('beacon', { type, error: error.message })) // of one datagram, or the port is taken
+  // The port is taken, or one packet could not be sent.
+  socket.on('error', (error) => log('beacon', { type, error: error.message }))
   socket.on('message', (message) => {
     const call = parseCall(message)
     if (call === undefined || call.origin === origin) return
@@ -112,6 +135,7 @@ function open(type: Type, options: BeaconOptions): Open {
   return opened
 }
 
+/** Sends one call on each link of this family. */
 function shout({ type, socket, isReady }: Open, { origin, port, addresses }: BeaconOptions): void {
   if (!isReady) return
   const own = addresses()
@@ -119,15 +143,20 @@ function shout({ type, socket, isReady }: Open, { origin, port, addresses }: Bea
   for (const { device, cidr } of ownLinks(own)) {
     if ((familyOf(cidr) === 4) !== (type === 'udp4')) continue
     const to = type === 'udp4' ? broadcastOf(cidr) : `${ALL_NODES}%${device}`
-    if (to !== undefined) socket.send(call, port, to, () => undefined) // a link that is down now; the next call may pass
+    // An error is ignored: a link that is down now may be up at the next call.
+    if (to !== undefined) socket.send(call, port, to, () => undefined)
   }
 }
 
+/** Encodes a call with the first ADDRESSES_MAX of these multiaddrs. */
 export function encodeCall(origin: Origin, addresses: readonly string[]): Buffer {
   return Buffer.from(`rhizome-here/1 ${origin} ${addresses.slice(0, ADDRESSES_MAX).join(' ')}\n`)
 }
 
-/** undefined: not a call. */
+/**
+ * Decodes a packet of any host; undefined when it is no call. Addresses that are not /ip4|ip6/…/tcp/… are left out.
+ * Never throws.
+ */
 export function parseCall(
   message: Uint8Array
 ): { readonly origin: Origin; readonly addresses: readonly string[] } | undefined {
@@ -141,18 +170,22 @@ export function parseCall(
   }
 }
 
+/** Returns the IP address of a multiaddr with a TCP port and nothing after it; undefined for any other text. */
 function ipOf(address: string): Ip | undefined {
   const match = /^\/ip([46])\/([0-9a-f:.]{2,45})\/tcp\/([1-9]\d{0,4})$/.exec(address)
   const ip = parseIp(match?.[2] ?? '')
   return ip !== undefined && `${familyOf(ip)}` === match?.[1] && Number(match[3]) <= 65_535 ? ip : undefined
 }
 
+/** A network that a device of this host is connected to. */
 interface Link {
   readonly device: string
   readonly cidr: Cidr
 }
 
-/** Networks of this host's devices that have one of these addresses. */
+/**
+ * Returns the networks of this host's devices that contain one of these multiaddrs' addresses; loopback is left out.
+ */
 function ownLinks(addresses: readonly string[]): Link[] {
   const told = addresses.map(ipOf).filter((ip) => ip !== undefined)
   return Object.entries(networkInterfaces()).flatMap(([device, list]) =>
@@ -163,6 +196,7 @@ function ownLinks(addresses: readonly string[]): Link[] {
   )
 }
 
+/** Returns the network of an interface's address, as in 192.0.2.0/24 for 192.0.2.7/24. */
 function networkOf({ cidr }: NetworkInterfaceInfo): Cidr | undefined {
   const [address = '', length = ''] = (cidr ?? '').split('/')
   const ip = parseIp(address)
@@ -174,7 +208,7 @@ function networkOf({ cidr }: NetworkInterfaceInfo): Cidr | undefined {
   return prefixToCidr({ address: bytes, length: Number(length) })
 }
 
-/** undefined: a network of one or two addresses has none. */
+/** Returns the broadcast address of an IPv4 network; undefined for /31 (RFC 3021) and /32, which have none. */
 function broadcastOf(cidr: Cidr): Ip | undefined {
   const { address, length } = cidrToPrefix(cidr)
   if (length > 30) return undefined

@@ -1,16 +1,21 @@
-// yamux puts a frame together before it looks whether its window allows it (8.x: `Decoder.readFrame`), and a header may announce
-// 4 GiB: any stranger could fill our memory. So the headers are read ahead of it, and who announces more than we ever send is cut off.
+// Bounds the frames of yamux, the stream multiplexer of libp2p. yamux 8.x collects a whole frame in memory before it
+// checks that the stream's window allows it (`Decoder.readFrame`), and a header may announce 4 GiB, so any stranger
+// could fill this agent's memory. Here the headers are examined before yamux receives the bytes, and a connection that
+// announces a longer frame than `frameBytesMax` is aborted (docs/decisions/0016). Frame format: the yamux specification
+// of HashiCorp.
 import { yamux } from '@libp2p/yamux'
 import type { Libp2pOptions } from 'libp2p'
 
 interface BoundedYamuxOptions {
+  /** The options of yamux itself. */
   readonly init: NonNullable<Parameters<typeof yamux>[0]>
-  /** Of the data of one frame. */
+  /** The most bytes of data that one frame may announce. */
   readonly frameBytesMax: number
 }
 
 type MuxerFactory = NonNullable<Libp2pOptions['streamMuxers']>[number]
 
+/** Returns the muxer for the options of libp2p: yamux whose input passes a FrameGuard, one for each connection. */
 export function boundedYamux({ init, frameBytesMax }: BoundedYamuxOptions): MuxerFactory {
   const create = yamux(init)
   return () => {
@@ -32,18 +37,26 @@ export function boundedYamux({ init, frameBytesMax }: BoundedYamuxOptions): Muxe
   }
 }
 
-/** Follows the frames of one connection: a header of 12 bytes, and for data as many as it says. */
+/**
+ * Follows the frames of one connection: a header of 12 bytes and, for type DATA, as many bytes as its length field
+ * says.
+ */
 export class FrameGuard {
   readonly #frameBytesMax: number
   readonly #header = new Uint8Array(HEADER_BYTES)
+  /** Bytes of the present header that have arrived. */
   #headerBytes = 0
+  /** Bytes of the present frame's data that have not arrived yet. */
   #bodyBytes = 0
 
   constructor(frameBytesMax: number) {
     this.#frameBytesMax = frameBytesMax
   }
 
-  /** False: a frame is over the limit. */
+  /**
+   * Examines the next bytes, in chunks of any size. Returns false when a frame is longer than the limit; call no more
+   * then.
+   */
   takes(chunk: Uint8Array): boolean {
     for (let at = 0; at < chunk.length;) {
       if (this.#bodyBytes > 0) {
@@ -63,5 +76,6 @@ export class FrameGuard {
   }
 }
 
+// version 1 | type 1 | flags 2 | stream 4 | length 4. In frames of other types, the length field is no length.
 const HEADER_BYTES = 12
 const DATA = 0

@@ -1,4 +1,5 @@
-// What the transport throws at its caller. What a peer does wrong never throws: it ends that neighbour.
+// The errors that the transport throws at its caller, at the start of the agent. A fault of a peer is never thrown: it
+// ends the connection to that peer and is reported by `neighbourDown` with a reason.
 import { CodedError } from '../../core/model/coded-error.ts'
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 
@@ -10,7 +11,10 @@ type TransportErrorCode =
   | 'LISTEN_FAILED'
   | 'SEED_INVALID'
 
-/** `listen` holds the addresses that were asked for; `fix` says what to do, naming the setting. */
+/**
+ * An error of the transport. `fix` names the setting to change; `listen` has the multiaddrs concerned, empty for
+ * SEED_INVALID.
+ */
 export class TransportError extends CodedError<TransportErrorCode> {
   override readonly name = 'TransportError'
   declare readonly fix: string
@@ -26,7 +30,10 @@ export class TransportError extends CodedError<TransportErrorCode> {
   }
 }
 
-/** `cause` is what libp2p threw: one text for all listeners, in which the error number is found. */
+/**
+ * Returns the error for a failed start. libp2p joins the errors of all listeners into one text (`cause`), in which the
+ * error number of bind(2) is found.
+ */
 export function listenError(cause: unknown, listen: readonly string[]): TransportError {
   const [code, why, fix] = LISTEN_ERRORS[listenProblem(cause).code]
   return new TransportError(code, `cannot listen on ${listen.join(', ')}${why}`, { fix, listen, cause })

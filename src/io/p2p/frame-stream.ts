@@ -1,6 +1,10 @@
-// One libp2p stream as a pipe of frames: corked writes, bounded queue, bounded reads, exactly one end.
-// Invariants: (1) no exception leaves an event listener: libp2p would turn it into an uncaughtException, a remote kill;
-// (2) `ended` is called exactly once; (3) no frame is delivered after it, nor while it is paused.
+// Sends and receives frames on one libp2p stream. Frames that are queued together leave in one write, and the queue and
+// the unread bytes are bounded. neighbours.ts makes one of these for each stream and receives its frames.
+// Invariants
+//   1. No exception leaves an event listener: libp2p would turn it into an uncaughtException, and a peer could end the
+//      process.
+//   2. `ended` is called exactly once.
+//   3. No frame is delivered after `ended`, nor while the stream is paused.
 import type { Libp2p } from 'libp2p'
 import { FrameReader, frameHeader, join } from './frame-reader.ts'
 import type { TransportLimits } from './limits.ts'
@@ -12,22 +16,27 @@ export type Stream = Connection['streams'][number]
 interface FrameStreamOptions {
   readonly stream: Stream
   readonly limits: TransportLimits
-  /** May throw: the stream is aborted then. */
+  /** Called with each frame. When it throws, the stream is aborted with the error's message as the reason. */
   readonly frame: (frame: Uint8Array) => void
+  /** Called once, with the reason, when no further frame will be delivered. */
   readonly ended: (reason: string) => void
 }
 
+/** One stream to one peer. Before `trust`, frames are limited to `unauthenticatedFrameBytesMax`. */
 export class FrameStream {
   readonly #stream: Stream
   readonly #limits: TransportLimits
   readonly #reader: FrameReader
   readonly #options: FrameStreamOptions
+  /** Headers and frames that have not been handed to libp2p yet. */
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
   #flushScheduled = false
+  /** True until `ended` is called. */
   #open = true
   #closing = false
   #paused = false
+  /** Called when the queue is empty; `close` waits for it. */
   #drained: (() => void) | undefined
   #whenShort: (() => void) | undefined
   readonly #settled = Promise.withResolvers<void>()
@@ -39,16 +48,18 @@ export class FrameStream {
     this.#reader = new FrameReader(options.limits.unauthenticatedFrameBytesMax)
   }
 
-  /** Starts reading. Apart from the constructor, so that the owner holds the object before the first frame arrives. */
+  /** Starts reading. It is a method of its own, so that the owner holds the object before the first frame arrives. */
   open(): void {
     const stream = this.#stream
-    // libp2p's own buffer beneath ours stays small: we stop handing over bytes as soon as it asks us to.
+    // libp2p's write buffer stays small although this bound is large: #flush() stops as soon as libp2p asks for a
+    // pause.
     stream.maxWriteBufferLength = this.#limits.queueBytesMax
-    // What may come while we are paused.
+    // Bytes that may arrive while the stream is paused.
     stream.maxReadBufferLength = 2 * this.#limits.windowBytesMax
     stream.addEventListener('close', (event) => this.#end(event.error?.message ?? 'closed by the peer'))
     stream.addEventListener('remoteCloseWrite', () => this.#end('closed by the peer'))
-    // The event, not onDrain(): in utils 7.4.1 that promise stays resolved after the first drain.
+    // The event is used and not onDrain(), because in @libp2p/utils 7.4.1 that promise stays resolved after the first
+    // drain.
     stream.addEventListener('drain', () => this.#flush())
     const updates = new WindowUpdates(stream, this.#limits.windowUpdateBytes)
     stream.addEventListener('message', (event) => {
@@ -59,27 +70,32 @@ export class FrameStream {
     if (stream.status !== 'open') this.#end(`stream is ${stream.status}`)
   }
 
-  /** Resolves when nothing more will be sent: after `ended` and, for close(), after the queue went out. Never rejects. */
+  /**
+   * Resolves when no more bytes will be sent: after `ended` and, with `close`, after the queue has been sent. Never
+   * rejects.
+   */
   get settled(): Promise<void> {
     return this.#settled.promise
   }
 
+  /** Bytes that were given to `send` and have not left yet, in the queue and in libp2p's write buffer. */
   get queuedBytes(): number {
     return this.#queuedBytes + this.#stream.writeBufferLength
   }
 
-  /** Lifts the limit of frames to that of authenticated neighbours. */
+  /** Raises the limit of frames to `frameBytesMax`; called when the neighbour is authenticated. */
   trust(): void {
     this.#reader.frameBytesMax = this.#limits.frameBytesMax
   }
 
-  /** No frame is delivered until `resume`; the peer can send what its window has left, and no more. */
+  /** Delivers no frame until `resume`. The peer can send as many bytes as its window has left, and no more. */
   pause(): void {
     if (this.#paused || !this.#open) return
     this.#paused = true
     if (this.#stream.readStatus === 'readable') this.#stream.pause()
   }
 
+  /** Delivers the frames that arrived meanwhile, before it returns. A handler among them may pause the stream again. */
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
@@ -88,8 +104,9 @@ export class FrameStream {
   }
 
   /**
-   * Queues a frame; it leaves in the next microtask together with all others queued by then. The bytes are not copied until
-   * then: do not change them. False: the stream is closed, or was reset because its queue is over the bound.
+   * Queues a frame. It leaves in the next microtask, together with all frames that are queued by then. The bytes are
+   * copied only when they leave, so the caller must not change them. Returns false when the stream is closed, or is
+   * reset now because more than `queueBytesMax` bytes would be queued.
    */
   send(frame: Uint8Array): boolean {
     if (!this.#open || this.#closing) return false
@@ -109,13 +126,19 @@ export class FrameStream {
     return true
   }
 
-  /** Calls back, later and once, as soon as less than a write is queued; never after the end. Of several calls, the last counts. */
+  /**
+   * Calls back once, after this call has returned, when at most `corkBytesMax` bytes are queued; not after the end. A
+   * later call replaces the listener of an earlier one.
+   */
   whenShort(listener: () => void): void {
     this.#whenShort = listener
     this.#tellShort()
   }
 
-  /** Ends for us at once (no more frames, `ended` called); what is queued is still sent, within the deadline. */
+  /**
+   * Ends the reading side at once and calls `ended`. Queued frames are still sent, for at most `closeMs`. Never
+   * rejects.
+   */
   async close(reason: string): Promise<void> {
     if (!this.#open || this.#closing) return
     this.#closing = true
@@ -131,6 +154,7 @@ export class FrameStream {
     }
   }
 
+  /** Resets the stream at once; queued frames are dropped, and `ended` is called before this returns. */
   abort(reason: string): void {
     this.#end(reason)
     this.#stream.abort(new Error(reason))
@@ -141,10 +165,12 @@ export class FrameStream {
     this.#queuedBytes += bytes.byteLength
   }
 
+  /** Hands the queue to libp2p, one write after the other, until it is empty or libp2p's buffer is full. */
   #flush(): void {
     try {
       while (this.#queue.length > 0 && this.#stream.writeStatus === 'writable') {
-        // Also where a drain event was missed: the flag says the truth, and every send comes past here.
+        // The flag is examined, not the event: it is right even when a drain event was missed, and every send examines
+        // it.
         if (this.#stream.writableNeedsDrain) return
         this.#stream.send(this.#nextWrite())
       }
@@ -155,6 +181,9 @@ export class FrameStream {
     }
   }
 
+  /**
+   * Calls the listener of `whenShort` in a later turn of the event loop, so that it may call `send` without recursion.
+   */
   #tellShort(): void {
     const listener = this.#whenShort
     if (listener === undefined || !this.#open || this.queuedBytes > this.#limits.corkBytesMax) return
@@ -165,8 +194,9 @@ export class FrameStream {
   }
 
   /**
-   * Takes corkBytesMax off the queue, or what there is, cutting frames where it must: a write is one message of the layers below
-   * each, and one window update of the peer. Always a copy: one frame is shared by many neighbours' queues.
+   * Takes at most `corkBytesMax` bytes off the queue and cuts a frame where that is needed. Large writes are cheaper:
+   * each write is one message of yamux and one of noise. The result is a copy, because one frame may be in the queues
+   * of many neighbours.
    */
   #nextWrite(): Uint8Array {
     const parts: Uint8Array[] = []
@@ -192,6 +222,7 @@ export class FrameStream {
     this.#deliver()
   }
 
+  /** Delivers all complete frames, until a handler pauses or ends the stream. */
   #deliver(): void {
     while (this.#open && !this.#isPaused()) {
       const result = this.#reader.next()
@@ -208,7 +239,7 @@ export class FrameStream {
     }
   }
 
-  /** A handler may have paused it meanwhile. */
+  /** A method, because the compiler would take #paused for unchanged although a handler may have changed it. */
   #isPaused(): boolean {
     return this.#paused
   }
@@ -222,6 +253,7 @@ export class FrameStream {
     return promise
   }
 
+  /** Calls `ended` once. Without `keepQueue`, queued frames are dropped. */
   #end(reason: string, options: { keepQueue: boolean } = { keepQueue: false }): void {
     if (!options.keepQueue) {
       this.#queue.length = 0

@@ -1,15 +1,19 @@
-// The budget before authentication: how many strangers may hold a connection, and for how long. It counts from the accepted
-// socket on, so that bytes that never become a handshake are bounded too.
+// Bounds the inbound connections that are not authenticated yet ("strangers"), in number and in time, so that hosts
+// outside the mesh cannot use up sockets and memory. A connection counts from the accepted socket on, so that peers
+// which never begin a handshake are bounded, too. transport.ts asks it for each accepted socket.
 import type { TransportLimits } from './limits.ts'
 
-/** The part of a socket that the budget needs. `key` names it uniquely: address and port of the remote end. */
+/** The part of a socket that the budget needs. */
 interface InboundSocket {
+  /** Address and port of the remote end, which name the socket uniquely (`socketKey`). */
   readonly key: string
+  /** Address of the remote end without its port. */
   readonly host: string
   abort(error: Error): void
   onClose(listener: () => void): void
 }
 
+/** The strangers of one transport. */
 export class InboundBudget {
   readonly #limits: TransportLimits
   readonly #strangers = new Map<string, { host: string; deadline: NodeJS.Timeout }>()
@@ -19,11 +23,15 @@ export class InboundBudget {
     this.#limits = limits
   }
 
+  /** The number of inbound connections that are not authenticated. */
   get strangers(): number {
     return this.#strangers.size
   }
 
-  /** False: over budget, refuse it. Else it is counted until it closes, is authenticated, or its time is up. */
+  /**
+   * Returns false when the limit in all or of this host is reached; the caller then refuses the socket. Otherwise the
+   * socket counts until it closes, is authenticated (`release`), or is aborted after `authenticationMs`.
+   */
   admit(socket: InboundSocket): boolean {
     const { unauthenticatedMax, unauthenticatedPerAddressMax, authenticationMs } = this.#limits
     const ofHost = this.#perHost.get(socket.host) ?? 0
@@ -38,12 +46,17 @@ export class InboundBudget {
     return true
   }
 
-  /** Its stream is open and has a deadline of its own, which gives the better reason; it stays counted. */
+  /**
+   * Ends the deadline, and the socket still counts. Called when its stream is open: the stream has the same deadline
+   * (neighbours.ts), which ends it with a more exact reason.
+   */
   handOver(key: string): void {
     clearTimeout(this.#strangers.get(key)?.deadline)
   }
 
-  /** No longer a stranger. */
+  /**
+   * The socket counts no more: it has closed, or its peer is authenticated. Further calls for the same key do nothing.
+   */
   release(key: string): void {
     const stranger = this.#strangers.get(key)
     if (stranger === undefined) return

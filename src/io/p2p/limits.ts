@@ -1,58 +1,77 @@
-// Every bound of the transport, with its reason. Composed once; tests shrink them.
+// Every limit of the transport with its reason. The agent runs with DEFAULT_LIMITS; tests and benchmarks replace single
+// ones.
 
+/** Names that end in `Bytes…` are in bytes, names that end in `Ms` in milliseconds; the others are counts. */
 export interface TransportLimits {
-  /** Largest frame of an authenticated neighbour, bytes. Deltas are cut at 64 KiB; 256 leaves room for one outsized record. */
+  /** Largest frame of an authenticated neighbour. Deltas are cut at 64 KiB; 256 KiB leave room for one large record. */
   readonly frameBytesMax: number
-  /** Largest frame before `setAuthenticated`, bytes: a Hello with its chain is under 8 KiB. */
+  /** Largest frame before `setAuthenticated`. A Hello with its certificate chain has less than 8 KiB. */
   readonly unauthenticatedFrameBytesMax: number
-  /** Bytes queued for one neighbour before it is reset: a slow reader pulls later, it never grows our memory. */
+  /**
+   * Bytes queued for one neighbour before its stream is reset. So a slow reader does not grow this agent's memory; it
+   * pulls later.
+   */
   readonly queueBytesMax: number
   /**
-   * Bytes that a neighbour may have on their way to us, in libp2p's stream: as much as its answers may have, or the pulls would
-   * not fill a long line. They sit in memory while the neighbour is paused.
+   * Window of a neighbour's stream: bytes that it may send before they are taken. It is as large as the credit of its
+   * answers, because pulls over a long path would otherwise not use its whole bandwidth. The bytes are in memory while
+   * the neighbour is paused.
    */
   readonly windowBytesMax: number
-  /** Bytes taken from a neighbour before it is told that it may send as many more: half of yamux's first window. */
+  /** Bytes taken from a neighbour between two window updates: half of the window with which yamux begins. */
   readonly windowUpdateBytes: number
   /**
-   * Largest frame of the muxer, bytes: it sits in memory until it is whole, of strangers, too. We write at most two corks in one;
-   * the version before wrote two frames.
+   * Largest frame of yamux, which is in memory until it is complete, also of a stranger. This version puts at most two
+   * writes of `corkBytesMax` into one, and the version before put two frames of `frameBytesMax`.
    */
   readonly muxerFrameBytesMax: number
   /**
-   * Largest single write, bytes. Measured: bundling frames up to 32 KiB gave 300k frames/s where one write each gave 16k. With
-   * yamux's header it is one message of noise, which has 65,519 bytes at most.
+   * Largest single write. Frames bundled up to 32 KiB gave 300,000 frames/s, and one write for each frame gave 16,000
+   * frames/s. A write and its yamux header fit one noise message, which has at most 65,519 bytes of plaintext.
    */
   readonly corkBytesMax: number
-  /** From accept (or dial) to `setAuthenticated`, ms. A handshake needs three round trips. */
+  /** Time from the accepted socket, or from the dial, to `setAuthenticated`. A handshake needs three round trips. */
   readonly authenticationMs: number
-  /** Inbound connections that are not authenticated yet, in all. Each may hold ~64 KiB and a socket: ≤ 16 MiB. */
+  /**
+   * Inbound connections that are not authenticated yet, in all. Each may hold about 64 KiB, so they take at most 16
+   * MiB.
+   */
   readonly unauthenticatedMax: number
-  /** The same per remote address: one NAT may hide a site's agents, all of which return after an outage. */
+  /** The same for each remote address. All agents of a site behind one NAT may return at one time after an outage. */
   readonly unauthenticatedPerAddressMax: number
-  /** All connections. A mesh of 1,000 agents at ~8 neighbours needs few; a small full mesh may double during dials. */
+  /**
+   * All connections. An agent has about 8 neighbours in a mesh of 1,000; in a small full mesh, dials of both sides
+   * double them.
+   */
   readonly connectionsMax: number
-  /** Accepted per second and remote address. libp2p's 5 would lock out a site behind one NAT after an outage. */
+  /**
+   * Connections accepted per second from one remote address. With libp2p's default of 5, a site behind one NAT returns
+   * slowly.
+   */
   readonly inboundPerSecondMax: number
-  /** How long a second stream of a connected peer may wait before it is taken as proof that the first one is dead, ms. */
+  /**
+   * Time for which a second stream of a connected peer is parked; after it, the first stream counts as dead
+   * (neighbours.ts).
+   */
   readonly duplicateGraceMs: number
-  /** Redial: the first delay and the last, ms; doubled in between, jittered by half. */
+  /** The first and the last delay of the redial loop. The delay doubles in between; half of it is random. */
   readonly redialMinMs: number
   readonly redialMaxMs: number
-  /** A connection that lived this long resets the backoff, ms. */
+  /** A connection that lived this long resets the delay to `redialMinMs`. */
   readonly redialResetMs: number
-  /** One address, ms; the next one is tried then. */
+  /** Time for one address; then the next one is tried. */
   readonly addressDialMs: number
-  /** One attempt over all addresses of a target, ms. */
+  /** Time for one attempt over all addresses of a target. */
   readonly dialMs: number
-  /** Dials at once: each costs ~20 ms of CPU here once it is answered. */
+  /** Dials at one time. Each costs about 20 ms of CPU time once it is answered. */
   readonly dialsMax: number
-  /** Addresses tried of one target: more is a misconfiguration or an attack through a record. */
+  /** Addresses of one target that are tried. More of them are a misconfiguration, or an attack through a record. */
   readonly addressesPerTargetMax: number
-  /** stop() and graceful closes end within this, ms. */
+  /** Time in which a stream or a connection closes gracefully; then it is aborted. */
   readonly closeMs: number
 }
 
+/** The limits of an agent. */
 export const DEFAULT_LIMITS: TransportLimits = {
   frameBytesMax: 256 * 1024,
   unauthenticatedFrameBytesMax: 64 * 1024,

@@ -1,29 +1,43 @@
-// The table of neighbours: exactly one live stream per peer, the same one on both sides, without a flap when both dial.
+// The table of neighbours: one live stream for each peer, and the same stream on both sides. When two peers dial each
+// other at the same time there are two streams; one of them is elected without a connection that goes up and down.
 //
-// Election. The side with the smaller PeerId chooses: it sends an empty frame on the stream it takes, and only that stream
-// is ever used. The other side waits for the empty frame. A further stream of a connected peer is parked: if the peer sees
-// the first stream too, it closes the second by itself; if it has not done so after `duplicateGraceMs`, the first stream is
-// dead on its side (a crash without a FIN), and the parked one takes over.
-// Invariants: (1) neighbourUp and neighbourDown alternate per peer; (2) frames are delivered between them only;
-// (3) a connection without a link is closed; (4) a link that is not authenticated in time is dropped.
+// Election. The side with the smaller PeerId chooses. It sends an empty frame on the stream that it takes, and only
+// that stream is used. The other side waits for the empty frame. A further stream of a connected peer is parked: when
+// the first stream is alive on the peer's side too, the peer closes the second one. When it has not done so after
+// `duplicateGraceMs`, the first stream is dead on the peer's side (it crashed without a FIN), and the parked one
+// replaces it.
+// Invariants
+//   1. neighbourUp and neighbourDown alternate for each peer.
+//   2. Frames are delivered only between neighbourUp and neighbourDown.
+//   3. A connection on which no stream is in use or parked is closed.
+//   4. A stream whose peer is not authenticated within `authenticationMs` is dropped.
 import type { Origin } from '../../core/model/values.ts'
 import { FrameStream } from './frame-stream.ts'
 import type { Connection, Stream } from './frame-stream.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf } from './origin.ts'
 
+/** What the owner of the transport is told. An exception of a handler ends that neighbour and no other. */
 export interface NeighbourEvents {
+  /** The stream is elected, and frames may be sent. The peer has proved its PeerId, but not yet that it is a member. */
   neighbourUp(peer: Origin, info: { inbound: boolean; address: string }): void
+  /** One frame, never empty. The bytes belong to the receiver. */
   frame(peer: Origin, frame: Uint8Array): void
+  /** The stream has ended; `reason` is text for people. */
   neighbourDown(peer: Origin, reason: string): void
 }
 
+/** One neighbour, for status and for the transport. */
 export interface NeighbourInfo {
   readonly origin: Origin
+  /** True when the peer dialled. */
   readonly inbound: boolean
+  /** Multiaddr of the remote end. */
   readonly address: string
+  /** True once `setAuthenticated` was called. */
   readonly authenticated: boolean
   readonly queuedBytes: number
+  /** Milliseconds since neighbourUp. */
   readonly upForMs: number
 }
 
@@ -31,35 +45,45 @@ interface NeighboursOptions {
   readonly self: Origin
   readonly limits: TransportLimits
   readonly events: NeighbourEvents
-  /** A neighbour ended after this long; for the redial loop. */
+  /** Called when a neighbour has ended, with the milliseconds since neighbourUp, for the redial loop. */
   readonly ended: (peer: Origin, livedMs: number) => void
+  /** Called once when the peer of this connection is authenticated, for the budget of strangers. */
   readonly authenticated: (connection: Connection) => void
   readonly log: (event: string, fields: object) => void
 }
 
-/** How an attempt to become a neighbour went: 'up' also where another stream of the same peer won. */
+/**
+ * The result of a new stream. `up` means that the peer is a neighbour, possibly over another stream that won the
+ * election.
+ */
 type LinkOutcome = { readonly kind: 'up' } | { readonly kind: 'ended'; readonly reason: string }
 
+/** One stream to a peer: in use (#current) or parked. */
 interface Link {
   readonly peer: Origin
   readonly connection: Connection
   readonly frames: FrameStream
   readonly outcome: PromiseWithResolvers<LinkOutcome>
+  /** Drops the link when its peer is not authenticated in time (invariant 4). */
   readonly deadline: NodeJS.Timeout
+  /** On the choosing side, for a parked link: accepts it after `duplicateGraceMs`. */
   takeover: NodeJS.Timeout | undefined
+  /** Time of neighbourUp on the monotonic clock; 0 before. */
   upAtMs: number
   authenticated: boolean
 }
 
 const EMPTY = new Uint8Array(0)
 
-/** A peer has reason for two streams at once (both dialled); more is abuse. */
+/** Parked streams of one peer. Two at a time are legitimate, when both sides dial; more are refused. */
 const PARKED_MAX = 2
 
+/** All neighbours of one transport. */
 export class Neighbours {
   readonly #options: NeighboursOptions
   readonly #current = new Map<Origin, Link>()
   readonly #parked = new Map<Origin, Set<Link>>()
+  /** Streams and connections that are being closed; `closeAll` waits for them. */
   readonly #closing = new Set<Promise<void>>()
 
   constructor(options: NeighboursOptions) {
@@ -70,13 +94,17 @@ export class Neighbours {
     return this.#current.has(peer)
   }
 
-  /** Offers a stream that either side opened. The outcome settles within authenticationMs. */
+  /**
+   * Takes a new stream that either side has opened. The outcome settles within `authenticationMs` and never rejects.
+   */
   add(connection: Connection, stream: Stream): Promise<LinkOutcome> {
     const peer = originOf(connection.remotePeer)
     if (peer === undefined) {
       connection.abort(new Error('not an Ed25519 peer'))
       return Promise.resolve({ kind: 'ended', reason: 'not an Ed25519 peer' })
     }
+    // An own dial that found its peer connected meanwhile is not needed; an inbound stream may mean that the first one
+    // is dead.
     if (this.#current.has(peer) && stream.direction === 'outbound') {
       stream.abort(new Error('already connected'))
       return Promise.resolve({ kind: 'up' })
@@ -111,6 +139,7 @@ export class Neighbours {
     return link.outcome.promise
   }
 
+  /** Described at `Transport.send`. */
   send(peer: Origin, frame: Uint8Array): boolean {
     if (frame.byteLength === 0) throw new RangeError('an empty frame is reserved for the election')
     if (frame.byteLength > this.#options.limits.frameBytesMax)
@@ -118,6 +147,10 @@ export class Neighbours {
     return this.#current.get(peer)?.frames.send(frame) ?? false
   }
 
+  /**
+   * Ends the deadline of the peer's stream and raises its limit of frames. Does nothing for a peer that is no
+   * neighbour.
+   */
   setAuthenticated(peer: Origin): void {
     const link = this.#current.get(peer)
     if (link === undefined || link.authenticated) return
@@ -139,13 +172,16 @@ export class Neighbours {
     this.#current.get(peer)?.frames.resume()
   }
 
-  /** What is queued is still sent; neighbourDown has been called when this returns. */
+  /**
+   * Closes a neighbour. Queued frames are still sent, for at most `closeMs`; neighbourDown has been called when this
+   * returns.
+   */
   disconnect(peer: Origin, reason: string): void {
     const link = this.#current.get(peer)
     if (link !== undefined) this.#track(link.frames.close(reason))
   }
 
-  /** At once: its connection is dead. neighbourDown has been called when this returns. */
+  /** Resets a neighbour whose connection is known to be dead. neighbourDown has been called when this returns. */
   reset(peer: Origin, reason: string): void {
     const link = this.#current.get(peer)
     if (link !== undefined) this.#drop(link, reason)
@@ -163,6 +199,9 @@ export class Neighbours {
     }))
   }
 
+  /**
+   * Closes all neighbours and parked streams. Resolves when their connections are closed, within about 2 × `closeMs`.
+   */
   async closeAll(reason: string): Promise<void> {
     for (const link of this.#links()) {
       if (this.#current.get(link.peer) === link) this.disconnect(link.peer, reason)
@@ -171,17 +210,19 @@ export class Neighbours {
     await Promise.all(this.#closing)
   }
 
-  /** A copy: callers end links while they go through it. */
+  /** Returns all links as a copy, because callers end links while they iterate. */
   #links(): Link[] {
     const links = [...this.#current.values()]
     for (const parked of this.#parked.values()) links.push(...parked)
     return links
   }
 
+  /** True when this side elects the stream. */
   #chooses(peer: Origin): boolean {
     return this.#options.self < peer
   }
 
+  /** On the choosing side: takes the stream, or parks it when the peer is connected already. */
   #choose(link: Link): void {
     if (this.#current.has(link.peer)) {
       const waitMs = this.#options.limits.duplicateGraceMs
@@ -195,18 +236,20 @@ export class Neighbours {
     if (link.frames.send(EMPTY)) this.#up(link)
   }
 
+  /** Takes a frame of any link. An exception aborts its stream. */
   #frame(link: Link, frame: Uint8Array): void {
     if (this.#current.get(link.peer) === link) {
       if (frame.byteLength === 0) throw new Error('empty frame')
       this.#options.events.frame(link.peer, frame)
       return
     }
-    // Only the chooser's empty frame may come before the stream is in use.
+    // Before the stream is in use, only the empty frame of the choosing side is allowed.
     if (this.#chooses(link.peer) || frame.byteLength > 0)
       throw new Error('frame before the stream was accepted')
     this.#up(link)
   }
 
+  /** Makes a link the one in use; a link that was in use before ends first (invariant 1). */
   #up(link: Link): void {
     const { peer } = link
     const before = this.#current.get(peer)
@@ -221,14 +264,14 @@ export class Neighbours {
       this.#drop(link, `handler failed: ${error instanceof Error ? error.message : String(error)}`)
     }
     link.outcome.resolve({ kind: 'up' })
-    // Ours to close: the chooser parks what it does not take and waits for exactly this.
+    // The other side closes the streams that were not chosen; the choosing side keeps them parked until then.
     if (this.#chooses(peer)) return
     for (const other of Array.from(this.#parked.get(peer) ?? [])) {
       this.#drop(other, 'another stream of this peer is in use')
     }
   }
 
-  /** Called once per link, by its stream, whoever ended it. */
+  /** Called once for each link by its stream, no matter which side ended it. */
   #ended(link: Link, reason: string): void {
     clearTimeout(link.deadline)
     this.#unpark(link)
@@ -258,7 +301,10 @@ export class Neighbours {
     link.frames.abort(reason)
   }
 
-  /** After its stream had its time to send what was queued. */
+  /**
+   * Closes the connection of an ended link, after its stream has sent its queue, unless another link uses it (invariant
+   * 3).
+   */
   async #closeConnection({ connection, frames }: Link): Promise<void> {
     await frames.settled
     if (this.#inUse(connection)) return
@@ -273,6 +319,7 @@ export class Neighbours {
     return this.#links().some((link) => link.connection === connection)
   }
 
+  /** Remembers work for `closeAll`; it must not reject. */
   #track(closing: Promise<void>): void {
     this.#closing.add(closing)
     void closing.finally(() => this.#closing.delete(closing))

@@ -1,11 +1,14 @@
-// The node key as libp2p takes it.
+// Converts the seed of the agent's Ed25519 key, as the identity file has it, to the private key that libp2p takes.
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { TransportError } from './errors.ts'
 
 export type PrivateKey = ReturnType<typeof privateKeyFromRaw>
 
-/** libp2p wants seed and public key together; node derives the public key without waiting. */
+/**
+ * libp2p needs the seed and the public key, 64 bytes. node:crypto derives the public key synchronously, where libp2p
+ * returns a promise. Throws TransportError SEED_INVALID when the seed has not 32 bytes.
+ */
 export function privateKeyOf(seed: Uint8Array): PrivateKey {
   if (seed.byteLength !== 32) {
     throw new TransportError('SEED_INVALID', `the node seed has ${seed.byteLength} bytes instead of 32`, {

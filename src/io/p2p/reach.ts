@@ -1,11 +1,17 @@
-// Which of a peer's addresses answers: tried side by side, each a little after the one before (as RFC 8305 has it), because libp2p
-// tries them one after the other and a dead one costs it seconds.
+// Finds the address of a peer that answers first. TCP connections to all addresses are tried side by side, each a
+// little after the one before (Happy Eyeballs, RFC 8305). libp2p tries one after the other, and each address that does
+// not answer costs it seconds. The transport calls this only after an attempt has failed; the connections here are
+// closed again, and libp2p then dials.
 import { connect, type Socket } from 'node:net'
 
-// RFC 8305 has 250 ms between two people-facing attempts; these are agents with up to 16 addresses in one deadline.
+// RFC 8305 recommends 250 ms between two attempts. Here up to 16 addresses must be tried within one deadline
+// (addressDialMs).
 const STAGGER_MS = 100
 
-/** `addresses` with the one that answered first in front; as they were when none did within `deadlineMs`. Never rejects. */
+/**
+ * Returns the multiaddrs with the first one that answered in front; unchanged when none answered within `deadlineMs` or
+ * the signal was aborted. Never rejects.
+ */
 export async function reachableFirst(
   addresses: readonly string[],
   options: { readonly deadlineMs: number; readonly signal: AbortSignal }
@@ -17,7 +23,7 @@ export async function reachableFirst(
       const where = hostPortOf(address)
       if (where === undefined) return
       const socket = connect(where)
-      socket.on('error', () => undefined) // the others go on
+      socket.on('error', () => undefined) // this address does not answer; the attempts at the others continue
       socket.once('connect', () => resolve(address))
       sockets.push(socket)
     }, index * STAGGER_MS)
@@ -32,7 +38,7 @@ export async function reachableFirst(
   return first === undefined ? addresses : [first, ...addresses.filter((address) => address !== first)]
 }
 
-/** Undefined: not a multiaddr of a host and a TCP port. */
+/** Returns host (IP address or DNS name) and port; undefined when the text is no multiaddr of a host and a TCP port. */
 export function hostPortOf(address: string): { readonly host: string; readonly port: number } | undefined {
   const match = /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d{1,5})(?:\/p2p\/[^/]+)?$/.exec(address)
   const port = Number(match?.[2])

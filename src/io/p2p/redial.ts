@@ -1,28 +1,35 @@
-// Whom to keep a connection to. libp2p's own keep-alive gives up after five retries, so this loop is ours: it never does.
+// The redial loop: keeps a connection to each target and dials it again, with exponential backoff, as long as it is a
+// target. libp2p's keep-alive is not used because it gives up after five retries. The session sets the targets; the
+// transport dials.
 import { backoffMs, jittered } from '../../core/model/backoff.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf, peerIdIn } from './origin.ts'
 
+/** A peer to keep a connection to. */
 export interface Target {
-  /** Undefined: whoever answers at these addresses (a bootstrap address without a PeerId). */
+  /** Undefined for a bootstrap address without a PeerId: any peer that answers there is accepted. */
   readonly origin?: Origin | undefined
-  /** Multiaddrs, best first; may end in /p2p/<PeerId>. */
+  /** Multiaddrs, best first; each may end in /p2p/<PeerId>. */
   readonly addresses: readonly string[]
 }
 
+/** The state of one target, for `meshctl status`. */
 export interface DialState extends Target {
   readonly state: 'connected' | 'dialling' | 'waiting'
-  /** Failures in a row. */
+  /** Attempts since the delay was last reset: failed dials and connections that ended soon. */
   readonly attempts: number
+  /** Reason of the latest failed dial; undefined when it succeeded. */
   readonly lastError?: string
-  /** 0 while connected or dialling. */
+  /** Milliseconds until the next dial; 0 while connected or dialling. */
   readonly nextDialInMs: number
 }
 
+/** Given to the transport with each dial. */
 export interface DialOptions {
+  /** Aborted after `dialMs`, and when the target is removed or the network has changed. */
   readonly signal: AbortSignal
-  /** The attempt before this one failed. */
+  /** True when the attempt before this one failed, or its connection has ended. */
   readonly hasFailed: boolean
 }
 
@@ -30,24 +37,31 @@ interface RedialOptions {
   readonly limits: TransportLimits
   /** Resolves with the peer once it is a neighbour; rejects with the reason. */
   readonly dial: (target: Target, options: DialOptions) => Promise<Origin>
+  /** Returns whether this peer is a neighbour now. */
   readonly connected: (peer: Origin) => boolean
-  /** In [0, 1). */
+  /** Returns a number in [0, 1), for the jitter. */
   readonly random: () => number
 }
 
 interface Entry {
   target: Target
-  /** Who answered last time, for targets without an origin. */
+  /** The peer that answered the latest dial, for a target without an origin. */
   answered: Origin | undefined
   attempts: number
   lastError: string | undefined
+  /** Set while an attempt runs. */
   controller: AbortController | undefined
   timer: NodeJS.Timeout | undefined
+  /** When the next attempt is due, on the monotonic clock. */
   dueMs: number
-  /** A new address arrived during the attempt: the next one starts at once. */
+  /**
+   * True when the next attempt must start right after the present one: it has a new address, or the network has
+   * changed.
+   */
   again: boolean
 }
 
+/** The redial loop of one transport. */
 export class Redialer {
   readonly #options: RedialOptions
   readonly #entries = new Map<string, Entry>()
@@ -57,7 +71,10 @@ export class Redialer {
     this.#options = options
   }
 
-  /** Replaces the wish. A target that stays keeps its backoff, unless it has a new address: then it is dialled at once. */
+  /**
+   * Replaces the targets. A new target is dialled at once. A target that stays keeps its delay, unless it has a new
+   * address: then it is dialled at once. A dial to a target that is removed is aborted; a connection is kept.
+   */
   setTargets(targets: readonly Target[]): void {
     const wanted = new Map(targets.map((target) => [keyOf(target), target]))
     for (const [key, entry] of this.#entries) {
@@ -73,7 +90,10 @@ export class Redialer {
     }
   }
 
-  /** A neighbour ended. Short lives keep growing the delay, so that a peer that rejects us is not hammered. */
+  /**
+   * Schedules the next dial to a neighbour that has ended after `livedMs`. The delay keeps growing after short
+   * connections, so that a peer which refuses this agent is not dialled in quick succession.
+   */
   ended(peer: Origin, livedMs: number): void {
     for (const entry of this.#entries.values()) {
       if (peerOf(entry) !== peer || entry.controller !== undefined) continue
@@ -83,7 +103,10 @@ export class Redialer {
     }
   }
 
-  /** The own network changed: whatever is not connected is dialled now, and what is under way began in the network before. */
+  /**
+   * The addresses of this host changed. Targets that are not connected are dialled now; attempts that run are aborted
+   * and repeated.
+   */
   hurry(): void {
     for (const entry of this.#entries.values()) {
       if (this.#connected(entry)) continue
@@ -108,6 +131,7 @@ export class Redialer {
     })
   }
 
+  /** Ends the loop for good; dials that run are aborted, and connections are kept. */
   stop(): void {
     this.#stopped = true
     this.setTargets([])
@@ -137,7 +161,10 @@ export class Redialer {
     void this.#attempt(entry)
   }
 
-  /** Never rejects; at most one at a time per entry. */
+  /**
+   * Dials an entry once and schedules the next attempt when that failed. One attempt at a time runs for each entry.
+   * Never rejects.
+   */
   async #attempt(entry: Entry): Promise<void> {
     if (this.#stopped || entry.controller !== undefined || this.#connected(entry)) return
     clearTimeout(entry.timer)
@@ -153,7 +180,8 @@ export class Redialer {
       entry.lastError = describe(error)
     }
     entry.controller = undefined
-    // Also where it came up and ended again before we looked: `ended` was not listening then.
+    // A connection that came up and ended again during the attempt is scheduled here, because `ended` skips an entry
+    // that dials.
     if (this.#connected(entry) || !this.#held(entry)) return
     if (entry.again) {
       void this.#attempt(entry)
@@ -176,17 +204,23 @@ export class Redialer {
     return peer !== undefined && this.#options.connected(peer)
   }
 
+  /** False when the entry was removed, or its target replaced, while its attempt ran. */
   #held(entry: Entry): boolean {
     return !this.#stopped && this.#entries.get(keyOf(entry.target)) === entry
   }
 }
 
-/** Doubles from redialMinMs to redialMaxMs; between half and all of it, so that a mesh does not redial in step. */
+/**
+ * Returns the delay in milliseconds after this many attempts. It doubles from `redialMinMs` to `redialMaxMs`; the
+ * result is a random value between half of it and all of it, so that the agents of a mesh do not redial at the same
+ * moment.
+ */
 export function redialDelayMs(attempts: number, options: Pick<RedialOptions, 'limits' | 'random'>): number {
   const { redialMinMs, redialMaxMs } = options.limits
   return jittered(backoffMs(attempts, { minMs: redialMinMs, maxMs: redialMaxMs }), options.random)
 }
 
+/** Returns the peer that an entry leads to; undefined when no PeerId is known and none has answered yet. */
 function peerOf(entry: Entry): Origin | undefined {
   if (entry.target.origin !== undefined) return entry.target.origin
   return (
@@ -199,10 +233,12 @@ function isDefined<T>(value: T | undefined): value is T {
   return value !== undefined
 }
 
+/** Returns the identity of a target over time: its origin, or its addresses when it has none. */
 function keyOf(target: Target): string {
   return target.origin ?? [...target.addresses].sort().join(' ')
 }
 
+/** Returns the message of an error, at most 300 characters for each; libp2p throws one error for each address. */
 function describe(error: unknown): string {
   if (error instanceof AggregateError) return [...new Set(error.errors.map(describe))].join('; ')
   const text = error instanceof Error ? error.message || error.name : String(error)

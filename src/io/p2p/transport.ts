@@ -1,6 +1,6 @@
-// The transport between agents: libp2p over TCP, noise and yamux, one long-lived stream of frames per neighbour.
-// It knows who the peer is (noise proves the PeerId), not whether it may be here: the caller does the mesh handshake on
-// frames and says `setAuthenticated`.
+// The transport between agents: libp2p over TCP with noise and yamux, and one long-lived stream of frames per peer.
+// noise proves the PeerId of a peer, but not that it is a member: the caller (app/control) runs the handshake of the
+// mesh in frames and then calls `setAuthenticated`. Limits and their reasons: limits.ts.
 import { noise } from '@chainsafe/libp2p-noise'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { tcp } from '@libp2p/tcp'
@@ -30,64 +30,65 @@ export type { NeighbourInfo } from './neighbours.ts'
 
 export const MESH_PROTOCOL = '/rhizome/mesh/1'
 
-/** Of the specification: the peer takes it for granted. */
+/** The first window of the yamux specification. The peer relies on it, so it cannot be smaller. */
 const YAMUX_WINDOW_BYTES = 256 * 1024
 
-/** Called in order per peer: up, frames, down, up, … A throw ends that neighbour and nothing else. */
+/** Called in this order for each peer: up, frames, down, up, … An exception ends that neighbour only. */
 export type TransportHandlers = NeighbourEvents
 
 interface TransportOptions {
   /** 32-byte Ed25519 seed of the node key; the PeerId follows from it. */
   readonly seed: Uint8Array
-  /** Multiaddrs, e.g. /ip4/0.0.0.0/tcp/7946; port 0 = any. Empty: dial only. */
+  /** Multiaddrs such as /ip4/0.0.0.0/tcp/7946. Port 0 takes a free port; with an empty list the agent only dials. */
   readonly listen: readonly string[]
   readonly limits?: Partial<TransportLimits>
   readonly handlers: TransportHandlers
   readonly log?: (event: string, fields: object) => void
 }
 
+/** The transport of one agent. Methods with a peer that is no neighbour do nothing. */
 export interface Transport {
   readonly origin: Origin
   /**
-   * An address to listen on that this host does not have now is no error: see `networkChanged`.
-   * Errors: TransportError PORT_IN_USE, PORT_FORBIDDEN, LISTEN_INVALID, LISTEN_FAILED.
+   * Starts to listen. An address that this host does not have now is no error; `networkChanged` listens on it later.
+   * Rejects with TransportError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_UNAVAILABLE, LISTEN_INVALID or LISTEN_FAILED.
    */
   start(): Promise<void>
-  /** Within 2 s; what is queued is sent if the peers take it; every neighbourDown has been called. */
+  /** Ends within 2 s. Queued frames are sent if the peers read them; every neighbourDown has been called. */
   stop(): Promise<void>
-  /** Real ones, with the chosen port and without /p2p/…; a wildcard is expanded to this host's addresses. */
+  /** The addresses in use: with the real port, without /p2p/…, and each address of this host for a wildcard. */
   listenAddresses(): string[]
-  /** Of `listen`, those that this host has no address for now. */
+  /** The addresses of `listen` that this host does not have now. */
   missingAddresses(): readonly string[]
   /**
-   * Addresses of this host came, or are `gone`: connections from those end, missing addresses are listened on, and every target that
-   * is not connected is dialled at once. Never rejects.
+   * Call it when this host has new addresses or has lost those in `gone`. Connections from lost addresses end, missing
+   * addresses are listened on, and every target that is not connected is dialled at once. Never rejects.
    */
   networkChanged(gone: readonly string[]): Promise<void>
-  /** Whom to keep a connection to. Dropping a target does not disconnect it. */
+  /** Replaces the peers to keep connected. A peer that is not named any more stays connected. Throws before `start`. */
   setTargets(targets: readonly Target[]): void
   /**
-   * False: not connected, or its queue is over the bound and the neighbour has been reset. The bytes must not change
-   * afterwards. Throws RangeError for an empty frame or one over frameBytesMax.
+   * Returns false when the peer is not connected, or was reset now because more than queueBytesMax bytes are queued.
+   * The bytes must not change afterwards. Throws RangeError for an empty frame or one over frameBytesMax.
    */
   send(peer: Origin, frame: Uint8Array): boolean
-  /** Calls back as soon as hardly anything is queued for this neighbour; not when it ends before. Of several calls, the last counts. */
+  /** Calls back once when the peer's send queue has drained, unless it ends before. A later call replaces this one. */
   whenSent(peer: Origin, listener: () => void): void
-  /** No frame of this neighbour is delivered until `resume`; what it may send meanwhile is bounded by `windowBytesMax`. */
+  /** Delivers no frame of this neighbour until `resume`. Meanwhile it can send at most windowBytesMax bytes. */
   pause(peer: Origin): void
-  /** Frames may be delivered before it returns. */
+  /** Delivers the frames that have arrived, before it returns. */
   resume(peer: Origin): void
-  /** To be called before the `frame` handler returns that saw the proof: larger frames may follow at once. */
+  /** Call it in the handler of the frame that authenticates the peer, because a larger frame may follow at once. */
   setAuthenticated(peer: Origin): void
-  /** What is queued is still sent. neighbourDown has been called when this returns; the redial loop goes on. */
+  /** Queued frames are still sent. neighbourDown has been called when this returns; a target is dialled again later. */
   disconnect(peer: Origin, reason: string): void
   neighbours(): readonly NeighbourInfo[]
   dialState(): readonly DialState[]
-  /** Inbound connections that are not authenticated yet. */
+  /** The number of inbound connections that are not authenticated yet. */
   strangers(): number
 }
 
-/** Errors: TransportError SEED_INVALID. */
+/** Creates a transport that is not started. Throws TransportError SEED_INVALID. */
 export function createTransport(options: TransportOptions): Transport {
   return new Libp2pTransport(options)
 }
@@ -141,10 +142,10 @@ class Libp2pTransport implements Transport {
         this.#budget.handOver(socketKey(connection.remoteAddr))
         void this.#neighbours.add(connection, stream)
       },
-      // A peer opens one; a second may be in flight while the first one dies.
+      // A peer opens one stream; a second one may arrive before the first one has ended here.
       { maxInboundStreams: 2, maxOutboundStreams: 2 }
     )
-    // libp2p remembers every PeerId for hours; a stranger can make a new one per connection.
+    // libp2p remembers every PeerId for hours, and a stranger can use a new one for each connection.
     libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => {
       libp2p.peerStore.delete(peer).catch((error: unknown) => this.#log('peer store', { error }))
     })
@@ -163,7 +164,7 @@ class Libp2pTransport implements Transport {
     await this.#neighbours.closeAll('this agent stops')
     if (libp2p === undefined) return
     this.#libp2p = undefined
-    // Its listener waits for every socket without a deadline; ours is the promise of stop().
+    // libp2p waits without a deadline until every socket has closed; stop() promises to end in time.
     const inTime = await within(Promise.resolve(libp2p.stop()), this.#limits.closeMs * 2)
     if (!inTime) {
       this.#log('stopped by force', { connections: libp2p.getConnections().length })
@@ -191,7 +192,7 @@ class Libp2pTransport implements Transport {
     if (come.length === 0 || this.#libp2p === undefined) return
     this.#missing = this.#missing.filter((address) => !come.includes(address))
     try {
-      // libp2p keeps its listeners in a component that its interface does not name.
+      // The transport manager, which can add listeners, is not part of libp2p's public interface.
       const { components } = this.#libp2p as Libp2p & {
         readonly components: { readonly transportManager: { listen(addresses: Multiaddr[]): Promise<void> } }
       }
@@ -203,7 +204,7 @@ class Libp2pTransport implements Transport {
     }
   }
 
-  /** TCP would take minutes to find that an own address has gone, the mesh's pings seconds. */
+  /** Resets connections from lost addresses. The mesh's pings would find them dead in seconds, TCP in minutes. */
   async #dropDead(gone: ReadonlySet<string>): Promise<void> {
     const own = await ownAddressOfConnections()
     for (const { origin, address } of this.#neighbours.list()) {
@@ -280,7 +281,7 @@ class Libp2pTransport implements Transport {
     }
   }
 
-  /** None that is this agent itself; once an attempt over them failed, the one that answers first. */
+  /** The target's addresses without those of this agent; after a failed attempt, the first that answers is in front. */
   async #dialAddresses(target: Target, { signal, hasFailed }: DialOptions): Promise<Multiaddr[]> {
     const others = target.addresses.filter((address) => !this.#isSelf(address))
     if (others.length === 0) throw new Error('each of its addresses is one of this host itself')
@@ -293,7 +294,7 @@ class Libp2pTransport implements Transport {
     return dialAddresses({ ...target, addresses })
   }
 
-  /** An address of this host with a port that is listened on: another site may have the same private address. */
+  /** True for an address and port on which this host listens. Another site may have the same private address. */
   #isSelf(address: string): boolean {
     const where = hostPortOf(address)
     if (where === undefined) return false
@@ -301,7 +302,7 @@ class Libp2pTransport implements Transport {
     return ports.includes(where.port) && isOwn(where.host)
   }
 
-  /** Both sides dialled and the peer's connection won. */
+  /** Closes the connection of a dial that was not needed, because the peer's own dial has won. */
   #closeUnused(connection: Connection): void {
     if (connection.streams.some((stream) => stream.protocol === MESH_PROTOCOL)) return
     connection
@@ -317,7 +318,7 @@ class Libp2pTransport implements Transport {
       addresses: { listen: this.#options.listen.filter((address) => !this.#missing.includes(address)) },
       transports: [
         tcp({
-          // Liveness is the mesh's own; a quiet but living tunnel must not be cut by the default of 2 minutes.
+          // The mesh has its own pings. libp2p's default would close a quiet but working connection after 2 minutes.
           inboundSocketInactivityTimeout: 0,
           outboundSocketInactivityTimeout: 0
         })
@@ -327,11 +328,11 @@ class Libp2pTransport implements Transport {
         boundedYamux({
           frameBytesMax: limits.muxerFrameBytesMax,
           init: {
-            // One stream is used, one may be parked; the rest is an attempt to use memory.
+            // One stream is in use and two may be parked. A peer that opens many streams only uses up memory.
             maxInboundStreams: 8,
             maxOutboundStreams: 8,
             maxEarlyStreams: 4,
-            // It grows from what yamux begins with (256 KiB) while it is used up within four round trips.
+            // The window starts at 256 KiB and grows as long as it is used up within four round trips.
             streamOptions: {
               initialStreamWindowSize: YAMUX_WINDOW_BYTES,
               maxStreamWindowSize: Math.max(YAMUX_WINDOW_BYTES, limits.windowBytesMax)
@@ -339,10 +340,10 @@ class Libp2pTransport implements Transport {
           }
         })
       ],
-      // It aborts a connection after one ping that fails, and opens a stream per ping. Neighbours ping inside their frames.
+      // Off: it aborts a connection after one failed ping and opens a stream for each. Neighbours ping in their frames.
       connectionMonitor: { enabled: false, abortConnectionOnPingFailure: false },
       connectionManager: {
-        // Defaults are 300, 5 a second and 10: a site of agents behind one NAT that returns after an outage exceeds them.
+        // The defaults (300, 5 per second, 10) are too low for a site behind one NAT that returns after an outage.
         maxConnections: limits.connectionsMax,
         inboundConnectionThreshold: limits.inboundPerSecondMax,
         maxIncomingPendingConnections: limits.unauthenticatedMax,
@@ -350,9 +351,9 @@ class Libp2pTransport implements Transport {
         maxParallelDials: limits.dialsMax,
         maxPeerAddrsToDial: limits.addressesPerTargetMax,
         addressDialTimeout: limits.addressDialMs,
-        // Keep the caller's order: best first. The default prefers public addresses.
+        // Keeps the caller's order, which is best first; libp2p's default prefers public addresses.
         addressSorter: () => 0,
-        // Nothing is tagged keep-alive; the redial loop is ours because this one stops after five retries.
+        // libp2p's reconnects are off, because they stop after five retries; redial.ts dials again without end.
         reconnectRetries: 0
       },
       connectionGater: this.#gater()
@@ -361,7 +362,7 @@ class Libp2pTransport implements Transport {
 
   #gater(): ConnectionGater {
     return {
-      // Private addresses are this product's daily bread; which addresses are dialled is the caller's decision.
+      // The caller decides which addresses are dialled. Private ones, which most clusters have, must not be denied.
       denyDialMultiaddr: () => false,
       denyInboundConnection: (socket) => {
         const key = socketKey(socket.remoteAddr)
@@ -379,6 +380,7 @@ class Libp2pTransport implements Transport {
   }
 }
 
+/** Resolves with whether the work has settled within `ms` milliseconds, successfully or not. Never rejects. */
 async function within(work: Promise<unknown>, ms: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const timer = setTimeout(() => resolve(false), ms)
