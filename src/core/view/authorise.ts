@@ -1,5 +1,6 @@
-// This file cuts one record of a catalogue to the prefixes that its cluster's certificate covers, and caches the
-// result while the replica holds the record.
+// Cuts one record of a catalogue to the prefixes that its cluster's certificate covers, and caches the result while
+// the replica holds the record. catalogue.ts calls it for each service and slice, build-view.ts for the records
+// "agent" and "cluster".
 import { cidrContains } from '../model/cidr.ts'
 import { decodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
@@ -12,22 +13,35 @@ import {
   type Value
 } from '../model/values.ts'
 
+/** A live record of a replica. */
 export interface ViewRecord {
   readonly key: string
+  /** The encoded value. Tests may pass a value that is decoded already. */
   readonly value: Uint8Array | Value
-  /** Stands for the value in the cache where `value` is made anew for each reader. */
+  /**
+   * The object that stands for the value in the cache, when `value` is made anew for each reader. Default: the value
+   * itself.
+   */
   readonly identity?: object
 }
 
+/** What remains of one record. */
 export interface Authorised {
   /** The authorised part of the value; undefined when all of it is refused. */
   readonly value: Value | undefined
-  /** "<namespace>/<name>" of the service that it is, or belongs to. */
+  /**
+   * "<namespace>/<name>" of the service itself, or of the service that the slice belongs to; '' when the record
+   * cannot be decoded.
+   */
   readonly serviceKey: string
-  /** The reason why all or a part of the value is refused. */
+  /** Why all or a part of the value is refused; undefined when nothing is. */
   readonly reason: string | undefined
 }
 
+/**
+ * The prefixes that a cluster may use. The cache compares the two lists by identity, so pass the same lists while
+ * they are equal.
+ */
 export interface Prefixes {
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
@@ -35,7 +49,10 @@ export interface Prefixes {
 
 type Decoded = ReturnType<typeof decodeValue>
 
-/** Keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds the record. */
+/**
+ * Two caches, keyed by the identity of a record's value and held weakly: an entry lives as long as the replica holds
+ * the record.
+ */
 export class Authoriser {
   readonly #decoded = new WeakMap<object, { readonly key: string; readonly result: Decoded }>()
   readonly #authorised = new WeakMap<
@@ -43,6 +60,7 @@ export class Authoriser {
     { readonly key: string; readonly within: readonly Cidr[]; readonly result: Authorised }
   >()
 
+  /** Decodes a record once. It never throws on its content. */
   decode(record: ViewRecord): Decoded {
     const { key } = record
     const identity = identityOf(record)
@@ -54,7 +72,10 @@ export class Authoriser {
     return result
   }
 
-  /** The same prefixes and the same record are the same answer. */
+  /**
+   * Decodes a record and cuts it to the prefixes. For the same record and the same prefixes, the result is the same
+   * object. Throws for the keys "agent" and "cluster", which are no part of a catalogue.
+   */
   authorise(record: ViewRecord, prefixes: Prefixes): Authorised {
     const { key } = record
     const identity = identityOf(record)
@@ -84,6 +105,7 @@ export class Authoriser {
   }
 }
 
+/** Whether one of the prefixes contains an address or a prefix. */
 export function isWithin(inner: Cidr | Ip, prefixes: readonly Cidr[]): boolean {
   return prefixes.some((prefix) => cidrContains(prefix, inner))
 }
@@ -92,11 +114,15 @@ function identityOf({ identity, value }: ViewRecord): object {
   return identity ?? value
 }
 
+/** Whether a record key is that of an EndpointSlice. */
 export function isSliceKey(key: string): boolean {
   return key.startsWith('eps/')
 }
 
-/** Nearly every slice there is. */
+/**
+ * The fast path, which nearly every slice takes: its bytes are plain and all its addresses are inside, so its
+ * endpoints are not decoded.
+ */
 function lazily(record: ViewRecord, { podPrefixes }: Prefixes): Authorised | undefined {
   if (!isSliceKey(record.key)) return undefined
   const { key, value } = record
@@ -114,6 +140,7 @@ function serviceKeyOf({ namespace, service }: EndpointSliceValue): string {
   return `${namespace}/${service}`
 }
 
+/** The service with the cluster IPs inside the prefixes. A service without cluster IPs is not affected. */
 function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[]): Authorised {
   const serviceKey = `${service.namespace}/${service.name}`
   const refused = service.clusterIps.filter((ip) => !isWithin(ip, servicePrefixes))
@@ -124,7 +151,10 @@ function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[
   return { value: { ...service, clusterIps }, serviceKey, reason }
 }
 
-/** Host-network pods have their node's address, which no certificate covers: the endpoint is refused, not the slice. */
+/**
+ * The slice without the endpoints that have an address outside. Pods on the host network are the usual case: they
+ * have the address of their node, which no certificate covers. So the endpoint is refused, not the slice.
+ */
 function authoriseSlice(slice: EndpointSliceValue, podPrefixes: readonly Cidr[]): Authorised {
   const serviceKey = serviceKeyOf(slice)
   const kept = slice.endpoints.filter((endpoint) =>

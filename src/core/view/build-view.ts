@@ -1,5 +1,5 @@
-// This file builds the view from the replicated records: every claim is cut to its announcer's certificate (default
-// deny).
+// Builds the view from the replicated records. Every claim is cut to the certificate of its announcer (default deny).
+// control.ts builds a view when one is needed after a change of the replica or the trust store.
 // Invariants
 //   1. The view depends on records and certificates alone, not on the order of arrival.
 //   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view,
@@ -23,33 +23,44 @@ import type { Conflict } from '../trust/order.ts'
 
 /** Everything that a view is built from. */
 export interface ViewInput {
+  /** The name of this agent's cluster. */
   readonly self: ClusterName
   readonly selfOrigin: Origin
-  /** Holds our own chain, too. */
+  /** The trust store; it also has this agent's own chain. */
   readonly book: Book
   /** The origins that have records. Origins that are not admitted are ignored. */
   readonly origins: Iterable<Origin>
-  /** Live records of an origin. Asked twice for speakers. The same `value` object means the same value, for the cache. */
+  /**
+   * The live records of an origin. The builder may read them twice for a speaker. The cache takes the same `value`
+   * object for the same value.
+   */
   readonly records: (origin: Origin) => Iterable<ViewRecord>
-  /** The same object as long as the records of an origin are the same: they are not even looked at then. */
+  /**
+   * An object that stays the same as long as the records of an origin are the same. With it, unchanged origins are
+   * not read. undefined: not known.
+   */
   readonly version?: (origin: Origin) => object | undefined
-  /** The live record of an origin under this key. Without it, all are looked through. */
+  /** The live record of an origin under a key. Without this function, all records are searched. */
   readonly record?: (origin: Origin, key: string) => ViewRecord | undefined
-  /** Keys whose records are not what they were at that version; undefined: any may be. */
+  /** The keys whose records differ from those at that version; undefined: any may differ. */
   readonly keysSince?: (origin: Origin, version: object) => Iterable<string> | undefined
 }
 
+/** A builder with a cache, which belongs to one replica. */
 export interface ViewBuilder {
-  /** Decodes and authorises only what is new since the last call; what did not change is the same object. */
+  /**
+   * The view of this input. It decodes and authorises only what is new since the last call; what did not change is
+   * the same object.
+   */
   build(input: ViewInput): MeshView
 }
 
-/** Builds a view without a cache. */
+/** Builds one view without a cache, for tests and single uses. */
 export function buildView(input: ViewInput): MeshView {
   return createViewBuilder().build(input)
 }
 
-/** Returns a builder that keeps what did not change from one view to the next. */
+/** A builder that keeps what did not change from one view to the next. */
 export function createViewBuilder(): ViewBuilder {
   const cache = createCache()
   return {
@@ -61,8 +72,8 @@ export function createViewBuilder(): ViewBuilder {
       const own = input.book.verifiedChainOf(input.selfOrigin)
       for (const name of cache.sorted('clusters', [...settlement.keys(), input.self])) {
         const settled = settlement.get(name)
-        // Our own name is another's by certificate order, or we hold no certificate: nothing of that name is ours to act on, and
-        // nothing of the winner may be taken for our own cluster.
+        // Another cluster owns our name by certificate order, or we have no certificate. Then nothing under that name
+        // belongs to this agent, and nothing of the owner may be treated as our own cluster.
         const lost =
           name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
         if (lost) clusters.set(name, withoutName(name, settled !== undefined))
@@ -80,6 +91,7 @@ export function createViewBuilder(): ViewBuilder {
   }
 }
 
+/** The members of each cluster: admitted origins whose chain is signed with the key that owns the cluster's name. */
 function membersByCluster(
   input: ViewInput,
   settlement: ReadonlyMap<ClusterName, SettledCluster>,
@@ -102,6 +114,10 @@ function membersByCluster(
   return members
 }
 
+/**
+ * Decodes what one origin announces about itself and its cluster. A role that its certificate does not give it is
+ * refused.
+ */
 function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
   const origin = chain.agentOrigin
   const refusals: Refusal[] = []
@@ -119,14 +135,17 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
   return { chain, origin, agent, claim, refusals }
 }
 
-/** What an origin says of itself and of its cluster, which is little beside a catalogue. */
+/** The records "agent" and "cluster" of an origin, without reading its catalogue where `record` exists. */
 function aboutItself({ record, records }: ViewInput, origin: Origin): Iterable<ViewRecord> {
   if (record === undefined)
     return [...records(origin)].filter(({ key }) => key === 'agent' || key === 'cluster')
   return ['agent', 'cluster'].flatMap((key) => record(origin, key) ?? [])
 }
 
-/** The winner of each WireGuard key that two origins claim: by their clusters' certificates; in one cluster, by PeerId. */
+/**
+ * The winner of each WireGuard key. When two origins claim one key, the older certificate of their clusters wins;
+ * inside one cluster, the lower PeerId. Two tunnels with one key would take each other's packets.
+ */
 function settleWireguardKeys(
   members: Iterable<readonly Member[]>,
   settlement: ReadonlyMap<ClusterName, SettledCluster>
@@ -147,6 +166,7 @@ function settleWireguardKeys(
   }
 }
 
+/** The view of one cluster. It collects refusals and conflicts while it checks prefixes, agents and the catalogue. */
 function clusterView(
   { settled, members, keyWinners }: Sources,
   context: { readonly input: ViewInput; readonly cache: Cache }
@@ -186,7 +206,10 @@ function clusterView(
     refusals: withRefusals(refusals, catalogue?.refusals ?? [])
   }
 
-  /** Claim ∩ certificate, less what older certificates hold. A claim beyond the certificate is cut, and told. */
+  /**
+   * The claim cut to the certificate, without what older certificates own. A claim beyond the certificate is reported
+   * as a refusal.
+   */
   function authorised(what: 'podPrefixes' | 'servicePrefixes'): readonly Cidr[] {
     if (speaker?.claim === undefined) return []
     const certified = speaker.chain[what]
@@ -198,7 +221,10 @@ function clusterView(
     return intersect(intersect(speaker.claim[what], certified), settled[what])
   }
 
-  /** The tunnel stays without its address: only probes and the host's own traffic need it. */
+  /**
+   * The agent without a tunnel address that is outside the pod prefixes. The tunnel itself stays: only probes and the
+   * host's own traffic need the address. Without a speaker there are no pod prefixes yet, and that is no refusal.
+   */
   function checkTunnelAddress(member: Member, agent: AgentValue): AgentValue {
     if (agent.tunnelAddress === undefined || isWithin(agent.tunnelAddress, podPrefixes)) return agent
     if (speaker !== undefined) {
@@ -208,7 +234,10 @@ function clusterView(
     return context.cache.withoutTunnelAddress(agent)
   }
 
-  /** Its pods are reached as all of the cluster's are. */
+  /**
+   * The agent without node prefixes that are outside. Its pods are then reached through any gateway of the cluster,
+   * as all others are.
+   */
   function checkNodePrefixes(member: Member, agent: AgentValue): AgentValue {
     const refused = agent.nodePrefixes?.filter((prefix) => !isWithin(prefix, podPrefixes)) ?? []
     if (refused.length === 0) return agent
@@ -222,7 +251,10 @@ function clusterView(
   }
 }
 
-/** By origin, key and reason. Those of a catalogue are in that order, and may be as many as it has records. */
+/**
+ * All refusals by origin, key and reason. Those of the catalogue are sorted already, and may be as many as its
+ * records.
+ */
 function withRefusals(own: readonly Refusal[], ofCatalogue: readonly Refusal[]): readonly Refusal[] {
   if (own.length === 0) return ofCatalogue
   return [...own, ...ofCatalogue].sort(
@@ -230,7 +262,10 @@ function withRefusals(own: readonly Refusal[], ofCatalogue: readonly Refusal[]):
   )
 }
 
-/** Complete before incomplete, then the highest term; a tie (two lone agents) goes to the lower PeerId, the first here. */
+/**
+ * The member whose catalogue counts: a complete one before an incomplete one, then the highest term. Of two members
+ * with one term (two agents without an election), the lower PeerId wins, which comes first here.
+ */
 function speakerOf(members: readonly Member[]): Member | undefined {
   return members
     .filter((member) => member.claim !== undefined)
@@ -241,6 +276,7 @@ function speakerOf(members: readonly Member[]): Member | undefined {
     }, undefined)
 }
 
+/** The catalogue of the cluster, which the cache keeps from view to view and brings up to date here. */
 function catalogueOf(
   name: ClusterName,
   speaker: Origin,
@@ -260,6 +296,10 @@ function catalogueOf(
   return catalogue
 }
 
+/**
+ * An empty view for our own name when we do not own it. `taken`: another cluster owns it, which is shown as a
+ * conflict.
+ */
 function withoutName(name: ClusterName, taken: boolean): ClusterView {
   const conflicts: readonly Conflict[] = taken ? [{ what: 'name', value: name, winner: name }] : []
   return {
@@ -274,10 +314,12 @@ function withoutName(name: ClusterName, taken: boolean): ClusterView {
   }
 }
 
+/** Whether a chain belongs to the cluster that owns its name: both have the same cluster key. */
 function owns(settled: SettledCluster, chain: AgentChain): boolean {
   return chain.cluster === settled.grant.cluster && equalBytes(settled.grant.clusterKey, chain.clusterKey)
 }
 
+/** The parts that both lists of prefixes cover, sorted and merged. */
 function intersect(left: readonly Cidr[], right: readonly Cidr[]): readonly Cidr[] {
   const pairs = left
     .flatMap((a) => right.map((b) => cidrIntersection(a, b)))

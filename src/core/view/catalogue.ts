@@ -1,36 +1,42 @@
-// The services of one cluster, as its speaker tells them: kept between two views, so that a changed record costs what its own
-// service costs, however many there are beside it.
+// The services of one cluster, as its speaker announces them. The catalogue is kept between two views and follows the
+// log of the speaker's replica, so a changed record costs what its own service costs, however many services there are
+// (docs/decisions/0061).
 // Invariants
 //   1. `services` and `refusals` are those that reading all records anew would give.
-//   2. What did not change is the same object: a service, and all of them together.
+//   2. What did not change is the same object: a service, and the map of all services.
 import { isSliceKey, type Authorised, type Authoriser, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { EndpointSliceValue, Origin, ServiceValue } from '../model/values.ts'
 import { compareKeys, SortedMap, type Edit } from '../model/sorted-map.ts'
 import type { Refusal, ServiceView } from './view.ts'
 
+/** What the content of a catalogue depends on. */
 interface Source {
   readonly speaker: Origin
   readonly prefixes: Prefixes
-  /** The same object as long as its records are the same; undefined: not known. */
+  /** An object that is the same as long as the speaker's records are the same; undefined: not known. */
   readonly version: object | undefined
 }
 
+/** The source with access to the speaker's records. */
 interface Told extends Source {
-  /** All of its records. */
+  /** All live records of the speaker. */
   readonly records: () => Iterable<ViewRecord>
+  /** The live record under a key; the function itself is undefined when records cannot be read singly. */
   readonly record: ((key: string) => ViewRecord | undefined) | undefined
-  /** Keys whose records are not what they were at that version; undefined: any may be. */
+  /** The keys whose records differ from those at that version; undefined: any may differ. */
   readonly keysSince: (version: object) => Iterable<string> | undefined
 }
 
+/** One instance for each cluster, held by view-cache.ts. */
 export class Catalogue {
   readonly #authoriser: Authoriser
   #last: Source | undefined
   #services = SortedMap.empty<ServiceView>()
-  /** The service of each slice, for a slice may be deleted or given another. */
+  /** The service of each slice by record key, because a slice may be deleted or move to another service. */
   #serviceOf = new Map<string, string>()
-  /** Slices of services that are not there. */
+  /** Slices whose service is not there, by "<namespace>/<name>". They appear as soon as the service does. */
   #waiting = new Map<string, readonly EndpointSliceValue[]>()
+  /** The refusals by record key, as a map that can be edited; `#refusals` lists its values. */
   #reasons = SortedMap.empty<Refusal>()
   #refusals: readonly Refusal[] = []
 
@@ -42,11 +48,15 @@ export class Catalogue {
     return this.#services
   }
 
-  /** In the order of their keys. */
+  /** The refused records in the order of their keys. */
   get refusals(): readonly Refusal[] {
     return this.#refusals
   }
 
+  /**
+   * Brings the catalogue up to date. It reads nothing when the version is the same, the changed keys when they are
+   * known, and all records when the speaker or the prefixes changed.
+   */
   follow(told: Told): void {
     const last = this.#last
     this.#last = { speaker: told.speaker, prefixes: told.prefixes, version: told.version }
@@ -129,7 +139,7 @@ export class Catalogue {
   }
 }
 
-/** What becomes of the services that some records are about. */
+/** The services that a batch of records changes, before they go into the map. */
 class Batch {
   readonly #services: SortedMap<ServiceView>
   readonly #waiting: Map<string, readonly EndpointSliceValue[]>
@@ -153,7 +163,7 @@ class Batch {
     this.#draft(serviceKey).slices.delete(name)
   }
 
-  /** Keeps the slices that wait for their service, too. */
+  /** The edits of the map of services. It also updates the slices that wait for their service. */
   *edits(): Iterable<Edit<ServiceView>> {
     for (const [key, { service, slices }] of this.#touched) {
       const sorted = slices.size > 1 ? [...slices.values()].sort(byName) : [...slices.values()]
@@ -163,6 +173,7 @@ class Batch {
     }
   }
 
+  /** The current state of a service, to be changed; made when a record first concerns it. */
   #draft(serviceKey: string): Draft {
     const known = this.#touched.get(serviceKey)
     if (known !== undefined) return known
@@ -174,6 +185,7 @@ class Batch {
   }
 }
 
+/** A service under change; `service` undefined: there is none, only slices. */
 interface Draft {
   service: ServiceValue | undefined
   readonly slices: Map<string, EndpointSliceValue>
@@ -189,6 +201,7 @@ function isSameSource(last: Source, now: Source): boolean {
   )
 }
 
+/** Whether a record is a service or a slice. */
 function isOfCatalogue(key: string): boolean {
   return key !== 'agent' && key !== 'cluster'
 }
@@ -197,7 +210,7 @@ function refusal({ speaker }: Told, key: string, reason: string): Refusal {
   return { origin: speaker, key, reason }
 }
 
-/** The one that was there, when it says the same. */
+/** The old object when it has the same content (invariant 2). */
 function kept(before: ServiceView | undefined, after: ServiceView): ServiceView {
   const isSame =
     before?.service === after.service &&
@@ -206,12 +219,12 @@ function kept(before: ServiceView | undefined, after: ServiceView): ServiceView 
   return isSame ? before : after
 }
 
-/** Of "svc/<namespace>/<name>". */
+/** "<namespace>/<name>" from the record key "svc/<namespace>/<name>". */
 function serviceKeyOf(key: string): string {
   return key.slice('svc/'.length)
 }
 
-/** Of "eps/<namespace>/<slice>". */
+/** The name of the slice from the record key "eps/<namespace>/<slice>". */
 function sliceNameOf(key: string): string {
   return key.slice(key.lastIndexOf('/') + 1)
 }

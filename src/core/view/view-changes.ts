@@ -1,21 +1,24 @@
-// What differs between two views, found by identity: what a view did not change is the same object as in the view before it.
+// What differs between two views. Changes are found by identity, because what did not change is the same object as in
+// the view before.
 import type { ClusterName } from '../model/values.ts'
 import { changesBetween, type KeyChange } from '../model/sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from './view.ts'
 
+/** One cluster that was added, changed or removed. */
 interface ClusterChange {
   readonly name: ClusterName
-  /** undefined: it was not there. */
+  /** undefined: the cluster is new. */
   readonly before: ClusterView | undefined
-  /** undefined: it is gone. */
+  /** undefined: the cluster is gone. */
   readonly after: ClusterView | undefined
-  /** By key "<namespace>/<name>", in order; all of them of a cluster that came or went. */
+  /** The changed services by "<namespace>/<name>", in order; all services of a cluster that is new or gone. */
   readonly services: readonly KeyChange<ServiceView>[]
 }
 
 /**
- * The clusters of which anything changed, in the order of their names, with their services that did. Costs what changed, and a look
- * at each cluster: one changed service of 100,000 takes some ten microseconds.
+ * The clusters that changed, in the order of their names, with their changed services. The cost is proportional to
+ * the change, plus one comparison for each cluster: one changed service of 100,000 takes some ten microseconds.
+ * `before` undefined: everything is new.
  */
 export function changedClusters(before: MeshView | undefined, after: MeshView): readonly ClusterChange[] {
   const old = before?.clusters ?? NO_CLUSTERS

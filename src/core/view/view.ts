@@ -1,4 +1,6 @@
-// A view is the mesh as this agent sees it: a pure function of the replica and the certificates.
+// The types of a view: the mesh as this agent sees it. A view is a pure function of the replica and the certificates
+// (build-view.ts). DNS, the feed for CoreDNS, the desired state of the host and the admin API all read the same view.
+// What did not change is the same object in the next view, so readers find changes by identity.
 import type {
   AgentValue,
   Cidr,
@@ -11,23 +13,29 @@ import type { Conflict } from '../trust/order.ts'
 
 /** The view of the whole mesh. */
 export interface MeshView {
+  /** The name of this agent's own cluster. */
   readonly self: ClusterName
-  /** Every admitted cluster, own one included, in name order. */
+  /** Every admitted cluster, the own one included, in the order of names. */
   readonly clusters: ReadonlyMap<ClusterName, ClusterView>
 }
 
 /** One cluster, as its certificate and its speaker's records describe it. */
 export interface ClusterView {
   readonly name: ClusterName
-  /** Authorised = claim ∩ certificate, less what a conflict lost. Sorted. */
+  /** What the speaker claims and the certificate covers, without what a conflict lost. Sorted, without overlaps. */
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
+  /** The agents of the cluster in the order of their PeerIds; also those that are not reachable now. */
   readonly agents: readonly AgentView[]
-  /** Key "<namespace>/<name>". Only services that their certificate authorises. */
+  /** The services that the certificate authorises, by "<namespace>/<name>". */
   readonly services: ReadonlyMap<string, ServiceView>
-  /** False until a complete catalogue of this cluster has been seen. Until then DNS answers SERVFAIL, not NXDOMAIN. */
+  /**
+   * False until a complete catalogue of this cluster has been seen. Until then DNS answers SERVFAIL, not NXDOMAIN.
+   */
   readonly complete: boolean
+  /** Names, prefixes and WireGuard keys that an older certificate owns. */
   readonly conflicts: readonly Conflict[]
+  /** The records of the cluster that were refused, wholly or in part. */
   readonly refusals: readonly Refusal[]
 }
 
@@ -35,17 +43,22 @@ export interface ClusterView {
 export interface AgentView {
   readonly origin: Origin
   readonly agent: AgentValue
-  /** Term of the catalogue that the agent has published, as speaker or as standby; undefined when it has published none. */
+  /**
+   * The term of the catalogue that the agent has published, as speaker or as standby; undefined when it has published
+   * none.
+   */
   readonly term?: number
 }
 
-/** A service with the endpoint slices that belong to it. */
+/** A service with the endpoint slices that belong to it, in the order of their names. */
 export interface ServiceView {
   readonly service: ServiceValue
   readonly slices: readonly EndpointSliceValue[]
 }
 
-/** A record outside its origin's certificate, or not decodable. */
+/**
+ * A record that its origin's certificate does not cover, or that cannot be decoded. `reason` is a clause for people.
+ */
 export interface Refusal {
   readonly origin: Origin
   readonly key: string
