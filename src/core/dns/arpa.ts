@@ -1,5 +1,6 @@
-// Arithmetic of reverse names: in-addr.arpa has one label for each byte of an address (RFC 1035 3.5), ip6.arpa one for each four bits
-// (RFC 3596 2.5), the last ones first. Which of them are answered is decided in names.ts; meshctl and the Corefiles read them, too.
+// Arithmetic of reverse names: in-addr.arpa has one label for each byte of an address (RFC 1035 3.5), ip6.arpa one
+// for each four bits (RFC 3596 2.5), the last ones first. names.ts decides which of them are answered; meshctl and
+// the Corefiles use the arithmetic, too.
 import { bytesToIp, cidrToPrefix, ipToBytes } from '../model/cidr.ts'
 import type { Cidr, Ip } from '../model/values.ts'
 import { REVERSE_DOMAINS } from '../model/zones.ts'
@@ -18,8 +19,8 @@ interface ReverseName extends Prefix {
 }
 
 /**
- * Reads a name, given as its labels in lower case. For a whole address `bits` is 32 or 128 and `rest` is 0. Returns undefined for a name
- * that is in neither domain.
+ * Reads a name, given as its labels in lower case. For a whole address `bits` is 32 or 128 and `rest` is 0. Returns
+ * undefined for a name that is in neither domain.
  */
 export function parseReverse(labels: readonly string[]): ReverseName | undefined {
   if (labels.at(-1) !== 'arpa') return undefined
@@ -40,8 +41,8 @@ export function parseReverse(labels: readonly string[]): ReverseName | undefined
 }
 
 /**
- * Returns the reverse zone of `outer` that has `inner` in it. When `outer` ends inside a label, the zone ends after that label: of
- * 10.1.0.0/20, the zone of 10.1.2.3 is that of 10.1.2.0/24.
+ * Returns the reverse zone of `outer` that has `inner` in it. When `outer` ends inside a label, the zone ends after
+ * that label: of 10.1.0.0/20, the zone of 10.1.2.3 is that of 10.1.2.0/24.
  */
 export function zoneWithin(outer: Prefix, inner: Prefix): Prefix {
   const step = outer.bytes.length === 4 ? 8 : 4
@@ -64,7 +65,10 @@ export function contains(outer: Prefix, inner: Prefix): boolean {
   return true
 }
 
-/** Returns the reverse zone that a prefix lies in, widened to whole labels: "1.10.in-addr.arpa" for 10.1.0.0/16 and 10.1.0.0/20. */
+/**
+ * Returns the name of the reverse zone of a prefix, without the bits that make no whole label: "1.10.in-addr.arpa"
+ * for 10.1.0.0/16 and 10.1.0.0/20.
+ */
 export function reverseZone({ bytes, bits }: Prefix): DomainName {
   if (bytes.length === 4) return [...bytes.slice(0, bits >> 3).toReversed(), REVERSE_DOMAINS.IPv4].join('.')
   const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]).slice(0, bits >> 2)

@@ -1,8 +1,10 @@
-// The names of a responder that is told of them (names-feed.ts), service by service. A message takes time in proportion to itself, not to the
-// mesh, and endpoints stay bytes until they are asked for.
-// Invariants:
-//  1. After a feed's `whole`, the names are those of the feeding agent's view.
-//  2. What an earlier feed told stays until this one tells otherwise, or `whole`.
+// The names in a DNS responder that runs as a process of its own. The agent sends messages about clusters and
+// services (names-feed.ts), and this class applies them. A message takes time in proportion to itself, not to the
+// mesh, and endpoints stay bytes until a question needs them.
+// Invariants
+//   1. After the message `whole`, the names are those of the agent's view.
+//   2. What an earlier agent sent stays until this agent sends something else for it, or `whole`. So DNS keeps
+//      answering while an agent restarts.
 import { decodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
 import type { Cidr, ClusterName, EndpointSliceValue, Ip } from '../model/values.ts'
@@ -11,19 +13,25 @@ import { createNames, type Names } from './names.ts'
 import type { NamesMessage } from './names-feed.ts'
 import { ReverseTable } from './reverse.ts'
 
+/** One cluster as the messages describe it. */
 interface Fed {
   view: ClusterView
   readonly services: Map<string, ServiceView>
+  /** The number of services in each namespace. */
   readonly namespaces: Map<string, number>
   readonly reverse: ReverseTable
-  /** Of the feed that told of the cluster last, and of each service. */
+  /** The number of the feed that sent this cluster last; `feeds` has it for each service. */
   feed: number
   readonly feeds: Map<string, number>
 }
 
-/** Services read for a table of reverse names without leavings, for each message. */
+/** How many services each message reads for a new reverse table without stale entries (ReverseTable.renew). */
 const RENEW_STEPS = 4
 
+/**
+ * A view without certificates, agents and conflicts, made of messages. Messages are applied in the order in which
+ * they were sent.
+ */
 export class FedNames {
   readonly #clusters = new Map<ClusterName, Fed>()
   #withdrawn: ReadonlySet<ClusterName> = new Set()
@@ -32,21 +40,22 @@ export class FedNames {
   #serial = 0
   #names: Names | undefined
 
-  /** Another agent tells from here on. */
+  /** Begins a new feed: an agent has connected. */
   begin(): void {
     this.#feed++
   }
 
-  /** Clusters with a whole catalogue. */
+  /** The clusters with a complete catalogue; the responder reports them to an agent that connects. */
   complete(): readonly ClusterName[] {
     return [...this.#clusters.values()].filter(({ view }) => view.complete).map(({ view }) => view.name)
   }
 
+  /** The number of services of all clusters. */
   get services(): number {
     return [...this.#clusters.values()].reduce((sum, { services }) => sum + services.size, 0)
   }
 
-  /** As of the messages so far; the same object until the next one. */
+  /** The names after all messages so far; the same object until the next message. */
   names(): Names {
     this.#names ??= createNames({
       view: {
@@ -64,7 +73,10 @@ export class FedNames {
     return this.#names
   }
 
-  /** Throws on a message that does not follow from those before. */
+  /**
+   * Applies one message. Throws an Error on a message that does not follow from those before, for example a service
+   * of an unknown cluster.
+   */
   apply(message: NamesMessage): void {
     this.#names = undefined
     switch (message.kind) {
@@ -124,7 +136,8 @@ export class FedNames {
     }
     known.view = view
     known.feed = this.#feed
-    // A catalogue that is whole has all of its services in this feed.
+    // The agent sends all services of a cluster before it says that the catalogue is complete, so services of earlier
+    // feeds are gone.
     if (message.complete === true) this.#forgetServices(known)
   }
 
@@ -160,7 +173,10 @@ export class FedNames {
     if (fed.reverse.isStale) fed.reverse.renew(fed.services, RENEW_STEPS)
   }
 
-  /** A namespace exists in DNS while it has a service; what is remembered of them belongs to one view object (zone.ts). */
+  /**
+   * Counts services by namespace, since a namespace exists in DNS while it has a service. zone.ts remembers
+   * namespaces by the identity of the view, so the view is replaced when a namespace appears or goes.
+   */
   #count(fed: Fed, namespace: string, by: 1 | -1): void {
     const count = (fed.namespaces.get(namespace) ?? 0) + by
     if (count === 0) fed.namespaces.delete(namespace)
@@ -168,10 +184,12 @@ export class FedNames {
     if (count === 0 || (count === 1 && by === 1)) fed.view = { ...fed.view }
   }
 
+  /** Removes the services that the current feed has not sent. */
   #forgetServices(fed: Fed): void {
     for (const [key, feed] of fed.feeds) if (feed !== this.#feed) this.#drop(fed, key)
   }
 
+  /** Removes the clusters and services that the current feed has not sent. */
   #forgetOlder(): void {
     for (const [name, fed] of this.#clusters) {
       if (fed.feed !== this.#feed) this.#clusters.delete(name)
@@ -180,11 +198,12 @@ export class FedNames {
   }
 }
 
+// Every address is accepted, because the agent has checked slices against their cluster's certificate.
 const ANY: readonly Cidr[] = ['0.0.0.0/0' as Cidr, '::/0' as Cidr]
 
-/** The agent has checked it against its cluster's certificate. */
+/** A slice from its encoded value; undefined when it cannot be decoded. */
 function sliceOf(key: string, bytes: Uint8Array): EndpointSliceValue | undefined {
-  // A copy: the message's buffer would live as long as its longest-lived slice.
+  // A copy, because the slice would otherwise keep the whole buffer of the message in memory.
   const own = bytes.slice()
   const lazy = lazySlice({ key, value: own, read: () => own, within: ANY })
   if (lazy !== undefined) return lazy

@@ -1,19 +1,23 @@
-// What a responder in another process has to be told so that it answers from this view: the difference to what it was told before.
-// Invariants:
-//  1. `messages()` is read to its end before it is called again, with a newer view.
-//  2. What did not change is not looked at (sorted-map.ts); a changed service carries its changed slices only, as bytes.
+// What an agent sends to the DNS responder in its own process, so that the responder answers from the agent's view:
+// the difference from what was sent before. fed-names.ts applies the messages on the other side
+// (docs/decisions/0044).
+// Invariants
+//   1. The caller reads `messages()` to its end before it calls it again with a newer view.
+//   2. What did not change is not read (sorted-map.ts). A changed service has only its changed slices in the message,
+//      as bytes.
 import { sliceBytes } from '../wire/lazy-slice.ts'
 import type { Cidr, ClusterName, Ip, ServiceValue } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view/view.ts'
 
+/** One message to the responder. */
 export type NamesMessage =
   | {
       readonly kind: 'cluster'
       readonly name: ClusterName
       readonly podPrefixes: readonly Cidr[]
       readonly servicePrefixes: readonly Cidr[]
-      /** undefined: as told before; of a new cluster false. */
+      /** undefined: as sent before; false for a new cluster. */
       readonly complete: boolean | undefined
     }
   | { readonly kind: 'clusterGone'; readonly name: ClusterName }
@@ -21,35 +25,48 @@ export type NamesMessage =
       readonly kind: 'service'
       readonly cluster: ClusterName
       readonly key: string
-      /** undefined: as told before. */
+      /** undefined: as sent before. */
       readonly service: ServiceValue | undefined
-      /** All slices of the service in their order; without bytes: as told before. */
+      /** All slices of the service in their order. A slice without bytes is as sent before. */
       readonly slices: readonly { readonly key: string; readonly bytes?: Uint8Array }[]
     }
   | { readonly kind: 'serviceGone'; readonly cluster: ClusterName; readonly key: string }
-  /** All that was told since the feed began is the whole view: what the responder knew from a feed before it goes. */
+  /**
+   * Everything that was sent since the feed began is the whole view. The responder forgets what it knows only from an
+   * earlier feed.
+   */
   | { readonly kind: 'whole' }
   | { readonly kind: 'withdrawn'; readonly clusters: readonly ClusterName[] }
-  /** Of `ns.dns.<zone>`. */
+  /** The addresses of `ns.dns.<zone>`. */
   | { readonly kind: 'servers'; readonly addresses: readonly Ip[] }
 
+/** The state that the responder should reach. */
 export interface FeedState {
   readonly view: MeshView
+  /** Clusters that cannot be reached; `cluster.all` leaves them out. */
   readonly withdrawn: ReadonlySet<ClusterName>
   readonly serverAddresses: readonly Ip[]
-  /** This agent has read all that it had, and its neighbours. */
+  /** Whether this agent has read everything from its disk and its neighbours. */
   readonly isWhole: boolean
 }
 
+/** One feed: the messages from one agent to one responder since they connected. */
 export class NamesFeed {
+  /** The cluster views that were sent, to compare the next ones with. */
   readonly #told = new Map<ClusterName, ClusterView>()
-  /** Clusters whose whole catalogue the responder has from an agent before this one. */
+  /**
+   * Clusters whose whole catalogue the responder has from an earlier agent. They are not sent while this agent's own
+   * catalogue is incomplete.
+   */
   readonly #kept: Set<ClusterName>
   #withdrawn: string | undefined
   #servers: string | undefined
   #isWhole = false
 
-  /** `kept`: what the responder has already. It goes on with that until this agent has it, too, or `forgetKept()`. */
+  /**
+   * `kept`: the complete clusters that the responder reported. It keeps answering from them until this agent has them
+   * complete, or until `forgetKept()`.
+   */
   constructor(kept: Iterable<ClusterName>) {
     this.#kept = new Set(kept)
   }
@@ -59,11 +76,12 @@ export class NamesFeed {
     return !this.#isWhole
   }
 
-  /** This agent has what there is: the responder's own is not waited for any longer. */
+  /** Ends the wait: from now on this agent's own catalogues are sent even if they are incomplete. */
   forgetKept(): void {
     this.#kept.clear()
   }
 
+  /** The messages from the last state to this one. */
   *messages({ view, withdrawn, serverAddresses, isWhole }: FeedState): Iterable<NamesMessage> {
     const servers = serverAddresses.join()
     if (servers !== this.#servers) {
@@ -94,7 +112,8 @@ export class NamesFeed {
     const told = this.#told.get(name)
     if (told === cluster) return
     this.#told.set(name, cluster)
-    // An incomplete catalogue is said before its services, a complete one after them: absent names are certain only then.
+    // An incomplete catalogue is announced before its services, a complete one after them: only then is it certain
+    // which names do not exist.
     if (told === undefined || !complete)
       yield { kind: 'cluster', name, podPrefixes, servicePrefixes, complete: complete ? undefined : false }
     if (told === undefined) {
@@ -112,6 +131,7 @@ export class NamesFeed {
   }
 }
 
+/** The message for a new or changed service; `before` is what the responder has. */
 function serviceMessage(
   cluster: ClusterName,
   key: string,

@@ -1,17 +1,18 @@
-// The name function: what the mesh's DNS says to a question. Every DNS feed answers from here.
-//
-// Ours, and answered with authority:
-// - `cluster.<name>` for every cluster of the view. A withdrawn (dead) cluster keeps its zone: its addresses are stable and
-//   its backends are withdrawn by the load balancer, so a connection is refused at once instead of a name lost for a TTL.
+// The function from a question to an answer of the mesh's DNS. The responder (through fed-names.ts) and the admin API
+// answer with it, and its zones are those that the cluster's own DNS forwards. Names that are answered with
+// authority:
+// - `cluster.<name>` for every cluster of the view. A withdrawn cluster keeps its zone: its addresses are stable, and
+//   the load balancer refuses connections to them at once. A missing name would instead stay in caches for a TTL.
 // - `cluster.all`: the merged answers of every cluster that is not withdrawn.
-// - `svc.cluster.<x>` and below for an x that is no cluster: NXDOMAIN, kept for five seconds. Forwarded, the root servers' denial
-//   would outlive the moment when x joins. The rest of `cluster.<x>` is forwarded: `cluster.com` is somebody's. So is all
-//   of `cluster.local`, which is Kubernetes' own.
+// - `svc.cluster.<x>` and below for an x that is no cluster: NXDOMAIN, for five seconds. If the question were
+//   forwarded, the denial by the root servers would outlive the moment when x joins. Other names below `cluster.<x>`
+//   are forwarded, because `cluster.com` is a registered domain (docs/decisions/0002). So are all names of
+//   `cluster.local`, which belong to Kubernetes.
 // - reverse names inside the prefixes of the mesh.
-// Everything else: `forward`. `clusterset.local` will be one more zone.
 //
-// Before a catalogue is complete, SERVFAIL: for its whole zone; in `cluster.all`, for names that no complete cluster has (a name
-// that one has is answered, with what is there), and for all names while no cluster is complete.
+// All other names get the reply `forward`.
+// Before a catalogue is complete the answer is SERVFAIL: in the cluster's own zone for all names; in `cluster.all`
+// for names that no complete cluster has, and for all names while no cluster is complete.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { clusterZone, isClusterZone, MERGED_ZONES } from '../model/zones.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
@@ -38,32 +39,42 @@ import { lookup, soaOf, type Zone } from './zone.ts'
 
 interface NamesOptions {
   readonly view: MeshView
-  /** Read once per cluster, here: make new Names when it changes. Absent: none is withdrawn. */
+  /**
+   * Whether a cluster is withdrawn; read once for each cluster, so make new Names when it changes. Absent: no cluster
+   * is withdrawn.
+   */
   readonly withdrawn?: (cluster: ClusterName) => boolean
-  /** Addresses of `ns.dns.<zone>`, that is of this responder. */
+  /** The addresses of this responder, for `ns.dns.<zone>`. Default: none. */
   readonly serverAddresses?: readonly Ip[]
-  /** Of the SOA; any number that grows with the view. */
+  /** The serial of the SOA: a number that grows with the view. Default: 1. */
   readonly serial?: number
-  /** The Names of the view before, whose reverse index is carried on. */
+  /** The Names of the view before, whose reverse index is continued. */
   readonly previous?: Pick<Names, 'reverse'> | undefined
 }
 
-/** A value of one view: the same question has the same answer for as long as it lives. */
+/** The names of one view. The same question has the same answer for as long as the object lives. */
 export interface Names {
+  /** The reply to one question. It never throws, and answers a malformed name with `forward`. */
   answer(question: Question): Reply
+  /** The zones with their state, for display and for forwarding rules. */
   zones(): readonly ZoneSummary[]
-  /** For the Names that follow. */
+  /** The reverse index of each cluster, for the Names that follow. */
   readonly reverse: ReadonlyMap<ClusterName, ReverseLookup>
 }
 
+/** A zone for display. */
 interface ZoneSummary {
   readonly zone: DomainName
+  /** "not synced": no complete catalogue yet, so the zone answers SERVFAIL. */
   readonly state: 'serving' | 'not synced'
-  /** Services. */
+  /** The number of services. */
   readonly names: number
 }
 
-/** Constant time but for `cluster.all` and reverse names, which look at each cluster once. Source: DNS-SD 1.1.0, RFC 1034. */
+/**
+ * Makes the names of a view. An answer takes constant time, except in `cluster.all` and for reverse names, which
+ * check each cluster once. Sources: Kubernetes DNS-Based Service Discovery 1.1.0, RFC 1034.
+ */
 export function createNames(options: NamesOptions): Names {
   const { view, withdrawn = () => false, serverAddresses = [], serial = 1, previous } = options
   const clusters = [...view.clusters.values()]
@@ -105,7 +116,7 @@ export function createNames(options: NamesOptions): Names {
       }))
   }
 
-  /** `hops`: how many aliases may still be followed. */
+  /** Answers a question that may follow `hops` more aliases. */
   function answerWithin(question: Question, hops: number): Reply {
     const labels = labelsOf(question.name)
     if (labels === undefined) return FORWARD
@@ -116,12 +127,14 @@ export function createNames(options: NamesOptions): Names {
     return answerReverse(labels, question)
   }
 
+  /** The zone of a cluster that is not in the mesh, for names at and below `svc`; undefined for all other names. */
   function unknownZone(labels: readonly string[]): Zone | undefined {
     const origin = labels.slice(-2).join('.')
     if (!isClusterZone(origin) || labels.at(-3) !== 'svc') return undefined
     return { ...served, origin, label: 'unknown', sources: [], certain: anyComplete }
   }
 
+  /** The answer in a zone. `labels` are those left of the zone's origin. */
   function resolve(zone: Zone, labels: readonly string[], question: Question, hops: number): Answer {
     const found = lookup(zone, labels, question)
     switch (found.kind) {
@@ -140,20 +153,21 @@ export function createNames(options: NamesOptions): Names {
   }
 
   /**
-   * As CoreDNS: an alias to a name of the same zone that has no such records is as if it were not there (NODATA); one that
-   * leaves the zone is shown, with what there is at its end, be it nothing.
+   * Follows an alias as CoreDNS does. An alias to a name of the same zone without such records gives NODATA. An alias
+   * that leaves the zone is shown, with the records at its end, if any.
    */
   function follow(zone: Zone, alias: Alias, type: string, hops: number): Answer {
     if (hops === 0) return negative(zone, 'NOERROR')
     const target: Question = { name: alias.data, type }
     const next = answerWithin(target, hops - 1)
     if (next.kind === 'forward') return { ...positive(zone, [alias]), externalTarget: target.name }
-    // A catalogue that is not whole: half an answer would be kept.
+    // The target's catalogue is not complete. An answer with half of the records would stay in caches.
     if (next.rcode === 'SERVFAIL') return failure(zone)
     if (next.answers.length === 0 && isWithin(zone, target.name)) return negative(zone, 'NOERROR')
     return { ...positive(zone, [alias, ...next.answers]), externalTarget: next.externalTarget }
   }
 
+  /** The answer to a reverse name inside a prefix of a cluster; `forward` outside. */
   function answerReverse(labels: readonly string[], question: Question): Reply {
     const asked = parseReverse(labels)
     if (asked === undefined) return FORWARD
@@ -180,7 +194,9 @@ export function createNames(options: NamesOptions): Names {
 }
 
 const FORWARD: Reply = { kind: 'forward' }
-/** Aliases in a row: as many as CoreDNS 1.15 follows in one zone. A loop ends here. */
+/**
+ * The number of aliases in a row that are followed, as in one zone of CoreDNS 1.15. A loop ends here, with NODATA.
+ */
 const ALIAS_HOPS = 11
 
 type Alias = Extract<DnsRecord, { readonly type: 'CNAME' | 'NS' | 'PTR' }>
@@ -194,6 +210,7 @@ function isWithin({ origin }: Zone, name: DomainName): boolean {
   return lower === origin || lower.endsWith(`.${origin}`)
 }
 
+/** SERVFAIL, which is also the base of the other answers. */
 function failure({ label }: Zone): Answer {
   return {
     kind: 'answer',
@@ -207,14 +224,17 @@ function failure({ label }: Zone): Answer {
   }
 }
 
+/** NOERROR with these records. */
 function positive(zone: Zone, answers: readonly DnsRecord[]): Answer {
   return { ...failure(zone), rcode: 'NOERROR', authoritative: true, answers }
 }
 
+/** NODATA or NXDOMAIN, with the SOA that bounds how long it is cached (RFC 2308). */
 function negative(zone: Zone, rcode: 'NOERROR' | 'NXDOMAIN'): Answer {
   return { ...positive(zone, []), rcode, authority: [soaOf(zone)] }
 }
 
+/** The answer for a name that is not there: NXDOMAIN, or SERVFAIL while that is not certain. */
 function absence(zone: Zone): Answer {
   return zone.certain ? negative(zone, 'NXDOMAIN') : failure(zone)
 }
@@ -223,6 +243,7 @@ function isComplete(cluster: ClusterView): boolean {
   return cluster.complete
 }
 
+// The parsed prefixes of each cluster, by the identity of its view.
 const prefixes = new WeakMap<ClusterView, readonly Prefix[]>()
 
 function prefixesOf(cluster: ClusterView): readonly Prefix[] {

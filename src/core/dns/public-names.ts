@@ -1,9 +1,12 @@
-// Cluster names that are top-level domains of the public DNS. `cluster.dev` belongs to somebody: for the mesh, the zone is the cluster's,
-// and `www.cluster.dev` is a name that does not exist. That is allowed, since names such as `eu` are common, but not without a word.
-// Source: the root zone (IANA); every name of two letters is a country's or reserved for one (ISO 3166, RFC 1591).
+// Cluster names that are top-level domains of the public DNS. With a cluster named `dev`, the zone `cluster.dev`
+// belongs to the cluster, and `www.cluster.dev` does not exist in the mesh, although the public domain may have it.
+// That is allowed, because names such as `eu` are common, but the answers of `meshctl init` and `invite` carry a
+// warning (joined-answer.ts).
+// Source: the root zone (IANA). Every name of two letters belongs to a country or is reserved for one (ISO 3166, RFC
+// 1591).
 import { clusterZone } from '../model/zones.ts'
 
-/** Why an operator may want another name; undefined: nothing speaks against it. */
+/** The warning for a cluster name; undefined when it is no top-level domain. */
 export function publicNameWarning(cluster: string): string | undefined {
   if (!/^[a-z]{2}$/.test(cluster) && !TOP_LEVEL.has(cluster)) return undefined
   return (
@@ -13,7 +16,7 @@ export function publicNameWarning(cluster: string): string | undefined {
   )
 }
 
-// Those that somebody may well call a cluster; the root zone has 1,400 more.
+// Top-level domains that a user may choose as the name of a cluster. The root zone has about 1,400 more.
 const TOP_LEVEL: ReadonlySet<string> = new Set(
   `com net org info biz name pro mobi tel travel jobs asia cat aero coop museum post edu gov mil int arpa xxx
   app dev prod page web cloud data site website online host hosting network systems computer software codes tech technology

@@ -1,21 +1,27 @@
-// Types of DNS questions, records and answers, independent of the wire format.
+// Types of DNS questions, records and answers, independent of the wire format. src/io/dns encodes them; zone.ts and
+// names.ts make them.
 import type { Ip } from '../model/values.ts'
 
-/** A name in presentation format without the trailing dot; bytes a host name cannot have as `\DDD` (RFC 1035, 5.1). */
+/**
+ * A name in presentation format without the trailing dot; bytes that a host name cannot have are `\DDD` (RFC 1035,
+ * 5.1).
+ */
 export type DomainName = string
 
-/** `type` is the mnemonic ("A", "SRV", "ANY"); any other text is a type without records. The class is always IN. */
+/** `type` is the mnemonic ("A", "SRV", "ANY"); a type with any other text has no records. The class is always IN. */
 export interface Question {
   readonly name: DomainName
   readonly type: string
 }
 
+/** The owner name of a record and its time to live. */
 interface Owned {
   readonly name: DomainName
   /** Seconds. */
   readonly ttl: number
 }
 
+/** RFC 2782. */
 interface SrvData {
   readonly priority: number
   readonly weight: number
@@ -23,6 +29,7 @@ interface SrvData {
   readonly target: DomainName
 }
 
+/** RFC 1035, 3.3.13. Times are in seconds. */
 interface SoaData {
   readonly mname: DomainName
   readonly rname: DomainName
@@ -30,7 +37,7 @@ interface SoaData {
   readonly refresh: number
   readonly retry: number
   readonly expire: number
-  /** Seconds that a negative answer may be kept (RFC 2308). */
+  /** How long a negative answer may be kept (RFC 2308). */
   readonly minimum: number
 }
 
@@ -44,37 +51,49 @@ export type DnsRecord =
 
 type Rcode = 'NOERROR' | 'NXDOMAIN' | 'SERVFAIL' | 'REFUSED'
 
+/** An answer, before it is encoded. */
 export interface Answer {
   readonly kind: 'answer'
-  /** For counting: a zone of the view, "reverse", or "unknown" for a cluster that does not exist. */
+  /** The label for metrics: a zone of the view, "reverse", or "unknown" for a cluster that does not exist. */
   readonly zone: string
   readonly rcode: Rcode
   readonly authoritative: boolean
   readonly answers: readonly DnsRecord[]
-  /** The SOA of the zone, in negative answers. */
+  /** The SOA of the zone in a negative answer, else empty. */
   readonly authority: readonly DnsRecord[]
   readonly additionals: readonly DnsRecord[]
-  /** The answers end in a CNAME to this name, which is not ours: the edge may resolve it upstream. */
+  /** The answers end in a CNAME to this name, which is not in the mesh. The responder may resolve it upstream. */
   readonly externalTarget: DomainName | undefined
 }
 
-/** `forward`: not a name of the mesh. */
+/** `forward`: the name is not in the mesh; the responder asks its upstream servers. */
 export type Reply = Answer | { readonly kind: 'forward' }
 
-/** TTL in seconds, as in Kubernetes' own DNS: a change is seen within five seconds, whatever caches are in between. */
+/**
+ * Time to live in seconds, as in the DNS of Kubernetes: with any caches in between, a change is visible within five
+ * seconds.
+ */
 export const TTL = 5
-/** Seconds. Of the specification's version, which changes with the software only; as CoreDNS's kubernetes plugin. */
+/**
+ * Time to live in seconds of the record `dns-version`, which changes only with the software; as in CoreDNS's
+ * kubernetes plugin.
+ */
 export const VERSION_TTL = 28_800
 
+/** An A or AAAA record with the common TTL. */
 export function addressRecord(name: DomainName, address: Ip): AddressRecord {
   return { name, type: familyOf(address), ttl: TTL, data: address }
 }
 
+/** The record type for an address. */
 export function familyOf(address: Ip): 'A' | 'AAAA' {
   return address.includes(':') ? 'AAAA' : 'A'
 }
 
-/** The labels of a name, lower case, or undefined where one is empty or longer than DNS allows (63, 253 in all). */
+/**
+ * The labels of a name in lower case, without a trailing dot; [] for the root. Undefined when a label is empty or
+ * longer than DNS allows (63 bytes, 253 in all).
+ */
 export function labelsOf(name: DomainName): readonly string[] | undefined {
   const bare = (name.endsWith('.') ? name.slice(0, -1) : name).toLowerCase()
   if (bare === '') return []
@@ -84,7 +103,7 @@ export function labelsOf(name: DomainName): readonly string[] | undefined {
   return labels.every((label) => label !== '' && label.length <= 4 * 63) ? labels : undefined
 }
 
-/** A name that a resolver will take as the target of a CNAME: letters, digits, hyphen, underscore (RFC 1035, 2181). */
+/** Whether resolvers accept a name as the target of a CNAME: letters, digits, hyphen, underscore (RFC 1035, 2181). */
 export function isTargetName(name: DomainName): boolean {
   const bare = name.endsWith('.') ? name.slice(0, -1) : name
   if (bare === '' || bare.length > 253) return false

@@ -1,4 +1,5 @@
-// Addresses back to names: in-addr.arpa and ip6.arpa (RFC 1035 3.5, RFC 3596 2.5) inside the mesh's prefixes.
+// Reverse names: from an address to the names of its service or endpoint (in-addr.arpa, RFC 1035 3.5; ip6.arpa, RFC
+// 3596 2.5). names.ts asks for addresses inside the prefixes of the mesh.
 import type { Ip } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import { serviceDomain } from '../model/zones.ts'
@@ -7,14 +8,19 @@ import type { DomainName } from './record.ts'
 import { AddressIndex } from './address-index.ts'
 import { endpointLabel, isPublished } from './service-names.ts'
 
+/** A source of reverse names for one cluster. */
 export interface ReverseLookup {
-  /** Service IP → the service's name; else published endpoint → its name in each of its services. */
+  /**
+   * The names of an address. A service IP has the name of its service; a published endpoint has its name in each of
+   * its services. Empty: no name.
+   */
   lookup(cluster: ClusterView, address: Ip): readonly DomainName[]
 }
 
 /**
- * Which services an address of one cluster belongs to. Follows the cluster's view by comparing service objects, so that one
- * changed service of 10,000 re-indexes one; correct, only slower, when asked about views in any order.
+ * The reverse names of one cluster inside the agent. It follows the cluster's view by comparing service objects, so
+ * one changed service of 10,000 costs one re-indexing. Views may be passed in any order; an old one only costs more
+ * time.
  */
 export class ReverseIndex implements ReverseLookup {
   private services: ReadonlyMap<string, ServiceView> = new Map()
@@ -25,6 +31,7 @@ export class ReverseIndex implements ReverseLookup {
     return this.table.lookup(cluster, address)
   }
 
+  /** Brings the table to this view. */
   private follow(services: ReadonlyMap<string, ServiceView>): void {
     if (services === this.services) return
     for (const { key, before, after } of changesBetween(this.services, services)) {
@@ -36,16 +43,23 @@ export class ReverseIndex implements ReverseLookup {
   }
 }
 
-/** What is told of each service when it changes; a service that was forgotten may still be a candidate, and is then looked at. */
+/**
+ * An index that is told about each service when it changes (`learn`, `forget`). A forgotten service may still be a
+ * candidate, so `lookup` checks each candidate against the view.
+ */
 export class ReverseTable implements ReverseLookup {
   private index = new AddressIndex()
+  /** The id of each service in the index; `keys` has the service of each id. */
   private ids = new Map<string, number>()
   private keys: string[] = []
-  /** Addresses of the services as they are; the index holds those that they had, too. */
+  /** The number of addresses of the current services. The index also has addresses that services had before. */
   private live = 0
-  /** Takes the place of this one when it knows all services. */
+  /** A new table that is being filled. It replaces this one when it knows all services. */
   private next: { readonly table: ReverseTable; readonly rest: Iterator<[string, ServiceView]> } | undefined
 
+  /**
+   * Whether the index has over 1024 entries more than twice the current addresses, or a new table is being filled.
+   */
   get isStale(): boolean {
     return this.next !== undefined || this.index.size > 2 * this.live + STALE_SLACK
   }
@@ -62,11 +76,13 @@ export class ReverseTable implements ReverseLookup {
         if (endpoint.addresses.includes(address)) names.add(`${endpointLabel(endpoint, address)}.${domain}`)
       }
     }
-    // The same answer, in whatever order services came: of two services with one address the first in order of name.
+    // Sorted, so that the answer does not depend on the order in which services arrived. Of two services with one
+    // address, the first name wins.
     const [first] = services.sort()
     return first === undefined ? [...names].sort() : [first]
   }
 
+  /** Adds the addresses of a new or changed service. */
   learn(key: string, view: ServiceView): void {
     let id = this.ids.get(key)
     if (id === undefined) {
@@ -80,12 +96,16 @@ export class ReverseTable implements ReverseLookup {
     this.next?.table.learn(key, view)
   }
 
+  /** Counts the addresses of a service that was removed, or is about to be learnt again. */
   forget(view: ServiceView): void {
     this.live -= count(addresses(view))
     this.next?.table.forget(view)
   }
 
-  /** A step towards a table without what was forgotten: at most this many services are read. Call while it is stale. */
+  /**
+   * Continues to build a table without stale entries, and reads at most `steps` services. Call it while the table is
+   * stale.
+   */
   renew(services: ReadonlyMap<string, ServiceView>, steps: number): void {
     this.next ??= { table: new ReverseTable(), rest: services.entries() }
     const { table, rest } = this.next
@@ -104,7 +124,7 @@ export class ReverseTable implements ReverseLookup {
   }
 }
 
-// Stale entries below it are not worth a pass over all services.
+// Fewer stale entries are not worth a pass over all services.
 const STALE_SLACK = 1024
 
 function count(items: Iterable<unknown>): number {
@@ -113,6 +133,7 @@ function count(items: Iterable<unknown>): number {
   return total
 }
 
+/** Every address of a service: its service IPs and its published endpoints. */
 function* addresses(view: ServiceView): Iterable<Ip> {
   yield* view.service.clusterIps
   for (const endpoint of publishedEndpoints(view)) yield* endpoint.addresses

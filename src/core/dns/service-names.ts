@@ -1,29 +1,33 @@
-// What one service publishes in DNS, whatever zone it is asked in: Kubernetes DNS-Based Service Discovery 1.1.0.
-// Invariant: a pure function of the ServiceView, so it is remembered by the view's identity.
+// The DNS names of one service, independent of the zone: Kubernetes DNS-Based Service Discovery 1.1.0. zone.ts and
+// reverse.ts answer from them, and the feed for CoreDNS decides with them what to publish.
+// Invariant: the result is a pure function of the ServiceView, so it is cached by the identity of the view.
 import type { Endpoint, EndpointPort, Ip } from '../model/values.ts'
 import type { ServiceView } from '../view/view.ts'
 import { isTargetName, type DomainName } from './record.ts'
 
-/** One address behind a name, and one port on it. */
+/** One address behind a name, and one port of it. */
 export interface Target {
-  /** Label of the endpoint under the service's name, or '' for the service itself. */
+  /** The label of the endpoint below the service's name; '' for the service itself. */
   readonly label: string
   readonly address: Ip
-  /** undefined: no port is declared, so there is an address but no SRV. */
+  /** undefined: the service declares no port, so there is an address but no SRV record. */
   readonly port: number | undefined
-  /** "http" and "tcp", lower case; '' for a port without a name, both '' where no port is declared. */
+  /**
+   * "http" and "tcp" in lower case. `portName` is '' for a port without a name; both are '' when no port is declared.
+   */
   readonly portName: string
   readonly protocol: string
 }
 
+/** The records at the service's own name: a CNAME, addresses and ports, or none. */
 type ServiceNames =
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'targets'; readonly targets: readonly Target[] }
   | { readonly kind: 'absent' }
 
 /**
- * The service's own name. A headless service without a published endpoint is absent (NXDOMAIN), as CoreDNS has it; a
- * cluster IP stays, because it is stable and its backends come and go behind it.
+ * What the service's own name resolves to. A headless service without a published endpoint is absent (NXDOMAIN), as
+ * in CoreDNS. A cluster IP stays, because it is stable while its backends change.
  */
 export function serviceNames(view: ServiceView): ServiceNames {
   return remember(memoOf(view), 'service', () => {
@@ -43,8 +47,8 @@ export function serviceNames(view: ServiceView): ServiceNames {
 }
 
 /**
- * The targets of "_port._proto" under the service; undefined: there is no such port. As in CoreDNS's kubernetes plugin,
- * '' (the label "_") is any port name or any protocol.
+ * The targets of "_port._proto" below the service; undefined: there is no such port. As in CoreDNS's kubernetes
+ * plugin, '' (the label "_") stands for any port name or any protocol.
  */
 export function portTargets(
   view: ServiceView,
@@ -63,7 +67,7 @@ export function portTargets(
   return byPort.get(`${port}.${protocol}`)
 }
 
-/** Endpoints by their label: the host name, else the dashed address. Cluster IP services have them, too. */
+/** The published endpoints by their label. Services with a cluster IP have them, too; an ExternalName has none. */
 export function endpointNames(view: ServiceView): ReadonlyMap<string, readonly Target[]> {
   return remember(memoOf(view), 'endpoints', () => {
     const byLabel = new Map<string, Target[]>()
@@ -73,19 +77,23 @@ export function endpointNames(view: ServiceView): ReadonlyMap<string, readonly T
   })
 }
 
-/** "web-0", or "10-1-2-3", "fd00--1" and "fd00--0" for an endpoint without a host name, as CoreDNS's kubernetes plugin. */
+/**
+ * The label of an endpoint, as in CoreDNS's kubernetes plugin: its host name ("web-0"), else its address with dashes
+ * ("10-1-2-3", "fd00--1").
+ */
 export function endpointLabel(endpoint: Endpoint, address: Ip): string {
   if (endpoint.hostname !== '') return endpoint.hostname.toLowerCase()
   const dashed = address.replaceAll(/[.:]/g, '-')
-  // "fd00::": no label ends in a hyphen (RFC 1123).
+  // "fd00::" becomes "fd00--0", because no label may end in a hyphen (RFC 1123).
   return dashed.endsWith('-') ? `${dashed}0` : dashed
 }
 
-/** Ready, or published although not ready (`publishNotReadyAddresses`). */
+/** Whether DNS publishes an endpoint: it is ready, or the service has publishNotReadyAddresses. */
 export function isPublished(view: ServiceView, endpoint: Endpoint): boolean {
   return endpoint.ready || view.service.publishNotReady
 }
 
+/** One target for each published endpoint, address and port. */
 function endpointTargets(view: ServiceView): readonly Target[] {
   return view.slices.flatMap((slice) => {
     const ports = slice.ports.length === 0 ? [undefined] : slice.ports
@@ -104,6 +112,7 @@ function target(label: string, address: Ip, port: EndpointPort | undefined): Tar
   return { label, address, port: port?.port, portName, protocol: port?.protocol.toLowerCase() ?? '' }
 }
 
+/** The cached results of one ServiceView. */
 interface Memo {
   service?: ServiceNames
   ports?: ReadonlyMap<string, readonly Target[]>
@@ -118,6 +127,7 @@ function memoOf(view: ServiceView): Memo {
   return memo
 }
 
+/** The cached result, or a new one from `make`. */
 function remember<K extends keyof Memo>(
   memo: Memo,
   key: K,

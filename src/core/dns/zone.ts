@@ -1,8 +1,9 @@
-// One zone: `cluster.<name>` (one source) or `cluster.all` (every cluster that is alive). Both answer by the same rules.
-//
-// Which names exist, and for which types, is what CoreDNS 1.15's kubernetes plugin says, so that a cluster gets the same answers
-// whoever gives them. Four of its ways look odd and are meant: an empty non-terminal is NODATA, but TXT of it is NXDOMAIN;
-// "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its SRV; SOA below the apex is NODATA.
+// One zone: `cluster.<name>` with one source, or `cluster.all` with every cluster that is not withdrawn. Both answer
+// by the same rules.
+// Which names exist, and with which types, is the same as in CoreDNS 1.15's kubernetes plugin, so that pods get the
+// same answer from both (docs/decisions/0009). Four rules look odd and are intended: an empty non-terminal is NODATA,
+// but TXT there is NXDOMAIN; "_tcp.web.shop.svc…" is NXDOMAIN; "_http._tcp.web.shop.svc…" has addresses beside its
+// SRV; SOA below the apex is NODATA.
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import { serviceDomain } from '../model/zones.ts'
@@ -10,19 +11,25 @@ import type { ClusterView, ServiceView } from '../view/view.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
 
+/** A zone and the clusters that it is answered from. */
 export interface Zone {
   readonly origin: DomainName
-  /** Answer.zone */
+  /** The zone label of its answers (Answer.zone). */
   readonly label: string
-  /** Clusters whose catalogue is complete: an incomplete one says nothing, as half an answer looks like a whole one. */
+  /**
+   * Clusters with a complete catalogue. An incomplete one is left out, because half an answer looks like a whole one.
+   */
   readonly sources: readonly ClusterView[]
-  /** False: an absent name may yet appear with the rest of a catalogue, so SERVFAIL instead of NXDOMAIN. */
+  /**
+   * False: an absent name may still appear with the rest of a catalogue, so the answer is SERVFAIL instead of
+   * NXDOMAIN.
+   */
   readonly certain: boolean
   readonly serverAddresses: readonly Ip[]
   readonly serial: number
 }
 
-/** `records` without answers is NODATA. */
+/** What a zone has for a question. `records` without answers means NODATA. */
 type Found =
   | {
       readonly kind: 'records'
@@ -32,7 +39,7 @@ type Found =
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'absent' }
 
-/** `labels` are those of `question.name` left of the zone's origin, lower case. */
+/** Looks a name up. `labels` are the labels of `question.name` left of the zone's origin, in lower case. */
 export function lookup(
   zone: Zone,
   labels: readonly string[],
@@ -59,7 +66,7 @@ export function lookup(
   }
 }
 
-/** The record of authority that goes with a negative answer (RFC 2308). */
+/** The SOA record, which goes into the authority section of a negative answer (RFC 2308). */
 export function soaOf(zone: Zone): DnsRecord {
   return {
     name: zone.origin,
@@ -84,7 +91,7 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
   return { kind: 'records', answers, additionals }
 }
 
-/** What stands at a name, whatever the type asked. */
+/** What exists at a name, independent of the type of the question. */
 type Node =
   | { readonly kind: 'absent' }
   /** No records, but names below it. */
@@ -92,15 +99,17 @@ type Node =
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }
 
+/** The targets that one cluster has at a name. */
 interface HolderTargets {
   readonly cluster: ClusterName
   readonly service: ServiceView
   readonly targets: readonly Target[]
 }
 
+/** The node at a name, by the schema of DNS-Based Service Discovery. */
 function find(sources: readonly ClusterView[], labels: readonly string[]): Node {
   const [below, namespace, service, ...left] = labels.toReversed()
-  // Names of pods by their address are no part of the mesh.
+  // Names of pods by their address ("10-1-2-3.shop.pod") do not exist in the mesh.
   if (below === 'pod') return namespace === undefined ? { kind: 'empty' } : { kind: 'absent' }
   if (below !== 'svc') return { kind: 'absent' }
   if (namespace === undefined) return { kind: 'empty' }
@@ -113,13 +122,16 @@ function find(sources: readonly ClusterView[], labels: readonly string[]): Node 
   if (first === undefined) return serviceNode(sources, key)
   if (second === undefined) return targetsNode(sources, key, (view) => endpointNames(view).get(first))
   if (left.length > 2) return { kind: 'absent' }
-  // Underscores are optional in the plugin, and one alone stands for any port or protocol.
+  // The plugin accepts port labels without underscores, and a single underscore stands for any port or protocol.
   const [port, protocol] = [second.replace(/^_/, ''), first.replace(/^_/, '')]
   if (port === '' && protocol === '') return serviceNode(sources, key)
   return targetsNode(sources, key, (view) => portTargets(view, port, protocol))
 }
 
-/** A CNAME bears no other record beside it: addresses win over aliases, and of several aliases the first cluster's. */
+/**
+ * The node at a service's name. A CNAME cannot have other records beside it, so addresses win over aliases, and of
+ * several aliases the first cluster's wins.
+ */
 function serviceNode(sources: readonly ClusterView[], key: string): Node {
   let alias: DomainName | undefined
   const node = targetsNode(sources, key, (view) => {
@@ -130,7 +142,7 @@ function serviceNode(sources: readonly ClusterView[], key: string): Node {
   return node.kind === 'absent' && alias !== undefined ? { kind: 'alias', target: alias } : node
 }
 
-/** `targetsOf`: undefined where a cluster's service has no such name. */
+/** The targets of all sources. `targetsOf` returns undefined when a cluster's service has no such name. */
 function targetsNode(
   sources: readonly ClusterView[],
   key: string,
@@ -145,6 +157,7 @@ function targetsNode(
   return held.length === 0 ? { kind: 'absent' } : { kind: 'targets', held }
 }
 
+/** The records of one type from the targets at a name. */
 function ofTargets(
   held: readonly HolderTargets[],
   { name, type }: { name: DomainName; type: string }
@@ -167,7 +180,10 @@ function ofTargets(
   }
 }
 
-/** Targets are names in the zone of their own cluster, so that those of `cluster.all` resolve to one cluster each. */
+/**
+ * SRV records with their addresses as additionals. The targets are names in the zone of their own cluster, so those
+ * of `cluster.all` resolve to one cluster each.
+ */
 function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
   const answers = new Map<string, DnsRecord>()
   const additionals = new Map<string, DnsRecord>()
@@ -190,12 +206,13 @@ function srvRecords(held: readonly HolderTargets[], name: DomainName): Found {
   return records([...answers.values()], [...additionals.values()])
 }
 
+/** The records of the zone's own name. */
 function apex(zone: Zone, { name, type }: { name: DomainName; type: string }): Found {
   switch (type) {
     case 'SOA':
       return records([{ ...soaOf(zone), name }])
     case 'NS': {
-      // A name server without an address would be of no use to anybody.
+      // Without an address for the name server, resolvers could not use the NS record.
       if (zone.serverAddresses.length === 0) return NODATA
       const server = nameServerOf(zone)
       const glue = zone.serverAddresses.map((address) => addressRecord(server, address))
@@ -208,6 +225,7 @@ function apex(zone: Zone, { name, type }: { name: DomainName; type: string }): F
   }
 }
 
+/** The record `dns-version` of the specification. */
 function version(name: DomainName): Found {
   return records([{ name, type: 'TXT', ttl: VERSION_TTL, data: ['1.1.0'] }])
 }
@@ -216,6 +234,7 @@ function isNameServer(labels: readonly string[]): boolean {
   return labels.length === 2 && labels[0] === 'ns' && labels[1] === 'dns'
 }
 
+/** The addresses of `ns.dns.<zone>`. */
 function nameServer(zone: Zone, { name, type }: { name: DomainName; type: string }): Found {
   const wanted = zone.serverAddresses.filter((address) => familyOf(address) === type)
   return records(wanted.map((address) => addressRecord(name, address)))
@@ -225,9 +244,10 @@ function nameServerOf(zone: Zone): DomainName {
   return `ns.dns.${zone.origin}`
 }
 
+// The namespaces of maps that cannot be searched by prefix, by the identity of the map.
 const namespaces = new WeakMap<ReadonlyMap<string, ServiceView>, ReadonlySet<string>>()
 
-/** A namespace exists in DNS when it has a service. */
+/** Whether a namespace exists in DNS: it does when it has a service. */
 function hasNamespace({ services }: ClusterView, namespace: string): boolean {
   const start = `${namespace}/`
   if (services instanceof SortedMap) return services.keyFrom(start)?.startsWith(start) ?? false

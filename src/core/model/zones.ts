@@ -1,19 +1,22 @@
-// The DNS zones of the mesh in one list. The name function, the Corefiles, the aliases of a catalogue, the reserved names of
-// clusters and meshctl read it, so a new zone is one row here.
+// The DNS zones of the mesh in one list. The name function, the Corefiles, the aliases of a catalogue, the reserved
+// names of clusters and meshctl read it, so a new zone is one row here.
 //
 // - `cluster.<name>` for each cluster of the mesh;
-// - the merged zones: each has the services of all clusters that are alive;
+// - the merged zones: each has the services of all clusters that are not withdrawn;
 // - the reverse zones inside the prefixes of the mesh (dns/arpa.ts).
 // Source: Kubernetes DNS-Based Service Discovery 1.1.0, for the names inside a zone.
 import type { ServiceValue } from './values.ts'
 
 /**
- * Zones that answer for all clusters together, in lower case and without a final dot. Each has two labels, because the name
- * function finds a zone by the last two labels of a question (test/core/model/zones.test.ts).
+ * Zones that answer for all clusters together, in lower case and without a final dot. Each has two labels, because
+ * the name function finds a zone by the last two labels of a question (test/core/model/zones.test.ts).
  */
 export const MERGED_ZONES: readonly string[] = ['cluster.all']
 
-/** The domain of a Kubernetes cluster's own services, unless the cluster was set up with another. The mesh never serves it. */
+/**
+ * The domain of a Kubernetes cluster's own services, unless the cluster was set up with another. The mesh never
+ * serves it.
+ */
 export const KUBERNETES_DOMAIN = 'cluster.local'
 
 /** The domains under which addresses have names: RFC 1035 3.5 and RFC 3596 2.5. */
