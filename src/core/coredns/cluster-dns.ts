@@ -1,48 +1,60 @@
-// The mesh's zones in the cluster's own DNS: objects in, patches out. Three ways: the DNS operator of OpenShift (spec.servers), a
-// marked block in the Corefile of the ConfigMap coredns, a key of the ConfigMap coredns-custom where the Corefile imports it.
+// Writes the mesh's zones into the cluster's own DNS: objects of the API in, patches out. src/io/cluster-dns reads
+// the objects and sends the patches; `meshctl uninstall` removes them. There are three targets: the DNS operator of
+// OpenShift (spec.servers), a marked block in the Corefile of the ConfigMap coredns, and a key of the ConfigMap
+// coredns-custom where the Corefile imports it.
 // Invariants
 //   1. unwire(wire(x)) = x, byte for byte; wire(wire(x)) = wire(x).
-//   2. A patch says the one field that is ours. Where that field is shared (Corefile, servers) the patch carries the resourceVersion it
-//      was made for, so that nobody's change in between is lost.
-//   3. cluster.local and what lies above it is never taken over.
-//   4. CoreDNS does not start when one zone is in two server blocks. So who serves a zone already is looked for in all three places, in
-//      every spelling; then nothing is written, our own block goes, and the refusal names the place. What is written was read back by a
-//      parser with CoreDNS's own rules first.
+//   2. A patch contains only the one field that the agents own. Where others write that field, too (Corefile,
+//      servers), the patch has the resourceVersion that it was made for, so that no change in between is lost.
+//   3. cluster.local and the zones above it are never taken over.
+//   4. CoreDNS does not start when one zone is in two server blocks. So all three targets are searched for a server
+//      of each zone, in every spelling. If there is one, nothing is written, the agents' own block is removed, and
+//      the refusal names the place. Before anything is written, a parser with CoreDNS's own rules reads it back
+//      (docs/decisions/0048).
 import { readCorefile } from './corefile-blocks.ts'
 import { isFields, type Fields } from '../model/field-check.ts'
 import { KUBERNETES_DOMAIN } from '../model/zones.ts'
 import { fieldsAt, MERGE_PATCH, textAt, type KubeCall } from '../kube/kube-api.ts'
 
+/** The place where the zones are written. */
 export type WiringTarget = 'openshift' | 'coredns' | 'coredns-custom'
 
-/** As read from the API; undefined: there is none. */
+/** The objects as read from the API; undefined: the object does not exist. */
 export interface ClusterDnsObjects {
-  /** dns.operator.openshift.io "default". */
+  /** The DNS operator's object dns.operator.openshift.io "default". */
   readonly operator: Fields | undefined
-  /** ConfigMap "coredns". */
+  /** The ConfigMap "coredns". */
   readonly coredns: Fields | undefined
-  /** ConfigMap "coredns-custom". */
+  /** The ConfigMap "coredns-custom". */
   readonly custom: Fields | undefined
 }
 
+/** The zones to forward and their servers. */
 export interface MeshZones {
-  /** "cluster.east", "cluster.all", "102.10.in-addr.arpa": of the other clusters and of the mesh, never the cluster's own. */
+  /**
+   * "cluster.east", "cluster.all", "102.10.in-addr.arpa": never the zone of the cluster itself. Empty: what was
+   * written is removed.
+   */
   readonly zones: readonly string[]
-  /** Whom to ask: addresses, "10.96.0.53" or "10.96.0.53:7953". */
+  /** The addresses of the mesh's DNS: "10.96.0.53" or "10.96.0.53:7953". */
   readonly servers: readonly string[]
 }
 
+/** What to do. An empty list of calls means that the objects are as they should be. */
 export type Wiring =
-  /** No call: in step already. */
   | { readonly kind: 'calls'; readonly calls: readonly KubeCall[] }
   | {
       readonly kind: 'refused'
       readonly reason: string
       readonly fix: string
-      /** To be sent all the same: they take away what is ours and would keep CoreDNS from starting. */
+      /**
+       * Calls to send in spite of the refusal: they remove the agents' own block, which would keep CoreDNS from
+       * starting.
+       */
       readonly calls?: readonly KubeCall[]
     }
 
+/** The paths of the three objects at the API server. */
 export const CLUSTER_DNS_PATHS = {
   operator: () => '/apis/operator.openshift.io/v1/dnses/default',
   coredns: (namespace: string) => `/api/v1/namespaces/${namespace}/configmaps/coredns`,
@@ -50,23 +62,27 @@ export const CLUSTER_DNS_PATHS = {
 } as const
 
 /**
- * The zones of the mesh that the cluster's DNS is to forward, without a dot at the end: not the one that it serves by itself, nor one above it.
+ * The zones of the mesh that the cluster's DNS should forward, without a final dot: all except the zone that it
+ * serves itself and the zones above that.
  */
 export function zonesToForward(zones: readonly string[], clusterDomain: string): readonly string[] {
   const served = plainZone(clusterDomain)
   return zones.map(plainZone).filter((zone) => zone !== served && !served.endsWith(`.${zone}`))
 }
 
-/** What a cluster with these objects wants; undefined: none of the three ways is there. */
+/** The target for a cluster with these objects; undefined: none of the three exists. */
 export function chooseTarget({ operator, coredns, custom }: ClusterDnsObjects): WiringTarget | undefined {
   if (operator !== undefined) return 'openshift'
   if (coredns === undefined) return undefined
-  // Where an installer owns the Corefile (AKS, k3s), it imports the keys *.server of the other one.
+  // Where an installer owns the Corefile (AKS, k3s), it imports the keys *.server of coredns-custom.
   const imports = /^[ \t]*import[ \t]+\S*custom\/\*\.server[ \t]*\r?$/m.test(corefileOf(coredns))
   return imports && custom !== undefined ? 'coredns-custom' : 'coredns'
 }
 
-/** Throws a RangeError on a zone or server that is none: it goes into a file that is run. */
+/**
+ * The calls that make the cluster's DNS forward the zones. Throws a RangeError for a zone or server that is none,
+ * because the text goes into a file that CoreDNS executes.
+ */
 export function wire(
   target: WiringTarget,
   objects: ClusterDnsObjects,
@@ -112,7 +128,10 @@ export function wire(
   }
 }
 
-/** The first zone of the mesh for which there is a server block, or a server of the operator, that is not ours. */
+/**
+ * A refusal for the first zone of the mesh that a server block, or a server of the operator, serves already without
+ * being written by the agents.
+ */
 function servedByOthers(
   target: WiringTarget,
   objects: ClusterDnsObjects,
@@ -152,7 +171,10 @@ function servedByOthers(
   return undefined
 }
 
-/** The Corefile without our block, and the keys of coredns-custom that it imports as server blocks, without ours. */
+/**
+ * The Corefile without the agents' block, and the keys of coredns-custom that it imports as server blocks, without
+ * the agents' key.
+ */
 function othersCorefiles(
   { coredns, custom }: ClusterDnsObjects,
   namespace: string
@@ -171,11 +193,15 @@ function othersCorefiles(
   ]
 }
 
+/** The zone in lower case and without a final dot; the root stays ".". */
 function plainZone(zone: string): string {
   return zone.toLowerCase().replace(/(?<=.)\.$/, '')
 }
 
-/** Whatever of ours is in any of them. Refuses only a block whose end mark somebody removed. */
+/**
+ * The calls that remove everything that the agents wrote, from all three objects. It refuses only a block without its
+ * begin or end mark.
+ */
 export function unwire(objects: ClusterDnsObjects, namespace: string): Wiring {
   const wirings = [
     objects.operator === undefined
@@ -206,12 +232,14 @@ const END = '# END rhizome'
 const BLOCK =
   /^# BEGIN rhizome\b[^\n]*\n(?:(?!# BEGIN rhizome\b|# END rhizome\b)[^\n]*\n)*# END rhizome\b[^\n]*(?:\n|$)/gm
 const DNS_PORT = 53
-// A server that is down is asked all the same: there is no other who knows these names.
+// 0: CoreDNS also asks a server that failed, because no other server knows these names.
 const MAX_FAILS = 0
-// As the mesh's own answers live (src/core/dns/record.ts).
+// The TTL of the mesh's own answers (src/core/dns/record.ts), in seconds.
 const CACHE_SECONDS = 5
 
-/** Before everything else: server blocks have no order, and nothing of the text that follows must change. */
+/**
+ * The Corefile with the agents' block in front. Server blocks have no order, and the text behind it stays as it is.
+ */
 export function wireCorefile(text: string, mesh: MeshZones): CorefileEdit {
   const bare = unwireCorefile(text)
   if (bare.kind === 'refused') return bare
@@ -226,6 +254,7 @@ export function wireCorefile(text: string, mesh: MeshZones): CorefileEdit {
   return { kind: 'text', text: block + bare.text }
 }
 
+/** The Corefile without the agents' block; refused when only one of the two marks is there. */
 export function unwireCorefile(text: string): CorefileEdit {
   const bare = text.replace(BLOCK, '')
   if (!/^# (BEGIN|END) rhizome\b/m.test(bare)) return { kind: 'text', text: bare }
@@ -241,7 +270,7 @@ function serverBlock({ zones, servers }: MeshZones, port: number): string {
   return `${keys} {\n    errors\n    cache ${CACHE_SECONDS}\n    forward . ${servers.join(' ')} {\n        max_fails ${MAX_FAILS}\n    }\n}\n`
 }
 
-/** Of the block that answers everything else: CoreDNS may listen elsewhere and have 53 mapped to it. */
+/** The port of the block that answers all other names. CoreDNS may listen on another port that 53 is mapped to. */
 function portOf(corefile: string): number {
   return Number(/^[ \t]*(?:dns:\/\/)?\.:(\d{1,5})\b/m.exec(corefile)?.[1] ?? DNS_PORT)
 }
@@ -250,6 +279,7 @@ function corefileOf(configMap: Fields): string {
   return textAt(configMap, 'data', 'Corefile') ?? ''
 }
 
+/** The patch for an edited Corefile; refused when CoreDNS could not load the result. */
 function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit): Wiring {
   if (edit.kind === 'refused') return edit
   if (edit.text === corefileOf(configMap)) return IN_STEP
@@ -267,6 +297,7 @@ function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit):
 
 const CUSTOM_KEY = 'rhizome.server'
 
+/** The patch for the agents' key of coredns-custom; `text` undefined removes the key. */
 function customCall(configMap: Fields, namespace: string, text: string | undefined): Wiring {
   if (textAt(configMap, 'data', CUSTOM_KEY) === text) return IN_STEP
   return patch(CLUSTER_DNS_PATHS.custom(namespace), { data: { [CUSTOM_KEY]: text ?? null } })
@@ -278,6 +309,7 @@ const SERVER_NAME = 'rhizome'
 // "A maximum of 15 upstreams is allowed per ForwardPlugin" (openshift/api operator/v1).
 const UPSTREAMS_MAX = 15
 
+/** The list of servers with the agents' entry in its place, or at the end. */
 export function wireServers(servers: readonly unknown[], mesh: MeshZones): readonly unknown[] {
   const ours = {
     name: SERVER_NAME,
@@ -303,7 +335,7 @@ function serversOf(operator: Fields): readonly unknown[] {
 
 function serversCall(operator: Fields, servers: readonly unknown[]): Wiring {
   if (canonical(servers) === canonical(serversOf(operator))) return IN_STEP
-  // Without any the field goes: the operator's type has it so (omitempty).
+  // An empty list is removed as a field, as the operator's type writes it (omitempty).
   return patch(CLUSTER_DNS_PATHS.operator(), {
     ...locked(operator),
     spec: { servers: servers.length === 0 ? null : servers }
@@ -318,6 +350,7 @@ function patch(path: string, body: object): Wiring {
   return { kind: 'calls', calls: [{ method: 'PATCH', path, contentType: MERGE_PATCH, body }] }
 }
 
+/** The resourceVersion of the object that was read, so that the API server refuses a patch for an older version. */
 function locked(object: Fields): { metadata?: { resourceVersion: string } } {
   const resourceVersion = textAt(object, 'metadata', 'resourceVersion')
   return resourceVersion === undefined ? {} : { metadata: { resourceVersion } }
@@ -327,7 +360,7 @@ function missing(what: string, fix: string): Wiring {
   return { kind: 'refused', reason: `there is no ${what}`, fix }
 }
 
-/** Independent of the order of keys, which the API server does not keep. */
+/** JSON that does not depend on the order of keys, which the API server does not keep. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
     isFields(inner)
@@ -339,6 +372,7 @@ function canonical(value: unknown): string {
 const ZONE = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$/
 const SERVER = /^(\d{1,3}(\.\d{1,3}){3}(:\d{1,5})?|[0-9a-f:]+:[0-9a-f:]*|\[[0-9a-f:]+\]:\d{1,5})$/
 
+/** Throws a RangeError unless all zones and servers may be written into a Corefile. */
 function check({ zones, servers }: MeshZones): void {
   for (const zone of zones) {
     if (!ZONE.test(zone)) throw new RangeError(`not a DNS zone: ${JSON.stringify(zone)}`)

@@ -1,4 +1,5 @@
-// The objects of one path of the feed: those of a cluster, or of all clusters merged.
+// The objects under one path of the feed: those of one cluster, or of all clusters merged. feed.ts applies changes of
+// services to it and gets the events for watches.
 import type { EventType } from './event-log.ts'
 import {
   bodyText,
@@ -10,31 +11,37 @@ import {
   type Source
 } from './objects.ts'
 
-/** Immutable: a change makes another one, so a list that is being sent stays as it was. */
+/**
+ * An object of a collection. It is immutable: a change makes another entry, so a list that is being sent does not
+ * change.
+ */
 export interface Entry {
   /** "<namespace>/<name>", or the name of a namespace. */
   readonly key: string
   readonly namespace: string
   readonly name: string
+  /** The version of the last change; rises with each event of the feed. */
   readonly resourceVersion: number
   readonly source: Source
 }
 
+/** One event for watches. */
 export interface ChangedObject {
   readonly type: EventType
   readonly resource: ResourceName
-  /** Of a DELETED: as it was last, with the version of its end. */
+  /** For DELETED: the object as it was last, with the version of its deletion. */
   readonly entry: Entry
-  /** Of a MODIFIED. */
+  /** The source before a MODIFIED; undefined for the other types. */
   readonly before: Source | undefined
 }
 
-/** New holders of a service; none: it is gone. */
+/** The new holders of a service, that is, the clusters that have it; empty: the service is gone. */
 export interface ServiceChange {
   readonly key: string
   readonly holders: readonly Holder[]
 }
 
+/** Namespaces, services and slices of one path, with the holders of each service. */
 export class Collection {
   readonly name: string
   readonly #scope: Scope
@@ -44,8 +51,9 @@ export class Collection {
     services: new Map(),
     endpointslices: new Map()
   }
-  /** Services in each namespace: it exists for as long as there is one. */
+  /** The number of services in each namespace. A namespace exists as long as it has a service. */
   readonly #population = new Map<string, number>()
+  /** The sorted keys of each resource, as long as no key is added or removed. */
   readonly #sorted: Partial<Record<ResourceName, readonly string[]>> = {}
 
   constructor(name: string, scope: Scope) {
@@ -53,6 +61,7 @@ export class Collection {
     this.#scope = scope
   }
 
+  /** The number of services. */
   get services(): number {
     return this.#entries.services.size
   }
@@ -61,7 +70,7 @@ export class Collection {
     return this.#entries[resource].get(key)
   }
 
-  /** In the order of their keys. */
+  /** The entries in the order of their keys. */
   *entries(resource: ResourceName): Iterable<Entry> {
     const entries = this.#entries[resource]
     const keys = (this.#sorted[resource] ??= [...entries.keys()].sort())
@@ -71,13 +80,14 @@ export class Collection {
     }
   }
 
+  /** The services that have holders, "<namespace>/<name>". */
   keys(): Iterable<string> {
     return this.#holders.keys()
   }
 
   /**
-   * Events in an order in which no reader sees a service without its namespace or endpoints. `version` gives each its
-   * resource version, in that order.
+   * Applies new holders and returns the events, in an order in which no reader sees a service without its namespace
+   * or endpoints. `version` is called once for each event, in that order, and returns its resource version.
    */
   apply(changes: readonly ServiceChange[], version: () => number): readonly ChangedObject[] {
     const before = new Map<string, { readonly resource: ResourceName; readonly entry: Entry }>()
@@ -102,7 +112,7 @@ export class Collection {
       if (old !== undefined && bodyText(old.source) === bodyText(placed.source)) this.#keep(placed, old)
       else changed.push(this.#put(placed, old, version()))
     }
-    // A service goes before its endpoints, its namespace last.
+    // A service is deleted before its endpoints, and its namespace last.
     const gone = [...before.values()].sort((left, right) => ORDER[left.resource] - ORDER[right.resource])
     for (const { resource, entry } of gone) changed.push(this.#remove(resource, entry, version()))
     for (const entry of this.#emptyNamespaces(gone))
@@ -110,7 +120,7 @@ export class Collection {
     return changed
   }
 
-  /** Counts services by namespace, and says which namespaces have their first. */
+  /** Counts services by namespace, and returns the namespaces that get their first service. */
   #newNamespaces(
     before: ReadonlyMap<string, { readonly resource: ResourceName }>,
     after: readonly Placed[]
@@ -129,6 +139,7 @@ export class Collection {
     return first.filter((placed) => this.get('namespaces', placed.name) === undefined)
   }
 
+  /** Counts removed services by namespace, and returns the namespaces that lost their last one. */
   #emptyNamespaces(
     gone: readonly { readonly resource: ResourceName; readonly entry: Entry }[]
   ): readonly Entry[] {
@@ -145,7 +156,10 @@ export class Collection {
     return empty
   }
 
-  /** Same object, newer source: later comparisons and renderings are of what is. */
+  /**
+   * Replaces only the source of an entry whose object has not changed, so that later comparisons and texts use the
+   * current view.
+   */
   #keep({ resource, source }: Placed, old: Entry): void {
     this.#entries[resource].set(old.key, { ...old, source })
   }

@@ -1,22 +1,27 @@
-// The server blocks of a Corefile: which zones it serves, and whether CoreDNS would load it. For Corefiles that others wrote.
-// Source: the lexer and parser of coredns/caddy (caddyfile/lexer.go, parse.go) and the key rules of coredns/core/dnsserver/address.go.
+// The server blocks of a Corefile: which zones it serves, and whether CoreDNS would load it. cluster-dns.ts reads
+// Corefiles of other authors with it before it changes them (docs/decisions/0048).
+// Source: the lexer and parser of coredns/caddy (caddyfile/lexer.go, parse.go) and the key rules of
+// coredns/core/dnsserver/address.go.
 import { parseCidr } from '../model/cidr.ts'
 import { reverseZones } from './reverse-zones.ts'
 
+/** One zone that a server block names. */
 interface ServedZone {
-  /** In lower case, without a dot at the end; '.' for the root. */
+  /** In lower case, without a final dot; '.' for the root. */
   readonly zone: string
   readonly port: number
-  /** dns, tls, quic, grpc or https: each is a listener of its own. */
+  /** dns, tls, quic, grpc, https or https3: each is a listener of its own. */
   readonly transport: string
+  /** The line of the key, from 1. */
   readonly line: number
 }
 
+/** `invalid`: CoreDNS would not load the file; `reason` names the lines. */
 type Corefile =
   | { readonly kind: 'served'; readonly zones: readonly ServedZone[] }
-  /** CoreDNS would not load it. */
   | { readonly kind: 'invalid'; readonly reason: string }
 
+// The default port of each transport.
 const PORTS: Readonly<Record<string, number>> = {
   dns: 53,
   tls: 853,
@@ -26,7 +31,10 @@ const PORTS: Readonly<Record<string, number>> = {
   https3: 443
 }
 
-/** `defaultPort`: of keys without one, as the flag -dns.port has it. */
+/**
+ * Reads a Corefile. It never throws. `defaultPort` is that of keys without a port, as CoreDNS's flag -dns.port sets
+ * it.
+ */
 export function readCorefile(text: string, defaultPort = 53): Corefile {
   const tokens = tokenize(text)
   const zones: ServedZone[] = []
@@ -35,6 +43,7 @@ export function readCorefile(text: string, defaultPort = 53): Corefile {
     if (block.kind === 'invalid') return block
     at = block.next
     const [only] = block.keys
+    // A block with a name in parentheses is a snippet for import, and serves nothing.
     const isSnippet = block.keys.length === 1 && only !== undefined && /^\(.*\)$/.test(only.text)
     if (isSnippet) continue
     for (const key of block.keys) zones.push(...zonesOf(key, defaultPort))
@@ -53,13 +62,17 @@ export function readCorefile(text: string, defaultPort = 53): Corefile {
   return { kind: 'served', zones }
 }
 
+/** A word of the file. `line` counts from 1. */
 interface Token {
   readonly text: string
   readonly line: number
   readonly isFirstOfLine: boolean
 }
 
-/** White space separates; # begins a comment, also inside a word; double quotes hold a word together, over lines, too. */
+/**
+ * The words of a Corefile. White space separates words; # begins a comment, also inside a word; double quotes hold a
+ * word together, even over several lines.
+ */
 function tokenize(text: string): Token[] {
   const tokens: Token[] = []
   let line = 1
@@ -110,21 +123,23 @@ function tokenize(text: string): Token[] {
   return tokens
 }
 
+/** The keys of a server block, and the index of the token behind it. */
 type Block =
   | { readonly kind: 'block'; readonly keys: readonly Token[]; readonly next: number }
   | { readonly kind: 'invalid'; readonly reason: string }
 
+/** Reads the block that begins at a token. */
 function readBlock(tokens: readonly Token[], from: number): Block {
   const keys: Token[] = []
   let at = from
-  // A comma at the end of a key says that another key follows, on the next line, too.
+  // A comma at the end of a key announces another key, which may stand on the next line.
   let isExpecting = true
   for (; at < tokens.length; at++) {
     const token = tokens[at]
     if (token === undefined || token.text === '{') break
     if (token.isFirstOfLine && keys.length > 0 && !isExpecting) break
     if (token.isFirstOfLine && keys.length === 0 && token.text === 'import') {
-      // What is imported is not here to be read; its other words stand on the same line.
+      // The imported file cannot be read here. The arguments of import stand on the same line.
       for (at += 1; at < tokens.length && tokens[at]?.isFirstOfLine === false; at++);
       return { kind: 'block', keys: [], next: at }
     }
@@ -132,7 +147,7 @@ function readBlock(tokens: readonly Token[], from: number): Block {
     keys.push({ ...token, text: token.text.replace(/,+$/, '') })
   }
   const open = tokens[at]
-  // A block without braces goes on to the end of the file.
+  // A block without braces ends with the file.
   if (open?.text !== '{') return { kind: 'block', keys, next: tokens.length }
   if (keys.length === 0)
     return { kind: 'invalid', reason: `line ${open.line}: a "{" without a zone before it` }
@@ -145,6 +160,7 @@ function readBlock(tokens: readonly Token[], from: number): Block {
   return { kind: 'invalid', reason: `line ${open.line}: the "{" of this server block is not closed` }
 }
 
+/** The zones of one key, such as "tls://example.org:853" or "10.1.0.0/16". A prefix stands for its reverse zones. */
 function zonesOf({ text, line }: Token, defaultPort: number): ServedZone[] {
   if (text === '') return []
   const [, transport = 'dns', rest = ''] = /^(?:([a-z0-9]+):\/\/)?(.*)$/s.exec(text.toLowerCase()) ?? []
@@ -155,11 +171,15 @@ function zonesOf({ text, line }: Token, defaultPort: number): ServedZone[] {
   return names.map((name) => ({ zone: name.replace(/(?<=.)\.$/, ''), port, transport, line }))
 }
 
+/** The port of a key that names none. */
 function portOf(transport: string, defaultPort: number): number {
   return transport === 'dns' ? defaultPort : (PORTS[transport] ?? defaultPort)
 }
 
-/** CoreDNS takes a prefix with bits set behind its length, too: 10.1.2.3/16 is 1.10.in-addr.arpa. */
+/**
+ * The reverse zone of a prefix with host bits set, which CoreDNS accepts: 10.1.2.3/16 is 1.10.in-addr.arpa. Any other
+ * text is returned as it is.
+ */
 function reversedHostBits(host: string): readonly string[] {
   const [, address = '', length = ''] = /^([0-9.]+|[0-9a-f:]+)\/(\d{1,3})$/.exec(host) ?? []
   if (address === '') return [host]

@@ -1,32 +1,41 @@
-// The Corefile of a CoreDNS that the agent owns, for the clusters now known. CoreDNS's `reload` picks a new one up.
+// The Corefile of a CoreDNS that the agent manages, for the clusters that are known now. The agent writes the file,
+// and CoreDNS's plugin `reload` picks up a new one.
 // Source: CoreDNS 1.15, plugins kubernetes, forward, reload.
 //
-// One server block for each cluster, because the kubernetes plugin has one API endpoint and CoreDNS takes a plugin once per
-// block. At its start CoreDNS waits for the blocks one after another, 0.1 s each at least: beyond some hundred clusters
-// forward to the agent's own responder instead (`forwardCorefile`).
+// There is one server block for each cluster, because the kubernetes plugin has one API endpoint and CoreDNS allows a
+// plugin once in each block. At its start CoreDNS waits for the blocks one after another, at least 0.1 s each. With
+// more than about a hundred clusters, forward to the agent's own responder instead (`forwardCorefile`).
 import type { DomainName } from '../dns/record.ts'
 import { clusterZone, MERGED_ZONES } from '../model/zones.ts'
 import type { ClusterView, MeshView } from '../view/view.ts'
 import { ALL } from './feed.ts'
 import { reverseZones } from './reverse-zones.ts'
 
+/** Addresses for the file; all are checked before they are written. */
 interface CorefileOptions {
-  /** Where the feed listens: "http://127.0.0.1:948". */
+  /** The URL of the feed: "http://127.0.0.1:948". */
   readonly feedUrl: string
-  /** Where CoreDNS listens; without addresses: everywhere. */
+  /** The addresses that CoreDNS listens on; without them, all addresses. */
   readonly bind?: readonly string[]
+  /** The port that CoreDNS listens on. Default: 53. */
   readonly port?: number
-  /** For all other names: addresses, or "/etc/resolv.conf". None: SERVFAIL for other names. */
+  /** The servers for all other names: addresses, or "/etc/resolv.conf". Without them, other names get SERVFAIL. */
   readonly upstreams?: readonly string[]
-  /** "127.0.0.1:9153" for metrics, "127.0.0.1:8181" for readiness. */
+  /** "127.0.0.1:9153" for metrics, "127.0.0.1:8181" for readiness. Absent: the plugin is left out. */
   readonly prometheus?: string
   readonly ready?: string
 }
 
-/** The first line: a file without it is somebody else's. */
+/**
+ * The first line of every file. A file without it belongs to another author and is not overwritten
+ * (src/io/coredns/corefile-file.ts).
+ */
 export const WRITTEN_BY = '# Written by meshd for its mesh: changes are lost.'
 
-/** Throws a RangeError on an option that is no address: what it says goes into a file that is run. */
+/**
+ * The Corefile in which CoreDNS reads services from the feed. Throws a RangeError for an option that is no address,
+ * because its text goes into a file that CoreDNS executes.
+ */
 export function corefile(view: MeshView, options: CorefileOptions): string {
   const feedUrl = checked(options.feedUrl.replace(/\/+$/, ''), URL_TEXT)
   const clusters = [...view.clusters.values()]
@@ -48,11 +57,14 @@ export function corefile(view: MeshView, options: CorefileOptions): string {
 }
 
 interface ForwardCorefileOptions extends Omit<CorefileOptions, 'feedUrl'> {
-  /** "10.0.0.2:53": where the agent's responder listens. */
+  /** The addresses of the agent's DNS responder: "10.0.0.2:53". */
   readonly responders: readonly string[]
 }
 
-/** The other way: CoreDNS sends the mesh's zones to the agent's responder. Works with managed DNS, too. */
+/**
+ * The Corefile in which CoreDNS forwards the mesh's zones to the agent's responder. Throws a RangeError like
+ * `corefile`.
+ */
 export function forwardCorefile(view: MeshView, options: ForwardCorefileOptions): string {
   const owned = new Set<DomainName>()
   const zones = [...view.clusters.values()].flatMap((cluster) => zonesOf(cluster, owned))
@@ -65,17 +77,20 @@ export function forwardCorefile(view: MeshView, options: ForwardCorefileOptions)
   return document([mesh], options)
 }
 
-/** In no mesh: all names go upstream. */
+/** The Corefile of an agent that is in no mesh: all names go upstream. */
 export function upstreamCorefile(options: Omit<CorefileOptions, 'feedUrl'>): string {
   return document([], options)
 }
 
-/** What our own responder has, too (src/core/dns/record.ts): seconds. */
+/** Time to live in seconds, the same as in the agent's responder (src/core/dns/record.ts). */
 const TTL_SECONDS = 5
 const URL_TEXT = /^https?:\/\/(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z.-]+)(:\d{1,5})?$/
 const ADDRESS = /^(\/[\w./-]+|(\[[0-9a-fA-F:.]+\]|[0-9.]+)(:\d{1,5})?|[0-9a-fA-F:]+)$/
 
-/** `owned`: a reverse zone is the first cluster's that has it; authorised prefixes never overlap, zones of /32s may meet. */
+/**
+ * The zones of one cluster. A reverse zone belongs to the first cluster that has it, and `owned` remembers it.
+ * Authorised prefixes never overlap, but the zones of two /32 prefixes may be the same.
+ */
 function zonesOf(cluster: ClusterView, owned: Set<DomainName>): readonly DomainName[] {
   const reverse = [...cluster.servicePrefixes, ...cluster.podPrefixes].flatMap(reverseZones)
   const mine = reverse.filter((zone) => !owned.has(zone))
@@ -83,6 +98,7 @@ function zonesOf(cluster: ClusterView, owned: Set<DomainName>): readonly DomainN
   return [clusterZone(cluster.name), ...new Set(mine)]
 }
 
+/** The whole file: the blocks of the mesh, and the block for all other names. */
 function document(blocks: readonly string[], options: Omit<CorefileOptions, 'feedUrl'>): string {
   const upstreams = (options.upstreams ?? []).map((address) => checked(address, ADDRESS))
   const rest = [
@@ -94,6 +110,7 @@ function document(blocks: readonly string[], options: Omit<CorefileOptions, 'fee
   return [WRITTEN_BY, ...blocks, block(['.'], options, rest)].join('\n')
 }
 
+/** One server block with its keys and plugins. */
 function block(
   zones: readonly DomainName[],
   { port = 53, bind = [] }: { readonly port?: number; readonly bind?: readonly string[] },
@@ -105,6 +122,7 @@ function block(
   return `${keys} {\n${body.map((line) => `    ${line}\n`).join('')}}\n`
 }
 
+/** The text itself; throws a RangeError when it does not have this form. */
 function checked(text: string, form: RegExp): string {
   if (!form.test(text)) throw new RangeError(`not an address for a Corefile: ${JSON.stringify(text)}`)
   return text

@@ -1,52 +1,61 @@
-// The latest changes, so that a watch can go on from a resource version. One log for all collections: its size does not
-// depend on how many clusters there are.
+// The latest changes of the feed, so that a watch can continue from a resource version. There is one log for all
+// collections, so its size does not depend on the number of clusters.
 import type { Facets, ResourceName } from './objects.ts'
 
+/** The event types of a Kubernetes watch. */
 export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED'
 
+/** One change of one object. */
 export interface FeedEvent {
   readonly resourceVersion: number
+  /** The path of the feed: the name of a cluster, or "all". */
   readonly collection: string
   readonly resource: ResourceName
   readonly type: EventType
   readonly namespace: string
   readonly name: string
   readonly facets: Facets
-  /** Before a MODIFIED: a selector may have matched then. */
+  /** The facets before a MODIFIED, because a selector may have matched then and no longer matches now. */
   readonly facetsBefore: Facets | undefined
-  /** JSON of the object; of a DELETED, as it was last. */
+  /** The object as JSON; for DELETED, as it was last. */
   readonly text: string
 }
 
+/** When a limit is exceeded, the oldest events are dropped. */
 export interface EventLogLimits {
-  /** Events: a reader that is away for longer lists again. */
+  /** The number of events. A reader that missed more must list again. */
   readonly eventsMax: number
-  /** UTF-16 units of their texts together. */
+  /** The sum of the lengths of their texts, in UTF-16 units. */
   readonly textMax: number
 }
 
-/** 10,000 services that change thrice; some 20 MB. */
+/** Enough for three changes of each of 10,000 services; about 20 MB of memory. */
 export const EVENT_LOG_LIMITS: EventLogLimits = { eventsMax: 32_768, textMax: 16 * 1024 * 1024 }
 
+/** Events in the order of their resource versions. */
 export class EventLog {
-  /** A ring would save the copy in `trim`; this is the same amortised and indexes plainly. */
+  /**
+   * Events from the index #first on. A ring buffer would avoid the copy when the front is cut off; an array costs the
+   * same on average and is indexed directly.
+   */
   #events: FeedEvent[] = []
   #first = 0
   #text = 0
   #floor: number
   readonly #limits: EventLogLimits
 
-  /** `floor`: nothing before this resource version is known. */
+  /** `floor`: the resource version before which nothing is known. */
   constructor(floor: number, limits: EventLogLimits) {
     this.#floor = floor
     this.#limits = limits
   }
 
-  /** Versions below cannot be resumed from: the events right after them are gone. */
+  /** Watches cannot resume from a version below this one, because events right after that version were dropped. */
   get floor(): number {
     return this.#floor
   }
 
+  /** Adds an event, whose resource version must be above all others. */
   append(event: FeedEvent): void {
     this.#events.push(event)
     this.#text += event.text.length
@@ -65,7 +74,10 @@ export class EventLog {
     }
   }
 
-  /** The first event after `version`, of any collection; undefined at the end. Not for versions below the floor. */
+  /**
+   * The first event after `version`, of any collection; undefined at the end. Only for versions that are not below
+   * the floor.
+   */
   after(version: number): FeedEvent | undefined {
     let low = this.#first
     let high = this.#events.length

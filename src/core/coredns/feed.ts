@@ -1,14 +1,16 @@
-// The state behind the list/watch API: a collection for each cluster and one for all, and the log of their changes.
+// The state behind the list/watch API for CoreDNS: a collection for each cluster, one for all clusters, and the log
+// of their changes. src/io/coredns/server.ts updates it with each new view and serves it over HTTP.
 //
 // Invariants
-//   1. A resource version is never used twice nor goes back, over restarts too: it starts at the clock's milliseconds times
-//      1,000, which no agent overtakes with fewer than a million changes a second. A client that comes from an earlier
-//      run is below the log's floor and lists anew.
-//   2. Empty is never taken for true: a cluster's collection is `pending` until its catalogue has been whole once, and `all`
-//      until all that are alive have been, or one has and GRACE_MS are over (one broken cluster must not take
-//      the names of the others). What has been served stays while a catalogue is not whole: fail static.
-//   3. A cluster that left the mesh in this run is an empty collection, so that readers that missed its deletes forget it, too.
-//      A withdrawn one keeps its collection, as it keeps its zone, and is left out of `all`.
+//   1. A resource version is never used twice and never decreases, not even over restarts. It starts at the clock's
+//      milliseconds times 1,000, which no agent overtakes with fewer than a million changes a second. A client that
+//      comes from an earlier run is below the log's floor and lists again.
+//   2. An empty collection is never shown before it is known to be true. A cluster's collection is `pending` until
+//      its catalogue has been complete once. `all` is pending until every cluster that is not withdrawn has been
+//      complete, or until one has and GRACE_MS are over: one broken cluster must not remove the names of the others.
+//      Objects that were served stay while a catalogue is incomplete (fail static).
+//   3. A cluster that left the mesh in this run has an empty collection, so that readers that missed its deletions
+//      forget it, too. A withdrawn cluster keeps its collection, as it keeps its zone, and is left out of `all`.
 import type { ClusterName } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view/view.ts'
@@ -16,40 +18,51 @@ import { Collection, type ChangedObject, type Entry, type ServiceChange } from '
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
 import { facetsOf, objectText, type Holder, type ResourceName } from './objects.ts'
 
+/** What the feed follows. */
 export interface FeedInput {
   readonly view: MeshView
-  /** Absent: none is withdrawn. */
+  /** Whether a cluster is withdrawn. Absent: no cluster is. */
   readonly withdrawn?: (cluster: ClusterName) => boolean
-  /** Unix milliseconds. */
+  /** The time in Unix milliseconds. */
   readonly nowMs: number
 }
 
-/** `pending`: not known as a whole yet, to be asked again. `unknown`: no such path. */
+/** `pending`: not completely known yet, so the reader must ask again. `unknown`: there is no such path. */
 type CollectionState = 'serving' | 'pending' | 'unknown'
 
+/** One collection, for display. */
 export interface CollectionRow {
   readonly name: string
   readonly state: CollectionState
   readonly services: number
 }
 
-/** The path of the merged collection; no cluster may have this name (model/zones.ts). */
+/** The name of the merged collection. No cluster may have it (RESERVED_CLUSTER_NAMES of model/zones.ts). */
 export const ALL = 'all'
-/** Milliseconds that `all` waits for the last clusters after the first view: a start from disk takes less. */
+/**
+ * How long `all` waits for the last clusters after the first view, in milliseconds. Reading the state from disk takes
+ * less.
+ */
 export const GRACE_MS = 10_000
-/** Clusters that left and are remembered as empty. */
+/** The number of clusters that left and are remembered as empty collections. */
 const GONE_MAX = 1024
 
+/** One instance for each server of the list/watch API. */
 export class Feed {
   readonly #collections = new Map<string, Collection>()
+  /** The collections that readers may see. */
   readonly #serving = new Set<string>()
-  /** What each collection was made from. */
+  /** The services that each cluster's collection was last made from. */
   readonly #sources = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
+  /** The same for `all`: the services of each cluster in it. */
   #merged: ReadonlyMap<ClusterName, ReadonlyMap<string, ServiceView>> = new Map()
   readonly #log: EventLog
+  /** For each collection, the version at which it began to serve; earlier changes of it are not in the log. */
   readonly #floors = new Map<string, number>()
   #version: number
+  /** The clusters of the current view. */
   #known: ReadonlySet<string> = new Set()
+  /** Clusters that served and have left the mesh. */
   readonly #gone = new Set<string>()
   #graceEndMs: number | undefined
 
@@ -58,11 +71,15 @@ export class Feed {
     this.#log = new EventLog(this.#version, options.log ?? EVENT_LOG_LIMITS)
   }
 
+  /** The version of the last change. */
   get resourceVersion(): number {
     return this.#version
   }
 
-  /** The collections that have new events. What did not change is found by the identity of its view. */
+  /**
+   * Follows a new view and returns the names of the collections that have new events. Unchanged parts are found by
+   * the identity of their views.
+   */
   update({ view, withdrawn = () => false, nowMs }: FeedInput): ReadonlySet<string> {
     this.#graceEndMs ??= nowMs + GRACE_MS
     this.#forgetOthers(view)
@@ -80,6 +97,7 @@ export class Feed {
     return changed
   }
 
+  /** Whether a collection can be read now. The answer for `all` depends on the time (invariant 2). */
   state(name: string, nowMs: number): CollectionState {
     if (this.#graceEndMs === undefined) return 'pending'
     if (this.#serving.has(name)) return 'serving'
@@ -91,6 +109,7 @@ export class Feed {
     return this.#known.has(name) ? 'pending' : 'unknown'
   }
 
+  /** All collections of the current view, and `all`, by name. */
   rows(nowMs: number): readonly CollectionRow[] {
     return [...new Set([...this.#known, ALL])].sort().map((name) => ({
       name,
@@ -99,7 +118,7 @@ export class Feed {
     }))
   }
 
-  /** In key order; a snapshot may be taken by copying, as entries are immutable. */
+  /** The objects in the order of their keys. Entries are immutable, so a copy of the list is a snapshot. */
   entries(name: string, resource: ResourceName): Iterable<Entry> {
     return this.#collections.get(name)?.entries(resource) ?? []
   }
@@ -108,7 +127,7 @@ export class Feed {
     return this.#collections.get(name)?.get(resource, key)
   }
 
-  /** Whether a watch of this collection can go on from there. */
+  /** Whether a watch of this collection can continue from a version: its events since then are all in the log. */
   resumable(name: string, version: number): boolean {
     return (
       version >= this.#log.floor &&
@@ -117,11 +136,14 @@ export class Feed {
     )
   }
 
-  /** The first event after `version`, of any collection: walk with the versions of what is returned. */
+  /**
+   * The first event after `version`, of any collection. To read on, pass the version of the event that was returned.
+   */
   eventAfter(version: number): FeedEvent | undefined {
     return this.#log.after(version)
   }
 
+  /** Follows one cluster with a complete catalogue. */
   #follow({ name, services }: ClusterView): boolean {
     const before = this.#sources.get(name)
     if (before === services) return false
@@ -133,10 +155,12 @@ export class Feed {
     return this.#apply(name, changes)
   }
 
+  /** Follows the merge of all clusters that are not withdrawn. */
   #followAll(view: MeshView, withdrawn: (cluster: ClusterName) => boolean): boolean {
     const before = this.#merged
     const after = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
-    // The view's order is that of names: which cluster's alias wins does not depend on who came first.
+    // The view has the clusters in the order of names, so it does not depend on their arrival which cluster's alias
+    // wins.
     for (const name of view.clusters.keys()) {
       const services = this.#sources.get(name)
       if (services !== undefined && !withdrawn(name)) after.set(name, services)
@@ -157,7 +181,10 @@ export class Feed {
     return this.#apply(ALL, changes)
   }
 
-  /** Nobody reads a collection that does not serve yet, so what fills it is not logged. */
+  /**
+   * Applies changes to a collection. The changes that fill a collection before it serves are not logged, because no
+   * reader has seen it.
+   */
   #apply(name: string, changes: readonly ServiceChange[]): boolean {
     const collection = this.#collections.get(name) ?? new Collection(name, name === ALL ? 'all' : 'cluster')
     this.#collections.set(name, collection)
@@ -171,16 +198,18 @@ export class Feed {
     return changed.length > 0
   }
 
+  /** Begins to serve a collection from the current version on. */
   #serve(name: string): void {
     if (this.#serving.has(name)) return
     this.#serving.add(name)
     this.#floors.set(name, this.#version)
   }
 
+  /** Finds the clusters that left since the last view, and forgets the oldest of more than GONE_MAX. */
   #forgetOthers(view: MeshView): void {
     const known = new Set<string>(view.clusters.keys())
     for (const name of this.#known) if (!known.has(name) && this.#serving.has(name)) this.#gone.add(name)
-    // Back again, and perhaps not whole yet: its readers list anew when it is.
+    // The cluster is back, and its catalogue may be incomplete: its readers list again when it is complete.
     for (const name of known) if (this.#gone.delete(name)) this.#serving.delete(name)
     this.#known = known
     for (const name of this.#gone) {
@@ -192,6 +221,7 @@ export class Feed {
     }
   }
 
+  /** Deletes all objects of a cluster that left; false when that was done before. */
   #empty(name: ClusterName): boolean {
     const before = this.#sources.get(name)
     if (before === undefined) return false

@@ -1,15 +1,19 @@
-// What the feed says of one service, as Kubernetes API objects: v1 Service and discovery.k8s.io/v1 EndpointSlice.
+// The objects that the feed has for one service, in the form of the Kubernetes API: v1 Service and
+// discovery.k8s.io/v1 EndpointSlice. collection.ts places them, src/io/coredns renders them.
 //
-// `cluster.all` merges the clusters that have the service into ONE Service object, so that CoreDNS's kubernetes plugin
-// answers A and AAAA as our own responder does:
-// - headless in every cluster: headless, with the EndpointSlices of all (each under "<slice>.<cluster>");
-// - else `clusterIPs` are the addresses of every cluster, one after another. A Kubernetes API server allows two; the plugin
-//   takes as many as there are, and the names of endpoints below the service keep working, which a headless object
-//   with the service IPs for endpoints would lose. Ports are the union;
-// - ExternalName only where no cluster has addresses, and then the first cluster's.
-// SRV differs: the plugin's targets are names in the zone that was asked, our responder's in each cluster's own.
+// `cluster.all` merges the clusters that have the service into ONE Service object, so that CoreDNS's kubernetes
+// plugin answers A and AAAA as the agent's responder does (docs/decisions/0013):
+// - Headless in every cluster: the object is headless, with the EndpointSlices of all (each under
+//   "<slice>.<cluster>").
+// - Otherwise `clusterIPs` are the addresses of every cluster, one after another. A Kubernetes API server allows two;
+//   the plugin takes as many as there are. The names of endpoints below the service keep working, which a headless
+//   object with the service IPs as endpoints would lose. The ports are the union.
+// - ExternalName only where no cluster has addresses, and then with the first cluster's target.
 //
-// Invariant: an object is a pure function of its Source, without resource version, so equal sources render equally.
+// SRV answers differ: the plugin's targets are names in the zone that was asked, the responder's targets are in each
+// cluster's own zone.
+// Invariant: an object is a pure function of its Source, without the resource version, so equal sources have equal
+// texts.
 import { familyOf } from '../dns/record.ts'
 import { isFields } from '../model/field-check.ts'
 import { endpointLabel, isPublished, serviceNames } from '../dns/service-names.ts'
@@ -23,6 +27,7 @@ import type {
 } from '../model/values.ts'
 import type { ServiceView } from '../view/view.ts'
 
+/** The resources of the feed, as in the paths of the API. */
 export type ResourceName = 'namespaces' | 'services' | 'endpointslices'
 
 /** One cluster's part of a service. */
@@ -31,7 +36,7 @@ export interface Holder {
   readonly view: ServiceView
 }
 
-/** What an object is made of: small, and rendered when somebody asks. */
+/** What an object is made of. It is small; the object is rendered when it is compared or read. */
 export type Source =
   | { readonly kind: 'namespace'; readonly name: string }
   | { readonly kind: 'service'; readonly holders: readonly [Holder, ...Holder[]]; readonly scope: Scope }
@@ -43,12 +48,13 @@ export type Source =
       readonly slice: EndpointSliceValue
     }
 
-/** Whether the objects are those of one cluster or merged over all. */
+/** Whether a collection has the objects of one cluster, or those merged over all clusters. */
 export type Scope = 'cluster' | 'all'
 
+/** An object with its place in the collection. */
 export interface Placed {
   readonly resource: ResourceName
-  /** '' for a namespace. */
+  /** The namespace of the object; '' for a Namespace. */
   readonly namespace: string
   readonly name: string
   readonly source: Source
@@ -58,7 +64,9 @@ export interface Labels {
   readonly [key: string]: string
 }
 
-/** An API object without its resource version. `metadata` is its first field: `objectText` relies on it. */
+/**
+ * An API object without its resource version. `metadata` must be its first field, because withVersion() relies on it.
+ */
 interface ApiObject {
   readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Labels }
   readonly apiVersion: string
@@ -66,7 +74,10 @@ interface ApiObject {
   readonly [field: string]: unknown
 }
 
-/** The Service and EndpointSlices of one service; none when it has neither addresses nor a name to point to. */
+/**
+ * The Service and EndpointSlices of one service; none when it has neither addresses nor a name to point to. Slices
+ * come before the service.
+ */
 export function placedObjects(holders: readonly Holder[], scope: Scope): readonly Placed[] {
   const [first, ...others] = holders
   if (first === undefined || !holders.some(hasNames)) return []
@@ -80,6 +91,7 @@ export function placedObjects(holders: readonly Holder[], scope: Scope): readonl
   return [...holders.flatMap((holder) => placedSlices(holder, scope)), service]
 }
 
+/** Renders an object. */
 export function apiObject(source: Source): ApiObject {
   switch (source.kind) {
     case 'namespace':
@@ -99,12 +111,12 @@ export function apiObject(source: Source): ApiObject {
   }
 }
 
-/** JSON with the resource version put in. Source: Kubernetes API conventions, "resourceVersion" is an opaque string. */
+/** The object as JSON with its resource version, which is an opaque string by the Kubernetes API conventions. */
 export function objectText(source: Source, resourceVersion: number): string {
   return withVersion(bodyText(source), resourceVersion)
 }
 
-/** JSON without a resource version: two objects are the same when these are. */
+/** The object as JSON without a resource version. Two objects are equal when these texts are. */
 export function bodyText(source: Source): string {
   return JSON.stringify(apiObject(source))
 }
@@ -113,7 +125,7 @@ function withVersion(body: string, resourceVersion: number): string {
   return `{"metadata":{"resourceVersion":"${resourceVersion}",${body.slice('{"metadata":{'.length)}`
 }
 
-/** What selectors are tried on, beside the name: labels, and the fields that the API knows to select by. */
+/** What selectors compare besides the name: labels, and the fields that the API allows in a field selector. */
 export interface Facets {
   readonly labels: Labels
   readonly fields: Readonly<Record<string, string>>
@@ -134,7 +146,7 @@ function selectableFields(source: Source, { spec }: ApiObject): Readonly<Record<
   }
 }
 
-/** Label of the Multi-Cluster Services API (KEP-1645) that names where an EndpointSlice comes from. */
+/** The label of the Multi-Cluster Services API (KEP-1645) that names the cluster of an EndpointSlice. */
 const SOURCE_CLUSTER = 'multicluster.kubernetes.io/source-cluster'
 
 function serviceObject(holders: readonly [Holder, ...Holder[]], scope: Scope): ApiObject {
@@ -151,13 +163,14 @@ function serviceObject(holders: readonly [Holder, ...Holder[]], scope: Scope): A
   }
 }
 
+/** The spec of a Service, merged over its holders by the rules in the head of this file. */
 function serviceSpec(holders: readonly Holder[]): Record<string, unknown> {
   const alias = holders.map(({ view }) => serviceNames(view)).find((names) => names.kind === 'alias')
   const withAddresses = holders.filter(({ view }) => serviceNames(view).kind === 'targets')
   if (withAddresses.length === 0 && alias !== undefined) {
     return { type: 'ExternalName', externalName: alias.target }
   }
-  // Those without a published endpoint are headless too, and say nothing.
+  // Holders without a published endpoint are headless, too, and have no part in the result.
   const headless = withAddresses.every(({ view }) => view.service.headless)
   const ports = unique(
     withAddresses.flatMap(({ view }) =>
@@ -201,7 +214,9 @@ function addressesOf(view: ServiceView): readonly Ip[] {
   return names.kind === 'targets' ? names.targets.map(({ address }) => address) : []
 }
 
-/** Of a headless service that is merged with others' service IPs: what its endpoints serve. */
+/**
+ * The ports of a headless service that is merged with service IPs of other clusters: those that its endpoints serve.
+ */
 function targetPorts(view: ServiceView): readonly ServicePort[] {
   return view.slices.flatMap(({ ports }) => ports.map((port) => ({ ...port, appProtocol: '' })))
 }
@@ -216,7 +231,10 @@ function portObject({ name, protocol, port, appProtocol }: ServicePort): Record<
   }
 }
 
-/** One object for each address family: addressType is immutable and single in the API. */
+/**
+ * The objects of one holder's slices, one for each address family, because addressType is single and immutable in the
+ * API.
+ */
 function placedSlices(holder: Holder, scope: Scope): readonly Placed[] {
   if (holder.view.service.externalName !== '') return []
   return holder.view.slices.flatMap((slice) => {
@@ -226,7 +244,7 @@ function placedSlices(holder: Holder, scope: Scope): readonly Placed[] {
     )
     return (families.length === 0 ? (['A'] as const) : families).map((family, index): Placed => {
       const own = index === 0 ? slice.name : `${slice.name}.${family}`
-      // Names have no capitals and a cluster's has no dot: two slices never meet in one name.
+      // Slice names have no capitals and a cluster's name has no dot, so two slices never get the same name.
       const name = scope === 'cluster' ? own : `${own}.${holder.cluster}`
       const source: Source = { kind: 'slice', name, family, holder, slice }
       return { resource: 'endpointslices', namespace: slice.namespace, name, source }
@@ -242,7 +260,7 @@ function sliceObject({ name, family, holder, slice }: Source & { readonly kind: 
       labels: {
         'kubernetes.io/service-name': slice.service,
         [SOURCE_CLUSTER]: holder.cluster,
-        // As Kubernetes' own controller marks the slices of a headless Service.
+        // Kubernetes' own controller marks the slices of a headless Service in this way.
         ...(holder.view.service.headless ? { 'service.kubernetes.io/headless': '' } : {})
       }
     },
@@ -266,7 +284,7 @@ function endpointObject(view: ServiceView, endpoint: Endpoint, family: 'A' | 'AA
     {
       addresses,
       conditions: {
-        // Kubernetes' own controller writes ready for publishNotReadyAddresses.
+        // Kubernetes' own controller writes ready: true for publishNotReadyAddresses.
         ready: isPublished(view, endpoint),
         serving: endpoint.serving,
         terminating: endpoint.terminating
@@ -277,7 +295,7 @@ function endpointObject(view: ServiceView, endpoint: Endpoint, family: 'A' | 'AA
   ]
 }
 
-/** A name that resolves, or that will when an endpoint becomes ready. */
+/** Whether the service has a name that resolves, or that will resolve when an endpoint becomes ready. */
 function hasNames({ view }: Holder): boolean {
   const names = serviceNames(view)
   return names.kind === 'targets' ? names.targets.length > 0 : names.kind === 'alias' || view.service.headless
