@@ -1,12 +1,17 @@
-// Which mesh this agent is in now, if any. Parts that live as long as the process look here for the session of the moment.
+// Which mesh this agent is in now, if any. Parts that live as long as the process (source, admin API, enrolment) look
+// here for the present session.
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Session } from './session.ts'
 
+/**
+ * Holds at most one session and its membership. enrolment/ sets both after a start of the agent, init or join, and
+ * clears them on leave and after a join that failed.
+ */
 export class CurrentSession {
   #session: Session | undefined
   #membership: Membership | undefined
-  /** True while a session waits for a member to accept this cluster. */
+  /** True while a session waits for a member to accept this cluster: the join may still fail. */
   isJoining = false
 
   get session(): Session | undefined {
@@ -17,7 +22,7 @@ export class CurrentSession {
     return this.#membership
   }
 
-  /** Errors: AppError NOT_JOINED. */
+  /** Returns the session. Errors: AppError NOT_JOINED. */
   required(): Session {
     return requireSession(this.#session)
   }
@@ -33,7 +38,7 @@ export class CurrentSession {
   }
 }
 
-/** Errors: AppError NOT_JOINED. */
+/** Returns the session, or throws for requests that need one. Errors: AppError NOT_JOINED. */
 export function requireSession(session: Session | undefined): Session {
   if (session !== undefined) return session
   throw new AppError(

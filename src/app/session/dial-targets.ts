@@ -1,38 +1,44 @@
-// Whom this agent dials, and at which addresses: a pure function of the members and of where they were last seen.
+// Chooses the members that this agent dials, and the addresses at which it dials them. Pure: a function of the
+// members of the view and of where they were last seen. dialer.ts gives the result to the transport, which keeps the
+// connections.
 import type { Origin } from '../../core/model/values.ts'
 import { chooseNeighbours } from '../../core/replication/push/overlay.ts'
 import type { AgentView } from '../../core/view/view.ts'
 import type { Target } from '../../io/p2p/transport.ts'
 
-// Each round the overlay replaces one of its choices by another member.
+// With each round the overlay replaces one of its choices by another member, so that round trips to further members
+// are measured.
 const OVERLAY_ROUND_MS = 300_000
 
-/** Where a member was seen besides what it publishes. */
+/** Where a member was seen, besides the addresses that it publishes. */
 export interface Sighting {
-  /** "/ip4/203.0.113.7": the address from which its control connection last came. */
+  /** "/ip4/203.0.113.7": the address of its latest control connection, without the port. */
   readonly host?: string | undefined
-  /** The multiaddr on a link of this host from which it last called (io/p2p/beacon.ts). */
+  /** The multiaddr on a link of this host from which it last sent a beacon (io/p2p/beacon.ts). */
   readonly called?: string | undefined
-  /** The last measured round trip of its control connection, milliseconds. */
+  /** The last measured round trip of its control connection in milliseconds; undefined: never measured. */
   readonly rttMs?: number | undefined
 }
 
+/** What the choice depends on. */
 export interface DialInput {
   readonly self: Origin
-  /** Other members can dial this agent. */
+  /** True when this agent publishes an address, so that other members can dial it. */
   readonly isDialable: boolean
-  /** Multiaddrs in the token, or of the cluster's other gateways; this agent's own address may be among them. */
+  /** Multiaddrs from the token, or of the cluster's other gateways. This agent's own address may be among them. */
   readonly bootstrap: readonly string[]
-  /** All agents of the view but this one. */
+  /** All agents of the view except this one. */
   readonly others: readonly AgentView[]
   readonly sighting: (origin: Origin) => Sighting
-  /** Monotonic. */
+  /** Monotonic milliseconds. */
   readonly nowMs: number
 }
 
 /**
- * Up to 10 members: all of them. In a larger mesh: a few near ones and a few at random (src/core/replication/push/overlay.ts). The bootstrap addresses are
- * dialled only while every known member is dialled, too: later the members' addresses are on disk with their records.
+ * Returns the targets. Of up to 10 members all are dialled; in a larger mesh, a few near ones and a few at random
+ * (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known members are dialled, that
+ * is, in a small mesh or before the first records have arrived. Later the members' own addresses are on disk with
+ * their records.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
   const { self, bootstrap, others, sighting } = input
@@ -64,7 +70,10 @@ function chosenMembers({ self, isDialable, others, sighting, nowMs }: DialInput)
   return others.filter(({ origin }) => origins.has(origin))
 }
 
-/** First what the member publishes, then the host where it was seen with the port that it publishes, then where it called from. */
+/**
+ * The order of addresses: those that the member publishes; the host at which it was seen, with the port that it
+ * publishes; the address from which its beacon came.
+ */
 function dialAddresses(published: readonly string[], { host, called }: Sighting): readonly string[] {
   const port = /\/tcp\/\d+/.exec(published[0] ?? '')?.[0]
   const seen = host === undefined || port === undefined ? [] : [host + port]

@@ -1,4 +1,5 @@
-// Keeps the control connections: whom this agent dials (dial-targets.ts), and from which of its own addresses it can be dialled.
+// Decides which control connections this agent keeps: it gives the transport the targets (dial-targets.ts), follows
+// moves of this host, and reports listen addresses that the host does not have.
 import type { Ip } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/host/surroundings.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -11,18 +12,21 @@ import { LinkCalls } from './link-calls.ts'
 import { otherAgents } from './members.ts'
 import { Sightings } from './sightings.ts'
 
+/** The control plane, and where this agent can be dialled. */
 export interface DialerOptions {
   readonly settings: Pick<Settings, 'listen'>
   readonly control: Control
   readonly health: Health
   readonly log: Log
-  /** Own multiaddrs, best first. */
+  /** Returns this agent's multiaddrs, best first; empty: no other member can dial it. */
   readonly addresses: () => readonly string[]
+  /** Returns the multiaddrs of the token's members. */
   readonly bootstrap: () => readonly string[]
-  /** A member is dialled somewhere else after the next update. */
+  /** Called when a member was seen at a new address: the next `update` dials it there. */
   readonly onSighting: () => void
 }
 
+/** The dialer of one session. */
 export class Dialer {
   readonly #options: DialerOptions
   readonly #sightings = new Sightings()
@@ -43,13 +47,13 @@ export class Dialer {
     })
   }
 
-  /** To be called once the transport listens. */
+  /** Reports missing listen addresses and starts the beacons. Must be called after the transport listens. */
   start(): void {
     this.#judgeListening()
     this.#calls.start()
   }
 
-  /** Follows the view. */
+  /** Computes the targets from the present view. Called after each change of the view. */
   update(): void {
     const { control, addresses, bootstrap } = this.#options
     const others = otherAgents(control.view(), control.origin)
@@ -69,18 +73,24 @@ export class Dialer {
     )
   }
 
-  /** Own addresses came, or are `gone`: members are reached again from where this host is now. */
+  /**
+   * Tells the transport that addresses of this host came or are `gone`. The transport ends connections from those and
+   * dials all targets that are not connected at once.
+   */
   async hostMoved(gone: readonly Ip[]): Promise<void> {
     await this.#options.control.transport.networkChanged(gone)
     this.#judgeListening()
   }
 
-  /** Looks for members that moved with this host. */
+  /** Starts a series of beacons, to find members that have moved together with this host. */
   call(): void {
     this.#calls.call()
   }
 
-  /** Multiaddrs of open control connections and of the token's members. Connections through the tunnel itself are left out. */
+  /**
+   * Yields the multiaddrs of open control connections and of the token's members, which must stay outside the tunnel.
+   * Connections that run through the tunnel itself are left out.
+   */
   *controlAddresses(): Iterable<string> {
     const { control, bootstrap } = this.#options
     const agents = [...control.view().clusters.values()].flatMap((cluster) => cluster.agents)
@@ -92,6 +102,9 @@ export class Dialer {
     yield* bootstrap()
   }
 
+  /**
+   * Sets the fault LISTEN_ADDRESS_MISSING for each address of the setting listen that this host does not have now.
+   */
   #judgeListening(): void {
     const { health, control } = this.#options
     health.replace(

@@ -1,5 +1,6 @@
-// Whose DNS questions are answered: pods and nodes of this cluster, and what the setting dns-allow adds. Other clusters have responders of
-// their own. This host itself is always answered (io/dns/access.ts).
+// Decides which clients the DNS responder answers: pods and nodes of this cluster, and the prefixes of the setting
+// dns-allow. Other clusters have their own responders. The responder itself always answers this host
+// (io/dns/access.ts). The file also reports the responder's counts and problems.
 import { hostCidr, parseIp } from '../../core/model/cidr.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
 import type { AgentView } from '../../core/view/view.ts'
@@ -9,12 +10,13 @@ import type { Health } from '../observe/health.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 
+/** Returns the allowed prefixes, as text, without duplicates. */
 export function dnsClients(of: {
   readonly settings: Pick<Settings, 'dns-allow'>
   readonly podPrefixes: readonly Cidr[]
-  /** Gateways of this cluster: their hosts are nodes of it. */
+  /** The agents of this cluster: their hosts are nodes of it. */
   readonly agents: readonly AgentView[]
-  /** Of the Nodes, where Kubernetes tells. */
+  /** InternalIP addresses of the Nodes; empty without a Kubernetes API. */
   readonly nodeAddresses: readonly Ip[]
 }): readonly string[] {
   const hosts = of.agents
@@ -29,21 +31,30 @@ export function dnsClients(of: {
   return [...new Set([...of.podPrefixes, ...nodes, ...of.settings['dns-allow']])]
 }
 
-/** Where an agent finds its responder process: beside its own socket, and no longer than that. */
+/**
+ * Returns the path of the responder's control socket: beside the agent's own socket, so that the next agent with the
+ * same settings finds the responder. `.dns` in place of `.sock` keeps the path within the bound that the setting
+ * socket has (unix(7) allows 108 bytes).
+ */
 export function dnsControlPath({ socket }: Pick<Settings, 'socket'>): string {
   return `${socket.replace(/\.sock$/, '')}.dns`
 }
 
+/** Adds the counts of the responder, which it sends several times a second, to the metrics. */
 export function countDnsQueries(metrics: Metrics, counts: readonly QueryCount[]): void {
   for (const { zone, rcode, seconds } of counts) {
     for (const [value, count] of seconds) {
       metrics.dnsQueries.inc({ zone, rcode }, count)
-      // The library's histogram takes one observation at a time; a second has some thousand.
+      // prom-client's histogram takes one observation at a time. A busy responder has some thousand queries a second.
       for (let index = 0; index < count; index++) metrics.dnsSeconds.observe({ zone }, value)
     }
   }
 }
 
+/**
+ * Replaces the faults DNS_UPSTREAM and DNS_LOOP by the problems that the responder has now. All are warnings: names
+ * of the mesh are answered nevertheless.
+ */
 export function replaceDnsProblems(health: Health, problems: readonly DnsProblem[]): void {
   for (const code of ['DNS_UPSTREAM', 'DNS_LOOP'] as const) {
     const texts = problems.filter((problem) => problem.code === code)

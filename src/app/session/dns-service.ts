@@ -1,4 +1,6 @@
-// The DNS responder of this agent: a process of its own (io/dns/process) that outlives a restart of the agent.
+// The DNS responder of this agent. It is a process of its own (io/dns/process, docs/decisions/0044) that continues to
+// answer while the agent restarts. This file starts it, gives it settings and names, and receives its counts and
+// problems.
 import type { Cidr, Ip } from '../../core/model/values.ts'
 import { lookup, type LookupAnswer } from '../../io/dns/lookup.ts'
 import { createDnsProcess, endDnsProcess, type DnsProcess } from '../../io/dns/process/client.ts'
@@ -12,27 +14,35 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
+/** What the responder serves, and what is told of it. */
 export interface DnsServiceOptions {
   readonly settings: Settings
+  /** Version of the agent. A responder of another version is replaced. */
   readonly software: string
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Health
+  /** Returns the present view and what belongs to it. */
   readonly served: () => Served
-  /** False: what is missing in the view is no reason to take back a name. */
+  /**
+   * Returns false while records may be missing because of a damaged disk: then names that the responder has are not
+   * removed.
+   */
   readonly isWhole: () => boolean
+  /** Returns the pod prefixes of this cluster, whose pods may ask. */
   readonly podPrefixes: () => readonly Cidr[]
-  /** The gateways of the own cluster. */
+  /** Returns the agents of this cluster, whose hosts may ask. */
   readonly ownAgents: () => readonly AgentView[]
-  /** The process has ended by itself. */
+  /** Called when the process has ended without an order to do so. The caller starts the service again. */
   readonly onGone: () => void
 }
 
+/** The service `dns`. */
 export class DnsService implements Service {
   readonly name = 'dns'
   readonly isOnNodeAddress = true
   readonly #options: DnsServiceOptions
-  /** undefined: it does not serve. */
+  /** undefined: the responder is switched off, or not started. */
   #process: DnsProcess | undefined
   #nodeAddresses: readonly Ip[] = []
 
@@ -40,12 +50,19 @@ export class DnsService implements Service {
     this.#options = options
   }
 
-  /** "10.1.0.1:53", the first of the addresses that it listens on. */
+  /**
+   * The first of the addresses on which the responder listens: "10.1.0.1:53", "[2001:db8::1]:53". undefined: it does
+   * not listen.
+   */
   get address(): string | undefined {
     const [first] = this.#process?.listening ?? []
     return first && hostPort(first)
   }
 
+  /**
+   * Finds the running process or starts one. With `dns-listen: off` it ends a process that an earlier run has left.
+   * Errors: DnsError, for example when the port is taken.
+   */
   async start(): Promise<void> {
     const { settings, log } = this.#options
     const listen = dnsAddresses(settings, this.#options.served().nodeAddress)
@@ -56,12 +73,16 @@ export class DnsService implements Service {
     log.info({ addresses: process.listening, pid: process.pid }, 'DNS answers')
   }
 
+  /** Sends changed settings and names to the process. */
   update(): void {
     this.#process?.set(this.#serverSettings())
     this.#process?.update()
   }
 
-  /** The process goes on for a while with the names that it has; but not where the agent leaves the mesh. */
+  /**
+   * Disconnects from the process, which then answers for the time of the setting dns-outlive-seconds with the names
+   * that it has. When the agent leaves the mesh, the process is ended.
+   */
   async stop({ leaves }: { readonly leaves: boolean }): Promise<void> {
     const process = this.#process
     this.#process = undefined
@@ -69,13 +90,16 @@ export class DnsService implements Service {
     else process?.detach()
   }
 
-  /** `addresses`: of the Nodes of this cluster, where Kubernetes tells; their questions are answered. */
+  /** `addresses`: InternalIP addresses of the Nodes of this cluster. They may ask the responder. */
   setNodeAddresses(addresses: readonly Ip[]): void {
     this.#nodeAddresses = addresses
     this.#process?.set(this.#serverSettings())
   }
 
-  /** What the responder's upstreams say to a name that is not of the mesh. */
+  /**
+   * Asks the responder's upstreams for a name that is not of the mesh, for `meshctl dns`. This process asks, not the
+   * responder.
+   */
   lookup(question: { readonly name: string; readonly type: string }): Promise<LookupAnswer> {
     return lookup({
       ...question,
@@ -84,6 +108,7 @@ export class DnsService implements Service {
     })
   }
 
+  /** Creates the client of the process. The process is started by its `start`. */
   #create(control: string, listen: readonly { address: string; port: number }[]): DnsProcess {
     const { software, served, isWhole, metrics, health, log, onGone } = this.#options
     return createDnsProcess({
@@ -121,6 +146,7 @@ export class DnsService implements Service {
   }
 }
 
+/** "10.1.0.1:53", with an IPv6 address in brackets. */
 function hostPort({ address, port }: { readonly address: string; readonly port: number }): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
 }

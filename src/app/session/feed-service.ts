@@ -1,28 +1,32 @@
-// Runs the feed server, from which CoreDNS reads the names of the mesh.
+// Runs the feed server: a read-only Kubernetes list/watch API from which CoreDNS reads the names of the mesh
+// (io/coredns/server.ts).
 import { createFeedServer, type FeedServer } from '../../io/coredns/server.ts'
 import { feedAddress } from './local-facts.ts'
 import type { Log } from '../observe/log.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
+/** The settings, and who gives the server its first names. */
 export interface FeedServiceOptions {
   readonly settings: Settings
   readonly log: Log
-  /** The next update is due: what is served has not been told yet. */
+  /** Called after the start: the caller has to call `update`, because the server has no names yet and answers 503. */
   readonly onStarted: () => void
 }
 
+/** The service `feed`. */
 export class FeedService implements Service {
   readonly name = 'feed'
   readonly isOnNodeAddress = false
   readonly #options: FeedServiceOptions
-  /** undefined: it does not serve. */
+  /** undefined: the feed is switched off, or not started. */
   #server: FeedServer | undefined
 
   constructor(options: FeedServiceOptions) {
     this.#options = options
   }
 
+  /** Starts the server, if the settings ask for one. Errors: FeedError, for example PORT_IN_USE. */
   async start(): Promise<void> {
     const { settings, log, onStarted } = this.#options
     const listen = feedAddress(settings)
@@ -34,6 +38,7 @@ export class FeedService implements Service {
     onStarted()
   }
 
+  /** Gives the server the present names. It does nothing before `start`. */
   update({ view, withdrawn }: Served): void {
     this.#server?.update({ view, withdrawn: (cluster) => withdrawn.has(cluster) })
   }

@@ -1,26 +1,34 @@
-// Host names in settings: resolved at start, again with patience, and the last known addresses are kept while there is no answer.
+// Resolves the host names in the settings announce and wireguard-address: at the start, and again and again, since a
+// name may get another address (dynamic DNS). While a name does not resolve, its last known addresses stay in use,
+// and the fault NAME_UNRESOLVED is set.
 import { lookup as systemLookup } from 'node:dns/promises'
 import { parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { explain } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 
-// A dynamic name has a life of a minute or so; getaddrinfo tells none.
+// The TTL of a dynamic name is about a minute. getaddrinfo(3) does not tell the TTL, so the interval is fixed.
 const FOLLOW_MS = 30_000
+// After a failure: doubled with each further failure, up to RETRY_MAX_MS.
 const RETRY_MIN_MS = 1000
 const RETRY_MAX_MS = 30_000
-// One start waits this long for its first answers; then it goes on without them.
+// The start of a session waits this long for the first answers, then goes on without them.
 const FIRST_ANSWER_MS = 3000
 const FAULT = 'NAME_UNRESOLVED'
 
+/** Resolves a name to its addresses. Rejects, or resolves to an empty list, when there are none. */
 export type Lookup = (name: string) => Promise<readonly Ip[]>
 
+/** One name and its state. */
 interface Followed {
   addresses: readonly Ip[]
+  /** Failures in a row. */
   failures: number
+  /** undefined while a lookup is under way. */
   timer: NodeJS.Timeout | undefined
 }
 
+/** The names of one session. Each has its own interval and its own retries. */
 export class FollowedNames {
   readonly #names = new Map<string, Followed>()
   readonly #options: {
@@ -30,6 +38,7 @@ export class FollowedNames {
   }
   #stopped = false
 
+  /** `onChange` is called when the set of addresses of a name has changed. `lookup` is replaced in tests. */
   constructor(
     names: readonly string[],
     options: { readonly health: Health; readonly onChange: () => void; readonly lookup?: Lookup }
@@ -38,11 +47,12 @@ export class FollowedNames {
     for (const name of names) this.#names.set(name, { addresses: [], failures: 0, timer: undefined })
   }
 
+  /** The last known addresses of each name; an empty list: the name has not been resolved yet. */
   get resolved(): ReadonlyMap<string, readonly Ip[]> {
     return new Map([...this.#names].map(([name, { addresses }]) => [name, addresses]))
   }
 
-  /** Resolves with the first answers, or without them after FIRST_ANSWER_MS. */
+  /** Looks all names up. Resolves with the first answers, or without them after FIRST_ANSWER_MS. Never rejects. */
   async start(): Promise<void> {
     if (this.#names.size === 0) return
     const first = Promise.all([...this.#names.keys()].map((name) => this.#look(name)))
@@ -52,10 +62,10 @@ export class FollowedNames {
     clearTimeout(timer)
   }
 
-  /** Asks at once, as after a change of this host's network. */
+  /** Looks all names up at once. Called after a change of this host's network. */
   refresh(): void {
     for (const [name, followed] of this.#names) {
-      if (followed.timer === undefined) continue // under way
+      if (followed.timer === undefined) continue // a lookup is under way
       clearTimeout(followed.timer)
       void this.#look(name)
     }
@@ -67,7 +77,7 @@ export class FollowedNames {
     for (const name of this.#names.keys()) this.#options.health.clear(FAULT, name)
   }
 
-  /** Never rejects. */
+  /** Looks one name up and plans the next lookup. Never rejects. */
   async #look(name: string): Promise<void> {
     const followed = this.#names.get(name)
     if (followed === undefined || this.#stopped) return
@@ -77,7 +87,7 @@ export class FollowedNames {
     try {
       const found = await lookup(name)
       if (found.length === 0) throw new Error('it has no address')
-      // A name with several addresses is answered in turns: only another set is a change.
+      // A DNS server may rotate several addresses of a name, so only another set of addresses is a change.
       if (found.toSorted().join() !== before.toSorted().join()) followed.addresses = found
       followed.failures = 0
       health.clear(FAULT, name)
@@ -96,6 +106,10 @@ export class FollowedNames {
   }
 }
 
+/**
+ * A warning while earlier addresses are in use; an error when there are none, since other members are then not told
+ * of the address.
+ */
 function faultOf(name: string, known: readonly Ip[], reason: string) {
   const rest = known.length === 0 ? 'others are not told of it' : `its last known address ${known[0]} is kept`
   return {
@@ -105,6 +119,7 @@ function faultOf(name: string, known: readonly Ip[], reason: string) {
   }
 }
 
+/** Asks the resolver of the system, with /etc/hosts. IPv4 addresses come first. */
 async function lookupAll(name: string): Promise<readonly Ip[]> {
   const found = await systemLookup(name, { all: true, order: 'ipv4first' })
   return found.map(({ address }) => parseIp(address)).filter((ip) => ip !== undefined)

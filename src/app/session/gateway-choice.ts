@@ -1,15 +1,21 @@
-// The facts on which the choice among the gateways of another cluster depends. A prefix moves to another gateway as soon as its gateway
-// is down, or when a better one is up again (src/core/host/desired.ts).
+// The facts on which the choice among the gateways of another cluster depends. A prefix moves to another gateway as
+// soon as its gateway is down, or when a better one is up again (core/host/desired.ts). path-watch.ts compares these
+// facts once a second and asks for a pass over the host only when they have changed.
 import type { Origin } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
+/** What is known of the tunnel to a gateway. */
 export interface GatewayFacts {
+  /** Returns the state of the tunnel: `up`, `connecting` or `down`. */
   readonly health: (origin: Origin) => string
-  /** Bytes; undefined: the path carries the tunnel's MTU, or is not measured. */
+  /** Returns the bytes that the path carries; undefined: it carries the tunnel's MTU, or was not measured. */
   readonly pathMtu: (origin: Origin) => number | undefined
 }
 
-/** A text that differs exactly when the host has to be planned again. The health of a cluster's only gateway changes no choice. */
+/**
+ * Returns a text that differs from the one before exactly when the host has to be planned again. The health of a
+ * cluster's only gateway is not in it, since there is no other gateway to choose.
+ */
 export function gatewayChoice(view: MeshView, { health, pathMtu }: GatewayFacts): string {
   return [...view.clusters.values()]
     .filter(({ name }) => name !== view.self)

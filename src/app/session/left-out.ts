@@ -1,15 +1,24 @@
-// What this cluster cannot publish, as faults with a fix.
+// Shows what this cluster wants to publish and cannot, as faults: records that other agents would refuse
+// (RECORD_REFUSED), and namespaces for which there is no room (NO_ROOM). core/replication/own-records.ts decides
+// both.
 import type { LeftOut } from '../../core/replication/own-records.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 
 type Subject = FaultText & { readonly subject: string }
 
-/** Both codes are replaced whole: what is published again clears its fault. */
+/**
+ * Replaces the faults of both codes. Called by the control plane whenever the list changes; a record that is
+ * published again is not in it.
+ */
 export function setLeftOut(health: Pick<Health, 'replace'>, leftOut: LeftOut): void {
   health.replace('RECORD_REFUSED', leftOut.refused.map(refusedFault))
   health.replace('NO_ROOM', leftOut.namespaces.map(noRoomFault))
 }
 
+/**
+ * `reduced`: the record is published, but without the fields that were wrong. The agent's and the cluster's own
+ * record are needed by all others, so their absence is critical.
+ */
 function refusedFault({ key, reason, reduced }: LeftOut['refused'][number]): Subject {
   if (reduced)
     return {
@@ -33,6 +42,7 @@ function refusedFault({ key, reason, reduced }: LeftOut['refused'][number]): Sub
   }
 }
 
+/** A namespace whose share of the cluster's limit is full. */
 function noRoomFault(left: LeftOut['namespaces'][number]): Subject {
   const { namespace, services, endpointSlices, wantedBytes, publishedBytes } = left
   const what = [
@@ -47,7 +57,7 @@ function noRoomFault(left: LeftOut['namespaces'][number]): Subject {
   }
 }
 
-/** "Service shop/web" of "svc/shop/web" */
+/** "Service shop/web" for the key "svc/shop/web", "EndpointSlice shop/web-x" for "eps/shop/web-x". */
 function titleOf(key: string): string {
   const [kind, namespace, name] = key.split('/')
   return `${kind === 'svc' ? 'Service' : 'EndpointSlice'} ${namespace}/${name}`

@@ -1,31 +1,38 @@
-// Finds members on the same link that moved while this host moved, or while this agent was down (io/p2p/beacon.ts).
+// Finds members on the same link that have moved together with this host, or while this agent was down, with beacons
+// (io/p2p/beacon.ts). After such a move neither side knows the other's address.
 import type { Origin } from '../../core/model/values.ts'
 import { startBeacon, type Beacon } from '../../io/p2p/beacon.ts'
 import type { Control } from '../control/control.ts'
 import type { Log } from '../observe/log.ts'
 
+/** Who this agent is, and which members it misses. */
 export interface LinkCallsOptions {
-  /** Multiaddrs; the first TCP port among them is the UDP port of the calls. */
+  /** Multiaddrs of the setting listen. The first TCP port among them is the UDP port of the beacons. */
   readonly listen: readonly string[]
   readonly control: Pick<Control, 'origin' | 'neighbour'>
-  /** Own multiaddrs, best first. */
+  /** Returns this agent's multiaddrs, best first. */
   readonly addresses: () => readonly string[]
-  /** All agents of the view but this one. */
+  /** Returns all agents of the view except this one. */
   readonly others: () => readonly { readonly origin: Origin }[]
-  /** A member that is no neighbour called from this multiaddr. */
+  /**
+   * Called when a member without a control connection has sent a beacon from this multiaddr. A beacon proves nothing:
+   * the connection proves the PeerId.
+   */
   readonly onCall: (origin: Origin, address: string) => void
   readonly log: Log
 }
 
+/** The beacons of one session. */
 export class LinkCalls {
   readonly #options: LinkCallsOptions
-  /** undefined: no port is listened on that others could know. */
+  /** undefined: the settings name no port on which others could listen for beacons. */
   #beacon: Beacon | undefined
 
   constructor(options: LinkCallsOptions) {
     this.#options = options
   }
 
+  /** Starts to listen for beacons, and sends the first series. */
   start(): void {
     const { listen, control, addresses, others, onCall, log } = this.#options
     const port = listen.map((address) => Number(/\d+$/.exec(address)?.[0])).find((each) => each > 0)
@@ -44,7 +51,7 @@ export class LinkCalls {
     this.call()
   }
 
-  /** Begins a series of calls: this host has moved. */
+  /** Sends a series of beacons: this host has moved. The series ends when no member is missed. */
   call(): void {
     this.#beacon?.call()
   }

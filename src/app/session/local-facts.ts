@@ -1,4 +1,6 @@
-// What this host says of itself without being told: addresses to dial, and its own address inside the pod prefixes.
+// What this host tells about itself: the addresses that others dial, and its own address inside the pod prefixes. All
+// are found from the kernel's addresses unless a setting names them. The file also decides where the DNS responder
+// and the feed listen. Pure, except that `sourceKind` looks whether the agent runs in a pod.
 import { bytesToIp, cidrContains, cidrToPrefix, familyOf, hostCidr, parseIp } from '../../core/model/cidr.ts'
 import { MULTIADDRS_MAX, PEER_ADDRESSES_MAX } from '../../core/wire/value-codec.ts'
 import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
@@ -9,19 +11,23 @@ import type { OuterAddress } from '../settings/outer-address.ts'
 import { CONTROL_PORT, FEED_PORT, type Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 
+/** The addresses of this agent. own-facts.ts keeps them up to date. */
 export interface LocalFacts {
   /**
-   * Source of host traffic and target of probes: inside the pod prefixes. Where no interface of this host is, the last address
-   * of the first prefix, which the tunnel device then bears: without a source the kernel would take a service address. One of several
-   * gateways takes another of the last, by its PeerId: two with one address could not be told apart.
+   * An address inside the pod prefixes: the source of traffic that this host starts, and the target of probes
+   * (docs/decisions/0008). The setting node-address comes first, then an address of an interface. A host without
+   * either gets an address from the end of its first pod prefix, which the tunnel device then has: without a source
+   * the kernel would take a service address. Several gateways of one cluster take different ones, by their PeerIds,
+   * because two gateways with one address could not be told apart. undefined: there are no pod prefixes.
    */
   readonly nodeAddress: Ip | undefined
-  /** Where others send the tunnel, best first; no more than a record may have. */
+  /** Where others send the packets of the tunnel, best first; at most PEER_ADDRESSES_MAX. */
   readonly wireguardAddresses: readonly PeerAddress[]
-  /** Where others dial the control connection, best first; no more than a record may have. */
+  /** Where others dial the control connection, best first; at most MULTIADDRS_MAX. */
   readonly multiaddrs: readonly string[]
 }
 
+/** The prefixes of this cluster. */
 export interface MeshPrefixes {
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
@@ -30,14 +36,18 @@ export interface MeshPrefixes {
 /** What the facts are made of, besides settings and prefixes. */
 export interface FactSources {
   readonly network: OwnNetwork
-  /** The multiaddrs the transport really has, with their ports. */
+  /** The multiaddrs on which the transport listens, with the ports that the kernel chose. */
   readonly listening: readonly string[]
-  /** Of this agent. */
+  /** The PeerId of this agent. */
   readonly origin: Origin
-  /** Addresses of the names in settings, as last known. */
+  /** The last known addresses of the names in settings. */
   readonly resolved: ReadonlyMap<string, readonly Ip[]>
 }
 
+/**
+ * Computes the facts. Addresses inside this cluster's prefixes are not offered to others, since others reach those
+ * through the tunnel only.
+ */
 export function localFacts(
   settings: Settings,
   own: MeshPrefixes,
@@ -49,7 +59,8 @@ export function localFacts(
     ...without,
     prefixes: [...own.podPrefixes, ...own.servicePrefixes]
   })
-  // A flat network has its hosts inside the pod prefix: then there is nothing else to name.
+  // In a flat network, the host's own address lies inside the pod prefix. When there is no other address, the source
+  // address of the default route is offered.
   const reachable =
     outside.length > 0
       ? outside
@@ -60,7 +71,8 @@ export function localFacts(
     wireguardAddresses: wireguardAddresses(settings, { reachable, resolved }).slice(0, PEER_ADDRESSES_MAX),
     multiaddrs: multiaddrs(settings, { reachable, resolved, listening }).slice(0, MULTIADDRS_MAX)
   }
-  // Peers reach their outer addresses outside the tunnel: one of those could be no address inside it.
+  // Peers send packets to a host's outer addresses outside the tunnel, so none of them can be its address inside the
+  // tunnel.
   const outer = outerOf(told)
   const isFree = ({ ip, device }: OwnAddress): boolean =>
     device !== settings.device && inside(ip) && !outer.includes(ip)
@@ -75,7 +87,10 @@ export function localFacts(
   }
 }
 
-/** The own record. */
+/**
+ * Returns the record in which this agent announces itself. `nodePrefixes`: pod prefixes of this node; undefined: not
+ * known, or none.
+ */
 export function agentValueOf(
   settings: Settings,
   facts: LocalFacts,
@@ -99,11 +114,16 @@ export function agentValueOf(
   }
 }
 
+/** The addresses from which both lists are made. */
 interface Found {
   readonly reachable: readonly Ip[]
   readonly resolved: ReadonlyMap<string, readonly Ip[]>
 }
 
+/**
+ * The addresses of the setting wireguard-address, or all useful addresses of the host. An entry without a port gets
+ * the wireguard-port.
+ */
 function wireguardAddresses(settings: Settings, found: Found): PeerAddress[] {
   const named = settings['wireguard-address']
   if (named.length === 0) return found.reachable.map((ip) => withPort(ip, settings['wireguard-port']))
@@ -113,7 +133,10 @@ function wireguardAddresses(settings: Settings, found: Found): PeerAddress[] {
   return [...new Set(addresses)]
 }
 
-/** A name is told as its addresses and as itself: a peer may have no DNS, or another view of it. */
+/**
+ * The addresses of the setting announce, or those that are listened on. A name is announced as its addresses and as
+ * itself: a peer may have no DNS, or its DNS may give another address.
+ */
 function multiaddrs(
   settings: Settings,
   found: Found & { readonly listening: readonly string[] }
@@ -131,6 +154,7 @@ function multiaddrs(
   return [...new Set(named)]
 }
 
+/** The addresses of an entry: a name gives those that it resolves to, of the family that the entry asks for. */
 function ipsOf(address: OuterAddress, resolved: Found['resolved']): readonly Ip[] {
   if (address.kind === 'ip') return [address.ip]
   return (resolved.get(address.name) ?? []).filter(
@@ -138,7 +162,10 @@ function ipsOf(address: OuterAddress, resolved: Found['resolved']): readonly Ip[
   )
 }
 
-/** Of a multiaddr that is listened on, those that another host can dial. */
+/**
+ * Returns the multiaddrs at which another host can dial a listen address. A wildcard (0.0.0.0, ::) stands for all
+ * useful addresses of its family; an address that is not useful has none.
+ */
 function dialableOf(
   listen: string,
   { reachable, listening }: { readonly reachable: readonly Ip[]; readonly listening: readonly string[] }
@@ -153,7 +180,10 @@ function dialableOf(
   })
 }
 
-/** Of a port that the kernel chose. */
+/**
+ * Returns the port that the kernel chose for a listen address with port 0; undefined: nothing listens for this
+ * address.
+ */
 function actualPort(ip: Ip, listening: readonly string[]): number | undefined {
   const exact = listening.find((multiaddr) => hostOf(multiaddr) === ip)
   const family = listening.find((multiaddr) => {
@@ -164,21 +194,26 @@ function actualPort(ip: Ip, listening: readonly string[]): number | undefined {
   return found === undefined ? undefined : portOf(found)
 }
 
+/** Sorts multiaddrs into the order of the host's useful addresses. */
 function byUsefulness(list: readonly string[], reachable: readonly Ip[]): string[] {
   const rank = (multiaddr: string): number => reachable.indexOf(hostOf(multiaddr) ?? ('' as Ip))
   return list.toSorted((a, b) => rank(a) - rank(b))
 }
 
-/** The address of a multiaddr of an address and a TCP port. */
+/** Returns the address of a multiaddr "/ip4/…/tcp/…"; undefined for one of another form. */
 function hostOf(multiaddr: string): Ip | undefined {
   return parseIp(/^\/ip[46]\/([^/]+)\/tcp\/\d+$/.exec(multiaddr)?.[1] ?? '')
 }
 
+/** Returns the TCP port of a multiaddr; 0 when it has none, or when the kernel is to choose. */
 function portOf(multiaddr: string): number {
   return Number(/\/tcp\/(\d+)/.exec(multiaddr)?.[1] ?? 0)
 }
 
-/** The last that is not the broadcast address: where neither installers nor people begin to count. */
+/**
+ * Returns the last address of a prefix that is not the broadcast address. Installers and people assign addresses from
+ * the other end.
+ */
 function lastAddress(prefix: Cidr): Ip | undefined {
   const { address, length } = cidrToPrefix(prefix)
   const bytes = address.map((byte, index) => byte | (0xff >> Math.min(8, Math.max(0, length - index * 8))))
@@ -186,7 +221,10 @@ function lastAddress(prefix: Cidr): Ip | undefined {
   return bytesToIp(bytes)
 }
 
-/** One of the last sixteenth of a prefix, of at most 4,096: a chance as small that two gateways meet there. */
+/**
+ * Returns an address from the last sixteenth of a prefix, chosen by the PeerId among at most 4,096. So gateways of
+ * one cluster get different addresses, with high probability, and each gets the same after a restart.
+ */
 function lateAddress(prefix: Cidr, origin: Origin): Ip | undefined {
   const last = lastAddress(prefix)
   const key = publicKeyOf(origin)
@@ -202,11 +240,15 @@ function lateAddress(prefix: Cidr, origin: Origin): Ip | undefined {
   return bytesToIp(bytes)
 }
 
+/** "203.0.113.7:51820", with an IPv6 address in brackets. */
 function withPort(ip: Ip, port: number): PeerAddress {
   return (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`) as PeerAddress
 }
 
-/** Where the DNS responder listens. */
+/**
+ * Returns where the DNS responder listens; empty: it is off. `auto` is port 53 of the node address. Without a node
+ * address, or beside a CoreDNS of the agent, it is 127.0.0.1:5353.
+ */
 export function dnsAddresses(
   settings: Settings,
   nodeAddress: Ip | undefined
@@ -221,14 +263,20 @@ export function dnsAddresses(
   })
 }
 
-/** Servers for all names that are not ours; a path is a resolv.conf. */
+/**
+ * Returns the servers for all names outside the mesh: addresses, or paths of resolv.conf files. Empty: such names are
+ * refused.
+ */
 export function dnsUpstreams(settings: Settings): readonly string[] {
   const upstreams = settings['dns-upstream']
   if (upstreams === 'none') return []
   return upstreams.length === 0 ? ['/etc/resolv.conf'] : upstreams
 }
 
-/** Where the feed for CoreDNS listens: loopback only, since whoever reaches it reads the names of the whole mesh. */
+/**
+ * Returns where the feed for CoreDNS listens; undefined: it is off. `auto` takes the loopback address only: every
+ * client of the feed can read all names of the mesh.
+ */
 export function feedAddress(settings: Settings): { address: string; port: number } | undefined {
   const listen = settings['feed-listen']
   if (listen === 'off') return undefined

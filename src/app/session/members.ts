@@ -1,13 +1,13 @@
-// The agents of a view, as one of them sees them.
+// Selects agents of a view.
 import type { Origin } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 
-/** The gateways of the own cluster, this agent among them. */
+/** Returns the agents of this agent's own cluster, itself among them once its record is in the view. */
 export function ownAgents(view: MeshView): readonly AgentView[] {
   return view.clusters.get(view.self)?.agents ?? []
 }
 
-/** All agents of the mesh but `self`. */
+/** Returns all agents of the mesh except `self`, in the order of the names of their clusters. */
 export function otherAgents(view: MeshView, self: Origin): readonly AgentView[] {
   return [...view.clusters.values()]
     .flatMap((cluster) => cluster.agents)

@@ -1,4 +1,4 @@
-// The options of a session.
+// The options of a session. enrolment/entrance.ts makes them from the parts that live as long as the process.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -10,20 +10,25 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Membership } from '../identity/identity.ts'
 
+/** The membership, the identity of the agent, and the parts of the process that the session uses. */
 export interface SessionOptions {
   readonly membership: Membership
-  /** False for a newcomer: the host is left alone until `admit()`. */
+  /** False for a cluster that joins: the host is left alone until a member accepts it (`admit()`). */
   readonly admitted: boolean
+  /** Ed25519 seed of this agent's key, 32 bytes. The PeerId follows from it. */
   readonly nodeSeed: Uint8Array
+  /** Public key of the tunnel. */
   readonly wireguardKey: WireguardKey
   readonly crypto: Crypto
   readonly store: Store
-  /** undefined: no data plane on this machine; the plan is still made. */
+  /** undefined: no data plane on this machine; plans are still made. */
   readonly host: LinuxHost | undefined
   readonly settings: Settings
+  /** Version of the agent, which it announces to peers. */
   readonly software: string
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Health
+  /** Called after each handshake with a peer. `join` learns here whether a member has accepted this cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

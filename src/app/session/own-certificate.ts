@@ -1,4 +1,6 @@
-// This agent's certificate: issued with the cluster's key, and renewed once a day, a seventh of its life.
+// Issues this agent's certificate with the cluster's key, and renews it. A certificate is valid for seven days
+// (core/trust/issue.ts) and is renewed every day, so a renewal may fail for six days before peers refuse new
+// connections.
 import type { Crypto } from '../../core/model/crypto.ts'
 import { issueAgentCertificate } from '../../core/trust/issue.ts'
 import type { Health } from '../observe/health.ts'
@@ -6,16 +8,23 @@ import { Loop } from '../observe/loop.ts'
 
 const RENEW_INTERVAL_MS = 86_400_000
 
+/** The keys and the name that go into the certificate. */
 export interface CertificateInput {
   readonly crypto: Crypto
+  /** Ed25519 seed of the cluster's key, 32 bytes: the issuer. */
   readonly clusterSeed: Uint8Array
   /** Encoded Chain down to the CLUSTER certificate. */
   readonly clusterChain: Uint8Array
+  /** Ed25519 seed of this agent's key, 32 bytes: the subject, which signs the certificate, too. */
   readonly nodeSeed: Uint8Array
+  /** Name of this host, from the setting node-name. */
   readonly node: string
 }
 
-/** The encoded Chain down to the agent's certificate, valid from now on. */
+/**
+ * Returns the encoded Chain down to the agent's certificate, valid from now on. Throws an Error without a code when
+ * the chain does not verify: then this program or the stored identity is wrong.
+ */
 export function ownCertificate(input: CertificateInput): Uint8Array {
   return issueAgentCertificate({
     crypto: input.crypto,
@@ -28,7 +37,10 @@ export function ownCertificate(input: CertificateInput): Uint8Array {
   }).bytes
 }
 
-/** `renew` issues the next certificate. One that cannot be issued is the fault CERTIFICATE_NOT_RENEWED. */
+/**
+ * Returns a loop that calls `renew` once a day; the first time is a day after its start. When `renew` throws, the
+ * fault CERTIFICATE_NOT_RENEWED is set until a later renewal succeeds.
+ */
 export function renewalLoop(renew: () => void, health: Health): Loop {
   return new Loop({
     act: async () => {

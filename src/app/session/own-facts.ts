@@ -1,4 +1,6 @@
-// What this host says of itself, kept as the kernel and DNS have it: addresses that come, go or change are told at once.
+// Keeps the facts of this host (local-facts.ts) as the kernel and DNS have them now. It looks at the addresses of the
+// host once a second and on hints of the kernel, and reports each change at once, so that peers learn of a new
+// address within seconds.
 import type { Ip, Origin } from '../../core/model/values.ts'
 import type { OwnNetwork } from '../../core/host/own-addresses.ts'
 import { readOwnNetwork, watchOwnNetwork, type OwnNetworkWatch } from '../../io/network/own-network.ts'
@@ -7,34 +9,43 @@ import type { Health } from '../observe/health.ts'
 import { localFacts, type LocalFacts, type MeshPrefixes } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// A DHCP client takes seconds anyway; a look costs 0.1 ms.
+// A look costs 0.1 ms and needs no tool (io/network). A DHCP client takes seconds to change an address, so a shorter
+// interval would gain nothing.
 const LOOK_MS = 1000
 const FAULT = 'NO_ADDRESS'
 
+/** A change of the facts, or of the addresses of the host. */
 export interface FactsChange {
   readonly facts: LocalFacts
   readonly before: LocalFacts
-  /** Addresses that this host had and has no more: connections from them are dead. */
+  /** Addresses that this host has lost: connections from them are dead. */
   readonly gone: readonly Ip[]
-  /** An address of this host came or went. */
+  /** True when an address of this host came or went. The facts themselves may be the same. */
   readonly moved: boolean
 }
 
+/** What the facts are made of. */
 export interface OwnFactsOptions {
   readonly settings: Settings
+  /** Returns the prefixes of this cluster. */
   readonly prefixes: () => MeshPrefixes
   readonly origin: Origin
+  /** Returns the multiaddrs on which the transport listens. */
   readonly listening: () => readonly string[]
   readonly health: Health
+  /** Called after each change. During `start` it is called only when a name in the settings resolves. */
   readonly onChange: (change: FactsChange) => void
+  /** Resolves names; tests replace it. */
   readonly lookup?: Lookup
 }
 
+/** The facts during one session. */
 export class OwnFacts {
   readonly #options: OwnFactsOptions
   readonly #names: FollowedNames
   #network: OwnNetwork = { addresses: [], defaultSources: [], innerBridges: new Set() }
   #facts: LocalFacts = { nodeAddress: undefined, wireguardAddresses: [], multiaddrs: [] }
+  /** undefined before `start` has read the addresses. */
   #watch: OwnNetworkWatch | undefined
 
   constructor(options: OwnFactsOptions) {
@@ -50,11 +61,15 @@ export class OwnFacts {
     })
   }
 
+  /** The present facts; without any address before `start`. */
   get current(): LocalFacts {
     return this.#facts
   }
 
-  /** Knows the facts when it resolves, and follows them from then on. */
+  /**
+   * Reads the facts, and follows them from then on. Must be called after the transport listens. Waits up to 3 s for
+   * names in settings. Never rejects.
+   */
   async start(): Promise<void> {
     await this.#names.start()
     this.#network = await readOwnNetwork()
@@ -70,12 +85,12 @@ export class OwnFacts {
     })
   }
 
-  /** A hint that the kernel changed something. */
+  /** Looks at the addresses at once: the kernel has hinted that they may have changed. */
   look(): void {
     this.#watch?.look()
   }
 
-  /** Another own prefix, or another port that is listened on. */
+  /** Computes the facts again, because the cluster's prefixes or the transport's listen addresses have changed. */
   refresh(): void {
     if (this.#watch !== undefined) this.#settle(this.#network)
   }
@@ -86,6 +101,7 @@ export class OwnFacts {
     this.#options.health.clear(FAULT)
   }
 
+  /** Computes the facts for these addresses of the host and reports what has changed. */
   #settle(network: OwnNetwork): void {
     const [had, has] = [this.#network, network].map(({ addresses }) => new Set(addresses.map(({ ip }) => ip)))
     const before = this.#facts
@@ -108,6 +124,7 @@ export class OwnFacts {
     })
   }
 
+  /** Sets the fault NO_ADDRESS when this agent listens and has no address that other members could dial. */
   #judge(): void {
     const { health, settings } = this.#options
     if (this.#facts.multiaddrs.length > 0 || settings.listen.length === 0) return health.clear(FAULT)

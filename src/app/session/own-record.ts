@@ -1,38 +1,53 @@
-// The record in which this agent tells the mesh of itself: its keys, its addresses, and the pod prefixes of its node.
+// The record with which this agent announces itself to the mesh: its keys, its addresses, and the pod prefixes of its
+// node.
 import { cidrContains } from '../../core/model/cidr.ts'
 import type { Cidr, Value, WireguardKey } from '../../core/model/values.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
+/** What the record is made of, and where it goes. */
 export interface OwnRecordOptions {
   readonly settings: Settings
   readonly wireguardKey: WireguardKey
+  /** Version of the agent. */
   readonly software: string
   readonly facts: () => LocalFacts
+  /**
+   * Publishes the record. Resolves when it is on disk and on its way, or when that has failed: the publisher reports
+   * the error.
+   */
   readonly put: (value: Value) => Promise<void>
 }
 
+/** The own record of one session. */
 export class OwnRecord {
   readonly #options: OwnRecordOptions
-  /** undefined: Kubernetes has told none inside the cluster's pod prefixes. */
+  /** undefined: Kubernetes has reported no prefix of this node inside the cluster's pod prefixes. */
   #nodePrefixes: readonly Cidr[] | undefined
 
   constructor(options: OwnRecordOptions) {
     this.#options = options
   }
 
+  /** Publishes the record with the present facts. An unchanged record is not sent again. */
   publish(): Promise<void> {
     const { settings, facts, put, wireguardKey, software } = this.#options
     return put(agentValueOf(settings, facts(), { wireguardKey, software, nodePrefixes: this.#nodePrefixes }))
   }
 
-  /** Publishes what an earlier run has published, until Kubernetes tells: else peers would route around this node meanwhile. */
+  /**
+   * Publishes the record with the node prefixes that an earlier run has published, until Kubernetes reports them.
+   * Without them, peers would route the node's pods to another gateway in the meantime (docs/decisions/0019).
+   */
   restore(nodePrefixes: readonly Cidr[] | undefined): Promise<void> {
     this.#nodePrefixes = nodePrefixes
     return this.publish()
   }
 
-  /** `prefixes`: of this node's pods. Those outside `podPrefixes`, the cluster's pod CIDRs, are ignored. */
+  /**
+   * `prefixes`: the pod prefixes of this node. Those outside `podPrefixes`, the cluster's pod CIDRs, are ignored:
+   * peers would refuse them.
+   */
   setNodePrefixes(prefixes: readonly Cidr[], podPrefixes: readonly Cidr[]): Promise<void> {
     const inside = prefixes.filter((prefix) => podPrefixes.some((cidr) => cidrContains(cidr, prefix)))
     this.#nodePrefixes = inside.length === 0 ? undefined : inside

@@ -1,4 +1,5 @@
-// What is wrong on the way to the other clusters, as faults with cause and fix. Pure: of the view, the tunnels and the control plane.
+// Computes what is wrong with the paths to other clusters, as faults with cause and fix. Pure: a function of the
+// view, the tunnels and the control plane. tell-paths.ts collects the facts and sets the faults.
 // Invariant: a text has no counter and no age in it, since each change of a text is a line of the log.
 import type { AgentView, ClusterView, MeshView } from '../../core/view/view.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
@@ -7,32 +8,44 @@ import type { HandshakeRefusal } from '../control/control.ts'
 import type { FaultText } from '../observe/health.ts'
 import { answersProbes, type Tunnel } from './tunnels.ts'
 
+/** The facts from which the faults follow. */
 export interface PathFacts {
   readonly view: MeshView
   /** Clusters none of whose tunnels works. */
   readonly down: ReadonlySet<ClusterName>
+  /** Returns the tunnel to an agent; undefined: not seen yet, or there is no data plane. */
   readonly tunnel: (origin: Origin) => Tunnel | undefined
+  /** Facts of the control plane (control/control.ts). */
   readonly control: {
     readonly isConnected: (origin: Origin) => boolean
     readonly liveness: (origin: Origin) => Liveness
     readonly refusal: (origin: Origin) => HandshakeRefusal | undefined
     readonly isFrozen: (origin: Origin) => boolean
+    /** Milliseconds without any control connection. */
     readonly aloneMs: number
+    /**
+     * Milliseconds since a neighbour was last known to hold the latest records of this agent; 0: there is no
+     * neighbour.
+     */
     readonly ownUnheldMs: number
+    /** True when another agent signs with this agent's key. */
     readonly isCloned: boolean
   }
-  /** False: the tunnel device of this host could not be set up, so that no packet leaves by it. */
+  /** False: the tunnel device of this host could not be set up, so no packet leaves by it. */
   readonly hasDevice: boolean
-  /** Of this agent: what a peer's firewall must let in, and the device. */
+  /** Name of this host's tunnel device. */
   readonly device: string
+  /** MTU of the tunnel device, bytes. */
   readonly mtu: number
 }
 
+/** A fault with its subject. */
 export type NamedFault = FaultText & { readonly subject: string }
 
-/** For each code its whole list, empty when there is nothing. */
+/** All faults of each code; an empty list when there is none. */
 export type PathFaults = Readonly<Record<PathFaultCode, readonly NamedFault[]>>
 
+/** The codes of this file. The registry's list of each of them is replaced once a second. */
 export const PATH_FAULT_CODES = [
   'ALL_CLUSTERS_DOWN',
   'CLUSTER_DOWN',
@@ -47,11 +60,16 @@ export const PATH_FAULT_CODES = [
 ] as const
 export type PathFaultCode = (typeof PATH_FAULT_CODES)[number]
 
-// Redialling after a cut takes seconds.
+// After a short interruption all members are dialled again, which takes some seconds. CONTROL_LOST comes only after
+// that.
 const ALONE_MS = 10_000
-// Heads go round every second; a large catalogue takes a while to be pulled.
+// Neighbours report once a second what they hold, and a large catalogue takes some time to be pulled.
 const UNHELD_MS = 60_000
 
+/**
+ * Returns the faults. ALL_CLUSTERS_DOWN comes besides CLUSTER_DOWN, as the one critical fault. GATEWAY_DOWN is for a
+ * gateway of a cluster that another gateway still serves.
+ */
 export function pathFaults(facts: PathFacts): PathFaults {
   const { view, down, control } = facts
   const others = [...view.clusters.values()].filter(({ name }) => name !== view.self)
@@ -94,12 +112,16 @@ export function pathFaults(facts: PathFacts): PathFaults {
   }
 }
 
+/** Why something does not work, as a clause for a message. */
 interface Cause {
   readonly cause: string
   readonly fix: string
 }
 
-/** Why a tunnel is down, as far as the control plane can tell. */
+/**
+ * Returns why a tunnel is down, as far as the control plane can tell. The order is: the own device; UDP, when TCP
+ * works; a refused handshake; a dead host, when no other member hears of it; the way to it.
+ */
 function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts
   if (!facts.hasDevice) return noDevice(facts.device)
@@ -131,12 +153,16 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   }
 }
 
-/** The other side and the way to it may be in order: a look at its firewall would be in vain. */
+/**
+ * Without the device of this host, the other side and the way to it may be in order: advice about firewalls would
+ * mislead.
+ */
 const noDevice = (device: string): Cause => ({
   cause: `the tunnel device ${device} of this host is not set up`,
   fix: 'mend the fault of the WireGuard device first'
 })
 
+/** The fault of a cluster, with the causes of all its gateways. Equal causes are named once. */
 function clusterDown(cluster: ClusterView, facts: PathFacts): NamedFault {
   const gateways = gatewaysOf(cluster)
   const [first] = gateways
@@ -158,6 +184,7 @@ const NO_GATEWAY: Cause = {
   fix: 'look at `meshctl status` on a gateway of that cluster; after `meshctl leave` there its name goes by itself'
 }
 
+/** The fault when no other cluster can be reached. `count`: the number of other clusters. */
 function allDown(count: number, { control, hasDevice, device }: PathFacts): NamedFault {
   const what = count === 1 ? 'the only other cluster is' : `all ${count} other clusters are`
   return {
@@ -172,6 +199,10 @@ function allDown(count: number, { control, hasDevice, device }: PathFacts): Name
   }
 }
 
+/**
+ * WireGuard has a handshake, and no probe was ever answered: most likely a firewall drops the probes at the other
+ * end.
+ */
 function unprobed(cluster: ClusterView, { agent }: AgentView): NamedFault {
   return {
     subject: `${cluster.name} ${agent.node}`,
@@ -181,6 +212,10 @@ function unprobed(cluster: ClusterView, { agent }: AgentView): NamedFault {
   }
 }
 
+/**
+ * The fault of a path that carries smaller packets than the tunnel's MTU; undefined: it carries them, or was not
+ * measured.
+ */
 function narrow(
   cluster: ClusterView,
   { origin, agent }: AgentView,
@@ -223,6 +258,7 @@ const RECORDS_NOT_TAKEN: NamedFault = {
 
 const OWN_CLONE = clone('this agent', undefined)
 
+/** The fault of an identity that two agents use. `origin` undefined: that of this agent. */
 function clone(who: string, origin: Origin | undefined): NamedFault {
   return {
     subject: origin ?? 'self',
@@ -232,6 +268,7 @@ function clone(who: string, origin: Origin | undefined): NamedFault {
   }
 }
 
+/** The fault of a refused handshake, unless there is a control connection by now. */
 function refused(
   cluster: ClusterView,
   { origin, agent }: AgentView,
@@ -247,10 +284,12 @@ function refused(
   }
 }
 
+/** Returns the refusal as a clause, which `meshctl peers` shows, too. */
 export function refusalText({ byPeer, detail }: HandshakeRefusal): string {
   return `${byPeer ? 'it refuses our control connection' : 'its control connection is refused here'}: ${detail}`
 }
 
+/** Returns the fix for a HandshakeCode (core/trust/handshake.ts). */
 function fixOf(code: string): string {
   const fixes: Readonly<Record<string, string>> = {
     clock: 'set the clock of the host that is wrong (`timedatectl`, NTP)',

@@ -1,5 +1,6 @@
-// The watch over the paths to other clusters: once a second, and when a probe is answered again, the state of each tunnel is judged, and
-// what follows from it is marked. `withdrawn` is the one signal that names, routes and backends follow.
+// The watch over the paths to other clusters. Once a second, and when a probe is answered again, it judges the state
+// of each tunnel and reports what follows: metrics, faults, the choice of gateways, and the set of withdrawn
+// clusters, which names, routes and backends follow.
 import type { ClusterName, Ip } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -17,31 +18,40 @@ import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
-// Tunnel states are a matter of seconds (src/core/host/tunnel-state.ts).
+// A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a look each second is
+// often enough.
 const WATCH_INTERVAL_MS = 1000
-// A look reads WireGuard's counters with a tool of its own; replies of 1,000 members in a second share ten looks.
+// A look runs a tool that reads WireGuard's counters. With this gap, the replies of 1,000 members in one second cause
+// at most ten looks.
 const WATCH_GAP_MS = 100
+// When the tool takes longer, the look goes on without counters.
 const STATS_DEADLINE_MS = 5000
 
+/** What is watched, and who is told. */
 export interface PathWatchOptions {
+  /** undefined: no data plane on this machine. */
   readonly host: LinuxHost | undefined
   readonly settings: Settings
   readonly metrics: Metrics
   readonly health: Health
   readonly control: Control
   readonly networks: HostNetworks
+  /** The MTU of the tunnel device. */
   readonly mtu: Pick<TunnelMtu, 'bytes'>
-  /** A member has accepted this agent. */
+  /** Returns false until a member has accepted this agent: no faults are set before. */
   readonly isAdmitted: () => boolean
   readonly nodeAddress: () => Ip | undefined
-  /** undefined: this agent probes nothing. */
+  /** Returns the results of the probes by tunnel address; undefined: this agent probes nothing. */
   readonly probe: () => ((address: Ip) => ProbeResult | undefined) | undefined
-  /** What else is due with each look, before the tunnels are judged. */
+  /** Other work that is due once a second. A look waits for it before it judges the tunnels. */
   readonly beforeLook: (signal: AbortSignal) => Promise<void>
+  /** Called when another gateway may be the better choice for a prefix. */
   readonly onGateways: () => void
+  /** Called when the set `withdrawn` has changed. */
   readonly onWithdrawn: () => void
 }
 
+/** The watch of one session. */
 export class PathWatch {
   readonly tunnels: Tunnels
   readonly #options: PathWatchOptions
@@ -72,7 +82,10 @@ export class PathWatch {
     })
   }
 
-  /** Clusters that cannot be reached now. The set is another object once it has changed. */
+  /**
+   * Clusters that cannot be reached now, because all their tunnels are down. It is another object after each change,
+   * so that it can be compared by identity.
+   */
   get withdrawn(): ReadonlySet<ClusterName> {
     return this.#withdrawn
   }
@@ -81,22 +94,27 @@ export class PathWatch {
     this.#loop.start()
   }
 
-  /** A probe is answered again. */
+  /** Asks for a look at once: a probe is answered again, so a cluster may be back. */
   mark(): void {
     this.#loop.mark()
   }
 
-  /** The kernel changed something of the host. */
+  /** The kernel has changed something of the host, perhaps a firewall rule. */
   hint(): void {
     this.#obstacles.hint()
   }
 
+  /** Ends the watch and clears its faults. */
   async stop(): Promise<void> {
     await this.#loop.stop()
     clearPathFaults(this.#options.health)
     this.#obstacles.stop()
   }
 
+  /**
+   * Reads the counters of WireGuard, judges the tunnels and reports the changes. An error is the fault WATCH_FAILED
+   * until the next look succeeds.
+   */
   async #look(signal: AbortSignal): Promise<void> {
     const { host, metrics, health, control, networks, probe, beforeLook, isAdmitted } = this.#options
     const { tunnels } = this
@@ -110,7 +128,7 @@ export class PathWatch {
     networks.judge(view)
     this.#chooseGateways(view)
     health.clear('WATCH_FAILED')
-    // Without a data plane nothing is known of tunnels.
+    // Without a data plane nothing is known of tunnels, so no cluster is withdrawn.
     const down = host === undefined ? new Set<ClusterName>() : tunnels.down
     if (isAdmitted()) this.#tell(view, down, signal)
     if (down.symmetricDifference(this.#withdrawn).size === 0) return
@@ -118,6 +136,7 @@ export class PathWatch {
     this.#options.onWithdrawn()
   }
 
+  /** Reports when the facts on which the choice of gateways depends have changed. */
   #chooseGateways(view: MeshView): void {
     const choice = gatewayChoice(view, {
       health: (origin) => this.tunnels.health(origin),
@@ -128,6 +147,7 @@ export class PathWatch {
     this.#options.onGateways()
   }
 
+  /** Sets the faults of the paths. The look for obstacles is not waited for: it starts several tools. */
   #tell(view: MeshView, down: ReadonlySet<ClusterName>, signal: AbortSignal): void {
     const { health, settings, host, control, networks, mtu, nodeAddress } = this.#options
     tellPathFaults({

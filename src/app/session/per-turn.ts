@@ -1,4 +1,7 @@
-// Something that is done once for all events of a turn of the event loop.
+// Joins all events of one turn of the event loop into one action. A frame of a peer can change many records; the view
+// and what follows from it are then made once.
+
+/** Calls `act` once after any number of marks. `act` must not throw: it runs in a callback of setImmediate. */
 export class PerTurn {
   readonly #act: () => void
   #isDue = false
@@ -12,12 +15,12 @@ export class PerTurn {
     return this.#isRunning
   }
 
-  /** Marks count from now on. */
+  /** Marks have an effect from now on. */
   start(): void {
     this.#isRunning = true
   }
 
-  /** Before `start` and after `stop` nothing happens. */
+  /** Asks for the action in the next turn of the event loop. Without effect before `start` and after `stop`. */
   mark(): void {
     if (this.#isDue || !this.#isRunning) return
     this.#isDue = true
@@ -27,6 +30,7 @@ export class PerTurn {
     })
   }
 
+  /** Drops a mark that has not been acted on. */
   stop(): void {
     this.#isRunning = false
   }

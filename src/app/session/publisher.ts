@@ -1,8 +1,8 @@
-// What this agent publishes of its cluster's catalogue. A source tells what changed, and that is all that is encoded and signed: the
-// whole catalogue is looked at once in a term, and again only after a publication that failed.
-// Invariants
-//   1. Publications never overlap, and leave in the order in which they were asked for.
-//   2. Nothing is published after `withdraw`.
+// Publishes this cluster's catalogue. The source reports what has changed, and only that is encoded and signed. The
+// whole catalogue is published once in a term, and again after a publication that failed.
+// Invariants:
+//  1. Publications never overlap, and leave in the order in which they were asked for.
+//  2. Nothing is published after `withdraw`.
 import type { Change } from '../../core/catalog/catalog.ts'
 import { keyOf, type Cidr, type Snapshot, type Value } from '../../core/model/values.ts'
 import { Outbox } from '../../core/catalog/outbox.ts'
@@ -10,35 +10,47 @@ import type { Leadership } from '../../io/kube/lease.ts'
 import type { Health } from '../observe/health.ts'
 import { STANDBY_LAG_MS, STANDBY_TERM } from './speaker.ts'
 
+/** Where records go, and what is published beside the catalogue. */
 export interface PublisherOptions {
-  /** One batch; resolves when it is on disk and on its way. */
+  /** Publishes one batch. Resolves when it is on disk and on its way. */
   readonly publish: (changes: readonly Change[]) => Promise<void>
-  /** Keys that this agent has published and not withdrawn. */
+  /** Returns the keys that this agent has published and not withdrawn. */
   readonly ownKeys: () => readonly string[]
+  /** Returns the prefixes of this cluster, for its record. */
   readonly prefixes: () => {
     readonly podPrefixes: readonly Cidr[]
     readonly servicePrefixes: readonly Cidr[]
   }
-  /** undefined: the publication after a failed one went well. */
+  /**
+   * Called with the error of a publication that failed. `undefined`: the fault is over. Called after each
+   * publication.
+   */
   readonly onFault: (error: unknown) => void
 }
 
+/** What the source said last. */
 interface Spoken {
   readonly snapshot: Snapshot
   readonly whole: boolean
 }
 
+/** The publisher of one session. */
 export class Publisher {
   readonly #options: PublisherOptions
   #spoken: Spoken | undefined
-  /** What the replica holds of it, but for what lies in the outbox; undefined: not known. */
+  /**
+   * What was published last, or is about to be; the outbox has the changes since then. undefined: not known, so the
+   * whole catalogue comes next.
+   */
   #published: Spoken | undefined
   readonly #outbox = new Outbox()
   #leadership: Leadership = { leader: false }
-  /** The last that this agent led with. */
+  /** The latest term in which this agent was the speaker. */
   #term = STANDBY_TERM
+  /** Monotonic time of the latest copy as standby. */
   #stoodByMs = -Infinity
   #withdrawing = false
+  /** True from a failed publication until the whole catalogue has been published again. */
   #failed = false
   #running: Promise<void> = Promise.resolve()
 
@@ -46,12 +58,15 @@ export class Publisher {
     this.#options = options
   }
 
-  /** Resolves when all that was asked for until now is published. */
+  /** Resolves when all that was asked for until now is published, or has failed. Never rejects. */
   get idle(): Promise<void> {
     return this.#running
   }
 
-  /** The source said something. `changes`: what differs from the snapshot before it. */
+  /**
+   * Takes a snapshot of the source; only the speaker publishes it. `changes`: the differences from the snapshot
+   * before it. They are kept even while this agent is not the speaker, for the copy of a standby.
+   */
   setSnapshot(
     snapshot: Snapshot,
     state: { readonly whole: boolean; readonly changes: readonly Change[] }
@@ -61,45 +76,58 @@ export class Publisher {
     this.#speak()
   }
 
-  /** A new term publishes whole; an agent that loses it goes silent, and what it had said stands until the next term is complete. */
+  /**
+   * A new term publishes the whole catalogue. An agent that is no longer the speaker publishes nothing; its records
+   * stay until those of the next term are complete.
+   */
   setLeadership(leadership: Leadership): void {
     this.#leadership = leadership
     if (leadership.leader) this.#term = leadership.term
     this.speakAnew()
   }
 
-  /** The prefixes of the cluster are others, or what was published is not known. */
+  /**
+   * Publishes the whole catalogue: the prefixes of the cluster have changed, or it is not known what was published.
+   */
   speakAnew(): void {
     this.#published = undefined
     this.#speak()
   }
 
-  /** Once a second. What failed is tried again; a copy for the agent that stands by (speaker.ts) is late by intent. */
+  /**
+   * Called once a second. Retries a failed publication, and publishes the copy of the standby gateway (speaker.ts),
+   * at most once per STANDBY_LAG_MS. `isStandby` is called only when such a copy is due.
+   */
   tick(nowMs: number, isStandby: () => boolean): void {
     if (this.#failed) this.#speak()
-    // A copy that is not whole helps no one.
+    // A catalogue that is not whole would be of no use to the next speaker.
     if (this.#leadership.leader || this.#spoken?.whole !== true || this.#spoken === this.#published) return
     if (nowMs - this.#stoodByMs < STANDBY_LAG_MS || !isStandby()) return
     this.#stoodByMs = nowMs
     this.#tell(this.#term)
   }
 
-  /** A record that is not of the catalogue. */
+  /** Publishes a record that is not of the catalogue: the agent's own. */
   put(value: Value): Promise<void> {
     return this.#enqueue(() => [{ key: keyOf(value), value }])
   }
 
-  /** Withdraws everything that was published. */
+  /** Withdraws all records of this agent, after the publications under way. Errors: those of `publish`. */
   async withdraw(): Promise<void> {
     this.#withdrawing = true
     await this.#running
     await this.#options.publish(this.#options.ownKeys().map((key) => ({ key, value: undefined })))
   }
 
+  /** Publishes what is due, if this agent is the speaker. */
   #speak(): void {
     if (this.#leadership.leader) this.#tell(this.#leadership.term)
   }
 
+  /**
+   * Publishes the changes since the last publication, and the cluster's record with the term. The whole catalogue is
+   * published instead when `whole` has changed, or when it is not known what was published.
+   */
   #tell(term: number): void {
     const spoken = this.#spoken
     if (spoken === undefined || this.#withdrawing) return
@@ -114,7 +142,10 @@ export class Publisher {
     )
   }
 
-  /** The first of this run or term: what was published before and is gone since goes, too; but only if all was read. */
+  /**
+   * Returns the whole catalogue as changes. Keys that an earlier run or term has published and that are gone since
+   * are withdrawn, but only when the source was read whole.
+   */
   #all(cluster: Value, { snapshot, whole }: Spoken): readonly Change[] {
     const values = [cluster, ...snapshot.services, ...snapshot.endpointSlices]
     const changes: Change[] = values.map((value) => ({ key: keyOf(value), value }))
@@ -125,7 +156,10 @@ export class Publisher {
     return changes
   }
 
-  /** After a failure the whole catalogue is published. */
+  /**
+   * Publishes after all earlier publications. After a failure the whole catalogue has to be published again, since it
+   * is not known what has been stored.
+   */
   #enqueue(make: () => readonly Change[]): Promise<void> {
     this.#running = this.#running.then(async () => {
       if (this.#withdrawing) return
@@ -136,7 +170,8 @@ export class Publisher {
         this.#published = undefined
         return this.#options.onFault(error)
       }
-      // Once the whole was asked for again and no publication since has failed.
+      // The success of a single record does not end the fault: until `#tell` has asked for the whole catalogue again,
+      // `#published` is undefined.
       if (this.#failed && this.#published === undefined) return
       this.#failed = false
       this.#options.onFault(undefined)
@@ -145,7 +180,7 @@ export class Publisher {
   }
 }
 
-/** `error` undefined: the publication after a failed one went well. */
+/** Sets or clears the fault PUBLISH_FAILED. `error` undefined: the last publication succeeded. */
 export function tellPublishingFault(health: Health, error: unknown): void {
   if (error === undefined) return health.clear('PUBLISH_FAILED')
   health.setError('PUBLISH_FAILED', error, {

@@ -1,5 +1,7 @@
-// What this agent serves to others on the host: DNS, the answers to probes, the feed for CoreDNS. One list, started and stopped as one.
-// Invariant: a service that cannot start is a fault of a running agent. The fault is shown, and the start is tried again once a second.
+// The servers of this agent on its host: the DNS responder, the prober, and the feed for CoreDNS. They are started
+// and stopped together.
+// Invariant: a service that cannot start does not end the agent. The failure is a fault, and the start is tried again
+// once a second.
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { ClusterName, Ip } from '../../core/model/values.ts'
@@ -7,25 +9,32 @@ import type { MeshView } from '../../core/view/view.ts'
 
 export type ServiceName = 'dns' | 'probe' | 'feed'
 
-/** What the services tell others. */
+/** What the services serve. */
 export interface Served {
   readonly view: MeshView
+  /** Clusters that cannot be reached now: their services are left out of `cluster.all`, and their names stay. */
   readonly withdrawn: ReadonlySet<ClusterName>
+  /** undefined: this host has no address inside the pod prefixes. */
   readonly nodeAddress: Ip | undefined
 }
 
+/** One server. */
 export interface Service {
   readonly name: ServiceName
-  /** It listens on the node address, and moves with it. */
+  /** True when it listens on the node address, so that it has to be started again when that address changes. */
   readonly isOnNodeAddress: boolean
-  /** Begins to serve, or does nothing where the settings say so. May be called again after it failed or `stop`. */
+  /**
+   * Begins to serve; does nothing when the settings switch it off. May be called again after a failure or after
+   * `stop`. Rejects when it cannot serve.
+   */
   start(): Promise<void>
-  /** What is served has changed. Without effect while it does not serve. */
+  /** What is served has changed. Without effect while the service does not run. */
   update(served: Served): void
-  /** `leaves`: this agent leaves the mesh, so that nothing of it may go on without the agent. */
+  /** `leaves`: this agent leaves the mesh, so nothing may go on after it. */
   stop(options: { readonly leaves: boolean }): Promise<void>
 }
 
+/** The services of one session, with the faults of those that do not run. */
 export class Services {
   readonly #list: readonly Service[]
   readonly #log: Log
@@ -36,30 +45,35 @@ export class Services {
     this.#log = log
   }
 
-  /** What does not work now: for `meshctl status`. */
+  /** Why services do not run now, by name; agent/part-watch.ts reports them. */
   get faults(): ReadonlyMap<ServiceName, PartFault> {
     return this.#faults
   }
 
+  /** Starts all services. Never rejects. */
   async start(): Promise<void> {
     for (const service of this.#list) await this.#start(service)
   }
 
-  /** Starts again what could not start. */
+  /** Starts the services again that could not start. Called once a second. */
   async retry(): Promise<void> {
     for (const service of this.#list) if (this.#faults.has(service.name)) await this.#start(service)
   }
 
-  /** Starts one again that has ended by itself. */
+  /** Starts a service again whose process has ended. */
   async restart(name: ServiceName): Promise<void> {
     for (const service of this.#list) if (service.name === name) await this.#start(service)
   }
 
+  /** Gives all services what they serve. Called after each change of the view. */
   update(served: Served): void {
     for (const service of this.#list) service.update(served)
   }
 
-  /** The node address is another one. */
+  /**
+   * Starts the services on the node address again, because it has changed. All are stopped before the first is
+   * started. `signal`: the session stops.
+   */
   async move(signal: AbortSignal): Promise<void> {
     const moved = this.#list.filter(({ isOnNodeAddress }) => isOnNodeAddress)
     await Promise.allSettled(moved.map((service) => service.stop({ leaves: false })))
@@ -71,6 +85,10 @@ export class Services {
     await Promise.all(this.#list.map((service) => service.stop(options)))
   }
 
+  /**
+   * Starts a service. A failure is logged only when it differs from the one before, since the start is tried each
+   * second.
+   */
   async #start(service: Service): Promise<void> {
     const { name } = service
     try {

@@ -1,10 +1,11 @@
-// One membership, live: the control plane, and what is made of its view: the host, the names, the probes.
+// One membership that is live: the control plane, and what follows from its view: the host, the names, the probes.
 //
 //   source → publish → control → view ─┬→ names → DNS
 //                                      ├→ probe targets → tunnel states ─┐
 //                                      └→ desired ←──────────────────────┘→ reconciler → host
 //
-// The parts are made whole in the constructor. `start` starts each of them after the ones that it needs.
+// The constructor makes all parts. `start` starts each part after those that it needs. enrolment/ starts a session
+// after a start of the agent, init or join, and stops it on leave or at the end.
 import { setMaxListeners } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Change } from '../../core/catalog/catalog.ts'
@@ -40,10 +41,12 @@ import { Services, type Served, type ServiceName } from './services.ts'
 import type { Tunnels } from './tunnels.ts'
 import { standsBy, termFloor } from './speaker.ts'
 
+// After many changes at once the last ones are paced, so a withdrawal takes up to some seconds to leave.
 const WITHDRAW_DEADLINE_MS = 3000
 
 export type { SessionOptions } from './options.ts'
 
+/** A live membership: one instance for each start of the agent in a mesh, init or join. */
 export class Session {
   readonly control: Control
   readonly #options: SessionOptions
@@ -87,7 +90,10 @@ export class Session {
     this.#services = new Services([this.#dns, this.#probe, feed], log)
   }
 
-  /** Errors: of the transport only. A service that cannot start is a fault of a running agent. */
+  /**
+   * Errors: TransportError, when the control plane cannot listen. A service that cannot start is a fault of a running
+   * agent.
+   */
   async start(): Promise<void> {
     await this.control.start()
     await this.#ownFacts.start()
@@ -102,7 +108,10 @@ export class Session {
     this.#host.watch()
   }
 
-  /** The kernel's state stays: traffic flows on, and names are answered for a while; but not when the agent `leaves` the mesh. */
+  /**
+   * The kernel's state stays, so traffic flows on, and the responder answers for a while. With `leaves` the responder
+   * ends, too.
+   */
   async stop({ leaves = false } = {}): Promise<void> {
     this.#stopping.abort()
     this.#update.stop()
@@ -128,12 +137,12 @@ export class Session {
     return this.#ownFacts.current
   }
 
-  /** Prefixes of the mesh that overlap what this host reaches by itself, and what that is. */
+  /** Prefixes of the mesh that overlap what this host reaches without the mesh, and how. */
   get overlaps(): ReadonlyMap<string, string> {
     return this.#host.networks.overlaps
   }
 
-  /** Clusters that cannot be reached now: their routes, names and backends are withdrawn. */
+  /** Clusters that cannot be reached now: connections to them are refused at once. */
   get withdrawn(): ReadonlySet<ClusterName> {
     return this.#paths.withdrawn
   }
@@ -142,7 +151,7 @@ export class Session {
     return this.#dns.address
   }
 
-  /** Services that do not work now, and why: for `meshctl status`. */
+  /** Why services do not run now: for `meshctl status`. */
   get faults(): ReadonlyMap<ServiceName, PartFault> {
     return this.#services.faults
   }
@@ -151,32 +160,33 @@ export class Session {
     return this.#names.names(this.#served())
   }
 
-  /** What the responder's upstreams say to a name that is not of the mesh. */
+  /** Asks the responder's upstreams for a name that is not of the mesh. */
   lookup(question: { readonly name: string; readonly type: string }): Promise<LookupAnswer> {
     return this.#dns.lookup(question)
   }
 
-  /** Without a data plane: all operations that would be applied to an empty host. */
+  /** Returns all operations that would be applied to an empty host: the plan without a data plane. */
   paperPlan(): readonly HostOp[] {
     return this.#host.paperPlan()
   }
 
-  /** What a prefix that is to be given away must not take. */
+  /** Reads what the prefixes of a new invite must not overlap. */
   async around(): Promise<{ surroundings: Surroundings; outers: readonly OuterAddress[] }> {
     return { surroundings: await this.#host.surroundings(), outers: outerAddresses(this.control.view()) }
   }
 
+  /** Returns the lowest term in which this agent may publish as speaker. */
   termFloor(): number {
     return termFloor(this.control.origin, ownAgents(this.control.view()))
   }
 
-  /** A member has accepted this agent. */
+  /** A member has accepted this agent: from now on the host is programmed. */
   admit(): void {
     this.#isAdmitted = true
     this.#update.mark()
   }
 
-  /** The cluster has a later certificate for the same key. */
+  /** The cluster has a later certificate for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
     this.#membership = membership
     this.control.renewed(this.#certificate())
@@ -185,17 +195,17 @@ export class Session {
     this.#update.mark()
   }
 
-  /** Of this node's pods. Prefixes outside the cluster's pod CIDRs are ignored. */
+  /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
     void this.#ownRecord.setNodePrefixes(prefixes, this.#membership.podPrefixes)
   }
 
-  /** Of the Nodes of this cluster, where Kubernetes tells: their DNS questions are answered. */
+  /** Takes the addresses of the Nodes of this cluster: their DNS questions are answered. */
   setNodeAddresses(addresses: readonly Ip[]): void {
     this.#dns.setNodeAddresses(addresses)
   }
 
-  /** The source said something; only the speaker of the cluster publishes it. `changes`: since the snapshot before. */
+  /** Takes a snapshot of the source; only the speaker publishes it. `changes`: since the snapshot before. */
   setSnapshot(
     snapshot: Snapshot,
     state: { readonly whole: boolean; readonly changes: readonly Change[] }
@@ -207,10 +217,13 @@ export class Session {
     this.#publisher.setLeadership(leadership)
   }
 
-  /** Withdraws everything that was published, and waits for it to have left. Nothing is published after it. */
+  /**
+   * Withdraws all records of this agent and waits up to WITHDRAW_DEADLINE_MS until that has left. Afterwards nothing
+   * is published.
+   */
   async withdraw(): Promise<void> {
     await this.#publisher.withdraw()
-    const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS // after many changes at once, the last of them is paced
+    const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS
     while (this.control.ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
   }
 
@@ -224,13 +237,13 @@ export class Session {
     }
   }
 
-  /** What an earlier run of this agent has published. */
+  /** The node prefixes that an earlier run of this agent has published. */
   #nodePrefixesInView(): readonly Cidr[] | undefined {
     const { origin } = this.control
     return ownAgents(this.control.view()).find((own) => own.origin === origin)?.agent.nodePrefixes
   }
 
-  /** Once for all changes of a turn: the view is built then. */
+  /** Called once for all changes of a turn of the event loop; builds the view. */
   #follow(): void {
     this.#options.metrics.clusters.set(this.control.view().clusters.size)
     this.#services.update(this.#served())
@@ -238,7 +251,7 @@ export class Session {
     this.#dialer.update()
   }
 
-  /** Once a second, besides the judgement of the tunnels. */
+  /** Called once a second, before the tunnels are judged. */
   async #tick(signal: AbortSignal): Promise<void> {
     await this.#services.retry()
     await this.#host.lookForRivals(signal)
@@ -247,7 +260,7 @@ export class Session {
 
   // ------------------------------------------------------------------ what follows from the host
 
-  /** Own addresses came, went or changed: peers are told, and reached again from where this host is now. */
+  /** Own addresses came, went or changed: peers are told, and dialled again from the present addresses. */
   #factsChanged({ facts, before, gone, moved }: FactsChange): void {
     const isChanged = JSON.stringify(facts) !== JSON.stringify(before)
     if (isChanged)

@@ -1,4 +1,5 @@
-// What the watch over the tunnels has found, as faults and as metrics.
+// Reports what the watch over the tunnels has found: as faults in the registry of health, and as metrics.
+// path-watch.ts calls it once a second.
 import type { ClusterName } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Control } from '../control/control.ts'
@@ -8,23 +9,27 @@ import type { Metrics } from '../observe/metrics.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
 
+/** What the reports are made of. */
 export interface Paths {
   readonly view: MeshView
   readonly control: Control
   readonly tunnels: Tunnels
 }
 
+/** What the faults are made of besides. */
 export interface PathFaultInput extends Paths {
   readonly health: Health
   /** Clusters none of whose tunnels works. */
   readonly down: ReadonlySet<ClusterName>
-  /** False: without a data plane nothing is known of tunnels. */
+  /** False: there is no data plane, and nothing is known of tunnels. */
   readonly hasHost: boolean
+  /** Name of the tunnel device. */
   readonly device: string
-  /** Of the tunnel device, bytes. */
+  /** MTU of the tunnel device, bytes. */
   readonly mtu: number
 }
 
+/** Computes the faults (path-faults.ts) and replaces those in the registry. */
 export function tellPathFaults({ health, view, control, tunnels, ...more }: PathFaultInput): void {
   const faults = pathFaults({
     view,
@@ -46,11 +51,15 @@ export function tellPathFaults({ health, view, control, tunnels, ...more }: Path
   for (const code of PATH_FAULT_CODES) health.replace(code, faults[code])
 }
 
-/** An agent that ends says nothing of paths. */
+/** Clears the faults of all paths. Called when a session stops: its paths are not watched any more. */
 export function clearPathFaults(health: Health): void {
   for (const code of PATH_FAULT_CODES) health.replace(code, [])
 }
 
+/**
+ * Sets the metrics of each other cluster. A cluster is up when one of its tunnels is; its round trip is that of the
+ * first agent for which one is known.
+ */
 export function countPaths(metrics: Metrics, { view, control, tunnels }: Paths): void {
   for (const cluster of view.clusters.values()) {
     if (cluster.name === view.self) continue

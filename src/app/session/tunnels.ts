@@ -1,5 +1,6 @@
-// The state of every tunnel, judged once a second from what WireGuard and the probes say. Bounded by the members of the view.
-// Invariant: `down` is the one value that names, feed, routes and balancer follow; it is made here from src/core/host/tunnel-state.ts.
+// The state of every tunnel, judged once a second from what WireGuard and the probes report
+// (core/host/tunnel-state.ts has the rules). Bounded by the members of the view.
+// Invariant: `down` is the one value that names, feed, routes and load balancer follow, through PathWatch.withdrawn.
 import { CONNECT_MS_MAX, isDown, tunnelState, type TunnelState } from '../../core/host/tunnel-state.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
 import type { AgentValue, ClusterName, Ip, Origin } from '../../core/model/values.ts'
@@ -7,40 +8,52 @@ import { outerOf } from '../../core/host/surroundings.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
 
+/** The state of the tunnel to one agent, with what it was judged from. */
 export type Tunnel = TunnelState & {
+  /** The least of the latest round trips through the tunnel, milliseconds; undefined: not measured. */
   readonly rttMs: number | undefined
+  /** The counters of WireGuard; undefined: it has no such peer, or they could not be read. */
   readonly stats: PeerStats | undefined
-  /** Bytes that the path carries, where that is less than the tunnel's MTU; `below`: less than any tunnel may have. */
+  /** Bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
   readonly pathMtu: number | undefined
+  /** True: the path carries less than the 1280 bytes that any tunnel must carry (RFC 8200). */
   readonly isBelowMtu: boolean
-  /** WireGuard works and no probe is ever answered. */
+  /** True: WireGuard has a handshake, but no probe was ever answered. */
   readonly isUnprobed: boolean
 }
 
+/** What a judgement is made of. */
 export interface TunnelsInput {
   readonly view: MeshView
   readonly stats: readonly PeerStats[]
-  /** Monotonic, as the probes' replies are. */
+  /** Monotonic milliseconds, on the clock of the probes' results. */
   readonly nowMs: number
-  /** undefined: this agent probes nothing. */
+  /** Returns the result of the probes to a tunnel address; undefined: this agent probes nothing. */
   readonly probe: ((address: Ip) => ProbeResult | undefined) | undefined
 }
 
+/** What is remembered of one agent between two looks. */
 interface Seen {
+  /** Monotonic time when the agent was first in the view. */
   readonly firstMs: number
   tunnel: Tunnel
   /** When the bytes received from it last grew, as far as looks once a second show it. */
   receivedMs: number | undefined
+  /** When the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
 }
 
-/** A refusal is the far kernel's only if something came out of the tunnel at about that time. */
+/**
+ * A refused probe (ECONNREFUSED) may come from this host itself. It counts as a refusal by the kernel at the other
+ * end only when bytes came out of the tunnel within this time of it, in milliseconds.
+ */
 const REFUSAL_RECEIVED_MS = 3_000
 
+/** The tunnels of one session. `keepaliveSeconds`: from the settings; 0: an idle tunnel has no handshakes. */
 export class Tunnels {
   readonly #keepaliveSeconds: number
   readonly #seen = new Map<Origin, Seen>()
-  /** Clusters without a gateway, and since when. */
+  /** Clusters without a gateway, with the monotonic time since when. */
   readonly #bare = new Map<ClusterName, number>()
   #down: ReadonlySet<ClusterName> = new Set()
 
@@ -48,15 +61,20 @@ export class Tunnels {
     this.#keepaliveSeconds = keepaliveSeconds
   }
 
+  /** Returns the tunnel to an agent of another cluster; undefined: not judged yet. */
   of(origin: Origin): Tunnel | undefined {
     return this.#seen.get(origin)?.tunnel
   }
 
-  /** Which of a cluster's gateways is to be used. */
+  /**
+   * Returns the state for the choice among the gateways of a cluster. An agent that was not judged yet is
+   * `connecting`.
+   */
   health(origin: Origin): TunnelState['state'] {
     return this.of(origin)?.state ?? 'connecting'
   }
 
+  /** Returns the bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
   pathMtu(origin: Origin): number | undefined {
     return this.of(origin)?.pathMtu
   }
@@ -66,6 +84,7 @@ export class Tunnels {
     return this.#down
   }
 
+  /** Judges all tunnels. Agents and clusters that left the view are forgotten. */
   update(input: TunnelsInput): void {
     const { view, stats } = input
     const byKey = new Map(stats.map((entry) => [entry.publicKey, entry]))
@@ -85,6 +104,10 @@ export class Tunnels {
     for (const name of this.#bare.keys()) if (!view.clusters.has(name)) this.#bare.delete(name)
   }
 
+  /**
+   * Judges one tunnel. `isShared`: another agent has the same tunnel address, so answers from it prove neither
+   * tunnel.
+   */
   #judge(
     { origin, agent }: AgentView,
     stats: PeerStats | undefined,
@@ -109,9 +132,10 @@ export class Tunnels {
       isProbed,
       lastReplyMs: result?.lastReplyMs,
       lastRefusalMs: refusalMs,
-      // A refusal that was not the far kernel's answers nothing.
+      // A refusal that was not counted resets the prober's number of unanswered probes, so the number proves nothing
+      // then.
       unanswered: refused !== undefined && refused !== refusalMs ? Infinity : (result?.unanswered ?? 0),
-      // The kernel tells the time of day.
+      // The kernel tells the handshake in the time of day; it is converted to the monotonic clock.
       lastHandshakeMs: stats?.lastHandshakeMs && nowMs - (Date.now() - stats.lastHandshakeMs),
       lastReceivedMs: receivedMs,
       keepaliveSeconds: this.#keepaliveSeconds
@@ -127,6 +151,10 @@ export class Tunnels {
     this.#seen.set(origin, { firstMs, tunnel, receivedMs, refusalMs })
   }
 
+  /**
+   * Returns whether all tunnels to a cluster are down. A cluster without a gateway counts as down after
+   * CONNECT_MS_MAX.
+   */
   #isDown(
     { name, agents }: { readonly name: ClusterName; readonly agents: readonly AgentView[] },
     nowMs: number
@@ -136,14 +164,17 @@ export class Tunnels {
       this.#bare.delete(name)
       return isDown(gateways.map(({ origin }) => this.health(origin)))
     }
-    // Its records may be on their way: a cluster is known by its certificate first.
+    // A cluster is known by its certificate first, and its records may still be on their way.
     const sinceMs = this.#bare.get(name) ?? nowMs
     this.#bare.set(name, sinceMs)
     return nowMs - sinceMs > CONNECT_MS_MAX
   }
 }
 
-/** Where its tunnel address is one of its outer addresses, packets to it do not go through the tunnel. */
+/**
+ * Returns whether an agent can be probed. When its tunnel address is also one of its outer addresses, packets to it
+ * do not go through the tunnel, so an answer would prove nothing.
+ */
 export function answersProbes(agent: AgentValue): boolean {
   const { tunnelAddress } = agent
   return tunnelAddress !== undefined && agent.probePort !== 0 && !outerOf(agent).includes(tunnelAddress)
