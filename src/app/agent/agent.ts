@@ -262,7 +262,7 @@ function startWatch(parts: Parts, shutdown: Shutdown): PartWatch {
   return watch
 }
 
-/** What both servers need. */
+/** The parts that the health server and the admin API need. */
 interface Serving {
   readonly state: AgentState
   readonly watch: PartWatch

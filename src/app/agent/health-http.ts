@@ -10,6 +10,7 @@ export interface HealthHttp {
   stop(): Promise<void>
 }
 
+/** The address to listen on, and the sources of the answers of /metrics and /readyz. */
 export interface HealthHttpOptions {
   readonly listen: ListenAddress
   readonly metrics: Metrics

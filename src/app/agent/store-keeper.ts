@@ -9,6 +9,7 @@ const TOLD_MS = 600_000
 const UNUSABLE = 'STATE_UNUSABLE'
 const REMOVED = 'STATE_REMOVED'
 
+/** The store to check, and the callbacks for what the store itself cannot mend. */
 export interface StoreKeeperOptions {
   readonly store: Pick<Store, 'folder' | 'mend'>
   readonly health: Health

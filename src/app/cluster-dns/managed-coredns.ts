@@ -38,12 +38,12 @@ export interface OwnCorednsOptions {
   readonly log: Log
 }
 
-/** What the Corefile depends on. */
+/** The values of the mesh from which the Corefile is made. */
 export interface Mesh {
   readonly view: MeshView
   /** False while clusters may be missing in the view because the disk has lost records. */
   readonly whole: boolean
-  /** Where the DNS responder of this agent listens, as "10.0.0.2:53"; undefined while it does not run. */
+  /** The address of the DNS responder of this agent, as "10.0.0.2:53"; undefined while it does not run. */
   readonly responder: string | undefined
 }
 

@@ -6,7 +6,7 @@ import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { AppError } from '../observe/errors.ts'
 import type { FoundPrefixes } from '../sources/source.ts'
 
-/** What the certificate or the token gives a cluster. */
+/** The name and the prefixes that the certificate or the token gives a cluster. */
 interface Certified {
   readonly cluster: ClusterName
   readonly podPrefixes: readonly Cidr[]

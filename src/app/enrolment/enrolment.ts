@@ -35,7 +35,7 @@ const JOIN_DEADLINE_MS = 20_000
  */
 export const NOT_JOINED = 'NOT_JOINED'
 
-/** What Enrolment needs besides the parts of a session. */
+/** The parts of a session, and the two parts that only exist with a Kubernetes API. */
 export interface EnrolmentOptions extends EntranceOptions {
   /** The key that the gateways of this cluster share in a Secret; undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
@@ -188,7 +188,8 @@ export class Enrolment {
     if (sharedKey !== undefined) return sharedKey.enrol({ before, token, nowMs, save })
     if (token === undefined) throw new Error('nothing to join with')
     const pending = redeemToken(token, { crypto, identity: before, nowMs })
-    // Before any connection: after a crash this agent must still have the key that a member may have accepted.
+    // The key is on disk before any connection: after a crash this agent must still have the key that a member may have
+    // accepted.
     await save(pending)
     return { identity: pending, isMember: false, untilAnswered: pending }
   }

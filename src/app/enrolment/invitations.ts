@@ -12,6 +12,7 @@ import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { ownAddresses } from './own-addresses.ts'
 
+/** The parts that invites need: the session with its view, and the identity with the root key and the open invites. */
 export interface InvitationsOptions {
   readonly current: CurrentSession
   readonly node: NodeIdentity

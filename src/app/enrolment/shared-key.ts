@@ -27,10 +27,10 @@ import { Loop } from '../observe/loop.ts'
 import { base64, bytes } from '../identity/encoding.ts'
 import { redeemToken } from '../identity/identity.ts'
 
-// Between two checks of a Secret that is in order. Its content matters only to gateways that are added later, so a
-// minute is soon enough.
+// The pause between two checks of a Secret that is in order. Its content matters only to gateways that are added later,
+// so a minute is soon enough.
 const KEEP_MS = 60_000
-// After a fault, or after a write that failed because another gateway wrote in between.
+// The pause after a fault, or after a write that failed because another gateway wrote in between.
 const KEEP_RETRY_MS = 5000
 // How long a person at a terminal waits for an API server that does not answer.
 const FIND_MS = 10_000

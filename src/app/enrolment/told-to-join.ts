@@ -10,12 +10,13 @@ import type { CurrentSession } from '../session/current-session.ts'
 import { NOT_JOINED, type Enrolment } from './enrolment.ts'
 import type { SharedKey } from './shared-key.ts'
 
-// After an attempt that failed. Each attempt can dial members for up to 20 s and can change the disk.
+// The pause after an attempt that failed. Each attempt can dial members for up to 20 s and can change the disk.
 const RETRY_MS = 15_000
-// While there is neither token nor key. Another gateway may write the key at any moment, and one read each 5 s is
-// little for the API server.
+// The pause while there is neither token nor key. Another gateway may write the key at any moment, and one read each 5
+// s is little for the API server.
 const KEY_LOOK_MS = 5000
 
+/** The two sources of a membership, and the parts that use it and report on it. */
 export interface ToldToJoinOptions {
   /** The setting token-file, a path; '' = none. */
   readonly file: string

@@ -51,7 +51,8 @@ const ADDRESSES_MAX = 16
 const LISTENS_MAX = 16
 // Larger than any use: networks of clients that are not pods, such as one per rack.
 const DNS_ALLOW_MAX = 256
-// A list that a person writes is far shorter; SIG Scalability tests clusters of Kubernetes with up to 10,000 namespaces.
+// A list that a person writes is far shorter; SIG Scalability tests clusters of Kubernetes with up to 10,000
+// namespaces.
 const NAMESPACES_MAX = 1000
 
 const port = integer({ min: 1, max: 65_535 })
@@ -66,6 +67,7 @@ interface Row {
   readonly help: string
 }
 
+/** The table. A new setting is a new row (docs/adding.md); `meshd --help` lists the rows in this order. */
 export const SETTINGS = {
   'state-dir': row(
     text(path),
@@ -243,7 +245,7 @@ export class SettingsError extends CodedError<'BAD_SETTING'> {
   }
 }
 
-/** Where the values come from. A value of undefined is not given; an empty text is given. */
+/** The sources of the values. A value of undefined counts as not given; an empty text counts as given. */
 export interface SettingsSources {
   /** The parsed command line, by key. */
   readonly flags: Readonly<Record<string, unknown>>
