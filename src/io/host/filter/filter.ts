@@ -1,18 +1,21 @@
-// What may come out of the tunnel, and what must not be changed on its way into it: one nftables table of our own.
-//   forward, input   default deny for the tunnel device; nothing else is looked at. Of this host, other clusters reach the probe and the
-//                    endpoints of exported services that are the host itself; other ports of its pod-side addresses are refused at once
-//   guard            a port of a guarded service address without a load balancer reaches no process of this host. The chain runs after
-//                    IPVS (input 98) and after DNAT (prerouting), so a packet that still has such an address was not balanced
-//   claim            others' DNAT for local addresses (hostPort, `docker -p`, NodePort) would take every service address, since the VIP route makes
-//                    it local. A connection is translated once: one to a guarded address is translated to itself, before any other
-//                    nat chain (IPVS balances it after that), but after the load balancer's own
-//   keep             source NAT to the same source, before the CNI's masquerade at 100: a flow is translated once, and an
-//                    `accept` in a table of ours would not stop another's
-//   hairpin          a pod whose connection to a service address comes back to the pod itself: with its own source it would drop the
-//                    packet, so it sees this host's address. nft compares no two fields, so `note` writes down (client, client)
-//                    before the address is translated, and (source, destination) is looked up after
-//   strays           sources outside the pod prefixes that went into the tunnel all the same, written down
-//   mss              clamped on the way in and on the way out: with one alone, a peer behind a path that drops ICMP still hangs
+// The packet filter: one nftables table of our own. It decides which packets may come out of the tunnel, and keeps
+// other programs from changing packets on their way into it. src/io/host/host.ts sets it as desired. Its chains:
+//   forward, input   Default deny for packets from the tunnel device; other packets are not judged. On this host, other
+//                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
+//                    ports of its pod-side addresses are refused at once.
+//   guard            Refuses a port of a guarded service address without a virtual server, so that no process of this
+//                    host gets it. It runs after IPVS (input 98) and DNAT (prerouting): a packet that still has such an
+//                    address was not balanced.
+//   claim            The VIP route makes service addresses local, so DNAT of other programs for local addresses
+//                    (hostPort, `docker -p`, NodePort) would take them. As a connection is translated once, `claim`
+//                    translates it to the same address first, after the load balancer's chain. IPVS balances later.
+//   keep             Translates the source to itself before the CNI's masquerade (100), for the same reason. An
+//                    `accept` in a table of ours would not stop another's chain.
+//   note, hairpin    A pod whose connection to a service comes back to itself would drop a packet with its own source,
+//                    so it sees this host's address. nft cannot compare two fields: `note` records (client, client)
+//                    before the translation, and `keep` looks up (source, destination) after it.
+//   strays           Records sources outside the pod prefixes that went into the tunnel (src/io/host/obstacles.ts).
+//   mss              Clamps the TCP MSS in both directions: with one alone, a peer behind a path without ICMP hangs.
 import {
   compareCidr,
   cidrContains,
@@ -39,14 +42,15 @@ import {
 } from '../tools/nft-listing.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
 
+/** The arguments of a filter. A PartContext has them. */
 export interface FilterOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable' | 'device'>
-  /** Told once when this kernel cannot filter. */
+  /** Takes a sentence for the operator, once, if this kernel cannot filter. */
   readonly warn?: (message: string) => void
 }
 
-/** The filter of this kernel: nftables, or none with a warning where nftables has no families. */
+/** Returns the filter that this kernel can run: nftables, or none with a warning. The first use finds out which. */
 export function createFilter(options: FilterOptions): FilterPort {
   let chosen: Promise<FilterPort> | undefined
   const port = () => (chosen ??= choose(options))
@@ -58,7 +62,7 @@ export function createFilter(options: FilterOptions): FilterPort {
   }
 }
 
-/** Errors: HostError. */
+/** Returns the filter by nftables. Errors of its methods: HostError of nft. */
 export function createNftFilter(options: FilterOptions): FilterPort {
   const { run, names } = options
   const table = tableOf(names)
@@ -80,13 +84,14 @@ export function createNftFilter(options: FilterOptions): FilterPort {
     async observe(signal) {
       const listing = await list([], signal)
       const filter = listing && filterOf(listing)
-      // A table that another program changed, or that was made by another version or for another device, counts as missing and is set
-      // again.
+      // A table that another program changed, or that was made by another version or for another device, counts as
+      // missing and is set again.
       return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {
       await nft(`${removal(table)}${filter === undefined ? '' : tableText(names, filter)}`, signal)
       if (filter === undefined) return
+      // The mark needs the listing, so it is a second transaction. A table without it counts as missing.
       const listing = await list(['-t'], signal)
       await nft(aboutCommand(table, aboutOf(names, filter, listing?.shape ?? '')), signal)
     },
@@ -97,7 +102,10 @@ export function createNftFilter(options: FilterOptions): FilterPort {
   }
 }
 
-/** For a kernel without nftables: remembers the wish, so that plans are calm, and says what that means. */
+/**
+ * Returns a filter for a kernel without nftables (docs/decisions/0025-hosts-without-nftables.md). `observe` returns
+ * the filter that was set, so that the plan has nothing to do. The first filter that is set gives a warning.
+ */
 export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort {
   let wish: Filter | undefined
   let warned = false
@@ -138,6 +146,7 @@ function tableOf(names: FilterOptions['names']): string {
   return `${names.nftTable}-filter`
 }
 
+/** nft 1.0.6 refuses to delete a table that does not exist, so the text adds it first. */
 function removal(table: string): string {
   return `add table inet ${table}\ndelete table inet ${table}\n`
 }
@@ -171,6 +180,10 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
   ].join('\n')
 }
 
+/**
+ * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities are
+ * conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
+ */
 function chains(device: string, { mtu, probePort }: Filter): string {
   const probe = [
     `    ip saddr @remote4 udp dport ${probePort} accept`,
@@ -248,13 +261,13 @@ function chains(device: string, { mtu, probePort }: Filter): string {
     chain(
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',
-      // The kernel's own talk on a link (its neighbours, its groups) is for that link and no sender's mistake.
+      // The kernel's own packets on a link (neighbour discovery, multicast) are no mistake of a sender.
       `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != @local4 update @stray4 { ip saddr }`,
       `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != @local6 update @stray6 { ip6 saddr }`
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),
-    // By the MTU of the route to the other cluster, where that is less: its path carries no more.
+    // By the MTU of the route to the other cluster, where its path carries less than the device.
     chain(
       'mss-path',
       '    type filter hook forward priority -150; policy accept;',
@@ -265,9 +278,10 @@ function chains(device: string, { mtu, probePort }: Filter): string {
   ].join('\n')
 }
 
-// Right after LB_NAT_PRIORITY of load-balancer/nftables/table.ts.
+// Right after LB_NAT_PRIORITY (−199) of load-balancer/nftables/table.ts.
 const CLAIM_PRIORITY = -198
 
+/** Endpoints of exported services that are this host itself: (address, protocol, port). */
 function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string {
   const keys = endpoints
     .map((endpoint) => endpoint.split(' '))
@@ -279,7 +293,7 @@ function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string 
 ${elements}  }`
 }
 
-/** One element a client of this host; it is read within the turn of the packet that wrote it. */
+/** Has one element for each client on this host. The packet that writes an element also reads it, so 1 min is ample. */
 function hairpinSet(family: 4 | 6): string {
   return `  set hairpin${family} {
     type ipv${family}_addr . ipv${family}_addr
@@ -289,7 +303,10 @@ function hairpinSet(family: 4 | 6): string {
   }`
 }
 
-/** Sources from outside the pod prefixes that went into the tunnel: the other side drops them, and doctor and status name them. */
+/**
+ * Sources outside the pod prefixes that went into the tunnel in the last 2 min, 64 at most. The other side drops their
+ * packets. doctor and status name them.
+ */
 function straySet(family: 4 | 6): string {
   return `  set stray${family} {
     type ipv${family}_addr
@@ -299,7 +316,7 @@ function straySet(family: 4 | 6): string {
   }`
 }
 
-/** One set, and more for nested prefixes, which nft refuses in one: those only remember, as the outer prefix matches. */
+/** One set, and more for nested prefixes, which nft refuses in one. No chain uses those: the outer prefix matches. */
 function setTexts(name: ListName, family: 4 | 6, prefixes: readonly Cidr[]): readonly string[] {
   const layers = layersOf(prefixes.filter((prefix) => familyOf(prefix) === family))
   return (layers.length === 0 ? [[]] : layers).map((layer, depth) => {
@@ -311,6 +328,7 @@ ${elements}  }`
   })
 }
 
+/** Splits prefixes into lists without nested ones. The first list has all the outer prefixes. */
 function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
   const layers: Cidr[][] = []
   // Outer prefixes sort before inner ones: the last of a layer is the only one that could contain the next.
@@ -325,7 +343,7 @@ function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
   return layers
 }
 
-/** What the listing says; undefined where the mark is missing. */
+/** Returns the filter of a listing; undefined if the mark is missing. */
 function filterOf({ rows, about }: NftListing): Filter | undefined {
   const said = /^(\d+) (\d+) /.exec(about ?? '')
   if (!said) return undefined
@@ -352,6 +370,7 @@ function filterOf({ rows, about }: NftListing): Filter | undefined {
   }
 }
 
+/** Returns the endpoint of an element of nft; undefined if another program wrote it in another form. */
 function endpointOf(row: unknown): HostEndpoint | undefined {
   const parts = asRecord(keyOfRow(row))['concat']
   const [address, number, port]: readonly unknown[] = Array.isArray(parts) ? parts : []
@@ -361,10 +380,12 @@ function endpointOf(row: unknown): HostEndpoint | undefined {
     : `${ip} ${protocol} ${port}`
 }
 
+/** The mark of the table: port, MTU, digest of our chains, digest of the listing. */
 function aboutOf(names: FilterOptions['names'], filter: Filter, shape: string): string {
   return `${filter.probePort} ${filter.mtu} ${digest(chains(names.device, filter))} ${shape}`
 }
 
+/** nft prints a prefix of one address without a length. undefined: it is no prefix, as for a range. */
 function prefixOf(row: unknown): Cidr | undefined {
   const key = keyOfRow(row)
   if (typeof key === 'string') {

@@ -1,14 +1,19 @@
-// Routes into the tunnel, in a table of our own, and service prefixes made local (AnyIP), in the table local.
+// Reads and sets routes with `ip` (ip-route(8), ip-rule(8)): routes into the tunnel, in a routing table of our own, and
+// service prefixes that are made local (AnyIP: the host accepts every address of the prefix), in table local.
 // Invariants
-//   1. Ours are the routes of our protocol number; in the tunnel's table also only those of our device. Any other route at a
-//      destination of ours is an error (ROUTE_TAKEN), never replaced.
-//   2. Rule: `not fwmark M/M lookup T`, before main. WireGuard's own packets carry M, so they never enter the tunnel again.
-//      A family without its rule is observed without routes: they would carry nothing. Adding a route brings the rule.
-//   3. VIPs live in the table local: in a table of our own they are delivered, but the kernel does not take their addresses
-//      for the host's, so that neither an ICMP error nor a reset could be sent from them.
-//   4. What this host reaches by itself has a `throw` route of ours in the same table: the search goes on with the next rule.
-//   5. A source address that no device has is put on the tunnel device, as the kernel takes no other for `src`.
-//   6. Each route succeeds or fails by itself. A family that cannot be read is observed as empty while the other one can be read.
+//   1. Our routes have our protocol number; those in the tunnel's table also have our device. A route of another
+//      program at a destination of ours is an error (ROUTE_TAKEN) and is never replaced.
+//   2. The rule `not fwmark M/M lookup T` stands before that of table main. WireGuard's own packets carry the mark M,
+//      so they never enter the tunnel again. Without its rule, a family is observed without routes, because they would
+//      carry nothing. Adding a route brings the rule.
+//   3. VIPs are in table local. From a table of our own packets would be delivered, too, but the kernel would not take
+//      the addresses for those of the host, and could send neither an ICMP error nor a reset from them
+//      (docs/decisions/0001-vip-routes-in-table-local.md).
+//   4. A network that this host reaches without the mesh has a `throw` route of ours in the same table: there the
+//      search goes on with the next rule.
+//   5. A source address that no device has is put on the tunnel device, because the kernel accepts no other as `src`.
+//   6. Each route succeeds or fails by itself. A family that cannot be read is observed as empty while the other family
+//      can be read.
 import { compareCidr, familyOf } from '../../../core/model/cidr.ts'
 import type { Route, Vip } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
@@ -18,37 +23,51 @@ import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from '../to
 import type { HostNames, Run } from '../ports.ts'
 import { addAddress } from '../tools/ip.ts'
 
+/** A route with the table that it belongs to: `tunnel` is our own table, `vip` is table local. */
 export interface TableRoute {
   readonly table: 'tunnel' | 'vip'
   readonly route: Route | Vip
 }
 
+/** Reads and changes our routes. */
 export interface Routes {
+  /**
+   * Returns our routes of both families, sorted by destination. Errors: HostError if neither family can be read, or if
+   * `ip` hangs or is missing.
+   */
   observe(signal: AbortSignal): Promise<{ readonly routes: readonly Route[]; readonly vips: readonly Vip[] }>
-  /** Returns the routes that were refused: ROUTE_TAKEN, IPV6_OFF, TOOL_FAILED, NOT_ROOT. Errors: TOOL_TIMEOUT, TOOL_MISSING. */
+  /**
+   * Adds routes or replaces ours at the same destinations, with the rule and the source addresses that they need.
+   * Returns those that were refused: ROUTE_TAKEN, IPV6_OFF, TOOL_FAILED, NOT_ROOT. Errors: TOOL_TIMEOUT, TOOL_MISSING,
+   * ABORTED; TOOL_FAILED if `ip` names no route.
+   */
   add(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
-  /** As `add`. One that has gone already is no error. */
+  /** Removes routes and returns those that were refused, as `add` does. A route that has gone already is no error. */
   remove(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
+  /** Removes all our routes and rules. Errors: HostError; what follows the first error is left. */
   cleanup(signal: AbortSignal): Promise<void>
 }
 
+/** The refused routes, each with its error, which is a HostError. */
 export type Refusals = ReadonlyMap<TableRoute, unknown>
 
 const FAMILIES = [4, 6] as const
 type Family = (typeof FAMILIES)[number]
 
+/** Returns the routes of this host. Runs no tool. */
 export function createRoutes(run: Run, names: HostNames): Routes {
   const protocol = String(names.routeProtocol)
 
   async function read(family: Family, table: string, filter: readonly string[], signal: AbortSignal) {
     const args = [`-${family}`, '-j', 'route', 'show', 'table', table, ...filter]
     const result = await run('ip', args, { signal, okCodes: [2] })
-    // A table exists from its first route on. IPv6 may be off altogether.
+    // Exit code 2: the table has no route yet, so that it does not exist, or IPv6 is off. Both mean no routes.
     if (result.exitCode !== 0 && !/does not exist|not supported/.test(result.stderr))
       throw ipFailed(result.stderr)
     return result.exitCode === 0 ? parseRoutes(result.stdout, family) : []
   }
 
+  /** `-N` makes `ip` print numbers for table and protocol, whatever names the host has given them. */
   async function hasRule(family: Family, signal: AbortSignal): Promise<boolean> {
     const result = await run('ip', [`-${family}`, '-N', '-j', 'rule', 'show'], { signal, okCodes: [2] })
     if (result.exitCode !== 0) return false
@@ -87,14 +106,17 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     return parseAddresses((await run('ip', ['-j', 'address', 'show'], { signal })).stdout)
   }
 
-  /** The destinations in a table that are not ours. */
+  /** Returns the routes of other programs in the table and family of `entry`, by destination. */
   async function foreign(entry: TableRoute, signal: AbortSignal): Promise<ReadonlyMap<Cidr, KernelRoute>> {
     const existing = await read(familyOf(entry.route.destination), tableName(entry.table, names), [], signal)
     const others = existing.filter((route) => route.protocol !== protocol)
     return new Map(others.map((route) => [route.destination, route]))
   }
 
-  /** Does what a route needs first, once for all routes that need it. What fails refuses the routes that need it. */
+  /**
+   * Provides what routes need before they can be added: a free destination, the rule, the source address. Each is done
+   * once for all routes. Returns the routes for which it failed; rejects if no further operation can succeed.
+   */
   async function prepare(
     routes: readonly TableRoute[],
     signal: AbortSignal
@@ -109,7 +131,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
         const others = await once(`table ${table} ${family}`, () => foreign(entry, signal))
         const other = others.get(route.destination)
         if (other !== undefined) throw taken(other, tableName(table, names))
-        // Without a custom policy rule the kernel keeps the tables local and main as one, where a `throw` would end the search.
+        // Without a rule of our own the kernel keeps the tables local and main as one, where a `throw` ends the search.
         if (table === 'tunnel' || route.kind === 'throw')
           await once(`rule ${family}`, () => ensureRule(family, signal))
         const { source } = route
@@ -123,7 +145,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     return refused
   }
 
-  /** One command for all; the tool goes on after a line that is refused and says its number. */
+  /** Runs one command for all routes. `ip -force` goes on after a line that is refused, and prints its number. */
   async function batch(
     verb: 'replace' | 'delete',
     routes: readonly TableRoute[],
@@ -180,18 +202,18 @@ export function createRoutes(run: Run, names: HostNames): Routes {
   }
 }
 
-/** The arguments of `ip rule add`. */
+/** Returns the arguments of `ip rule add` and `ip rule delete`. */
 function ruleText(names: HostNames): string {
   const mark = `0x${names.fwmark.toString(16)}`
   return `preference ${names.rulePreference} not fwmark ${mark}/${mark} lookup ${names.routeTable} protocol ${names.routeProtocol}`
 }
 
-/** The line of `ip -batch`, and without `ip` in front the command that a person would type. */
+/** Returns the line for `ip -batch`. With `ip` in front of it, it is the command that a person would type. */
 export function routeCommand(verb: 'replace' | 'delete', entry: TableRoute, names: HostNames): string {
   return `route ${verb} ${routeText(verb === 'delete' ? withoutMtu(entry) : entry, names)}`
 }
 
-/** The arguments of `ip route add`. */
+/** Returns the arguments of `ip route replace` and `ip route delete`. */
 function routeText({ table, route }: TableRoute, names: HostNames): string {
   const tail = `proto ${names.routeProtocol} table ${tableName(table, names)}`
   if (route.kind !== undefined) return `${route.kind} ${route.destination} ${tail}`
@@ -202,17 +224,17 @@ function routeText({ table, route }: TableRoute, names: HostNames): string {
   return `${target}${source}${mtu} ${tail}`
 }
 
-/** It does not identify a route, and an older one may have had another. */
+/** A deletion names no MTU: `ip` would find no route if the existing one has another MTU. */
 function withoutMtu({ table, route }: TableRoute): TableRoute {
   const { destination, source, kind } = route
   return { table, route: { destination, source, ...(kind && { kind }) } }
 }
 
-/** Already gone: the route, its table, or its device with all routes. */
+/** Words of `ip` for a route that has gone already, or whose table or device has gone. */
 const GONE = /No such process|does not exist|Cannot find device/
 const BATCH = ['-force', '-batch', '-'] as const
 
-/** Line number, from 1, to what `ip -force -batch` said of it. */
+/** Returns the complaints of `ip -force -batch` by line number, which starts at 1. The text comes before the number. */
 function complaintsOf(stderr: string): ReadonlyMap<number, string> {
   const complaints = new Map<number, string>()
   let text: string[] = []
@@ -228,7 +250,7 @@ function complaintsOf(stderr: string): ReadonlyMap<number, string> {
   return complaints
 }
 
-/** Each thing is done once, and its answer or error kept for the others that need it. */
+/** Returns a function that runs `act` once for each key, and gives its result or error to all later calls. */
 function keyed(): <T>(key: string, act: () => Promise<T>) => Promise<T> {
   const done = new Map<string, Promise<unknown>>()
   return <T>(key: string, act: () => Promise<T>): Promise<T> => {
@@ -240,7 +262,10 @@ function keyed(): <T>(key: string, act: () => Promise<T>) => Promise<T> {
   }
 }
 
-/** A refusal that only says "Permission denied" or "not supported" is IPv6 that is switched off, or missing, for IPv6. */
+/**
+ * Returns the error with the reason where it can be told: for IPv6, "Permission denied" or "not supported" means that
+ * IPv6 is switched off or missing.
+ */
 function explained(error: unknown, family: Family): HostError {
   const known = error instanceof HostError ? error : ipFailed(String(error))
   const off = /IPv6 is disabled|Permission denied|not permitted|not supported|family/i.test(known.stderr)
@@ -271,6 +296,7 @@ function vipsOf(routes: readonly KernelRoute[]): readonly Vip[] {
   }))
 }
 
+/** Returns the kernel's routes as values of HostState, in their order. */
 function state(routes: readonly KernelRoute[]): readonly Route[] {
   return routes
     .map(({ destination, source, type, mtu }) => ({

@@ -1,12 +1,16 @@
-// Links on which this host takes its IPv6 default route from router advertisements. The kernel stops doing so on every link with accept_ra=1,
-// and removes the routes it has, at the moment IPv6 forwarding is switched on; accept_ra=2 keeps them.
+// Finds the links from which this host takes its IPv6 default route by router advertisements (RFC 4861). When IPv6
+// forwarding is switched on, the kernel stops accepting advertisements on every link with accept_ra=1 and removes the
+// routes that it has from them; accept_ra=2 keeps them (Documentation/networking/ip-sysctl.rst). tools/sysctl.ts sets 2
+// on these links (docs/decisions/0031-ipv6-forwarding-and-accept-ra.md).
 // Invariants
-//   1. Nothing takes more advertisements than before us: only links with accept_ra=1 are named, and only while forwarding is ours.
-//   2. A pod cannot become this host's router: bridge ports, bridges without a default route, and links with routes to single pods are left out.
+//   1. No link accepts more advertisements than before: sysctl.ts changes only links with accept_ra=1, and only while
+//      forwarding is on because of this agent.
+//   2. A pod cannot become the router of this host: bridge ports, bridges without a default route, and links with
+//      routes to single addresses (pods) are left out.
 import { z } from 'zod'
 import type { Run } from '../ports.ts'
 
-// Hosts have a few uplinks. A host that makes links without end must not fill the record of settings.
+// Hosts have a few uplinks. A host that makes ever more links must not fill the record of earlier sysctls (host.json).
 const UPLINKS_MAX = 32
 
 const LINKS = z.array(
@@ -21,7 +25,7 @@ const ROUTES = z.array(
   z.object({ dst: z.string(), dev: z.string().optional(), protocol: z.string().optional() })
 )
 
-/** Kinds of links by which a host may be connected to a router; '' is a physical one. */
+/** Kinds of links through which a host may be connected to a router; '' is a physical one. A bridge is none of them. */
 const UPLINK_KINDS: ReadonlySet<string> = new Set([
   '',
   'bond',
@@ -33,7 +37,10 @@ const UPLINK_KINDS: ReadonlySet<string> = new Set([
   'vlan'
 ])
 
-/** Names, in order. `device` is the tunnel's. */
+/**
+ * Returns the names of the links, sorted, 32 at most. `device` is the tunnel and never an uplink. A list that `ip`
+ * cannot give (exit codes 1 and 2, as without IPv6) counts as empty. Errors: HostError of `ip`.
+ */
 export async function findUplinks(
   run: Run,
   device: string,
@@ -56,6 +63,7 @@ export async function findUplinks(
   return links
     .filter(({ ifname, flags, master, linkinfo }) => {
       if (ifname === device || flags.includes('LOOPBACK')) return false
+      // The link has a default route from an advertisement now (protocol `ra`), so it is an uplink of any kind.
       if (routed.has(ifname)) return true
       const isUplink = master === undefined && UPLINK_KINDS.has(linkinfo?.info_kind ?? '')
       return isUplink && !toPods.has(ifname)
@@ -65,7 +73,7 @@ export async function findUplinks(
     .slice(0, UPLINKS_MAX)
 }
 
-/** `ip` leaves the length of a host's address out. */
+/** Returns whether the destination is a single address: `ip` prints those without a length. */
 function isHost(destination: string): boolean {
   return destination !== 'default' && !destination.includes('/')
 }

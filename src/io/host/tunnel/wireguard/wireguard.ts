@@ -225,7 +225,10 @@ class Wireguard implements TunnelPort {
     }
   }
 
-  /** Sets the port and the device up. The kernel refuses a busy port when the device goes up, wireguard-go when set. */
+  /**
+   * Sets the port and switches the device on. The kernel refuses a busy port when the device goes up, wireguard-go when
+   * the port is set: so the port is set before and checked after. Errors: HostError PORT_IN_USE.
+   */
   async #setPort(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
     const ensurePort = async () => {
       if ((await this.#dump(signal)).listenPort !== tunnel.listenPort)
