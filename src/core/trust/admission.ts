@@ -1,11 +1,15 @@
-// The interface through which replication asks the trust store whether an origin may be replicated.
+// The interface through which replication asks the trust store whether an origin may be replicated. It exists so that
+// replication depends on four functions and not on the whole trust store (book.ts), which implements it; tests
+// implement it with a map.
 import type { Origin } from '../model/values.ts'
 
 /** Admission of origins: verifies their certificate chains and keeps them. */
 export interface Admission {
   /** True when a verified chain of this origin is held. */
   isAdmitted(origin: Origin): boolean
-  /** Verifies an encoded Chain and keeps it. An invalid chain is refused with a reason; the method never throws on it. */
+  /**
+   * Verifies an encoded Chain and keeps it. An invalid chain is refused with a reason; the method never throws on it.
+   */
   admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
   /** The encoded Chain of an admitted origin. */
   chainOf(origin: Origin): Uint8Array | undefined

@@ -1,9 +1,9 @@
 // The trust store: which origins are admitted, by which certificates, and which cluster owns which name and prefixes.
 // Invariants
-//   1. Every chain in the store is verified for this mesh. Admission does not check validity dates: the member that first
-//      accepted the origin checked them in its handshake.
-//   2. The content does not depend on the order of arrival: a renewed chain replaces an older one, never the reverse. When
-//      several cluster keys claim one name, the first RIVALS_MAX in certificate order are kept.
+//   1. Every chain in the store is verified for this mesh. Admission does not check validity dates: the member that
+//      first accepted the origin checked them in its handshake.
+//   2. The content does not depend on the order of arrival: a renewed chain replaces an older one, never the reverse.
+//      When several cluster keys claim one name, the first RIVALS_MAX in certificate order are kept.
 //   3. The store is bounded, and one cluster cannot use up the room of the others.
 import type { Crypto } from '../model/crypto.ts'
 import type { Admission } from './admission.ts'
@@ -13,10 +13,12 @@ import { compareBytes, equalBytes, bytesKey } from '../model/bytes.ts'
 import { type AgentChain, verifyChain } from './chain.ts'
 import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle, unionOf } from './order.ts'
 
+/** The result of adding a chain. `admitted` also covers a chain that is held already or is older than the held one. */
 type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
 
 /** The trust store as replication (Admission), the handshake and the view use it. */
 export interface Book extends Admission {
+  /** The id of the mesh, 32 bytes; chains of other meshes are refused. */
   readonly meshId: Uint8Array
   isAdmitted(origin: Origin): boolean
   /** Verifies the encoded chain of `origin`, which came by replication, and keeps it. */
@@ -27,25 +29,33 @@ export interface Book extends Admission {
   chainOf(origin: Origin): Uint8Array | undefined
   /** The raw Ed25519 public key (32 bytes) inside the PeerId; undefined when the text is no PeerId. */
   publicKeyOf(origin: Origin): Uint8Array | undefined
+  /** The decoded chain of an admitted origin. */
   verifiedChainOf(origin: Origin): AgentChain | undefined
   /** The reason why the option `deny` refuses this chain; undefined when it does not. Revocation will use this. */
   denied(chain: AgentChain): string | undefined
   /** True when an agent of the cluster with this key (32 bytes) is admitted. */
   knowsCluster(clusterKey: Uint8Array): boolean
-  /** The owner of each name, with the prefixes that older certificates leave it. The same object until the certificates change. */
+  /**
+   * The owner of each name, with the prefixes that older certificates leave it. The same object until the certificates
+   * change.
+   */
   settlement(): ReadonlyMap<ClusterName, SettledCluster>
   /** The settlement as it would be if this chain were added. */
   settlementWith(chain: AgentChain): ReadonlyMap<ClusterName, SettledCluster>
+  /** All admitted origins. */
   origins(): Iterable<Origin>
   /**
-   * Marks an origin that has withdrawn all its records (`meshctl leave`). Its chain is kept and relayed. A cluster all of whose
-   * agents have left owns its name and prefixes no more.
+   * Marks an origin that has withdrawn all its records (`meshctl leave`). Its chain is kept and relayed. A cluster all
+   * of whose agents have left owns its name and prefixes no more.
    */
   setDeparted(origin: Origin, departed: boolean): void
+  /** Removes an origin and its chain. */
   forget(origin: Origin): void
 }
 
-/** Creates an empty trust store for one mesh. `deny` may refuse a chain by returning a reason; revocation will use it. */
+/**
+ * Creates an empty trust store for one mesh. `deny` may refuse a chain by returning a reason; revocation will use it.
+ */
 export function createBook(options: {
   readonly crypto: Crypto
   readonly meshId: Uint8Array
@@ -53,8 +63,10 @@ export function createBook(options: {
 }): Book {
   const { crypto, meshId } = options
   const chains = new Map<Origin, AgentChain>()
+  /** The same chains by cluster key (as text); no inner map is empty. */
   const clusters = new Map<string, Map<Origin, AgentChain>>()
   const departed = new Set<Origin>()
+  /** The settlement, computed when it is asked for; undefined after each change. */
   let settled: ReadonlyMap<ClusterName, SettledCluster> | undefined
 
   return {
@@ -88,6 +100,7 @@ export function createBook(options: {
     forget
   }
 
+  /** Adds a verified chain, or replaces an older one of the same origin (invariant 2). */
   function add(chain: AgentChain): Admitted {
     const denied = options.deny?.(chain)
     if (denied !== undefined) return refused(denied)
@@ -96,6 +109,8 @@ export function createBook(options: {
       if (compareRenewal(held, chain) >= 0) return ADMITTED
       forget(held.agentOrigin)
     }
+    // The held chain was removed first, so that a renewal needs no room of its own; it is put back when there is no
+    // room.
     const full = makeRoom(chain)
     if (full !== undefined) {
       if (held !== undefined) insert(held)
@@ -125,6 +140,10 @@ export function createBook(options: {
     settled = undefined
   }
 
+  /**
+   * Returns the refusal of a chain that has no room (invariant 3), or undefined. A new cluster key whose name has
+   * RIVALS_MAX claims replaces the last of them when it comes before it in certificate order.
+   */
   function makeRoom(chain: AgentChain): Admitted | undefined {
     const members = clusters.get(bytesKey(chain.clusterKey))
     const [member] = members?.values() ?? []
@@ -148,6 +167,7 @@ export function createBook(options: {
     return chains.size >= ORIGINS_MAX ? refused(`${ORIGINS_MAX} agents are admitted already`) : undefined
   }
 
+  /** Returns the grants of all clusters with an agent that has not left, and with `newcomer` as if it were added. */
   function grants(newcomer?: AgentChain): readonly ClusterGrant[] {
     const all = [...clusters.values()].filter((members) =>
       [...members.keys()].some((origin) => !departed.has(origin))
@@ -190,7 +210,10 @@ function grantOf(members: ReadonlyMap<Origin, AgentChain>): ClusterGrant {
   }
 }
 
-/** Compares two chains of one origin: the result is positive when the left one is newer. The agent signed both (proto: acceptance). */
+/**
+ * Compares two chains of one origin: the result is positive when the left one is newer. The agent signed both (proto:
+ * acceptance).
+ */
 function compareRenewal(left: AgentChain, right: AgentChain): number {
   const later = left.agentValidity.notBefore - right.agentValidity.notBefore
   return later || compareBytes(left.agentHash, right.agentHash) || compareBytes(left.bytes, right.bytes)

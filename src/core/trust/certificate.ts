@@ -1,7 +1,10 @@
-// One certificate. The issuer signs the encoded body as bytes; the body is never encoded again before it is verified.
+// One certificate of a chain: its fields, its encoding and its signatures. The format is the mesh's own
+// (CertificateBody in proto/mesh.proto): it certifies a cluster name and prefixes, and it has exactly one encoding
+// (invariant 1). chain.ts verifies chains of these. The issuer signs the encoded body as bytes; the body is never
+// encoded again before it is verified.
 // Invariants
-//   1. A decoded certificate is canonical: encoding it again gives the same bytes. So a certificate with an unknown field, a
-//      repeated field or a field that its kind does not have is refused; the field is never silently ignored.
+//   1. A decoded certificate is canonical: encoding it again gives the same bytes. So a certificate with an unknown
+//      field, a repeated field or a field that its kind does not have is refused; the field is never silently ignored.
 //   2. The prefixes are canonical, routable and pairwise disjoint.
 import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
@@ -21,10 +24,12 @@ import { equalBytes, utf8 } from '../model/bytes.ts'
 export type Certificate = GrantCertificate | AgentCertificate
 
 interface Common {
+  /** SHA-256 over the root keys of the mesh (`meshIdOf`), 32 bytes. */
   readonly meshId: Uint8Array
   /** `issuerKey` and `subjectKey` are raw Ed25519 public keys of 32 bytes. */
   readonly issuerKey: Uint8Array
   readonly subjectKey: Uint8Array
+  /** 16 random bytes. */
   readonly serial: Uint8Array
   readonly validity: Validity
   readonly cluster: ClusterName
@@ -32,7 +37,9 @@ interface Common {
   readonly hash: Uint8Array
 }
 
-/** An invite or cluster certificate: binds a cluster name and its prefixes to the key of the invite or of the cluster. */
+/**
+ * An invite or cluster certificate: binds a cluster name and its prefixes to the key of the invite or of the cluster.
+ */
 export interface GrantCertificate extends Common, Prefixes {
   readonly kind: 'invite' | 'cluster'
 }
@@ -40,7 +47,9 @@ export interface GrantCertificate extends Common, Prefixes {
 /** An agent certificate: binds the roles and the node name of an agent to its key. */
 export interface AgentCertificate extends Common {
   readonly kind: 'agent'
+  /** One or two roles, each once: `gateway`, `node`. */
   readonly roles: readonly Role[]
+  /** The name of the agent's host, 1 to 253 characters. */
   readonly node: string
 }
 
@@ -66,11 +75,15 @@ interface DraftCommon {
   readonly validity: Validity
 }
 
+/** A decoded certificate, or the reason why its form is wrong. */
 type Opened =
   | { readonly kind: 'opened'; readonly certificate: Certificate }
   | { readonly kind: 'malformed'; readonly reason: string }
 
-/** Decodes a certificate and checks its form. Signatures are checked by `verifyChain`, which knows the issuers. Never throws. */
+/**
+ * Decodes a certificate and checks its form. Signatures are checked by `verifyChain`, which knows the issuers. Never
+ * throws.
+ */
 export function openCertificate(crypto: Crypto, message: CertificateMessage): Opened {
   if (message.body.length > BODY_BYTES_MAX) return malformed(`larger than ${BODY_BYTES_MAX} bytes`)
   const body = decodeCertificateBody(message.body)
@@ -103,9 +116,9 @@ export function openCertificate(crypto: Crypto, message: CertificateMessage): Op
 }
 
 /**
- * Signs a draft. The subject's key also signs the certificate of a cluster or an agent (proto: Certificate.acceptance), so an
- * issuer cannot certify a key that belongs to another agent. Seeds have 32 bytes; `acceptance` is empty for an invite.
- * Throws RangeError for bad prefixes or a bad node name.
+ * Signs a draft. The subject's key also signs the certificate of a cluster or an agent (proto: Certificate.acceptance),
+ * so an issuer cannot certify a key that belongs to another agent. Seeds have 32 bytes; `acceptance` is empty for an
+ * invite. Throws RangeError for bad prefixes or a bad node name.
  */
 export function sealCertificate(options: {
   readonly crypto: Crypto
@@ -153,8 +166,8 @@ export function isSigned(crypto: Crypto, message: CertificateMessage, certificat
 }
 
 /**
- * Returns the reason why a certificate cannot have these prefixes; undefined when it can. The text names the offending prefixes,
- * so `init` and `invite` show it to the operator.
+ * Returns the reason why a certificate cannot have these prefixes; undefined when it can. The text names the offending
+ * prefixes, so `init` and `invite` show it to the operator.
  */
 export function checkPrefixes(prefixes: Prefixes): string | undefined {
   const { podPrefixes, servicePrefixes } = prefixes
@@ -177,8 +190,8 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
 }
 
 /**
- * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains them.
- * Linux routes 240.0.0.0/4 but for the one broadcast address, and large clusters use it for pods.
+ * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains
+ * them. Linux routes 240.0.0.0/4 but for the one broadcast address, and large clusters use it for pods.
  */
 const UNROUTABLE = [
   '0.0.0.0/8',
@@ -194,13 +207,15 @@ const UNROUTABLE = [
   return parsed.cidr
 })
 
+// Domain tags before the signed bytes, so that a signature of one kind is never valid as one of another kind.
 const CERTIFICATE_DOMAIN = utf8('rhizome/certificate/1\0')
 const ACCEPTANCE_DOMAIN = utf8('rhizome/acceptance/1\0')
 const SERIAL_BYTES = 16
-// 32 prefixes of 24 bytes twice, three keys and the names: a certificate is under 2 KiB, a chain of three under 8.
+// Prefixes of each kind. With 2 × 32 prefixes of about 24 bytes, three keys and the names, a certificate has less than
+// 2 KiB, and a chain of three has less than CHAIN_BYTES_MAX (8 KiB).
 const PREFIXES_MAX = 32
 const BODY_BYTES_MAX = 4096
-/** The end of the year 9999: the last that ISO 8601 text shows plainly. */
+/** The end of the year 9999, the last year that ISO 8601 writes with four digits. */
 const SECONDS_MAX = 253_402_300_799
 /** Kubernetes node names are DNS subdomains; other hosts may use capitals. */
 const NODE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/
@@ -216,6 +231,7 @@ const KIND_OF_NUMBER = new Map<number, Certificate['kind']>([
   [wire.CertificateKind.AGENT, 'agent']
 ])
 
+/** Checks the fields of an invite or a cluster certificate (invariants 1 and 2). */
 function openGrant(kind: GrantCertificate['kind'], common: Common, body: CertificateBodyMessage): Opened {
   if (body.roles.length > 0 || body.node !== '')
     return malformed(`a ${kind} certificate with an agent's fields`)
@@ -230,6 +246,9 @@ function openGrant(kind: GrantCertificate['kind'], common: Common, body: Certifi
   return { kind: 'opened', certificate: { kind, ...common, podPrefixes, servicePrefixes } }
 }
 
+/**
+ * Checks the fields of an agent certificate (invariant 1). An unknown role is refused, because its rights are unknown.
+ */
 function openAgent(common: Common, body: CertificateBodyMessage): Opened {
   if (body.podPrefixes.length > 0 || body.servicePrefixes.length > 0) {
     return malformed('an agent certificate with prefixes')
@@ -242,6 +261,7 @@ function openAgent(common: Common, body: CertificateBodyMessage): Opened {
   return { kind: 'opened', certificate: { kind: 'agent', ...common, roles, node: body.node } }
 }
 
+/** Decodes prefixes and sorts them; undefined when one of them is malformed or has host bits. */
 function cidrsOf(prefixes: readonly PrefixMessage[]): readonly Cidr[] | undefined {
   const cidrs = prefixes.map(prefixToCidr).filter((cidr) => cidr !== undefined)
   return cidrs.length === prefixes.length ? cidrs.sort(compareCidr) : undefined

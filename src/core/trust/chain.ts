@@ -1,11 +1,13 @@
 // Certificate chains from the mesh's root keys down to one key. A chain is verified offline and without a clock.
 // Invariants
-//   1. The issuer of each link is the subject of the link before it (of the first link: a root key), and has signed the link.
+//   1. The issuer of each link is the subject of the link before it (of the first link: a root key), and has signed the
+//      link.
 //   2. The kinds come in the order invite, cluster, agent; the founding cluster has no invite.
 //   3. Mesh id and cluster name are equal in every link; the cluster's prefixes lie within those of its invite.
-//   4. A chain is canonical: encoding the decoded chain gives the same bytes, so a chain has one form and no hidden parts.
-//   5. Validity dates are checked only in the handshake and for a token (`checkTime`). If replication checked them, two agents
-//      with the same certificates and different clocks would see two different meshes.
+//   4. A chain is canonical: encoding the decoded chain gives the same bytes, so a chain has one form and no hidden
+//      parts.
+//   5. Validity dates are checked only in the handshake and for a token (`checkTime`). If replication checked them, two
+//      agents with the same certificates and different clocks would see two different meshes.
 import { cidrContains } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
@@ -24,6 +26,7 @@ import {
 } from './certificate.ts'
 import type { CertificateOrder } from './order.ts'
 
+/** What every verified chain has: the mesh, and the name and prefixes of its cluster. */
 interface CommonChain extends Prefixes {
   /** The encoded Chain, as it is sent. */
   readonly bytes: Uint8Array
@@ -31,6 +34,7 @@ interface CommonChain extends Prefixes {
   readonly cluster: ClusterName
 }
 
+/** What is needed of an invite after the chain is verified: its place in certificate order, and its dates. */
 interface InviteFacts {
   readonly serial: Uint8Array
   readonly validity: Validity
@@ -39,6 +43,7 @@ interface InviteFacts {
 /** A chain that ends in an invite, as a token carries it. */
 export interface InviteChain extends CommonChain {
   readonly kind: 'INVITE'
+  /** The public key whose seed the token carries. */
   readonly inviteKey: Uint8Array
   readonly invite: InviteFacts
 }
@@ -74,12 +79,15 @@ export interface ChainOf {
 
 /** Why a chain is refused. */
 export type ChainRefusalCode =
+  /** The bytes are not decodable, not canonical or too many, or a certificate is malformed. */
   | 'malformed'
   /** The chain is of another mesh. */
   | 'mesh'
   /** Links are missing, too many, or of the wrong kind for their place. */
   | 'links'
+  /** A link was not issued by the subject of the link before it. */
   | 'issuer'
+  /** A signature of an issuer, or the acceptance of a subject, is not valid. */
   | 'signature'
   /** The cluster names of the links differ. */
   | 'cluster'
@@ -95,8 +103,8 @@ interface ChainRefused {
 }
 
 /**
- * Verifies an encoded Chain that ends in the kind `upTo`. With `meshId` undefined a chain of any mesh is accepted, as for a
- * token that is read before this agent is in a mesh. Never throws on hostile bytes.
+ * Verifies an encoded Chain that ends in the kind `upTo`. With `meshId` undefined a chain of any mesh is accepted, as
+ * for a token that is read before this agent is in a mesh. Never throws on hostile bytes.
  */
 export function verifyChain<K extends keyof ChainOf>(
   bytes: Uint8Array,
@@ -143,14 +151,15 @@ export function verifyChain<K extends keyof ChainOf>(
   return facts
 }
 
+/** `reason` names the certificate, its date and this clock's time, because either may be wrong. */
 type TimeVerdict =
   | { readonly kind: 'valid' }
   | { readonly kind: 'refused'; readonly code: 'expired' | 'notYetValid'; readonly reason: string }
 
 /**
- * Checks the validity dates of a chain in the handshake, with a tolerance of CLOCK_SKEW_SECONDS. The certificates of the agent
- * and the cluster must be valid. The invite must be valid only while its cluster is unknown here: an expired token cannot be
- * redeemed, but a cluster that was admitted before stays.
+ * Checks the validity dates of a chain in the handshake, with a tolerance of CLOCK_SKEW_SECONDS. The certificates of
+ * the agent and the cluster must be valid. The invite must be valid only while its cluster is unknown here: an expired
+ * token cannot be redeemed, but a cluster that was admitted before stays.
  */
 export function checkTime(
   chain: InviteChain | AgentChain,
@@ -201,7 +210,10 @@ export function durationText(seconds: number): string {
   return `${count} ${unit}${count === 1 ? '' : 's'}`
 }
 
-/** Clocks in a healthy fleet differ by less than this. A certificate that is used in the second of its issue needs the tolerance. */
+/**
+ * Clocks in a healthy fleet differ by less than this. A certificate that is used in the second of its issue needs the
+ * tolerance.
+ */
 export const CLOCK_SKEW_SECONDS = 300
 // Invite, cluster and agent are three links; the fourth is reserved for a future link of an administrator.
 const LINKS_MAX = 4
@@ -214,6 +226,7 @@ const UNITS = [
 ] as const
 const ENDS = { INVITE: 'an invite', CLUSTER: 'a cluster', AGENT: 'an agent' } as const
 
+/** The links of a chain by their kind; `end` is the kind of the last one. */
 interface Shape {
   readonly end: keyof ChainOf
   readonly invite: GrantCertificate | undefined
@@ -221,6 +234,7 @@ interface Shape {
   readonly agent: AgentCertificate | undefined
 }
 
+/** Returns the links by kind; undefined when their order or their number is wrong (invariant 2). */
 function shapeOf(links: readonly Certificate[]): Shape | undefined {
   const rest = [...links]
   const invite = rest[0]?.kind === 'invite' ? rest.shift() : undefined
@@ -234,6 +248,7 @@ function shapeOf(links: readonly Certificate[]): Shape | undefined {
     : undefined
 }
 
+/** Checks issuer, mesh and cluster name of each link (invariants 1 and 3); signatures are checked by the caller. */
 function checkLinks(
   links: readonly Certificate[],
   from: { readonly rootKeys: readonly Uint8Array[]; readonly meshId: Uint8Array }
@@ -253,6 +268,10 @@ function checkLinks(
   return undefined
 }
 
+/**
+ * Checks a cluster certificate against its invite: prefixes (invariant 3) and date. The date is compared with the
+ * invite's dates and with no clock, so all agents decide alike.
+ */
 function checkGrants({ invite, cluster }: Shape): ChainRefused | undefined {
   if (invite === undefined || cluster === undefined) return undefined
   const beyond = [
@@ -267,6 +286,7 @@ function checkGrants({ invite, cluster }: Shape): ChainRefused | undefined {
   return undefined
 }
 
+/** Returns the verified chain, flattened to the values that its users need. */
 function factsOf(shape: Shape, bytes: Uint8Array, meshId: Uint8Array): ChainOf[keyof ChainOf] {
   const { invite, cluster, agent } = shape
   const inviteFacts = invite && { serial: invite.serial, validity: invite.validity }
@@ -309,6 +329,10 @@ function endsIn<K extends keyof ChainOf>(chain: ChainOf[keyof ChainOf], end: K):
   return chain.kind === end
 }
 
+/**
+ * Returns whether there are 1 to ROOT_KEYS_MAX keys, sorted and each once. Unsorted keys would give a second id for the
+ * same mesh.
+ */
 function areRootKeys(keys: readonly Uint8Array[]): boolean {
   if (keys.length === 0 || keys.length > ROOT_KEYS_MAX || keys.some((key) => key.length !== 32)) return false
   return keys.every((key, index) => {

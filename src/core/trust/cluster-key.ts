@@ -1,9 +1,12 @@
-// The key of a cluster, which its gateways share in one Kubernetes Secret: the format of the Secret, and the decision of a gateway
-// about the key that it finds there. Pure code; src/io/kube/cluster-key-secret.ts reads and writes the Secret.
+// The key of a cluster, which its gateways share in one Kubernetes Secret: the format of the Secret, and the decision
+// of a gateway about the key that it finds there. Pure code; src/io/kube/cluster-key-secret.ts reads and writes the
+// Secret.
 // Invariants
 //   1. Content that cannot be read is never overwritten.
-//   2. A key that a member of the mesh has accepted is never replaced by another; a key that no member has accepted (`pending`) can be.
-//   3. Of two certificates for one key the later one is used, independent of the order of arrival, so all gateways agree.
+//   2. A key that a member of the mesh has accepted is never replaced by another; a key that no member has accepted
+//      (`pending`) can be.
+//   3. Of two certificates for one key the later one is used, independent of the order of arrival, so all gateways
+//      agree.
 import type { Crypto } from '../model/crypto.ts'
 import type { Fields } from '../model/field-check.ts'
 import type { Origin } from '../model/values.ts'
@@ -36,6 +39,10 @@ export type KeyVerdict =
   | { readonly kind: 'write'; readonly key: ClusterKey }
   /** Use this key, which the Secret holds, from now on. */
   | { readonly kind: 'take'; readonly key: ClusterKey }
+  /**
+   * Change nothing and report a fault. `corrupt`: the Secret cannot be read. `mismatch`: its key is of another cluster
+   * or mesh. `otherKey`: both keys were accepted by members. `reason` completes the sentence "the Secret …".
+   */
   | { readonly kind: 'conflict'; readonly code: 'corrupt' | 'mismatch' | 'otherKey'; readonly reason: string }
 
 /** Bootstrap addresses of a cluster. The list includes those of gateways that are gone, which are never removed. */
@@ -77,7 +84,9 @@ export function clusterKeyData(key: ClusterKey): Readonly<Record<string, string>
   }
 }
 
-/** Decides what a gateway with the key `ours` does about the content of the Secret. `addresses` are its own multiaddrs. */
+/**
+ * Decides what a gateway with the key `ours` does about the content of the Secret. `addresses` are its own multiaddrs.
+ */
 export function settleClusterKey(
   ours: ClusterKey,
   found: KeyReading,
@@ -86,6 +95,7 @@ export function settleClusterKey(
   if (found.kind === 'corrupt') return conflict('corrupt', `cannot be read: ${found.reason}`)
   if (found.kind === 'empty') return { kind: 'write', key: withAddresses(ours, self) }
   const theirs = found.key
+  // A Secret of another cluster or mesh is an error of the operator, and this agent must not decide which one is right.
   const mismatch = mismatchOf(theirs.chain, ours.chain)
   if (mismatch !== undefined) return conflict('mismatch', `is ${mismatch}`)
   if (!equalBytes(theirs.seed, ours.seed)) {
@@ -114,7 +124,10 @@ export function mismatchOf(
   return equalBytes(found.meshId, wanted.meshId) ? undefined : `of cluster ${found.cluster} in another mesh`
 }
 
-/** Replaces this agent's former addresses by its present ones. A full list stays unchanged: two agents would keep evicting each other. */
+/**
+ * Replaces this agent's former addresses by its present ones. A full list stays unchanged: two agents would keep
+ * evicting each other.
+ */
 function withAddresses(
   key: ClusterKey,
   { origin, addresses }: { readonly origin: Origin; readonly addresses: readonly string[] }
@@ -147,6 +160,7 @@ function textOf(value: unknown): string | undefined {
   return bytes && new TextDecoder().decode(bytes)
 }
 
+/** Decodes base64; undefined when the value is no text, is too long or is no base64. */
 function bytesOf(value: unknown): Uint8Array | undefined {
   if (typeof value !== 'string' || value.length > TEXT_MAX) return undefined
   try {

@@ -6,8 +6,8 @@
 //
 // Invariants
 //   1. Before mutual authentication only Hello, Proof and Reject are sent and accepted.
-//   2. The agent of the chain is the PeerId that the connection (Noise) authenticated, and its key signs both nonces and both
-//      PeerIds: a proof cannot be replayed on another connection, relayed to a third agent or reflected.
+//   2. The agent of the chain is the PeerId that the connection (Noise) authenticated, and its key signs both nonces
+//      and both PeerIds: a proof cannot be replayed on another connection, relayed to a third agent or reflected.
 //   3. Cheap checks come before signatures, and a frame before authentication has at most DOOR_FRAME_BYTES_MAX bytes.
 import type { Crypto } from '../model/crypto.ts'
 import type { Origin } from '../model/values.ts'
@@ -26,15 +26,25 @@ import {
 
 /** Why a handshake was refused; the wire form is RejectCode in mesh.proto. */
 export type HandshakeCode =
+  /** The two agents have no protocol version in common. */
   | 'version'
+  /** The peer is in another mesh. */
   | 'mesh'
+  /** The chain does not verify or is of another PeerId. */
   | 'certificate'
+  /** A certificate has expired, or is not valid yet, and the clocks agree. */
   | 'expired'
+  /** The same, but the clocks differ by more than CLOCK_SKEW_SECONDS. */
   | 'clock'
+  /** An older certificate holds the cluster's name. */
   | 'nameTaken'
+  /** A new cluster has a prefix that overlaps one of an older certificate. */
   | 'prefixOverlap'
+  /** The signature over the nonces is not valid. */
   | 'proof'
+  /** The peer refuses for the moment. This version never sends the code. */
   | 'busy'
+  /** The trust store denies the chain. */
   | 'revoked'
   /** The peer has this agent's own PeerId: it runs on a copy of this agent's state. */
   | 'ownIdentity'
@@ -49,6 +59,7 @@ export type HandshakeOutcome =
       readonly kind: 'accepted'
       readonly chain: AgentChain
       readonly version: number
+      /** The name and version of the peer's program, as it says; safe to print. */
       readonly software: string
     }
   | {
@@ -91,8 +102,9 @@ interface HandshakeOptions {
   readonly remote: Origin
   readonly book: Book
   /**
-   * True when this agent dialled. Then it chose the PeerId itself (from a token, the settings or the mesh), and the expiry of the
-   * peer's invite is not checked: a new agent knows no cluster yet, and the members that it dials were invited long ago.
+   * True when this agent dialled. Then it chose the PeerId itself (from a token, the settings or the mesh), and the
+   * expiry of the peer's invite is not checked: a new agent knows no cluster yet, and the members that it dials were
+   * invited long ago.
    */
   readonly initiator: boolean
   /** The time in Unix milliseconds, which the Hello carries. */
@@ -109,6 +121,7 @@ export const REJECT_DETAIL_BYTES_MAX = 300
 export function createHandshake(options: HandshakeOptions): Handshake {
   const { crypto, self, remote } = options
   const nonce = crypto.random(NONCE_BYTES)
+  /** The message that is due from the peer; `nothing` after the end. */
   let state:
     | { readonly due: 'hello' }
     | { readonly due: 'proof'; readonly hello: HelloMessage; readonly chain: AgentChain }
@@ -144,6 +157,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     }
   }
 
+  /** Judges the peer's Hello and answers it with this agent's proof. */
   function onHello(hello: HelloMessage, nowSeconds: number): HandshakeStep {
     const verdict = judgeHello(options, hello, nowSeconds)
     if (verdict.kind === 'refused') return refuse(verdict.code, verdict.detail)
@@ -184,6 +198,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     return { send: [], outcome: { kind: 'refused', code, detail: printable(reject.detail), byPeer: true } }
   }
 
+  /** Ends the handshake and tells the peer why, so that both operators see the same reason. */
   function refuse(code: HandshakeCode, text: string): HandshakeStep {
     state = { due: 'nothing' }
     const detail = printable(text)
@@ -192,7 +207,10 @@ export function createHandshake(options: HandshakeOptions): Handshake {
   }
 }
 
-/** Makes a peer's text safe to print: removes control and direction characters and cuts it to REJECT_DETAIL_BYTES_MAX bytes of UTF-8. */
+/**
+ * Makes a peer's text safe to print: removes control and direction characters and cuts it to REJECT_DETAIL_BYTES_MAX
+ * bytes of UTF-8.
+ */
 export function printable(text: string): string {
   const clean = text.slice(0, REJECT_DETAIL_BYTES_MAX).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '')
   let [bytes, end] = [0, 0]
@@ -208,6 +226,7 @@ type RejectMessage = NonNullable<FrameMessage['reject']>
 
 const NONCE_BYTES = 32
 const PROOF_DOMAIN = utf8('rhizome/proof/1\0')
+// `ownIdentity` and `protocol` have no number of their own on the wire.
 const NUMBER_OF_CODE = {
   version: wire.RejectCode.VERSION,
   mesh: wire.RejectCode.MESH,
@@ -240,6 +259,10 @@ type Verdict =
   | { readonly kind: 'good'; readonly chain: AgentChain }
   | { readonly kind: 'refused'; readonly code: HandshakeCode; readonly detail: string }
 
+/**
+ * Checks a Hello, the cheap checks first (invariant 3). The conflict with other clusters comes last, as it needs a
+ * valid chain.
+ */
 function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: number): Verdict {
   const { crypto, self, remote, book } = options
   const version = versionFault(hello)
@@ -279,6 +302,10 @@ function versionFault(hello: HelloMessage): string | undefined {
   return `the peer speaks protocol ${spoken}, this agent ${PROTOCOL_VERSION}: ${advice}`
 }
 
+/**
+ * Returns the refusal of a chain whose dates do not fit: `clock` when the two clocks differ too much to tell who is
+ * right.
+ */
 function timeRefusal(
   reason: string,
   clocks: { readonly peerSeconds: number; readonly nowSeconds: number }
@@ -291,7 +318,10 @@ function timeRefusal(
   return refused('clock', text)
 }
 
-/** Refuses a name or prefix that an older certificate holds. A known cluster is not refused for a prefix: the view shows the conflict. */
+/**
+ * Refuses a name or prefix that an older certificate holds. A known cluster is not refused for a prefix: the view shows
+ * the conflict.
+ */
 function conflictOf(book: Book, chain: AgentChain, known: boolean): Verdict | undefined {
   const settlement = known ? book.settlement() : book.settlementWith(chain)
   const winner = settlement.get(chain.cluster)
@@ -310,6 +340,10 @@ function conflictOf(book: Book, chain: AgentChain, known: boolean): Verdict | un
   )
 }
 
+/**
+ * Returns the bytes that a proof signs (invariant 2). The two sides sign different bytes, so a reflected proof is not
+ * valid.
+ */
 function proofParts(of: {
   readonly meshId: Uint8Array
   readonly prover: Origin

@@ -1,5 +1,6 @@
-// Creates a mesh, an invite, a cluster or an agent; each function signs one more link of a chain. Seeds are 32-byte Ed25519
-// secrets that the caller must keep. Bad prefixes throw RangeError: call `checkPrefixes` first and show its text.
+// Creates a mesh, an invite, a cluster or an agent; each function signs one more link of a chain. Seeds are 32-byte
+// Ed25519 secrets that the caller must keep. Bad prefixes throw RangeError: call `checkPrefixes` first and show its
+// text.
 import type { Crypto } from '../model/crypto.ts'
 import type { ClusterName, Role } from '../model/values.ts'
 import { type ChainMessage, decodeChain, encodeMessage, wire } from '../wire/messages.ts'
@@ -33,7 +34,10 @@ export function createMesh(
   return { meshId: chain.meshId, rootSeed, clusterSeed, chain }
 }
 
-/** Creates an invite for one cluster name and its prefixes. Any holder of `inviteSeed` can become that cluster until `notAfter`. */
+/**
+ * Creates an invite for one cluster name and its prefixes. Any holder of `inviteSeed` can become that cluster until
+ * `notAfter`.
+ */
 export function createInvite(
   options: {
     readonly crypto: Crypto
@@ -54,7 +58,9 @@ export function createInvite(
   return { inviteSeed, chain }
 }
 
-/** Redeems an invite, whose dates token.ts has checked, for a cluster with a new key. Needs no connection to the mesh. */
+/**
+ * Redeems an invite, whose dates token.ts has checked, for a cluster with a new key. Needs no connection to the mesh.
+ */
 export function redeem(options: {
   readonly crypto: Crypto
   readonly invite: InviteChain
@@ -79,7 +85,8 @@ export function redeem(options: {
 
 /**
  * Issues a certificate for an agent of a cluster, which the agent's own key signs, too (proto: Certificate.acceptance).
- * `chain` is the encoded Chain that ends in the cluster. The certificate is valid for AGENT_VALIDITY_SECONDS; renew it after half of them.
+ * `chain` is the encoded Chain that ends in the cluster. The certificate is valid for AGENT_VALIDITY_SECONDS; renew it
+ * after half of them.
  */
 export function issueAgentCertificate(options: {
   readonly crypto: Crypto
@@ -103,16 +110,23 @@ export function issueAgentCertificate(options: {
   })
 }
 
-/** Seven days: short, because a stolen node key stays valid for this long, and long enough for a weekend without the cluster's key. */
+/**
+ * Seven days: short, because a stolen node key stays valid for this long, and long enough for a weekend without the
+ * cluster's key.
+ */
 const AGENT_VALIDITY_SECONDS = 7 * 86_400
 /** Ten years: the cluster's key never leaves the cluster, and revocation is to end it, not expiry. */
 const CLUSTER_VALIDITY_SECONDS = 10 * 365 * 86_400
 
+/** Returns the validity of a cluster certificate that begins at this Unix second. */
 function clusterValidity(notBefore: number): Validity {
   return { notBefore, notAfter: notBefore + CLUSTER_VALIDITY_SECONDS }
 }
 
-/** Appends one link and verifies the whole chain, so that no chain is issued that other agents would refuse. Throws when it does not verify. */
+/**
+ * Appends one link and verifies the whole chain, so that no chain is issued that other agents would refuse. Throws when
+ * it does not verify.
+ */
 function extend<K extends keyof ChainOf>(
   upTo: K,
   options: {

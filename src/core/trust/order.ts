@@ -1,12 +1,13 @@
-// Certificate order: which of two certificates comes first. Every agent settles a conflict by this order alone, never by the order
-// of arrival: two agents with the same certificates must agree, or the mesh would route one prefix in two ways.
+// Certificate order: which of two certificates comes first. Every agent settles a conflict by this order alone, never
+// by the order of arrival: two agents with the same certificates must agree, or the mesh would route one prefix in two
+// ways.
 //
 // 1. The founding cluster, which a root key signed, comes before every invited cluster.
-// 2. Invites are ordered by the time and the serial that the mesh's root signed. A new cluster cannot choose them, so it cannot
-//    date itself before earlier clusters to take their name or prefixes.
-// 3. Certificates of one invite are ordered by time and hash. This happens only when a token was redeemed twice (a leaked token).
-//    The redeemer signs this time itself, within the invite's validity. The order is the same everywhere, but it cannot tell the
-//    rightful holder from the thief; revocation will be needed for that.
+// 2. Invites are ordered by the time and the serial that the mesh's root signed. A new cluster cannot choose them, so
+//    it cannot date itself before earlier clusters to take their name or prefixes.
+// 3. Certificates of one invite are ordered by time and hash. This happens only when a token was redeemed twice (a
+//    leaked token). The redeemer signs this time itself, within the invite's validity. The order is the same
+//    everywhere, but it cannot tell the rightful holder from the thief; revocation will be needed for that.
 import type { Cidr, ClusterName } from '../model/values.ts'
 import { cidrContains, cidrOverlaps, compareCidr } from '../model/cidr.ts'
 import { compareBytes } from '../model/bytes.ts'
@@ -55,8 +56,9 @@ export interface SettledCluster extends Prefixes {
 }
 
 /**
- * Assigns names and prefixes to their owners in certificate order; the first certificate wins. A cluster whose name is taken owns
- * nothing, so it blocks no prefix of another. The order of the input does not matter. Returns the winner of each name.
+ * Assigns names and prefixes to their owners in certificate order; the first certificate wins. A cluster whose name is
+ * taken owns nothing, so it blocks no prefix of another. The order of the input does not matter. Returns the winner of
+ * each name.
  */
 export function settle(grants: readonly ClusterGrant[]): ReadonlyMap<ClusterName, SettledCluster> {
   const settled = new Map<ClusterName, SettledCluster>()

@@ -1,5 +1,5 @@
-// Tokens, which `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its SHA-256).
-// A token is a secret, so no error message quotes any part of it.
+// Tokens, which `meshctl invite` prints and `meshctl join` takes: "rzm1_" || base64url(Token || first 4 bytes of its
+// SHA-256). A token is a secret, so no error message quotes any part of it.
 import { base64url } from 'multiformats/bases/base64'
 import type { Crypto } from '../model/crypto.ts'
 import { meshIdText, parseOrigin } from '../model/identity.ts'
@@ -20,6 +20,7 @@ export interface Token {
 /** Why a token is refused, and what the operator can do about it. */
 export interface TokenRefused {
   readonly kind: 'refused'
+  /** For programs; app/identity makes the error code TOKEN_… of it. `foreign` is a token of another mesh. */
   readonly code:
     'empty' | 'notAToken' | 'damaged' | 'newerVersion' | 'malformed' | 'foreign' | 'expired' | 'notYetValid'
   readonly message: string
@@ -47,15 +48,16 @@ export function encodeToken(
 }
 
 /**
- * Decodes a token and checks it against the time `nowSeconds` (Unix seconds) and, when this agent is in a mesh, against its mesh id.
- * White space around and inside the token, as from a mail that wrapped the line, is ignored. Never throws.
+ * Decodes a token and checks it against the time `nowSeconds` (Unix seconds) and, when this agent is in a mesh, against
+ * its mesh id. White space around and inside the token, as from a mail that wrapped the line, is ignored. Never throws.
  */
 export function decodeToken(
   text: string,
   options: { readonly crypto: Crypto; readonly nowSeconds: number; readonly meshId: Uint8Array | undefined }
 ): Token | TokenRefused {
   const { crypto, nowSeconds } = options
-  // The length is bounded before the text is scanned; twice the limit leaves room for the white space of a wrapped line.
+  // The length is bounded before the text is scanned; twice the limit leaves room for the white space of a wrapped
+  // line.
   const compact = text.length > 2 * TEXT_CHARACTERS_MAX ? text : text.replaceAll(/\s+/g, '')
   if (compact === '')
     return refused('empty', 'the token is empty', 'Paste the whole line that `meshctl invite` printed.')
@@ -119,13 +121,18 @@ export function decodeToken(
   return { kind: 'token', invite, inviteSeed: message.inviteSeed, bootstrap: message.bootstrap }
 }
 
+// "rzm" and the version of the token's format.
 const PREFIX = 'rzm1_'
+// They find a token that was cut or mistyped; the signatures in its chain protect from forgery.
 const CHECKSUM_BYTES = 4
 // Base64url characters of a token: chain, seed and bootstrap addresses at their limits.
 const TEXT_CHARACTERS_MAX = 20_000
 const BOOTSTRAP_MAX = 16
 const MULTIADDR_CHARACTERS_MAX = 256
 
+/**
+ * Returns the encoded Token inside the base64url text; undefined when the text is no base64url or fails its checksum.
+ */
 function openEnvelope(crypto: Crypto, text: string): Uint8Array | undefined {
   let bytes: Uint8Array
   try {
@@ -142,7 +149,10 @@ function checksum(crypto: Crypto, body: Uint8Array): Uint8Array {
   return crypto.sha256(body).subarray(0, CHECKSUM_BYTES)
 }
 
-/** Returns the fault of a bootstrap list. An address without a PeerId is refused, since any host at that address could pose as a member. */
+/**
+ * Returns the fault of a bootstrap list. An address without a PeerId is refused, since any host at that address could
+ * pose as a member.
+ */
 function bootstrapFault(bootstrap: readonly string[]): string | undefined {
   if (bootstrap.length === 0 || bootstrap.length > BOOTSTRAP_MAX) {
     return `it has ${bootstrap.length} bootstrap addresses; 1 to ${BOOTSTRAP_MAX} are allowed`
