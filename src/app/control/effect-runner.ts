@@ -31,8 +31,8 @@ export interface EffectRunnerOptions {
   readonly transport: Pick<Transport, 'pause' | 'resume'>
   readonly log: Log
   /**
-   * Returns the whole state of an origin as a batch that replaces what the disk has of it; undefined when the
-   * protocol knows no state of it.
+   * Returns the whole state of an origin as a batch that replaces the stored one; undefined when the protocol has no
+   * state of this origin.
    */
   readonly whole: (origin: Origin) => Persist | undefined
   /**

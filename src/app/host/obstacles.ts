@@ -41,7 +41,7 @@ export interface ObstaclesOptions {
 /** What a look depends on. */
 export interface ObstacleFacts {
   readonly view: MeshView
-  /** Clusters none of whose tunnels works. */
+  /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>
   readonly surroundings: Surroundings
   readonly nodeAddress: Ip | undefined

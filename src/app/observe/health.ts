@@ -37,7 +37,7 @@ export interface Fault extends FaultText {
    * bytes that a peer sent.
    */
   readonly code: string
-  /** What it is about, for example a cluster, a prefix, a tool or a setting; '' when there is only one. */
+  /** The object of the fault, for example a cluster, a prefix, a tool or a setting; '' when the code has only one. */
   readonly subject: string
   /** The time at which the fault appeared, in Unix milliseconds. A change of its text keeps this time. */
   readonly sinceMs: number

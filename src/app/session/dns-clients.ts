@@ -14,7 +14,7 @@ import type { Settings } from '../settings/settings.ts'
 export function dnsClients(of: {
   readonly settings: Pick<Settings, 'dns-allow'>
   readonly podPrefixes: readonly Cidr[]
-  /** The agents of this cluster: their hosts are nodes of it. */
+  /** The agents of this cluster. Their hosts are nodes of the cluster. */
   readonly agents: readonly AgentView[]
   /** InternalIP addresses of the Nodes; empty without a Kubernetes API. */
   readonly nodeAddresses: readonly Ip[]

@@ -14,7 +14,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
-/** What the responder serves, and what is told of it. */
+/** What the responder serves, and where its counts and problems go. */
 export interface DnsServiceOptions {
   readonly settings: Settings
   /** Version of the agent. A responder of another version is replaced. */

@@ -26,7 +26,7 @@ export class FeedService implements Service {
     this.#options = options
   }
 
-  /** Starts the server, if the settings ask for one. Errors: FeedError, for example PORT_IN_USE. */
+  /** Starts the server, unless the settings switch it off. Errors: FeedError, for example PORT_IN_USE. */
   async start(): Promise<void> {
     const { settings, log, onStarted } = this.#options
     const listen = feedAddress(settings)

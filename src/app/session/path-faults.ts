@@ -11,7 +11,7 @@ import { answersProbes, type Tunnel } from './tunnels.ts'
 /** The facts from which the faults follow. */
 export interface PathFacts {
   readonly view: MeshView
-  /** Clusters none of whose tunnels works. */
+  /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>
   /** Returns the tunnel to an agent; undefined: not seen yet, or there is no data plane. */
   readonly tunnel: (origin: Origin) => Tunnel | undefined
@@ -119,8 +119,9 @@ interface Cause {
 }
 
 /**
- * Returns why a tunnel is down, as far as the control plane can tell. The order is: the own device; UDP, when TCP
- * works; a refused handshake; a dead host, when no other member hears of it; the way to it.
+ * Returns why a tunnel is down, as far as the control plane can tell. The first that applies is returned: the own
+ * device is missing; UDP fails while TCP works; the handshake is refused; the host is dead, since other members have
+ * lost it, too; the path to it fails.
  */
 function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts

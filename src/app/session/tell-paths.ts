@@ -19,7 +19,7 @@ export interface Paths {
 /** What the faults are made of besides. */
 export interface PathFaultInput extends Paths {
   readonly health: Health
-  /** Clusters none of whose tunnels works. */
+  /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>
   /** False: there is no data plane, and nothing is known of tunnels. */
   readonly hasHost: boolean

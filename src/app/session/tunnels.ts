@@ -37,15 +37,15 @@ interface Seen {
   /** Monotonic time when the agent was first in the view. */
   readonly firstMs: number
   tunnel: Tunnel
-  /** When the bytes received from it last grew, as far as looks once a second show it. */
+  /** Monotonic time when the bytes received from the agent last grew; exact to one look, that is, one second. */
   receivedMs: number | undefined
   /** When the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
 }
 
 /**
- * A refused probe (ECONNREFUSED) may come from this host itself. It counts as a refusal by the kernel at the other
- * end only when bytes came out of the tunnel within this time of it, in milliseconds.
+ * Milliseconds. A refused probe (ECONNREFUSED) may come from this host itself. It counts as a refusal by the kernel
+ * at the other end only when bytes came out of the tunnel at most this long before or after.
  */
 const REFUSAL_RECEIVED_MS = 3_000
 
@@ -79,7 +79,7 @@ export class Tunnels {
     return this.of(origin)?.pathMtu
   }
 
-  /** Clusters none of whose tunnels works. */
+  /** Clusters whose tunnels are all down, and clusters that have had no gateway for longer than CONNECT_MS_MAX. */
   get down(): ReadonlySet<ClusterName> {
     return this.#down
   }
