@@ -14,7 +14,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import { dnsUpstreams, feedAddress } from '../session/local-facts.ts'
 import type { Log } from '../observe/log.ts'
-import { Loop } from '../observe/loop.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { Settings } from '../settings/settings.ts'
 

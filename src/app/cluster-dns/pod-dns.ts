@@ -10,7 +10,7 @@ import { createClusterDns, type ClusterDns } from '../../io/cluster-dns/wiring.t
 import { startWebhook, type Webhook } from '../../io/webhook/webhook.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
-import { Loop } from '../observe/loop.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { Settings } from '../settings/settings.ts'
 

@@ -23,7 +23,7 @@ import type { Identity } from '../../io/store/store.ts'
 import { AppError, explain } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
-import { Loop } from '../observe/loop.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { base64, bytes } from '../identity/encoding.ts'
 import { redeemToken } from '../identity/identity.ts'
 

@@ -15,7 +15,7 @@ import { sentence } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import { reportHostFaults } from './host-faults.ts'
 import type { Log } from '../observe/log.ts'
-import { Loop } from '../observe/loop.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { Pass, type HostFailures, type PassResult, type Wish } from './pass.ts'
 

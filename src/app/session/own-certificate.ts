@@ -4,7 +4,7 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import { issueAgentCertificate } from '../../core/trust/issue.ts'
 import type { Health } from '../observe/health.ts'
-import { Loop } from '../observe/loop.ts'
+import { Loop } from '../../io/timing/loop.ts'
 
 const RENEW_INTERVAL_MS = 86_400_000
 

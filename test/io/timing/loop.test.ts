@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mock } from 'node:test'
 import * as fc from 'fast-check'
-import { Loop, type LoopOptions } from '../../../src/app/observe/loop.ts'
+import { Loop, type LoopOptions } from '../../../src/io/timing/loop.ts'
 
 /** Lets promises settle; no timer is needed for that. */
 async function settle(): Promise<void> {
