@@ -10,6 +10,7 @@ import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { makeFolder } from '../../io/store/make-folder.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { AppError, explain, listenOn } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import { close } from '../agent/health-http.ts'
@@ -45,8 +46,6 @@ export interface AdminSocketOptions {
  */
 export async function openAdminSocket(options: AdminSocketOptions): Promise<AdminSocket> {
   let opened = await open(options)
-  let looking: Promise<void> = Promise.resolve()
-  let isLooking = false
   const look = async (): Promise<void> => {
     try {
       if (!isOurs(options.path, opened.file)) {
@@ -63,15 +62,11 @@ export async function openAdminSocket(options: AdminSocketOptions): Promise<Admi
       })
     }
   }
-  const timer = setInterval(() => {
-    if (isLooking) return
-    isLooking = true
-    looking = look().finally(() => (isLooking = false))
-  }, LOOK_MS)
+  const looks = new Loop({ act: look, intervalMs: LOOK_MS, firstMs: LOOK_MS })
+  looks.start()
   return {
     async stop() {
-      clearInterval(timer)
-      await looking
+      await looks.stop()
       if (isOurs(options.path, opened.file)) rmSync(options.path, { force: true })
       await close(opened.server)
     }

@@ -3,6 +3,7 @@
 // whose cluster is a member. Parts keep their own fault and are asked for it, so that none of them needs to know the
 // registry.
 import type { Store } from '../../io/store/store.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import type { Enrolment } from '../enrolment/enrolment.ts'
@@ -44,24 +45,33 @@ export interface PartWatchOptions {
 /** One per process. It begins before the first session and runs until the agent stops. */
 export class PartWatch {
   readonly #options: PartWatchOptions
-  #timer: NodeJS.Timeout | undefined
+  readonly #looks: Loop
+  /** A loop of its own: a slow disk must not hold up the faults that are told to operators. */
+  readonly #invites: Loop
 
   constructor(options: PartWatchOptions) {
     this.#options = options
+    const times = { intervalMs: INTERVAL_MS, firstMs: INTERVAL_MS }
+    this.#looks = new Loop({
+      ...times,
+      act: async () => {
+        this.look()
+        void options.keeper.look()
+      }
+    })
+    this.#invites = new Loop({ ...times, act: () => this.#closeInvites() })
   }
 
   /** Starts the checks; the first comes after INTERVAL_MS. */
   start(): void {
-    const { keeper } = this.#options
-    this.#timer = setInterval(() => {
-      this.look()
-      void keeper.look()
-      void this.#closeInvites()
-    }, INTERVAL_MS)
+    this.#looks.start()
+    this.#invites.start()
   }
 
+  /** Waits for an identity that is being written. Checks of the state folder are ended by StoreKeeper. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    await this.#looks.stop()
+    await this.#invites.stop()
   }
 
   /**

@@ -20,6 +20,7 @@ import { originOf, publicKeyOf } from '../../core/model/identity.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { createTransport, type Transport } from '../../io/p2p/transport.ts'
 import type { LoadedReplica, Store, StoredOrigin } from '../../io/store/store.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -76,7 +77,8 @@ export class Control {
   readonly #handshakes: Handshakes
   readonly #runner: EffectRunner
   readonly #neighbours = new Neighbourhood()
-  #timer: NodeJS.Timeout | undefined
+  /** An error of a tick ends the process, because the state of the protocol could not be trusted any more. */
+  readonly #ticks = new Loop({ act: async () => this.#tick(), intervalMs: TICK_MS, firstMs: TICK_MS })
   #view: MeshView | undefined
   #chain: Uint8Array
   readonly #warnings = new Set<string>()
@@ -122,11 +124,11 @@ export class Control {
   async start(): Promise<void> {
     await this.#restore()
     await this.transport.start()
-    this.#timer = setInterval(() => this.#tick(), TICK_MS)
+    this.#ticks.start()
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer)
+    await this.#ticks.stop()
     await this.#runner.idle
     await this.transport.stop()
   }

@@ -8,6 +8,7 @@ import { relative, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { catalog, type CatalogOptions, type Problem } from '../../core/catalog/catalog.ts'
 import type { Snapshot } from '../../core/model/values.ts'
+import { Loop } from '../timing/loop.ts'
 import { itemsOf, nextFileState, problemsOf, type FileState } from './file-state.ts'
 import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
 import { lastGoodIn } from './last-good.ts'
@@ -47,40 +48,33 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   const lastGood = options.memory === undefined ? undefined : lastGoodIn({ memory: options.memory, folder })
   let memoryProblem: Problem | undefined
   let isLoaded = false
-  let dirty = true
-  let stopped = false
-  let running: Promise<void> | undefined
-  let timer: NodeJS.Timeout | undefined
   let last: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } | undefined
-  const watching = watchFolder(folder, mark)
-
-  function mark(path: string | undefined): void {
-    if (stopped) return
+  const firstPass = Promise.withResolvers<void>()
+  const loop = new Loop({
+    act: async (signal) => {
+      try {
+        return await pass(signal).catch((error: unknown) => reportFailure(error, signal))
+      } finally {
+        firstPass.resolve()
+      }
+    },
+    intervalMs: RESCAN_MS,
+    // A folder alone is no reason for a process to live.
+    keepsProcess: false
+  })
+  const watching = watchFolder(folder, (path) => {
     if (path !== undefined) touched.add(path)
-    dirty = true
-    running ??= run().finally(() => {
-      running = undefined
-    })
-  }
-
-  async function run(): Promise<void> {
-    for (;;) {
-      if (!dirty || stopped) return
-      dirty = false
-      clearTimeout(timer)
-      const wakeMs = await pass().catch(reportFailure)
-      if (!stopped) timer = setTimeout(mark, wakeMs, undefined).unref()
-    }
-  }
+    loop.mark()
+  })
 
   /** The answer is when to look again, in milliseconds. */
-  async function pass(): Promise<number> {
+  async function pass(signal: AbortSignal): Promise<number> {
     const force = new Set(touched)
     touched.clear()
     await recall()
     const listing = await watching.list()
     if (listing.exists) await readChanged(listing, force)
-    if (stopped) return RESCAN_MS
+    if (signal.aborted) return RESCAN_MS
     publish(listing.problems)
     if (await remember()) publish(listing.problems)
     const doubts = [...files.values()].flatMap(({ state }) => (state.doubt ? [state.doubt.untilMs] : []))
@@ -162,8 +156,8 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   }
 
   /** A disk error, for example: what was read stays, and the next look comes by itself. */
-  function reportFailure(error: unknown): number {
-    if (!stopped) {
+  function reportFailure(error: unknown, signal: AbortSignal): number {
+    if (!signal.aborted) {
       publish([
         {
           file: folder,
@@ -178,10 +172,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   }
 
   async function stop(): Promise<void> {
-    stopped = true
-    clearTimeout(timer)
+    const loopEnded = loop.stop()
     watching.close()
-    await running
+    await loopEnded
+    firstPass.resolve()
     // A pass that was under way may have opened watches after the first close.
     watching.close()
   }
@@ -190,10 +184,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     start: async () => {
       options.signal?.throwIfAborted()
       options.signal?.addEventListener('abort', () => void stop(), { once: true })
-      mark(undefined)
-      await running
+      loop.start()
+      await firstPass.promise
     },
-    refresh: () => mark(undefined),
+    refresh: () => loop.mark(),
     stop
   }
 }

@@ -8,6 +8,7 @@ import { networkInterfaces } from 'node:os'
 import { parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { OwnAddress, OwnNetwork } from '../../core/host/own-addresses.ts'
+import { Loop } from '../timing/loop.ts'
 
 /**
  * Reads addresses, default sources and inner bridges now. Parts that cannot be read are left out; the promise never
@@ -45,26 +46,24 @@ export function watchOwnNetwork(options: {
   readonly known: OwnNetwork
   readonly onChange: (network: OwnNetwork) => void
 }): OwnNetworkWatch {
+  const { intervalMs, onChange } = options
   let known = textOf(options.known)
-  let looking = false
-  let stopped = false
-  const look = async (): Promise<void> => {
-    // Readings never overlap: an older result could otherwise arrive after a newer one and look like a change.
-    if (looking || stopped) return
-    looking = true
-    const network = await readOwnNetwork().finally(() => (looking = false))
-    const text = textOf(network)
-    if (stopped || text === known) return
-    known = text
-    options.onChange(network)
-  }
-  const timer = setInterval(() => void look(), options.intervalMs)
+  // Readings never overlap: an older result could otherwise arrive after a newer one and look like a change.
+  const readings = new Loop({
+    act: async (signal) => {
+      const network = await readOwnNetwork()
+      const text = textOf(network)
+      if (signal.aborted || text === known) return
+      known = text
+      onChange(network)
+    },
+    intervalMs,
+    firstMs: intervalMs
+  })
+  readings.start()
   return {
-    look: () => void look(),
-    stop() {
-      stopped = true
-      clearInterval(timer)
-    }
+    look: () => readings.mark(),
+    stop: () => void readings.stop()
   }
 }
 

@@ -1,5 +1,6 @@
 // Work that is repeated: at intervals, and soon after an event has marked it (docs/decisions/0064). The reconciler of
-// the host, the watch over the tunnels and the renewal of the certificate use it.
+// the host, the tick of the protocol, the watched folder of manifests and others use it. A timer of another kind, such
+// as a deadline or a fixed rhythm of packets, is none of its work.
 // Invariants:
 //  1. Passes never overlap. Any number of marks during a pass causes one more pass after it.
 //  2. A pass that fails is reported, and the next one is made all the same.
@@ -26,8 +27,11 @@ export interface LoopOptions {
    * Default 0.
    */
   readonly gapMs?: number
-  /** Called with the error of a pass that failed. It is not called for a pass that `stop` has ended. */
-  readonly onError: (error: unknown) => void
+  /**
+   * Called with the error of a pass that failed. It is not called for a pass that `stop` has ended. Without it an error
+   * is a fault of the program: the rejection is unhandled, so the process ends (app/agent/last-resort.ts).
+   */
+  readonly onError?: (error: unknown) => void
   /** Whether the timer for the next pass keeps the process alive. Default true. */
   readonly keepsProcess?: boolean
 }
@@ -89,7 +93,9 @@ export class Loop {
     try {
       return (await act(this.#stopping.signal)) ?? intervalMs
     } catch (error) {
-      if (!this.#stopping.signal.aborted) onError(error)
+      if (this.#stopping.signal.aborted) return retryMs
+      if (onError === undefined) throw error
+      onError(error)
       return retryMs
     }
   }

@@ -11,9 +11,10 @@ import {
 } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
+import { Loop } from '../timing/loop.ts'
 import { credentialsOf, renewCredentials, secretData, type Credentials } from './credentials.ts'
 import { WebhookError } from './errors.ts'
-import { startWebhookServer, type WebhookServer, type WebhookServerOptions } from './server.ts'
+import { startWebhookServer, type WebhookServerOptions } from './server.ts'
 
 interface WebhookOptions {
   readonly api: KubeApi
@@ -62,7 +63,6 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     serving: credentials.serving,
     ...(onReview === undefined ? {} : { onReview })
   })
-  const stopping = new AbortController()
 
   const check = async (): Promise<void> => {
     const found = await settle(options)
@@ -70,23 +70,24 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
     credentials = found
     await publishAuthority(options, credentials.bundle)
   }
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      await check().then(
-        () => options.onFault?.(undefined),
-        (error: unknown) => options.onFault?.(asWebhookError(error))
-      )
-      await pause(CHECK_MS, stopping.signal)
+  const checks = new Loop({
+    act: async () => {
+      await check()
+      options.onFault?.(undefined)
+    },
+    intervalMs: CHECK_MS,
+    onError: (error) => options.onFault?.(asWebhookError(error))
+  })
+  checks.start()
+  return {
+    port: server.port,
+    check,
+    async stop() {
+      const checksEnded = checks.stop()
+      await server.stop()
+      await checksEnded
     }
   }
-  const looping = loop()
-  return { port: server.port, check, stop: () => end(server, stopping, looping) }
-}
-
-async function end(server: WebhookServer, stopping: AbortController, looping: Promise<void>): Promise<void> {
-  stopping.abort()
-  await server.stop()
-  await looping
 }
 
 /** Reads the credentials that all agents share. The first agent that finds them missing or due makes or renews them. */
@@ -175,16 +176,4 @@ function asWebhookError(error: unknown): WebhookError {
   if (error instanceof WebhookError) return error
   // Nothing else is thrown on a good or bad day of the API: this is a fault of ours, and the agent must go on.
   return failed('read', 'what the webhook needs', error)
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    function done(): void {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-  })
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mock } from 'node:test'
 import * as fc from 'fast-check'
 import { Loop, type LoopOptions } from '../../../src/io/timing/loop.ts'
@@ -53,6 +54,15 @@ async function pass(ms: number): Promise<void> {
 describe('a loop', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
   afterEach(() => mock.timers.reset())
+
+  it('without onError ends the process at an error, and does not go on', () => {
+    const file = JSON.stringify(new URL('../../../src/io/timing/loop.ts', import.meta.url).href)
+    const act = "async () => { throw new Error('a fault of the program') }"
+    const code = `import { Loop } from ${file}; new Loop({ intervalMs: 1, act: ${act} }).start()`
+    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', code])
+    assert.equal(status, 1)
+    assert.match(stderr.toString(), /a fault of the program/)
+  })
 
   it('begins its first pass after firstMs, or at a mark before that', async () => {
     const passes = new Passes({ firstMs: 500 })
