@@ -1,5 +1,6 @@
-// Requests to a Kubernetes API: JSON in, JSON out, and the stream of a watch. Every one has a deadline or a limit on silence,
-// and fails with a KubeError and nothing else; a cancelled one with the reason of its signal.
+// Sends requests to a Kubernetes API: JSON in, JSON out, and the stream of a watch. Each request has a deadline, and a
+// watch has a limit on silence. Both fail with a KubeError and no other error, except that a cancelled one fails with
+// the reason of its signal. Used by the agent (reflector.ts, lease.ts and others) and by meshctl (cli/kube/kube.ts).
 import { existsSync } from 'node:fs'
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
@@ -8,48 +9,60 @@ import { asKubeError, errorOfStatus, KubeError } from './errors.ts'
 import { LineReader, parseJson } from './line-reader.ts'
 
 export interface KubeRequest {
-  /** Default GET. */
+  /** Default GET. Only a GET is sent again after a closed connection (`answered`). */
   readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** "/api/v1/services" */
+  /** For example "/api/v1/services"; may have a query of its own. */
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
+  /** Encoded as JSON; undefined: no body. */
   readonly body?: unknown
-  /** Of the body. Default application/json. */
+  /** The media type of the body. Default application/json. */
   readonly contentType?: string
-  /** Default 30 s. */
+  /** Milliseconds until the answer must have come whole. Default 30,000. */
   readonly deadlineMs?: number
-  /** Of the answer. Default 64 MiB. */
+  /** The largest body of an answer that is read. Default 64 MiB. */
   readonly bytesMax?: number
+  /** Cancels the request. */
   readonly signal?: AbortSignal
 }
 
+/** A watch: `query` must have watch=1. */
 interface KubeWatch {
   readonly path: string
   readonly query: Readonly<Record<string, string>>
-  /** Once the server has taken the watch. */
+  /** Called once, when the server has accepted the watch. */
   readonly onOpen: () => void
+  /** Called with each line of the stream as parsed JSON, which is not checked otherwise. */
   readonly onEvent: (event: unknown) => void
-  /** Without a byte for this long the connection counts as dead. */
+  /** Milliseconds without a byte after which the connection counts as broken. */
   readonly silenceMs: number
   readonly signal: AbortSignal
 }
 
 export interface KubeClient {
+  /** The URL of the API server, without a slash at the end. */
   readonly server: string
+  /** The namespace of the pod or of the context; "default" if neither has one. */
   readonly namespace: string
-  /** Errors: KubeError. */
+  /** Resolves with the parsed body of a 2xx answer. Errors: KubeError with any code of errors.ts but STALE. */
   request(request: KubeRequest): Promise<unknown>
-  /** Resolves when the server ends the watch in order. Errors: KubeError, and what `onEvent` throws. */
+  /**
+   * Resolves when the server ends the watch in order. Errors: KubeError, also one that `onEvent` throws; another error
+   * of `onEvent` becomes a KubeError NETWORK.
+   */
   watch(watch: KubeWatch): Promise<void>
-  /** Ends the connections. */
+  /** Closes all connections; open requests fail. */
   close(): void
 }
 
 const DEADLINE_MS = 30_000
-// A page of 500 EndpointSlices of 1,000 endpoints each would be larger; those are asked for in smaller pages.
+// A page of 500 EndpointSlices of 1,000 endpoints each would be larger. reflector.ts then asks for smaller pages.
 const BODY_BYTES_MAX = 64 * 1024 * 1024
 
-/** Errors: KubeError BAD_CONFIG. */
+/**
+ * Opens no connection yet. The module of the connection is imported only here, because it is large (connection.ts).
+ * `userAgent`: default "rhizome". Errors: KubeError BAD_CONFIG.
+ */
 export async function openKubeClient(
   options: ConnectionOptions & { readonly userAgent?: string } = {}
 ): Promise<KubeClient> {
@@ -65,7 +78,7 @@ export async function openKubeClient(
   }
 }
 
-/** Whether this process runs in a pod with a service account. */
+/** Says whether this process runs in a pod with a service account. Reads the environment and the file system. */
 export function runsInPod(): boolean {
   return (
     Boolean(process.env['KUBERNETES_SERVICE_HOST']) &&
@@ -73,6 +86,7 @@ export function runsInPod(): boolean {
   )
 }
 
+/** Sends a request with the present credentials. Resolves before the answer. */
 type Send = (request: KubeRequest) => Promise<ClientRequest>
 
 function sender(connection: Connection, userAgent: string): Send {
@@ -95,7 +109,8 @@ function sender(connection: Connection, userAgent: string): Send {
         })
       }
     })
-    // A token or certificate that was renewed on disk is used with the next try, not when a cache in between feels like it.
+    // client-node caches credentials. After a refusal or a failure they are read again, so that a token or certificate
+    // that was renewed on disk is used with the next request.
     request.once('response', ({ statusCode }: IncomingMessage) => {
       if (statusCode === 401) connection.forget()
     })
@@ -105,6 +120,7 @@ function sender(connection: Connection, userAgent: string): Send {
   }
 }
 
+/** One request: waits for the whole body and parses it, or throws the failure that the status and the body tell. */
 async function fetchJson(send: Send, request: KubeRequest): Promise<unknown> {
   const what = `${request.method ?? 'GET'} ${request.path}`
   const deadlineMs = request.deadlineMs ?? DEADLINE_MS
@@ -128,6 +144,7 @@ async function fetchJson(send: Send, request: KubeRequest): Promise<unknown> {
   }
 }
 
+/** One watch: gives each line to `onEvent` until the stream ends. Each chunk starts the time of silence anew. */
 async function follow(send: Send, watch: KubeWatch): Promise<void> {
   const what = `watch ${watch.path}`
   const silent = (): KubeError =>
@@ -159,8 +176,9 @@ async function follow(send: Send, watch: KubeWatch): Promise<void> {
 }
 
 /**
- * A connection that was kept may have been closed by a server that restarts, which shows only when it is used: a question is then
- * asked again on another. Each time one connection is used up, so this ends.
+ * Sends the request and resolves with the head of the answer. A kept connection may have been closed by a server that
+ * restarts, which shows only when it is used again; a GET is then sent again on another connection
+ * (docs/decisions/0022). Each attempt uses up one kept connection, so this ends.
  */
 async function answered(send: Send, request: KubeRequest, cut: Cut): Promise<IncomingMessage> {
   for (;;) {
@@ -174,7 +192,10 @@ async function answered(send: Send, request: KubeRequest, cut: Cut): Promise<Inc
   }
 }
 
-/** Ends a request from outside in every phase: while it waits for credentials, for the answer or for the rest of the answer. */
+/**
+ * Ends a request from outside in every phase: while it waits for credentials, for the answer or for the rest of the
+ * answer. `reason` is set once and is what the request then fails with.
+ */
 class Cut {
   reason: unknown
   readonly #signal: AbortSignal | undefined
@@ -188,16 +209,19 @@ class Cut {
     signal?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
+  /** Ends the request now, by a timer or by the caller's signal. */
   now(reason: unknown): void {
     this.reason ??= reason
     this.#request?.destroy()
     this.#reject?.(reason)
   }
 
+  /** Removes the listener on the caller's signal, which may live much longer than the request. */
   done(): void {
     this.#signal?.removeEventListener('abort', this.#onAbort)
   }
 
+  /** Resolves as `work`, or rejects as soon as `now` is called, since `work` may not notice it at once. */
   race<T>(work: Promise<T>): Promise<T> {
     return Promise.race([
       work,
@@ -207,18 +231,21 @@ class Cut {
     ])
   }
 
+  /** Resolves with the head of the answer. `now` destroys this request from here on. */
   response(request: ClientRequest): Promise<IncomingMessage> {
     this.#request = request
     if (this.reason !== undefined) request.destroy()
     return new Promise((resolve, reject) => {
       request.once('response', resolve)
-      // Stays: an error after the answer is told by the answer's own stream, too.
+      // This listener stays: an error after the answer is reported by both streams, and one without a listener would be
+      // thrown.
       request.on('error', reject)
       request.once('close', () => reject(new Error('the connection was closed')))
     })
   }
 }
 
+/** Reads the body. Throws KubeError TOO_LARGE above `bytesMax`, and closes the connection then. */
 async function readBody(response: IncomingMessage, bytesMax = BODY_BYTES_MAX): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -233,12 +260,13 @@ async function readBody(response: IncomingMessage, bytesMax = BODY_BYTES_MAX): P
   return Buffer.concat(chunks)
 }
 
+/** Makes the error of an answer other than 2xx. Retry-After is read as seconds; a date in it is ignored. */
 function refusal(response: IncomingMessage, text: string, what: string): KubeError {
   let body: unknown
   try {
     body = JSON.parse(text)
   } catch {
-    // A proxy's page: its status is all we want of it.
+    // The answer is not from an API server, but for example an HTML page of a proxy: only its status is used.
     body = undefined
   }
   const retryAfterMs = Number(response.headers['retry-after'] ?? 0) * 1000

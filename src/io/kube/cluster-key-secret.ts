@@ -1,6 +1,8 @@
-// The Secret in which the gateways of one cluster share its key. Each write names the resourceVersion that was read, so of two concurrent
-// writes one fails with a conflict. The chart makes the Secret empty. If it was deleted, it is made again, empty, by server-side apply: the
-// only way to make an object that RBAC can restrict to a name.
+// Reads and writes the Secret in which the gateways of one cluster share its key. app/enrolment/shared-key.ts uses it,
+// and core/trust/cluster-key.ts decides what its content means. Each write names the resourceVersion that was read, so
+// of two concurrent writes one fails with a conflict. The chart creates the Secret without content. If it was deleted,
+// it is created again by server-side apply, because RBAC can restrict a patch to one name, but not a POST, which names
+// no object.
 // RBAC: get, update, patch and create of this one Secret.
 import {
   clusterKeyData,
@@ -23,7 +25,7 @@ import { asKubeError } from './errors.ts'
 
 const CLUSTER_KEY_SECRET = 'rhizome-cluster-key'
 
-/** What was read, to be given back when it is written over. */
+/** The content of the Secret, and the whole object, which a later write replaces. */
 interface FoundKey {
   readonly reading: KeyReading
   readonly object: Fields
@@ -32,16 +34,19 @@ interface FoundKey {
 export interface ClusterKeySecret {
   /** "rhizome-system/rhizome-cluster-key", for messages. */
   readonly name: string
-  /** Makes the Secret where there is none. Errors: KubeError. */
+  /**
+   * Reads the key; creates the Secret if there is none. Takes at most 5 s for each of up to three requests. Errors:
+   * KubeError.
+   */
   read(signal?: AbortSignal): Promise<FoundKey>
   /**
-   * Writes the key; undefined empties the Secret. Resolves with false if another client has written since `found` was read, and then
-   * nothing was changed. Errors: KubeError.
+   * Writes the key; undefined empties the Secret. Resolves with false if another client has written since `found` was
+   * read, and then nothing was changed. Errors: KubeError.
    */
   write(found: FoundKey, key: ClusterKey | undefined, signal?: AbortSignal): Promise<boolean>
 }
 
-// An answer takes milliseconds; who waits for it is a person, or an agent that tries again.
+// Milliseconds for each request. An answer takes some; a person waits for it, or an agent that tries again.
 const CALL_MS = 5000
 
 export function createClusterKeySecret(options: {
@@ -54,6 +59,7 @@ export function createClusterKeySecret(options: {
   const limited = (signal: AbortSignal | undefined): AbortSignal =>
     AbortSignal.any([AbortSignal.timeout(CALL_MS), ...(signal === undefined ? [] : [signal])])
 
+  /** Creates the Secret without a key and returns it as the API server has it. */
   async function make(signal: AbortSignal | undefined): Promise<Fields | undefined> {
     const body = {
       apiVersion: 'v1',
@@ -87,13 +93,14 @@ export function createClusterKeySecret(options: {
       }
     },
     async write({ object }, key, signal) {
+      // Without a resourceVersion the PUT would replace the present content without a check.
       if (textAt(object, 'metadata', 'resourceVersion') === undefined) return false
       try {
         const data = key === undefined ? {} : clusterKeyData(key)
         await api.request({ method: 'PUT', path, body: { ...object, data }, signal: limited(signal) })
         return true
       } catch (error) {
-        // 404: deleted since. The next look finds out, as after a conflict.
+        // 404: the Secret was deleted since `read`. The caller reads again, as after a conflict.
         if (hasStatus(error, 409) || hasStatus(error, 404)) return false
         throw asKubeError(error, path)
       }

@@ -1,5 +1,6 @@
-// Where the Kubernetes API is and who we are there: the one file that knows @kubernetes/client-node. It is imported when it
-// is needed only, for it costs half a second and some 80 MB.
+// Finds the address of the Kubernetes API and our credentials there, in a pod or in a kubeconfig. This is the only file
+// that imports @kubernetes/client-node at run time. client.ts imports it when a client is opened, because it takes half
+// a second and about 80 MB.
 import { KubeConfig } from '@kubernetes/client-node'
 import { existsSync } from 'node:fs'
 import { Agent as HttpAgent, type RequestOptions } from 'node:http'
@@ -8,37 +9,44 @@ import { KubeError } from './errors.ts'
 import { readAsKubectl } from './kubeconfig.ts'
 
 export interface ConnectionOptions {
-  /** A kubeconfig file; undefined: the service account of the pod we run in, unless `searches` is set. */
+  /** The path of a kubeconfig file. undefined: the service account of this pod, unless `searches` is set. */
   readonly kubeconfig?: string | undefined
-  /** Without `kubeconfig`, look as kubectl does: KUBECONFIG, ~/.kube/config, the service account of this pod. */
+  /** Without `kubeconfig`, search as kubectl does: KUBECONFIG, ~/.kube/config, the service account of this pod. */
   readonly searches?: boolean
-  /** A context of that file; undefined: its current one. */
+  /** The context of that file to use; undefined: its current context. */
   readonly context?: string | undefined
 }
 
+/** The server and the credentials; client.ts sends the requests. */
 export interface Connection {
   /** "https://10.0.0.1:6443", without a slash at its end. */
   readonly server: string
-  /** The namespace of the pod or context. */
+  /** The namespace of the pod or context; "default" if neither has one. */
   readonly namespace: string
   /**
-   * For one request: options of node:http(s) with authorities and the shared connections, and headers with credentials.
+   * Returns what one request needs: options of node:http(s) with the certificate authorities and the shared
+   * connections, and headers with credentials, their names in lower case. May run the login helper of a kubeconfig.
    * Errors: KubeError BAD_CONFIG, CredentialsError.
    */
   authorize(): Promise<{
     readonly options: RequestOptions
     readonly headers: Readonly<Record<string, string>>
   }>
-  /** Reads credentials anew with the next request. */
+  /** Makes the next request read the kubeconfig and the credentials again. */
   forget(): void
+  /** Closes the shared connections. */
   close(): void
 }
 
-// A watch occupies one connection; four watches, their lists and a lease fit twice.
+// A watch occupies one connection. Four watches, their lists and a Lease need at most nine.
 const SOCKETS_MAX = 16
+// Milliseconds after which the kernel begins to probe an idle connection (SO_KEEPALIVE).
 const KEEP_ALIVE_MS = 30_000
 
-/** A login helper that failed, a certificate that cannot be read, or TLS options for a server without TLS. Its message is that of the cause. */
+/**
+ * A login helper has failed, a certificate cannot be read, or there are TLS options for a server without TLS. The
+ * message is that of the cause. meshctl recognises the error by its name (cli/kube/kube.ts).
+ */
 class CredentialsError extends Error {
   override readonly name = 'CredentialsError'
 
@@ -47,10 +55,10 @@ class CredentialsError extends Error {
   }
 }
 
-/** Errors: KubeError BAD_CONFIG. */
+/** Reads the configuration at once, and opens no connection. Errors: KubeError BAD_CONFIG. */
 export function openConnection(options: ConnectionOptions): Connection {
-  // One set of connections for all requests. It has no TLS options of its own: those of the agent would win over those of
-  // the request, and a renewed certificate would never be used.
+  // All requests share one pool of connections. It has no TLS options of its own, because they would win over those of
+  // a request, and a renewed certificate would never be used.
   const sockets = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_MS, maxSockets: SOCKETS_MAX }
   const agents = { 'http:': new HttpAgent(sockets), 'https:': new HttpsAgent(sockets) }
   const first = load(options)
@@ -66,6 +74,7 @@ export function openConnection(options: ConnectionOptions): Connection {
       await config.applyToHTTPSOptions(request).catch((cause: unknown) => {
         throw new CredentialsError(cause)
       })
+      // client-node has made an agent of its own for the proxy, which must not be replaced.
       const proxied = config.getCurrentCluster()?.proxyUrl !== undefined
       const { authorization, ...headers } = lowerCase(request.headers)
       return {
@@ -73,7 +82,7 @@ export function openConnection(options: ConnectionOptions): Connection {
           ...request,
           ...(proxied ? {} : { agent: agents[server.startsWith('https:') ? 'https:' : 'http:'] })
         },
-        // A token file may end in a newline, which no header can carry.
+        // A token file may end in a newline, which is not allowed in a header.
         headers: { ...headers, ...(authorization !== undefined && { authorization: authorization.trim() }) }
       }
     },
@@ -87,6 +96,7 @@ export function openConnection(options: ConnectionOptions): Connection {
   }
 }
 
+/** Reads the configuration. Errors: KubeError BAD_CONFIG, whose message names the file or the service account. */
 function load(options: ConnectionOptions): { readonly config: KubeConfig; readonly server: string } {
   const config = new KubeConfig()
   try {
@@ -110,6 +120,7 @@ function load(options: ConnectionOptions): { readonly config: KubeConfig; readon
   }
 }
 
+/** Loads the service account of this pod. client-node does not check whether there is one, so it is checked here. */
 function loadFromPod(config: KubeConfig): void {
   if (!process.env['KUBERNETES_SERVICE_HOST'] || !existsSync(TOKEN_FILE)) {
     throw new Error('KUBERNETES_SERVICE_HOST or the token is missing')

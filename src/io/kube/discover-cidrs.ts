@@ -1,6 +1,8 @@
-// Which addresses are this cluster's: pod and service prefixes, from what the API says of itself. Flags win over all of it.
-// Sources: OpenShift's config.openshift.io/v1 Network "cluster"; Calico's IPPools; the ConfigMaps of kubeadm, kube-proxy and Cilium; Node
-// spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
+// Finds the pod and service prefixes of this cluster in what its API tells. Prefixes in the settings win over all other
+// sources. `init` takes the prefixes from here, and `join` compares them with those of the token
+// (app/enrolment/prefix-check.ts).
+// Sources: OpenShift's config.openshift.io/v1 Network "cluster"; Calico's IPPools; the ConfigMaps of kubeadm,
+// kube-proxy and Cilium; Node spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
 import type { Problem } from '../../core/catalog/catalog.ts'
 import {
   cidrContains,
@@ -16,41 +18,50 @@ import type { KubeClient } from './client.ts'
 import { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'
 
+/**
+ * Where prefixes come from. 'cluster': the configuration of the installer or network plugin, which covers Nodes that
+ * are added later. 'nodes': the present Nodes only.
+ */
 type CidrSource = 'settings' | 'openshift' | 'cluster' | 'nodes' | 'servicecidrs' | 'none'
 
 interface DiscoveredCidrs {
-  /** Sorted, without overlaps; as few as cover exactly what was found. */
+  /** Sorted and without overlaps: the fewest prefixes that cover exactly the addresses that were found. */
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
+  /** The source that was used for each of the two. */
   readonly from: { readonly pods: CidrSource; readonly services: CidrSource }
-  /** An `error`: do not join with these. */
+  /** With a problem of level `error`, the prefixes must not be used to join a mesh. */
   readonly problems: readonly Problem[]
 }
 
 interface DiscoverOptions {
   readonly client: KubeClient
-  /** From the settings; [] = find out. */
+  /** Prefixes from the settings; absent or []: discover them. */
   readonly podPrefixes?: readonly Cidr[]
   readonly servicePrefixes?: readonly Cidr[]
   readonly signal?: AbortSignal
 }
 
-/** Errors: KubeError when the API cannot be asked at all. What it refuses to tell is a problem, not an error. */
+/**
+ * Reads all sources and chooses. Nodes are read in pages of 500. A source that the cluster does not have, or that the
+ * roles of this agent do not allow it to read, counts as empty. Errors: KubeError for any other failure of a request.
+ */
 export async function discoverCidrs(options: DiscoverOptions): Promise<DiscoveredCidrs> {
   const refusals: Problem[] = []
+  // A missing role is shown as a problem if prefixes are missing in the end.
   const ask = async (path: string): Promise<unknown> => {
     try {
       return await options.client.request({ path, ...(options.signal && { signal: options.signal }) })
     } catch (error) {
       if (!(error instanceof KubeError)) throw error
-      // No such API here: an older Kubernetes, or no OpenShift.
+      // The cluster does not have this API: it is an older Kubernetes, or no OpenShift.
       if (error.code === 'NOT_FOUND') return undefined
       if (error.code !== 'FORBIDDEN') throw error
       refusals.push({ file: options.client.server, message: error.message, fix: error.fix, level: 'warning' })
       return undefined
     }
   }
-  // An older chart gives no right to these, and most clusters have only some of them.
+  // Older charts give no role for these sources, and most clusters have only some of them, so a refusal is no problem.
   const optional = (path: string): Promise<unknown> =>
     options.client
       .request({ path, ...(options.signal && { signal: options.signal }) })
@@ -84,17 +95,19 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
   })
 }
 
+/** What each source told; [] for a source that told nothing. */
 export interface CidrFindings {
   readonly settings: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
   readonly openshift: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
-  /** Pod prefixes of the whole cluster, as its installer or its network plugin was told. */
+  /** Pod prefixes of the whole cluster, from the configuration of its installer or network plugin. */
   readonly cluster: readonly Cidr[]
   readonly serviceCidrs: readonly Cidr[]
   readonly nodes: readonly NodeFacts[]
+  /** One problem for each source that the roles do not allow to read. */
   readonly refusals: readonly Problem[]
 }
 
-/** The best source for each of the two, checked. Pure. */
+/** Chooses the first source that is not empty, for pods and for services, and checks the result. A pure function. */
 export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
   const pods = firstOf([
     ['settings', found.settings.pods],
@@ -120,7 +133,10 @@ export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
   }
 }
 
-/** A configuration that no Node follows is a leftover of another network plugin. Without podCIDRs of Nodes it is all there is. */
+/**
+ * Returns the configured pod prefixes that the Nodes use. A configuration that does not cover the podCIDRs of all Nodes
+ * is left over from another network plugin, so none of it counts. If no Node has podCIDRs, all of it counts.
+ */
 function ofTheNodes({ cluster, nodes }: CidrFindings): readonly Cidr[] {
   const used = nodes.flatMap(({ podCidrs }) => podCidrs)
   if (used.length === 0) return cluster
@@ -129,6 +145,7 @@ function ofTheNodes({ cluster, nodes }: CidrFindings): readonly Cidr[] {
   return isWhole ? followed : []
 }
 
+/** The first candidate with prefixes, merged; 'none' and [] if all are empty. */
 function firstOf(candidates: readonly (readonly [CidrSource, readonly Cidr[]])[]): {
   readonly source: CidrSource
   readonly cidrs: readonly Cidr[]
@@ -137,13 +154,14 @@ function firstOf(candidates: readonly (readonly [CidrSource, readonly Cidr[]])[]
   return { source, cidrs: mergeCidrs(cidrs) }
 }
 
-/** The fewest prefixes with exactly the same addresses: the /24s of 256 nodes are often one /16. */
+/** Returns the fewest prefixes with exactly the same addresses: the /24s of 256 nodes are often one /16. */
 export function mergeCidrs(cidrs: readonly Cidr[]): readonly Cidr[] {
   const merged: Cidr[] = []
   for (const cidr of [...cidrs].sort(compareCidr)) {
     let last = merged.at(-1)
     if (last !== undefined && cidrContains(last, cidr)) continue
     merged.push(cidr)
+    // In sorted order, the other half of a prefix comes directly before it; a joined prefix may be a half again.
     for (;;) {
       last = merged.at(-1)
       const before = merged.at(-2)
@@ -155,7 +173,7 @@ export function mergeCidrs(cidrs: readonly Cidr[]): readonly Cidr[] {
   return merged
 }
 
-/** The prefix of which these are the two halves. */
+/** Returns the prefix of which these are the two halves, in this order; undefined if they are not. */
 function joinHalves(left: Cidr, right: Cidr): Cidr | undefined {
   const { address, length } = cidrToPrefix(left)
   if (length !== cidrToPrefix(right).length || length === 0) return undefined
@@ -163,6 +181,7 @@ function joinHalves(left: Cidr, right: Cidr): Cidr | undefined {
   return parent !== undefined && cidrContains(parent, right) ? parent : undefined
 }
 
+/** Errors for prefixes that no source told, with the refusals, which may be the reason. */
 function missing(pods: CidrSource, services: CidrSource, refusals: readonly Problem[]): readonly Problem[] {
   const problems: Problem[] = []
   if (pods === 'none') {
@@ -185,6 +204,7 @@ function missing(pods: CidrSource, services: CidrSource, refusals: readonly Prob
   return problems.length > 0 ? [...problems, ...refusals] : []
 }
 
+/** A warning if the pod prefixes come from Nodes of which some have none. */
 function incomplete(source: CidrSource, nodes: readonly NodeFacts[]): readonly Problem[] {
   const without = nodes.filter(({ podCidrs }) => podCidrs.length === 0)
   if (source !== 'nodes' || without.length === 0) return []
@@ -198,6 +218,7 @@ function incomplete(source: CidrSource, nodes: readonly NodeFacts[]): readonly P
   ]
 }
 
+/** Errors for addresses that would be both of pods and of services. */
 function overlaps(pods: readonly Cidr[], services: readonly Cidr[]): readonly Problem[] {
   return pods.flatMap((pod) =>
     services
@@ -211,6 +232,7 @@ function overlaps(pods: readonly Cidr[], services: readonly Cidr[]): readonly Pr
   )
 }
 
+/** Errors for Nodes whose own address lies in a service prefix: a route to the services would hide the Node. */
 function nodesInside(services: readonly Cidr[], nodes: readonly NodeFacts[]): readonly Problem[] {
   return nodes.flatMap(({ name, internalIps }) =>
     internalIps
@@ -224,10 +246,13 @@ function nodesInside(services: readonly Cidr[], nodes: readonly NodeFacts[]): re
   )
 }
 
-// In kube-system: what kubeadm was told, what kube-proxy was told, what Cilium hands out.
+// ConfigMaps of the namespace kube-system: the configurations of kubeadm, kube-proxy and Cilium.
 const CONFIG_MAPS = ['kubeadm-config', 'kube-proxy', 'cilium-config'] as const
 
-/** `podSubnet: 10.244.0.0/16`, `clusterCIDR: "10.244.0.0/16,fd00::/56"`: one line of the YAML that each keeps as text. */
+/**
+ * Reads the pod prefixes of a ConfigMap. kubeadm and kube-proxy keep YAML as text, with a line such as
+ * `podSubnet: 10.244.0.0/16` or `clusterCIDR: "10.244.0.0/16,fd00::/56"`. Cilium has a key for each address family.
+ */
 function readConfigMap(configMap: unknown): readonly Cidr[] {
   const data = fieldsOf(isFields(configMap) ? configMap['data'] : undefined)
   const lines = [data['ClusterConfiguration'], data['config.conf']]
@@ -242,12 +267,13 @@ function readConfigMap(configMap: unknown): readonly Cidr[] {
   return cidrs([...lines, ...pools].flatMap((text) => text.split(/[ ,]+/)))
 }
 
+/** Reads Calico's IPPools; disabled ones assign no addresses. */
 function readPools(list: unknown): readonly Cidr[] {
   const specs = items(list).map(({ spec }) => fieldsOf(spec))
   return cidrs(specs.filter(({ disabled }) => disabled !== true).map(({ cidr }) => cidr))
 }
 
-/** Spec and status of OpenShift's Network; the status is what is in force. */
+/** Reads OpenShift's Network. Its status is in force; its spec may be a change that is not applied yet. */
 function readNetwork(network: unknown): {
   readonly pods: readonly Cidr[]
   readonly services: readonly Cidr[]
@@ -265,6 +291,7 @@ function readNetwork(network: unknown): {
   }
 }
 
+/** The valid prefixes of an array; malformed ones are left out. */
 function cidrs(value: unknown): readonly Cidr[] {
   const list = Array.isArray(value) ? value : []
   return list
@@ -273,6 +300,7 @@ function cidrs(value: unknown): readonly Cidr[] {
     .flatMap((parsed) => (parsed.kind === 'cidr' ? [parsed.cidr] : []))
 }
 
+/** The objects of a list; [] for any other value. */
 function items(page: unknown): readonly Fields[] {
   return isFields(page) && Array.isArray(page['items']) ? page['items'].filter(isFields) : []
 }

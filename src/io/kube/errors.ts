@@ -1,31 +1,45 @@
-// What can be wrong between us and a Kubernetes API, with a stable code for programs and a fix for people.
+// The errors of requests to a Kubernetes API, with a stable code for programs and a fix for people.
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { isFields } from '../../core/model/field-check.ts'
 
 type KubeErrorCode =
+  /** There is no usable kubeconfig or service account. */
   | 'BAD_CONFIG'
+  /** The answer is no JSON, or not the object or list that was requested. */
   | 'BAD_RESPONSE'
+  /** Status 409: another client has written in between, or the object exists. */
   | 'CONFLICT'
   | 'FORBIDDEN'
+  /** Status 410: the resource version or the continue token is older than the history that etcd keeps. */
   | 'GONE'
+  /** There was no answer: the connection or the login failed. */
   | 'NETWORK'
   | 'NOT_FOUND'
+  /** Any other status below 500. */
   | 'REFUSED'
+  /** Status 429 or 500 and above, or watches that end at once. */
   | 'SERVER_FAILED'
+  /** The server has an older state than it had before (reflector.ts, invariant 3). */
   | 'STALE'
+  /** There was no answer within the deadline, or a watch was silent for too long. */
   | 'TIMEOUT'
+  /** The body of an answer or a line of a watch exceeds its limit. */
   | 'TOO_LARGE'
   | 'UNAUTHORIZED'
 
 interface KubeErrorDetails {
   readonly code: KubeErrorCode
   readonly message: string
+  /** The HTTP status; undefined: there was no answer, or the error is not one of the server. */
   readonly status?: number
-  /** What the server asked us to wait. */
+  /** The wait that the server asks for in Retry-After. */
   readonly retryAfterMs?: number
   readonly cause?: unknown
 }
 
+/**
+ * The error of a failed request or of an unusable configuration. `hasStatus` of core/kube/kube-api.ts reads `status`.
+ */
 export class KubeError extends CodedError<KubeErrorCode> {
   override readonly name = 'KubeError'
   declare readonly fix: string
@@ -55,7 +69,10 @@ const FIXES: Readonly<Record<KubeErrorCode, string>> = {
   UNAUTHORIZED: 'renew the token or certificate; it is read again and tried again'
 }
 
-/** An answer other than 2xx: its code and the message of its Status object, where it has one (meta/v1 Status). */
+/**
+ * Makes the error of an answer other than 2xx. The message has the text of the server's Status object (meta/v1 Status),
+ * if `body` is one. `what` names the request, as in "GET /api/v1/nodes".
+ */
 export function errorOfStatus(
   status: number,
   answer: { readonly body: unknown; readonly what: string; readonly retryAfterMs?: number }
@@ -78,9 +95,10 @@ export function asKubeError(error: unknown, what: string): KubeError {
   return new KubeError({ code: 'NETWORK', message: `${what}: ${reason}`, cause: error })
 }
 
-// The messages of an API server are short; another server's page is not worth more.
+// Characters of a server's message that are shown. The messages of an API server are shorter.
 const MESSAGE_MAX = 300
 
+/** Sorts the statuses by what the caller can do about them. */
 function codeOfStatus(status: number): KubeErrorCode {
   if (status === 401) return 'UNAUTHORIZED'
   if (status === 403) return 'FORBIDDEN'

@@ -1,9 +1,11 @@
-// A Kubernetes API as the source of this cluster's services. Same shape as the folder of manifests.
+// A Kubernetes API as the source of this cluster's services. It follows four collections (reflector.ts), joins them in
+// a catalogue (core/catalog/live-catalog.ts), and reports snapshots as the folder of manifests does (io/manifests).
 // Invariants
-//   1. Events only mark; all that came in one turn of the event loop is one snapshot.
-//   2. Nothing is told before Services, EndpointSlices and Namespaces were listed whole: `whole` is false until then.
-//   3. An API that cannot be asked withdraws nothing; it is a problem until it answers again.
-//   4. Of each object only what is exported of it is kept.
+//   1. Events only mark a change; all events of one turn of the event loop become one snapshot.
+//   2. `whole` is false until Services, EndpointSlices and Namespaces were each listed completely. Until then the
+//      snapshot is empty and means "not known".
+//   3. An API that cannot be asked withdraws nothing; this is a problem until the API answers again.
+//   4. Of each object only the exported fields are kept, which saves most of its memory.
 import { type CatalogOptions, type Change, type Problem, toValue } from '../../core/catalog/catalog.ts'
 import {
   askedToExport,
@@ -21,39 +23,49 @@ import { createReflector, type Reflector, type ReflectorTiming } from './reflect
 
 export interface KubeSourceOptions {
   readonly client: KubeClient
-  /** After the first list, or the first failure of it, and then on every change of snapshot or problems. `changes` is what
-   * differs from the snapshot before. `whole` is false until all was listed once: until then an empty snapshot means "not
-   * known", not "no services". */
+  /**
+   * Called after the first complete list or the first failure, and then after each change of the snapshot or the
+   * problems. `changes` are the differences from the snapshot before. `whole` is false until everything was listed once
+   * (invariant 2).
+   */
   readonly onSnapshot: (
     snapshot: Snapshot,
     problems: readonly Problem[],
     state: { readonly whole: boolean; readonly changes: readonly Change[] }
   ) => void
-  /** Nodes came, went or changed: prefixes may have, too. */
+  /** Called with all Nodes when one was added, removed or changed; the cluster's prefixes may have changed, too. */
   readonly onNodes?: (nodes: readonly NodeFacts[]) => void
-  /** Asked with every snapshot, since prefixes are known only after joining; call `refresh` when they change. */
+  /** Read with each snapshot, because prefixes are known only after a join. Call `refresh` when they change. */
   readonly catalogOptions?: () => CatalogOptions
-  /** Default: everything but default/kubernetes. */
+  /** Decides which services are exported. Default: all but default/kubernetes. */
   readonly policy?: ExportPolicy
+  /** Tests replace times. */
   readonly timing?: Partial<ReflectorTiming>
+  /** Stops the source. */
   readonly signal?: AbortSignal
 }
 
 export interface KubeSource {
-  /** Resolves after the first snapshot or the first failure. An error of the API does not reject it. */
+  /**
+   * Begins to follow the API. Resolves after the first call of `onSnapshot`, or after `stop`. Rejects only with the
+   * reason of a signal that is aborted already; errors of the API are problems.
+   */
   start(): Promise<void>
-  /** Looks again at the options, and asks an API that failed at once. */
+  /** Reads the options again, and ends the wait before an API that failed is asked again. */
   refresh(): void
+  /** Ends all requests, and resolves when none is open. `onSnapshot` is not called afterwards. */
   stop(): Promise<void>
 }
 
 type Collection = 'services' | 'endpointSlices' | 'namespaces' | 'nodes'
 
-// What must be known before anything is told. Nodes only help to find prefixes.
+// The collections that must be listed before a snapshot is whole. Nodes only help to find prefixes.
 const NEEDED: readonly Collection[] = ['services', 'endpointSlices', 'namespaces']
+// The label by which an EndpointSlice names its service (discovery.k8s.io/v1).
 const SERVICE_LABEL = 'kubernetes.io/service-name'
 const FILE = 'kubernetes'
 
+/** Sends nothing before `start`. */
 export function createKubeSource(options: KubeSourceOptions): KubeSource {
   const { client, policy = EXPORT_ALL } = options
   const live = new LiveCatalog(policy)
@@ -79,7 +91,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
     }),
     endpointSlices: follow('endpointSlices', {
       path: '/apis/discovery.k8s.io/v1/endpointslices',
-      // EndpointSlices without a service are ignored.
+      // EndpointSlices without this label belong to no service.
       query: { labelSelector: SERVICE_LABEL },
       onPut: (name, object) =>
         live.setSlice(name, {
@@ -135,7 +147,7 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
 
   function setNode(name: string, facts: NodeFacts | undefined): void {
     const before = nodes.get(name)
-    // A kubelet writes its node's status every few minutes; that is no news.
+    // A kubelet writes its Node's status every few minutes without a change of these facts.
     if (before?.text === facts?.text) return
     if (facts === undefined) nodes.delete(name)
     else nodes.set(name, facts)
@@ -213,8 +225,10 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
   }
 }
 
+/** The snapshot until everything was listed once. */
 const UNKNOWN: Settled = { snapshot: { services: [], endpointSlices: [] }, problems: [], changes: [] }
 
+/** The name of the service that an EndpointSlice belongs to; '' without the label. */
 function serviceOf(slice: Fields): string {
   const metadata = isFields(slice['metadata']) ? slice['metadata'] : {}
   const labels = isFields(metadata['labels']) ? metadata['labels'] : {}

@@ -1,5 +1,7 @@
-// What kubectl understands of a kubeconfig and @kubernetes/client-node 2 does not: `tokenFile` of a user, the proxy of the environment, and a
-// server without TLS. Used by the agent and by `meshctl install`. Source: client-go clientcmd, golang.org/x/net/http/httpproxy.
+// Adds to a configuration of @kubernetes/client-node 2 what kubectl understands of a kubeconfig and client-node does
+// not: `tokenFile` of a user, the proxy of the environment, and a server without TLS. Used by connection.ts, for the
+// agent and for meshctl.
+// Source: client-go clientcmd, golang.org/x/net/http/httpproxy.
 import type { KubeConfig } from '@kubernetes/client-node'
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
@@ -9,18 +11,22 @@ import { parse } from 'yaml'
 import { codeOf } from '../../core/model/coded-error.ts'
 
 interface KubectlHabits {
-  /** The file that was read; undefined: those of KUBECONFIG, or ~/.kube/config. */
+  /** The path of the file that client-node has read; undefined: the files in KUBECONFIG, or ~/.kube/config. */
   readonly file: string | undefined
+  /** The environment: KUBECONFIG, HOME, and the variables of proxies. */
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** Changes `config` in place. Errors: of the file system and of YAML, for a file that client-node has read before. */
+/**
+ * Changes `config` in place. Throws errors of the file system and of YAML, although client-node has read the files
+ * before.
+ */
 export function readAsKubectl(config: KubeConfig, { file, env }: KubectlHabits): void {
   const files = tokenFiles(file === undefined ? kubeconfigFiles(env) : [file])
   config.users = config.users.map((user) => {
     const tokenFile = files.get(user.name)
     if (tokenFile === undefined) return user
-    // A token file wins over a token, and is read again, since it is renewed.
+    // As in client-go, a token file wins over a token. client-node reads it again, because it is renewed on disk.
     const { token: _token, ...rest } = user
     return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile } } }
   })
@@ -30,18 +36,19 @@ export function readAsKubectl(config: KubeConfig, { file, env }: KubectlHabits):
     return {
       ...cluster,
       ...(proxyUrl === undefined ? {} : { proxyUrl }),
-      // There is no certificate to verify.
+      // client-node refuses a server without TLS unless this is set.
       ...(server.startsWith('http:') ? { skipTLSVerify: true } : {})
     }
   })
 }
 
+/** The paths of the kubeconfig files, as client-go finds them. */
 function kubeconfigFiles(env: KubectlHabits['env']): string[] {
   const named = (env['KUBECONFIG'] ?? '').split(':').filter((name) => name !== '')
   return named.length > 0 ? named : [join(env['HOME'] ?? homedir(), '.kube', 'config')]
 }
 
-/** By the name of the user; of several files the first counts. A relative path starts at the folder of its file. */
+/** Returns the absolute path of each user's token file. If several files have a user, the first one counts. */
 function tokenFiles(files: readonly string[]): ReadonlyMap<string, string> {
   const found = new Map<string, string>()
   for (const file of files) {
@@ -57,13 +64,17 @@ function tokenFiles(files: readonly string[]): ReadonlyMap<string, string> {
       const { name, user } = (entry ?? {}) as { name?: unknown; user?: { tokenFile?: unknown } | null }
       const tokenFile = user?.tokenFile
       if (typeof name === 'string' && typeof tokenFile === 'string' && tokenFile !== '' && !found.has(name))
+        // A relative path begins at the folder of its kubeconfig.
         found.set(name, resolve(dirname(file), tokenFile))
     }
   }
   return found
 }
 
-/** The proxy that Go programs take from the environment for this URL; undefined: none. */
+/**
+ * Returns the URL of the proxy that Go programs take from the environment for this URL; undefined: none. The variables
+ * are HTTPS_PROXY or HTTP_PROXY, and NO_PROXY for exceptions; each may be in lower case.
+ */
 export function proxyOf(url: string, env: KubectlHabits['env']): string | undefined {
   if (!URL.canParse(url)) return undefined
   const { protocol, hostname, port } = new URL(url)
@@ -79,6 +90,10 @@ export function proxyOf(url: string, env: KubectlHabits['env']): string | undefi
   return /^[a-z0-9+]+:\/\//i.test(proxy) ? proxy : `http://${proxy}`
 }
 
+/**
+ * Says whether a host is reached without a proxy. An entry of the list is "*", an address, a prefix, or a domain; an
+ * address and a domain may have a port. Loopback addresses and localhost never use a proxy.
+ */
 function noProxy(list: string, { host, port }: { host: string; port: string }): boolean {
   const family = isIP(host) === 6 ? 'ipv6' : 'ipv4'
   const loopback = new BlockList()
@@ -103,7 +118,7 @@ function noProxy(list: string, { host, port }: { host: string; port: string }): 
       if (onlyPort !== undefined && onlyPort !== port) return false
       const bare = name.replace(/^\*?\./, '').replace(/^\[(.*)\]$/, '$1')
       if (isIP(bare) !== 0 || isIP(host) !== 0) return bare === host
-      // "example.org" means the name and all below it, ".example.org" only those below it.
+      // "example.org" means the name and all names below it, ".example.org" only the names below it.
       return host.endsWith(`.${bare}`) || (bare === host && bare === name)
     })
 }

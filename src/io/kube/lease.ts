@@ -1,5 +1,7 @@
-// Who speaks for this cluster: leader election over one Lease. The decisions are in core/kube/election.ts; this is their clock and
-// network. RBAC: get, create and update of leases in the namespace.
+// Elects the speaker, which is the one agent that publishes the records of this cluster, by a Lease of its Kubernetes
+// API. The decisions are in core/kube/election.ts; this file adds the clock and the network. app/sources/source.ts
+// starts it.
+// RBAC: get, create and update of leases in the namespace.
 import {
   bid,
   ELECTION_TIMES,
@@ -12,42 +14,56 @@ import { isFields, type Fields } from '../../core/model/field-check.ts'
 import type { KubeClient } from './client.ts'
 import { asKubeError, KubeError } from './errors.ts'
 
+/** Whether this agent leads. `term` (leaseTransitions of the Lease) never falls; each new holder raises it. */
 export type Leadership = { readonly leader: true; readonly term: number } | { readonly leader: false }
 
 export interface ElectorOptions {
   readonly client: KubeClient
   readonly namespace: string
-  /** Of the Lease. */
+  /** The name of the Lease. */
   readonly name: string
-  /** Unique among the candidates, and the same after a restart: the PeerId. */
+  /** Unique among the candidates and the same after a restart: the agent's PeerId. */
   readonly identity: string
-  /** Called on every change, before another candidate can see the other side of it. */
+  /**
+   * Called after each change. The end is reported before another candidate can lead, unless the event loop is blocked;
+   * `leadership` is right even then.
+   */
   readonly onChange: (leadership: Leadership) => void
-  /** The error while the Lease cannot be read or written. */
+  /**
+   * Called after each attempt: with the error of a request, but not with a conflict, or with undefined after a success.
+   */
   readonly onTrouble?: (trouble: KubeError | undefined) => void
-  /** The least term to lead with: one above the highest that this cluster was seen with, so that a Lease that was deleted
-   * does not start over below it. Default 0. */
+  /**
+   * Returns the lowest term in which this agent may lead, read before each bid: one above the highest term that was
+   * seen of this cluster. Without it, terms would begin again at 0 after the Lease was deleted. Default 0.
+   */
   readonly termFloor?: () => number
+  /** Default: lease duration 15 s, renew deadline 10 s, an attempt every 2 to 2.4 s. */
   readonly times?: ElectionTimes
-  /** Milliseconds that never go back. */
+  /** A monotonic clock in milliseconds. Tests replace it. */
   readonly nowMs?: () => number
   readonly random?: () => number
 }
 
 export interface Elector {
+  /** Begins to bid for the Lease, and goes on until `stop`. */
   start(): void
-  /** By the clock, too: false as soon as the deadline has passed, even before the event. */
+  /** The present state by the clock: false as soon as the deadline has passed, even before `onChange` is called. */
   leadership(): Leadership
-  /** Steps down, tells so, and gives the Lease back so that another need not wait. */
+  /**
+   * Steps down, calls `onChange`, and releases the Lease so that another candidate need not wait. Takes at most 2 s for
+   * that.
+   */
   stop(): Promise<void>
 }
 
-/** Errors: RangeError when the times allow two leaders. */
+/** Sends nothing before `start`. Throws RangeError when the times would allow two leaders. */
 export function createElector(options: ElectorOptions): Elector {
   const { client, identity, times = ELECTION_TIMES, random = Math.random } = options
   const nowMs = options.nowMs ?? ((): number => performance.now())
   const path = `/apis/coordination.k8s.io/v1/namespaces/${options.namespace}/leases`
-  // The Lease has whole seconds: less would be written as something else than what we keep to.
+  // A Lease states its duration in whole seconds. With a fraction, other candidates would wait for another time than
+  // this one assumes.
   const whole = times.leaseDurationMs % 1000 === 0
   if (
     !whole ||
@@ -58,7 +74,7 @@ export function createElector(options: ElectorOptions): Elector {
   }
   const stopping = new AbortController()
   let observed: Observed | undefined
-  /** When the Lease was taken; for people. */
+  /** When this agent took the Lease (acquireTime). Shown to people only; no clock is compared with it. */
   let acquired = new Date()
   let term: number | undefined
   let validUntilMs = 0
@@ -74,11 +90,12 @@ export function createElector(options: ElectorOptions): Elector {
         options.onTrouble?.(undefined)
       } catch (error) {
         if (stopping.signal.aborted) return
-        // Read anew before the next bid; another candidate was quicker, perhaps.
+        // A conflict means that another candidate has written first. The next attempt begins with a read, so it is no
+        // fault.
         const trouble = asKubeError(error, path)
         if (trouble.code !== 'CONFLICT') options.onTrouble?.(trouble)
       }
-      // Candidates that started together must not bid together for ever.
+      // The random part separates candidates that started at the same time.
       await pause(Math.max(0, began + times.retryMs * (1 + random() * 0.2) - nowMs()))
     }
   }
@@ -89,7 +106,7 @@ export function createElector(options: ElectorOptions): Elector {
     const termFloor = Math.max(options.termFloor?.() ?? 0, term ?? 0)
     const wish = bid(observed, { holder: identity, times, termFloor }, nowMs())
     if (wish.kind === 'wait') return stepDown()
-    // Counted from before the request: the server may write it any time after.
+    // The deadline counts from before the request, because the server may write the Lease at any time after this.
     const sentMs = nowMs()
     const written = await write(wish.version, wish.spec)
     observed = observe(observed, written, nowMs())
@@ -98,7 +115,7 @@ export function createElector(options: ElectorOptions): Elector {
 
   function lead(next: number, sinceMs: number): void {
     const fresh = term !== next
-    // It came too late to be of use: the deadline has passed, and has been told.
+    // The answer took so long that the deadline of this renewal has passed already.
     if (nowMs() >= sinceMs + times.renewDeadlineMs) return
     term = next
     validUntilMs = sinceMs + times.renewDeadlineMs
@@ -178,9 +195,10 @@ export function createElector(options: ElectorOptions): Elector {
   }
 }
 
-// An agent that ends must not hang on an API that is gone; the Lease runs out by itself.
+// Milliseconds. An agent that stops must not wait for an API that does not answer; the Lease then expires by itself.
 const GIVE_BACK_MS = 2000
 
+/** Reads the fields that the election needs. Errors: KubeError BAD_RESPONSE for an object without a version. */
 function parseLease(body: unknown): { readonly version: string; readonly spec: LeaseSpec } {
   const object: Fields = isFields(body) ? body : {}
   const metadata = isFields(object['metadata']) ? object['metadata'] : {}
@@ -200,6 +218,7 @@ function parseLease(body: unknown): { readonly version: string; readonly spec: L
   }
 }
 
+/** The object to write. With a version the API server refuses the write (409) if the Lease has changed since. */
 function leaseObject(of: {
   readonly options: ElectorOptions
   readonly version: string | undefined
@@ -225,7 +244,7 @@ function leaseObject(of: {
   }
 }
 
-/** meta/v1 MicroTime. */
+/** Formats a time as meta/v1 MicroTime, which has six decimals. */
 function microTime(date: Date): string {
   return date.toISOString().replace('Z', '000Z')
 }

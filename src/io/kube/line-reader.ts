@@ -1,12 +1,15 @@
-// A stream of bytes as JSON values, one a line: the framing of a Kubernetes watch.
+// Cuts a stream of bytes into lines and parses each as JSON: the framing of a Kubernetes watch. client.ts has one for
+// each watch.
 import { KubeError } from './errors.ts'
 
-// An object in etcd has at most 1.5 MiB; as JSON with its escapes it stays far below this.
+// etcd limits an object to 1.5 MiB by default. As JSON with escapes it stays below this limit.
 const LINE_BYTES_MAX = 8 * 1024 * 1024
 const NEWLINE = 10
 
+/** Calls `onValue` synchronously for each line that is not empty. Keeps the bytes of at most one line. */
 export class LineReader {
   readonly #onValue: (value: unknown) => void
+  /** The parts of a line whose end has not come yet; `#bytes` is the sum of their lengths. */
   #parts: Buffer[] = []
   #bytes = 0
 
@@ -14,7 +17,10 @@ export class LineReader {
     this.#onValue = onValue
   }
 
-  /** Errors: KubeError BAD_RESPONSE, TOO_LARGE. */
+  /**
+   * Takes the next bytes. Throws KubeError BAD_RESPONSE for a line that is no JSON, TOO_LARGE above 8 MiB without an
+   * end.
+   */
   push(chunk: Buffer): void {
     let start = 0
     for (;;) {
@@ -32,7 +38,7 @@ export class LineReader {
     }
   }
 
-  /** Errors: KubeError BAD_RESPONSE when the stream ended within a line. */
+  /** Call at the end of the stream. Throws KubeError BAD_RESPONSE for a last line that is not whole. */
   end(): void {
     this.#flush()
   }
@@ -46,7 +52,7 @@ export class LineReader {
   }
 }
 
-/** Errors: KubeError BAD_RESPONSE, without the text: it may be anything. */
+/** Parses JSON. Throws KubeError BAD_RESPONSE, whose message has `what` but not the text, which may be secret. */
 export function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text)

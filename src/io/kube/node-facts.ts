@@ -1,14 +1,17 @@
-// What is of interest of a Node: which pods' addresses lie on it, and its own.
+// Reads from a Node object the prefixes of its pods and its own addresses. kube-source.ts keeps these facts instead of
+// whole objects; discover-cidrs.ts finds the cluster's prefixes with them.
 import { parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
 
+/** The facts of one Node. */
 export interface NodeFacts {
   readonly name: string
-  /** Empty where the network plugin hands out addresses in its own way. */
+  /** spec.podCIDRs; empty where the network plugin assigns addresses by another method. */
   readonly podCidrs: readonly Cidr[]
+  /** status.addresses of type InternalIP. */
   readonly internalIps: readonly Ip[]
-  /** All of it as one text, to tell whether anything changed. */
+  /** All facts as one text, so that two versions of a Node are compared cheaply. */
   readonly text: string
 }
 
@@ -18,6 +21,7 @@ export function readNode(object: Fields): NodeFacts {
   const spec = isFields(object['spec']) ? object['spec'] : {}
   const status = isFields(object['status']) ? object['status'] : {}
   const name = typeof metadata['name'] === 'string' ? metadata['name'] : ''
+  // podCIDR is the older field, with one prefix. podCIDRs, since Kubernetes 1.16, begins with the same prefix.
   const podCidrs = texts(spec['podCIDRs'] ?? [spec['podCIDR']])
     .map(parseCidr)
     .flatMap((parsed) => (parsed.kind === 'cidr' ? [parsed.cidr] : []))
@@ -30,6 +34,7 @@ export function readNode(object: Fields): NodeFacts {
   return { name, podCidrs, internalIps, text: JSON.stringify([name, podCidrs, internalIps]) }
 }
 
+/** The strings of an array; [] for any other value. */
 function texts(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : []
 }

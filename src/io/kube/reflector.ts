@@ -1,17 +1,20 @@
-// One collection of a Kubernetes API, followed for ever: a paged list, then a watch from where the list ended.
-// Source: Kubernetes API concepts, "Efficient detection of changes", and client-go's reflector, whose behaviour this has.
+// Follows one collection of a Kubernetes API until it is stopped: a list in pages, then a watch from where the list
+// ended. kube-source.ts has one reflector for each collection.
+// Source: Kubernetes API concepts, "Efficient detection of changes", and client-go's reflector, whose behaviour this
+// has.
 // Invariants
-//   1. What the API holds is told, in its order, and every deletion with it: a watch that ended in order is resumed, after
-//      anything else the whole is listed anew and what is missing from the list is gone.
-//   2. No error ends it. What was told stays told while the API cannot be asked (fail static).
-//   3. It never goes back in time: a list or event older than what was seen changes nothing. Only when the API insists on an
-//      older state for `staleAcceptMs` is that believed: its etcd was restored from a backup.
-//   4. It keeps no object, only names and versions.
-//   5. A watch is believed once it brought an object or lived for `provenMs`; a bookmark proves nothing. Watches that end before that are
-//      paused after with growing patience, which no wake cuts short, are shown as trouble, and after EMPTY_WATCHES_MAX of them in a
-//      row the whole is listed anew.
-//   6. A list ends: a page that is late is asked for with fewer objects and more time; a list whose continuation expires is fetched
-//      whole in one answer, as client-go's pager does.
+//   1. All objects that the API has are reported, in its order, and all deletions. A watch that ended in order is
+//      resumed. After any other end everything is listed again, and objects that are missing in the list are reported
+//      as deleted (docs/decisions/0010).
+//   2. No error ends it. What was reported is not withdrawn while the API cannot be asked (fail static).
+//   3. It never goes back in time: a list or event that is older than what was seen changes nothing. Only when the
+//      server insists on an older state for `staleAcceptMs` is that state taken: its etcd was restored from a backup.
+//   4. It keeps no objects, only their names and versions.
+//   5. A watch is a success once it brought an object or lived for `provenMs`; a bookmark proves nothing. After a watch
+//      that ends before that there is a wait, which grows and which `wake` does not end. After EMPTY_WATCHES_MAX such
+//      watches in a row there is an error in `onTrouble`, and everything is listed again.
+//   6. A list ends: a page that is late is requested again with fewer objects and a longer deadline; a list whose
+//      continue token expires is requested whole in one answer, as client-go's pager does.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import type { ObjectName } from '../../core/catalog/live-catalog.ts'
@@ -21,31 +24,38 @@ import { asKubeError, errorOfStatus, KubeError } from './errors.ts'
 
 interface ReflectorOptions {
   readonly client: KubeClient
-  /** "/api/v1/services" */
+  /** The path of the collection, for example "/api/v1/services". */
   readonly path: string
+  /** Added to the query of each list and watch, for example a labelSelector. */
   readonly query?: Readonly<Record<string, string>>
+  /** Called with each object that is new or has another version than before. */
   readonly onPut: (name: ObjectName, object: Fields) => void
+  /** Called once for each object that is gone. */
   readonly onDelete: (name: ObjectName) => void
-  /** After every whole list. */
+  /** Called after each complete list. */
   readonly onListed: () => void
-  /** The error while it lasts; undefined once the watch stands. */
+  /** Called with each error, and with undefined when a watch is a success (invariant 5). */
   readonly onTrouble: (trouble: KubeError | undefined) => void
   readonly timing?: Partial<ReflectorTiming>
+  /** Returns a number in [0, 1). Tests replace it. */
   readonly random?: () => number
 }
 
 export interface ReflectorTiming {
+  /** The shortest and the longest wait after an error. */
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
+  /** The deadline of a page of a list. */
   readonly requestMs: number
-  /** How long the server keeps a watch at least; at most 1.5 times that, so that watches do not end together. */
+  /** Seconds after which the server ends a watch: from this to 1.5 times this, so that watches do not end together. */
   readonly watchSeconds: number
-  /** The server sends a bookmark about once a minute. */
+  /** A watch without a byte for so long is broken. The server sends a bookmark about once a minute. */
   readonly silenceMs: number
+  /** The time after which an older state is taken (invariant 3). */
   readonly staleAcceptMs: number
-  /** Objects of one page. */
+  /** The most objects of one page. */
   readonly pageObjects: number
-  /** A watch that lived this many milliseconds counts as a success, even if it ended with an error. */
+  /** A watch that lived for so long is a success, even if it ended with an error. */
   readonly provenMs: number
 }
 
@@ -61,21 +71,23 @@ const REFLECTOR_TIMING: ReflectorTiming = {
 }
 
 export interface Reflector {
+  /** Begins with a list. A second call does nothing. */
   start(): void
-  /** Ends a pause after an error. */
+  /** Ends the wait after an error, at most once in 5 s. */
   wake(): void
+  /** Ends the open request and resolves when nothing is called any more. */
   stop(): Promise<void>
 }
 
 // The API server ends its watches together when it restarts, and a proxy may do so again while it comes up.
 const EMPTY_WATCHES_MAX = 5
-// Of a page: below it the requests cost more than the objects.
+// Objects of a page. With fewer, the requests take more time than the objects.
 const PAGE_OBJECTS_MIN = 20
 // A page gets at most this many times `requestMs`, and so does a list in one answer.
 const PATIENCE_MAX = 8
-// 100,000 slices at 4 KiB each. A list in one answer is asked for only where its pages expire.
+// 100,000 slices of 4 KiB each. A list is requested in one answer only when its continue token has expired.
 const WHOLE_LIST_BYTES_MAX = 400 * 1024 * 1024
-// Another part of the agent may wake us again and again while the same thing stays wrong.
+// Callers may call `wake` again and again while the API stays out of reach; that must not defeat the backoff.
 const WAKE_INTERVAL_MS = 5000
 
 export function createReflector(options: ReflectorOptions): Reflector {
@@ -83,24 +95,27 @@ export function createReflector(options: ReflectorOptions): Reflector {
   const timing = { ...REFLECTOR_TIMING, ...options.timing }
   const backoff = new Backoff({ minMs: timing.backoffMinMs, maxMs: timing.backoffMaxMs }, random)
   const stopping = new AbortController()
-  /** The version of each object that was told, by "namespace/name". */
+  /** The version of each object that was reported, by "namespace/name". */
   const known = new Map<string, string>()
-  /** The version up to which all is known; undefined: list first. */
+  /** The version from which to watch; undefined: list first. */
   let resume: string | undefined
+  /** The newest version that was seen, for invariant 3. */
   let newest = ''
   let staleSinceMs: number | undefined
-  /** The next list is taken whole, for its versions mean something else than those before. */
+  /**
+   * The older state is taken: all objects of the next list are reported, because its versions do not compare with ours.
+   */
   let rewound = false
-  /** The last failure was compacted history. */
+  /** The last failure was status 410: etcd has compacted the history behind our version. */
   let gone = false
-  /** Watches in a row that proved nothing (invariant 5). */
+  /** Watches in a row that were no success (invariant 5). */
   let emptyWatches = 0
   let pageObjects = timing.pageObjects
-  /** Of a request of a list, in multiples of `requestMs`. */
+  /** The deadline of the next page, in multiples of `requestMs`. */
   let patience = 1
   let wokenMs = -Infinity
   let running: Promise<void> | undefined
-  /** While a pause that may be cut short lasts. */
+  /** Ends the wait after an error; undefined: there is none. */
   let pause: AbortController | undefined
 
   async function run(): Promise<void> {
@@ -109,8 +124,8 @@ export function createReflector(options: ReflectorOptions): Reflector {
         if (resume === undefined) await list()
         else await watch(resume)
       } catch (error) {
-        // A server that comes back may hold another state under versions that we have passed already: a watch from there
-        // would skip it. Only a list tells.
+        // A server that was restored from a backup soon has another state under the version that we saw last. A watch
+        // from there would skip that state, so everything is listed again.
         resume = undefined
         if (!stopping.signal.aborted) await recover(asKubeError(error, path))
       }
@@ -119,7 +134,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
 
   async function recover(error: KubeError): Promise<void> {
     if (error.code === 'GONE') {
-      // Compacted history is an ordinary event; only one after another is trouble.
+      // Compacted history is an ordinary event, so one is not reported and needs no wait; two in a row are an error.
       if (!gone) {
         gone = true
         return
@@ -139,7 +154,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     do {
       const page: Page = await fetchPage(next).catch((error: unknown) => {
         if (next === undefined || asKubeError(error, path).code !== 'GONE') throw error
-        // What was told of the pages before stays true; the whole list tells of it again.
+        // The objects of earlier pages were reported already; the whole list has them again, or they are deleted below.
         listed.clear()
         version = undefined
         return fetchWhole()
@@ -154,7 +169,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
         options.onPut(name, item)
       }
       next = page.next
-      // A long list must not hold up the pings of the neighbours.
+      // A long list must not delay other work of the event loop, such as the pings of neighbours.
       await nextTurn()
     } while (next !== undefined)
     for (const id of known.keys()) if (!listed.has(id)) forget(id)
@@ -200,7 +215,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     return readPage(body)
   }
 
-  /** Errors: KubeError STALE. After `staleAcceptMs` of insistence the older state is taken instead. */
+  /** Throws KubeError STALE for an older list, until the server has insisted on it for `staleAcceptMs`. */
   function refuseStale(version: string): void {
     if (rewound) return
     if (!isOlder(version, newest)) {
@@ -255,7 +270,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     if (!isProven) await afterEmptyWatch()
   }
 
-  /** It was taken and ended in order at once: no error, but no reason for a busy loop either (invariant 5). */
+  /** Waits after a watch that the server accepted and ended in order at once, to avoid a busy loop (invariant 5). */
   async function afterEmptyWatch(): Promise<void> {
     emptyWatches += 1
     if (emptyWatches % EMPTY_WATCHES_MAX === 0) {
@@ -266,7 +281,9 @@ export function createReflector(options: ReflectorOptions): Reflector {
     await backoff.wait(stopping.signal)
   }
 
-  /** Whether it told of an object. */
+  /**
+   * Reports an event. Returns true if it was about an object, and so no bookmark. Throws KubeError for ERROR events.
+   */
   function take(event: unknown): boolean {
     const { type, object } = readEvent(event)
     if (type === 'ERROR') {
@@ -305,6 +322,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
   }
 }
 
+/** One answer to a list. `next` is the continue token; undefined: it is the last page. */
 interface Page {
   readonly version: string
   readonly next: string | undefined
@@ -329,6 +347,7 @@ function readEvent(event: unknown): { readonly type: string; readonly object: Fi
   throw new KubeError({ code: 'BAD_RESPONSE', message: 'a line of the watch is no event' })
 }
 
+/** Errors: KubeError BAD_RESPONSE. `id` is "namespace/name", "/name" for an object without a namespace. */
 function identify(object: Fields): {
   readonly id: string
   readonly name: ObjectName
@@ -347,7 +366,10 @@ function nameOf(id: string): ObjectName {
   return { namespace: id.slice(0, slash), name: id.slice(slash + 1) }
 }
 
-/** Versions are decimal numbers of any length, comparable since Kubernetes 1.35 (KEP-5504); others are never older. */
+/**
+ * Compares resource versions. They are decimal numbers of any length, which clients may compare since Kubernetes 1.35
+ * (KEP-5504). A version in another form is never older.
+ */
 function isOlder(version: string, than: string): boolean {
   if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return false
   return version.length === than.length ? version < than : version.length < than.length
