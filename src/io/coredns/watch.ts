@@ -1,6 +1,6 @@
 // Serves one watch: reads the log of changes with a cursor of its own and sends events as lines of JSON.
-// Invariant: no events are queued for a watch. Events that it has not read stay in the log, which is bounded. If the log
-// has moved past the cursor of a slow client, the watch is ended, and the client lists again.
+// Invariant: no events are queued for a watch. Events that it has not read stay in the log, which is bounded. If the
+// log has moved past the cursor of a slow client, the watch is ended, and the client lists again.
 // Source: Kubernetes API concepts, "Efficient detection of changes"; KEP-956 (bookmarks), KEP-3157 (initial events).
 import type { ServerResponse } from 'node:http'
 

@@ -13,7 +13,8 @@ import { hasQuestion } from './upstream-message.ts'
  * truncated UDP reply is asked for again over TCP.
  *
  * `answer` is the mesh's answer, which ends in the CNAME; `target` is the name that the CNAME points to; `client` is
- * the client's address, to whose share of places the query counts. Called by server.ts for A and AAAA questions only.
+ * the client's address, to whose share of places the query counts. Called by query-handler.ts for A and AAAA questions
+ * only.
  */
 export async function chase(
   forwarder: Pick<Forwarder, 'exchange'>,

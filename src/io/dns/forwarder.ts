@@ -1,5 +1,5 @@
-// Forwards names outside the mesh to the upstreams, over one socket for each query (ask.ts). The responder (server.ts)
-// has one forwarder for all clients; `lookup` of meshctl makes one for a single question.
+// Forwards names outside the mesh to the upstreams, over one socket for each query (ask.ts). The responder
+// (upstream-watch.ts) has one forwarder for all clients; `lookup` of meshctl makes one for a single question.
 // Invariants:
 //  1. At most inFlightMax questions wait here, shared fairly among clients. Equal questions are sent upstream only once
 //     at a time.

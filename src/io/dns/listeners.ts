@@ -1,5 +1,5 @@
-// The sockets of the responder: UDP and TCP on one port of each address. Messages go to `handle`; its answers go back to the client.
-// An error of one socket, one connection or one answer is a warning, and the others go on.
+// The sockets of the responder: UDP and TCP on one port of each address. Messages go to `handle`; its answers go back
+// to the client. An error of one socket, one connection or one answer is a warning, and the others go on.
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, isIP, isIPv6, type Server, type Socket } from 'node:net'
@@ -12,13 +12,14 @@ import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.t
 import type { SocketAddress } from './upstreams.ts'
 
 interface ListenersOptions {
-  /** As DnsServerOptions.listen. */
+  /** The option `listen` of server.ts. */
   readonly listen: readonly SocketAddress[]
   readonly handle: HandleQuery
   /** Called for errors after the start, which the responder survives. */
   readonly onWarning: (message: string, error: unknown) => void
 }
 
+/** All sockets of one responder. Before `start` and after `stop` there are none. */
 export class Listeners {
   readonly #options: ListenersOptions
   #listening: SocketAddress[] = []
@@ -26,7 +27,7 @@ export class Listeners {
   #tcp: Server[] = []
   /** The open TCP connections. UDP has none. */
   #open = new Set<Connection>()
-  /** One client with many connections cannot keep the others out. */
+  /** Shared among clients, so that one client with many connections cannot keep the others out. */
   readonly #places = new Shares<Connection>({
     placesMax: TCP_LIMITS.connectionsMax,
     isIdle: ({ isIdle }) => isIdle,
@@ -37,12 +38,12 @@ export class Listeners {
     this.#options = options
   }
 
-  /** What is bound, with real ports where the option says 0. */
+  /** The bound addresses, with their real ports where the option says 0. */
   get listening(): readonly SocketAddress[] {
     return this.#listening
   }
 
-  /** Throws DnsError BAD_ADDRESS for an address that is none. */
+  /** Throws DnsError BAD_ADDRESS if the option has a text that is no IP address. */
   check(): void {
     for (const { address } of this.#options.listen) if (isIP(address) === 0) throw badAddress(address)
   }
@@ -66,7 +67,10 @@ export class Listeners {
     await Promise.all(closing)
   }
 
-  /** With port 0 the kernel chooses a free UDP port, which may be taken on TCP. Then another one is tried. */
+  /**
+   * Binds one address for UDP and TCP. With port 0 the kernel chooses a free UDP port; if it is taken on TCP, another
+   * one is tried.
+   */
   async #listen({ address, port: wanted }: SocketAddress): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       const port = await this.#listenUdp(address, wanted)
@@ -82,7 +86,7 @@ export class Listeners {
     }
   }
 
-  /** Returns the port that is bound, which is another one than `port` when that is 0. */
+  /** Binds a UDP socket and returns its port, which the kernel has chosen if `port` is 0. */
   async #listenUdp(address: string, port: number): Promise<number> {
     const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4', ipv6Only: address === '::' })
     socket.bind({ port, address, exclusive: true })
@@ -104,11 +108,14 @@ export class Listeners {
     server.on('connection', (socket) => this.#accept(socket))
   }
 
-  /** A client that has its share of the places is cut off. A share is one IPv4 address, or one /64 of IPv6. */
+  /**
+   * Serves a connection, or closes it at once if its client has its share of the places. A client is one IPv4 address
+   * or one /64 of IPv6.
+   */
   #accept(socket: Socket): void {
     const client = socket.remoteAddress ?? ''
     const share = shareOf(client)
-    // `stop` replaces the set, so the one of now is kept for 'close'.
+    // `stop` replaces the set, so the present one is kept for 'close'.
     const open = this.#open
     const connection = serveConnection(socket, (message) => this.#options.handle(message, 'tcp', client))
     if (!this.#places.take(share, connection)) return connection.destroy()
@@ -127,6 +134,7 @@ export class Listeners {
     else if (response !== undefined) this.#send(socket, response, client)
   }
 
+  /** Sends an answer over UDP. An error costs its client one answer and does not affect other clients. */
   #send(socket: UdpSocket, response: Uint8Array, client: RemoteInfo): void {
     // After `stop` the socket is closed, and sending would throw.
     if (!this.#udp.includes(socket)) return
@@ -140,8 +148,8 @@ export class Listeners {
 }
 
 /**
- * Waits until the socket is bound. It closes the socket after an error: DnsError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL or
- * LISTEN_FAILED.
+ * Waits until the socket is bound. It closes the socket after an error: DnsError PORT_IN_USE, PORT_FORBIDDEN,
+ * ADDRESS_NOT_LOCAL or LISTEN_FAILED.
  */
 async function bound(
   socket: UdpSocket | Server,
@@ -159,12 +167,15 @@ async function bound(
   }
 }
 
-/** A burst must not overrun the kernel's default of 200 KiB. The kernel may grant less (net.core.rmem_max); that is no error. */
+/**
+ * A burst must not overrun the kernel's default of 200 KiB. The kernel may grant less (net.core.rmem_max); that is no
+ * error.
+ */
 function enlargeBuffer(socket: UdpSocket): void {
   try {
     socket.setRecvBufferSize(UDP_BUFFER_BYTES)
   } catch {
-    // The default stays.
+    // The kernel's default stays in force.
   }
 }
 
@@ -185,5 +196,7 @@ function ignoreError(): void {}
 
 /** A free UDP port is rarely taken on TCP, so ten attempts fail only when TCP ports are exhausted. */
 const FREE_PORT_ATTEMPTS = 10
+/** Milliseconds for one bind. */
 const LISTEN_MS = 5000
+/** The kernel doubles this for its own bookkeeping (socket(7), SO_RCVBUF). */
 const UDP_BUFFER_BYTES = 1024 * 1024

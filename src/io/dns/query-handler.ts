@@ -1,5 +1,5 @@
-// One query from its bytes to the bytes of its answer, without a socket. What the mesh knows is answered at once; the rest is asked of the
-// upstreams.
+// Turns the bytes of a query into the bytes of its answer, without a socket. Names of the mesh are answered at once;
+// other names are asked of the upstreams.
 // Invariants:
 //  1. An error of ours is a SERVFAIL for one client, or silence when the bytes are no query. It never ends the process.
 //  2. Every query is reported to `onQuery` once, with labels from bounded sets.
@@ -22,18 +22,19 @@ export type HandleQuery = (
   client: string
 ) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
+/** One query, for metrics. */
 export interface QueryMetrics {
   readonly transport: Transport
   /**
-   * "cluster.east", "cluster.all", "reverse", "unknown" (no such cluster), "upstream", "stranger" (a client that is not allowed), or
-   * "none" (rejected): a bounded set.
+   * "cluster.east", "cluster.all", "reverse", "unknown" (no such cluster), "upstream", "stranger" (a client that is not
+   * allowed), or "none" (rejected): a bounded set.
    */
   readonly zone: string
   /** "A", "SRV", …, or "other": few enough for a label. */
   readonly type: string
   readonly rcode: string
   readonly outcome: 'answered' | 'forwarded' | 'rejected' | 'dropped'
-  /** From the arrival of the query until its answer is ready. */
+  /** The time from the arrival of the query until its answer is ready. */
   readonly seconds: number
 }
 
@@ -42,7 +43,7 @@ interface QueryHandlerOptions {
   readonly names: () => Names
   /** Read for every query. */
   readonly forwarder: () => Forwarder
-  /** Whether a client at this address gets an answer other than REFUSED. */
+  /** Says whether a client at this address gets an answer other than REFUSED (access.ts). */
   readonly allows: (client: string) => boolean
   readonly onQuery: ((metrics: QueryMetrics) => void) | undefined
   readonly onWarning: (message: string, error: unknown) => void
@@ -53,9 +54,9 @@ interface Received {
   readonly message: Uint8Array
   readonly transport: Transport
   readonly client: string
-  /** Of performance.now(). */
+  /** The time of arrival, from performance.now(). */
   readonly startedMs: number
-  /** 0 to 65,535. Of several addresses, the answer begins with the one at this number modulo their count. */
+  /** 0 to 65,535. An answer with several addresses begins with the one at this number modulo their count. */
   readonly rotation: number
 }
 
@@ -72,7 +73,8 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
       return respond(parsed.query, bare('SERVFAIL'), { transport, rotation: 0, recursionAvailable: false })
     }
     try {
-      // The rotation is random. With a counter, a client that asks A and AAAA in turn would see every second address only.
+      // The rotation is random. With a counter, a client that asks A and AAAA in turn would see every second address
+      // only.
       const rotation = Math.floor(Math.random() * 0x10000)
       const response = answer({ message, transport, client, startedMs: performance.now(), rotation })
       return response instanceof Promise ? response.catch(failed) : response
@@ -82,8 +84,9 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
   }
 
   /**
-   * Sorts out, in this order, messages that are no query, clients that are not allowed, queries that are not supported, and probes of our
-   * own that an upstream has sent back. The answer to such a probe must not be forwarded again.
+   * Decides first, in this order, about messages that are no query, clients that are not allowed, queries that are not
+   * supported, and probes of our own that an upstream has sent back. The answer to such a probe must not be forwarded
+   * again.
    */
   function answer(received: Received): ReturnType<HandleQuery> {
     const parsed = parseQuery(received.message)
@@ -129,7 +132,10 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
     return fitted(response, query, transport)
   }
 
-  /** A name that cannot be found or encoded costs its own client a SERVFAIL, and no other client anything. */
+  /**
+   * Finds the outcome. A name whose answer fails or cannot be encoded is answered with SERVFAIL; other queries are not
+   * affected.
+   */
   function safeOutcome(query: Query, rotation: number): Outcome {
     try {
       return outcomeOf(names(), query, rotation)
@@ -139,6 +145,7 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
     }
   }
 
+  /** Encodes an answer for this client and reports it. */
   function reply(
     received: Received,
     query: Query,

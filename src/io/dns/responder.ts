@@ -6,7 +6,7 @@ import type { Answer } from '../../core/dns/record.ts'
 import type { Query } from './query.ts'
 import { encodeAnswer, type Encoded } from './response.ts'
 
-/** What server.ts does with a query. */
+/** What query-handler.ts does with a query. */
 export type Outcome =
   /** Send this answer now. */
   | { readonly kind: 'answer'; readonly encoded: Encoded }
@@ -20,7 +20,7 @@ export type Outcome =
 
 /**
  * `rotation` is a number ≥ 0: for an answer that is too long for any message, it selects the answer with which the part
- * that fits begins. Throws an Error when a name in a record cannot be encoded; server.ts answers SERVFAIL then.
+ * that fits begins. Throws an Error when a name in a record cannot be encoded; query-handler.ts answers SERVFAIL then.
  */
 export function outcomeOf(names: Names, query: Query, rotation = 0): Outcome {
   const reply = names.answer({ name: query.name, type: typeName(query.type) })

@@ -9,7 +9,7 @@ import { FLAG, HEADER_BYTES, OPT_TYPE, RCODE, type Query, type RcodeName } from 
 
 /** Records in wire format, encoded for one question: pointers in `body` are offsets of a message with that question. */
 export interface Encoded {
-  /** A label of the metrics: `Answer.zone`, "none", or, from server.ts, "stranger" or "upstream". */
+  /** A label of the metrics: `Answer.zone`, "none", or, from query-handler.ts, "stranger" or "upstream". */
   readonly zone: string
   readonly rcode: RcodeName
   readonly authoritative: boolean

@@ -1,7 +1,7 @@
 // Shares a limited number of places among clients fairly, for example the questions under way at the upstreams
-// (forwarder.ts) or the TCP connections (server.ts). One client may take all places that are free. When none is free, a
-// newcomer takes a place from the client with the most places, so that in the end all have equal shares (max-min
-// fairness).
+// (forwarder.ts) or the TCP connections (listeners.ts). One client may take all places that are free. When none is
+// free, a newcomer takes a place from the client with the most places, so that in the end all have equal shares
+// (max-min fairness).
 // Invariants:
 //  1. size ≤ placesMax.
 //  2. A busy item loses its place only to a client that has at least two places fewer than the loser: then the newcomer

@@ -8,7 +8,7 @@ import { frame, Framer } from './framing.ts'
 /** Answers one query, now or later. undefined: the message must not be answered. */
 type Handle = (message: Uint8Array) => Uint8Array | undefined | Promise<Uint8Array | undefined>
 
-/** The first limit is kept by server.ts, the others by each connection. */
+/** The first limit is kept by listeners.ts, the others by each connection. */
 export const TCP_LIMITS = {
   /** Connections of all clients together; each takes about 30 KB. A node's resolver needs only a few. */
   connectionsMax: 200,
@@ -26,7 +26,7 @@ export const TCP_LIMITS = {
   unsentBytesMax: 256 * 1024
 }
 
-/** A connection as server.ts sees it. */
+/** A connection as listeners.ts sees it. */
 export interface Connection {
   /** No query is under way and all answers are sent. A query that has come in part only does not count. */
   readonly isIdle: boolean

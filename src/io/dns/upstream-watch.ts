@@ -1,27 +1,28 @@
-// Keeps the forwarder at the upstreams that the settings name. A setting may be the path of a resolv.conf; such a file is read again each
-// second, so that a change of it counts without a restart.
+// Keeps the forwarder at the upstreams that the settings name. A setting may be the path of a resolv.conf; such a file
+// is read again each second, so that a change of it counts without a restart.
 import { createForwarder, type Forwarder } from './forwarder.ts'
 import { fileProblem, loopProblem, ownProblem, type DnsProblem } from './problems.ts'
 import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './upstreams.ts'
 
 interface UpstreamWatchOptions {
-  /** As DnsServerOptions.upstreams. */
+  /** The option `upstreams` of server.ts. */
   readonly upstreams: readonly string[]
-  /** Where this responder listens. Such an upstream is left out, because forwarding to it would never end. */
+  /** The addresses of this responder. Such an upstream is left out, because forwarding to it would never end. */
   readonly listening: () => readonly SocketAddress[]
-  /** The timeout for each upstream. */
+  /** Milliseconds to wait for a reply; undefined: the default of forwarder.ts. */
   readonly timeoutMs: number | undefined
   readonly onWarning: (message: string) => void
   /** Called with all current problems whenever their list changes. */
   readonly onProblems: (problems: readonly DnsProblem[]) => void
 }
 
+/** Belongs to one server. Before `start` its forwarder has no upstreams. */
 export class UpstreamWatch {
   readonly #options: UpstreamWatchOptions
   #settings: readonly string[]
-  /** Upstreams that are left out, and files that name none. */
+  /** Problems of upstreams that are left out, and of files that name none. */
   #upstreamProblems: readonly DnsProblem[] = []
-  /** Upstreams that forward our questions back to us. */
+  /** Problems of upstreams that forward our questions back to us. */
   #loopProblems: readonly DnsProblem[] = []
   #timer: NodeJS.Timeout | undefined
   #forwarder: Forwarder
@@ -32,7 +33,7 @@ export class UpstreamWatch {
     this.#forwarder = this.#newForwarder()
   }
 
-  /** The forwarder to ask now. `stop` replaces it. */
+  /** The present forwarder; read it for each query, because `stop` replaces it. */
   get forwarder(): Forwarder {
     return this.#forwarder
   }
@@ -42,7 +43,10 @@ export class UpstreamWatch {
     findUpstreams(this.#settings)
   }
 
-  /** Reads the settings now and then each second. Call it when the sockets are bound. */
+  /**
+   * Reads the settings at once, and then each second. Call it when the sockets are bound, so that own addresses are
+   * known.
+   */
   start(): void {
     this.#look()
     this.#timer = setInterval(() => this.#look(), UPSTREAM_LOOK_MS)
@@ -85,7 +89,8 @@ export class UpstreamWatch {
     const isNew = messagesOf(found) !== messagesOf(this.#upstreamProblems)
     this.#upstreamProblems = found
     if (isNew) for (const { message } of found) onWarning(message)
-    // The forwarder keeps what it knows of an upstream, but setUpstreams reports loops again. So it is called for changes only.
+    // The forwarder keeps what it knows of an upstream, but setUpstreams reports loops again. So it is called for
+    // changes only.
     if (!isSame(next, this.#forwarder.upstreams)) this.#forwarder.setUpstreams(next)
     if (isNew) this.#tellProblems()
   }

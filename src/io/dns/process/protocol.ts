@@ -68,7 +68,7 @@ export type ToAgent =
 export interface QueryCount {
   readonly zone: string
   readonly rcode: string
-  /** Pairs of a duration in seconds (the middle of a step) and the number of queries. */
+  /** Pairs of a duration in seconds, rounded by `secondsStep`, and the number of queries. */
   readonly seconds: readonly (readonly [seconds: number, count: number])[]
 }
 
