@@ -1,16 +1,19 @@
-// The text of a YAML file, taken apart before it is parsed: a document that is malformed then spoils no other, one that did not change
-// need not be parsed again, and the event loop is free between two of them.
-// Sources: YAML 1.2 §9 (document markers stand at the start of a line, and no scalar may hold one there); kubectl splits at "---", too.
+// Splits the text of a YAML file into documents before it is parsed (docs/decisions/0052). A malformed document then
+// affects no other, a document that did not change need not be parsed again, and the event loop is free between two
+// documents. read-file.ts uses it.
+// Sources: YAML 1.2 §9 (document markers stand at the start of a line, and no scalar may have one there); kubectl
+// splits at "---", too.
 
+/** One document, or one item of a List. */
 export interface Chunk {
   readonly text: string
-  /** Lines of the file before it. */
+  /** The number of lines of the file before the chunk. */
   readonly line: number
-  /** Of an item of a List: the List without its items. */
+  /** Set for an item of a List: the text of the List without its items. */
   readonly list?: string
 }
 
-/** The documents, without those that hold only comments. */
+/** The documents of a file, without those that have only comments. */
 export function splitDocuments(text: string): readonly Chunk[] {
   const chunks: Chunk[] = []
   let lines: string[] = []
@@ -29,7 +32,10 @@ export function splitDocuments(text: string): readonly Chunk[] {
   return chunks
 }
 
-/** A List that is written in block style, as kubectl writes it, is as many documents as it has items. Undefined: it is none. */
+/**
+ * The items of a List in block style, as kubectl writes it, so that each can be malformed by itself. Undefined: the
+ * chunk is no List, or has anchors or aliases, or is written in another style; then it is parsed as a whole.
+ */
 export function splitList({ text, line }: Chunk): readonly Chunk[] | undefined {
   if (!/^kind:[ \t]*["']?\w*List["']?[ \t\r]*$/m.test(text) || ANCHOR.test(text)) return undefined
   const lines = text.split('\n')
@@ -39,6 +45,8 @@ export function splitList({ text, line }: Chunk): readonly Chunk[] | undefined {
   if (head < 0 || first < 0 || indent === undefined) return undefined
   const starts: number[] = []
   let last = first
+  // An item begins with "-" at the indentation of the first one. The list ends at the first line that is not indented
+  // deeper.
   for (; last < lines.length; last += 1) {
     const each = lines[last] ?? ''
     if (each.startsWith(`${' '.repeat(indent)}-`) && /^ *-(\s|$)/.test(each)) starts.push(last)
@@ -51,21 +59,25 @@ export function splitList({ text, line }: Chunk): readonly Chunk[] | undefined {
   })
 }
 
-/** What a document that cannot be parsed seems to be about. */
+/**
+ * All values of `name:` in a text. file-state.ts guesses with them which object a document that cannot be parsed was
+ * before.
+ */
 export function namesIn(text: string): ReadonlySet<string> {
   return new Set(
     Array.from(text.matchAll(/(?<![-\w])name["']?:[ \t]*["']?([^\s"',{}[\]]+)/g), ([, name = '']) => name)
   )
 }
 
-/** One of these may refer to another part of the document. */
+/** An anchor or alias: it may refer to another part of the document, so the items cannot be parsed one by one. */
 const ANCHOR = /(^|[\s[{,:])[&*][A-Za-z0-9_]/m
 
+/** Whether a line is more than a comment, a directive or a marker. */
 function hasContent(line: string): boolean {
   return !/^(---|%.*)?\s*(#.*)?$/.test(line)
 }
 
-/** Comments and directives, which belong to the document that the marker begins. */
+/** Whether a line is a comment or directive, which belongs to the document that the next marker begins. */
 function isBeforeMarker(line: string): boolean {
   return /^%|^\s*(#.*)?$/.test(line)
 }

@@ -1,41 +1,57 @@
-// What counts of one file, given what counted before and what was just read. Pure, with the time as an argument.
+// What counts of one file, from what counted before and what was just read. Pure functions, with the time as an
+// argument; manifest-source.ts keeps the state of each file and calls nextFileState() in its passes.
 // Invariants
-//   1. Each document stands alone: one that is broken keeps its own last good form, and the fault is reported; every other one
-//      counts as it is now, whether it was changed, added or removed.
-//   2. What was good is known for as long as the broken one stands there, over restarts too (last-good.ts): a restart changes nothing.
-//   3. Objects that vanish, alone or with their file, are believed only when the file has been still for STILL_MS;
-//      everything else counts at once. A file in the middle of an edit never takes a service away.
+//   1. Each document stands alone. A document that is broken keeps its own last good form, and the fault is reported.
+//      Every other document counts as it is now, whether it was changed, added or removed.
+//   2. The last good form is kept for as long as the broken document exists, over restarts, too (last-good.ts). So a
+//      restart changes nothing.
+//   3. Objects that vanish, alone or with their file, are removed only when the file has not changed for STILL_MS.
+//      Everything else counts at once. So a file in the middle of an edit never withdraws a service.
 import type { Item, Problem } from '../../core/catalog/catalog.ts'
 import { keyOf } from '../../core/model/values.ts'
 import { namesIn } from './documents.ts'
 import type { FileContent, ReadDocument } from './read-file.ts'
 
+/** A document as it was read, with what still counts from before. */
 export interface DocumentState extends ReadDocument {
-  /** Last good forms of what is broken of it. */
+  /** The last good forms of objects that are broken in it now. */
   readonly kept: readonly Item[]
-  /** Of an earlier life: what was no good object of it is not known. */
+  /**
+   * Set when the document comes from last-good.ts, after a restart. Only its good objects are known, so it is parsed
+   * again.
+   */
   readonly isRecalled?: true
 }
 
+/** The state of one file. */
 export interface FileState {
   readonly documents: readonly DocumentState[]
-  /** Nothing of the file can be read now. */
+  /**
+   * Why nothing of the file can be read now; undefined when it can. Its documents are then those of the last reading.
+   */
   readonly problem: Problem | undefined
-  /** Something vanished: believed at `untilMs` unless it is back by then. */
+  /**
+   * Set while objects have vanished and are still counted: since when, and until when they may come back
+   * (milliseconds, monotonic clock).
+   */
   readonly doubt: { readonly sinceMs: number; readonly untilMs: number } | undefined
 }
 
-/** A truncating writer fills the file within a millisecond or two; a slow one delays a withdrawal, no more. */
+// Milliseconds. A writer that truncates the file fills it within 1 to 2 ms. For a slower writer the old content would
+// only count for longer.
 const STILL_MS = 40
-// However often the file changes, a withdrawal is believed after this long.
+// Milliseconds. Objects that have vanished are removed after this time, however often the file changes.
 const DOUBT_MS_MAX = 1000
 
-/** `content` undefined: the file is gone. The answer is undefined when nothing of it counts any more. */
+/**
+ * The next state of a file; undefined when the file is gone and its objects no longer count. `content` undefined: the
+ * file does not exist. `before` undefined: the file is new.
+ */
 export function nextFileState(options: {
   readonly before: FileState | undefined
   readonly content: FileContent | undefined
   readonly nowMs: number
-  /** False when the file is as it was when the doubt arose. */
+  /** False when the file has not changed since the doubt arose. */
   readonly changed: boolean
 }): FileState | undefined {
   const { before, content, nowMs } = options
@@ -53,10 +69,12 @@ export function nextFileState(options: {
   return { ...before, doubt: { sinceMs, untilMs } }
 }
 
+/** The objects of a file for the catalog, broken ones included: catalog() reports those. */
 export function itemsOf({ documents }: FileState): readonly Item[] {
   return documents.flatMap(({ items, kept }) => (kept.length === 0 ? items : [...items, ...kept]))
 }
 
+/** The problems of a file and its documents. Each says whether the last good content still counts. */
 export function problemsOf({ documents, problem }: FileState): readonly Problem[] {
   const counts = documents.some((document) => goodOf(document).length > 0)
   return [
@@ -67,12 +85,15 @@ export function problemsOf({ documents, problem }: FileState): readonly Problem[
   ]
 }
 
-/** The objects of a document that count. */
+/** The objects of a document that count: the good ones, and the last good forms of broken ones. */
 export function goodOf({ items, kept }: DocumentState): readonly Item[] {
   return [...items, ...kept].filter((item) => keyOfItem(item) !== undefined)
 }
 
-/** Invariant 1. No object counts twice: one that is good somewhere in the file, or kept already, is not kept. */
+/**
+ * The new documents with the last good forms that they keep (invariant 1). No object counts twice: an object that is
+ * good in another place of the file, or kept already, is not kept again.
+ */
 function withLastGood(
   before: readonly DocumentState[],
   after: readonly ReadDocument[]
@@ -98,7 +119,7 @@ function withLastGood(
   })
 }
 
-/** Of each document that is broken now: the one that it was before, if any. */
+/** For each document that is broken now, the document that it was before, if one is found. */
 function originsOf(
   before: readonly DocumentState[],
   after: readonly ReadDocument[],
@@ -121,7 +142,7 @@ function originsOf(
   return origins
 }
 
-/** Index after → index before, of documents with the same text or an object in common. */
+/** The index before of each new document, for documents with the same text or with an object in common. */
 function matchesOf(before: readonly DocumentState[], after: readonly ReadDocument[]): Map<number, number> {
   const byId = new Map(before.flatMap(({ id }, index) => (id === '' ? [] : [[id, index]])))
   const byKey = new Map(
@@ -141,7 +162,7 @@ function matchesOf(before: readonly DocumentState[], after: readonly ReadDocumen
   return matches
 }
 
-/** Documents before that stood between the neighbours of this one, and of which nothing is found now. */
+/** The earlier documents that stood between the neighbours of this one and match no new document. */
 function between(
   index: number,
   known: {
@@ -159,7 +180,11 @@ function between(
   return [...free].filter((each) => above >= below || (each > above && each < below))
 }
 
-/** The one whose name the text has, wherever it stood. Where it has none, of the gap: one that was broken before, else the first. */
+/**
+ * The earlier document that a broken one most likely was. First the one whose name its text contains, in any place of
+ * the file. Otherwise one from the gap that was broken before. If the text has no name at all, the first one from the
+ * gap with good objects.
+ */
 function likeliest(
   { text }: ReadDocument,
   candidates: {
@@ -183,7 +208,7 @@ function likeliest(
   return named ?? (names.size === 0 ? gap.find((index) => goodAt(index).length > 0) : undefined)
 }
 
-/** It says nothing, or one object that makes no sense. */
+/** Whether a document cannot be parsed, or is one object with an invalid field. */
 function isBroken({ fault, items }: ReadDocument): boolean {
   return fault !== undefined || (items.length === 1 && items.some(isProblem))
 }
@@ -192,12 +217,14 @@ function isProblem({ reading }: Item): boolean {
   return reading.kind === 'problem'
 }
 
+/** The record keys of objects with an invalid field, as far as their names can be read. */
 function brokenKeys({ items }: ReadDocument): readonly string[] {
   return items.flatMap(({ reading }) =>
     reading.kind === 'problem' && reading.key !== undefined ? [reading.key] : []
   )
 }
 
+/** Whether an object that counts in `before` does not count in `after`. */
 function loses(before: readonly DocumentState[], after: readonly DocumentState[]): boolean {
   const still = new Set(after.flatMap((document) => keysOf(goodOf(document))))
   return before.some((document) => keysOf(goodOf(document)).some((key) => !still.has(key)))

@@ -1,5 +1,7 @@
-// The folder as it is on disk: which manifest files it has, and a watch on every directory.
-// Events only mark (see manifest-source.ts); a directory is watched before it is listed, so that nothing falls between.
+// The folder as it is on disk: which manifest files it has, and one fs.watch for each directory
+// (docs/decisions/0005). Events only tell manifest-source.ts to list again. A directory is watched before it is
+// listed, so that no change between the two is missed.
+// Source: inotify(7), which fs.watch uses on Linux.
 import { watch, type Dirent, type FSWatcher } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
@@ -7,33 +9,42 @@ import { codeOf } from '../../core/model/coded-error.ts'
 import type { Problem } from '../../core/catalog/catalog.ts'
 import { reason } from './read-file.ts'
 
+/** The result of one pass over the folder. */
 export interface FolderListing {
-  /** False: there is no such folder, or it cannot be looked at; `problems` says why. */
+  /** False: the folder does not exist or cannot be entered; `problems` has the reason. */
   readonly exists: boolean
   readonly files: readonly ListedFile[]
-  /** Directories that could not be read; what counted of them goes on counting. */
+  /** Directories that exist and could not be read. What counted of their files still counts. */
   readonly unreadable: readonly string[]
   readonly problems: readonly Problem[]
 }
 
+/** One manifest file. */
 export interface ListedFile {
   readonly path: string
-  /** Relative to the folder. */
+  /** The path relative to the folder, for messages. */
   readonly file: string
-  /** Differs whenever the content may have changed. */
+  /** Inode, size and times of the file. It differs whenever the content may have changed. */
   readonly stamp: string
 }
 
+/** The watches on the folder and its subdirectories. */
 interface FolderWatch {
+  /**
+   * Lists the folder, and sets and removes watches to match. Rejects on unexpected errors, such as those of the disk.
+   */
   list(): Promise<FolderListing>
   close(): void
 }
 
-// Bounds against a folder that was pointed at the wrong place, such as "/".
+// Bounds for a setting that points to the wrong folder, such as "/".
 const FILES_MAX = 5000
 const DEPTH_MAX = 8
 
-/** `onEvent` gets the path that changed, or undefined when it is not known. */
+/**
+ * Begins without watches; the first list() sets them. `onEvent` gets the path that changed, or undefined when it is
+ * not known. Call close() at the end.
+ */
 export function watchFolder(folder: string, onEvent: (path: string | undefined) => void): FolderWatch {
   const watches = new Map<string, { readonly inode: bigint; readonly watcher: FSWatcher }>()
 
@@ -116,7 +127,7 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
     const exists = await visit(folder, 0)
     const above = await nearestAbove(folder)
     if (above) {
-      // It may have appeared between the look for it and this watch: look once more.
+      // The folder may have appeared between the first check and this watch, so one more listing is needed.
       if (!exists && !watches.has(above.key)) onEvent(undefined)
       ensureWatch(above)
       seen.add(above.key)
@@ -141,22 +152,29 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
   }
 }
 
+/**
+ * A directory to watch. `key` names the watch; a new inode means that the directory was replaced, so the watch is set
+ * again.
+ */
 interface WatchTarget {
   readonly key: string
   readonly directory: string
   readonly inode: bigint
-  /** Of interest is this name in it only. */
+  /** Only events with this name are of interest. */
   readonly only?: string
 }
 
-/** A folder that is missing, or is deleted and made anew, is seen from the nearest directory above it. */
+/**
+ * The nearest existing directory above the folder. A folder that is missing, or is deleted and created again, is
+ * noticed from there.
+ */
 async function nearestAbove(folder: string): Promise<WatchTarget | undefined> {
   const directory = dirname(folder)
   if (directory === folder) return undefined
   const found = await directoryAt(directory)
   if (found.kind !== 'directory') return nearestAbove(directory)
   const { inode } = found
-  // The name awaited changes as missing levels appear: part of the key.
+  // The next missing name changes as levels appear, so it is part of the key.
   const only = basename(folder)
   return { key: `${directory}/\0${only}`, directory, inode, only }
 }
@@ -166,7 +184,10 @@ type Entries =
   | { readonly kind: 'unreadable'; readonly message: string; readonly fix: string }
   | { readonly kind: 'gone' }
 
-/** In order of name; those that begin with a dot are temporary files and the bookkeeping of mounted ConfigMaps. */
+/**
+ * The entries in the order of names. Names with a leading dot are left out: temporary files, and the internal links
+ * of mounted ConfigMaps.
+ */
 async function entriesOf(directory: string): Promise<Entries> {
   try {
     const entries = await readdir(directory, { withFileTypes: true })
@@ -187,7 +208,10 @@ type Entry =
   | { readonly kind: 'file'; readonly path: string; readonly stamp: string }
   | { readonly kind: 'refused'; readonly path: string; readonly message: string; readonly fix: string }
 
-/** Links to files are followed (a mounted ConfigMap is made of them), links to directories are not: they may close a circle. */
+/**
+ * One entry; undefined when it is of no interest. Links to files are followed, because a mounted ConfigMap consists
+ * of them. Links to directories are not, because they may form a loop.
+ */
 async function statEntry(directory: string, entry: Dirent): Promise<Entry | undefined> {
   const path = join(directory, entry.name)
   if (entry.isDirectory()) return { kind: 'directory', path }
@@ -202,7 +226,7 @@ async function statEntry(directory: string, entry: Dirent): Promise<Entry | unde
   } catch (error) {
     const expected = isGone(error) || codeOf(error) === 'ELOOP' || codeOf(error) === 'EACCES'
     if (!expected) throw error
-    // What is no link was deleted a moment ago.
+    // An entry that is no link was deleted a moment ago.
     if (!isManifest || !entry.isSymbolicLink()) return undefined
     const message = `the link leads to no file that can be read, and counts as deleted: ${reason(error)}`
     return { kind: 'refused', path, message, fix: 'correct or remove the link' }
@@ -219,9 +243,10 @@ const NO_FILE = {
   fix: 'put a regular file in its place'
 }
 
-/** A file for kustomize, which is no object: it may even have no kind. */
+/** The name of a file for kustomize. It is no object, and may have no kind. */
 const IS_KUSTOMIZATION = /^kustomization\.ya?ml$/
 
+/** stat(2) with nanoseconds and 64-bit inodes. */
 async function statBig(path: string) {
   const info = await stat(path, { bigint: true })
   const { ino, size, mtimeNs, ctimeNs } = info
@@ -231,6 +256,7 @@ async function statBig(path: string) {
 type DirectoryAt =
   { readonly kind: 'directory'; readonly inode: bigint } | { readonly kind: 'missing' | 'file' | 'hidden' }
 
+/** What a path is: `hidden` means that permissions or a loop of links prevent a check. */
 async function directoryAt(path: string): Promise<DirectoryAt> {
   try {
     const info = await statBig(path)
@@ -242,7 +268,9 @@ async function directoryAt(path: string): Promise<DirectoryAt> {
   }
 }
 
-/** Why there are no manifests: the mesh runs without services of this cluster until there are. */
+/**
+ * The problem of a folder that has no manifests to read. The mesh runs without services of this cluster until it has.
+ */
 function notAFolder(folder: string, kind: 'missing' | 'file' | 'hidden'): Problem {
   const text = {
     missing: {
@@ -262,6 +290,7 @@ function notAFolder(folder: string, kind: 'missing' | 'file' | 'hidden'): Proble
   return { file: folder, ...text, level: 'warning', ofSource: true }
 }
 
+/** Whether the error says that the path does not exist. */
 function isGone(error: unknown): boolean {
   const code = codeOf(error)
   return code === 'ENOENT' || code === 'ENOTDIR'

@@ -1,6 +1,8 @@
-// What counted of each file, on disk: a document that is broken when the agent starts counts by its last good form, as it would have
-// without the restart. A file of our own for each manifest file, written when what counts of it has changed.
-// Invariant: what is read back is what was written, whole (a checksum), or nothing. Losing it costs the last good forms, no more.
+// The objects that count of each manifest file, on disk. A document that is broken when the agent starts then counts
+// in its last good form, as it would have without the restart (docs/decisions/0051). There is one JSON file for each
+// manifest file, below the state directory.
+// Invariant: what is read back is exactly what was written (a checksum), or nothing. The loss of a file costs only
+// the last good forms.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,17 +11,24 @@ import type { Item } from '../../core/catalog/catalog.ts'
 import { isFields } from '../../core/model/field-check.ts'
 import { goodOf, type DocumentState, type FileState } from './file-state.ts'
 
+/** The stored state of all manifest files of one folder. */
 interface LastGood {
-  /** By path; what cannot be read is left out. */
+  /**
+   * Resolves to the states by path of the manifest file. Files that cannot be read, or belong to another folder, are
+   * left out and removed.
+   */
   load(): Promise<ReadonlyMap<string, FileState>>
-  /** `documents` undefined: nothing counts of it any more. Errors: those of the disk. */
+  /**
+   * Writes the objects of one manifest file that count. `documents` undefined: the file is removed, because nothing
+   * counts any more. Rejects with errors of the disk.
+   */
   save(
     of: { readonly path: string; readonly file: string },
     documents: readonly DocumentState[] | undefined
   ): Promise<void>
 }
 
-/** `memory`: a directory, made where its parent is there; `folder`: only manifests of this one are loaded. */
+/** `memory`: the directory, created when its parent exists; `folder`: only manifests of this folder are loaded. */
 export function lastGoodIn({
   memory,
   folder
@@ -46,6 +55,7 @@ export function lastGoodIn({
         if (codeOf(error) !== 'EEXIST') throw error
       })
       const text = JSON.stringify({ version: VERSION, folder, path, file, documents: kept })
+      // Written beside the target and renamed, so that a crash leaves the old file or the new one.
       const temporary = `${target}.tmp`
       await writeFile(temporary, `${checksum(text)}\n${text}`, { mode: 0o600 })
       await rename(temporary, target)
@@ -55,6 +65,7 @@ export function lastGoodIn({
 
 const VERSION = 1
 
+/** One document on disk. `broken`: it could not be parsed, and `items` are its last good forms. */
 interface Stored {
   readonly id: string
   readonly broken: boolean
@@ -73,15 +84,17 @@ function storedOf(document: DocumentState): Stored {
   return { id: document.id, broken: document.fault !== undefined, items: goodOf(document) }
 }
 
+/** The names of the stored files; none when the directory does not exist or cannot be read. */
 async function namesOf(memory: string): Promise<readonly string[]> {
   try {
     return (await readdir(memory)).filter((name) => name.endsWith('.json'))
   } catch {
-    // There is none yet, or it cannot be read: nothing is known.
+    // The directory does not exist yet or cannot be read: no state is known.
     return []
   }
 }
 
+/** One stored file; undefined when it is damaged or of another version. */
 async function readOne(
   path: string
 ): Promise<{ readonly folder: string; readonly path: string; readonly state: FileState } | undefined> {
@@ -94,16 +107,20 @@ async function readOne(
     const documents = parsed.documents.map((stored) => documentOf(stored, parsed.file))
     return { ...parsed, state: { documents, problem: undefined, doubt: undefined } }
   } catch {
-    // Damaged, or of a disk that fails: not known.
+    // The file is damaged, or the disk fails: its state is not known.
     return undefined
   }
 }
 
-/** What the checksum covers was written by this program, so that version and shape say enough. */
+/**
+ * Whether the content has the right version and shape. More checks are not needed: the checksum shows that this
+ * program wrote it.
+ */
 function isStoredFile(value: unknown): value is StoredFile {
   return isFields(value) && value['version'] === VERSION && Array.isArray(value['documents'])
 }
 
+/** The state of a document after a restart. A broken one has a placeholder fault until the file is read. */
 function documentOf({ id, broken, items }: Stored, file: string): DocumentState {
   const fault = { file, message: 'not read since the start', level: 'error' } as const
   return broken

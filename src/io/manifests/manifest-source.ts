@@ -1,9 +1,10 @@
-// A folder of Kubernetes manifests as the source of this cluster's services: the way for sites without Kubernetes.
+// A folder of Kubernetes manifests as the source of this cluster's services, for sites without Kubernetes. It watches
+// the folder, reads what changed, and passes snapshots to src/app/sources/source.ts.
 // Invariants
-//   1. Events only mark; one loop reads, and its passes never overlap.
-//   2. A pass that finds nothing new says nothing.
-//   3. A folder that is missing or unreadable never withdraws what was read before (fail static). Where nothing was read before,
-//      it is a cluster without services, and everything else of it runs.
+//   1. Events only mark. One loop reads, and its passes never overlap.
+//   2. A pass that finds no change calls nothing.
+//   3. A folder that is missing or unreadable never withdraws what was read before (fail static). When nothing was
+//      read before, the cluster has no services, and everything else works.
 import { relative, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { catalog, type CatalogOptions, type Problem } from '../../core/catalog/catalog.ts'
@@ -14,32 +15,43 @@ import { watchFolder, type FolderListing, type ListedFile } from './folder.ts'
 import { lastGoodIn } from './last-good.ts'
 import { readManifestFile, reason, type KnownDocuments } from './read-file.ts'
 
+/** The folder, and where its content goes. */
 interface ManifestSourceOptions {
   readonly folder: string
-  /** After the first pass and then on every change of either. `whole`: this is all there is, as far as can be known. */
+  /**
+   * Called after the first pass, and then when the snapshot or the problems change. `whole` is always true: the
+   * snapshot is everything that the folder has.
+   */
   readonly onSnapshot: (
     snapshot: Snapshot,
     problems: readonly Problem[],
     state: { readonly whole: boolean }
   ) => void
-  /** A directory in which the last good form of each document is kept over restarts; none: it is lost with the process. */
+  /** The directory for the last good form of each document (last-good.ts). Absent: a restart forgets them. */
   readonly memory?: string
-  /** Asked in every pass, since prefixes are known only after joining; call `refresh` when they change. */
+  /**
+   * Called in every pass, because prefixes are known only after joining; call `refresh` when they change. Absent: no
+   * checks of addresses.
+   */
   readonly catalogOptions?: () => CatalogOptions
+  /** Stops the source when it is aborted. */
   readonly signal?: AbortSignal
 }
 
 export interface ManifestSource {
-  /** Resolves after the first snapshot. */
+  /** Resolves after the first pass. Rejects when the signal is aborted already. */
   start(): Promise<void>
-  /** Looks again at everything, soon. */
+  /** Starts a pass soon, also without an event. */
   refresh(): void
+  /** Closes all watches; resolves when a running pass has ended. onSnapshot is not called afterwards. */
   stop(): Promise<void>
 }
 
-// For what no event tells of: network file systems, a directory that could not be watched. Unchanged files are not read.
+// The longest pause between two passes, for changes without an event: network file systems, or a directory that could
+// not be watched. Unchanged files are not read.
 const RESCAN_MS = 5000
 
+/** Creates a source; start() begins the passes. */
 export function createManifestSource(options: ManifestSourceOptions): ManifestSource {
   const folder = resolve(options.folder)
   const files = new Map<string, KnownFile>()
@@ -67,7 +79,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     loop.mark()
   })
 
-  /** The answer is when to look again, in milliseconds. */
+  /**
+   * Lists the folder, reads what changed and publishes the result. Resolves to the time until the next pass, in
+   * milliseconds: RESCAN_MS, or less while an object is in doubt.
+   */
   async function pass(signal: AbortSignal): Promise<number> {
     const force = new Set(touched)
     touched.clear()
@@ -81,6 +96,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     return Math.max(1, Math.min(RESCAN_MS, ...doubts.map((untilMs) => untilMs - performance.now() + 1)))
   }
 
+  /**
+   * Reads files that changed or are in doubt, and settles files that are gone. Files in unreadable directories stay
+   * as they are.
+   */
   async function readChanged(listing: FolderListing, force: ReadonlySet<string>): Promise<void> {
     const listed = new Set(listing.files.map(({ path }) => path))
     for (const file of listing.files) {
@@ -101,7 +120,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     settle(file, { content, changed })
   }
 
-  /** Once: what the last life knew. */
+  /** Loads the last good forms of the run before, once. */
   async function recall(): Promise<void> {
     if (isLoaded) return
     isLoaded = true
@@ -109,7 +128,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
       files.set(path, { file: relative(folder, path), stamp: UNREAD, state })
   }
 
-  /** After what changed was told. True: whether that works is another matter than it was. */
+  /**
+   * Saves the files whose objects changed, after the change was published. True: the problem of saving appeared or
+   * went away.
+   */
   async function remember(): Promise<boolean> {
     if (lastGood === undefined) return false
     const before = memoryProblem
@@ -126,6 +148,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     return memoryProblem?.message !== before?.message
   }
 
+  /** Computes the next state of one file. */
   function settle(
     { path, file, stamp }: ListedFile,
     found: Pick<Parameters<typeof nextFileState>[0], 'content' | 'changed'>
@@ -137,6 +160,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     else files.delete(path)
   }
 
+  /** Calls onSnapshot when the snapshot or the problems differ from the last call. */
   function publish(folderProblems: readonly Problem[]): void {
     const known = [...files.values()].sort((a, b) => (a.file < b.file ? -1 : 1))
     const read = catalog(
@@ -155,7 +179,10 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
     options.onSnapshot(now.snapshot, problems, { whole: true })
   }
 
-  /** A disk error, for example: what was read stays, and the next look comes by itself. */
+  /**
+   * Reports a pass that failed, for example with an error of the disk. What was read stays, and the next pass follows
+   * after RESCAN_MS.
+   */
   function reportFailure(error: unknown, signal: AbortSignal): number {
     if (!signal.aborted) {
       publish([
@@ -192,9 +219,13 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
   }
 }
 
-// No file has such a stamp.
+// The stamp of a file that was not read since the start; no real file has it.
 const UNREAD = 'unread'
 
+/**
+ * The documents that need no parsing when their text is the same: those that were parsed in this run, without a
+ * fault.
+ */
 function knownDocuments(state: FileState | undefined): KnownDocuments {
   const whole = (state?.documents ?? []).filter(
     ({ id, fault, isRecalled }) => id !== '' && fault === undefined && isRecalled !== true
@@ -214,7 +245,7 @@ function notRemembered(memory: string, error: unknown): Problem {
 
 interface KnownFile {
   readonly file: string
-  /** '' for a file that is gone but not yet believed to be. */
+  /** '' for a file that is gone while its objects still count. */
   readonly stamp: string
   readonly state: FileState
 }

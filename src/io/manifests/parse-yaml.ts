@@ -1,12 +1,15 @@
-// YAML as kubectl reads it: version 1.1 with merge keys, `yes` and `on` as booleans and 0120 as an octal number, but dates and times
-// of day as texts. Source: sigs.k8s.io/yaml and its fork of go-yaml v2, resolve.go.
+// YAML as kubectl reads it: version 1.1 with merge keys, `yes` and `on` as booleans and 0120 as an octal number, but
+// dates and times of day as texts. Source: sigs.k8s.io/yaml and its fork of go-yaml v2, resolve.go.
 import { parseDocument, type ScalarTag, type Tags } from 'yaml'
 
+/** `line` is where the content or the error begins, counted from 0 in the text that was parsed. */
 export type Parsed =
   | { readonly kind: 'object'; readonly object: unknown; readonly line: number }
   | { readonly kind: 'malformed'; readonly message: string; readonly line: number; readonly fix: string }
 
-/** Of one document. Lines are counted from 0. Never throws. */
+/**
+ * Parses one document. It never throws. It blocks for 1 to 2 s for each MiB of text, so the caller bounds the length.
+ */
 export function parseYaml(text: string): Parsed {
   try {
     const document = parseDocument(text, {
@@ -18,14 +21,14 @@ export function parseYaml(text: string): Parsed {
     })
     const [error] = document.errors
     if (error !== undefined) {
-      // Its first line; the rest is an excerpt of the text with a caret.
+      // The first line of the message; the others are an excerpt of the text with a caret.
       const message = `${error.message.split('\n')[0]?.replace(/ at line \d+, column \d+:?$/, '')}`
       return malformed(message, lineAt(text, error.pos[0]))
     }
     const line = lineAt(text, document.contents?.range?.[0] ?? 0)
     return { kind: 'object', object: document.toJS({ maxAliasCount: ALIASES_MAX }), line }
   } catch (error) {
-    // Aliases that expand beyond the bound, and nesting deeper than the stack.
+    // The library throws for aliases that expand beyond the bound and for nesting deeper than the stack.
     return {
       ...malformed(error instanceof Error ? error.message.slice(0, 300) : String(error), 0),
       fix: 'nest less deeply, and write values out instead of using aliases'
@@ -33,7 +36,7 @@ export function parseYaml(text: string): Parsed {
   }
 }
 
-// An alias bomb ("billion laughs") expands by reuse; manifests made by people use a handful.
+// An alias bomb ("billion laughs") expands by reuse. Manifests that people write have a handful of aliases.
 const ALIASES_MAX = 100
 
 function malformed(message: string, line: number): Parsed & { readonly kind: 'malformed' } {
@@ -45,6 +48,7 @@ function malformed(message: string, line: number): Parsed & { readonly kind: 'ma
   }
 }
 
+/** The tags of YAML 1.1 without timestamps and times, and with Go's octal numbers. */
 function customTags(tags: Tags): Tags {
   return [...tags.filter((tag) => typeof tag === 'string' || !isTime(tag)), GO_OCTAL]
 }
@@ -53,7 +57,7 @@ function isTime(tag: Exclude<Tags[number], string>): boolean {
   return tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME')
 }
 
-/** "0o17": not of YAML 1.1, but Go reads it. */
+/** "0o17": YAML 1.1 does not have this form, but Go reads it as a number. */
 const GO_OCTAL: ScalarTag = {
   tag: 'tag:yaml.org,2002:int',
   default: true,
@@ -62,6 +66,7 @@ const GO_OCTAL: ScalarTag = {
   resolve: (text) => (text.startsWith('-') ? -1 : 1) * Number(text.replace(/^[-+]/, '').replaceAll('_', ''))
 }
 
+/** The number of lines before this offset. */
 function lineAt(text: string, offset: number): number {
   return text.slice(0, offset).split('\n').length - 1
 }

@@ -1,5 +1,5 @@
-// Reads one manifest file into documents. Every content gives a value, never an exception: hostile text costs bounded time and memory, and
-// the event loop is never blocked for longer than one document takes.
+// Reads one manifest file into documents, for manifest-source.ts. Any content gives a value, never an exception.
+// Hostile text costs bounded time and memory, and the event loop is never blocked for longer than one document takes.
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -10,36 +10,42 @@ import { isFields } from '../../core/model/field-check.ts'
 import { splitDocuments, splitList, type Chunk } from './documents.ts'
 import { parseYaml, type Parsed } from './parse-yaml.ts'
 
-/** A YAML document, or an item of a List: what can be malformed by itself. */
+/** A YAML document, or an item of a List: the unit that can be malformed by itself. */
 export interface ReadDocument {
-  /** The same text has the same; '' where it is not known. */
+  /** A hash of the text, so that equal texts have equal ids; '' where it is not known (JSON). */
   readonly id: string
-  /** Lines of the document before its content. */
+  /** The number of lines of the document before its content. */
   readonly line: number
   readonly items: readonly Item[]
-  /** It cannot be read; there are no items then. */
+  /** Why the document cannot be parsed, and then `items` is empty; undefined otherwise. */
   readonly fault: Problem | undefined
-  /** Of one that cannot be read. */
+  /** The text of a document that cannot be parsed; '' otherwise. */
   readonly text: string
 }
 
+/** `unreadable`: nothing of the file can be read. */
 export type FileContent =
   | { readonly kind: 'documents'; readonly documents: readonly ReadDocument[] }
-  /** Nothing of it can be read. */
   | { readonly kind: 'unreadable'; readonly problem: Problem }
 
-/** Some 20,000 services with their slices. A file is read whole into memory. */
+/** 32 MiB: about 20,000 services with their slices. A file is read into memory as a whole. */
 export const FILE_BYTES_MAX = 32 * 1024 * 1024
-/** The parser holds the event loop for 1–2 s a MiB (measured); an object of the Kubernetes API has 1.5 MiB at most. */
+/**
+ * The parser blocks the event loop for 1–2 s for each MiB (measured). An object of the Kubernetes API has at most 1.5
+ * MiB.
+ */
 const DOCUMENT_CHARACTERS_MAX = 1536 * 1024
 const DOCUMENTS_MAX = 100_000
-// Milliseconds of reading before others have their turn.
+// After this many milliseconds of parsing, the event loop gets a turn.
 const TURN_MS = 8
 
-/** Documents that were read before, by id: they are not parsed again. */
+/** Documents that were parsed before, by id. They are not parsed again. */
 export type KnownDocuments = ReadonlyMap<string, Pick<ReadDocument, 'line' | 'items'>>
 
-/** `path` is read, `file` names it in problems. undefined: no such file (any more). */
+/**
+ * Reads and parses one file. `path` is read, `file` names it in problems. Resolves to undefined when there is no such
+ * file (any more).
+ */
 export async function readManifestFile(
   path: string,
   file: string,
@@ -64,7 +70,7 @@ export async function readManifestFile(
   return { kind: 'documents', documents }
 }
 
-/** For texts that are no file. */
+/** Parses a text that is not in a file. It blocks until the whole text is parsed; only tests use it. */
 export function readYaml(
   text: string,
   file: string
@@ -77,11 +83,12 @@ export function readYaml(
 }
 
 function* yamlDocuments(text: string, file: string, known: KnownDocuments): Iterable<ReadDocument> {
-  // A byte order mark begins a file, or a file that was appended to another.
+  // A byte order mark may begin a file, or the part of a file that was appended from another file.
   for (const document of splitDocuments(text.replaceAll('\r\n', '\n').replaceAll(/^\uFEFF/gm, '')))
     for (const chunk of splitList(document) ?? [document]) yield readChunk(chunk, file, known)
 }
 
+/** One document, from its text or from the known documents. */
 function readChunk(chunk: Chunk, file: string, known: KnownDocuments): ReadDocument {
   const id = idOf(chunk.list === undefined ? chunk.text : `${chunk.list}\0${chunk.text}`)
   const before = known.get(id)
@@ -115,13 +122,16 @@ function parseChunk({ text, list }: Chunk): Parsed {
   const parsed = parseYaml(text)
   if (list === undefined || parsed.kind === 'malformed') return parsed
   const head = parseYaml(list)
-  // Its line is that of another part of the file.
+  // The line of the List belongs to another part of the file, so the line of the item is reported.
   if (head.kind === 'malformed')
     return { ...head, line: parsed.line, message: `the List around it: ${head.message}` }
   return { ...parsed, object: { ...(isFields(head.object) ? head.object : {}), items: [parsed.object] } }
 }
 
-/** Of other kinds, such as a CustomResourceDefinition, nothing is needed. */
+/**
+ * The result for a document above DOCUMENT_CHARACTERS_MAX. Documents of other kinds, such as a
+ * CustomResourceDefinition, are ignored without a fault.
+ */
 function tooLong(text: string): Parsed {
   const kind = /^kind:[ \t]*["']?(\w+)/m.exec(text)?.[1]
   const isOurs = kind === undefined || /^(Service|EndpointSlice|Endpoints|\w*List)$/.test(kind)
@@ -134,7 +144,10 @@ function tooLong(text: string): Parsed {
   }
 }
 
-/** One that is malformed says nothing at all: where its objects end cannot be told. */
+/**
+ * The objects of a JSON file. A malformed file has no documents at all, because the ends of its objects cannot be
+ * found.
+ */
 function readJson(text: string, file: string): FileContent {
   if (text.trim() === '') return { kind: 'documents', documents: [] }
   try {
@@ -148,19 +161,21 @@ function readJson(text: string, file: string): FileContent {
   }
 }
 
+/** The bytes of a file, or why there are none. */
 type Raw =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   | { readonly kind: 'gone' }
   | { readonly kind: 'refused'; readonly message: string; readonly fix: string }
 
+/** Reads at most FILE_BYTES_MAX bytes of a regular file. */
 async function readBounded(path: string): Promise<Raw> {
   try {
-    // Non-blocking: opening a FIFO that was put here must not hang the agent.
+    // O_NONBLOCK: open(2) of a FIFO without a writer would otherwise wait forever.
     await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const stat = await handle.stat()
     if (!stat.isFile()) return { kind: 'gone' }
     if (stat.size > FILE_BYTES_MAX) return tooLarge(stat.size)
-    // A file that grows while we read it is cut off here; the event of its growing has us read it again.
+    // A file that grows during the read is cut off here. The event of its growth causes another read.
     const buffer = new Uint8Array(stat.size)
     let length = 0
     while (length < buffer.length) {
@@ -196,6 +211,7 @@ function tooMany(file: string): FileContent {
   })
 }
 
+/** The text; undefined when the bytes are not UTF-8. */
 function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
@@ -213,10 +229,12 @@ function lineText(line: number): string {
   return `line ${line + 1}`
 }
 
+/** SHA-256 of a text in base64url. */
 function idOf(text: string): string {
   return createHash('sha256').update(text).digest('base64url')
 }
 
+/** The message of an error, at most 300 characters, for problems. */
 export function reason(error: unknown): string {
   return error instanceof Error ? error.message.slice(0, 300) : String(error)
 }
