@@ -32,7 +32,7 @@ interface JsonPatchOp {
   readonly value: unknown
 }
 
-/** `reason` says why the pod is not changed, for the log. */
+/** `reason` says why the pod is not changed. */
 type DnsPatch =
   | { readonly kind: 'patch'; readonly patch: readonly JsonPatchOp[] }
   | { readonly kind: 'none'; readonly reason: string }

@@ -1,5 +1,6 @@
-// X.509 certificates for the webhook: an authority of our own and what it signs. DER by hand, because node:crypto reads certificates but
-// writes none, and the forms needed are these two. P-256 and SHA-256 throughout.
+// X.509 certificates for the webhook: a certificate authority and the server certificates that it signs;
+// credentials.ts decides when. The DER encoding is written by hand, because node:crypto reads certificates but writes
+// none, and only these two forms are needed (docs/decisions/0024). All keys are P-256, all hashes SHA-256.
 // Sources: RFC 5280 (profile), X.690 (DER), RFC 5480 (P-256 keys), RFC 5758 (ecdsa-with-SHA256).
 import {
   createHash,
@@ -10,18 +11,25 @@ import {
   type KeyObject
 } from 'node:crypto'
 
+/** A certificate and its private key in PEM (X.509, PKCS #8). */
 export interface KeyPair {
   readonly certificate: string
   readonly privateKey: string
 }
 
+/**
+ * The subject and the validity, which begins one hour before `nowMs` (Unix milliseconds) and ends `days` after it.
+ */
 interface CertificateOptions {
   readonly commonName: string
   readonly nowMs: number
   readonly days: number
 }
 
-/** Makes a self-signed certificate authority, in PEM. Clients that get its certificate trust the certificates that it signs. */
+/**
+ * Makes a self-signed certificate authority with a new key. Clients that trust its certificate trust the certificates
+ * that it signs. It blocks for the time of one key generation.
+ */
 export function createAuthority(options: CertificateOptions): KeyPair {
   const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return pem(keys.privateKey, {
@@ -31,22 +39,23 @@ export function createAuthority(options: CertificateOptions): KeyPair {
     signer: keys.privateKey,
     extensions: [
       extension(OID.basicConstraints, true, sequence(tlv(TAG.boolean, [0xff]), integer([0]))),
-      // keyCertSign, cRLSign
+      // The bits keyCertSign and cRLSign.
       extension(OID.keyUsage, true, bitString([0x06], 1)),
       extension(OID.subjectKeyIdentifier, false, tlv(TAG.octetString, keyIdentifier(keys.publicKey)))
     ]
   })
 }
 
+/** The server's names and the authority that signs. */
 interface ServingOptions extends CertificateOptions {
-  /** DNS names that clients ask for: "rhizome-webhook.rhizome-system.svc". */
+  /** DNS names that clients verify: "rhizome-webhook.rhizome-system.svc". */
   readonly dnsNames: readonly string[]
-  /** IPv4 addresses, for clients without a name. */
+  /** IPv4 addresses, for clients that connect without a name. */
   readonly ips?: readonly string[]
   readonly authority: { readonly commonName: string; readonly privateKey: KeyObject }
 }
 
-/** A server's certificate and key, PEM. */
+/** Makes a certificate with a new key for a TLS server, signed by the authority. */
 export function issueServing(options: ServingOptions): KeyPair {
   const keys = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const names = [
@@ -60,7 +69,7 @@ export function issueServing(options: ServingOptions): KeyPair {
     signer: options.authority.privateKey,
     extensions: [
       extension(OID.basicConstraints, true, sequence()),
-      // digitalSignature
+      // The bit digitalSignature.
       extension(OID.keyUsage, true, bitString([0x80], 7)),
       extension(OID.extKeyUsage, false, sequence(oid(OID.serverAuth))),
       extension(
@@ -73,15 +82,16 @@ export function issueServing(options: ServingOptions): KeyPair {
   })
 }
 
-/** RFC 7093, method 1. */
+/** The key identifier of RFC 7093, method 1: the first 160 bits of the SHA-256 hash of the public key. */
 function keyIdentifier(publicKey: KeyObject): Uint8Array {
   const point = publicKey.export({ format: 'der', type: 'spki' }).subarray(-POINT_BYTES)
   return createHash('sha256').update(point).digest().subarray(0, 20)
 }
 
-// An uncompressed point of P-256, with which its SubjectPublicKeyInfo ends.
+// The length of an uncompressed point of P-256, with which its SubjectPublicKeyInfo ends.
 const POINT_BYTES = 65
 
+/** The content of a certificate. `signer` is the private key of the issuer. */
 interface Body extends CertificateOptions {
   readonly issuer: string
   readonly publicKey: KeyObject
@@ -89,6 +99,7 @@ interface Body extends CertificateOptions {
   readonly extensions: readonly Uint8Array[]
 }
 
+/** The certificate and its key as PEM, with 64 characters in a line. */
 function pem(privateKey: KeyObject, body: Body): KeyPair {
   const der = Buffer.from(certificate(body))
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []
@@ -98,17 +109,20 @@ function pem(privateKey: KeyObject, body: Body): KeyPair {
   }
 }
 
-// A clock that is behind ours must not refuse a fresh certificate.
+// A client whose clock is up to one hour behind still accepts a new certificate.
 const BACKDATE_MS = 3_600_000
 const DAY_MS = 86_400_000
 const SERIAL_BYTES = 16
 
+/** A signed certificate in DER (RFC 5280 4.1). */
 function certificate(body: Body): Uint8Array {
   const algorithm = sequence(oid(OID.ecdsaWithSha256))
   const serial = randomBytes(SERIAL_BYTES)
-  // Positive, and without a leading zero that DER would not allow.
+  // The first bit is 0, because the number must be positive; the second is 1, because DER does not allow leading
+  // zeros.
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40
   const unsigned = sequence(
+    // Version 3.
     tlv(TAG.explicit | 0, integer([2])),
     integer([...serial]),
     algorithm,
@@ -150,6 +164,7 @@ const OID = {
   serverAuth: [1, 3, 6, 1, 5, 5, 7, 3, 1]
 } as const
 
+/** Tag, length and content. The content has at most 65,535 bytes. */
 function tlv(tag: number, content: ArrayLike<number>): Uint8Array {
   const { length } = content
   const bytes =
@@ -161,14 +176,17 @@ function sequence(...parts: readonly Uint8Array[]): Uint8Array {
   return tlv(TAG.sequence, Buffer.concat(parts))
 }
 
+/** An integer in big-endian bytes. The first bit must be 0, because the integers here are positive. */
 function integer(bytes: readonly number[]): Uint8Array {
   return tlv(TAG.integer, bytes)
 }
 
+/** A bit string. `unusedBits` is the number of bits at the end that do not count. */
 function bitString(bytes: ArrayLike<number>, unusedBits: number): Uint8Array {
   return tlv(TAG.bitString, [unusedBits, ...Array.from(bytes)])
 }
 
+/** An object identifier: the first two numbers share one byte, the others are in base 128. */
 function oid([first, second, ...rest]: readonly [number, number, ...number[]]): Uint8Array {
   return tlv(TAG.oid, [first * 40 + second, ...rest.flatMap(base128)])
 }
@@ -179,12 +197,14 @@ function base128(value: number): number[] {
   return groups
 }
 
+/** A distinguished name that has only a common name. */
 function name(commonName: string): Uint8Array {
   return sequence(
     tlv(TAG.set, sequence(oid(OID.commonName), tlv(TAG.utf8String, new TextEncoder().encode(commonName))))
   )
 }
 
+/** An extension. A client that does not know a critical extension must refuse the certificate. */
 function extension(
   id: readonly [number, number, ...number[]],
   critical: boolean,
@@ -193,7 +213,7 @@ function extension(
   return sequence(oid(id), ...(critical ? [tlv(TAG.boolean, [0xff])] : []), tlv(TAG.octetString, value))
 }
 
-/** UTCTime to 2049, GeneralizedTime after it (RFC 5280 4.1.2.5). */
+/** UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5). */
 function time(ms: number): Uint8Array {
   const text = `${new Date(ms).toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}Z`
   return Number(text.slice(0, 4)) < 2050

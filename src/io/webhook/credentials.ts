@@ -1,31 +1,38 @@
-// What is in the webhook's Secret, and what should be: one authority, one certificate that it signed, and the bundle of authorities to be
-// trusted. Every agent that serves has the same, so that the API server may ask any of them.
-// Invariant: the bundle still has the old authority while certificates that it signed are served: a change of authority is never seen.
+// The content of the webhook's Secret: one authority, one certificate that it signed, and the bundle of authorities
+// that clients trust. Every agent that serves the webhook uses the same credentials, so the API server may connect to
+// any of them. webhook.ts reads and writes the Secret.
+// Invariant: after a change of authority the bundle still has the old one, because other agents may still serve a
+// certificate that it signed. So clients never notice the change.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { createAuthority, issueServing, type KeyPair } from './certificate.ts'
 
+/** Keys and certificates of the webhook; authorityKey and serving are secret. */
 export interface Credentials {
-  /** PEM; the newest authority first. What clients are to trust. */
+  /** The certificates of the authorities that clients trust, in PEM, the newest first. There are at most two. */
   readonly bundle: string
-  /** PKCS #8, of the newest authority. */
+  /** The private key of the newest authority, in PEM (PKCS #8). */
   readonly authorityKey: string
   readonly serving: KeyPair
 }
 
+/** What the credentials must be valid for. */
 interface CredentialsOptions {
   readonly nowMs: number
-  /** What the API server asks for: "rhizome-webhook.rhizome-system.svc". */
+  /** The names that the API server verifies: "rhizome-webhook.rhizome-system.svc". The first is the common name. */
   readonly dnsNames: readonly string[]
   readonly ips?: readonly string[]
 }
 
-// A third of the life before its end: days to notice that it cannot be renewed.
+// Days. Renewal begins when a third of the lifetime is left, so that there are days to notice that it fails.
 const AUTHORITY = { days: 1095, renewDays: 365 }
 const SERVING = { days: 90, renewDays: 30 }
 const DAY_MS = 86_400_000
 const BUNDLE_MAX = 2
 
-/** What should be in the Secret; the same value when all is well. */
+/**
+ * The credentials that should be in the Secret. Returns the same object when `now` needs no change. `now` undefined:
+ * the Secret is empty. Invalid content is replaced.
+ */
 export function renewCredentials(now: Credentials | undefined, options: CredentialsOptions): Credentials {
   const { nowMs } = options
   const authority = now === undefined ? undefined : authorityOf(now)
@@ -46,6 +53,7 @@ export function renewCredentials(now: Credentials | undefined, options: Credenti
   return { ...now, serving: serving({ commonName: commonNameOf(authority), key: now.authorityKey }, options) }
 }
 
+/** A new server certificate, signed by the authority. */
 function serving(
   authority: { readonly commonName: string; readonly key: string },
   options: CredentialsOptions
@@ -71,6 +79,7 @@ function authorityOf(credentials: Credentials): X509Certificate | undefined {
   }
 }
 
+/** Whether the server certificate matches its key, the authority and the names, and does not end within 30 days. */
 function servingFits(
   credentials: Credentials,
   authority: X509Certificate,
@@ -90,7 +99,10 @@ function servingFits(
   }
 }
 
-/** From a clock that went back: what is not valid yet does not last either. */
+/**
+ * Whether a certificate is valid now and ends more than `days` days from now. A certificate that is not valid yet
+ * does not last: it was made by a clock that has been set back since.
+ */
 function lasts(certificate: X509Certificate, days: number, nowMs: number): boolean {
   return (
     certificate.validFromDate.getTime() <= nowMs && certificate.validToDate.getTime() - nowMs > days * DAY_MS
@@ -101,6 +113,7 @@ function commonNameOf(certificate: X509Certificate): string {
   return /^CN=(.+)$/m.exec(certificate.subject)?.[1] ?? ''
 }
 
+/** The certificates of a bundle, each in PEM. */
 function certificatesIn(bundle: string): string[] {
   return bundle.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----\n?/g) ?? []
 }
@@ -114,7 +127,7 @@ const KEYS = {
   privateKey: 'tls.key'
 } as const
 
-/** `data` of the Secret; undefined: it is empty or not whole. */
+/** The credentials in the `data` of the Secret; undefined when the bundle or the authority's key is missing. */
 export function credentialsOf(data: Readonly<Record<string, unknown>>): Credentials | undefined {
   const read = (key: string): string => {
     const value = data[key]
@@ -130,6 +143,7 @@ export function credentialsOf(data: Readonly<Record<string, unknown>>): Credenti
   }
 }
 
+/** The `data` of the Secret: base64 by key, with the key names that Kubernetes uses for TLS. */
 export function secretData(credentials: Credentials): Readonly<Record<string, string>> {
   const { bundle, authorityKey, serving } = credentials
   const write = (text: string): string => Buffer.from(text).toString('base64')

@@ -1,16 +1,22 @@
-// Answers one AdmissionReview (admission.k8s.io/v1). The answer always allows the pod.
-// Invariant: a pod is never refused. A request that cannot be understood gets no answer (undefined → 400), which the API server treats as
-// "allowed" because of failurePolicy Ignore.
+// Answers one AdmissionReview (admission.k8s.io/v1) of the API server. server.ts passes the body of the request;
+// core/kube/dns-injection.ts decides the patch.
+// Invariant: a pod is never refused. A request that cannot be understood gets no answer (undefined → 400), which the
+// API server treats as "allowed" because of failurePolicy Ignore.
 import { dnsPatch, type DnsInjection } from '../../core/kube/dns-injection.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 
+/** The answer to one review. */
 interface ReviewAnswer {
+  /** The AdmissionReview to return, for JSON. */
   readonly body: object
-  /** undefined: patched; else why not. */
+  /** Why the pod is not changed; undefined: it is patched. */
   readonly unchanged: string | undefined
 }
 
-/** undefined: this is no review that could be answered. */
+/**
+ * The answer to the body of a request; undefined when the text is no review. It never throws on the content of the
+ * text.
+ */
 export function answerReview(text: string, settings: DnsInjection): ReviewAnswer | undefined {
   const request = parseRequest(text)
   if (request === undefined) return undefined
@@ -33,6 +39,7 @@ export function answerReview(text: string, settings: DnsInjection): ReviewAnswer
 
 const NOT_ASKED = { kind: 'none', reason: 'not the creation of a pod' } as const
 
+/** The fields of `request` that are used. `namespace` is "default" when the request has none. */
 interface ReviewRequest {
   readonly uid: string
   readonly namespace: string
@@ -58,6 +65,7 @@ function parseRequest(text: string): ReviewRequest | undefined {
   }
 }
 
+/** Whether the API server asks about a new pod. The configuration of the chart sends nothing else. */
 function isPodCreation(request: Fields): boolean {
   const { kind, operation } = request
   return isFields(kind) && kind['group'] === '' && kind['kind'] === 'Pod' && operation === 'CREATE'

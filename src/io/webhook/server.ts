@@ -1,5 +1,6 @@
-// The admission webhook's HTTPS server: it takes one AdmissionReview by POST /mutate-pod and returns one. All sizes and times are bounded,
-// because the port is open to every client on the node's network.
+// The HTTPS server of the admission webhook: it takes one AdmissionReview by POST /mutate-pod and returns one. All
+// sizes and times are bounded, because the port is open to every client on the node's network. webhook.ts starts it.
+// Source: Kubernetes, "Dynamic Admission Control": webhook request and response.
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,15 +10,25 @@ import type { KeyPair } from './certificate.ts'
 import { WebhookError } from './errors.ts'
 import { answerReview } from './review.ts'
 
+/**
+ * What became of one request, for callers that count them. `malformed`: it was answered with 400 or 413. `failed`: no
+ * answer was possible.
+ */
 export type ReviewOutcome = 'patched' | 'unchanged' | 'malformed' | 'failed'
 
 export interface WebhookServerOptions {
+  /** The address to listen on. */
   readonly host: string
+  /** The port to listen on; 0: the kernel chooses one. */
   readonly port: number
-  /** PEM. */
+  /** The certificate and key of the server, in PEM. */
   readonly serving: KeyPair
-  /** Asked with every review: the address of the DNS service is learned later. */
+  /** Called for each review, because the address of the DNS service becomes known only after the start. */
   readonly settings: () => DnsInjection
+  /**
+   * Called after each review. `seconds` is the time from the request to the answer; `reason` says why a pod was not
+   * changed or the request failed.
+   */
   readonly onReview?: (review: {
     readonly outcome: ReviewOutcome
     readonly reason?: string
@@ -27,21 +38,22 @@ export interface WebhookServerOptions {
 
 export interface WebhookServer {
   readonly port: number
-  /** New connections get this certificate. */
+  /** Uses this certificate for new connections; open ones keep the old certificate. */
   renew(serving: KeyPair): void
+  /** Closes the port and all connections; resolves when both are closed. */
   stop(): Promise<void>
 }
 
 const WEBHOOK_PATH = '/mutate-pod'
 
-// An object in etcd has at most 1.5 MiB; a review holds it once, with CREATE.
+// An object in etcd has at most 1.5 MiB, and a review of a CREATE contains it once. The bound is twice that.
 const BODY_BYTES_MAX = 3 * 1024 * 1024
-// The API server waits 2 s (timeoutSeconds of the configuration).
+// The API server waits for 2 s (timeoutSeconds in the configuration).
 const REQUEST_MS = 2000
-// An API server keeps a handful of connections; a control plane has three or five of them.
+// An API server keeps a few connections, and a control plane has three to five API servers.
 const CONNECTIONS_MAX = 128
 
-/** Errors: WebhookError PORT_IN_USE, LISTEN_FAILED. */
+/** Starts to listen; resolves when the port is open. Rejects with WebhookError PORT_IN_USE or LISTEN_FAILED. */
 export async function startWebhookServer(options: WebhookServerOptions): Promise<WebhookServer> {
   const server = createServer(
     {
@@ -73,6 +85,10 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
   }
 }
 
+/**
+ * Answers one request: 404 for another method or path, 413 for a body above BODY_BYTES_MAX, 400 for a body that is no
+ * review.
+ */
 async function serve(
   request: IncomingMessage,
   response: ServerResponse,
@@ -102,7 +118,7 @@ async function serve(
   done(answer.unchanged === undefined ? 'patched' : 'unchanged', answer.unchanged)
 }
 
-/** undefined: it exceeds the bound; the rest is not read. */
+/** The body as text; undefined when it exceeds the bound, and then the rest is not read. */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -114,15 +130,18 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
+/** Answers with an error, and closes the connection. */
 function refuse(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'content-type': 'text/plain', connection: 'close' })
   response.end(`${text}\n`)
 }
 
+/** The settings of node:tls for a certificate, with TLS 1.2 or newer. */
 function secureContext(serving: KeyPair): { cert: string; key: string; minVersion: 'TLSv1.2' } {
   return { cert: serving.certificate, key: serving.privateKey, minVersion: 'TLSv1.2' }
 }
 
+/** Resolves when the server listens. Errors of single connections after that are ignored. */
 function listen(
   server: Server,
   { host, port }: { readonly host: string; readonly port: number }
@@ -144,7 +163,7 @@ function listen(
     })
     server.listen({ host, port }, () => {
       server.removeAllListeners('error')
-      server.on('error', () => undefined) // of single connections; those are gone
+      server.on('error', () => undefined) // errors of single connections, which are closed
       resolve()
     })
   })

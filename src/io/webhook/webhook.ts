@@ -1,5 +1,7 @@
-// The admission webhook as a part of the agent: credentials from the Secret, made or renewed when needed; the server; the authority in
-// the webhook's configuration. All agents do the same; who writes second reads what the first wrote (resourceVersion), so no leader is needed.
+// The admission webhook inside the agent: it reads the credentials from the Secret and renews them when needed, runs
+// the server, and writes the authority into the webhook's configuration. All agents do the same. An agent that writes
+// second reads what the first one wrote (resourceVersion), so no leader is needed. src/app/cluster-dns/pod-dns.ts
+// starts it.
 import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import {
   fieldsAt,
@@ -16,43 +18,60 @@ import { credentialsOf, renewCredentials, secretData, type Credentials } from '.
 import { WebhookError } from './errors.ts'
 import { startWebhookServer, type WebhookServerOptions } from './server.ts'
 
+/** The address of the server and the client for the Kubernetes API. */
 interface WebhookOptions {
   readonly api: KubeApi
   readonly host: string
   readonly port: number
-  /** Of the agent. */
+  /** The namespace of the agent, in which the Secret and the Service are. */
   readonly namespace: string
+  /** Called for each pod, because the address of the DNS service becomes known only after the start. */
   readonly settings: () => DnsInjection
   readonly onReview?: WebhookServerOptions['onReview']
-  /** A check that failed, and undefined after one that did not: the agent goes on with what it has. */
+  /**
+   * Called after each check, every 5 s: with the error of a failed check, or with undefined. After a failure the
+   * agent continues with the credentials that it has.
+   */
   readonly onFault?: (error: WebhookError | undefined) => void
-  /** Default Date.now. */
+  /** The time in Unix milliseconds. Default: Date.now. */
   readonly now?: () => number
-  /** For callers without the name of the Service. */
+  /** IPv4 addresses for the certificate, for callers that do not use the name of the Service. */
   readonly ips?: readonly string[]
 }
 
+/** A running webhook. */
 export interface Webhook {
+  /** The port that the server listens on. */
   readonly port: number
-  /** Looks now: renews what is due, and puts the authority where it is missing. Errors: WebhookError. */
+  /**
+   * Checks now: renews certificates that are due, and writes the authority where it is missing. Rejects with
+   * WebhookError.
+   */
   check(): Promise<void>
+  /** Ends the checks and the server. */
   stop(): Promise<void>
 }
 
+/** The names that the chart gives to the objects of the webhook. */
 const WEBHOOK_NAMES = {
   secret: 'rhizome-webhook',
   service: 'rhizome-webhook',
   configuration: 'rhizome'
 } as const
 
-// Renewal is due weeks ahead, but a configuration that an upgrade applied anew lacks its authority until the next check, and pods that
-// are made meanwhile miss the mesh for good: as often as the agent looks at the other things that it keeps there.
+// Renewal is due weeks before the end. But when an upgrade applies the configuration again, the authority is missing
+// until the next check, and pods that are created in between never get the mesh's DNS. So a check runs as often as
+// the other checks of the cluster's DNS.
 const CHECK_MS = 5000
 const CALL_MS = 10_000
-// A write fails when another agent has written first; its result is then almost always the wanted one.
+// A write is refused when another agent has written first. What that agent wrote is then almost always what this one
+// wanted.
 const WRITE_TRIES = 5
 
-/** Errors: WebhookError. */
+/**
+ * Resolves when the server listens; the checks run from then on. Rejects with WebhookError when the Secret is
+ * missing, the API fails or the port is not free.
+ */
 export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   let credentials = await settle(options)
   const { host, port, settings, onReview } = options
@@ -90,7 +109,9 @@ export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   }
 }
 
-/** Reads the credentials that all agents share. The first agent that finds them missing or due makes or renews them. */
+/**
+ * Reads the credentials that all agents share. The first agent that finds them missing or due makes or renews them.
+ */
 async function settle(options: WebhookOptions): Promise<Credentials> {
   const { api, namespace, now = Date.now } = options
   const path = `/api/v1/namespaces/${namespace}/secrets/${WEBHOOK_NAMES.secret}`
@@ -126,7 +147,7 @@ async function settle(options: WebhookOptions): Promise<Credentials> {
   throw failed('write', path, new Error(`changed by others ${WRITE_TRIES} times in a row`))
 }
 
-/** Only `caBundle`, and only where it is not what it should be. */
+/** Writes `caBundle` into each webhook of the configuration that does not have it. No other field is changed. */
 async function publishAuthority({ api }: WebhookOptions, bundle: string): Promise<void> {
   const path = `/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/${WEBHOOK_NAMES.configuration}`
   const configuration = await read(api, path)
@@ -156,6 +177,7 @@ async function read(api: KubeApi, path: string): Promise<Fields | undefined> {
   }
 }
 
+/** Each request to the API ends after CALL_MS, so that a hanging server does not stop the checks. */
 function deadline(): AbortSignal {
   return AbortSignal.timeout(CALL_MS)
 }
@@ -172,6 +194,7 @@ function failed(what: 'read' | 'write', path: string, cause: unknown): WebhookEr
   )
 }
 
+/** The error for onFault. Any other error than a WebhookError is a bug of this program, and the checks must go on. */
 function asWebhookError(error: unknown): WebhookError {
   if (error instanceof WebhookError) return error
   // Nothing else is thrown on a good or bad day of the API: this is a fault of ours, and the agent must go on.
