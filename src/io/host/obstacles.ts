@@ -24,7 +24,7 @@ export interface FarPoint {
   readonly ip: Ip
 }
 
-/** The packets to look for. The filters of a family are judged only if both `far` and `pod` have an address of it. */
+/** The packets to look for. The filters of a family are judged only if both `far` and `pod` have such an address. */
 export interface ObstacleQuestion {
   /** Filters are judged with the first address of each family. Routes are read for the first 256 addresses. */
   readonly far: readonly FarPoint[]

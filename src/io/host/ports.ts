@@ -142,7 +142,7 @@ export interface RunOptions {
   readonly okCodes?: readonly number[]
 }
 
-/** What a tool printed, decoded as UTF-8. `exitCode` is 0 or one of `okCodes`. */
+/** The output of a tool, decoded as UTF-8. `exitCode` is 0 or one of `okCodes`. */
 export interface RunResult {
   readonly stdout: string
   readonly stderr: string

@@ -1,5 +1,5 @@
 // Reads from the kernel the networks, default gateways and addresses that this host has without the mesh. They stay
-// outside the tunnel, whatever prefixes other clusters announce
+// outside the tunnel, also if other clusters announce prefixes that contain them
 // (docs/decisions/0040-network-of-the-host-first.md). The tunnel device and our own routes are left out.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'

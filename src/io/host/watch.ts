@@ -43,7 +43,8 @@ const POLL_MS = 500
 // A reading that takes long, as with many rules of other programs, comes less often: the pause after it is three times
 // its duration, so that readings take a quarter of the time at most.
 const POLL_SHARE = 3
-// The pause before `ip monitor` is started again doubles in these bounds, and starts anew once it has run for 15 s.
+// The pause before `ip monitor` is started again doubles within these bounds. After a run of 15 s it is the shortest
+// again.
 const RESTART_MS_MIN = 500
 const RESTART_MS_MAX = 15_000
 const IP_PARTS: readonly HostPart[] = ['tunnel', 'routes', 'sysctls']
@@ -149,7 +150,7 @@ async function watchNft(options: WatchOptions, signal: AbortSignal): Promise<voi
   }
 }
 
-/** Lists the chains and rules of our tables without elements. This takes 5 ms, whatever the size of the host's sets. */
+/** Lists the chains and rules of our tables without elements. This takes 5 ms, also if the host has large sets. */
 async function shapeOf({ run, names }: WatchOptions, signal: AbortSignal): Promise<string> {
   const { stdout } = await run('nft', ['-t', 'list', 'ruleset', 'inet'], { signal })
   const tables = stdout.split(/^(?=table )/m)

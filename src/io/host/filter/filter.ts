@@ -181,8 +181,8 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
 }
 
 /**
- * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities are
- * conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
+ * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities
+ * are conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
  */
 function chains(device: string, { mtu, probePort }: Filter): string {
   const probe = [

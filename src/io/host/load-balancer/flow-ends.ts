@@ -10,7 +10,7 @@
 //   2. A virtual server that was just changed is checked once more by the next `observe`, because its route may have
 //      been set later than the server.
 //   3. Only flows to our virtual servers are ended.
-// When the entry of a TCP flow is deleted, its next packet is balanced anew, and the new backend resets the connection,
+// When the entry of a TCP flow is deleted, its next packet is balanced again, and the new backend resets the connection,
 // which it does not know.
 import { familyOf, ipToBytes, prefixToCidr } from '../../../core/model/cidr.ts'
 import type { VirtualServer } from '../../../core/host/host-state.ts'
@@ -19,7 +19,7 @@ import { HostError } from '../errors.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './order.ts'
 
-/** What the sweeps need. A PartContext has it all. */
+/** The arguments of withFlowEnds(). A PartContext has them. */
 export interface FlowEndOptions {
   readonly run: Run
   /** Takes one sentence for the operator, once, when the tool conntrack is missing. */
@@ -54,7 +54,7 @@ const ALL_INTERVAL_MS = 60_000
 const LISTING_INTERVAL_MS = 1000
 // Each deletion is a process. This many are made in one sweep for each family; the next `observe` deletes the rest.
 const DELETIONS_MAX = 200
-// For a sweep that a timer starts, which has no caller and so no signal of one.
+// A sweep that a timer starts has no signal of a caller. This deadline bounds it.
 const DEADLINE_MS = 10_000
 
 /**

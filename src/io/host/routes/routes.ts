@@ -67,7 +67,7 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     return result.exitCode === 0 ? parseRoutes(result.stdout, family) : []
   }
 
-  /** `-N` makes `ip` print numbers for table and protocol, whatever names the host has given them. */
+  /** `-N` makes `ip` print numbers for table and protocol, for which a host may have its own names. */
   async function hasRule(family: Family, signal: AbortSignal): Promise<boolean> {
     const result = await run('ip', [`-${family}`, '-N', '-j', 'rule', 'show'], { signal, okCodes: [2] })
     if (result.exitCode !== 0) return false

@@ -1,4 +1,6 @@
-/** Runs all steps in order, even if one fails. Errors: throws the first error after the last step. */
+// Runs steps that do not depend on each other, such as those of cleanup: a step that fails must not prevent the others.
+
+/** Runs all steps in order, also after one has failed. Rejects with the first error, after the last step. */
 export async function allOf(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
   const failed: unknown[] = []
   for (const step of steps) {

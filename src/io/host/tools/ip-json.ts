@@ -1,35 +1,44 @@
-// What `ip -json` prints, reduced to what we ask of it.
+// Parses the output of `ip -json` and keeps the fields that this agent uses. Fields of other versions of iproute2 are
+// ignored; a field that `ip` leaves out gets the default that its comment names.
 import { z } from 'zod'
 import { unreadable } from '../errors.ts'
 import { parseCidr, parseIp } from '../../../core/model/cidr.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
 
+/** A network device. */
 export interface Link {
   readonly name: string
-  /** As in `ip link add … type <kind>`; '' for a physical one. */
+  /** The word of `ip link add … type <kind>`, such as "wireguard"; '' for a physical device. Needs `ip -d`. */
   readonly kind: string
+  /** Bytes. */
   readonly mtu: number
+  /** True if the device is switched on, whether it has a carrier or not. */
   readonly up: boolean
 }
 
+/** A route of the kernel. A route with several next hops has the device of the first one. */
 export interface KernelRoute {
   readonly destination: Cidr
+  /** '' for a route without a device, such as `unreachable`. */
   readonly device: string
   readonly source: Ip | undefined
-  /** '' where `ip` was asked for one protocol only and so leaves it out. */
+  /** '' if `ip` was asked for one protocol only and therefore leaves it out. */
   readonly protocol: string
-  /** "unicast" where `ip` leaves it out. */
+  /** "unicast" if `ip` leaves it out. */
   readonly type: string
-  /** Next hops; empty where the destination is on the link. */
+  /** Addresses of the next hops; empty if the destination is on the link. */
   readonly gateways: readonly Ip[]
-  /** Bytes; undefined where the route has none of its own. */
+  /** Bytes; undefined if the route has no MTU of its own. */
   readonly mtu: number | undefined
 }
 
+/** A routing rule. Without a mark, `fwmark` and `fwmask` are 0. */
 export interface Rule {
   readonly preference: number
+  /** Name or number, as `ip` prints it (a number with `-N`). */
   readonly table: string
   readonly protocol: string
+  /** True if the rule applies to packets that do not match its condition. */
   readonly not: boolean
   readonly fwmark: number
   readonly fwmask: number
@@ -72,7 +81,7 @@ const RULES = z.array(
   })
 )
 
-/** The first link. */
+/** Returns the first link of the output; undefined if there is none. Errors: TOOL_FAILED. */
 export function parseLink(text: string): Link | undefined {
   const [link] = read(LINKS, text)
   if (link === undefined) return undefined
@@ -84,12 +93,16 @@ export function parseLink(text: string): Link | undefined {
   }
 }
 
+/** Returns the addresses of all links in the output. Errors: TOOL_FAILED. */
 export function parseAddresses(text: string): ReadonlySet<Ip> {
   const entries = read(ADDRESSES, text).flatMap((link) => link.addr_info ?? [])
   return new Set(entries.map((entry) => parseIp(entry.local ?? '')).filter((ip) => ip !== undefined))
 }
 
-/** "default" and a host's bare address become prefixes; what is none (multicast's "ff00::/8" is one) is left out. */
+/**
+ * Returns the routes. "default" becomes 0.0.0.0/0 or ::/0, a single address becomes a /32 or /128. A destination that
+ * is not a prefix is left out. Errors: TOOL_FAILED.
+ */
 export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[] {
   return read(ROUTES, text).flatMap((route) => {
     const destination = destinationOf(route.dst, family)
@@ -109,18 +122,20 @@ export function parseRoutes(text: string, family: 4 | 6): readonly KernelRoute[]
   })
 }
 
+/** Returns the rules in their order. A mark without a mask has the mask of all 32 bits. Errors: TOOL_FAILED. */
 export function parseRules(text: string): readonly Rule[] {
   return read(RULES, text).map((rule) => ({
     preference: rule.priority,
     table: rule.table ?? '',
     protocol: rule.protocol ?? '',
+    // `ip` prints "not": null for a rule with `not`, and no such field for others.
     not: rule.not === null,
     fwmark: Number(rule.fwmark ?? 0),
     fwmask: Number(rule.fwmask ?? (rule.fwmark === undefined ? 0 : 0xffff_ffff))
   }))
 }
 
-/** The device of the default route with the lowest metric. */
+/** Returns the device of the default route with the lowest metric; undefined if there is none. Errors: TOOL_FAILED. */
 export function parseDefaultDevice(text: string): string | undefined {
   const schema = z.array(z.object({ dev: z.string().optional(), metric: z.number().optional() }))
   const routes = read(schema, text).filter((route) => route.dev !== undefined)
@@ -133,13 +148,13 @@ function destinationOf(text: string, family: 4 | 6): Cidr | undefined {
   return parsed.kind === 'cidr' ? parsed.cidr : undefined
 }
 
-/** `ip` prints nothing at all where there is nothing, and a lone "[" where a table does not exist. */
+/** `ip` prints nothing if a list is empty, and a single "[" if a table does not exist: both are an empty list. */
 function json(text: string): unknown {
   const trimmed = text.trim()
   return trimmed === '' || trimmed === '[' ? [] : JSON.parse(trimmed)
 }
 
-/** Errors: TOOL_FAILED for what is no such list, in words: the text may be anything. */
+/** Returns the parsed text. Errors: TOOL_FAILED for text of another form, with a fix. */
 function read<T>(schema: z.ZodType<T>, text: string): T {
   try {
     return schema.parse(json(text))

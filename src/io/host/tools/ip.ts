@@ -1,13 +1,14 @@
-// Questions to `ip` and changes by it that several parts of the host share.
+// Questions to `ip` (ip-link(8), ip-address(8)) and changes by it that the tunnel, the routes and the MTU share.
 import type { Ip } from '../../../core/model/values.ts'
 import { HostError } from '../errors.ts'
 import type { Run } from '../ports.ts'
 import { runCommand, type Command } from './command.ts'
 import { parseLink, type Link } from './ip-json.ts'
 
-/** undefined: the host has no such device. Errors: TOOL_FAILED and those of `run`. */
+/** Returns the device of this name; undefined if the host has none. Errors: TOOL_FAILED and those of `run`. */
 export async function findLink(run: Run, device: string, signal?: AbortSignal): Promise<Link | undefined> {
   const result = await run('ip', ['-j', '-d', 'link', 'show', 'dev', device], {
+    // `ip` ends with 1 for a missing device, and the text tells it from other failures.
     okCodes: [1],
     ...(signal === undefined ? {} : { signal })
   })
@@ -21,11 +22,12 @@ export async function findLink(run: Run, device: string, signal?: AbortSignal): 
   })
 }
 
+/** Removes a device, and with it its addresses, peers and routes. */
 export function removeLinkCommand(device: string): Command {
   return { tool: 'ip', args: ['link', 'delete', 'dev', device] }
 }
 
-/** As /32 or /128. */
+/** Gives the device the address as /32 or /128. IPv6 gets `nodad`: a check for duplicates would delay its use. */
 export function addressCommand(device: string, address: Ip): Command {
   const isIpv6 = address.includes(':')
   const cidr = `${address}/${isIpv6 ? 128 : 32}`
@@ -35,6 +37,7 @@ export function addressCommand(device: string, address: Ip): Command {
   }
 }
 
+/** Runs addressCommand(). Idempotent. Errors: those of `run`. */
 export async function addAddress(run: Run, device: string, address: Ip, signal: AbortSignal): Promise<void> {
   await runCommand(run, addressCommand(device, address), { signal })
 }

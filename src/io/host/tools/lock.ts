@@ -1,16 +1,20 @@
-// One instance per network namespace. The lock is an abstract Unix socket: the kernel keeps one name space of those per
-// network namespace and frees them with the process, so that nothing stale is left by kill -9.
+// The lock that lets one agent run in each network namespace. It is an abstract Unix socket (unix(7)): the kernel keeps
+// their names separately for each network namespace and frees them when the process ends, so a kill -9 leaves no stale
+// lock. The holder answers each connection with its pid.
 import { connect, createServer, type Server } from 'node:net'
 import { HostError } from '../errors.ts'
 
+// The zero byte in front makes the name abstract: no file has it.
 const NAME = '\0rhizome-host-lock'
+// A holder that is stopped does not answer; the error then names no pid.
 const ANSWER_DEADLINE_MS = 500
 
+/** The lock, held until `release` or the end of the process. */
 export interface Lock {
   release(): Promise<void>
 }
 
-/** Errors: SECOND_INSTANCE, naming the holder's pid if it answers. */
+/** Takes the lock or rejects at once. Errors: SECOND_INSTANCE, with the pid of the holder if it answers in 500 ms. */
 export async function acquireLock(): Promise<Lock> {
   const server = createServer((socket) => {
     socket.on('error', () => socket.destroy())
@@ -27,6 +31,7 @@ export async function acquireLock(): Promise<Lock> {
       cause
     })
   }
+  // The lock alone must not keep the process running.
   server.unref()
   return {
     release: () =>
@@ -41,12 +46,13 @@ function listen(server: Server): Promise<void> {
     server.once('error', reject)
     server.listen(NAME, () => {
       server.off('error', reject)
-      server.on('error', () => undefined) // of one connection; the name stays taken
+      server.on('error', () => undefined) // an error of one connection: the name stays taken
       resolve()
     })
   })
 }
 
+/** Returns the pid of the holder; undefined without an answer that is a number. */
 function holder(): Promise<number | undefined> {
   return new Promise((resolve) => {
     const socket = connect(NAME)

@@ -1,30 +1,37 @@
-// What the kernel cannot tell us after a restart: sysctls as they were before us, and which service prefixes were ours.
-// Invariant: written to disk before the change that it remembers. Where the disk takes nothing, the change is made all the same, and `mend`,
-// which the agent calls again and again, writes what is missing and says why it cannot.
+// Remembers on disk what the kernel cannot tell after a restart: the values of sysctls before this agent changed them,
+// and which service prefixes were ours. The file is host.json in the folder `host` of the state folder.
+// Invariant: the file is written before the change that it remembers. If the disk takes no writes, the change is made
+// all the same (docs/decisions/0011-memory-while-the-disk-fails.md). The agent calls `mend` every second, which then
+// writes the file or reports why it cannot.
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../../../core/model/coded-error.ts'
 import { HostError } from '../errors.ts'
 
+/** The content of host.json. The two collections change with the calls of `remember…`. */
 export interface HostMemory {
-  /** Name to the value before our first change. */
+  /** Value of each sysctl before our first change, by name. */
   readonly sysctls: ReadonlyMap<string, string>
+  /** Service prefixes that this host has balanced. None is ever removed but by `forget`. */
   readonly vipPrefixes: ReadonlySet<string>
+  /** Records the value of a sysctl, unless it has one already. Never rejects: see `mend` for errors of the disk. */
   rememberSysctl(name: string, prior: string): Promise<void>
+  /** Records service prefixes. Never rejects. */
   rememberVips(prefixes: readonly string[]): Promise<void>
-  /** Writes the file if it has been removed, or could not be written before. Errors: those of the disk. */
+  /** Writes the file if it has been removed or could not be written before. Rejects with errors of the file system. */
   mend(): Promise<void>
+  /** Removes all records and the file, after a cleanup. */
   forget(): Promise<void>
 }
 
-/** Errors: STATE_UNREADABLE when the file is there but broken. */
+/** Reads the file; without one there are no records. Errors: STATE_UNREADABLE if it cannot be read or parsed. */
 export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
   const path = join(stateFolder, 'host.json')
   const { sysctls, vipPrefixes } = await load(path)
   let isWritten = true
   let writing: Promise<unknown> = Promise.resolve()
-  /** One at a time: all write to one file first. */
+  /** Runs one write at a time, because all of them write to the same temporary file. */
   const save = () => {
     const result = writing.then(write)
     writing = result.catch(() => undefined)
@@ -39,6 +46,7 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
       null,
       2
     )
+    // A crash leaves the old or the new file, never a part: written aside, synced, then renamed.
     const file = await open(`${path}.new`, 'w', 0o600)
     try {
       await file.writeFile(`${text}\n`)
@@ -97,6 +105,7 @@ function field(value: unknown, name: string): unknown {
     : undefined
 }
 
+/** Throws a TypeError for a value that is not an object of strings. */
 function strings(value: unknown): Map<string, string> {
   if (typeof value !== 'object' || value === null) throw new TypeError('expected an object')
   return new Map(Object.entries(value).map(([key, item]) => [key, text(item)]))

@@ -1,28 +1,38 @@
-// A netlink socket: the kernel's own interface to nftables, without a tool between. It exists for three things that nft 1.0.6 cannot do
-// cheaply, measured with 10,000 services of 10 backends:
-//   - to know that nothing changed: `nft -j list table` takes 4.3 s, also with -t; the generation and the queue of events take 0.1 ms
-//   - to change an element beside a foreign set: `add element` and `delete element` first read the elements of every interval set of the
-//   host, in any table (2 to 3 s for a set of 200,000 elements); a message with the element takes 0.2 ms
-//   - to read events only when asked, with a count of what was lost (ENOBUFS)
-// Tried and left: npm `netlink` (ends the process at ENOBUFS), `nft monitor` (a child that also prints every change of other tables, and cannot
-// tell our own changes from others' in a container), `nft --debug=mnl` for the generation (a dump for people).
-// The C library's socket calls come from the package koffi. It is optional: without it, or on a machine of the other byte order,
-// openNetlink() gives undefined and nft does everything, slowly.
-// Invariant: no call here waits but `send`, which runs on a thread of libuv: the kernel's lock may be held by another program's transaction.
+// Opens a netlink socket (netlink(7)), which is the kernel's own interface to nftables, without a tool between. It is
+// for three things that nft 1.0.6 cannot do cheaply, measured with 10,000 services of 10 backends:
+//   - to know that nothing has changed: `nft -j list table` takes 4.3 s, also with -t; to read the generation and the
+//     queue of events takes 0.1 ms
+//   - to change an element on a host with large sets: `add element` and `delete element` of nft first read the elements
+//     of every interval set of the host, in any table (2 to 3 s for a set of 200,000 elements); a message with the
+//     element takes 0.2 ms
+//   - to read events only when asked, and to learn that some were lost (ENOBUFS)
+// Three other ways were tried. npm `netlink` ends the process at ENOBUFS. `nft monitor` is a child that also prints
+// every change of other tables, and cannot tell our own changes from others' in a container. `nft --debug=mnl` prints
+// the generation in a dump for people. The socket calls of the C library come from the package koffi
+// (docs/decisions/0033-netlink-through-koffi.md). It is optional: without it, or on a big-endian machine, openNetlink()
+// returns undefined and nft does everything, slowly.
+// Invariant: no call waits except `send`, which runs on a thread of libuv, because the transaction of another program
+// may hold the kernel's lock.
 import { closeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { endianness } from 'node:os'
 
+/** A socket that never blocks the event loop. */
 export interface NetlinkSocket {
-  /** Hands one datagram to the kernel, which has answered it when this resolves. Errors: NetlinkError. */
+  /** Hands one datagram to the kernel, which has handled and answered it when this resolves. Errors: NetlinkError. */
   send(message: Uint8Array): Promise<void>
-  /** The next datagram, valid until the next call; undefined: none is there. Errors: NetlinkError; ENOBUFS: the kernel dropped some. */
+  /**
+   * Returns the next datagram, which is valid until the next call; undefined: there is none now, or the socket is
+   * closed. Throws NetlinkError; with the number of ENOBUFS the kernel has dropped datagrams.
+   */
   receive(): Buffer | undefined
-  /** Multicast group. Errors: NetlinkError. */
+  /** Subscribes to a multicast group, whose events `receive` then returns. Throws NetlinkError. */
   join(group: number): void
+  /** Closes the socket. A second call does nothing. */
   close(): void
 }
 
+/** A refused call, with the number of errno(3). */
 class NetlinkError extends Error {
   override readonly name = 'NetlinkError'
   readonly errno: number
@@ -33,13 +43,15 @@ class NetlinkError extends Error {
   }
 }
 
+/** Protocol number of the netfilter subsystems, nftables among them (linux/netlink.h). */
 export const NETLINK_NETFILTER = 12
+// Numbers of Linux on x86-64 and arm64.
 const EAGAIN = 11
 const EINTR = 4
 
 const AF_NETLINK = 16
 const SOCKADDR_NL_BYTES = 12
-// SOCK_RAW with CLOEXEC and NONBLOCK.
+// SOCK_RAW with SOCK_CLOEXEC, so that tools do not inherit the socket, and SOCK_NONBLOCK.
 const SOCKET_TYPE = 3 | 0o2000000 | 0o4000
 const SOL_SOCKET = 1
 const SO_SNDBUFFORCE = 32
@@ -47,14 +59,18 @@ const SO_RCVBUFFORCE = 33
 const SOL_NETLINK = 270
 const NETLINK_ADD_MEMBERSHIP = 1
 
-// One send is one transaction: BATCH_BYTES_MAX of nftables/kernel.ts with the kernel's overhead.
+// One send is one transaction: 4,000 elements (ELEMENTS_MAX of load-balancer/nftables/kernel.ts) are 0.5 MB, and the
+// kernel counts its own overhead, too.
 const SEND_BUFFER_BYTES = 4 << 20
-// Events between two looks: 10,000 changed elements. What is beyond makes the next look a full one.
+// Room for the events of 10,000 changed elements between two readings. More are lost, and the table is read again.
 const RECEIVE_BUFFER_BYTES = 4 << 20
-// Larger than any datagram of the kernel's: it fills at most 32 KiB for a dump, 64 KiB for events.
+// Larger than any datagram of the kernel, which fills at most 32 KiB for a dump and 64 KiB for events.
 const DATAGRAM_BYTES = 1 << 17
 
-/** undefined where this process cannot have such a socket: nft does everything then. */
+/**
+ * Opens a socket in the network namespace of this process. undefined: koffi is missing, the machine is big-endian or
+ * not Linux, or the kernel refuses the socket. The caller then uses nft.
+ */
 export function openNetlink(protocol: number): NetlinkSocket | undefined {
   const libc = loadLibc()
   if (libc === undefined) return undefined
@@ -64,8 +80,9 @@ export function openNetlink(protocol: number): NetlinkSocket | undefined {
     [SO_SNDBUFFORCE, SEND_BUFFER_BYTES],
     [SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES]
   ] as const)
-    libc.setsockopt(fd, SOL_SOCKET, option, int(bytes), 4) // refused without NET_ADMIN, and then nothing else works either
-  // Bound, to a port that the kernel chooses: a socket without a port gets no multicast.
+    // Refused without NET_ADMIN, without which nothing else works either: the result does not matter.
+    libc.setsockopt(fd, SOL_SOCKET, option, int(bytes), 4)
+  // Port 0 lets the kernel choose one. A socket that is not bound gets no multicast.
   const address = Buffer.alloc(SOCKADDR_NL_BYTES)
   address.writeUInt16LE(AF_NETLINK)
   if (libc.bind(fd, address, address.length) < 0) {
@@ -80,7 +97,7 @@ export function openNetlink(protocol: number): NetlinkSocket | undefined {
         libc.send.async(fd, message, message.length, 0, (error, result) => {
           if (error !== null) reject(error)
           else if (result < 0)
-            reject(new NetlinkError('send', EIO)) // errno belongs to the other thread
+            reject(new NetlinkError('send', EIO)) // errno is that of the other thread and cannot be read here
           else resolve()
         })
       }),
@@ -112,6 +129,7 @@ function int(value: number): Buffer {
   return bytes
 }
 
+/** The calls that are used, as in socket(2). A negative result is an error, whose number errno() returns. */
 interface Libc {
   socket(family: number, type: number, protocol: number): number
   bind(fd: number, address: Uint8Array, length: number): number
@@ -129,13 +147,14 @@ interface Libc {
   errno(): number
 }
 
+// The search is made once in each process.
 let loaded: { readonly libc: Libc | undefined } | undefined
 
 function loadLibc(): Libc | undefined {
   return (loaded ??= { libc: tryLibc() }).libc
 }
 
-/** Any failure means that this machine has no such library, or not for this platform. */
+/** Every failure means that koffi is missing or has no binary for this platform. */
 function tryLibc(): Libc | undefined {
   if (process.platform !== 'linux' || endianness() !== 'LE') return undefined
   try {
@@ -154,7 +173,7 @@ function tryLibc(): Libc | undefined {
   }
 }
 
-/** What we use of koffi; its own types are not there where the package is not. */
+/** The used part of koffi. Its own types cannot be imported, because the package is optional. */
 interface Koffi {
   load(path: null): { func(declaration: string): (...args: never[]) => number }
   errno(): number

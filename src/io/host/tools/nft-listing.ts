@@ -1,23 +1,26 @@
-// What `nft -j list table` says, told apart into elements and shape, and the mark by which a table knows its own shape.
-// Each table of ours has a set `about` with one element, whose comment says what we made and how the kernel listed it then.
-// A different listing later means that another program changed a chain or a rule, or that an older version of this agent made it.
+// Parses `nft -j list table` (libnftables-json(5)) into elements and shape, and writes the mark of a table. Filter and
+// load balancer share it. The shape is all but the elements: chains, rules, and declarations of sets. Each table of
+// ours has a set `about` with one element, whose comment says what we made and the digest of the shape that nft listed
+// then. If a later listing has another digest, another program has changed a chain or a rule, or another version of
+// this agent made the table.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../../core/model/values.ts'
 import { unreadable } from '../errors.ts'
 
+/** A table as nft lists it. */
 export interface NftListing {
-  /** Rows of each set and map, as nft prints them: a key, or [key, value]. */
+  /** Elements of each set and map by its name, as nft prints them: a key, or [key, value] in a map. */
   readonly rows: ReadonlyMap<string, readonly unknown[]>
-  /** Digest of everything but elements, handles and counters. */
+  /** Digest of everything but elements, handles and counters, which change without another rule. */
   readonly shape: string
-  /** Comment in the set `about`; undefined: none. */
+  /** Comment in the set `about`; undefined: there is none. */
   readonly about: string | undefined
 }
 
-/** Declares the set `about`. */
+/** The declaration of the set `about` in the text of a table. */
 export const ABOUT_SET = '  set about {\n    type mark\n  }'
 
-/** Errors: TOOL_FAILED for what is no listing. */
+/** Parses a listing, with or without elements (`-t`). Errors: TOOL_FAILED for text that is not a listing. */
 export function parseListing(json: string): NftListing {
   const nftables = entriesOf(json)
   const rows = new Map<string, readonly unknown[]>()
@@ -34,37 +37,38 @@ export function parseListing(json: string): NftListing {
 }
 
 /**
- * The text that writes the mark, of at most 128 characters, which is what nft holds. As a table with a set, because for `add element` nft
- * reads the elements of every interval set of the host first.
+ * Returns the text for `nft -f` that writes the mark. `comment` has at most 128 characters, which is the limit of nft.
+ * The text is a table with a set, because for `add element` nft first reads the elements of every interval set.
  */
 export function aboutCommand(table: string, comment: string): string {
   const set = `  set about {\n    type mark\n    elements = { 1 comment "${comment}" }\n  }`
   return `table inet ${table} {\n${set}\n}\n`
 }
 
-/** 12 bytes as hex. */
+/** Returns the first 12 bytes of the SHA-256 of the value as JSON, in hexadecimal. */
 export function digest(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 24)
 }
 
-/** An element's comment. */
+/** Returns the comment of an element; undefined: it has none. nft wraps an element in "elem" if it has a comment. */
 export function commentOf(row: unknown): string | undefined {
   const comment = asRecord(asRecord(row)['elem'])['comment']
   return typeof comment === 'string' ? comment : undefined
 }
 
-/** An element's key without its comment. */
+/** Returns the key of an element without that wrapping. */
 export function keyOfRow(row: unknown): unknown {
   return asRecord(asRecord(row)['elem'])['val'] ?? row
 }
 
+/** Returns the value as an object with unknown fields; an empty one for a value that is no object. */
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
 }
 
-/** As nft reads them: names need /etc/protocols. */
+/** Protocols as text for nft. They are numbers, because names need the file /etc/protocols on the host. */
 export const PROTOCOL_NUMBER: Readonly<Record<Protocol, number>> = { TCP: 6, UDP: 17, SCTP: 132 }
-/** As nft prints them. */
+/** Protocols as nft prints them: as a number, or as a name where the host has /etc/protocols. */
 export const PROTOCOLS = new Map<unknown, Protocol>([
   [6, 'TCP'],
   [17, 'UDP'],
@@ -74,8 +78,10 @@ export const PROTOCOLS = new Map<unknown, Protocol>([
   ['sctp', 'SCTP']
 ])
 
+// Fields that differ after each load or each packet.
 const UNSTABLE: ReadonlySet<string> = new Set(['handle', 'packets', 'bytes'])
 
+/** Returns the value without the unstable fields, at every depth. */
 function stable(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(stable)
   if (typeof value !== 'object' || value === null) return value

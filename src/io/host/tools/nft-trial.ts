@@ -1,9 +1,13 @@
-// Whether nftables has a type of chain in this kernel: some kernels have its module without any family.
+// Tries whether the nftables of this kernel can make a type of chain, because some kernels have the module of nftables
+// without any family. The choice of the load balancer and of the filter asks.
 import { randomBytes } from 'node:crypto'
 import type { Run } from '../ports.ts'
 import { succeeds } from './succeeds.ts'
 
-/** The kernel checks a table with such a chain (`nft -c`) and does not make it. Errors: HostError where nft gives no answer. */
+/**
+ * Returns whether the kernel accepts a table with such a chain. With `nft -c` it checks the table and does not make it.
+ * Errors: HostError if nft gives no answer (TOOL_TIMEOUT, NOT_ROOT).
+ */
 export function canMakeChain(run: Run, type: 'filter' | 'nat', hook: string): Promise<boolean> {
   const name = `rhizome-trial-${randomBytes(4).toString('hex')}`
   const table = `table inet ${name} { chain c { type ${type} hook ${hook} priority -110; }; }`

@@ -1,11 +1,13 @@
-// Runs the host's tools: an argument list, never a shell; a deadline on each; errors that say what to do.
+// Runs the host's tools for all parts of src/io/host: with a list of arguments and never a shell, with a deadline for
+// each call, and with errors that say what to do (docs/decisions/0030-hung-tools-are-probed.md).
 // Invariants
-//   1. A call ends at its deadline, even if the tool hangs: the tool and its children are killed, and the call does not wait for their
-//      exit.
-//   2. After a call that hung, the tool is first asked a harmless question with a short deadline, so that trying again is cheap and the
-//      first call after it answers again is a real one.
-//      If it answers the question, it is slow and does not hang: its deadlines double, up to PATIENCE_MAX, until a call is quick again.
-//   3. While a killed call has not gone (the kernel does not let it), the tool is not started again: at most one such process each.
+//   1. A call ends at its deadline, even if the tool hangs: the tool and its children are killed, and the call does not
+//      wait for their exit.
+//   2. After a call that hung, the tool must first answer a harmless call with a deadline of 1 s, so that trying again
+//      is cheap. If it answers, it is slow and does not hang: its deadlines double, up to PATIENCE_MAX times the usual
+//      one, until a call is quick again.
+//   3. While a killed process of a tool still exists (the kernel waits for a disk or a lock), the tool is not started
+//      again, so that such processes do not pile up.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -16,28 +18,35 @@ import { HostError } from '../errors.ts'
 import { deadlineOf, packageOf, questionOf } from './tools.ts'
 import type { Run, RunOptions, RunResult } from '../ports.ts'
 
-// The question takes milliseconds, also on a busy machine.
+// The harmless call takes milliseconds, also on a busy machine.
 const QUESTION_DEADLINE_MS = 1_000
+// Largest factor of the deadlines of a slow tool.
 const PATIENCE_MAX = 4
-// 10,000 services × 10 endpoints as JSON from nft are about 30 MB.
+// 10,000 services of 10 endpoints are about 30 MB of JSON from nft. The limit is for each of the two outputs.
 const OUTPUT_BYTES_MAX = 128 << 20
+// Characters of standard error in an error.
 const STDERR_SHOWN = 2_000
 
+/** Options for all calls. */
 export interface CreateRunOptions {
-  /** Goes before every command, as in `ip netns exec <name>`. */
+  /** Words before every command, such as `ip netns exec <name>` in labs. Default none. */
   readonly prefix?: readonly string[]
 }
 
-/** Errors of the result: TOOL_MISSING, NOT_ROOT, TOOL_TIMEOUT, TOOL_FAILED, OUTPUT_TOO_LARGE, ABORTED. */
+/**
+ * Returns a Run, which remembers the tools that hung. Errors of the Run: TOOL_MISSING, NOT_ROOT, TOOL_TIMEOUT,
+ * TOOL_FAILED, OUTPUT_TOO_LARGE, ABORTED.
+ */
 export function createRun(options: CreateRunOptions = {}): Run {
   const prefix = options.prefix ?? []
   const start = (tool: string, args: readonly string[], runOptions: RunOptions): Promise<RunResult> =>
     execute(tool, [...prefix, tool, ...args], runOptions)
   /** Tools whose last call hung. */
   const hung = new Set<string>()
-  /** By what the deadlines of a tool are multiplied; 1 where it is not here. */
+  /** Factor of the deadlines of a tool; 1 for a tool that is not in the map. */
   const patience = new Map<string, number>()
 
+  /** Makes the harmless call. Rejects if the tool does not answer it. */
   async function asked(tool: string, signal: AbortSignal | undefined): Promise<void> {
     const question = questionOf(tool)
     if (question === undefined) return
@@ -45,7 +54,7 @@ export function createRun(options: CreateRunOptions = {}): Run {
       deadlineMs: QUESTION_DEADLINE_MS,
       ...(signal === undefined ? {} : { signal })
     }).catch((error: unknown) => {
-      // Any answer is an answer, also a refusal.
+      // A refusal is an answer, too.
       if (!(error instanceof HostError) || error.code !== 'TOOL_FAILED') throw error
     })
   }
@@ -73,16 +82,19 @@ export function createRun(options: CreateRunOptions = {}): Run {
   }
 }
 
-/** The environment of tools: system folders in PATH even for a user's shell, messages in English, nothing else of ours. */
+/**
+ * Returns the environment of tools: PATH with /usr/sbin and /sbin, which the shell of a user may not have, and messages
+ * in English, because errors are known by their words. Tools inherit no other variable.
+ */
 export function toolEnvironment(): NodeJS.ProcessEnv {
-  // LOG_LEVEL left out: with it, wireguard-go keeps our output pipes open for as long as it lives.
+  // With LOG_LEVEL, wireguard-go would keep our output pipes open as long as it lives.
   return { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' }
 }
 
-/** Ends of killed calls, by tool: as a rule within a millisecond, and not before a disk or a lock lets go of it. */
+/** Ends of killed processes by tool. They come within a millisecond, unless the kernel waits for a disk or a lock. */
 const killed = new Map<string, Set<Promise<unknown>>>()
 
-/** Errors: TOOL_TIMEOUT while a killed call of this tool is still there. */
+/** Waits for killed processes of this tool, 1 s at most. Errors: TOOL_TIMEOUT if one still exists then. */
 async function withoutKilled(tool: string): Promise<void> {
   const ends = killed.get(tool)
   if (ends === undefined) return
@@ -93,10 +105,11 @@ async function withoutKilled(tool: string): Promise<void> {
   if (first === 'late') throw stillThere(tool)
 }
 
+/** Runs one process. Its result or its error settles the promise once; all that comes later is ignored. */
 function execute(tool: string, argv: readonly string[], options: RunOptions): Promise<RunResult> {
   const { signal } = options
   const { deadlineMs = deadlineOf(tool, '') } = options
-  // It may have come while another call was waited for.
+  // The signal may have been aborted while the call waited for a killed process.
   if (signal?.aborted === true) return Promise.reject(aborted(tool, signal))
   return new Promise((resolve, reject) => {
     const child = spawnTool(argv, options)
@@ -117,12 +130,12 @@ function execute(tool: string, argv: readonly string[], options: RunOptions): Pr
     const onAbort = () => kill(aborted(tool, signal))
     signal?.addEventListener('abort', onAbort, { once: true })
     for (const name of ['stdout', 'stderr'] as const) {
-      child[name]?.on('error', () => child.kill('SIGKILL')) // `close` follows, and tells
+      child[name]?.on('error', () => child.kill('SIGKILL')) // `close` follows and reports the failure
       child[name]?.setEncoding('utf8').on('data', (text: string) => {
         output[name] += text
         if (output[name].length > OUTPUT_BYTES_MAX) kill(tooLarge(tool))
       })
-      child[name]?.on('error', () => undefined) // the exit code tells
+      child[name]?.on('error', () => undefined) // the exit code reports the failure
     }
     child.on('error', (error) => {
       if (isOver) return
@@ -139,7 +152,7 @@ function execute(tool: string, argv: readonly string[], options: RunOptions): Pr
   })
 }
 
-/** With its children: a wrapper script would leave the tool itself behind. */
+/** Kills the process with its children, because a wrapper script alone would leave the tool itself behind. */
 function killGroup(child: ChildProcess, tool: string): void {
   child.stdout?.destroy()
   child.stderr?.destroy()
@@ -156,10 +169,11 @@ function killGroup(child: ChildProcess, tool: string): void {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    child.kill('SIGKILL') // it has no group of its own, or has just gone
+    child.kill('SIGKILL') // the process has no group of its own, or has just ended
   }
 }
 
+/** Starts a process with the text of stdin on a pipe, or on a descriptor of a file that has no name any more. */
 function spawnTool(argv: readonly string[], options: RunOptions): ChildProcess {
   const [file = '', ...args] = argv
   const input = options.stdin ?? ''
@@ -168,10 +182,10 @@ function spawnTool(argv: readonly string[], options: RunOptions): ChildProcess {
     const child = spawn(file, args, {
       env: toolEnvironment(),
       stdio: [stdin, 'pipe', 'pipe'],
-      // A group of its own, so that its children can be killed with it.
+      // The process leads a group, so that its children can be killed with it.
       detached: true
     })
-    child.stdin?.on('error', () => undefined) // a tool that fails early does not read on; its exit code tells
+    child.stdin?.on('error', () => undefined) // a tool that fails early stops reading; its exit code reports that
     child.stdin?.end(input)
     return child
   } finally {
@@ -179,9 +193,9 @@ function spawnTool(argv: readonly string[], options: RunOptions): ChildProcess {
   }
 }
 
-/** Opens a descriptor that reads `text`, from a file that no other user can open and that is already unlinked. */
+/** Returns a descriptor that reads `text` from a file that no other user could open and that is unlinked already. */
 function openUnlinked(text: string): number {
-  // Memory, not disk, wherever there is the usual tmpfs.
+  // /dev/shm is a tmpfs on usual hosts, so that a secret is in memory and never on a disk.
   const folder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
   const path = `${folder}/rhizome-${randomBytes(12).toString('hex')}`
   try {
@@ -192,11 +206,12 @@ function openUnlinked(text: string): number {
   }
 }
 
-/** wireguard-go says on standard output why it ends; what other tools print there may hold keys. */
+/** Returns the text for an error. wireguard-go gives its reason on stdout; that of other tools may hold keys. */
 function wordsOf(tool: string, { stdout, stderr }: { stdout: string; stderr: string }): string {
   return tool === 'wireguard-go' ? `${stderr}\n${stdout}` : stderr
 }
 
+/** Chooses the code of a failure by the words of the tool: TOOL_MISSING (`ip netns exec`), NOT_ROOT or TOOL_FAILED. */
 function failed(tool: string, stderr: string, how: string): HostError {
   const text = stderr.trim().slice(0, STDERR_SHOWN)
   if (/exec of ".*" failed: No such file/.test(text)) return missing(tool)
@@ -210,8 +225,10 @@ function failed(tool: string, stderr: string, how: string): HostError {
   })
 }
 
+/** The fix of all errors NOT_ROOT. */
 export const ROOT_FIX = 'run as root, or with the capabilities NET_ADMIN and NET_RAW'
 
+/** Returns the error TOOL_MISSING, whose fix names the package. */
 export function missing(tool: string): HostError {
   const name = packageOf(tool)
   return new HostError({

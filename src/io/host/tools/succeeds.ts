@@ -1,8 +1,11 @@
-// A question that a tool answers by its exit code.
+// Asks a tool a question that it answers by its exit code. Detection of load balancers uses it.
 import { HostError } from '../errors.ts'
 import type { Run } from '../ports.ts'
 
-/** Whether the tool ended well; a missing tool counts as no. Errors: HostError where a deadline or a missing permission left no answer. */
+/**
+ * Returns whether the tool ended with success. A tool that is missing counts as a no. `stdin` goes through a file
+ * (RunOptions.stdinAsFile). Errors: HostError without an answer (TOOL_TIMEOUT, NOT_ROOT, OUTPUT_TOO_LARGE).
+ */
 export async function succeeds(
   run: Run,
   tool: string,

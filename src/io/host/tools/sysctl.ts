@@ -1,6 +1,8 @@
-// Kernel settings of this network namespace. The value before our first change is on disk before we change it.
-// Invariant: IPv6 forwarding is switched on by us only after every uplink with accept_ra=1 has accept_ra=2, and counts as set only while
-// that holds. So a link that comes later is seen by the next look, and the same operation repairs it.
+// Reads and sets kernel parameters of this network namespace below /proc/sys (sysctl(8)). The value before our first
+// change is on disk before the change (memory.ts), and cleanup restores it.
+// Invariant: this agent switches IPv6 forwarding on only after every uplink with accept_ra=1 has accept_ra=2, and
+// forwarding counts as set only while that holds. So the next reading finds a link that was added later, and the same
+// operation repairs it (docs/decisions/0031-ipv6-forwarding-and-accept-ra.md, Documentation/networking/ip-sysctl.rst).
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../../../core/model/coded-error.ts'
@@ -9,34 +11,39 @@ import { HostError } from '../errors.ts'
 import type { HostMemory } from './memory.ts'
 import { ROOT_FIX } from './run.ts'
 
+/** The sysctls that this agent sets. Errors: HostError; SYSCTL_FAILED, IPV6_OFF. */
 export interface Sysctls {
-  /** Those that we ever set, with the values they have now, in name order. */
+  /** Returns all sysctls that this agent has ever set on this host, with their present values, sorted by name. */
   observe(): Promise<readonly Sysctl[]>
+  /** Records the earlier value, then writes the new one. IPV6_OFF: the kernel has no IPv6. */
   set(sysctl: Sysctl): Promise<void>
-  /** Puts the recorded values back. One whose interface has gone went with it. */
+  /** Writes the recorded values back. A sysctl whose interface has gone is left out. */
   restore(): Promise<void>
 }
 
+/** Options of createSysctls(). */
 export interface SysctlOptions {
-  /** Default /proc/sys. */
+  /** Folder of the sysctls. Default /proc/sys. */
   readonly root?: string | undefined
-  /** Links that may take a default route from router advertisements. Left out: none. */
+  /** Returns the links that may take a default route from router advertisements. Default: none. */
   readonly uplinks?: () => Promise<readonly string[]>
 }
 
+/** Returns the sysctls of this host. `memory` has the earlier values. */
 export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): Sysctls {
   const { root = '/proc/sys', uplinks = async () => [] } = options
 
-  /** Uplinks that would lose, or never get, their default route by forwarding. */
+  /** Returns the parameters of uplinks with accept_ra=1, which forwarding makes lose, or never get, a default route. */
   async function unprepared(): Promise<readonly string[]> {
     const names = (await uplinks()).map(acceptRa)
     const found = await Promise.all(names.map(async (name) => ({ name, value: await read(root, name) })))
     return found.flatMap(({ name, value }) => (value === '1' ? [name] : []))
   }
 
-  /** Whether forwarding is on because of us. */
+  /** Returns whether forwarding is on because of this agent: it is recorded, and was not on before. */
   const isOurs = () => (memory.sysctls.get(FORWARDING_6) ?? '1') !== '1'
 
+  /** Sets one parameter, whose earlier value is on disk before that. */
   async function put(name: string, value: string): Promise<void> {
     const prior = await read(root, name)
     if (prior === undefined) throw unknownName(name)
@@ -60,7 +67,7 @@ export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): 
       await put(name, value)
     },
     async restore() {
-      // Forwarding first: with it, accept_ra=1 would remove the default route that we kept.
+      // Forwarding is restored first: while it is on, accept_ra=1 would remove the default route that was kept.
       const first = [...memory.sysctls].filter(([name]) => name === FORWARDING_6)
       for (const [name, value] of [...first, ...memory.sysctls]) {
         const now = await read(root, name)
@@ -72,10 +79,12 @@ export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): 
 
 const FORWARDING_6 = 'net.ipv6.conf.all.forwarding'
 
+/** The separator is "/", because the name of a link may have dots. */
 function acceptRa(link: string): string {
   return `net/ipv6/conf/${link}/accept_ra`
 }
 
+/** undefined: the kernel has no such parameter. Errors: SYSCTL_FAILED. */
 async function read(root: string, name: string): Promise<string | undefined> {
   const path = sysctlPath(name, root)
   try {
@@ -105,7 +114,10 @@ async function write(root: string, name: string, value: string): Promise<void> {
   }
 }
 
-/** As sysctl(8) has it: a name may use "/" for the separator, then "." is an ordinary character ("net/ipv4/conf/a.b/rp_filter"). */
+/**
+ * Returns the file of a parameter. As in sysctl(8), a name may have "/" as the separator, and "." is then an ordinary
+ * character ("net/ipv4/conf/a.b/rp_filter"). Throws an Error for another name, so that no path leaves the folder.
+ */
 export function sysctlPath(name: string, root = '/proc/sys'): string {
   const slashed = name.includes('/') ? name : name.replaceAll('.', '/')
   const valid = /^[a-z0-9_][a-z0-9_.:@-]*(\/[a-z0-9_][a-z0-9_.:@-]*)+$/i.test(slashed)

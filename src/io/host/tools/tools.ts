@@ -1,16 +1,18 @@
-// The host's tools: the package each comes with, how long a call may take, and what to ask it to see whether it answers.
-// A deadline is a multiple of the longest call seen on an idle 2-core machine, so that a busy one does not reach it, and is still seconds: a
-// tool that hangs must be named, and other parts of the host must go on. Where a tool answers the question and yet is too slow for a call, its
-// deadlines grow (run.ts).
+// The table of the host's tools: the package of each, the deadline of a call, and a harmless call that shows whether
+// the tool answers. run.ts reads it. A tool without a row has 10 s for each call. A deadline is a multiple of the
+// longest call that was seen on an idle machine with 2 cores, so that a busy one does not reach it. It is still a
+// matter of seconds, because a tool that hangs must be named, and the other parts of the host must go on. If a tool
+// answers the harmless call and is yet too slow for a real one, its deadlines grow (run.ts).
 
+/** One row of the table. */
 export interface Tool {
-  /** Of Debian and Ubuntu. */
+  /** Name of the package in Debian and Ubuntu. */
   readonly package: string
-  /** For a call that is given nothing on stdin. */
+  /** Milliseconds for a call without text on stdin. */
   readonly deadlineMs: number
-  /** More for each KiB on stdin. */
+  /** Milliseconds that each KiB on stdin adds. */
   readonly deadlineMsPerKib: number
-  /** Arguments of a harmless question that takes milliseconds. It is asked before the next call after one that hung. */
+  /** Arguments of a harmless call that takes milliseconds. It is made before the next call after one that hung. */
   readonly question: readonly string[]
 }
 
@@ -21,15 +23,15 @@ const IP: Tool = {
   deadlineMsPerKib: 5,
   question: ['link', 'show', 'dev', 'lo']
 }
-// One change takes 20 ms, and 2 s beside a foreign set of 200,000 elements; 10,000 services of 10 backends (8 MB) take 3 s. The question names
-// a family that has no tables as a rule.
+// One change takes 20 ms, and 2 s on a host with a set of 200,000 elements. 10,000 services of 10 backends (8 MB) take
+// 3 s. The harmless call names the family arp, which has no tables as a rule.
 const NFT: Tool = {
   package: 'nftables',
   deadlineMs: 5_000,
   deadlineMsPerKib: 5,
   question: ['list', 'chains', 'arp']
 }
-// 1,000 peers: 0.15 s to set (200 KB), 0.03 s to read.
+// Setting 1,000 peers (200 KB) takes 0.15 s, reading them 0.03 s.
 const WG: Tool = {
   package: 'wireguard-tools',
   deadlineMs: 5_000,
@@ -43,16 +45,16 @@ const CONNTRACK: Tool = {
   deadlineMsPerKib: 0,
   question: ['--version']
 }
-// Opens a socket for each line (50 bytes): 1 ms a line.
+// ipvsadm opens a socket for each line of 50 bytes, which takes 1 ms.
 const IPVSADM: Tool = {
   package: 'ipvsadm',
   deadlineMs: 10_000,
   deadlineMsPerKib: 200,
   question: ['--version']
 }
-// Loading a module reads a file and may initialise hardware.
+// modprobe reads a file for each module, and the module may initialise hardware.
 const MODPROBE: Tool = { package: 'kmod', deadlineMs: 10_000, deadlineMsPerKib: 0, question: ['--version'] }
-// It goes to the background once its device is there: 0.1 s.
+// wireguard-go goes to the background once its device exists, after 0.1 s.
 const WIREGUARD_GO: Tool = {
   package: 'wireguard-go',
   deadlineMs: 10_000,
@@ -70,19 +72,21 @@ const TOOLS: ReadonlyMap<string, Tool> = new Map([
   ['wireguard-go', WIREGUARD_GO]
 ])
 
-/** `cat` and `tee` of files in /proc, and programs that only tests run. */
+/** The deadline of tools without a row: `cat` of files in /proc, and programs that only tests run. */
 const OTHER: Omit<Tool, 'package' | 'question'> = { deadlineMs: 10_000, deadlineMsPerKib: 0 }
 
+/** Returns the package of a tool, for error texts; the name of the tool where it has no row. */
 export function packageOf(tool: string): string {
   return TOOLS.get(tool)?.package ?? tool
 }
 
+/** Returns the deadline of a call in milliseconds. The length of `stdin` is counted in characters. */
 export function deadlineOf(tool: string, stdin: string): number {
   const { deadlineMs, deadlineMsPerKib } = TOOLS.get(tool) ?? OTHER
   return Math.ceil(deadlineMs + (deadlineMsPerKib * stdin.length) / 1024)
 }
 
-/** undefined: the call itself is the question. */
+/** Returns the arguments of the harmless call; undefined for a tool without a row, which is called at once. */
 export function questionOf(tool: string): readonly string[] | undefined {
   return TOOLS.get(tool)?.question
 }

@@ -106,8 +106,8 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
   }
 
   /**
-   * Called after a complaint: the kernel did not have what the caller saw. Reads it, sends what is still missing, and
-   * throws if that fails, too (invariant 4).
+   * Called after a complaint: the kernel did not have what the caller saw. The function reads the kernel, sends the
+   * changes that are still missing, and throws if that fails, too (invariant 4).
    */
   async function settle(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void> {
     const touched = new Map(changes.map((change) => [keyOf(change), change.want]))

@@ -19,11 +19,11 @@ export const IPVS = {
     ['net.ipv4.vs.expire_nodest_conn', '1'],
     // ClientIP persistence must not bind a client to a draining real server.
     ['net.ipv4.vs.expire_quiescent_template', '1'],
-    // A connection from a reused source port is balanced anew. This is safe on kernels from 5.9 on.
+    // A connection from a reused source port is balanced again. This is safe on kernels from 5.9 on.
     ['net.ipv4.vs.conn_reuse_mode', '1']
   ],
   async detect(run) {
-    // Its result does not count: a kernel with IPVS built in has no modules. The listing shows whether IPVS works.
+    // The result of modprobe does not count, because a kernel with IPVS built in has no modules. The listing decides.
     await succeeds(run, 'modprobe', ['-a', '-q', ...IPVS_MODULES])
     return succeeds(run, 'ipvsadm', ['-S', '-n'])
   },

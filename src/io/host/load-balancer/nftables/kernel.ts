@@ -5,7 +5,7 @@
 // Invariants
 //   1. `untouched` is true only if every transaction since `reset` is known, and none of another program names our
 //      table. A lost event, a generation without its event, or an error counts as a change by another program.
-//   2. A change is one batch: the kernel carries out all of it or nothing.
+//   2. A change is one batch: the kernel carries out the whole batch or nothing.
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   encode,
@@ -235,7 +235,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       })()
       const result = await within(work, deadlines.changeMs)
       if (result !== undefined) return result
-      // If the kernel carries it out later, a reading from before that does not have it.
+      // If the kernel carries the change out later, a reading from before does not have it.
       void work.catch(() => undefined).finally(() => (touched = true))
       return 'late'
     },

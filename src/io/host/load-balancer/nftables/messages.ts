@@ -74,7 +74,7 @@ export function generationOf({ payload }: Message): number {
   return payload.length >= 12 ? payload.readUInt32BE(8) : 0
 }
 
-/** A message to send, without its header. `message` is an NFT_MSG_…, `flags` are NLM_F_… beside REQUEST and ACK. */
+/** A message to send, without its header. `message` is an NFT_MSG_…, `flags` are NLM_F_… without REQUEST and ACK. */
 export interface Outgoing {
   readonly message: number
   readonly flags: number

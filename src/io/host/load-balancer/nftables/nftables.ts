@@ -216,7 +216,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 }
 
-/** What is known of our table. */
+/** The known state of our table. */
 interface Known {
   readonly servers: readonly VirtualServer[]
   /** Elements of the irregular servers (IRREGULAR_AFFINITY) by key. A change must delete exactly these. */

@@ -7,7 +7,7 @@
 //   3. An address that WireGuard learned is not overwritten while it works: the last handshake is less than 180 s old,
 //      and bytes came within 40 s. The peer is then observed with the address that was set last, so that the next pass
 //      has nothing to do. Otherwise the address of the kernel is observed, and the next pass sets the desired one.
-//   4. A peer that is desired without an address dials this host. It is observed without one, whatever address it has.
+//   4. A peer that is desired without an address dials this host. It is observed without one, also after a handshake.
 //   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: it exists but carries no traffic. One
 //      that lacks an address is observed with INCOMPLETE_MTU: it carries traffic but is not as desired. The operation
 //      setTunnel repairs all three.
