@@ -161,8 +161,8 @@ async function visible(api: KubeApi, path: string): Promise<Fields | undefined> 
 /**
  * Makes every agent remove its tunnel, routes and tables, with `purge` also its folder, and waits for it. A patch of
  * the DaemonSet puts the cleanup into init containers (cleanupPatch), so it runs on every node with the rights of the
- * agent, and Kubernetes reports when it is done. Resolves to the number of nodes. Errors: CliError TIMEOUT after
- * `timeoutMs`; those of the API.
+ * agent, and Kubernetes reports when it is done. A repeated call goes on with the same patch. Resolves to the number of
+ * nodes. Errors: CliError TIMEOUT after `timeoutMs`; NO_AGENT_CONTAINER; those of the API.
  */
 async function cleanHosts(
   api: KubeApi,
@@ -174,6 +174,13 @@ async function cleanHosts(
   // Without nodes there is nothing to clean, and the controller may never update the status.
   if (desiredNumberScheduled === 0 || desiredNumberScheduled === undefined) return 0
   const body = cleanupPatch(agents, options.purge)
+  if (body === undefined) {
+    throw new CliError(
+      'NO_AGENT_CONTAINER',
+      'the DaemonSet rhizome has no container "meshd", so the nodes cannot be cleaned; the objects of the installation were not deleted',
+      'run `meshd cleanup` on each node, then `meshctl uninstall --skip-hosts`'
+    )
+  }
   await api.request({ method: 'PATCH', path, contentType: MERGE_PATCH, body })
   const end = performance.now() + options.timeoutMs
   for (;;) {
@@ -184,7 +191,7 @@ async function cleanHosts(
     if (performance.now() > end) {
       throw new CliError(
         'TIMEOUT',
-        `the nodes are not clean after ${options.timeoutMs / 1000} s; nothing was deleted`,
+        `the nodes are not clean after ${options.timeoutMs / 1000} s; the objects of the installation were not deleted`,
         'see the pods of the DaemonSet rhizome; allow more time with --timeout 5m, or leave unreachable nodes as they are with --skip-hosts'
       )
     }

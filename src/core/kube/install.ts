@@ -2,7 +2,7 @@
 // objects out; install.ts of src/cli/commands reads the manifests and sends the result, uninstall.ts uses the same
 // table of kinds for removal. The chart alone defines what an installation consists of. This file changes only
 // values, as Helm would (test/core/kube/install.test.ts compares the two).
-import type { Fields } from '../model/field-check.ts'
+import { isFields, type Fields } from '../model/field-check.ts'
 import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'
 
 /** The namespace in the manifests; installObjects replaces it with the chosen one. */
@@ -13,6 +13,13 @@ export const MANIFEST_NAMESPACE = 'rhizome-system'
 export const MANAGER = 'meshctl'
 /** The Secret with the join token, which the agents read at their start. */
 export const TOKEN_SECRET = 'rhizome-token'
+/**
+ * The name of the agent's container in the DaemonSet. Other programs may add containers, so the place in the list says
+ * nothing.
+ */
+const AGENT_CONTAINER = 'meshd'
+/** The name of the init container that cleans a node; only a DaemonSet that is being uninstalled has it. */
+const CLEANUP_CONTAINER = 'cleanup'
 /** Nodes with this label are gateways in the mode "gateway". */
 export const GATEWAY_LABEL = 'rhizome.io/gateway'
 /** The label that every object of an installation has. */
@@ -85,7 +92,7 @@ function adapt(object: KubeObject, options: InstallOptions): KubeObject {
 function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
   const template = fieldsAt(object, 'spec', 'template')
   const pod = fieldsAt(template, 'spec')
-  const [container] = containersOf(object)
+  const container = named(pod['containers'], AGENT_CONTAINER)
   const env = (container?.['env'] ?? []) as readonly { readonly name: string }[]
   const given = new Set(
     Object.keys(options.settings).map((key) => `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`)
@@ -185,9 +192,11 @@ function componentOf(object: KubeObject): string | undefined {
   return object.metadata.labels?.['app.kubernetes.io/component']
 }
 
-function containersOf(daemonSet: Fields): readonly Fields[] {
-  const containers = fieldsAt(daemonSet, 'spec', 'template', 'spec')['containers']
-  return Array.isArray(containers) ? containers : []
+/** The entry of a list of containers with this name; undefined when there is none, or no list. */
+function named(containers: unknown, name: string): Fields | undefined {
+  return Array.isArray(containers)
+    ? containers.filter(isFields).find((container) => container['name'] === name)
+    : undefined
 }
 
 // ------------------------------------------------------------------ where objects live
@@ -266,10 +275,12 @@ function rank(kind: string): number {
 /**
  * A merge patch for the agent's DaemonSet, for uninstalling. On each node the agent stops, and init containers remove
  * its tunnel, routes and tables (`meshd cleanup`) and, with `purge`, empty its state folder. Then the pod only waits
- * to be deleted. All nodes change at once (maxUnavailable 100 %).
+ * to be deleted. All nodes change at once (maxUnavailable 100 %). The patch of a DaemonSet that has this patch already
+ * is the same patch, so an uninstallation may be repeated. undefined: the DaemonSet has no container of the agent.
  */
-export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
-  const [agent = {}] = containersOf(daemonSet)
+export function cleanupPatch(daemonSet: Fields, purge: boolean): object | undefined {
+  const agent = agentOf(daemonSet)
+  if (agent === undefined) return undefined
   const { image, imagePullPolicy, args, env, securityContext, volumeMounts } = agent
   const common = { image, imagePullPolicy, securityContext }
   return {
@@ -279,13 +290,7 @@ export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
         spec: {
           terminationGracePeriodSeconds: 1,
           initContainers: [
-            {
-              ...common,
-              name: 'cleanup',
-              args: [...(Array.isArray(args) ? (args as unknown[]) : []), 'cleanup'],
-              env,
-              volumeMounts
-            },
+            { ...common, name: CLEANUP_CONTAINER, args: [...args, CLEANUP_COMMAND], env, volumeMounts },
             ...(purge ? [{ ...common, name: 'purge', command: PURGE, volumeMounts }] : [])
           ],
           containers: [
@@ -302,6 +307,21 @@ export function cleanupPatch(daemonSet: Fields, purge: boolean): object {
   }
 }
 
+/**
+ * The container of the agent with the arguments that `meshd run` has. In a DaemonSet that cleanupPatch has changed, the
+ * init container that cleans stands for it.
+ */
+function agentOf(daemonSet: Fields): (Fields & { readonly args: readonly unknown[] }) | undefined {
+  const pod = fieldsAt(daemonSet, 'spec', 'template', 'spec')
+  const running = named(pod['containers'], AGENT_CONTAINER)
+  const agent = running ?? named(pod['initContainers'], CLEANUP_CONTAINER)
+  if (agent === undefined) return undefined
+  const args: readonly unknown[] = Array.isArray(agent['args']) ? agent['args'] : []
+  return { ...agent, args: running === undefined ? args.slice(0, -1) : args }
+}
+
+/** The command of meshd that cleans a host; the last argument of the init container. */
+const CLEANUP_COMMAND = 'cleanup'
 const PURGE = ['find', '/var/lib/rhizome', '-mindepth', '1', '-delete'] as const
 
 /**

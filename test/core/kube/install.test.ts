@@ -1,6 +1,7 @@
 // What `meshctl install` applies is what Helm would: the chart is the one place that says what an installation is made of.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
 import { parseAllDocuments } from 'yaml'
 import {
   cleanupPatch,
@@ -11,7 +12,8 @@ import {
   rolledOut,
   type InstallOptions
 } from '../../../src/core/kube/install.ts'
-import type { KubeObject } from '../../../src/core/kube/kube-api.ts'
+import { fieldsAt, type KubeObject } from '../../../src/core/kube/kube-api.ts'
+import { isFields, type Fields } from '../../../src/core/model/field-check.ts'
 
 const OPTIONS: InstallOptions = { namespace: 'rhizome-system', mode: 'gateway', settings: {} }
 
@@ -121,6 +123,32 @@ describe('cleanupPatch', () => {
     assert.doesNotMatch(JSON.stringify(cleanupPatch(daemonSet as never, false)), /purge|delete/)
   })
 
+  it('is idempotent: a repeated uninstall sends the patch that the first one sent', () => {
+    fc.assert(
+      fc.property(cases, ({ daemonSet, purge, purgedBefore }) => {
+        const patch = cleanupPatch(daemonSet, purge) ?? assert.fail('no agent found')
+        const before = cleanupPatch(daemonSet, purgedBefore) ?? assert.fail('no agent found')
+        const patched = mergePatch(daemonSet, before) as Fields
+        assert.deepEqual(cleanupPatch(patched, purge), patch)
+        // A webhook that injects its sidecar again is no obstacle either.
+        assert.deepEqual(cleanupPatch(withSidecarFirst(patched), purge), patch)
+      })
+    )
+  })
+
+  it('takes the agent by its name, wherever it stands among the containers', () => {
+    fc.assert(
+      fc.property(cases, ({ plain, daemonSet, purge }) => {
+        assert.deepEqual(cleanupPatch(daemonSet, purge), cleanupPatch(plain, purge))
+      })
+    )
+  })
+
+  it('is no patch for a DaemonSet without an agent', () => {
+    assert.equal(cleanupPatch({ spec: { template: { spec: { containers: [SIDECAR] } } } }, true), undefined)
+    assert.equal(cleanupPatch({}, false), undefined)
+  })
+
   it('is done when the controller says so of this very template', () => {
     const status = {
       observedGeneration: 2,
@@ -135,6 +163,57 @@ describe('cleanupPatch', () => {
     assert.ok(!rolledOut({ metadata: { generation: 2 } }))
   })
 })
+
+const SIDECAR = { name: 'istio-proxy', image: 'istio/proxyv2:1.30', args: ['proxy', 'sidecar'], env: [] }
+
+/** A DaemonSet of the manifests as installed (`plain`), and as other programs have changed it (`daemonSet`). */
+const cases = fc
+  .record({
+    variant: fc.constantFrom('kubernetes', 'kubernetes-webhook', 'openshift', 'openshift-webhook'),
+    options: fc.record<Partial<InstallOptions>>(
+      {
+        image: fc.constant('registry.test/meshd:2'),
+        mode: fc.constantFrom('gateway', 'mesh'),
+        settings: fc.constantFrom({}, { 'http-listen': 'off' }, { 'log-level': 'debug' })
+      },
+      { requiredKeys: [] }
+    ),
+    others: fc.uniqueArray(fc.constantFrom('istio-proxy', 'linkerd-proxy', 'log-shipper')),
+    agentAt: fc.nat(3),
+    initContainers: fc.constantFrom(undefined, [], [SIDECAR]),
+    purge: fc.boolean(),
+    purgedBefore: fc.boolean()
+  })
+  .map(({ variant, options, others, agentAt, initContainers, purge, purgedBefore }) => {
+    const plain = agents(install(variant, options)) as unknown as Fields
+    const containers = others.map((name) => ({ ...SIDECAR, name }))
+    const agent = fieldsAt(plain, 'spec', 'template', 'spec')['containers'] as object[]
+    const daemonSet = withContainers(plain, {
+      containers: [...containers.slice(0, agentAt), ...agent, ...containers.slice(agentAt)],
+      ...(initContainers === undefined ? {} : { initContainers })
+    })
+    return { plain, daemonSet, purge, purgedBefore }
+  })
+
+function withSidecarFirst(daemonSet: Fields): Fields {
+  const containers = fieldsAt(daemonSet, 'spec', 'template', 'spec')['containers'] as object[]
+  return withContainers(daemonSet, { containers: [SIDECAR, ...containers] })
+}
+
+function withContainers(daemonSet: Fields, containers: object): Fields {
+  return mergePatch(daemonSet, { spec: { template: { spec: containers } } }) as Fields
+}
+
+/** RFC 7396, as the API server applies the patch. */
+function mergePatch(target: unknown, patch: unknown): unknown {
+  if (!isFields(patch)) return patch
+  const result: Record<string, unknown> = isFields(target) ? { ...target } : {}
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key]
+    else if (value !== undefined) result[key] = mergePatch(result[key], value)
+  }
+  return result
+}
 
 interface DaemonSet {
   readonly spec: {
