@@ -306,7 +306,8 @@ function customCall(configMap: Fields, namespace: string, text: string | undefin
 // ------------------------------------------------------------------ the DNS operator of OpenShift
 
 const SERVER_NAME = 'rhizome'
-// "A maximum of 15 upstreams is allowed per ForwardPlugin" (openshift/api operator/v1).
+// The type of the operator allows no more: "A maximum of 15 upstreams is allowed per ForwardPlugin" (openshift/api
+// operator/v1).
 const UPSTREAMS_MAX = 15
 
 /** The list of servers with the agents' entry in its place, or at the end. */

@@ -86,7 +86,7 @@ export function addressOf({ bytes }: Prefix): Ip | undefined {
   return bytesToIp(Uint8Array.from(bytes))
 }
 
-/** Leading zeros make no byte: "010" is another name than "10". */
+/** Whether a label is a byte in decimal. Leading zeros are not allowed: "010" is another name than "10". */
 function isByte(label: string): boolean {
   return /^(0|[1-9]\d{0,2})$/.test(label) && Number(label) < 256
 }

@@ -60,7 +60,7 @@ export class FedNames {
     this.#names ??= createNames({
       view: {
         self: '' as ClusterName,
-        // In name order, as every view.
+        // A view has its clusters in the order of names.
         clusters: new Map(
           [...this.#clusters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, { view }]) => [name, view])
         )

@@ -17,7 +17,7 @@ export interface Question {
 /** The owner name of a record and its time to live. */
 interface Owned {
   readonly name: DomainName
-  /** Seconds. */
+  /** Time to live in seconds. */
   readonly ttl: number
 }
 

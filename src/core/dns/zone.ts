@@ -94,7 +94,7 @@ function records(answers: readonly DnsRecord[], additionals: readonly DnsRecord[
 /** What exists at a name, independent of the type of the question. */
 type Node =
   | { readonly kind: 'absent' }
-  /** No records, but names below it. */
+  /** The name has no records, but names below it do. */
   | { readonly kind: 'empty' }
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }

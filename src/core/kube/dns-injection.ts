@@ -18,7 +18,7 @@ const DNS_LABEL = 'rhizome.io/dns'
 export interface DnsInjection {
   /** Addresses of the mesh's DNS servers, best first; empty while they are not known, and then no pod is changed. */
   readonly nameservers: readonly string[]
-  /** "cluster.local": the domain of the cluster's own services. */
+  /** The domain of the cluster's own services: "cluster.local". */
   readonly clusterDomain: string
   /** Search domains behind those of the cluster itself: "svc.cluster.east". */
   readonly searches: readonly string[]

@@ -10,7 +10,10 @@ import type { Cidr, Ip } from './values.ts'
 type ParsedCidr =
   { readonly kind: 'cidr'; readonly cidr: Cidr } | { readonly kind: 'invalid'; readonly reason: string }
 
-/** An IPv4 (dotted decimal, no leading zeros) or IPv6 address in canonical form; undefined for anything else. */
+/**
+ * Parses an IPv4 (dotted decimal, no leading zeros) or IPv6 address into its canonical form; undefined for any other
+ * text.
+ */
 export function parseIp(text: string): Ip | undefined {
   if (text.length > IP_TEXT_MAX) return undefined
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return text as Ip
@@ -20,7 +23,10 @@ export function parseIp(text: string): Ip | undefined {
   return address.isIPv4MappedAddress() ? undefined : (address.toRFC5952String() as Ip)
 }
 
-/** A prefix such as "10.1.0.0/16". One with host bits set is invalid, and the reason names the corrected prefix. */
+/**
+ * Parses a prefix such as "10.1.0.0/16". A prefix with host bits set is invalid, and the reason names the corrected
+ * prefix.
+ */
 export function parseCidr(text: string): ParsedCidr {
   const shown = JSON.stringify(text.slice(0, CIDR_TEXT_MAX))
   const match = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text.slice(0, CIDR_TEXT_MAX + 1))
@@ -36,12 +42,14 @@ export function parseCidr(text: string): ParsedCidr {
   return { kind: 'cidr', cidr: network }
 }
 
-/** 4 or 16 bytes, network byte order. */
+/** The 4 or 16 bytes of an address in network byte order. */
 export function ipToBytes(ip: Ip): Uint8Array {
   return Uint8Array.from(familyOf(ip) === 4 ? ip.split('.').map(Number) : ipaddr.IPv6.parse(ip).toByteArray())
 }
 
-/** Undefined unless there are 4 or 16 bytes that are no IPv4-mapped address. */
+/**
+ * The address of 4 or 16 bytes in network byte order; undefined for another length and for an IPv4-mapped address.
+ */
 export function bytesToIp(bytes: Uint8Array): Ip | undefined {
   if (bytes.length === 4) return bytes.join('.') as Ip
   if (bytes.length !== 16) return undefined
@@ -81,7 +89,7 @@ export function hostCidr(ip: Ip): Cidr {
   return `${ip}/${familyBits(familyOf(ip))}` as Cidr
 }
 
-/** Whether every address of `inner` lies in `outer`. Families never contain each other. */
+/** Whether every address of `inner` lies in `outer`. Prefixes of different families never contain each other. */
 export function cidrContains(outer: Cidr, inner: Cidr | Ip): boolean {
   if (familyOf(outer) === 4 && familyOf(inner) === 4) return block4Contains(outer, inner)
   const [a, b] = [rangeOf(outer), rangeOf(inner)]
@@ -94,13 +102,16 @@ export function cidrOverlaps(left: Cidr, right: Cidr | Ip): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last
 }
 
-/** Two prefixes nest or are disjoint: the answer is the longer one, or undefined. */
+/**
+ * The addresses that both prefixes have. Two prefixes either nest or are disjoint, so the result is the longer one or
+ * undefined.
+ */
 export function cidrIntersection(left: Cidr, right: Cidr): Cidr | undefined {
   if (cidrContains(left, right)) return right
   return cidrContains(right, left) ? left : undefined
 }
 
-/** For sort(): IPv4 before IPv6, then by address, then the shorter prefix first. */
+/** A comparison function for sort(): IPv4 before IPv6, then by address, then the shorter prefix first. */
 export function compareCidr(left: Cidr | Ip, right: Cidr | Ip): number {
   if (left === right) return 0
   const [a, b] = [rangeOf(left), rangeOf(right)]
@@ -149,7 +160,8 @@ export function nextFreeCidr(options: {
   return prefixToCidr({ address: bigToBytes(first, bits / 8), length: options.length })
 }
 
-// "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", and a slash with three digits.
+// The longest texts: "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255" for an address, with a slash and three digits
+// for a prefix.
 const IP_TEXT_MAX = 45
 const CIDR_TEXT_MAX = IP_TEXT_MAX + 4
 
@@ -158,7 +170,7 @@ interface Range {
   readonly family: 4 | 6
   readonly first: bigint
   readonly last: bigint
-  /** IPv4 as numbers: [first, end). */
+  /** The same range of IPv4 as numbers, `end` excluded; undefined for IPv6. */
   readonly block4: { readonly first: number; readonly end: number } | undefined
 }
 

@@ -3,10 +3,10 @@
 
 /** The arguments of CodedError. */
 export interface CodedErrorDetails<Code extends string = string> {
-  /** Stable, upper case with underscores: "PORT_IN_USE". */
+  /** Stable over versions, upper case with underscores: "PORT_IN_USE". */
   readonly code: Code
   readonly message: string
-  /** What the user can do about it. */
+  /** What the user can do about the error, as an instruction; undefined when there is no advice. */
   readonly fix?: string | undefined
   readonly cause?: unknown
 }

@@ -3,11 +3,13 @@
 
 /** Synchronous functions over raw bytes. Each blocks for the time of one hash or one Ed25519 operation. */
 export interface Crypto {
-  /** SHA-256 over the concatenation of the parts; 32 bytes. */
+  /** The SHA-256 hash of the parts joined in order; 32 bytes. */
   sha256(...parts: readonly Uint8Array[]): Uint8Array
-  /** Ed25519 (RFC 8032) over the concatenation of the parts; seed 32 bytes, signature 64 bytes. */
+  /** The Ed25519 signature (RFC 8032) of the parts joined in order. The seed has 32 bytes, the signature 64. */
   sign(seed: Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array
-  /** False for any malformed key or signature; never throws. */
+  /**
+   * Whether the signature of the parts is valid. It returns false for a malformed key or signature and never throws.
+   */
   verify(publicKey: Uint8Array, signature: Uint8Array, ...parts: readonly Uint8Array[]): boolean
   /** The raw 32-byte Ed25519 public key of a seed. */
   publicKeyOf(seed: Uint8Array): Uint8Array

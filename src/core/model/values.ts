@@ -35,7 +35,10 @@ export interface AgentValue {
   readonly wireguardAddresses: readonly PeerAddress[]
   /** Where libp2p dials this agent, without /p2p/…. */
   readonly multiaddrs: readonly string[]
-  /** Inside the cluster's pod prefixes; source of host traffic and target of probes. */
+  /**
+   * An address inside the cluster's pod prefixes: the source of the host's own traffic and the target of probes.
+   * undefined: the agent has none.
+   */
   readonly tunnelAddress: Ip | undefined
   /** The name of the host, or of the Kubernetes node; may be ''. */
   readonly node: string

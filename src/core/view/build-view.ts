@@ -21,7 +21,7 @@ import { createCache, winnerOver, type Cache, type Member, type Sources } from '
 import type { AgentView, ClusterView, MeshView, Refusal, ServiceView } from './view.ts'
 import type { Conflict } from '../trust/order.ts'
 
-/** Everything that a view is built from. */
+/** Everything that a view is built from. The optional functions only save time. */
 export interface ViewInput {
   /** The name of this agent's cluster. */
   readonly self: ClusterName

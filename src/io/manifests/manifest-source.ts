@@ -39,7 +39,10 @@ interface ManifestSourceOptions {
 }
 
 export interface ManifestSource {
-  /** Resolves after the first pass. Rejects when the signal is aborted already. */
+  /**
+   * Resolves after the first pass, or when stop() is called before its end. Rejects when the signal is aborted
+   * already.
+   */
   start(): Promise<void>
   /** Starts a pass soon, also without an event. */
   refresh(): void
@@ -71,7 +74,7 @@ export function createManifestSource(options: ManifestSourceOptions): ManifestSo
       }
     },
     intervalMs: RESCAN_MS,
-    // A folder alone is no reason for a process to live.
+    // The timer does not keep the process alive: a watched folder alone is no reason to run.
     keepsProcess: false
   })
   const watching = watchFolder(folder, (path) => {

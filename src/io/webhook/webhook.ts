@@ -132,7 +132,8 @@ async function settle(options: WebhookOptions): Promise<Credentials> {
     const credentials = renewCredentials(found, { ...wanted, nowMs: now() })
     if (credentials === found) return credentials
     try {
-      // With the resourceVersion that was read: a Secret changed in between is a conflict.
+      // The body has the resourceVersion that was read, so the API server answers 409 when the Secret was changed in
+      // between.
       await api.request({
         method: 'PUT',
         path,
@@ -197,6 +198,5 @@ function failed(what: 'read' | 'write', path: string, cause: unknown): WebhookEr
 /** The error for onFault. Any other error than a WebhookError is a bug of this program, and the checks must go on. */
 function asWebhookError(error: unknown): WebhookError {
   if (error instanceof WebhookError) return error
-  // Nothing else is thrown on a good or bad day of the API: this is a fault of ours, and the agent must go on.
   return failed('read', 'what the webhook needs', error)
 }
