@@ -47,6 +47,7 @@ import { findUplinks } from './routes/uplinks.ts'
 import { watchHost, type HostWatch } from './watch.ts'
 import { allOf } from './tools/all-of.ts'
 
+/** The arguments of createHost(). src/app/host/data-plane.ts makes them from the settings. */
 export interface HostOptions {
   /** Name of the WireGuard device: 1 … 15 letters, digits, "_", "." or "-". */
   readonly device: string

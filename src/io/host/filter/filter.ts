@@ -257,7 +257,7 @@ function chains(device: string, { mtu, probePort }: Filter): string {
       '    ct state new ip saddr @local4 ip daddr @vips4 update @hairpin4 { ip saddr . ip saddr }',
       '    ct state new ip6 saddr @local6 ip6 daddr @vips6 update @hairpin6 { ip6 saddr . ip6 saddr }'
     ),
-    // After every translation of source addresses.
+    // This chain runs after every translation of source addresses.
     chain(
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',

@@ -10,8 +10,8 @@
 //   2. A virtual server that was just changed is checked once more by the next `observe`, because its route may have
 //      been set later than the server.
 //   3. Only flows to our virtual servers are ended.
-// When the entry of a TCP flow is deleted, its next packet is balanced again, and the new backend resets the connection,
-// which it does not know.
+// When the entry of a TCP flow is deleted, its next packet is balanced again, and the new backend resets the
+// connection, which it does not know.
 import { familyOf, ipToBytes, prefixToCidr } from '../../../core/model/cidr.ts'
 import type { VirtualServer } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'

@@ -41,7 +41,7 @@ export function createRun(options: CreateRunOptions = {}): Run {
   const prefix = options.prefix ?? []
   const start = (tool: string, args: readonly string[], runOptions: RunOptions): Promise<RunResult> =>
     execute(tool, [...prefix, tool, ...args], runOptions)
-  /** Tools whose last call hung. */
+  /** Names of the tools whose last call hung. */
   const hung = new Set<string>()
   /** Factor of the deadlines of a tool; 1 for a tool that is not in the map. */
   const patience = new Map<string, number>()

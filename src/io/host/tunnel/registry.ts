@@ -3,4 +3,5 @@
 import type { TunnelKind } from './kind.ts'
 import { WIREGUARD } from './wireguard/kind.ts'
 
+/** The rows, the used one first. */
 export const TUNNELS = [WIREGUARD] as const satisfies readonly TunnelKind[]

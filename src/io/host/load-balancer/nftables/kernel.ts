@@ -103,7 +103,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
   const { requests, events } = sockets
   events.join(NFNLGRP_NFTABLES)
   let sequence = 0
-  /** The port of `requests`, by which the kernel names us in events. */
+  /** Netlink port of `requests`, by which events name this agent as the author of a change. */
   let ownPort: number | undefined
   /** The generation of the last event that was read; undefined: none yet, or events were lost. */
   let seen: number | undefined

@@ -201,7 +201,7 @@ class Wireguard implements TunnelPort {
     return found
   }
 
-  /** undefined: there is no device. Errors: DEVICE_TAKEN. */
+  /** Reads the link and the state of the device; undefined: there is no device. Errors: HostError; DEVICE_TAKEN. */
   async #read(signal: AbortSignal): Promise<{ link: Link; dump: WgDump } | undefined> {
     const found = await findLink(this.#run, this.#device, signal)
     if (found === undefined) return undefined
