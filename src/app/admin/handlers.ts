@@ -17,7 +17,7 @@ import { statusRoute } from './routes/status.ts'
 import type { AdminHandlers } from './server.ts'
 
 /** The parts of the agent that the handlers use. */
-export interface HandlerParts {
+interface HandlerParts {
   readonly state: AgentState
   readonly enrolment: Enrolment
   readonly invitations: Invitations

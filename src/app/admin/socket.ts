@@ -34,7 +34,7 @@ export interface AdminSocket {
  * The path of the socket, the listener for HTTP requests, and the registry of health, which gets the fault
  * ADMIN_SOCKET.
  */
-export interface AdminSocketOptions {
+interface AdminSocketOptions {
   readonly path: string
   readonly listener: RequestListener
   readonly health: Health

@@ -11,7 +11,7 @@ export interface HealthHttp {
 }
 
 /** The address to listen on, and the sources of the answers of /metrics and /readyz. */
-export interface HealthHttpOptions {
+interface HealthHttpOptions {
   readonly listen: ListenAddress
   readonly metrics: Metrics
   /** Returns why the agent is not ready; undefined: it is ready. Called for each request of /readyz. */

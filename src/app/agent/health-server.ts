@@ -10,7 +10,7 @@ import { startHealthHttp, type HealthHttp } from './health-http.ts'
 const RETRY_MS = 2000
 const FAULT = 'HTTP_LISTEN'
 
-export interface HealthServerOptions {
+interface HealthServerOptions {
   readonly settings: Settings
   readonly metrics: Metrics
   readonly health: Health

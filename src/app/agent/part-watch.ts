@@ -25,7 +25,7 @@ const INTERVAL_MS = 1000
 /**
  * The parts that are checked. Those that may be undefined exist only with a Kubernetes API or a Corefile (agent.ts).
  */
-export interface PartWatchOptions {
+interface PartWatchOptions {
   readonly store: Store
   readonly keeper: StoreKeeper
   readonly dataPlane: DataPlane

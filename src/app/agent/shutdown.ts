@@ -20,7 +20,7 @@ const ORDER = [
 ] as const
 
 /** A part has one place in the order, so a name that is missing there is an error of types. */
-export type PartName = (typeof ORDER)[number]
+type PartName = (typeof ORDER)[number]
 
 /** Collects how parts end while the agent starts, and runs the ends once. */
 export class Shutdown {

@@ -10,7 +10,7 @@ const UNUSABLE = 'STATE_UNUSABLE'
 const REMOVED = 'STATE_REMOVED'
 
 /** The store to check, and the callbacks for what the store itself cannot mend. */
-export interface StoreKeeperOptions {
+interface StoreKeeperOptions {
   readonly store: Pick<Store, 'folder' | 'mend'>
   readonly health: Health
   /** Monotonic milliseconds. */

@@ -31,7 +31,7 @@ export const SETTLE_MS = 10_000
 const FEED_CLUSTERS_MAX = 200
 
 /** `settings.corefile` is not empty: without it, agent.ts creates no OwnCoredns. */
-export interface OwnCorednsOptions {
+interface OwnCorednsOptions {
   readonly settings: Settings
   /** Returns the mesh as it is now; undefined: the agent is in none. */
   readonly mesh: () => Mesh | undefined

@@ -23,7 +23,7 @@ const APPLY_MS = 60_000
 const DNS_SERVICE = 'rhizome-dns'
 
 /** `namespace` is the namespace of the agents. */
-export interface PodDnsOptions {
+interface PodDnsOptions {
   readonly settings: Settings
   readonly api: KubeApi
   readonly namespace: string

@@ -41,7 +41,7 @@ const TICK_MS = 200
 // A page of `meshctl status`; the log has them all.
 const WARNINGS_MAX = 20
 
-export interface ControlOptions {
+interface ControlOptions {
   readonly crypto: Crypto
   readonly store: Store
   readonly log: Log

@@ -25,7 +25,7 @@ type Keeping = PersistPart | Extract<Effect, { kind: 'dropParts' }>
 export type PromptEffect = Exclude<Effect, Persist | Keeping>
 
 /** What the effects act on. */
-export interface EffectRunnerOptions {
+interface EffectRunnerOptions {
   readonly self: Origin
   readonly store: Pick<Store, 'counters' | 'saveCounters' | 'persist' | 'persistPart' | 'dropParts'>
   readonly transport: Pick<Transport, 'pause' | 'resume'>

@@ -52,7 +52,7 @@ export interface ConnectionInfo {
 }
 
 /** The identity of this agent, and what the handshakes act on. */
-export interface HandshakesOptions {
+interface HandshakesOptions {
   readonly crypto: Crypto
   readonly origin: Origin
   /** Ed25519 seed of this agent's key, 32 bytes. */

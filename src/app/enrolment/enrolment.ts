@@ -36,7 +36,7 @@ const JOIN_DEADLINE_MS = 20_000
 export const NOT_JOINED = 'NOT_JOINED'
 
 /** The parts of a session, and the two parts that only exist with a Kubernetes API. */
-export interface EnrolmentOptions extends EntranceOptions {
+interface EnrolmentOptions extends EntranceOptions {
   /** The key that the gateways of this cluster share in a Secret; undefined without a Kubernetes API. */
   readonly sharedKey: SharedKey | undefined
   /** The zones in the cluster's own DNS, removed by the last gateway; undefined without a Kubernetes API. */

@@ -13,7 +13,7 @@ import type { CurrentSession } from '../session/current-session.ts'
 import { ownAddresses } from './own-addresses.ts'
 
 /** The parts that invites need: the session with its view, and the identity with the root key and the open invites. */
-export interface InvitationsOptions {
+interface InvitationsOptions {
   readonly current: CurrentSession
   readonly node: NodeIdentity
   readonly store: Pick<Store, 'identity' | 'saveIdentity'>

@@ -17,7 +17,7 @@ const RETRY_MS = 15_000
 const KEY_LOOK_MS = 5000
 
 /** The two sources of a membership, and the parts that use it and report on it. */
-export interface ToldToJoinOptions {
+interface ToldToJoinOptions {
   /** The setting token-file, a path; '' = none. */
   readonly file: string
   /** undefined without a Kubernetes API. */

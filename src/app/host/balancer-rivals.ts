@@ -17,7 +17,7 @@ const LOOK_DEADLINE_MS = 10_000
 const QUIET_MS = 600_000
 
 /** What is looked at, and where the fault is set. */
-export interface BalancerRivalsOptions {
+interface BalancerRivalsOptions {
   /** undefined: no data plane on this machine, and nothing is looked at. */
   readonly host: Pick<LinuxHost, 'rivals'> | undefined
   readonly health: Pick<Health, 'set' | 'clear'>

@@ -22,7 +22,7 @@ import type { Settings } from '../settings/settings.ts'
 const READ_DEADLINE_MS = 10_000
 
 /** What is read, and where the faults are set. */
-export interface HostNetworksOptions {
+interface HostNetworksOptions {
   readonly host: LinuxHost | undefined
   readonly settings: Settings
   readonly health: Health

@@ -5,7 +5,7 @@ import type { LinuxHost } from '../../io/host/host.ts'
 import type { Health } from '../observe/health.ts'
 
 /** What is watched, and who is told. */
-export interface HostWatchOptions {
+interface HostWatchOptions {
   readonly host: Pick<LinuxHost, 'watch'>
   readonly health: Health
   /**

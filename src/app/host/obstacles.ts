@@ -28,7 +28,7 @@ const OBSTACLE_CODES = [
 ] as const
 
 /** What is looked at, and where the faults are set. */
-export interface ObstaclesOptions {
+interface ObstaclesOptions {
   /** undefined: no data plane. Then only clashes of services are reported. */
   readonly host: LinuxHost | undefined
   readonly health: Health
@@ -39,7 +39,7 @@ export interface ObstaclesOptions {
 }
 
 /** What a look depends on. */
-export interface ObstacleFacts {
+interface ObstacleFacts {
   readonly view: MeshView
   /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>

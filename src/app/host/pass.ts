@@ -48,7 +48,7 @@ export interface Wish {
 }
 
 /** The host, and how long a drain takes. */
-export interface PassOptions {
+interface PassOptions {
   readonly host: Pick<Host, 'look' | 'apply'>
   /** Milliseconds for which flows to a removed backend may go on. */
   readonly drainMs: number

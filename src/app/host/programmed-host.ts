@@ -12,7 +12,7 @@ import { watchHost } from './host-watch.ts'
 import { TunnelMtu } from './tunnel-mtu.ts'
 
 /** The options of the parts. */
-export interface ProgrammedHostOptions extends Omit<DesiredHostOptions, 'mtu' | 'surroundings'> {
+interface ProgrammedHostOptions extends Omit<DesiredHostOptions, 'mtu' | 'surroundings'> {
   readonly log: Log
   readonly metrics: Metrics
   /** Returns the multiaddrs of control connections that are open or dialled: these stay outside the tunnel. */

@@ -5,7 +5,7 @@ import type { PeerAddress } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 
 /** Where agents were reached. */
-export interface ReachedFacts {
+interface ReachedFacts {
   /**
    * Returns the host at which the control connection reaches or last reached this agent: "203.0.113.7" or
    * "[2001:db8::7]".

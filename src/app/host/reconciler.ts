@@ -35,7 +35,7 @@ const PASS_MS_MAX = 20_000
 const PASS_DEADLINE_MS = 300_000
 
 /** The host, and where the desired state comes from. */
-export interface ReconcilerOptions {
+interface ReconcilerOptions {
   readonly host: Host
   /** Returns the desired state. undefined: not enough is known yet, and the host is left alone. */
   readonly wish: () => Wish | undefined
@@ -49,7 +49,7 @@ export interface ReconcilerOptions {
 /**
  * The latest pass that changed something, or whose error differs from that of the pass before; for `meshctl status`.
  */
-export interface LastPass {
+interface LastPass {
   /** Its end, as an ISO 8601 time. */
   readonly at: string
   /** Number of operations that were carried out. */

@@ -36,7 +36,7 @@ export interface Invited extends Prefixes {
 }
 
 /** What this host and the members reach without the mesh. */
-export interface Around {
+interface Around {
   readonly surroundings: Surroundings
   readonly outers: readonly OuterAddress[]
 }

@@ -49,7 +49,7 @@ const ROWS = {
 } as const satisfies Record<string, Row>
 
 /** The codes of faults that `tellParts` sets. */
-export type PartCode = keyof typeof ROWS
+type PartCode = keyof typeof ROWS
 
 /**
  * Sets the faults of all parts in the registry, and clears those that no part has any more. `faults` has the present

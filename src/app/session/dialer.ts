@@ -13,7 +13,7 @@ import { otherAgents } from './members.ts'
 import { Sightings } from './sightings.ts'
 
 /** The control plane, and where this agent can be dialled. */
-export interface DialerOptions {
+interface DialerOptions {
   readonly settings: Pick<Settings, 'listen'>
   readonly control: Control
   readonly health: Health

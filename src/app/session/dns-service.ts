@@ -15,7 +15,7 @@ import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
 /** What the responder serves, and where its counts and problems go. */
-export interface DnsServiceOptions {
+interface DnsServiceOptions {
   readonly settings: Settings
   /** Version of the agent. A responder of another version is replaced. */
   readonly software: string

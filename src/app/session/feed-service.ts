@@ -7,7 +7,7 @@ import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
 /** The settings, and who gives the server its first names. */
-export interface FeedServiceOptions {
+interface FeedServiceOptions {
   readonly settings: Settings
   readonly log: Log
   /** Called after the start: the caller has to call `update`, because the server has no names yet and answers 503. */

@@ -5,7 +5,7 @@ import type { Origin } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
 /** What is known of the tunnel to a gateway. */
-export interface GatewayFacts {
+interface GatewayFacts {
   /** Returns the state of the tunnel: `up`, `connecting` or `down`. */
   readonly health: (origin: Origin) => string
   /** Returns the bytes that the path carries; undefined: it carries the tunnel's MTU, or was not measured. */

@@ -6,7 +6,7 @@ import type { Control } from '../control/control.ts'
 import type { Log } from '../observe/log.ts'
 
 /** Who this agent is, and which members it misses. */
-export interface LinkCallsOptions {
+interface LinkCallsOptions {
   /** Multiaddrs of the setting listen. The first TCP port among them is the UDP port of the beacons. */
   readonly listen: readonly string[]
   readonly control: Pick<Control, 'origin' | 'neighbour'>

@@ -6,7 +6,7 @@ import { createNames, type Names } from '../../core/dns/names.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
 /** What the names are made of. The parts are compared by identity. */
-export interface NamesInput {
+interface NamesInput {
   readonly view: MeshView
   readonly withdrawn: ReadonlySet<ClusterName>
   /**

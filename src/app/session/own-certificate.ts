@@ -9,7 +9,7 @@ import { Loop } from '../../io/timing/loop.ts'
 const RENEW_INTERVAL_MS = 86_400_000
 
 /** The keys and the name that go into the certificate. */
-export interface CertificateInput {
+interface CertificateInput {
   readonly crypto: Crypto
   /** Ed25519 seed of the cluster's key, 32 bytes: the issuer. */
   readonly clusterSeed: Uint8Array

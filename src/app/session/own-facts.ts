@@ -25,7 +25,7 @@ export interface FactsChange {
 }
 
 /** What the facts are made of. */
-export interface OwnFactsOptions {
+interface OwnFactsOptions {
   readonly settings: Settings
   /** Returns the prefixes of this cluster. */
   readonly prefixes: () => MeshPrefixes

@@ -6,7 +6,7 @@ import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
 /** What the record is made of, and where it goes. */
-export interface OwnRecordOptions {
+interface OwnRecordOptions {
   readonly settings: Settings
   readonly wireguardKey: WireguardKey
   /** Version of the agent. */

@@ -40,10 +40,10 @@ export interface PathFacts {
 }
 
 /** A fault with its subject. */
-export type NamedFault = FaultText & { readonly subject: string }
+type NamedFault = FaultText & { readonly subject: string }
 
 /** All faults of each code; an empty list when there is none. */
-export type PathFaults = Readonly<Record<PathFaultCode, readonly NamedFault[]>>
+type PathFaults = Readonly<Record<PathFaultCode, readonly NamedFault[]>>
 
 /** The codes of this file. The registry's list of each of them is replaced once a second. */
 export const PATH_FAULT_CODES = [
@@ -58,7 +58,7 @@ export const PATH_FAULT_CODES = [
   'IDENTITY_CLONED',
   'FLAT_TUNNEL_ADDRESS'
 ] as const
-export type PathFaultCode = (typeof PATH_FAULT_CODES)[number]
+type PathFaultCode = (typeof PATH_FAULT_CODES)[number]
 
 // After a short interruption all members are dialled again, which takes some seconds. CONTROL_LOST comes only after
 // that.

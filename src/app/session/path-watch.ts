@@ -28,7 +28,7 @@ const WATCH_GAP_MS = 100
 const STATS_DEADLINE_MS = 5000
 
 /** What is watched, and who is told. */
-export interface PathWatchOptions {
+interface PathWatchOptions {
   /** undefined: no data plane on this machine. */
   readonly host: LinuxHost | undefined
   readonly settings: Settings

@@ -12,7 +12,7 @@ import type { Served, Service } from './services.ts'
 const PROBE_INTERVAL_MS = 1000
 
 /** Where the prober listens, and who is told. */
-export interface ProbeServiceOptions {
+interface ProbeServiceOptions {
   readonly settings: Settings
   /** Returns the address to listen on; undefined: there is none, and the prober does not run. */
   readonly nodeAddress: () => Ip | undefined

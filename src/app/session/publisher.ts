@@ -11,7 +11,7 @@ import type { Health } from '../observe/health.ts'
 import { STANDBY_LAG_MS, STANDBY_TERM } from './speaker.ts'
 
 /** Where records go, and what is published beside the catalogue. */
-export interface PublisherOptions {
+interface PublisherOptions {
   /** Publishes one batch. Resolves when it is on disk and on its way. */
   readonly publish: (changes: readonly Change[]) => Promise<void>
   /** Returns the keys that this agent has published and not withdrawn. */

@@ -10,14 +10,14 @@ import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
 
 /** What the reports are made of. */
-export interface Paths {
+interface Paths {
   readonly view: MeshView
   readonly control: Control
   readonly tunnels: Tunnels
 }
 
 /** What the faults are made of besides. */
-export interface PathFaultInput extends Paths {
+interface PathFaultInput extends Paths {
   readonly health: Health
   /** Clusters that no tunnel reaches (Tunnels.down). */
   readonly down: ReadonlySet<ClusterName>

@@ -23,7 +23,7 @@ export type Tunnel = TunnelState & {
 }
 
 /** What a judgement is made of. */
-export interface TunnelsInput {
+interface TunnelsInput {
   readonly view: MeshView
   readonly stats: readonly PeerStats[]
   /** Monotonic milliseconds, on the clock of the probes' results. */

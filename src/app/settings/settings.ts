@@ -246,7 +246,7 @@ export class SettingsError extends CodedError<'BAD_SETTING'> {
 }
 
 /** The sources of the values. A value of undefined counts as not given; an empty text counts as given. */
-export interface SettingsSources {
+interface SettingsSources {
   /** The parsed command line, by key. */
   readonly flags: Readonly<Record<string, unknown>>
   readonly env: Readonly<Record<string, string | undefined>>
