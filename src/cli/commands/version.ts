@@ -10,7 +10,7 @@ import { release } from '../release.ts'
 import { formatFields } from '../output/table.ts'
 
 /** The answer of `version --json`. meshctl makes it, because one half describes meshctl itself. */
-export interface VersionAnswer extends Answer {
+interface VersionAnswer extends Answer {
   /** The version of meshctl, and the version of the Node.js that runs it. */
   readonly client: { readonly version: string; readonly node: string }
   /** The version of meshd; absent when meshd did not answer. */

@@ -25,7 +25,7 @@ export interface Client {
 }
 
 /** One call of `request`: the options, and in `send` the request of the endpoint. */
-export type Call<S extends object, A extends Answer> = CallOptions<A> & Sending<S>
+type Call<S extends object, A extends Answer> = CallOptions<A> & Sending<S>
 
 /** The field `send` has the endpoint's request. It may be left out when the request has no field that must be given. */
 type Sending<S extends object> =
@@ -43,7 +43,7 @@ interface CallOptions<A extends Answer> {
 }
 
 /** The options that hold for every request of a client. */
-export interface ClientOptions {
+interface ClientOptions {
   readonly socket: string
   /**
    * The value of --timeout in milliseconds, which wins over that of a request; undefined when the flag is not given.

@@ -30,7 +30,7 @@ export interface Context {
 /**
  * The values of --output. `wide` is a table with more columns; `name` prints the first column only, for other commands.
  */
-export type Format = (typeof FORMATS)[number]
+type Format = (typeof FORMATS)[number]
 
 const FORMATS = ['table', 'wide', 'json', 'yaml', 'name'] as const
 

@@ -16,7 +16,7 @@ export interface WatchOption {
 }
 
 /** One view of a command: `fetch` asks meshd for the answer, `render` turns it into text for people. */
-export interface View<T extends Answer> {
+interface View<T extends Answer> {
   readonly fetch: (signal?: AbortSignal) => Promise<T>
   readonly render: (answer: T) => Rendered
 }

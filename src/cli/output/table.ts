@@ -26,7 +26,7 @@ export interface Column<Row> {
 }
 
 /** The part of the context (context.ts) that a table depends on. */
-export interface TableLook {
+interface TableLook {
   readonly style: Style
   /** False: the table has no line of titles. */
   readonly headers: boolean
