@@ -16,7 +16,7 @@ import type { Broadcast } from './push/broadcast.ts'
 import type { DeltaRefusal, Replica, Verdict } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 
-export interface DeltaIntakeOptions {
+interface DeltaIntakeOptions {
   readonly self: Origin
   readonly meshId: Uint8Array
   readonly limits: ProtocolLimits

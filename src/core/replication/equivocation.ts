@@ -11,7 +11,7 @@ import type { PullScheduler } from './pull/pull-scheduler.ts'
 import type { Proof } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 
-export interface EquivocationOptions {
+interface EquivocationOptions {
   readonly self: Origin
   readonly meshId: Uint8Array
   readonly admission: Admission

@@ -5,7 +5,7 @@ import type { Admission } from '../trust/admission.ts'
 import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
-export interface Entry {
+interface Entry {
   /** `chain missing`: a first part came without a chain, which the answer to a pull brings. `denied`: the chain was refused. */
   readonly kind: 'admitted' | 'chain missing' | 'denied' | 'ignored'
   /** Why the chain was refused; an origin that was admitted before stays so. */

@@ -12,7 +12,7 @@ import type { ValueChange } from './record.ts'
 import type { Change, Replica, Written } from './replica.ts'
 import { TokenBucket } from './token-bucket.ts'
 
-export interface OwnOriginOptions {
+interface OwnOriginOptions {
   readonly self: Origin
   /** Ed25519 seed of `self`, 32 bytes. */
   readonly selfSeed: Uint8Array

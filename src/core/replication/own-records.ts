@@ -22,7 +22,7 @@ export interface LeftOut {
   readonly namespaces: readonly NamespaceLeftOut[]
 }
 
-export interface NamespaceLeftOut {
+interface NamespaceLeftOut {
   readonly namespace: string
   readonly services: number
   readonly endpointSlices: number

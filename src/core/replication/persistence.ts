@@ -11,7 +11,7 @@ import type { Operation } from './record.ts'
 import type { Replica } from './replica.ts'
 
 /** The step that led to the state of a replica, as the effect `persist` carries it. */
-export interface StateStep {
+interface StateStep {
   readonly replaced: boolean
   readonly operations: readonly Operation[]
   readonly adopts?: number

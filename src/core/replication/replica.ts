@@ -59,7 +59,7 @@ export interface Proof {
   readonly second: Head
 }
 
-export interface ReplicaOptions {
+interface ReplicaOptions {
   readonly origin: Origin
   readonly publicKey: Uint8Array
   readonly meshId: Uint8Array

@@ -7,7 +7,7 @@ import type { ProtocolLimits } from './limits.ts'
 import { ShadowBudget, type ShadowStep } from './partial-state.ts'
 import { Replica } from './replica.ts'
 
-export interface ReplicasOptions {
+interface ReplicasOptions {
   readonly self: Origin
   readonly publicKey: Uint8Array
   readonly meshId: Uint8Array

@@ -7,7 +7,7 @@ import { encodeFrame, type FrameMessage } from '../../wire/messages.ts'
 
 export type Liveness = 'alive' | 'suspected' | 'dead'
 
-export interface FailureDetectorOptions extends SuspicionsOptions {
+interface FailureDetectorOptions extends SuspicionsOptions {
   readonly suspectMs: number
   readonly neighbours: ReadonlyMap<Origin, Neighbour>
 }

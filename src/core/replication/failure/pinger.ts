@@ -5,7 +5,7 @@ import type { ProtocolLimits } from '../limits.ts'
 import type { Neighbour } from '../neighbour.ts'
 import type { Outbox } from '../outbox.ts'
 
-export interface PingerOptions {
+interface PingerOptions {
   readonly limits: Pick<ProtocolLimits, 'headsIntervalMs' | 'silenceMs'>
   readonly neighbours: ReadonlyMap<Origin, Neighbour>
   readonly outbox: Outbox
@@ -42,7 +42,7 @@ export class Pinger {
   }
 }
 
-export interface PingState {
+interface PingState {
   readonly neighbours: number
   /** Milliseconds since the neighbour last pinged this agent. */
   readonly sincePingedMs: number

@@ -9,7 +9,7 @@ import type { Outbox } from '../outbox.ts'
 import type { Replicas } from '../replicas.ts'
 import { isSliceDue, nextSlice } from './slice.ts'
 
-export interface HeadsOptions {
+interface HeadsOptions {
   readonly headsIntervalMs: number
   readonly replicas: Replicas
   readonly neighbours: ReadonlyMap<Origin, Neighbour>

@@ -83,7 +83,7 @@ export class Answers {
   }
 }
 
-export interface PullServerOptions {
+interface PullServerOptions {
   readonly limits: ProtocolLimits
   readonly admission: Admission
   readonly replicas: Replicas

@@ -15,7 +15,7 @@ import { isSameState, isWorthPulling, type Claim } from './claim.ts'
 import type { DuePull, PullScheduler } from './pull-scheduler.ts'
 import { pushGraceMs } from './push-grace.ts'
 
-export interface PullerOptions {
+interface PullerOptions {
   readonly self: Origin
   readonly limits: ProtocolLimits
   readonly pulls: PullScheduler

@@ -1,6 +1,6 @@
 // How long a pull waits for a push that may be under way already.
 
-export interface ToldHead {
+interface ToldHead {
   /** The neighbour that tells of the head is its origin. */
   readonly isFromOrigin: boolean
   /** The origin is a neighbour, which pushes its batches itself. */

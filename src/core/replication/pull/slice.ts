@@ -1,6 +1,6 @@
 // A slice of all heads, sent to a neighbour whose digest differs: what is missing on either side is found within a round of slices.
 
-export interface SliceState {
+interface SliceState {
   /** The digest that the neighbour sent; 0 from a version that sends none. */
   readonly digest: number
   /** Pings in a row whose digest was another one. */

@@ -2,7 +2,7 @@
 import type { Origin } from '../../model/values.ts'
 import { EAGER_PEERS_MAX, type Orphan } from './eager-peers.ts'
 
-export interface Adoption {
+interface Adoption {
   readonly origin: Origin
   readonly peer: Origin
 }

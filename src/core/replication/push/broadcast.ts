@@ -15,14 +15,14 @@ import { EagerPeers, type Advice } from './eager-peers.ts'
 import { tellingOf } from './telling.ts'
 
 /** A new state of an origin, as it came. Without operations: a whole one, which is never pushed on. */
-export interface News {
+interface News {
   readonly from: Origin
   readonly pushBytesMax: number
   readonly fromSeq?: number
   readonly operations?: readonly Operation[]
 }
 
-export interface BroadcastOptions {
+interface BroadcastOptions {
   readonly self: Origin
   readonly limits: ProtocolLimits
   readonly heads: Heads

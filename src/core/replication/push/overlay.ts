@@ -15,7 +15,7 @@ export interface OverlayMember {
   readonly rttMs: number | undefined
 }
 
-export interface OverlayOptions {
+interface OverlayOptions {
   readonly self: Origin
   /** Others can dial us. */
   readonly dialable: boolean

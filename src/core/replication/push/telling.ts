@@ -1,6 +1,6 @@
 // How a neighbour learns of a new head.
 
-export interface TellingFacts {
+interface TellingFacts {
   /** The neighbour sent the head, is its origin, or claims to hold it or a later one. */
   readonly isKnown: boolean
   /** The batch is small enough, and of an origin whose batches this agent pushes. */
@@ -13,7 +13,7 @@ export interface TellingFacts {
 }
 
 /** `push`: the batch is sent. `heads`: the head is sent at once. `later`: the head is sent with the next telling. */
-export type Telling = 'none' | 'push' | 'heads' | 'later'
+type Telling = 'none' | 'push' | 'heads' | 'later'
 
 export function tellingOf({ isKnown, canPush, isPruned, isEager, isOwn }: TellingFacts): Telling {
   if (isKnown) return 'none'
