@@ -12,7 +12,7 @@ import { HostError } from './errors.ts'
  * Carries out some operations of one kind. Returns the operations that failed where the tool names them; rejects where
  * the tool only says that the bundle was refused.
  */
-export type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
+type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
 
 // Each halving costs two tries. 70 tries find two refused operations among 10,000 (at most 55 tries) or three among
 // 2,000 (61), in 1.4 s when a command takes 20 ms. A half that is refused after that is not cut: its operations are

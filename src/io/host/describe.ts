@@ -8,7 +8,7 @@ import { sysctlPath } from './tools/sysctl.ts'
 import type { TunnelPort } from './tunnel/port.ts'
 
 /** The parts of the host that know their commands. */
-export interface DescribeParts {
+interface DescribeParts {
   readonly names: HostNames
   readonly filter: FilterPort
   readonly tunnel: TunnelPort

@@ -3,7 +3,7 @@
 import { CodedError, type CodedErrorDetails } from '../../core/model/coded-error.ts'
 
 /** The codes, each with the situation in which it is thrown. */
-export type HostErrorCode =
+type HostErrorCode =
   // The caller's signal ended the call.
   | 'ABORTED'
   // An operation on the host failed with an error that is not a HostError.
@@ -40,7 +40,7 @@ export type HostErrorCode =
   | 'TOOL_TIMEOUT'
 
 /** The arguments of a HostError; code, message, fix and cause are those of every CodedError. */
-export interface HostErrorDetails extends CodedErrorDetails<HostErrorCode> {
+interface HostErrorDetails extends CodedErrorDetails<HostErrorCode> {
   /** Name of the program that failed; undefined where none was involved. */
   readonly tool?: string
   /** Standard error of the tool, shortened. Its stdin and stdout are never put here, because they may hold keys. */

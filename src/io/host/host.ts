@@ -48,7 +48,7 @@ import { watchHost, type HostWatch } from './watch.ts'
 import { allOf } from './tools/all-of.ts'
 
 /** The arguments of createHost(). src/app/host/data-plane.ts makes them from the settings. */
-export interface HostOptions {
+interface HostOptions {
   /** Name of the WireGuard device: 1 … 15 letters, digits, "_", "." or "-". */
   readonly device: string
   /** Returns 32 bytes in base64. It is called when the tunnel is set, and the key is not kept. */

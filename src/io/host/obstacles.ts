@@ -19,7 +19,7 @@ import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 
 /** An address in another cluster that this host must reach through the tunnel. */
-export interface FarPoint {
+interface FarPoint {
   readonly cluster: string
   readonly ip: Ip
 }

@@ -28,7 +28,7 @@ export interface HostWatch {
 }
 
 /** A HostWatch with the parts of the host that the watch reads. */
-export interface WatchOptions extends HostWatch {
+interface WatchOptions extends HostWatch {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable'>
   /** undefined: the host is not started yet. */

@@ -43,7 +43,7 @@ import {
 import type { FilterPort, HostNames, Run } from '../ports.ts'
 
 /** The arguments of a filter. A PartContext has them. */
-export interface FilterOptions {
+interface FilterOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable' | 'device'>
   /** Takes a sentence for the operator, once, if this kernel cannot filter. */

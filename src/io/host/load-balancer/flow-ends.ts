@@ -20,7 +20,7 @@ import type { LoadBalancer, Run, VirtualServerChange } from '../ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './order.ts'
 
 /** The arguments of withFlowEnds(). A PartContext has them. */
-export interface FlowEndOptions {
+interface FlowEndOptions {
   readonly run: Run
   /** Takes one sentence for the operator, once, when the tool conntrack is missing. */
   readonly warn?: (message: string) => void

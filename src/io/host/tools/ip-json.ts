@@ -33,7 +33,7 @@ export interface KernelRoute {
 }
 
 /** A routing rule. Without a mark, `fwmark` and `fwmask` are 0. */
-export interface Rule {
+interface Rule {
   readonly preference: number
   /** Name or number, as `ip` prints it (a number with `-N`). */
   readonly table: string

@@ -28,7 +28,7 @@ const OUTPUT_BYTES_MAX = 128 << 20
 const STDERR_SHOWN = 2_000
 
 /** Options for all calls. */
-export interface CreateRunOptions {
+interface CreateRunOptions {
   /** Words before every command, such as `ip netns exec <name>` in labs. Default none. */
   readonly prefix?: readonly string[]
 }

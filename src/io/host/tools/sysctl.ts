@@ -22,7 +22,7 @@ export interface Sysctls {
 }
 
 /** Options of createSysctls(). */
-export interface SysctlOptions {
+interface SysctlOptions {
   /** Folder of the sysctls. Default /proc/sys. */
   readonly root?: string | undefined
   /** Returns the links that may take a default route from router advertisements. Default: none. */

@@ -5,7 +5,7 @@
 // answers the harmless call and is yet too slow for a real one, its deadlines grow (run.ts).
 
 /** One row of the table. */
-export interface Tool {
+interface Tool {
   /** Name of the package in Debian and Ubuntu. */
   readonly package: string
   /** Milliseconds for a call without text on stdin. */

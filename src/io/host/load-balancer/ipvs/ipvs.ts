@@ -18,7 +18,7 @@ import type { HostNames, LoadBalancer, Run, VirtualServerChange } from '../../po
 import { compareVirtualServers, keyOfVirtualServer, netChanges } from '../order.ts'
 
 /** The arguments of this load balancer. A PartContext has them. */
-export interface IpvsLoadBalancerOptions {
+interface IpvsLoadBalancerOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'vipPrefixes'>
 }

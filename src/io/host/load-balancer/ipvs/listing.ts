@@ -27,7 +27,7 @@ export interface IpvsService {
 }
 
 /** A real server of IPVS. */
-export interface IpvsReal extends RealServer {
+interface IpvsReal extends RealServer {
   /** True for masquerading (NAT), which all of ours use; false for direct routing (-g) and IP-in-IP (-i). */
   readonly masquerades: boolean
 }

@@ -44,7 +44,7 @@ export interface NftKernel {
 }
 
 /** Two sockets, because answers to requests and events would mix on one. */
-export interface OpenSockets {
+interface OpenSockets {
   readonly requests: NetlinkSocket
   readonly events: NetlinkSocket
 }

@@ -30,7 +30,7 @@ import type { HostNames, LoadBalancer, Run, VirtualServerChange } from '../../po
 import { compareVirtualServers, keyOfVirtualServer, netChanges, withChanges } from '../order.ts'
 
 /** The arguments of this load balancer; kind.ts makes them from a PartContext. */
-export interface NftLoadBalancerOptions {
+interface NftLoadBalancerOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable'>
   /** Opens the netlink sockets. Where it is absent or gives undefined, nft does all, and each `observe` reads all. */
