@@ -29,14 +29,8 @@ const FLOORS: readonly Readonly<Record<string, string>>[] = [
 /** Imports that break the order today, as "file imports target". Each is to be mended, not to be kept. */
 const EXCEPTIONS: readonly string[] = []
 
-/** Circles that are being cut, as their files in order. */
-const CIRCLES: ReadonlySet<string> = new Set(['src/app/admin/routes/status.ts src/app/agent/agent.ts'])
-
 /** Exports that no other file imports, as "file: name", each with its reason. */
 const UNUSED: Readonly<Record<string, string>> = {}
-
-/** Folders that are being cut: their types may still be exported without a reader elsewhere, their values may not. */
-const TYPES_LATER = ['src/api/', 'src/app/', 'src/cli/', 'src/core/replication/', 'src/io/host/']
 
 const ROOT_IMPORTS = ['src', 'test', 'build'].flatMap(filesBelow).flatMap(importsOf)
 const IMPORTS = ROOT_IMPORTS.filter(
@@ -81,18 +75,14 @@ describe('the rooms of core', () => {
 
 describe('imports', () => {
   it('make no circle, not even one of types: a file in a circle cannot be read, or moved, without the others', () => {
-    assert.deepEqual(
-      circles().filter((files) => !CIRCLES.has(files.join(' '))),
-      []
-    )
+    assert.deepEqual(circles(), [])
   })
 
   it('use each export: one that no other file imports is private, or dead', () => {
     const used = usedExports()
     const unused = filesBelow('src').flatMap((file) =>
       exportsOf(file)
-        .filter(({ isType }) => !isType || !TYPES_LATER.some((folder) => file.startsWith(folder)))
-        .map(({ name }) => `${file}: ${name}`)
+        .map((name) => `${file}: ${name}`)
         .filter((line) => !used.has(line))
     )
     assert.deepEqual(
@@ -153,7 +143,7 @@ function usedExports(): ReadonlySet<string> {
 
   function use(file: string, names: readonly string[] | undefined): void {
     if (!file.startsWith('src/') || !file.endsWith('.ts')) return
-    for (const name of names ?? exportsOf(file).map((found) => found.name)) used.add(`${file}: ${name}`)
+    for (const name of names ?? exportsOf(file)) used.add(`${file}: ${name}`)
     for (const { target, names: passed } of passedOn.get(file) ?? [])
       use(target, passed === undefined ? names : passed.filter((name) => names?.includes(name) ?? true))
   }

@@ -41,24 +41,16 @@ export function importsOf(file: string): readonly Import[] {
   })
 }
 
-export interface Export {
-  readonly name: string
-  readonly isType: boolean
-}
-
-/** What a file exports by declaring it. What it passes on from other files does not count. */
-export function exportsOf(file: string): readonly Export[] {
+/** The names that a file exports by declaring them. What it passes on from other files does not count. */
+export function exportsOf(file: string): readonly string[] {
   const text = readFileSync(file, 'utf8')
   const declared =
-    /^export (?:declare )?(?:abstract )?(?:async )?(function\*?|class|const|let|interface|type|enum) (\w+)/gm
-  const listed = /^export (type )?\{([^}]*)\}(?! from)/gm
+    /^export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|class|const|let|interface|type|enum) (\w+)/gm
+  const listed = /^export (?:type )?\{([^}]*)\}(?! from)/gm
   return [
-    ...[...text.matchAll(declared)].map(([, kind, name = '']) => ({
-      name,
-      isType: kind === 'interface' || kind === 'type'
-    })),
-    ...[...text.matchAll(listed)].flatMap(([, type, names = '']) =>
-      split(names).map((name) => ({ name: name.split(' as ').at(-1) ?? name, isType: type !== undefined }))
+    ...[...text.matchAll(declared)].map(([, name = '']) => name),
+    ...[...text.matchAll(listed)].flatMap(([, names = '']) =>
+      split(names).map((name) => name.split(' as ').at(-1) ?? name)
     )
   ]
 }
