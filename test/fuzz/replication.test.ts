@@ -13,7 +13,7 @@ import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
 import { isKey, type StoredRecord } from '../../src/core/replication/record.ts'
 import { Replica } from '../../src/core/replication/replica.ts'
-import { ShadowBudget } from '../../src/core/replication/partial-state.ts'
+import { StagingBudget } from '../../src/core/replication/partial-state.ts'
 import { StateHash } from '../../src/core/replication/state-hash.ts'
 import { createBook } from '../../src/core/trust/book.ts'
 import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire/messages.ts'
@@ -40,7 +40,7 @@ import { mutate, shuffled } from './mutate.ts'
 // Small enough to be met by a few frames.
 const LIMITS = {
   ...PROTOCOL_LIMITS,
-  shadowBytesMax: 20_000,
+  stagingBytesMax: 20_000,
   pullsMax: 2,
   originsMax: 6,
   keysPerOriginMax: 20
@@ -103,9 +103,9 @@ describe('hostile replication', () => {
         const deltas = frames
           .map((frame) => decodeFrame(frame)?.delta)
           .filter((delta) => delta !== undefined && delta !== null)
-        const shadows = new ShadowBudget(LIMITS)
+        const staging = new StagingBudget(LIMITS)
         const { agentOrigin: origin, agentKey: publicKey, meshId } = east.chain
-        const replica = new Replica({ origin, publicKey, meshId, crypto, limits: LIMITS, shadows })
+        const replica = new Replica({ origin, publicKey, meshId, crypto, limits: LIMITS, staging })
         let held: Position = NOWHERE
         for (const [nowMs, delta] of deltas.entries()) {
           const head = headOf(random, delta)
@@ -116,13 +116,13 @@ describe('hostile replication', () => {
           assert.ok(comparePositions(replica.position, held) >= 0, 'it went back')
           held = replica.position
           assert.ok(
-            shadows.used >= 0 && shadows.used <= LIMITS.shadowBytesMax,
-            `${shadows.used} bytes unfinished`
+            staging.used >= 0 && staging.used <= LIMITS.stagingBytesMax,
+            `${staging.used} bytes unfinished`
           )
           checkRecords(origin, replica.head, replica.records)
         }
-        replica.dropIdleShadows(Infinity)
-        assert.equal(shadows.used, 0)
+        replica.dropIdleStaged(Infinity)
+        assert.equal(staging.used, 0)
       }
     })
     if (cases > 100) assert.ok(applied > cases / 4, `only ${applied} deltas were applied`)
@@ -248,8 +248,8 @@ function checkEffects(effects: readonly Effect[]): void {
 }
 
 function checkState(protocol: Protocol, seen: Map<Origin, Position>): void {
-  const { shadowBytes, pulls } = protocol.load()
-  assert.ok(shadowBytes <= LIMITS.shadowBytesMax, `${shadowBytes} bytes unfinished`)
+  const { stagingBytes, pulls } = protocol.load()
+  assert.ok(stagingBytes <= LIMITS.stagingBytesMax, `${stagingBytes} bytes unfinished`)
   assert.ok(pulls <= LIMITS.pullsMax, `${pulls} pulls`)
   assert.ok(protocol.origins().length <= LIMITS.originsMax)
   for (const origin of protocol.origins()) {

@@ -149,7 +149,7 @@ describe('a mesh', () => {
     mesh.settle(3000)
     mesh.start(newcomer, 'wiped')
     mesh.resetTraffic()
-    while (newcomer.protocol.load().shadowBytes < 8000) mesh.run(5)
+    while (newcomer.protocol.load().stagingBytes < 8000) mesh.run(5)
     for (const agent of [writer, relay]) if (agent.sent.deltas > 3) mesh.kill(agent)
     assert.ok(mesh.agents.some(({ up }) => !up))
     assert.ok(mesh.settle(1500) > 0)
@@ -175,7 +175,7 @@ describe('a mesh', () => {
     mesh.start(newcomer, 'wiped')
     mesh.resetTraffic()
     for (const heldBytes of [4000, 8000, 12_000]) {
-      while (newcomer.protocol.load().shadowBytes < heldBytes) mesh.run(5)
+      while (newcomer.protocol.load().stagingBytes < heldBytes) mesh.run(5)
       mesh.kill(newcomer)
       mesh.start(newcomer)
       assert.equal(newcomer.protocol.records(writer.origin).size, 0)

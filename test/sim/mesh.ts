@@ -488,7 +488,7 @@ export class Mesh {
       records: [...kept.records.values()]
     }))
     const effects = agent.protocol.restore(stored, parts)
-    if (agent.protocol.load().shadowBytes > 0) this.partsRestored++
+    if (agent.protocol.load().stagingBytes > 0) this.partsRestored++
     assert.deepEqual(
       effects.filter(({ kind }) => kind === 'damaged'),
       []
@@ -519,7 +519,7 @@ export class Mesh {
 
   /** Which effect a doomed agent does not live to see. */
   #deathIn(agent: Agent, effects: readonly Effect[]): number | undefined {
-    if (agent.doomed === 'midSnapshot' && agent.protocol.load().shadowBytes > 0) return 0
+    if (agent.doomed === 'midSnapshot' && agent.protocol.load().stagingBytes > 0) return 0
     const persisted = effects.findIndex(({ kind }) => kind === 'persist')
     return agent.doomed === 'midWrite' && persisted >= 0 ? persisted + this.random.below(2) : undefined
   }
@@ -711,10 +711,10 @@ export class Mesh {
   }
 
   #checkCaps(agent: Agent): void {
-    const { shadowBytes, pulls } = agent.protocol.load()
+    const { stagingBytes, pulls } = agent.protocol.load()
     assert.ok(
-      shadowBytes <= this.#limits.shadowBytesMax,
-      `agent ${agent.index} holds ${shadowBytes} B unfinished`
+      stagingBytes <= this.#limits.stagingBytesMax,
+      `agent ${agent.index} holds ${stagingBytes} B unfinished`
     )
     assert.ok(pulls <= this.#limits.pullsMax, `agent ${agent.index} has ${pulls} pulls under way`)
   }

@@ -98,7 +98,7 @@ const HEARD: ReadonlySet<Fault> = new Set(['link', 'undialable', 'slow', 'stall'
 // To suspect who is gone, and to hear that it is back.
 const ALIVE_MS = 10_000
 const YEAR_MS = 365 * 86_400_000
-// Small enough that parts, pacing, credit, floors and refused shadows all happen.
+// Small enough that parts, pacing, credit, floors and refused staged deltas all happen.
 const SMALL = {
   partBytes: 120,
   tombstonesMax: 3,

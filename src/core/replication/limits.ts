@@ -18,9 +18,9 @@ export interface ProtocolLimits extends ReplicaLimits {
   /** Agents of one mesh: four times the 1,000 clusters that the mesh is built for. */
   readonly originsMax: number
   /** Bytes of all unfinished deltas together: two origins at their cap. The rest is pulled again later. */
-  readonly shadowBytesMax: number
+  readonly stagingBytesMax: number
   /** Of these, from one neighbour: one origin at its cap, and half as much in changes; the others always have the rest. */
-  readonly shadowBytesPerPeerMax: number
+  readonly stagingBytesPerPeerMax: number
   /** Bytes of operations in one part of a delta: small enough for other frames to pass between two parts. */
   readonly partBytes: number
   /**
@@ -33,7 +33,7 @@ export interface ProtocolLimits extends ReplicaLimits {
   readonly unsentBytesMax: number
   /** The same of all neighbours together; each has room for a part, though. A mesh that comes back asks all at once. */
   readonly allUnsentBytesMax: number
-  /** Pulls under way at a time: enough to hide round trips in a cold join, few enough to bound the shadows. */
+  /** Pulls under way at a time: enough to hide round trips in a cold join, few enough to bound the staged deltas. */
   readonly pullsMax: number
   /** Milliseconds without a part of the answer before another neighbour is asked: three of the slowest round trips. */
   readonly pullTimeoutMs: number
@@ -58,8 +58,8 @@ export const PROTOCOL_LIMITS: ProtocolLimits = {
   batchesBurst: 40,
   batchesPerSecond: 20,
   originsMax: 4096,
-  shadowBytesMax: 128 * 1024 * 1024,
-  shadowBytesPerPeerMax: 96 * 1024 * 1024,
+  stagingBytesMax: 128 * 1024 * 1024,
+  stagingBytesPerPeerMax: 96 * 1024 * 1024,
   partBytes: 64 * 1024,
   windowsBytesMax: 4 * 1024 * 1024,
   unsentBytesMax: 256 * 1024,

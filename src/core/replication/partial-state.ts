@@ -1,4 +1,4 @@
-// Unfinished deltas (shadows): the parts received so far, and the copy on disk with which a restarted agent continues.
+// Staged deltas are unfinished: the parts received so far, and the copy on disk with which a restarted agent continues.
 // Invariants
 //   U1. Bytes are bounded, in total and for each neighbour, so that no neighbour uses up the room of the others.
 //   U2. At most one unfinished state of an origin is kept on disk; its parts are written in their order.
@@ -8,7 +8,7 @@ import type { Operation, StoredRecord } from './record.ts'
 import type { RecordSet } from './record-set.ts'
 
 /** One unfinished delta of one origin. */
-export interface Shadow {
+export interface StagedDelta {
   /** The neighbour that sends it; DISK for one that was restored from disk and has not been requested again. */
   from: Origin
   /** The head of the last part. */
@@ -28,11 +28,11 @@ export interface Shadow {
   touchedMs: number
 }
 
-/** The sender of a shadow that was restored from disk. */
+/** The sender of a staged delta that was restored from disk. */
 export const DISK = '' as Origin
 
 /** What happens to the unfinished state that is kept on disk. */
-export type ShadowStep =
+export type StagingStep =
   | {
       readonly kind: 'kept'
       readonly head: Head
@@ -53,22 +53,22 @@ export interface KeptParts {
 }
 
 /** Bytes of all unfinished deltas of all origins together. */
-export class ShadowBudget {
+export class StagingBudget {
   readonly #max: number
   readonly #perPeerMax: number
   readonly #perPeer = new Map<Origin, number>()
   #used = 0
 
-  constructor(limits: { readonly shadowBytesMax: number; readonly shadowBytesPerPeerMax: number }) {
-    this.#max = limits.shadowBytesMax
-    this.#perPeerMax = limits.shadowBytesPerPeerMax
+  constructor(limits: { readonly stagingBytesMax: number; readonly stagingBytesPerPeerMax: number }) {
+    this.#max = limits.stagingBytesMax
+    this.#perPeerMax = limits.stagingBytesPerPeerMax
   }
 
   get used(): number {
     return this.#used
   }
 
-  /** True when more than half of the room is used; then idle shadows are dropped sooner. */
+  /** True when more than half of the room is used; then idle staged deltas are dropped sooner. */
   get isShort(): boolean {
     return this.#used > this.#max / 2
   }
@@ -89,18 +89,18 @@ export class ShadowBudget {
 }
 
 /** The unfinished deltas of one origin, at most one from each neighbour. */
-export class Shadows {
-  readonly #budget: ShadowBudget
-  readonly #keep: ((step: ShadowStep) => void) | undefined
-  readonly #byPeer = new Map<Origin, Shadow>()
-  #kept: Shadow | undefined
+export class StagedDeltas {
+  readonly #budget: StagingBudget
+  readonly #keep: ((step: StagingStep) => void) | undefined
+  readonly #byPeer = new Map<Origin, StagedDelta>()
+  #kept: StagedDelta | undefined
 
-  constructor(budget: ShadowBudget, keep?: (step: ShadowStep) => void) {
+  constructor(budget: StagingBudget, keep?: (step: StagingStep) => void) {
     this.#budget = budget
     this.#keep = keep
   }
 
-  of(from: Origin): Shadow | undefined {
+  of(from: Origin): StagedDelta | undefined {
     return this.#byPeer.get(from)
   }
 
@@ -109,74 +109,77 @@ export class Shadows {
   }
 
   /** Accounts for one more part, which continues after `afterSeq`, and keeps it on disk where U2 allows. */
-  grow(shadow: Shadow, part: { bytes: number; afterSeq: number; operations: readonly Operation[] }): void {
-    const isNew = this.#byPeer.get(shadow.from) !== shadow
-    shadow.bytes += part.bytes
-    this.#budget.take(shadow.from, part.bytes)
-    this.#byPeer.set(shadow.from, shadow)
-    if (!this.#keep || !shadow.set || (this.#kept ? this.#kept !== shadow : !isNew)) return // U2
-    this.#kept = shadow
-    const { head, atSeq, lastSeq } = shadow
+  grow(
+    staged: StagedDelta,
+    part: { bytes: number; afterSeq: number; operations: readonly Operation[] }
+  ): void {
+    const isNew = this.#byPeer.get(staged.from) !== staged
+    staged.bytes += part.bytes
+    this.#budget.take(staged.from, part.bytes)
+    this.#byPeer.set(staged.from, staged)
+    if (!this.#keep || !staged.set || (this.#kept ? this.#kept !== staged : !isNew)) return // U2
+    this.#kept = staged
+    const { head, atSeq, lastSeq } = staged
     const { afterSeq, operations } = part
     this.#keep({ kind: 'kept', head, atSeq, afterSeq, lastSeq, operations })
   }
 
-  /** Adds a shadow that was read from disk. */
-  restore(shadow: Shadow): void {
-    this.#budget.take(DISK, shadow.bytes)
-    this.#byPeer.set(DISK, shadow)
-    this.#kept = shadow
+  /** Adds a staged delta that was read from disk. */
+  restore(staged: StagedDelta): void {
+    this.#budget.take(DISK, staged.bytes)
+    this.#byPeer.set(DISK, staged)
+    this.#kept = staged
   }
 
-  /** Removes a finished shadow. True when all its parts but the last are on disk, so that the store can adopt them. */
-  finish(shadow: Shadow): boolean {
-    const isKept = this.#kept === shadow
+  /** Removes a finished staged delta. True when all its parts but the last are on disk, so that the store can adopt them. */
+  finish(staged: StagedDelta): boolean {
+    const isKept = this.#kept === staged
     if (isKept) this.#kept = undefined
-    this.drop(shadow)
+    this.drop(staged)
     return isKept
   }
 
-  drop(shadow: Shadow | undefined): void {
-    if (!shadow) return
-    if (this.#byPeer.get(shadow.from) === shadow) {
-      this.#byPeer.delete(shadow.from)
-      this.#budget.take(shadow.from, -shadow.bytes)
+  drop(staged: StagedDelta | undefined): void {
+    if (!staged) return
+    if (this.#byPeer.get(staged.from) === staged) {
+      this.#byPeer.delete(staged.from)
+      this.#budget.take(staged.from, -staged.bytes)
     }
-    if (this.#kept !== shadow) return
+    if (this.#kept !== staged) return
     this.#kept = undefined
     this.#keep?.({ kind: 'dropped' })
   }
 
-  dropWhere(isGone: (shadow: Shadow) => boolean): void {
-    for (const shadow of this.#byPeer.values()) if (isGone(shadow)) this.drop(shadow)
+  dropWhere(isGone: (staged: StagedDelta) => boolean): void {
+    for (const staged of this.#byPeer.values()) if (isGone(staged)) this.drop(staged)
   }
 
-  /** Drops shadows that got no part for IDLE_MS. The one on disk is kept for KEPT_MS, unless room is short. */
+  /** Drops staged deltas that got no part for IDLE_MS. The one on disk is kept for KEPT_MS, unless room is short. */
   dropIdle(nowMs: number): void {
-    this.dropWhere((shadow) => {
-      shadow.touchedMs = Math.min(shadow.touchedMs, nowMs) // restored: from now on
-      const maxMs = shadow === this.#kept && !this.#budget.isShort ? KEPT_MS : IDLE_MS
-      return nowMs - shadow.touchedMs > maxMs
+    this.dropWhere((staged) => {
+      staged.touchedMs = Math.min(staged.touchedMs, nowMs) // restored: from now on
+      const maxMs = staged === this.#kept && !this.#budget.isShort ? KEPT_MS : IDLE_MS
+      return nowMs - staged.touchedMs > maxMs
     })
   }
 
-  /** The resumable shadow with the highest seq. */
-  best(): Shadow | undefined {
-    let best: Shadow | undefined
-    for (const shadow of this.#byPeer.values())
-      if (shadow.resumable && shadow.lastSeq > (best?.lastSeq ?? 0)) best = shadow
+  /** The resumable staged delta with the highest seq. */
+  best(): StagedDelta | undefined {
+    let best: StagedDelta | undefined
+    for (const staged of this.#byPeer.values())
+      if (staged.resumable && staged.lastSeq > (best?.lastSeq ?? 0)) best = staged
     return best
   }
 
-  /** Assigns the shadow to another neighbour, which continues it. */
-  move(shadow: Shadow, peer: Origin): void {
-    if (shadow.from === peer) return
+  /** Assigns the staged delta to another neighbour, which continues it. */
+  move(staged: StagedDelta, peer: Origin): void {
+    if (staged.from === peer) return
     this.drop(this.#byPeer.get(peer))
-    this.#byPeer.delete(shadow.from)
-    this.#budget.take(shadow.from, -shadow.bytes)
-    shadow.from = peer
-    this.#budget.take(peer, shadow.bytes)
-    this.#byPeer.set(peer, shadow)
+    this.#byPeer.delete(staged.from)
+    this.#budget.take(staged.from, -staged.bytes)
+    staged.from = peer
+    this.#budget.take(peer, staged.bytes)
+    this.#byPeer.set(peer, staged)
   }
 }
 

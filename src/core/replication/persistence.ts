@@ -6,7 +6,7 @@ import { encodeMessage, wire } from '../wire/messages.ts'
 import type { Persist } from './effects.ts'
 import { toSignedHead, type Head } from './head.ts'
 import type { Outbox } from './outbox.ts'
-import type { ShadowStep } from './partial-state.ts'
+import type { StagingStep } from './partial-state.ts'
 import type { Operation } from './record.ts'
 import type { Replica } from './replica.ts'
 
@@ -46,7 +46,7 @@ export class Persistence {
   }
 
   /** Stores a part of an unfinished state, or drops all parts of the origin. */
-  persistPart(origin: Origin, step: ShadowStep): void {
+  persistPart(origin: Origin, step: StagingStep): void {
     if (step.kind === 'dropped') return this.#outbox.add({ kind: 'dropParts', origin })
     const { head, atSeq, afterSeq, lastSeq, operations } = step
     const chain = afterSeq === 0 ? this.#admission.chainOf(origin) : undefined

@@ -182,7 +182,7 @@ export class Protocol {
     }
     if (nowMs - this.#headsMs >= this.#limits.headsIntervalMs) {
       this.#headsMs = nowMs
-      for (const replica of this.#replicas.all()) replica.dropIdleShadows(nowMs)
+      for (const replica of this.#replicas.all()) replica.dropIdleStaged(nowMs)
       this.#equivocation.tellAll(this.peers())
       this.#pulls.wake()
     }
@@ -239,8 +239,8 @@ export class Protocol {
   }
 
   /** Bytes of unfinished deltas, and pulls under way: both are bounded. */
-  load(): { readonly shadowBytes: number; readonly pulls: number } {
-    return { shadowBytes: this.#replicas.unfinishedBytes, pulls: this.#pulls.active }
+  load(): { readonly stagingBytes: number; readonly pulls: number } {
+    return { stagingBytes: this.#replicas.unfinishedBytes, pulls: this.#pulls.active }
   }
 
   peers(): readonly Origin[] {

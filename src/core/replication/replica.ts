@@ -21,11 +21,11 @@ import type { Origin } from '../model/values.ts'
 import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
 import {
   DISK,
-  Shadows,
+  StagedDeltas,
   type KeptParts,
-  type Shadow,
-  type ShadowBudget,
-  type ShadowStep
+  type StagedDelta,
+  type StagingBudget,
+  type StagingStep
 } from './partial-state.ts'
 import { newestOf, operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
 import { equalBytes } from '../model/bytes.ts'
@@ -39,7 +39,7 @@ export type Verdict =
       readonly kind: 'applied'
       readonly replaced: boolean
       readonly operations: readonly Operation[]
-      /** The operations are those of the last part: what came before, up to this seq, is on disk (ShadowStep). */
+      /** The operations are those of the last part: what came before, up to this seq, is on disk (StagingStep). */
       readonly adopts?: number
     }
   /** A part was taken; the rest has to come. */
@@ -65,9 +65,9 @@ interface ReplicaOptions {
   readonly meshId: Uint8Array
   readonly crypto: Crypto
   readonly limits: ReplicaLimits
-  readonly shadows: ShadowBudget
+  readonly staging: StagingBudget
   /** Told of what is unfinished and should survive this life. Without it, nothing is kept. */
-  readonly keep?: (step: ShadowStep) => void
+  readonly keep?: (step: StagingStep) => void
 }
 
 export interface Change {
@@ -84,7 +84,7 @@ export type Written =
 export class Replica {
   readonly origin: Origin
   readonly #options: ReplicaOptions
-  readonly #shadows: Shadows
+  readonly #staged: StagedDeltas
   #set: RecordSet
   #head: Head | undefined
   #proof: Proof | undefined
@@ -93,7 +93,7 @@ export class Replica {
   constructor(options: ReplicaOptions) {
     this.origin = options.origin
     this.#options = options
-    this.#shadows = new Shadows(options.shadows, options.keep)
+    this.#staged = new StagedDeltas(options.staging, options.keep)
     this.#set = this.#emptySet()
   }
 
@@ -134,28 +134,28 @@ export class Replica {
   apply(options: { from: Origin; head: Head; delta: DeltaMessage; nowMs: number }): Verdict {
     const { from, head, delta } = options
     if (delta.afterSeq > 0) {
-      const shadow = this.#shadows.of(from)
-      if (!shadow || !this.#goesOn(shadow, head, delta)) return { kind: 'stray' }
-      shadow.resumable = true
-      return this.#collect(shadow, options)
+      const staged = this.#staged.of(from)
+      if (!staged || !this.#goesOn(staged, head, delta)) return { kind: 'stray' }
+      staged.resumable = true
+      return this.#collect(staged, options)
     }
     if (delta.part > 0) {
-      const shadow = this.#shadows.of(from)
+      const staged = this.#staged.of(from)
       if (
-        !shadow ||
-        shadow.nextPart !== delta.part ||
-        shadow.fromSeq !== delta.fromSeq ||
-        !equalBytes(shadow.head.bytes, head.bytes)
+        !staged ||
+        staged.nextPart !== delta.part ||
+        staged.fromSeq !== delta.fromSeq ||
+        !equalBytes(staged.head.bytes, head.bytes)
       )
         return { kind: 'stray' }
-      return this.#collect(shadow, options)
+      return this.#collect(staged, options)
     }
     // A push in the middle of an answer leaves the answer alone.
-    if (delta.more) this.dropShadow(from)
+    if (delta.more) this.dropStaged(from)
     const early = this.#judge(head, delta.fromSeq)
     if (early) return early
     if (!this.#verifies(head)) return refused('bad signature')
-    return this.#collect(this.#newShadow({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
+    return this.#collect(this.#newStaged({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
   }
 
   /** Takes a proof that came by itself. True when it is new and holds. */
@@ -191,22 +191,22 @@ export class Replica {
   restoreParts({ head, atSeq, lastSeq, records }: KeptParts): string | undefined {
     if (!this.#verifies(head)) return 'bad signature'
     if (this.#judge(head, 0)) return 'superseded'
-    const shadow = this.#newShadow({ from: DISK, head, fromSeq: 0, atSeq })
+    const staged = this.#newStaged({ from: DISK, head, fromSeq: 0, atSeq })
     const sorted = [...records].sort((left, right) => left.seq - right.seq)
     if (lastSeq < 1 || lastSeq > head.seq || (sorted.at(-1)?.seq ?? 0) > lastSeq) return 'malformed'
     const bytes = sorted.reduce((sum, record) => sum + operationBytes(record), 0)
-    const refusal = this.#stage(shadow, sorted, bytes)
+    const refusal = this.#stage(staged, sorted, bytes)
     if (refusal) return refusal
-    this.#shadows.restore(Object.assign(shadow, { lastSeq, bytes, resumable: true, touchedMs: Infinity }))
+    this.#staged.restore(Object.assign(staged, { lastSeq, bytes, resumable: true, touchedMs: Infinity }))
     return undefined
   }
 
-  dropShadow(from: Origin): void {
-    this.#shadows.drop(this.#shadows.of(from))
+  dropStaged(from: Origin): void {
+    this.#staged.drop(this.#staged.of(from))
   }
 
-  dropIdleShadows(nowMs: number): void {
-    this.#shadows.dropIdle(nowMs)
+  dropIdleStaged(nowMs: number): void {
+    this.#staged.dropIdle(nowMs)
   }
 
   // ------------------------------------------------------------------ answering
@@ -229,11 +229,11 @@ export class Replica {
 
   /** An unfinished delta that `peer` may go on with, whoever began it. It is that peer's from now on. */
   resume(peer: Origin, claim?: Position): (Place & { readonly epoch: number }) | undefined {
-    const best = this.#shadows.best()
+    const best = this.#staged.best()
     if (!best || this.#judge(best.head, best.fromSeq)) return undefined
     // Who says that it has not come so far can only begin anew.
     if (claim && comparePositions(best.head, claim) > 0) return undefined
-    this.#shadows.move(best, peer)
+    this.#staged.move(best, peer)
     const { head, fromSeq, lastSeq, atSeq } = best
     return { epoch: head.epoch, fromSeq, afterSeq: lastSeq, atSeq }
   }
@@ -295,83 +295,83 @@ export class Replica {
   }
 
   /** The next part of an answer, whose origin may have moved on since the part before: then its new head counts. */
-  #goesOn(shadow: Shadow, head: Head, delta: DeltaMessage): boolean {
-    if (shadow.lastSeq !== delta.afterSeq || shadow.fromSeq !== delta.fromSeq) return false
-    if (equalBytes(shadow.head.bytes, head.bytes)) return true
-    if (head.epoch === shadow.head.epoch && head.seq > shadow.head.seq && this.#verifies(head)) {
-      shadow.head = head
+  #goesOn(staged: StagedDelta, head: Head, delta: DeltaMessage): boolean {
+    if (staged.lastSeq !== delta.afterSeq || staged.fromSeq !== delta.fromSeq) return false
+    if (equalBytes(staged.head.bytes, head.bytes)) return true
+    if (head.epoch === staged.head.epoch && head.seq > staged.head.seq && this.#verifies(head)) {
+      staged.head = head
       return true
     }
     // It goes on with what is no later state of ours: nobody may ever finish it. The next pull begins anew.
-    this.#shadows.drop(shadow)
+    this.#staged.drop(staged)
     return false
   }
 
-  #collect(shadow: Shadow, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
+  #collect(staged: StagedDelta, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
     const { delta, nowMs } = options
-    const afterSeq = shadow.lastSeq
-    const operations = this.#readOperations(shadow, delta)
+    const afterSeq = staged.lastSeq
+    const operations = this.#readOperations(staged, delta)
     const bytes = operations?.reduce((sum, operation) => sum + operationBytes(operation), 0) ?? 0
-    const refusal = !operations ? 'malformed delta' : this.#stage(shadow, operations, bytes)
+    const refusal = !operations ? 'malformed delta' : this.#stage(staged, operations, bytes)
     if (!operations || refusal) {
-      this.#shadows.drop(shadow)
+      this.#staged.drop(staged)
       return refused(refusal ?? 'malformed delta')
     }
-    if (!delta.more) return this.#finish(shadow, { operations, afterSeq })
-    shadow.nextPart = delta.part + 1
-    shadow.touchedMs = nowMs
-    this.#shadows.grow(shadow, { bytes, afterSeq, operations })
+    if (!delta.more) return this.#finish(staged, { operations, afterSeq })
+    staged.nextPart = delta.part + 1
+    staged.touchedMs = nowMs
+    this.#staged.grow(staged, { bytes, afterSeq, operations })
     return { kind: 'partial', bytes }
   }
 
-  #readOperations(shadow: Shadow, delta: DeltaMessage): readonly Operation[] | undefined {
+  #readOperations(staged: StagedDelta, delta: DeltaMessage): readonly Operation[] | undefined {
     if (delta.more && delta.operations.length === 0) return undefined
     const operations: Operation[] = []
     for (const message of delta.operations) {
       const operation = toOperation(message)
-      if (!operation || operation.seq <= shadow.lastSeq || operation.seq > shadow.head.seq) return undefined
-      shadow.lastSeq = operation.seq
+      if (!operation || operation.seq <= staged.lastSeq || operation.seq > staged.head.seq) return undefined
+      staged.lastSeq = operation.seq
       operations.push(operation)
     }
     return operations
   }
 
-  #stage(shadow: Shadow, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
-    if (!this.#shadows.hasRoom(shadow.from, bytes)) return 'too many unfinished bytes' // P5
+  #stage(staged: StagedDelta, operations: readonly Operation[], bytes: number): DeltaRefusal | undefined {
+    if (!this.#staged.hasRoom(staged.from, bytes)) return 'too many unfinished bytes' // P5
     // A snapshot is hashed part by part, so that no single part stops the event loop for long.
-    const refusal = shadow.set?.apply(operations)
+    const refusal = staged.set?.apply(operations)
     if (refusal) return refusal
     // Every record of a full origin, changed and deleted.
-    if (shadow.bytes + bytes > 2 * this.#options.limits.bytesPerOriginMax) return 'too many unfinished bytes'
-    if (!shadow.set) for (const operation of operations) shadow.operations.push(operation)
+    if (staged.bytes + bytes > 2 * this.#options.limits.bytesPerOriginMax) return 'too many unfinished bytes'
+    if (!staged.set) for (const operation of operations) staged.operations.push(operation)
     return undefined
   }
 
-  #finish(shadow: Shadow, last: { operations: readonly Operation[]; afterSeq: number }): Verdict {
+  #finish(staged: StagedDelta, last: { operations: readonly Operation[]; afterSeq: number }): Verdict {
     // The state may have moved on while the parts came in.
-    const verdict = this.#judge(shadow.head, shadow.fromSeq) ?? this.#takeOver(shadow)
-    const isKept = verdict.kind === 'applied' && this.#shadows.finish(shadow)
-    this.#shadows.drop(shadow)
+    const verdict = this.#judge(staged.head, staged.fromSeq) ?? this.#takeOver(staged)
+    const isKept = verdict.kind === 'applied' && this.#staged.finish(staged)
+    this.#staged.drop(staged)
     if (verdict.kind !== 'applied') return verdict
-    this.#shadows.dropWhere(({ head }) => comparePositions(head, this.position) <= 0)
+    this.#staged.dropWhere(({ head }) => comparePositions(head, this.position) <= 0)
     if (isKept) return { ...verdict, operations: last.operations, adopts: last.afterSeq }
-    return shadow.set ? { ...verdict, operations: shadow.set.snapshot() } : verdict
+    return staged.set ? { ...verdict, operations: staged.set.snapshot() } : verdict
   }
 
-  #takeOver(shadow: Shadow): Verdict {
+  #takeOver(staged: StagedDelta): Verdict {
     const held = this.position.seq
-    const operations = newestOf(shadow.operations.filter(({ seq }) => seq > held))
-    if (shadow.set) {
-      if (!equalBytes(shadow.set.root, shadow.head.stateHash)) return refused('state hash mismatch') // P1
-      shadow.set.raiseFloor(shadow.head.seq)
-      this.#set = shadow.set // P3
+    const operations = newestOf(staged.operations.filter(({ seq }) => seq > held))
+    if (staged.set) {
+      if (!equalBytes(staged.set.root, staged.head.stateHash)) return refused('state hash mismatch') // P1
+      staged.set.raiseFloor(staged.head.seq)
+      this.#set = staged.set // P3
     } else {
-      const refusal = this.#set.apply(operations, shadow.head.stateHash) // P1, P3
+      const refusal = this.#set.apply(operations, staged.head.stateHash) // P1, P3
       if (refusal) return refused(refusal)
     }
-    this.#head = shadow.head
+    this.#head = staged.head
     if (this.#proof && this.#proof.first.epoch < this.#head.epoch) this.#proof = undefined
-    return { kind: 'applied', replaced: shadow.set !== undefined, operations }
+    return { kind: 'applied', replaced: staged.set !== undefined, operations }
   }
 
   #sign(next: Position & { readonly prevSeq: number }, seed: Uint8Array): void {
@@ -384,7 +384,7 @@ export class Replica {
     return head.origin === this.origin && verifyHead(this.#options.crypto, this.#options.publicKey, head)
   }
 
-  #newShadow(start: Pick<Shadow, 'from' | 'head' | 'fromSeq' | 'atSeq'>): Shadow {
+  #newStaged(start: Pick<StagedDelta, 'from' | 'head' | 'fromSeq' | 'atSeq'>): StagedDelta {
     const set = start.fromSeq === 0 ? this.#emptySet() : undefined
     const { fromSeq: lastSeq } = start
     return { ...start, set, operations: [], lastSeq, resumable: false, nextPart: 0, bytes: 0, touchedMs: 0 }

@@ -4,7 +4,7 @@ import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { NOWHERE, type Head, type Position } from './head.ts'
 import type { ProtocolLimits } from './limits.ts'
-import { ShadowBudget, type ShadowStep } from './partial-state.ts'
+import { StagingBudget, type StagingStep } from './partial-state.ts'
 import { Replica } from './replica.ts'
 
 interface ReplicasOptions {
@@ -15,18 +15,18 @@ interface ReplicasOptions {
   readonly admission: Admission
   readonly limits: ProtocolLimits
   /** Called with each step of an unfinished state that should survive a restart. */
-  readonly keep: (origin: Origin, step: ShadowStep) => void
+  readonly keep: (origin: Origin, step: StagingStep) => void
 }
 
 export class Replicas {
   readonly own: Replica
   readonly #options: ReplicasOptions
   readonly #byOrigin = new Map<Origin, Replica>()
-  readonly #unfinished: ShadowBudget
+  readonly #unfinished: StagingBudget
 
   constructor(options: ReplicasOptions) {
     this.#options = options
-    this.#unfinished = new ShadowBudget(options.limits)
+    this.#unfinished = new StagingBudget(options.limits)
     this.own = this.#add(options.self, options.publicKey)
   }
 
@@ -78,7 +78,7 @@ export class Replicas {
       meshId,
       crypto,
       limits,
-      shadows: this.#unfinished,
+      staging: this.#unfinished,
       keep: (step) => keep(origin, step)
     })
     this.#byOrigin.set(origin, replica)

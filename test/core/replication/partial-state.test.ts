@@ -6,7 +6,7 @@ import type { Origin } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import type { StoredRecord } from '../../../src/core/replication/record.ts'
 import { Replica, type Verdict } from '../../../src/core/replication/replica.ts'
-import { ShadowBudget, type ShadowStep } from '../../../src/core/replication/partial-state.ts'
+import { StagingBudget, type StagingStep } from '../../../src/core/replication/partial-state.ts'
 import { decodeFrame } from '../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 
@@ -86,7 +86,7 @@ describe('a state that is not whole yet', () => {
     const whole = new Life()
     whole.take(partsOf(writer))
     assert.equal(whole.replica.restoreParts(parts), 'superseded')
-    const budget = new ShadowBudget({ shadowBytesMax: 500, shadowBytesPerPeerMax: 500 })
+    const budget = new StagingBudget({ stagingBytesMax: 500, stagingBytesPerPeerMax: 500 })
     const records = first.disk.records.values()
     assert.equal(newReplica({ budget }).restoreParts({ ...parts, records }), 'too many unfinished bytes')
     assert.equal(budget.used, 0)
@@ -132,27 +132,27 @@ describe('a state that is not whole yet', () => {
 
   it('waits on disk for a neighbour some minutes, and gives its room back then, or when room is short', () => {
     const writer = newWriter(60)
-    for (const [shadowBytesMax, gone] of [
+    for (const [stagingBytesMax, gone] of [
       [1e6, 700_000],
       [1500, 20_000]
     ] as const) {
-      const life = new Life(undefined, { shadowBytesMax, shadowBytesPerPeerMax: shadowBytesMax })
+      const life = new Life(undefined, { stagingBytesMax, stagingBytesPerPeerMax: stagingBytesMax })
       life.take(partsOf(writer).slice(0, 10))
-      life.replica.dropIdleShadows(9000)
+      life.replica.dropIdleStaged(9000)
       assert.ok(life.disk.head && life.budget.used > 750)
-      const next = new Life(copyOf(life.disk), { shadowBytesMax, shadowBytesPerPeerMax: shadowBytesMax })
-      next.replica.dropIdleShadows(5e9)
+      const next = new Life(copyOf(life.disk), { stagingBytesMax, stagingBytesPerPeerMax: stagingBytesMax })
+      next.replica.dropIdleStaged(5e9)
       assert.ok(next.disk.head)
-      next.replica.dropIdleShadows(5e9 + gone)
+      next.replica.dropIdleStaged(5e9 + gone)
       assert.equal(next.disk.head, undefined)
-      life.replica.dropIdleShadows(gone)
+      life.replica.dropIdleStaged(gone)
       assert.equal(life.disk.head, undefined)
       assert.equal(life.budget.used, 0)
     }
   })
 
   it('of one neighbour leaves room for those of others', () => {
-    const budget = new ShadowBudget({ shadowBytesMax: 2000, shadowBytesPerPeerMax: 1500 })
+    const budget = new StagingBudget({ stagingBytesMax: 2000, stagingBytesPerPeerMax: 1500 })
     const parts = partsOf(newWriter(200))
     const [first, second, third] = [newReplica({ budget }), newReplica({ budget }), newReplica({ budget })]
     for (const part of parts.slice(0, 14)) assert.equal(apply(first, part, peer).kind, 'partial')
@@ -178,12 +178,12 @@ function copyOf(disk: Disk): Disk {
 /** A replica with what it has kept. */
 class Life {
   readonly disk: Disk
-  readonly budget: ShadowBudget
+  readonly budget: StagingBudget
   readonly replica: Replica
 
-  constructor(disk?: Disk, limits = { shadowBytesMax: 1e6, shadowBytesPerPeerMax: 1e6 }) {
+  constructor(disk?: Disk, limits = { stagingBytesMax: 1e6, stagingBytesPerPeerMax: 1e6 }) {
     this.disk = disk ?? { head: undefined, atSeq: 0, lastSeq: 0, records: new Map() }
-    this.budget = new ShadowBudget(limits)
+    this.budget = new StagingBudget(limits)
     this.replica = newReplica({ budget: this.budget, keep: (step) => this.#keep(step) })
     const { head } = this.disk
     if (head)
@@ -199,7 +199,7 @@ class Life {
     return verdict
   }
 
-  #keep(step: ShadowStep): void {
+  #keep(step: StagingStep): void {
     const { disk } = this
     if (step.kind === 'dropped' || step.afterSeq === 0) disk.records.clear()
     if (step.kind === 'dropped') {
@@ -243,9 +243,9 @@ function apply(replica: Replica, { delta, head }: Part, from: Origin): Verdict {
   return replica.apply({ from, head, delta, nowMs: 0 })
 }
 
-function newReplica(given: { budget?: ShadowBudget; keep?: (step: ShadowStep) => void } = {}): Replica {
-  const { budget = new ShadowBudget(PROTOCOL_LIMITS), keep } = given
-  const options = { origin, publicKey, meshId, crypto, limits: PROTOCOL_LIMITS, shadows: budget }
+function newReplica(given: { budget?: StagingBudget; keep?: (step: StagingStep) => void } = {}): Replica {
+  const { budget = new StagingBudget(PROTOCOL_LIMITS), keep } = given
+  const options = { origin, publicKey, meshId, crypto, limits: PROTOCOL_LIMITS, staging: budget }
   return new Replica({ ...options, ...(keep ? { keep } : {}) })
 }
 

@@ -9,7 +9,7 @@ import { originOf } from '../../../src/core/model/identity.ts'
 import type { Operation } from '../../../src/core/replication/record.ts'
 import { Replica, type Verdict } from '../../../src/core/replication/replica.ts'
 import { decodeFrame, type DeltaMessage } from '../../../src/core/wire/messages.ts'
-import { ShadowBudget, type ShadowStep } from '../../../src/core/replication/partial-state.ts'
+import { StagingBudget, type StagingStep } from '../../../src/core/replication/partial-state.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 
 const crypto = createCrypto()
@@ -125,21 +125,21 @@ describe('replica', () => {
   it('gives back the memory of unfinished deltas', () => {
     const writer = newReplica()
     write(writer, { a: 'x'.repeat(99), b: 'x'.repeat(99) })
-    const shadows = new ShadowBudget({ shadowBytesMax: 150, shadowBytesPerPeerMax: 150 })
-    const reader = newReplica({}, shadows)
+    const staging = new StagingBudget({ stagingBytesMax: 150, stagingBytesPerPeerMax: 150 })
+    const reader = newReplica({}, staging)
     const [first] = answer(writer, NOWHERE, 100)
     assert.ok(first)
     assert.equal(deliver(reader, [first], peer).kind, 'partial')
-    assert.ok(shadows.used > 0)
+    assert.ok(staging.used > 0)
     assert.deepEqual(deliver(reader, [first], other), {
       kind: 'refused',
       reason: 'too many unfinished bytes'
     })
-    reader.dropShadow(peer)
-    assert.equal(shadows.used, 0)
+    reader.dropStaged(peer)
+    assert.equal(staging.used, 0)
     assert.equal(deliver(reader, [first], other).kind, 'partial')
-    reader.dropIdleShadows(10_001)
-    assert.equal(shadows.used, 0)
+    reader.dropIdleStaged(10_001)
+    assert.equal(staging.used, 0)
   })
 
   it('refuses a state other than the signed one, and keeps what it had', () => {
@@ -329,8 +329,8 @@ describe('replica', () => {
 
 function newReplica(
   limits: Partial<ReplicaLimits> = {},
-  shadows = new ShadowBudget(PROTOCOL_LIMITS),
-  keep?: (step: ShadowStep) => void
+  staging = new StagingBudget(PROTOCOL_LIMITS),
+  keep?: (step: StagingStep) => void
 ): Replica {
   return new Replica({
     origin,
@@ -338,7 +338,7 @@ function newReplica(
     meshId,
     crypto,
     limits: { ...PROTOCOL_LIMITS, ...limits },
-    shadows,
+    staging,
     ...(keep ? { keep } : {})
   })
 }

@@ -6,7 +6,7 @@ import { PROTOCOL_LIMITS } from '../../../../src/core/replication/limits.ts'
 import type { Origin } from '../../../../src/core/model/values.ts'
 import { originOf } from '../../../../src/core/model/identity.ts'
 import { Replica, type Verdict } from '../../../../src/core/replication/replica.ts'
-import { ShadowBudget } from '../../../../src/core/replication/partial-state.ts'
+import { StagingBudget } from '../../../../src/core/replication/partial-state.ts'
 import { decodeFrame } from '../../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../../src/io/crypto/crypto.ts'
 
@@ -124,14 +124,14 @@ function pull(
 }
 
 function newReplica(limits: Partial<typeof PROTOCOL_LIMITS> = {}): Replica {
-  const shadows = new ShadowBudget(PROTOCOL_LIMITS)
+  const staging = new StagingBudget(PROTOCOL_LIMITS)
   return new Replica({
     origin,
     publicKey,
     meshId,
     crypto,
     limits: { ...PROTOCOL_LIMITS, ...limits },
-    shadows
+    staging
   })
 }
 
