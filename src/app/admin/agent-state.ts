@@ -21,6 +21,11 @@ export interface AgentState {
    * True while a session waits for the first member to accept this cluster; `session` is set as soon as it has started.
    */
   readonly joining: boolean
+  /**
+   * True when the identity on disk names a mesh that this agent is a member of. `session` is then undefined while it
+   * starts, for example after a restart.
+   */
+  readonly isMember: boolean
   /** undefined exactly when `session` is. */
   readonly membership: Membership | undefined
   /** undefined when this machine has no data plane; `hostFault` then has the reason as one sentence. */

@@ -6,19 +6,23 @@ import type { AgentState } from './agent-state.ts'
 /**
  * Returns why this agent is not ready, as one sentence, or undefined when it is ready. An agent is ready when it does
  * what it was told to do so far: an agent without a token in a file is ready while it waits for `meshctl init` or
- * `meshctl join`. Faults below `critical` do not count, because one part that fails is no reason to take all others out
+ * `meshctl join`. A member is not ready before its session has started and the first pass over the host has ended, so
+ * that a rolling update goes on to the next node only then. Faults below `critical` do not count, because one part that fails is no reason to take all others out
  * of service.
  */
 export function notReady({
   session,
   source,
   joining,
+  isMember,
   isToldToJoin,
   health
-}: Pick<AgentState, 'session' | 'source' | 'joining' | 'isToldToJoin' | 'health'>): string | undefined {
+}: Pick<AgentState, 'session' | 'source' | 'joining' | 'isMember' | 'isToldToJoin' | 'health'>):
+  string | undefined {
   const [worst] = health.faults()
   if (worst?.severity === 'critical') return faultSentence(worst)
   if (joining) return 'this cluster is joining the mesh: no member has accepted it yet'
+  if (session === undefined && isMember) return 'the session of this agent has not started yet'
   if (session === undefined)
     return isToldToJoin ? 'this cluster has not joined the mesh of its token yet' : undefined
   if (!source.whole) return 'the services of this cluster have not been read yet'

@@ -22,7 +22,7 @@ import { Invitations } from '../enrolment/invitations.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
-import type { Membership } from '../identity/identity.ts'
+import { membershipOf, type Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Health } from '../observe/health.ts'
@@ -76,6 +76,7 @@ async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<
   const parts = { ...foundation, ...cluster, ...joining, dataPlane, startedMs }
   const state = stateOf(parts)
   const watch = startWatch(parts, shutdown)
+  if (!state.isMember) await parts.toldToJoin.look()
   await startHealthServer(parts, { state, watch, shutdown })
   shutdown.add('session', () => parts.current.session?.stop())
   const isMember = await parts.enrolment.resume()
@@ -211,7 +212,7 @@ type Parts = Foundation & Cluster & Joining & { readonly dataPlane: DataPlane; r
 
 /** The state for the admin API. Values that change while the agent runs are getters; the others are read once. */
 function stateOf(parts: Parts): AgentState {
-  const { settings, startedMs, health, dataPlane, source, facts, current, node, toldToJoin } = parts
+  const { settings, startedMs, health, dataPlane, source, facts, current, store, node, toldToJoin } = parts
   return {
     settings,
     startedMs,
@@ -232,6 +233,10 @@ function stateOf(parts: Parts): AgentState {
     },
     get joining() {
       return current.isJoining
+    },
+    get isMember() {
+      const identity = store.identity()
+      return identity !== undefined && membershipOf(identity) !== undefined
     },
     get wireguardKey() {
       return node.wireguardKey

@@ -45,6 +45,14 @@ export class ToldToJoin {
   }
 
   /**
+   * Reads the file once, so that `hasToken` is right before the first attempt, which comes after the start of the
+   * source. Never rejects: a file that cannot be read is the fault of the first attempt.
+   */
+  async look(): Promise<void> {
+    this.#hasToken = (await this.#token().catch(() => undefined)) !== undefined
+  }
+
+  /**
    * Begins the attempts; called once, when this agent is in no mesh. Without a file and without a Kubernetes API it
    * does nothing.
    */

@@ -13,13 +13,14 @@ const fault = { message: 'no tunnel answers', fix: 'open UDP 51820' }
 
 function unjoined(
   health: Health,
-  more: { readonly joining?: boolean; readonly isToldToJoin?: boolean } = {}
+  more: { readonly joining?: boolean; readonly isToldToJoin?: boolean; readonly isMember?: boolean } = {}
 ) {
   return {
     session: undefined,
     source: { snapshot: { services: [], endpointSlices: [] }, problems: [], whole: true },
     joining: false,
     isToldToJoin: false,
+    isMember: false,
     health,
     ...more
   }
@@ -36,6 +37,13 @@ describe('readiness', () => {
       /has not joined the mesh of its token/
     )
     assert.match(notReady(unjoined(registry(), { joining: true })) ?? '', /no member has accepted it yet/)
+  })
+
+  it('a member is not ready while its session has not started yet, as after a restart', () => {
+    assert.match(
+      notReady(unjoined(registry(), { isMember: true })) ?? '',
+      /the session .* has not started yet/
+    )
   })
 
   it('a critical fault makes it not ready, with the fix; an error of one part does not', () => {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DnsAnswer, InviteAnswer, JoinedAnswer, StatusAnswer } from '../../../src/api/answers.ts'
 import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
+import { Session } from '../../../src/app/session/session.ts'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import { eventually } from '../../eventually.ts'
@@ -117,6 +120,39 @@ describe('an agent without a folder of manifests', () => {
     assert.doesNotMatch(after.warnings.join('\n'), /folder of manifests/)
   })
 
+  it('is ready in no mesh, and after a restart in a mesh not before its session has started', async () => {
+    const port = await freePort()
+    const flags = { 'http-listen': `127.0.0.1:${port}` }
+    const ready = async (): Promise<string> => {
+      const response = await fetch(`http://127.0.0.1:${port}/readyz`)
+      return `${response.status} ${(await response.text()).trim()}`
+    }
+    await daemon.stop()
+    daemon = await start(flags)
+    assert.equal(await ready(), '200 ok')
+    await found('west')
+    await eventually(async () => (await ready()) === '200 ok')
+    await daemon.stop()
+    // A session with a host name in its settings waits up to 3 s for the DNS, one with a large replica reads the disk.
+    const { promise: asked, resolve: goOn } = Promise.withResolvers<void>()
+    const starts = Session.prototype.start
+    Session.prototype.start = async function () {
+      await asked
+      return starts.call(this)
+    }
+    const starting = start(flags)
+    try {
+      await eventually(async () =>
+        (await ready()).startsWith('503 the session of this agent has not started')
+      )
+    } finally {
+      Session.prototype.start = starts
+      goOn()
+      daemon = await starting
+    }
+    await eventually(async () => (await ready()) === '200 ok')
+  })
+
   it('is warned at init and at invite of a name that is a top-level domain, and of no other', async () => {
     const founded = await found('eu')
     assert.match(founded.warnings?.join() ?? '', /cluster\.eu is also a name of the public DNS/)
@@ -132,3 +168,12 @@ describe('an agent without a folder of manifests', () => {
     assert.equal((await invited('east')).warnings, undefined)
   })
 })
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

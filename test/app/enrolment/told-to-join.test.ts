@@ -1,0 +1,43 @@
+// The token in a file: who is told of it, and when.
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pino from 'pino'
+import { ToldToJoin } from '../../../src/app/enrolment/told-to-join.ts'
+import { Health } from '../../../src/app/observe/health.ts'
+import { CurrentSession } from '../../../src/app/session/current-session.ts'
+
+describe('an agent with the setting token-file', () => {
+  const log = pino({ enabled: false })
+  let folder: string
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'rhizome-told-'))
+    await writeFile(join(folder, 'token'), 'rzm1_AAAA')
+  })
+
+  after(() => rm(folder, { recursive: true, force: true }))
+
+  const told = (file: string) =>
+    new ToldToJoin({
+      file,
+      sharedKey: undefined,
+      enrolment: { join: () => Promise.reject(new Error('not asked')) },
+      current: new CurrentSession(),
+      log,
+      health: new Health({ log, now: Date.now })
+    })
+
+  for (const [what, file, hasToken] of [
+    ['is there', () => join(folder, 'token'), true],
+    ['is not there', () => join(folder, 'none'), false],
+    ['is a folder', () => folder, false],
+    ['is not set', () => '', false]
+  ] as const)
+    it(`knows before the first attempt whether it has a token, where the file ${what}`, async () => {
+      const one = told(file())
+      await one.look()
+      assert.equal(one.hasToken, hasToken)
+    })
+})
