@@ -1,6 +1,7 @@
 // The error of the host edge. Each has a stable code for programs, a message and, where the operator can act, a fix.
 // src/app reports them as faults in the health registry and meshctl prints them; tests compare the codes.
 import { CodedError, type CodedErrorDetails } from '../../core/model/coded-error.ts'
+import { packageOf } from './tools/tools.ts'
 
 /** The codes, each with the situation in which it is thrown. */
 type HostErrorCode =
@@ -61,13 +62,20 @@ export class HostError extends CodedError<HostErrorCode> {
   }
 }
 
-/** Returns the error (TOOL_FAILED) for a tool that ended with success and printed text of an unexpected form. */
-export function unreadable(tool: string, cause: unknown): HostError {
-  return new HostError({
-    code: 'TOOL_FAILED',
-    tool,
-    message: `${tool} printed what cannot be read`,
-    fix: `run \`${tool} -V\` on this host: it must be the real ${tool}, and its version one that prints JSON`,
-    cause
-  })
+/**
+ * Returns what `parse` makes of the output of a tool that has ended with success. Errors: TOOL_FAILED where `parse`
+ * throws, because the output has another form than this program knows.
+ */
+export function parseOutput<T>(tool: string, parse: () => T): T {
+  try {
+    return parse()
+  } catch (cause) {
+    throw new HostError({
+      code: 'TOOL_FAILED',
+      tool,
+      message: `${tool} ended with success, but its output has an unknown form`,
+      fix: `check \`${tool} ${tool === 'ip' ? '-V' : '--version'}\` on this host: ${tool} must be the program of the package ${packageOf(tool)}, in a current version`,
+      cause
+    })
+  }
 }

@@ -8,6 +8,7 @@
 //   2. A pod cannot become the router of this host: bridge ports, bridges without a default route, and links with
 //      routes to single addresses (pods) are left out.
 import { z } from 'zod'
+import { parseOutput } from '../errors.ts'
 import type { Run } from '../ports.ts'
 
 // Hosts have a few uplinks. A host that makes ever more links must not fill the record of earlier sysctls (host.json).
@@ -50,7 +51,9 @@ export async function findUplinks(
   const list = async <T>(schema: z.ZodType<T[]>, ...args: readonly string[]): Promise<readonly T[]> => {
     const { exitCode, stdout } = await run('ip', args, options)
     const text = stdout.trim()
-    return exitCode === 0 && text.startsWith('[{') ? schema.parse(JSON.parse(text)) : []
+    return exitCode === 0 && text.startsWith('[{')
+      ? parseOutput('ip', () => schema.parse(JSON.parse(text)))
+      : []
   }
   const [links, defaults, routes] = await Promise.all([
     list(LINKS, '-d', '-j', 'link', 'show'),

@@ -1,7 +1,7 @@
 // Parses the output of `ip -json` and keeps the fields that this agent uses. Fields of other versions of iproute2 are
 // ignored; a field that `ip` leaves out gets the default that its comment names.
 import { z } from 'zod'
-import { unreadable } from '../errors.ts'
+import { parseOutput } from '../errors.ts'
 import { parseCidr, parseIp } from '../../../core/model/cidr.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
 
@@ -156,9 +156,5 @@ function json(text: string): unknown {
 
 /** Returns the parsed text. Errors: TOOL_FAILED for text of another form, with a fix. */
 function read<T>(schema: z.ZodType<T>, text: string): T {
-  try {
-    return schema.parse(json(text))
-  } catch (cause) {
-    throw unreadable('ip', cause)
-  }
+  return parseOutput('ip', () => schema.parse(json(text)))
 }

@@ -5,7 +5,7 @@
 // this agent made the table.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../../core/model/values.ts'
-import { unreadable } from '../errors.ts'
+import { parseOutput } from '../errors.ts'
 
 /** A table as nft lists it. */
 export interface NftListing {
@@ -90,11 +90,9 @@ function stable(value: unknown): unknown {
 }
 
 function entriesOf(json: string): readonly Readonly<Record<string, unknown>>[] {
-  try {
+  return parseOutput('nft', () => {
     const { nftables } = asRecord(JSON.parse(json))
-    if (Array.isArray(nftables)) return nftables.map(asRecord)
-  } catch (cause) {
-    throw unreadable('nft', cause)
-  }
-  throw unreadable('nft', undefined)
+    if (!Array.isArray(nftables)) throw new Error('nft: no list "nftables"')
+    return nftables.map(asRecord)
+  })
 }

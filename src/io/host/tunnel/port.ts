@@ -7,7 +7,7 @@ import type { HostNames, Run } from '../ports.ts'
 /** The operations of a plan that change the tunnel. */
 export type TunnelOp = Extract<HostOp, { kind: 'setTunnel' | 'removeTunnel' | 'setPeer' | 'removePeer' }>
 
-/** Errors of its methods: HostError; a plain Error if the tool prints a state that cannot be parsed. */
+/** Errors of its methods: HostError; TOOL_FAILED if the tool prints a state that cannot be parsed. */
 export interface TunnelPort {
   /** Reads the device and its peers. `tunnel` undefined: our device does not exist, so it has no peers. */
   observe(

@@ -75,6 +75,9 @@ describe('what ip prints and is no such JSON', () => {
   for (const text of ['\u0007\uFFFD', '{"a":1}', '[5]', 'null', '[{'])
     it(`${JSON.stringify(text)} is an error that names the tool, in words`, () => {
       for (const parse of [parseLink, parseAddresses, (each: string) => parseRoutes(each, 4), parseRules])
-        assert.throws(() => parse(text), { code: 'TOOL_FAILED', message: 'ip printed what cannot be read' })
+        assert.throws(() => parse(text), {
+          code: 'TOOL_FAILED',
+          message: 'ip ended with success, but its output has an unknown form'
+        })
     })
 })

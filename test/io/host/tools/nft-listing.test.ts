@@ -6,7 +6,7 @@ describe('what nft prints', () => {
     it(`${JSON.stringify(text)} is an error that names the tool, in words`, () => {
       assert.throws(() => parseListing(text), {
         code: 'TOOL_FAILED',
-        message: 'nft printed what cannot be read'
+        message: 'nft ended with success, but its output has an unknown form'
       })
     })
 

@@ -3,6 +3,7 @@
 // neither and quotes no text in its errors.
 import { compareCidr, parseCidr, parseIp } from '../../../../core/model/cidr.ts'
 import type { Cidr, PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
+import { parseOutput } from '../../errors.ts'
 
 /** The state of a WireGuard device. */
 export interface WgDump {
@@ -31,8 +32,12 @@ export interface WgPeer {
   readonly keepaliveSeconds: number
 }
 
-/** Returns the parsed state. Throws an Error for text of another form. */
+/** Returns the parsed state. Errors: TOOL_FAILED for text of another form. */
 export function parseWgDump(text: string): WgDump {
+  return parseOutput('wg', () => parseDevice(text))
+}
+
+function parseDevice(text: string): WgDump {
   const [device = '', ...lines] = text.trimEnd().split('\n')
   const [, publicKey, listenPort, fwmark, ...rest] = device.split('\t')
   if (fwmark === undefined || rest.length > 0) throw new Error('wg show dump: unexpected first line')

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { inspect } from 'node:util'
+import { HostError } from '../../../../../src/io/host/errors.ts'
 import { parseWgDump } from '../../../../../src/io/host/tunnel/wireguard/wg-dump.ts'
 
 const SECRET = 'cHJpdmF0ZXByaXZhdGVwcml2YXRlcHJpdmF0ZTEyMzQ='
@@ -56,10 +58,16 @@ describe('the dump of wg', () => {
 
   const broken: readonly string[] = ['', SECRET, `${SECRET}\t${KEY}\t1`, `${SECRET}\tnot a key\t1\toff`]
   for (const text of broken) {
-    it(`rejects ${JSON.stringify(text.replace(SECRET, '<secret>'))} without quoting it`, () => {
+    it(`rejects ${JSON.stringify(text.replace(SECRET, '<secret>'))} as output of wg, without quoting it`, () => {
       assert.throws(
         () => parseWgDump(text),
-        (error: Error) => !error.message.includes(SECRET)
+        (error) => {
+          assert.ok(error instanceof HostError)
+          assert.deepEqual([error.code, error.tool], ['TOOL_FAILED', 'wg'])
+          assert.match(error.fix ?? '', /`wg --version`.*wireguard-tools/)
+          assert.ok(!inspect(error).includes(SECRET))
+          return true
+        }
       )
     })
   }
