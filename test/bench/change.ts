@@ -128,7 +128,7 @@ class Path {
     this.#view = view
     this.#names = take('names', () => this.#ask(view, this.#names))
     take('feed', () => this.#feed.update({ view, nowMs: 1 }))
-    const want = take('desired', () => desiredWithin(this.#wish(view), this.#balancer).host)
+    const want = take('desired', () => desiredWithin(this.#input(view), this.#balancer).host)
     take('plan', () => this.#settle(want, run))
   }
 
@@ -146,7 +146,7 @@ class Path {
       endpointSlices: this.#snapshot.endpointSlices
     })
     const copied = fullCopy(view)
-    const want = desired(this.#wish(copied))
+    const want = desired(this.#input(copied))
     const wholeMs = once(() => this.#west.whole(this.#spec(0).origin))
     return {
       source: once(() => catalog(items)),
@@ -155,7 +155,7 @@ class Path {
       view: once(() => this.#build(createViewBuilder())),
       names: once(() => this.#ask(copied, undefined)),
       feed: once(() => new Feed({ nowMs: 1 }).update({ view: copied, nowMs: 1 })),
-      desired: once(() => desired(this.#wish(fullCopy(view)))),
+      desired: once(() => desired(this.#input(fullCopy(view)))),
       plan: once(() => this.#settle(want, 0))
     }
   }
@@ -188,7 +188,7 @@ class Path {
     return names
   }
 
-  #wish(view: MeshView): DesiredInput {
+  #input(view: MeshView): DesiredInput {
     return {
       view,
       self: { origin: this.#spec(1).origin, cluster: view.self },

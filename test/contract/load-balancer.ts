@@ -17,7 +17,7 @@ export interface Bench {
   foreign(): Promise<string>
   /** A virtual server and a table of somebody else, to be left alone. */
   plantForeign(): Promise<void>
-  /** Changes something of ours behind our back: the given server must not serve as wished any more. */
+  /** Changes something of ours behind our back: the given server must not serve as desired any more. */
   tamper?(server: VirtualServer): Promise<void>
 }
 
@@ -89,8 +89,8 @@ function contract(make: () => Bench): void {
     assert.deepEqual(await balancer.observe(signal), [])
   })
 
-  it('observes what was wished, of every kind', async () => {
-    const wish = [
+  it('observes what is desired, of every kind', async () => {
+    const desired = [
       virtual('10.96.0.1', [real(PODS[0])], { port: 53, protocol: 'UDP' }),
       virtual('10.96.0.1', [real(PODS[0]), real(PODS[1])]),
       virtual('10.96.0.1', [real(PODS[0], 3), real(PODS[1], 0)], { port: 81, scheduler: 'wrr' }),
@@ -106,24 +106,24 @@ function contract(make: () => Bench): void {
       virtual('fd96::1', [real(PODS6[0], 2)], { port: 53, protocol: 'UDP', affinitySeconds: 60 })
     ]
     await balancer.apply(
-      wish.toReversed().map((want) => ({ want, have: undefined })),
+      desired.toReversed().map((want) => ({ want, have: undefined })),
       signal
     )
-    assert.deepEqual(await balancer.observe(signal), sorted(wish))
+    assert.deepEqual(await balancer.observe(signal), sorted(desired))
   })
 
   it('observes the same after a restart, and a second apply changes nothing', async () => {
-    const wish = virtual('10.96.0.1', [real(PODS[0]), real(PODS[1], 0)], { affinitySeconds: 30 })
-    await set(wish)
+    const desired = virtual('10.96.0.1', [real(PODS[0]), real(PODS[1], 0)], { affinitySeconds: 30 })
+    await set(desired)
     const again = bench.create()
     await again.start()
-    assert.deepEqual(await again.observe(signal), [wish])
+    assert.deepEqual(await again.observe(signal), [desired])
     const before = bench.writes()
-    await again.apply([{ want: wish, have: wish }], signal)
+    await again.apply([{ want: desired, have: desired }], signal)
     await again.apply([], signal)
     assert.equal(bench.writes(), before)
-    await again.apply([{ want: wish, have: undefined }], signal)
-    assert.deepEqual(await again.observe(signal), [wish])
+    await again.apply([{ want: desired, have: undefined }], signal)
+    assert.deepEqual(await again.observe(signal), [desired])
   })
 
   it('spreads connections over all backends', async () => {
@@ -237,18 +237,18 @@ function contract(make: () => Bench): void {
   })
 
   it('loads and changes 200 services', async () => {
-    const wish = Array.from({ length: 200 }, (_, index) =>
+    const desired = Array.from({ length: 200 }, (_, index) =>
       virtual(
         `10.96.1.${index}`,
         PODS.map((ip) => real(ip))
       )
     )
     await balancer.apply(
-      wish.map((want) => ({ want, have: undefined })),
+      desired.map((want) => ({ want, have: undefined })),
       signal
     )
-    assert.deepEqual(await balancer.observe(signal), wish)
-    const changes: VirtualServerChange[] = wish.map((have, index) => ({
+    assert.deepEqual(await balancer.observe(signal), desired)
+    const changes: VirtualServerChange[] = desired.map((have, index) => ({
       have,
       want: index % 2 === 0 ? undefined : { ...have, realServers: have.realServers.slice(index % 3) }
     }))
@@ -272,18 +272,18 @@ function contract(make: () => Bench): void {
   })
 
   it('repairs what somebody changed behind its back in the next pass', async function () {
-    const wish = [
+    const desired = [
       virtual(
         '10.96.0.1',
         PODS.map((ip) => real(ip))
       ),
       virtual('10.96.0.2', [real(PODS[0])])
     ]
-    await pass(wish)
-    await bench.tamper?.(wish[0] as VirtualServer)
-    assert.notDeepEqual(await balancer.observe(signal), wish)
-    await pass(wish)
-    assert.deepEqual(await balancer.observe(signal), wish)
+    await pass(desired)
+    await bench.tamper?.(desired[0] as VirtualServer)
+    assert.notDeepEqual(await balancer.observe(signal), desired)
+    await pass(desired)
+    assert.deepEqual(await balancer.observe(signal), desired)
     const answers = new Set(await ask('10.96.0.1', 30))
     assert.deepEqual(answers, new Set(pods))
   })
@@ -310,10 +310,10 @@ function contract(make: () => Bench): void {
   })
 
   /** What the reconciler does: observe, then change what differs. */
-  async function pass(wish: readonly VirtualServer[]): Promise<void> {
+  async function pass(desired: readonly VirtualServer[]): Promise<void> {
     const key = (server: VirtualServer) => `${server.vip} ${server.protocol} ${server.port}`
     const have = new Map((await balancer.observe(signal)).map((server) => [key(server), server]))
-    const want = new Map(wish.map((server) => [key(server), server]))
+    const want = new Map(desired.map((server) => [key(server), server]))
     const changes = [...new Set([...have.keys(), ...want.keys()])].map((name) => ({
       want: want.get(name),
       have: have.get(name)

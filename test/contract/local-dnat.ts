@@ -12,7 +12,7 @@ import { Lab, type Namespace } from '../lab/support/netns.ts'
 import { requireLab } from '../lab/support/require.ts'
 
 const { signal } = new AbortController()
-const WISH: Filter = {
+const DESIRED: Filter = {
   remoteSources: ['10.1.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[],
   localDestinations: ['10.2.0.0/24', 'fd02::/64'] as readonly string[] as readonly Cidr[],
   guardedVips: ['10.96.0.0/16', 'fd96::/112'] as readonly string[] as readonly Cidr[],
@@ -174,7 +174,7 @@ function suite(options: LocalDnatOptions): void {
 
   /** Ours. */
   async function set(): Promise<void> {
-    await filter.set(WISH, signal)
+    await filter.set(DESIRED, signal)
     const servers = [
       virtual('10.96.0.1', [real('10.2.0.2')]),
       virtual('fd96::1', [real('fd02::2')]),

@@ -63,16 +63,16 @@ export const TOKENS = INVITES.map(({ chain, inviteSeed }) =>
 )
 
 function newMesh() {
-  const { cluster, ...prefixes } = wish('west', 1)
+  const { cluster, ...prefixes } = terms('west', 1)
   return createMesh({ crypto, cluster, ...prefixes, nowSeconds: NOW })
 }
 
 function invite(name: string, number: number) {
   const { rootSeed } = mesh
-  return createInvite({ crypto, rootSeed, ...wish(name, number), notBefore: NOW, notAfter: NOW + 86_400 })
+  return createInvite({ crypto, rootSeed, ...terms(name, number), notBefore: NOW, notAfter: NOW + 86_400 })
 }
 
-function wish(name: string, number: number) {
+function terms(name: string, number: number) {
   return {
     cluster: name as ClusterName,
     podPrefixes: [`10.${number}.0.0/16`, `fd0${number}::/48`] as readonly string[] as readonly Cidr[],

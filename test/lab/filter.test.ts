@@ -72,7 +72,7 @@ describe('the packet filter', () => {
     await lab?.close()
   })
 
-  const wish = (more: Partial<Filter> = {}): Filter => ({
+  const filterWith = (more: Partial<Filter> = {}): Filter => ({
     remoteSources: ['10.1.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[],
     localDestinations: ['10.2.0.0/24', 'fd02::/64'] as readonly string[] as readonly Cidr[],
     probePort: 0,
@@ -85,11 +85,11 @@ describe('the packet filter', () => {
 
   it('observes what was set, also after a restart, and nothing after cleanup', async () => {
     assert.equal(await filter.observe(signal), undefined)
-    const wishes = [
-      wish({ probePort: 8472 }),
-      wish({ remoteSources: [], localDestinations: [] }),
-      wish({ guardedVips: ['10.96.0.0/16', 'fd96::/112'] as readonly string[] as readonly Cidr[] }),
-      wish({
+    const filters = [
+      filterWith({ probePort: 8472 }),
+      filterWith({ remoteSources: [], localDestinations: [] }),
+      filterWith({ guardedVips: ['10.96.0.0/16', 'fd96::/112'] as readonly string[] as readonly Cidr[] }),
+      filterWith({
         // Nested, adjacent, single.
         remoteSources: [
           '10.1.0.0/16',
@@ -101,7 +101,7 @@ describe('the packet filter', () => {
         ] as readonly string[] as readonly Cidr[]
       })
     ]
-    for (const want of wishes) {
+    for (const want of filters) {
       await filter.set(want, signal)
       assert.deepEqual(await createNftFilter({ run, names }).observe(signal), want)
     }
@@ -114,28 +114,28 @@ describe('the packet filter', () => {
   })
 
   it('shows as missing when somebody changed a rule, and traffic alone changes nothing', async () => {
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     await askRemote(udp('10.2.0.1'))
-    assert.deepEqual(await filter.observe(signal), wish())
+    assert.deepEqual(await filter.observe(signal), filterWith())
     const table = `${names.nftTable}-filter`
     await run('nft', ['add', 'element', 'inet', table, 'remote4', '{ 10.9.0.0/16 }'])
-    assert.notDeepEqual(await filter.observe(signal), wish())
-    await filter.set(wish(), signal)
+    assert.notDeepEqual(await filter.observe(signal), filterWith())
+    await filter.set(filterWith(), signal)
     await run('nft', ['insert', 'rule', 'inet', table, 'forward', 'accept'])
     assert.equal(await filter.observe(signal), undefined)
-    await filter.set(wish(), signal)
-    assert.deepEqual(await filter.observe(signal), wish())
+    await filter.set(filterWith(), signal)
+    assert.deepEqual(await filter.observe(signal), filterWith())
   })
 
   it('lets authorised sources reach local destinations, and nobody else, nor anything of the host', async () => {
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
     assert.deepEqual(await askRemote(tcp('fd02::2')), ['fd02::2 8080 fd01::11'])
     for (const question of [tcp('10.2.0.1'), udp('10.2.0.1')])
       assert.deepEqual(await askRemote(question), ['ECONNREFUSED'])
     const closed = [udp('192.0.2.1'), { ...udp('10.2.0.2'), source: '10.3.0.11' }]
     for (const question of closed) assert.deepEqual(await askRemote(question), ['TIMEOUT'])
-    await filter.set(wish({ localDestinations: [] }), signal)
+    await filter.set(filterWith({ localDestinations: [] }), signal)
     assert.deepEqual(await askRemote(udp('10.2.0.2')), ['TIMEOUT'])
     await filter.set(undefined, signal)
     assert.deepEqual(await askRemote({ ...udp('10.2.0.2'), source: '10.3.0.11' }), [
@@ -145,27 +145,27 @@ describe('the packet filter', () => {
 
   it('lets authorised sources reach the endpoints that are the host itself, by address, protocol and port', async () => {
     const hostEndpoints = ['10.2.0.1 TCP 8080', '10.2.0.9 UDP 53', 'fd02::1 TCP 8080'] as const
-    await filter.set(wish({ hostEndpoints }), signal)
-    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), wish({ hostEndpoints }))
+    await filter.set(filterWith({ hostEndpoints }), signal)
+    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), filterWith({ hostEndpoints }))
     assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
     assert.deepEqual(await askRemote(tcp('10.2.0.1', { port: 8081 })), ['ECONNREFUSED'])
     assert.deepEqual(await askRemote(udp('10.2.0.1')), ['ECONNREFUSED'])
     // Nothing listens there: the answer is the host's own.
     assert.deepEqual(await askRemote(tcp('fd02::1')), ['ECONNREFUSED'])
     assert.deepEqual(await askRemote({ ...udp('10.2.0.1'), source: '10.3.0.11' }), ['TIMEOUT'])
-    await filter.set(wish({ hostEndpoints: ['10.2.0.1 UDP 8080'] }), signal)
+    await filter.set(filterWith({ hostEndpoints: ['10.2.0.1 UDP 8080'] }), signal)
     assert.deepEqual(await askRemote(udp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
     assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['ECONNREFUSED'])
   })
 
   it('lets the replies in of what went out', async () => {
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])
     assert.deepEqual(await askPod(udp('fd01::11')), ['fd01::11 8080 fd02::2'])
   })
 
   it('opens the probe port and ping for authorised sources', async () => {
-    await filter.set(wish({ probePort: 8080 }), signal)
+    await filter.set(filterWith({ probePort: 8080 }), signal)
     assert.deepEqual(await askRemote(udp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
     await remote.exec(['ping', '-c1', '-W2', '10.2.0.1'])
     await remote.exec(['ping', '-c1', '-W2', 'fd02::1'])
@@ -177,9 +177,9 @@ describe('the packet filter', () => {
   })
 
   it('keeps a service address that nothing balances away from the processes of the host', async () => {
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     assert.deepEqual(await askPod(tcp('10.96.0.7')), ['0.0.0.0 8080 10.2.0.2'])
-    await filter.set(wish({ guardedVips: ['10.96.0.0/16' as Cidr] }), signal)
+    await filter.set(filterWith({ guardedVips: ['10.96.0.0/16' as Cidr] }), signal)
     assert.deepEqual(await askPod(tcp('10.96.0.7')), ['ECONNREFUSED'])
     assert.deepEqual(await askPod(udp('10.96.0.7')), ['ECONNREFUSED'])
     assert.deepEqual(await askPod(tcp('10.2.0.1')), ['0.0.0.0 8080 10.2.0.2'])
@@ -193,7 +193,7 @@ describe('the packet filter', () => {
     await run('nft', ['-f', '-'], { stdin: foreign, stdinAsFile: true })
     const before = (await run('nft', ['-a', 'list', 'table', 'ip', 'cni'])).stdout
     assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 192.0.2.1'])
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])
     assert.deepEqual(await askPod(udp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])
     assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
@@ -225,7 +225,7 @@ describe('the packet filter', () => {
     // TCP's timestamps take 12 bytes of each segment.
     const [v4, v6] = [MTU - 40 - 12, MTU - 60 - 12]
     assert.deepEqual(await mss(pod, remote, '10.1.0.11'), [1448, 1448])
-    await filter.set(wish(), signal)
+    await filter.set(filterWith(), signal)
     assert.deepEqual(await mss(pod, remote, '10.1.0.11'), [v4, v4])
     assert.deepEqual(await mss(remote, pod, '10.2.0.2'), [v4, v4])
     assert.deepEqual(await mss(pod, remote, 'fd01::11'), [v6, v6])
@@ -233,12 +233,12 @@ describe('the packet filter', () => {
 
   it('is nftables where the kernel has it, and says so where there is none', async () => {
     const found = createFilter({ run, names })
-    await found.set(wish(), signal)
-    assert.deepEqual(await filter.observe(signal), wish())
+    await found.set(filterWith(), signal)
+    assert.deepEqual(await filter.observe(signal), filterWith())
     const said: string[] = []
     const none = createNoFilter({ warn: (text) => said.push(text) })
-    await none.set(wish(), signal)
-    assert.deepEqual(await none.observe(signal), wish())
+    await none.set(filterWith(), signal)
+    assert.deepEqual(await none.observe(signal), filterWith())
     assert.deepEqual(said, [NO_FILTER])
   })
 })

@@ -61,7 +61,7 @@ describe('a host with an obstacle', function () {
     await host.start()
     let nowMs = 0
     const pass = new Pass({ host: host.edge, drainMs: 0, now: () => nowMs })
-    const want = wish({ device, publicKey })
+    const want = desired({ device, publicKey })
     return {
       namespace,
       host,
@@ -261,7 +261,7 @@ describe('a host with an obstacle', function () {
   })
 })
 
-function wish({ device, publicKey }: { device: string; publicKey: WireguardKey }): HostState {
+function desired({ device, publicKey }: { device: string; publicKey: WireguardKey }): HostState {
   const peer = (n: number, ...allowedIps: string[]) => ({
     publicKey: keyPair().publicKey,
     peerAddress: `192.0.2.${n}:51820` as PeerAddress,

@@ -153,7 +153,7 @@ describe('a host edge in a network namespace', function () {
     assert.deepEqual(await two.host.observe(), two.want)
   })
 
-  it('replaces an address of our own that the wish has changed', async () => {
+  it('replaces an address of our own that the desired state has changed', async () => {
     const peer = { ...one.want.peers[0]!, peerAddress: '192.0.2.2:51821' as PeerAddress }
     await one.host.apply([{ kind: 'setPeer', peer }])
     assert.equal((await one.host.peerStats())[0]?.peerAddress, '192.0.2.2:51821')
@@ -295,7 +295,7 @@ describe('a host edge in a network namespace', function () {
     assert.deepEqual(await one.host.observe(), one.want)
   })
 
-  it('refuses a wish for another key than it holds', async () => {
+  it('refuses a desired state for another key than it holds', async () => {
     const tunnel = { ...one.want.tunnel!, publicKey: keyPair().publicKey }
     await assert.rejects(one.host.apply([{ kind: 'setTunnel', tunnel }]), { code: 'KEY_MISMATCH' })
     assert.deepEqual(await one.host.observe(), one.want)

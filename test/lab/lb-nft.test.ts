@@ -74,16 +74,16 @@ function suite(byNetlink: boolean): void {
 
   it('rebuilds a table whose chains somebody changed, with everything that it served', async () => {
     const balancer = bench.create()
-    const wish = [virtual('10.96.0.1', [real(PODS[0])]), virtual('10.96.0.2', [real(PODS[1])])]
+    const desired = [virtual('10.96.0.1', [real(PODS[0])]), virtual('10.96.0.2', [real(PODS[1])])]
     await balancer.cleanup(signal)
     await balancer.apply(
-      wish.map((want) => ({ want, have: undefined })),
+      desired.map((want) => ({ want, have: undefined })),
       signal
     )
     await bench.run('nft', ['flush', 'chain', 'inet', NFT_TABLE, 'r1'])
     assert.deepEqual(await balancer.observe(signal), [])
-    await balancer.apply([{ want: wish[0], have: undefined }], signal)
-    assert.deepEqual(await balancer.observe(signal), wish)
+    await balancer.apply([{ want: desired[0], have: undefined }], signal)
+    assert.deepEqual(await balancer.observe(signal), desired)
     const [answer] = await bench.ask({ protocol: 'TCP', ip: '10.96.0.2', port: 80, count: 1 })
     assert.equal(answer, `${PODS[1]} 8080`)
   })
@@ -123,16 +123,16 @@ function suite(byNetlink: boolean): void {
     const balancer = bench.create()
     await balancer.cleanup(signal)
     const reals = Array.from({ length: 10 }, (_, index) => real(`10.1.0.${20 + index}`))
-    const wish = Array.from({ length: 10_000 }, (_, index) =>
+    const desired = Array.from({ length: 10_000 }, (_, index) =>
       virtual(`10.96.${index >> 8}.${index & 255}`, reals)
     )
     const loadMs = await timed(() =>
       balancer.apply(
-        wish.map((want) => ({ want, have: undefined })),
+        desired.map((want) => ({ want, have: undefined })),
         signal
       )
     )
-    const have = wish[7]
+    const have = desired[7]
     assert.ok(have)
     const changeMs = await timed(() =>
       balancer.apply([{ want: { ...have, realServers: reals.slice(1) }, have }], signal)

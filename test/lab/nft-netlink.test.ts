@@ -11,7 +11,7 @@ import { Lab, type Namespace } from './support/netns.ts'
 import { requireLab } from './support/require.ts'
 
 const TABLE = 'rhizome'
-const WISH = [
+const DESIRED = [
   virtual('10.96.0.1', [real('10.1.0.11'), real('10.1.0.12', 3)]),
   virtual('10.96.0.2', [], { protocol: 'UDP', port: 53 }),
   virtual('10.96.0.3', [real('10.1.0.11')], { affinitySeconds: 60, scheduler: 'mh' }),
@@ -40,8 +40,8 @@ describe('the nftables load balancer and the kernel', () => {
   beforeEach(async () => {
     await nft('nft', ['flush', 'ruleset'])
     await balancer.observe(signal)
-    await set(...WISH)
-    assert.deepEqual(await balancer.observe(signal), WISH)
+    await set(...DESIRED)
+    assert.deepEqual(await balancer.observe(signal), DESIRED)
     commands = []
   })
 
@@ -75,7 +75,7 @@ describe('the nftables load balancer and the kernel', () => {
   })
 
   it('runs no command to change a service, and knows what it changed', async () => {
-    const [first, udp, hashed, sctp] = WISH
+    const [first, udp, hashed, sctp] = DESIRED
     const fewer = { ...first, realServers: first.realServers.slice(1) }
     await balancer.apply([{ want: fewer, have: first }], signal)
     await balancer.apply(
@@ -108,29 +108,29 @@ describe('the nftables load balancer and the kernel', () => {
     it(`sees that ${what} by others, and repairs it`, async () => {
       await foreign(`${command}\n`)
       const have = await balancer.observe(signal)
-      assert.notDeepEqual(have, WISH)
+      assert.notDeepEqual(have, DESIRED)
       const before = new Map(have.map((server) => [`${server.vip} ${server.port}`, server]))
       await balancer.apply(
-        WISH.map((want) => ({ want, have: before.get(`${want.vip} ${want.port}`) })),
+        DESIRED.map((want) => ({ want, have: before.get(`${want.vip} ${want.port}`) })),
         signal
       )
-      const strays = have.filter(({ vip, port }) => !WISH.some((w) => w.vip === vip && w.port === port))
+      const strays = have.filter(({ vip, port }) => !DESIRED.some((w) => w.vip === vip && w.port === port))
       await balancer.apply(
         strays.map((server) => ({ want: undefined, have: server })),
         signal
       )
-      assert.deepEqual(await balancer.observe(signal), WISH)
+      assert.deepEqual(await balancer.observe(signal), DESIRED)
       const other = await create()
-      assert.deepEqual(await other.observe(signal), WISH, 'the kernel has something else')
+      assert.deepEqual(await other.observe(signal), DESIRED, 'the kernel has something else')
       await other.stop?.()
     })
 
   it('reads again when events were lost, and then no more', async () => {
     await foreign(bigSet())
     await nft('nft', ['delete', 'table', 'inet', 'big'])
-    assert.deepEqual(await balancer.observe(signal), WISH)
+    assert.deepEqual(await balancer.observe(signal), DESIRED)
     commands = []
-    assert.deepEqual(await balancer.observe(signal), WISH)
+    assert.deepEqual(await balancer.observe(signal), DESIRED)
     assert.deepEqual(commands, [])
   })
 
@@ -141,14 +141,14 @@ describe('the nftables load balancer and the kernel', () => {
     await set(...many)
     assert.equal(commands.filter((command) => command.startsWith('nft -f')).length, 1)
     commands = []
-    assert.equal((await balancer.observe(signal)).length, WISH.length + many.length)
+    assert.equal((await balancer.observe(signal)).length, DESIRED.length + many.length)
     assert.deepEqual(commands, [])
     await Promise.all([
       set(...many.map((server) => ({ ...server, realServers: [real('10.1.0.12')] }))),
       foreign(`add table ip another\ndelete element inet ${TABLE} services4 { 10.96.0.1 . 6 . 80 }\n`)
     ])
-    const seen = (await balancer.observe(signal)).find(({ vip }) => vip === WISH[0].vip)
-    assert.notDeepEqual(seen, WISH[0], 'the deleted service was not seen')
+    const seen = (await balancer.observe(signal)).find(({ vip }) => vip === DESIRED[0].vip)
+    assert.notDeepEqual(seen, DESIRED[0], 'the deleted service was not seen')
   })
 
   it('changes one endpoint beside a foreign set of 200,000 elements without reading it', async function () {
@@ -156,7 +156,7 @@ describe('the nftables load balancer and the kernel', () => {
     await foreign(bigSet('flags interval;'))
     await balancer.observe(signal) // events were lost
     commands = []
-    const [first] = WISH
+    const [first] = DESIRED
     const fewer = { ...first, realServers: first.realServers.slice(1) }
     const ours = await medianMs(5, async (turn) => {
       const [want, have] = turn % 2 === 0 ? [fewer, first] : [first, fewer]

@@ -16,7 +16,7 @@ import { loadBalancerKind } from '../../io/host/load-balancer/registry.ts'
 import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import type { LocalFacts } from '../session/local-facts.ts'
-import type { Wish } from './pass.ts'
+import type { Desired } from './pass.ts'
 import type { Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 import type { Tunnels } from '../session/tunnels.ts'
@@ -82,7 +82,7 @@ export class DesiredHost {
    * Returns the desired state. undefined: not enough is known yet, and the host is left alone. Called by each pass.
    * Sets the fault LOAD_BALANCER_LIMIT for services that do not fit the limits of a host.
    */
-  current(): Wish | undefined {
+  current(): Desired | undefined {
     const { control, isAdmitted, health } = this.#options
     const view = control.view()
     const surroundings = this.#options.surroundings()

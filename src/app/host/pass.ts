@@ -37,7 +37,7 @@ import { adopted } from '../../core/host/server-list.ts'
 import { Retries, RETRY_MS_MIN, type FailedPart, type FailedStep } from '../../core/host/retries.ts'
 
 /** The desired state of the host, which a pass works towards. */
-export interface Wish {
+export interface Desired {
   readonly want: HostState
   /** False until every catalogue is whole. The pass then only adds and never deletes. */
   readonly deletes: boolean
@@ -118,10 +118,14 @@ export class Pass {
    * Errors: only errors of this program itself, and the abort of `signal`. Failures of the host are in `failures`.
    * After an error the next pass reads all parts again.
    */
-  async run(wish: Wish, signal: AbortSignal, interrupted: () => boolean = () => false): Promise<PassResult> {
+  async run(
+    desired: Desired,
+    signal: AbortSignal,
+    interrupted: () => boolean = () => false
+  ): Promise<PassResult> {
     try {
       await this.#look(signal)
-      return await this.#apply(wish, signal, interrupted)
+      return await this.#apply(desired, signal, interrupted)
     } catch (error) {
       this.markStale()
       throw error
@@ -159,24 +163,24 @@ export class Pass {
   }
 
   /** Plans and applies, slice by slice. */
-  async #apply(wish: Wish, signal: AbortSignal, interrupted: () => boolean): Promise<PassResult> {
+  async #apply(desired: Desired, signal: AbortSignal, interrupted: () => boolean): Promise<PassResult> {
     const nowMs = this.#options.now()
     // The kernel's virtual servers are read into new objects. Where they equal the desired ones, the desired objects
     // take their place, so the passes until the next look compare identities only.
-    const virtualServers = adopted(this.#have.virtualServers, wish.want.virtualServers, sameVirtualServer)
+    const virtualServers = adopted(this.#have.virtualServers, desired.want.virtualServers, sameVirtualServer)
     if (virtualServers !== this.#have.virtualServers) this.#have = { ...this.#have, virtualServers }
-    const drained = this.drained(wish.want, this.#have)
+    const drained = this.drained(desired.want, this.#have)
     // A stale part that waits for its retry is skipped: a plan for it would be a guess.
     const skip = new Set(
       [...this.#unread, ...this.#stale].filter((part) => this.#retries.isHeld(part, nowMs))
     )
-    const ops = plan(drained.want, this.#have, { deletes: wish.deletes, skip })
+    const ops = plan(drained.want, this.#have, { deletes: desired.deletes, skip })
     const due = this.#retries.sort(ops, nowMs)
-    const clusterOf = wish.clusterOf ?? (() => undefined)
+    const clusterOf = desired.clusterOf ?? (() => undefined)
     const done: HostOp[] = []
     const broken = new Set(due.held.map(opKey))
     const context: SliceContext = {
-      want: wish.want,
+      want: desired.want,
       skip,
       broken,
       undone: due.held.filter(isRoute),

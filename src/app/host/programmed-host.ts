@@ -43,7 +43,7 @@ export class ProgrammedHost {
     this.#desired = new DesiredHost({ ...options, mtu: this.mtu, surroundings })
     const drainMs = settings['drain-seconds'] * 1000
     this.reconciler =
-      host && new Reconciler({ host, wish: () => this.#desired.current(), drainMs, log, metrics, health })
+      host && new Reconciler({ host, desired: () => this.#desired.current(), drainMs, log, metrics, health })
   }
 
   /**

@@ -17,9 +17,9 @@ import { reportHostFaults } from './host-faults.ts'
 import type { Log } from '../observe/log.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { Pass, type HostFailures, type PassResult, type Wish } from './pass.ts'
+import { Pass, type HostFailures, type PassResult, type Desired } from './pass.ts'
 
-export type { Wish } from './pass.ts'
+export type { Desired } from './pass.ts'
 
 const OBSERVE_INTERVAL_MS = 10_000
 // The least pause between two passes that were not asked for.
@@ -38,7 +38,7 @@ const PASS_DEADLINE_MS = 300_000
 interface ReconcilerOptions {
   readonly host: Host
   /** Returns the desired state. undefined: not enough is known yet, and the host is left alone. */
-  readonly wish: () => Wish | undefined
+  readonly desired: () => Desired | undefined
   /** Milliseconds for which flows to a removed backend may go on. */
   readonly drainMs: number
   readonly log: Log
@@ -145,15 +145,15 @@ export class Reconciler {
    * operations. Changes nothing; but when it finds a difference that no hint had reported, it asks for a pass.
    */
   async preview(): Promise<readonly HostOp[]> {
-    const wish = this.#options.wish()
-    if (wish === undefined) return []
+    const desired = this.#options.desired()
+    if (desired === undefined) return []
     const { found, failures } = await this.#options.host.look(
       HOST_PARTS,
       AbortSignal.timeout(PASS_DEADLINE_MS)
     )
     const have = { ...EMPTY_HOST, ...found }
     const skip = new Set(failures.map(({ part }) => part))
-    const ops = plan(this.#pass.drained(wish.want, have).want, have, { deletes: wish.deletes, skip })
+    const ops = plan(this.#pass.drained(desired.want, have).want, have, { deletes: desired.deletes, skip })
     // The kernel differs from what the last pass left, and no hint has reported it.
     if (ops.length > 0) this.mark({ observe: true })
     return ops
@@ -165,8 +165,8 @@ export class Reconciler {
    */
   async #once(stopping: AbortSignal): Promise<number> {
     this.#isNewer = false
-    const wish = this.#options.wish()
-    if (wish === undefined) return OBSERVE_INTERVAL_MS
+    const desired = this.#options.desired()
+    if (desired === undefined) return OBSERVE_INTERVAL_MS
     const started = performance.now()
     const elapsedMs = () => performance.now() - started
     const nowMs = monotonicMs()
@@ -176,12 +176,12 @@ export class Reconciler {
     }
     const signal = AbortSignal.any([stopping, AbortSignal.timeout(PASS_DEADLINE_MS)])
     const result = await this.#pass.run(
-      wish,
+      desired,
       signal,
       () => (this.#isNewer && elapsedMs() > PASS_MS_MIN) || elapsedMs() > PASS_MS_MAX
     )
     this.#fault = undefined
-    this.#settle(result, wish, elapsedMs())
+    this.#settle(result, desired, elapsedMs())
     if (result.isInterrupted) return 0
     return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
   }
@@ -197,11 +197,11 @@ export class Reconciler {
   }
 
   /** Reports the result of a pass: faults, metrics, and one line of the log for a pass that changed something. */
-  #settle({ done, left }: PassResult, wish: Wish, ms: number): void {
+  #settle({ done, left }: PassResult, desired: Desired, ms: number): void {
     const { metrics, log, health } = this.#options
     const { failures } = this.#pass
     const [failed] = [...failures.parts, ...failures.steps]
-    reportHostFaults(health, failures, wish.clusterOf ?? (() => undefined))
+    reportHostFaults(health, failures, desired.clusterOf ?? (() => undefined))
     this.#inStep = left === 0 && failed === undefined
     metrics.passes.inc({ result: failed === undefined ? 'ok' : 'failed' })
     metrics.passSeconds.observe(ms / 1000)

@@ -35,9 +35,9 @@ function unionPeers(
   const wanted = new Map(want.map((peer) => [peer.publicKey, peer]))
   const claimed = new Set(want.flatMap(({ allowedIps }) => allowedIps))
   const kept = have.map((peer) => {
-    const wish = wanted.get(peer.publicKey)
+    const desired = wanted.get(peer.publicKey)
     const free = peer.allowedIps.filter((cidr) => !claimed.has(cidr))
-    return { ...(wish ?? peer), allowedIps: sortedPrefixes([...(wish?.allowedIps ?? []), ...free]) }
+    return { ...(desired ?? peer), allowedIps: sortedPrefixes([...(desired?.allowedIps ?? []), ...free]) }
   })
   return [...kept, ...want]
 }

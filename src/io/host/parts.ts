@@ -9,14 +9,14 @@ import type { FilterPort, LoadBalancer, PartContext, Run } from './ports.ts'
 /** Creates the exchangeable parts of a host. */
 export interface HostParts {
   /** Returns the kind for the setting load-balancer. `auto` tries the kernel. Errors: HostError; NO_LOAD_BALANCER. */
-  chooseLoadBalancer(wish: 'auto' | LoadBalancerName, run: Run): Promise<LoadBalancerName>
+  chooseLoadBalancer(setting: 'auto' | LoadBalancerName, run: Run): Promise<LoadBalancerName>
   createLoadBalancer(kind: LoadBalancerName, context: PartContext): LoadBalancer
   createFilter(context: PartContext): FilterPort
 }
 
 /** The parts of a real Linux host. A kind set by name is not tried here: its start() reports what is missing. */
 export const LINUX_PARTS: HostParts = {
-  chooseLoadBalancer: async (wish, run) => (wish === 'auto' ? detectLoadBalancer(run) : wish),
+  chooseLoadBalancer: async (setting, run) => (setting === 'auto' ? detectLoadBalancer(run) : setting),
   createLoadBalancer,
   createFilter
 }

@@ -104,13 +104,13 @@ export function createElector(options: ElectorOptions): Elector {
     const current = await read()
     observed = current && observe(observed, current, nowMs())
     const termFloor = Math.max(options.termFloor?.() ?? 0, term ?? 0)
-    const wish = bid(observed, { holder: identity, times, termFloor }, nowMs())
-    if (wish.kind === 'wait') return stepDown()
+    const decision = bid(observed, { holder: identity, times, termFloor }, nowMs())
+    if (decision.kind === 'wait') return stepDown()
     // The deadline counts from before the request, because the server may write the Lease at any time after this.
     const sentMs = nowMs()
-    const written = await write(wish.version, wish.spec)
+    const written = await write(decision.version, decision.spec)
     observed = observe(observed, written, nowMs())
-    if (!stopping.signal.aborted) lead(wish.spec.term, sentMs)
+    if (!stopping.signal.aborted) lead(decision.spec.term, sentMs)
   }
 
   function lead(next: number, sinceMs: number): void {

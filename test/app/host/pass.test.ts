@@ -1,7 +1,7 @@
 // One failure stays one failure, as a property: whatever subset of operations a host refuses, all else is done.
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { Pass, type Wish } from '../../../src/app/host/pass.ts'
+import { Pass, type Desired } from '../../../src/app/host/pass.ts'
 import { HOST_PARTS, type HostOp, type HostPart, type HostState } from '../../../src/core/host/host-state.ts'
 import { opKey, partOf } from '../../../src/core/host/host-ops.ts'
 import { normalizeHost } from '../../../src/core/host/normalize.ts'
@@ -59,7 +59,7 @@ class Clock {
 function passes(host: FakeHost) {
   const clock = new Clock()
   const pass = new Pass({ host, drainMs: 0, now: clock.now })
-  const run = async (want: HostState, more: Partial<Wish> = {}) => {
+  const run = async (want: HostState, more: Partial<Desired> = {}) => {
     clock.ms += RETRY_MS_MAX
     return pass.run({ want, deletes: true, ...more }, signal)
   }
@@ -194,14 +194,14 @@ describe('a pass', () => {
     }
     const clock = new Clock()
     const pass = new Pass({ host, drainMs: 0, now: clock.now })
-    const wish = (value: string): Wish => ({
+    const desired = (value: string): Desired => ({
       want: { ...mesh(0), sysctls: [{ name: 'net.ipv4.ip_forward', value }] },
       deletes: true
     })
-    for (; clock.ms < 60_000; clock.ms += 100) await pass.run(wish('1'), signal)
+    for (; clock.ms < 60_000; clock.ms += 100) await pass.run(desired('1'), signal)
     assert.ok(tries >= 7 && tries <= 10, `${tries} tries in a minute`)
     const before = tries
-    await pass.run(wish('2'), signal)
+    await pass.run(desired('2'), signal)
     assert.equal(tries, before + 1)
   })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import pino from 'pino'
 import { createMetrics } from '../../../src/app/observe/metrics.ts'
-import { Reconciler, type Wish } from '../../../src/app/host/reconciler.ts'
+import { Reconciler, type Desired } from '../../../src/app/host/reconciler.ts'
 import { Health } from '../../../src/app/observe/health.ts'
 import type { Vip } from '../../../src/core/host/host-state.ts'
 import { EMPTY_HOST } from '../../../src/core/host/normalize.ts'
@@ -14,7 +14,7 @@ import { FakeHost } from './fake-host.ts'
 describe('the reconciler', () => {
   const host = () => new FakeHost()
   const vip = (destination: string): Vip => ({ destination: destination as Cidr, source: undefined })
-  const wants = (...vips: readonly string[]): Wish => ({
+  const wants = (...vips: readonly string[]): Desired => ({
     want: { ...EMPTY_HOST, vips: vips.map(vip) },
     deletes: true
   })
@@ -25,10 +25,10 @@ describe('the reconciler', () => {
     health = new Health({ log, now: Date.now })
   })
 
-  function reconcile(on: FakeHost, wish: () => Wish | undefined): Reconciler {
+  function reconcile(on: FakeHost, desired: () => Desired | undefined): Reconciler {
     const reconciler = new Reconciler({
       host: on,
-      wish,
+      desired,
       drainMs: 0,
       log,
       metrics: createMetrics(),
@@ -55,16 +55,16 @@ describe('the reconciler', () => {
     assert.deepEqual(await reconciler.preview(), [])
   })
 
-  it('goes on after a wish that could not be made', async () => {
+  it('goes on after a desired state that could not be made', async () => {
     const fake = host()
     let isBroken = true
     const reconciler = reconcile(fake, () => {
-      if (isBroken) throw new Error('no wish')
+      if (isBroken) throw new Error('no desired state')
       return wants('10.101.0.0/16')
     })
     reconciler.mark()
     await eventually(() => reconciler.fault !== undefined)
-    assert.match(reconciler.fault ?? '', /no wish/)
+    assert.match(reconciler.fault ?? '', /no desired state/)
     assert.equal(reconciler.inStep, false)
     isBroken = false
     reconciler.mark()
@@ -75,12 +75,12 @@ describe('the reconciler', () => {
 
   it('leaves the host alone while nothing is known', async () => {
     const fake = host()
-    let wish: Wish | undefined
-    const reconciler = reconcile(fake, () => wish)
+    let desired: Desired | undefined
+    const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
     assert.deepEqual(await reconciler.preview(), [])
     assert.equal(reconciler.last, undefined)
-    wish = wants('10.101.0.0/16')
+    desired = wants('10.101.0.0/16')
     reconciler.mark()
     await eventually(() => reconciler.inStep)
     assert.equal(fake.applied.length, 1)
@@ -125,14 +125,14 @@ describe('the reconciler', () => {
     assert.deepEqual(health.faults(), [])
   })
 
-  it('does not read the kernel for a change of the wish, and does for a hint', async () => {
+  it('does not read the kernel for a change of the desired state, and does for a hint', async () => {
     const fake = host()
-    let wish = wants('10.101.0.0/16')
-    const reconciler = reconcile(fake, () => wish)
+    let desired = wants('10.101.0.0/16')
+    const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
     await eventually(() => reconciler.inStep)
     const looks = fake.looks.length
-    wish = wants('10.102.0.0/16')
+    desired = wants('10.102.0.0/16')
     reconciler.mark()
     await eventually(() => fake.state.vips[0]?.destination === '10.102.0.0/16' && reconciler.inStep)
     assert.equal(fake.looks.length, looks)
@@ -145,12 +145,12 @@ describe('the reconciler', () => {
   it('only adds until every catalogue is whole', async () => {
     const fake = host()
     fake.state = applyOps(EMPTY_HOST, [{ kind: 'addVip', vip: vip('10.103.0.0/16') }])
-    let wish: Wish = { ...wants('10.101.0.0/16'), deletes: false }
-    const reconciler = reconcile(fake, () => wish)
+    let desired: Desired = { ...wants('10.101.0.0/16'), deletes: false }
+    const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
     await eventually(() => reconciler.inStep)
     assert.equal(fake.state.vips.length, 2)
-    wish = wants('10.101.0.0/16')
+    desired = wants('10.101.0.0/16')
     reconciler.mark()
     await eventually(() => fake.state.vips.length === 1)
   })

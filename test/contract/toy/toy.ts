@@ -36,7 +36,7 @@ export function createToyLoadBalancer({ run, names }: PartContext): LoadBalancer
   }
 }
 
-/** What `toylb apply` reads for a change; nothing where the server is as wished. */
+/** What `toylb apply` reads for a change; nothing where the server is as desired. */
 function linesOf({ want, have }: VirtualServerChange): readonly string[] {
   if (want !== undefined)
     return JSON.stringify(want) === JSON.stringify(have) ? [] : [`set ${JSON.stringify(want)}`]

@@ -73,7 +73,7 @@ function varied(value: unknown, [key, ...rest]: Path, change: (leaf: unknown) =>
   return copy
 }
 
-describe('the comparison of a wish with a host', () => {
+describe('the comparison of a desired state with a host', () => {
   const have = normalizeHost(WHOLE)
   const everything = leaves(WHOLE)
 

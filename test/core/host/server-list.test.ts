@@ -104,7 +104,7 @@ describe('lists of virtual servers', () => {
     )
   })
 
-  it('of a host are, once a pass has made one change of the wish, the very list that is wanted', () => {
+  it('of a host are, once a pass has made one change of the desired state, the very list that is wanted', () => {
     const have = normalizeHost({ ...EMPTY_HOST, virtualServers: POOL.filter((_, n) => n % 3 === 1) })
     const [of] = have.virtualServers
     assert.ok(of)

@@ -60,14 +60,14 @@ describe('an election', () => {
             trueMs += passMs
             const nowMs = trueMs + (skews[who] ?? 0)
             seen[who] = stored && observe(seen[who], stored, nowMs)
-            const wish = bid(seen[who], { ...self, holder: `h${who}` }, nowMs)
-            if (wish.kind === 'wait' || wish.version !== stored?.version) continue
+            const decision = bid(seen[who], { ...self, holder: `h${who}` }, nowMs)
+            if (decision.kind === 'wait' || decision.version !== stored?.version) continue
             version += 1
-            stored = { version: String(version), spec: wish.spec }
+            stored = { version: String(version), spec: decision.spec }
             // Written, but the answer was lost: the writer does not know that it leads.
             if (lost) continue
             untilMs[who] = trueMs + times.renewDeadlineMs
-            terms.push(wish.spec.term)
+            terms.push(decision.spec.term)
             assert.ok(untilMs.filter((each) => each > trueMs).length <= 1, 'two lead')
           }
           assert.deepEqual(

@@ -52,7 +52,7 @@ export function makeMesh(cluster = 'west', pods = '10.1.0.0/16', services = '10.
   return { meshId, rootSeed, founder: { clusterSeed, chain } }
 }
 
-export interface InviteWish {
+export interface InviteTerms {
   readonly cluster: string
   readonly pods: readonly string[]
   readonly services?: readonly string[]
@@ -60,22 +60,22 @@ export interface InviteWish {
   readonly notAfter?: number
 }
 
-export function invite(mesh: TestMesh, wish: InviteWish) {
-  const notBefore = wish.notBefore ?? NOW
+export function invite(mesh: TestMesh, terms: InviteTerms) {
+  const notBefore = terms.notBefore ?? NOW
   return createInvite({
     crypto,
     rootSeed: mesh.rootSeed,
-    cluster: clusterName(wish.cluster),
-    podPrefixes: wish.pods.map(cidr),
-    servicePrefixes: (wish.services ?? []).map(cidr),
+    cluster: clusterName(terms.cluster),
+    podPrefixes: terms.pods.map(cidr),
+    servicePrefixes: (terms.services ?? []).map(cidr),
     notBefore,
-    notAfter: wish.notAfter ?? notBefore + DAY
+    notAfter: terms.notAfter ?? notBefore + DAY
   })
 }
 
-export function join(mesh: TestMesh, wish: InviteWish): TestCluster {
-  const { inviteSeed, chain } = invite(mesh, wish)
-  return redeem({ crypto, invite: chain, inviteSeed, nowSeconds: wish.notBefore ?? NOW })
+export function join(mesh: TestMesh, terms: InviteTerms): TestCluster {
+  const { inviteSeed, chain } = invite(mesh, terms)
+  return redeem({ crypto, invite: chain, inviteSeed, nowSeconds: terms.notBefore ?? NOW })
 }
 
 export function agentOf(
@@ -96,7 +96,7 @@ export function agentOf(
   return { seed, chain }
 }
 
-export const EAST: InviteWish = { cluster: 'east', pods: ['10.2.0.0/16'], services: ['10.102.0.0/16'] }
+export const EAST: InviteTerms = { cluster: 'east', pods: ['10.2.0.0/16'], services: ['10.102.0.0/16'] }
 
 export function flipBit(bytes: Uint8Array, bit: number): Uint8Array {
   const flipped = bytes.slice()

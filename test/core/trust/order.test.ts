@@ -82,8 +82,8 @@ describe('settle', () => {
   )
   it('never lets two prefixes overlap, and does not depend on the order of its input', () => {
     fc.assert(
-      fc.property(grants, fc.nat(), (wishes, turn) => {
-        const list = wishes.map(({ name, invite, pods }, key) => ({
+      fc.property(grants, fc.nat(), (granted, turn) => {
+        const list = granted.map(({ name, invite, pods }, key) => ({
           ...grant(name, { invite, key }),
           podPrefixes: unionOf([pods])
         }))

@@ -14,7 +14,7 @@ const PREFIXES = ['10.96.0.0/16'] as readonly string[] as readonly Cidr[]
 interface Host {
   readonly run: Run
   readonly balancer: LoadBalancer
-  readonly wish: readonly VirtualServer[]
+  readonly desired: readonly VirtualServer[]
 }
 
 describe('IPVS in three network namespaces of one kernel', () => {
@@ -27,15 +27,15 @@ describe('IPVS in three network namespaces of one kernel', () => {
     for (const role of ['a', 'b', 'c']) {
       const run = runIn(await lab.namespace(role))
       const balancer = createIpvsLoadBalancer({ run, names: { vipPrefixes: () => PREFIXES } })
-      const wish = Array.from({ length: SERVICES }, (_, index) =>
+      const desired = Array.from({ length: SERVICES }, (_, index) =>
         virtual(`10.96.1.${index}`, [real(`10.1.${hosts.length}.1`), real(`10.1.${hosts.length}.2`)])
       )
       await balancer.start()
       await balancer.apply(
-        wish.map((want) => ({ want, have: undefined })),
+        desired.map((want) => ({ want, have: undefined })),
         signal
       )
-      hosts.push({ run, balancer, wish })
+      hosts.push({ run, balancer, desired })
     }
   })
   after(async () => {
@@ -43,13 +43,13 @@ describe('IPVS in three network namespaces of one kernel', () => {
   })
 
   it('each reads all of its own services back, and none of another', async () => {
-    for (const { balancer, wish } of hosts) assert.deepEqual(await balancer.observe(signal), wish)
+    for (const { balancer, desired } of hosts) assert.deepEqual(await balancer.observe(signal), desired)
     // It is not read from /proc/net/ip_vs: there this kernel ends the list of one namespace early, by chance of its hash (27 of 80 seen).
   })
 
   it('a service that exists already is no error, and becomes what is asked for', async () => {
-    for (const { balancer, wish } of hosts) {
-      const again = wish.slice(0, 10)
+    for (const { balancer, desired } of hosts) {
+      const again = desired.slice(0, 10)
       const other = again.map((server) => ({
         ...server,
         affinitySeconds: 60,
@@ -59,12 +59,12 @@ describe('IPVS in three network namespaces of one kernel', () => {
         other.map((want) => ({ want, have: undefined })),
         signal
       )
-      assert.deepEqual(await balancer.observe(signal), [...other, ...wish.slice(10)])
+      assert.deepEqual(await balancer.observe(signal), [...other, ...desired.slice(10)])
       await balancer.apply(
         again.map((want) => ({ want, have: undefined })),
         signal
       )
-      assert.deepEqual(await balancer.observe(signal), wish)
+      assert.deepEqual(await balancer.observe(signal), desired)
     }
   })
 
@@ -72,6 +72,6 @@ describe('IPVS in three network namespaces of one kernel', () => {
     const [first, ...others] = hosts
     await first?.balancer.cleanup(signal)
     assert.deepEqual(await first?.balancer.observe(signal), [])
-    for (const { balancer, wish } of others) assert.deepEqual(await balancer.observe(signal), wish)
+    for (const { balancer, desired } of others) assert.deepEqual(await balancer.observe(signal), desired)
   })
 })

@@ -1,4 +1,4 @@
-// Inside a guest whose kernel has no IPv6: a host is brought to a wish with both families. Prints what is left and why, as JSON.
+// Inside a guest whose kernel has no IPv6: a host is brought to a desired state with both families. Prints what is left and why, as JSON.
 import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -107,19 +107,19 @@ export function createNftFilter(options: FilterOptions): FilterPort {
  * the filter that was set, so that the plan has nothing to do. The first filter that is set gives a warning.
  */
 export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort {
-  let wish: Filter | undefined
+  let desired: Filter | undefined
   let warned = false
   return {
-    observe: async () => wish,
+    observe: async () => desired,
     async set(filter) {
-      wish = filter
+      desired = filter
       if (filter === undefined || warned) return
       warned = true
       options.warn?.(NO_FILTER)
     },
     describe: () => [`# ${NO_FILTER}`],
     async cleanup() {
-      wish = undefined
+      desired = undefined
     }
   }
 }

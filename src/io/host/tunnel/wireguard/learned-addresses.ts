@@ -15,7 +15,7 @@ const HEARD_MS = 40_000
 export class LearnedAddresses {
   readonly #nowMs: () => number
   // The address that was set last for each peer; undefined: none was wanted. Bounded by the peers of the device.
-  readonly #wishes = new Map<WireguardKey, PeerAddress | undefined>()
+  readonly #desired = new Map<WireguardKey, PeerAddress | undefined>()
   // Bytes received from each peer, and when the number last changed. Bounded by the peers of the device.
   readonly #heard = new Map<WireguardKey, { readonly rxBytes: number; readonly atMs: number }>()
 
@@ -34,24 +34,24 @@ export class LearnedAddresses {
   }
 
   /** Records that these peers were set with these addresses. */
-  wished(peers: readonly WireguardPeer[]): void {
-    for (const { publicKey, peerAddress } of peers) this.#wishes.set(publicKey, peerAddress)
+  setDesired(peers: readonly WireguardPeer[]): void {
+    for (const { publicKey, peerAddress } of peers) this.#desired.set(publicKey, peerAddress)
   }
 
   /** Forgets the addresses of removed peers. */
   forget(keys: Iterable<WireguardKey>): void {
-    for (const key of keys) this.#wishes.delete(key)
+    for (const key of keys) this.#desired.delete(key)
   }
 
   /** Forgets all addresses, because the device is removed. */
   forgetAll(): void {
-    this.#wishes.clear()
+    this.#desired.clear()
   }
 
   /** Forgets the addresses of all peers that are not in the list. */
   keepOnly(peers: readonly WgPeer[]): void {
     const known = new Set(peers.map(({ publicKey }) => publicKey))
-    this.forget([...this.#wishes.keys()].filter((key) => !known.has(key)))
+    this.forget([...this.#desired.keys()].filter((key) => !known.has(key)))
   }
 
   /**
@@ -59,9 +59,9 @@ export class LearnedAddresses {
    * set, so that the plan has nothing to change; else the device's own. undefined: none is wanted, or none is known.
    */
   observed(peer: WgPeer): PeerAddress | undefined {
-    if (!this.#wishes.has(peer.publicKey)) return peer.peerAddress
-    const wish = this.#wishes.get(peer.publicKey)
-    return wish === undefined || this.#isRecent(peer) ? wish : peer.peerAddress
+    if (!this.#desired.has(peer.publicKey)) return peer.peerAddress
+    const desired = this.#desired.get(peer.publicKey)
+    return desired === undefined || this.#isRecent(peer) ? desired : peer.peerAddress
   }
 
   /** Returns the peers to set, without an address where the device has learned another one that works. */
@@ -72,7 +72,7 @@ export class LearnedAddresses {
       const isLearned =
         now?.peerAddress !== undefined &&
         this.#isRecent(now) &&
-        now.peerAddress !== this.#wishes.get(peer.publicKey)
+        now.peerAddress !== this.#desired.get(peer.publicKey)
       return isLearned ? { ...peer, peerAddress: undefined } : peer
     })
   }

@@ -128,7 +128,7 @@ class Wireguard implements TunnelPort {
   async setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void> {
     await this.#change(this.#peersCommand(peers, await this.#dump(signal)), signal)
     // Recorded only after success: a peer that was refused has no set address.
-    this.#learned.wished(peers)
+    this.#learned.setDesired(peers)
   }
 
   async removePeers(keys: readonly WireguardKey[], signal: AbortSignal): Promise<void> {

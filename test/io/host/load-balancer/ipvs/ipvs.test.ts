@@ -236,7 +236,7 @@ describe('ipvsadm commands', () => {
       deltaCommands(undefined, server({ 'fd01::1': 1 }, { vip, protocol: 'SCTP', scheduler: 'mh' })),
       ['-A --sctp-service [fd96::1]:80 -s mh', '-a --sctp-service [fd96::1]:80 -r [fd01::1]:8080 -m -w 1']
     )
-    // What the kernel holds is no wish: it is set again.
+    // What the kernel holds is no desired state: it is set again.
     assert.deepEqual(deltaCommands({ ...have, affinitySeconds: -1 }, have), ['-E -u [fd96::1]:80 -s rr'])
   })
 })

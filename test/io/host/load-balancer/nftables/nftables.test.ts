@@ -48,9 +48,9 @@ const servers = fc
 describe('slots', () => {
   it('give each backend with a weight a slot, the others none, in a table of a known size', () => {
     fc.assert(
-      fc.property(servers, (wish) => {
-        const { draw, slots } = slotTable(wish)
-        const active = wish.realServers.filter((real) => real.weight > 0)
+      fc.property(servers, (desired) => {
+        const { draw, slots } = slotTable(desired)
+        const active = desired.realServers.filter((real) => real.weight > 0)
         if (active.length === 0) return assert.equal(slots.length, 0)
         assert.ok((draw === 'hash' ? HASH_SIZES : RANDOM_SIZES).includes(slots.length))
         assert.ok(slots.every((real) => active.includes(real)))
@@ -89,16 +89,16 @@ describe('slots', () => {
 describe('elements', () => {
   it('say all of a virtual server: reading them back gives it', () => {
     fc.assert(
-      fc.property(servers, (wish) => {
-        assert.deepEqual(serverOf(elementsOf(wish)), wish)
+      fc.property(servers, (desired) => {
+        assert.deepEqual(serverOf(elementsOf(desired)), desired)
       }),
       { numRuns: 200 }
     )
   })
 
-  it('that no wish makes are shown as irregular, and the difference repairs them', () => {
-    const wish = server()
-    const elements = elementsOf(wish)
+  it('that no desired state makes are shown as irregular, and the difference repairs them', () => {
+    const desired = server()
+    const elements = elementsOf(desired)
     for (const broken of [elements.slice(1), elements.slice(0, -1)]) {
       const seen = serverOf(broken)
       assert.equal(seen?.affinitySeconds, IRREGULAR_AFFINITY)

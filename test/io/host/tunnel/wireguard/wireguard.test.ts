@@ -75,54 +75,54 @@ function peerAt(peerAddress: string | undefined): WireguardPeer {
 }
 
 describe('the address of a WireGuard peer', () => {
-  const WISH = '192.0.2.2:51820'
+  const DESIRED = '192.0.2.2:51820'
   const LEARNED = '198.51.100.7:4444'
 
-  it('is the wish while WireGuard roams with a handshake of less than 180 s', async () => {
+  it('is the desired one while WireGuard roams with a handshake of less than 180 s', async () => {
     const { kernel, wireguard, observed } = fakeKernel()
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 179 })
-    assert.equal(await observed(), WISH)
+    assert.equal(await observed(), DESIRED)
   })
 
-  it("is the kernel's once the handshake is older, and the wish is set again", async () => {
+  it("is the kernel's once the handshake is older, and the desired one is set again", async () => {
     const { kernel, wireguard, observed } = fakeKernel()
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 180 })
     assert.equal(await observed(), LEARNED)
-    await wireguard.setPeers([peerAt(WISH)], signal)
-    assert.equal(kernel.endpoint, WISH)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
+    assert.equal(kernel.endpoint, DESIRED)
   })
 
-  it('is not written over after a restart, and observed as wished from then on', async () => {
+  it('is not written over after a restart, and observed as desired from then on', async () => {
     const { kernel, wireguard, observed } = fakeKernel()
     Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 10 })
     assert.equal(await observed(), LEARNED)
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     assert.equal(kernel.endpoint, LEARNED)
-    assert.equal(await observed(), WISH)
+    assert.equal(await observed(), DESIRED)
   })
 
   it('is written over as soon as nothing was heard from there for 40 s, and not before, also after a restart', async () => {
     const { kernel, wireguard, observed } = fakeKernel()
     Object.assign(kernel, { endpoint: LEARNED, handshake: NOW_SECONDS - 10, rxBytes: 100 })
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     kernel.nowMs += 30_000
     kernel.rxBytes += 32 // a keepalive
-    assert.equal(await observed(), WISH)
+    assert.equal(await observed(), DESIRED)
     kernel.nowMs += 39_000
-    assert.equal(await observed(), WISH)
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    assert.equal(await observed(), DESIRED)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     assert.equal(kernel.endpoint, LEARNED)
     kernel.nowMs += 1000
     assert.equal(await observed(), LEARNED)
-    await wireguard.setPeers([peerAt(WISH)], signal)
-    assert.equal(kernel.endpoint, WISH)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
+    assert.equal(kernel.endpoint, DESIRED)
   })
 
-  it('follows a changed wish at once where the old wish is what WireGuard uses', async () => {
+  it('follows a changed desired address at once where the old desired address is what WireGuard uses', async () => {
     const { kernel, wireguard } = fakeKernel()
-    await wireguard.setPeers([peerAt(WISH)], signal)
+    await wireguard.setPeers([peerAt(DESIRED)], signal)
     kernel.handshake = NOW_SECONDS - 10
     await wireguard.setPeers([peerAt('192.0.2.3:51820')], signal)
     assert.equal(kernel.endpoint, '192.0.2.3:51820')
