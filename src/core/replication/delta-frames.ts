@@ -1,9 +1,10 @@
-// A delta as frames: parts small enough for other frames to pass between them.
+// Encodes a delta as frames. A large delta is cut into parts, so that other frames of the connection can pass between
+// two of them. push/broadcast.ts uses it for pushes; answers to pulls are made part by part in pull/pull-server.ts.
 import { toSignedHead, type Head } from './head.ts'
 import { operationBytes, type Operation } from './record.ts'
 import { encodeFrame } from '../wire/messages.ts'
 
-/** At least one frame. `chain` travels in the first. */
+/** Returns one frame or more, each with operations of about `partBytes` at most. The first frame carries `chain`. */
 export function deltaFrames(delta: {
   readonly head: Head
   readonly fromSeq: number
@@ -27,10 +28,14 @@ export function deltaFrames(delta: {
   )
 }
 
+/**
+ * Returns the wire form of an operation. A tombstone has a flag of its own, because an empty value is not a valid one.
+ */
 export function encodeOperation({ key, seq, value }: Operation) {
   return value ? { key, seq, value } : { key, seq, tombstone: true }
 }
 
+/** Cuts operations into parts in their order. A part has one operation at least, even one larger than `partBytes`. */
 function splitBySize(operations: readonly Operation[], partBytes: number): readonly (readonly Operation[])[] {
   let part: Operation[] = []
   let bytes = 0

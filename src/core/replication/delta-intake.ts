@@ -1,4 +1,5 @@
-// Deltas that neighbours send: from the chain at the gate to the verdict of the replica, and what follows from the verdict.
+// Receives the deltas that neighbours send: admits the origin (gate.ts), gives the delta to the replica (replica.ts),
+// and acts on its verdict, as by persisting, pushing on or pulling. protocol.ts calls it for each Delta frame.
 import type { Origin } from '../model/values.ts'
 import { encodeFrame, type DeltaMessage } from '../wire/messages.ts'
 import type { Equivocation } from './equivocation.ts'
@@ -16,6 +17,7 @@ import type { Broadcast } from './push/broadcast.ts'
 import type { DeltaRefusal, Replica, Verdict } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 
+/** The parts of the protocol that a delta passes through. */
 interface DeltaIntakeOptions {
   readonly self: Origin
   readonly meshId: Uint8Array
@@ -31,18 +33,20 @@ interface DeltaIntakeOptions {
   readonly outbox: Outbox
 }
 
-/** One delta on its way. */
+/** One delta whose verdict is known. */
 interface Arrival {
   readonly neighbour: Neighbour
   readonly replica: Replica
+  /** The position and check of the delta's head: what the neighbour holds at least. */
   readonly claim: Claim
-  /** It answers a pull. */
+  /** True when the delta answers a pull of this agent; false for a push. */
   readonly asked: boolean
-  /** The position that was held before it came. */
+  /** The seq that was held before the delta arrived. */
   readonly heldSeq: number
   readonly nowMs: number
 }
 
+/** The entrance for all deltas of one protocol instance. */
 export class DeltaIntake {
   readonly #options: DeltaIntakeOptions
 
@@ -50,6 +54,7 @@ export class DeltaIntake {
     this.#options = options
   }
 
+  /** Takes one Delta frame, which may be one part of several. Never throws; a refusal becomes the effect `refused`. */
   receive(neighbour: Neighbour, delta: DeltaMessage, nowMs: number): void {
     const { self, meshId, outbox, pulls, replicas, broadcast } = this.#options
     const peer = neighbour.origin
@@ -65,7 +70,8 @@ export class DeltaIntake {
     const heldSeq = replica.position.seq
     const verdict = replica.apply({ from: peer, head, delta, nowMs })
     if (verdict.kind === 'partial') {
-      // An older version answers without a window, says not what a part goes on after, and knows no credit.
+      // Without `afterSeq` this is the first part, or an older version answers, which ignores the window and waits for
+      // no credit.
       const part = { peer, bytes: verdict.bytes, nowMs, isOld: delta.afterSeq === 0 }
       return this.#grantCredit(origin, part)
     }
@@ -74,7 +80,7 @@ export class DeltaIntake {
     this.#follow({ neighbour, replica, claim, asked, heldSeq, nowMs }, verdict)
   }
 
-  /** S2 of protocol.ts */
+  /** Admits the origin of a delta (S2 of protocol.ts). Returns false when the delta must not be taken. */
   #enter(
     neighbour: Neighbour,
     arrival: {
@@ -117,11 +123,16 @@ export class DeltaIntake {
     own.receiveHead(head)
   }
 
+  /** Tells the neighbour that it may send more of its answer, when the scheduler grants that. */
   #grantCredit(origin: Origin, part: Parameters<PullScheduler['progress']>[1]): void {
     const bytes = this.#options.pulls.progress(origin, part)
     if (bytes > 0) this.#options.outbox.send(part.peer, encodeFrame({ credit: { origin, bytes } }))
   }
 
+  /**
+   * Acts on the verdict of the replica. In each case the claim of the neighbour and the pull under way are brought up
+   * to date.
+   */
   #follow(arrival: Arrival, verdict: Exclude<Verdict, { readonly kind: 'partial' }>): void {
     const { neighbour, replica, claim, nowMs } = arrival
     const { limits, equivocation, pulls, puller, outbox } = this.#options
@@ -133,7 +144,8 @@ export class DeltaIntake {
       case 'stray':
         return
       case 'stale':
-        // The neighbour holds no more than this, whatever it said before: no second pull for the same claim.
+        // The answer shows that the neighbour holds no more than this, even if it claimed more; the claim is corrected,
+        // so that it causes no second pull.
         if (pulls.isAsked(origin, peer)) neighbour.claim(origin, claim, limits.originsMax)
         else neighbour.claimAtLeast(origin, claim, limits.originsMax)
         return puller.reconsider(origin, peer, nowMs)
@@ -152,6 +164,9 @@ export class DeltaIntake {
     }
   }
 
+  /**
+   * A new state is held: persists it, tells the readers, passes it on and pulls further if a neighbour has still more.
+   */
   #take(arrival: Arrival, verdict: Extract<Verdict, { readonly kind: 'applied' }>): void {
     const { neighbour, replica, claim, asked, heldSeq, nowMs } = arrival
     const { limits, persistence, broadcast, puller, outbox } = this.#options
@@ -162,24 +177,27 @@ export class DeltaIntake {
     outbox.add({ kind: 'changed', origins: [origin] })
     broadcast.spread(replica, {
       from: peer,
-      // A pulled state is pulled by the other neighbours as well, each piece once, unless it is too small to matter.
+      // After a pull, the other neighbours are likely to pull the same state; pushing it would send it twice. A small
+      // one is pushed.
       pushBytesMax: asked ? PULLED_PUSH_BYTES_MAX : limits.partBytes,
       ...(verdict.replaced ? {} : { fromSeq: heldSeq, operations: verdict.operations })
     })
     puller.reconsider(origin, peer, nowMs)
   }
 
+  /** Counts a refused delta and schedules the next pull; after a hash mismatch, the whole state is pulled. */
   #refuse({ neighbour, replica: { origin }, claim, nowMs }: Arrival, reason: DeltaRefusal): void {
     const { limits, pulls, outbox } = this.#options
     const peer = neighbour.origin
     outbox.refuse(peer, reason)
     const mismatch = reason === 'state hash mismatch'
-    // A wrong answer to a pull of the whole state is the fault of the neighbour, until it says something new.
+    // A wrong hash may be the fault of the held records, to which the operations were applied. After a pull of the
+    // whole state it is the fault of the neighbour, whose claim is then ignored until it sends a new one.
     if (!mismatch || pulls.isFromZero(origin)) neighbour.unclaim(origin)
     else neighbour.claimAtLeast(origin, claim, limits.originsMax)
     pulls.fail(origin, { peer, nowMs, fromZero: mismatch })
   }
 }
 
-// A batch as small as this may come twice.
+// Bytes of a pulled batch up to which it is pushed on. A neighbour that receives such a small batch twice loses little.
 const PULLED_PUSH_BYTES_MAX = 2048

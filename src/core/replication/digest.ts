@@ -1,20 +1,24 @@
-// One number for all heads held, so that neighbours in step need no list of heads to know it.
+// The digest of all held heads: one number, which each ping carries. Two neighbours with equal digests hold the same
+// heads, so they need not send lists of heads to each other.
 //   digest = sum modulo 2^32 over all heads of mix(origin, epoch, seq, check); 0 is sent as 1
-// A sum, so that one changed head costs one subtraction and one addition. It finds accidents, not attacks: who forges a
-// collision hides only what he could also have kept to himself.
+// It is a sum, so that one changed head costs one subtraction and one addition. It is no cryptographic hash: an agent
+// that forges a collision can hide only heads that it could also keep silent about.
 import { hashText, mixBits } from '../model/hash.ts'
 import { checkOf, type Head } from './head.ts'
 import type { Origin } from '../model/values.ts'
 
+/** The digest of one agent, kept up to date. */
 export class HeadsDigest {
+  /** The summand of each origin; `seed` is the hash of its name, which never changes. */
   readonly #parts = new Map<Origin, { readonly seed: number; mixed: number }>()
   #sum = 0
 
-  /** Never 0, which on the wire means "not said". */
+  /** An unsigned 32-bit number that is never 0: on the wire, 0 means that the sender knows no digests. */
   get value(): number {
     return this.#sum === 0 ? 1 : this.#sum
   }
 
+  /** Replaces the head of an origin. Heads are never removed. */
   set(head: Head): void {
     let part = this.#parts.get(head.origin)
     if (!part) {
@@ -27,7 +31,7 @@ export class HeadsDigest {
   }
 }
 
-/** Each number stirred in with MurmurHash3's finaliser. */
+/** Mixes each number into the seed with the finaliser of MurmurHash3, first its low and high 32 bits together. */
 function mix(seed: number, ...numbers: readonly number[]): number {
   let hash = seed
   for (const number of numbers) {

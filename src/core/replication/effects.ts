@@ -1,4 +1,5 @@
-// The types of the replication protocol's interface: its options, the stored states that it reads, and the effects that it returns.
+// The types of the replication protocol's interface: its options, the stored states that it reads, and the effects that
+// it returns.
 import type { Crypto } from '../model/crypto.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Origin } from '../model/values.ts'
@@ -17,7 +18,9 @@ export type Effect =
   | { readonly kind: 'dropParts'; readonly origin: Origin }
   /** The records of these origins have changed. */
   | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
-  /** Count this refusal by reason. `from` is the neighbour, or this agent when its own change could not be published. */
+  /**
+   * Count this refusal by reason. `from` is the neighbour, or this agent when its own change could not be published.
+   */
   | { readonly kind: 'refused'; readonly from: Origin; readonly reason: string }
   /** All own values that are not published, because other agents would refuse them. Sent when the list changes. */
   | { readonly kind: 'leftOut'; readonly leftOut: LeftOut }
@@ -36,11 +39,11 @@ export interface Persist {
   readonly head: Uint8Array
   readonly epoch: number
   readonly seq: number
-  /** Remove every record held of the origin first; parts of a state that is not whole yet stay. */
+  /** Remove every stored record of the origin first. The parts of an unfinished snapshot stay. */
   readonly replace: boolean
   /**
-   * With `replace`: the parts persisted so far, the last one up to this seq, become the records, and the operations come on top.
-   * Where these parts are not there, the caller persists `Protocol.whole` instead.
+   * With `replace`: the stored parts, whose last seq is this one, become the records, and then the operations are
+   * applied. When these parts are not stored, the caller persists `Protocol.whole` instead.
    */
   readonly adopts?: number
   /** A tombstone (value undefined) removes its record and need not be stored. */
@@ -50,16 +53,20 @@ export interface Persist {
 }
 
 /**
- * A part of an unfinished snapshot. Readers must not see it; after a restart it is read back as `StoredParts`. It need not be
- * durable. An origin has at most one such state at a time.
+ * A part of an unfinished snapshot. Readers must not see it; after a restart it is read back as `StoredParts`. It need
+ * not be durable. An origin has at most one such state at a time.
  */
 export interface PersistPart {
   readonly kind: 'persistPart'
   readonly origin: Origin
   /** The encoded SignedHead of this part. */
   readonly head: Uint8Array
+  /** The seq at which the origin stood when the first part was made. */
   readonly atSeq: number
-  /** The part continues after this seq and is useless when the stored parts end elsewhere. 0 is the first part, which replaces all others. */
+  /**
+   * The part continues after this seq and is useless when the stored parts end elsewhere. 0 is the first part, which
+   * replaces all others.
+   */
   readonly afterSeq: number
   readonly lastSeq: number
   readonly operations: readonly Operation[]
@@ -78,7 +85,10 @@ export interface ProtocolOptions {
   readonly limits?: Partial<ProtocolLimits>
   /** The lowest epoch to publish in, for an agent whose store has lost what it once published. Default 1. */
   readonly epochFloor?: number
-  /** Unix milliseconds of this start, or another number that grows with each restart; it refutes suspicions of earlier runs. Default 0. */
+  /**
+   * Unix milliseconds of this start, or another number that grows with each restart; it refutes suspicions of earlier
+   * runs. Default 0.
+   */
   readonly incarnation?: number
 }
 

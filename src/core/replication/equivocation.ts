@@ -1,5 +1,6 @@
-// Proofs of equivocation: two heads that an origin signed for one position. They freeze the origin (P4 of replica.ts), and are passed
-// on to all neighbours.
+// Proofs of equivocation: two different heads that an origin signed for one position, as when two agents run with one
+// key. A proof freezes the origin (P4 of replica.ts) and is passed on to all neighbours, so that all agents stop at the
+// same state.
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { encodeFrame, type FrameMessage } from '../wire/messages.ts'
@@ -11,6 +12,7 @@ import type { PullScheduler } from './pull/pull-scheduler.ts'
 import type { Proof } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 
+/** The parts of the protocol that a proof concerns. */
 interface EquivocationOptions {
   readonly self: Origin
   readonly meshId: Uint8Array
@@ -22,6 +24,7 @@ interface EquivocationOptions {
   readonly outbox: Outbox
 }
 
+/** Receives and sends the proofs of one protocol instance. */
 export class Equivocation {
   readonly #options: EquivocationOptions
 
@@ -29,7 +32,10 @@ export class Equivocation {
     this.#options = options
   }
 
-  /** A neighbour sends a proof. One against this agent, whose store was set back, is answered by a new epoch. */
+  /**
+   * Takes a proof that a neighbour has sent. A proof against this agent means that its store was set back, or that a
+   * second agent runs with its key; it then publishes in a new epoch.
+   */
   receive(peer: Origin, message: NonNullable<FrameMessage['equivocation']>): void {
     const { meshId, self, admission, own, pulls, replicas, outbox } = this.#options
     const first = readHead(message.first, meshId)
@@ -69,5 +75,6 @@ export class Equivocation {
   }
 }
 
-// Equivocation is rare; a mesh full of it must not fill the streams. Per interval and neighbour.
+// Proofs that are sent to one neighbour in each heads interval. Equivocation is rare; many frozen origins must not fill
+// the streams.
 const PROOFS_MAX = 16

@@ -1,21 +1,31 @@
-// Admission of origins: no state of an origin is taken before its certificate chain is admitted (S2 of protocol.ts).
+// The gate for deltas: no state of an origin is taken before its certificate chain is admitted (S2 of protocol.ts). The
+// chain comes with the first part of a delta. delta-intake.ts asks the gate for each delta, and puller.ts whether an
+// origin may be pulled.
 import { equalBytes } from '../model/bytes.ts'
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
+/** The gate's answer to one delta. */
 interface Entry {
-  /** `chain missing`: a first part came without a chain, which the answer to a pull brings. `denied`: the chain was refused. */
+  /**
+   * `chain missing`: the first part has no chain; the answer to a pull will have it. `denied`: the chain was refused.
+   * `ignored`: a later part of an origin that is not admitted, or its chain is too long.
+   */
   readonly kind: 'admitted' | 'chain missing' | 'denied' | 'ignored'
-  /** Why the chain was refused; an origin that was admitted before stays so. */
+  /** The reason why the chain was refused. With `admitted`, the origin stays admitted by the chain that is held. */
   readonly refusal?: string
 }
 
+/** The gate of one protocol instance. */
 export class Gate {
   readonly #admission: Admission
   readonly #originsMax: number
-  /** Origins whose chain was refused, and until when they are not pulled. */
+  /**
+   * Origins whose chain was refused, and the time until which they are not pulled. At most `originsMax`; then it is
+   * cleared.
+   */
   readonly #deniedUntilMs = new Map<Origin, number>()
 
   constructor({ admission, originsMax }: { readonly admission: Admission; readonly originsMax: number }) {
@@ -23,12 +33,12 @@ export class Gate {
     this.#originsMax = originsMax
   }
 
-  /** A chain of this origin was refused less than DENIED_MS ago. */
+  /** True when a chain of this origin was refused less than DENIED_MS ago. */
   isDenied(origin: Origin, nowMs: number): boolean {
     return (this.#deniedUntilMs.get(origin) ?? -Infinity) > nowMs
   }
 
-  /** Judges the chain that a delta brings. */
+  /** Judges the chain of a delta. The same chain as the held one is not verified again. */
   enter(origin: Origin, { chain, part }: Pick<DeltaMessage, 'chain' | 'part'>, nowMs: number): Entry {
     const isAdmitted = this.#admission.isAdmitted(origin)
     if (chain.length === 0) {

@@ -1,56 +1,83 @@
-// Bounds on what a peer can make us hold or do. Each is enforced by the receiver, whatever the sender promised.
+// The limits of replication with their reasons. They bound the memory and the work that a neighbour can cause here. The
+// receiver enforces each of them and does not rely on the sender. The agent runs with PROTOCOL_LIMITS; tests replace
+// single ones.
 
 import { FULL_MESH_MAX } from './push/overlay.ts'
 
+/** The limits of one origin's state (P5 of replica.ts). A state that exceeds them is refused. */
 export interface ReplicaLimits {
-  /** Records of one origin: 10,000 services with 10 slices each, doubled. */
+  /** Records of one origin: twice the need of 10,000 services with 10 endpoint slices each. */
   readonly keysPerOriginMax: number
-  /** Bytes of keys and values of one origin: 200,000 records of some 330 bytes. */
+  /** Bytes of keys and values of one origin: 200,000 records of about 330 bytes. */
   readonly bytesPerOriginMax: number
-  /** Tombstones of one origin: a neighbour that missed more deletions than this takes a whole snapshot instead. */
+  /**
+   * Tombstones that are kept of one origin. A neighbour that has missed more deletions pulls a whole snapshot instead.
+   */
   readonly tombstonesMax: number
 }
 
+/** Names with `Bytes` are in bytes, names that end in `Ms` in milliseconds; the others are counts. */
 export interface ProtocolLimits extends ReplicaLimits {
-  /** Own batches at once, and a second after that. Above it, changes of one key are conflated and leave with a later tick. */
+  /**
+   * Own batches that may leave at once, and per second after that. Further changes wait; of each key the last one is
+   * kept.
+   */
   readonly batchesBurst: number
   readonly batchesPerSecond: number
   /** Agents of one mesh: four times the 1,000 clusters that the mesh is built for. */
   readonly originsMax: number
-  /** Bytes of all unfinished deltas together: two origins at their cap. The rest is pulled again later. */
+  /**
+   * Unfinished deltas of all neighbours together: two origins of the largest size. More is refused and pulled again
+   * later.
+   */
   readonly stagingBytesMax: number
-  /** Of these, from one neighbour: one origin at its cap, and half as much in changes; the others always have the rest. */
+  /**
+   * Unfinished deltas of one neighbour: 1.5 origins of the largest size, so that some room is always left for the
+   * others.
+   */
   readonly stagingBytesPerPeerMax: number
-  /** Bytes of operations in one part of a delta: small enough for other frames to pass between two parts. */
+  /** Operations in one part of a delta: small enough for other frames to pass between two parts. */
   readonly partBytes: number
   /**
-   * Bytes that the answers of one neighbour may have on their way: three times what a path of 100 Mbit/s and 100 ms holds,
-   * since a quarter waits for credit and routers buffer as much again; half of the neighbour's send queue. A part for each
-   * answer comes on top.
+   * Answers of one neighbour that are on their way: three times what a path of 100 Mbit/s and 100 ms holds, since a
+   * quarter waits for credit and routers buffer as much again. It is half of the neighbour's send queue. One part for
+   * each answer may come on top.
    */
   readonly windowsBytesMax: number
-  /** Bytes of answers that wait to be sent to one neighbour: what its line takes while more is made. */
+  /**
+   * Answers that wait to be sent to one neighbour: enough to keep its connection busy while the next parts are made.
+   */
   readonly unsentBytesMax: number
-  /** The same of all neighbours together; each has room for a part, though. A mesh that comes back asks all at once. */
+  /**
+   * The same for all neighbours together, but one part each is always allowed. After an outage, many neighbours pull at
+   * one time.
+   */
   readonly allUnsentBytesMax: number
-  /** Pulls under way at a time: enough to hide round trips in a cold join, few enough to bound the staged deltas. */
+  /**
+   * Pulls under way at a time: enough to hide the round trips of a first join, few enough to bound the unfinished
+   * deltas.
+   */
   readonly pullsMax: number
-  /** Milliseconds without a part of the answer before another neighbour is asked: three of the slowest round trips. */
+  /** Time without a part of an answer after which another neighbour is asked: three of the slowest round trips. */
   readonly pullTimeoutMs: number
-  /** Milliseconds that the push of a connected origin may take before its announced head is pulled elsewhere. */
+  /** Time that the push of a connected origin may take before its announced head is pulled from another neighbour. */
   readonly pushGraceMs: number
-  /** Milliseconds between pings, which carry a digest of all heads. */
+  /** Time between two pings to a neighbour, which carry the digest of all heads. */
   readonly headsIntervalMs: number
-  /** Milliseconds between two tellings of changed heads to neighbours that are not pushed to. */
+  /** Time between two tellings of changed heads to neighbours to which their batches are not pushed. */
   readonly tellIntervalMs: number
-  /** Up to so many agents own batches go straight to everyone; above, relays push them on along a tree per origin. */
+  /**
+   * Agents up to which each pushes its own batches directly to all; in a larger mesh, a tree for each origin relays
+   * them.
+   */
   readonly directMax: number
-  /** Milliseconds without any frame before a neighbour is suspected: three lost pings and their round trip. */
+  /** Silence after which a neighbour is suspected: three lost pings and their round trip. */
   readonly suspectMs: number
-  /** Milliseconds without any frame before a connection is given up: ten lost pings. */
+  /** Silence after which a connection is aborted: ten lost pings. */
   readonly silenceMs: number
 }
 
+/** The limits of an agent. */
 export const PROTOCOL_LIMITS: ProtocolLimits = {
   keysPerOriginMax: 200_000,
   bytesPerOriginMax: 64 * 1024 * 1024,

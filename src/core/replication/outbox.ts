@@ -1,8 +1,10 @@
-// Effects in the order in which the caller carries them out. Each part of the protocol adds to the outbox; each call of the
-// protocol takes all of it.
+// The outbox collects the effects of one call of the protocol, in the order in which the caller carries them out. All
+// parts of the protocol share it and add to it, and each method of Protocol returns its content at the end. The order
+// matters: a batch is persisted before it is sent (S1 of protocol.ts).
 import type { Effect } from './effects.ts'
 import type { Origin } from '../model/values.ts'
 
+/** The outbox of one protocol instance. */
 export class Outbox {
   #effects: Effect[] = []
 
@@ -14,10 +16,12 @@ export class Outbox {
     this.add({ kind: 'send', to, frame })
   }
 
+  /** Adds the effect `refused`; the caller counts refusals by their reason. */
   refuse(from: Origin, reason: string): void {
     this.add({ kind: 'refused', from, reason })
   }
 
+  /** Returns all effects and empties the outbox. */
   take(): readonly Effect[] {
     const effects = this.#effects
     this.#effects = []

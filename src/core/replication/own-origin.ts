@@ -1,4 +1,6 @@
-// What this agent publishes: batches of its own, at a bounded pace, and a new epoch where its store has lost what it once published.
+// The agent's own origin: it turns changes into signed batches at a bounded pace, and starts a new epoch when a
+// neighbour shows a head of this agent that its store does not have (S5 of protocol.ts). own-records.ts chooses and
+// checks the values.
 import { equalBytes } from '../model/bytes.ts'
 import type { Crypto } from '../model/crypto.ts'
 import { keyOf, type Origin } from '../model/values.ts'
@@ -12,6 +14,7 @@ import type { ValueChange } from './record.ts'
 import type { Change, Replica, Written } from './replica.ts'
 import { TokenBucket } from './token-bucket.ts'
 
+/** The key of this agent, and the parts of the protocol that an own batch passes through. */
 interface OwnOriginOptions {
   readonly self: Origin
   /** Ed25519 seed of `self`, 32 bytes. */
@@ -24,14 +27,17 @@ interface OwnOriginOptions {
   readonly outbox: Outbox
 }
 
+/** The writer of one agent's records. */
 export class OwnOrigin {
   readonly #options: OwnOriginOptions
   readonly #replica: Replica
   readonly #batches: TokenBucket
-  /** Changes that wait for a token: one per key, so bounded as the keys are. */
+  /** Changes that wait for a token of #batches; one for each key, so their number is bounded as that of the keys. */
   readonly #unwritten = new Map<string, Change>()
   #records: OwnRecords
-  /** A position that a neighbour should hold by now, and when one was last known to hold it or a later one. */
+  /**
+   * The own position at the latest confirmation by a neighbour, and when that was. The next confirmation must reach it.
+   */
   #watched: Position | undefined
   #heldMs: number | undefined
 
@@ -43,17 +49,20 @@ export class OwnOrigin {
     this.#batches = new TokenBucket({ burst: batchesBurst, perSecond: batchesPerSecond })
   }
 
-  /** The replica was restored from the store. */
+  /** Call it once the replica was restored from the store, so that the published records count against the limits. */
   restored(): void {
     this.#records = this.#recordsOf(this.#replica)
   }
 
-  /** Every key that is published, or about to be, or waits for room. */
+  /** All keys that are published, will be published with a later tick, or wait for room. */
   keys(): readonly string[] {
     return [...new Set([...this.#replica.records.keys(), ...this.#records.keys()])]
   }
 
-  /** Takes changes to be written at once, or with a later tick when too many batches came before. */
+  /**
+   * Takes changes, which are written at once, or with a later tick when too many batches came before. Throws when a
+   * value does not belong to its key, which is a fault of the caller.
+   */
   publish(changes: readonly ValueChange[], nowMs: number): void {
     for (const { key, value } of changes)
       if (value && keyOf(value) !== key) throw new Error(`value of key ${keyOf(value)} published as ${key}`)
@@ -63,7 +72,11 @@ export class OwnOrigin {
     this.write(nowMs)
   }
 
-  /** Pacing bounds how old a change can get, and how many batches others must take. Changes of one key are conflated. */
+  /**
+   * Writes the waiting changes as one batch if the pace allows it. The pace bounds the number of batches that others
+   * must take and, because of each key only the last change waits, also the age of a change. Called by `publish` and
+   * with each tick.
+   */
   write(nowMs: number): void {
     if (this.#unwritten.size === 0 || !this.#batches.take(nowMs)) return
     const changes = [...this.#unwritten.values()]
@@ -71,24 +84,31 @@ export class OwnOrigin {
     this.#spread(this.#replica.write(changes, this.#options.selfSeed))
   }
 
-  /** When a neighbour was last known to hold these records as they were then; undefined: never. */
+  /**
+   * When a neighbour last confirmed that it holds this agent's records, at least as they were at the confirmation
+   * before; undefined when none ever did.
+   */
   get heldMs(): number | undefined {
     return this.#heldMs
   }
 
-  /** A neighbour holds this position, or a later one. */
+  /** A neighbour has shown, by a head or a digest, that it holds this position of this agent. */
   noteHeld(position: Position, nowMs: number): void {
     if (comparePositions(position, this.#watched ?? this.#replica.position) < 0) return
     this.#watched = this.#replica.position
     this.#heldMs = nowMs
   }
 
+  /** True when a head is of this agent and its signature is valid. */
   hasSigned(head: Head): boolean {
     const { crypto, self, selfSeed } = this.#options
     return head.origin === self && verifyHead(crypto, crypto.publicKeyOf(selfSeed), head)
   }
 
-  /** A head that this agent has signed. One that is not in its store proves that the store was lost or set back. */
+  /**
+   * Takes a head that this agent has signed. When the store does not have it, the store was lost or set back, or a
+   * second agent runs with the same key; this agent then starts a new epoch.
+   */
   receiveHead(head: Head): void {
     const held = this.#replica.head
     const order = comparePositions(head, this.#replica.position)
@@ -96,7 +116,9 @@ export class OwnOrigin {
     if (isUnknown) this.leaveEpoch(head.epoch)
   }
 
-  /** Writes everything in a higher epoch, unless this one has been left already (S5 of protocol.ts). */
+  /**
+   * Writes all records again in the epoch after `left`, unless that epoch has been left already (S5 of protocol.ts).
+   */
   leaveEpoch(left: number): void {
     if (left < this.#replica.epochFloor) return
     const epoch = left + 1
@@ -104,6 +126,7 @@ export class OwnOrigin {
     this.#spread(this.#replica.rewrite(epoch, this.#options.selfSeed))
   }
 
+  /** Persists a batch, then sends it and tells the readers. */
   #spread(written: Written): void {
     const { self, limits, persistence, broadcast, outbox } = this.#options
     if (written.kind === 'refused') return outbox.refuse(self, written.reason)
@@ -116,6 +139,7 @@ export class OwnOrigin {
     outbox.add({ kind: 'changed', origins: [self] })
   }
 
+  /** Returns the chooser of values, which starts from the published records and reads waiting changes before them. */
   #recordsOf(replica: Replica): OwnRecords {
     return new OwnRecords({
       limits: this.#options.limits,

@@ -1,9 +1,10 @@
 // The records that this agent publishes: they are validated and cut to the limits before they are signed.
 // Invariants
-//   1. Every published value has passed the decoder that other agents of this version use, byte for byte. A value that does not
-//      pass is left out alone; of the agent's and the cluster's own record the valid fields are published.
-//   2. The published records fit into the limits that other agents enforce. When they would not, each namespace gets a fair share,
-//      and the choice depends only on the wanted values: it is the same after a restart and for any order of changes.
+//   1. Every published value has passed the decoder that other agents of this version use, byte for byte. A value that
+//      does not pass is left out alone; of the agent's and the cluster's own record the valid fields are published.
+//   2. The published records fit into the limits that other agents enforce. When they would not, each namespace gets a
+//      fair share, and the choice depends only on the wanted values: it is the same after a restart and for any order
+//      of changes.
 //   3. A value that was left out is published as soon as there is room for it.
 import { decodeValue, encodeValue } from '../wire/value-codec.ts'
 import { lazySlice } from '../wire/lazy-slice.ts'
@@ -22,8 +23,10 @@ export interface LeftOut {
   readonly namespaces: readonly NamespaceLeftOut[]
 }
 
+/** The values of one namespace for which there is no room. */
 interface NamespaceLeftOut {
   readonly namespace: string
+  /** Services and endpoint slices that are left out. */
   readonly services: number
   readonly endpointSlices: number
   /** Bytes of all values of the namespace, and of those that are published. */
@@ -33,23 +36,29 @@ interface NamespaceLeftOut {
 
 // Twenty fit on an operator's screen; the others have the same causes as a rule.
 const REFUSED_MAX = 20
-// The share of a namespace changes in steps, so that a small change in one namespace does not change the choice in all of them.
+// The share of a namespace changes in steps, so that a small change in one namespace does not change the choice in all
+// of them.
 const SHARE_STEP_BYTES = 256 * 1024
 const SHARE_STEP_KEYS = 256
 // Room is reserved for the records of the agent and the cluster.
 const RESERVED_KEYS = 2
 const RESERVED_BYTES = 2 * (RECORD_BYTES_MAX + 16)
 
+/** The wanted values of this agent, by namespace, and the choice among them. */
 export class OwnRecords {
   readonly #keysMax: number
   readonly #bytesMax: number
   /** Reads the encoded value of a key that is published or about to be. */
   readonly #read: (key: string) => Uint8Array | undefined
+  /** By namespace. A namespace without keys has no share. */
   readonly #shares = new Map<string, Share>()
   readonly #refused = new Map<string, { readonly reason: string; readonly reduced: boolean }>()
+  /** Number and bytes of all wanted keys, published or waiting. */
   #keys = 0
   #bytes = 0
+  /** True when the latest choice left values out. */
   #isCut = false
+  /** True when the list of left-out values has changed since `takeNews`. */
   #news = false
 
   constructor(options: {
@@ -121,6 +130,7 @@ export class OwnRecords {
     return second?.kind === 'bytes' ? second.bytes : undefined
   }
 
+  /** Remembers why the value of a key is not published, or not as a whole. */
   #refuse(key: string, why: { readonly reason: string; readonly reduced: boolean }): void {
     const before = this.#refused.get(key)
     if (before?.reason === why.reason && before.reduced === why.reduced) return
@@ -192,6 +202,7 @@ export class OwnRecords {
     }
   }
 
+  /** Publishes the keys of one namespace in their order as far as they fit, and moves the others to `waiting`. */
   #choose(share: Share, writes: Map<string, Uint8Array | undefined>): void {
     let [bytes, keys] = [0, 0]
     for (const key of inOrder(share)) {
@@ -216,6 +227,7 @@ export class OwnRecords {
   }
 }
 
+/** The most bytes and keys that one namespace may publish. */
 interface Cap {
   readonly bytes: number
   readonly keys: number
@@ -223,6 +235,7 @@ interface Cap {
 
 const UNCUT: Cap = { bytes: Infinity, keys: Infinity }
 
+/** One namespace: its wanted keys and which of them wait. */
 interface Share {
   readonly namespace: string
   /** Bytes of every wanted key, as the limits count them. */
@@ -246,8 +259,8 @@ function inOrder(share: Share): readonly string[] {
 }
 
 /**
- * The max-min fair share of `total`: a demand below the share is met in full, and all others get the share. The result is rounded
- * down to a multiple of `step` where it is larger than one step; Infinity when all demands fit.
+ * The max-min fair share of `total`: a demand below the share is met in full, and all others get the share. The result
+ * is rounded down to a multiple of `step` where it is larger than one step; Infinity when all demands fit.
  */
 export function fairLevel(wanted: readonly number[], total: number, step: number): number {
   let [left, others] = [total, wanted.length]
@@ -272,7 +285,8 @@ function encodeOwn(
   if (!isKey(key)) return { kind: 'refused', reason: 'its name does not make a key of printable ASCII' }
   if (bytes.length > RECORD_BYTES_MAX)
     return { kind: 'refused', reason: `it has ${bytes.length} bytes, more than ${RECORD_BYTES_MAX}` }
-  // Nearly all that is published are slices, and this reads them in place.
+  // Nearly all values are endpoint slices. Reading one in place makes the same checks as the decoder, without its
+  // objects.
   if (lazySlice({ key, value: bytes, read: () => bytes, within: EVERYWHERE }) !== undefined)
     return { kind: 'bytes', bytes }
   const decoded = decodeValue(key, bytes)
@@ -283,7 +297,7 @@ function encodedOrWhy(value: Value): Uint8Array | string {
   try {
     return encodeValue(value)
   } catch (error) {
-    // A field of another type than the model's: of whatever made this value.
+    // A field has another type than the model says: a fault in the code that made this value.
     return `it cannot be encoded: ${error instanceof Error ? error.message : String(error)}`
   }
 }
@@ -301,6 +315,7 @@ function leftOutOf({ namespace, waiting, bytes, publishedBytes }: Share): Namesp
   }
 }
 
+/** True for the records of the agent and the cluster, for which room is reserved. */
 function isReserved(key: string): boolean {
   return key === 'agent' || key === 'cluster'
 }

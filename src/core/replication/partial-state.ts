@@ -1,4 +1,6 @@
-// Staged deltas are unfinished: the parts received so far, and the copy on disk with which a restarted agent continues.
+// Unfinished deltas: the parts of a delta that have arrived are staged apart from the visible records (P3 of replica.ts)
+// until the last part completes it. The parts of a snapshot are also kept on disk, so that a restarted agent continues
+// after the last one (docs/decisions/0015).
 // Invariants
 //   U1. Bytes are bounded, in total and for each neighbour, so that no neighbour uses up the room of the others.
 //   U2. At most one unfinished state of an origin is kept on disk; its parts are written in their order.
@@ -13,22 +15,30 @@ export interface StagedDelta {
   from: Origin
   /** The head of the last part. */
   head: Head
+  /** The delta leads from this seq to its head; 0 for a snapshot. */
   readonly fromSeq: number
   /** The records of a snapshot so far; undefined for any other delta. */
   readonly set: RecordSet | undefined
   /** The operations of a delta that is no snapshot. */
   readonly operations: Operation[]
+  /** The seq of the last operation that has arrived; the next part continues after it. */
   lastSeq: number
   /** The seq of the origin when the first part was made. */
   readonly atSeq: number
   /** True when the parts carry `afterSeq`, so that any neighbour can continue. */
   resumable: boolean
+  /** The number of the part that must come next when the parts carry no `afterSeq`. */
   nextPart: number
+  /** Bytes of all operations so far, which count against the budget. */
   bytes: number
+  /** When the last part arrived; Infinity for one that was just restored from disk. */
   touchedMs: number
 }
 
-/** The sender of a staged delta that was restored from disk. */
+/**
+ * The sender of an unfinished delta that was restored from disk. It is no PeerId, so it is never confused with a
+ * neighbour.
+ */
 export const DISK = '' as Origin
 
 /** What happens to the unfinished state that is kept on disk. */
@@ -64,11 +74,12 @@ export class StagingBudget {
     this.#perPeerMax = limits.stagingBytesPerPeerMax
   }
 
+  /** Bytes in use. */
   get used(): number {
     return this.#used
   }
 
-  /** True when more than half of the room is used; then idle staged deltas are dropped sooner. */
+  /** True when more than half of the room is used; idle deltas are then dropped sooner. */
   get isShort(): boolean {
     return this.#used > this.#max / 2
   }
@@ -100,6 +111,7 @@ export class StagedDeltas {
     this.#keep = keep
   }
 
+  /** The unfinished delta that this neighbour sends. */
   of(from: Origin): StagedDelta | undefined {
     return this.#byPeer.get(from)
   }
@@ -124,14 +136,17 @@ export class StagedDeltas {
     this.#keep({ kind: 'kept', head, atSeq, afterSeq, lastSeq, operations })
   }
 
-  /** Adds a staged delta that was read from disk. */
+  /** Adds an unfinished delta that was read from disk. */
   restore(staged: StagedDelta): void {
     this.#budget.take(DISK, staged.bytes)
     this.#byPeer.set(DISK, staged)
     this.#kept = staged
   }
 
-  /** Removes a finished staged delta. True when all its parts but the last are on disk, so that the store can adopt them. */
+  /**
+   * Removes a completed delta. Returns true when all its parts but the last are on disk, so that the store can adopt
+   * them.
+   */
   finish(staged: StagedDelta): boolean {
     const isKept = this.#kept === staged
     if (isKept) this.#kept = undefined
@@ -139,6 +154,7 @@ export class StagedDeltas {
     return isKept
   }
 
+  /** Gives an unfinished delta up: frees its bytes and removes its parts from disk. */
   drop(staged: StagedDelta | undefined): void {
     if (!staged) return
     if (this.#byPeer.get(staged.from) === staged) {
@@ -154,16 +170,19 @@ export class StagedDeltas {
     for (const staged of this.#byPeer.values()) if (isGone(staged)) this.drop(staged)
   }
 
-  /** Drops staged deltas that got no part for IDLE_MS. The one on disk is kept for KEPT_MS, unless room is short. */
+  /**
+   * Drops deltas of which no part arrived for IDLE_MS. The one that is on disk is kept for KEPT_MS, unless room is
+   * short.
+   */
   dropIdle(nowMs: number): void {
     this.dropWhere((staged) => {
-      staged.touchedMs = Math.min(staged.touchedMs, nowMs) // restored: from now on
+      staged.touchedMs = Math.min(staged.touchedMs, nowMs) // for a restored delta the time starts now
       const maxMs = staged === this.#kept && !this.#budget.isShort ? KEPT_MS : IDLE_MS
       return nowMs - staged.touchedMs > maxMs
     })
   }
 
-  /** The resumable staged delta with the highest seq. */
+  /** The resumable delta that has come furthest. */
   best(): StagedDelta | undefined {
     let best: StagedDelta | undefined
     for (const staged of this.#byPeer.values())
@@ -171,7 +190,7 @@ export class StagedDeltas {
     return best
   }
 
-  /** Assigns the staged delta to another neighbour, which continues it. */
+  /** Assigns the delta to another neighbour, which continues it. A delta that this neighbour had begun is dropped. */
   move(staged: StagedDelta, peer: Origin): void {
     if (staged.from === peer) return
     this.drop(this.#byPeer.get(peer))
@@ -183,7 +202,7 @@ export class StagedDeltas {
   }
 }
 
-// Three pull timeouts: the neighbour has stopped in the middle of a delta.
+// About three pull timeouts: the neighbour has stopped in the middle of a delta, and no other one has continued it.
 const IDLE_MS = 10_000
-// Ten minutes: a network that fails for some minutes, or an agent that starts before its network is up.
+// Ten minutes outlast a network that fails for some minutes, and the start of an agent before its network is up.
 const KEPT_MS = 600_000

@@ -1,4 +1,6 @@
-// What the store is asked to keep of each origin. A chain is stored again only when it has changed.
+// Makes the effects `persist`, `persistPart` and `dropParts`, by which the caller stores the state of each origin. A
+// chain has up to 8 KiB and changes rarely, so it is part of the effect only when it has changed since it was last
+// stored.
 import { equalBytes } from '../model/bytes.ts'
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
@@ -10,16 +12,18 @@ import type { StagingStep } from './partial-state.ts'
 import type { Operation } from './record.ts'
 import type { Replica } from './replica.ts'
 
-/** The step that led to the state of a replica, as the effect `persist` carries it. */
+/** The step that led to the state of a replica; the fields are those of the effect `persist`. */
 interface StateStep {
   readonly replaced: boolean
   readonly operations: readonly Operation[]
   readonly adopts?: number
 }
 
+/** The persistence of one protocol instance. */
 export class Persistence {
   readonly #admission: Admission
   readonly #outbox: Outbox
+  /** The chain of each origin as the store has it. */
   readonly #storedChains = new Map<Origin, Uint8Array>()
 
   constructor({ admission, outbox }: { readonly admission: Admission; readonly outbox: Outbox }) {
@@ -27,11 +31,12 @@ export class Persistence {
     this.#outbox = outbox
   }
 
-  /** The store holds this chain of the origin. */
+  /** Tells that the store holds this chain already; called when the store is read. */
   setStoredChain(origin: Origin, chain: Uint8Array): void {
     this.#storedChains.set(origin, chain)
   }
 
+  /** Asks the caller to store the step by which a replica came to its present head. */
   persist({ origin, head }: Replica, { replaced, operations, adopts }: StateStep): void {
     if (!head) return
     const chain = this.#admission.chainOf(origin)
@@ -45,7 +50,7 @@ export class Persistence {
     })
   }
 
-  /** Stores a part of an unfinished state, or drops all parts of the origin. */
+  /** Asks the caller to store a part of an unfinished snapshot, or to remove all parts of the origin. */
   persistPart(origin: Origin, step: StagingStep): void {
     if (step.kind === 'dropped') return this.#outbox.add({ kind: 'dropParts', origin })
     const { head, atSeq, afterSeq, lastSeq, operations } = step

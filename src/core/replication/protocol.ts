@@ -1,17 +1,20 @@
-// Replication between agents, sans I/O: frames and times in, effects out. The same code runs in the daemon and in the
-// simulator. docs/replication.md tells it in one page.
-// A small mesh is direct: own batches are pushed to all neighbours, all other states are told by heads and pulled. A larger mesh
-// pushes batches on along a tree for each origin (push/eager-peers.ts), tells heads in the intervals, and pulls what both have missed.
+// Replication between agents, sans I/O: frames and times in, effects out. app/control runs it in the daemon and
+// test/sim in the simulator. docs/replication.md describes it in one page.
+// In a small mesh, own batches are pushed to all neighbours, and all other states are announced by heads and pulled. In
+// a larger mesh, batches are relayed along a tree for each origin (push/eager-peers.ts), heads are told in intervals,
+// and missed states are pulled.
 // Invariants (P1–P5 of replica.ts hold for every origin)
-//   S1. A batch of our own is persisted before any frame that tells of it: the effects are carried out in their order.
-//   S2. Nothing of an origin is taken before its certificate chain is admitted.
-//   S3. A neighbour's word alone never changes what we hold, not even of our own past: it takes a head with the origin's
-//       signature. A false claim costs one small pull.
-//   S4. A lagging agent learns of newer heads within headsIntervalMs, from any neighbour that is ahead, and pulls until it holds them.
-//   S5. An origin that finds a head of its own, signed, that is not in its store, starts a new epoch above it.
+//   S1. A batch of this agent is persisted before any frame that tells of it, because the effects are carried out in
+//       their order.
+//   S2. No state of an origin is taken before its certificate chain is admitted.
+//   S3. A claim of a neighbour alone never changes a state that is held here, not even the own one: a head with the
+//       origin's signature is needed. A false claim costs one small pull.
+//   S4. A lagging agent learns of newer heads within headsIntervalMs, from any neighbour that is ahead, and pulls until
+//       it holds them.
+//   S5. An origin that receives a head of its own, signed, that is not in its store, starts a new epoch above it.
 //   S6. receive() answers any bytes with effects; it never throws.
-//   S7. A clock that jumps and a machine that was paused blame no neighbour: time without our own ticks is no silence of theirs
-//       (Lifeguard: Dadgar, Phillips, Currey, 2018).
+//   S7. A clock that jumps and a machine that was paused cause no suspicion: time without ticks of this agent does not
+//       count as silence of its neighbours (Lifeguard: Dadgar, Phillips, Currey, 2018).
 import type { Origin } from '../model/values.ts'
 import { equalBytes } from '../model/bytes.ts'
 import { decodeFrame, encodeFrame, type FrameMessage, type PingMessage } from '../wire/messages.ts'
@@ -39,10 +42,15 @@ import { SteadyClock } from './steady-clock.ts'
 
 export type * from './effects.ts'
 
+/** Creates the protocol of one agent. Throws when `selfSeed` is not the seed of `self`. */
 export function createProtocol(options: ProtocolOptions): Protocol {
   return new Protocol(options)
 }
 
+/**
+ * The protocol of one agent. Methods that return effects must be called one after the other, and the caller carries out
+ * all effects of a call before those of the next one. `callerMs` is the caller's clock in milliseconds; it may jump.
+ */
 export class Protocol {
   readonly #options: ProtocolOptions
   readonly #limits: ProtocolLimits
@@ -61,6 +69,7 @@ export class Protocol {
   readonly #deltas: DeltaIntake
   readonly #failures: FailureDetector
   readonly #pinger: Pinger
+  /** When the work of each heads interval was last done, and when changed heads were last told. */
   #headsMs = -Infinity
   #toldMs = -Infinity
 
@@ -108,7 +117,10 @@ export class Protocol {
 
   // ------------------------------------------------------------------ what happens
 
-  /** What the store holds, once, before anything else. What is unusable comes back as `damaged` or `dropParts`. */
+  /**
+   * Takes the states that the store holds. Call it once, before all other methods. Unusable states come back as the
+   * effects `damaged` and `dropParts`.
+   */
   restore(stored: Iterable<StoredOrigin>, unfinished: Iterable<StoredParts> = []): readonly Effect[] {
     const { self, meshId, admission } = this.#options
     const context = { self, meshId, admission, replicas: this.#replicas }
@@ -129,20 +141,24 @@ export class Protocol {
   }
 
   /**
-   * One batch of own changes; no effects at all when they change nothing. Written at once, unless too many batches came before:
-   * then with a later tick, together with what comes until then, the last change of each key.
+   * Publishes own changes as one batch; there are no effects when they change nothing. When too many batches came
+   * before, the changes leave with a later tick, together with those that are given until then; of each key the last
+   * change counts.
    */
   publish(changes: readonly ValueChange[], callerMs: number): readonly Effect[] {
     this.#own.publish(changes, this.#clock.at(callerMs))
     return this.#outbox.take()
   }
 
-  /** Keys of this agent that are published, or about to be, or wait for room. */
+  /** Keys of this agent that are published, will be published with a later tick, or wait for room. */
   ownKeys(): readonly string[] {
     return this.#own.keys()
   }
 
-  /** The handshake with this neighbour has passed. */
+  /**
+   * Adds a neighbour whose handshake has passed. Sends it all heads, and what is known about suspicions and
+   * equivocations.
+   */
   peerUp(peer: Origin, callerMs: number): readonly Effect[] {
     const nowMs = this.#clock.at(callerMs)
     if (peer === this.#options.self) throw new Error('an agent is no neighbour of itself')
@@ -154,23 +170,25 @@ export class Protocol {
     return this.#outbox.take()
   }
 
+  /** Removes a neighbour whose connection has ended. Its pulls are asked of other neighbours. */
   peerDown(peer: Origin): readonly Effect[] {
     this.#forgetPeer(peer)
     return this.#outbox.take()
   }
 
+  /** Takes one frame of a neighbour, without its length prefix. Never throws (S6). */
   receive(peer: Origin, frame: Uint8Array, callerMs: number): readonly Effect[] {
     this.#receive(peer, frame, this.#clock.at(callerMs))
     return this.#outbox.take()
   }
 
-  /** The send queue of this neighbour has drained, as the effect `whenSent` asked to be told. */
+  /** Call it when the send queue of this neighbour has drained, after the effect `whenSent` asked for it. */
   sent(peer: Origin): readonly Effect[] {
     this.#pullServer.sent(peer)
     return this.#outbox.take()
   }
 
-  /** To be called about every 200 ms. */
+  /** Does all work that is due by time. Call it about every 200 ms; S7 assumes this interval. */
   tick(callerMs: number): readonly Effect[] {
     const nowMs = this.#clock.at(callerMs)
     for (const vote of this.#failures.tick(nowMs)) this.#flood(vote) // S7
@@ -193,7 +211,7 @@ export class Protocol {
 
   // ------------------------------------------------------------------ what is known
 
-  /** Every origin of which a state is held, self included. */
+  /** All origins of which a state is held, also this agent once it has published. */
   origins(): readonly Origin[] {
     return this.heads().map(({ origin }) => origin)
   }
@@ -206,23 +224,31 @@ export class Protocol {
     return this.#replicas.get(origin)?.head
   }
 
-  /** Encoded values by key; a batch is seen whole or not at all. */
+  /** The live records of an origin by key, with encoded values. A batch is visible as a whole or not at all (P3). */
   records(origin: Origin): ReadonlyMap<string, StoredRecord> {
     return this.#replicas.get(origin)?.records ?? NO_RECORDS
   }
 
-  /** Keys of an origin whose records are not what they were at `since`, a head that was held; undefined: any may be. */
+  /**
+   * Keys of an origin whose records have changed since `since`, a position that was held here; undefined when all may
+   * have changed.
+   */
   keysSince(origin: Origin, since: Position): ReadonlySet<string> | undefined {
     return this.#replicas.get(origin)?.keysSince(since)
   }
 
-  /** The whole state of an origin in one step, for a store that could not take the steps. */
+  /**
+   * The whole state of an origin as one step, for a store that failed to write an earlier step; undefined without a
+   * state.
+   */
   whole(origin: Origin): Persist | undefined {
     const replica = this.#replicas.get(origin)
     return replica && this.#persistence.whole(replica)
   }
 
-  /** Operations known to exist at the origin but not held here; 0: none. */
+  /**
+   * The number of operations that neighbours claim to hold of an origin beyond those that are held here; 0 when none.
+   */
   lag(origin: Origin): number {
     const held = this.#replicas.positionOf(origin)
     let highest: Position = held
@@ -233,12 +259,15 @@ export class Protocol {
     return highest.epoch === held.epoch ? highest.seq - held.seq : highest.seq
   }
 
-  /** Two heads were signed for one position: the state of this origin stays as it is until the origin starts a new epoch. */
+  /**
+   * True when two heads were signed for one position (P4): the state stays as it is until the origin starts a new
+   * epoch.
+   */
   isFrozen(origin: Origin): boolean {
     return this.#replicas.get(origin)?.proof !== undefined
   }
 
-  /** Bytes of unfinished deltas, and pulls under way: both are bounded. */
+  /** The bytes of unfinished deltas and the number of pulls under way. Tests check them against the limits. */
   load(): { readonly stagingBytes: number; readonly pulls: number } {
     return { stagingBytes: this.#replicas.unfinishedBytes, pulls: this.#pulls.active }
   }
@@ -247,23 +276,29 @@ export class Protocol {
     return [...this.#neighbours.keys()]
   }
 
-  /** Milliseconds; undefined before the first pong. */
+  /** The smoothed round-trip time of a neighbour in milliseconds; undefined before the first pong. */
   rtt(peer: Origin): number | undefined {
     return this.#neighbours.get(peer)?.rttMs
   }
 
-  /** When the last frame of this neighbour came, on the caller's clock; undefined when not connected. */
+  /** When the last frame of a neighbour arrived, on the caller's clock; undefined when it is not connected. */
   silentSince(peer: Origin): number | undefined {
     const heardMs = this.#neighbours.get(peer)?.heardMs
     return heardMs === undefined ? undefined : this.#clock.toCaller(heardMs)
   }
 
-  /** As far as the mesh can tell. The records of an origin that is dead stay: they are withdrawn only when its tunnel is dead as well. */
+  /**
+   * The state of an agent as far as the mesh can tell. Records of a dead agent stay; only a dead tunnel withdraws its
+   * routes.
+   */
   liveness(origin: Origin): Liveness {
     return this.#failures.liveness(origin, this.#replicas.size)
   }
 
-  /** When a neighbour was last known to hold this agent's own records as they were then, on the caller's clock; undefined: never. */
+  /**
+   * When a neighbour last confirmed that it holds this agent's records, on the caller's clock; undefined when none ever
+   * did.
+   */
   ownHeldMs(): number | undefined {
     const { heldMs } = this.#own
     return heldMs === undefined ? undefined : this.#clock.toCaller(heldMs)
@@ -271,6 +306,7 @@ export class Protocol {
 
   // ------------------------------------------------------------------ inside
 
+  /** Any well-formed frame is a sign of life, also one that is refused afterwards. */
   #receive(peer: Origin, bytes: Uint8Array, nowMs: number): void {
     const neighbour = this.#neighbours.get(peer)
     if (!neighbour) return this.#outbox.refuse(peer, 'not connected')
@@ -297,6 +333,7 @@ export class Protocol {
     else this.#outbox.refuse(peer, 'unexpected frame')
   }
 
+  /** Answers a ping. An equal digest confirms that the neighbour holds the records of this agent, too. */
   #receivePing(neighbour: Neighbour, { id, digest }: PingMessage, nowMs: number): void {
     neighbour.pingedMs = nowMs
     this.#outbox.send(neighbour.origin, encodeFrame({ pong: { id } }))
@@ -304,6 +341,7 @@ export class Protocol {
     if (isSame) this.#own.noteHeld(this.#replicas.own.position, nowMs)
   }
 
+  /** Takes a suspicion or a beacon; a new one is forwarded to all other neighbours. */
   #receiveLife(from: Origin, frame: FrameMessage, nowMs: number): void {
     const said = this.#failures.take(from, frame, nowMs)
     if (said === 'known') return

@@ -1,7 +1,11 @@
-// The records of one origin in one epoch, with a log that answers which operations came after a given seq.
+// The records of one origin in one epoch, their hash, and a log of operations by which a neighbour is sent the changes
+// since a given seq. A Replica (replica.ts) has one visible set; a snapshot that arrives fills a second one, which then
+// replaces it.
 // Invariants
 //   R1. The log holds operations in the order of seq; an entry counts only while its key's newest seq is its own.
-//   R2. Every tombstone with a seq above `floor` is remembered: next() is exact for every holder at floor or above.
+//   R2. Every tombstone with a seq above `floor` is remembered, so next() is exact for each neighbour that holds floor
+//       or more. Tombstones are forgotten by number and never by time, so a neighbour that was away for long brings
+//       back no deleted record.
 //   R3. A refused batch leaves no trace: records change only after the caps and the hash have passed.
 import type { Crypto } from '../model/crypto.ts'
 import type { ReplicaLimits } from './limits.ts'
@@ -14,19 +18,26 @@ export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many 
 
 /** The progress of an answer to a pull. */
 export interface Place {
+  /** The seq that the asking neighbour holds; 0 when it takes a snapshot. */
   readonly fromSeq: number
+  /** The last seq that the answer has delivered; 0 before the first part. */
   readonly afterSeq: number
+  /** The seq of the origin when the first part was made. */
   readonly atSeq: number
 }
 
+/** A mutable set of records; only `apply` and `raiseFloor` change it. */
 export class RecordSet {
   readonly #limits: ReplicaLimits
   readonly #hash: StateHash
   readonly #records = new Map<string, HeldRecord>()
   /** The seq of each tombstone by key, oldest first. */
   readonly #tombstones = new Map<string, number>()
+  /** One entry for each operation, also for outdated ones until they are trimmed (R1). */
   #log: { readonly seq: number; readonly key: string }[] = []
+  /** Tombstones with a seq up to this one may be forgotten (R2). */
   #floor = 0
+  /** Bytes of the keys and unpacked values of all live records. */
   #bytes = 0
 
   constructor(crypto: Crypto, limits: ReplicaLimits) {
@@ -34,6 +45,7 @@ export class RecordSet {
     this.#limits = limits
   }
 
+  /** The live records by key. */
   get records(): ReadonlyMap<string, StoredRecord> {
     return this.#records
   }
@@ -42,11 +54,16 @@ export class RecordSet {
     return this.#bytes
   }
 
+  /** The hash of all live records, 32 bytes (state-hash.ts). */
   get root(): Uint8Array {
     return this.#hash.root()
   }
 
-  /** Applies operations in the order of seq, all newer than those held. Without `expected` (32 bytes) the hash is not checked. */
+  /**
+   * Applies operations, which must be in the order of seq and newer than those held. Returns the reason of a refusal,
+   * after which the set is unchanged (R3); undefined when they were applied. Without `expected` (32 bytes) the hash is
+   * not checked.
+   */
   apply(operations: readonly Operation[], expected?: Uint8Array): SetRefusal | undefined {
     const refusal = this.#overCaps(operations)
     if (refusal) return refusal
@@ -62,9 +79,11 @@ export class RecordSet {
   }
 
   /**
-   * The next operations, in the order of seq, for a holder of everything up to `fromSeq` (0: of nothing, it takes live records
-   * only) and of what came of it up to `afterSeq` while we stood at `atSeq`. At least one if there is one, else up to
-   * `bytesMax`. Undefined when tombstones that it needs are forgotten.
+   * Returns the next operations of an answer, in the order of seq and of about `bytesMax` at most, but one at least
+   * while there is one. The asking neighbour holds all up to `fromSeq`, and of this answer all up to `afterSeq` as they
+   * were when the origin stood at `atSeq`. With `fromSeq` 0 it holds nothing and needs only live records and tombstones
+   * after `atSeq`. Returns undefined when tombstones that the neighbour needs are forgotten (R2); the answer then
+   * starts over as a snapshot.
    */
   next(place: Place, bytesMax: number): { operations: readonly Operation[]; more: boolean } | undefined {
     const { fromSeq, afterSeq, atSeq } = place
@@ -75,7 +94,7 @@ export class RecordSet {
     for (let index = this.#firstAfter(start); index < this.#log.length; index++) {
       const newest = this.#newest(this.#log[index])
       if (!newest) continue
-      const { key, seq, value } = newest // read once: it may be unpacked for us
+      const { key, seq, value } = newest // `value` is read once, because each read may unpack it
       if (fromSeq === 0 && !value && seq <= atSeq) continue
       const operation = { key, seq, value }
       bytes += operationBytes(operation)
@@ -85,7 +104,7 @@ export class RecordSet {
     return { operations, more: false }
   }
 
-  /** Keys with an operation above `seq`; undefined when some that were deleted since may be forgotten. */
+  /** Keys with an operation after `seq`; undefined when deletions after `seq` may be forgotten. */
   keysAfter(seq: number): ReadonlySet<string> | undefined {
     if (seq < this.#floor) return undefined // R2
     const keys = new Set<string>()
@@ -109,6 +128,9 @@ export class RecordSet {
     this.#floor = Math.max(this.#floor, seq)
   }
 
+  /**
+   * Returns why the set with these operations would exceed its limits; undefined when it would not. Changes nothing.
+   */
   #overCaps(operations: readonly Operation[]): SetRefusal | undefined {
     const seen = new Set<string>()
     let keys = this.#records.size
@@ -141,6 +163,7 @@ export class RecordSet {
     this.#log.push({ seq, key }) // R1
   }
 
+  /** Forgets the oldest tombstones above the limit, and outdated entries of the log. */
   #trim(): void {
     for (const [key, seq] of this.#tombstones) {
       if (this.#tombstones.size <= this.#limits.tombstonesMax) break
@@ -148,10 +171,12 @@ export class RecordSet {
       this.#floor = Math.max(this.#floor, seq) // R2
     }
     const live = this.#records.size + this.#tombstones.size
-    // Twice the live entries: each trim of n entries is paid for by n operations.
+    // The log is trimmed at twice its live entries, so a trim of n entries happens at most once in about n/2
+    // operations.
     if (this.#log.length > 2 * live + LOG_SLACK) this.#log = this.#log.filter((entry) => this.#newest(entry))
   }
 
+  /** The operation of a log entry; undefined when the key has a newer one (R1). */
   #newest(entry: { readonly seq: number; readonly key: string } | undefined): Operation | undefined {
     if (!entry) return undefined
     const record = this.#records.get(entry.key)
@@ -159,6 +184,7 @@ export class RecordSet {
     return this.#tombstones.get(entry.key) === entry.seq ? { ...entry, value: undefined } : undefined
   }
 
+  /** Returns the index of the first log entry with a seq above `from`, by binary search. */
   #firstAfter(from: number): number {
     let low = 0
     let high = this.#log.length
@@ -171,6 +197,7 @@ export class RecordSet {
   }
 }
 
+// Outdated entries that a small log may have without being trimmed.
 const LOG_SLACK = 64
 
 /** A record whose value is packed where that saves memory. Each read of `value` unpacks it; reads are rare. */
@@ -184,7 +211,7 @@ class HeldRecord implements StoredRecord {
     this.key = key
     this.seq = seq
     this.valueBytes = value.length
-    // Equal lengths mean unpacked.
+    // A held value of the same length as the value itself is not packed.
     this.#held = packValue(value) ?? value
   }
 
@@ -198,6 +225,7 @@ class HeldRecord implements StoredRecord {
   }
 }
 
+/** The size of a record as `bytesPerOriginMax` counts it; 0 for no record. Keys are ASCII, so characters are bytes. */
 function recordBytes(key: string, valueBytes: number | undefined): number {
   return valueBytes === undefined ? 0 : key.length + valueBytes
 }

@@ -1,4 +1,5 @@
-// One change of one key, as it is numbered by its origin and carried between agents.
+// Operations and records. An operation is one change of one key, numbered by its origin and carried between agents; a
+// record is the live value of a key.
 import type { Value } from '../model/values.ts'
 import { KEY_CHARACTERS_MAX, RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { OperationMessage } from '../wire/messages.ts'
@@ -11,29 +12,32 @@ export interface Operation {
   readonly value: Uint8Array | undefined
 }
 
-/** What an agent wants to publish of itself. */
+/** One change that an agent wants to publish. */
 export interface ValueChange {
   readonly key: string
-  /** undefined deletes. */
+  /** Undefined deletes the record. */
   readonly value: Value | undefined
 }
 
-/** A live record: what a reader sees. */
+/** A live record. */
 export interface StoredRecord extends Operation {
-  /** May be unpacked for each reader: keep it, or read it once. */
+  /** An encoded Value. Each read may unpack it, so read it once. */
   readonly value: Uint8Array
-  /** The length of `value`, where asking for the value itself would unpack it. */
+  /** The length of `value` in bytes, where a read of `value` would unpack it. */
   readonly valueBytes?: number
-  /** The same object as long as the value is the same. */
+  /** An object that stays the same as long as the record does; caches use it as their key. */
   readonly identity?: object
 }
 
-/** Printable ASCII, so that the order of keys is the order of their bytes in every language. */
+/** True for printable ASCII of limited length. Such keys have the same order as text and as bytes, in all languages. */
 export function isKey(key: string): boolean {
   return key.length <= KEY_CHARACTERS_MAX && /^[!-~]+$/.test(key)
 }
 
-/** Undefined for a malformed one. The value is copied, because it would keep its whole frame alive. */
+/**
+ * Decodes an operation; undefined when it is malformed. The value is copied, because a view would keep its whole frame
+ * in memory.
+ */
 export function toOperation(message: OperationMessage): Operation | undefined {
   const { key, seq, value, tombstone } = message
   if (!isKey(key) || seq < 1 || value.length > RECORD_BYTES_MAX) return undefined
@@ -41,7 +45,10 @@ export function toOperation(message: OperationMessage): Operation | undefined {
   return { key, seq, value: tombstone ? undefined : new Uint8Array(value) }
 }
 
-/** The last operation of each key, in their order: a key that changed while the parts of a delta came is in two of them. */
+/**
+ * Returns the last operation of each key, in order. A key that changed while the parts of a delta arrived is in two of
+ * them.
+ */
 export function newestOf(operations: readonly Operation[]): readonly Operation[] {
   const newest = new Map(operations.map((operation) => [operation.key, operation]))
   return newest.size === operations.length
@@ -49,10 +56,10 @@ export function newestOf(operations: readonly Operation[]): readonly Operation[]
     : operations.filter((operation) => newest.get(operation.key) === operation)
 }
 
-/** About the bytes an operation takes on the wire and in memory. */
+/** Returns about the bytes that an operation takes on the wire and in memory. */
 export function operationBytes(operation: Operation): number {
   return operation.key.length + (operation.value?.length ?? 0) + OPERATION_OVERHEAD_BYTES
 }
 
-// Tags, lengths and the sequence number.
+// Protobuf tags, lengths and the sequence number.
 const OPERATION_OVERHEAD_BYTES = 16

@@ -1,10 +1,13 @@
-// The part of an agent's or a cluster's own record that the others accept. A gateway with one odd address, or with more of them than
-// a record holds, must not leave the mesh for it.
+// Reduces the agent's or the cluster's own record to the part that other agents accept. A gateway with one unusual
+// address, or with more addresses than a record can hold, must not drop out of the mesh because its whole record is
+// refused. Used by own-records.ts.
 import type { AgentValue, ClusterValue, Value } from '../model/values.ts'
 
 /**
- * As much as passes, field by field; of lists the first entries that pass, so their order is the order of usefulness. Undefined where
- * nothing does, and for services and slices, which count whole or not at all.
+ * Returns the value with the fields that pass, tried one by one, and with the entries of its lists that pass. When a
+ * list is too long, its first entries are kept, so lists must be ordered by usefulness. Returns undefined when not even
+ * the required fields pass, and for services and endpoint slices, of which a part would be wrong. `passes` says whether
+ * other agents accept a value.
  */
 export function reducedValue(value: Value, passes: (value: Value) => boolean): Value | undefined {
   switch (value.kind) {
@@ -20,6 +23,7 @@ export function reducedValue(value: Value, passes: (value: Value) => boolean): V
   }
 }
 
+/** An agent's record needs its WireGuard key and its role; all other fields are tried. */
 function reducedAgent(value: AgentValue, passes: (value: Value) => boolean): AgentValue | undefined {
   const bare: AgentValue = {
     kind: 'agent',
@@ -54,6 +58,7 @@ function reducedCluster(value: ClusterValue, passes: (value: Value) => boolean):
   return withEntries(kept, { field: 'servicePrefixes', entries: value.servicePrefixes }, passes)
 }
 
+/** Adds to a list field each entry with which the value still passes. */
 function withEntries<T extends Value>(
   value: T,
   { field, entries }: { readonly field: keyof T; readonly entries: readonly unknown[] },

@@ -1,10 +1,10 @@
-// What one agent holds of one origin: single-writer state at a position (epoch, seq), exactly as its origin signed it.
+// A replica: the state of one origin as held here, at a position (epoch, seq), exactly as the origin signed it.
 // Invariants
-//   P1. The records at (epoch, seq) are the fold of the origin's operations up to it: their hash is the signed stateHash.
+//   P1. The records at (epoch, seq) are the result of the origin's operations up to it: their hash is the signed hash.
 //   P2. (epoch, seq) never goes back; a newer epoch replaces everything.
-//   P3. Nothing is visible before the last part of a delta, nor anything of a delta that was refused.
-//   P4. Two different heads signed for one (epoch, seq) freeze the origin until a newer epoch. An honest origin whose store
-//       was rolled back gets out of it by that epoch; another stays where it is.
+//   P3. No operation is visible before the last part of its delta has arrived, and none of a delta that was refused.
+//   P4. Two different heads signed for one (epoch, seq) freeze the origin until a newer epoch. An honest origin whose
+//       store was set back publishes in such an epoch (S5 of protocol.ts); any other origin stays frozen.
 //   P5. Keys, bytes, tombstones and unfinished deltas are bounded.
 import type { Crypto } from '../model/crypto.ts'
 import {
@@ -31,24 +31,26 @@ import { newestOf, operationBytes, toOperation, type Operation, type StoredRecor
 import { equalBytes } from '../model/bytes.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
+/** Why a delta is refused; the text is counted as the reason. */
 export type DeltaRefusal =
   SetRefusal | 'malformed delta' | 'bad signature' | 'frozen by equivocation' | 'too many unfinished bytes'
 
+/** The result of one delta, or of one part. */
 export type Verdict =
   | {
       readonly kind: 'applied'
       readonly replaced: boolean
       readonly operations: readonly Operation[]
-      /** The operations are those of the last part: what came before, up to this seq, is on disk (StagingStep). */
+      /** Set when earlier parts, up to this seq, are on disk; the operations are then those of the last part. */
       readonly adopts?: number
     }
-  /** A part was taken; the rest has to come. */
+  /** A part was taken, and more parts are due. */
   | { readonly kind: 'partial'; readonly bytes: number }
-  /** Nothing new in it. */
+  /** The state is held already, or a newer one is. */
   | { readonly kind: 'stale' }
   /** A later part of a delta whose first part was not taken. */
   | { readonly kind: 'stray' }
-  /** It starts after what is held: pull. */
+  /** The delta starts after the held position, so the state has to be pulled. */
   | { readonly kind: 'gap' }
   | { readonly kind: 'equivocation'; readonly proof: Proof }
   | { readonly kind: 'refused'; readonly reason: DeltaRefusal }
@@ -66,7 +68,7 @@ interface ReplicaOptions {
   readonly crypto: Crypto
   readonly limits: ReplicaLimits
   readonly staging: StagingBudget
-  /** Told of what is unfinished and should survive this life. Without it, nothing is kept. */
+  /** Called with each step of an unfinished snapshot that should survive a restart. Without it, none survives. */
   readonly keep?: (step: StagingStep) => void
 }
 
@@ -105,7 +107,7 @@ export class Replica {
     return this.#head ?? NOWHERE
   }
 
-  /** Only whole states, at batch boundaries. Do not keep: a replacement makes a new map. */
+  /** The live records after the latest complete batch. Do not keep the map: a snapshot replaces it by a new one. */
   get records(): ReadonlyMap<string, StoredRecord> {
     return this.#set.records
   }
@@ -114,12 +116,12 @@ export class Replica {
     return this.#set.bytes
   }
 
-  /** Keys whose records are not what they were at `since`, a position that was held here; undefined: any may be. */
+  /** Keys whose records changed after `since`, a position that was held here; undefined when all may have changed. */
   keysSince(since: Position): ReadonlySet<string> | undefined {
     return since.epoch === this.position.epoch ? this.#set.keysAfter(since.seq) : undefined
   }
 
-  /** The equivocation that froze this origin. */
+  /** The equivocation that froze this origin; undefined when it is not frozen. */
   get proof(): Proof | undefined {
     return this.#proof
   }
@@ -129,8 +131,7 @@ export class Replica {
     return Math.max(this.#epochFloor, this.position.epoch)
   }
 
-  // ------------------------------------------------------------------ taking what others say
-
+  /** Takes one frame of a delta, whose head has the right form; its signature is verified here when it is newer. */
   apply(options: { from: Origin; head: Head; delta: DeltaMessage; nowMs: number }): Verdict {
     const { from, head, delta } = options
     if (delta.afterSeq > 0) {
@@ -158,7 +159,7 @@ export class Replica {
     return this.#collect(this.#newStaged({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
   }
 
-  /** Takes a proof that came by itself. True when it is new and holds. */
+  /** Takes a proof of equivocation. Returns true when it is new and both signatures are valid. */
   freeze(proof: Proof): boolean {
     if (!isEquivocation(proof.first, proof.second) || proof.first.epoch < this.position.epoch) return false
     if (this.#proof && this.#proof.first.epoch >= proof.first.epoch) return false
@@ -171,12 +172,12 @@ export class Replica {
     return this.#proof?.first.epoch === epoch
   }
 
-  /** From the disk: the hash tells whether the records are still what was signed. Undefined when all is well. */
+  /** Restores a state from disk. Returns the reason when its signature or hash is wrong; undefined when it is sound. */
   restore(head: Head, records: Iterable<StoredRecord>): 'bad signature' | 'damaged records' | undefined {
     if (!this.#verifies(head)) return 'bad signature'
     const set = this.#emptySet()
     const sorted = [...records].sort((left, right) => left.seq - right.seq)
-    // Whatever was once published above what the damaged store remembers lies in this epoch, too.
+    // States that were published after the damaged one are in the same epoch, so an own state moves to the next.
     if (set.apply(sorted, head.stateHash)) {
       this.raiseEpoch(head.epoch + 1)
       return 'damaged records'
@@ -187,7 +188,7 @@ export class Replica {
     return undefined
   }
 
-  /** An unfinished state from the disk; its hash is judged once it is whole. Undefined when all is well. */
+  /** Restores an unfinished snapshot, whose hash is checked when it is complete. Returns the reason of a refusal. */
   restoreParts({ head, atSeq, lastSeq, records }: KeptParts): string | undefined {
     if (!this.#verifies(head)) return 'bad signature'
     if (this.#judge(head, 0)) return 'superseded'
@@ -209,9 +210,10 @@ export class Replica {
     this.#staged.dropIdle(nowMs)
   }
 
-  // ------------------------------------------------------------------ answering
-
-  /** Where the answer to this pull begins: past what is held, or past what came of an unfinished answer, or with fromSeq 0. */
+  /**
+   * Returns where the answer to a pull begins: after the position that the neighbour holds, or after the last part of
+   * an unfinished answer. `fromSeq` is 0 when the neighbour needs a snapshot.
+   */
   placeOf(pull: { epoch: number; fromSeq: number; afterSeq: number; atSeq: number }): Place {
     const { epoch, seq } = this.position
     if (comparePositions({ epoch: pull.epoch, seq: pull.fromSeq }, this.position) >= 0)
@@ -222,25 +224,23 @@ export class Replica {
     return this.#set.next(place, 0) ? place : { fromSeq: 0, afterSeq: 0, atSeq: seq }
   }
 
-  /** The next part of an answer; undefined when it has to start over, because what it needs is forgotten. */
+  /** The next part of an answer; undefined when it must start over because tombstones that it needs are forgotten. */
   next(place: Place, bytesMax: number): { operations: readonly Operation[]; more: boolean } | undefined {
     return this.#set.next(place, bytesMax)
   }
 
-  /** An unfinished delta that `peer` may go on with, whoever began it. It is that peer's from now on. */
+  /** Returns an unfinished delta that `peer` can continue and assigns it to that peer, whichever peer began it. */
   resume(peer: Origin, claim?: Position): (Place & { readonly epoch: number }) | undefined {
     const best = this.#staged.best()
     if (!best || this.#judge(best.head, best.fromSeq)) return undefined
-    // Who says that it has not come so far can only begin anew.
+    // A peer that claims an older position than the delta's head cannot continue it.
     if (claim && comparePositions(best.head, claim) > 0) return undefined
     this.#staged.move(best, peer)
     const { head, fromSeq, lastSeq, atSeq } = best
     return { epoch: head.epoch, fromSeq, afterSeq: lastSeq, atSeq }
   }
 
-  // ------------------------------------------------------------------ writing: the origin itself
-
-  /** One batch. Changes that change nothing are left out; the last change of a key counts. */
+  /** Writes one batch of the own origin. Of each key the last change counts; changes without effect are left out. */
   write(changes: readonly Change[], seed: Uint8Array): Written {
     const latest = new Map(changes.map(({ key, value }) => [key, value]))
     let seq = this.position.seq
@@ -257,7 +257,7 @@ export class Replica {
     return { kind: 'written', replaced: false, operations }
   }
 
-  /** Everything anew in a higher epoch, or, with nothing written yet, the next write will be in it. */
+  /** Writes all records again in a higher epoch. When none are written yet, the next write will use that epoch. */
   rewrite(epoch: number, seed: Uint8Array): Written {
     this.raiseEpoch(epoch)
     if (!this.#head) return { kind: 'unchanged' }
@@ -274,9 +274,7 @@ export class Replica {
     this.#epochFloor = Math.max(this.#epochFloor, epoch)
   }
 
-  // ------------------------------------------------------------------ inside
-
-  /** Undefined: worth verifying. */
+  /** Judges a head without its signature: undefined when it is newer and its signature must be verified. */
   #judge(head: Head, fromSeq: number): Verdict | undefined {
     const order = comparePositions(head, this.position)
     if (order < 0) return { kind: 'stale' } // P2
@@ -294,7 +292,7 @@ export class Replica {
     return { kind: 'equivocation', proof: this.#proof }
   }
 
-  /** The next part of an answer, whose origin may have moved on since the part before: then its new head counts. */
+  /** True when a part continues an unfinished delta. A head newer than that of the part before replaces it. */
   #goesOn(staged: StagedDelta, head: Head, delta: DeltaMessage): boolean {
     if (staged.lastSeq !== delta.afterSeq || staged.fromSeq !== delta.fromSeq) return false
     if (equalBytes(staged.head.bytes, head.bytes)) return true
@@ -302,11 +300,12 @@ export class Replica {
       staged.head = head
       return true
     }
-    // It goes on with what is no later state of ours: nobody may ever finish it. The next pull begins anew.
+    // The part leads to no later state of this delta, so the delta can never be completed. The next pull begins anew.
     this.#staged.drop(staged)
     return false
   }
 
+  /** Stages one part, and completes the delta with the last one. */
   #collect(staged: StagedDelta, options: { from: Origin; delta: DeltaMessage; nowMs: number }): Verdict {
     const { delta, nowMs } = options
     const afterSeq = staged.lastSeq
@@ -341,14 +340,14 @@ export class Replica {
     // A snapshot is hashed part by part, so that no single part stops the event loop for long.
     const refusal = staged.set?.apply(operations)
     if (refusal) return refusal
-    // Every record of a full origin, changed and deleted.
+    // A delta of the largest size changes each record of a full origin and deletes as many.
     if (staged.bytes + bytes > 2 * this.#options.limits.bytesPerOriginMax) return 'too many unfinished bytes'
     if (!staged.set) for (const operation of operations) staged.operations.push(operation)
     return undefined
   }
 
   #finish(staged: StagedDelta, last: { operations: readonly Operation[]; afterSeq: number }): Verdict {
-    // The state may have moved on while the parts came in.
+    // A newer state may have been taken while the parts arrived.
     const verdict = this.#judge(staged.head, staged.fromSeq) ?? this.#takeOver(staged)
     const isKept = verdict.kind === 'applied' && this.#staged.finish(staged)
     this.#staged.drop(staged)
@@ -358,6 +357,7 @@ export class Replica {
     return staged.set ? { ...verdict, operations: staged.set.snapshot() } : verdict
   }
 
+  /** Makes the staged records the visible ones, if their hash is the signed one. */
   #takeOver(staged: StagedDelta): Verdict {
     const held = this.position.seq
     const operations = newestOf(staged.operations.filter(({ seq }) => seq > held))

@@ -7,17 +7,20 @@ import type { ProtocolLimits } from './limits.ts'
 import { StagingBudget, type StagingStep } from './partial-state.ts'
 import { Replica } from './replica.ts'
 
+/** The options that all replicas share. */
 interface ReplicasOptions {
   readonly self: Origin
+  /** The Ed25519 public key of `self`, 32 bytes. */
   readonly publicKey: Uint8Array
   readonly meshId: Uint8Array
   readonly crypto: Crypto
   readonly admission: Admission
   readonly limits: ProtocolLimits
-  /** Called with each step of an unfinished state that should survive a restart. */
+  /** Called with each part of an unfinished snapshot that should survive a restart, and when the parts are given up. */
   readonly keep: (origin: Origin, step: StagingStep) => void
 }
 
+/** All replicas by origin; at most `originsMax`. A replica is never removed. */
 export class Replicas {
   readonly own: Replica
   readonly #options: ReplicasOptions
@@ -39,10 +42,12 @@ export class Replicas {
     return this.#unfinished.used
   }
 
+  /** All replicas, also those without a head. */
   all(): Iterable<Replica> {
     return this.#byOrigin.values()
   }
 
+  /** The heads of all origins of which a state is held, in the order in which the origins became known. */
   heads(): readonly Head[] {
     return [...this.all()].flatMap(({ head }) => (head ? [head] : []))
   }
@@ -51,7 +56,10 @@ export class Replicas {
     return this.#byOrigin.get(origin)
   }
 
-  /** The replica of an origin, made where there is none. Undefined when its key is not known or the mesh is full. */
+  /**
+   * Returns the replica of an origin and makes an empty one if needed; undefined when its key is unknown or the limit
+   * is reached.
+   */
   obtain(origin: Origin): Replica | undefined {
     const known = this.#byOrigin.get(origin)
     if (known) return known
@@ -61,11 +69,14 @@ export class Replicas {
     return this.#add(origin, publicKey)
   }
 
-  /** The origin of this name when it is held: finding a name costs less than parsing it. */
+  /**
+   * Returns the origin with this PeerId as text, when it is known here. The look-up costs less than parsing the PeerId.
+   */
   originOf(name: string): Origin | undefined {
     return this.#byOrigin.get(name as Origin)?.origin
   }
 
+  /** The position that is held of an origin; NOWHERE when none is. */
   positionOf(origin: Origin): Position {
     return this.#byOrigin.get(origin)?.position ?? NOWHERE
   }

@@ -1,4 +1,5 @@
-// States from the store. Each is checked as a state from a neighbour is: its head, its chain, its signature and its hash.
+// Restores the states that were read from the store at the start. Each state is checked like one from a neighbour
+// (head, chain, signature and hash), because the disk may be damaged, or come from another mesh or an older backup.
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { decodeSignedHead } from '../wire/messages.ts'
@@ -6,6 +7,7 @@ import type { StoredOrigin, StoredParts } from './effects.ts'
 import { readHead, type Head } from './head.ts'
 import type { Replicas } from './replicas.ts'
 
+/** The identity of this agent, and where restored states go. */
 export interface RestoreContext {
   readonly self: Origin
   readonly meshId: Uint8Array
@@ -13,14 +15,17 @@ export interface RestoreContext {
   readonly replicas: Replicas
 }
 
-/** Undefined when the state is restored, else the reason why it is unusable. */
+/** Restores the state of one origin. Returns the reason when it is unusable; undefined when it was restored. */
 export function restoreOrigin(state: StoredOrigin, context: RestoreContext): string | undefined {
   const head = readStored(state, context)
   if (typeof head === 'string') return head
   return context.replicas.obtain(state.origin)?.restore(head, state.records)
 }
 
-/** Undefined when the parts are restored, else the reason why they are unusable. */
+/**
+ * Restores the parts of an unfinished snapshot. Returns the reason when they are unusable; undefined when they were
+ * restored.
+ */
 export function restoreParts(parts: StoredParts, context: RestoreContext): string | undefined {
   const head = readStored(parts, context)
   if (typeof head === 'string') return head
@@ -29,7 +34,10 @@ export function restoreParts(parts: StoredParts, context: RestoreContext): strin
   return context.replicas.obtain(parts.origin)?.restoreParts({ head, atSeq, lastSeq, records })
 }
 
-/** The head of a stored state, whose origin is admitted by its stored chain where it is not yet (S2 of protocol.ts). */
+/**
+ * Decodes the head of a stored state and, if its origin is not admitted yet, admits it by the stored chain (S2 of
+ * protocol.ts). Returns the head, or the reason why the state is unusable.
+ */
 function readStored(
   { origin, head: encoded, chain }: StoredOrigin,
   { admission, meshId, self }: RestoreContext

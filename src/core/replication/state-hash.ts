@@ -1,16 +1,20 @@
-// A hash of all records of one origin that is cheap to keep current: a Merkle root over 256 buckets, of which one change
-// rehashes one.
+// The hash of all live records of one origin, which its head signs. It is a Merkle root over 256 buckets, so that one
+// changed record costs the hashes of one bucket and not of all records.
 //   record = SHA-256("rhizome/record/1\0" | u32 key length | key | u64 seq | u32 value length | value)
-//   bucket = SHA-256("rhizome/bucket/1\0" | record hashes in the order of their keys); which one: first byte of SHA-256(key)
+//   bucket = SHA-256("rhizome/bucket/1\0" | record hashes in the order of their keys)
 //   root   = SHA-256("rhizome/state/1\0"  | 256 bucket hashes)
-// Tombstones are no part of it: how long they are remembered is everyone's own business.
+// The bucket of a record is the first byte of SHA-256(key). Numbers are big-endian. Tombstones are not part of the hash,
+// because each agent may forget them at another time.
 import type { Crypto } from '../model/crypto.ts'
 import type { StoredRecord } from './record.ts'
 
+/** The hash of one record set, kept up to date. It holds the hashes of records, not their values. */
 export class StateHash {
   readonly #crypto: Crypto
   readonly #buckets: (Bucket | undefined)[] = Array.from({ length: BUCKETS }, () => undefined)
+  /** The hashes of all buckets, one after the other. */
   readonly #hashes = new Uint8Array(BUCKETS * HASH_BYTES)
+  /** Buckets that have changed since `root` was last computed. */
   readonly #dirty = new Set<number>()
   #root: Uint8Array | undefined
 
@@ -20,17 +24,19 @@ export class StateHash {
     for (let index = 0; index < BUCKETS; index++) this.#hashes.set(empty, index * HASH_BYTES)
   }
 
+  /** Adds a record, or replaces the one with the same key. */
   set(record: StoredRecord): void {
     const index = this.#touch(record.key)
     const bucket = (this.#buckets[index] ??= new Bucket())
     bucket.set(record.key, recordHash(this.#crypto, record))
   }
 
+  /** Removes a record; a key that is not there is ignored. */
   delete(key: string): void {
     this.#buckets[this.#touch(key)]?.delete(key)
   }
 
-  /** 32 bytes. Costs the buckets changed since the last call. */
+  /** The root, 32 bytes. It hashes only the buckets that have changed since the last call. */
   root(): Uint8Array {
     if (this.#root) return this.#root
     for (const index of this.#dirty) {
@@ -42,6 +48,7 @@ export class StateHash {
     return this.#root
   }
 
+  /** Returns the bucket of a key and marks it as changed. */
   #touch(key: string): number {
     const index = this.#crypto.sha256(encoder.encode(key))[0] ?? 0
     this.#dirty.add(index)
@@ -57,7 +64,9 @@ const RECORD_TAG = encoder.encode('rhizome/record/1\0')
 const BUCKET_TAG = encoder.encode('rhizome/bucket/1\0')
 const STATE_TAG = encoder.encode('rhizome/state/1\0')
 
-/** Keys in order, and their hashes packed in the same order, so that hashing a bucket needs no copy. */
+/**
+ * The keys of one bucket in order, and the hashes of their records in the same order in one array, ready to be hashed.
+ */
 class Bucket {
   readonly #keys: string[] = []
   #hashes = new Uint8Array(4 * HASH_BYTES)
@@ -83,7 +92,7 @@ class Bucket {
     return this.#hashes.subarray(0, this.#keys.length * HASH_BYTES)
   }
 
-  /** Index of the first key that is not below `key`. */
+  /** Returns the index of the first key that is not below `key`, by binary search. */
   #find(key: string): number {
     let low = 0
     let high = this.#keys.length
@@ -103,6 +112,10 @@ class Bucket {
   }
 }
 
+/**
+ * Returns the hash of a record as the head of this file defines it. Key and value have their lengths before them, so no
+ * two records share a hash input.
+ */
 function recordHash(crypto: Crypto, { key, seq, value }: StoredRecord): Uint8Array {
   const keyBytes = encoder.encode(key)
   const header = new Uint8Array(RECORD_TAG.length + 4 + keyBytes.length + 8 + 4)

@@ -1,4 +1,8 @@
-/** So many at once, then so many a second; what is not used is saved up to the burst. */
+// A token bucket, which limits how often something may happen. own-origin.ts paces the agent's own batches with it.
+
+/**
+ * Allows `burst` events at once and `perSecond` events per second after that. Unused tokens are saved, up to `burst`.
+ */
 export class TokenBucket {
   readonly #burst: number
   readonly #perSecond: number
@@ -11,7 +15,7 @@ export class TokenBucket {
     this.#tokens = burst
   }
 
-  /** `nowMs` never goes back. */
+  /** Takes one token if there is one; false otherwise. `nowMs` must never decrease from call to call. */
   take(nowMs: number): boolean {
     const earned = ((nowMs - (this.#atMs ?? nowMs)) / 1000) * this.#perSecond
     this.#tokens = Math.min(this.#burst, this.#tokens + earned)

@@ -1,13 +1,19 @@
-// Decides when a neighbour is suspected. Silence counts only while this agent itself was running (Lifeguard: Dadgar, Phillips,
-// Currey, 2018): after a stall all neighbours are excused, and when the event loop lags the timeout grows in proportion.
+// Decides when a neighbour is suspected. Silence counts only while this agent itself was running (Lifeguard: Dadgar,
+// Phillips, Currey, 2018): after a stall all neighbours are excused, and when the event loop lags the timeout grows in
+// proportion.
 import type { Origin } from '../../model/values.ts'
 import type { Neighbour } from '../neighbour.ts'
 import { Suspicions, type Said, type SuspicionsOptions } from './suspicions.ts'
 import { encodeFrame, type FrameMessage } from '../../wire/messages.ts'
 
+/**
+ * The state of an agent as the mesh sees it. `suspected`: at least one agent has voted, and the suspect may still
+ * refute it.
+ */
 export type Liveness = 'alive' | 'suspected' | 'dead'
 
 interface FailureDetectorOptions extends SuspicionsOptions {
+  /** Silence in milliseconds after which a neighbour is suspected. */
   readonly suspectMs: number
   readonly neighbours: ReadonlyMap<Origin, Neighbour>
 }
@@ -18,6 +24,9 @@ export interface Flood {
   readonly except: Origin | undefined
 }
 
+/**
+ * The failure detector of one protocol instance. It decides on neighbours; suspicions.ts counts the votes of the mesh.
+ */
 export class FailureDetector {
   readonly #options: FailureDetectorOptions
   readonly #suspicions: Suspicions
@@ -39,11 +48,16 @@ export class FailureDetector {
     return [...votes, ...this.#suspicions.lastWord()]
   }
 
+  /** A frame of this neighbour has arrived. */
   heard(peer: Origin): void {
     this.#departed.delete(peer)
     this.#suspicions.heard(peer)
   }
 
+  /**
+   * The connection to this neighbour has ended. It is suspected `suspectMs` after it was last heard, unless it is heard
+   * again.
+   */
   down({ origin, heardMs }: Neighbour): void {
     this.#departed.set(origin, heardMs)
     for (const oldest of this.#departed.keys()) {
@@ -59,7 +73,8 @@ export class FailureDetector {
     const suspectMs = this.#options.suspectMs * Math.max(1, this.#lag)
     const silent = [...neighbours.values()].filter((neighbour) => neighbour.silentMs(nowMs) >= suspectMs)
     const gone = [...this.#departed].filter(([, heardMs]) => nowMs - heardMs >= suspectMs)
-    // Each goes to everyone, and who lost many at once has been cut off itself: the rest waits for the next ticks.
+    // Each vote is sent to all neighbours. An agent that misses many neighbours at once has most likely lost its own
+    // network, so the further votes wait for the next ticks.
     const votesMax = Math.max(1, Math.floor(VOTE_FRAMES_MAX / Math.max(1, neighbours.size)))
     const votes: Flood[] = []
     for (const origin of [...silent.map((each) => each.origin), ...gone.map(([each]) => each)]) {
@@ -99,14 +114,19 @@ export class FailureDetector {
     }
   }
 
+  /**
+   * The state of an agent; `members` is the number of origins in the mesh. A neighbour that is heard here is alive for
+   * this agent.
+   */
   liveness(origin: Origin, members: number): Liveness {
     const nowMs = this.#tickMs ?? 0
     const neighbour = this.#options.neighbours.get(origin)
-    if (neighbour && neighbour.silentMs(nowMs) < this.#options.suspectMs) return 'alive' // with our own ears
+    if (neighbour && neighbour.silentMs(nowMs) < this.#options.suspectMs) return 'alive'
     if (this.#suspicions.isDead(origin, nowMs, members)) return 'dead'
     return this.#suspicions.isSuspected(origin) ? 'suspected' : 'alive'
   }
 
+  /** Measures the lag of this agent's event loop, and excuses all neighbours after a stall. */
   #heedLag(nowMs: number): void {
     const gapMs = nowMs - (this.#tickMs ?? nowMs)
     this.#tickMs = nowMs
@@ -123,7 +143,9 @@ export class FailureDetector {
   }
 }
 
-// Frames that the votes of one tick may be: every vote is sent to every neighbour.
+// Frames that the votes of one tick may take, because every vote is sent to every neighbour.
 const VOTE_FRAMES_MAX = 512
+// The interval in which the caller ticks (app/control).
 const TICK_MS = 200
+// A gap of five ticks is a stall of this agent: it read no frames in that time.
 const STALL_MS = 1000

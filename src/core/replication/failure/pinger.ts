@@ -1,4 +1,5 @@
-// When a neighbour is pinged, and when its connection is given up. A ping carries the digest of all heads.
+// Pings the neighbours and asks the caller to abort the connection to one that is silent for `silenceMs`. A ping
+// carries the digest of all heads, by which two neighbours find out that one of them has missed a head.
 import type { Origin } from '../../model/values.ts'
 import { encodeFrame } from '../../wire/messages.ts'
 import type { ProtocolLimits } from '../limits.ts'
@@ -11,6 +12,7 @@ interface PingerOptions {
   readonly outbox: Outbox
 }
 
+/** The pinger of one protocol instance. */
 export class Pinger {
   readonly #options: PingerOptions
 
@@ -42,7 +44,9 @@ export class Pinger {
   }
 }
 
+/** What decides whether a ping is sent. */
 interface PingState {
+  /** The number of all neighbours. */
   readonly neighbours: number
   /** Milliseconds since the neighbour last pinged this agent. */
   readonly sincePingedMs: number
@@ -50,7 +54,10 @@ interface PingState {
   readonly sincePingMs: number
 }
 
-/** With very many neighbours, one that pings this agent shows that it is alive: a ping to it would only bring the digest sooner. */
+/**
+ * With very many neighbours, one that pings this agent shows that it is alive: a ping to it would only bring the digest
+ * sooner.
+ */
 export function isPingSpared(state: PingState, headsIntervalMs: number): boolean {
   return (
     state.neighbours > PINGED_ALWAYS_MAX &&

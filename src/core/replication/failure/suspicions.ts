@@ -1,6 +1,7 @@
-// Failure detection across the mesh. An agent suspects a silent neighbour with a signed vote, which is flooded. Votes of two agents
-// declare the suspect dead unless it refutes them within REFUTATION_MS with a signed beacon of a higher incarnation. The method is
-// that of SWIM with Lifeguard, but with signatures, and without traffic while no agent is suspected.
+// Failure detection across the mesh. An agent suspects a silent neighbour with a signed vote, which is flooded. Votes
+// of two agents declare the suspect dead unless it refutes them within REFUTATION_MS with a signed beacon of a higher
+// incarnation. The method is that of SWIM with Lifeguard, but with signatures, and without traffic while no agent is
+// suspected.
 // Invariants
 //   L1. A vote counts for its signer only, once per incarnation; a single lying agent cannot declare another one dead.
 //   L2. A beacon is signed by its origin and clears every vote of a lower incarnation.
@@ -34,28 +35,37 @@ export type Said =
   | { readonly kind: 'forward'; readonly alive?: Origin }
   | { readonly kind: 'refute' }
   | { readonly kind: 'known' }
-  /** A beacon from before these votes: its sender does not know of them, and may have forgotten that it was ever suspected. */
+  /**
+   * A beacon from before these votes: its sender does not know of them, and may have forgotten that it was ever
+   * suspected.
+   */
   | { readonly kind: 'outdated'; readonly votes: readonly Uint8Array[] }
   | { readonly kind: 'refused'; readonly reason: string }
 
+/** A body as it was signed, and its Ed25519 signature of 64 bytes. */
 interface Signed {
   readonly body: Uint8Array
   readonly signature: Uint8Array
 }
 
+/** A member on which a vote or a beacon has arrived. */
 interface Suspect {
+  /** The highest incarnation that a beacon or a vote has named; votes of lower ones do not count. */
   incarnation: number
-  /** The votes of this incarnation by their voices, as frames to pass on. */
+  /** The votes of this incarnation by their voters, as frames to pass on. Each further vote confirms the suspicion. */
   readonly votes: Map<Origin, Uint8Array>
-  /** When the second vote came. */
+  /** When the second vote arrived; with one vote, when that arrived. REFUTATION_MS is counted from here. */
   confirmedMs: number | undefined
 }
 
+/** The suspicions that one agent knows. Times are in milliseconds. */
 export class Suspicions {
   readonly #options: SuspicionsOptions
   readonly #suspects = new Map<Origin, Suspect>()
+  /** The number of votes that each voter has cast in the present interval, and when that began (L3). */
   readonly #voices = new Map<Origin, number>()
   #voicesMs = -Infinity
+  /** The present incarnation of this agent; a refutation raises it above that of the votes. */
   #incarnation: number
 
   constructor(options: SuspicionsOptions) {
@@ -63,6 +73,7 @@ export class Suspicions {
     this.#incarnation = options.incarnation
   }
 
+  /** True when at least one vote on this agent counts now. */
   isSuspected(origin: Origin): boolean {
     return (this.#suspects.get(origin)?.votes.size ?? 0) > 0
   }
@@ -94,6 +105,10 @@ export class Suspicions {
     return frame
   }
 
+  /**
+   * Takes the vote of another agent. The signature is verified last, so a vote that is known or useless costs no
+   * verification. A vote on this agent itself is refuted by a beacon of a higher incarnation.
+   */
   takeVote(signed: Signed, nowMs: number): Said {
     const { self } = this.#options
     const body = decodeSuspicionBody(signed.body)
@@ -104,7 +119,7 @@ export class Suspicions {
     if (origin === self && body.incarnation < this.#incarnation) return { kind: 'known' }
     const suspect = this.#of(origin)
     if (!suspect || body.incarnation < suspect.incarnation || suspect.votes.has(by)) return { kind: 'known' }
-    // L3: enough is known, or this voice says too much.
+    // L3: the suspect has enough votes, or this voter has cast too many in this interval.
     if (suspect.votes.size >= VOICES_MAX || !this.#mayspeak(by, nowMs)) return { kind: 'known' }
     if (!this.#verifies(by, SUSPICION_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
     if (origin === self) {
@@ -124,11 +139,15 @@ export class Suspicions {
     return encodeFrame({ beacon: { body, signature } })
   }
 
-  /** The latest beacon, which refutes all votes on this and earlier runs of this agent; empty while the incarnation is 0. */
+  /**
+   * The latest beacon, which refutes all votes on this and earlier runs of this agent; empty while the incarnation is
+   * 0.
+   */
   lastWord(): readonly Uint8Array[] {
     return this.#incarnation > 0 ? [this.refutation()] : []
   }
 
+  /** Takes the beacon of another agent, which clears all votes of lower incarnations (L2). */
   takeBeacon(signed: Signed): Said {
     const body = decodeBeaconBody(signed.body)
     const origin = parseOrigin(body?.origin ?? '')
@@ -147,6 +166,9 @@ export class Suspicions {
     return [...(this.#suspects.get(peer)?.votes.values() ?? [])]
   }
 
+  /**
+   * Returns the entry of a member and makes one if needed; undefined for an agent that is no member, or without room.
+   */
   #of(origin: Origin): Suspect | undefined {
     const known = this.#suspects.get(origin)
     if (known) return known
@@ -166,6 +188,7 @@ export class Suspicions {
     if (suspect.votes.size === VOICES_MIN) suspect.confirmedMs = nowMs
   }
 
+  /** Counts a vote of this voter; false when it has cast VOTES_PER_INTERVAL votes in this interval already (L3). */
   #mayspeak(by: Origin, nowMs: number): boolean {
     if (nowMs - this.#voicesMs >= VOICE_INTERVAL_MS) {
       this.#voicesMs = nowMs
@@ -176,6 +199,7 @@ export class Suspicions {
     return said < VOTES_PER_INTERVAL
   }
 
+  /** True when a member has signed this body for this mesh and this kind of message. */
   #verifies(origin: Origin, tag: Uint8Array, { body, signature }: Signed): boolean {
     const { crypto, meshId, memberKey } = this.#options
     const key = memberKey(origin)
@@ -183,20 +207,24 @@ export class Suspicions {
   }
 }
 
+// Votes that declare an agent dead after REFUTATION_MS. One vote is not enough, because the voter's own network may be
+// at fault (L1).
 const VOICES_MIN = 2
-// Two votes suffice; a third one is a reserve, and more give no new information.
+// Votes that are kept of one suspect. Two suffice, a third one is a reserve, and more give no new information.
 const VOICES_MAX = 3
 // A vote travels to the suspect and its beacon back: twice around the earth takes less than 1 s.
 const REFUTATION_MS = 1000
 // One agent loses all its neighbours when its own network breaks; it need not tell of all at once.
 const VOTES_PER_INTERVAL = 64
 const VOICE_INTERVAL_MS = 10_000
-// Milliseconds of the next 140,000 years. A vote above it is a lie that could not be refuted: numbers end at 2 ** 53.
+// An incarnation is in Unix milliseconds, which reach this number in 140,000 years. A forged vote above it could not be
+// refuted, because a number is exact only up to 2 ** 53.
 const INCARNATION_MAX = 2 ** 52
 const encoder = new TextEncoder()
 const SUSPICION_TAG = encoder.encode('rhizome/suspicion/1\0')
 const BEACON_TAG = encoder.encode('rhizome/beacon/1\0')
 
+/** Begins a new incarnation of a suspect, without votes. */
 function clear(suspect: Suspect, incarnation: number): void {
   suspect.incarnation = incarnation
   suspect.votes.clear()

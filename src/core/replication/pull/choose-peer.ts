@@ -1,4 +1,4 @@
-// Which neighbour is asked for the state of an origin.
+// Chooses the neighbour that is asked for the state of an origin. A pure function of the candidates, for puller.ts.
 import type { Origin } from '../../model/values.ts'
 import { comparePositions, type Position } from '../head.ts'
 
@@ -8,7 +8,7 @@ export interface Candidate {
   readonly claim: Position
   /** Pulls from this neighbour that are under way. */
   readonly pulls: number
-  /** It has as many pulls under way as it may. */
+  /** True when this neighbour has as many pulls under way as its share allows. */
   readonly isBusy: boolean
 }
 
@@ -16,8 +16,8 @@ export interface Candidate {
 export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
 
 /**
- * The candidate with the highest claim; of equal claims, the one with the fewest pulls; of equal ones, the first. The neighbour to
- * avoid, whose last answer failed, is chosen only when there is no other.
+ * The candidate with the highest claim; of equal claims, the one with the fewest pulls; of equal ones, the first. The
+ * neighbour to avoid, whose last answer failed, is chosen only when there is no other.
  */
 export function choosePeer(candidates: readonly Candidate[], avoid: Origin | undefined): Choice {
   let best: Candidate | undefined

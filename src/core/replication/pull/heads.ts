@@ -1,5 +1,5 @@
-// When neighbours are told which heads are held here: all of them to a new neighbour, changed ones after a while, a slice of them to
-// a neighbour whose digest differs.
+// Tells neighbours which heads are held here: all of them to a new neighbour, changed ones every `tellIntervalMs`, and
+// a slice to a neighbour whose digest differs. A neighbour that lacks a head then pulls its state.
 import type { Origin } from '../../model/values.ts'
 import { encodeFrame } from '../../wire/messages.ts'
 import { HeadsDigest } from '../digest.ts'
@@ -16,6 +16,7 @@ interface HeadsOptions {
   readonly outbox: Outbox
 }
 
+/** The heads of one protocol instance, and their digest. */
 export class Heads {
   readonly #options: HeadsOptions
   readonly #digest = new HeadsDigest()
@@ -24,16 +25,17 @@ export class Heads {
     this.#options = options
   }
 
-  /** Of all heads that are held. */
+  /** The digest of all heads that are held (digest.ts). */
   get digest(): number {
     return this.#digest.value
   }
 
-  /** This head is held from now on. */
+  /** Takes a new head of an origin into the digest. */
   set(head: Head): void {
     this.#digest.set(head)
   }
 
+  /** Sends all heads to a new neighbour. */
   tellAll(peer: Origin): void {
     this.#tell(peer, this.#options.replicas.heads(), true)
   }
@@ -70,6 +72,7 @@ export class Heads {
     return isSame
   }
 
+  /** Sends heads in frames of HEADS_PER_FRAME. The flag `all` is set only when one frame has all heads. */
   #tell(peer: Origin, heads: readonly Head[], all = false): void {
     for (let start = 0; start < heads.length; start += HEADS_PER_FRAME) {
       const part = heads.slice(start, start + HEADS_PER_FRAME)
@@ -88,5 +91,5 @@ function toHeadRef(head: Head) {
   return { origin: head.origin, epoch: head.epoch, seq: head.seq, check: checkOf(head) }
 }
 
-// A reference has about 70 bytes: 70 KB a frame.
+// A reference to a head has about 70 bytes, so a frame has about 70 KB.
 const HEADS_PER_FRAME = 1000

@@ -1,36 +1,47 @@
-// The origins of which this agent lacks newer states, and the pulls under way. Decides when to pull; puller.ts decides from which neighbour.
+// The origins of which this agent lacks newer states, and the pulls under way. Decides when to pull; puller.ts decides
+// from which neighbour.
 // Invariants
-//   Q1. At most one pull per origin is under way, at most `pullsMax` in total, and at most an even share from each neighbour, so
-//       a slow neighbour does not use up the pulls of the others.
-//   Q2. Every failure doubles the wait before the next attempt, so that a state that no neighbour can deliver costs little.
-//   Q3. The bytes in flight of all answers of one neighbour are bounded. The answers share this window: a single answer has all
-//       of it, and its part shrinks by withheld credit when others start.
+//   Q1. At most one pull per origin is under way, at most `pullsMax` in total, and at most an even share from each
+//       neighbour, so a slow neighbour does not use up the pulls of the others.
+//   Q2. Every failure doubles the wait before the next attempt, so that a state that no neighbour can deliver costs
+//       little.
+//   Q3. The bytes in flight of all answers of one neighbour are bounded. The answers share this window: a single answer
+//       has all of it, and its part shrinks by withheld credit when others start.
 import { backoffMs } from '../../model/backoff.ts'
 import type { ProtocolLimits } from '../limits.ts'
 import type { Choice } from './choose-peer.ts'
 import type { Origin } from '../../model/values.ts'
 
+/** An origin of which a newer state is wanted. */
 interface Want {
   notBeforeMs: number
+  /** Failed pulls in a row (Q2). */
   failures: number
   /** The held state did not lead to the signed hash, so the whole state is pulled. */
   fromZero: boolean
+  /**
+   * The pull under way: the bytes that its answer may have on its way, when its last part arrived, and the bytes that
+   * arrived since credit was last granted.
+   */
   active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
   /** The neighbour whose answer failed last; another one is preferred. */
   avoid: Origin | undefined
 }
 
+/** A pull that may start. */
 export interface DuePull {
   readonly origin: Origin
   readonly fromZero: boolean
   readonly avoid: Origin | undefined
 }
 
+/** The pulls under way from one neighbour, and the sum of their windows (Q3). */
 interface Load {
   pulls: number
   windowsBytes: number
 }
 
+/** The scheduler of one protocol instance. Times are in milliseconds. */
 export class PullScheduler {
   readonly #limits: ProtocolLimits
   readonly #wants = new Map<Origin, Want>()
@@ -44,10 +55,15 @@ export class PullScheduler {
     this.#limits = limits
   }
 
+  /** The number of pulls under way. */
   get active(): number {
     return this.#active
   }
 
+  /**
+   * Wants a newer state of an origin. The pull starts with the next `start` after `notBeforeMs`; after failures the
+   * backoff counts.
+   */
   want(origin: Origin, notBeforeMs: number): void {
     this.#stirred = true
     const want = this.#wants.get(origin)
@@ -93,7 +109,8 @@ export class PullScheduler {
       const choice = choose(pull)
       if (choice === 'busy') continue
       if (choice === 'nobody') {
-        if (want.failures === 0) this.#wants.delete(origin) // Q2: a failure is remembered until we are in step
+        // Q2: failures are remembered until the origin is up to date.
+        if (want.failures === 0) this.#wants.delete(origin)
         continue
       }
       const { peer } = choice
@@ -108,17 +125,20 @@ export class PullScheduler {
     }
   }
 
+  /** True when this neighbour is asked for the state of this origin. */
   isAsked(origin: Origin, peer: Origin): boolean {
     return this.#wants.get(origin)?.active?.peer === peer
   }
 
+  /** True when the whole state of this origin is pulled. */
   isFromZero(origin: Origin): boolean {
     return this.#wants.get(origin)?.fromZero ?? false
   }
 
   /**
-   * A part came. Answers the credit that is due for it: once for each quarter of the window, so that the line never waits. What
-   * answers as versions before do (`isOld`: or this is the first part) sends all unasked, and gets credit only if it may be stuck.
+   * Takes note of a part that has arrived. Returns the bytes of credit to grant now, 0 for none. Credit is granted for
+   * each quarter of the window, so that the sender never has to wait for it. With `isOld` (the first part, or an older
+   * version, which needs no credit) it is granted only for a whole window.
    */
   progress(
     origin: Origin,
@@ -139,11 +159,15 @@ export class PullScheduler {
     return creditBytes
   }
 
-  /** Of one among so many neighbours: all of them together may be asked for all that is asked for at a time (Q1). */
+  /**
+   * True when a neighbour has its even share of `pullsMax` under way (Q1); `neighbours` is the number of all
+   * neighbours.
+   */
   isBusy(peer: Origin, neighbours: number): boolean {
     return this.activeWith(peer) >= Math.ceil(this.#limits.pullsMax / Math.max(1, neighbours))
   }
 
+  /** The number of pulls under way from this neighbour. */
   activeWith(peer: Origin): number {
     return this.#perPeer.get(peer)?.pulls ?? 0
   }
@@ -157,7 +181,11 @@ export class PullScheduler {
     want.fromZero = false
   }
 
-  /** `fromZero`: with the same peer, for the whole state, since the fault may be in ours. */
+  /**
+   * A pull has failed. The next attempt waits (Q2) and prefers another neighbour. With `fromZero` for the first time,
+   * it starts at once and may ask the same neighbour for the whole state, because the fault may be in the state that is
+   * held here.
+   */
   fail(origin: Origin, options: { peer: Origin; nowMs: number; fromZero: boolean }): void {
     this.want(origin, options.nowMs)
     const want = this.#wants.get(origin)
@@ -170,6 +198,7 @@ export class PullScheduler {
     want.notBeforeMs = options.nowMs + (firstMismatch ? 0 : backoffMs(want.failures - 1, BACKOFF)) // Q2
   }
 
+  /** Fails all pulls of which no part arrived for `pullTimeoutMs`. */
   expire(nowMs: number): void {
     for (const [origin, { active }] of this.#wants) {
       if (!active || nowMs - active.progressMs < this.#limits.pullTimeoutMs) continue
@@ -185,6 +214,7 @@ export class PullScheduler {
     }
   }
 
+  /** Ends the pull under way, if there is one, and frees its share of the window. */
   #idle(want: Want | undefined): void {
     if (!want?.active) return
     this.#stirred = true
@@ -198,7 +228,7 @@ export class PullScheduler {
     if (load.pulls === 0) this.#perPeer.delete(peer)
   }
 
-  /** An even share of what this neighbour's answers may have on their way, as far as it is free; one part always (Q3). */
+  /** Returns an even share of the neighbour's window as far as it is free, but one part at least (Q3). */
   #windowBytes(load: Load, heldBytes: number): number {
     const { windowsBytesMax, partBytes } = this.#limits
     const free = windowsBytesMax - load.windowsBytes + heldBytes

@@ -1,10 +1,10 @@
-// Answers to a neighbour's pulls: part by part, as far as its credit and the room in its send queue go, so that a slow reader
-// costs its open answers, a few bytes each, and a short queue. What an answer needs to go on is a Place; the state may change
-// between two parts.
+// Answers the pulls of neighbours. An answer is sent part by part, as far as the neighbour's credit and the room in its
+// send queue allow, so a slow reader costs only a few bytes for each open answer and a short queue. Between two parts,
+// an answer is a Place (record-set.ts), and the state may change.
 // Invariants
-//   A1. What is on its way to a neighbour unasked is at most its credit and one part, for each of ANSWERS_MAX answers.
-//   A2. An answer that is dropped costs one more pull: the asker goes on after the last part that it holds.
-//   A3. What waits here to be sent to a neighbour is at most its room and one part, whatever its credit.
+//   A1. Each of at most ANSWERS_MAX answers to a neighbour has at most its credit and one part on its way.
+//   A2. An answer that is dropped costs one more pull: the neighbour continues after the last part that it holds.
+//   A3. At most `unsentBytesMax` and one part wait here to be sent to a neighbour, even when it has more credit.
 import { toSignedHead } from '../head.ts'
 import type { ProtocolLimits } from '../limits.ts'
 import type { Outbox } from '../outbox.ts'
@@ -17,16 +17,24 @@ import type { Place } from '../record-set.ts'
 import type { Replica } from '../replica.ts'
 import { encodeFrame, type CreditMessage, type PullMessage } from '../../wire/messages.ts'
 
+/** An open answer: where it continues and how much it may send. */
 interface Answer {
   place: Place
+  /** The number of the next part, from 0. */
   part: number
   creditBytes: number
+  /** The certificate chain, which the next part carries; undefined once it was sent. */
   chain: Uint8Array | undefined
 }
 
+/** The open answers to one neighbour, at most one for each origin. */
 export class Answers {
   readonly #answers = new Map<Origin, Answer>()
 
+  /**
+   * Opens the answer to a pull; an earlier answer for the same origin ends. Window 0 is of a version that grants no
+   * credit.
+   */
   open(replica: Replica, pull: PullMessage, chain: Uint8Array | undefined): void {
     this.#answers.delete(replica.origin)
     const creditBytes = pull.window === 0 ? Infinity : Math.min(pull.window, CREDIT_BYTES_MAX)
@@ -37,6 +45,7 @@ export class Answers {
     }
   }
 
+  /** Adds credit to an answer; for an answer that is complete or dropped it is ignored. */
   credit(origin: Origin, bytes: number): void {
     const answer = this.#answers.get(origin)
     if (answer) answer.creditBytes = Math.min(answer.creditBytes + bytes, CREDIT_BYTES_MAX)
@@ -47,7 +56,10 @@ export class Answers {
     return [...this.#answers].flatMap(([origin, { creditBytes }]) => (creditBytes > 0 ? [origin] : []))
   }
 
-  /** The frames that may be sent now; whoever stops in between goes on with another call. */
+  /**
+   * Generates the frames that may be sent now. The caller may stop after any of them and call again later. An answer
+   * whose tombstones were forgotten meanwhile starts over as a snapshot.
+   */
   *frames(replica: Replica, partBytes: number): Generator<Uint8Array> {
     const answer = this.#answers.get(replica.origin)
     const { head } = replica
@@ -76,7 +88,7 @@ export class Answers {
       answer.creditBytes -= operations.reduce((sum, operation) => sum + operationBytes(operation), 0) // A1
       answer.place = { fromSeq, atSeq, afterSeq: operations.at(-1)?.seq ?? afterSeq }
       this.#answers.delete(replica.origin)
-      if (more) this.#answers.set(replica.origin, answer) // behind the others
+      if (more) this.#answers.set(replica.origin, answer) // moves it behind the other answers
       yield frame
       if (!more) return
     }
@@ -90,12 +102,12 @@ interface PullServerOptions {
   readonly outbox: Outbox
 }
 
-/** What one neighbour is sent. */
+/** The answers to one neighbour, and what waits in its send queue. */
 interface Queue {
   readonly answers: Answers
-  /** Bytes of answers handed over since its send queue was last known to be short. */
+  /** Bytes of answers that were given to the caller since its send queue last drained. */
   unsentBytes: number
-  /** The effect `whenSent` is under way. */
+  /** True after the effect `whenSent` was given, until `sent` is called. */
   awaitsSent: boolean
 }
 
@@ -103,13 +115,14 @@ interface Queue {
 export class PullServer {
   readonly #options: PullServerOptions
   readonly #queues = new Map<Origin, Queue>()
-  /** Neighbours whose send queue has as many answers as it may. */
+  /** The number of neighbours with `awaitsSent`, among which `allUnsentBytesMax` is divided. */
   #awaiting = 0
 
   constructor(options: PullServerOptions) {
     this.#options = options
   }
 
+  /** Takes a Pull frame and sends the first parts. */
   receivePull(peer: Origin, pull: PullMessage): void {
     const { replicas, admission, outbox } = this.#options
     const replica = replicas.get(pull.origin as Origin)
@@ -119,6 +132,7 @@ export class PullServer {
     this.#answer(peer, queue, replica)
   }
 
+  /** Takes a Credit frame and sends the parts that it allows. */
   receiveCredit(peer: Origin, { origin, bytes }: CreditMessage): void {
     const replica = this.#options.replicas.get(origin as Origin)
     if (!replica) return this.#options.outbox.refuse(peer, 'credit for an unknown origin')
@@ -127,7 +141,7 @@ export class PullServer {
     this.#answer(peer, queue, replica)
   }
 
-  /** The send queue of this neighbour has drained, as the effect `whenSent` asked to be told. */
+  /** Call it when the send queue of this neighbour has drained, after the effect `whenSent`. Sends the next parts. */
   sent(peer: Origin): void {
     const queue = this.#queues.get(peer)
     if (!queue?.awaitsSent) return
@@ -146,6 +160,10 @@ export class PullServer {
     this.#queues.delete(peer)
   }
 
+  /**
+   * Sends parts of one answer as far as there is room; when there is none, asks to be called once the queue has
+   * drained.
+   */
   #answer(peer: Origin, queue: Queue, replica: Replica): void {
     const { limits, outbox } = this.#options
     const roomBytes = this.#roomBytes()
@@ -162,7 +180,7 @@ export class PullServer {
     outbox.add({ kind: 'whenSent', to: peer })
   }
 
-  /** For the answers to one neighbour; at least one part. */
+  /** The bytes of answers that may wait for one neighbour: its share of the room of all, but one part at least. */
   #roomBytes(): number {
     const { partBytes, unsentBytesMax, allUnsentBytesMax } = this.#options.limits
     return Math.max(partBytes, Math.min(unsentBytesMax, allUnsentBytesMax / Math.max(1, this.#awaiting)))
@@ -178,7 +196,8 @@ export class PullServer {
   }
 }
 
-// Of one neighbour: as many as it may pull at a time.
+// Open answers to one neighbour: as many pulls as it may have under way (`pullsMax`).
 const ANSWERS_MAX = 32
-// Beyond what a fast and long path holds (1 Gbit/s, 32 ms; 100 Mbit/s, 320 ms), credit only fills queues.
+// As much as a fast and long path holds: 1 Gbit/s with 32 ms, or 100 Mbit/s with 320 ms. More credit would only fill
+// queues.
 const CREDIT_BYTES_MAX = 4 * 1024 * 1024

@@ -1,4 +1,5 @@
-// Which states are pulled, and from which neighbour. pull-scheduler.ts decides when.
+// Decides which states are pulled and from which neighbour, and sends the pulls. pull-scheduler.ts decides when. The
+// input is the claims of the neighbours: heads that they tell, and heads of deltas that they send.
 import type { Origin } from '../../model/values.ts'
 import { parseOrigin } from '../../model/identity.ts'
 import { encodeFrame, type HeadsMessage } from '../../wire/messages.ts'
@@ -27,6 +28,7 @@ interface PullerOptions {
   readonly outbox: Outbox
 }
 
+/** The puller of one protocol instance. */
 export class Puller {
   readonly #options: PullerOptions
 
@@ -72,6 +74,7 @@ export class Puller {
     pulls.settle(origin)
   }
 
+  /** How long the pull waits for a push of the same state (push-grace.ts). */
   #graceMs(neighbour: Neighbour, origin: Origin): number {
     const { neighbours, broadcast, limits } = this.#options
     const told = {
@@ -82,6 +85,7 @@ export class Puller {
     return pushGraceMs(told, limits.pushGraceMs)
   }
 
+  /** Chooses among the neighbours whose claim is newer than the held state. */
   #choose({ origin, avoid }: DuePull, nowMs: number): Choice {
     const { neighbours, pulls } = this.#options
     const candidates: Candidate[] = []
@@ -94,12 +98,14 @@ export class Puller {
     return choosePeer(candidates, avoid)
   }
 
+  /** Sends the pull: after the held position, after the last part of an unfinished delta, or for the whole state. */
   #ask({ origin, fromZero }: DuePull, peer: Origin, windowBytes: number): void {
     const { neighbours, replicas, self, outbox } = this.#options
     const claim = neighbours.get(peer)?.claims.get(origin)
     if (!claim) return
     const held = replicas.positionOf(origin)
-    // Of this agent's own past, and of another state at the very position held, only the signed head is needed.
+    // Only the signed head is needed of a state of this agent itself, and of another state at the position that is
+    // held: a pull from the claimed position is answered by a delta without operations.
     const headOnly = origin === self || comparePositions(claim, held) === 0
     const { epoch, seq } = headOnly ? claim : fromZero ? { epoch: 0, seq: 0 } : held
     const begun = headOnly || fromZero ? undefined : replicas.get(origin)?.resume(peer, claim)
@@ -107,6 +113,7 @@ export class Puller {
     outbox.send(peer, encodeFrame({ pull: { origin, ...place, window: windowBytes } }))
   }
 
+  /** True when the claim is newer than the held state and pulling it can succeed. */
   #isBehind(origin: Origin, claim: Claim, nowMs: number): boolean {
     const { gate, replicas, self } = this.#options
     if (gate.isDenied(origin, nowMs)) return false

@@ -1,5 +1,7 @@
-// A slice of all heads, sent to a neighbour whose digest differs: what is missing on either side is found within a round of slices.
+// Slices of the list of all heads. A neighbour whose digest differs is sent one slice after the other, so that a head
+// which is missing on either side is found after one round through the list at the latest. Used by heads.ts.
 
+/** What decides whether a slice is sent. */
 interface SliceState {
   /** The digest that the neighbour sent; 0 from a version that sends none. */
   readonly digest: number
@@ -10,12 +12,16 @@ interface SliceState {
   readonly headsIntervalMs: number
 }
 
+/** True when a slice is due: the digests have differed long enough, and the last slice is half an interval old. */
 export function isSliceDue({ digest, mismatches, sinceMs, headsIntervalMs }: SliceState): boolean {
   if (digest !== 0 && mismatches < MISMATCHES_MIN) return false
   return sinceMs >= headsIntervalMs / 2
 }
 
-/** The next items from the cursor on, around the end, and the cursor after them. */
+/**
+ * Returns the next HEADS_PER_SLICE items from the cursor on, beginning again at the end of the list, and the cursor
+ * after them.
+ */
 export function nextSlice<T>(
   items: readonly T[],
   cursor: number
@@ -26,7 +32,7 @@ export function nextSlice<T>(
   return { slice, cursor: start + slice.length }
 }
 
-// One mismatch is most often a change under way.
+// Pings in a row that must differ. A single one is most often a change that is on its way.
 const MISMATCHES_MIN = 2
-// 4.5 KB, about once a second and only while neighbours differ.
+// A slice has about 4.5 KB, and is sent about once a second while the digests differ.
 const HEADS_PER_SLICE = 64

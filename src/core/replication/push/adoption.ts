@@ -1,7 +1,9 @@
-// Which neighbours are asked to push the batches of origins that have lost an eager peer.
+// Chooses the neighbours that are asked to push the batches of origins that have lost an eager peer, because a
+// connection has ended. Used by broadcast.ts.
 import type { Origin } from '../../model/values.ts'
 import { EAGER_PEERS_MAX, type Orphan } from './eager-peers.ts'
 
+/** The request to `peer` to push the batches of `origin` (Graft). */
 interface Adoption {
   readonly origin: Origin
   readonly peer: Origin

@@ -1,4 +1,6 @@
-// News goes out: batches are pushed to all neighbours of a small mesh, and along a tree for each origin in a larger one.
+// Sends new states to the neighbours. In a mesh of up to `directMax` agents, an origin pushes its batches to all
+// neighbours; in a larger one, batches are relayed along a tree for each origin (eager-peers.ts). A neighbour that gets
+// no push is told the head and pulls.
 import type { Origin } from '../../model/values.ts'
 import { encodeFrame } from '../../wire/messages.ts'
 import { deltaFrames } from '../delta-frames.ts'
@@ -14,10 +16,13 @@ import { adoptions } from './adoption.ts'
 import { EagerPeers, type Advice } from './eager-peers.ts'
 import { tellingOf } from './telling.ts'
 
-/** A new state of an origin, as it came. Without operations: a whole one, which is never pushed on. */
+/** A new state of an origin. Without `operations` it is a snapshot, which is never pushed on. */
 interface News {
+  /** The neighbour that sent it, or this agent. */
   readonly from: Origin
+  /** Bytes of operations up to which the batch is pushed. */
   readonly pushBytesMax: number
+  /** The operations lead from this seq to the head. */
   readonly fromSeq?: number
   readonly operations?: readonly Operation[]
 }
@@ -31,6 +36,7 @@ interface BroadcastOptions {
   readonly outbox: Outbox
 }
 
+/** The sender of new states of one protocol instance. */
 export class Broadcast {
   readonly #options: BroadcastOptions
   readonly #eagerPeers = new EagerPeers()
@@ -39,12 +45,12 @@ export class Broadcast {
     this.#options = options
   }
 
-  /** The mesh is large: batches are pushed on along a tree for each origin. */
+  /** True in a mesh of more than `directMax` origins: batches are relayed along a tree for each origin. */
   get isEager(): boolean {
     return this.#options.replicas.size > this.#options.limits.directMax
   }
 
-  /** A neighbour was asked to push the batches of this origin. */
+  /** True when a neighbour pushes the batches of this origin to this agent. */
   hasEagerPeer(origin: Origin): boolean {
     return this.#eagerPeers.of(origin).length > 0
   }
@@ -71,18 +77,24 @@ export class Broadcast {
     }
   }
 
-  /** A push that was not asked for: the tree of its origin follows the first bearer of news. */
+  /**
+   * Takes note of a push that was no answer to a pull: the neighbour that delivers a batch first becomes an eager peer
+   * (E2).
+   */
   pushed(origin: Origin, peer: Origin, verdict: Verdict): void {
     if (verdict.kind === 'applied') this.#follow(origin, this.#eagerPeers.first(origin, peer))
     else if (verdict.kind === 'stale') this.#follow(origin, this.#eagerPeers.again(origin, peer))
   }
 
-  /** News had to be pulled from `peer`. */
+  /** Takes note that a new state had to be pulled from `peer`, so the eager peers did not deliver it. */
   pulled(origin: Origin, peer: Origin): void {
     this.#follow(origin, this.#eagerPeers.pulled(origin, peer))
   }
 
-  /** A neighbour asks not to be pushed to. Names of origins that are not held are ignored. */
+  /**
+   * Takes a Prune frame: batches of these origins are not pushed to this neighbour. Names of unknown origins are
+   * ignored.
+   */
   prune(neighbour: Neighbour, names: readonly string[]): void {
     for (const name of names) {
       const origin = this.#options.replicas.originOf(name)
@@ -90,12 +102,12 @@ export class Broadcast {
     }
   }
 
-  /** A neighbour asks to be pushed to again. */
+  /** Takes a Graft frame: batches of these origins are pushed to this neighbour again. */
   graft(neighbour: Neighbour, names: readonly string[]): void {
     for (const name of names) neighbour.pruned.delete(name as Origin)
   }
 
-  /** Asks other neighbours to push the batches that this one pushed. */
+  /** Asks other neighbours to push the batches that this neighbour, whose connection has ended, pushed. */
   peerDown(gone: Origin): void {
     const orphans = this.#eagerPeers.peerDown(gone)
     if (!this.isEager) return
@@ -107,13 +119,17 @@ export class Broadcast {
     }
   }
 
+  /** Sends the Prune and Graft frames that the eager peers advise. */
   #follow(origin: Origin, { prune, graft }: Advice): void {
     const { outbox } = this.#options
     if (prune !== undefined) outbox.send(prune, encodeFrame({ prune: { origins: [origin] } }))
     if (graft !== undefined) outbox.send(graft, encodeFrame({ graft: { origins: [origin] } }))
   }
 
-  /** Undefined for what is too large: each neighbour pulls it at its own pace. */
+  /**
+   * Returns the frame of a push; undefined when the batch is too large, because each neighbour then pulls it at its own
+   * pace.
+   */
   #pushFrame(head: Head, { fromSeq, operations, pushBytesMax }: News): Uint8Array | undefined {
     if (fromSeq === undefined || operations === undefined) return undefined
     const { partBytes } = this.#options.limits

@@ -1,16 +1,19 @@
-// The eager path's tree of each origin: the two neighbours whose pushes of its batches we take. Everyone else is asked to
-// stop (Prune) and tells heads only. Plumtree (Leitão, Pereira, Rodrigues, 2007) with one tree per origin and a second edge,
-// so that one lost edge costs no time.
+// The eager peers of each origin: the two neighbours that push its batches to this agent. All other neighbours are
+// asked to stop (Prune) and only tell heads. The method is Plumtree (Leitão, Pereira, Rodrigues, 2007), with one tree
+// for each origin and with a second edge, so that one lost edge costs no time.
 // Invariants
-//   E1. At most EAGER_PEERS_MAX eager peers per origin.
-//   E2. The first bearer of news is worth more than an eager peer: the tree follows the latencies.
-//   E3. An eager peer that has missed MISSED_MAX batches in a row gives way to whoever delivers.
+//   E1. An origin has at most EAGER_PEERS_MAX eager peers.
+//   E2. A neighbour that delivers a batch first becomes an eager peer, if need be in place of another, so the tree
+//       follows the latencies.
+//   E3. An eager peer that has missed MISSED_MAX batches in a row is replaced by the next neighbour that delivers one.
 import type { Origin } from '../../model/values.ts'
 
+/** Eager peers of one origin. */
 export const EAGER_PEERS_MAX = 2
 
+/** The frames to send after a batch has arrived. */
 export interface Advice {
-  /** Tell this neighbour to stop pushing. */
+  /** Ask this neighbour to stop pushing. */
   readonly prune?: Origin
   /** Ask this neighbour to push again. */
   readonly graft?: Origin
@@ -22,10 +25,11 @@ export interface Orphan {
   readonly left: readonly Origin[]
 }
 
+/** The eager peers of one agent, for all origins. */
 export class EagerPeers {
   readonly #byOrigin = new Map<Origin, EagerPeer[]>()
 
-  /** `peer` pushed a batch that was news. */
+  /** Takes note that `peer` has pushed a batch that was new here. */
   first(origin: Origin, peer: Origin): Advice {
     const peers = this.#of(origin)
     for (const each of peers) each.missed = each.peer === peer ? 0 : each.missed + 1
@@ -33,7 +37,7 @@ export class EagerPeers {
     return pruned(this.#replaceWorst(peers, peer)) // E2
   }
 
-  /** `peer` pushed what was known already. */
+  /** Takes note that `peer` has pushed a batch that was held already. */
   again(origin: Origin, peer: Origin): Advice {
     const peers = this.#of(origin)
     const each = peers.find((each) => each.peer === peer)
@@ -45,7 +49,7 @@ export class EagerPeers {
     return canJoin ? pruned(this.#replaceWorst(peers, peer)) : { prune: peer } // E1, E3
   }
 
-  /** News had to be pulled from `peer`: the eager peers have failed. */
+  /** Takes note that a new state had to be pulled from `peer`, because no eager peer had pushed it. */
   pulled(origin: Origin, peer: Origin): Advice {
     const peers = this.#of(origin)
     for (const each of peers) each.missed++
@@ -54,7 +58,7 @@ export class EagerPeers {
     return canJoin ? { ...pruned(this.#replaceWorst(peers, peer)), graft: peer } : NOTHING
   }
 
-  /** Origins that lost an eager peer by it, with the eager peers left. */
+  /** Removes a neighbour whose connection has ended. Returns the origins of which it was an eager peer. */
   peerDown(peer: Origin): readonly Orphan[] {
     const orphans: { origin: Origin; left: Origin[] }[] = []
     for (const [origin, peers] of this.#byOrigin) {
@@ -66,13 +70,14 @@ export class EagerPeers {
     return orphans
   }
 
-  /** It was asked to push. */
+  /** Makes `peer`, which was asked to push, an eager peer of this origin if there is room. */
   adopt(origin: Origin, peer: Origin): void {
     const peers = this.#of(origin)
     if (peers.length < EAGER_PEERS_MAX && !peers.some((each) => each.peer === peer))
       peers.push({ peer, missed: 0 })
   }
 
+  /** The eager peers of an origin. */
   of(origin: Origin): readonly Origin[] {
     return (this.#byOrigin.get(origin) ?? []).map(({ peer }) => peer)
   }
@@ -83,7 +88,10 @@ export class EagerPeers {
     return peers
   }
 
-  /** Who had to go. */
+  /**
+   * Adds an eager peer. Returns the one that it replaces, which has missed the most batches; undefined when there was
+   * room.
+   */
   #replaceWorst(peers: EagerPeer[], peer: Origin): Origin | undefined {
     let gone: EagerPeer | undefined
     if (peers.length >= EAGER_PEERS_MAX) {
@@ -95,13 +103,14 @@ export class EagerPeers {
   }
 }
 
+/** One eager peer of one origin. */
 interface EagerPeer {
   readonly peer: Origin
-  /** Batches in a row that came from others and not (yet) from it. */
+  /** Batches in a row that other neighbours delivered and this one did not, or not yet. */
   missed: number
 }
 
-// A copy that is only slower than the first arrives before the next two batches, as a rule.
+// A copy that is only slower than the first one usually arrives before the next two batches, and resets the count.
 const MISSED_MAX = 3
 const NOTHING: Advice = {}
 

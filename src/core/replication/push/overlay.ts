@@ -1,31 +1,38 @@
-// Whom an agent keeps connections to. A pure function of what it knows: the same answer for the same members, and one member
-// that comes or goes changes one choice at most.
-//   up to FULL_MESH_MAX members   everyone
-//   more                          the nearest by measured round trip, for speed, and random ones, for a graph of short paths
-//                                 that does not fall apart; others choose us, so that the degree is about twice the choices
-//   nobody can dial us            more of our own choices instead, all of them public
+// The overlay: chooses the members to which an agent keeps connections. It is a pure function, so the same members give
+// the same choice, and one member that is added or removed changes one choice at most. The session dials the result.
+//   up to FULL_MESH_MAX agents    all members that can be dialled
+//   more                          the nearest by round-trip time, for speed, and random ones, for short paths and a
+//                                 graph that stays connected; others choose this agent, too, so it has twice as many
+//   this agent cannot be dialled  more random ones, because no other member chooses it
 import { hashText, mixBits } from '../../model/hash.ts'
 import type { Origin } from '../../model/values.ts'
 
+/** A member that may be chosen. */
 export interface OverlayMember {
   readonly origin: Origin
-  /** It has published an address that can be dialled. */
+  /** True when the member has published an address that can be dialled. */
   readonly dialable: boolean
-  /** Measured once; undefined: never connected. */
+  /**
+   * The round-trip time that was last measured, in milliseconds; undefined when this agent was never connected to it.
+   */
   readonly rttMs: number | undefined
 }
 
+/** What the choice depends on. */
 interface OverlayOptions {
   readonly self: Origin
-  /** Others can dial us. */
+  /** True when other members can dial this agent. */
   readonly dialable: boolean
-  /** All others. */
+  /** All members but this agent. */
   readonly members: readonly OverlayMember[]
-  /** Rises every few minutes: one choice is another member each time, which measures one more round trip. */
+  /**
+   * Grows every few minutes. In each round one choice is another random member, so that its round-trip time is
+   * measured.
+   */
   readonly round: number
 }
 
-/** Members to dial, best reason first. Never one that cannot be dialled. */
+/** Returns the members to dial, nearest first, then random ones. Members that cannot be dialled are never chosen. */
 export function chooseNeighbours({ self, dialable, members, round }: OverlayOptions): readonly Origin[] {
   const candidates = members.filter((member) => member.dialable && member.origin !== self)
   if (members.length < FULL_MESH_MAX) return candidates.map(({ origin }) => origin)
@@ -43,15 +50,20 @@ export function chooseNeighbours({ self, dialable, members, round }: OverlayOpti
   return [...chosen]
 }
 
-/** With so many agents or fewer, everyone is everyone's neighbour. */
+/** Agents up to which each is connected to every other one. */
 export const FULL_MESH_MAX = 10
 const NEAREST = 2
-// Dialled by as many as we dial: a degree of about 10, of which 4 are near.
+// Random choices, one of which changes with the round. About as many members dial this agent as it dials, so it has
+// about 10 neighbours, of which 4 are near.
 const RANDOM_DIALABLE = 3
-// Nobody adds to these; public agents bear them.
+// No member dials an agent that cannot be dialled, so it chooses more; the members that can be dialled bear these
+// connections.
 const RANDOM_UNDIALABLE = 6
 
-/** In steps of 4 ms, and at random within a step: else all of a site would choose the same two. */
+/**
+ * Sorts members by round-trip time in steps of 4 ms, and at random within a step. Otherwise all agents of a site would
+ * choose the same two members.
+ */
 function nearest(self: Origin, members: readonly OverlayMember[]): readonly OverlayMember[] {
   return members
     .filter(({ rttMs }) => rttMs !== undefined)
@@ -66,6 +78,7 @@ function nearest(self: Origin, members: readonly OverlayMember[]): readonly Over
 
 const RTT_STEP_MS = 4
 
+/** Returns the members in an order that is random, but the same for the same salt (rendezvous hashing). */
 function shuffled(salt: string, members: readonly OverlayMember[]): readonly OverlayMember[] {
   return members
     .map((member) => ({ member, weight: weigh(salt, member.origin) }))
