@@ -3,7 +3,9 @@
 // Invariants
 //   1. A refused bundle is halved until the refused operations stand alone; the others are carried out. Operations are
 //      idempotent, so a repeated operation that has succeeded before does no harm.
-//   2. A tool that hangs or is missing fails all operations of the bundle at once, because each further attempt would
+//   2. All good operations are carried out in one call, unless the tries take longer than HALVING_MS. Each call finds
+//      at least one refused operation, so the next calls, which leave it out, come to an end.
+//   3. A tool that hangs or is missing fails all operations of the bundle at once, because each further attempt would
 //      cost its deadline again.
 import type { HostOp, OpFailure } from '../../core/host/host-state.ts'
 import { HostError } from './errors.ts'
@@ -12,43 +14,75 @@ import { HostError } from './errors.ts'
  * Carries out some operations of one kind. Returns the operations that failed where the tool names them; rejects where
  * the tool only says that the bundle was refused.
  */
-type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
+export type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
 
-// Each halving costs two tries. 70 tries find two refused operations among 10,000 (at most 55 tries) or three among
-// 2,000 (61), in 1.4 s when a command takes 20 ms. A half that is refused after that is not cut: its operations are
-// reported as `untried`, and the next pass begins again.
-const TRIES_MAX = 70
+// The other operations of the pass wait while a bundle is halved. Among 2,000 operations (the most in one slice of a
+// pass), 500 tries of 20 ms find 30 refused ones wherever they are, and 100 or more where they stand together. A half
+// that is refused later is not cut: its operations are reported as `untried`, and the next pass begins again.
+const HALVING_MS = 10_000
+// Number of tries that are made in any case. A tool that takes 2 s for each would otherwise end before one refused
+// operation stands alone: that takes 12 tries among 2,000.
+const TRIES_MIN = 30
 
 /**
- * Runs `act` on all operations, and on ever smaller halves where it rejects. Returns the operations that were not
- * carried out, with the scope of each failure (see OpFailure). Never rejects.
+ * Runs `act` on all operations, and on ever smaller halves where it rejects. `nowMs`: a monotonic clock in milliseconds;
+ * tests replace it. Returns the operations that were not carried out, with the scope of each failure (see OpFailure).
+ * Never rejects.
  */
-export async function attempt(ops: readonly HostOp[], act: Act): Promise<readonly OpFailure[]> {
+export async function attempt(
+  ops: readonly HostOp[],
+  act: Act,
+  nowMs: () => number = () => performance.now()
+): Promise<readonly OpFailure[]> {
+  const beganMs = nowMs()
   const failures: OpFailure[] = []
-  const waiting: (readonly HostOp[])[] = [ops]
   let tries = 0
-  for (let some = waiting.pop(); some !== undefined; some = waiting.pop()) {
-    if (some.length === 0) continue
+  /** The error of a tool that hangs or is missing: nothing is tried after it. */
+  let ended: Refusal | undefined
+
+  const fail = (some: readonly HostOp[], scope: OpFailure['scope'], { error }: Refusal): boolean => {
+    failures.push(...some.map((op): OpFailure => ({ op, error, scope })))
+    return false
+  }
+
+  /** Returns undefined where the tool has accepted the operations. */
+  async function refusalOf(some: readonly HostOp[]): Promise<Refusal | undefined> {
+    tries += 1
     try {
-      tries += 1
       failures.push(...(await act(some)))
+      return undefined
     } catch (error) {
-      if (endsPart(error)) {
-        // The operations that wait were not tried, and would meet the same tool.
-        const left = [some, ...waiting].flat()
-        return [...failures, ...left.map((op): OpFailure => ({ op, error, scope: 'part' }))]
-      }
-      if (some.length === 1 || tries >= TRIES_MAX) {
-        const scope = some.length === 1 ? 'operation' : 'untried'
-        failures.push(...some.map((op): OpFailure => ({ op, error, scope })))
-        continue
-      }
-      const half = some.length >> 1
-      // The first half is taken from the end of the list next, so that the order of the operations is kept.
-      waiting.push(some.slice(half), some.slice(0, half))
+      if (endsPart(error)) ended = { error }
+      return { error }
     }
   }
+
+  /**
+   * Carries out all but the refused ones. Returns whether the tool has accepted `some` as a whole. `known`: why at least
+   * one of them will be refused; undefined: nothing is known. The order of the operations is kept.
+   */
+  async function carryOut(some: readonly HostOp[], known?: Refusal): Promise<boolean> {
+    if (some.length === 0) return true
+    if (ended !== undefined) return fail(some, 'part', ended)
+    // A single operation is always tried, so that it is reported with its own error.
+    const refusal = known !== undefined && some.length > 1 ? known : await refusalOf(some)
+    if (refusal === undefined) return true
+    if (ended !== undefined) return fail(some, 'part', ended)
+    if (some.length === 1) return fail(some, 'operation', refusal)
+    if (tries >= TRIES_MIN && nowMs() - beganMs >= HALVING_MS) return fail(some, 'untried', refusal)
+    const half = some.length >> 1
+    const isFirstDone = await carryOut(some.slice(0, half))
+    // Where the first half was accepted, the second one has the refused operation: to try it whole would be in vain.
+    await carryOut(some.slice(half), isFirstDone ? refusal : undefined)
+    return false
+  }
+
+  await carryOut(ops)
   return failures
+}
+
+interface Refusal {
+  readonly error: unknown
 }
 
 /** Returns whether no further operation with this tool can succeed now: it hangs, is missing, or was aborted. */
