@@ -14,7 +14,7 @@ import { HostError } from './errors.ts'
  * Carries out some operations of one kind. Returns the operations that failed where the tool names them; rejects where
  * the tool only says that the bundle was refused.
  */
-export type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
+type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
 
 // The other operations of the pass wait while a bundle is halved. Among 2,000 operations (the most in one slice of a
 // pass), 500 tries of 20 ms find 30 refused ones wherever they are, and 100 or more where they stand together. A half
