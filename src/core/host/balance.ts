@@ -69,6 +69,7 @@ export class Balancer {
     return this.#edited(input) ?? this.#made(input)
   }
 
+  /** Builds the list from the whole view, and keeps it for edits unless a limit has refused something. */
   #made(input: BalanceInput): Balanced {
     const claims = input.clusters.map((cluster) => ({
       cluster: cluster.name,
@@ -216,6 +217,7 @@ function difference(from: Amount, less: Amount): Amount {
   }
 }
 
+/** Returns whether two inputs differ in their services only, so that the latest list can be edited. */
 function isSameShape(last: BalanceInput, now: BalanceInput): boolean {
   return (
     last.scheduler === now.scheduler &&
@@ -233,8 +235,10 @@ function isKept({ vip }: VirtualServer, { kept }: BalanceInput): boolean {
   return kept.some((prefix) => cidrContains(prefix, vip))
 }
 
+// The copy without backends of each virtual server, so that a withdrawn cluster has the same objects in each pass.
 const emptied = new WeakMap<VirtualServer, VirtualServer>()
 
+/** Returns the virtual server as the host gets it: without backends while its cluster is withdrawn. */
 function shown(server: VirtualServer, { isWithdrawn }: BalancedCluster): VirtualServer {
   if (!isWithdrawn) return server
   const known = emptied.get(server) ?? normalizeVirtualServer({ ...server, realServers: [] })
@@ -254,7 +258,9 @@ function cutsOf(
   )
 }
 
-/** Returns the refusal of a service that is cut to its limit, or undefined when the service gets all that it asks for. */
+/**
+ * Returns the refusal of a service that is cut to its limit, or undefined when the service gets all that it asks for.
+ */
 function cutOf({ name, asked, amount }: ServiceServers, cluster = ''): LimitRefusal | undefined {
   const isWhole = asked.virtualServers <= amount.virtualServers && asked.realServers <= amount.realServers
   return isWhole ? undefined : { scope: 'service', cluster, name, asked, used: amount, services: 0 }

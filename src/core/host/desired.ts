@@ -95,9 +95,8 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
   const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
-    // Of two with one destination, normalizeHost keeps the first.
+    // When two routes have one destination, normalizeHost keeps the first, so the exceptions come first.
     routes: [
-      // When two routes have one destination, normalizeHost keeps the first.
       ...kept.routes.map((destination): Route => ({ destination, source: undefined, kind: 'throw' })),
       ...remote.flatMap((cluster) => routesTo(cluster, input, source))
     ],
@@ -161,7 +160,9 @@ function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSe
   return { device, listenPort, mtu, publicKey }
 }
 
-/** Returns one peer for every gateway of the other clusters. Each prefix belongs to exactly one of a cluster's peers. */
+/**
+ * Returns one peer for every gateway of the other clusters. Each prefix belongs to exactly one of a cluster's peers.
+ */
 function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
   const keys = new Set<WireguardKey>([input.local.publicKey])
   return remote.flatMap((cluster) => {
@@ -179,6 +180,7 @@ function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly 
   })
 }
 
+/** Returns the gateways of a cluster in an order that is the same on every host. */
 function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
   return cluster.agents
     .filter(({ agent }) => agent.role === 'gateway')
@@ -223,6 +225,7 @@ function carriedBy(
   return carried
 }
 
+// Gateways with a lower rank are preferred.
 const RANKS = { up: 0, connecting: 1, down: 2 } as const
 
 function balance(
@@ -258,6 +261,7 @@ function ownAddresses({ local, surroundings, view, self }: DesiredInput): readon
   return [...all].filter((ip) => prefixes.some((prefix) => cidrContains(prefix, ip))).sort()
 }
 
+/** Returns the packet filter: what other clusters may reach here, and which service prefixes it guards. */
 function filterOf(
   clusters: {
     readonly own: ClusterView | undefined
@@ -280,6 +284,7 @@ function filterOf(
   }
 }
 
+/** Returns the kernel parameters that forwarding needs. IPv6 forwarding is turned on only when a prefix needs it. */
 function sysctlsOf(remote: readonly ClusterView[], settings: HostSettings): readonly Sysctl[] {
   const names: (readonly [string, string])[] = [
     ['net.ipv4.ip_forward', '1'],

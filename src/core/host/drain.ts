@@ -75,6 +75,7 @@ export function drainKey(
   return `${virtualServerKey(virtualServer)} ${realServerKey(realServer)}`
 }
 
+/** Returns the real servers that are no longer wanted and may drain. */
 function leavingOf(want: VirtualServer, have: VirtualServer): readonly RealServer[] {
   // A virtual server without backends belongs to a withdrawn cluster or an empty service, and its old flows are cut
   // at once. UDP is not drained: a sender with a fixed port would reach the dead backend for as long as the drain
@@ -84,6 +85,7 @@ function leavingOf(want: VirtualServer, have: VirtualServer): readonly RealServe
   return have.realServers.filter((real) => !still.has(realServerKey(real)))
 }
 
+/** Returns whether a real server still drains, and records its deadline, which starts at the first call for it. */
 function isDraining(
   server: VirtualServer,
   real: RealServer,

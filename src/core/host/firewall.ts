@@ -61,7 +61,7 @@ export function droppedBy(
   })
 }
 
-/** Returns the source translations (SNAT, masquerade) in chains that run before `priority` and may apply to the packet. */
+/** Returns the source translations (SNAT, masquerade) in chains before `priority` that may apply to the packet. */
 export function translatedBefore(
   chains: readonly FirewallChain[],
   priority: number,
@@ -91,7 +91,7 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
   const through = (chain: FirewallChain, depth: number): boolean => {
     for (const rule of chain.rules) {
       if (--budget < 0 || depth > JUMPS_MAX) {
-        outcome.accepts = true // nothing is certain
+        outcome.accepts = true // the rest is not examined, and an uncertain result must not be reported
         return true
       }
       const isMatch = matches(rule.conditions, packet)
@@ -213,7 +213,7 @@ function nftRule(expressions: readonly Json[], handle: unknown): FirewallRule {
       verdict = { kind, chain: String(record(expression[kind])['target']) }
     else if (kind === 'vmap' || kind === 'xt' || kind === 'limit' || kind === 'queue') {
       conditions.push({ kind: 'unknown' })
-      if (kind === 'vmap' || kind === 'queue') verdict = { kind: 'accept' } // it may
+      if (kind === 'vmap' || kind === 'queue') verdict = { kind: 'accept' } // these may accept the packet
     }
   }
   return { conditions, verdict, text: `rule ${String(handle)} (${verdict.kind})` }
@@ -323,7 +323,7 @@ function iptablesRule(text: string): FirewallRule {
     }
     if (word === '-j' || word === '-g') {
       verdict = iptablesVerdict(value, word === '-g')
-      break // what follows are options of the target
+      break // the words after the target are its options
     }
     const condition = word === '-m' || word === '--comment' ? undefined : iptablesCondition(word, value, not)
     if (condition !== undefined) conditions.push(condition)

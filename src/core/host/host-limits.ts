@@ -4,7 +4,7 @@
 // endpoints). So each service is cut while it is expanded, never after. Each namespace and each cluster has a bound
 // of its own, and no cluster can take the share of another.
 // Invariants
-//   1. No count exceeds its limit, whatever services exist.
+//   1. No count exceeds its limit, for any set of services.
 //   2. A cluster that asks for no more than its share (the host's limit divided by the number of clusters) gets all
 //      it asks for, within the bounds of its services and namespaces.
 //   3. What is refused depends on the objects only, not on their order of arrival. A service loses its last ports,
@@ -163,6 +163,7 @@ export function admit<T extends Claim>(
   return clusters.map(({ cluster }) => result.get(cluster) ?? { admitted: [], refusals: [] })
 }
 
+/** Returns an even share of what is left of the limit, for each of `among` clusters. */
 function shareOf(limit: Amount, used: Amount, among: number): Amount {
   return {
     virtualServers: Math.floor((limit.virtualServers - used.virtualServers) / among),
@@ -176,6 +177,7 @@ interface Kept<T extends Claim> {
   readonly amount: Amount
 }
 
+/** Applies the limits of the namespaces and then that of the cluster. */
 function admitCluster<T extends Claim>(
   { cluster, claims }: ClusterClaims<T>,
   limits: typeof HOST_LIMITS

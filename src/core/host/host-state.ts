@@ -191,7 +191,9 @@ export interface PeerStats {
   readonly txBytes: number
 }
 
-/** A Host owns the network of a host. `src/io/host` implements it with real tools, and tests implement it with a model. */
+/**
+ * A Host owns the network of a host. `src/io/host` implements it with real tools, and tests implement it with a model.
+ */
 export interface Host {
   /** The name of the load balancer that `auto` chose. */
   readonly loadBalancer: string

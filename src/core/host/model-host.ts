@@ -104,6 +104,7 @@ function open(state: HostState): OpenHost {
   }
 }
 
+/** Records the new value of a virtual server; undefined removes it. */
 function editServer(host: OpenHost, of: VirtualServer, now: VirtualServer | undefined): void {
   host.virtualServers.set(virtualServerKey(of), { of, now })
 }

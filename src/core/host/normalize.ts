@@ -11,7 +11,7 @@ import type {
 } from './host-state.ts'
 import type { Cidr } from '../model/values.ts'
 
-/** A host on which nothing of ours exists. */
+/** A host on which this agent owns nothing. */
 export const EMPTY_HOST: HostState = {
   tunnel: undefined,
   peers: [],
@@ -22,12 +22,12 @@ export const EMPTY_HOST: HostState = {
   sysctls: []
 }
 
-/** Returns the identity of a virtual server, such as "10.101.0.1 TCP 80". At most one virtual server of a host has it. */
+/** Returns the identity of a virtual server, such as "10.101.0.1 TCP 80", which is unique on a host. */
 export function virtualServerKey(server: Pick<VirtualServer, 'vip' | 'protocol' | 'port'>): string {
   return `${server.vip} ${server.protocol} ${server.port}`
 }
 
-/** Returns the identity of a real server, such as "10.1.0.11 8080". At most one real server of a virtual server has it. */
+/** Returns the identity of a real server, such as "10.1.0.11 8080", which is unique in its virtual server. */
 export function realServerKey(server: Pick<RealServer, 'ip' | 'port'>): string {
   return `${server.ip} ${server.port}`
 }

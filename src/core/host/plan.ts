@@ -30,7 +30,9 @@ import type { Cidr, WireguardKey } from '../model/values.ts'
 import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
 
 interface PlanOptions {
-  /** False before the first complete snapshot: the plan only adds, and never deletes or narrows. The default is true. */
+  /**
+   * False before the first complete snapshot: the plan only adds, and never deletes or narrows. The default is true.
+   */
   readonly deletes?: boolean
   /** Parts of the host that could not be read. The plan has no operations for them. */
   readonly skip?: ReadonlySet<HostPart>
@@ -51,6 +53,7 @@ export function plan(want: HostState, have: HostState, options: PlanOptions = {}
   ]
 }
 
+/** Returns `want` with the fields of the skipped parts as the host has them, so that they need no operations. */
 function withoutParts(want: HostState, have: HostState, skip: PlanOptions['skip']): HostState {
   if (skip === undefined || skip.size === 0) return want
   const kept = ORDER.filter((field) => skip.has(partOfField(field))).map((field) => [field, have[field]])
@@ -227,6 +230,7 @@ function peerOps(want: readonly WireguardPeer[], have: readonly WireguardPeer[])
   return ops
 }
 
+/** Returns whether a prefix belongs to another peer in the end, and that peer has not been set yet. */
 function isAwaited(
   heir: WireguardKey | undefined,
   self: WireguardKey,

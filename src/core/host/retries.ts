@@ -41,7 +41,9 @@ interface Due {
   readonly held: readonly HostOp[]
 }
 
-/** Retries remembers the failed operations and parts, and sorts the operations of a plan by whether they may be tried. */
+/**
+ * Retries remembers the failed operations and parts, and sorts the operations of a plan by whether they may be tried.
+ */
 export class Retries {
   readonly #steps = new Map<string, FailedStep>()
   readonly #parts = new Map<HostPart, FailedPart>()

@@ -2,8 +2,8 @@
 // Invariants
 //   1. What the host reaches without the mesh is never routed into the tunnel. As in one routing table, the longest
 //      prefix wins, and of two equal prefixes the host's own wins.
-//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, whatever is
-//      announced.
+//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, even when a
+//      cluster announces a prefix that contains them.
 import { cidrContains, cidrOverlaps, compareCidr, hostCidr, parseIp } from '../model/cidr.ts'
 import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
@@ -61,7 +61,9 @@ export function outerAddresses(view: MeshView): readonly OuterAddress[] {
 // A view keeps the agent values that did not change, so results are cached by value.
 const outers = new WeakMap<object, readonly Ip[]>()
 
-/** Returns the outer addresses of one agent, at most 16, without duplicates. Names and malformed addresses are ignored. */
+/**
+ * Returns the outer addresses of one agent, at most 16, without duplicates. Names and malformed addresses are ignored.
+ */
 export function outerOf(agent: Pick<AgentValue, 'multiaddrs' | 'wireguardAddresses'>): readonly Ip[] {
   const known = outers.get(agent)
   if (known !== undefined) return known

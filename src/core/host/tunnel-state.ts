@@ -1,13 +1,16 @@
-// The state of one tunnel: times in, state and reason out. The one judgement that names, feed, routes and balancer follow.
+// This file judges the state of one tunnel, as a pure function of facts with times. Names, the DNS feed, routes and
+// load balancers all follow this one judgement (docs/decisions/0039).
 // Invariants
-//   1. `up` means that a probe of ours was answered lately, by the peer's agent or, where no agent runs, by the kernel behind the tunnel.
-//      Received bytes prove nothing: one direction alone may work.
-//   2. Before the first answer a tunnel is `connecting`, and `down` when it has had time to connect. Only where WireGuard itself had a
-//      handshake lately and bytes come in, it stays `connecting`: something on the way drops probes, and perhaps nothing else.
-//   3. Silence counts in probes that were sent, too: an agent that did not run for a minute has lost none.
-//   4. A peer that answers no probes (probe-port 0, or an address that two members share) is judged by handshakes alone, which prove both
-//      directions and take minutes to grow old.
-//   5. A cluster is down when all of its gateways' tunnels are. Gossip has no part in it (fail static).
+//   1. `up` means that a probe of this agent was answered lately, by the peer's agent or, where no agent runs, by the
+//      kernel behind the tunnel. Received bytes alone prove nothing, because only that direction may work.
+//   2. Before the first answer a tunnel is `connecting`, and `down` once it has had time to connect. While WireGuard
+//      had a handshake lately and bytes arrive, it stays `connecting`: the path drops probes, but perhaps nothing else.
+//   3. A tunnel is down only after lost probes, not after silence alone: an agent that did not run for a minute sent no
+//      probes and has lost none.
+//   4. A peer that answers no probes (probe-port 0, or an address that two members share) is judged by its handshakes
+//      alone. They prove both directions, but take minutes to grow old.
+//   5. A cluster is down when the tunnels to all its gateways are down. Replication has no influence on it (fail
+//      static).
 //
 //   first seen       first answer                 last answer        + PROBE_SILENCE_MS_MAX and PROBES_LOST_MIN
 //   ├── connecting ──┼──────────── up ────────────┼──────── up ──────┼── down ──→
@@ -24,7 +27,9 @@ export interface TunnelFacts {
   readonly isProbed: boolean
   /** Time of the latest reply of the agent at the other end; undefined when there was none. */
   readonly lastReplyMs: number | undefined
-  /** Time when the kernel at the other end last refused a probe because no agent listens; undefined when it never did. */
+  /**
+   * Time when the kernel at the other end last refused a probe, as no agent listens there; undefined when it never did.
+   */
   readonly lastRefusalMs: number | undefined
   /** Number of probes sent since the latest reply or refusal. */
   readonly unanswered: number
@@ -50,7 +55,9 @@ export const CONNECT_MS_MAX = 15_000
  */
 const PROBE_SILENCE_MS_MAX = 5_000
 const PROBES_LOST_MIN = 5
-/** Silence after which no bytes count as received. The peer's own probes come every second, and keepalives every 25 s. */
+/**
+ * Silence after which no bytes count as received. The peer's own probes come every second, and keepalives every 25 s.
+ */
 const RECEIVE_SILENCE_MS_MAX = 30_000
 
 /** Judges the state of one tunnel from its probes, or from its handshakes when the peer is not probed. */
@@ -72,6 +79,7 @@ export function isDown(gateways: readonly TunnelState['state'][]): boolean {
   return gateways.length > 0 && gateways.every((state) => state === 'down')
 }
 
+/** Judges a tunnel through which no probe was answered yet (invariant 2). */
 function neverAnswered(facts: TunnelFacts): TunnelState {
   const waitedMs = ageMs(facts.nowMs, facts.firstSeenMs)
   if (waitedMs <= CONNECT_MS_MAX)
@@ -84,6 +92,7 @@ function neverAnswered(facts: TunnelFacts): TunnelState {
   return { state: 'down', reason: `no answer through the tunnel in ${seconds(waitedMs)}` }
 }
 
+/** Judges the tunnel to a peer that answers no probes (invariant 4). */
 function byHandshake(facts: TunnelFacts): TunnelState {
   if (hasHandshake(facts))
     return { state: 'up', reason: 'it answers no probes: judged by the last handshake alone' }
@@ -100,6 +109,10 @@ function byHandshake(facts: TunnelFacts): TunnelState {
     : { state: 'connecting', reason: `idle, ${reason}` }
 }
 
+/**
+ * Returns whether the last handshake is recent. The interval of keepalives is added, because on an idle tunnel only the
+ * next keepalive starts a new handshake.
+ */
 function hasHandshake({ nowMs, lastHandshakeMs, keepaliveSeconds }: TunnelFacts): boolean {
   return ageMs(nowMs, lastHandshakeMs) <= HANDSHAKE_AGE_MS_MAX + keepaliveSeconds * 1000
 }

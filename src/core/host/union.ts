@@ -28,6 +28,7 @@ export function unionHost(want: HostState, have: HostState): HostState {
   return { ...rest, virtualServers: unionVirtualServers(want.virtualServers, have.virtualServers) }
 }
 
+/** A prefix that is wanted for one peer is taken from all others, because WireGuard knows one owner for a prefix. */
 function unionPeers(
   want: readonly WireguardPeer[],
   have: readonly WireguardPeer[]

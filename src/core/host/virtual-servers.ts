@@ -169,7 +169,9 @@ function isFor({ name, protocol }: EndpointPort, { port }: Target): boolean {
   return name === port.name && protocol === port.protocol
 }
 
-/** Every port gets the same number of endpoints, so that no port of a service that is too large is without endpoints. */
+/**
+ * Every port gets the same number of endpoints, so that no port of a service that is too large is without endpoints.
+ */
 function realServersPerTarget(targets: number, draw: 'hash' | 'random'): number {
   const { realServers, entries } = HOST_LIMITS.service
   const most = draw === 'hash' ? HASHED_REAL_SERVERS_MAX : REAL_SERVERS_PER_VIRTUAL_SERVER_MAX

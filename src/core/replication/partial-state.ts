@@ -1,6 +1,6 @@
-// Unfinished deltas: the parts of a delta that have arrived are staged apart from the visible records (P3 of replica.ts)
-// until the last part completes it. The parts of a snapshot are also kept on disk, so that a restarted agent continues
-// after the last one (docs/decisions/0015).
+// Unfinished deltas: the parts of a delta that have arrived are staged apart from the visible records (P3 of
+// replica.ts) until the last part completes it. The parts of a snapshot are also kept on disk, so that a restarted
+// agent continues after the last one (docs/decisions/0015).
 // Invariants
 //   U1. Bytes are bounded, in total and for each neighbour, so that no neighbour uses up the room of the others.
 //   U2. At most one unfinished state of an origin is kept on disk; its parts are written in their order.
