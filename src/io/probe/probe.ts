@@ -1,8 +1,9 @@
 // The prober measures the health of each tunnel from inside: a UDP echo between the tunnel addresses of two agents. An
 // answer proves that keys and routes work in both directions. It also answers the probes of other agents. ProbeService
 // (app/session) gives it the targets; core/host/tunnel-state.ts judges the results, and core/host/path-mtu.ts the
-// padded probes. Packet: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding. A reply is as
-// long as its request, so the prober amplifies no traffic. An older agent answers requests without padding only.
+// padded probes.
+// Packet: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding. A reply is as long as its
+// request, so the prober amplifies no traffic. An older agent answers requests without padding only.
 // Invariants
 //   1. Each target has a connected socket of its own. Where no agent listens, the kernel of the other host refuses the
 //      request with an ICMP error, which arrives as ECONNREFUSED on a connected socket only. A refusal is also an
