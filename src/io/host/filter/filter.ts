@@ -1,21 +1,7 @@
 // The packet filter: one nftables table of our own. It decides which packets may come out of the tunnel, and keeps
-// other programs from changing packets on their way into it. src/io/host/host.ts sets it as desired. Its chains:
-//   forward, input   Default deny for packets from the tunnel device; other packets are not judged. On this host, other
-//                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
-//                    ports of its pod-side addresses are refused at once.
-//   guard            Refuses a port of a guarded service address without a virtual server, so that no process of this
-//                    host gets it. It runs after IPVS (input 98) and DNAT (prerouting): a packet that still has such an
-//                    address was not balanced.
-//   claim            The VIP route makes service addresses local, so DNAT of other programs for local addresses
-//                    (hostPort, `docker -p`, NodePort) would take them. As a connection is translated once, `claim`
-//                    translates it to the same address first, after the load balancer's chain. IPVS balances later.
-//   keep             Translates the source to itself before the CNI's masquerade (100), for the same reason. An
-//                    `accept` in a table of ours would not stop another's chain.
-//   note, hairpin    A pod whose connection to a service comes back to itself would drop a packet with its own source,
-//                    so it sees this host's address. nft cannot compare two fields: `note` records (client, client)
-//                    before the translation, and `keep` looks up (source, destination) after it.
-//   strays           Records sources outside the pod prefixes that went into the tunnel (src/io/host/obstacles.ts).
-//   mss              Clamps the TCP MSS in both directions: with one alone, a peer behind a path without ICMP hangs.
+// other programs from changing packets on their way into it. src/io/host/host.ts sets it as desired. Its chains are in
+// chains.ts, its sets here. A set beside them has the mark of the table in its comment (`aboutOf`), from which a later pass
+// tells whether another program changed the table.
 import {
   compareCidr,
   cidrContains,
@@ -40,6 +26,7 @@ import {
   PROTOCOLS,
   type NftListing
 } from '../tools/nft-listing.ts'
+import { chains } from './chains.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
 
 /** The arguments of a filter. A PartContext has them. */
@@ -179,107 +166,6 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
     '}\n'
   ].join('\n')
 }
-
-/**
- * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities
- * are conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
- */
-function chains(device: string, { mtu, probePort }: Filter): string {
-  const probe = [
-    `    ip saddr @remote4 udp dport ${probePort} accept`,
-    `    ip6 saddr @remote6 udp dport ${probePort} accept`
-  ]
-  const clamp = (side: string) => [
-    `    ${side} "${device}" meta nfproto ipv4 tcp flags syn tcp option maxseg size set ${mtu - 40}`,
-    `    ${side} "${device}" meta nfproto ipv6 tcp flags syn tcp option maxseg size set ${mtu - 60}`
-  ]
-  const byRoute = (side: string) => [
-    `    ${side} "${device}" tcp flags syn tcp option maxseg size set rt mtu`
-  ]
-  const chain = (name: string, ...lines: readonly string[]) =>
-    [`  chain ${name} {`, ...lines, '  }'].join('\n')
-  return [
-    chain('refuse', '    meta l4proto 6 reject with tcp reset', '    reject with icmpx port-unreachable'),
-    chain(
-      'forward',
-      '    type filter hook forward priority -10; policy accept;',
-      `    iifname != "${device}" accept`,
-      '    ct state established,related accept',
-      '    ip saddr @remote4 ip daddr @local4 accept',
-      '    ip6 saddr @remote6 ip6 daddr @local6 accept',
-      '    counter drop'
-    ),
-    chain(
-      'input',
-      '    type filter hook input priority -10; policy accept;',
-      `    iifname != "${device}" accept`,
-      '    ct state established,related accept',
-      '    ip saddr @remote4 icmp type echo-request accept',
-      '    ip6 saddr @remote6 icmpv6 type echo-request accept',
-      ...(probePort === 0 ? [] : probe),
-      '    ip saddr @remote4 ip daddr . meta l4proto . th dport @endpoints4 accept',
-      '    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @endpoints6 accept',
-      '    ip saddr @remote4 ip daddr @local4 goto refuse',
-      '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse',
-      '    counter drop'
-    ),
-    chain(
-      'guard',
-      '    type filter hook input priority 110; policy accept;',
-      '    ip daddr @own4 accept',
-      '    ip6 daddr @own6 accept',
-      '    ip daddr @vips4 goto refuse',
-      '    ip6 daddr @vips6 goto refuse'
-    ),
-    ...(['prerouting', 'output'] as const).map((hook) =>
-      chain(
-        `claim-${hook}`,
-        `    type nat hook ${hook} priority ${CLAIM_PRIORITY}; policy accept;`,
-        '    ip daddr @own4 accept',
-        '    ip6 daddr @own6 accept',
-        '    ip daddr @vips4 dnat ip to ip daddr',
-        '    ip6 daddr @vips6 dnat ip6 to ip6 daddr'
-      )
-    ),
-    chain(
-      'keep',
-      '    type nat hook postrouting priority 90; policy accept;',
-      '    ip saddr . ip daddr @hairpin4 masquerade',
-      '    ip6 saddr . ip6 daddr @hairpin6 masquerade',
-      `    oifname "${device}" ip saddr @local4 ip daddr @remote4 snat ip to ip saddr`,
-      `    oifname "${device}" ip6 saddr @local6 ip6 daddr @remote6 snat ip6 to ip6 saddr`,
-      '    ip saddr @remote4 ip daddr @local4 snat ip to ip saddr',
-      '    ip6 saddr @remote6 ip6 daddr @local6 snat ip6 to ip6 saddr'
-    ),
-    chain(
-      'note',
-      '    type filter hook prerouting priority -120; policy accept;',
-      '    ct state new ip saddr @local4 ip daddr @vips4 update @hairpin4 { ip saddr . ip saddr }',
-      '    ct state new ip6 saddr @local6 ip6 daddr @vips6 update @hairpin6 { ip6 saddr . ip6 saddr }'
-    ),
-    // This chain runs after every translation of source addresses.
-    chain(
-      'strays',
-      '    type filter hook postrouting priority 300; policy accept;',
-      // The kernel's own packets on a link (neighbour discovery, multicast) are no mistake of a sender.
-      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != @local4 update @stray4 { ip saddr }`,
-      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != @local6 update @stray6 { ip6 saddr }`
-    ),
-    chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
-    chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),
-    // By the MTU of the route to the other cluster, where its path carries less than the device.
-    chain(
-      'mss-path',
-      '    type filter hook forward priority -150; policy accept;',
-      ...byRoute('iifname'),
-      ...byRoute('oifname')
-    ),
-    chain('mss-host', '    type filter hook postrouting priority -149; policy accept;', ...byRoute('oifname'))
-  ].join('\n')
-}
-
-// Right after LB_NAT_PRIORITY (−199) of load-balancer/nftables/table.ts.
-const CLAIM_PRIORITY = -198
 
 /** Endpoints of exported services that are this host itself: (address, protocol, port). */
 function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string {
