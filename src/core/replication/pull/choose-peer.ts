@@ -12,8 +12,8 @@ export interface Candidate {
   readonly isBusy: boolean
 }
 
-/** `nobody`: no neighbour has it. `busy`: each neighbour that has it is asked for as much as it may be. */
-export type Choice = { readonly peer: Origin } | 'nobody' | 'busy'
+/** `none`: no neighbour has it. `busy`: each neighbour that has it is asked for as much as it may be. */
+export type Choice = { readonly peer: Origin } | 'none' | 'busy'
 
 /**
  * The candidate with the highest claim; of equal claims, the one with the fewest pulls; of equal ones, the first. The
@@ -26,7 +26,7 @@ export function choosePeer(candidates: readonly Candidate[], avoid: Origin | und
     if (!best || isBetter(candidate, best, avoid)) best = candidate
   }
   if (best) return { peer: best.peer }
-  return candidates.length > 0 ? 'busy' : 'nobody'
+  return candidates.length > 0 ? 'busy' : 'none'
 }
 
 function isBetter(candidate: Candidate, best: Candidate, avoid: Origin | undefined): boolean {

@@ -108,7 +108,7 @@ export class PullScheduler {
       const pull = { origin, fromZero: want.fromZero, avoid: want.avoid }
       const choice = choose(pull)
       if (choice === 'busy') continue
-      if (choice === 'nobody') {
+      if (choice === 'none') {
         // Q2: failures are remembered until the origin is up to date.
         if (want.failures === 0) this.#wants.delete(origin)
         continue

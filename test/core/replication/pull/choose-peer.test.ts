@@ -6,7 +6,7 @@ const [a, b, c] = ['a', 'b', 'c'] as Origin[] as [Origin, Origin, Origin]
 
 describe('choosing whom to pull from', () => {
   it('finds nobody where no neighbour is ahead', () => {
-    assert.equal(choosePeer([], undefined), 'nobody')
+    assert.equal(choosePeer([], undefined), 'none')
   })
 
   it('waits while every neighbour that is ahead is busy', () => {
