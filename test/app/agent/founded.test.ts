@@ -135,7 +135,8 @@ describe('an agent without a folder of manifests', () => {
     await daemon.stop()
     // A session with a host name in its settings waits up to 3 s for the DNS, one with a large replica reads the disk.
     const { promise: asked, resolve: goOn } = Promise.withResolvers<void>()
-    const starts = Session.prototype.start
+    const own = Object.getOwnPropertyDescriptor(Session.prototype, 'start') ?? assert.fail()
+    const starts = own.value as (this: Session) => Promise<void>
     Session.prototype.start = async function () {
       await asked
       return starts.call(this)
@@ -146,7 +147,7 @@ describe('an agent without a folder of manifests', () => {
         (await ready()).startsWith('503 the session of this agent has not started')
       )
     } finally {
-      Session.prototype.start = starts
+      Object.defineProperty(Session.prototype, 'start', own)
       goOn()
       daemon = await starting
     }
