@@ -251,7 +251,7 @@ export class Enrolment {
   #takePart(): void {
     const { current, source, sharedKey, store, node, health } = this.#options
     health.replace(NOT_JOINED, [])
-    source.stand(current.required().control.origin)
+    source.campaign(current.required().control.origin)
     sharedKey?.keep({
       identity: () => store.identity(),
       self: () => {

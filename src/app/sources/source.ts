@@ -38,7 +38,7 @@ export interface Source {
    * Starts to campaign as a candidate for the speaker. Called when this agent has become a member; `origin` is its
    * PeerId, the holder identity in the Lease.
    */
-  stand(origin: Origin): void
+  campaign(origin: Origin): void
   /** Ends the campaign and gives the Lease back, so that another candidate does not wait until it expires. */
   resign(): Promise<void>
   /** Resolves after the first snapshot, or after the first attempt to read it has failed. */
@@ -146,7 +146,7 @@ async function openFolder({
     fault: undefined,
     kubernetes: undefined,
     // No other agent of the cluster publishes, so there is no other term to exceed.
-    stand: () => onLeadership({ leader: true, term: 1 }),
+    campaign: () => onLeadership({ leader: true, term: 1 }),
     resign: async () => onLeadership({ leader: false }),
     start: () => source.start(),
     refresh: () => source.refresh(),
@@ -203,7 +203,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
       return fault
     },
     kubernetes: { api: client, namespace },
-    stand(origin) {
+    campaign(origin) {
       elector ??= electorOf(origin)
       elector.start()
     },

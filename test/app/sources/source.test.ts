@@ -38,7 +38,7 @@ describe('a source in a Kubernetes cluster', () => {
       log: createLog({ 'log-level': 'error', 'log-format': 'text' })
     })
     try {
-      source.stand('12D3KooW' as Origin)
+      source.campaign('12D3KooW' as Origin)
       await source.start()
       assert.equal(isWhole, false)
       await eventually(() => isWhole)
