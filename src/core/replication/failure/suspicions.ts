@@ -63,8 +63,8 @@ export class Suspicions {
   readonly #options: SuspicionsOptions
   readonly #suspects = new Map<Origin, Suspect>()
   /** The number of votes that each voter has cast in the present interval, and when that began (L3). */
-  readonly #voices = new Map<Origin, number>()
-  #voicesMs = -Infinity
+  readonly #votesBy = new Map<Origin, number>()
+  #intervalMs = -Infinity
   /** The present incarnation of this agent; a refutation raises it above that of the votes. */
   #incarnation: number
 
@@ -81,7 +81,7 @@ export class Suspicions {
   /** True when two agents (or the only other one) have voted and REFUTATION_MS have passed without a beacon. */
   isDead(origin: Origin, nowMs: number, members: number): boolean {
     const suspect = this.#suspects.get(origin)
-    if (!suspect || suspect.votes.size < Math.min(VOICES_MIN, members - 1)) return false
+    if (!suspect || suspect.votes.size < Math.min(CONFIRMATIONS_MIN, members - 1)) return false
     return nowMs - (suspect.confirmedMs ?? nowMs) >= REFUTATION_MS
   }
 
@@ -89,7 +89,7 @@ export class Suspicions {
   heard(origin: Origin): void {
     const suspect = this.#suspects.get(origin)
     if (!suspect?.votes.delete(this.#options.self)) return
-    if (suspect.votes.size < VOICES_MIN) suspect.confirmedMs = undefined
+    if (suspect.votes.size < CONFIRMATIONS_MIN) suspect.confirmedMs = undefined
   }
 
   /** This agent's own vote as a frame to flood; undefined when it was cast already. */
@@ -120,7 +120,7 @@ export class Suspicions {
     const suspect = this.#of(origin)
     if (!suspect || body.incarnation < suspect.incarnation || suspect.votes.has(by)) return { kind: 'known' }
     // L3: the suspect has enough votes, or this voter has cast too many in this interval.
-    if (suspect.votes.size >= VOICES_MAX || !this.#mayspeak(by, nowMs)) return { kind: 'known' }
+    if (suspect.votes.size >= CONFIRMATIONS_MAX || !this.#mayVote(by, nowMs)) return { kind: 'known' }
     if (!this.#verifies(by, SUSPICION_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
     if (origin === self) {
       this.#incarnation = body.incarnation + 1
@@ -185,17 +185,17 @@ export class Suspicions {
   #count(suspect: Suspect, by: Origin, frame: Uint8Array, nowMs: number): void {
     suspect.votes.set(by, frame) // L1
     suspect.confirmedMs ??= nowMs
-    if (suspect.votes.size === VOICES_MIN) suspect.confirmedMs = nowMs
+    if (suspect.votes.size === CONFIRMATIONS_MIN) suspect.confirmedMs = nowMs
   }
 
   /** Counts a vote of this voter; false when it has cast VOTES_PER_INTERVAL votes in this interval already (L3). */
-  #mayspeak(by: Origin, nowMs: number): boolean {
-    if (nowMs - this.#voicesMs >= VOICE_INTERVAL_MS) {
-      this.#voicesMs = nowMs
-      this.#voices.clear()
+  #mayVote(by: Origin, nowMs: number): boolean {
+    if (nowMs - this.#intervalMs >= VOTE_INTERVAL_MS) {
+      this.#intervalMs = nowMs
+      this.#votesBy.clear()
     }
-    const said = this.#voices.get(by) ?? 0
-    this.#voices.set(by, said + 1)
+    const said = this.#votesBy.get(by) ?? 0
+    this.#votesBy.set(by, said + 1)
     return said < VOTES_PER_INTERVAL
   }
 
@@ -209,14 +209,14 @@ export class Suspicions {
 
 // Votes that declare an agent dead after REFUTATION_MS. One vote is not enough, because the voter's own network may be
 // at fault (L1).
-const VOICES_MIN = 2
+const CONFIRMATIONS_MIN = 2
 // Votes that are kept of one suspect. Two suffice, a third one is a reserve, and more give no new information.
-const VOICES_MAX = 3
+const CONFIRMATIONS_MAX = 3
 // A vote travels to the suspect and its beacon back: twice around the earth takes less than 1 s.
 const REFUTATION_MS = 1000
 // One agent loses all its neighbours when its own network breaks; it need not tell of all at once.
 const VOTES_PER_INTERVAL = 64
-const VOICE_INTERVAL_MS = 10_000
+const VOTE_INTERVAL_MS = 10_000
 // An incarnation is in Unix milliseconds, which reach this number in 140,000 years. A forged vote above it could not be
 // refuted, because a number is exact only up to 2 ** 53.
 const INCARNATION_MAX = 2 ** 52

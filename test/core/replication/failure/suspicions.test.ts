@@ -13,7 +13,7 @@ const MEMBERS = [1, 2, 3, 4].map((byte) => {
 const [A, B, C, D] = MEMBERS.map(({ self }) => self)
 
 describe('suspicions', () => {
-  it('need two voices and time for a refutation', () => {
+  it('need two confirmations and time for a refutation', () => {
     const [, b, c, d] = all()
     assert.ok(b && c && d && A)
     vote(b.suspect(A, 0), d, 0)
@@ -87,7 +87,7 @@ describe('suspicions', () => {
     assert.equal(vote(beyond, d, 0).kind, 'refused')
   })
 
-  it('count a voice once, and take none for another', () => {
+  it('count a voter once, and take none for another', () => {
     const [, b, , d] = all()
     assert.ok(b && d && A && C && D)
     const frame = b.suspect(A, 0)
