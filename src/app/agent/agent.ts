@@ -150,7 +150,7 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
   shutdown.add('source', () => source.stop())
   const { kubernetes } = source
   const sharedKey = kubernetes && new SharedKey({ ...kubernetes, crypto, log })
-  shutdown.add('cluster key', () => sharedKey?.rest())
+  shutdown.add('cluster key', () => sharedKey?.stop())
   const podDns =
     kubernetes &&
     new PodDns({

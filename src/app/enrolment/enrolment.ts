@@ -153,7 +153,7 @@ export class Enrolment {
           .get(cluster)
           ?.agents.filter(({ origin }) => origin !== session.control.origin)
         const identity = await node.current()
-        await sharedKey?.rest()
+        await sharedKey?.stop()
         await source.resign()
         const isLast = others === undefined || others.length === 0
         // Other gateways of the cluster still need the zones and the key, so only the last gateway removes them.

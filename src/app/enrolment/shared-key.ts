@@ -193,7 +193,7 @@ export class SharedKey {
   }
 
   /** Ends `keep`; resolves when no check is under way any more. Called when the agent stops or leaves the mesh. */
-  async rest(): Promise<void> {
+  async stop(): Promise<void> {
     const keeping = this.#keeping
     this.#keeping = undefined
     await keeping?.stop()

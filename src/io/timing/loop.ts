@@ -84,7 +84,7 @@ export class Loop {
     this.#isMarked = false
     this.#running = this.#pass().then((waitMs) => {
       this.#running = undefined
-      if (!this.#stopping.signal.aborted) this.#rest(waitMs)
+      if (!this.#stopping.signal.aborted) this.#pause(waitMs)
     })
   }
 
@@ -100,7 +100,7 @@ export class Loop {
     }
   }
 
-  #rest(waitMs: number): void {
+  #pause(waitMs: number): void {
     const { gapMs = 0 } = this.#options
     if (gapMs === 0) {
       this.#wait(this.#isMarked ? 0 : waitMs, () => this.#begin())

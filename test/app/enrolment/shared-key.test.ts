@@ -86,7 +86,7 @@ describe('the key that the gateways of a cluster share', () => {
 
   afterEach(async () => {
     const faults = keys.map((key) => said(key)) // a key that rests has none
-    await Promise.all(keys.map((key) => key.rest()))
+    await Promise.all(keys.map((key) => key.stop()))
     const words = [...lines, ...faults].join('\n')
     for (const secret of [api.secret?.data?.['seed'], west.clusterSeed])
       assert.ok(secret === undefined || !words.includes(secret), 'a secret was told')

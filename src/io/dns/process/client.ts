@@ -285,7 +285,7 @@ class Client implements DnsProcess {
           messages = []
           bytes = 0
           await channel.drained()
-          await rest()
+          await nextTurn()
           if (this.#channel !== channel) return
         }
         if (messages.length > 0) channel.send({ kind: 'names', messages })
@@ -337,6 +337,6 @@ function isSame(left: readonly SocketAddress[], right: readonly SocketAddress[])
 }
 
 /** Lets other work of the event loop run. */
-function rest(): Promise<void> {
+function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
