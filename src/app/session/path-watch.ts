@@ -18,13 +18,13 @@ import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
-// A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a look each second is
+// A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
 // often enough.
 const WATCH_INTERVAL_MS = 1000
-// A look runs a tool that reads WireGuard's counters. With this gap, the replies of 1,000 members in one second cause
-// at most ten looks.
+// A tick runs a tool that reads WireGuard's counters. With this gap, the replies of 1,000 members in one second cause
+// at most ten ticks.
 const WATCH_GAP_MS = 100
-// When the tool takes longer, the look goes on without counters.
+// When the tool takes longer, the tick goes on without counters.
 const STATS_DEADLINE_MS = 5000
 
 /** What is watched, and who is told. */
@@ -43,8 +43,8 @@ interface PathWatchOptions {
   readonly nodeAddress: () => Ip | undefined
   /** Returns the results of the probes by tunnel address; undefined: this agent probes nothing. */
   readonly probe: () => ((address: Ip) => ProbeResult | undefined) | undefined
-  /** Other work that is due once a second. A look waits for it before it judges the tunnels. */
-  readonly beforeLook: (signal: AbortSignal) => Promise<void>
+  /** Other work that is due once a second. A tick waits for it before it judges the tunnels. */
+  readonly beforeTick: (signal: AbortSignal) => Promise<void>
   /** Called when another gateway may be the better choice for a prefix. */
   readonly onGateways: () => void
   /** Called when the set `withdrawn` has changed. */
@@ -71,7 +71,7 @@ export class PathWatch {
       probePort: settings['probe-port']
     })
     this.#loop = new Loop({
-      act: (signal) => this.#look(signal),
+      act: (signal) => this.#tick(signal),
       intervalMs: WATCH_INTERVAL_MS,
       gapMs: WATCH_GAP_MS,
       onError: (error) =>
@@ -94,7 +94,7 @@ export class PathWatch {
     this.#loop.start()
   }
 
-  /** Asks for a look at once: a probe is answered again, so a cluster may be back. */
+  /** Asks for a tick at once: a probe is answered again, so a cluster may be back. */
   mark(): void {
     this.#loop.mark()
   }
@@ -113,15 +113,15 @@ export class PathWatch {
 
   /**
    * Reads the counters of WireGuard, judges the tunnels and reports the changes. An error is the fault WATCH_FAILED
-   * until the next look succeeds.
+   * until the next tick succeeds.
    */
-  async #look(signal: AbortSignal): Promise<void> {
-    const { host, metrics, health, control, networks, probe, beforeLook, isAdmitted } = this.#options
+  async #tick(signal: AbortSignal): Promise<void> {
+    const { host, metrics, health, control, networks, probe, beforeTick, isAdmitted } = this.#options
     const { tunnels } = this
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(STATS_DEADLINE_MS)])
     const stats = (await host?.peerStats(deadline).catch(() => undefined)) ?? []
     if (signal.aborted) return
-    await beforeLook(signal)
+    await beforeTick(signal)
     const view = control.view()
     tunnels.update({ view, stats, nowMs: monotonicMs(), probe: probe() })
     countPaths(metrics, { view, control, tunnels })

@@ -349,7 +349,7 @@ export class Session {
       isAdmitted: () => this.#isAdmitted,
       nodeAddress: () => this.facts.nodeAddress,
       probe: () => this.#probe.results,
-      beforeLook: (signal) => this.#tick(signal),
+      beforeTick: (signal) => this.#tick(signal),
       onGateways: () => this.#host.mark(),
       onWithdrawn: () => this.#update.mark()
     })
