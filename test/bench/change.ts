@@ -18,7 +18,7 @@ import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { Outbox } from '../../src/core/catalog/outbox.ts'
 import { plan } from '../../src/core/host/plan.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
-import { createBook } from '../../src/core/trust/book.ts'
+import { createTrustStore } from '../../src/core/trust/trust-store.ts'
 import type { MeshView } from '../../src/core/view/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { newAgents, type AgentSpec } from './agents.ts'
@@ -80,7 +80,7 @@ class Path {
   #snapshot: Snapshot = { services: [], endpointSlices: [] }
   readonly #east: Protocol
   readonly #west: Protocol
-  readonly #book
+  readonly #trustStore
   readonly #views = createViewBuilder()
   #names: Names | undefined
   readonly #feed = new Feed({ nowMs: 1 })
@@ -95,8 +95,8 @@ class Path {
     const crypto = createCrypto()
     this.#specs = newAgents(2, '/tmp', true)
     const [east, west] = [this.#spec(0), this.#spec(1)]
-    this.#book = createBook({ crypto, meshId: bytes(east.meshId) })
-    for (const spec of this.#specs) this.#book.admit(spec.origin, bytes(spec.chain))
+    this.#trustStore = createTrustStore({ crypto, meshId: bytes(east.meshId) })
+    for (const spec of this.#specs) this.#trustStore.admit(spec.origin, bytes(spec.chain))
     this.#east = this.#protocol(east)
     this.#west = this.#protocol(west)
     this.#east.peerUp(west.origin, this.#nowMs)
@@ -164,7 +164,7 @@ class Path {
     return builder.build({
       self: this.#spec(1).cluster as ClusterName,
       selfOrigin: this.#spec(1).origin,
-      book: this.#book,
+      trustStore: this.#trustStore,
       origins: this.#west.origins(),
       records: (origin) => this.#west.records(origin).values(),
       version: (origin) => this.#west.head(origin),

@@ -12,7 +12,7 @@ import {
   type Protocol,
   type StoredOrigin
 } from '../../src/core/replication/protocol.ts'
-import { createBook, type Book } from '../../src/core/trust/book.ts'
+import { createTrustStore, type TrustStore } from '../../src/core/trust/trust-store.ts'
 import { createHandshake, type Handshake } from '../../src/core/trust/handshake.ts'
 import { decodeFrame, decodeSignedHead, encodeFrame } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
@@ -44,7 +44,7 @@ interface World {
   readonly heads: readonly Uint8Array[]
   readonly crypto: Crypto
   /** Chains that are checked at the door; one for all, since each member would find the same. */
-  readonly book: Book
+  readonly trustStore: TrustStore
 }
 
 const TICK_MS = 200
@@ -119,7 +119,7 @@ class LightMember {
   constructor(spec: AgentSpec, world: World) {
     this.spec = spec
     this.#world = world
-    const { crypto, book } = world
+    const { crypto, trustStore } = world
     this.#protocol = createProtocol({
       self: spec.origin,
       selfSeed: bytes(spec.seed),
@@ -129,7 +129,7 @@ class LightMember {
         isAdmitted: (origin) => world.known.has(origin),
         admit: () => ({ kind: 'admitted' }),
         chainOf: (origin) => world.known.get(origin)?.stored.chain,
-        publicKeyOf: (origin) => book.publicKeyOf(origin)
+        publicKeyOf: (origin) => trustStore.publicKeyOf(origin)
       },
       // A mesh of a thousand, though this one holds a part of it.
       limits: { directMax: 0 }
@@ -166,7 +166,7 @@ class LightMember {
   }
 
   #meet(peer: Origin, inbound: boolean): void {
-    const { crypto, book } = this.#world
+    const { crypto, trustStore } = this.#world
     const handshake = createHandshake({
       crypto,
       self: {
@@ -177,7 +177,7 @@ class LightMember {
         software: 'bench'
       },
       remote: peer,
-      book,
+      trustStore,
       initiator: !inbound,
       nowMs: Date.now()
     })
@@ -272,8 +272,8 @@ const PING_TAG = (7 << 3) | 2
 function worldFrom(origins: readonly WorldOrigin[], dials: AgentSpec): World {
   const meshId = bytes(dials.meshId)
   const crypto = rememberingCrypto()
-  const book = createBook({ crypto, meshId })
-  book.admit(dials.origin, bytes(dials.chain))
+  const trustStore = createTrustStore({ crypto, meshId })
+  trustStore.admit(dials.origin, bytes(dials.chain))
   const sum = new HeadsDigest()
   const known = new Map<Origin, Known>()
   for (const { origin, head: signed, chain, records } of origins) {
@@ -290,7 +290,7 @@ function worldFrom(origins: readonly WorldOrigin[], dials: AgentSpec): World {
   const heads: Uint8Array[] = []
   for (let start = 0; start < refs.length; start += HEADS_PER_FRAME)
     heads.push(encodeFrame({ heads: { heads: refs.slice(start, start + HEADS_PER_FRAME) } }))
-  return { known, digest: sum.value, heads, crypto, book }
+  return { known, digest: sum.value, heads, crypto, trustStore }
 }
 
 /** Each member would check a signature on a core of its own; here the first one does. */

@@ -15,7 +15,7 @@ import { isKey, type StoredRecord } from '../../src/core/replication/record.ts'
 import { Replica } from '../../src/core/replication/replica.ts'
 import { StagingBudget } from '../../src/core/replication/partial-state.ts'
 import { StateHash } from '../../src/core/replication/state-hash.ts'
-import { createBook } from '../../src/core/trust/book.ts'
+import { createTrustStore } from '../../src/core/trust/trust-store.ts'
 import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire/messages.ts'
 import { deltaFrames } from '../../src/core/replication/delta-frames.ts'
 import type { Random } from '../sim/random.ts'
@@ -218,17 +218,17 @@ function headOf(random: Random, delta: DeltaMessage): Head | undefined {
 
 function victim(): Protocol {
   const { meshId } = mesh
-  const book = createBook({ crypto, meshId })
-  for (const { chain } of [west, north]) book.add(chain)
+  const trustStore = createTrustStore({ crypto, meshId })
+  for (const { chain } of [west, north]) trustStore.add(chain)
   const protocol = createProtocol({
     self: SELF,
     selfSeed: west.seed,
     meshId,
     crypto,
     admission: {
-      isAdmitted: (origin) => book.isAdmitted(origin),
-      admit: (origin, chain) => book.admit(origin, chain),
-      chainOf: (origin) => book.chainOf(origin),
+      isAdmitted: (origin) => trustStore.isAdmitted(origin),
+      admit: (origin, chain) => trustStore.admit(origin, chain),
+      chainOf: (origin) => trustStore.chainOf(origin),
       publicKeyOf
     },
     limits: LIMITS

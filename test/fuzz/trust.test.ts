@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { base64url } from 'multiformats/bases/base64'
-import { createBook } from '../../src/core/trust/book.ts'
+import { createTrustStore } from '../../src/core/trust/trust-store.ts'
 import { verifyChain } from '../../src/core/trust/chain.ts'
 import {
   createHandshake,
@@ -41,12 +41,12 @@ describe('hostile certificates', () => {
       make: (random) => mutate(random, CHAINS),
       act: (bytes) => {
         const chain = verifyChain(bytes, { crypto, meshId, upTo: 'AGENT' })
-        const book = createBook({ crypto, meshId })
+        const trustStore = createTrustStore({ crypto, meshId })
         const { agentOrigin } = east.chain
-        const admitted = book.admit(agentOrigin, bytes).kind === 'admitted'
+        const admitted = trustStore.admit(agentOrigin, bytes).kind === 'admitted'
         if (chain.kind === 'refused') {
           if (/signature|issued/.test(chain.reason)) whole++
-          assert.ok(!admitted && !book.isAdmitted(agentOrigin), 'admitted what is refused')
+          assert.ok(!admitted && !trustStore.isAdmitted(agentOrigin), 'admitted what is refused')
           return
         }
         assert.ok(genuine.has(base64(bytes)), 'accepted what nobody signed')
@@ -134,13 +134,13 @@ describe('hostile certificates', () => {
 
   function open(self: typeof west, remote: typeof west): Handshake {
     const { agentOrigin: origin, bytes: chain } = self.chain
-    const book = createBook({ crypto, meshId })
-    for (const agent of [self, north]) book.add(agent.chain)
+    const trustStore = createTrustStore({ crypto, meshId })
+    for (const agent of [self, north]) trustStore.add(agent.chain)
     return createHandshake({
       crypto,
       self: { origin, seed: self.seed, meshId, chain, software: 'fuzz' },
       remote: remote.chain.agentOrigin,
-      book,
+      trustStore,
       initiator: false,
       nowMs: NOW * 1000
     })

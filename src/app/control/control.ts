@@ -13,7 +13,7 @@ import { isPosition } from '../../core/replication/head.ts'
 import type { ClusterName, Origin, Value } from '../../core/model/values.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
 import { createProtocol, type Protocol } from '../../core/replication/protocol.ts'
-import { createBook, type Book } from '../../core/trust/book.ts'
+import { createTrustStore, type TrustStore } from '../../core/trust/trust-store.ts'
 import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
 import { createViewBuilder, type ViewBuilder } from '../../core/view/build-view.ts'
 import { originOf, publicKeyOf } from '../../core/model/identity.ts'
@@ -69,7 +69,7 @@ export class Control {
   readonly origin: Origin
   readonly transport: Transport
   readonly #options: ControlOptions
-  readonly #book: Book
+  readonly #trustStore: TrustStore
   readonly #protocol: Protocol
   /** Until it is restored: it is as large as the replica. */
   #stored: LoadedReplica | undefined
@@ -93,8 +93,8 @@ export class Control {
     this.#options = options
     this.#chain = options.chain
     this.origin = originOf(crypto.publicKeyOf(nodeSeed))
-    this.#book = createBook({ crypto, meshId })
-    const admitted = this.#book.admit(this.origin, options.chain)
+    this.#trustStore = createTrustStore({ crypto, meshId })
+    const admitted = this.#trustStore.admit(this.origin, options.chain)
     if (admitted.kind === 'refused')
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
     const stored = options.store.loadReplica()
@@ -105,7 +105,7 @@ export class Control {
     this.#handshakes = new Handshakes({
       ...options,
       origin: this.origin,
-      book: this.#book,
+      trustStore: this.#trustStore,
       send: (peer, frame) => this.#send(peer, frame),
       onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
     })
@@ -145,7 +145,7 @@ export class Control {
   }
 
   renewed(chain: Uint8Array): void {
-    const admitted = this.#book.admit(this.origin, chain)
+    const admitted = this.#trustStore.admit(this.origin, chain)
     if (admitted.kind === 'refused')
       throw new Error(`the renewed certificate does not verify: ${admitted.reason}`)
     this.#chain = chain
@@ -155,7 +155,7 @@ export class Control {
     this.#view ??= this.#views.build({
       self: this.#options.cluster,
       selfOrigin: this.origin,
-      book: this.#book,
+      trustStore: this.#trustStore,
       origins: this.#protocol.origins(),
       records: (origin) => this.#protocol.records(origin).values(),
       version: (origin) => this.#protocol.head(origin),
@@ -235,7 +235,7 @@ export class Control {
     this.#stored = undefined
     const isAdmitted = ({ origin, chain }: StoredOrigin) => {
       if (origin === this.origin || chain === undefined) return true
-      const verdict = this.#book.admit(origin, chain)
+      const verdict = this.#trustStore.admit(origin, chain)
       if (verdict.kind === 'refused')
         log.warn({ origin, reason: verdict.reason }, 'a stored origin is not admitted any more')
       return verdict.kind === 'admitted'
@@ -271,7 +271,7 @@ export class Control {
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
     }
-    const kept = this.#book.add(outcome.chain)
+    const kept = this.#trustStore.add(outcome.chain)
     if (kept.kind === 'refused') {
       this.#count('handshake certificate')
       this.#handshakes.refused(peer, { code: 'certificate', detail: kept.reason, byPeer: false })
@@ -319,7 +319,7 @@ export class Control {
       case 'changed':
         for (const origin of effect.origins) {
           if (origin !== this.origin)
-            this.#book.setDeparted(origin, this.#protocol.records(origin).size === 0)
+            this.#trustStore.setDeparted(origin, this.#protocol.records(origin).size === 0)
         }
         this.#view = undefined
         return this.#options.onChange()
@@ -356,16 +356,16 @@ export class Control {
 
   #newProtocol(stored: LoadedReplica): Protocol {
     const { crypto, nodeSeed, meshId, store } = this.#options
-    const book = this.#book
+    const trustStore = this.#trustStore
     return createProtocol({
       self: this.origin,
       selfSeed: nodeSeed,
       meshId,
       crypto,
       admission: {
-        isAdmitted: (origin) => book.isAdmitted(origin),
-        admit: (origin, chain) => book.admit(origin, chain),
-        chainOf: (origin) => book.chainOf(origin),
+        isAdmitted: (origin) => trustStore.isAdmitted(origin),
+        admit: (origin, chain) => trustStore.admit(origin, chain),
+        chainOf: (origin) => trustStore.chainOf(origin),
         publicKeyOf
       },
       incarnation: Math.max(0, Date.now()),

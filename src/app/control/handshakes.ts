@@ -4,7 +4,7 @@
 // messages are exchanged.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
-import type { Book } from '../../core/trust/book.ts'
+import type { TrustStore } from '../../core/trust/trust-store.ts'
 import {
   createHandshake,
   type Handshake,
@@ -60,7 +60,7 @@ interface HandshakesOptions {
   readonly meshId: Uint8Array
   /** Version of this agent, which the peer shows. */
   readonly software: string
-  readonly book: Book
+  readonly trustStore: TrustStore
   readonly send: (peer: Origin, frame: Uint8Array) => void
   /**
    * Called once for each handshake that ended, after it was removed from the list: the callee may disconnect the
@@ -90,12 +90,12 @@ export class Handshakes {
    * encoded Chain down to this agent's certificate.
    */
   begin(peer: Origin, info: ConnectionInfo, chain: Uint8Array): void {
-    const { crypto, origin, nodeSeed, meshId, software, book, send } = this.#options
+    const { crypto, origin, nodeSeed, meshId, software, trustStore, send } = this.#options
     const handshake = createHandshake({
       crypto,
       self: { origin, seed: nodeSeed, meshId, chain, software },
       remote: peer,
-      book,
+      trustStore,
       initiator: !info.inbound,
       nowMs: Date.now()
     })

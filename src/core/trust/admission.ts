@@ -1,5 +1,5 @@
 // The interface through which replication asks the trust store whether an origin may be replicated. It exists so that
-// replication depends on four functions and not on the whole trust store (book.ts), which implements it; tests
+// replication depends on four functions and not on the whole trust store (trust-store.ts), which implements it; tests
 // implement it with a map.
 import type { Origin } from '../model/values.ts'
 

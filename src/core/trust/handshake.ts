@@ -13,7 +13,7 @@ import type { Crypto } from '../model/crypto.ts'
 import type { Origin } from '../model/values.ts'
 import { meshIdText } from '../model/identity.ts'
 import { type FrameMessage, type HelloMessage, decodeFrame, encodeFrame, wire } from '../wire/messages.ts'
-import type { Book } from './book.ts'
+import type { TrustStore } from './trust-store.ts'
 import { equalBytes, utf8 } from '../model/bytes.ts'
 import {
   type AgentChain,
@@ -75,7 +75,7 @@ export type HandshakeOutcome =
 export interface HandshakeStep {
   /** Encoded frames, to be sent in order. After a refusal they are sent before the connection is closed. */
   readonly send: readonly Uint8Array[]
-  /** Set once, at the end. After `accepted` the caller must call `book.add(outcome.chain)` first. */
+  /** Set once, at the end. After `accepted` the caller must call `trustStore.add(outcome.chain)` first. */
   readonly outcome?: HandshakeOutcome
 }
 
@@ -100,7 +100,7 @@ interface HandshakeOptions {
   }
   /** The PeerId that the connection (Noise) has authenticated. */
   readonly remote: Origin
-  readonly book: Book
+  readonly trustStore: TrustStore
   /**
    * True when this agent dialled. Then it chose the PeerId itself (from a token, the settings or the mesh), and the
    * expiry of the peer's invite is not checked: a new agent knows no cluster yet, and the members that it dials were
@@ -264,7 +264,7 @@ type Verdict =
  * valid chain.
  */
 function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: number): Verdict {
-  const { crypto, self, remote, book } = options
+  const { crypto, self, remote, trustStore } = options
   const version = versionFault(hello)
   if (version !== undefined) return refused('version', version)
   if (!equalBytes(hello.meshId, self.meshId)) {
@@ -285,12 +285,12 @@ function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: 
   if (chain.agentOrigin !== remote) {
     return refused('certificate', `the certificate is of ${chain.agentOrigin}, the connection of ${remote}`)
   }
-  const denied = book.denied(chain)
+  const denied = trustStore.denied(chain)
   if (denied !== undefined) return refused('revoked', denied)
-  const known = book.knowsCluster(chain.clusterKey)
+  const known = trustStore.knowsCluster(chain.clusterKey)
   const time = checkTime(chain, nowSeconds, { knownCluster: known || options.initiator })
   if (time.kind === 'refused') return timeRefusal(time.reason, { peerSeconds: hello.unixSeconds, nowSeconds })
-  return conflictOf(book, chain, known) ?? { kind: 'good', chain }
+  return conflictOf(trustStore, chain, known) ?? { kind: 'good', chain }
 }
 
 /** Returns why no protocol version fits; undefined when one does. The text says which of the two agents to upgrade. */
@@ -322,8 +322,8 @@ function timeRefusal(
  * Refuses a name or prefix that an older certificate holds. A known cluster is not refused for a prefix: the view shows
  * the conflict.
  */
-function conflictOf(book: Book, chain: AgentChain, known: boolean): Verdict | undefined {
-  const settlement = known ? book.settlement() : book.settlementWith(chain)
+function conflictOf(trustStore: TrustStore, chain: AgentChain, known: boolean): Verdict | undefined {
+  const settlement = known ? trustStore.settlement() : trustStore.settlementWith(chain)
   const winner = settlement.get(chain.cluster)
   if (winner === undefined || !equalBytes(winner.grant.clusterKey, chain.clusterKey)) {
     return refused(

@@ -13,7 +13,7 @@ import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from '../model/cidr.ts'
 import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from '../model/values.ts'
 import { compareKeys } from '../model/sorted-map.ts'
-import type { Book } from '../trust/book.ts'
+import type { TrustStore } from '../trust/trust-store.ts'
 import { equalBytes } from '../model/bytes.ts'
 import type { AgentChain } from '../trust/chain.ts'
 import { type SettledCluster, compareCertificateOrder, unionOf } from '../trust/order.ts'
@@ -27,7 +27,7 @@ export interface ViewInput {
   readonly self: ClusterName
   readonly selfOrigin: Origin
   /** The trust store; it also has this agent's own chain. */
-  readonly book: Book
+  readonly trustStore: TrustStore
   /** The origins that have records. Origins that are not admitted are ignored. */
   readonly origins: Iterable<Origin>
   /**
@@ -65,11 +65,11 @@ export function createViewBuilder(): ViewBuilder {
   const cache = createCache()
   return {
     build(input) {
-      const settlement = input.book.settlement()
+      const settlement = input.trustStore.settlement()
       const members = membersByCluster(input, settlement, cache)
       const keyWinners = settleWireguardKeys(members.values(), settlement)
       const clusters = new Map<ClusterName, ClusterView>()
-      const own = input.book.verifiedChainOf(input.selfOrigin)
+      const own = input.trustStore.verifiedChainOf(input.selfOrigin)
       for (const name of cache.sorted('clusters', [...settlement.keys(), input.self])) {
         const settled = settlement.get(name)
         // Another cluster owns our name by certificate order, or we have no certificate. Then nothing under that name
@@ -99,7 +99,7 @@ function membersByCluster(
 ): ReadonlyMap<ClusterName, readonly Member[]> {
   const members = new Map<ClusterName, Member[]>()
   for (const origin of cache.sorted('origins', [...input.origins])) {
-    const chain = input.book.verifiedChainOf(origin)
+    const chain = input.trustStore.verifiedChainOf(origin)
     const settled = chain && settlement.get(chain.cluster)
     if (chain === undefined || settled === undefined) continue
     const version = input.version?.(origin)

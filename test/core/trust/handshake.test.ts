@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { createBook, type Book } from '../../../src/core/trust/book.ts'
+import { createTrustStore, type TrustStore } from '../../../src/core/trust/trust-store.ts'
 import {
   createHandshake,
   printable,
@@ -20,17 +20,17 @@ const YEAR = 365 * DAY
 
 interface Side {
   readonly agent: TestAgent
-  readonly book?: Book
+  readonly trustStore?: TrustStore
   readonly nowSeconds?: number
   readonly meshId?: Uint8Array
   /** Rewrites the Hello it sends. */
   readonly hello?: object
 }
 
-function bookOf(...agents: readonly TestAgent[]): Book {
-  const book = createBook({ crypto, meshId: mesh.meshId })
-  for (const agent of agents) book.add(agent.chain)
-  return book
+function trustStoreOf(...agents: readonly TestAgent[]): TrustStore {
+  const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
+  for (const agent of agents) trustStore.add(agent.chain)
+  return trustStore
 }
 
 function open(side: Side, remote: TestAgent, initiator: boolean): Handshake {
@@ -45,7 +45,7 @@ function open(side: Side, remote: TestAgent, initiator: boolean): Handshake {
       software: 'rhizome/test'
     },
     remote: remote.chain.agentOrigin,
-    book: side.book ?? bookOf(agent),
+    trustStore: side.trustStore ?? trustStoreOf(agent),
     initiator,
     nowMs: (side.nowSeconds ?? NOW) * 1000
   })
@@ -155,7 +155,7 @@ describe('handshake', () => {
       'expired',
       /certificate of agent gw-1 expired 24 hours ago/,
       { agent: east, nowSeconds: late },
-      { agent: west, nowSeconds: late, book: bookOf(west, east) }
+      { agent: west, nowSeconds: late, trustStore: trustStoreOf(west, east) }
     ],
     [
       'an expired invite of a stranger',
@@ -183,7 +183,7 @@ describe('handshake', () => {
       'nameTaken',
       /the name east belongs to another cluster/,
       { agent: usurper },
-      { agent: west, book: bookOf(west, east) }
+      { agent: west, trustStore: trustStoreOf(west, east) }
     ],
     [
       'an overlapping prefix',
@@ -211,7 +211,7 @@ describe('handshake', () => {
       'revoked',
       /gone/,
       { agent: east },
-      { agent: west, book: createBook({ crypto, meshId: mesh.meshId, deny: () => 'gone' }) }
+      { agent: west, trustStore: createTrustStore({ crypto, meshId: mesh.meshId, deny: () => 'gone' }) }
     ]
   ]
   for (const [what, code, detail, dialler, door] of table) {
@@ -238,7 +238,7 @@ describe('handshake', () => {
     const now = NOW + 2 * DAY
     const [, atWest] = meet(
       { agent: east, nowSeconds: now },
-      { agent: west, nowSeconds: now, book: bookOf(west, east) }
+      { agent: west, nowSeconds: now, trustStore: trustStoreOf(west, east) }
     )
     assert.equal(atWest?.kind, 'accepted')
   })
@@ -252,7 +252,7 @@ describe('handshake', () => {
     )
     const sides = [
       { agent: newcomer, nowSeconds: now },
-      { agent: east, nowSeconds: now, book: bookOf(west, east) }
+      { agent: east, nowSeconds: now, trustStore: trustStoreOf(west, east) }
     ] as const
     assert.deepEqual(
       meet(...sides).map((outcome) => outcome?.kind),
@@ -261,7 +261,10 @@ describe('handshake', () => {
   })
 
   it('keeps a known cluster that lost a prefix connected', () => {
-    const [, atWest] = meet({ agent: overlapping }, { agent: west, book: bookOf(west, overlapping) })
+    const [, atWest] = meet(
+      { agent: overlapping },
+      { agent: west, trustStore: trustStoreOf(west, overlapping) }
+    )
     assert.equal(atWest?.kind, 'accepted')
   })
 

@@ -18,7 +18,7 @@ import {
   type WireguardKey
 } from '../../../src/core/model/values.ts'
 import { SortedMap } from '../../../src/core/model/sorted-map.ts'
-import { createBook } from '../../../src/core/trust/book.ts'
+import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import {
   agentOf,
@@ -117,20 +117,20 @@ function inputOf(
   said: Said,
   self: { readonly name: ClusterName; readonly agent: TestAgent } = { name: WEST, agent: west }
 ) {
-  const book = createBook({ crypto, meshId: mesh.meshId })
+  const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
   const records = new Map<Origin, readonly ViewRecord[]>()
   for (const [agent, values] of said) {
-    book.add(agent.chain)
+    trustStore.add(agent.chain)
     const list = values.map((value) =>
       'kind' in value ? { key: keyOf(value), value: encodeValue(value) } : value
     )
     records.set(agent.chain.agentOrigin, list)
   }
-  book.add(self.agent.chain)
+  trustStore.add(self.agent.chain)
   return {
     self: self.name,
     selfOrigin: self.agent.chain.agentOrigin,
-    book,
+    trustStore,
     origins: [...records.keys()],
     records: (origin: Origin) => records.get(origin) ?? []
   }
@@ -247,7 +247,7 @@ describe('view', () => {
 
   it('passes over an origin that is not admitted', () => {
     const input = inputOf([[east, [eastClaim()]]])
-    input.book.forget(east.chain.agentOrigin)
+    input.trustStore.forget(east.chain.agentOrigin)
     assert.deepEqual([...buildView(input).clusters.keys()], ['west'])
   })
 
@@ -456,9 +456,9 @@ describe('view', () => {
     const builder = createViewBuilder()
     const lists = new Map<Origin, readonly (Value | ViewRecord)[]>()
     const asked: Origin[] = []
-    const book = createBook({ crypto, meshId: mesh.meshId })
+    const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
     const say = (agent: TestAgent, values: readonly Value[]): MeshView => {
-      book.add(agent.chain)
+      trustStore.add(agent.chain)
       const records = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
       lists.set(agent.chain.agentOrigin, records)
       return look()
@@ -467,7 +467,7 @@ describe('view', () => {
       asked.length = 0
       const input = {
         ...inputOf([]),
-        book,
+        trustStore,
         origins: [...lists.keys()],
         version: (origin: Origin) => lists.get(origin),
         records: (origin: Origin) => {

@@ -13,7 +13,7 @@ import {
 } from '../../../src/core/model/values.ts'
 import { publicKeyOf } from '../../../src/core/model/identity.ts'
 import { createProtocol, type Protocol } from '../../../src/core/replication/protocol.ts'
-import { createBook } from '../../../src/core/trust/book.ts'
+import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
 import { agentOf, clusterName, crypto, EAST, join, makeMesh, type TestAgent } from '../trust/fixtures.ts'
 
 const mesh = makeMesh()
@@ -84,11 +84,11 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 class World {
   readonly #protocols: readonly Protocol[] = agents.map((agent) => protocolOf(agent))
-  readonly #book = createBook({ crypto, meshId: mesh.meshId })
+  readonly #trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
   #nowMs = 0
 
   constructor() {
-    for (const { chain } of [west, ...agents]) this.#book.add(chain)
+    for (const { chain } of [west, ...agents]) this.#trustStore.add(chain)
   }
 
   take({ agent, changes }: Step): void {
@@ -103,7 +103,7 @@ class World {
     return {
       self: clusterName('west'),
       selfOrigin: west.chain.agentOrigin,
-      book: this.#book,
+      trustStore: this.#trustStore,
       origins: agents.map(({ chain }) => chain.agentOrigin),
       records: (origin) => of(origin)?.records(origin).values() ?? [],
       version: (origin) => of(origin)?.head(origin),

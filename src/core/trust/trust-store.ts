@@ -17,7 +17,7 @@ import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle
 type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
 
 /** The trust store as replication (Admission), the handshake and the view use it. */
-export interface Book extends Admission {
+export interface TrustStore extends Admission {
   /** The id of the mesh, 32 bytes; chains of other meshes are refused. */
   readonly meshId: Uint8Array
   isAdmitted(origin: Origin): boolean
@@ -56,11 +56,11 @@ export interface Book extends Admission {
 /**
  * Creates an empty trust store for one mesh. `deny` may refuse a chain by returning a reason; revocation will use it.
  */
-export function createBook(options: {
+export function createTrustStore(options: {
   readonly crypto: Crypto
   readonly meshId: Uint8Array
   readonly deny?: (chain: AgentChain) => string | undefined
-}): Book {
+}): TrustStore {
   const { crypto, meshId } = options
   const chains = new Map<Origin, AgentChain>()
   /** The same chains by cluster key (as text); no inner map is empty. */
