@@ -15,6 +15,7 @@ import { discoverCidrs } from '../../src/io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../../src/io/kube/kube-source.ts'
 import { createElector } from '../../src/io/kube/lease.ts'
 import { startWebhook, type Webhook } from '../../src/io/webhook/webhook.ts'
+import { EXIT } from '../../src/cli/output/exit-codes.ts'
 import { meshctl, type Run } from '../cli/fake-meshd.ts'
 import { eventually } from '../eventually.ts'
 import { kubeLab, KUBE_LAB_BUILD_MS, startKubeApi, type KubeApi } from './support/kube-api.ts'
@@ -720,6 +721,23 @@ describe('deploy, on a real API server', function () {
   // ------------------------------------------------------------------ the end
 
   describe('meshctl uninstall', () => {
+    it('goes on after a TIMEOUT with the same patch, and an installation takes the patch back', async () => {
+      const pods = async (): Promise<unknown> => {
+        const { spec } = (await client.request({ path: agentsPath })) as { spec: { template: object } }
+        return spec.template
+      }
+      const running = await pods()
+      await report(await generation())
+      const first = await cli('uninstall', '--yes', '--timeout', '1s')
+      assert.equal(first.code, EXIT.timeout, first.stderr)
+      const cleaning = [await generation(), await pods()]
+      const second = await cli('uninstall', '--yes', '--timeout', '1s')
+      assert.equal(second.code, EXIT.timeout, second.stderr)
+      assert.deepEqual([await generation(), await pods()], cleaning)
+      await cliOk('install', '--no-token', '--webhook')
+      assert.deepEqual(await pods(), running)
+    })
+
     it('waits for the hosts to be clean, and leaves nothing', async () => {
       const agent = await agentClient()
       await createClusterDns({ api: agent, target: 'coredns', namespace: 'kube-system' }).apply(MESH)

@@ -13,6 +13,7 @@ import {
   MODES,
   pathOf,
   TOKEN_SECRET,
+  undoCleanupPatch,
   type ClusterDnsTarget,
   type Mode
 } from '../../core/kube/install.ts'
@@ -24,6 +25,7 @@ import {
   type KubeApi,
   type KubeObject
 } from '../../core/kube/kube-api.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'
@@ -151,7 +153,8 @@ async function install(command: Command): Promise<void> {
 
 /**
  * Applies the objects and prints the answer. An error on the way leaves the objects that were applied before; the same
- * command can be run again. The order is: refuse a foreign installation, apply, remove the rest, label the gateways.
+ * command can be run again. The order is: refuse a foreign installation, take an unfinished
+ * uninstallation back, apply, remove the rest, label the gateways.
  */
 async function applyAll(
   command: Command,
@@ -165,11 +168,13 @@ async function applyAll(
   const { refuseSecond } = await import('../kube/install-checks.ts')
   const { namespace } = options
   const api = await openKube(kubeOptionsOf(options))
-  refuseHelm(await getObject(api, agentsPath(namespace)), 'use `helm upgrade`, or `helm uninstall` first')
+  const agents = await getObject(api, agentsPath(namespace))
+  refuseHelm(agents, 'use `helm upgrade`, or `helm uninstall` first')
   // The list is read before the apply, because a second installation must be refused before anything is changed.
   const before = await listOurs(api)
   refuseSecond(before, namespace)
   const own = await withoutOthersNamespace(api, objects, namespace)
+  await undoCleanup(api, agents, own)
   const applied = await apply(api, own)
   const removed = await prune(api, { before, wanted: own, namespace })
   for (const node of options.gateway ?? []) await labelNode(api, node)
@@ -260,6 +265,19 @@ async function apply(api: KubeApi, objects: readonly KubeObject[]): Promise<stri
     })
   }
   return objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`)
+}
+
+/** Takes the patch of an uninstallation back that did not end, so that the agents run again. */
+async function undoCleanup(
+  api: KubeApi,
+  agents: Fields | undefined,
+  objects: readonly KubeObject[]
+): Promise<void> {
+  for (const wanted of objects.filter(({ kind }) => kind === 'DaemonSet')) {
+    const body = undoCleanupPatch(agents, wanted)
+    if (body !== undefined)
+      await api.request({ method: 'PATCH', path: pathOf(wanted), contentType: MERGE_PATCH, body })
+  }
 }
 
 /**

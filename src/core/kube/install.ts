@@ -320,6 +320,24 @@ function agentOf(daemonSet: Fields): (Fields & { readonly args: readonly unknown
   return { ...agent, args: running === undefined ? args.slice(0, -1) : args }
 }
 
+/**
+ * A merge patch that turns a DaemonSet with the patch of cleanupPatch back into `wanted`, the DaemonSet of
+ * installObjects. Server-side apply cannot do that alone, because it removes only what an earlier apply has set: the
+ * init containers would stay and empty the state folder at each start. undefined: there is no cleanup to take back.
+ */
+export function undoCleanupPatch(daemonSet: Fields | undefined, wanted: Fields): object | undefined {
+  const pod = fieldsAt(daemonSet, 'spec', 'template', 'spec')
+  if (named(pod['initContainers'], CLEANUP_CONTAINER) === undefined) return undefined
+  const spec = fieldsAt(wanted, 'spec')
+  const template = fieldsAt(spec, 'template')
+  return {
+    spec: {
+      ...spec,
+      template: { ...template, spec: { ...fieldsAt(template, 'spec'), initContainers: null } }
+    }
+  }
+}
+
 /** The command of meshd that cleans a host; the last argument of the init container. */
 const CLEANUP_COMMAND = 'cleanup'
 const PURGE = ['find', '/var/lib/rhizome', '-mindepth', '1', '-delete'] as const

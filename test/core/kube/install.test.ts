@@ -10,6 +10,7 @@ import {
   pathOf,
   RESOURCES,
   rolledOut,
+  undoCleanupPatch,
   type InstallOptions
 } from '../../../src/core/kube/install.ts'
 import { fieldsAt, type KubeObject } from '../../../src/core/kube/kube-api.ts'
@@ -149,6 +150,18 @@ describe('cleanupPatch', () => {
     assert.equal(cleanupPatch({}, false), undefined)
   })
 
+  it('is taken back by an installation, init containers included', () => {
+    fc.assert(
+      fc.property(cases, ({ plain, daemonSet, purge }) => {
+        const patched = mergePatch(daemonSet, cleanupPatch(daemonSet, purge)) as Fields
+        const undo = undoCleanupPatch(patched, plain) ?? assert.fail('no cleanup found')
+        assert.deepEqual(mergePatch(patched, undo), plain)
+        for (const running of [plain, daemonSet, undefined])
+          assert.equal(undoCleanupPatch(running, plain), undefined)
+      })
+    )
+  })
+
   it('is done when the controller says so of this very template', () => {
     const status = {
       observedGeneration: 2,
@@ -230,10 +243,19 @@ interface DaemonSet {
 }
 
 function install(variant: string, options: Partial<InstallOptions> = {}): readonly KubeObject[] {
+  return installObjects(manifestsOf(variant), { ...OPTIONS, ...options })
+}
+
+const parsed = new Map<string, readonly KubeObject[]>()
+
+function manifestsOf(variant: string): readonly KubeObject[] {
+  const known = parsed.get(variant)
+  if (known !== undefined) return known
   const manifests = parseAllDocuments(readFileSync(`deploy/manifests/${variant}.yaml`, 'utf8')).map(
     (document) => document.toJS() as KubeObject
   )
-  return installObjects(manifests, { ...OPTIONS, ...options })
+  parsed.set(variant, manifests)
+  return manifests
 }
 
 function agents(objects: readonly KubeObject[]): DaemonSet {
