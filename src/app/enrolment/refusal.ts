@@ -1,5 +1,6 @@
 // Turns the refusal of a handshake into an error for the operator who ran `meshctl join`, with a fix for each code of
 // core/trust/handshake.ts that has one.
+import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { HandshakeOutcome } from '../control/control.ts'
 import { AppError } from '../observe/errors.ts'
 
@@ -19,13 +20,8 @@ export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>)
   }
   const who = outcome.byPeer ? 'the member refused' : 'the member is not to be trusted'
   return new AppError(
-    `MESH_${screaming(outcome.code)}`,
+    codeOfKind('MESH', outcome.code),
     `${who}: ${outcome.detail}`,
     fixes[outcome.code] ?? 'see the log of both agents'
   )
-}
-
-/** Converts a code of core to the form of error codes: "notYetValid" becomes "NOT_YET_VALID". */
-export function screaming(code: string): string {
-  return code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 }

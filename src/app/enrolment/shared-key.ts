@@ -12,6 +12,7 @@ import {
   type KeyReading,
   type KeyVerdict
 } from '../../core/trust/cluster-key.ts'
+import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { KubeApi } from '../../core/kube/kube-api.ts'
 import type { Origin } from '../../core/model/values.ts'
@@ -276,7 +277,7 @@ export class SharedKey {
     const token = decodeToken(text, { crypto: this.#crypto, nowSeconds, meshId: undefined })
     if (token.kind === 'refused') {
       if (token.code === 'expired') return
-      throw new AppError(`TOKEN_${token.code.toUpperCase()}`, `token: ${token.message}`, token.fix)
+      throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
     }
     const { invite } = token
     const other = mismatchOf(found.chain, invite)
@@ -309,14 +310,10 @@ export class SharedKey {
     const fixes = {
       corrupt: `restore it, or ${this.#emptyIt}: a gateway that is in the mesh writes it again`,
       mismatch: `use a token of that cluster; or, to give that membership up, ${this.#emptyIt}`,
-      otherKey: '`meshctl leave` on this agent, then restart it: it comes up with the key of the others'
+      other: '`meshctl leave` on this agent, then restart it: it comes up with the key of the others'
     }
     const message = `Secret ${this.#secret.name} ${reason}`
-    return new AppError(
-      `CLUSTER_KEY_${code === 'otherKey' ? 'OTHER' : code.toUpperCase()}`,
-      message,
-      fixes[code]
-    )
+    return new AppError(codeOfKind('CLUSTER_KEY', code), message, fixes[code])
   }
 
   /**

@@ -3,6 +3,7 @@
 // a new one, which the caller saves, so a failed attempt leaves nothing behind. What a person typed is checked here, and each
 // error names the field and the fix.
 import { cidrContains, parseIp } from '../../core/model/cidr.ts'
+import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/host/surroundings.ts'
@@ -13,7 +14,6 @@ import { generateWireguardKey } from '../../io/crypto/crypto.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
-import { screaming } from '../enrolment/refusal.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
 
@@ -106,7 +106,7 @@ export function redeemToken(
   const { crypto, identity, nowMs } = options
   const token = decodeToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
   if (token.kind === 'refused')
-    throw new AppError(`TOKEN_${screaming(token.code)}`, `token: ${token.message}`, token.fix)
+    throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
   const pendingToken = hashOfToken(crypto, text)
   if (identity.pendingToken === pendingToken) return identity
   const { clusterSeed, chain } = redeem({

@@ -3,6 +3,7 @@
 // table of settings and the same decoder of tokens. This file is imported when it is needed, since it loads zod and the
 // settings.
 import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
+import { codeOfKind } from '../../core/model/coded-error.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
 import { fieldsAt, getObject, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
@@ -23,12 +24,7 @@ export function checkToken(token: string): void {
     meshId: undefined
   })
   if (read.kind === 'token' || read.code === 'expired' || read.code === 'notYetValid') return
-  throw new CliError(
-    // "notAToken" becomes TOKEN_NOT_A_TOKEN, as meshd names it.
-    `TOKEN_${read.code.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
-    `token: ${read.message}`,
-    read.fix
-  )
+  throw new CliError(codeOfKind('TOKEN', read.code), `token: ${read.message}`, read.fix)
 }
 
 /**

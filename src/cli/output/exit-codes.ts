@@ -22,75 +22,135 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 /** The meaning of each exit code, for the help; every value of EXIT has one row. */
 export const EXIT_CODES: readonly { readonly exit: ExitCode; readonly meaning: string }[] = [
   { exit: EXIT.ok, meaning: 'done' },
-  { exit: EXIT.failed, meaning: 'failed, and none of the reasons below' },
-  { exit: EXIT.usage, meaning: 'wrong command line, or a value that cannot be' },
+  { exit: EXIT.failed, meaning: 'failed for another reason: see the message' },
+  { exit: EXIT.usage, meaning: 'wrong command line, or an invalid value' },
   {
     exit: EXIT.unreachable,
-    meaning: 'meshd of this host cannot be reached on its socket, or a Kubernetes API not at all'
+    meaning: 'meshd does not answer on its socket, or a Kubernetes API server does not answer'
   },
-  { exit: EXIT.notJoined, meaning: 'this cluster is in no mesh yet: meshctl init or meshctl join' },
+  { exit: EXIT.notJoined, meaning: 'this cluster is in no mesh yet: run meshctl init or meshctl join' },
   { exit: EXIT.refused, meaning: 'refused: token expired or foreign, name or prefix taken, already joined' },
-  { exit: EXIT.timeout, meaning: 'no answer in time, from meshd or from the members it asked' },
-  { exit: EXIT.incompatible, meaning: 'meshctl and meshd are of versions that do not fit' },
-  { exit: EXIT.interrupted, meaning: 'interrupted with Ctrl-C (ending --watch that way is 0)' }
+  {
+    exit: EXIT.timeout,
+    meaning: 'meshd or a member did not answer in time, or was busy: run the same command again'
+  },
+  { exit: EXIT.incompatible, meaning: 'the versions of meshctl, meshd or the token are not compatible' },
+  { exit: EXIT.interrupted, meaning: 'interrupted with Ctrl-C (Ctrl-C during --watch gives 0)' }
 ]
 
-/**
- * Returns the exit code for the code of a CliError or of an ErrorAnswer. Codes are UPPER_SNAKE_CASE; a code of
- * src/core/trust in camelCase is accepted, too. The prefixes TOKEN_, MESH_ and HANDSHAKE_ do not count, so expired,
- * TOKEN_EXPIRED and MESH_EXPIRED have one exit code. A code without a row is 5 when its prefix belongs to admission
- * (ABOUT_ADMISSION), else 1.
- */
+/** Returns the exit code for the code of a CliError or of an ErrorAnswer. A code without a row is `failed`. */
 export function exitCodeOf(code: string): ExitCode {
-  const whole = code.replaceAll(/([a-z])([A-Z])/g, '$1_$2').toUpperCase()
-  const word = whole.replace(/^(TOKEN|MESH|HANDSHAKE)_/, '')
-  const row = ROWS.find(([, codes]) => codes.includes(whole) || codes.includes(word))
-  if (row !== undefined) return row[0]
-  return ABOUT_ADMISSION.test(whole) ? EXIT.refused : EXIT.failed
+  return rowOf(code) ?? EXIT.failed
 }
 
-// The error codes of each exit code. `refused` has the refusals of core/trust and of the handshake, and those of `init`
-// and `join`.
-const ROWS: readonly (readonly [ExitCode, readonly string[]])[] = [
-  [EXIT.usage, ['BAD_REQUEST', 'BAD_ARGUMENT']],
-  [EXIT.unreachable, ['AGENT_UNREACHABLE', 'KUBERNETES_UNREACHABLE']],
-  [EXIT.notJoined, ['NOT_JOINED']],
-  // UNREACHABLE: meshd answered, but no member that the token names did. BUSY: a member refused the handshake for now.
-  [EXIT.timeout, ['UNREACHABLE', 'TIMEOUT', 'BUSY']],
+/**
+ * Returns the exit code of the row for a code: the row with exactly this code, else the one with the longest prefix of
+ * it. undefined: there is no row, as for a code of a newer meshd.
+ */
+export function rowOf(code: string): ExitCode | undefined {
+  const exact = CODES.find(([, codes]) => codes.includes(code))
+  return exact?.[0] ?? PREFIXES.find(([prefix]) => code.startsWith(prefix))?.[1]
+}
+
+// The families of codes, for their members without a row of their own. Longer prefixes come first. The kinds of a family
+// are those of core/trust: codeOfKind makes the codes.
+const PREFIXES = (
+  [
+    ['TOKEN_', EXIT.refused],
+    ['MESH_', EXIT.refused],
+    ['INVITE_', EXIT.refused],
+    ['NAME_', EXIT.refused],
+    ['PREFIX_', EXIT.refused],
+    // The disk and the state folder of meshd.
+    ['STORE_', EXIT.failed],
+    ['IDENTITY_', EXIT.failed],
+    // The programs on the host that meshd runs, such as `nft`.
+    ['TOOL_', EXIT.failed],
+    // CoreDNS and its Corefile.
+    ['COREFILE_', EXIT.failed]
+  ] as const
+).toSorted(([a], [b]) => b.length - a.length)
+
+// The codes of each exit code. test/cli/output/exit-codes.test.ts reads the codes of the whole source, and fails for one
+// that has neither a row here nor a prefix.
+const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
+  [EXIT.usage, ['BAD_REQUEST', 'BAD_ARGUMENT', 'BAD_SETTING']],
+  // NETWORK: meshd cannot reach the Kubernetes API server of its cluster.
+  [EXIT.unreachable, ['AGENT_UNREACHABLE', 'KUBERNETES_UNREACHABLE', 'NETWORK']],
+  [EXIT.notJoined, ['NOT_JOINED', 'NO_CLUSTER_KEY']],
+  // UNREACHABLE: meshd answered, but no member that the token names did. MESH_BUSY: a member refused the handshake for
+  // now. CLUSTER_KEY_BUSY: other clients changed the Secret of the key at the same time.
+  [EXIT.timeout, ['UNREACHABLE', 'TIMEOUT', 'MESH_BUSY', 'CLUSTER_KEY_BUSY']],
   // NOT_FOUND: meshd has no such request, so it is older or newer than meshctl.
-  [EXIT.incompatible, ['NOT_FOUND', 'INCOMPATIBLE', 'VERSION', 'NEWER_VERSION']],
+  [EXIT.incompatible, ['NOT_FOUND', 'INCOMPATIBLE', 'MESH_VERSION', 'TOKEN_NEWER_VERSION']],
   [EXIT.interrupted, ['INTERRUPTED']],
   [
     EXIT.refused,
+    ['ALREADY_JOINED', 'CLUSTER_KEY_TAKEN', 'CLUSTER_KEY_MISMATCH', 'CLUSTER_KEY_OTHER', 'NO_ROOT_KEY']
+  ],
+  [
+    EXIT.failed,
     [
+      // meshctl
+      'BAD_ANSWER',
+      'BAD_KUBECONFIG',
+      'CLUSTER_DNS_DAMAGED',
+      'INCOMPLETE',
+      'INTERNAL',
+      'NO_AGENT_CONTAINER',
+      // meshd: enrolment, its socket and its other servers
+      'ALREADY_CHANGING',
+      'CLUSTER_KEY_CORRUPT',
+      'NO_DNS_SERVICE',
+      'NO_NAMES',
+      'SOCKET_IN_USE',
+      'SOCKET_PATH_TAKEN',
+      'ADDRESS_NOT_LOCAL',
+      'ADDRESS_UNAVAILABLE',
+      'BAD_ADDRESS',
+      'BAD_UPSTREAM',
+      'COREDNS_NOT_TOLD',
+      'LISTEN_FAILED',
+      'LISTEN_INVALID',
+      'PORT_FORBIDDEN',
+      'PORT_IN_USE',
+      'PROBE_LISTEN',
+      'PROCESS_FAILED',
+      'SEED_INVALID',
+      // the Kubernetes API, for meshd or meshctl
+      'API_FAILED',
+      'BAD_CONFIG',
+      'BAD_RESPONSE',
+      'CONFLICT',
+      'FORBIDDEN',
+      'GONE',
+      'NOTHING_TO_WIRE',
+      'NOT_IN_CLUSTER',
+      'NO_CONFIGURATION',
+      'NO_SECRET',
       'REFUSED',
-      'ALREADY_JOINED',
-      'NO_ROOT_KEY',
-      'EMPTY',
-      'NOT_A_TOKEN',
-      'DAMAGED',
-      'MALFORMED',
-      'FOREIGN',
-      'EXPIRED',
-      'NOT_YET_VALID',
-      'MESH',
-      'CERTIFICATE',
-      'CLOCK',
-      'NAME_TAKEN',
-      'PREFIX_OVERLAP',
-      'PREFIX_HIDES',
-      'PROOF',
-      'REVOKED',
-      'OWN_IDENTITY',
-      'LINKS',
-      'ISSUER',
-      'SIGNATURE',
-      'CLUSTER',
-      'PREFIXES',
-      'VALIDITY'
+      'REFUSED_BY_KUBERNETES',
+      'SERVER_FAILED',
+      'STALE',
+      'TOO_LARGE',
+      'UNAUTHORIZED',
+      // the host and the disk of meshd
+      'ABORTED',
+      'APPLY_FAILED',
+      'DEVICE_TAKEN',
+      'DISK_FULL',
+      'IPV6_OFF',
+      'KEY_MISMATCH',
+      'NOT_LINUX',
+      'NOT_ROOT',
+      'NO_LOAD_BALANCER',
+      'NO_TUN',
+      'OUTPUT_TOO_LARGE',
+      'ROUTE_TAKEN',
+      'SECOND_INSTANCE',
+      'STATE_EXPOSED',
+      'STATE_UNREADABLE',
+      'SYSCTL_FAILED'
     ]
   ]
 ]
-
-// Codes with these prefixes are refusals without a row of their own: CLUSTER_KEY_TAKEN, or a code of a newer meshd.
-const ABOUT_ADMISSION = /^(TOKEN|MESH|INVITE|CERTIFICATE|NAME|CLUSTER|PREFIX|CIDR|OVERLAP)_/

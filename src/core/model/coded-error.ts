@@ -33,3 +33,12 @@ export class CodedError<Code extends string = string> extends Error {
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
+
+/**
+ * The code of an error for one kind of a family, such as "TOKEN_NOT_YET_VALID" for the kind "notYetValid" of the family
+ * "TOKEN". Kinds are the camelCase literals of unions in src/core. Every code of a kind is made here, because meshctl
+ * chooses its exit code by the exact code.
+ */
+export function codeOfKind(family: string, kind: string): string {
+  return `${family}_${kind.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+}

@@ -41,9 +41,9 @@ export type KeyVerdict =
   | { readonly kind: 'take'; readonly key: ClusterKey }
   /**
    * Change nothing and report a fault. `corrupt`: the Secret cannot be read. `mismatch`: its key is of another cluster
-   * or mesh. `otherKey`: both keys were accepted by members. `reason` completes the sentence "the Secret …".
+   * or mesh. `other`: both keys were accepted by members. `reason` completes the sentence "the Secret …".
    */
-  | { readonly kind: 'conflict'; readonly code: 'corrupt' | 'mismatch' | 'otherKey'; readonly reason: string }
+  | { readonly kind: 'conflict'; readonly code: 'corrupt' | 'mismatch' | 'other'; readonly reason: string }
 
 /** Bootstrap addresses of a cluster. The list includes those of gateways that are gone, which are never removed. */
 export const BOOTSTRAP_MAX = 32
@@ -101,7 +101,7 @@ export function settleClusterKey(
   if (!equalBytes(theirs.seed, ours.seed)) {
     if (theirs.pending && !ours.pending) return { kind: 'write', key: withAddresses(ours, self) }
     if (ours.pending) return { kind: 'take', key: theirs }
-    return conflict('otherKey', `holds another key of cluster ${ours.chain.cluster} than this agent has`)
+    return conflict('other', `holds another key of cluster ${ours.chain.cluster} than this agent has`)
   }
   if (compareChains(theirs.chain, ours.chain) > 0) return { kind: 'take', key: theirs }
   const merged = withAddresses(
@@ -151,7 +151,7 @@ function corrupt(reason: string): KeyReading {
   return { kind: 'corrupt', reason }
 }
 
-function conflict(code: 'corrupt' | 'mismatch' | 'otherKey', reason: string): KeyVerdict {
+function conflict(code: 'corrupt' | 'mismatch' | 'other', reason: string): KeyVerdict {
   return { kind: 'conflict', code, reason }
 }
 

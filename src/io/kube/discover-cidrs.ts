@@ -55,7 +55,7 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
     } catch (error) {
       if (!(error instanceof KubeError)) throw error
       // The cluster does not have this API: it is an older Kubernetes, or no OpenShift.
-      if (error.code === 'NOT_FOUND') return undefined
+      if (error.code === 'NOT_IN_CLUSTER') return undefined
       if (error.code !== 'FORBIDDEN') throw error
       refusals.push({ file: options.client.server, message: error.message, fix: error.fix, level: 'warning' })
       return undefined
@@ -66,7 +66,8 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
     options.client
       .request({ path, ...(options.signal && { signal: options.signal }) })
       .catch((error: unknown) => {
-        if (error instanceof KubeError && ['NOT_FOUND', 'FORBIDDEN'].includes(error.code)) return undefined
+        if (error instanceof KubeError && ['NOT_IN_CLUSTER', 'FORBIDDEN'].includes(error.code))
+          return undefined
         throw error
       })
   const [network, serviceCidrs, pools, ...configMaps] = await Promise.all([

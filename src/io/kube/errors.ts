@@ -14,9 +14,9 @@ type KubeErrorCode =
   | 'GONE'
   /** There was no answer: the connection or the login failed. */
   | 'NETWORK'
-  | 'NOT_FOUND'
+  | 'NOT_IN_CLUSTER'
   /** Any other status below 500. */
-  | 'REFUSED'
+  | 'REFUSED_BY_KUBERNETES'
   /** Status 429 or 500 and above, or watches that end at once. */
   | 'SERVER_FAILED'
   /** The server has an older state than it had before (reflector.ts, invariant 3). */
@@ -60,8 +60,8 @@ const FIXES: Readonly<Record<KubeErrorCode, string>> = {
   FORBIDDEN: 'give the service account the roles of the chart; it is tried again',
   GONE: 'nothing to do: everything is listed anew',
   NETWORK: 'check the API server and the network to it; it is tried again',
-  NOT_FOUND: 'check the version of Kubernetes and the name',
-  REFUSED: 'see the message of the API server',
+  NOT_IN_CLUSTER: 'check the version of Kubernetes and the name',
+  REFUSED_BY_KUBERNETES: 'see the message of the API server',
   SERVER_FAILED: 'check the API server; it is tried again',
   STALE: 'check the etcd of this API server; if it was restored from a backup, its state is taken over soon',
   TIMEOUT: 'check the API server and the network to it; it is tried again',
@@ -102,8 +102,8 @@ const MESSAGE_MAX = 300
 function codeOfStatus(status: number): KubeErrorCode {
   if (status === 401) return 'UNAUTHORIZED'
   if (status === 403) return 'FORBIDDEN'
-  if (status === 404) return 'NOT_FOUND'
+  if (status === 404) return 'NOT_IN_CLUSTER'
   if (status === 409) return 'CONFLICT'
   if (status === 410) return 'GONE'
-  return status === 429 || status >= 500 ? 'SERVER_FAILED' : 'REFUSED'
+  return status === 429 || status >= 500 ? 'SERVER_FAILED' : 'REFUSED_BY_KUBERNETES'
 }

@@ -135,7 +135,7 @@ export function createElector(options: ElectorOptions): Elector {
     try {
       return parseLease(await client.request({ path: `${path}/${options.name}`, ...limits() }))
     } catch (error) {
-      if (error instanceof KubeError && error.code === 'NOT_FOUND') return undefined
+      if (error instanceof KubeError && error.code === 'NOT_IN_CLUSTER') return undefined
       throw error
     }
   }

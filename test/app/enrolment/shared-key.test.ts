@@ -44,7 +44,8 @@ class FakeSecrets implements KubeApi {
       this.meanwhile = () => undefined
       run()
     }
-    if (this.secret === undefined) throw new KubeError({ code: 'NOT_FOUND', message: 'none', status: 404 })
+    if (this.secret === undefined)
+      throw new KubeError({ code: 'NOT_IN_CLUSTER', message: 'none', status: 404 })
     if (method === 'GET') return structuredClone(this.secret)
     const written = body as Secret
     if (written.metadata.resourceVersion !== this.secret.metadata.resourceVersion)
@@ -192,6 +193,16 @@ describe('the key that the gateways of a cluster share', () => {
       assert.deepEqual(api.secret, before)
     })
   }
+
+  it('refuses a bad token with the same code, whether the Secret has a key or not', async () => {
+    const refusesBoth = async (): Promise<void> => {
+      await assert.rejects(enrol(token.replace(/^rzm1/, 'rzm2')), { code: 'TOKEN_NEWER_VERSION' })
+      await assert.rejects(enrol(token, { nowMs: NOW_MS - 24 * HOUR_MS }), { code: 'TOKEN_NOT_YET_VALID' })
+    }
+    await refusesBoth()
+    await enrol(token)
+    await refusesBoth()
+  })
 
   it('a corrupt Secret is an error with the fix, for a newcomer and for a member, and stays as it is', async () => {
     api.put({ seed: 'broken' })

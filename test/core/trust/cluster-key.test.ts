@@ -114,7 +114,7 @@ describe('what a gateway does about what is in the Secret', () => {
     assert.deepEqual(settle(key({ pending: true }), holds(other)), { kind: 'take', key: other })
     assert.deepEqual(settle(key(), holds(pending)), { kind: 'write', key: key() })
     const verdict = settle(key(), holds(other))
-    assert.equal(verdict.kind === 'conflict' && verdict.code, 'otherKey')
+    assert.equal(verdict.kind === 'conflict' && verdict.code, 'other')
   })
 
   it('refuses the key of another cluster or mesh', () => {

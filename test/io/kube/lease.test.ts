@@ -26,7 +26,9 @@ class FakeLeases implements KubeClient {
   async request({ method = 'GET', body, signal, deadlineMs = 1000 }: KubeRequest): Promise<unknown> {
     if (this.silent) await silence(signal, deadlineMs)
     if (method === 'GET') {
-      return this.lease ?? assert.fail(new KubeError({ code: 'NOT_FOUND', message: 'no lease', status: 404 }))
+      return (
+        this.lease ?? assert.fail(new KubeError({ code: 'NOT_IN_CLUSTER', message: 'no lease', status: 404 }))
+      )
     }
     const written = body as Lease
     const expected = method === 'POST' ? undefined : written.metadata.resourceVersion
