@@ -25,6 +25,12 @@ describe('make demo, interrupted', function () {
     build()
   })
 
+  afterEach(() => {
+    // Those of a test that failed still run, each with a group of processes of its own.
+    for (const { pid, exitCode, signalCode } of running.splice(0))
+      if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL')
+  })
+
   for (const [what, moment] of MOMENTS) {
     it(`${what}: says one line, exits 0 and leaves nothing`, async () => {
       const demo = started([process.execPath, join(ROOT, 'test/demo/main.ts')])
@@ -64,6 +70,8 @@ describe('make demo, interrupted', function () {
   })
 })
 
+const running: ChildProcess[] = []
+
 interface Started {
   readonly child: ChildProcess
   /** Both outputs. */
@@ -74,6 +82,7 @@ interface Started {
 
 function started([file, ...args]: readonly [string, ...string[]]): Started {
   const child = spawn(file, args, { cwd: ROOT, detached: true, stdio: 'pipe' })
+  running.push(child)
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += String(chunk)))
   return {
