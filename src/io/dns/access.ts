@@ -3,6 +3,8 @@
 // names of the mesh are for its members only.
 import { BlockList, isIP, isIPv6 } from 'node:net'
 
+import { hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
+import type { Cidr } from '../../core/model/values.ts'
 import { ownAddresses } from './own-addresses.ts'
 
 interface Access {
@@ -12,8 +14,8 @@ interface Access {
    */
   allows(address: string): boolean
   /**
-   * Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. A prefix must
-   * have a length: without "/" the length counts as 0, which allows the whole address family.
+   * Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. A text without
+   * "/" is one address. A text that is neither allows no client.
    */
   setPrefixes(prefixes: readonly string[]): void
 }
@@ -35,8 +37,10 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
     setPrefixes(next) {
       const list = new BlockList()
       for (const prefix of next) {
-        const [address = '', length = ''] = prefix.split('/')
-        if (isIP(address) !== 0) list.addSubnet(address, Number(length), isIPv6(address) ? 'ipv6' : 'ipv4')
+        const cidr = cidrOf(prefix)
+        if (cidr === undefined) continue
+        const [address = '', length] = cidr.split('/')
+        list.addSubnet(address, Number(length), isIPv6(address) ? 'ipv6' : 'ipv4')
       }
       prefixes = list
       // The cached verdicts were computed from the old prefixes.
@@ -72,6 +76,14 @@ export function createAccess(nowMs: () => number = () => performance.now()): Acc
     }
     return own.has(address)
   }
+}
+
+/** Reads a prefix, or an address as the prefix of this address alone; undefined for a text that is neither. */
+function cidrOf(text: string): Cidr | undefined {
+  const parsed = parseCidr(text)
+  if (parsed.kind === 'cidr') return parsed.cidr
+  const ip = parseIp(text)
+  return ip === undefined ? undefined : hostCidr(ip)
 }
 
 const LOOPBACK = new BlockList()

@@ -48,6 +48,23 @@ describe('clients of the DNS responder', () => {
     assert.ok(!access.allows('10.1.3.4'))
   })
 
+  it('a prefix without a length is one address, and never a whole family', () => {
+    const access = createAccess()
+    access.setPrefixes(['10.1.3.4', 'fd00:1::77'])
+    for (const address of ['10.1.3.4', 'fd00:1::77']) assert.ok(access.allows(address), address)
+    for (const address of ['10.1.3.5', '198.51.100.1', 'fd00:1::78', '2001:db8::1'])
+      assert.ok(!access.allows(address), address)
+  })
+
+  for (const prefix of ['10.0.0.0/', '10.0.0.0/x', '10.0.0.0/99', '10.0.0.0/-1', '::/', 'x/0', '/0', ''])
+    it(`${JSON.stringify(prefix)} allows no client`, () => {
+      const access = createAccess()
+      access.setPrefixes([prefix, '10.2.0.0/16'])
+      assert.ok(!access.allows('10.1.3.4'))
+      assert.ok(!access.allows('2001:db8::1'))
+      assert.ok(access.allows('10.2.0.1'))
+    })
+
   it('strangers are refused over UDP and TCP, for names of the mesh and others, and counted', async () => {
     const seen: QueryMetrics[] = []
     const { server, port } = await startServer({ allow: [], onQuery: (metrics) => seen.push(metrics) })
