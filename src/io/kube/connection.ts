@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { Agent as HttpAgent, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { KubeError } from './errors.ts'
-import { readAsKubectl } from './kubeconfig.ts'
+import { kubeconfigFiles, readAsKubectl } from './kubeconfig.ts'
 
 export interface ConnectionOptions {
   /** The path of a kubeconfig file. undefined: the service account of this pod, unless `searches` is set. */
@@ -114,10 +114,23 @@ function load(options: ConnectionOptions): { readonly config: KubeConfig; readon
     }
     return { config, server: server.replace(/\/+$/, '') }
   } catch (cause) {
-    const source = options.kubeconfig ?? 'the service account of this pod'
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new KubeError({ code: 'BAD_CONFIG', message: `${source} cannot be used: ${reason}`, cause })
+    throw new KubeError({
+      code: 'BAD_CONFIG',
+      message: `${sourceOf(options)} cannot be used: ${reason}`,
+      cause
+    })
   }
+}
+
+/** Names what `load` has read: the kubeconfig files that kubectl would read, or the service account of this pod. */
+function sourceOf({ kubeconfig, searches }: ConnectionOptions): string {
+  if (kubeconfig !== undefined) return kubeconfig
+  const pod = 'the service account of this pod'
+  if (searches !== true) return pod
+  const files = kubeconfigFiles(process.env)
+  // client-node takes the service account where KUBECONFIG is not set and ~/.kube/config does not exist.
+  return process.env['KUBECONFIG'] || files.some((file) => existsSync(file)) ? files.join(', ') : pod
 }
 
 /** Loads the service account of this pod. client-node does not check whether there is one, so it is checked here. */

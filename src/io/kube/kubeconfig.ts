@@ -42,8 +42,8 @@ export function readAsKubectl(config: KubeConfig, { file, env }: KubectlHabits):
   })
 }
 
-/** The paths of the kubeconfig files, as client-go finds them. */
-function kubeconfigFiles(env: KubectlHabits['env']): string[] {
+/** Returns the paths of the kubeconfig files as client-go finds them; they need not exist. */
+export function kubeconfigFiles(env: KubectlHabits['env']): string[] {
   const named = (env['KUBECONFIG'] ?? '').split(':').filter((name) => name !== '')
   return named.length > 0 ? named : [join(env['HOME'] ?? homedir(), '.kube', 'config')]
 }

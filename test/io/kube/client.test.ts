@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -192,5 +192,33 @@ describe('a Kubernetes client', () => {
       message: /none cannot be used/
     })
     await assert.rejects(openKubeClient(), { code: 'BAD_CONFIG', message: /service account/ })
+  })
+
+  it('names the file that fails where it searches as kubectl does', async () => {
+    const before = { KUBECONFIG: process.env['KUBECONFIG'], HOME: process.env['HOME'] }
+    const broken = join(folder, 'broken')
+    const home = join(folder, '.kube', 'config')
+    await writeFile(broken, 'clusters: 5\n')
+    await mkdir(join(folder, '.kube'))
+    await writeFile(home, 'clusters: 5\n')
+    try {
+      process.env['KUBECONFIG'] = `${join(folder, 'none')}:${broken}`
+      await assert.rejects(openKubeClient({ searches: true }), (error: Error) => {
+        assert.match(error.message, /none, .*broken cannot be used/)
+        assert.doesNotMatch(error.message, /service account/)
+        return true
+      })
+      delete process.env['KUBECONFIG']
+      process.env['HOME'] = folder
+      await assert.rejects(openKubeClient({ searches: true }), {
+        code: 'BAD_CONFIG',
+        message: new RegExp(`^${home} cannot be used`)
+      })
+    } finally {
+      for (const [name, value] of Object.entries(before)) {
+        if (value === undefined) delete process.env[name]
+        else process.env[name] = value
+      }
+    }
   })
 })
