@@ -603,13 +603,11 @@ describe('deploy, on a real API server', function () {
         port: 0,
         namespace: NAMESPACE,
         ips: ['127.0.0.1'],
-        settings: () => ({
-          nameservers: ['10.96.0.53'],
-          clusterDomain: 'cluster.local',
-          searches: [],
-          ndots: 5
-        }),
-        onReview: () => reviews++
+        // Called once for each review.
+        settings: () => {
+          reviews++
+          return { nameservers: ['10.96.0.53'], clusterDomain: 'cluster.local', searches: [], ndots: 5 }
+        }
       })
       // Nobody routes service addresses here: the API server is given the address instead of the Service.
       const path = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/rhizome'

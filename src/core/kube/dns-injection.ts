@@ -32,33 +32,29 @@ interface JsonPatchOp {
   readonly value: unknown
 }
 
-/** `reason` says why the pod is not changed. */
-type DnsPatch =
-  | { readonly kind: 'patch'; readonly patch: readonly JsonPatchOp[] }
-  | { readonly kind: 'none'; readonly reason: string }
-
 /**
- * The patch for one pod. `pod` is the object as the API server sends it; `namespace` is that of the request, because
- * a pod that is about to be created may not have its own yet.
+ * Returns the patch for one pod; undefined: the pod is not changed. `pod` is the object as the API server sends it;
+ * `namespace` is that of the request, because a pod that is about to be created may not have its own yet.
  */
-export function dnsPatch(pod: Fields, namespace: string, settings: DnsInjection): DnsPatch {
+export function dnsPatch(
+  pod: Fields,
+  namespace: string,
+  settings: DnsInjection
+): readonly JsonPatchOp[] | undefined {
   const { metadata, spec } = pod
-  if (!isFields(spec)) return none('the pod has no spec')
-  if (declines(metadata)) return none(`${DNS_LABEL} is "false"`)
-  if (settings.nameservers.length === 0) return none('the address of the DNS service is not known yet')
+  if (!isFields(spec) || declines(metadata)) return undefined
+  // The address of the DNS service is not known yet.
+  if (settings.nameservers.length === 0) return undefined
   const policy = spec['dnsPolicy'] ?? 'ClusterFirst'
   // With hostNetwork, ClusterFirst means Default (core/v1). Such a pod uses the servers of its host, and may be a
   // system component that the cluster's DNS depends on.
   const clusterFirst =
     policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && spec['hostNetwork'] !== true)
-  if (!clusterFirst) return none(`its dnsPolicy is ${JSON.stringify(policy)}`)
-  return {
-    kind: 'patch',
-    patch: [
-      { op: 'add', path: '/spec/dnsPolicy', value: 'None' },
-      { op: 'add', path: '/spec/dnsConfig', value: dnsConfig(spec['dnsConfig'], namespace, settings) }
-    ]
-  }
+  if (!clusterFirst) return undefined
+  return [
+    { op: 'add', path: '/spec/dnsPolicy', value: 'None' },
+    { op: 'add', path: '/spec/dnsConfig', value: dnsConfig(spec['dnsConfig'], namespace, settings) }
+  ]
 }
 
 interface DnsConfig {
@@ -118,8 +114,4 @@ function texts(value: unknown): string[] {
 
 function unique(values: readonly string[]): string[] {
   return [...new Set(values)]
-}
-
-function none(reason: string): DnsPatch {
-  return { kind: 'none', reason }
 }

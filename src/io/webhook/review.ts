@@ -5,39 +5,24 @@
 import { dnsPatch, type DnsInjection } from '../../core/kube/dns-injection.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 
-/** The answer to one review. */
-interface ReviewAnswer {
-  /** The AdmissionReview to return, for JSON. */
-  readonly body: object
-  /** Why the pod is not changed; undefined: it is patched. */
-  readonly unchanged: string | undefined
-}
-
 /**
- * The answer to the body of a request; undefined when the text is no review. It never throws on the content of the
- * text.
+ * Returns the AdmissionReview to send, for JSON; undefined when the text is no review. It never throws on the content of
+ * the text.
  */
-export function answerReview(text: string, settings: DnsInjection): ReviewAnswer | undefined {
+export function answerReview(text: string, settings: DnsInjection): object | undefined {
   const request = parseRequest(text)
   if (request === undefined) return undefined
   const { uid, object } = request
-  const verdict = isPodCreation(request.fields) ? dnsPatch(object, request.namespace, settings) : NOT_ASKED
-  const response =
-    verdict.kind === 'none'
-      ? { uid, allowed: true }
-      : {
-          uid,
-          allowed: true,
-          patchType: 'JSONPatch',
-          patch: Buffer.from(JSON.stringify(verdict.patch)).toString('base64')
-        }
-  return {
-    body: { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response },
-    unchanged: verdict.kind === 'none' ? verdict.reason : undefined
+  const patch = isPodCreation(request.fields) ? dnsPatch(object, request.namespace, settings) : undefined
+  const response = {
+    uid,
+    allowed: true,
+    ...(patch === undefined
+      ? {}
+      : { patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(patch)).toString('base64') })
   }
+  return { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response }
 }
-
-const NOT_ASKED = { kind: 'none', reason: 'not the creation of a pod' } as const
 
 /** The fields of `request` that are used. `namespace` is "default" when the request has none. */
 interface ReviewRequest {

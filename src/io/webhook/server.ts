@@ -4,17 +4,10 @@
 import { createServer, type Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { DnsInjection } from '../../core/kube/dns-injection.ts'
 import type { KeyPair } from './certificate.ts'
-import { WebhookError } from './errors.ts'
+import { listenError } from './errors.ts'
 import { answerReview } from './review.ts'
-
-/**
- * What became of one request, for callers that count them. `malformed`: it was answered with 400 or 413. `failed`: no
- * answer was possible.
- */
-export type ReviewOutcome = 'patched' | 'unchanged' | 'malformed' | 'failed'
 
 export interface WebhookServerOptions {
   /** The address to listen on. */
@@ -25,15 +18,6 @@ export interface WebhookServerOptions {
   readonly serving: KeyPair
   /** Called for each review, because the address of the DNS service becomes known only after the start. */
   readonly settings: () => DnsInjection
-  /**
-   * Called after each review. `seconds` is the time from the request to the answer; `reason` says why a pod was not
-   * changed or the request failed.
-   */
-  readonly onReview?: (review: {
-    readonly outcome: ReviewOutcome
-    readonly reason?: string
-    readonly seconds: number
-  }) => void
 }
 
 export interface WebhookServer {
@@ -53,7 +37,7 @@ const REQUEST_MS = 2000
 // An API server keeps a few connections, and a control plane has three to five API servers.
 const CONNECTIONS_MAX = 128
 
-/** Starts to listen; resolves when the port is open. Rejects with WebhookError PORT_IN_USE or LISTEN_FAILED. */
+/** Starts to listen; resolves when the port is open. Errors: WebhookError with a ListenCode. */
 export async function startWebhookServer(options: WebhookServerOptions): Promise<WebhookServer> {
   const server = createServer(
     {
@@ -64,11 +48,8 @@ export async function startWebhookServer(options: WebhookServerOptions): Promise
       connectionsCheckingInterval: REQUEST_MS
     },
     (request, response) => {
-      serve(request, response, options).catch((error: unknown) => {
-        // The client has disconnected or sent too much, so no answer is possible.
-        options.onReview?.({ outcome: 'failed', reason: String(error), seconds: 0 })
-        response.destroy()
-      })
+      // An error means that the client has disconnected, so no answer is possible.
+      serve(request, response, options).catch(() => response.destroy())
     }
   )
   server.maxConnections = CONNECTIONS_MAX
@@ -94,31 +75,21 @@ async function serve(
   response: ServerResponse,
   options: WebhookServerOptions
 ): Promise<void> {
-  const began = performance.now()
-  const done = (outcome: ReviewOutcome, reason?: string): void =>
-    options.onReview?.({
-      outcome,
-      seconds: (performance.now() - began) / 1000,
-      ...(reason === undefined ? {} : { reason })
-    })
   if (request.method !== 'POST' || request.url?.split('?')[0] !== WEBHOOK_PATH)
     return refuse(response, 404, `POST ${WEBHOOK_PATH}`)
   const text = await readBody(request)
-  if (text === undefined) {
-    done('malformed', 'too large')
-    return refuse(response, 413, `at most ${BODY_BYTES_MAX} bytes`)
-  }
+  if (text === undefined) return refuse(response, 413, `at most ${BODY_BYTES_MAX} bytes`)
   const answer = answerReview(text, options.settings())
-  if (answer === undefined) {
-    done('malformed')
-    return refuse(response, 400, 'no AdmissionReview of admission.k8s.io/v1')
-  }
+  if (answer === undefined)
+    return refuse(response, 400, 'the body must be an AdmissionReview of admission.k8s.io/v1')
   response.setHeader('content-type', 'application/json')
-  response.end(JSON.stringify(answer.body))
-  done(answer.unchanged === undefined ? 'patched' : 'unchanged', answer.unchanged)
+  response.end(JSON.stringify(answer))
 }
 
-/** The body as text; undefined when it exceeds the bound, and then the rest is not read. */
+/**
+ * Returns the body as text; undefined when it exceeds the bound, and then the rest is not read. The end of the loop
+ * destroys the request but not its socket, so the answer 413 is sent.
+ */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -147,19 +118,8 @@ function listen(
   { host, port }: { readonly host: string; readonly port: number }
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const problem = listenProblem(error)
-      const inUse = problem.code === 'PORT_IN_USE'
-      reject(
-        new WebhookError(
-          inUse ? 'PORT_IN_USE' : 'LISTEN_FAILED',
-          {
-            message: `the webhook cannot listen on ${host}:${port}: ${inUse ? problem.why : error.message}`,
-            fix: 'find it with `ss -lntp`, or give the webhook another port (values: ports.webhook)'
-          },
-          error
-        )
-      )
+    server.once('error', (error) => {
+      reject(listenError(error, `${host}:${port}`))
     })
     server.listen({ host, port }, () => {
       server.removeAllListeners('error')

@@ -16,7 +16,7 @@ import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
 import { Loop } from '../timing/loop.ts'
 import { credentialsOf, renewCredentials, secretData, type Credentials } from './credentials.ts'
 import { WebhookError } from './errors.ts'
-import { startWebhookServer, type WebhookServerOptions } from './server.ts'
+import { startWebhookServer } from './server.ts'
 
 /** The address of the server and the client for the Kubernetes API. */
 interface WebhookOptions {
@@ -27,7 +27,6 @@ interface WebhookOptions {
   readonly namespace: string
   /** Called for each pod, because the address of the DNS service becomes known only after the start. */
   readonly settings: () => DnsInjection
-  readonly onReview?: WebhookServerOptions['onReview']
   /**
    * Called after each check, every 5 s: with the error of a failed check, or with undefined. After a failure the
    * agent continues with the credentials that it has.
@@ -74,14 +73,8 @@ const WRITE_TRIES = 5
  */
 export async function startWebhook(options: WebhookOptions): Promise<Webhook> {
   let credentials = await settle(options)
-  const { host, port, settings, onReview } = options
-  const server = await startWebhookServer({
-    host,
-    port,
-    settings,
-    serving: credentials.serving,
-    ...(onReview === undefined ? {} : { onReview })
-  })
+  const { host, port, settings } = options
+  const server = await startWebhookServer({ host, port, settings, serving: credentials.serving })
 
   const check = async (): Promise<void> => {
     const found = await settle(options)
