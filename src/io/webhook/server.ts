@@ -9,7 +9,7 @@ import type { KeyPair } from './certificate.ts'
 import { listenError } from './errors.ts'
 import { answerReview } from './review.ts'
 
-export interface WebhookServerOptions {
+interface WebhookServerOptions {
   /** The address to listen on. */
   readonly host: string
   /** The port to listen on; 0: the kernel chooses one. */
