@@ -27,6 +27,18 @@ export class CodedError<Code extends string = string> extends Error {
 }
 
 /**
+ * An error that always tells what to do. Classes that need nothing but a code, a message, a fix and a cause derive from
+ * it; each narrows `Code` and sets `name`.
+ */
+export class AdvisedError<Code extends string = string> extends CodedError<Code> {
+  declare readonly fix: string
+
+  constructor(code: Code, text: { readonly message: string; readonly fix: string }, cause?: unknown) {
+    super({ code, ...text, cause })
+  }
+}
+
+/**
  * The code of a CodedError, or of an error of Node ("ENOENT"). undefined: the value is no error, or the error has no
  * code.
  */

@@ -1,6 +1,6 @@
 // The errors of writing the mesh's zones into a cluster's own DNS, with a stable code for programs and a fix for
 // operators.
-import { CodedError } from '../../core/model/coded-error.ts'
+import { AdvisedError } from '../../core/model/coded-error.ts'
 
 /**
  * NOTHING_TO_WIRE: the cluster has no DNS that this agent can change. REFUSED: there is a
@@ -10,15 +10,6 @@ import { CodedError } from '../../core/model/coded-error.ts'
 type ClusterDnsErrorCode = 'NOTHING_TO_WIRE' | 'REFUSED' | 'API_FAILED'
 
 /** Says why the mesh's zones are not in the cluster's own DNS. `fix` says what the operator should do. */
-export class ClusterDnsError extends CodedError<ClusterDnsErrorCode> {
+export class ClusterDnsError extends AdvisedError<ClusterDnsErrorCode> {
   override readonly name = 'ClusterDnsError'
-  declare readonly fix: string
-
-  constructor(
-    code: ClusterDnsErrorCode,
-    text: { readonly message: string; readonly fix: string },
-    cause?: unknown
-  ) {
-    super({ code, ...text, cause })
-  }
 }

@@ -1,6 +1,6 @@
 // The errors that stop the feed server or the Corefile writer, with a stable code for programs and a fix for operators.
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
-import { CodedError } from '../../core/model/coded-error.ts'
+import { AdvisedError } from '../../core/model/coded-error.ts'
 
 type FeedErrorCode =
   // The first three are failed binds: EADDRINUSE, EACCES and EADDRNOTAVAIL (core/model/listen-problem.ts).
@@ -18,17 +18,8 @@ type FeedErrorCode =
   | 'COREDNS_NOT_TOLD'
 
 /** Says why the feed does not start or a Corefile is not written. `fix` says what the operator should do. */
-export class FeedError extends CodedError<FeedErrorCode> {
+export class FeedError extends AdvisedError<FeedErrorCode> {
   override readonly name = 'FeedError'
-  declare readonly fix: string
-
-  constructor(
-    code: FeedErrorCode,
-    text: { readonly message: string; readonly fix: string },
-    cause?: unknown
-  ) {
-    super({ code, ...text, cause })
-  }
 }
 
 /** Makes a FeedError of a failed bind. `where` is the address and port, as in "127.0.0.1:948". */

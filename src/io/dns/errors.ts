@@ -1,6 +1,6 @@
 // The errors that stop the responder from starting, with a stable code for programs and a fix for operators.
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
-import { CodedError } from '../../core/model/coded-error.ts'
+import { AdvisedError } from '../../core/model/coded-error.ts'
 
 export type DnsErrorCode =
   // The first three are failed binds: EADDRINUSE, EACCES and EADDRNOTAVAIL (core/model/listen-problem.ts).
@@ -19,13 +19,8 @@ export type DnsErrorCode =
 /**
  * Says why the responder cannot start. `fix` says what the operator should do. The agent shows both and tries again.
  */
-export class DnsError extends CodedError<DnsErrorCode> {
+export class DnsError extends AdvisedError<DnsErrorCode> {
   override readonly name = 'DnsError'
-  declare readonly fix: string
-
-  constructor(code: DnsErrorCode, text: { readonly message: string; readonly fix: string }, cause?: unknown) {
-    super({ code, ...text, cause })
-  }
 }
 
 /** Makes a DnsError of a failed bind. `where` is the protocol, address and port, as in "UDP 10.1.0.1:53". */

@@ -1,5 +1,5 @@
 // The errors of the webhook, which src/app/cluster-dns reports as a fault.
-import { CodedError } from '../../core/model/coded-error.ts'
+import { AdvisedError } from '../../core/model/coded-error.ts'
 import { listenProblem, type ListenCode } from '../../core/model/listen-problem.ts'
 
 /**
@@ -9,17 +9,8 @@ import { listenProblem, type ListenCode } from '../../core/model/listen-problem.
 type WebhookErrorCode = ListenCode | 'NO_SECRET' | 'NO_CONFIGURATION' | 'API_FAILED'
 
 /** Why the webhook does not serve, or why its certificate could not be renewed. `fix` says what to do. */
-export class WebhookError extends CodedError<WebhookErrorCode> {
+export class WebhookError extends AdvisedError<WebhookErrorCode> {
   override readonly name = 'WebhookError'
-  declare readonly fix: string
-
-  constructor(
-    code: WebhookErrorCode,
-    text: { readonly message: string; readonly fix: string },
-    cause?: unknown
-  ) {
-    super({ code, ...text, cause })
-  }
 }
 
 /** Makes a WebhookError of a failed bind. `where` is the address and port, as in "10.1.0.1:8443". */

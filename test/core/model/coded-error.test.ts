@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CodedError, codeOf } from '../../../src/core/model/coded-error.ts'
+import { AdvisedError, CodedError, codeOf } from '../../../src/core/model/coded-error.ts'
 import { listenProblem } from '../../../src/core/model/listen-problem.ts'
 
 describe('coded errors', () => {
@@ -14,6 +14,13 @@ describe('coded errors', () => {
       ['BROKEN', 'it is broken', 'mend it', cause]
     )
     assert.equal('cause' in new CodedError({ code: 'BROKEN', message: 'it is broken' }), false)
+  })
+
+  it('have a fix in any case where a class is made for it', () => {
+    const error = new AdvisedError('BROKEN', { message: 'it is broken', fix: 'mend it' })
+    assert.deepEqual([error.code, error.message, error.fix], ['BROKEN', 'it is broken', 'mend it'])
+    assert.equal('cause' in error, false)
+    assert.ok(error instanceof CodedError)
   })
 
   it('and errors of Node are read by one function', () => {
