@@ -25,8 +25,8 @@ import { AppError, explain } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import { Loop } from '../../io/timing/loop.ts'
-import { base64, bytes } from '../identity/encoding.ts'
-import { redeemToken } from '../identity/identity.ts'
+import { bytes } from '../identity/encoding.ts'
+import { clusterFields, redeemToken } from '../identity/identity.ts'
 
 // The pause between two checks of a Secret that is in order. Its content matters only to gateways that are added later,
 // so a minute is soon enough.
@@ -363,12 +363,6 @@ export function withClusterKey(
     joinedBy: 'token',
     joinedAtMs: nowMs,
     ...kept,
-    meshId: base64(chain.meshId),
-    cluster: chain.cluster,
-    clusterSeed: base64(seed),
-    clusterChain: base64(chain.bytes),
-    podPrefixes: [...chain.podPrefixes],
-    servicePrefixes: [...chain.servicePrefixes],
-    bootstrap: [...bootstrap]
+    ...clusterFields({ chain, clusterSeed: seed, bootstrap })
   }
 }

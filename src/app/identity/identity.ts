@@ -8,6 +8,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/host/surroundings.ts'
 import type { Prefixes } from '../../core/trust/certificate.ts'
+import type { ClusterChain } from '../../core/trust/chain.ts'
 import { createMesh, redeem } from '../../core/trust/issue.ts'
 import { decodeToken } from '../../core/trust/token.ts'
 import { generateWireguardKey } from '../../io/crypto/crypto.ts'
@@ -65,18 +66,39 @@ export function initMesh(
   const mesh = createMesh({ crypto, cluster, nowSeconds: seconds(nowMs), ...prefixes })
   return {
     ...identity,
-    meshId: base64(mesh.meshId),
+    ...clusterFields({ chain: mesh.chain, clusterSeed: mesh.clusterSeed, bootstrap: [] }),
     rootSeed: base64(mesh.rootSeed),
-    cluster,
-    clusterSeed: base64(mesh.clusterSeed),
-    clusterChain: base64(mesh.chain.bytes),
+    // In the order in which they were given; the certificate has them sorted.
     podPrefixes: [...prefixes.podPrefixes],
     servicePrefixes: [...prefixes.servicePrefixes],
-    bootstrap: [],
     joinedBy: 'init',
     joinedAtMs: nowMs
   }
 }
+
+/**
+ * Returns the fields of an identity that name its mesh and its cluster: from the verified CLUSTER chain, the seed of the
+ * cluster key, and multiaddrs of members.
+ */
+export function clusterFields(options: {
+  readonly chain: ClusterChain
+  readonly clusterSeed: Uint8Array
+  readonly bootstrap: readonly string[]
+}): Pick<Identity, ClusterField> {
+  const { chain, clusterSeed, bootstrap } = options
+  return {
+    meshId: base64(chain.meshId),
+    cluster: chain.cluster,
+    clusterSeed: base64(clusterSeed),
+    clusterChain: base64(chain.bytes),
+    podPrefixes: [...chain.podPrefixes],
+    servicePrefixes: [...chain.servicePrefixes],
+    bootstrap: [...bootstrap]
+  }
+}
+
+type ClusterField =
+  'meshId' | 'cluster' | 'clusterSeed' | 'clusterChain' | 'podPrefixes' | 'servicePrefixes' | 'bootstrap'
 
 /** Returns whether this agent joined with this token. Then joining with it again changes nothing. */
 export function isJoinedWith(
@@ -120,13 +142,7 @@ export function redeemToken(
     // The keys of the agent are kept. All else is of the new mesh: no root key, no invites and no chain of an earlier one.
     nodeSeed: identity.nodeSeed,
     wireguardPrivateKey: identity.wireguardPrivateKey,
-    meshId: base64(chain.meshId),
-    cluster: chain.cluster,
-    clusterSeed: base64(clusterSeed),
-    clusterChain: base64(chain.bytes),
-    podPrefixes: [...chain.podPrefixes],
-    servicePrefixes: [...chain.servicePrefixes],
-    bootstrap: [...token.bootstrap],
+    ...clusterFields({ chain, clusterSeed, bootstrap: token.bootstrap }),
     joinedBy: 'token',
     joinedAtMs: nowMs,
     pendingToken
