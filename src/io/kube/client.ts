@@ -4,26 +4,20 @@
 import { existsSync } from 'node:fs'
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import type { KubeCall } from '../../core/kube/kube-api.ts'
 import type { Connection, ConnectionOptions } from './connection.ts'
 import { asKubeError, errorOfStatus, KubeError } from './errors.ts'
 import { LineReader, parseJson } from './line-reader.ts'
 
-export interface KubeRequest {
-  /** Default GET. Only a GET is sent again after a closed connection (`answered`). */
-  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** For example "/api/v1/services"; may have a query of its own. */
-  readonly path: string
-  readonly query?: Readonly<Record<string, string>>
-  /** Encoded as JSON; undefined: no body. */
-  readonly body?: unknown
-  /** The media type of the body. Default application/json. */
-  readonly contentType?: string
+/**
+ * One request, and the limits of its answer. `path` may have a query of its own. Only a GET is sent again after a closed
+ * connection (`answered`).
+ */
+export interface KubeRequest extends KubeCall {
   /** Milliseconds until the answer must have come whole. Default 30,000. */
   readonly deadlineMs?: number
   /** The largest body of an answer that is read. Default 64 MiB. */
   readonly bytesMax?: number
-  /** Cancels the request. */
-  readonly signal?: AbortSignal
 }
 
 /** A watch: `query` must have watch=1. */
