@@ -3,10 +3,9 @@
 // Invariant: for any input the result is a Reading. Nothing here throws, and no reading keeps a reference into the
 // input.
 // Sources: core/v1 Service and Endpoints, discovery.k8s.io/v1 EndpointSlice, with the limits of their API validation.
-import { cidrContains, familyOf, parseCidr } from '../model/cidr.ts'
+import { cidrContains, constantCidrs, familyOf } from '../model/cidr.ts'
 import { FieldCheck, isFields, quote, type Fault, type Fields } from '../model/field-check.ts'
 import type {
-  Cidr,
   Endpoint,
   EndpointPort,
   EndpointSliceValue,
@@ -330,7 +329,7 @@ function readAddress(check: FieldCheck, value: unknown, where: string): Ip | und
 
 // Unspecified, loopback, link-local, multicast and broadcast: Kubernetes refuses them in endpoints, too. The rest of
 // 240.0.0.0/4 is accepted, because large clusters use it for pods.
-const SPECIAL: readonly Cidr[] = [
+const SPECIAL = constantCidrs(
   '0.0.0.0/8',
   '127.0.0.0/8',
   '169.254.0.0/16',
@@ -340,11 +339,7 @@ const SPECIAL: readonly Cidr[] = [
   '::1/128',
   'fe80::/10',
   'ff00::/8'
-].map((text) => {
-  const parsed = parseCidr(text)
-  if (parsed.kind === 'invalid') throw new Error(parsed.reason)
-  return parsed.cidr
-})
+)
 
 /** Records a fault when two ports have the same key. `keysOfEach` has one list of keys for each rule. */
 function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (readonly string[])[]): void {

@@ -42,6 +42,15 @@ export function parseCidr(text: string): ParsedCidr {
   return { kind: 'cidr', cidr: network }
 }
 
+/** Returns prefixes that are written out in the source. Throws an Error for one that is malformed or has host bits set. */
+export function constantCidrs(...texts: readonly string[]): readonly Cidr[] {
+  return texts.map((text) => {
+    const parsed = parseCidr(text)
+    if (parsed.kind === 'invalid') throw new Error(parsed.reason)
+    return parsed.cidr
+  })
+}
+
 /** The 4 or 16 bytes of an address in network byte order. */
 export function ipToBytes(ip: Ip): Uint8Array {
   return Uint8Array.from(familyOf(ip) === 4 ? ip.split('.').map(Number) : ipaddr.IPv6.parse(ip).toByteArray())

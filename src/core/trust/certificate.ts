@@ -6,7 +6,7 @@
 //   1. A decoded certificate is canonical: encoding it again gives the same bytes. So a certificate with an unknown
 //      field, a repeated field or a field that its kind does not have is refused; the field is never silently ignored.
 //   2. The prefixes are canonical, routable and pairwise disjoint.
-import { cidrOverlaps, cidrToPrefix, compareCidr, parseCidr, prefixToCidr } from '../model/cidr.ts'
+import { cidrOverlaps, cidrToPrefix, compareCidr, constantCidrs, prefixToCidr } from '../model/cidr.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Role } from '../model/values.ts'
 import { parseClusterName } from '../model/identity.ts'
@@ -193,7 +193,7 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
  * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains
  * them. Linux routes 240.0.0.0/4 but for the one broadcast address, and large clusters use it for pods.
  */
-const UNROUTABLE = [
+const UNROUTABLE = constantCidrs(
   '0.0.0.0/8',
   '127.0.0.0/8',
   '169.254.0.0/16',
@@ -201,11 +201,7 @@ const UNROUTABLE = [
   '::/64',
   'fe80::/10',
   'ff00::/8'
-].map((text) => {
-  const parsed = parseCidr(text)
-  if (parsed.kind === 'invalid') throw new Error(parsed.reason)
-  return parsed.cidr
-})
+)
 
 // Domain tags before the signed bytes, so that a signature of one kind is never valid as one of another kind.
 const CERTIFICATE_DOMAIN = utf8('rhizome/certificate/1\0')
