@@ -26,6 +26,8 @@ export interface AgentState {
    * starts, for example after a restart.
    */
   readonly isMember: boolean
+  /** True while a leave has begun and is not finished: its last attempt has failed, or is under way. */
+  readonly isLeaving: boolean
   /** undefined exactly when `session` is. */
   readonly membership: Membership | undefined
   /** undefined when this machine has no data plane; `hostFault` then has the reason as one sentence. */

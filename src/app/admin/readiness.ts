@@ -15,13 +15,17 @@ export function notReady({
   source,
   joining,
   isMember,
+  isLeaving,
   isToldToJoin,
   health
-}: Pick<AgentState, 'session' | 'source' | 'joining' | 'isMember' | 'isToldToJoin' | 'health'>):
-  string | undefined {
+}: Pick<
+  AgentState,
+  'session' | 'source' | 'joining' | 'isMember' | 'isLeaving' | 'isToldToJoin' | 'health'
+>): string | undefined {
   const [worst] = health.faults()
   if (worst?.severity === 'critical') return faultSentence(worst)
   if (joining) return 'this cluster is joining the mesh: no member has accepted it yet'
+  if (isLeaving) return 'this cluster leaves the mesh; `meshctl leave` again finishes a leave that failed'
   if (session === undefined && isMember) return 'the session of this agent has not started yet'
   if (session === undefined)
     return isToldToJoin ? 'this cluster has not joined the mesh of its token yet' : undefined

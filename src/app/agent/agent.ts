@@ -212,7 +212,19 @@ type Parts = Foundation & Cluster & Joining & { readonly dataPlane: DataPlane; r
 
 /** The state for the admin API. Values that change while the agent runs are getters; the others are read once. */
 function stateOf(parts: Parts): AgentState {
-  const { settings, startedMs, health, dataPlane, source, facts, current, store, node, toldToJoin } = parts
+  const {
+    settings,
+    startedMs,
+    health,
+    dataPlane,
+    source,
+    facts,
+    current,
+    store,
+    node,
+    toldToJoin,
+    enrolment
+  } = parts
   return {
     settings,
     startedMs,
@@ -237,6 +249,9 @@ function stateOf(parts: Parts): AgentState {
     get isMember() {
       const identity = store.identity()
       return identity !== undefined && membershipOf(identity) !== undefined
+    },
+    get isLeaving() {
+      return enrolment.isLeaving
     },
     get wireguardKey() {
       return node.wireguardKey

@@ -6,10 +6,9 @@
 //   2. A failed attempt restores the identity on disk, with one exception: a token that no member has answered stays
 //      there as pending, since a member may have received the certificate that this agent made with it.
 import type { InitRequest } from '../../api/requests.ts'
-import type { ClusterName } from '../../core/model/values.ts'
+import type { ClusterName, Origin } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
-import { CLEANUP_DEADLINE_MS } from '../host/data-plane.ts'
 import {
   accepted,
   initMesh,
@@ -20,6 +19,7 @@ import {
   type Membership
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
+import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
@@ -48,6 +48,8 @@ export class Enrolment {
   readonly #options: EnrolmentOptions
   readonly #entrance: Entrance
   #isChanging = false
+  /** A leave that has begun and is not finished: its last attempt has failed, or is under way. */
+  #departure: Departure | undefined
 
   constructor(options: EnrolmentOptions) {
     this.#options = options
@@ -57,6 +59,11 @@ export class Enrolment {
   /** True while init, join or leave is under way; PartWatch then leaves the identity on disk alone. */
   get isChanging(): boolean {
     return this.#isChanging
+  }
+
+  /** True while the membership is still on disk, but a leave has begun. */
+  get isLeaving(): boolean {
+    return this.#departure?.isOut === false
   }
 
   /**
@@ -74,7 +81,7 @@ export class Enrolment {
   /**
    * Creates a mesh whose first member is this cluster. Prefixes that the request does not name are read from the
    * cluster or chosen.
-   * Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, BAD_ARGUMENT, CLUSTER_KEY_TAKEN, CLUSTER_KEY_CORRUPT,
+   * Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED, BAD_ARGUMENT, CLUSTER_KEY_TAKEN, CLUSTER_KEY_CORRUPT,
    * CLUSTER_KEY_BUSY; KubeError, StoreError, TransportError.
    */
   async init(request: InitRequest): Promise<void> {
@@ -109,13 +116,13 @@ export class Enrolment {
    * UNREACHABLE when none has after JOIN_DEADLINE_MS. A gateway whose key the mesh knows does not wait for a member.
    * `already` is true when this agent had joined with the same token before; nothing is changed then, so that
    * installers can repeat the call.
-   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
+   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED,
    * CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
    */
   async join({ token }: { readonly token: string | undefined }): Promise<{ readonly already: boolean }> {
     const { current, node, crypto, store, sharedKey } = this.#options
     const known = store.identity()
-    if (current.session !== undefined && token !== undefined && known !== undefined)
+    if (current.session !== undefined && token !== undefined && known !== undefined && !this.isLeaving)
       if (isJoinedWith(known, { crypto, token })) return { already: true }
     return this.#change(async () => {
       const before = await node.current()
@@ -137,34 +144,24 @@ export class Enrolment {
 
   /**
    * Withdraws the records of this agent from all members, cleans the host and deletes the membership, keys and replica
-   * from disk. The next identity has another PeerId. The agent first stops to speak for the cluster, so that it
-   * publishes nothing after the withdrawal. It deletes its keys last: when an earlier step fails, the agent is a member
-   * again after a restart.
-   * Errors: AppError NOT_JOINED, ALREADY_CHANGING; HostError, StoreError.
+   * from disk (departure.ts has the steps). The next identity has another PeerId. A leave that failed stays the fault
+   * LEAVE_UNFINISHED until a later one has done the steps that were left.
+   * Errors: AppError NOT_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
   async leave(): Promise<{ readonly cluster: ClusterName }> {
-    const { current, node, store, host, sharedKey, source, log } = this.#options
-    const session = current.required()
+    const { health, log } = this.#options
     return this.#change(
       async () => {
-        const view = session.control.view()
-        const cluster = view.self
-        const others = view.clusters
-          .get(cluster)
-          ?.agents.filter(({ origin }) => origin !== session.control.origin)
-        const identity = await node.current()
-        await sharedKey?.stop()
-        await source.resign()
-        const isLast = others === undefined || others.length === 0
-        // Other gateways of the cluster still need the zones and the key, so only the last gateway removes them.
-        if (isLast) await this.#undoPodDns()
-        await session.withdraw()
-        current.clear()
-        await session.stop({ leaves: true })
-        await host?.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
-        await store.forget()
-        if (isLast) await sharedKey?.retract(identity, { onlyPending: false })
-        await node.current()
+        const departure = (this.#departure ??= await this.#newDeparture())
+        const { cluster } = departure
+        try {
+          await departure.run()
+        } catch (error) {
+          health.setError(LEAVE_UNFINISHED, error, { severity: 'error', fix: '' })
+          throw error
+        }
+        this.#departure = undefined
+        health.clear(LEAVE_UNFINISHED)
         log.info({ cluster }, 'left the mesh')
         return { cluster }
       },
@@ -172,12 +169,20 @@ export class Enrolment {
     )
   }
 
-  /** A failure is logged only: the zones then stay in the cluster's DNS, but this agent can still leave. */
-  async #undoPodDns(): Promise<void> {
-    const { podDns, log } = this.#options
-    await podDns
-      ?.undo()
-      .catch((error: unknown) => log.warn({ err: error }, 'the zones stay in the cluster’s own DNS'))
+  /** Errors: AppError NOT_JOINED. */
+  async #newDeparture(): Promise<Departure> {
+    const { current, node } = this.#options
+    const session = current.required()
+    const { control } = session
+    const cluster = control.view().self
+    const isOther = ({ origin }: { readonly origin: Origin }) => origin !== control.origin
+    return new Departure({
+      ...this.#options,
+      cluster,
+      identity: await node.current(),
+      session,
+      isLast: () => control.view().clusters.get(cluster)?.agents.some(isOther) !== true
+    })
   }
 
   /** Returns the identity to join with, from the Secret of the cluster or from the token. */
@@ -250,6 +255,8 @@ export class Enrolment {
    */
   #takePart(): void {
     const { current, source, sharedKey, store, node, health } = this.#options
+    this.#departure = undefined
+    health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
     source.campaign(current.required().control.origin)
     sharedKey?.keep({
@@ -287,6 +294,13 @@ export class Enrolment {
         'ALREADY_JOINED',
         `this agent is cluster ${membership?.cluster} of a mesh already`,
         '`meshctl leave` first; its token or mesh is not changed by this'
+      )
+    }
+    if (!joined && this.isLeaving) {
+      throw new AppError(
+        LEAVE_UNFINISHED,
+        'this agent has not left its mesh yet: the last `meshctl leave` failed',
+        'run `meshctl leave` again, which continues with what is not done'
       )
     }
     this.#isChanging = true

@@ -165,16 +165,23 @@ export class SharedKey {
   }
 
   /**
-   * Empties the Secret if it has the key of `identity`, because the mesh has refused that key or the last gateway has
-   * left. `onlyPending`: not if a member has accepted the key. Never rejects: a failure is logged, and the key stays in
-   * the Secret.
+   * Empties the Secret if it has the key of `identity`. `onlyPending`: not if a member has accepted the key. Errors:
+   * KubeError.
    */
-  async retract(identity: Identity, { onlyPending }: { readonly onlyPending: boolean }): Promise<void> {
+  async remove(identity: Identity, { onlyPending }: { readonly onlyPending: boolean }): Promise<void> {
+    const found = await this.#secret.read()
+    if (found.reading.kind !== 'key' || (onlyPending && !found.reading.key.pending)) return
+    if (!equalBytes(found.reading.key.seed, bytes(identity.clusterSeed ?? ''))) return
+    await this.#secret.write(found, undefined)
+  }
+
+  /**
+   * Calls `remove` after a join that the mesh has refused, and after an init that failed. Never rejects: a failure is
+   * logged, and the key stays in the Secret.
+   */
+  async retract(identity: Identity, options: { readonly onlyPending: boolean }): Promise<void> {
     try {
-      const found = await this.#secret.read()
-      if (found.reading.kind !== 'key' || (onlyPending && !found.reading.key.pending)) return
-      if (!equalBytes(found.reading.key.seed, bytes(identity.clusterSeed ?? ''))) return
-      await this.#secret.write(found, undefined)
+      await this.remove(identity, options)
     } catch (error) {
       this.#log.warn({ err: error, secret: this.#secret.name }, 'the key stays in its Secret')
     }

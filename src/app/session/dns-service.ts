@@ -85,9 +85,10 @@ export class DnsService implements Service {
    */
   async stop({ leaves }: { readonly leaves: boolean }): Promise<void> {
     const process = this.#process
-    this.#process = undefined
+    // Forgotten only when it has ended: after a failure the next leave ends it.
     if (leaves) await process?.end()
     else process?.detach()
+    this.#process = undefined
   }
 
   /** `addresses`: InternalIP addresses of the Nodes of this cluster. They may ask the responder. */

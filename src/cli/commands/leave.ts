@@ -14,14 +14,15 @@ interface Options {
 // meshd answers after it has withdrawn the records and cleaned the host.
 const TIMEOUT_MS = 60_000
 
-/** Adds the command `leave`. Errors of meshd: NOT_JOINED (exit code 4), ALREADY_CHANGING. */
+/** Adds the command `leave`. Errors of meshd: NOT_JOINED (exit code 4), ALREADY_CHANGING, LEAVE_UNFINISHED. */
 export function addLeave(program: Command): void {
   const command = program
     .command('leave')
     .summary('take this cluster out of the mesh and clean this host')
     .description(
       'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
-        'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. Asks first, unless --yes is given.'
+        'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. ' +
+        'When a step fails, repeat the command: it continues with what is not done. Asks first, unless --yes is given.'
     )
     .option('-y, --yes', 'do not ask')
     .action(async (options: Options) => {

@@ -21,6 +21,7 @@ function unjoined(
     joining: false,
     isToldToJoin: false,
     isMember: false,
+    isLeaving: false,
     health,
     ...more
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -153,6 +153,66 @@ describe('an agent without a folder of manifests', () => {
     }
     await eventually(async () => (await ready()) === '200 ok')
   })
+
+  // The methods are called with `this` below.
+  // oxlint-disable-next-line typescript/unbound-method
+  const { stop: stops, withdraw: withdraws } = Session.prototype
+  const identityFile = () => join(top, 'state', 'identity.json')
+  const breaks: readonly [what: string, act: () => Promise<void>, mend: () => Promise<void>][] = [
+    [
+      'its records cannot be withdrawn',
+      async () => {
+        Session.prototype.withdraw = () => Promise.reject(new Error('no disk'))
+      },
+      async () => {
+        Session.prototype.withdraw = withdraws
+      }
+    ],
+    [
+      'its session does not stop',
+      async () => {
+        Session.prototype.stop = async function (options) {
+          await stops.call(this, options)
+          throw new Error('a socket hangs')
+        }
+      },
+      async () => {
+        Session.prototype.stop = stops
+      }
+    ],
+    [
+      'its identity cannot be deleted',
+      async () => {
+        await rename(identityFile(), join(top, 'kept'))
+        await mkdir(join(identityFile(), 'full'), { recursive: true })
+      },
+      () => rm(identityFile(), { recursive: true })
+    ]
+  ]
+  for (const [what, act, mend] of breaks)
+    it(`leaves at the second attempt when ${what} at the first, and joins nothing in between`, async () => {
+      type Answer = {
+        readonly cluster?: string
+        readonly error?: { readonly code: string; readonly fix?: string }
+      }
+      const leave = () => ask<Answer>('/v1/leave', {})
+      await found('west')
+      await act()
+      const failed = await leave()
+      assert.equal(failed.error?.code, 'LEAVE_UNFINISHED', JSON.stringify(failed))
+      assert.match(failed.error.fix ?? '', /run `meshctl leave` again/)
+      const codes = async () =>
+        (await ask<StatusAnswer>('/v1/status')).health?.faults.map(({ code }) => code) ?? []
+      assert.ok((await codes()).includes('LEAVE_UNFINISHED'))
+      const other = await ask<Answer>('/v1/init', { cluster: 'east', podCidrs: [], serviceCidrs: [] })
+      assert.match(other.error?.code ?? '', /^(LEAVE_UNFINISHED|ALREADY_JOINED)$/)
+      await mend()
+      assert.equal((await leave()).cluster, 'west')
+      assert.ok(!(await codes()).includes('LEAVE_UNFINISHED'))
+      assert.equal((await leave()).error?.code, 'NOT_JOINED')
+      await found('north')
+      assert.equal((await ask<StatusAnswer>('/v1/status')).cluster, 'north')
+    })
 
   it('is warned at init and at invite of a name that is a top-level domain, and of no other', async () => {
     const founded = await found('eu')
