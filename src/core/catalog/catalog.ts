@@ -166,8 +166,8 @@ function keepFirst<T extends ServiceValue | EndpointSliceValue>(
 }
 
 /**
- * The service with those of its addresses that are inside. A dual-stack service may keep one of two. With no address
- * inside, the service is left out.
+ * The service with its addresses inside the cluster's service prefixes. Of the two addresses of a dual-stack service,
+ * one may remain. When none is inside, the service is left out.
  */
 function insideServicePrefixes(
   placed: Placed<ServiceValue>,
@@ -235,7 +235,10 @@ function hasService(
   return false
 }
 
-/** The slice with the endpoints that are inside. A slice of an address family without any pod prefix is left out. */
+/**
+ * The slice with its endpoints inside the cluster's pod prefixes. When the cluster has no pod prefix of the slice's
+ * address family, the slice is left out.
+ */
 function insidePodPrefixes(
   placed: Placed<EndpointSliceValue>,
   { podPrefixes }: CatalogOptions,
@@ -252,8 +255,8 @@ function insidePodPrefixes(
   const outside = addresses.filter((ip) => !isInside(ip, podPrefixes))
   const [first] = outside
   if (first === undefined) return [placed]
-  // The slice is the other half of a dual-stack service in a mesh of one family. That is no problem that an operator
-  // should act on.
+  // In a mesh with one address family, this slice holds the other half of a dual-stack service. An operator need not
+  // act on that, so there is no problem.
   const families = new Set(podPrefixes.map(familyOf))
   if (inside.length === 0 && families.size > 0 && addresses.every((ip) => !families.has(familyOf(ip))))
     return []
@@ -270,8 +273,8 @@ function insidePodPrefixes(
 }
 
 /**
- * Warnings for services whose name will resolve but whose connections will be refused, and for single ports like
- * that.
+ * Warnings for services whose name will resolve but whose connections will be refused: the service has no endpoints,
+ * or one of its ports is not served by any slice.
  */
 function unreachable(
   services: readonly Placed<ServiceValue>[],

@@ -33,7 +33,10 @@ export const EXPORT_ALL: ExportPolicy = {
   selector: []
 }
 
-/** `name`: the Service is exported without endpoints, so its name resolves and connections are refused. */
+/**
+ * `whole`: with its endpoints. `name`: without them, so its name resolves and connections are refused. `none`: not at
+ * all.
+ */
 type ExportVerdict = 'whole' | 'name' | 'none'
 
 /**
@@ -74,7 +77,10 @@ export function askedToExport(object: Fields): boolean | undefined {
   return value === undefined ? undefined : value === 'true'
 }
 
-/** Whether a Service is exported. `namespaceAsked` is the annotation of its namespace. */
+/**
+ * Whether a Service is exported. `namespaceAsked` is the annotation rhizome.io/export of its namespace; undefined:
+ * none.
+ */
 export function exportVerdict(
   service: { readonly namespace: string; readonly name: string; readonly facts: ExportFacts },
   namespaceAsked: boolean | undefined,

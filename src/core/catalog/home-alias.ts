@@ -4,7 +4,7 @@
 // Source: Kubernetes, "DNS for Services and Pods": the domain of a cluster, and the search list of its pods.
 import { clusterZone, KUBERNETES_DOMAIN } from '../model/zones.ts'
 
-/** The cluster that exports the Service. */
+/** The cluster that exports the Service with the ExternalName. */
 interface Home {
   /** Its name in the mesh. */
   readonly cluster: string

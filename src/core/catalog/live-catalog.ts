@@ -18,7 +18,7 @@ interface LiveService {
   readonly facts: ExportFacts
 }
 
-/** The state after a batch of events. */
+/** The exported services and slices after one call of `settle`, and how they differ from those of the call before. */
 export interface Settled {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
@@ -41,13 +41,13 @@ export class LiveCatalog {
   readonly #groups = new Map<string, Group>()
   /** The group of each slice by "<namespace>/<name>", because a slice may be deleted or move to another service. */
   readonly #groupOfSlice = new Map<string, string>()
-  /** The annotations of namespaces that have one. */
+  /** The values of the annotation rhizome.io/export, for the namespaces that have it. */
   readonly #namespaces = new Map<string, boolean>()
   /** Groups that `settle` must read again. */
   readonly #dirty = new Set<string>()
   /**
-   * For each service that an ExternalName may mean, the groups of those ExternalNames (home-alias.ts). They are read
-   * again when the service appears or goes.
+   * The groups of ExternalNames, by the service "<namespace>/<name>" that the last two labels of their target may
+   * name (home-alias.ts). When that service appears or is deleted, these groups are read again.
    */
   readonly #aliasesOf = new Map<string, Set<string>>()
   #services = SortedMap.empty<ServiceValue>()
@@ -71,7 +71,10 @@ export class LiveCatalog {
     for (const id of this.#groups.keys()) this.#dirty.add(id)
   }
 
-  /** Sets the annotation of a namespace. `asked` undefined: the namespace has none, or was deleted. */
+  /**
+   * Sets what the annotation rhizome.io/export of a namespace says: `asked` true to export its services, false to
+   * keep them in the cluster, undefined when the namespace has no annotation or was deleted.
+   */
   setNamespace(name: string, asked: boolean | undefined): void {
     if (this.#namespaces.get(name) === asked) return
     if (asked === undefined) this.#namespaces.delete(name)
@@ -158,7 +161,10 @@ export class LiveCatalog {
     return { snapshot, problems: [...problems, nodeLocal(group)] }
   }
 
-  /** Keeps #aliasesOf current for a group whose ExternalName now means the service `target`; undefined: none. */
+  /**
+   * Keeps #aliasesOf current for a group. `target` is the service that its ExternalName may point to; undefined:
+   * none.
+   */
   #setAlias(group: Group, target: string | undefined): void {
     if (group.target === target) return
     const before = this.#aliasesOf.get(group.target ?? '')
@@ -221,10 +227,10 @@ export class LiveCatalog {
 interface Group extends ObjectName {
   readonly id: string
   service: LiveService | undefined
-  /** The service that this one may be an ExternalName for, as "<namespace>/<name>". */
+  /** The service that the ExternalName of this group may point to, as "<namespace>/<name>". */
   target: string | undefined
   readonly slices: Map<string, Item>
-  /** The values of this group in the last snapshot. */
+  /** The values of this group in the last snapshot, to compare the next ones with. */
   shown: Snapshot
 }
 
@@ -233,7 +239,10 @@ const NOTHING: { readonly snapshot: Snapshot; readonly problems: readonly Proble
   problems: []
 }
 
-/** The service that an ExternalName may mean, as "<namespace>/<name>". */
+/**
+ * The service of this cluster that an ExternalName such as "web.shop" may point to, as "<namespace>/<name>". If that
+ * service does not exist, the name belongs to a host elsewhere (namedService).
+ */
 function aliasTarget({ reading }: Item): string | undefined {
   const named = reading.kind === 'service' ? namedService(reading.value.externalName) : undefined
   return named && idOf(named.namespace, named.name)

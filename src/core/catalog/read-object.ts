@@ -90,8 +90,8 @@ function typoIn(kind: string, apiVersion: string): Fault | undefined {
 // A shorter word may be the beginning of one of the kinds above without being a typing error.
 const KIND_CHARACTERS_MIN = 5
 
-// Limits of Kubernetes' validation. For the ports of a Service it has none: an object has at most about 1.5 MiB,
-// which bounds them.
+// Limits of Kubernetes' validation. For the ports of a Service it has none, because the size of an object, about 1.5
+// MiB, bounds them; here the limit is the number of port numbers.
 const SERVICE_PORTS_MAX = 65_535
 const SLICE_PORTS_MAX = 20_000
 export const SLICE_ENDPOINTS_MAX = 1000
