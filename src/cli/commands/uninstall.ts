@@ -8,12 +8,13 @@ import type { Command } from 'commander'
 import { setTimeout as pause } from 'node:timers/promises'
 import { API_VERSION, type Answer } from '../../api/answers.ts'
 import { CLUSTER_DNS_PATHS, unwire } from '../../core/coredns/cluster-dns.ts'
-import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { AGENT_OBJECTS, cleanupPatch, GATEWAY_LABEL, pathOf, rolledOut } from '../../core/kube/install.ts'
 import {
   fieldsAt,
   getObject,
   hasStatus,
+  listObjects,
   MERGE_PATCH,
   textAt,
   type KubeApi
@@ -215,9 +216,8 @@ async function removeObjects(api: KubeApi, namespace: string): Promise<string[]>
 
 /** Removes the gateway label from all Nodes that have it. In a merge patch (RFC 7396) null removes a field. */
 async function unlabelNodes(api: KubeApi): Promise<string[]> {
-  const list = await api.request({ path: '/api/v1/nodes', query: { labelSelector: GATEWAY_LABEL } })
-  const nodes = isFields(list) && Array.isArray(list['items']) ? list['items'].filter(isFields) : []
-  const names = nodes.map((node) => textAt(node, 'metadata', 'name') ?? '')
+  const call = { path: '/api/v1/nodes', query: { labelSelector: GATEWAY_LABEL } }
+  const names = (await listObjects(api, call, (node) => textAt(node, 'metadata', 'name') ?? '')) ?? []
   for (const name of names) {
     const body = { metadata: { labels: { [GATEWAY_LABEL]: null } } }
     await api.request({ method: 'PATCH', path: `/api/v1/nodes/${name}`, contentType: MERGE_PATCH, body })

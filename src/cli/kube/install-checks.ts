@@ -4,9 +4,9 @@
 // settings.
 import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
 import { codeOfKind } from '../../core/model/coded-error.ts'
-import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
-import { fieldsAt, getObject, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
+import { fieldsAt, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { nearest } from '../../core/model/nearest.ts'
 import { decodeToken } from '../../core/trust/token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
@@ -91,20 +91,19 @@ export function modeOfInstalled(daemonSet: Fields | undefined): Mode | undefined
  * `gateway`. With one Node both modes serve all pods, so there is no note. Errors: those of the API.
  */
 export async function chooseMode(api: KubeApi): Promise<ChosenMode> {
-  const nodes = await listNodes(api)
-  const without = nodes.filter((node) => textAt(node, 'spec', 'podCIDR') === undefined)
-  if (nodes.length === 0 || without.length === 0) return { mode: 'mesh', note: undefined }
+  const nodes =
+    (await listObjects(api, { path: '/api/v1/nodes' }, (node) => ({
+      name: textAt(node, 'metadata', 'name') ?? '',
+      hasPrefix: textAt(node, 'spec', 'podCIDR') !== undefined
+    }))) ?? []
+  const without = nodes.filter(({ hasPrefix }) => !hasPrefix)
+  const [first] = without
+  if (first === undefined) return { mode: 'mesh', note: undefined }
   if (nodes.length === 1) return { mode: 'gateway', note: undefined }
-  const name = textAt(without[0], 'metadata', 'name') ?? ''
   return {
     mode: 'gateway',
     note:
-      `${without.length} of ${nodes.length} Nodes, such as ${name}, have no spec.podCIDR, so the mode is gateway: only pods on nodes ` +
+      `${without.length} of ${nodes.length} Nodes, such as ${first.name}, have no spec.podCIDR, so the mode is gateway: only pods on nodes ` +
       'with the gateway label reach other clusters and are reached by them'
   }
-}
-
-async function listNodes(api: KubeApi): Promise<readonly Fields[]> {
-  const list = await getObject(api, '/api/v1/nodes')
-  return Array.isArray(list?.['items']) ? list['items'].filter(isFields) : []
 }

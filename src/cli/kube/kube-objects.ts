@@ -1,22 +1,22 @@
 // The objects of an installation in a cluster, for `install` and `uninstall`. They are found by their label and not by
 // a list of names, so that objects of an older version are found, too. core/kube/install.ts has the labels and the
 // kinds.
-import { isFields, type Fields } from '../../core/model/field-check.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { listCall, MANAGED_BY, pathOf, RESOURCES } from '../../core/kube/install.ts'
-import { getObject, hasStatus, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
+import { hasStatus, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { CliError } from '../output/errors.ts'
 
 /**
  * Lists all objects with the label of an installation, in every namespace, in the order in which they are created;
- * removal uses the reverse. A kind that this cluster lacks, such as one of OpenShift, has no objects. One request per
- * kind. Errors: those of the API.
+ * removal uses the reverse. A kind that this cluster lacks, such as one of OpenShift, has no objects. Errors: those of
+ * the API.
  */
 export async function listOurs(api: KubeApi): Promise<readonly KubeObject[]> {
   const found: KubeObject[] = []
   for (const resource of RESOURCES) {
     // Items of a list have no `kind` of their own: the API server gives it only for the whole list.
-    for (const item of await items(api, resource))
-      found.push({ ...item, kind: resource.kind } as unknown as KubeObject)
+    const read = (item: Fields): KubeObject => ({ ...item, kind: resource.kind }) as unknown as KubeObject
+    found.push(...((await listObjects(api, listCall(resource), read)) ?? []))
   }
   return found
 }
@@ -48,10 +48,4 @@ export function refuseHelm(agents: Fields | undefined, fix: string): void {
   if (textAt(agents, 'metadata', 'labels', MANAGED_BY) !== 'Helm') return
   const namespace = textAt(agents, 'metadata', 'namespace') ?? ''
   throw new CliError('CONFLICT', `Helm manages the installation in ${namespace}`, fix)
-}
-
-async function items(api: KubeApi, resource: (typeof RESOURCES)[number]): Promise<readonly Fields[]> {
-  const { path, query = {} } = listCall(resource)
-  const list = await getObject(api, `${path}?${new URLSearchParams(query).toString()}`)
-  return Array.isArray(list?.['items']) ? list['items'].filter(isFields) : []
 }

@@ -69,6 +69,51 @@ export async function getObject(
   }
 }
 
+// A page of the largest objects that are listed, Nodes with 50 images and many annotations, has less than 10 MB.
+const PAGE_OBJECTS = 100
+// The token of the next page expires after some minutes. A list that is begun again so often is no accident any more.
+const LIST_TRIES = 3
+
+/**
+ * Lists all objects of a collection, page by page, and resolves to what `read` returns for each of them; so a list of
+ * large objects needs little memory. undefined: the server answers 404, as for an API group that the cluster does not
+ * have. When the token of the next page has expired (410), the list is begun again. Other errors of a request are
+ * passed on.
+ */
+export async function listObjects<T>(
+  api: KubeApi,
+  call: Pick<KubeCall, 'path' | 'query' | 'signal'>,
+  read: (item: Fields) => T
+): Promise<readonly T[] | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await listOnce(api, call, read)
+    } catch (error) {
+      if (hasStatus(error, 404)) return undefined
+      if (!hasStatus(error, 410) || attempt === LIST_TRIES) throw error
+    }
+  }
+}
+
+async function listOnce<T>(
+  api: KubeApi,
+  call: Pick<KubeCall, 'path' | 'query' | 'signal'>,
+  read: (item: Fields) => T
+): Promise<readonly T[]> {
+  const found: T[] = []
+  for (let next: string | undefined = ''; next !== undefined;) {
+    const page = await api.request({
+      ...call,
+      query: { ...call.query, limit: String(PAGE_OBJECTS), ...(next === '' ? {} : { continue: next }) }
+    })
+    const list = isFields(page) ? page : {}
+    if (Array.isArray(list['items'])) found.push(...list['items'].filter(isFields).map(read))
+    // The last page has no token, or an empty one.
+    next = textAt(list, 'metadata', 'continue') || undefined
+  }
+  return found
+}
+
 /** The mapping under a path of keys; {} when one of them is missing or no mapping. It never throws. */
 export function fieldsAt(object: Fields | undefined, ...keys: readonly string[]): Fields {
   let value: unknown = object

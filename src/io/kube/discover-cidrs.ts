@@ -12,6 +12,7 @@ import {
   prefixToCidr,
   cidrToPrefix
 } from '../../core/model/cidr.ts'
+import { listObjects, type KubeCall } from '../../core/kube/kube-api.ts'
 import { isFields, type Fields } from '../../core/model/field-check.ts'
 import type { Cidr } from '../../core/model/values.ts'
 import type { KubeClient } from './client.ts'
@@ -43,15 +44,15 @@ interface DiscoverOptions {
 }
 
 /**
- * Reads all sources and chooses. Nodes are read in pages of 500. A source that the cluster does not have, or that the
+ * Reads all sources and chooses. A source that the cluster does not have, or that the
  * roles of this agent do not allow it to read, counts as empty. Errors: KubeError for any other failure of a request.
  */
 export async function discoverCidrs(options: DiscoverOptions): Promise<DiscoveredCidrs> {
   const refusals: Problem[] = []
   // A missing role is shown as a problem if prefixes are missing in the end.
-  const ask = async (path: string): Promise<unknown> => {
+  const ask = async (path: string, query: Readonly<Record<string, string>> = {}): Promise<unknown> => {
     try {
-      return await options.client.request({ path, ...(options.signal && { signal: options.signal }) })
+      return await options.client.request({ path, query, ...(options.signal && { signal: options.signal }) })
     } catch (error) {
       if (!(error instanceof KubeError)) throw error
       // The cluster does not have this API: it is an older Kubernetes, or no OpenShift.
@@ -76,16 +77,8 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
     optional('/apis/crd.projectcalico.org/v1/ippools'),
     ...CONFIG_MAPS.map((name) => optional(`/api/v1/namespaces/kube-system/configmaps/${name}`))
   ])
-  const nodes: NodeFacts[] = []
-  let next = ''
-  do {
-    const page = await ask(
-      `/api/v1/nodes?limit=500${next === '' ? '' : `&continue=${encodeURIComponent(next)}`}`
-    )
-    nodes.push(...items(page).map(readNode))
-    const metadata = isFields(page) && isFields(page['metadata']) ? page['metadata'] : {}
-    next = typeof metadata['continue'] === 'string' ? metadata['continue'] : ''
-  } while (next !== '')
+  const pages = { request: ({ path, query }: KubeCall): Promise<unknown> => ask(path, query) }
+  const nodes = (await listObjects(pages, { path: '/api/v1/nodes' }, readNode)) ?? []
   return settleCidrs({
     settings: { pods: options.podPrefixes ?? [], services: options.servicePrefixes ?? [] },
     openshift: readNetwork(network),

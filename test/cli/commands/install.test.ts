@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { makeToken } from '../token.ts'
 import { EXIT } from '../../../src/cli/output/exit-codes.ts'
-import { meshctl } from '../fake-meshd.ts'
+import { meshctl, type Run } from '../fake-meshd.ts'
+import { FakeApi, NODES, refuse, type FakeObject, type Fault } from '../../io/kube/fake-api.ts'
 
 const TOKEN = makeToken()
 
@@ -151,4 +152,68 @@ describe('meshctl install and uninstall', () => {
     const context = await meshctl(['uninstall', '--yes', '--kubeconfig', kubeconfig, '--context', 'other'])
     assert.match(context.stderr, /no context other/)
   })
+
+  describe('with an API server', () => {
+    let api: FakeApi
+    before(async () => {
+      api = await FakeApi.start()
+      for (const path of ABSENT) api.fail('any', path, absent, Infinity)
+    })
+    after(() => api.close())
+
+    const install = (...args: readonly string[]): Promise<Run> =>
+      meshctl(['install', '--no-token', '--no-openshift', '--kubeconfig', api.kubeconfig, ...args])
+
+    it('chooses the mode by all Nodes of a large cluster, which it reads page by page', async () => {
+      for (let index = 0; index < 2000; index++) api.put(NODES, largeNode(index))
+      const { code, stderr } = await install()
+      assert.equal(code, EXIT.ok, stderr)
+      assert.match(
+        stderr,
+        /1 of 2000 Nodes, such as node-1999, have no spec\.podCIDR, so the mode is gateway/
+      )
+      const sizes = api.requests.flatMap(
+        (request) => /^list \/api\/v1\/nodes\?.*limit=(\d+)/.exec(request)?.[1] ?? []
+      )
+      assert.ok(sizes.length >= 10 && sizes.every((size) => Number(size) <= 200), sizes.join())
+    })
+
+    it('begins the list again when the token of the next page has expired', async () => {
+      api.fail('page', NODES, refuse(410, 'The provided continue parameter is too old'))
+      const { code, stderr } = await install()
+      assert.equal(code, EXIT.ok, stderr)
+      assert.match(stderr, /1 of 2000 Nodes/)
+    })
+
+    it('removes the gateway label of all Nodes, page by page', async () => {
+      const small = await FakeApi.start()
+      for (const path of ABSENT) small.fail('any', path, absent, Infinity)
+      for (let index = 0; index < 250; index++) small.put(NODES, largeNode(index))
+      const { code, stderr } = await meshctl(['uninstall', '--yes', '--kubeconfig', small.kubeconfig])
+      await small.close()
+      assert.equal(code, EXIT.ok, stderr)
+      assert.equal(small.count('list /api/v1/nodes/node-'), 250)
+      assert.equal(small.count('list /api/v1/nodes?'), 3)
+    })
+  })
 })
+
+/** What a cluster without an installation does not have; the fake has an empty list at every path. */
+const ABSENT = [
+  '/api/v1/namespaces/rhizome-system',
+  '/api/v1/namespaces/rhizome-system/configmaps/rhizome',
+  '/apis/apps/v1/namespaces/rhizome-system/daemonsets/rhizome'
+]
+
+const absent: Fault = (request, response) =>
+  request.method === 'PATCH' ? void response.end('{}') : refuse(404, 'not found')(request, response)
+
+// Nodes of cloud providers have about this much: annotations, conditions and up to 50 images in status.
+const PADDING = 'x'.repeat(20_000)
+
+function largeNode(index: number): FakeObject {
+  return {
+    metadata: { name: `node-${index}`, annotations: { padding: PADDING } },
+    spec: index === 1999 ? {} : { podCIDR: `10.${index >> 8}.${index & 255}.0/24` }
+  }
+}
