@@ -158,7 +158,10 @@ function beginsRun(key: string): boolean {
   return mixBits(hashText(key)) >>> (32 - RUN_BITS) === 0
 }
 
-/** A copy of the list of runs that is edited; the runs themselves are replaced, never changed. */
+/**
+ * The list of runs while `with` edits it: a copy of the old list. A changed run is replaced by a new object, because
+ * older maps share the old one.
+ */
 class Draft<V> {
   readonly runs: Run<V>[]
   size: number

@@ -47,7 +47,10 @@ export interface AgentValue {
   readonly version: string
   /** UDP port of the echo service on tunnelAddress; 0 when the agent answers no probes. */
   readonly probePort: number
-  /** Pod prefixes that only this host has, inside the cluster's; never empty. Absent: not known, or none. */
+  /**
+   * The pod prefixes of this host alone, each inside a pod prefix of the cluster. The list is never empty: the field
+   * is absent when the host has none or the agent does not know them.
+   */
   readonly nodePrefixes?: readonly Cidr[]
 }
 

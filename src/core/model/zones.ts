@@ -38,8 +38,8 @@ export function serviceDomain(
 }
 
 /**
- * Whether a zone is `cluster.<x>`, for an x that is or may become a cluster. Kubernetes' own domain is none.
- * `zone`: lower case, without a final dot.
+ * Whether a zone is `cluster.<x>`, whether or not the mesh has a cluster x; false for `cluster.local`, the domain of
+ * Kubernetes itself. `zone`: lower case, without a final dot.
  */
 export function isClusterZone(zone: string): boolean {
   return zone.startsWith(CLUSTER_PREFIX) && zone !== KUBERNETES_DOMAIN
