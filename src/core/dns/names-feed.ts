@@ -17,7 +17,10 @@ export type NamesMessage =
       readonly name: ClusterName
       readonly podPrefixes: readonly Cidr[]
       readonly servicePrefixes: readonly Cidr[]
-      /** undefined: as sent before; false for a new cluster. */
+      /**
+       * True after all services of a complete catalogue were sent, false while the catalogue is incomplete.
+       * undefined: the responder keeps the value that it has, which is false for a new cluster.
+       */
       readonly complete: boolean | undefined
     }
   | { readonly kind: 'clusterGone'; readonly name: ClusterName }
@@ -25,9 +28,11 @@ export type NamesMessage =
       readonly kind: 'service'
       readonly cluster: ClusterName
       readonly key: string
-      /** undefined: as sent before. */
+      /** undefined: the responder keeps the service that an earlier message has. */
       readonly service: ServiceValue | undefined
-      /** All slices of the service in their order. A slice without bytes is as sent before. */
+      /**
+       * All slices of the service in their order. For a slice without bytes, the responder keeps the one that it has.
+       */
       readonly slices: readonly { readonly key: string; readonly bytes?: Uint8Array }[]
     }
   | { readonly kind: 'serviceGone'; readonly cluster: ClusterName; readonly key: string }

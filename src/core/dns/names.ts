@@ -210,7 +210,7 @@ function isWithin({ origin }: Zone, name: DomainName): boolean {
   return lower === origin || lower.endsWith(`.${origin}`)
 }
 
-/** SERVFAIL, which is also the base of the other answers. */
+/** The answer SERVFAIL without records. The functions below copy it and set the fields that differ. */
 function failure({ label }: Zone): Answer {
   return {
     kind: 'answer',
@@ -234,7 +234,10 @@ function negative(zone: Zone, rcode: 'NOERROR' | 'NXDOMAIN'): Answer {
   return { ...positive(zone, []), rcode, authority: [soaOf(zone)] }
 }
 
-/** The answer for a name that is not there: NXDOMAIN, or SERVFAIL while that is not certain. */
+/**
+ * The answer for a name that the zone does not have: NXDOMAIN, or SERVFAIL while a catalogue is incomplete and may
+ * still bring the name.
+ */
 function absence(zone: Zone): Answer {
   return zone.certain ? negative(zone, 'NXDOMAIN') : failure(zone)
 }

@@ -31,7 +31,7 @@ export class ReverseIndex implements ReverseLookup {
     return this.table.lookup(cluster, address)
   }
 
-  /** Brings the table to this view. */
+  /** Updates the table to these services. Reads only services that are another object than in the last call. */
   private follow(services: ReadonlyMap<string, ServiceView>): void {
     if (services === this.services) return
     for (const { key, before, after } of changesBetween(this.services, services)) {

@@ -99,14 +99,14 @@ type Node =
   | { readonly kind: 'alias'; readonly target: DomainName }
   | { readonly kind: 'targets'; readonly held: readonly HolderTargets[] }
 
-/** The targets that one cluster has at a name. */
+/** The addresses and ports that one cluster's service has at a name. */
 interface HolderTargets {
   readonly cluster: ClusterName
   readonly service: ServiceView
   readonly targets: readonly Target[]
 }
 
-/** The node at a name, by the schema of DNS-Based Service Discovery. */
+/** Returns what exists at a name, by the schema of DNS-Based Service Discovery. */
 function find(sources: readonly ClusterView[], labels: readonly string[]): Node {
   const [below, namespace, service, ...left] = labels.toReversed()
   // Names of pods by their address ("10-1-2-3.shop.pod") do not exist in the mesh.
@@ -122,15 +122,16 @@ function find(sources: readonly ClusterView[], labels: readonly string[]): Node 
   if (first === undefined) return serviceNode(sources, key)
   if (second === undefined) return targetsNode(sources, key, (view) => endpointNames(view).get(first))
   if (left.length > 2) return { kind: 'absent' }
-  // The plugin accepts port labels without underscores, and a single underscore stands for any port or protocol.
+  // CoreDNS's kubernetes plugin accepts port labels without underscores, and a single underscore stands for any port
+  // or protocol.
   const [port, protocol] = [second.replace(/^_/, ''), first.replace(/^_/, '')]
   if (port === '' && protocol === '') return serviceNode(sources, key)
   return targetsNode(sources, key, (view) => portTargets(view, port, protocol))
 }
 
 /**
- * The node at a service's name. A CNAME cannot have other records beside it, so addresses win over aliases, and of
- * several aliases the first cluster's wins.
+ * Returns what exists at a service's name. A CNAME cannot have other records beside it, so addresses win over
+ * aliases. Of several aliases, that of the first cluster in `sources` is taken.
  */
 function serviceNode(sources: readonly ClusterView[], key: string): Node {
   let alias: DomainName | undefined
