@@ -40,7 +40,10 @@ export interface MeshZones {
   readonly servers: readonly string[]
 }
 
-/** What to do. An empty list of calls means that the objects are as they should be. */
+/**
+ * The result of an edit: the calls to send to the API server, or a refusal. An empty list of calls means that the
+ * objects are as they should be.
+ */
 export type Wiring =
   | { readonly kind: 'calls'; readonly calls: readonly KubeCall[] }
   | {
@@ -310,7 +313,10 @@ const SERVER_NAME = 'rhizome'
 // operator/v1).
 const UPSTREAMS_MAX = 15
 
-/** The list of servers with the agents' entry in its place, or at the end. */
+/**
+ * Returns the operator's list of servers with the agents' entry. It replaces the entry of the same name; if there is
+ * none, it is appended.
+ */
 export function wireServers(servers: readonly unknown[], mesh: MeshZones): readonly unknown[] {
   const ours = {
     name: SERVER_NAME,
@@ -336,7 +342,8 @@ function serversOf(operator: Fields): readonly unknown[] {
 
 function serversCall(operator: Fields, servers: readonly unknown[]): Wiring {
   if (canonical(servers) === canonical(serversOf(operator))) return IN_STEP
-  // An empty list is removed as a field, as the operator's type writes it (omitempty).
+  // When the list is empty, null removes the field `servers`, because the operator's type omits an empty list
+  // (omitempty).
   return patch(CLUSTER_DNS_PATHS.operator(), {
     ...locked(operator),
     spec: { servers: servers.length === 0 ? null : servers }

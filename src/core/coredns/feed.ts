@@ -18,7 +18,7 @@ import { Collection, type ChangedObject, type Entry, type ServiceChange } from '
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
 import { facetsOf, objectText, type Holder, type ResourceName } from './objects.ts'
 
-/** What the feed follows. */
+/** What a new view brings to the feed. */
 export interface FeedInput {
   readonly view: MeshView
   /** Whether a cluster is withdrawn. Absent: no cluster is. */
@@ -109,7 +109,7 @@ export class Feed {
     return this.#known.has(name) ? 'pending' : 'unknown'
   }
 
-  /** All collections of the current view, and `all`, by name. */
+  /** One row for each cluster of the current view and one for `all`, sorted by name. */
   rows(nowMs: number): readonly CollectionRow[] {
     return [...new Set([...this.#known, ALL])].sort().map((name) => ({
       name,
@@ -143,7 +143,7 @@ export class Feed {
     return this.#log.after(version)
   }
 
-  /** Follows one cluster with a complete catalogue. */
+  /** Updates the collection of one cluster, whose catalogue is complete. Returns true when it has new events. */
   #follow({ name, services }: ClusterView): boolean {
     const before = this.#sources.get(name)
     if (before === services) return false
@@ -155,7 +155,7 @@ export class Feed {
     return this.#apply(name, changes)
   }
 
-  /** Follows the merge of all clusters that are not withdrawn. */
+  /** Updates the collection `all` from all clusters that are not withdrawn. Returns true when it has new events. */
   #followAll(view: MeshView, withdrawn: (cluster: ClusterName) => boolean): boolean {
     const before = this.#merged
     const after = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
