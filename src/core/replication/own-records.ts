@@ -50,10 +50,10 @@ export class OwnRecords {
   readonly #bytesMax: number
   /** Reads the encoded value of a key that is published or about to be. */
   readonly #read: (key: string) => Uint8Array | undefined
-  /** By namespace. A namespace without keys has no share. */
+  /** The wanted keys by namespace. A namespace without keys has no entry. */
   readonly #shares = new Map<string, Share>()
   readonly #refused = new Map<string, { readonly reason: string; readonly reduced: boolean }>()
-  /** Number and bytes of all wanted keys, published or waiting. */
+  /** The number of all wanted keys, and the bytes of their keys and values, published or waiting. */
   #keys = 0
   #bytes = 0
   /** True when the latest choice left values out. */

@@ -126,7 +126,10 @@ export class FailureDetector {
     return this.#suspicions.isSuspected(origin) ? 'suspected' : 'alive'
   }
 
-  /** Measures the lag of this agent's event loop, and excuses all neighbours after a stall. */
+  /**
+   * Measures the lag of this agent's event loop. After a stall, the silence of all neighbours until now is not
+   * counted.
+   */
   #heedLag(nowMs: number): void {
     const gapMs = nowMs - (this.#tickMs ?? nowMs)
     this.#tickMs = nowMs
@@ -136,7 +139,7 @@ export class FailureDetector {
       this.#excuse(origin, nowMs)
   }
 
-  /** Excuses the silence of an agent until now: its beacon came another way, or this agent was stalled. */
+  /** Does not count the silence of an agent until now: its beacon came another way, or this agent was stalled. */
   #excuse(origin: Origin, nowMs: number): void {
     this.#options.neighbours.get(origin)?.excuse(nowMs)
     if (this.#departed.has(origin)) this.#departed.set(origin, nowMs)

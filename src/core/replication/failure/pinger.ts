@@ -12,7 +12,7 @@ interface PingerOptions {
   readonly outbox: Outbox
 }
 
-/** The pinger of one protocol instance. */
+/** Sends the pings of one protocol instance, and gives the effect `abort` for neighbours that are silent. */
 export class Pinger {
   readonly #options: PingerOptions
 

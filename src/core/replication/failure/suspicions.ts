@@ -54,7 +54,10 @@ interface Suspect {
   incarnation: number
   /** The votes of this incarnation by their voters, as frames to pass on. Each further vote confirms the suspicion. */
   readonly votes: Map<Origin, Uint8Array>
-  /** When the second vote arrived; with one vote, when that arrived. REFUTATION_MS is counted from here. */
+  /**
+   * When the second vote arrived; while there is only one vote, when that one arrived; undefined without votes. An
+   * agent is dead REFUTATION_MS after this time at the earliest.
+   */
   confirmedMs: number | undefined
 }
 

@@ -12,7 +12,10 @@ export interface Candidate {
   readonly isBusy: boolean
 }
 
-/** `none`: no neighbour has it. `busy`: each neighbour that has it is asked for as much as it may be. */
+/**
+ * `none`: no neighbour claims a newer state. `busy`: some do, but each has as many pulls under way as its share
+ * allows.
+ */
 export type Choice = { readonly peer: Origin } | 'none' | 'busy'
 
 /**

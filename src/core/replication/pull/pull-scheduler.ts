@@ -20,7 +20,7 @@ interface Want {
   /** The held state did not lead to the signed hash, so the whole state is pulled. */
   fromZero: boolean
   /**
-   * The pull under way: the bytes that its answer may have on its way, when its last part arrived, and the bytes that
+   * The pull under way: the bytes that its answer may have in flight, when its last part arrived, and the bytes that
    * arrived since credit was last granted.
    */
   active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
@@ -47,7 +47,10 @@ export class PullScheduler {
   readonly #wants = new Map<Origin, Want>()
   readonly #perPeer = new Map<Origin, Load>()
   #active = 0
-  /** True when a pull may start that could not before; otherwise none can start before `#dueMs`. */
+  /**
+   * True when something has changed since the last `start`, so that a pull may be able to start. While it is false,
+   * no pull can start before `#dueMs`.
+   */
   #stirred = false
   #dueMs = Infinity
 
@@ -89,7 +92,10 @@ export class PullScheduler {
     this.#wants.delete(origin)
   }
 
-  /** Calls `choose` for every pull that may start now, and `ask` with the bytes that the answer may have on its way. */
+  /**
+   * Calls `choose` for every pull that may start now, then `ask` for the chosen neighbour. `windowBytes` is the
+   * number of bytes that the answer may have in flight (Q3).
+   */
   start(
     nowMs: number,
     choose: (pull: DuePull) => Choice,

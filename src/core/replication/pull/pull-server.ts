@@ -32,8 +32,8 @@ export class Answers {
   readonly #answers = new Map<Origin, Answer>()
 
   /**
-   * Opens the answer to a pull; an earlier answer for the same origin ends. Window 0 is of a version that grants no
-   * credit.
+   * Opens the answer to a pull; an earlier answer for the same origin ends. A pull with window 0 comes from an older
+   * version that sends no Credit frames, so its answer is sent without waiting for credit.
    */
   open(replica: Replica, pull: PullMessage, chain: Uint8Array | undefined): void {
     this.#answers.delete(replica.origin)
@@ -111,7 +111,7 @@ interface Queue {
   awaitsSent: boolean
 }
 
-/** The answers to all neighbours, and the room that they share. */
+/** The answers to all neighbours. They share `allUnsentBytesMax`, the bytes that may wait in send queues. */
 export class PullServer {
   readonly #options: PullServerOptions
   readonly #queues = new Map<Origin, Queue>()

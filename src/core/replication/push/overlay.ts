@@ -56,8 +56,8 @@ const NEAREST = 2
 // Random choices, one of which changes with the round. About as many members dial this agent as it dials, so it has
 // about 10 neighbours, of which 4 are near.
 const RANDOM_DIALABLE = 3
-// No member dials an agent that cannot be dialled, so it chooses more; the members that can be dialled bear these
-// connections.
+// The number of random choices of an agent that cannot be dialled. No member dials it, so it dials more of them
+// itself.
 const RANDOM_UNDIALABLE = 6
 
 /**
