@@ -25,7 +25,7 @@ export interface ViewRecord {
   readonly identity?: object
 }
 
-/** What remains of one record. */
+/** One record after it was cut to the prefixes of its cluster's certificate. */
 export interface Authorised {
   /** The authorised part of the value; undefined when all of it is refused. */
   readonly value: Value | undefined

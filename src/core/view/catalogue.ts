@@ -163,7 +163,10 @@ class Batch {
     this.#draft(serviceKey).slices.delete(name)
   }
 
-  /** The edits of the map of services. It also updates the slices that wait for their service. */
+  /**
+   * Returns the edits of the map of services that this batch makes. It also updates `#waiting`, the slices whose
+   * service does not exist yet.
+   */
   *edits(): Iterable<Edit<ServiceView>> {
     for (const [key, { service, slices }] of this.#touched) {
       const sorted = slices.size > 1 ? [...slices.values()].sort(byName) : [...slices.values()]
@@ -173,7 +176,10 @@ class Batch {
     }
   }
 
-  /** The current state of a service, to be changed; made when a record first concerns it. */
+  /**
+   * The service as this batch has changed it so far. The first call for a service copies its state from before the
+   * batch.
+   */
   #draft(serviceKey: string): Draft {
     const known = this.#touched.get(serviceKey)
     if (known !== undefined) return known

@@ -27,7 +27,7 @@ export interface Sources {
   readonly keyWinners: ReadonlyMap<string, Member>
 }
 
-/** What a Member was made from; compared by identity. */
+/** The objects that a Member was made from. They are compared by identity. */
 interface MadeFrom {
   readonly chain: AgentChain
   readonly settled: SettledCluster

@@ -19,10 +19,16 @@ export interface MeshView {
   readonly clusters: ReadonlyMap<ClusterName, ClusterView>
 }
 
-/** One cluster, as its certificate and its speaker's records describe it. */
+/**
+ * One cluster, as its certificate and its records describe it. The records are those of its speaker, the agent whose
+ * catalogue counts (build-view.ts).
+ */
 export interface ClusterView {
   readonly name: ClusterName
-  /** What the speaker claims and the certificate covers, without what a conflict lost. Sorted, without overlaps. */
+  /**
+   * The prefixes that the speaker claims and the certificate covers, without those that an older certificate owns.
+   * They are sorted and do not overlap.
+   */
   readonly podPrefixes: readonly Cidr[]
   readonly servicePrefixes: readonly Cidr[]
   /** The agents of the cluster in the order of their PeerIds; also those that are not reachable now. */
