@@ -81,7 +81,8 @@ interface Block {
   readonly bits: number
 }
 
-// Prefixes as bytes, by the identity of the list: a view asks with the same list for thousands of slices.
+// A cache of prefixes as bytes, by the identity of their list: a view checks thousands of slices against the same
+// list.
 const blocks = new WeakMap<readonly Cidr[], readonly Block[]>()
 
 function blocksOf(prefixes: readonly Cidr[]): readonly Block[] {
@@ -186,7 +187,7 @@ function isLetterOrDigit(byte: number): boolean {
   return (byte >= 0x61 && byte <= 0x7a) || (byte >= 0x30 && byte <= 0x39)
 }
 
-/** The same value with its endpoints cut out, which decodeValue then checks at little cost. */
+/** The same value without its endpoints. decodeValue then checks the other fields, which takes little time. */
 function withoutEndpoints(value: Uint8Array, { start, end }: EndpointRun): Uint8Array {
   const inner = innerStart(value)
   const length = value.length - inner - (end - start)
