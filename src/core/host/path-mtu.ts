@@ -30,7 +30,7 @@ export interface PathMtu {
    * answered.
    */
   readonly verdict: 'unknown' | 'whole' | 'narrow' | 'below' | 'unsupported'
-  /** Bytes to use where that is less than the ceiling. The value stays in use while a new search runs. */
+  /** The size to use instead of the ceiling; undefined: use the ceiling. It stays in use while a new search runs. */
   readonly found: number | undefined
   /** Size of the next probe, the time when it is due, and how many probes of that size were lost in a row. */
   readonly asked: number
