@@ -308,8 +308,8 @@ export function cleanupPatch(daemonSet: Fields, purge: boolean): object | undefi
 }
 
 /**
- * The container of the agent with the arguments that `meshd run` has. In a DaemonSet that cleanupPatch has changed, the
- * init container that cleans stands for it.
+ * The container of the agent with the arguments that `meshd run` has. cleanupPatch replaces that container by an init
+ * container that cleans the host; then the arguments are read from the init container.
  */
 function agentOf(daemonSet: Fields): (Fields & { readonly args: readonly unknown[] }) | undefined {
   const pod = fieldsAt(daemonSet, 'spec', 'template', 'spec')
