@@ -75,7 +75,10 @@ export type HandshakeOutcome =
 export interface HandshakeStep {
   /** Encoded frames, to be sent in order. After a refusal they are sent before the connection is closed. */
   readonly send: readonly Uint8Array[]
-  /** Set once, at the end. After `accepted` the caller must call `trustStore.add(outcome.chain)` first. */
+  /**
+   * Set once, at the end. After `accepted`, the caller must call `trustStore.add(outcome.chain)` before it calls
+   * `Protocol.peerUp`.
+   */
   readonly outcome?: HandshakeOutcome
 }
 
