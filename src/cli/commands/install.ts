@@ -225,7 +225,7 @@ async function modeOf(options: Options): Promise<ChosenMode> {
   if (options.dryRun === true) return { mode: 'mesh', note: undefined }
   const { chooseMode, modeOfInstalled } = await import('../kube/install-checks.ts')
   const api = await openKube(kubeOptionsOf(options))
-  // To install again is the upgrade: it does not change the mode.
+  // A second `meshctl install` upgrades the installation, so it keeps the mode that is installed.
   const installed = modeOfInstalled(await getObject(api, agentsPath(options.namespace)))
   return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
 }

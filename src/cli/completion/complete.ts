@@ -30,9 +30,11 @@ interface Candidate {
   readonly help?: string | undefined
 }
 
-// The request for names of files. It is compared by identity, so that no name from meshd can be mistaken for it.
+// The candidate that makes the shell's script complete names of files. It is compared by identity, so that no name
+// from meshd can be mistaken for it.
 const FILES: readonly Candidate[] = [{ value: ':files' }]
-// For one request. The user waits this long when meshd hangs; else it answers within milliseconds.
+// The timeout of one request. The user waits this long only when meshd hangs; otherwise it answers within
+// milliseconds.
 const TIMEOUT_MS = 500
 
 /**
@@ -51,16 +53,16 @@ async function complete(program: Command, given: readonly string[]): Promise<rea
   return matching(await valuesOfArgument(place), current)
 }
 
-// What the words before the last one say.
+// What the words before the last one mean.
 interface Place {
   /** The command that was named, or the program itself while none is. */
   readonly command: Command
   readonly program: Command
-  /** The option whose value the next word is; undefined when the last option has its value or takes none. */
+  /** The option whose value is the last word; undefined when the last option before it has its value or takes none. */
   readonly pending: Option | undefined
   /** The number of arguments of the command so far. */
   readonly positionals: number
-  /** The path of --socket, so that names come from the meshd of this line. */
+  /** The value of --socket in these words, or its default. Names come from the meshd that listens there. */
   readonly socket: string
 }
 

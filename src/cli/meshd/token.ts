@@ -24,7 +24,8 @@ export async function readToken(argument: string | undefined, file: string | und
     return checkToken(given, argument === undefined ? 'RHIZOME_TOKEN' : 'token')
   }
   if (file !== undefined && file !== '-') return checkToken(await readTokenFile(file), `--token-file ${file}`)
-  // Without this check meshctl would wait in silence for a user who does not know that stdin is read. "-" asks for it.
+  // Without this check meshctl would wait for input, without a word to a user who does not know that stdin is read.
+  // With "-" the user says that the token comes from stdin.
   if (process.stdin.isTTY && argument === undefined && file === undefined) {
     throw badArgument('token', 'none was given', TOKEN_WAYS)
   }

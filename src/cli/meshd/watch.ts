@@ -78,7 +78,8 @@ interface Screen {
 }
 
 /**
- * Opens the terminal for frames; where stdout is no terminal, or the format is for programs, frames follow one another.
+ * Opens the terminal, in which each frame replaces the one before. When stdout is no terminal, or the format is json
+ * or yaml, frames are printed one after another.
  */
 function openScreen(context: Context, intervalMs: number): Screen {
   const { stdout } = process
