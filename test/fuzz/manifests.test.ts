@@ -3,7 +3,7 @@ import { stringify } from 'yaml'
 import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
 import { catalog } from '../../src/core/catalog/catalog.ts'
 import { keyOf } from '../../src/core/model/values.ts'
-import { readYaml } from '../../src/io/manifests/read-file.ts'
+import { readYaml } from '../io/manifests/read-yaml.ts'
 import type { Random } from '../sim/random.ts'
 import { budget, fuzz } from './fuzz.ts'
 

@@ -50,8 +50,6 @@ export interface Item {
 interface Catalog {
   readonly snapshot: Snapshot
   readonly problems: readonly Problem[]
-  /** The number of objects of other kinds (Deployment …), which the mesh does not use. */
-  readonly ignored: number
 }
 
 /** What this cluster may announce. Without `cluster` and prefixes, as before joining a mesh, every address counts. */
@@ -91,11 +89,10 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
   const problems: Problem[] = []
   const services = new Map<string, Placed<ServiceValue>>()
   const slices = new Map<string, Placed<EndpointSliceValue>>()
-  let ignored = 0
   for (const item of items) {
     const { reading } = item
-    if (reading.kind === 'ignored') ignored += 1
-    else if (reading.kind === 'problem') problems.push(problemOf(item, reading))
+    if (reading.kind === 'ignored') continue
+    if (reading.kind === 'problem') problems.push(problemOf(item, reading))
     else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
     else keepFirst(slices, { item, value: reading.value }, problems)
   }
@@ -120,8 +117,7 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
       services: kept.map(({ value }) => value).sort(byKey),
       endpointSlices: whole.map(({ value }) => value).sort(byKey)
     },
-    problems,
-    ignored
+    problems
   }
 }
 

@@ -70,19 +70,12 @@ export async function readManifestFile(
   return { kind: 'documents', documents }
 }
 
-/** Parses a text that is not in a file. It blocks until the whole text is parsed; only tests use it. */
-export function readYaml(
+/** The documents of a YAML text, one after the other. Each is parsed when it is asked for. */
+export function* yamlDocuments(
   text: string,
-  file: string
-): { readonly items: readonly Item[]; readonly problems: readonly Problem[] } {
-  const documents = [...yamlDocuments(text, file, new Map())]
-  return {
-    items: documents.flatMap(({ items }) => items),
-    problems: documents.flatMap(({ fault }) => (fault === undefined ? [] : [fault]))
-  }
-}
-
-function* yamlDocuments(text: string, file: string, known: KnownDocuments): Iterable<ReadDocument> {
+  file: string,
+  known: KnownDocuments = new Map()
+): Iterable<ReadDocument> {
   // A byte order mark may begin a file, or the part of a file that was appended from another file.
   for (const document of splitDocuments(text.replaceAll('\r\n', '\n').replaceAll(/^\uFEFF/gm, '')))
     for (const chunk of splitList(document) ?? [document]) yield readChunk(chunk, file, known)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { readYaml } from '../../../src/io/manifests/read-file.ts'
+import { readYaml } from './read-yaml.ts'
 
 describe('reading hostile YAML', () => {
   const bombs: Record<string, string> = {

@@ -6,7 +6,8 @@ import { catalog } from '../../../src/core/catalog/catalog.ts'
 import { parseYaml } from '../../../src/io/manifests/parse-yaml.ts'
 import { splitDocuments, splitList } from '../../../src/io/manifests/documents.ts'
 import { createManifestSource } from '../../../src/io/manifests/manifest-source.ts'
-import { readManifestFile, readYaml } from '../../../src/io/manifests/read-file.ts'
+import { readManifestFile } from '../../../src/io/manifests/read-file.ts'
+import { readYaml } from './read-yaml.ts'
 
 const value = (text: string) => {
   const parsed = parseYaml(`a: ${text}\n`)
