@@ -12,9 +12,7 @@ const DECODERS = [
   ['Frame', wire.decodeFrame, types.Frame, FRAMES],
   ['Head', wire.decodeHead, types.Head, HEADS],
   ['SignedHead', wire.decodeSignedHead, types.SignedHead, FRAMES],
-  ['Delta', wire.decodeDelta, types.Delta, FRAMES],
   ['Value', wire.decodeValueMessage, types.Value, VALUES.map(({ bytes }) => bytes)],
-  ['Certificate', wire.decodeCertificate, types.Certificate, CHAINS],
   ['CertificateBody', wire.decodeCertificateBody, types.CertificateBody, CHAINS],
   ['Chain', wire.decodeChain, types.Chain, CHAINS],
   ['Token', wire.decodeToken, types.Token, TOKENS]

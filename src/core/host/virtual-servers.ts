@@ -53,19 +53,6 @@ export function servicesOf(
     .map(([, view]) => serviceServers(view, scheduler))
 }
 
-/**
- * Returns the endpoints that get traffic, as kube-proxy chooses them: the ready ones; when there is none, those that
- * terminate but still serve (KEP-1669). A service that publishes addresses which are not ready gets all endpoints.
- */
-export function selectEndpoints<T extends Pick<Endpoint, 'ready' | 'serving' | 'terminating'>>(
-  service: Pick<ServiceValue, 'publishNotReady'>,
-  endpoints: readonly T[]
-): readonly T[] {
-  if (service.publishNotReady) return endpoints
-  const ready = endpoints.filter((endpoint) => endpoint.ready)
-  return ready.length > 0 ? ready : endpoints.filter(({ serving, terminating }) => serving && terminating)
-}
-
 // A view keeps the ServiceView of a service that did not change, and a pass computes all services for a change of
 // one. So results are cached by ServiceView.
 const computed = new WeakMap<ServiceView, { scheduler: Scheduler; servers: ServiceServers }>()
@@ -217,7 +204,11 @@ function take(
   }
 }
 
-/** Applies selectEndpoints as two lists: `ready` gets traffic, and `leaving` gets it when `ready` is empty. */
+/**
+ * Returns the endpoints that get traffic, as kube-proxy chooses them: the ready ones; when no endpoint of the service is
+ * ready, those that terminate but still serve (KEP-1669). A service that publishes addresses which are not ready counts
+ * all as ready.
+ */
 function addressesOf(
   endpoints: readonly Endpoint[],
   family: 4 | 6,

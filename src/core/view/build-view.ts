@@ -55,11 +55,6 @@ export interface ViewBuilder {
   build(input: ViewInput): MeshView
 }
 
-/** Builds one view without a cache, for tests and single uses. */
-export function buildView(input: ViewInput): MeshView {
-  return createViewBuilder().build(input)
-}
-
 /** A builder that keeps what did not change from one view to the next. */
 export function createViewBuilder(): ViewBuilder {
   const cache = createCache()

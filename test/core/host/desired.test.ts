@@ -16,7 +16,7 @@ import type {
   WireguardKey
 } from '../../../src/core/model/values.ts'
 import { rendezvous } from '../../../src/core/host/rendezvous.ts'
-import { selectEndpoints } from '../../../src/core/host/virtual-servers.ts'
+import { serviceServers } from '../../../src/core/host/virtual-servers.ts'
 import type { AgentView, ClusterView, ServiceView } from '../../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
@@ -352,25 +352,29 @@ describe('the desired host', () => {
 })
 
 describe('the endpoints of a service', () => {
-  const ready = { ready: true, serving: true, terminating: false }
-  const leaving = { ready: false, serving: true, terminating: true }
-  const dead = { ready: false, serving: false, terminating: true }
-  const starting = { ready: false, serving: false, terminating: false }
+  const ready = endpoint('10.2.0.1')
+  const leaving = endpoint('10.2.0.2', { ready: false, terminating: true })
+  const dead = endpoint('10.2.0.3', { ready: false, serving: false, terminating: true })
+  const starting = endpoint('10.2.0.4', { ready: false, serving: false })
+  const chosen = (given: readonly Endpoint[], more: Partial<ServiceValue> = {}) => {
+    const { amount, servers } = serviceServers({ service: service(more), slices: [slice(given)] }, 'rr')
+    const ips = servers.flatMap(({ realServers }) => realServers.map((real) => real.ip))
+    assert.equal(amount.realServers, ips.length)
+    return ips
+  }
   const rows = [
-    { title: 'are the ready ones', given: [ready, leaving, starting], expected: [ready] },
+    { title: 'are the ready ones', given: [ready, leaving, starting], expected: ['10.2.0.1'] },
     {
       title: 'are those that serve while they terminate when none is ready',
       given: [leaving, dead, starting],
-      expected: [leaving]
+      expected: ['10.2.0.2']
     },
     { title: 'are none when none serves', given: [dead, starting], expected: [] }
   ]
-  for (const { title, given, expected } of rows) {
-    it(title, () => assert.deepEqual(selectEndpoints({ publishNotReady: false }, given), expected))
-  }
+  for (const { title, given, expected } of rows) it(title, () => assert.deepEqual(chosen(given), expected))
 
   it('are all of them when it publishes addresses that are not ready', () => {
-    assert.equal(selectEndpoints({ publishNotReady: true }, [ready, starting]).length, 2)
+    assert.deepEqual(chosen([ready, starting], { publishNotReady: true }), ['10.2.0.1', '10.2.0.4'])
   })
 })
 

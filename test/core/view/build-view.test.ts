@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { ViewRecord } from '../../../src/core/view/authorise.ts'
-import { buildView, createViewBuilder } from '../../../src/core/view/build-view.ts'
+import { createViewBuilder, type ViewInput } from '../../../src/core/view/build-view.ts'
 import { cidrContains, cidrOverlaps } from '../../../src/core/model/cidr.ts'
 import { encodeValue } from '../../../src/core/wire/value-codec.ts'
 import {
@@ -134,6 +134,11 @@ function inputOf(
     origins: [...records.keys()],
     records: (origin: Origin) => records.get(origin) ?? []
   }
+}
+
+/** The view of a builder that has built none before. */
+function buildView(input: ViewInput): MeshView {
+  return createViewBuilder().build(input)
 }
 
 function clusterOf(view: MeshView, name: ClusterName) {
