@@ -20,14 +20,10 @@ describe('docs/adding.md', () => {
       assert.equal(relocated(shown), readFileSync(join(FIXTURE, file), 'utf8'))
     })
 
-  for (const file of ['src/io/host/load-balancer/registry.ts', 'src/app/settings/settings.ts'])
+  for (const { file, lines } of diffs())
     it(`has a diff of ${file} that fits the file`, () => {
-      const before = blockAfter(file, 'diff')
-        .split('\n')
-        .filter((line) => /^[- ]/.test(line))
-        .map((line) => line.slice(1))
-        .join('\n')
-      assert.ok(before.length > 0 && readFileSync(file, 'utf8').includes(before), before)
+      const before = lines.filter((line) => /^[- ]/.test(line)).map((line) => line.slice(1))
+      assert.ok(readFileSync(file, 'utf8').includes(before.join('\n')), before.join('\n'))
     })
 
   it('adds a kind that the help of `auto` names', () => {
@@ -65,6 +61,16 @@ function blockAfter(file: string, language: string): string {
   const [, block] = new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``).exec(DOC.slice(at)) ?? []
   assert.ok(at >= 0 && block !== undefined, `docs/adding.md has no ${language} of ${file}`)
   return block
+}
+
+/** The parts of all diffs, which `@@` separates, each with the file that the page names last before it. */
+function diffs(): readonly { readonly file: string; readonly lines: readonly string[] }[] {
+  const found = [...DOC.matchAll(/```diff\n([^]*?)```/g)].flatMap(({ 1: text = '', index }) => {
+    const file = [...DOC.slice(0, index).matchAll(/`(src\/[\w./-]+\.ts)`/g)].at(-1)?.[1] ?? ''
+    return text.split('@@\n').map((part) => ({ file, lines: part.trimEnd().split('\n') }))
+  })
+  assert.ok(found.length >= 6, `only ${found.length} parts of diffs`)
+  return found
 }
 
 /** The same text with imports that fit the fixture's folder. */
