@@ -1,4 +1,5 @@
-// The chains of the packet filter, as text of nft. src/io/host/filter/filter.ts puts them into the table with the sets that they name.
+// The chains of the packet filter, as text of nft. src/io/host/filter/filter.ts puts them into the table with the sets
+// that they name.
 // The order of hooks and priorities is that of the kernel's netfilter (nft(8), "Standard priority names"):
 //   forward, input   Default deny for packets from the tunnel device; other packets are not judged. On this host, other
 //                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
@@ -9,8 +10,9 @@
 //   claim            The VIP route makes service addresses local, so DNAT of other programs for local addresses
 //                    (hostPort, `docker -p`, NodePort) would take them. As a connection is translated once, `claim`
 //                    translates it to the same address first, after the load balancer's chain. IPVS balances later.
-//   keep             Translates the source to itself before the CNI's masquerade (100), for the same reason. An
-//                    `accept` in a table of ours would not stop another's chain.
+//   keep             Translates the source of packets between clusters to itself before the CNI's masquerade (100),
+//                    because a source, too, is translated once. An `accept` in a table of ours would not stop the
+//                    chain of another program.
 //   note, hairpin    A pod whose connection to a service comes back to itself would drop a packet with its own source,
 //                    so it sees this host's address. nft cannot compare two fields: `note` records (client, client)
 //                    before the translation, and `keep` looks up (source, destination) after it.
@@ -18,7 +20,10 @@
 //   mss              Clamps the TCP MSS in both directions: with one alone, a peer behind a path without ICMP hangs.
 import type { Filter } from '../../../core/host/host-state.ts'
 
-/** Right after LB_NAT_PRIORITY (−199) of load-balancer/nftables/table.ts: a connection that was balanced stays as it is. */
+/**
+ * One more than LB_NAT_PRIORITY (−199) of load-balancer/nftables/table.ts, so that a connection that the load balancer
+ * has translated is not translated again.
+ */
 const CLAIM_PRIORITY = -198
 
 /**
@@ -31,7 +36,8 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
     `    ip saddr @remote4 udp dport ${probePort} accept`,
     `    ip6 saddr @remote6 udp dport ${probePort} accept`
   ]
-  // By the MTU of the tunnel device: `side` is iifname or oifname.
+  // Limits the TCP MSS to what the MTU of the tunnel device allows. `side` is iifname for packets that come from the
+  // tunnel, oifname for packets that go into it.
   const clamp = (side: string) => [
     `    ${side} "${device}" meta nfproto ipv4 tcp flags syn tcp option maxseg size set ${mtu - 40}`,
     `    ${side} "${device}" meta nfproto ipv6 tcp flags syn tcp option maxseg size set ${mtu - 60}`
@@ -104,7 +110,7 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
     chain(
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',
-      // The kernel's own packets on a link (neighbour discovery, multicast) are no mistake of a sender.
+      // The kernel's own packets on a link (neighbour discovery, multicast) are left out: they are normal.
       `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != @local4 update @stray4 { ip saddr }`,
       `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != @local6 update @stray6 { ip6 saddr }`
     ),

@@ -1,7 +1,7 @@
 // The packet filter: one nftables table of our own. It decides which packets may come out of the tunnel, and keeps
 // other programs from changing packets on their way into it. src/io/host/host.ts sets it as desired. Its chains are in
-// chains.ts, its sets here. A set beside them has the mark of the table in its comment (`aboutOf`), from which a later pass
-// tells whether another program changed the table.
+// chains.ts, its sets here. The set `about` has the mark of the table in its comment (`aboutOf`), by which a later pass
+// sees whether another program changed the table.
 import {
   compareCidr,
   cidrContains,
@@ -167,7 +167,7 @@ function tableText(names: FilterOptions['names'], filter: Filter): string {
   ].join('\n')
 }
 
-/** Endpoints of exported services that are this host itself: (address, protocol, port). */
+/** Returns the set of the endpoints of exported services that are this host itself: (address, protocol, port). */
 function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string {
   const keys = endpoints
     .map((endpoint) => endpoint.split(' '))
@@ -179,7 +179,11 @@ function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string 
 ${elements}  }`
 }
 
-/** Has one element for each client on this host. The packet that writes an element also reads it, so 1 min is ample. */
+/**
+ * Returns the set of hairpin connections: a pod whose connection to a service is balanced back to the pod itself. Chain
+ * `note` adds (pod, pod) for the first packet of each connection of a pod to a service, and chain `keep` looks the pair
+ * up for the same packet, so an element is needed for less than the 1 min after which it expires.
+ */
 function hairpinSet(family: 4 | 6): string {
   return `  set hairpin${family} {
     type ipv${family}_addr . ipv${family}_addr
@@ -190,8 +194,8 @@ function hairpinSet(family: 4 | 6): string {
 }
 
 /**
- * Sources outside the pod prefixes that went into the tunnel in the last 2 min, 64 at most. The other side drops their
- * packets. doctor and status name them.
+ * Returns the set of source addresses outside the pod prefixes that sent packets into the tunnel in the last 2 min, 64
+ * addresses at most. The other side drops these packets. `meshctl doctor` and `meshctl status` name the addresses.
  */
 function straySet(family: 4 | 6): string {
   return `  set stray${family} {
@@ -202,7 +206,10 @@ function straySet(family: 4 | 6): string {
   }`
 }
 
-/** One set, and more for nested prefixes, which nft refuses in one. No chain uses those: the outer prefix matches. */
+/**
+ * Returns the sets with these prefixes. nft refuses nested prefixes in one set, so the inner ones go into further sets.
+ * No chain uses the further sets, because the outer prefix matches already; a pass reads them back.
+ */
 function setTexts(name: ListName, family: 4 | 6, prefixes: readonly Cidr[]): readonly string[] {
   const layers = layersOf(prefixes.filter((prefix) => familyOf(prefix) === family))
   return (layers.length === 0 ? [[]] : layers).map((layer, depth) => {
@@ -217,7 +224,7 @@ ${elements}  }`
 /** Splits prefixes into lists without nested ones. The first list has all the outer prefixes. */
 function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
   const layers: Cidr[][] = []
-  // Outer prefixes sort before inner ones: the last of a layer is the only one that could contain the next.
+  // Outer prefixes sort before inner ones, so only the last prefix of a layer can contain the next prefix.
   for (const prefix of [...prefixes].sort(compareCidr)) {
     const layer = layers.find((taken) => {
       const last = taken.at(-1)
@@ -229,7 +236,10 @@ function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
   return layers
 }
 
-/** Returns the filter of a listing; undefined if the mark is missing. */
+/**
+ * Returns the filter that a listing of nft shows; undefined if the table has no mark (`aboutOf`), because the mark has
+ * the port of the probe and the MTU.
+ */
 function filterOf({ rows, about }: NftListing): Filter | undefined {
   const said = /^(\d+) (\d+) /.exec(about ?? '')
   if (!said) return undefined
@@ -266,12 +276,18 @@ function endpointOf(row: unknown): HostEndpoint | undefined {
     : `${ip} ${protocol} ${port}`
 }
 
-/** The mark of the table: port, MTU, digest of our chains, digest of the listing. */
+/**
+ * Returns the mark of the table: UDP port of the probe, MTU in bytes, digest of our chains, and digest of all that nft
+ * listed of the table but its elements (`shape`).
+ */
 function aboutOf(names: FilterOptions['names'], filter: Filter, shape: string): string {
   return `${filter.probePort} ${filter.mtu} ${digest(chains(names.device, filter))} ${shape}`
 }
 
-/** nft prints a prefix of one address without a length. undefined: it is no prefix, as for a range. */
+/**
+ * Returns the prefix of an element of nft, which prints a prefix of one address without a length. undefined: the
+ * element is not a prefix, but for example a range of addresses.
+ */
 function prefixOf(row: unknown): Cidr | undefined {
   const key = keyOfRow(row)
   if (typeof key === 'string') {
