@@ -5,9 +5,9 @@
 //      program at a destination of ours is an error (ROUTE_TAKEN) and is never replaced.
 //   2. The rule `not fwmark M/M lookup T` stands before that of table main. WireGuard's own packets carry the mark M,
 //      so they never enter the tunnel again. Without its rule, a family is observed without routes, because they would
-//      carry nothing. Adding a route brings the rule.
-//   3. VIPs are in table local. From a table of our own packets would be delivered, too, but the kernel would not take
-//      the addresses for those of the host, and could send neither an ICMP error nor a reset from them
+//      carry nothing. Adding a route also adds the rule if it is missing.
+//   3. VIPs are in table local. With routes in another table the kernel would deliver their packets, too, but it would
+//      not count the VIPs as addresses of the host, and could send neither an ICMP error nor a reset from them
 //      (docs/decisions/0001-vip-routes-in-table-local.md).
 //   4. A network that this host reaches without the mesh has a `throw` route of ours in the same table: there the
 //      search goes on with the next rule.
@@ -44,7 +44,7 @@ export interface Routes {
   add(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
   /** Removes routes and returns those that were refused, as `add` does. A route that has gone already is no error. */
   remove(routes: readonly TableRoute[], signal: AbortSignal): Promise<Refusals>
-  /** Removes all our routes and rules. Errors: HostError; what follows the first error is left. */
+  /** Removes all our routes and rules. Errors: HostError; it stops at the first error and leaves the rest. */
   cleanup(signal: AbortSignal): Promise<void>
 }
 
@@ -61,13 +61,17 @@ export function createRoutes(run: Run, names: HostNames): Routes {
   async function read(family: Family, table: string, filter: readonly string[], signal: AbortSignal) {
     const args = [`-${family}`, '-j', 'route', 'show', 'table', table, ...filter]
     const result = await run('ip', args, { signal, okCodes: [2] })
-    // Exit code 2: the table has no route yet, so that it does not exist, or IPv6 is off. Both mean no routes.
+    // `ip` ends with 2 if IPv6 is off or if the table does not exist, which it does from its first route on. In both
+    // cases there are no routes.
     if (result.exitCode !== 0 && !/does not exist|not supported/.test(result.stderr))
       throw ipFailed(result.stderr)
     return result.exitCode === 0 ? parseRoutes(result.stdout, family) : []
   }
 
-  /** `-N` makes `ip` print numbers for table and protocol, for which a host may have its own names. */
+  /**
+   * Returns whether our routing rule exists. `-N` makes `ip` print numbers for table and protocol, because a host may
+   * have its own names for them.
+   */
   async function hasRule(family: Family, signal: AbortSignal): Promise<boolean> {
     const result = await run('ip', [`-${family}`, '-N', '-j', 'rule', 'show'], { signal, okCodes: [2] })
     if (result.exitCode !== 0) return false
@@ -114,8 +118,9 @@ export function createRoutes(run: Run, names: HostNames): Routes {
   }
 
   /**
-   * Provides what routes need before they can be added: a free destination, the rule, the source address. Each is done
-   * once for all routes. Returns the routes for which it failed; rejects if no further operation can succeed.
+   * Prepares routes to be added: checks that no other program has a route to the same destination, and adds the rule
+   * and the source addresses that are missing. Each check and each addition is made once for all routes. Returns the
+   * routes that failed, each with its error; rejects if no further operation can succeed.
    */
   async function prepare(
     routes: readonly TableRoute[],
@@ -131,7 +136,8 @@ export function createRoutes(run: Run, names: HostNames): Routes {
         const others = await once(`table ${table} ${family}`, () => foreign(entry, signal))
         const other = others.get(route.destination)
         if (other !== undefined) throw taken(other, tableName(table, names))
-        // Without a rule of our own the kernel keeps the tables local and main as one, where a `throw` ends the search.
+        // A `throw` in table local needs our rule, too: until the host has its first rule, the kernel holds the tables
+        // local and main as one, and a `throw` would end the search in both.
         if (table === 'tunnel' || route.kind === 'throw')
           await once(`rule ${family}`, () => ensureRule(family, signal))
         const { source } = route
@@ -230,11 +236,14 @@ function withoutMtu({ table, route }: TableRoute): TableRoute {
   return { table, route: { destination, source, ...(kind && { kind }) } }
 }
 
-/** Words of `ip` for a route that has gone already, or whose table or device has gone. */
+/** Error texts of `ip` for a route that does not exist any more, or whose table or device does not exist any more. */
 const GONE = /No such process|does not exist|Cannot find device/
 const BATCH = ['-force', '-batch', '-'] as const
 
-/** Returns the complaints of `ip -force -batch` by line number, which starts at 1. The text comes before the number. */
+/**
+ * Returns the error texts of `ip -force -batch` by the number of the refused line; the first line is 1. `ip` prints the
+ * text first and then the line with the number.
+ */
 function complaintsOf(stderr: string): ReadonlyMap<number, string> {
   const complaints = new Map<number, string>()
   let text: string[] = []
@@ -263,8 +272,8 @@ function keyed(): <T>(key: string, act: () => Promise<T>) => Promise<T> {
 }
 
 /**
- * Returns the error with the reason where it can be told: for IPv6, "Permission denied" or "not supported" means that
- * IPv6 is switched off or missing.
+ * Returns the error as a HostError: IPV6_OFF for an IPv6 route if the text of `ip` is, for example, "Permission denied"
+ * or "not supported", because then IPv6 is switched off or missing; otherwise the error as it is.
  */
 function explained(error: unknown, family: Family): HostError {
   const known = error instanceof HostError ? error : ipFailed(String(error))

@@ -11,7 +11,8 @@ import { z } from 'zod'
 import { parseOutput } from '../errors.ts'
 import type { Run } from '../ports.ts'
 
-// Hosts have a few uplinks. A host that makes ever more links must not fill the record of earlier sysctls (host.json).
+// Hosts have a few uplinks. The bound keeps the record of earlier sysctls (host.json) small on a host that keeps making
+// new links.
 const UPLINKS_MAX = 32
 
 const LINKS = z.array(
@@ -66,7 +67,8 @@ export async function findUplinks(
   return links
     .filter(({ ifname, flags, master, linkinfo }) => {
       if (ifname === device || flags.includes('LOOPBACK')) return false
-      // The link has a default route from an advertisement now (protocol `ra`), so it is an uplink of any kind.
+      // A link that has a default route from an advertisement now (protocol `ra`) is an uplink, also if its kind is not
+      // in UPLINK_KINDS.
       if (routed.has(ifname)) return true
       const isUplink = master === undefined && UPLINK_KINDS.has(linkinfo?.info_kind ?? '')
       return isUplink && !toPods.has(ifname)
@@ -76,7 +78,7 @@ export async function findUplinks(
     .slice(0, UPLINKS_MAX)
 }
 
-/** Returns whether the destination is a single address: `ip` prints those without a length. */
+/** Returns whether the destination is a single address: `ip` prints a single address without a prefix length. */
 function isHost(destination: string): boolean {
   return destination !== 'default' && !destination.includes('/')
 }
