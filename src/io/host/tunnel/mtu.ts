@@ -1,5 +1,6 @@
 // Finds the MTU of the tunnel device: the MTU of the path less the bytes that the tunnel adds to each packet. The path
-// is taken to be as wide as the device of the default route. src/app/host/tunnel-mtu.ts follows it.
+// is assumed to have the MTU of the device of the default route. src/app/host/tunnel-mtu.ts calls it at the start and
+// again while the agent runs, because that MTU can change.
 import { parseDefaultDevice } from '../tools/ip-json.ts'
 import type { Run } from '../ports.ts'
 import { findLink } from '../tools/ip.ts'

@@ -7,7 +7,10 @@ import type { HostNames, Run } from '../ports.ts'
 /** The operations of a plan that change the tunnel. */
 export type TunnelOp = Extract<HostOp, { kind: 'setTunnel' | 'removeTunnel' | 'setPeer' | 'removePeer' }>
 
-/** Errors of its methods: HostError; TOOL_FAILED if the tool prints a state that cannot be parsed. */
+/**
+ * A tunnel: one device with its peers. Errors of its methods: HostError; TOOL_FAILED if the tool prints a state that
+ * cannot be parsed.
+ */
 export interface TunnelPort {
   /** Reads the device and its peers. `tunnel` undefined: our device does not exist, so it has no peers. */
   observe(
@@ -29,7 +32,7 @@ export interface TunnelPort {
   fingerprint(signal: AbortSignal): Promise<string>
 }
 
-/** Implementation of a tunnel: in the kernel, or as a process. `auto` is the kernel's, or the process without it. */
+/** Implementation of a tunnel: in the kernel or in a process. `auto`: the process only if the kernel has no tunnel. */
 export type Implementation = 'auto' | 'kernel' | 'userspace'
 
 /** The arguments with which host.ts creates a tunnel. */
@@ -38,7 +41,7 @@ export interface TunnelOptions {
   readonly names: HostNames
   /** Returns 32 bytes in base64. Called only when the key must be set, and the key is not kept. */
   readonly privateKey: () => string | Promise<string>
-  /** The device gets each of them as /32 or /128, unless another device of this host has it. */
+  /** Addresses that the device gets, each as /32 or /128, unless another device of this host has the address. */
   readonly addresses: readonly Ip[]
   readonly implementation: Implementation
   /** Unix milliseconds, to be compared with the time of handshakes. */

@@ -77,9 +77,9 @@ export function peersCommand(device: string, peers: readonly WireguardPeer[]): C
 }
 
 /**
- * Returns the section of one peer as wg(8) reads it. It replaces all allowed IPs of the peer, also by none, and takes
- * them from other peers, because WireGuard has each prefix at one peer only. Throws an Error for a value with a line
- * break, which could add settings.
+ * Returns the section of one peer as wg(8) reads it. The section replaces all allowed IPs of the peer; an empty list
+ * removes them. WireGuard removes a prefix from the peer that had it before, because each prefix belongs to one peer
+ * only. Throws an Error for a value with a line break, which could add settings.
  */
 export function peerSection(peer: WireguardPeer): string {
   const lines = [

@@ -6,7 +6,7 @@ import type { Link } from '../../tools/ip-json.ts'
 
 /** Makes and recognises devices of one implementation. */
 export interface WireguardDevice {
-  /** Programs that it needs in addition to `ip` and `wg`. */
+  /** Programs that this implementation needs in addition to `ip` and `wg`. */
   readonly tools: readonly string[]
   /** The command that makes a device of this name. */
   createCommand(device: string): Command

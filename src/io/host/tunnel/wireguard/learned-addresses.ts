@@ -1,12 +1,15 @@
 // Decides which address of a peer counts: the one that was set, or the one that WireGuard learned from packets of the
-// peer (roaming). A peer behind a NAT or with a new address works only with the learned one, so it must not be
-// overwritten while it works. wireguard.ts tells this class what it sets and reads; invariants 3 and 4 there are kept
-// here.
+// peer (roaming). A peer behind a NAT or with a new address is reached only at the learned address, so the learned one
+// must not be overwritten while it works. wireguard.ts calls this class after each reading and each change of the
+// device; the class keeps invariants 3 and 4 of wireguard.ts.
 import type { WireguardPeer } from '../../../../core/host/host-state.ts'
 import type { PeerAddress, WireguardKey } from '../../../../core/model/values.ts'
 import type { WgPeer } from './wg-dump.ts'
 
-/** REJECT_AFTER_TIME of WireGuard (section 6 of its paper): no session is older, so no older address is in use. */
+/**
+ * REJECT_AFTER_TIME of WireGuard (section 6 of its paper). A session ends 180 s after its handshake, so an address
+ * whose last handshake is older is not in use.
+ */
 const HANDSHAKE_RECENT_SECONDS = 180
 /** Keepalives come every 25 s by default. If nothing came for 40 s, the peer or this host has another address now. */
 const HEARD_MS = 40_000
@@ -19,7 +22,7 @@ export class LearnedAddresses {
   // Bytes received from each peer, and when the number last changed. Bounded by the peers of the device.
   readonly #heard = new Map<WireguardKey, { readonly rxBytes: number; readonly atMs: number }>()
 
-  /** `nowMs` returns Unix milliseconds, because WireGuard gives handshakes in Unix seconds. */
+  /** `nowMs` returns Unix milliseconds, because WireGuard gives the time of the last handshake in Unix seconds. */
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs
   }
@@ -55,8 +58,9 @@ export class LearnedAddresses {
   }
 
   /**
-   * Returns the address with which a peer counts as observed. While a learned address works, it is the one that was
-   * set, so that the plan has nothing to change; else the device's own. undefined: none is wanted, or none is known.
+   * Returns the address that `observe` reports for a peer. While a learned address works, this is the address that was
+   * set last, so that the plan has nothing to change; otherwise it is the address on the device. undefined: the peer is
+   * desired without an address, or the device has none.
    */
   observed(peer: WgPeer): PeerAddress | undefined {
     if (!this.#desired.has(peer.publicKey)) return peer.peerAddress
@@ -77,7 +81,10 @@ export class LearnedAddresses {
     })
   }
 
-  /** Returns whether the device's address of the peer works: a handshake and received bytes are recent. */
+  /**
+   * Returns whether the address that the device has for this peer works: the last handshake is less than 180 s old, and
+   * bytes came from the peer within 40 s.
+   */
   #isRecent(peer: WgPeer): boolean {
     const nowMs = this.#nowMs()
     return (

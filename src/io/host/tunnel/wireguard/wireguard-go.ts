@@ -11,13 +11,16 @@ import { runCommand, type Command } from '../../tools/command.ts'
 import type { WireguardDevice } from './device.ts'
 
 const SOCKET_FOLDER = '/var/run/wireguard'
-/** A wireguard-go ends within milliseconds after its socket was removed. A busy host gets 40 × 50 ms. */
+/**
+ * A wireguard-go ends within milliseconds after its socket was removed. On a busy host it may take longer, so this
+ * agent looks up to 40 times, every 50 ms.
+ */
 const RENAMED_LOOKS = 40
 const RENAMED_LOOK_MS = 50
 // A process accepts a connection within milliseconds.
 const SOCKET_ANSWER_MS = 1_000
 
-/** The implementation as a process. */
+/** The implementation by the process wireguard-go. */
 export const WIREGUARD_GO: WireguardDevice = {
   tools: ['wireguard-go'],
   createCommand,
@@ -29,7 +32,10 @@ function createCommand(device: string): Command {
   return { tool: 'wireguard-go', args: [device] }
 }
 
-/** Errors: DEVICE_TAKEN; NO_TUN where /dev/net/tun cannot be opened; other HostErrors of wireguard-go. */
+/**
+ * Starts wireguard-go, which makes the device and goes to the background. The path of its socket is made free before.
+ * Errors: DEVICE_TAKEN; NO_TUN where /dev/net/tun cannot be opened; other HostErrors of wireguard-go.
+ */
 async function create(run: Run, device: string, signal: AbortSignal): Promise<void> {
   await freeSocket(device, signal)
   try {
@@ -58,7 +64,8 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   const path = `${SOCKET_FOLDER}/${device}.sock`
   if (await isOurSocket(device)) {
     await rm(path, { force: true })
-    // Wait for its end: it still has the UDP port, and would take the socket of the next process for its own.
+    // Wait until the old process has ended. Until then it has the UDP port. It ends when it sees no socket at this
+    // path, so a socket that the new process made there too early would keep the old process running.
     for (let look = 0; look < RENAMED_LOOKS && (await isOurSocket(device)); look++)
       await delay(RENAMED_LOOK_MS, undefined, { signal })
   }

@@ -4,10 +4,12 @@
 //   1. The device is ours by its name, and so are all its peers. A link of that name that is not WireGuard is left
 //      alone.
 //   2. The private key goes to `wg` through an unlinked file. No value, message or log has it.
-//   3. An address that WireGuard learned is not overwritten while it works: the last handshake is less than 180 s old,
-//      and bytes came within 40 s. The peer is then observed with the address that was set last, so that the next pass
-//      has nothing to do. Otherwise the address of the kernel is observed, and the next pass sets the desired one.
-//   4. A peer that is desired without an address dials this host. It is observed without one, also after a handshake.
+//   3. An address that WireGuard learned is not overwritten while it works, which means: the last handshake is less
+//      than 180 s old, and bytes came within 40 s. `observe` then reports the address that was set last, so that the
+//      next pass has nothing to do. Otherwise it reports the address of the kernel, and the next pass sets the desired
+//      address.
+//   4. A peer that is desired without an address dials this host. `observe` reports it without an address, also after
+//      WireGuard has learned one in a handshake.
 //   5. A device that is down or lacks our mark is observed with UNUSABLE_MTU: it exists but carries no traffic. One
 //      that lacks an address is observed with INCOMPLETE_MTU: it carries traffic but is not as desired. The operation
 //      setTunnel repairs all three.
@@ -102,7 +104,7 @@ class Wireguard implements TunnelPort {
     const before: DeviceBefore = { exists: true, ...(await this.#dump(signal)) }
     for (const command of keyCommands(tunnel, names, before))
       await runCommand(this.#run, command, { signal, secret: privateKey })
-    // All are tried, also after a failure, because each is useful without the others.
+    // MTU, port and addresses are all tried, also after one has failed, because each is useful without the others.
     await allOf([
       () => this.#change(mtuCommand(tunnel), signal),
       () => this.#setPort(tunnel, signal),
@@ -127,7 +129,7 @@ class Wireguard implements TunnelPort {
 
   async setPeers(peers: readonly WireguardPeer[], signal: AbortSignal): Promise<void> {
     await this.#change(this.#peersCommand(peers, await this.#dump(signal)), signal)
-    // Recorded only after success: a peer that was refused has no set address.
+    // The addresses are recorded only after success, because a peer that was refused does not have its address.
     this.#learned.setDesired(peers)
   }
 
@@ -182,7 +184,10 @@ class Wireguard implements TunnelPort {
     })
   }
 
-  /** `live` is the present state of the device; undefined: it does not exist. */
+  /**
+   * Returns the command that sets these peers. The address of a peer is left out where the device has learned another
+   * one that works (invariant 3). `live`: the present state of the device; undefined: there is no device.
+   */
   #peersCommand(peers: readonly WireguardPeer[], live: WgDump | undefined): Command {
     return peersCommand(
       this.#device,
@@ -209,7 +214,7 @@ class Wireguard implements TunnelPort {
     return { link: found, dump: await this.#dump(signal) }
   }
 
-  /** Addresses on all devices of this host. The question is left out where the tunnel wants no address. */
+  /** Returns the addresses on all devices of this host; an empty set, without running `ip`, if the tunnel has none. */
   async #localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
     if (this.#options.addresses.length === 0) return new Set()
     return parseAddresses((await this.#run('ip', ['-j', 'address', 'show'], { signal })).stdout)
@@ -227,7 +232,8 @@ class Wireguard implements TunnelPort {
 
   /**
    * Sets the port and switches the device on. The kernel refuses a busy port when the device goes up, wireguard-go when
-   * the port is set: so the port is set before and checked after. Errors: HostError PORT_IN_USE.
+   * the port is set: so the port is set before the device goes up, and set again after it if it differs. Errors:
+   * HostError PORT_IN_USE.
    */
   async #setPort(tunnel: Tunnel, signal: AbortSignal): Promise<void> {
     const ensurePort = async () => {
@@ -257,15 +263,15 @@ class Wireguard implements TunnelPort {
   }
 }
 
-/** Bytes. No desired tunnel has this MTU, so the plan sets the tunnel. */
+/** Bytes. The MTU that `observe` reports for invariant 5. No desired tunnel has it, so the plan sets the tunnel. */
 const INCOMPLETE_MTU = 1
 
-/** 32 zero bytes, which WireGuard has where no key is set. No desired tunnel has this key. */
+/** 32 zero bytes: the key that `observe` reports for a device without a key. No desired tunnel has this key. */
 const NO_KEY = `${'A'.repeat(43)}=` as WireguardKey
 
 /**
- * Removes devices with our key and another name. They are ours, from before an operator renamed them or the setting
- * device was changed, and would keep the port busy.
+ * Removes devices that have our key and another name. This agent made them before an operator renamed them or changed
+ * the setting device. They would keep the UDP port busy.
  */
 async function removeRenamed(run: Run, { device, publicKey }: Tunnel, signal: AbortSignal): Promise<void> {
   const { stdout } = await run('wg', ['show', 'all', 'public-key'], { signal, okCodes: [1] })
