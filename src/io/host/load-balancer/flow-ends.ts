@@ -28,7 +28,7 @@ interface FlowEndOptions {
   readonly nowMs?: () => number
 }
 
-/** A flow to a service address, as conntrack tracks it: the original direction and the direction of the replies. */
+/** A flow to a service address as conntrack has it: the original direction and the direction of the replies. */
 export interface Flow {
   readonly protocol: Protocol
   /** Address of the client, before any translation. */
@@ -52,14 +52,15 @@ export interface Flow {
 const ALL_INTERVAL_MS = 60_000
 // Each listing reads the kernel's whole table, so a sweep for TCP waits this long after the last listing.
 const LISTING_INTERVAL_MS = 1000
-// Each deletion is a process. This many are made in one sweep for each family; the next `observe` deletes the rest.
+// Each deletion starts a process. One sweep makes at most this many for each family; the next `observe` makes the rest.
 const DELETIONS_MAX = 200
 // A sweep that a timer starts has no signal of a caller. This deadline bounds it.
 const DEADLINE_MS = 10_000
 
 /**
- * Returns the load balancer with `observe` and `apply` extended: both end flows after their work. A sweep that fails
- * does not make them reject. Without the tool conntrack nothing is ended, and `warn` is called once.
+ * Returns the load balancer with `observe` and `apply` extended: after its work each of them starts a sweep, which ends
+ * the flows to backends that their virtual server does not have any more. A sweep that fails does not make them reject.
+ * Without the tool conntrack no flow is ended, and `warn` is called once.
  */
 export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): LoadBalancer {
   const nowMs = options.nowMs ?? (() => performance.now())
@@ -75,7 +76,10 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
   let timer: NodeJS.Timeout | undefined
 
   let queue: Promise<unknown> = Promise.resolve()
-  /** Keeps a sweep and a change of the rules apart: a sweep would end a flow to a backend that is just being added. */
+  /**
+   * Runs one `work` at a time, so that no sweep runs during a change of the rules: the sweep would end a flow to a
+   * backend that is just being added.
+   */
   function exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = queue.then(work)
     queue = result.catch(() => undefined)
@@ -86,13 +90,16 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
     return exclusive(() => sweepNow(signal))
   }
 
-  /** Never rejects. Servers whose flows were not all checked and ended stay in doubt. */
+  /**
+   * Checks the servers in doubt, or all servers once a minute, and ends their stray flows. Never rejects. Servers whose
+   * flows were not all checked and ended stay in doubt.
+   */
   async function sweepNow(signal: AbortSignal): Promise<void> {
     clearTimeout(timer)
     timer = undefined
     const all = nowMs() - allAtMs >= ALL_INTERVAL_MS
     if (!canEnd || (!all && doubts.size === 0)) return
-    // Taken before the reading: a change that comes during it puts its server in doubt again.
+    // `doubts` is emptied before conntrack is read: a change during the reading puts its server in doubt again.
     const asked = doubts
     doubts = new Set()
     listedAtMs = nowMs()
@@ -165,9 +172,9 @@ async function endStrays(
   run: Run,
   options: {
     readonly servers: readonly VirtualServer[]
-    /** Keys of servers to check. A key that is not in `servers` is of a removed one: all its flows are strays. */
+    /** Keys of servers to check. If a key is not in `servers`, its server was removed: all its flows are ended. */
     readonly asked: ReadonlySet<string>
-    /** True: all of `servers` are checked, too. */
+    /** True: all of `servers` are checked, and those of `asked`. */
     readonly all: boolean
     readonly signal: AbortSignal
   }

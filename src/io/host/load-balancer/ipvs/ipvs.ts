@@ -7,8 +7,8 @@
 //      100,000 services is 400 times slower.
 //   2. `ipvsadm -R` exits with 0 even if some of its lines failed, so the text on stderr is the result.
 //   3. A virtual server without a backend answers with an ICMP error. IPVS does that by itself.
-//   4. A change is idempotent: a service that exists already is set, one that has gone already stays gone. A complaint
-//      of the tool counts only if the kernel, read again, does not have what was asked for.
+//   4. A change is idempotent: adding a service that exists sets it, and removing a service that does not exist is no
+//      error. An error text of ipvsadm counts only if the kernel, read again, does not have the desired state.
 import { cidrContains, familyOf } from '../../../../core/model/cidr.ts'
 import type { RealServer, Scheduler, VirtualServer } from '../../../../core/host/host-state.ts'
 import type { Cidr } from '../../../../core/model/values.ts'
@@ -29,9 +29,12 @@ export const IPVS_MODULES: readonly string[] = ['ip_vs', 'ip_vs_rr', 'ip_vs_wrr'
 /** Returns a load balancer that is not started. Errors of its methods: HostError; TOOL_FAILED if the kernel refuses. */
 export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBalancer {
   const { run } = options
-  /** Keys of the servers that this instance has set. One that a reading lacks was deleted by another program. */
+  /**
+   * Keys of the virtual servers that this instance has set. If a reading does not have one of them, another program has
+   * deleted it.
+   */
   const own = new Set<string>()
-  /** See Rivals.lost. */
+  /** Number of our virtual servers that other programs have deleted since start() (Rivals.lost). */
   let lost = 0
 
   return {
@@ -48,7 +51,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
       const text = changes.flatMap(({ want, have }) => deltaCommands(have, want))
       if (text.length === 0) return
       if ((await restore(text, signal)) !== '') await settle(changes, signal)
-      // Only after success: a change that failed must not count as lost later.
+      // The keys are recorded only after success, so that a server that was never set does not count as lost later.
       for (const change of changes) {
         if (change.want === undefined) own.delete(keyOf(change))
         else own.add(keyOf(change))
@@ -106,8 +109,9 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
   }
 
   /**
-   * Called after a complaint: the kernel did not have what the caller saw. The function reads the kernel, sends the
-   * changes that are still missing, and throws if that fails, too (invariant 4).
+   * Called after an error text of ipvsadm, because the kernel may differ from the `have` of the changes. It reads the
+   * kernel, sends the changes that are still missing, and throws TOOL_FAILED if the kernel still lacks one of them
+   * (invariant 4).
    */
   async function settle(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void> {
     const touched = new Map(changes.map((change) => [keyOf(change), change.want]))
@@ -126,7 +130,7 @@ export function createIpvsLoadBalancer(options: IpvsLoadBalancerOptions): LoadBa
     if (complaint !== '' && (await missing()).length > 0) throw refused(complaint)
   }
 
-  /** Runs the lines in one process. Returns the text of all complaints; '' means success. */
+  /** Runs the lines by one `ipvsadm -R`. Returns the error texts of all refused lines; '' means that all succeeded. */
   async function restore(lines: readonly string[], signal: AbortSignal): Promise<string> {
     const options = { stdin: `${lines.join('\n')}\n`, signal }
     try {
@@ -185,8 +189,8 @@ const LIST: readonly string[] = ['-S', '-n']
 const SCHEDULERS: ReadonlySet<string> = new Set<Scheduler>(['rr', 'wrr', 'mh', 'lc'])
 
 /**
- * Returns the service as a VirtualServer. One that we would not have made so gets values that no desired server has, so
- * that the plan sets it again.
+ * Returns the service as a VirtualServer. A service with options that this agent never uses gets values that no desired
+ * server has, so that the plan sets it again.
  */
 function toVirtualServer(service: IpvsService): VirtualServer {
   const { vip, protocol, port, scheduler, persistentSeconds } = service
@@ -214,7 +218,11 @@ function serviceOf({ protocol, vip, port }: Pick<VirtualServer, 'protocol' | 'vi
   return `${SERVICE_FLAG[protocol]} ${addressOf(vip, port)}`
 }
 
-/** The " ?" makes the flags of an irregular service differ from all others, and is never sent to ipvsadm. */
+/**
+ * Returns the options of ipvsadm for scheduler and persistence. A service that another program made in a way that this
+ * agent never uses has the affinity −1 (toVirtualServer); its text gets " ?", so that it differs from that of every
+ * desired service and the service is set again. This text is only compared and never sent to ipvsadm.
+ */
 function flagsOf({ scheduler, affinitySeconds }: VirtualServer): string {
   return `-s ${scheduler}${affinitySeconds > 0 ? ` -p ${affinitySeconds}` : ''}${affinitySeconds < 0 ? ' ?' : ''}`
 }

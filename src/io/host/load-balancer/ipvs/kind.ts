@@ -28,8 +28,8 @@ export const IPVS = {
     return succeeds(run, 'ipvsadm', ['-S', '-n'])
   },
   /**
-   * /proc/net/ip_vs exists only where IPVS is loaded or built in. ipvsadm alone would load IPVS into a kernel that has
-   * never used it.
+   * Returns whether /proc/net/ip_vs exists, which means that IPVS is loaded or built in. ipvsadm is not asked, because
+   * it would load IPVS into a kernel that has never used it.
    */
   async mayHaveLeftovers(run) {
     return (await succeeds(run, 'cat', ['/proc/net/ip_vs'])) && succeeds(run, 'ipvsadm', ['--version'])

@@ -1,7 +1,8 @@
 // Parses `ipvsadm -S -n` (ipvsadm(8)), which prints every virtual server of this network namespace with its real
-// servers. The file /proc/net/ip_vs would cost one read only, but it ends early where several network namespaces of a
-// kernel have IPVS services: at the end of every page, Linux 6.1 skips a service of this namespace for each one of
-// another. It also prints persistence in kernel ticks (docs/decisions/0038-ipvs-read-with-ipvsadm.md). Examples:
+// servers. To read the file /proc/net/ip_vs would be cheaper, but the file is incomplete where several network
+// namespaces of a kernel have IPVS services: at the end of every page, Linux 6.1 skips one service of this namespace
+// for each service of another namespace. The file also has persistence in kernel ticks, not in seconds
+// (docs/decisions/0038-ipvs-read-with-ipvsadm.md). Examples:
 //
 //   -A -t 10.96.0.1:80 -s rr -p 300
 //   -a -t 10.96.0.1:80 -r 10.1.0.11:8080 -m -w 1
@@ -22,7 +23,7 @@ export interface IpvsService {
   readonly persistentSeconds: number
   /** True if it has flags that we never set (one-packet scheduling, a netmask, flags of the scheduler). */
   readonly unusual: boolean
-  /** In the order of compareRealServers. */
+  /** Sorted by compareRealServers. */
   readonly realServers: readonly IpvsReal[]
 }
 

@@ -43,7 +43,7 @@ export interface NftKernel {
   close(): void
 }
 
-/** Two sockets, because answers to requests and events would mix on one. */
+/** Two sockets, because on a single one answers to requests and events would be mixed. */
 interface OpenSockets {
   readonly requests: NetlinkSocket
   readonly events: NetlinkSocket
@@ -84,8 +84,8 @@ const NLMSG_ERROR = 2
 const NLM_F_REQUEST = 1
 const NLM_F_ACK = 4
 
-// The kernel shows a new generation before it sends the event, as a rule by a fraction of a millisecond. A busy machine
-// gets 20 × 5 ms for it.
+// The kernel shows a new generation before it sends the event, usually less than 1 ms before. On a busy machine this
+// file waits up to 20 × 5 ms for the event.
 const EVENT_WAITS = 20
 const EVENT_WAIT_MS = 5
 // A change takes some milliseconds and has as long as a run of nft. The question for the generation needs no lock of
@@ -133,7 +133,10 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
     }
   }
 
-  /** Takes note of one event. Events of our own messages (ownPort) do not count as a change by another program. */
+  /**
+   * Handles one event: records its generation, or that another program has changed the table. Events that our own
+   * messages caused (ownPort) do not count as a change by another program.
+   */
   function note(message: Message): void {
     if (message.type === NFT_MSG_NEWGEN) seen = generationOf(message)
     else if (message.table === table && message.family === NFPROTO_INET && message.port !== ownPort)
@@ -167,7 +170,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       const current = await within(generation(), deadlines.lookMs)
       if (current === undefined) return undefined
       drain()
-      // No event has come since the socket listens, so there was no transaction.
+      // No event has come since the socket was opened, so there was no transaction.
       seen ??= current
       for (let wait = 0; isBehind(seen, current) && wait < EVENT_WAITS; wait++) {
         await pause(EVENT_WAIT_MS)
@@ -225,7 +228,7 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       const messages = [...encode(table, 'delete', gone), ...encode(table, 'add', fresh)]
       if (messages.length === 0) return 'done'
       const work = (async () => {
-        // Without it, the event of this change would count as that of another program.
+        // Without `ownPort`, the event of this change would count as that of another program.
         if (ownPort === undefined) await generation()
         return exclusive(async () => {
           discard(requests)
@@ -235,7 +238,8 @@ export function createNftKernel(table: string, sockets: OpenSockets, deadlines =
       })()
       const result = await within(work, deadlines.changeMs)
       if (result !== undefined) return result
-      // If the kernel carries the change out later, a reading from before does not have it.
+      // The kernel may still carry the change out, and readings until then do not have it. So the table counts as
+      // changed by another program once the answer is there, and the next call reads it.
       void work.catch(() => undefined).finally(() => (touched = true))
       return 'late'
     },
@@ -265,7 +269,7 @@ function isBehind(seen: number, current: number): boolean {
   return ((current - seen) | 0) > 0
 }
 
-/** Reads and drops old answers, which belong to a request that came too late. */
+/** Reads and drops the answers to earlier requests, for which their callers did not wait until the end. */
 function discard(socket: NetlinkSocket): void {
   try {
     while (socket.receive() !== undefined);

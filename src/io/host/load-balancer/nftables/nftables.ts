@@ -2,9 +2,9 @@
 // pods and in the hook output for those of the host itself.
 // Schedulers: rr, wrr and lc draw a backend at random by weight, because nft counts no connections; mh hashes the
 // address of the client. ClientIP affinity hashes it, too, over a table that is the same on every host. About 1/N of
-// the clients move when one of N backends is added or removed. No flood of clients can fill a memory, because there is
-// none; affinity survives restarts and a change of gateway. It lasts at least `affinitySeconds`, and in fact longer
-// (docs/decisions/0003-clientip-affinity-by-hash.md).
+// the clients move when one of N backends is added or removed. No client is recorded, so a flood of clients can fill no
+// table, and affinity survives restarts and a change of gateway. Affinity has no timeout, so it lasts longer than
+// `affinitySeconds` asks for (docs/decisions/0003-clientip-affinity-by-hash.md).
 // Invariants
 //   1. Every change is one transaction: the kernel goes from one complete state to the next.
 //   2. The state in memory only saves work. `observe` returns the known state only if kernel.ts knows that no other
@@ -63,7 +63,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       if (before?.sound === true && (await kernel?.untouched()) === true) return before.servers
       kernel?.reset()
       const now = await read(signal)
-      // A change that was made during the reading may be missing in it: then the next call reads again.
+      // If `apply` ran during this reading, the reading may lack its change: then the next call reads again.
       known = known === before ? now : undefined
       return now.servers
     },
@@ -74,7 +74,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       const changes = netChanges(asked)
       if (changes.length === 0) return
       const now = known ?? (await readAnew(signal))
-      // Stays undefined if the change fails, because the kernel may then hold either state.
+      // `known` stays undefined if the change fails, because the kernel may then have the old or the new state.
       known = undefined
       known = now.sound ? await update(now, changes, signal) : await rebuild(now, changes, signal)
     },
@@ -123,8 +123,9 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 
   /**
-   * Sends the difference between what the caller saw and what it wants. If the kernel refuses, it is read, and the
-   * difference to its state is sent once more. Returns undefined where the known state cannot be trusted any more.
+   * Sends the difference between the `have` and the `want` of the changes. If the kernel refuses it, the kernel's state
+   * is read, and the difference from that state is sent, once. Returns undefined in this case, because the known state
+   * was wrong.
    */
   async function update(
     now: Known,
@@ -165,14 +166,16 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     if (answer === 'done') return
     if (answer === 'late')
       throw new HostError({ code: 'TOOL_TIMEOUT', tool: 'nft', message: LOCKED, fix: LOCKED_FIX })
-    // Too large, refused, or no socket. nft carries out the change, or says why the kernel refuses it.
+    // The change is too large for netlink, or the kernel refused it, or there is no socket. nft carries out the change,
+    // or its error says why the kernel refuses it.
     const text = `${elementCommands(table, have, want).join('\n')}\n`
     await (kernel === undefined ? nft(text, signal) : kernel.owning(() => nft(text, signal)))
   }
 
   /**
    * Makes the whole table in one transaction, with the servers that it had and with the changes. A second transaction
-   * writes the mark `about`, which needs the listing of the first. A table without it counts as empty when it is read.
+   * writes the mark `about`, which has a digest of the listing of the new table. A table without the mark counts as
+   * empty when it is read.
    */
   async function rebuild(
     now: Known,
@@ -227,7 +230,8 @@ interface Known {
   readonly sound: boolean
 }
 
-// 10,000 services of 10 endpoints are read in 4.5 s on an idle machine. A busy one gets about four times as long.
+// Reading 10,000 services of 10 endpoints takes 4.5 s on an idle machine. The deadline is about four times that, for
+// busy machines.
 const LIST_DEADLINE_MS = 20_000
 const LOCKED = 'nftables did not answer within 10 s: another program’s transaction holds its lock'
 const LOCKED_FIX =

@@ -26,7 +26,7 @@ import {
 } from '../../tools/nft-listing.ts'
 import { compareRealServers, keyOfVirtualServer } from '../order.ts'
 
-/** One element of a set; `key` is unique in its set. */
+/** One element of a set or map. `key` is unique in its set. */
 export interface Element {
   /** Name of the set or map, such as "services4". */
   readonly set: string
@@ -34,7 +34,7 @@ export interface Element {
   readonly key: string
   /** The text of nft after the key: a comment, a value, or both. */
   readonly tail: string
-  /** Key of the virtual server to which it belongs (keyOfVirtualServer). */
+  /** Key of the virtual server to which the element belongs (keyOfVirtualServer). */
   readonly server: string
 }
 
@@ -150,8 +150,8 @@ export function elementCommands(
 }
 
 /**
- * Returns the elements to delete and those to add. Deletions begin with `services`, additions end with it. An element
- * with a new tail is deleted and added again.
+ * Returns the elements to delete and those to add. The elements of the map `services` are deleted first and added last.
+ * An element whose value or comment (`tail`) has changed is deleted and added again.
  */
 export function elementChanges(
   have: readonly Element[],
