@@ -10,7 +10,7 @@ export interface Link {
   readonly name: string
   /** The word of `ip link add … type <kind>`, such as "wireguard"; '' for a physical device. Needs `ip -d`. */
   readonly kind: string
-  /** Bytes. */
+  /** MTU of the device in bytes. */
   readonly mtu: number
   /** True if the device is switched on, whether it has a carrier or not. */
   readonly up: boolean
@@ -154,7 +154,7 @@ function json(text: string): unknown {
   return trimmed === '' || trimmed === '[' ? [] : JSON.parse(trimmed)
 }
 
-/** Returns the parsed text. Errors: TOOL_FAILED for text of another form, with a fix. */
+/** Returns the text of `ip -json` parsed by `schema`. Errors: TOOL_FAILED for text of another form, with a fix. */
 function read<T>(schema: z.ZodType<T>, text: string): T {
   return parseOutput('ip', () => schema.parse(json(text)))
 }

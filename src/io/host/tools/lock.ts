@@ -6,7 +6,8 @@ import { HostError } from '../errors.ts'
 
 // The zero byte in front makes the name abstract: no file has it.
 const NAME = '\0rhizome-host-lock'
-// A holder that is stopped does not answer; the error then names no pid.
+// Milliseconds to wait for the pid of the holder. A holder that is stopped (SIGSTOP) does not answer; the error then
+// names no pid.
 const ANSWER_DEADLINE_MS = 500
 
 /** The lock, held until `release` or the end of the process. */

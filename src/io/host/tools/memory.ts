@@ -1,8 +1,8 @@
 // Remembers on disk what the kernel cannot tell after a restart: the values of sysctls before this agent changed them,
 // and which service prefixes were ours. The file is host.json in the folder `host` of the state folder.
-// Invariant: the file is written before the change that it remembers. If the disk takes no writes, the change is made
-// all the same (docs/decisions/0011-memory-while-the-disk-fails.md). The agent calls `mend` every second, which then
-// writes the file or reports why it cannot.
+// Invariant: the file is written before the kernel is changed. If the disk takes no writes, the kernel is changed all
+// the same (docs/decisions/0011-memory-while-the-disk-fails.md). The agent calls `mend` every second, which then writes
+// the file or reports why it cannot.
 import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -15,7 +15,10 @@ export interface HostMemory {
   readonly sysctls: ReadonlyMap<string, string>
   /** Service prefixes that this host has balanced. None is ever removed but by `forget`. */
   readonly vipPrefixes: ReadonlySet<string>
-  /** Records the value of a sysctl, unless it has one already. Never rejects: see `mend` for errors of the disk. */
+  /**
+   * Records the value of a sysctl, unless a value of this sysctl is recorded already. Never rejects: `mend` reports
+   * errors of the disk.
+   */
   rememberSysctl(name: string, prior: string): Promise<void>
   /** Records service prefixes. Never rejects. */
   rememberVips(prefixes: readonly string[]): Promise<void>

@@ -62,7 +62,8 @@ const NETLINK_ADD_MEMBERSHIP = 1
 // One send is one transaction: 4,000 elements (ELEMENTS_MAX of load-balancer/nftables/kernel.ts) are 0.5 MB, and the
 // kernel counts its own overhead, too.
 const SEND_BUFFER_BYTES = 4 << 20
-// Room for the events of 10,000 changed elements between two readings. More are lost, and the table is read again.
+// Room for the events of 10,000 changed elements between two readings. If there are more, the kernel drops events, and
+// the table is read again.
 const RECEIVE_BUFFER_BYTES = 4 << 20
 // Larger than any datagram of the kernel, which fills at most 32 KiB for a dump and 64 KiB for events.
 const DATAGRAM_BYTES = 1 << 17
@@ -80,7 +81,7 @@ export function openNetlink(protocol: number): NetlinkSocket | undefined {
     [SO_SNDBUFFORCE, SEND_BUFFER_BYTES],
     [SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES]
   ] as const)
-    // Refused without NET_ADMIN, without which nothing else works either: the result does not matter.
+    // The kernel refuses this without NET_ADMIN. The result is ignored: the host does not start without NET_ADMIN.
     libc.setsockopt(fd, SOL_SOCKET, option, int(bytes), 4)
   // Port 0 lets the kernel choose one. A socket that is not bound gets no multicast.
   const address = Buffer.alloc(SOCKADDR_NL_BYTES)
@@ -129,7 +130,7 @@ function int(value: number): Buffer {
   return bytes
 }
 
-/** The calls that are used, as in socket(2). A negative result is an error, whose number errno() returns. */
+/** The calls of the C library that are used, as in socket(2). A negative result means an error; errno() tells which. */
 interface Libc {
   socket(family: number, type: number, protocol: number): number
   bind(fd: number, address: Uint8Array, length: number): number
@@ -147,7 +148,7 @@ interface Libc {
   errno(): number
 }
 
-// The search is made once in each process.
+// koffi is looked for once in each process.
 let loaded: { readonly libc: Libc | undefined } | undefined
 
 function loadLibc(): Libc | undefined {

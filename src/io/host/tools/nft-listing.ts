@@ -1,8 +1,8 @@
-// Parses `nft -j list table` (libnftables-json(5)) into elements and shape, and writes the mark of a table. Filter and
-// load balancer share it. The shape is all but the elements: chains, rules, and declarations of sets. Each table of
-// ours has a set `about` with one element, whose comment says what we made and the digest of the shape that nft listed
-// then. If a later listing has another digest, another program has changed a chain or a rule, or another version of
-// this agent made the table.
+// Parses `nft -j list table` (libnftables-json(5)) into elements and shape, and writes the mark of a table. The packet
+// filter and the load balancer use it. The shape is all but the elements: chains, rules, and declarations of sets. Each
+// table of ours has a set `about` with one element, whose comment is the mark: a digest of the text that this agent
+// loaded, and a digest of the shape that nft listed after that. If a later listing has another digest, another program
+// has changed a chain or a rule, or another version of this agent made the table.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../../core/model/values.ts'
 import { parseOutput } from '../errors.ts'
@@ -11,13 +11,13 @@ import { parseOutput } from '../errors.ts'
 export interface NftListing {
   /** Elements of each set and map by its name, as nft prints them: a key, or [key, value] in a map. */
   readonly rows: ReadonlyMap<string, readonly unknown[]>
-  /** Digest of everything but elements, handles and counters, which change without another rule. */
+  /** Digest of all but elements, handles and counters, which change although the rules stay the same. */
   readonly shape: string
   /** Comment in the set `about`; undefined: there is none. */
   readonly about: string | undefined
 }
 
-/** The declaration of the set `about` in the text of a table. */
+/** The declaration, in the text of a table, of the set `about`, which holds the mark of the table. */
 export const ABOUT_SET = '  set about {\n    type mark\n  }'
 
 /** Parses a listing, with or without elements (`-t`). Errors: TOOL_FAILED for text that is not a listing. */
@@ -56,7 +56,7 @@ export function commentOf(row: unknown): string | undefined {
   return typeof comment === 'string' ? comment : undefined
 }
 
-/** Returns the key of an element without that wrapping. */
+/** Returns the key of an element, also where nft wraps the element in "elem" because of its comment. */
 export function keyOfRow(row: unknown): unknown {
   return asRecord(asRecord(row)['elem'])['val'] ?? row
 }
@@ -78,7 +78,7 @@ export const PROTOCOLS = new Map<unknown, Protocol>([
   ['sctp', 'SCTP']
 ])
 
-// Fields that differ after each load or each packet.
+// Fields that nft lists with another value after each load of the table or after each packet.
 const UNSTABLE: ReadonlySet<string> = new Set(['handle', 'packets', 'bytes'])
 
 /** Returns the value without the unstable fields, at every depth. */

@@ -1,5 +1,5 @@
-// Tries whether the nftables of this kernel can make a type of chain, because some kernels have the module of nftables
-// without any family. The choice of the load balancer and of the filter asks.
+// Tries whether nftables in this kernel can make a type of chain, because some kernels have the module of nftables
+// without any family. The load balancer and the packet filter are chosen by the result.
 import { randomBytes } from 'node:crypto'
 import type { Run } from '../ports.ts'
 import { succeeds } from './succeeds.ts'

@@ -18,13 +18,13 @@ import { HostError } from '../errors.ts'
 import { deadlineOf, packageOf, questionOf } from './tools.ts'
 import type { Run, RunOptions, RunResult } from '../ports.ts'
 
-// The harmless call takes milliseconds, also on a busy machine.
+// Deadline of the harmless call (invariant 2), which takes milliseconds, also on a busy machine.
 const QUESTION_DEADLINE_MS = 1_000
 // Largest factor of the deadlines of a slow tool.
 const PATIENCE_MAX = 4
-// 10,000 services of 10 endpoints are about 30 MB of JSON from nft. The limit is for each of the two outputs.
+// Limit for standard output and for standard error, each. nft lists 10,000 services of 10 endpoints as about 30 MB.
 const OUTPUT_BYTES_MAX = 128 << 20
-// Characters of standard error in an error.
+// An error quotes at most this many characters of standard error.
 const STDERR_SHOWN = 2_000
 
 /** Options for all calls. */
@@ -54,7 +54,7 @@ export function createRun(options: CreateRunOptions = {}): Run {
       deadlineMs: QUESTION_DEADLINE_MS,
       ...(signal === undefined ? {} : { signal })
     }).catch((error: unknown) => {
-      // A refusal is an answer, too.
+      // A tool that answers with an error code works, so TOOL_FAILED is an answer, too.
       if (!(error instanceof HostError) || error.code !== 'TOOL_FAILED') throw error
     })
   }
@@ -91,7 +91,10 @@ export function toolEnvironment(): NodeJS.ProcessEnv {
   return { PATH: `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`, LC_ALL: 'C' }
 }
 
-/** Ends of killed processes by tool. They come within a millisecond, unless the kernel waits for a disk or a lock. */
+/**
+ * For each tool, promises that resolve when its killed processes have ended. A killed process ends within 1 ms, unless
+ * the kernel waits for a disk or a lock.
+ */
 const killed = new Map<string, Set<Promise<unknown>>>()
 
 /** Waits for killed processes of this tool, 1 s at most. Errors: TOOL_TIMEOUT if one still exists then. */

@@ -1,8 +1,9 @@
 // Reads and sets kernel parameters of this network namespace below /proc/sys (sysctl(8)). The value before our first
 // change is on disk before the change (memory.ts), and cleanup restores it.
-// Invariant: this agent switches IPv6 forwarding on only after every uplink with accept_ra=1 has accept_ra=2, and
-// forwarding counts as set only while that holds. So the next reading finds a link that was added later, and the same
-// operation repairs it (docs/decisions/0031-ipv6-forwarding-and-accept-ra.md, Documentation/networking/ip-sysctl.rst).
+// Invariant: this agent switches IPv6 forwarding on only after it has changed accept_ra=1 to accept_ra=2 on every
+// uplink. If a later uplink has accept_ra=1, `observe` reports forwarding as not set, so that the next pass sets it
+// again and changes the new uplink (docs/decisions/0031-ipv6-forwarding-and-accept-ra.md; the kernel's
+// Documentation/networking/ip-sysctl.rst).
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../../../core/model/coded-error.ts'
@@ -33,17 +34,20 @@ interface SysctlOptions {
 export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): Sysctls {
   const { root = '/proc/sys', uplinks = async () => [] } = options
 
-  /** Returns the parameters of uplinks with accept_ra=1, which forwarding makes lose, or never get, a default route. */
+  /**
+   * Returns the names of accept_ra of the uplinks where it is 1. While forwarding is on, such an uplink loses its IPv6
+   * default route or never gets one.
+   */
   async function unprepared(): Promise<readonly string[]> {
     const names = (await uplinks()).map(acceptRa)
     const found = await Promise.all(names.map(async (name) => ({ name, value: await read(root, name) })))
     return found.flatMap(({ name, value }) => (value === '1' ? [name] : []))
   }
 
-  /** Returns whether forwarding is on because of this agent: it is recorded, and was not on before. */
+  /** Returns whether this agent switched IPv6 forwarding on: the record has its earlier value, which was not 1. */
   const isOurs = () => (memory.sysctls.get(FORWARDING_6) ?? '1') !== '1'
 
-  /** Sets one parameter, whose earlier value is on disk before that. */
+  /** Sets one parameter, after its earlier value was written to disk. */
   async function put(name: string, value: string): Promise<void> {
     const prior = await read(root, name)
     if (prior === undefined) throw unknownName(name)
@@ -79,12 +83,12 @@ export function createSysctls(memory: HostMemory, options: SysctlOptions = {}): 
 
 const FORWARDING_6 = 'net.ipv6.conf.all.forwarding'
 
-/** The separator is "/", because the name of a link may have dots. */
+/** Returns the name of the parameter, with "/" as the separator, because the name of a link may have dots. */
 function acceptRa(link: string): string {
   return `net/ipv6/conf/${link}/accept_ra`
 }
 
-/** undefined: the kernel has no such parameter. Errors: SYSCTL_FAILED. */
+/** Returns the value of a parameter; undefined if the kernel does not have the parameter. Errors: SYSCTL_FAILED. */
 async function read(root: string, name: string): Promise<string | undefined> {
   const path = sysctlPath(name, root)
   try {
