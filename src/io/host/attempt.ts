@@ -16,12 +16,13 @@ import { HostError } from './errors.ts'
  */
 type Act = (ops: readonly HostOp[]) => Promise<readonly OpFailure[]>
 
-// The other operations of the pass wait while a bundle is halved. Among 2,000 operations (the most in one slice of a
-// pass), 500 tries of 20 ms find 30 refused ones wherever they are, and 100 or more where they stand together. A half
-// that is refused later is not cut: its operations are reported as `untried`, and the next pass begins again.
+// Bound of the time for halving, because the other operations of the pass wait meanwhile. In this time a tool makes 500
+// tries of 20 ms. Among 2,000 operations (the most in one slice of a pass) they find 30 refused ones in any places, or
+// 100 and more that are neighbours. A half that is refused after this time is not halved: its operations are reported
+// as `untried`, and the next pass begins again.
 const HALVING_MS = 10_000
-// Number of tries that are made in any case. A tool that takes 2 s for each would otherwise end before one refused
-// operation stands alone: that takes 12 tries among 2,000.
+// Number of tries that are made even after HALVING_MS. With a tool that takes 2 s for a try, the time would otherwise
+// end after 5 tries, but to find one refused operation among 2,000 takes 12 tries.
 const TRIES_MIN = 30
 
 /**
@@ -72,7 +73,8 @@ export async function attempt(
     if (tries >= TRIES_MIN && nowMs() - beganMs >= HALVING_MS) return fail(some, 'untried', refusal)
     const half = some.length >> 1
     const isFirstDone = await carryOut(some.slice(0, half))
-    // Where the first half was accepted, the second one has the refused operation: to try it whole would be in vain.
+    // If the first half was accepted, the refused operation is in the second half. It would be refused as a whole, so
+    // it is halved without a try.
     await carryOut(some.slice(half), isFirstDone ? refusal : undefined)
     return false
   }

@@ -16,7 +16,8 @@ export function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] 
   return result
 }
 
-// The operations on the device and on the filter are not in the list, because each one sets one whole value.
+// Kinds of operations that may share a command. Operations on the device and on the filter are not in the list, because
+// each of them sets one whole value.
 const BUNDLED: ReadonlySet<HostOp['kind']> = new Set([
   'setSysctl',
   'setPeer',
@@ -43,8 +44,8 @@ export function pick<K extends HostOp['kind']>(
 }
 
 /**
- * Returns the routes of the operations that add or remove a route or a VIP. Other operations have none. Whether a route
- * is added or removed is the caller's to know.
+ * Returns the routes of the operations that add or remove a route or a VIP. Other operations have none. The result does
+ * not tell whether a route is added or removed.
  */
 export function tableRoutes(ops: readonly HostOp[]): readonly TableRoute[] {
   return ops.flatMap((op): TableRoute[] => {

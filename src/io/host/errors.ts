@@ -1,5 +1,5 @@
-// The error of the host edge. Each has a stable code for programs, a message and, where the operator can act, a fix.
-// src/app reports them as faults in the health registry and meshctl prints them; tests compare the codes.
+// The errors of src/io/host. Each has a stable code for programs, a message and, where the operator can act, a fix.
+// src/app reports them as faults in the health registry, and meshctl prints them; tests compare the codes.
 import { CodedError, type CodedErrorDetails } from '../../core/model/coded-error.ts'
 import { packageOf } from './tools/tools.ts'
 
@@ -48,7 +48,7 @@ interface HostErrorDetails extends CodedErrorDetails<HostErrorCode> {
   readonly stderr?: string
 }
 
-/** The error with which every function of src/io/host rejects when the host, and not the program, is at fault. */
+/** The error of every function of src/io/host when the cause is the host and not a fault of this program. */
 export class HostError extends CodedError<HostErrorCode> {
   override readonly name = 'HostError'
   readonly tool: string | undefined

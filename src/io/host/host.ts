@@ -182,7 +182,7 @@ class HostEdge implements LinuxHost {
 
   async apply(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const failures: OpFailure[] = []
-    // Parts whose tool hangs or is missing, with the error. Their other operations are not tried in this call.
+    // Parts whose tool hangs or is missing, with the error. Other operations of these parts are not tried in this call.
     const dead = new Map<HostPart, unknown>()
     for (const bundle of bundles(ops)) {
       const [first] = bundle
@@ -220,7 +220,8 @@ class HostEdge implements LinuxHost {
 
   async cleanup(signal: AbortSignal): Promise<void> {
     const { memory, loadBalancer } = this.#running()
-    // Routes go first, so that no traffic is drawn to what is removed next. The filter stays until the tunnel has gone.
+    // The routes are removed first, so that no traffic comes to the load balancer and the tunnel, which are removed
+    // next. The filter stays until the tunnel is removed.
     await allOf([
       () => this.#routes.cleanup(signal),
       () => loadBalancer.cleanup(signal),
@@ -228,7 +229,7 @@ class HostEdge implements LinuxHost {
       () => this.#filter.cleanup(signal),
       () => this.#sysctls().restore()
     ])
-    // A step that failed has thrown by now: the record stays for the next cleanup.
+    // If a step failed, allOf() has thrown, and host.json stays for the next cleanup.
     await memory.forget()
   }
 
@@ -302,7 +303,10 @@ class HostEdge implements LinuxHost {
     }
   }
 
-  /** Carries out a bundle, in one command where the tool allows. Rejects where the tool does not name what failed. */
+  /**
+   * Carries out a bundle, in one command where the tool allows it. Returns the operations that the tool refused;
+   * rejects if the tool does not tell which operations it refused.
+   */
   async #applyBundle(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const { loadBalancer } = this.#running()
     const [first] = ops

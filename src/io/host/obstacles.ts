@@ -87,7 +87,8 @@ function ofFilters(
       found.push({ kind: 'forward', subject: 'from the tunnel to pods', by })
     for (const { by } of droppedBy(chains, 'forward', outgoing))
       found.push({ kind: 'forward', subject: 'from pods into the tunnel', by })
-    // Chains of these hooks see the same packets before and after forwarding, and `output` those of this host itself.
+    // The hooks prerouting and postrouting see a forwarded packet before and after the hook forward; `output` sees the
+    // packets that this host itself sends.
     const probing: FirewallPacket = { ...outgoing, iif: undefined, protocol: 'udp', dport: probePort }
     for (const [hook, subject, packet] of [
       ['prerouting', 'from the tunnel', { ...incoming, oif: undefined }],
@@ -128,7 +129,8 @@ async function readChains(run: Run, own: string, signal: AbortSignal): Promise<r
     ...parseIptablesSave(oldFour, 'ip', 'iptables-legacy'),
     ...parseIptablesSave(oldSix, 'ip6', 'ip6tables-legacy')
   ]
-  // The tables of iptables-nft show in both listings, and that of nft does not tell the conditions of their rules.
+  // The tables of iptables-nft are in both listings. The listing of iptables is used for them, because nft does not
+  // show the conditions of their rules.
   const isRead = ({ family, table }: FirewallChain): boolean =>
     (family === 'ip' ? four : family === 'ip6' ? six : '').includes(`*${table.split(' ').at(-1)}\n`)
   return [...parseNftRuleset(parse(nft), own).filter((chain) => !isRead(chain)), ...read]
@@ -167,8 +169,8 @@ async function caughtByRules(
         const preference = Number(/^(\d+): (?:not )?from /.exec(line)?.[1] ?? 0)
         return preference > 0 && preference < rulePreference
       })
-    // A rule that refuses (blackhole, prohibit, unreachable) leaves no route to show. Without an earlier rule, our own
-    // routes are not set yet, which is no obstacle.
+    // For an address that a rule refuses (blackhole, prohibit, unreachable), `ip` shows no route. If no rule stands
+    // before ours, our own routes are not set yet, which is no obstacle.
     if (earlier.length === 0) continue
     const where = route?.dev === undefined ? 'is refused' : `goes to ${route.dev}`
     found.push({ kind: 'rule', subject: cluster, by: `${ip} ${where}: ip rule "${earlier.join('", "')}"` })

@@ -51,7 +51,7 @@ export interface LoadBalancer {
    */
   isTouched?(): Promise<boolean>
   /**
-   * Carries out the changes in order, in one transaction where the tool has transactions. Each change is idempotent.
+   * Makes the changes in order, in one transaction where the tool has transactions. Each change is idempotent.
    * Rejects when any change was refused; src/io/host/attempt.ts then tries the halves of the list.
    */
   apply(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void>

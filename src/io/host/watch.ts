@@ -23,7 +23,7 @@ import { missing, toolEnvironment } from './tools/run.ts'
 export interface HostWatch {
   /** The kernel may have changed in these parts. Called at most every 250 ms for `ip`, every 500 ms for wg and nft. */
   readonly onHint: (parts: readonly HostPart[]) => void
-  /** This watch fails with that error; undefined: it works, which is also reported while nothing was wrong. */
+  /** `watch` has failed with this error; undefined: it works, which is also reported if it has never failed. */
   readonly onFault: (watch: 'ip' | 'wg' | 'nft', error: HostError | undefined) => void
 }
 
@@ -37,11 +37,11 @@ interface WatchOptions extends HostWatch {
   readonly peers: (signal: AbortSignal) => Promise<string>
 }
 
-// A burst of changes, such as a container that starts, prints tens of lines: one pass answers them together.
+// When many things change at once, as when a container starts, `ip monitor` prints tens of lines: one pass handles all.
 const HINT_INTERVAL_MS = 250
 const POLL_MS = 500
-// A reading that takes long, as with many rules of other programs, comes less often: the pause after it is three times
-// its duration, so that readings take a quarter of the time at most.
+// After each reading the pause is at least three times as long as the reading, so that readings take a quarter of the
+// time at most, also where other programs have many rules.
 const POLL_SHARE = 3
 // The pause before `ip monitor` is started again doubles within these bounds. After a run of 15 s it is the shortest
 // again.
@@ -170,7 +170,7 @@ async function wait(ms: number, signal: AbortSignal): Promise<void> {
   await pause(ms, undefined, { signal, ref: false }).catch(() => undefined) // rejects only when aborted
 }
 
-/** Reports an error as a fault of the watch. A tool that hangs gives a hint instead: the next pass names that fault. */
+/** Reports an error as a fault of the watch, but a tool that hangs as a hint: the next pass reports that fault. */
 function told(
   error: unknown,
   tell: { readonly hint: () => void; readonly fault: (error: HostError) => void }
@@ -181,8 +181,8 @@ function told(
 }
 
 /**
- * Returns a `call` that runs the callback at once, and then at most once every `intervalMs`. Calls within an interval
- * are answered by one run at its end, so that the last change is never lost.
+ * Returns a `call` that runs the callback at once, and then at most once every `intervalMs`. For all calls within an
+ * interval the callback runs once at its end, so that the last change is never lost.
  */
 function throttle(callback: () => void, intervalMs: number): { call: () => void; cancel: () => void } {
   let timer: NodeJS.Timeout | undefined
