@@ -281,8 +281,10 @@ export interface JoinedAnswer extends Answer {
 
 /**
  * The answer of POST /v1/leave, which withdraws this cluster's records, cleans the host and deletes the membership.
- * `cluster` is the name that this cluster had in the mesh.
+ * `cluster` is the name that this cluster had in the mesh, or was to get with the pending token.
  */
 export interface LeftAnswer extends Answer {
   readonly cluster: string
+  /** True when this cluster was in no mesh, and the token that no member had answered was discarded; else absent. */
+  readonly pending?: boolean
 }

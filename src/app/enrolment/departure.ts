@@ -20,7 +20,7 @@ import type { Session } from '../session/session.ts'
 import type { Source } from '../sources/source.ts'
 import type { SharedKey } from './shared-key.ts'
 
-/** Code of the error of a leave that failed, and of the fault that stays until a later leave has finished. */
+/** Code of the fault of a leave that failed, until a later one has finished. The error has the same code. */
 export const LEAVE_UNFINISHED = 'LEAVE_UNFINISHED'
 
 /** The parts that have to do with the membership. Those that may be undefined have no step then. */
@@ -144,7 +144,7 @@ export class Departure {
     const what = [first, ...others].map(({ task, error }) => `${task} (${explain(error).message})`)
     const again = 'run `meshctl leave` again, which continues with what is not done'
     return new AppError(
-      LEAVE_UNFINISHED,
+      'LEAVE_UNFINISHED',
       `cluster ${this.cluster} ${state} ${what.join(' and ')}`,
       fix === undefined ? again : `${fix}; then ${again}`,
       { cause: first.error }

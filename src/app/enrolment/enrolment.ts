@@ -6,7 +6,7 @@
 //   2. A failed attempt restores the identity on disk, with one exception: a token that no member has answered stays
 //      there as pending, since a member may have received the certificate that this agent made with it.
 import type { InitRequest } from '../../api/requests.ts'
-import type { ClusterName, Origin } from '../../core/model/values.ts'
+import type { Origin } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import {
@@ -16,9 +16,11 @@ import {
   membershipOf,
   pendingMembership,
   redeemToken,
+  withoutMesh,
   type Membership
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
+import { notJoined } from '../session/current-session.ts'
 import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
@@ -144,14 +146,15 @@ export class Enrolment {
 
   /**
    * Withdraws the records of this agent from all members, cleans the host and deletes the membership, keys and replica
-   * from disk (departure.ts has the steps). The next identity has another PeerId. A leave that failed stays the fault
+   * from disk (departure.ts has the steps). Of an agent in no mesh it discards the pending token. The next identity has another PeerId. A leave that failed stays the fault
    * LEAVE_UNFINISHED until a later one has done the steps that were left.
    * Errors: AppError NOT_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
-  async leave(): Promise<{ readonly cluster: ClusterName }> {
-    const { health, log } = this.#options
+  async leave(): Promise<{ readonly cluster: string; readonly pending?: boolean }> {
+    const { current, health, log } = this.#options
     return this.#change(
       async () => {
+        if (this.#departure === undefined && current.session === undefined) return this.#giveUp()
         const departure = (this.#departure ??= await this.#newDeparture())
         const { cluster } = departure
         try {
@@ -167,6 +170,21 @@ export class Enrolment {
       },
       { joined: true }
     )
+  }
+
+  /**
+   * Discards the token that no member has answered, with the key made of it, also in the Secret. Errors: AppError
+   * NOT_JOINED when there is none; KubeError, StoreError, after which it can be repeated.
+   */
+  async #giveUp(): Promise<{ readonly cluster: string; readonly pending: boolean }> {
+    const { node, store, sharedKey, log } = this.#options
+    const identity = await node.current()
+    const { pendingToken, cluster } = identity
+    if (pendingToken === undefined || cluster === undefined) throw notJoined()
+    await sharedKey?.remove(identity, { onlyPending: true })
+    await store.saveIdentity(withoutMesh(identity))
+    log.info({ cluster }, 'the token that no member had answered is discarded')
+    return { cluster, pending: true }
   }
 
   /** Errors: AppError NOT_JOINED. */
@@ -298,7 +316,7 @@ export class Enrolment {
     }
     if (!joined && this.isLeaving) {
       throw new AppError(
-        LEAVE_UNFINISHED,
+        'LEAVE_UNFINISHED',
         'this agent has not left its mesh yet: the last `meshctl leave` failed',
         'run `meshctl leave` again, which continues with what is not done'
       )
@@ -321,7 +339,7 @@ export class Enrolment {
     return new AppError(
       'UNREACHABLE',
       `none of the members that the token names answered within ${JOIN_DEADLINE_MS / 1000} s: ${tried.join('; ')}`,
-      'check that their control port is reachable from here (TCP), then join again with the same token'
+      'check that their control port (TCP) is reachable from here, then join again with the same token, which this agent keeps; another token replaces it, and `meshctl leave` discards it (remove the setting token-file first)'
     )
   }
 }

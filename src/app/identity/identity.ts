@@ -39,6 +39,14 @@ export function createIdentity(crypto: Crypto): Identity {
   }
 }
 
+/**
+ * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root key, no invites, no chain
+ * and no pending token of an earlier one.
+ */
+export function withoutMesh({ nodeSeed, wireguardPrivateKey }: Identity): Identity {
+  return { nodeSeed, wireguardPrivateKey }
+}
+
 /** Returns undefined for an agent in no mesh. A token that no member has accepted yet is no membership. */
 export function membershipOf(identity: Identity): Membership | undefined {
   return identity.pendingToken === undefined ? membershipIn(identity) : undefined
@@ -65,7 +73,7 @@ export function initMesh(
   const prefixes = choosePrefixes(request, options.hostNetworks)
   const mesh = createMesh({ crypto, cluster, nowSeconds: seconds(nowMs), ...prefixes })
   return {
-    ...identity,
+    ...withoutMesh(identity),
     ...clusterFields({ chain: mesh.chain, clusterSeed: mesh.clusterSeed, bootstrap: [] }),
     rootSeed: base64(mesh.rootSeed),
     // In the order in which they were given; the certificate has them sorted.
@@ -139,9 +147,7 @@ export function redeemToken(
   })
   refuseHiddenMembers([...chain.podPrefixes, ...chain.servicePrefixes], token.bootstrap)
   return {
-    // The keys of the agent are kept. All else is of the new mesh: no root key, no invites and no chain of an earlier one.
-    nodeSeed: identity.nodeSeed,
-    wireguardPrivateKey: identity.wireguardPrivateKey,
+    ...withoutMesh(identity),
     ...clusterFields({ chain, clusterSeed, bootstrap: token.bootstrap }),
     joinedBy: 'token',
     joinedAtMs: nowMs,

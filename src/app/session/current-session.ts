@@ -41,7 +41,12 @@ export class CurrentSession {
 /** Returns the session, or throws for requests that need one. Errors: AppError NOT_JOINED. */
 export function requireSession(session: Session | undefined): Session {
   if (session !== undefined) return session
-  throw new AppError(
+  throw notJoined()
+}
+
+/** Returns the error NOT_JOINED. */
+export function notJoined(): AppError {
+  return new AppError(
     'NOT_JOINED',
     'this cluster is in no mesh yet',
     '`meshctl init` makes one, `meshctl join <token>` joins one'

@@ -27,8 +27,9 @@ export function addJoin(program: Command): void {
     .command('join')
     .summary('enter a mesh with a token')
     .description(
-      'Enters the mesh that the token names. The answer comes when a member has accepted this cluster; when none ' +
-        'does, nothing is kept and the command can be repeated.\n\n' +
+      'Enters the mesh that the token names. The answer comes when a member has accepted this cluster. When a ' +
+        'member refuses it, nothing is kept. When no member answers within 20 s, the token is kept, and the command ' +
+        'can be repeated: another token replaces it, and `meshctl leave` discards it.\n\n' +
         'The token is taken from the first of: the argument, --token-file, RHIZOME_TOKEN, stdin. An argument is ' +
         'visible in the process list and in the history of the shell: prefer the others.'
     )

@@ -22,7 +22,8 @@ export function addLeave(program: Command): void {
     .description(
       'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
         'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. ' +
-        'When a step fails, repeat the command: it continues with what is not done. Asks first, unless --yes is given.'
+        'When a step fails, repeat the command: it continues with what is not done. ' +
+        'Where this cluster has not joined yet, it discards the token that no member has answered. Asks first, unless --yes is given.'
     )
     .option('-y, --yes', 'do not ask')
     .action(async (options: Options) => {
@@ -34,7 +35,10 @@ export function addLeave(program: Command): void {
         timeoutMs: TIMEOUT_MS
       })
       print(context, answer, (clean) => ({
-        body: `Cluster ${clean.cluster} has left the mesh.`,
+        body:
+          clean.pending === true
+            ? `The token of cluster ${clean.cluster}, which no member had answered, is discarded.`
+            : `Cluster ${clean.cluster} has left the mesh.`,
         note: 'To come back: meshctl join here, with a token that has not expired or a new one (meshctl invite in a member cluster)'
       }))
     })

@@ -100,6 +100,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'NO_AGENT_CONTAINER',
       // meshd: enrolment, its socket and its other servers
       'ALREADY_CHANGING',
+      'LEAVE_UNFINISHED',
       'CLUSTER_KEY_CORRUPT',
       'NO_DNS_SERVICE',
       'NO_NAMES',

@@ -5,11 +5,25 @@ import { request } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { DnsAnswer, InviteAnswer, JoinedAnswer, StatusAnswer } from '../../../src/api/answers.ts'
+import type {
+  DnsAnswer,
+  ErrorAnswer,
+  InviteAnswer,
+  JoinedAnswer,
+  LeftAnswer,
+  StatusAnswer
+} from '../../../src/api/answers.ts'
 import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
 import { Session } from '../../../src/app/session/session.ts'
+import { bytes } from '../../../src/app/identity/encoding.ts'
+import { createIdentity, initMesh, redeemToken } from '../../../src/app/identity/identity.ts'
+import { invite } from '../../../src/app/identity/invite.ts'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import type { ClusterName } from '../../../src/core/model/values.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
+import { openStore } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
 
 describe('an agent without a folder of manifests', () => {
@@ -157,6 +171,50 @@ describe('an agent without a folder of manifests', () => {
   // The methods are called with `this` below.
   // oxlint-disable-next-line typescript/unbound-method
   const { stop: stops, withdraw: withdraws } = Session.prototype
+  it('keeps a token that no member answered, until a leave discards it or an init replaces it', async () => {
+    const crypto = createCrypto()
+    const root = initMesh(
+      { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] },
+      { crypto, identity: createIdentity(crypto), nowMs: Date.now(), hostNetworks: [] }
+    )
+    const peerId = originOf(crypto.publicKeyOf(bytes(root.nodeSeed)))
+    const { token } = invite(
+      {
+        cluster: 'east',
+        podCidrs: ['10.2.0.0/16'],
+        serviceCidrs: ['10.102.0.0/16'],
+        ttlSeconds: 3600,
+        bootstrap: []
+      },
+      {
+        crypto,
+        identity: root,
+        nowMs: Date.now(),
+        view: { self: 'west' as ClusterName, clusters: new Map() },
+        bootstrap: new Map([['west' as ClusterName, [`/ip4/192.0.2.9/tcp/7946/p2p/${peerId}`]]]),
+        hostNetworks: []
+      }
+    )
+    const pend = async () => {
+      await daemon.stop()
+      const store = await openStore({ folder: join(top, 'state'), now: Date.now })
+      const identity = store.identity() ?? assert.fail()
+      await store.saveIdentity(redeemToken(token, { crypto, identity, nowMs: Date.now() }))
+      await store.close()
+      daemon = await start()
+    }
+    await pend()
+    assert.equal((await ask<StatusAnswer>('/v1/status')).state, 'unjoined')
+    const { cluster, pending } = await ask<LeftAnswer>('/v1/leave', {})
+    assert.deepEqual({ cluster, pending }, { cluster: 'east', pending: true })
+    assert.equal((await ask<ErrorAnswer>('/v1/leave', {})).error.code, 'NOT_JOINED')
+    await pend()
+    await found('north')
+    await daemon.stop()
+    daemon = await start()
+    assert.equal((await ask<StatusAnswer>('/v1/status')).cluster, 'north')
+  })
+
   const identityFile = () => join(top, 'state', 'identity.json')
   const breaks: readonly [what: string, act: () => Promise<void>, mend: () => Promise<void>][] = [
     [

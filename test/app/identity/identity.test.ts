@@ -249,6 +249,19 @@ describe('membership', () => {
         assert.equal(pending.nodeSeed, fresh.nodeSeed)
       })
 
+      it('is given up for a mesh of its own, and without one: the keys of the agent stay', () => {
+        const fresh = membership.createIdentity(crypto)
+        const pending = redeeming(inviting().token, fresh)
+        const own = membership.initMesh(
+          { cluster: 'east', podCidrs: ['10.2.0.0/16'], serviceCidrs: ['10.102.0.0/16'] },
+          { crypto, identity: pending, nowMs: NOW_MS, hostNetworks: [] }
+        )
+        assert.equal(own.pendingToken, undefined)
+        assert.equal(membership.membershipOf(own)?.cluster, 'east')
+        assert.equal(own.nodeSeed, fresh.nodeSeed)
+        assert.deepEqual(membership.withoutMesh(pending), fresh)
+      })
+
       it('twice makes the same key: the first try may have got through', () => {
         const { token } = inviting()
         const pending = redeeming(token, membership.createIdentity(crypto))

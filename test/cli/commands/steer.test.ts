@@ -164,4 +164,10 @@ On a gateway host of east, with meshd running:
     assert.equal(left.stdout, 'Cluster east has left the mesh.\n')
     assert.equal(fake.requests.at(-1)?.url, '/v1/leave')
   })
+
+  it('leave says when it was a token that no member had answered', async () => {
+    fake.answer('/v1/leave', { cluster: 'east', pending: true })
+    const left = await cli(['leave', '--yes'])
+    assert.equal(left.stdout, 'The token of cluster east, which no member had answered, is discarded.\n')
+  })
 })

@@ -1,6 +1,7 @@
 // POST /v1/join for `meshctl join`: joins the mesh of a token. It answers when a member has accepted this cluster, or
 // after 20 s with the error UNREACHABLE. If a member refuses the cluster, nothing of the attempt is kept on disk. If no
-// member answered, the token is kept, and a later join with the same token uses the same key.
+// member answered, the token is kept: a later join with the same token uses the same key, another token replaces it, and `leave`
+// discards it.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AgentState } from '../agent-state.ts'
 import { joinedAnswer } from '../joined-answer.ts'

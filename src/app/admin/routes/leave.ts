@@ -1,5 +1,6 @@
 // POST /v1/leave for `meshctl leave`: withdraws this agent's records from all members, cleans the host and deletes the
-// membership with its keys. To come back takes a token that has not expired. After a failure the same request continues
+// membership with its keys. To come back takes a token that has not expired. After a failure the same request
+// continues
 // with the steps that are not done.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AdminHandlers } from '../server.ts'
