@@ -23,8 +23,8 @@ import { portsThatFit, splitSlice } from './split-slice.ts'
 export { toValue, type Reading } from './read-object.ts'
 
 /**
- * Something that an operator should correct. `error`: the object does not count. `warning`: the object counts, wholly
- * or in part.
+ * A fault that an operator should correct. `error`: the object is not published. `warning`: the object is published,
+ * wholly or in part.
  */
 export interface Problem {
   /** The file, relative to the folder; "kubernetes" for an object of the API. */
