@@ -158,7 +158,8 @@ export function nextFreeCidr(options: {
     .map(rangeOf)
     .filter((range) => range.family === pool.family)
     .sort((a, b) => (a.first < b.first ? -1 : 1))
-  // `taken` is sorted by first address: each overlap moves the candidate behind it, to the next multiple of its size.
+  // `taken` is sorted by first address. When a taken range overlaps the candidate, the next candidate begins at the
+  // first multiple of `size` above that range.
   let first = pool.first
   for (const range of taken) {
     if (range.last < first) continue
@@ -183,8 +184,9 @@ interface Range {
   readonly block4: { readonly first: number; readonly end: number } | undefined
 }
 
-// The cache of ranges exists because containment is asked again and again for the same few prefixes. The bound keeps
-// a flood of distinct addresses from growing the map; starting over costs about 2 µs for each entry.
+// The cache of ranges exists because the program tests containment in the same few prefixes very often. A full cache
+// is cleared, so that a flood of distinct addresses cannot fill the memory; to fill it again costs about 2 µs for
+// each entry.
 const RANGES_MAX = 16_384
 const ranges = new Map<string, Range>()
 
