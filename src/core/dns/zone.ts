@@ -14,7 +14,7 @@ import { endpointNames, portTargets, serviceNames, type Target } from './service
 /** A zone and the clusters that it is answered from. */
 export interface Zone {
   readonly origin: DomainName
-  /** The zone label of its answers (Answer.zone). */
+  /** The label for metrics in every answer of this zone (Answer.zone). */
   readonly label: string
   /**
    * Clusters with a complete catalogue. An incomplete one is left out, because half an answer looks like a whole one.
