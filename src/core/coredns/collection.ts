@@ -31,7 +31,7 @@ export interface ChangedObject {
   readonly resource: ResourceName
   /** For DELETED: the object as it was last, with the version of its deletion. */
   readonly entry: Entry
-  /** The source before a MODIFIED; undefined for the other types. */
+  /** For MODIFIED: what the object was made of before; undefined for the other types. */
   readonly before: Source | undefined
 }
 

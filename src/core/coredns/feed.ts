@@ -18,7 +18,7 @@ import { Collection, type ChangedObject, type Entry, type ServiceChange } from '
 import { EVENT_LOG_LIMITS, EventLog, type EventLogLimits, type FeedEvent } from './event-log.ts'
 import { facetsOf, objectText, type Holder, type ResourceName } from './objects.ts'
 
-/** What a new view brings to the feed. */
+/** The arguments of `Feed.update`. */
 export interface FeedInput {
   readonly view: MeshView
   /** Whether a cluster is withdrawn. Absent: no cluster is. */
