@@ -134,7 +134,10 @@ export class Suspicions {
     return { kind: 'forward' }
   }
 
-  /** This agent's own beacon as a frame to flood. */
+  /**
+   * Returns this agent's beacon as a frame to flood. It refutes the votes on this agent, because its incarnation is
+   * higher than theirs.
+   */
   refutation(): Uint8Array {
     const { self, selfSeed, meshId, crypto } = this.#options
     const body = encodeMessage(wire.BeaconBody, { origin: self, incarnation: this.#incarnation })

@@ -180,7 +180,10 @@ export class PullServer {
     outbox.add({ kind: 'whenSent', to: peer })
   }
 
-  /** The bytes of answers that may wait for one neighbour: its share of the room of all, but one part at least. */
+  /**
+   * The bytes of answers that may wait for one neighbour: `unsentBytesMax`, or its share of `allUnsentBytesMax` when
+   * that is less, but one part at least.
+   */
   #roomBytes(): number {
     const { partBytes, unsentBytesMax, allUnsentBytesMax } = this.#options.limits
     return Math.max(partBytes, Math.min(unsentBytesMax, allUnsentBytesMax / Math.max(1, this.#awaiting)))

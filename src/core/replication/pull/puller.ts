@@ -104,8 +104,9 @@ export class Puller {
     const claim = neighbours.get(peer)?.claims.get(origin)
     if (!claim) return
     const held = replicas.positionOf(origin)
-    // Only the signed head is needed of a state of this agent itself, and of another state at the position that is
-    // held: a pull from the claimed position is answered by a delta without operations.
+    // In two cases this agent needs only the signed head: for its own origin, and when the claim is of another state
+    // at the position that is held. So it asks for what follows the claimed position, and the answer is a delta
+    // without operations.
     const headOnly = origin === self || comparePositions(claim, held) === 0
     const { epoch, seq } = headOnly ? claim : fromZero ? { epoch: 0, seq: 0 } : held
     const begun = headOnly || fromZero ? undefined : replicas.get(origin)?.resume(peer, claim)

@@ -12,7 +12,10 @@ interface SliceState {
   readonly headsIntervalMs: number
 }
 
-/** True when a slice is due: the digests have differed long enough, and the last slice is half an interval old. */
+/**
+ * True when a slice is due: the digests differed in the last MISMATCHES_MIN pings, or the neighbour sends none, and
+ * the last slice was sent half an interval ago or earlier.
+ */
 export function isSliceDue({ digest, mismatches, sinceMs, headsIntervalMs }: SliceState): boolean {
   if (digest !== 0 && mismatches < MISMATCHES_MIN) return false
   return sinceMs >= headsIntervalMs / 2
