@@ -190,8 +190,9 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
 }
 
 /**
- * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0 contains
- * them. Linux routes 240.0.0.0/4 but for the one broadcast address, and large clusters use it for pods.
+ * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0
+ * contains them. 240.0.0.0/4 is accepted except its broadcast address, because Linux routes it and large clusters use
+ * it for pods.
  */
 const UNROUTABLE = constantCidrs(
   '0.0.0.0/8',

@@ -34,7 +34,10 @@ export type HandshakeCode =
   | 'certificate'
   /** A certificate has expired, or is not valid yet, and the clocks agree. */
   | 'expired'
-  /** The same, but the clocks differ by more than CLOCK_SKEW_SECONDS. */
+  /**
+   * A certificate has expired, or is not valid yet, and the clocks of the two agents differ by more than
+   * CLOCK_SKEW_SECONDS.
+   */
   | 'clock'
   /** An older certificate holds the cluster's name. */
   | 'nameTaken'

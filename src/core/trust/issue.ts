@@ -115,7 +115,10 @@ export function issueAgentCertificate(options: {
  * cluster's key.
  */
 const AGENT_VALIDITY_SECONDS = 7 * 86_400
-/** Ten years: the cluster's key never leaves the cluster, and revocation is to end it, not expiry. */
+/**
+ * Ten years: the cluster's key never leaves the cluster, and such a certificate is meant to end by revocation, not by
+ * expiry.
+ */
 const CLUSTER_VALIDITY_SECONDS = 10 * 365 * 86_400
 
 /** Returns the validity of a cluster certificate that begins at this Unix second. */

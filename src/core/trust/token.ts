@@ -123,7 +123,7 @@ export function decodeToken(
 
 // "rzm" and the version of the token's format.
 const PREFIX = 'rzm1_'
-// They find a token that was cut or mistyped; the signatures in its chain protect from forgery.
+// The checksum finds a token that was cut or mistyped. The signatures in its chain protect from forgery.
 const CHECKSUM_BYTES = 4
 // Base64url characters of a token: chain, seed and bootstrap addresses at their limits.
 const TEXT_CHARACTERS_MAX = 20_000

@@ -63,7 +63,7 @@ export function createTrustStore(options: {
 }): TrustStore {
   const { crypto, meshId } = options
   const chains = new Map<Origin, AgentChain>()
-  /** The same chains by cluster key (as text); no inner map is empty. */
+  /** The held chains by cluster key (as text), then by origin. No inner map is empty. */
   const clusters = new Map<string, Map<Origin, AgentChain>>()
   const departed = new Set<Origin>()
   /** The settlement, computed when it is asked for; undefined after each change. */
@@ -141,8 +141,9 @@ export function createTrustStore(options: {
   }
 
   /**
-   * Returns the refusal of a chain that has no room (invariant 3), or undefined. A new cluster key whose name has
-   * RIVALS_MAX claims replaces the last of them when it comes before it in certificate order.
+   * Returns the refusal of a chain that has no room (invariant 3), or undefined. When RIVALS_MAX cluster keys claim
+   * the name already, a new key is refused, unless it comes before the last of them in certificate order: then it
+   * replaces that one.
    */
   function makeRoom(chain: AgentChain): Admitted | undefined {
     const members = clusters.get(bytesKey(chain.clusterKey))
