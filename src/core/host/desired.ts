@@ -39,7 +39,7 @@ export interface DesiredInput {
    * is none.
    */
   readonly surroundings?: Surroundings
-  /** Bytes that the path to a gateway carries, where that is less than the tunnel's MTU; else undefined. */
+  /** The MTU of the path to a gateway in bytes; undefined when it is not less than the tunnel's MTU. */
   readonly pathMtu?: (origin: Origin) => number | undefined
   readonly settings: HostSettings
 }

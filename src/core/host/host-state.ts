@@ -51,7 +51,7 @@ export interface Route {
    * tunnel is down, so connections end at once with an ICMP error. Left out: the route leads into the tunnel.
    */
   readonly kind?: 'throw' | 'unreachable'
-  /** Bytes that the path through the tunnel carries, where that is less than the device's MTU. */
+  /** The MTU of the path through the tunnel in bytes; absent when it is not less than the device's MTU. */
   readonly mtu?: number
 }
 
