@@ -301,6 +301,15 @@ function contract(make: () => Bench): void {
     assert.deepEqual(await balancer.observe(signal), [])
   })
 
+  it('cleans up without a start what another instance has left, and a second time', async () => {
+    await set(virtual('10.96.0.1', [real(PODS[0])]))
+    const unstarted = bench.create()
+    await unstarted.cleanup(signal)
+    assert.deepEqual(await balancer.observe(signal), [])
+    assert.equal((await ask('10.96.0.1', 1)).includes(pods[0] ?? ''), false)
+    await unstarted.cleanup(signal)
+  })
+
   it('describes a change as commands', async () => {
     const server = virtual('10.96.0.1', [real(PODS[0])])
     const text = balancer.describe({ want: server, have: undefined }).join('\n')

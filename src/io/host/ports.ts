@@ -57,7 +57,10 @@ export interface LoadBalancer {
   apply(changes: readonly VirtualServerChange[], signal: AbortSignal): Promise<void>
   /** Returns the commands of a change as text for people. */
   describe(change: VirtualServerChange): readonly string[]
-  /** Removes everything of ours from the kernel, also what a crashed agent left there. */
+  /**
+   * Removes everything of ours from the kernel, also what a crashed agent left there. Works without start():
+   * load-balancer/create.ts also cleans up after the kinds that this host does not use, and loads no module for them.
+   */
   cleanup(signal: AbortSignal): Promise<void>
   /** Absent where no other program writes the same tables. */
   rivals?(signal: AbortSignal): Promise<Rivals>
