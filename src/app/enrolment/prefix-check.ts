@@ -2,6 +2,8 @@
 // API. `init` fills missing prefixes from them, and `join` refuses a token whose prefixes do not fit the cluster. A
 // folder source reports no prefixes.
 import type { InitRequest } from '../../api/requests.ts'
+import { parseCidr } from '../../core/model/cidr.ts'
+import type { Cidr } from '../../core/model/values.ts'
 import type { Membership } from '../identity/identity.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
@@ -11,14 +13,19 @@ import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './clus
 /**
  * Returns the request of `init` with the prefixes that the cluster reports in place of those that the request does not
  * name. They stay empty when the cluster reports none; initMesh then chooses free ones. Errors: KubeError; AppError
- * BAD_ARGUMENT when the cluster reports pod prefixes of its present Nodes only.
+ * BAD_ARGUMENT when the cluster reports pod prefixes of its present Nodes only, when pod and service prefixes overlap,
+ * or when a Node lies in a service prefix.
  */
 export async function withPrefixesOf(
   source: Pick<Source, 'discover'>,
   request: InitRequest
 ): Promise<InitRequest> {
   if (request.podCidrs.length > 0 && request.serviceCidrs.length > 0) return request
-  const found = await source.discover()
+  // Malformed ones are refused by choosePrefixes.
+  const found = await source.discover({
+    podPrefixes: wellFormed(request.podCidrs),
+    servicePrefixes: wellFormed(request.serviceCidrs)
+  })
   if (request.podCidrs.length === 0) refuseNodesOnly(found)
   const { podPrefixes, servicePrefixes } = found
   return {
@@ -55,4 +62,8 @@ export async function comparePrefixes(
       message: `addresses of this cluster in ${outside.join(', ')} are outside the prefixes that the mesh knows of it, so they are not reached`,
       fix: `leave and join again with another token: ${inviteLine(certified, found)}`
     })
+}
+
+function wellFormed(texts: readonly string[]): readonly Cidr[] {
+  return texts.map(parseCidr).flatMap((parsed) => (parsed.kind === 'cidr' ? [parsed.cidr] : []))
 }

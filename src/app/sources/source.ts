@@ -8,6 +8,7 @@ import { parseSelector } from '../../core/kube/label-selector.ts'
 import type { KubeApi } from '../../core/kube/kube-api.ts'
 import type { Cidr, Ip, Origin, Snapshot } from '../../core/model/values.ts'
 import { openKubeClient, runsInPod } from '../../io/kube/client.ts'
+import type { Prefixes } from '../../core/trust/certificate.ts'
 import { discoverCidrs } from '../../io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../../io/kube/kube-source.ts'
 import { createElector, type Elector, type Leadership } from '../../io/kube/lease.ts'
@@ -46,10 +47,11 @@ export interface Source {
   /** Reads again, soon. Called when the prefixes that objects must lie in have changed. */
   refresh(): void
   /**
-   * Returns the pod and service prefixes that the cluster itself has configured; empty for a folder. Errors:
-   * KubeError.
+   * Returns the pod and service prefixes that the cluster itself has configured; empty for a folder. `named`: prefixes
+   * that a person has named, which count instead of those of the cluster. Errors: KubeError; AppError BAD_ARGUMENT when
+   * pod and service prefixes overlap, or a Node lies in a service prefix.
    */
-  discover(): Promise<FoundPrefixes>
+  discover(named?: Partial<Prefixes>): Promise<FoundPrefixes>
   /** Resigns and ends the source. */
   stop(): Promise<void>
 }
@@ -210,8 +212,13 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
     resign,
     start: () => source.start(),
     refresh: () => source.refresh(),
-    discover: async () => {
-      const { podPrefixes, servicePrefixes, from } = await discoverCidrs({ client })
+    discover: async (named) => {
+      const found = await discoverCidrs({ client, ...named })
+      const { podPrefixes, servicePrefixes, from, conflicts, problems } = found
+      const [conflict] = conflicts
+      if (conflict !== undefined) throw new AppError('BAD_ARGUMENT', conflict.message, conflict.fix)
+      // A join passes nothing: it has the prefixes of its token, so those of the cluster need not be known.
+      if (named !== undefined) for (const { message, fix } of problems) log.warn({ fix }, message)
       return { podPrefixes, servicePrefixes, isWholeCluster: from.pods !== 'nodes' }
     },
     async stop() {

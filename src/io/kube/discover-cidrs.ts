@@ -31,13 +31,15 @@ interface DiscoveredCidrs {
   readonly servicePrefixes: readonly Cidr[]
   /** The source that was used for each of the two. */
   readonly from: { readonly pods: CidrSource; readonly services: CidrSource }
-  /** With a problem of level `error`, the prefixes must not be used to join a mesh. */
+  /** Contradictions between the prefixes and the Nodes. With one of them, the prefixes must not be used. */
+  readonly conflicts: readonly Problem[]
+  /** Prefixes that are not known, or not for all Nodes. */
   readonly problems: readonly Problem[]
 }
 
 interface DiscoverOptions {
   readonly client: KubeClient
-  /** Prefixes from the settings; absent or []: discover them. */
+  /** Prefixes that the caller knows; absent or []: discover them. */
   readonly podPrefixes?: readonly Cidr[]
   readonly servicePrefixes?: readonly Cidr[]
   readonly signal?: AbortSignal
@@ -118,11 +120,10 @@ export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
     podPrefixes: pods.cidrs,
     servicePrefixes: services.cidrs,
     from: { pods: pods.source, services: services.source },
+    conflicts: [...overlaps(pods.cidrs, services.cidrs), ...nodesInside(services.cidrs, found.nodes)],
     problems: [
       ...missing(pods.source, services.source, found.refusals),
-      ...incomplete(pods.source, found.nodes),
-      ...overlaps(pods.cidrs, services.cidrs),
-      ...nodesInside(services.cidrs, found.nodes)
+      ...incomplete(pods.source, found.nodes)
     ]
   }
 }
@@ -181,8 +182,8 @@ function missing(pods: CidrSource, services: CidrSource, refusals: readonly Prob
   if (pods === 'none') {
     problems.push({
       file: 'kubernetes',
-      message: 'the pod prefixes are not known: no Node has spec.podCIDRs, and this is no OpenShift',
-      fix: 'name them, as in --pod-cidr 10.244.0.0/16; see the configuration of the network plugin',
+      message: 'the pod prefixes are not known: no Node has spec.podCIDRs, and the cluster is not OpenShift',
+      fix: 'read them in the configuration of the network plugin, and pass them as --pod-cidr, for example --pod-cidr 10.244.0.0/16',
       level: 'error'
     })
   }
@@ -190,8 +191,8 @@ function missing(pods: CidrSource, services: CidrSource, refusals: readonly Prob
     problems.push({
       file: 'kubernetes',
       message:
-        'the service prefixes are not known: this Kubernetes has no ServiceCIDR (older than 1.33), and is no OpenShift',
-      fix: 'name them, as in --service-cidr 10.96.0.0/12: the --service-cluster-ip-range of the API server',
+        'the service prefixes are not known: this Kubernetes has no ServiceCIDR objects (it is older than 1.33), and the cluster is not OpenShift',
+      fix: 'read the flag --service-cluster-ip-range of the API server, and pass it as --service-cidr, for example --service-cidr 10.96.0.0/12',
       level: 'error'
     })
   }
@@ -206,7 +207,7 @@ function incomplete(source: CidrSource, nodes: readonly NodeFacts[]): readonly P
     {
       file: 'kubernetes',
       message: `${without.length} of ${nodes.length} nodes have no spec.podCIDRs, such as ${without[0]?.name}: their pods cannot be reached`,
-      fix: 'name the prefixes of the whole cluster, as in --pod-cidr 10.244.0.0/16',
+      fix: 'pass the pod prefixes of the whole cluster as --pod-cidr, for example --pod-cidr 10.244.0.0/16',
       level: 'warning'
     }
   ]
@@ -220,7 +221,7 @@ function overlaps(pods: readonly Cidr[], services: readonly Cidr[]): readonly Pr
       .map((service) => ({
         file: 'kubernetes',
         message: `the pod prefix ${pod} and the service prefix ${service} overlap`,
-        fix: 'correct --pod-cidr or --service-cidr: an address is a pod’s or a service’s, never both',
+        fix: 'correct --pod-cidr or --service-cidr: an address belongs either to a pod or to a service',
         level: 'error' as const
       }))
   )
@@ -234,7 +235,7 @@ function nodesInside(services: readonly Cidr[], nodes: readonly NodeFacts[]): re
       .map((ip) => ({
         file: 'kubernetes',
         message: `the address ${ip} of node ${name} lies in a service prefix`,
-        fix: 'correct --service-cidr: routes to services would cut the node off',
+        fix: 'correct --service-cidr: the route to this prefix would cut off the node',
         level: 'error' as const
       }))
   )

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
-import { openSource, type SourceState } from '../../../src/app/sources/source.ts'
-import type { Origin } from '../../../src/core/model/values.ts'
+import { openSource, type Source, type SourceState } from '../../../src/app/sources/source.ts'
+import type { InitRequest } from '../../../src/api/requests.ts'
+import { withPrefixesOf } from '../../../src/app/enrolment/prefix-check.ts'
+import type { Cidr, Origin } from '../../../src/core/model/values.ts'
 import { eventually } from '../../eventually.ts'
-import { FakeApi, refuse, service, SERVICES, type Fault } from '../../io/kube/fake-api.ts'
+import { FakeApi, NODES, refuse, service, SERVICES, type Fault } from '../../io/kube/fake-api.ts'
 
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/default/leases/rhizome-speaker'
 const HELD: Fault = (_request, response) => {
@@ -47,6 +49,64 @@ describe('a source in a Kubernetes cluster', () => {
       await source.stop()
       await api.close()
     }
+  })
+})
+
+describe('the prefixes that a cluster reports', () => {
+  let api: FakeApi
+  let source: Source
+  before(async () => {
+    api = await FakeApi.start()
+    api.put('/apis/networking.k8s.io/v1/servicecidrs', {
+      metadata: { name: 'kubernetes' },
+      spec: { cidrs: ['10.1.0.0/16'] }
+    })
+    api.put(NODES, {
+      metadata: { name: 'n1' },
+      spec: { podCIDRs: ['10.2.0.0/24'] },
+      status: { addresses: [{ type: 'InternalIP', address: '10.1.7.1' }] }
+    })
+    source = await openSource({
+      settings: resolveSettings({
+        flags: { source: 'kubernetes', kubeconfig: api.kubeconfig },
+        env: {},
+        file: undefined
+      }),
+      catalogOptions: () => ({}),
+      onSnapshot: () => undefined,
+      onLeadership: () => undefined,
+      onNodePrefixes: () => undefined,
+      termFloor: () => 1,
+      log: createLog({ 'log-level': 'error', 'log-format': 'text' })
+    })
+  })
+  after(async () => {
+    await source.stop()
+    await api.close()
+  })
+  const request = { cluster: 'east', podCidrs: [], serviceCidrs: [] } as unknown as InitRequest
+
+  it('are refused where a Node lies in a service prefix', async () => {
+    await assert.rejects(source.discover(), {
+      code: 'BAD_ARGUMENT',
+      message: /10\.1\.7\.1 of node n1/,
+      fix: /--service-cidr/
+    })
+    await assert.rejects(withPrefixesOf(source, request), { code: 'BAD_ARGUMENT' })
+  })
+
+  it('are taken once the right service prefix is named, and refused where a named one overlaps', async () => {
+    const named = { ...request, podCidrs: ['10.2.0.0/16'], serviceCidrs: [] }
+    await assert.rejects(withPrefixesOf(source, named), { code: 'BAD_ARGUMENT', message: /10\.1\.7\.1/ })
+    const found = await source.discover({ servicePrefixes: ['10.96.0.0/12' as Cidr] })
+    assert.deepEqual([found.podPrefixes, found.isWholeCluster], [['10.2.0.0/24'], false])
+    await assert.rejects(source.discover({ servicePrefixes: ['10.2.0.0/16' as Cidr] }), {
+      code: 'BAD_ARGUMENT',
+      message: /10\.2\.0\.0\/24 .*10\.2\.0\.0\/16 overlap/
+    })
+    await assert.rejects(withPrefixesOf(source, { ...request, serviceCidrs: ['10.96.0.0/12'] }), {
+      message: /^pod-cidr: the pod prefix of the whole cluster is not known/
+    })
   })
 })
 

@@ -78,14 +78,14 @@ describe('the prefixes of a cluster', () => {
   })
 
   it('must not overlap one another or hold a node', () => {
-    const { problems } = settleCidrs({
+    const { conflicts } = settleCidrs({
       ...nothing,
       nodes: [node('n1', ['10.1.0.0/24'], '10.1.7.1')],
       serviceCidrs: cidrs('10.1.0.0/16')
     })
-    assert.match(problems[0]?.message ?? '', /overlap/)
-    assert.match(problems[1]?.message ?? '', /10\.1\.7\.1 of node n1/)
-    assert.ok(problems.every(({ level }) => level === 'error'))
+    assert.match(conflicts[0]?.message ?? '', /overlap/)
+    assert.match(conflicts[1]?.message ?? '', /10\.1\.7\.1 of node n1/)
+    assert.ok(conflicts.every(({ level }) => level === 'error'))
   })
 
   it('merge into the fewest with exactly the same addresses', () => {
