@@ -31,7 +31,7 @@ import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
 import { kubeOptionsOf, addKubeOptions, type KubeFlags } from '../kube/kube-options.ts'
-import { openKube } from '../kube/kube.ts'
+import { openKube, type KubeTarget } from '../kube/kube.ts'
 import { safeJson } from '../output/text.ts'
 import { readToken, warnOfArgument } from '../meshd/token.ts'
 
@@ -49,6 +49,8 @@ interface Options extends KubeFlags {
   /** Names of Nodes that get the gateway label. */
   readonly gateway?: readonly string[]
   readonly clusterDns?: ClusterDnsTarget
+  /** Seconds of the global option --timeout. undefined: the flag is not given. */
+  readonly timeout?: number
   /** Settings of meshd by key; checkSettings has checked them before they are used. */
   readonly set?: Readonly<Record<string, string>>
 }
@@ -121,7 +123,7 @@ function addOptions(command: Command): Command {
  * --dry-run it prints the objects and sends nothing. Errors: CliError of readToken and of the checks; those of the API.
  */
 async function install(command: Command): Promise<void> {
-  const options = command.opts<Options>()
+  const options = command.optsWithGlobals<Options>()
   // Settings and tokens are read with libraries that the other commands need not load.
   const { checkSettings, checkToken } = await import('../kube/install-checks.ts')
   const token = await tokenOf(options)
@@ -167,7 +169,7 @@ async function applyAll(
   const { options, objects, chosen } = wanted
   const { refuseSecond } = await import('../kube/install-checks.ts')
   const { namespace } = options
-  const api = await openKube(kubeOptionsOf(options))
+  const api = await open(options)
   const agents = await getObject(api, agentsPath(namespace))
   refuseHelm(agents, 'use `helm upgrade`, or `helm uninstall` first')
   // The list is read before the apply, because a second installation must be refused before anything is changed.
@@ -189,6 +191,12 @@ async function applyAll(
     body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
     note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
   }))
+}
+
+/** Opens the API of the cluster. --timeout limits the wait for each answer. */
+function open(options: Options): Promise<KubeTarget> {
+  const { timeout } = options
+  return openKube(kubeOptionsOf(options, timeout === undefined ? undefined : timeout * 1000))
 }
 
 /** Returns the token of the options, or undefined with --no-token. Errors: those of readToken. */
@@ -224,7 +232,7 @@ async function modeOf(options: Options): Promise<ChosenMode> {
   if (options.gateway !== undefined) return { mode: 'gateway', note: undefined }
   if (options.dryRun === true) return { mode: 'mesh', note: undefined }
   const { chooseMode, modeOfInstalled } = await import('../kube/install-checks.ts')
-  const api = await openKube(kubeOptionsOf(options))
+  const api = await open(options)
   // A second `meshctl install` upgrades the installation, so it keeps the mode that is installed.
   const installed = modeOfInstalled(await getObject(api, agentsPath(options.namespace)))
   return installed === undefined ? chooseMode(api) : { mode: installed, note: undefined }
@@ -235,7 +243,7 @@ async function modeOf(options: Options): Promise<ChosenMode> {
  * need.
  */
 async function isOpenshift(options: Options): Promise<boolean> {
-  const api = await openKube(kubeOptionsOf(options))
+  const api = await open(options)
   return (await getObject(api, '/apis/security.openshift.io/v1')) !== undefined
 }
 

@@ -107,7 +107,8 @@ export function addUninstall(program: Command): void {
   })
   addExamples(command, [
     ['Asks first', 'meshctl uninstall'],
-    ['In a script, the nodes keep their keys', 'meshctl uninstall --yes --keep-state']
+    ['In a script, the nodes keep their keys', 'meshctl uninstall --yes --keep-state'],
+    ['Wait up to 10 minutes for the nodes to be clean (default 2)', 'meshctl uninstall --timeout 10m']
   ])
 }
 

@@ -14,8 +14,8 @@ export interface KubeFlags {
   readonly namespace: string
 }
 
-// The longest wait for one request, in milliseconds: the API server may have to write to members of etcd that are far
-// apart.
+// The longest wait for one request without another value, in milliseconds: the API server may have to write to members
+// of etcd that are far apart.
 const REQUEST_MS = 30_000
 
 /** Adds the options to a command. */
@@ -29,12 +29,9 @@ export function addKubeOptions(command: Command): void {
     .option('--context <name>', 'context of the kubeconfig')
 }
 
-/**
- * Returns the options for openKube (kube.ts). --timeout does not count here: it limits the wait of `uninstall` for the
- * nodes.
- */
-export function kubeOptionsOf(flags: KubeFlags): KubeOptions {
-  return { kubeconfig: flags.kubeconfig, context: flags.context, timeoutMs: REQUEST_MS }
+/** Returns the options for openKube (kube.ts). `timeoutMs`: the longest wait for one request. */
+export function kubeOptionsOf(flags: KubeFlags, timeoutMs = REQUEST_MS): KubeOptions {
+  return { kubeconfig: flags.kubeconfig, context: flags.context, timeoutMs }
 }
 
 /** Returns a name of RFC 1123, the rule of Kubernetes for namespaces. The name becomes a part of API paths. */

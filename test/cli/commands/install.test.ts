@@ -185,6 +185,22 @@ describe('meshctl install and uninstall', () => {
       assert.match(stderr, /1 of 2000 Nodes/)
     })
 
+    it('waits for each answer as long as --timeout says', async () => {
+      const silent = await FakeApi.start()
+      silent.fail('any', '*', () => {}, Infinity)
+      const { code, stderr } = await meshctl([
+        'install',
+        '--no-token',
+        '--kubeconfig',
+        silent.kubeconfig,
+        '--timeout',
+        '1s'
+      ])
+      await silent.close()
+      assert.match(stderr, /^error: cannot ask http:.*: no answer in 1000 ms/)
+      assert.equal(code, EXIT.unreachable)
+    })
+
     it('removes the gateway label of all Nodes, page by page', async () => {
       const small = await FakeApi.start()
       for (const path of ABSENT) small.fail('any', path, absent, Infinity)
