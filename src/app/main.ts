@@ -68,7 +68,7 @@ function command(): Command {
     .description(
       'remove tunnel, routes, tables and services of a stopped agent from this host, and restore its sysctls'
     )
-    .action(() => cleanup(settingsOf(program)))
+    .action(async () => void process.stdout.write(await cleanup(settingsOf(program))))
   return program
 }
 

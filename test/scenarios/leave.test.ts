@@ -74,8 +74,15 @@ describe('leaving', () => {
     await east().stop('SIGTERM')
     assert.notEqual(await network(east()), untouched, 'traffic flows on while the agent is stopped')
     await reaches(west(), east(), 500)
-    await done(east().gateway.exec(east().meshd('cleanup')))
+    const first = await done(east().gateway.exec(east().meshd('cleanup')))
+    assert.match(
+      first.stdout,
+      /^Removed from this host: the tunnel .* with 2 peers, .*routes?, .*the packet filter\.$/m
+    )
+    assert.match(first.stdout, /^Set back to their values before meshd: \d+ sysctls?\.$/m)
     assert.equal(await network(east()), untouched)
+    const second = await done(east().gateway.exec(east().meshd('cleanup')))
+    assert.match(second.stdout, /^Nothing to remove: /)
     await east().start()
     await reaches(west(), east())
   })

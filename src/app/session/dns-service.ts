@@ -67,7 +67,10 @@ export class DnsService implements Service {
     const { settings, log } = this.#options
     const listen = dnsAddresses(settings, this.#options.served().nodeAddress)
     const control = dnsControlPath(settings)
-    if (listen.length === 0) return endDnsProcess(control)
+    if (listen.length === 0) {
+      await endDnsProcess(control)
+      return
+    }
     const process = (this.#process ??= this.#create(control, listen))
     await process.start()
     log.info({ addresses: process.listening, pid: process.pid }, 'DNS answers')

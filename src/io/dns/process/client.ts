@@ -68,12 +68,16 @@ export function createDnsProcess(options: DnsProcessOptions): DnsProcess {
   return new Client(options)
 }
 
-/** Ends the responder at this control socket, if there is one: for the cleanup of a stopped agent. */
-export async function endDnsProcess(control: string): Promise<void> {
+/**
+ * Ends the responder at this control socket, for the cleanup of a stopped agent. Resolves to false when there was none.
+ */
+export async function endDnsProcess(control: string): Promise<boolean> {
   const channel = await openChannel(control, '').catch(() => undefined)
   if (channel !== undefined) await ended(channel)
-  for (const pid of orphans(control)) signal(pid, 'SIGTERM')
+  const others = orphans(control)
+  for (const pid of others) signal(pid, 'SIGTERM')
   removeSockets(control)
+  return channel !== undefined || others.length > 0
 }
 
 /**
