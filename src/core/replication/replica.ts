@@ -151,7 +151,7 @@ export class Replica {
         return { kind: 'stray' }
       return this.#collect(staged, options)
     }
-    // A push in the middle of an answer leaves the answer alone.
+    // The first of several parts replaces this neighbour's unfinished delta. A push in one frame leaves it as it is.
     if (delta.more) this.dropStaged(from)
     const early = this.#judge(head, delta.fromSeq)
     if (early) return early
@@ -177,7 +177,7 @@ export class Replica {
     if (!this.#verifies(head)) return 'bad signature'
     const set = this.#emptySet()
     const sorted = [...records].sort((left, right) => left.seq - right.seq)
-    // States that were published after the damaged one are in the same epoch, so an own state moves to the next.
+    // An own origin may have signed later heads in this epoch. It must not sign others, so it uses the next epoch.
     if (set.apply(sorted, head.stateHash)) {
       this.raiseEpoch(head.epoch + 1)
       return 'damaged records'
@@ -292,7 +292,7 @@ export class Replica {
     return { kind: 'equivocation', proof: this.#proof }
   }
 
-  /** True when a part continues an unfinished delta. A head newer than that of the part before replaces it. */
+  /** True when a part continues an unfinished delta. If its head is newer, it becomes the head of the delta. */
   #goesOn(staged: StagedDelta, head: Head, delta: DeltaMessage): boolean {
     if (staged.lastSeq !== delta.afterSeq || staged.fromSeq !== delta.fromSeq) return false
     if (equalBytes(staged.head.bytes, head.bytes)) return true
