@@ -36,7 +36,10 @@ export const HOST_LIMITS: Readonly<Record<'service' | 'namespace' | 'cluster' | 
 
 /** Most real servers of one virtual server: each gets four of 16,384 slots, so that shares stay about even. */
 export const REAL_SERVERS_PER_VIRTUAL_SERVER_MAX = 4096
-/** Most real servers with affinity: every slot compares all backends, 512 × 8,192 times, which takes 50 ms. */
+/**
+ * The most real servers of a virtual server with affinity. Each of its 8,192 slots is filled by a comparison of all
+ * real servers: 512 × 8,192 comparisons take 50 ms.
+ */
 export const HASHED_REAL_SERVERS_MAX = 512
 
 /**
@@ -136,8 +139,8 @@ interface ClusterClaims<T extends Claim> {
 }
 
 /**
- * Divides the host among the clusters. The result has one entry for each of `clusters`, in their order, with the
- * admitted claims in the order given.
+ * Divides the limits of the host (servers and table entries) among the clusters. The result has one entry for each of
+ * `clusters`, in their order, with the admitted claims in the order given.
  */
 export function admit<T extends Claim>(
   clusters: readonly ClusterClaims<T>[],
