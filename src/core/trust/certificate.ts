@@ -191,8 +191,8 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
 
 /**
  * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0
- * contains them. 240.0.0.0/4 is accepted except its broadcast address, because Linux routes it and large clusters use
- * it for pods.
+ * contains them. 240.0.0.0/4 is not in the list, because large clusters use it for pods; Linux routes all of it
+ * except the broadcast address 255.255.255.255.
  */
 const UNROUTABLE = constantCidrs(
   '0.0.0.0/8',

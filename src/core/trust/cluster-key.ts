@@ -115,7 +115,7 @@ export function settleClusterKey(
   return same ? { kind: 'agreed' } : { kind: 'write', key: merged }
 }
 
-/** Returns why a key is not of the wanted cluster and mesh; undefined when it is. */
+/** Returns why a key belongs to another cluster or mesh than the wanted one; undefined when both are right. */
 export function mismatchOf(
   found: Pick<ClusterChain, 'meshId' | 'cluster'>,
   wanted: Pick<ClusterChain, 'meshId' | 'cluster'>
