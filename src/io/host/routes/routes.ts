@@ -305,7 +305,7 @@ function vipsOf(routes: readonly KernelRoute[]): readonly Vip[] {
   }))
 }
 
-/** Returns the kernel's routes as values of HostState, in their order. */
+/** Returns the kernel's routes as values of HostState, sorted by destination. */
 function state(routes: readonly KernelRoute[]): readonly Route[] {
   return routes
     .map(({ destination, source, type, mtu }) => ({

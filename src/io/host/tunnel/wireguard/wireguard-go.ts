@@ -17,7 +17,7 @@ const SOCKET_FOLDER = '/var/run/wireguard'
  */
 const RENAMED_LOOKS = 40
 const RENAMED_LOOK_MS = 50
-// A process accepts a connection within milliseconds.
+// Deadline for the connection to a socket. A process that listens accepts within milliseconds.
 const SOCKET_ANSWER_MS = 1_000
 
 /** The implementation by the process wireguard-go. */
