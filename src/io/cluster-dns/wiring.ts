@@ -34,12 +34,13 @@ export interface ClusterDns {
   undo(): Promise<number>
 }
 
-// Milliseconds for each request.
+// Deadline of each request to the API server, in milliseconds.
 const CALL_MS = 10_000
-// Objects are read and written again up to this often in all when another client has written in between.
+// Number of attempts in all. When another client changed an object between our reading and our writing (status 409),
+// the next attempt reads all objects again.
 const TRIES = 5
 
-/** Sends nothing before the first call. */
+/** Returns a ClusterDns. No request is sent before `apply` or `undo` is called. */
 export function createClusterDns(options: ClusterDnsOptions): ClusterDns {
   const { namespace } = options
   return {
@@ -58,7 +59,10 @@ export function createClusterDns(options: ClusterDnsOptions): ClusterDns {
   }
 }
 
-/** Reads, decides and writes; all three again after a conflict, because the decision may be another one then. */
+/**
+ * Reads the objects, lets `decide` choose the patches, and sends them. After a conflict (status 409) it begins again
+ * with the reading, because changed objects may need other patches. Returns the number of patches.
+ */
 async function change(
   options: ClusterDnsOptions,
   decide: (objects: ClusterDnsObjects) => Wiring
@@ -68,7 +72,8 @@ async function change(
     const calls = wiring.calls ?? []
     try {
       for (const call of calls) await options.api.request({ ...call, signal: AbortSignal.timeout(CALL_MS) })
-      // A refusal may have patches, too: they remove zones of ours that would keep CoreDNS from starting.
+      // `wire` may refuse to write the zones and return patches all the same: these remove zones that this agent wrote
+      // earlier and that would keep CoreDNS from starting.
       if (wiring.kind === 'refused')
         throw new ClusterDnsError('REFUSED', { message: wiring.reason, fix: wiring.fix })
       return calls.length
@@ -79,7 +84,10 @@ async function change(
   }
 }
 
-/** Reads the objects that `target` may change; the others are undefined, as if they did not exist. */
+/**
+ * Reads the objects that the setting `target` allows this agent to change: the object of OpenShift's DNS operator, the
+ * ConfigMaps of CoreDNS, or all three with `auto`. The others are undefined, as if they did not exist.
+ */
 async function readObjects({ api, namespace, target }: ClusterDnsOptions): Promise<ClusterDnsObjects> {
   const openshift = target === 'openshift'
   const [operator, coredns, custom] = await Promise.all([
