@@ -73,7 +73,7 @@ export function tooLarge(asked: number, current: number): Failure {
   }
 }
 
-/** For every method but GET. */
+/** The answer to a request with another method than GET. */
 export const READ_ONLY: Failure = {
   code: 405,
   reason: 'MethodNotAllowed',

@@ -27,7 +27,8 @@ interface WatchParts {
 }
 
 /**
- * Begins with `start`. Ends after its time, by `stop`, with its connection, or when the log has moved past its cursor.
+ * One watch of one client. It begins with `start`. It ends after `timeoutMs`, by `stop`, when its connection closes, or
+ * when the log no longer has the events after its cursor.
  */
 export class Watch {
   readonly #parts: WatchParts
@@ -36,11 +37,11 @@ export class Watch {
   #initial: readonly Entry[]
   /** How many of `#initial` are sent. */
   #sent = 0
-  /** A bookmark is still to be sent that marks the end of the initial events. */
+  /** True until the bookmark is sent that marks the end of the initial events, if the client asked for one. */
   #announcesEnd: boolean
   /** The version of the last event that was read from the log. */
   #cursor: number
-  /** The client does not read: nothing is written before the connection's event 'drain'. */
+  /** True while the client does not read: nothing is written before the connection's event 'drain'. */
   #blocked = false
   #ended = false
 
@@ -90,7 +91,10 @@ export class Watch {
     this.#end()
   }
 
-  /** Says whether all events are sent, so that the cursor may follow the feed. */
+  /**
+   * Returns whether this watch runs, the client reads, and all initial events are sent. Only then may the cursor move
+   * on to the newest version of the feed.
+   */
   #isIdle(): boolean {
     return !this.#ended && !this.#blocked && this.#sent >= this.#initial.length
   }
