@@ -15,13 +15,14 @@ interface Access {
   allows(address: string): boolean
   /**
    * Sets the allowed prefixes, for example "10.1.0.0/16". This host's own addresses are always allowed. A text without
-   * "/" is one address. A text that is neither allows no client.
+   * "/" is one address. A text that is neither a prefix nor an address is ignored.
    */
   setPrefixes(prefixes: readonly string[]): void
 }
 
 /**
- * Allows this host only, until `setPrefixes` is called. `nowMs` is a monotonic clock in milliseconds; tests replace it.
+ * Returns an Access that allows this host only, until `setPrefixes` is called. `nowMs` is a monotonic clock in
+ * milliseconds; tests replace it.
  */
 export function createAccess(nowMs: () => number = () => performance.now()): Access {
   let prefixes = new BlockList()

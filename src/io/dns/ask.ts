@@ -33,7 +33,7 @@ export function ask(options: AskOptions): Promise<Uint8Array | undefined> {
   return new Promise((resolve) => {
     let close: (() => void) | undefined
     let isDone = false
-    // The one place where a query ends; later calls do nothing, since errors, timers and replies may race.
+    // Ends the query. Later calls do nothing, because an error, the timer and a reply may come at the same time.
     const finish = (reply?: Uint8Array): void => {
       if (isDone) return
       isDone = true
@@ -42,7 +42,7 @@ export function ask(options: AskOptions): Promise<Uint8Array | undefined> {
       try {
         close?.()
       } catch {
-        // The socket failed before it was bound: there is nothing to close.
+        // The socket failed before it was bound, so there is nothing to close.
       }
       resolve(reply)
     }

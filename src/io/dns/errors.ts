@@ -17,7 +17,8 @@ export type DnsErrorCode =
   | 'PROCESS_FAILED'
 
 /**
- * Says why the responder cannot start. `fix` says what the operator should do. The agent shows both and tries again.
+ * The reason why the responder cannot start; `fix` says what the operator should do. The agent shows both and tries
+ * again.
  */
 export class DnsError extends AdvisedError<DnsErrorCode> {
   override readonly name = 'DnsError'

@@ -74,9 +74,9 @@ interface Upstream {
 interface Exchange {
   readonly key: string
   readonly waiting: Set<Waiting>
-  /** Aborted when no client waits any longer, and by `stop`. */
+  /** Ends the question at the upstreams: it is aborted when no client waits any longer, and by `stop`. */
   readonly abandon: AbortController
-  /** The upstream that is being asked now. A second client with the same question makes it suspect of a loop. */
+  /** The upstream that is being asked now. If the same question comes again, loop-guard.ts checks this upstream. */
   current: Upstream | undefined
 }
 
@@ -88,7 +88,7 @@ interface Waiting {
   readonly finish: (reply: UpstreamReply | undefined) => void
 }
 
-/** Does not open sockets before the first question. Throws nothing. */
+/** Returns a forwarder, which opens no socket before the first question. Never throws. */
 export function createForwarder(options: ForwarderOptions): Forwarder {
   const { timeoutMs = UPSTREAM_TIMEOUT_MS, inFlightMax = IN_FLIGHT_MAX, onLoops = () => undefined } = options
   let upstreams: readonly Upstream[] = options.upstreams.map(newUpstream)
@@ -254,7 +254,10 @@ const UPSTREAM_TIMEOUT_MS = 2000
  * below ulimit 1024.
  */
 const IN_FLIGHT_MAX = 900
-/** A dead first upstream then delays one client by its timeout of 2 s, not every client. */
+/**
+ * Milliseconds for which an upstream that failed is asked last. So a first upstream that does not answer delays one
+ * client in 10 s by its timeout of 2 s, and not every client.
+ */
 const AVOID_MS = 10_000
 /** After this time the upstream is asked again; a loop that still exists is detected within one round trip. */
 const LOOP_MS = 30_000

@@ -25,7 +25,7 @@ export class Listeners {
   #listening: SocketAddress[] = []
   #udp: UdpSocket[] = []
   #tcp: Server[] = []
-  /** The open TCP connections. UDP has none. */
+  /** The open TCP connections. */
   #open = new Set<Connection>()
   /** Shared among clients, so that one client with many connections cannot keep the others out. */
   readonly #places = new Shares<Connection>({
@@ -168,14 +168,14 @@ async function bound(
 }
 
 /**
- * A burst must not overrun the kernel's default of 200 KiB. The kernel may grant less (net.core.rmem_max); that is no
- * error.
+ * Asks the kernel for a receive buffer of UDP_BUFFER_BYTES, because a burst of queries would overrun the default of 200
+ * KiB. The kernel may grant less (net.core.rmem_max); that is no error.
  */
 function enlargeBuffer(socket: UdpSocket): void {
   try {
     socket.setRecvBufferSize(UDP_BUFFER_BYTES)
   } catch {
-    // The kernel's default stays in force.
+    // If the call fails, the socket keeps the kernel's default size.
   }
 }
 
@@ -196,7 +196,7 @@ function ignoreError(): void {}
 
 /** A free UDP port is rarely taken on TCP, so ten attempts fail only when TCP ports are exhausted. */
 const FREE_PORT_ATTEMPTS = 10
-/** Milliseconds for one bind. */
+/** Deadline of one bind in milliseconds. */
 const LISTEN_MS = 5000
 /** The kernel doubles this for its own bookkeeping (socket(7), SO_RCVBUF). */
 const UDP_BUFFER_BYTES = 1024 * 1024

@@ -24,7 +24,7 @@ const NONCE_BYTES = 16
 /** Resolvers answer names below `invalid` themselves (RFC 6761, 6.4), so the probe does not reach the root servers. */
 const SUFFIX = '.loop-probe.rhizome.invalid'
 
-/** Belongs to one forwarder, which calls `suspect` and stops asking the upstreams that `onLoop` names. */
+/** The loop guard of one forwarder, which calls `suspect` and stops asking the upstreams that `onLoop` names. */
 export class LoopGuard<U> {
   readonly #options: LoopGuardOptions<U>
   /** The time of the last probe of each upstream. */

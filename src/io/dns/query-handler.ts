@@ -1,7 +1,8 @@
-// Turns the bytes of a query into the bytes of its answer, without a socket. Names of the mesh are answered at once;
-// other names are asked of the upstreams.
+// Turns the bytes of a query into the bytes of its answer, without a socket. Questions for names of the mesh are
+// answered at once; all other questions are forwarded to the upstreams.
 // Invariants:
-//  1. An error of ours is a SERVFAIL for one client, or silence when the bytes are no query. It never ends the process.
+//  1. After an error of this program one client gets SERVFAIL, or no answer when the bytes are no query. Such an error
+//     never ends the process.
 //  2. Every query is reported to `onQuery` once, with labels from bounded sets.
 import type { Names } from '../../core/dns/names.ts'
 import { chase } from './chase.ts'
@@ -84,9 +85,9 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
   }
 
   /**
-   * Decides first, in this order, about messages that are no query, clients that are not allowed, queries that are not
-   * supported, and probes of our own that an upstream has sent back. The answer to such a probe must not be forwarded
-   * again.
+   * Answers one message. In this order it treats: messages that are no query (no answer), clients that are not allowed
+   * (REFUSED), queries that are not supported, and probes of our own that an upstream has sent back (NXDOMAIN; they
+   * must not be forwarded again). All others go to `answerQuery`.
    */
   function answer(received: Received): ReturnType<HandleQuery> {
     const parsed = parseQuery(received.message)
@@ -101,7 +102,10 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
     return answerQuery(received, query)
   }
 
-  /** Without upstreams, names that are not ours are REFUSED, and a CNAME that leaves the mesh is answered alone. */
+  /**
+   * Answers a query by the names of the mesh or by the upstreams. Without upstreams, names outside the mesh are
+   * REFUSED, and a CNAME to a name outside the mesh is sent without the records of its target.
+   */
   function answerQuery(received: Received, query: Query): Uint8Array | Promise<Uint8Array> {
     const outcome = safeOutcome(query, received.rotation)
     const upstreams = forwarder()
@@ -133,8 +137,8 @@ export function createQueryHandler(options: QueryHandlerOptions): HandleQuery {
   }
 
   /**
-   * Finds the outcome. A name whose answer fails or cannot be encoded is answered with SERVFAIL; other queries are not
-   * affected.
+   * Returns what to do with the query. If the answer cannot be computed or encoded, it is SERVFAIL; other queries are
+   * not affected.
    */
   function safeOutcome(query: Query, rotation: number): Outcome {
     try {

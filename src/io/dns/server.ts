@@ -1,5 +1,5 @@
-// The DNS responder: sockets (listeners.ts), one query to its answer (query-handler.ts), and the upstreams for names outside the mesh
-// (upstream-watch.ts). It runs in a process of its own (process/responder.ts).
+// The DNS responder, made of its parts: the sockets (listeners.ts), the answers to queries (query-handler.ts), and the
+// upstreams for names outside the mesh (upstream-watch.ts). It runs in a process of its own (process/responder.ts).
 import type { Names } from '../../core/dns/names.ts'
 import { createAccess } from './access.ts'
 import { Listeners } from './listeners.ts'
@@ -10,36 +10,40 @@ import type { SocketAddress } from './upstreams.ts'
 
 export interface DnsServerOptions {
   /**
-   * Where to listen. Name each address: a wildcard (0.0.0.0, ::) works, but on a host with several addresses UDP answers may
-   * then leave with another source address than the client asked. With port 0 the kernel chooses a free one, the same for UDP and TCP.
+   * The addresses to listen on. Name each address: a wildcard (0.0.0.0, ::) works, but on a host with several addresses
+   * UDP answers may then have another source address than the one that the client asked. With port 0 the kernel chooses
+   * a free port, the same for UDP and TCP.
    */
   readonly listen: readonly SocketAddress[]
   /** Called for every query. Make new names for each view, not for each call. */
   readonly names: () => Names
   /**
-   * "10.0.0.2:53" or the path of a resolv.conf, which is read again each second. Without upstreams, names outside the mesh are REFUSED, so
-   * that clients ask another server. Default: none.
+   * The upstreams: addresses such as "10.0.0.2:53", or paths of files such as resolv.conf, which are read again each
+   * second. Without upstreams, names outside the mesh are REFUSED, so that clients ask another server. Default: none.
    */
   readonly upstreams?: readonly string[] | undefined
   /** Prefixes of clients that are answered beside this host itself; others are REFUSED. undefined: all are answered. */
   readonly allow?: readonly string[] | undefined
   readonly onQuery?: (metrics: QueryMetrics) => void
-  /** Events for the log that the server survives. */
+  /** Called with a sentence for the log about an error after which the responder goes on. */
   readonly onWarning?: (message: string, error?: unknown) => void
   /** Called with all lasting problems of the upstreams, whenever they change. */
   readonly onProblems?: (problems: readonly DnsProblem[]) => void
-  /** The timeout for each upstream. Default 2000. */
+  /** Milliseconds to wait for the reply of each upstream. Default 2000. */
   readonly upstreamTimeoutMs?: number
 }
 
 export interface DnsServer {
-  /** Errors: DnsError PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, BAD_UPSTREAM, LISTEN_FAILED. */
+  /**
+   * Binds all addresses, then reads the upstreams. Resolves when the responder answers queries. Errors: DnsError
+   * PORT_IN_USE, PORT_FORBIDDEN, ADDRESS_NOT_LOCAL, BAD_ADDRESS, BAD_UPSTREAM, LISTEN_FAILED.
+   */
   start(): Promise<void>
   /** Ends sockets, connections and forwarded queries. It may be called at any time and more than once. */
   stop(): Promise<void>
-  /** Replaces the option of this name, from the next query on. */
+  /** Replaces the option `allow`, from the next query on. */
   setAllow(prefixes: readonly string[] | undefined): void
-  /** Replaces the option of this name. Throws DnsError BAD_UPSTREAM and keeps the upstreams that were set before. */
+  /** Replaces the option `upstreams`. Throws DnsError BAD_UPSTREAM and keeps the upstreams that were set before. */
   setUpstreams(upstreams: readonly string[]): void
   /** The bound addresses, with their real ports. Empty before `start` and after `stop`. */
   readonly listening: readonly SocketAddress[]

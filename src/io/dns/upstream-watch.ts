@@ -1,5 +1,5 @@
-// Keeps the forwarder at the upstreams that the settings name. A setting may be the path of a resolv.conf; such a file
-// is read again each second, so that a change of it counts without a restart.
+// Gives the forwarder the upstreams that the option `upstreams` names. One of them may be the path of a resolv.conf;
+// such a file is read again each second, so that a change of the file counts without a restart.
 import { createForwarder, type Forwarder } from './forwarder.ts'
 import { fileProblem, loopProblem, ownProblem, type DnsProblem } from './problems.ts'
 import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './upstreams.ts'
@@ -7,7 +7,7 @@ import { findUpstreams, isOwnAddress, sameAddress, type SocketAddress } from './
 interface UpstreamWatchOptions {
   /** The option `upstreams` of server.ts. */
   readonly upstreams: readonly string[]
-  /** The addresses of this responder. Such an upstream is left out, because forwarding to it would never end. */
+  /** The addresses of this responder. An upstream with such an address is left out: forwarding would never end. */
   readonly listening: () => readonly SocketAddress[]
   /** Milliseconds to wait for a reply; undefined: the default of forwarder.ts. */
   readonly timeoutMs: number | undefined
@@ -16,7 +16,7 @@ interface UpstreamWatchOptions {
   readonly onProblems: (problems: readonly DnsProblem[]) => void
 }
 
-/** Belongs to one server. Before `start` its forwarder has no upstreams. */
+/** Reads the upstreams for one DNS server. Before `start` its forwarder has no upstreams. */
 export class UpstreamWatch {
   readonly #options: UpstreamWatchOptions
   #settings: readonly string[]
@@ -44,8 +44,8 @@ export class UpstreamWatch {
   }
 
   /**
-   * Reads the settings at once, and then each second. Call it when the sockets are bound, so that own addresses are
-   * known.
+   * Reads the upstreams, and the files that name upstreams, now and then each second. Call it when the sockets are
+   * bound, because the bound addresses tell which upstreams are this responder itself.
    */
   start(): void {
     this.#look()
@@ -79,7 +79,10 @@ export class UpstreamWatch {
     })
   }
 
-  /** Files are read, not watched: resolv.conf may be a link, or be replaced, mounted over or written in place. */
+  /**
+   * Reads the upstreams once. Files are read again and not watched by inotify, because resolv.conf may be a link, or be
+   * replaced, mounted over or written in place.
+   */
   #look(): void {
     const { listening, onWarning } = this.#options
     const { upstreams, problems } = findUpstreams(this.#settings)
@@ -109,5 +112,5 @@ function isSame(left: readonly SocketAddress[], right: readonly SocketAddress[])
   return left.length === right.length && left.every((each, index) => sameAddress(each, right[index] ?? each))
 }
 
-/** A changed resolv.conf counts after one second. A look takes about 20 µs. */
+/** Milliseconds between two readings, after which a changed resolv.conf counts. One reading takes about 20 µs. */
 export const UPSTREAM_LOOK_MS = 1000

@@ -89,7 +89,8 @@ export function isOwnAddress(upstream: SocketAddress, listening: readonly Socket
 }
 
 /**
- * The kernel takes a packet to the unspecified address for one to this host, so the loopback address is used instead.
+ * Returns the loopback address instead of the unspecified address (0.0.0.0, ::), because the kernel delivers packets to
+ * the unspecified address to this host itself. Other addresses stay as they are.
  */
 function reachable(address: string): string {
   return address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address

@@ -2,13 +2,13 @@
 // and receives its query counts.
 //
 // The process is started detached, so it outlives the agent: an agent that was restarted or killed finds it at the
-// control socket, with the names that it had. Only a process of the same version that listens on the wanted addresses
-// is kept. Any other process goes on answering while a new one is started and receives the names. It ends when the new
-// process takes over the port; during this handover no process listens for 1 to 2 ms.
+// control socket, with the names that it had. Only a process of the same version that listens on the desired addresses
+// is kept. Any other process goes on answering while a new process is started and receives the names. The old process
+// ends when the new one takes over the port; during this handover no process listens for 1 to 2 ms.
 //
-// The process ends after `end()` or `endDnsProcess()` (leave, cleanup), after the time without an agent, or when all
-// processes of the agent's group are ended: by systemd with KillMode=control-group (use KillMode=process), or with the
-// container that it runs in.
+// The process ends after `end()` or `endDnsProcess()` (leave, cleanup), when no agent has been connected for
+// `outliveSeconds`, or when all processes of the agent's group are ended: by systemd with KillMode=control-group (use
+// KillMode=process), or with the container that it runs in.
 import { renameSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -63,7 +63,7 @@ export interface DnsProcess {
   readonly isUpToDate: boolean
 }
 
-/** Does nothing before `start`. */
+/** Returns a client, which does nothing before `start`. */
 export function createDnsProcess(options: DnsProcessOptions): DnsProcess {
   return new Client(options)
 }
@@ -81,8 +81,8 @@ export async function endDnsProcess(control: string): Promise<boolean> {
 }
 
 /**
- * At most one channel is open. `#take` starts its feed of names and its timers; `#release` stops the timers. The loops
- * that wait compare their channel with the present one after each wait, and end when it was replaced.
+ * At most one channel is open. `#take` starts its feed of names and its timers; `#release` stops the timers. A loop
+ * compares its channel with `#channel` after each wait, and ends when another channel has replaced it.
  */
 class Client implements DnsProcess {
   readonly #options: DnsProcessOptions
@@ -97,13 +97,13 @@ class Client implements DnsProcess {
   #problems: readonly DnsProblem[] = []
   #fileProblems: readonly DnsProblem[] = []
   #upstreamLook: NodeJS.Timeout | undefined
-  /** The state has changed since the last round of updates began. */
+  /** True if the state has changed since the last round of updates began. */
   #isDirty = false
-  /** A round of updates is being sent. */
+  /** True while a round of updates is being sent. */
   #isTelling = false
-  /** Kills a process that sends nothing for SILENCE_MS. */
+  /** The timer that kills a process which sends nothing for SILENCE_MS. */
   #silence: NodeJS.Timeout | undefined
-  /** Gives up after KEPT_MS the names that only the process has. */
+  /** The timer that ends KEPT_MS: names that only the process has are then removed from it. */
   #patience: NodeJS.Timeout | undefined
   #isStopped = false
 
@@ -185,8 +185,8 @@ class Client implements DnsProcess {
   #take(channel: Channel): void {
     this.#channel = channel
     this.#feed = new NamesFeed(channel.welcome.complete)
-    // Names of a catalogue that was damaged on disk come back from neighbours. If no neighbour has them either, this
-    // agent's names count.
+    // The process may have names that this agent lost with a damaged disk. Neighbours send them again. Names that are
+    // still missing here after KEPT_MS are removed from the process.
     this.#patience = setTimeout(() => {
       this.#feed?.forgetKept()
       this.update()
@@ -307,10 +307,11 @@ class Client implements DnsProcess {
 
 /** Encoding a frame of this size takes about 2 ms, and so does reading it. */
 const FRAME_BYTES = 32 * 1024
-/** The wait for the answer to `listen`: longer than PATIENCE_MS. */
+/** Milliseconds to wait for the answer to `listen`: longer than PATIENCE_MS. */
 const LISTEN_MS = 10_000
 /**
- * The time for which the new process tries to bind: longer than END_MS, after which the old one is killed (spawn.ts).
+ * Milliseconds for which the new process tries to bind: longer than END_MS, after which the old process is killed
+ * (spawn.ts).
  */
 const PATIENCE_MS = 8000
 /** A responder ends at once on SIGTERM (main.ts); then the kernel frees its port. */
@@ -320,11 +321,17 @@ const ORPHAN_MS = 200
  * one round go together, because each message costs the process a buffer of 64 KiB that must be garbage-collected.
  */
 const TELL_MS = 20
-/** Sending a million endpoints takes some seconds. */
+/** Milliseconds to wait until the new process has all names. Sending a million endpoints takes some seconds. */
 const TOLD_MS = 30_000
-/** The time that neighbours have to send what was lost on this host's disk. */
+/**
+ * Milliseconds for which the process keeps names that this agent does not have, for example after its disk was damaged.
+ * In this time neighbours send the lost records again.
+ */
 const KEPT_MS = 60_000
-/** The process sends counts several times a second; a host without free processor time may delay them. */
+/**
+ * A process that has sent nothing for so many milliseconds is killed. It sends counts several times a second, but a
+ * host without free processor time may delay them.
+ */
 const SILENCE_MS = 20_000
 
 /** Estimates the encoded size of a message in bytes; slices are most of it. */

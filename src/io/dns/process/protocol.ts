@@ -55,7 +55,7 @@ export type ToAgent =
       readonly complete: readonly ClusterName[]
     }
   | { readonly kind: 'listening'; readonly listening: readonly SocketAddress[] }
-  /** A DnsError of the server, whose class is lost on the way. */
+  /** Binding failed with this DnsError, of which only code, message and fix are sent. */
   | { readonly kind: 'listenFailed'; readonly code: string; readonly message: string; readonly fix: string }
   /** A sentence for the agent's log. */
   | { readonly kind: 'warning'; readonly message: string }

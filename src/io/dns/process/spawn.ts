@@ -13,13 +13,13 @@ import { openChannel, type Channel } from './channel.ts'
  * because the path of a unix socket has at most 107 bytes (unix(7)).
  */
 export const NEXT = '+'
-/** The time for Node to start and to open the control socket, on a busy host. */
+/** Milliseconds in which the process must open its control socket. Node starts slowly on a busy host. */
 const START_MS = 15_000
-/** The interval at which the control socket is tried. */
+/** Milliseconds between two attempts to connect to the control socket. */
 const START_LOOK_MS = 10
-/** A process that has not ended so long after `stop` is killed. */
+/** A process that has not ended so many milliseconds after `stop` is killed. */
 const END_MS = 3000
-/** The time after which a process that was sent `listen` tries to bind every millisecond. */
+/** Milliseconds after which a process that was sent `listen` surely tries to bind, which it does every millisecond. */
 const KNOCK_MS = 100
 
 /**
