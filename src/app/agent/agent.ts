@@ -66,7 +66,7 @@ export async function startAgent(settings: Settings, log: Log): Promise<Agent> {
  */
 async function start(settings: Settings, log: Log, shutdown: Shutdown): Promise<void> {
   const startedMs = monotonicMs()
-  // First of all: another agent that answers on this socket may own the state folder and the device.
+  // The socket is claimed first: another agent that answers on it may own the state folder and the device.
   await claimSocket(settings.socket)
   const foundation = await openFoundation(settings, log, shutdown)
   const cluster = await openCluster(foundation, shutdown)
@@ -191,7 +191,7 @@ async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: S
   ownCoredns?.start()
 }
 
-/** The ways into a mesh and out of it. */
+/** The parts with which this agent joins a mesh and leaves it. */
 interface Joining {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
@@ -207,7 +207,7 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
   }
 }
 
-/** All parts, as the servers and the watch get them. */
+/** All parts, as the health server, the admin API and PartWatch get them. */
 type Parts = Foundation & Cluster & Joining & { readonly dataPlane: DataPlane; readonly startedMs: number }
 
 /** The state for the admin API. Values that change while the agent runs are getters; the others are read once. */

@@ -6,10 +6,10 @@ import { inspect } from 'node:util'
 import { EXIT } from './exit-codes.ts'
 import type { Log } from '../observe/log.ts'
 
-// The depth of causes that is logged. A chain that is longer most likely contains itself.
+// The number of nested causes that are logged. A longer chain most likely contains itself.
 const CAUSES_MAX = 8
 
-/** Installs the handler. Called once by `meshd run`, before any part starts. */
+/** Installs the handler of uncaught errors. Called once by `meshd run`, before any part starts. */
 export function installLastResort(log: Pick<Log, 'fatal'>): void {
   let isEnding = false
   process.on('uncaughtException', (error: unknown, origin) => {

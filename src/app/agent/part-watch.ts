@@ -1,7 +1,7 @@
 // Checks the parts of the agent once a second. Their faults go into the registry of health, from which the log,
 // `meshctl status` and the metrics have them. The watch also lets StoreKeeper mend the state folder, and closes invites
-// whose cluster is a member. Parts keep their own fault and are asked for it, so that none of them needs to know the
-// registry.
+// whose cluster has become a member. Each part keeps its own fault, and the watch reads it, so that no part needs to
+// know the registry.
 import type { Store } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
@@ -42,11 +42,14 @@ interface PartWatchOptions {
   readonly log: Log
 }
 
-/** One per process. It begins before the first session and runs until the agent stops. */
+/** Checks all parts, once a second, from before the first session until the agent stops. One per process. */
 export class PartWatch {
   readonly #options: PartWatchOptions
   readonly #looks: Loop
-  /** A loop of its own: a slow disk must not hold up the faults that are told to operators. */
+  /**
+   * Closes invites whose cluster has become a member. It is a loop of its own, because it writes to the disk: a slow
+   * disk must not delay the check of the parts.
+   */
   readonly #invites: Loop
 
   constructor(options: PartWatchOptions) {
@@ -68,7 +71,10 @@ export class PartWatch {
     this.#invites.start()
   }
 
-  /** Waits for an identity that is being written. Checks of the state folder are ended by StoreKeeper. */
+  /**
+   * Stops both loops. Resolves when an identity that is being written is on disk. StoreKeeper ends its own checks of
+   * the state folder.
+   */
   async stop(): Promise<void> {
     await this.#looks.stop()
     await this.#invites.stop()
@@ -132,7 +138,10 @@ export class PartWatch {
     else health.set('NODES_WITHOUT_AGENT', fault)
   }
 
-  /** Skipped while init, join or leave is under way, because these write the identity, too. Never rejects. */
+  /**
+   * Closes invites whose cluster has become a member. Does nothing while init, join or leave is under way, because
+   * these write the identity, too. Never rejects.
+   */
   async #closeInvites(): Promise<void> {
     const { enrolment, invitations, log } = this.#options
     if (enrolment.isChanging) return

@@ -19,7 +19,7 @@ const ORDER = [
   'store'
 ] as const
 
-/** A part has one place in the order, so a name that is missing there is an error of types. */
+/** The name of a part. A part whose name is not in ORDER is an error of the type checker. */
 type PartName = (typeof ORDER)[number]
 
 /** Collects how parts end while the agent starts, and runs the ends once. */

@@ -3,8 +3,8 @@
 import type { Store } from '../../io/store/store.ts'
 import type { Health } from '../observe/health.ts'
 
-// The warning stays for ten minutes after the files are back, so that an operator sees it: a cause that removed them
-// once may do so again.
+// Milliseconds (10 min) for which the warning stays after the files are written again, so that an operator sees it: the
+// files may be removed again by the same cause.
 const TOLD_MS = 600_000
 const UNUSABLE = 'STATE_UNUSABLE'
 const REMOVED = 'STATE_REMOVED'
@@ -27,7 +27,10 @@ interface StoreKeeperOptions {
   readonly mendMore: () => Promise<unknown>
 }
 
-/** PartWatch calls `look` once a second. Faults: STATE_REMOVED (warning) and STATE_UNUSABLE (error). */
+/**
+ * Checks the state folder and writes removed files again. PartWatch calls `look` once a second. Faults: STATE_REMOVED
+ * (warning) and STATE_UNUSABLE (error).
+ */
 export class StoreKeeper {
   readonly #options: StoreKeeperOptions
   #looking: Promise<void> | undefined
