@@ -10,15 +10,17 @@ import type { FaultText, Health } from '../observe/health.ts'
 
 export const RIVAL = 'IPVS_RIVAL'
 
-// Milliseconds. A look starts tools, and a deleted server is set again by the reconciler, not here.
+// Milliseconds between two readings of the kernel. A reading starts two tools, so it is not made every second. It need
+// not be fast, because the reconciler sets deleted virtual servers again.
 const LOOK_INTERVAL_MS = 5000
 const LOOK_DEADLINE_MS = 10_000
-// Twenty rounds of kube-proxy, at its default of 30 s.
+// Milliseconds (10 min) without a deletion after which the fault is cleared: 20 sync periods of kube-proxy at its
+// default of 30 s.
 const QUIET_MS = 600_000
 
-/** What is looked at, and where the fault is set. */
+/** The host that is read, and the registry in which the fault is set. */
 interface BalancerRivalsOptions {
-  /** undefined: no data plane on this machine, and nothing is looked at. */
+  /** undefined: there is no data plane on this machine, so nothing is read. */
   readonly host: Pick<LinuxHost, 'rivals'> | undefined
   readonly health: Pick<Health, 'set' | 'clear'>
   /** Monotonic milliseconds. Default: the clock of the process. */
@@ -30,11 +32,11 @@ export class BalancerRivals {
   readonly #host: BalancerRivalsOptions['host']
   readonly #health: BalancerRivalsOptions['health']
   readonly #nowMs: () => number
-  /** Monotonic time from which the next look may be made. */
+  /** Monotonic milliseconds from which the next reading may be made. */
   #nextMs = -Infinity
-  /** Virtual servers deleted since the start of the host: their number at the last look. */
+  /** Number of virtual servers that were deleted between the start of the host and the last reading. */
   #seen = 0
-  /** The same number when the last fault was cleared: the message counts only later deletions. */
+  /** The value of `#seen` when the last fault was cleared: the message counts only later deletions. */
   #settled = 0
   /** Monotonic time when the program was first seen, or last deleted something; undefined: there is none. */
   #sinceMs: number | undefined
@@ -70,7 +72,7 @@ export class BalancerRivals {
     const deleted = rivals.lost - this.#settled
     if (nowMs - this.#sinceMs < QUIET_MS && (isPresent || deleted > 0)) return faultOf(rivals, deleted)
     this.#settled = rivals.lost
-    // A quiet program that is still there becomes a fault again only when it deletes something. One that has gone
+    // If the program is still there, it becomes a fault again only when it deletes something. If it has gone, it
     // becomes a fault again when it comes back.
     if (!isPresent) this.#sinceMs = undefined
     return undefined

@@ -36,7 +36,7 @@ export interface DesiredHostOptions {
   readonly health: Health
   readonly tunnels: Pick<Tunnels, 'health' | 'pathMtu'>
   readonly mtu: Pick<TunnelMtu, 'bytes'>
-  /** False until a member has accepted this agent. The host is left alone before. */
+  /** False until a member has accepted this agent. Until then nothing on the host is changed. */
   readonly isAdmitted: () => boolean
   readonly facts: () => LocalFacts
   /** What this host reaches without the mesh. undefined: not read yet, so nothing may be routed. */
@@ -69,7 +69,7 @@ export class DesiredHost {
   async findEndpoints(stopping: AbortSignal): Promise<void> {
     const signal = AbortSignal.any([stopping, AbortSignal.timeout(STATS_DEADLINE_MS)])
     const stats = (await this.#options.host?.peerStats(signal).catch(() => undefined)) ?? []
-    // The kernel tells handshakes in the time of day.
+    // The kernel gives the time of a handshake as Unix time, so the monotonic clock cannot be used here.
     const youngMs = Date.now() - HANDSHAKE_AGE_MS_MAX
     this.#found = new Map(
       stats.flatMap(({ publicKey, peerAddress, lastHandshakeMs = 0 }) =>

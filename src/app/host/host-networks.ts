@@ -21,7 +21,7 @@ import type { Settings } from '../settings/settings.ts'
 
 const READ_DEADLINE_MS = 10_000
 
-/** What is read, and where the faults are set. */
+/** The sources of the surroundings, and the registry in which the faults are set. */
 interface HostNetworksOptions {
   readonly host: LinuxHost | undefined
   readonly settings: Settings
@@ -106,7 +106,7 @@ export class HostNetworks {
     this.#options.health.replace('PREFIX_OVERLAP', faults)
   }
 
-  /** Clears its faults: they do not concern an agent that is in no mesh. */
+  /** Clears the faults of this file, because they do not concern an agent that is in no mesh. */
   stop(): void {
     this.#options.health.replace('PREFIX_OVERLAP', [])
     this.#options.health.clear('HOST_NETWORKS')

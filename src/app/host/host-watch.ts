@@ -4,7 +4,7 @@ import type { HostPart } from '../../core/host/host-state.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Health } from '../observe/health.ts'
 
-/** What is watched, and who is told. */
+/** The host that is watched, and the receivers of hints and faults. */
 interface HostWatchOptions {
   readonly host: Pick<LinuxHost, 'watch'>
   readonly health: Health

@@ -11,10 +11,10 @@ import type { Obstacle } from '../../io/host/obstacles.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 
-// Milliseconds between two looks. A look starts a few processes, so it is rare.
+// Milliseconds between two readings of the rules, each of which starts six to eight processes.
 const LOOK_MS = 30_000
-// The same after a hint of the kernel. A rule set that is being loaded causes many hints, so a look waits
-// nevertheless.
+// Milliseconds from a reading to the next one after a hint of the kernel. There is a pause even then, because the
+// kernel gives many hints while a set of rules is loaded.
 const LOOK_MS_MIN = 5_000
 const LOOK_DEADLINE_MS = 10_000
 
@@ -27,7 +27,7 @@ const OBSTACLE_CODES = [
   'SERVICES_CLASH'
 ] as const
 
-/** What is looked at, and where the faults are set. */
+/** The host whose rules are read, and the registry in which the faults are set. */
 interface ObstaclesOptions {
   /** undefined: no data plane. Then only clashes of services are reported. */
   readonly host: LinuxHost | undefined
@@ -38,7 +38,7 @@ interface ObstaclesOptions {
   readonly probePort: number
 }
 
-/** What a look depends on. */
+/** The facts for one reading: they tell which packets of the mesh to judge. */
 interface ObstacleFacts {
   readonly view: MeshView
   /** Clusters that no tunnel reaches (Tunnels.down). */
@@ -50,7 +50,7 @@ interface ObstacleFacts {
 /** The watch over other programs' rules during one session. */
 export class Obstacles {
   readonly #options: ObstaclesOptions
-  /** Monotonic time of the last look. */
+  /** Monotonic milliseconds of the last reading. */
   #lookedMs = -Infinity
   #isHinted = false
 
@@ -58,7 +58,7 @@ export class Obstacles {
     this.#options = options
   }
 
-  /** The kernel has changed something: the next look is due after LOOK_MS_MIN. */
+  /** Called when the kernel has changed something: the next reading is due LOOK_MS_MIN after the last one. */
   hint(): void {
     this.#isHinted = true
   }
@@ -69,7 +69,7 @@ export class Obstacles {
   }
 
   /**
-   * Called once a second; does nothing until a look is due. When the rules cannot be read within LOOK_DEADLINE_MS,
+   * Called once a second; does nothing until a reading is due. When the rules cannot be read within LOOK_DEADLINE_MS,
    * the faults stay as they are.
    */
   async look(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {

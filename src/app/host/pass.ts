@@ -4,8 +4,8 @@
 //  1. What fails (one operation, or one part of the host that cannot be read or whose tool hangs) is left out,
 //     remembered and tried again with a backoff of its own. Everything that does not need it is done in the same
 //     pass.
-//  2. Between two looks, `have` is what the passes have made: an operation counts as done when it is not among the
-//     failures.
+//  2. `have` is the state that was read from the kernel last, with the operations that passes have made since. An
+//     operation counts as done when it is not among the failures.
 //  3. Operations that have failed before are tried after all others, so that they neither delay the others nor cause
 //     their bundle to be refused.
 //  4. A pass that was interrupted by a newer desired state has made progress, and the next one goes on where it
@@ -114,7 +114,8 @@ export class Pass {
   }
 
   /**
-   * Makes a pass. `interrupted` is asked between two slices, after the first one: true ends the pass there.
+   * Makes a pass. The operations are applied in slices (core/host/host-ops.ts). `interrupted` is called after each
+   * slice but the last: when it returns true, the pass ends there.
    * Errors: only errors of this program itself, and the abort of `signal`. Failures of the host are in `failures`.
    * After an error the next pass reads all parts again.
    */
@@ -145,7 +146,7 @@ export class Pass {
     const nowMs = this.#options.now()
     const parts = [...this.#stale].filter((part) => !this.#retries.isHeld(part, nowMs))
     if (parts.length === 0) return
-    // Deleted before the look: a hint that comes during the look counts for the next pass.
+    // The marks are deleted before the reading, so that a hint during the reading counts for the next pass.
     for (const part of parts) this.#stale.delete(part)
     const { found, failures } = await this.#options.host.look(parts, signal)
     signal.throwIfAborted()
@@ -189,8 +190,8 @@ export class Pass {
       untried: false
     }
     const rounds = [...slices(due.fresh, clusterOf), ...slices(due.again, clusterOf)]
-    // Slices that the others depend on (device, filter, sysctls, exceptions) come first even when they have failed
-    // before.
+    // Slices on which other slices depend (device, filter, sysctls, exceptions) are applied first, also if they failed
+    // in an earlier pass.
     const first = rounds.filter(({ ops: [op] }) => op !== undefined && isBasis(op))
     const order = [...first, ...rounds.filter((each) => !first.includes(each))]
     let next = 0
@@ -231,9 +232,9 @@ export class Pass {
   }
 
   /**
-   * Marks the parts of failed operations as stale, since such an operation may be half done. A device that could not
-   * be set up completely may exist nevertheless, so the tunnel is read at once: the peers and routes after it may
-   * need it only to exist.
+   * Marks the parts of failed operations as stale, since such an operation may be half done. After a failure to set up
+   * the device, the tunnel is read at once: the device may exist all the same, and that may be enough for the peers and
+   * routes that follow.
    */
   async #after(failures: readonly OpFailure[], signal: AbortSignal): Promise<void> {
     for (const { op } of failures) this.#stale.add(partOf(op))
@@ -251,7 +252,7 @@ export class Pass {
   }
 }
 
-/** What the slices of one pass share. */
+/** The data that all slices of one pass read and write. */
 interface SliceContext {
   readonly want: HostState
   readonly skip: ReadonlySet<HostPart>

@@ -4,7 +4,7 @@
 import type { PeerAddress } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 
-/** Where agents were reached. */
+/** The addresses at which other agents were reached, by control connections and by WireGuard. */
 interface ReachedFacts {
   /**
    * Returns the host at which the control connection reaches or last reached this agent: "203.0.113.7" or

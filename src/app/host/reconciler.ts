@@ -1,5 +1,5 @@
-// The loop that makes the host what the mesh asks for. Events only mark it; passes never overlap. A pass itself is in
-// pass.ts.
+// The loop that brings the host to the state that the mesh asks for. An event only marks the loop, which then makes a
+// pass (pass.ts); passes never overlap.
 // Invariants:
 //  1. A pass reads the kernel every OBSERVE_INTERVAL_MS, after a failure, and on a hint of the kernel.
 //  2. What fails is a fault in the registry of health until it is done, and is tried again with a backoff of its own;
@@ -31,13 +31,14 @@ const PASS_MS_MIN = 500
 const RETRY_MS = 2_000
 // After this time a pass ends between two slices even when nothing newer waits, so that the kernel is read again.
 const PASS_MS_MAX = 20_000
-// No tool has a longer deadline, so this one is reached only when an edge ignores its own.
+// Deadline of a pass in milliseconds. No tool has a longer deadline, so it is reached only when code of src/io does not
+// keep its own deadline.
 const PASS_DEADLINE_MS = 300_000
 
-/** The host, and where the desired state comes from. */
+/** The host, and the source of its desired state. */
 interface ReconcilerOptions {
   readonly host: Host
-  /** Returns the desired state. undefined: not enough is known yet, and the host is left alone. */
+  /** Returns the desired state. undefined: not enough is known yet, so nothing on the host is changed. */
   readonly desired: () => Desired | undefined
   /** Milliseconds for which flows to a removed backend may go on. */
   readonly drainMs: number
@@ -94,7 +95,7 @@ export class Reconciler {
     return this.#pass.failures
   }
 
-  /** undefined until the first pass has ended. */
+  /** The last pass that changed something or failed (LastPass); undefined until the first pass has ended. */
   get last(): LastPass | undefined {
     return this.#last
   }
@@ -186,7 +187,7 @@ export class Reconciler {
     return Math.max(WAIT_MS_MIN, Math.min(OBSERVE_INTERVAL_MS, result.dueInMs))
   }
 
-  /** A pass has thrown: that is an error of this program, since failures of the host are results. */
+  /** Handles an error that a pass has thrown. It is an error of this program: failures of the host are results. */
   #failed(error: unknown): void {
     const { metrics, log } = this.#options
     this.#inStep = false

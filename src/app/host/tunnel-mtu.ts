@@ -1,5 +1,5 @@
-// The MTU of the tunnel device: that of the setting mtu, or else that of this host's uplink less the 80 bytes that
-// WireGuard adds.
+// The MTU of the tunnel device: the value of the setting mtu, or else the MTU of this host's uplink less the 80 bytes
+// that WireGuard adds.
 import type { LinuxHost } from '../../io/host/host.ts'
 
 // Used until the uplink is known, as wg-quick does: 1500 bytes less 40 (IPv6), 8 (UDP) and 32 (WireGuard).
@@ -12,7 +12,7 @@ export class TunnelMtu {
   #bytes: number
 
   /**
-   * `setting`: bytes, 1280 to 9000; 0: the MTU of the uplink is followed. Without a data plane it then stays
+   * `setting`: the setting mtu in bytes, 1280 to 9000, or 0 for the MTU of the uplink. Without a data plane, 0 means
    * MTU_DEFAULT.
    */
   constructor(host: Pick<LinuxHost, 'detectMtu'> | undefined, setting: number) {
