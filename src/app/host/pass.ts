@@ -60,10 +60,6 @@ interface PassOptions {
 export interface PassResult {
   /** Operations that were carried out. */
   readonly done: readonly HostOp[]
-  /**
-   * Number of operations that are still to be done: they failed, wait for another one, or the pass was interrupted.
-   */
-  readonly left: number
   readonly isInterrupted: boolean
   /** Milliseconds until a retry or the end of a drain is due; Infinity: nothing is. */
   readonly dueInMs: number
@@ -97,11 +93,6 @@ export class Pass {
   /** The state of the host as far as it is known: what the last look found, and what the passes have made since. */
   get have(): HostState {
     return this.#have
-  }
-
-  /** Whether this part has never been read. */
-  isUnread(part: HostPart): boolean {
-    return this.#unread.has(part)
   }
 
   get failures(): HostFailures {
@@ -202,7 +193,6 @@ export class Pass {
     const nextMs = Math.min(drained.nextDeadlineMs ?? Infinity, this.#retries.nextMs())
     return {
       done,
-      left: ops.length - done.length,
       isInterrupted: next < order.length,
       dueInMs: context.untried ? RETRY_MS_MIN : nextMs - this.#options.now()
     }

@@ -69,7 +69,6 @@ export class Reconciler {
   /** Monotonic time of the last pass that read all parts because OBSERVE_INTERVAL_MS had passed. */
   #lookedMs = -Infinity
   #last: LastPass | undefined
-  #inStep = false
   #fault: string | undefined
   /** True when the desired state may have changed since the pass that is under way began. */
   #isNewer = false
@@ -100,29 +99,12 @@ export class Reconciler {
     return this.#last
   }
 
-  /** Whether the latest pass left nothing to do and no event has come since. Tests wait for it. */
-  get inStep(): boolean {
-    return this.#inStep && !this.#loop.isMarked
-  }
-
   /**
    * The error of this program that ended the last pass; undefined: it ended normally. agent/part-watch.ts reports it
    * as HOST_PASS.
    */
   get fault(): string | undefined {
     return this.#fault
-  }
-
-  /**
-   * Why this host carries no traffic of the mesh at all: the device or the filter cannot be set, or a part was never
-   * read. undefined: it carries traffic, even if something else has failed.
-   */
-  get blocked(): string | undefined {
-    const { steps, parts } = this.#pass.failures
-    const failed =
-      steps.find(({ op }) => op.kind === 'setTunnel' || op.kind === 'setFilter') ??
-      parts.find(({ part }) => this.#pass.isUnread(part))
-    return failed === undefined ? undefined : sentence(failed.error)
   }
 
   /**
@@ -190,7 +172,6 @@ export class Reconciler {
   /** Handles an error that a pass has thrown. It is an error of this program: failures of the host are results. */
   #failed(error: unknown): void {
     const { metrics, log } = this.#options
-    this.#inStep = false
     this.#fault = sentence(error)
     this.#last = { ...summary([], 0), error: this.#fault }
     metrics.passes.inc({ result: 'failed' })
@@ -198,12 +179,11 @@ export class Reconciler {
   }
 
   /** Reports the result of a pass: faults, metrics, and one line of the log for a pass that changed something. */
-  #settle({ done, left }: PassResult, desired: Desired, ms: number): void {
+  #settle({ done }: PassResult, desired: Desired, ms: number): void {
     const { metrics, log, health } = this.#options
     const { failures } = this.#pass
     const [failed] = [...failures.parts, ...failures.steps]
     reportHostFaults(health, failures, desired.clusterOf ?? (() => undefined))
-    this.#inStep = left === 0 && failed === undefined
     metrics.passes.inc({ result: failed === undefined ? 'ok' : 'failed' })
     metrics.passSeconds.observe(ms / 1000)
     const error = failed === undefined ? undefined : sentence(failed.error)

@@ -51,11 +51,6 @@ export class Loop {
     this.#options = options
   }
 
-  /** Whether a mark has come since the latest pass began. */
-  get isMarked(): boolean {
-    return this.#isMarked
-  }
-
   /** Starts the loop; the first pass comes after `firstMs`. A second call has the effect of `mark`. */
   start(): void {
     const { firstMs = 0 } = this.#options

@@ -223,7 +223,7 @@ describe('a pass', () => {
     const other = new FakeHost()
     const pass = new Pass({ host: other, drainMs: 0, now: () => 0 })
     const half = await pass.run({ want: mesh(4), deletes: true, clusterOf }, signal, () => true)
-    assert.ok(half.isInterrupted && half.left > 0)
+    assert.ok(half.isInterrupted)
     while ((await pass.run({ want: mesh(4), deletes: true, clusterOf }, signal, () => true)).isInterrupted);
     assert.deepEqual(plan(mesh(4), other.state), [])
   })

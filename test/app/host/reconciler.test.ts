@@ -5,6 +5,7 @@ import { Reconciler, type Desired } from '../../../src/app/host/reconciler.ts'
 import { Health } from '../../../src/app/observe/health.ts'
 import type { Vip } from '../../../src/core/host/host-state.ts'
 import { EMPTY_HOST } from '../../../src/core/host/normalize.ts'
+import { plan } from '../../../src/core/host/plan.ts'
 import { applyOps } from '../../../src/core/host/model-host.ts'
 import { CodedError } from '../../../src/core/model/coded-error.ts'
 import type { Cidr } from '../../../src/core/model/values.ts'
@@ -18,7 +19,7 @@ describe('the reconciler', () => {
     want: { ...EMPTY_HOST, vips: vips.map(vip) },
     deletes: true
   })
-  const running: Reconciler[] = []
+  const running = new Map<Reconciler, () => Desired | undefined>()
   const log = pino({ enabled: false })
   let health: Health
   beforeEach(() => {
@@ -34,25 +35,36 @@ describe('the reconciler', () => {
       metrics: createMetrics(),
       health
     })
-    running.push(reconciler)
+    running.set(reconciler, desired)
     return reconciler
   }
 
+  /** The host is as desired, as far as the passes know, and nothing has failed. */
+  function isDone(reconciler: Reconciler): boolean {
+    const { have, failures, fault, last } = reconciler
+    const desired = running.get(reconciler)?.()
+    if (desired === undefined || last === undefined || fault !== undefined) return false
+    if (failures.steps.length + failures.parts.length > 0) return false
+    return plan(desired.want, have, { deletes: desired.deletes }).length === 0
+  }
+
   afterEach(async () => {
-    await Promise.all(running.splice(0).map((reconciler) => reconciler.stop()))
+    await Promise.all([...running.keys()].map((reconciler) => reconciler.stop()))
+    running.clear()
   })
 
   it('makes the host what is wanted, and has nothing to do on a second pass', async () => {
     const fake = host()
     const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16'), vip('10.102.0.0/16')])
-    const passes = fake.applied.length
-    reconciler.mark({ observe: true })
-    await eventually(() => reconciler.inStep)
-    assert.equal(fake.applied.length, passes)
     assert.deepEqual(await reconciler.preview(), [])
+    const [passes, looks] = [fake.applied.length, fake.observed]
+    reconciler.mark({ observe: true })
+    await eventually(() => fake.observed > looks)
+    await reconciler.stop()
+    assert.equal(fake.applied.length, passes)
   })
 
   it('goes on after a desired state that could not be made', async () => {
@@ -65,10 +77,9 @@ describe('the reconciler', () => {
     reconciler.mark()
     await eventually(() => reconciler.fault !== undefined)
     assert.match(reconciler.fault ?? '', /no desired state/)
-    assert.equal(reconciler.inStep, false)
     isBroken = false
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.equal(reconciler.fault, undefined)
     assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16')])
   })
@@ -82,7 +93,7 @@ describe('the reconciler', () => {
     assert.equal(reconciler.last, undefined)
     desired = wants('10.101.0.0/16')
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.equal(fake.applied.length, 1)
   })
 
@@ -96,14 +107,13 @@ describe('the reconciler', () => {
     const reconciler = reconcile(fake, () => wants('10.101.0.0/16', '10.102.0.0/16'))
     reconciler.mark()
     await eventually(() => reconciler.last?.error === 'no route; make way')
-    assert.equal(reconciler.inStep, false)
     assert.deepEqual(fake.state.vips, [vip('10.102.0.0/16')])
     assert.deepEqual(
       health.faults().map(({ code, fix }) => `${code} ${fix}`),
       ['HOST_STEP_FAILED make way']
     )
     refused = 'no more'
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.equal(reconciler.last?.error, undefined)
     assert.equal(fake.state.vips.length, 2)
     assert.deepEqual(health.faults(), [])
@@ -119,9 +129,8 @@ describe('the reconciler', () => {
     reconciler.mark()
     await eventually(() => fake.state.vips.length === 1)
     await eventually(() => health.has('HOST_TOOL_HANGS', 'nft'))
-    assert.equal(reconciler.inStep, false)
     fake.hanging.clear()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.deepEqual(health.faults(), [])
   })
 
@@ -130,11 +139,11 @@ describe('the reconciler', () => {
     let desired = wants('10.101.0.0/16')
     const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     const looks = fake.looks.length
     desired = wants('10.102.0.0/16')
     reconciler.mark()
-    await eventually(() => fake.state.vips[0]?.destination === '10.102.0.0/16' && reconciler.inStep)
+    await eventually(() => fake.state.vips[0]?.destination === '10.102.0.0/16' && isDone(reconciler))
     assert.equal(fake.looks.length, looks)
     fake.state = EMPTY_HOST // somebody took it away
     reconciler.mark({ observe: true })
@@ -148,7 +157,7 @@ describe('the reconciler', () => {
     let desired: Desired = { ...wants('10.101.0.0/16'), deletes: false }
     const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     assert.equal(fake.state.vips.length, 2)
     desired = wants('10.101.0.0/16')
     reconciler.mark()
@@ -159,7 +168,7 @@ describe('the reconciler', () => {
     const fake = host()
     const reconciler = reconcile(fake, () => wants('10.101.0.0/16'))
     reconciler.mark()
-    await eventually(() => reconciler.inStep)
+    await eventually(() => isDone(reconciler))
     await reconciler.stop()
     reconciler.mark()
     await reconciler.stop()
