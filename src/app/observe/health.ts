@@ -4,8 +4,8 @@
 // Invariants:
 //  1. A fault is identified by (code, subject). Setting it again with the same text changes nothing and logs nothing.
 //  2. The log has one line when a fault appears, one when its text changes, one when it is cleared.
-//  3. The registry is bounded: SUBJECTS_MAX faults per code and TEXT_CHARACTERS_MAX per text. `replace` counts the
-//     faults beyond that bound. Texts that quote a peer or a tenant are cleaned: control characters become spaces.
+//  3. The registry is bounded: SUBJECTS_MAX listed faults per code and TEXT_CHARACTERS_MAX per text. Faults beyond that
+//     bound are counted (`excess`), those of `set` up to WAITING_MAX. Texts that quote a peer or a tenant are cleaned: control characters become spaces.
 //  4. `faults()` is sorted by severity, the worst first; faults of one severity are in the order of their age, the
 //     oldest first.
 import type { Log } from './log.ts'
@@ -44,6 +44,9 @@ export interface Fault extends FaultText {
 }
 
 const SUBJECTS_MAX = 20 // per code: a page of `meshctl status` has room for a few of each kind
+// Per code: faults that are counted and not listed. A thousand is more than there are members of one mesh, and a text of
+// each takes at most a megabyte together.
+const WAITING_MAX = 1000
 const TEXT_CHARACTERS_MAX = 400 // five lines of a terminal
 // A subject is a name: a cluster and a node, a key of a record, a path.
 const SUBJECT_CHARACTERS_MAX = 120
@@ -53,32 +56,32 @@ const RANK: Readonly<Record<Severity, number>> = { critical: 0, error: 1, warnin
 export class Health {
   readonly #log: Pick<Log, 'info' | 'warn' | 'error'>
   readonly #now: () => number
-  readonly #onChange: () => void
-  readonly #byCode = new Map<string, Map<string, Fault>>()
-  /** Faults beyond SUBJECTS_MAX at the last `replace` of each code. */
-  readonly #excess = new Map<string, number>()
+  readonly #listed = new Map<string, Map<string, Fault>>()
+  /**
+   * Faults that `set` was given while its code had SUBJECTS_MAX, by code and subject, oldest first. Each is listed when
+   * a place is free.
+   */
+  readonly #waiting = new Map<string, Map<string, Fault>>()
+  /** The number of texts that the last `replace` of each code did not list. */
+  readonly #unlisted = new Map<string, number>()
 
   constructor(options: {
     readonly log: Pick<Log, 'info' | 'warn' | 'error'>
     /** Returns the time of day in Unix milliseconds. */
     readonly now: () => number
-    /** Called after each change of a fault, and after each change of the number of faults beyond the bound. */
-    readonly onChange?: () => void
   }) {
     this.#log = options.log
     this.#now = options.now
-    this.#onChange = options.onChange ?? (() => undefined)
   }
 
   /**
    * Sets a fault, or changes its text when (code, subject) is set already. `subject` is '' by default. A new subject
-   * is dropped when the code has SUBJECTS_MAX faults; a known one can still change.
+   * waits when the code has SUBJECTS_MAX faults: it is counted in `excess`, and listed once another one is cleared.
    */
   set(code: string, text: FaultText & { readonly subject?: string }): void {
     const subject = cleaned(text.subject ?? '', SUBJECT_CHARACTERS_MAX)
-    const ofCode = this.#byCode.get(code) ?? new Map<string, Fault>()
-    const before = ofCode.get(subject)
-    if (before === undefined && ofCode.size >= SUBJECTS_MAX) return
+    const listed = this.#listed.get(code)
+    const before = listed?.get(subject) ?? this.#waiting.get(code)?.get(subject)
     const fault: Fault = {
       code,
       subject,
@@ -87,43 +90,43 @@ export class Health {
       fix: cleaned(text.fix, TEXT_CHARACTERS_MAX),
       sinceMs: before?.sinceMs ?? this.#now()
     }
-    if (before !== undefined && sameText(before, fault)) return
-    ofCode.set(subject, fault)
-    this.#byCode.set(code, ofCode)
-    this.#log[fault.severity === 'warning' ? 'warn' : 'error'](
-      { code, ...(subject === '' ? {} : { subject }), fix: fault.fix },
-      fault.message
-    )
-    this.#onChange()
+    if (listed?.has(subject) !== true && (listed?.size ?? 0) >= SUBJECTS_MAX) this.#wait(fault)
+    else if (before === undefined || !sameText(before, fault)) this.#list(fault)
   }
 
   /** Removes a fault and logs its message as recovered. Does nothing when there is no such fault. */
   clear(code: string, subject = ''): void {
     const key = cleaned(subject, SUBJECT_CHARACTERS_MAX)
-    const ofCode = this.#byCode.get(code)
+    const ofCode = this.#listed.get(code)
     const before = ofCode?.get(key)
-    if (ofCode === undefined || before === undefined) return
+    if (ofCode === undefined || before === undefined) return this.#forget(code, key)
     ofCode.delete(key)
-    if (ofCode.size === 0) this.#byCode.delete(code)
+    if (ofCode.size === 0) this.#listed.delete(code)
     this.#log.info({ code, ...(key === '' ? {} : { subject: key }) }, `recovered: ${before.message}`)
-    this.#onChange()
+    const [next] = this.#waiting.get(code)?.values() ?? []
+    if (next === undefined) return
+    this.#forget(code, next.subject)
+    this.#list(next)
   }
 
   /**
-   * Sets the whole list of one code: faults that are not in `texts` are cleared. Of more than SUBJECTS_MAX texts the
-   * first are kept and the others are counted in `excess`. A part that computes all its faults at once calls this.
+   * Sets the whole list of one code: faults that are not in `texts` are cleared. Of more than SUBJECTS_MAX subjects the
+   * first are kept, of several texts with one subject the first; the others are counted in `excess`. A part that
+   * computes all its faults at once calls this.
    */
   replace(code: string, texts: readonly (FaultText & { readonly subject: string })[]): void {
-    const kept = texts.slice(0, SUBJECTS_MAX)
-    const subjects = new Set(kept.map(({ subject }) => cleaned(subject, SUBJECT_CHARACTERS_MAX)))
-    for (const subject of this.#byCode.get(code)?.keys() ?? [])
-      if (!subjects.has(subject)) this.clear(code, subject)
-    for (const text of kept) this.set(code, text)
-    const excess = texts.length - kept.length
-    if (excess === (this.#excess.get(code) ?? 0)) return
-    if (excess === 0) this.#excess.delete(code)
-    else this.#excess.set(code, excess)
-    this.#onChange()
+    const kept = new Map<string, FaultText>()
+    for (const text of texts) {
+      const subject = cleaned(text.subject, SUBJECT_CHARACTERS_MAX)
+      if (kept.size < SUBJECTS_MAX && !kept.has(subject)) kept.set(subject, text)
+    }
+    this.#waiting.delete(code)
+    for (const subject of this.#listed.get(code)?.keys() ?? [])
+      if (!kept.has(subject)) this.clear(code, subject)
+    for (const [subject, text] of kept) this.set(code, { ...text, subject })
+    const unlisted = texts.length - kept.size
+    if (unlisted === 0) this.#unlisted.delete(code)
+    else this.#unlisted.set(code, unlisted)
   }
 
   /**
@@ -141,24 +144,47 @@ export class Health {
 
   /** Returns all faults in the order of invariant 4. */
   faults(): readonly Fault[] {
-    return [...this.#byCode.values()]
+    return [...this.#listed.values()]
       .flatMap((ofCode) => [...ofCode.values()])
       .sort((a, b) => RANK[a.severity] - RANK[b.severity] || a.sinceMs - b.sinceMs)
   }
 
-  /** Returns by code the number of faults that the last `replace` left out. Codes without such faults are absent. */
+  /** Returns by code the number of faults that `faults` leaves out. Codes without such faults are absent. */
   excess(): ReadonlyMap<string, number> {
-    return this.#excess
+    const counts = new Map(this.#unlisted)
+    for (const [code, { size }] of this.#waiting) counts.set(code, (counts.get(code) ?? 0) + size)
+    return counts
   }
 
-  /** Returns whether this fault is set. */
+  /** Returns whether this fault is set, listed or not. */
   has(code: string, subject = ''): boolean {
-    return this.#byCode.get(code)?.has(cleaned(subject, SUBJECT_CHARACTERS_MAX)) ?? false
+    const key = cleaned(subject, SUBJECT_CHARACTERS_MAX)
+    return [this.#listed, this.#waiting].some((faults) => faults.get(code)?.has(key) === true)
   }
 
-  /** Returns the first of `faults()`; undefined when nothing is wrong. */
-  worst(): Fault | undefined {
-    return this.faults()[0]
+  #list(fault: Fault): void {
+    const { code, subject, severity, message, fix } = fault
+    const ofCode = this.#listed.get(code) ?? new Map<string, Fault>()
+    ofCode.set(subject, fault)
+    this.#listed.set(code, ofCode)
+    const log = severity === 'warning' ? 'warn' : 'error'
+    this.#log[log]({ code, ...(subject === '' ? {} : { subject }), fix }, message)
+  }
+
+  /** Keeps a fault for which its code has no place. */
+  #wait(fault: Fault): void {
+    const ofCode = this.#waiting.get(fault.code) ?? new Map<string, Fault>()
+    const isNew = !ofCode.has(fault.subject)
+    if (isNew && ofCode.size >= WAITING_MAX) return
+    ofCode.set(fault.subject, fault)
+    this.#waiting.set(fault.code, ofCode)
+  }
+
+  /** Drops a fault that waits for a place. */
+  #forget(code: string, subject: string): void {
+    const ofCode = this.#waiting.get(code)
+    ofCode?.delete(subject)
+    if (ofCode?.size === 0) this.#waiting.delete(code)
   }
 }
 

@@ -42,11 +42,11 @@ describe('followed names', () => {
     const found = await follow()
     answer = () => Promise.reject(Object.assign(new Error('queryA ESERVFAIL'), { code: 'ESERVFAIL' }))
     found.refresh()
-    await eventually(() => /203\.0\.113\.7 is kept/.test(health.worst()?.message ?? ''))
+    await eventually(() => /203\.0\.113\.7 is kept/.test(health.faults()[0]?.message ?? ''))
     assert.deepEqual(found.resolved.get('gw.example.com'), ['203.0.113.7'])
-    assert.equal(health.worst()?.severity, 'warning')
+    assert.equal(health.faults()[0]?.severity, 'warning')
     answer = async () => ['203.0.113.7']
-    await eventually(() => health.worst() === undefined) // by itself, with patience
+    await eventually(() => health.faults()[0] === undefined) // by itself, with patience
     assert.equal(changes, 1)
   })
 
@@ -77,7 +77,7 @@ describe('followed names', () => {
   it('without any address are an error that names setting and name', async () => {
     answer = async () => []
     await follow('gone.example.com')
-    const fault = health.worst()
+    const fault = health.faults()[0]
     assert.equal(fault?.severity, 'error')
     assert.match(fault?.message ?? '', /gone\.example\.com in wireguard-address or announce does not resolve/)
   })
