@@ -1,11 +1,21 @@
-// Waits for a condition with a deadline: the one way in which tests meet real time. The deadline is long, so that a slow machine fails no test.
+// Waits for a condition with a deadline: the one way in which tests meet real time. The deadline is long, and longer on a machine that is slow or
+// busy, so that neither fails a test.
+import { availableParallelism, loadavg } from 'node:os'
 
-/** How many times longer everything takes here than on an ordinary machine: the guest's kernel runs on a translated CPU. */
-export const slowness = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
+// The guest's kernel runs on a translated CPU.
+const TRANSLATION = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
 
-/** The deadline is for an ordinary machine. Errors: the last error of the condition, or "not within …". */
+/** The machine is the guest: commands get longer deadlines of their own. */
+export const isTranslated = TRANSLATION > 1
+
+/** How many times longer everything takes here and now than on an idle, ordinary machine, by the processes that wait for a processor (1 min). */
+export function slowness(): number {
+  return Math.max(TRANSLATION, (loadavg()[0] ?? 0) / availableParallelism(), 1)
+}
+
+/** The deadline is for an idle, ordinary machine. Errors: the last error of the condition, or "not within …". */
 export async function eventually(condition: () => unknown, deadlineMs = 30_000): Promise<void> {
-  const end = performance.now() + deadlineMs * slowness
+  const began = performance.now()
   for (;;) {
     let failure: unknown
     try {
@@ -13,8 +23,9 @@ export async function eventually(condition: () => unknown, deadlineMs = 30_000):
     } catch (error) {
       failure = error
     }
-    if (performance.now() > end)
-      throw failure ?? new Error(`not within ${deadlineMs * slowness} ms: ${condition.toString()}`)
+    const tookMs = performance.now() - began
+    if (tookMs > deadlineMs * slowness())
+      throw failure ?? new Error(`not within ${Math.round(tookMs)} ms: ${condition.toString()}`)
     await new Promise((resolve) => {
       setTimeout(resolve, 5)
     })

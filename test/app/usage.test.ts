@@ -8,7 +8,6 @@ const meshd = (...args: readonly string[]) =>
   spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 60_000 })
 
 describe('meshd with a wrong command line', function () {
-  this.timeout(120_000)
   const cases: readonly (readonly [args: readonly string[], says: RegExp])[] = [
     [['--bogus', '1'], /^meshd: unknown option '--bogus'\n {2}fix: `meshd --help` lists all /],
     [['--devise', 'x'], /^meshd: unknown option '--devise'\n {2}fix: Did you mean --device\? `meshd --help`/],

@@ -21,7 +21,7 @@ import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { slowness } from '../eventually.ts'
+import { isTranslated, slowness } from '../eventually.ts'
 import type { Lab, Namespace } from '../lab/support/netns.ts'
 import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/support/user-host.ts'
 import type { PodReply, PodRequest } from './pod.ts'
@@ -31,7 +31,7 @@ export type Cluster = (typeof CLUSTERS)[number]
 
 const ROOT = resolve(import.meta.dirname, '../..')
 // Both take a second or two, and many times that on a busy machine; an agent that spins must fail the run, not hang it.
-const STOP_DEADLINE_MS = 30_000 * slowness
+const STOP_DEADLINE_MS = 30_000
 const START_DEADLINE_MS = 90_000
 const PODS = ['a', 'b', 'c'] as const
 const NUMBER: Record<Cluster, number> = { west: 1, east: 2, edge: 3 }
@@ -208,7 +208,7 @@ export class Site {
       { stdio: ['ignore', log, log] }
     )
     closeSync(log) // the child has its own
-    const deadline = performance.now() + START_DEADLINE_MS * slowness
+    const deadline = performance.now() + START_DEADLINE_MS * slowness()
     while (!(await answers(this.socket))) {
       if (this.#agent.exitCode !== null || this.#agent.signalCode !== null || performance.now() > deadline) {
         throw new Error(`meshd of ${this.cluster} did not start:\n${this.tail()}`)
@@ -231,13 +231,11 @@ export class Site {
     if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return
     const gone = once(agent, 'exit')
     agent.kill(signal)
-    const tooLong = setTimeout(() => agent.kill('SIGKILL'), STOP_DEADLINE_MS)
+    const tooLong = setTimeout(() => agent.kill('SIGKILL'), STOP_DEADLINE_MS * slowness())
     const [, killedBy] = (await gone) as [number | null, NodeJS.Signals | null]
     clearTimeout(tooLong)
     if (killedBy === 'SIGKILL' && signal !== 'SIGKILL') {
-      throw new Error(
-        `meshd of ${this.cluster} did not end within ${STOP_DEADLINE_MS} ms of ${signal}:\n${this.tail()}`
-      )
+      throw new Error(`meshd of ${this.cluster} did not end in time after ${signal}:\n${this.tail()}`)
     }
   }
 
@@ -254,7 +252,7 @@ export class Site {
   }
 
   ctl(...args: readonly string[]): Promise<CommandResult> {
-    const patience = slowness === 1 ? [] : ['--timeout', '5m']
+    const patience = isTranslated ? ['--timeout', '5m'] : []
     return command([join(ROOT, 'bin/meshctl'), '--socket', this.socket, ...patience, ...args])
   }
 
@@ -306,7 +304,7 @@ export class Pod {
   }
 
   tcp(host: string, port: number, options: { count?: number; timeoutMs?: number } = {}): Promise<PodReply> {
-    return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000 * slowness, ...options })
+    return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000 * slowness(), ...options })
   }
 
   udp(
@@ -314,7 +312,7 @@ export class Pod {
     port: number,
     options: { count?: number; timeoutMs?: number; sourcePort?: number } = {}
   ): Promise<PodReply> {
-    return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000 * slowness, ...options })
+    return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000 * slowness(), ...options })
   }
 
   resolve(host: string): Promise<PodReply> {
@@ -333,7 +331,7 @@ export class Pod {
 /** Whether the agent at this socket answers. A look is cheap, and starting meshctl is not. */
 async function answers(socketPath: string): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  const asked = get({ socketPath, path: '/v1/status', timeout: 5000 * slowness }, (response) => {
+  const asked = get({ socketPath, path: '/v1/status', timeout: 5000 * slowness() }, (response) => {
     response.resume()
     resolve(response.statusCode === 200)
   })

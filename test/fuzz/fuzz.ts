@@ -23,7 +23,7 @@ export interface Target<T> {
 /** How many cases a test runs, and a mocha timeout for them. */
 export function budget(cases: number): { readonly cases: number; readonly timeoutMs: number } {
   const wanted = Number(process.env['FUZZ_CASES'] ?? cases)
-  return { cases: wanted, timeoutMs: 120_000 + wanted * 20 }
+  return { cases: wanted, timeoutMs: 600_000 + wanted * 20 }
 }
 
 export async function fuzz<T>(title: string, target: Target<T>): Promise<void> {

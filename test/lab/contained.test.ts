@@ -37,7 +37,6 @@ describe('a contained test run', () => {
     ['SIGHUP', 129]
   ] as const) {
     it(`that gets ${signal} leaves nothing`, async function () {
-      this.timeout(60_000)
       const run = await started([CONTAINED, process.execPath, STUBBORN])
       run.child.kill(signal)
       assert.deepEqual(await once(run.child, 'exit'), [code, null])
@@ -47,7 +46,6 @@ describe('a contained test run', () => {
   }
 
   it('that gets SIGKILL leaves no process, and the next run removes its files', async function () {
-    this.timeout(60_000)
     const run = await started([CONTAINED, process.execPath, STUBBORN])
     run.child.kill('SIGKILL')
     await once(run.child, 'exit')
@@ -58,7 +56,6 @@ describe('a contained test run', () => {
   })
 
   it('whose parent gets SIGKILL, as make may, leaves nothing', async function () {
-    this.timeout(60_000)
     const run = await started(['sh', '-c', '"$@"; true', 'sh', CONTAINED, process.execPath, STUBBORN])
     run.child.kill('SIGKILL')
     await eventually(() => run.processes().length === 0, 20_000)

@@ -36,7 +36,6 @@ const DIFFERENCES: readonly Difference[] = [
 const TYPES: readonly RecordType[] = ['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'NS', 'SOA', 'MX', 'ANY']
 
 describe('CoreDNS with the feed, beside our own responder', function () {
-  this.timeout(90_000)
   const view = threeClusters()
   let feed: FeedServer
   let coredns: RunningCoredns

@@ -18,7 +18,6 @@ import { threeClusters, withServices } from './support/coredns-mesh.ts'
 const HTTP = [port('http', 80)]
 
 describe('CoreDNS with the feed', function () {
-  this.timeout(60_000)
   let feed: FeedServer
   let coredns: RunningCoredns
   let view: MeshView
@@ -109,7 +108,6 @@ describe('CoreDNS with the feed', function () {
 })
 
 describe('the example Corefiles', function () {
-  this.timeout(60_000)
   const running: { stop(): Promise<void> }[] = []
 
   afterEach(async () => {
@@ -159,7 +157,6 @@ describe('the example Corefiles', function () {
 })
 
 describe('CoreDNS without its feed', function () {
-  this.timeout(60_000)
   const running: ChildProcess[] = []
   let coredns: RunningCoredns | undefined
 

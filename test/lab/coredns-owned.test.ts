@@ -25,7 +25,6 @@ const WEB: Readonly<Record<Cluster, string>> = {
 }
 
 describe('a CoreDNS that the agent owns', function () {
-  this.timeout(150_000)
   const agents = new Map<Cluster, LoopbackAgent>()
   let folder: string
   let file: string
@@ -202,8 +201,6 @@ describe('a CoreDNS that the agent owns', function () {
 })
 
 describe('a CoreDNS with a pid file', function () {
-  this.timeout(60_000)
-
   it('reads its Corefile again at once when it is told, without the plugin reload', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'rhizome-told-'))
     const [file, pidFile, port] = [join(folder, 'Corefile'), join(folder, 'pid'), await freePort()]

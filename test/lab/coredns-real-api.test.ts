@@ -58,7 +58,6 @@ const DIFFERENCES: readonly Difference[] = [
 ]
 
 describe('CoreDNS with its own plugin on a real Kubernetes API, beside our own responder', function () {
-  this.timeout(60_000)
   let api: KubeApi | undefined
   let coredns: RunningCoredns | undefined
   let own: Running | undefined

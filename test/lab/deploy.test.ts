@@ -97,7 +97,6 @@ const OF_RELEASE = {
 }
 
 describe('deploy, on a real API server', function () {
-  this.timeout(60_000)
   let helm: string
   let api: KubeApi
   let client: KubeClient

@@ -46,7 +46,6 @@ describe('clients of the feed', () => {
   })
 
   describe('kubectl on the feed', function () {
-    this.timeout(60_000)
     let home: string
     let program: string
     let feed: FeedServer
@@ -164,7 +163,6 @@ describe('clients of the feed', () => {
 
   for (const watchList of [true, false]) {
     describe(`informers of client-go on the feed, ${watchList ? 'with streamed lists' : 'with lists'}`, function () {
-      this.timeout(120_000)
       let feed: FeedServer
       let line: FeedLine
       let informers: Informers

@@ -27,7 +27,6 @@ interface Machine {
 }
 
 describe('a host with an obstacle', function () {
-  this.timeout(60_000)
   let lab: Lab
   let folder: string
   let count = 0

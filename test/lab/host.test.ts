@@ -23,7 +23,6 @@ interface Site {
 
 // Site n: 192.0.2.n on the wire, tunnel addresses 10.n.0.1 and fd00:n::1, services 10.9n.0.0/16 and fd9n::/108 of the other.
 describe('a host edge in a network namespace', function () {
-  this.timeout(30_000)
   this.bail(true) // one story: each test starts where the last one ended
   let lab: Lab
   let folder: string

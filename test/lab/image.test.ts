@@ -40,7 +40,6 @@ describe('the image', () => {
   let app: string
 
   before(async function () {
-    this.timeout(120_000)
     folder = mkdtempSync(join(tmpdir(), 'rhizome-image-'))
     app = join(folder, 'app')
     const src = join(folder, 'src')

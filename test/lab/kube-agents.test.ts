@@ -19,7 +19,6 @@ const COREFILE =
   '.:53 {\n    errors\n    kubernetes cluster.local in-addr.arpa ip6.arpa\n    forward . /etc/resolv.conf\n}\n'
 
 describe('three agents on three real API servers', function () {
-  this.timeout(60_000)
   const apis = new Map<Cluster, KubeApi>()
   const agents = new Map<Cluster, LoopbackAgent>()
   let folder: string

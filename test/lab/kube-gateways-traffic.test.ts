@@ -18,7 +18,6 @@ const VIPS = { east: '10.102.7.1', edge: '10.102.7.2' }
 const FAILOVER_MS = 60_000
 
 describe('the gateways of a cluster, with traffic', function () {
-  this.timeout(120_000)
   const { site } = raise('gateways', ['west', ...NODES], { start: false })
   const west = (): Site => site('west')
   let api: KubeApi

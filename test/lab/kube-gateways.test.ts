@@ -45,7 +45,6 @@ interface Gateway {
 }
 
 describe('two gateways of one cluster on a real API server', function () {
-  this.timeout(4 * 60_000)
   let api: KubeApi
   let folder: string
   let west: LoopbackAgent

@@ -21,7 +21,6 @@ const VIP = '10.101.7.7'
 const NAME = 'who.shop.svc.cluster.west'
 
 describe('three clusters, from the API server to the traffic', function () {
-  this.timeout(60_000)
   const { world, site } = raise('kube', CLUSTERS, { start: false })
   const apis = new Map<Cluster, KubeApi>()
   let client: KubeClient

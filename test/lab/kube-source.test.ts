@@ -13,7 +13,6 @@ import { KUBE_LAB_BUILD_MS, kubeLab, startKubeApi, type KubeApi } from './suppor
 const QUICK = { backoffMinMs: 20, backoffMaxMs: 300, watchSeconds: 2, staleAcceptMs: 1500 }
 
 describe('a source on a real Kubernetes API', function () {
-  this.timeout(60_000)
   let api: KubeApi
   let source: Watched
 

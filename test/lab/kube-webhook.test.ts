@@ -23,7 +23,6 @@ const DAY_MS = 86_400_000
 const MENDED_MS = 20_000
 
 describe('a real agent as the admission webhook of a real API server', function () {
-  this.timeout(60_000)
   const { site } = raise('webhook', ['edge'], { start: false })
   const gateway = () => site('edge')
   let api: KubeApi

@@ -18,7 +18,6 @@ import { requireLab } from './support/require.ts'
  *   10.2.5.0/24, fd02:5::/64   172.17.0.0/16           198.18.0.0/16
  */
 describe('a host whose networks overlap prefixes of the mesh', function () {
-  this.timeout(30_000)
   let lab: Lab
   let folder: string
   let namespace: Namespace

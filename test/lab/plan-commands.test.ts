@@ -13,7 +13,6 @@ import { remoteHost, type RemoteHost } from './support/remote-host.ts'
 import { requireLab } from './support/require.ts'
 
 describe('the commands of a plan', function () {
-  this.timeout(60_000)
   let lab: Lab
   let folder: string
   let host: RemoteHost

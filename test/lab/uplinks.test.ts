@@ -15,7 +15,6 @@ import { requireLab } from './support/require.ts'
 const ADVERTISE = fileURLToPath(new URL('support/router-advertisement.ts', import.meta.url))
 
 describe('IPv6 forwarding on a host with router advertisements', function () {
-  this.timeout(60_000)
   let lab: Lab
   let folder: string
   let count = 0

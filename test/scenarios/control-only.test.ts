@@ -20,7 +20,6 @@ describe('the demo without privileges', () => {
   after(() => rmSync(folder, { recursive: true, force: true }))
 
   it('says why, joins three agents on loopback, answers names and prints plans', async function () {
-    this.timeout(60_000)
     const home = join(folder, 'home')
     mkdirSync(home, { mode: 0o777 })
     chmodSync(home, 0o777)

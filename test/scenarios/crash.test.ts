@@ -21,7 +21,6 @@ describe('kill -9', () => {
   })
 
   it('in the middle of changes: no request fails, and nothing that others have seen is lost', async function () {
-    this.timeout(240_000)
     await undisturbed(west(), east(), async () => {
       for (let round = 0; round < ROUNDS; round++) {
         // One change that it publishes, and one that it must carry out on its host.

@@ -19,7 +19,6 @@ const MOMENTS: readonly (readonly [string, RegExp])[] = [
 ]
 
 describe('make demo, interrupted', function () {
-  this.timeout(120_000)
   before(function () {
     requireLab(this)
     build()

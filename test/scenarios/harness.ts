@@ -111,7 +111,7 @@ export async function refused(running: Promise<CommandResult>): Promise<string> 
 /** A pod of `from` gets an answer from web of `to`, within the deadline. */
 export async function reaches(from: Site, to: Site, deadlineMs = 60_000): Promise<void> {
   await eventually(async () => {
-    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * slowness })
+    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * slowness() })
     assert.equal(error, undefined, `${from.cluster} → ${to.cluster}: ${error}`)
     return true
   }, deadlineMs)

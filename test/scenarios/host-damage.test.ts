@@ -11,7 +11,6 @@ import { inStep, init, invite, joins, look, marks, raise, reaches, status } from
 const REPAIRED_MS = 4_000
 
 describe('a gateway with obstacles', function () {
-  this.timeout(120_000)
   const { site } = raise('host-damage', ['west', 'east'], { start: false })
   const west = () => site('west')
   const east = () => site('east')

@@ -7,7 +7,6 @@ import { eventually } from '../eventually.ts'
 import { inStep, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('what nothing caught', function () {
-  this.timeout(120_000)
   const { site } = raise('faults', ['west', 'east'])
   const west = () => site('west')
   const east = () => site('east')

@@ -5,7 +5,6 @@ import { eventually } from '../eventually.ts'
 import { announce, peer, raise, reaches, status, unite } from './harness.ts'
 
 describe('another on the host of a gateway', function () {
-  this.timeout(120_000)
   const { site } = raise('obstacles', ['west', 'east'])
   const west = () => site('west')
   const exec = (...argv: readonly string[]) => west().gateway.exec(argv)

@@ -7,8 +7,6 @@ import { eventually } from '../eventually.ts'
 import { init, invite, joins, peer, raise, reaches, status, unite } from './harness.ts'
 
 describe('own addresses', function () {
-  this.timeout(180_000)
-
   describe('beside twenty bridges of containers', () => {
     const { site } = raise('bridges', ['west', 'east'], { start: false })
 

@@ -6,7 +6,6 @@ import { eventually } from '../eventually.ts'
 import { init, invite, look, peer, raise, reaches, refused, status, unite } from './harness.ts'
 
 describe('a mesh whose hosts have networks of their own', function () {
-  this.timeout(120_000)
   const { site, world } = raise('own-networks', ['west', 'east', 'edge'])
   const west = () => site('west')
   const east = () => site('east')
@@ -45,7 +44,6 @@ describe('a mesh whose hosts have networks of their own', function () {
 })
 
 describe('a flat network, where each gateway’s only address lies in its own pod prefix', function () {
-  this.timeout(120_000)
   const { site } = raise('flat', ['west', 'east'], { start: false })
   const west = () => site('west')
   const east = () => site('east')

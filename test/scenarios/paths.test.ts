@@ -7,7 +7,6 @@ import { eventually } from '../eventually.ts'
 import { look, peer, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('a way between two clusters that breaks', function () {
-  this.timeout(90_000)
   const { site } = raise('paths', ['west', 'east', 'edge'])
   const west = () => site('west')
   const east = () => site('east')

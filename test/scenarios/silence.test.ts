@@ -7,7 +7,6 @@ import { eventually } from '../eventually.ts'
 import { peer, raise, reaches, undisturbed, unite } from './harness.ts'
 
 describe('a cluster that falls silent', function () {
-  this.timeout(90_000) // three agents start and join; a slow machine takes its time
   const { site } = raise('silence', ['west', 'east', 'edge'])
   const west = () => site('west')
   const east = () => site('east')

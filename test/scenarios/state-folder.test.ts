@@ -7,7 +7,6 @@ import { eventually } from '../eventually.ts'
 import { announce, inStep, raise, reaches, status, unite } from './harness.ts'
 
 describe('what is removed under a running agent', function () {
-  this.timeout(90_000)
   const { site } = raise('removed', ['west', 'east'])
   const west = () => site('west')
   const east = () => site('east')
@@ -58,7 +57,6 @@ describe('what is removed under a running agent', function () {
 })
 
 describe('a start', function () {
-  this.timeout(90_000)
   const { site } = raise('starts', ['west'], { start: false })
   const west = () => site('west')
 

@@ -8,13 +8,11 @@ import { eventually } from '../eventually.ts'
 import { announce, done, inStep, network, raise, reaches, status, undisturbed, unite } from './harness.ts'
 
 describe('gateways that look like a user’s hosts', function () {
-  this.timeout(120_000)
   const { site } = raise('user hosts', ['west', 'east'], { start: false, userHosts: {} })
   const sites = () => [site('west'), site('east')] as const
   let untouched: readonly string[] = []
 
   before(async function () {
-    this.timeout(120_000)
     untouched = await Promise.all(sites().map(network))
     await Promise.all(sites().map((each) => each.start()))
     await unite(...sites())

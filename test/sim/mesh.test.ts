@@ -16,8 +16,6 @@ const SEEDS = Number(process.env['SIM_SEEDS'] ?? 30)
 const FIRST_SEED = Number(process.env['SIM_SEED'] ?? 1)
 
 describe('a mesh under faults shows only folds of what was published, and agrees once they stop', function () {
-  this.timeout(600_000) // a minute of one core; a busy machine takes longer
-
   it('with all connected', () => void storms({ shape: 'full' }))
   it('with neighbours in a line connected', () => void storms({ shape: 'line' }))
   it('with an overlay and trees', () => void storms({ shape: 'tree' }))

@@ -7,8 +7,6 @@ import { isOfNextKind, received, sent, writingAs } from './versions.ts'
 const SEEDS = Number(process.env['SIM_SEEDS'] ?? 30)
 
 describe('agents of this version and of the one before', function () {
-  this.timeout(600_000)
-
   it('converge, whichever of them relays', () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const options = stormOfSeed(seed, {

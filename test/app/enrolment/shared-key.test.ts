@@ -265,7 +265,6 @@ describe('the key that the gateways of a cluster share', () => {
   })
 
   it('an API server that is away is awaited, shown, and then an error with the fix', async function () {
-    this.timeout(20_000)
     api.away = true
     const key = gateway()
     const found = key.find(AbortSignal.timeout(1500))

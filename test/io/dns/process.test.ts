@@ -23,7 +23,6 @@ import { ask, query } from './harness.ts'
 const WEB = 'web.shop.svc.cluster.east'
 
 describe('the DNS responder process', function () {
-  this.timeout(60_000)
   let folder = ''
   let port = 0
   const started: DnsProcess[] = []

@@ -78,10 +78,9 @@ describe('resolv.conf', () => {
     } finally {
       await rm(folder, { recursive: true })
     }
-  }).timeout(30_000)
+  })
 
   it('that was missing or empty at start counts from when it has a server, and again after each change', async function () {
-    this.timeout(30_000)
     const folder = await mkdtemp(join(tmpdir(), 'resolv-'))
     const path = join(folder, 'resolv.conf')
     let problems: readonly DnsProblem[] = []

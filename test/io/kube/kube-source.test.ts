@@ -376,7 +376,6 @@ describe('a Kubernetes source', () => {
   })
 
   it('holds 10,000 slices in little memory', async function () {
-    this.timeout(60_000)
     const noise = {
       managedFields: Array.from({ length: 3 }, () => ({ manager: 'x', fieldsV1: { f: 'y'.repeat(400) } }))
     }

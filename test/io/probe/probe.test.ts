@@ -98,7 +98,7 @@ describe('probe', () => {
     await eventually(() => a.result(old)?.path?.verdict === 'unsupported', 60_000)
     assert.equal(a.result(old)?.path?.found, undefined)
     for (const close of closers) close()
-  }).timeout(90_000)
+  })
 
   it('takes no reply that it did not ask for, and echoes nothing that is not a request', async () => {
     const a = await start(A, 17948)

@@ -214,7 +214,7 @@ describe('store', () => {
       await store.close()
       first = loaded.seq + 1
     }
-  }).timeout(90_000)
+  })
 
   it('drops the origin of a record with flipped bytes, reports it, and keeps the others', async () => {
     const [a, b] = [someOrigin(), someOrigin()]

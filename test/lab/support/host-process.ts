@@ -10,7 +10,7 @@ import { slowness } from '../../eventually.ts'
 import { noLoadBalancer } from './no-load-balancer.ts'
 import { patient } from './patient.ts'
 
-const DEADLINE_MS = 60_000 * slowness
+const DEADLINE_MS = 60_000 * slowness()
 const lines = createInterface({ input: process.stdin })
 let host: LinuxHost | undefined
 let hints = 0

@@ -41,7 +41,7 @@ function nextLine(lines: Interface): Promise<string> {
     const said = (line: string) => finish(() => resolve(line))
     const timer = setTimeout(
       () => finish(() => reject(new Error('no answer'))),
-      STARTED_DEADLINE_MS * slowness
+      STARTED_DEADLINE_MS * slowness()
     )
     const finish = (settle: () => void) => {
       clearTimeout(timer)

@@ -304,7 +304,7 @@ function execute(argv: readonly string[], options: ExecOptions = {}): Promise<Ex
         child.kill('SIGKILL')
         reject(new Error(`timed out: ${argv.join(' ')}`))
       },
-      (options.timeoutMs ?? DEADLINE_MS) * slowness
+      (options.timeoutMs ?? DEADLINE_MS) * slowness()
     )
     const out = { stdout: '', stderr: '' }
     for (const stream of ['stdout', 'stderr'] as const) {
@@ -348,7 +348,7 @@ function attempt(argv: readonly string[]): string {
   try {
     return execFileSync(file, args, {
       encoding: 'utf8',
-      timeout: DEADLINE_MS * slowness,
+      timeout: DEADLINE_MS * slowness(),
       stdio: ['ignore', 'pipe', 'ignore']
     })
   } catch {

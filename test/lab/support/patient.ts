@@ -6,7 +6,7 @@ import { slowness } from '../../eventually.ts'
 const TOOL_DEADLINE_MS = 10_000
 
 export function patient(run: Run): Run {
-  if (slowness === 1) return run
+  if (slowness() === 1) return run
   return (tool, args, options = {}) =>
-    run(tool, args, { ...options, deadlineMs: (options.deadlineMs ?? TOOL_DEADLINE_MS) * slowness })
+    run(tool, args, { ...options, deadlineMs: (options.deadlineMs ?? TOOL_DEADLINE_MS) * slowness() })
 }
