@@ -34,6 +34,14 @@ interface Spoken {
   readonly whole: boolean
 }
 
+/** One batch, and what is remembered of its result. */
+interface Publication {
+  /** Called when the batch is due, so that it has the latest values. */
+  readonly make: () => readonly Change[]
+  readonly onStored: () => void
+  readonly onFailed: () => void
+}
+
 /** The publisher of one session. */
 export class Publisher {
   readonly #options: PublisherOptions
@@ -50,8 +58,12 @@ export class Publisher {
   /** Monotonic time of the latest copy as standby. */
   #stoodByMs = -Infinity
   #withdrawing = false
-  /** True from a failed publication until the whole catalogue has been published again. */
+  /** True from a failed publication of the catalogue until all of it has been published again. */
   #failed = false
+  /** Records that are not of the catalogue and not stored yet, by key. */
+  readonly #unstored = new Map<string, Value>()
+  /** True from a failed publication of such records until they are stored. */
+  #ownFailed = false
   #running: Promise<void> = Promise.resolve()
 
   constructor(options: PublisherOptions) {
@@ -95,11 +107,13 @@ export class Publisher {
   }
 
   /**
-   * Called once a second. Retries a failed publication, and publishes the copy of the standby gateway (speaker.ts),
-   * at most once per STANDBY_LAG_MS. `isStandby` is called only when such a copy is due.
+   * Called once a second. Repeats publications that failed, and publishes the copy of the standby gateway (speaker.ts),
+   * at most once per STANDBY_LAG_MS. `isStandby` is called only when such a copy is due or has failed.
    */
   tick(nowMs: number, isStandby: () => boolean): void {
-    if (this.#failed) this.#speak()
+    if (this.#failed && this.#leadership.leader) this.#speak()
+    else if (this.#failed && !isStandby()) this.#isOthers()
+    if (this.#ownFailed) void this.#putUnstored()
     // A catalogue that is not whole would be of no use to the next speaker.
     if (this.#leadership.leader || this.#spoken?.whole !== true || this.#spoken === this.#published) return
     if (nowMs - this.#stoodByMs < STANDBY_LAG_MS || !isStandby()) return
@@ -107,9 +121,10 @@ export class Publisher {
     this.#tell(this.#term)
   }
 
-  /** Publishes a record that is not of the catalogue: the agent's own. */
+  /** Publishes a record that is not of the catalogue: the agent's own. After a failure it is published again. */
   put(value: Value): Promise<void> {
-    return this.#enqueue(() => [{ key: keyOf(value), value }])
+    this.#unstored.set(keyOf(value), value)
+    return this.#putUnstored()
   }
 
   /** Withdraws all records of this agent, after the publications under way. Errors: those of `publish`. */
@@ -117,6 +132,21 @@ export class Publisher {
     this.#withdrawing = true
     await this.#running
     await this.#options.publish(this.#options.ownKeys().map((key) => ({ key, value: undefined })))
+  }
+
+  #putUnstored(): Promise<void> {
+    let sent: readonly (readonly [string, Value])[] = []
+    return this.#enqueue({
+      make: () => {
+        sent = [...this.#unstored]
+        return sent.map(([key, value]) => ({ key, value }))
+      },
+      onStored: () => {
+        for (const [key, value] of sent) if (this.#unstored.get(key) === value) this.#unstored.delete(key)
+        this.#ownFailed = false
+      },
+      onFailed: () => (this.#ownFailed = true)
+    })
   }
 
   /** Publishes what is due, if this agent is the speaker. */
@@ -135,11 +165,20 @@ export class Publisher {
     this.#published = spoken
     const changed = this.#outbox.take()
     const cluster: Value = { kind: 'cluster', ...this.#options.prefixes(), term, complete: spoken.whole }
-    void this.#enqueue(() =>
-      before?.whole === spoken.whole
-        ? [...changed, { key: keyOf(cluster), value: cluster }]
-        : this.#all(cluster, spoken)
-    )
+    void this.#enqueue({
+      make: () =>
+        before?.whole === spoken.whole
+          ? [...changed, { key: keyOf(cluster), value: cluster }]
+          : this.#all(cluster, spoken),
+      // After a failure `#published` is undefined until the whole catalogue is asked for: a publication that was asked
+      // for before has changes only.
+      onStored: () => (this.#failed &&= this.#published === undefined),
+      // It is not known what has been stored.
+      onFailed: () => {
+        this.#failed = true
+        this.#published = undefined
+      }
+    })
   }
 
   /**
@@ -156,25 +195,24 @@ export class Publisher {
     return changes
   }
 
-  /**
-   * Publishes after all earlier publications. After a failure the whole catalogue has to be published again, since it
-   * is not known what has been stored.
-   */
-  #enqueue(make: () => readonly Change[]): Promise<void> {
+  /** The catalogue is the task of another gateway now: that it was not stored here is no fault any more. */
+  #isOthers(): void {
+    this.#failed = false
+    if (!this.#ownFailed) this.#options.onFault(undefined)
+  }
+
+  /** Publishes after all earlier publications. */
+  #enqueue({ make, onStored, onFailed }: Publication): Promise<void> {
     this.#running = this.#running.then(async () => {
       if (this.#withdrawing) return
       try {
         await this.#options.publish(make())
       } catch (error) {
-        this.#failed = true
-        this.#published = undefined
+        onFailed()
         return this.#options.onFault(error)
       }
-      // The success of a single record does not end the fault: until `#tell` has asked for the whole catalogue again,
-      // `#published` is undefined.
-      if (this.#failed && this.#published === undefined) return
-      this.#failed = false
-      this.#options.onFault(undefined)
+      onStored()
+      if (!this.#failed && !this.#ownFailed) this.#options.onFault(undefined)
     })
     return this.#running
   }
@@ -185,6 +223,6 @@ export function tellPublishingFault(health: Health, error: unknown): void {
   if (error === undefined) return health.clear('PUBLISH_FAILED')
   health.setError('PUBLISH_FAILED', error, {
     severity: 'error',
-    fix: 'the whole catalogue is published again with the next change; report this if it stays'
+    fix: 'the agent publishes all its records again every second; report this fault with the log of meshd if it stays'
   })
 }

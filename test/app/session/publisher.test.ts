@@ -139,6 +139,34 @@ describe('a publisher', () => {
     assert.deepEqual(world.services, [service('a'), service('b')])
   })
 
+  it('publishes the record of this agent each second until that succeeds, also when it is not the speaker', async () => {
+    const world = new World()
+    world.failing = true
+    await world.publisher.put(service('own'))
+    await world.tick()
+    assert.match(String(world.faults.at(-1)), /no room/)
+    world.failing = false
+    await world.tick()
+    assert.deepEqual(world.services, [service('own')])
+    assert.equal(world.faults.at(-1), undefined)
+    const { length } = world.batches
+    await world.tick()
+    assert.equal(world.batches.length, length)
+  })
+
+  it('has no fault any more once other gateways are the speaker and the standby', async () => {
+    const world = new World()
+    world.publisher.setLeadership({ leader: true, term: 2 })
+    world.failing = true
+    world.tell([service('a')])
+    await world.publisher.idle
+    world.publisher.setLeadership({ leader: false })
+    world.publisher.tick(1000, () => true)
+    assert.match(String(world.faults.at(-1)), /no room/)
+    world.publisher.tick(2000, () => false)
+    assert.equal(world.faults.at(-1), undefined)
+  })
+
   it('publishes nothing after it withdrew', async () => {
     const world = new World()
     world.publisher.setLeadership({ leader: true, term: 2 })
