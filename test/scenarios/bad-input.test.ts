@@ -126,8 +126,11 @@ describe('bad input', () => {
       const other = await invite(site('west'), 'edge')
       const { exitCode, stderr } = await site('east').ctl('join', other)
       assert.equal(exitCode, 5)
-      assert.match(stderr, /this agent is cluster east of a mesh already/)
-      assert.match(stderr, /fix: .*leave/)
+      assert.match(
+        stderr,
+        /this agent already belongs to cluster east of mesh-.*; the token is for cluster edge of the same mesh/
+      )
+      assert.match(stderr, /fix: run `meshctl join` on a gateway of cluster edge/)
     })
 
     it('a name that is taken is refused to an invite', async () => {

@@ -21,6 +21,7 @@ import {
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
 import { notJoined } from '../session/current-session.ts'
+import { alreadyJoined } from './already-joined.ts'
 import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
@@ -126,22 +127,25 @@ export class Enrolment {
     const known = store.identity()
     if (current.session !== undefined && token !== undefined && known !== undefined && !this.isLeaving)
       if (isJoinedWith(known, { crypto, token })) return { already: true }
-    return this.#change(async () => {
-      const before = await node.current()
-      const enrolled = await this.#enrol(before, token)
-      const { identity, isMember } = enrolled
-      try {
-        await comparePrefixes(pendingMembership(identity), this.#options)
-      } catch (error) {
-        await store.saveIdentity(before)
-        if (!isMember) await sharedKey?.retract(identity, { onlyPending: true })
-        throw error
-      }
-      if (isMember) await this.#enterAsMember(before, identity)
-      else await this.#enterWithConsent(before, enrolled)
-      this.#takePart()
-      return { already: false }
-    })
+    return this.#change(
+      async () => {
+        const before = await node.current()
+        const enrolled = await this.#enrol(before, token)
+        const { identity, isMember } = enrolled
+        try {
+          await comparePrefixes(pendingMembership(identity), this.#options)
+        } catch (error) {
+          await store.saveIdentity(before)
+          if (!isMember) await sharedKey?.retract(identity, { onlyPending: true })
+          throw error
+        }
+        if (isMember) await this.#enterAsMember(before, identity)
+        else await this.#enterWithConsent(before, enrolled)
+        this.#takePart()
+        return { already: false }
+      },
+      { token }
+    )
   }
 
   /**
@@ -302,18 +306,17 @@ export class Enrolment {
 
   /**
    * Runs one change after the checks that all changes share. `joined`: the change is for an agent that is in a mesh.
+   * `token`: that of `join`, which the refusal of an agent in a mesh explains.
    */
-  async #change<T>(act: () => Promise<T>, { joined } = { joined: false }): Promise<T> {
+  async #change<T>(
+    act: () => Promise<T>,
+    { joined = false, token }: { readonly joined?: boolean; readonly token?: string | undefined } = {}
+  ): Promise<T> {
     if (this.#isChanging)
       throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')
-    const { session, membership } = this.#options.current
-    if (!joined && session !== undefined) {
-      throw new AppError(
-        'ALREADY_JOINED',
-        `this agent is cluster ${membership?.cluster} of a mesh already`,
-        '`meshctl leave` first; its token or mesh is not changed by this'
-      )
-    }
+    const { crypto, current } = this.#options
+    if (!joined && current.membership !== undefined)
+      throw alreadyJoined(current.membership, { crypto, token, nowMs: Date.now() })
     if (!joined && this.isLeaving) {
       throw new AppError(
         'LEAVE_UNFINISHED',

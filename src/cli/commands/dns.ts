@@ -34,7 +34,7 @@ export function addDns(program: Command): void {
     .argument('[name]', 'name or IP address; a dot at the end changes nothing')
     .option('-t, --type <type>', `record type: ${RECORD_TYPES.join(', ')} (default: A, for an address PTR)`)
     .action(async (name: string | undefined, options: Options) => {
-      const context = contextOf(command)
+      const context = contextOf(command, { hasTable: true })
       const question = name === undefined ? undefined : questionOf(name, options.type)
       if (question === undefined && options.type !== undefined) {
         throw badArgument(
@@ -122,13 +122,16 @@ function renderZones(answer: DnsAnswer, context: Context): Rendered {
 }
 
 /**
- * Returns the table of records. An answer without records is one line that begins with its response code. The note says
- * which upstream answered, if one was asked.
+ * Returns the table of records. An answer without records is one line that begins with its response code; with -o name
+ * it is a note, because stdout then has names alone. The note says which upstream answered, if one was asked.
  */
 function renderRecords(answer: DnsAnswer, question: Question, context: Context): Rendered {
   const records = answer.records ?? []
   const forwarded = forwardedNote(answer)
-  if (records.length === 0) return { ...forwarded, body: emptyAnswer(answer, question) }
+  if (records.length === 0) {
+    const text = emptyAnswer(answer, question)
+    return context.format === 'name' ? { note: text } : { ...forwarded, body: text }
+  }
   if (context.format === 'name') return { ...forwarded, body: records.map(({ name }) => name).join('\n') }
   const body = formatTable(
     records,

@@ -26,7 +26,7 @@ import {
   type KubeObject
 } from '../../core/kube/kube-api.ts'
 import type { Fields } from '../../core/model/field-check.ts'
-import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
@@ -123,6 +123,7 @@ function addOptions(command: Command): Command {
  * --dry-run it prints the objects and sends nothing. Errors: CliError of readToken and of the checks; those of the API.
  */
 async function install(command: Command): Promise<void> {
+  const context = contextOf(command)
   const options = command.optsWithGlobals<Options>()
   // Settings and tokens are read with libraries that the other commands need not load.
   const { checkSettings, checkToken } = await import('../kube/install-checks.ts')
@@ -142,7 +143,6 @@ async function install(command: Command): Promise<void> {
     settings: options.set ?? {}
   })
   if (options.dryRun === true) {
-    const context = contextOf(command)
     process.stdout.write(
       context.format === 'json'
         ? `${safeJson({ apiVersion: 'v1', kind: 'List', items: objects }, 2)}\n`
@@ -150,7 +150,7 @@ async function install(command: Command): Promise<void> {
     )
     return
   }
-  await applyAll(command, { options, objects, chosen })
+  await applyAll(context, { options, objects, chosen })
 }
 
 /**
@@ -159,7 +159,7 @@ async function install(command: Command): Promise<void> {
  * uninstallation back, apply, remove the rest, label the gateways.
  */
 async function applyAll(
-  command: Command,
+  context: Context,
   wanted: {
     readonly options: Options
     readonly objects: readonly KubeObject[]
@@ -187,7 +187,7 @@ async function applyAll(
     applied,
     removed
   }
-  print(contextOf(command), answer, (clean) => ({
+  print(context, answer, (clean) => ({
     body: `Installed in ${clean.namespace} of ${clean.server}: ${clean.applied.length} objects applied, ${clean.removed.length} removed.`,
     note: next(options, { namespace, chosen, madeNamespace: own.length === objects.length })
   }))

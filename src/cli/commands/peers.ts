@@ -30,7 +30,7 @@ export function addPeers(program: Command): void {
     )
     .option('--cluster <name>', 'only this cluster')
     .action(async (options: Options) => {
-      const context = contextOf(command)
+      const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
         fetch: (signal) =>
           context.client.request(ENDPOINTS.peers, {

@@ -24,7 +24,7 @@ export function addRoutes(program: Command): void {
     )
     .option('--cluster <name>', 'only prefixes of this cluster')
     .action(async (options: Options) => {
-      const context = contextOf(command)
+      const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
         fetch: (signal) =>
           context.client.request(ENDPOINTS.routes, {

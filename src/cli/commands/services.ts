@@ -25,7 +25,7 @@ export function addServices(program: Command): void {
     .option('--cluster <name>', 'only services of this cluster')
     .option('-n, --namespace <name>', 'only services of this namespace')
     .action(async (options: Options) => {
-      const context = contextOf(command)
+      const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
         fetch: (signal) =>
           context.client.request(ENDPOINTS.services, {

@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import type { Problem, StatusAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from '../meshd/context.ts'
-import { CliError } from '../output/errors.ts'
+import { badArgument, CliError } from '../output/errors.ts'
 import { faultList, healthLine } from '../output/health.ts'
 import { showProgress } from '../output/progress.ts'
 import type { Colour } from '../output/style.ts'
@@ -41,6 +41,13 @@ export function addStatus(program: Command): void {
     )
     .action(async (options: Options) => {
       const context = contextOf(command)
+      if (options.wait === true && options.watch !== undefined) {
+        throw badArgument(
+          '--wait',
+          'it cannot be combined with --watch, which runs until Ctrl-C',
+          'use --wait alone, and then `meshctl status --watch`'
+        )
+      }
       if (options.wait === true) await waitUntilWell(context)
       await showView(context, options, {
         fetch: (signal) => readStatus(context, signal),

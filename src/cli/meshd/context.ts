@@ -7,6 +7,7 @@ import { stringify } from 'yaml'
 import type { Answer } from '../../api/answers.ts'
 import { parseSeconds } from './arguments.ts'
 import { createClient, type Client } from './client.ts'
+import { badArgument } from '../output/errors.ts'
 import { EXIT, type ExitCode } from '../output/exit-codes.ts'
 import { styleFor, type Style } from '../output/style.ts'
 import { cleanDeep, safeJson } from '../output/text.ts'
@@ -70,10 +71,21 @@ export function addGlobalOptions(program: Command): void {
     .option('--no-color', 'no colours (NO_COLOR=1 does the same)')
 }
 
-/** Returns the context of a command that commander has parsed. Actions of commands call it first. It has no effects. */
-export function contextOf(command: Command): Context {
+/**
+ * Returns the context of a command that commander has parsed. Actions of commands call it first. It has no effects.
+ * `hasTable`: the command prints a table, so it also takes -o name. Errors: CliError BAD_ARGUMENT for -o name where there
+ * is no table.
+ */
+export function contextOf(command: Command, { hasTable = false } = {}): Context {
   const options = command.optsWithGlobals<GlobalOptions>()
   const format = options.json === true ? 'json' : options.output
+  if (format === 'name' && !hasTable) {
+    throw badArgument(
+      '-o name',
+      `\`meshctl ${command.name()}\` prints no table`,
+      'use -o json or -o yaml; peers, services, routes and dns take -o name'
+    )
+  }
   const timeoutMs = options.timeout === undefined ? undefined : options.timeout * 1000
   return {
     timeoutMs,

@@ -73,6 +73,35 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     await shows('cluster.all\ncluster.edge', 'dns', '-o', 'name')
     fake.answer('/v1/dns', samples.RECORDS)
     await shows('web.shop.svc.cluster.east', 'dns', 'web.shop.svc.cluster.east', '-o', 'name')
+    fake.answer('/v1/dns', { rcode: 'NXDOMAIN', records: [] })
+    const unknown = await cli('dns', 'no.shop.svc.cluster.east', '-o', 'name')
+    assert.deepEqual(
+      [unknown.code, unknown.stdout, unknown.stderr],
+      [1, '', 'NXDOMAIN: no.shop.svc.cluster.east does not exist\n']
+    )
+  })
+
+  it('-o name is refused by commands without a table, before they do anything', async () => {
+    const asked = fake.requests.length
+    for (const args of [
+      ['status'],
+      ['plan'],
+      ['version'],
+      ['leave', '--yes'],
+      ['invite', 'east'],
+      ['init', '--cluster', 'west'],
+      ['join', 'rzm1_x'],
+      ['install', '--dry-run', '--no-token'],
+      ['uninstall', '--yes']
+    ]) {
+      const run = await cli(...args, '-o', 'name')
+      assert.deepEqual([run.code, run.stdout], [2, ''], args.join(' '))
+      assert.match(
+        run.stderr,
+        /^error: -o name: `meshctl \w+` prints no table\n {2}fix: use -o json or -o yaml; peers, services, routes and dns take -o name\n$/
+      )
+    }
+    assert.equal(fake.requests.length, asked)
   })
 
   it('-o yaml has the values of -o json', async () => {
@@ -96,6 +125,17 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     assert.equal(well.code, 0)
     assert.match(well.stdout, /^Health +ok$/m)
     assert.ok(asked >= 3)
+  })
+
+  it('status --wait and --watch together are refused: one ends, the other does not', async () => {
+    const asked = fake.requests.length
+    const { code, stdout, stderr } = await cli('status', '--wait', '-w')
+    assert.deepEqual([code, stdout], [2, ''])
+    assert.match(
+      stderr,
+      /^error: --wait: it cannot be combined with --watch, which runs until Ctrl-C\n {2}fix: use --wait alone, and then `meshctl status --watch`\n$/
+    )
+    assert.equal(fake.requests.length, asked)
   })
 
   it('an unknown command is an error with the nearest name, with --help, too', async () => {

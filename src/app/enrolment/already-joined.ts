@@ -1,0 +1,42 @@
+// The refusal of `init` and `join` on an agent that is in a mesh. It says to which cluster and mesh the agent belongs and
+// for which ones the token is, because the token may have been meant for another host.
+import type { Crypto } from '../../core/model/crypto.ts'
+import { equalBytes } from '../../core/model/bytes.ts'
+import { meshIdText } from '../../core/model/identity.ts'
+import { decodeToken } from '../../core/trust/token.ts'
+import type { Membership } from '../identity/identity.ts'
+import { AppError } from '../observe/errors.ts'
+
+/** Returns the error ALREADY_JOINED. `token`: the token of `join`; undefined for `init`. `nowMs`: Unix milliseconds. */
+export function alreadyJoined(
+  { cluster, meshId }: Pick<Membership, 'cluster' | 'meshId'>,
+  options: { readonly crypto: Crypto; readonly token: string | undefined; readonly nowMs: number }
+): AppError {
+  const belongs = `this agent already belongs to cluster ${cluster} of ${meshIdText(meshId)}`
+  const refusal = (rest: string, fix: string): AppError =>
+    new AppError('ALREADY_JOINED', `${belongs}${rest}`, fix)
+  const { crypto, token: text, nowMs } = options
+  if (text === undefined)
+    return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
+  const token = decodeToken(text, { crypto, nowSeconds: Math.floor(nowMs / 1000), meshId: undefined })
+  if (token.kind === 'refused') {
+    return refusal(
+      `; the token cannot be used: ${token.message}`,
+      'keep this membership; to join with another token, run `meshctl leave` first'
+    )
+  }
+  const { invite } = token
+  const there = `run \`meshctl join\` on a gateway of cluster ${invite.cluster}`
+  if (!equalBytes(invite.meshId, meshId)) {
+    return refusal(
+      `; the token is for cluster ${invite.cluster} of ${meshIdText(invite.meshId)}`,
+      `${there}; to move this cluster there, run \`meshctl leave\` first`
+    )
+  }
+  if (invite.cluster !== cluster)
+    return refusal(`; the token is for cluster ${invite.cluster} of the same mesh`, there)
+  return refusal(
+    '; the token is another one for the same cluster',
+    'keep this membership: it needs no other token'
+  )
+}
