@@ -26,9 +26,9 @@ const HALVING_MS = 10_000
 const TRIES_MIN = 30
 
 /**
- * Runs `act` on all operations, and on ever smaller halves where it rejects. `nowMs`: a monotonic clock in milliseconds;
- * tests replace it. Returns the operations that were not carried out, with the scope of each failure (see OpFailure).
- * Never rejects.
+ * Runs `act` on all operations, and on ever smaller halves where it rejects. `nowMs`: a monotonic clock in
+ * milliseconds; tests replace it. Returns the operations that were not carried out, with the scope of each failure (see
+ * OpFailure). Never rejects.
  */
 export async function attempt(
   ops: readonly HostOp[],
@@ -59,8 +59,8 @@ export async function attempt(
   }
 
   /**
-   * Carries out all but the refused ones. Returns whether the tool has accepted `some` as a whole. `known`: why at least
-   * one of them will be refused; undefined: nothing is known. The order of the operations is kept.
+   * Carries out all but the refused ones. Returns whether the tool has accepted `some` as a whole. `known`: why at
+   * least one of them will be refused; undefined: nothing is known. The order of the operations is kept.
    */
   async function carryOut(some: readonly HostOp[], known?: Refusal): Promise<boolean> {
     if (some.length === 0) return true

@@ -116,7 +116,8 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),
-    // `rt mtu` is the MTU of the route to the other cluster, which is smaller where its path carries less than the device.
+    // `rt mtu` is the MTU of the route to the other cluster, which is smaller where its path carries less than the
+    // device.
     chain(
       'mss-path',
       '    type filter hook forward priority -150; policy accept;',
