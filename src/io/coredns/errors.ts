@@ -12,7 +12,7 @@ type FeedErrorCode =
   | 'LISTEN_FAILED'
   /** The file of the setting corefile was not written by this agent. */
   | 'COREFILE_FOREIGN'
-  /** That file cannot be read or written. */
+  /** The file of the setting corefile cannot be read or written. */
   | 'COREFILE_UNWRITABLE'
   /** CoreDNS could not be sent its signal. */
   | 'COREDNS_NOT_TOLD'

@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http'
 import { READ_ONLY, statusBody, type Failure } from './status.ts'
 
 export const JSON_TYPE = { 'content-type': 'application/json' }
-/** A client that reads nothing of a list for so long is disconnected. */
+/** A client that reads nothing of a list for so many milliseconds is disconnected. */
 const DRAIN_MS = 30_000
 
 /**

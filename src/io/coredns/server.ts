@@ -56,7 +56,7 @@ export interface FeedRequestMetrics {
 }
 
 export interface FeedServerLimits {
-  /** Of the log of changes; undefined: EVENT_LOG_LIMITS of core/coredns/event-log.ts. */
+  /** Limits of the log of changes; undefined: EVENT_LOG_LIMITS of core/coredns/event-log.ts. */
   readonly log: EventLogLimits | undefined
   /**
    * Open watches. A CoreDNS has three for each cluster, so the default is enough for two CoreDNS in a mesh of 1,000
@@ -85,7 +85,7 @@ export interface FeedServer {
    * the first call every list is answered with 503.
    */
   update(input: Omit<FeedInput, 'nowMs'>): void
-  /** After `start`, for example "http://127.0.0.1:948"; '' before. */
+  /** The URL of the server after `start`, for example "http://127.0.0.1:948"; '' before. */
   readonly url: string
   /** The number of open watches. */
   readonly watches: number
@@ -95,7 +95,7 @@ export interface FeedServer {
   rows(): readonly CollectionRow[]
 }
 
-/** Does not listen before `start`. */
+/** Returns a server that does not listen before `start`. */
 export function createFeedServer(options: FeedServerOptions): FeedServer {
   const limits = { ...LIMITS, ...options.limits }
   const feed = new Feed({ nowMs: Date.now(), ...(limits.log === undefined ? {} : { log: limits.log }) })

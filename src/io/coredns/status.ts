@@ -41,14 +41,14 @@ export function notFound(message: string): Failure {
   return { code: 404, reason: 'NotFound', message }
 }
 
-/** The resource version is older than the log of changes, or is not kept. client-go lists again. */
+/** The answer when the resource version is older than the log of changes, or is not in it. client-go lists again. */
 export function expired(message: string): Failure {
   return { code: 410, reason: 'Expired', message }
 }
 
 /**
- * The collection is not completely known yet. client-go asks again with backoff, and CoreDNS answers SERVFAIL until
- * then.
+ * The answer while the collection is not completely known. client-go asks again with backoff, and CoreDNS answers
+ * SERVFAIL until then.
  */
 export function notYet(collection: string): Failure {
   return {
@@ -60,9 +60,9 @@ export function notYet(collection: string): Failure {
 }
 
 /**
- * The resource version is from the future, because the clock went back between two runs of the agent (versions begin at
- * the clock, core/coredns/feed.ts). client-go recognises the cause and lists without a version. `retryAfter` is left
- * out: the version would not come, and client-go would ask ten times before it looks at the cause.
+ * The answer when the resource version is higher than the newest one, because the clock went back between two runs of
+ * the agent (versions begin at the time of the start, core/coredns/feed.ts). client-go recognises the cause and lists
+ * without a version. `retryAfter` is left out: with it, client-go would ask ten times before it looks at the cause.
  */
 export function tooLarge(asked: number, current: number): Failure {
   return {
@@ -80,14 +80,14 @@ export const READ_ONLY: Failure = {
   message: 'this API is read-only: change the services in their own clusters'
 }
 
-/** No media type of the Accept header can be written (request.ts). */
+/** The answer when the server can write no media type of the Accept header (request.ts). */
 export const NOT_ACCEPTABLE: Failure = {
   code: 406,
   reason: 'NotAcceptable',
   message: 'only the following media types are accepted: application/json'
 }
 
-/** The limit `watchesMax` of server.ts is reached. */
+/** The answer to a watch when `watchesMax` of server.ts are open. */
 export const TOO_MANY_WATCHES: Failure = {
   code: 429,
   reason: 'TooManyRequests',
