@@ -54,7 +54,8 @@ const DEADLINE_MS = 30_000
 const BODY_BYTES_MAX = 64 * 1024 * 1024
 
 /**
- * Opens no connection yet. The module of the connection is imported only here, because it is large (connection.ts).
+ * Returns a client that has no connection yet. The module of the connection is imported only here, because it is large
+ * (connection.ts).
  * `userAgent`: default "rhizome". Errors: KubeError BAD_CONFIG.
  */
 export async function openKubeClient(

@@ -65,7 +65,7 @@ const NEEDED: readonly Collection[] = ['services', 'endpointSlices', 'namespaces
 const SERVICE_LABEL = 'kubernetes.io/service-name'
 const FILE = 'kubernetes'
 
-/** Sends nothing before `start`. */
+/** Returns a source, which sends no request before `start`. */
 export function createKubeSource(options: KubeSourceOptions): KubeSource {
   const { client, policy = EXPORT_ALL } = options
   const live = new LiveCatalog(policy)

@@ -57,7 +57,7 @@ export interface Elector {
   stop(): Promise<void>
 }
 
-/** Sends nothing before `start`. Throws RangeError when the times would allow two leaders. */
+/** Returns an elector that sends no request before `start`. Throws RangeError when `times` would allow two leaders. */
 export function createElector(options: ElectorOptions): Elector {
   const { client, identity, times = ELECTION_TIMES, random = Math.random } = options
   const nowMs = options.nowMs ?? ((): number => performance.now())

@@ -42,7 +42,7 @@ interface ReflectorOptions {
 }
 
 export interface ReflectorTiming {
-  /** The shortest and the longest wait after an error. */
+  /** The shortest and the longest wait after an error. All fields that end in `Ms` are milliseconds. */
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
   /** The deadline of a page of a list. */
