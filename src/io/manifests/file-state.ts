@@ -142,7 +142,10 @@ function originsOf(
   return origins
 }
 
-/** The index before of each new document, for documents with the same text or with an object in common. */
+/**
+ * Returns, by the index of each new document, the index of the earlier document with the same text or with an object in
+ * common.
+ */
 function matchesOf(before: readonly DocumentState[], after: readonly ReadDocument[]): Map<number, number> {
   const byId = new Map(before.flatMap(({ id }, index) => (id === '' ? [] : [[id, index]])))
   const byKey = new Map(
@@ -162,7 +165,7 @@ function matchesOf(before: readonly DocumentState[], after: readonly ReadDocumen
   return matches
 }
 
-/** The earlier documents that stood between the neighbours of this one and match no new document. */
+/** Returns the earlier documents that stood between the neighbours of this document and match no new document. */
 function between(
   index: number,
   known: {
@@ -181,9 +184,11 @@ function between(
 }
 
 /**
- * The earlier document that a broken one most likely was. First the one whose name its text contains, in any place of
- * the file. Otherwise one from the gap that was broken before. If the text has no name at all, the first one from the
- * gap with good objects.
+ * Returns the index of the earlier document that a broken document most likely was. The rules, in their order:
+ * 1. an earlier document with good objects of which the broken text has a name; those in `gap` are tried first
+ * 2. one in `gap` that was broken before
+ * 3. if the text has no name at all, the first one in `gap` with good objects
+ * `gap`: the earlier documents between the same two neighbours (`between`). `free`: all that match no new document.
  */
 function likeliest(
   { text }: ReadDocument,
