@@ -11,8 +11,8 @@ import type { OwnAddress, OwnNetwork } from '../../core/host/own-addresses.ts'
 import { Loop } from '../timing/loop.ts'
 
 /**
- * Reads addresses, default sources and inner bridges now. Parts that cannot be read are left out; the promise never
- * rejects.
+ * Reads now: the addresses of this host, the source address of the default route of each family, and the bridges behind
+ * which only containers and virtual machines are. Parts that cannot be read are left out; the promise never rejects.
  */
 export async function readOwnNetwork(): Promise<OwnNetwork> {
   const addresses = ownAddresses()
