@@ -1,7 +1,7 @@
 // Finds members on the same link again after all of them have new addresses, so that none knows where to dial. An agent
-// that is not connected to a member sends a UDP packet to all hosts of its links with its PeerId and its addresses, and
-// a member that receives this call dials it. IPv4 uses the broadcast address of the link, IPv6 the multicast group of
-// all nodes. app/session/link-calls.ts is the caller.
+// that is not connected to a member sends a UDP packet (a "call") with its PeerId and its addresses to all hosts of its
+// links, and a member that receives the call dials the agent. IPv4 uses the broadcast address of the link, IPv6 the
+// multicast group of all nodes. app/session/link-calls.ts is the caller.
 // Packet: "rhizome-here/1 <PeerId> <multiaddr> …" and a line feed, at most CALL_BYTES_MAX bytes.
 // Invariants
 //   1. A call is a hint only. The peer that answers at the address proves its PeerId in the handshake, as in any other
@@ -25,12 +25,12 @@ import {
 import type { Cidr, Ip, Origin } from '../../core/model/values.ts'
 import { parseOrigin } from '../../core/model/identity.ts'
 
-// Gaps before the calls of a series, together 63.5 s. The series is that long because a switch may begin to forward
-// only some seconds after a link came up.
+// Milliseconds before each call of a series, together 63.5 s. The series is that long because a switch may begin to
+// forward only some seconds after a link came up.
 const SERIES_MS: readonly number[] = [0, 500, 1000, 2000, 4000, 8000, 16_000, 32_000]
-// Longer packets are no calls.
+// Most bytes of a call. A longer packet is ignored.
 const CALL_BYTES_MAX = 512
-// Addresses in one call; further ones are not sent, and not read.
+// Most addresses in one call. Further addresses are neither sent nor read.
 const ADDRESSES_MAX = 4
 // All nodes of a link (RFC 4291, section 2.7.1).
 const ALL_NODES = 'ff02::1'

@@ -6,8 +6,8 @@ import { TransportError } from './errors.ts'
 export type PrivateKey = ReturnType<typeof privateKeyFromRaw>
 
 /**
- * libp2p needs the seed and the public key, 64 bytes. node:crypto derives the public key synchronously, where libp2p
- * returns a promise. Throws TransportError SEED_INVALID when the seed has not 32 bytes.
+ * Returns the private key that libp2p takes: the seed and the public key, 64 bytes. node:crypto derives the public key
+ * synchronously, where libp2p returns a promise. Throws TransportError SEED_INVALID when the seed has not 32 bytes.
  */
 export function privateKeyOf(seed: Uint8Array): PrivateKey {
   if (seed.byteLength !== 32) {

@@ -180,8 +180,8 @@ export class Redialer {
       entry.lastError = describe(error)
     }
     entry.controller = undefined
-    // A connection that came up and ended again during the attempt is scheduled here, because `ended` skips an entry
-    // that dials.
+    // Without a connection, the next attempt is scheduled below. This also covers a connection that came up and ended
+    // again during the attempt, because `ended` does nothing for an entry while its attempt runs.
     if (this.#connected(entry) || !this.#held(entry)) return
     if (entry.again) {
       void this.#attempt(entry)

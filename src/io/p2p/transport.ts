@@ -204,7 +204,10 @@ class Libp2pTransport implements Transport {
     }
   }
 
-  /** Resets connections from lost addresses. The mesh's pings would find them dead in seconds, TCP in minutes. */
+  /**
+   * Resets connections from addresses that this host has lost. Otherwise the mesh's pings would find them dead after
+   * seconds, and TCP after minutes.
+   */
   async #dropDead(gone: ReadonlySet<string>): Promise<void> {
     const own = await ownAddressOfConnections()
     for (const { origin, address } of this.#neighbours.list()) {
