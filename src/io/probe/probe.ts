@@ -19,16 +19,17 @@ import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/
 
 const MAGIC = Buffer.from('rzp1')
 const PACKET_BYTES = MAGIC.length + 1 + 8
-// The MTU of a jumbo frame, the largest that a tunnel is given. Longer packets are no probes.
+// Most bytes of a probe: the MTU of a jumbo frame, which is the largest that a tunnel is given. Longer packets are
+// ignored.
 const PACKET_BYTES_MAX = 9000
 // Bytes of the IP and UDP headers: 20 + 8 for IPv4, 40 + 8 for IPv6. Padded probes are sized as whole IP packets.
 const HEADER_BYTES = { 4: 28, 6: 48 } as const
 // A reply that arrives later than this counts as lost.
 const REPLY_TIMEOUT_MS = 5_000
-// Open requests of one target. Eager probes every 250 ms leave about 20 open in REPLY_TIMEOUT_MS.
+// Most open requests of one target. Probes every 250 ms leave about 20 open in REPLY_TIMEOUT_MS.
 const OPEN_MAX = 32
-// Round trips that are kept. A busy event loop makes a round trip longer, never shorter, so the least one is closest to
-// the path's.
+// Number of round trips that are kept. A busy event loop makes a round trip longer, never shorter, so the least one is
+// closest to the round trip of the path.
 const RTT_SAMPLES = 15
 // While a target does not answer, up to this many probes are sent at a quarter of the interval. With an interval of one
 // second about 20 probes are then lost in 5 seconds of silence, the time after which tunnel-state.ts judges it down.
@@ -40,7 +41,7 @@ export interface ProbeTarget {
   readonly port: number
 }
 
-/** What the prober knows of one target. Times are milliseconds on the monotonic clock of performance.now(). */
+/** The results of one target. Times are milliseconds on the monotonic clock of performance.now(). */
 export interface ProbeResult {
   /** Time of the latest reply; undefined when there was none. */
   readonly lastReplyMs: number | undefined
@@ -82,7 +83,7 @@ interface ProberOptions {
   readonly address: Ip
   /** UDP port to listen on. */
   readonly port: number
-  /** Time between two probes of a target that answers. */
+  /** Milliseconds between two probes of a target that answers. */
   readonly intervalMs: number
   /**
    * Called when a target answers or refuses for the first time, or again after more than two unanswered probes, and
@@ -214,7 +215,7 @@ class Target {
     if (this.#isClosed || nowMs < this.#nextMs) return
     const { intervalMs } = this.#options
     const isEager = this.#unanswered >= 2 && this.#unanswered < EAGER_PROBES
-    // 1 ms less, because a timer may fire a little early, and the probe would be delayed by a whole tick.
+    // The time is 1 ms earlier, because a timer may fire a little early; the probe would then wait for a whole tick.
     this.#nextMs = nowMs + (isEager ? intervalMs / 4 : intervalMs) - 1
     if (this.#socket === undefined) this.#connect()
     if (!this.#isConnected) return // #connect calls tick() again once the socket is connected
