@@ -72,16 +72,16 @@ export interface Store {
   /** The identity in memory; undefined before the first `saveIdentity` and after `forget`. */
   identity(): Identity | undefined
   /**
-   * The identity is durable when the promise resolves. Rejects with IDENTITY_INVALID, DISK_FULL, STORE_READONLY or
-   * STORE_FAILED.
+   * Saves the identity, which is durable when the promise resolves. Rejects with IDENTITY_INVALID, DISK_FULL,
+   * STORE_READONLY or STORE_FAILED.
    */
   saveIdentity(identity: Identity): Promise<void>
   /**
-   * Undefined when they were never saved, or both copies are damaged. Neighbours then tell the highest epoch that they
-   * hold.
+   * Returns the counters; undefined when they were never saved, or both copies are damaged. Neighbours then tell the
+   * highest epoch that they hold.
    */
   counters(): Counters | undefined
-  /** The counters are durable when the promise resolves. Rejects with RangeError when they are below the saved ones. */
+  /** Saves the counters; durable when it resolves. Rejects with RangeError when they are below the saved ones. */
   saveCounters(counters: Counters): Promise<void>
   /**
    * Returns the replica that was found when the store was opened, once; later calls return an empty one, to free the
@@ -89,8 +89,9 @@ export interface Store {
    */
   loadReplica(): LoadedReplica
   /**
-   * Writes one step of an origin as one atomic batch. Resolves with false when the parts that it adopts are not stored;
-   * then nothing was written. Rejects with DISK_FULL, STORE_READONLY or STORE_FAILED; the state before stays.
+   * Writes one step of an origin's state as one atomic batch. A step can make the stored parts of a snapshot the
+   * records of the origin (`adopts`); if these parts are not stored, it resolves with false, and nothing was written.
+   * Rejects with DISK_FULL, STORE_READONLY or STORE_FAILED; the stored state then stays as it was.
    */
   persist(batch: Persist, options: { sync: boolean }): Promise<boolean>
   /**
@@ -100,7 +101,7 @@ export interface Store {
   persistPart(part: Part): Promise<void>
   /** Removes all parts of this origin's unfinished snapshot. */
   dropParts(origin: Origin): Promise<void>
-  /** Removes the stored state of this origin; its parts and its highest position stay. */
+  /** Removes the stored state of this origin. The parts of its unfinished snapshot and its highest position stay. */
   removeOrigin(origin: Origin): Promise<void>
   /**
    * Removes identity, keys, counters, replica and all files that were set aside. Called when the agent leaves its mesh.
@@ -161,7 +162,7 @@ async function openFolder(options: StoreOptions): Promise<Store> {
   const folder = resolve(options.folder)
   const warnings: string[] = []
   const stamp = new Date(options.now()).toISOString().replaceAll(/[:.]/g, '-')
-  // In this order: versions are read before the database is opened, and files are written only while its lock is held.
+  // The order matters: versions are read before the database is opened, and files are written while its lock is held.
   await prepareFolder(folder, warnings)
   const marker = await readMarker(folder)
   const copies = await readIdentity(folder)
