@@ -32,7 +32,7 @@ const WEBHOOK_PATH = '/mutate-pod'
 
 // An object in etcd has at most 1.5 MiB, and a review of a CREATE contains it once. The bound is twice that.
 const BODY_BYTES_MAX = 3 * 1024 * 1024
-// The API server waits for 2 s (timeoutSeconds in the configuration).
+// Deadline of a request in milliseconds. The API server waits for 2 s (timeoutSeconds in the configuration).
 const REQUEST_MS = 2000
 // An API server keeps a few connections, and a control plane has three to five API servers.
 const CONNECTIONS_MAX = 128

@@ -63,8 +63,8 @@ const WEBHOOK_NAMES = {
 // the other checks of the cluster's DNS.
 const CHECK_MS = 5000
 const CALL_MS = 10_000
-// A write is refused when another agent has written first. What that agent wrote is then almost always what this one
-// wanted.
+// Number of attempts to write the Secret. A write is refused when another agent has written in between; the next
+// attempt reads what that agent wrote, which almost always needs no further change.
 const WRITE_TRIES = 5
 
 /**
