@@ -1,12 +1,12 @@
 // The control plane of one agent in one mesh: connections, handshakes, replication, and the view that comes of them.
 // Invariants:
 //  1. Before both sides have proved their certificates, only handshake messages are exchanged with a neighbour.
-//  2. An own batch is on disk before any neighbour sees it; so a crash never takes back what was said. Only while the disk takes
-//     nothing (full, read-only) the mesh goes on from memory, status says so, and the whole state is written once it can be; a
-//     crash in that time costs a new epoch and nothing else.
+//  2. An own batch is on disk before any neighbour sees it, so a crash never takes back what was published. Only while
+//     the disk accepts no writes (full, read-only) does the agent publish from memory: `meshctl status` then says so,
+//     and the whole state is written when the disk accepts writes again. A crash in that time costs only a new epoch.
 //  3. Effects are carried out in the order in which the protocol gave them.
-//  4. While a part of a large state is being written to disk, its sender is not read from. A kill -9 then loses one part at most, and
-//     the stream's window bounds the data that waits for a slow disk.
+//  4. While a part of a large state is being written to disk, nothing is read from its sender. So a kill -9 loses one
+//     part at most, and the window of the stream bounds the data that waits for a slow disk.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import { isPosition } from '../../core/replication/head.ts'
@@ -36,9 +36,9 @@ import {
 import { Neighbourhood, type Neighbour } from './neighbourhood.ts'
 import { Refusals } from './refusals.ts'
 
-// Heads go out every fifth tick; timeouts of pulls and pings are checked on each.
+// Milliseconds. The protocol sends heads at every fifth tick, and checks the timeouts of pulls and pings at each tick.
 const TICK_MS = 200
-// A page of `meshctl status`; the log has them all.
+// Number of warnings that `meshctl status` shows: as many as fit a page. The log has all.
 const WARNINGS_MAX = 20
 
 interface ControlOptions {
@@ -49,15 +49,15 @@ interface ControlOptions {
   readonly nodeSeed: Uint8Array
   readonly meshId: Uint8Array
   readonly cluster: ClusterName
-  /** Encoded Chain down to this agent's certificate; asked again after `renewed`. */
+  /** Encoded Chain down to this agent's certificate; `renewed` replaces it. */
   readonly chain: Uint8Array
   readonly listen: readonly string[]
   readonly software: string
-  /** The view may have changed. */
+  /** Called when the view may have changed. */
   readonly onChange: () => void
-  /** What cannot be published of what was given to `publish`, when it changes. */
+  /** Called with all records given to `publish` that cannot be published, whenever this list changes. */
   readonly onLeftOut: (leftOut: LeftOut) => void
-  /** A handshake ended; how `join` learns whether a member took it. */
+  /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }
 
@@ -71,7 +71,7 @@ export class Control {
   readonly #options: ControlOptions
   readonly #trustStore: TrustStore
   readonly #protocol: Protocol
-  /** Until it is restored: it is as large as the replica. */
+  /** The replica from disk. It is dropped when it is restored, to free its memory. */
   #stored: LoadedReplica | undefined
   readonly #views: ViewBuilder
   readonly #handshakes: Handshakes
@@ -82,10 +82,10 @@ export class Control {
   #view: MeshView | undefined
   #chain: Uint8Array
   readonly #warnings = new Set<string>()
-  /** The disk may have lost what others had said. */
+  /** Whether records may be missing because the disk has lost them. */
   readonly #gaps: Gaps
   readonly #clones = new CloneWatch()
-  /** Counts since start, by reason. */
+  /** Numbers of refusals since the start, by reason. */
   readonly refusals = new Refusals()
 
   constructor(options: ControlOptions) {
@@ -120,7 +120,7 @@ export class Control {
     })
   }
 
-  /** Restores the replica from disk, then opens the doors. Errors: TransportError. */
+  /** Restores the replica from disk, then listens for connections. Errors: TransportError. */
   async start(): Promise<void> {
     await this.#restore()
     await this.transport.start()
@@ -133,17 +133,18 @@ export class Control {
     await this.transport.stop()
   }
 
-  /** One batch; changes that change nothing are dropped. Resolves when it is on disk and on its way. */
+  /** Publishes one batch without equal values. Resolves when the batch is on disk and handed to the neighbours. */
   async publish(changes: readonly { key: string; value: Value | undefined }[]): Promise<void> {
     this.#runner.run(this.#protocol.publish(changes, monotonicMs()))
     await this.#runner.idle
   }
 
-  /** Keys that this agent has published and not withdrawn, or that wait for room. */
+  /** Returns the keys that this agent has published and not withdrawn, and those that wait for room. */
   ownKeys(): readonly string[] {
     return this.#protocol.ownKeys()
   }
 
+  /** Takes a renewed certificate of this agent, for all later handshakes. Throws an Error if it does not verify. */
   renewed(chain: Uint8Array): void {
     const admitted = this.#trustStore.admit(this.origin, chain)
     if (admitted.kind === 'refused')
@@ -151,6 +152,7 @@ export class Control {
     this.#chain = chain
   }
 
+  /** Returns the view. It is built again when records have changed since the last call. */
   view(): MeshView {
     this.#view ??= this.#views.build({
       self: this.#options.cluster,
@@ -175,54 +177,57 @@ export class Control {
     return this.#neighbours.origins()
   }
 
-  /** The number of operations of this origin that are known to exist but are not held here. */
+  /** Returns the number of operations of this origin that neighbours have told of and that this agent does not have. */
   lag(origin: Origin): number {
     return this.#protocol.lag(origin)
   }
 
-  /** As far as the whole mesh can tell, also of members that are no neighbours. For people: nothing is withdrawn for it. */
+  /** Returns whether a member lives, as far as all members can tell. Only for people: no record is withdrawn for it. */
   liveness(origin: Origin): Liveness {
     return this.#protocol.liveness(origin)
   }
 
-  /** Why the latest handshake with this member ended; undefined: it was accepted, or there was none lately. */
+  /** Returns why the latest handshake with this member was refused; undefined: it was accepted, or none was lately. */
   refusal(origin: Origin): HandshakeRefusal | undefined {
     return this.#handshakes.refusal(origin)
   }
 
-  /** Whether two states were signed for one position of this origin, which means that two agents use its key. */
+  /** Returns whether two states were signed for one position of this origin: two agents use its key. */
   isFrozen(origin: Origin): boolean {
     return this.#protocol.isFrozen(origin)
   }
 
-  /** Whether another agent signs states with this agent's key. */
+  /** True when another agent signs states with this agent's key. */
   get isCloned(): boolean {
     return this.#clones.isCloned
   }
 
-  /** Milliseconds since a neighbour was last known to hold this agent's records, or since there are neighbours; 0: there are none. */
+  /**
+   * Returns the milliseconds since a neighbour was last known to have the latest records of this agent, counted from
+   * the first neighbour at the earliest; 0 without neighbours.
+   */
   ownUnheldMs(): number {
     const { connectedMs } = this.#neighbours
     if (connectedMs === undefined) return 0
     return monotonicMs() - Math.max(connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
   }
 
-  /** Milliseconds without any control connection. */
+  /** Returns the milliseconds without any control connection; 0 while there is one. */
   aloneMs(): number {
     return this.#neighbours.aloneMs()
   }
 
-  /** The store has lost the replica: all that is in memory is written whole again, before anything that comes after. */
+  /** Called when the store has lost the replica: writes all states from memory again, before all later writes. */
   rewrite(): void {
     this.#runner.rewrite(this.#protocol.origins())
   }
 
-  /** False: what is missing in the view may only be missing on this disk, and is no reason to delete anything. */
+  /** False while records may be missing only on this disk. A missing record is then no reason to delete anything. */
   get isWhole(): boolean {
     return !this.#gaps.isOpen
   }
 
-  /** What is wrong with the store, or was found wrong since the start. */
+  /** Present and past problems of the store since the start, as lines for `meshctl status`. */
   get warnings(): readonly string[] {
     const { diskFault } = this.#runner
     return [...this.#warnings, ...(diskFault === undefined ? [] : [`store: ${diskFault}`])]
@@ -250,8 +255,6 @@ export class Control {
     if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
     this.#runner.retry(nowMs)
   }
-
-  // ------------------------------------------------------------------ connections
 
   #receive(peer: Origin, frame: Uint8Array): void {
     const { metrics } = this.#options
@@ -307,8 +310,6 @@ export class Control {
     this.transport.send(peer, frame) // false: the neighbour is being reset, and pulls what it missed
   }
 
-  // ------------------------------------------------------------------ effects
-
   #act(effect: PromptEffect): void {
     const { log, store } = this.#options
     switch (effect.kind) {
@@ -352,8 +353,6 @@ export class Control {
     this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
   }
 
-  // ------------------------------------------------------------------ the parts
-
   #newProtocol(stored: LoadedReplica): Protocol {
     const { crypto, nodeSeed, meshId, store } = this.#options
     const trustStore = this.#trustStore
@@ -389,8 +388,8 @@ export class Control {
 }
 
 /**
- * The lowest epoch to write in. With the own replica lost, above all that this disk remembers of it; what it does not remember,
- * the neighbours tell (protocol, S5).
+ * Returns the lowest epoch in which this agent may publish. If the disk has lost the own replica, it is one above every
+ * epoch that the disk still knows; the neighbours tell of higher ones (core/replication/protocol.ts, S5).
  */
 function epochFloor(self: Origin, stored: LoadedReplica, keptEpoch: number | undefined): number {
   const isLost = stored.lost || stored.dropped.some(({ origin }) => origin === self)

@@ -13,10 +13,10 @@ import type { Store } from '../../io/store/store.ts'
 import { sentence } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 
-// Time between two attempts to write what a full or failing disk did not accept (invariant 2).
+// Milliseconds between two attempts to write what a full or failing disk did not accept (invariant 2).
 const PERSIST_RETRY_MS = 1000
-// Effects that are carried out and still in the list. They are removed together, since removing each one from the
-// front of an array costs as much as all that wait behind it.
+// Most effects that are carried out and still in the list. They are removed together, because the cost of removing one
+// from the front of an array grows with the number of effects behind it.
 const CARRIED_MAX = 1024
 
 /** Effects that write or remove parts of an unfinished state. */
@@ -24,7 +24,7 @@ type Keeping = PersistPart | Extract<Effect, { kind: 'dropParts' }>
 /** Effects that are carried out without waiting for the disk. */
 export type PromptEffect = Exclude<Effect, Persist | Keeping>
 
-/** What the effects act on. */
+/** The parts that the effects act on. */
 interface EffectRunnerOptions {
   readonly self: Origin
   readonly store: Pick<Store, 'counters' | 'saveCounters' | 'persist' | 'persistPart' | 'dropParts'>

@@ -12,10 +12,10 @@ import {
 } from '../../core/trust/handshake.ts'
 import { monotonicMs } from '../observe/clock.ts'
 
-// A refused member is dialled again within minutes, so an older refusal belongs to a member that is not dialled any
-// more.
+// Milliseconds (10 min). A refused member is dialled again within minutes, so an older refusal belongs to a member that
+// is not dialled any more.
 const REFUSAL_MS = 600_000
-// Bounds the memory: a stranger can make PeerIds without end, and each of them can be refused.
+// Number of refusals that are kept. It bounds the memory: a stranger can make any number of PeerIds.
 const REFUSED_MAX = 256
 
 /** How a handshake with `peer` ended, for the parts outside the control plane: `join` waits for it. */
@@ -41,7 +41,7 @@ export interface HandshakeRefusal {
   readonly atMs: number
 }
 
-/** What the transport knows of a connection. */
+/** The facts of a connection that the transport has opened. */
 export interface ConnectionInfo {
   /** True: the peer dialled this agent. */
   readonly inbound: boolean
@@ -51,7 +51,7 @@ export interface ConnectionInfo {
   readonly address: string
 }
 
-/** The identity of this agent, and what the handshakes act on. */
+/** The identity of this agent, and the parts that the handshakes use. */
 interface HandshakesOptions {
   readonly crypto: Crypto
   readonly origin: Origin
@@ -69,7 +69,7 @@ interface HandshakesOptions {
   readonly onVerdict: (peer: Origin, info: ConnectionInfo, verdict: Verdict) => void
 }
 
-/** A handshake under way. */
+/** A handshake under way, with its connection. */
 interface Met {
   readonly handshake: Handshake
   readonly info: ConnectionInfo

@@ -11,7 +11,7 @@ export interface Neighbour extends ConnectionInfo {
   readonly rttMs: number | undefined
 }
 
-/** The set of neighbours, and since when there has been one or none. */
+/** The set of neighbours, and the time since when it has not been empty, or has been empty. */
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
   /** Monotonic time, in ms, since when there has been at least one neighbour; undefined when there is none. */
