@@ -21,8 +21,9 @@ import type { Settings } from '../settings/settings.ts'
 // Half the interval of the reload plugin, which reads the file every 2 s.
 const LOOK_MS = 1000
 /**
- * How long after the first check no zone is removed from the file. The neighbours may have told this agent of a cluster
- * just before a crash, and the disk may not have it. Within this time they tell it again, or the cluster has left.
+ * Milliseconds after the first check in which no zone is removed from the file. A neighbour may have sent the records
+ * of a cluster just before a crash, and the disk may not have them. In this time the neighbours send them again; if
+ * they do not, the cluster has left.
  */
 export const SETTLE_MS = 10_000
 // With the feed, each cluster has a block of the kubernetes plugin. These blocks wait for one another when CoreDNS
@@ -47,7 +48,7 @@ export interface Mesh {
   readonly responder: string | undefined
 }
 
-/** One per process. Checks every LOOK_MS; PartWatch reads its fault. */
+/** Keeps the Corefile up to date: one check every LOOK_MS. One per process; PartWatch reads its fault. */
 export class OwnCoredns {
   readonly #options: OwnCorednsOptions
   readonly #listen: { readonly port?: number; readonly bind?: readonly string[] }
@@ -134,8 +135,8 @@ export class OwnCoredns {
   }
 
   /**
-   * In no mesh, all names go to the upstreams. In a mesh, CoreDNS reads the names from the feed and answers from its own
-   * copy of them. If there is no feed or the mesh is too large for it, CoreDNS forwards to the responder.
+   * In no mesh, all names go to the upstreams. In a mesh, CoreDNS reads the names from the feed and answers from its
+   * own copy of them. If there is no feed or the mesh is too large for it, CoreDNS forwards to the responder.
    */
   #render(view: MeshView | undefined, responder: string | undefined): string {
     const { settings } = this.#options

@@ -14,10 +14,10 @@ import { Loop } from '../../io/timing/loop.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// The zone of a new cluster is there within this time.
+// Milliseconds between two checks: the zone of a new cluster is in the cluster's DNS within this time.
 const LOOK_MS = 5000
-// How often unchanged zones are written again, because installers and operators can overwrite the objects of the
-// cluster's DNS.
+// Milliseconds after which unchanged zones are written again, because installers and operators can overwrite the
+// objects of the cluster's DNS.
 const APPLY_MS = 60_000
 // The chart and `meshctl install` create it in the namespace of the agent.
 const DNS_SERVICE = 'rhizome-dns'
@@ -40,7 +40,10 @@ interface PodDnsOptions {
   readonly log: Log
 }
 
-/** One per process, only with a Kubernetes API. PartWatch reads its faults. */
+/**
+ * Runs both ways: writes the zones to the cluster's DNS, and runs the webhook. One per process, only with a Kubernetes
+ * API. PartWatch reads its faults.
+ */
 export class PodDns {
   readonly #options: PodDnsOptions
   readonly #clusterDns: ClusterDns | undefined
