@@ -4,8 +4,8 @@
 // Invariants
 //   1. The steps are done in their order, and each of them may be repeated: a step that has failed may have done a part
 //      of its work.
-//   2. The membership stays on disk until the host is clean. After a crash before that, the agent is a member again, and
-//      a second leave does all steps.
+//   2. The membership stays on disk until the host is clean. After a crash before that, the agent is a member again,
+//      and a second leave does all steps.
 //   3. A step that needs the API server does not keep the agent in the mesh: the steps after it are done, but the leave
 //      is reported as unfinished until it has succeeded, too.
 import type { ClusterName } from '../../core/model/values.ts'
@@ -23,7 +23,7 @@ import type { SharedKey } from './shared-key.ts'
 /** Code of the fault of a leave that failed, until a later one has finished. The error has the same code. */
 export const LEAVE_UNFINISHED = 'LEAVE_UNFINISHED'
 
-/** The parts that have to do with the membership. Those that may be undefined have no step then. */
+/** The parts that have to do with the membership. If a part is undefined, its step is left out. */
 interface DepartureParts {
   readonly cluster: ClusterName
   /** The identity with the membership, whose key is removed from the Secret. */
@@ -118,7 +118,8 @@ export class Departure {
         }
       },
       { task: 'clean this host', act: async () => host?.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS)) },
-      // Before the membership is deleted: an agent that starts in no mesh joins with the key that it finds in the Secret.
+      // The key is removed before the membership is deleted, because an agent that starts in no mesh joins with the key
+      // that it finds in the Secret.
       {
         task: 'remove the key of the cluster from its Secret, with which it would join again after a restart',
         act: () => ifLast(() => sharedKey?.remove(identity, { onlyPending: false })),

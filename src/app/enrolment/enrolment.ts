@@ -29,8 +29,8 @@ import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
 import { refusal } from './refusal.ts'
 import { clusterKeyOf, withClusterKey, type Enrolled, type SharedKey } from './shared-key.ts'
 
-// Enough to dial, for two handshakes and for a retry over a bad line. Longer than this a person at a terminal should
-// not wait without an answer.
+// Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
+// over a bad line. A person at a terminal should not wait longer.
 const JOIN_DEADLINE_MS = 20_000
 /**
  * Code of the fault of a cluster that has a token or a key but has not joined yet. told-to-join.ts sets it, and a join
@@ -46,7 +46,10 @@ interface EnrolmentOptions extends EntranceOptions {
   readonly podDns: Pick<PodDns, 'undo'> | undefined
 }
 
-/** One per process. init, join and leave reject with ALREADY_CHANGING while another of them runs; they do not queue. */
+/**
+ * Creates, joins and leaves meshes. One per process. init, join and leave reject with ALREADY_CHANGING while another of
+ * them runs; they do not queue.
+ */
 export class Enrolment {
   readonly #options: EnrolmentOptions
   readonly #entrance: Entrance
@@ -84,8 +87,8 @@ export class Enrolment {
   /**
    * Creates a mesh whose first member is this cluster. Prefixes that the request does not name are read from the
    * cluster or chosen.
-   * Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED, BAD_ARGUMENT, CLUSTER_KEY_TAKEN, CLUSTER_KEY_CORRUPT,
-   * CLUSTER_KEY_BUSY; KubeError, StoreError, TransportError.
+   * Errors: AppError ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED, BAD_ARGUMENT, CLUSTER_KEY_TAKEN,
+   * CLUSTER_KEY_CORRUPT, CLUSTER_KEY_BUSY; KubeError, StoreError, TransportError.
    */
   async init(request: InitRequest): Promise<void> {
     const { node, source, sharedKey, crypto, store } = this.#options
@@ -119,8 +122,8 @@ export class Enrolment {
    * UNREACHABLE when none has after JOIN_DEADLINE_MS. A gateway whose key the mesh knows does not wait for a member.
    * `already` is true when this agent had joined with the same token before; nothing is changed then, so that
    * installers can repeat the call.
-   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED,
-   * CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
+   * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
+   * LEAVE_UNFINISHED, CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
    */
   async join({ token }: { readonly token: string | undefined }): Promise<{ readonly already: boolean }> {
     const { current, node, crypto, store, sharedKey } = this.#options
@@ -150,8 +153,9 @@ export class Enrolment {
 
   /**
    * Withdraws the records of this agent from all members, cleans the host and deletes the membership, keys and replica
-   * from disk (departure.ts has the steps). Of an agent in no mesh it discards the pending token. The next identity has another PeerId. A leave that failed stays the fault
-   * LEAVE_UNFINISHED until a later one has done the steps that were left.
+   * from disk (departure.ts has the steps). Of an agent in no mesh it discards the pending token. The next identity has
+   * another PeerId. A leave that failed stays the fault LEAVE_UNFINISHED until a later one has done the steps that were
+   * left.
    * Errors: AppError NOT_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
   async leave(): Promise<{ readonly cluster: string; readonly pending?: boolean }> {
@@ -221,7 +225,7 @@ export class Enrolment {
     return { identity: pending, isMember: false, untilAnswered: pending }
   }
 
-  /** Enters with a key that the mesh knows already: no member has to accept the cluster first. */
+  /** Enters the mesh with a cluster key that the mesh knows already: no member has to accept the cluster first. */
   async #enterAsMember(before: Identity, identity: Identity): Promise<void> {
     const { store } = this.#options
     await store.saveIdentity(identity)
@@ -234,8 +238,8 @@ export class Enrolment {
   }
 
   /**
-   * Enters with a new key, and waits until a member of another cluster has accepted it. A handshake with a gateway of
-   * this cluster is no proof, because that gateway may be waiting for the same consent.
+   * Enters the mesh with a new cluster key, and waits until a member of another cluster has accepted this cluster. A
+   * handshake with a gateway of the own cluster is no proof, because that gateway may still wait for the same consent.
    */
   async #enterWithConsent(before: Identity, { identity, untilAnswered }: Enrolled): Promise<void> {
     const { current, store, sharedKey } = this.#options

@@ -33,7 +33,7 @@ import { clusterFields, redeemToken } from '../identity/identity.ts'
 const KEEP_MS = 60_000
 // The pause after a fault, or after a write that failed because another gateway wrote in between.
 const KEEP_RETRY_MS = 5000
-// How long a person at a terminal waits for an API server that does not answer.
+// Milliseconds that a person at a terminal waits for an API server that does not answer.
 const FIND_MS = 10_000
 const FIND_RETRY_MS = 1000
 // Each attempt fails only when another client wrote between read and write, so five failures are a sign of a client

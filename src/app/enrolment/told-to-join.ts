@@ -10,10 +10,11 @@ import type { CurrentSession } from '../session/current-session.ts'
 import { NOT_JOINED, type Enrolment } from './enrolment.ts'
 import type { SharedKey } from './shared-key.ts'
 
-// The pause after an attempt that failed. Each attempt can dial members for up to 20 s and can change the disk.
+// Milliseconds of pause after an attempt that failed. Each attempt can dial members for up to 20 s and can write to the
+// disk.
 const RETRY_MS = 15_000
-// The pause while there is neither token nor key. Another gateway may write the key at any moment, and one read each 5
-// s is little for the API server.
+// Milliseconds between two attempts while there is neither token nor key. Another gateway may write the key at any
+// moment, and one read every 5 s is a small load for the API server.
 const KEY_LOOK_MS = 5000
 
 /** The two sources of a membership, and the parts that use it and report on it. */
@@ -28,7 +29,10 @@ interface ToldToJoinOptions {
   readonly health: Health
 }
 
-/** One per process. Its attempts never overlap; each one that does not join plans the next. */
+/**
+ * Tries to join with the token in the file or with the key in the Secret until this agent is in a mesh. One per
+ * process. The attempts never overlap: each attempt that fails plans the next one.
+ */
 export class ToldToJoin {
   readonly #options: ToldToJoinOptions
   #hasToken = false
