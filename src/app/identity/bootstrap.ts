@@ -1,4 +1,5 @@
-// Which members a token names. A cluster that joins dials them first, so the token should work while one of them is down.
+// Chooses the members that a token names. A cluster that joins dials them first, so the token should work while one of
+// them is down.
 import type { ClusterName } from '../../core/model/values.ts'
 import { AppError } from '../observe/errors.ts'
 

@@ -1,9 +1,13 @@
-// How values of the identity file are written: bytes as base64, times in the seconds of certificates, cluster names as DNS labels.
+// Converts values of the identity file: bytes to and from base64, times to the seconds of certificates, and texts to
+// cluster names, which are DNS labels.
 import { parseClusterName } from '../../core/model/identity.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import { AppError } from '../observe/errors.ts'
 
-/** Returns the bytes of standard base64 text. The schema of the identity file (io/store/identity.ts) has checked the alphabet. */
+/**
+ * Returns the bytes of standard base64 text. The schema of the identity file (io/store/identity.ts) has checked the
+ * alphabet.
+ */
 export function bytes(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text, 'base64'))
 }

@@ -1,7 +1,7 @@
-// What an agent keeps of its own identity: its keys, and the cluster and mesh that it is a member of. An agent makes a mesh
-// (`initMesh`) or redeems a token (`redeemToken`); invites are made in invite.ts. Each function takes an identity and returns
-// a new one, which the caller saves, so a failed attempt leaves nothing behind. What a person typed is checked here, and each
-// error names the field and the fix.
+// What an agent keeps of its own identity: its keys, and the cluster and mesh that it is a member of. An agent makes a
+// mesh (`initMesh`) or redeems a token (`redeemToken`); invites are made in invite.ts. Each function takes an identity
+// and returns a new one, which the caller saves, so a failed attempt leaves nothing behind. What a person typed is
+// checked here, and each error names the field and the fix.
 import { cidrContains, parseIp } from '../../core/model/cidr.ts'
 import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
@@ -31,7 +31,9 @@ export interface Membership extends Prefixes {
   readonly bootstrap: readonly string[]
 }
 
-/** Makes the keys of a new agent: an Ed25519 seed, which decides its PeerId, and a WireGuard key. It is in no mesh yet. */
+/**
+ * Makes the keys of a new agent: an Ed25519 seed, which decides its PeerId, and a WireGuard key. It is in no mesh yet.
+ */
 export function createIdentity(crypto: Crypto): Identity {
   return {
     nodeSeed: base64(crypto.random(32)),
@@ -40,8 +42,8 @@ export function createIdentity(crypto: Crypto): Identity {
 }
 
 /**
- * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root key, no invites, no chain
- * and no pending token of an earlier one.
+ * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root key, no invites, no
+ * chain and no pending token of an earlier one.
  */
 export function withoutMesh({ nodeSeed, wireguardPrivateKey }: Identity): Identity {
   return { nodeSeed, wireguardPrivateKey }
@@ -53,8 +55,8 @@ export function membershipOf(identity: Identity): Membership | undefined {
 }
 
 /**
- * Makes a mesh with this cluster as its first member: root key, cluster key and their certificates. The root key stays on
- * this agent, so only this agent can invite. Prefixes that the request leaves out are chosen outside `hostNetworks`.
+ * Makes a mesh with this cluster as its first member: root key, cluster key and their certificates. The root key stays
+ * on this agent, so only this agent can invite. Prefixes that the request leaves out are chosen outside `hostNetworks`.
  *
  * Errors: AppError BAD_ARGUMENT.
  */
@@ -85,8 +87,8 @@ export function initMesh(
 }
 
 /**
- * Returns the fields of an identity that name its mesh and its cluster: from the verified CLUSTER chain, the seed of the
- * cluster key, and multiaddrs of members.
+ * Returns the fields of an identity that name its mesh and its cluster: from the verified CLUSTER chain, the seed of
+ * the cluster key, and multiaddrs of members.
  */
 export function clusterFields(options: {
   readonly chain: ClusterChain
@@ -117,9 +119,10 @@ export function isJoinedWith(
 }
 
 /**
- * Redeems a token for a cluster key of this agent. Returns the identity with `pendingToken`, to be saved before the first
- * member is dialled; it counts as a membership once a member has accepted it (`accepted`). The same token again returns the
- * same identity, with the same key: the mesh may have accepted the first try without an answer that reached this agent.
+ * Redeems a token for a cluster key of this agent. Returns the identity with `pendingToken`, to be saved before the
+ * first member is dialled; it counts as a membership once a member has accepted it (`accepted`). The same token again
+ * returns the same identity, with the same key: the mesh may have accepted the first try without an answer that reached
+ * this agent.
  *
  * Errors: AppError TOKEN_* (the codes of core/trust/token.ts), or PREFIX_HIDES when a prefix of the token contains an
  * address of a member that the token names.
@@ -156,8 +159,8 @@ export function redeemToken(
 }
 
 /**
- * Errors: AppError PREFIX_HIDES. The inviter checks the addresses that it knows (invite.ts), but it may not know where every
- * member is reached. Here the addresses in the token are checked again.
+ * Refuses prefixes that contain an address at which a member in the token is reached. The inviter has checked the
+ * addresses that it knows (invite.ts), but it may not know all. Errors: AppError PREFIX_HIDES.
  */
 function refuseHiddenMembers(prefixes: readonly Cidr[], bootstrap: readonly string[]): void {
   for (const address of bootstrap) {
@@ -180,7 +183,10 @@ export function accepted(identity: Identity): Identity {
   return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
 }
 
-/** Returns the SHA-256 of a token in base64, as the identity keeps it. White space does not count: a person pastes the token. */
+/**
+ * Returns the SHA-256 of a token in base64, as the identity keeps it. White space does not count: a person pastes the
+ * token.
+ */
 function hashOfToken(crypto: Crypto, text: string): string {
   return base64(crypto.sha256(new TextEncoder().encode(text.replace(/\s/g, ''))))
 }

@@ -1,6 +1,7 @@
-// `meshctl invite`: an agent that holds the root key makes a token with which another cluster can join. This file checks the
-// name, chooses the prefixes and the members that the token names, and signs the invite. The caller (enrolment/invitations.ts)
-// reads the view and saves the identity that it gets back. An error names the field and the fix, and leaves no trace.
+// `meshctl invite`: an agent that holds the root key makes a token with which another cluster can join. This file
+// checks the name, chooses the prefixes and the members that the token names, and signs the invite. The caller
+// (enrolment/invitations.ts) reads the view and saves the identity that it gets back. An error names the field and the
+// fix, and leaves no trace.
 import { cidrOverlaps } from '../../core/model/cidr.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
@@ -110,7 +111,7 @@ export function withoutRedeemedInvites(identity: Identity, view: MeshView): Iden
   return open.length === invites.length ? identity : { ...identity, invites: open }
 }
 
-/** Errors: AppError NO_ROOT_KEY. Only the agent where `meshctl init` ran holds the root key. */
+/** Returns the seed of the root key. Only the agent where `meshctl init` ran has it. Errors: AppError NO_ROOT_KEY. */
 function rootSeedOf({ rootSeed }: Identity): Uint8Array {
   if (rootSeed !== undefined) return bytes(rootSeed)
   throw new AppError(
@@ -120,7 +121,10 @@ function rootSeedOf({ rootSeed }: Identity): Uint8Array {
   )
 }
 
-/** Errors: AppError NAME_TAKEN. The name of an open invite is not taken: inviting again replaces the token. */
+/**
+ * Refuses the name of a cluster that is a member. The name of an open invite is allowed: inviting again replaces the
+ * token. Errors: AppError NAME_TAKEN.
+ */
 function refuseTakenName(cluster: ClusterName, view: MeshView): void {
   if (!view.clusters.has(cluster)) return
   throw new AppError(
@@ -132,7 +136,7 @@ function refuseTakenName(cluster: ClusterName, view: MeshView): void {
 
 type Invite = NonNullable<Identity['invites']>[number]
 
-/** Invites that hold their prefixes: expired ones do not, and neither does an earlier invite of `except`. */
+/** Returns the invites that reserve their prefixes: those that have not expired, without the one of `except`. */
 function openInvites(
   { invites = [] }: Identity,
   { nowMs, except }: { readonly nowMs: number; readonly except: ClusterName }
@@ -152,7 +156,7 @@ function heldByInvites(open: readonly Invite[]): readonly Held[] {
   )
 }
 
-/** Errors: AppError PREFIX_OVERLAP, which names the first overlap and its owner. */
+/** Refuses prefixes that overlap prefixes in use. Errors: AppError PREFIX_OVERLAP, which names the first overlap. */
 function refuseOverlaps(prefixes: readonly Cidr[], held: readonly Held[]): void {
   for (const wanted of prefixes) {
     const hit = held.find(({ prefix }) => cidrOverlaps(prefix, wanted))

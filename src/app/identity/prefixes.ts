@@ -62,8 +62,8 @@ function free(pool: Cidr, taken: readonly Cidr[], field: string): Cidr {
 }
 
 /**
- * The error of a prefix that contains an address which hosts need outside the tunnel. `what` names the address and its use,
- * as in "198.51.100.1, the default gateway of this host".
+ * The error of a prefix that contains an address which hosts need outside the tunnel. `what` names the address and its
+ * use, as in "198.51.100.1, the default gateway of this host".
  */
 export function hidesError(prefix: Cidr, what: string): AppError {
   return new AppError(
