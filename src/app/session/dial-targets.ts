@@ -10,7 +10,7 @@ import type { Target } from '../../io/p2p/transport.ts'
 // are measured.
 const OVERLAY_ROUND_MS = 300_000
 
-/** Where a member was seen, besides the addresses that it publishes. */
+/** The addresses at which a member was seen, besides those that it publishes. */
 export interface Sighting {
   /** "/ip4/203.0.113.7": the address of its latest control connection, without the port. */
   readonly host?: string | undefined
@@ -20,7 +20,7 @@ export interface Sighting {
   readonly rttMs?: number | undefined
 }
 
-/** What the choice depends on. */
+/** The facts from which the targets are chosen. */
 export interface DialInput {
   readonly self: Origin
   /** True when this agent publishes an address, so that other members can dial it. */

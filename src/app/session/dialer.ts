@@ -12,7 +12,7 @@ import { LinkCalls } from './link-calls.ts'
 import { otherAgents } from './members.ts'
 import { Sightings } from './sightings.ts'
 
-/** The control plane, and where this agent can be dialled. */
+/** The control plane, and the addresses at which this agent can be dialled. */
 interface DialerOptions {
   readonly settings: Pick<Settings, 'listen'>
   readonly control: Control

@@ -14,7 +14,7 @@ import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
-/** What the responder serves, and where its counts and problems go. */
+/** The sources of the responder's settings and names, and the receivers of its counts and problems. */
 interface DnsServiceOptions {
   readonly settings: Settings
   /** Version of the agent. A responder of another version is replaced. */
@@ -88,7 +88,7 @@ export class DnsService implements Service {
    */
   async stop({ leaves }: { readonly leaves: boolean }): Promise<void> {
     const process = this.#process
-    // Forgotten only when it has ended: after a failure the next leave ends it.
+    // `#process` is cleared only when the process has ended: after a failure the next leave ends the process.
     if (leaves) await process?.end()
     else process?.detach()
     this.#process = undefined

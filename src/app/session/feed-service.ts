@@ -6,7 +6,7 @@ import type { Log } from '../observe/log.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Served, Service } from './services.ts'
 
-/** The settings, and who gives the server its first names. */
+/** The settings, and the callback that asks for the first names. */
 interface FeedServiceOptions {
   readonly settings: Settings
   readonly log: Log

@@ -5,7 +5,7 @@ import { startBeacon, type Beacon } from '../../io/p2p/beacon.ts'
 import type { Control } from '../control/control.ts'
 import type { Log } from '../observe/log.ts'
 
-/** Who this agent is, and which members it misses. */
+/** The identity and addresses of this agent, and the members of the mesh. */
 interface LinkCallsOptions {
   /** Multiaddrs of the setting listen. The first TCP port among them is the UDP port of the beacons. */
   readonly listen: readonly string[]

@@ -21,9 +21,9 @@ export interface LocalFacts {
    * because two gateways with one address could not be told apart. undefined: there are no pod prefixes.
    */
   readonly nodeAddress: Ip | undefined
-  /** Where others send the packets of the tunnel, best first; at most PEER_ADDRESSES_MAX. */
+  /** The addresses to which others send the packets of the tunnel, best first; at most PEER_ADDRESSES_MAX. */
   readonly wireguardAddresses: readonly PeerAddress[]
-  /** Where others dial the control connection, best first; at most MULTIADDRS_MAX. */
+  /** The addresses at which others dial the control connection, best first; at most MULTIADDRS_MAX. */
   readonly multiaddrs: readonly string[]
 }
 
@@ -33,7 +33,7 @@ export interface MeshPrefixes {
   readonly servicePrefixes: readonly Cidr[]
 }
 
-/** What the facts are made of, besides settings and prefixes. */
+/** The sources of the facts, besides settings and prefixes. */
 export interface FactSources {
   readonly network: OwnNetwork
   /** The multiaddrs on which the transport listens, with the ports that the kernel chose. */

@@ -5,7 +5,7 @@ import type { ClusterName, Ip } from '../../core/model/values.ts'
 import { createNames, type Names } from '../../core/dns/names.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
-/** What the names are made of. The parts are compared by identity. */
+/** The facts from which the names are made. They are compared by identity. */
 interface NamesInput {
   readonly view: MeshView
   readonly withdrawn: ReadonlySet<ClusterName>

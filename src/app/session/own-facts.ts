@@ -9,8 +9,8 @@ import type { Health } from '../observe/health.ts'
 import { localFacts, type LocalFacts, type MeshPrefixes } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
-// A look costs 0.1 ms and needs no tool (io/network). A DHCP client takes seconds to change an address, so a shorter
-// interval would gain nothing.
+// Milliseconds between two readings of the addresses. A reading takes 0.1 ms and needs no tool (io/network). A DHCP
+// client takes seconds to change an address, so a shorter interval would gain nothing.
 const LOOK_MS = 1000
 const FAULT = 'NO_ADDRESS'
 
@@ -24,7 +24,7 @@ export interface FactsChange {
   readonly moved: boolean
 }
 
-/** What the facts are made of. */
+/** The sources of the facts, and the callback for changes. */
 interface OwnFactsOptions {
   readonly settings: Settings
   /** Returns the prefixes of this cluster. */
@@ -85,7 +85,7 @@ export class OwnFacts {
     })
   }
 
-  /** Looks at the addresses at once: the kernel has hinted that they may have changed. */
+  /** Reads the addresses at once. Called when the kernel has hinted that they may have changed. */
   look(): void {
     this.#watch?.look()
   }

@@ -5,7 +5,7 @@ import type { Cidr, Value, WireguardKey } from '../../core/model/values.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
-/** What the record is made of, and where it goes. */
+/** The sources of the record, and the function that publishes it. */
 interface OwnRecordOptions {
   readonly settings: Settings
   readonly wireguardKey: WireguardKey

@@ -21,13 +21,13 @@ import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 // A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
 // often enough.
 const WATCH_INTERVAL_MS = 1000
-// A tick runs a tool that reads WireGuard's counters. With this gap, the replies of 1,000 members in one second cause
-// at most ten ticks.
+// Least milliseconds between two ticks. A tick runs a tool that reads WireGuard's counters. With this gap, the replies
+// of 1,000 members in one second cause at most ten ticks.
 const WATCH_GAP_MS = 100
-// When the tool takes longer, the tick goes on without counters.
+// Deadline of the tool in milliseconds. When it takes longer, the tick goes on without counters.
 const STATS_DEADLINE_MS = 5000
 
-/** What is watched, and who is told. */
+/** The sources of the watch, and the callbacks for what follows from its results. */
 interface PathWatchOptions {
   /** undefined: no data plane on this machine. */
   readonly host: LinuxHost | undefined
@@ -94,12 +94,12 @@ export class PathWatch {
     this.#loop.start()
   }
 
-  /** Asks for a tick at once: a probe is answered again, so a cluster may be back. */
+  /** Asks for a tick at once. Called when a probe is answered again, because a cluster may be reachable again. */
   mark(): void {
     this.#loop.mark()
   }
 
-  /** The kernel has changed something of the host, perhaps a firewall rule. */
+  /** Called when the kernel has changed something, perhaps a firewall rule: the obstacles are read again soon. */
   hint(): void {
     this.#obstacles.hint()
   }
@@ -147,7 +147,7 @@ export class PathWatch {
     this.#options.onGateways()
   }
 
-  /** Sets the faults of the paths. The look for obstacles is not waited for: it starts several tools. */
+  /** Sets the faults of the paths. It does not wait for the reading of obstacles, which starts several tools. */
   #tell(view: MeshView, down: ReadonlySet<ClusterName>, signal: AbortSignal): void {
     const { health, settings, host, control, networks, mtu, nodeAddress } = this.#options
     tellPathFaults({

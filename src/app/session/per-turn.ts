@@ -15,7 +15,7 @@ export class PerTurn {
     return this.#isRunning
   }
 
-  /** Marks have an effect from now on. */
+  /** From this call on, marks have an effect. */
   start(): void {
     this.#isRunning = true
   }

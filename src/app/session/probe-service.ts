@@ -11,7 +11,7 @@ import type { Served, Service } from './services.ts'
 // Five seconds without an answer take a tunnel down, so a lost probe or two do not matter.
 const PROBE_INTERVAL_MS = 1000
 
-/** Where the prober listens, and who is told. */
+/** The address of the prober, and the callbacks for its results. */
 interface ProbeServiceOptions {
   readonly settings: Settings
   /** Returns the address to listen on; undefined: there is none, and the prober does not run. */

@@ -10,7 +10,7 @@ import type { Leadership } from '../../io/kube/lease.ts'
 import type { Health } from '../observe/health.ts'
 import { STANDBY_LAG_MS, STANDBY_TERM } from './speaker.ts'
 
-/** Where records go, and what is published beside the catalogue. */
+/** The function that publishes records, and the facts that are published besides the catalogue. */
 interface PublisherOptions {
   /** Publishes one batch. Resolves when it is on disk and on its way. */
   readonly publish: (changes: readonly Change[]) => Promise<void>
@@ -28,7 +28,7 @@ interface PublisherOptions {
   readonly onFault: (error: unknown) => void
 }
 
-/** What the source said last. */
+/** The latest report of the source. */
 interface Spoken {
   readonly snapshot: Snapshot
   readonly whole: boolean
@@ -47,8 +47,8 @@ export class Publisher {
   readonly #options: PublisherOptions
   #spoken: Spoken | undefined
   /**
-   * What was published last, or is about to be; the outbox has the changes since then. undefined: not known, so the
-   * whole catalogue comes next.
+   * The snapshot that was published last, or is being published; the outbox has the changes since then. undefined: it
+   * is not known what was published, so the whole catalogue is published next.
    */
   #published: Spoken | undefined
   readonly #outbox = new Outbox()

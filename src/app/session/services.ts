@@ -9,7 +9,7 @@ import type { MeshView } from '../../core/view/view.ts'
 
 export type ServiceName = 'dns' | 'probe' | 'feed'
 
-/** What the services serve. */
+/** The state of the mesh that the services make their answers from. */
 export interface Served {
   readonly view: MeshView
   /** Clusters that cannot be reached now: their services are left out of `cluster.all`, and their names stay. */
@@ -28,7 +28,7 @@ export interface Service {
    * `stop`. Rejects when it cannot serve.
    */
   start(): Promise<void>
-  /** What is served has changed. Without effect while the service does not run. */
+  /** Takes a new view, withdrawn clusters or node address. Does nothing while the service does not run. */
   update(served: Served): void
   /** `leaves`: this agent leaves the mesh, so nothing may go on after it. */
   stop(options: { readonly leaves: boolean }): Promise<void>
@@ -45,7 +45,7 @@ export class Services {
     this.#log = log
   }
 
-  /** Why services do not run now, by name; agent/part-watch.ts reports them. */
+  /** The faults of the services that do not run now, by name; agent/part-watch.ts reports them. */
   get faults(): ReadonlyMap<ServiceName, PartFault> {
     return this.#faults
   }
@@ -55,17 +55,17 @@ export class Services {
     for (const service of this.#list) await this.#start(service)
   }
 
-  /** Starts the services again that could not start. Called once a second. */
+  /** Tries again to start the services that could not start. Called once a second. */
   async retry(): Promise<void> {
     for (const service of this.#list) if (this.#faults.has(service.name)) await this.#start(service)
   }
 
-  /** Starts a service again whose process has ended. */
+  /** Starts a service again after its process has ended. */
   async restart(name: ServiceName): Promise<void> {
     for (const service of this.#list) if (service.name === name) await this.#start(service)
   }
 
-  /** Gives all services what they serve. Called after each change of the view. */
+  /** Gives all services the present view, withdrawn clusters and node address. Called after each change of the view. */
   update(served: Served): void {
     for (const service of this.#list) service.update(served)
   }

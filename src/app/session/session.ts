@@ -41,7 +41,7 @@ import { Services, type Served, type ServiceName } from './services.ts'
 import type { Tunnels } from './tunnels.ts'
 import { standsBy, termFloor } from './speaker.ts'
 
-// After many changes at once the last ones are paced, so a withdrawal takes up to some seconds to leave.
+// Milliseconds to wait for a withdrawal. After many changes at once, the last ones leave at a limited rate.
 const WITHDRAW_DEADLINE_MS = 3000
 
 export type { SessionOptions } from './options.ts'
@@ -91,8 +91,8 @@ export class Session {
   }
 
   /**
-   * Errors: TransportError, when the control plane cannot listen. A service that cannot start is a fault of a running
-   * agent.
+   * Starts all parts. Errors: TransportError, when the control plane cannot listen. A service that cannot start is a
+   * fault, and the session runs on.
    */
   async start(): Promise<void> {
     await this.control.start()
@@ -109,8 +109,8 @@ export class Session {
   }
 
   /**
-   * The kernel's state stays, so traffic flows on, and the responder answers for a while. With `leaves` the responder
-   * ends, too.
+   * Stops all parts. The kernel's state stays, so traffic flows on, and the responder answers for the time of the
+   * setting dns-outlive-seconds. With `leaves` the responder ends, too.
    */
   async stop({ leaves = false } = {}): Promise<void> {
     this.#stopping.abort()
@@ -124,7 +124,7 @@ export class Session {
     await this.control.stop()
   }
 
-  /** undefined: no data plane on this machine. */
+  /** The loop that programs the host; undefined: there is no data plane on this machine. */
   get reconciler(): Reconciler | undefined {
     return this.#host.reconciler
   }
@@ -180,13 +180,13 @@ export class Session {
     return termFloor(this.control.origin, ownAgents(this.control.view()))
   }
 
-  /** A member has accepted this agent: from now on the host is programmed. */
+  /** Called when a member has accepted this agent: from now on the host is programmed. */
   admit(): void {
     this.#isAdmitted = true
     this.#update.mark()
   }
 
-  /** The cluster has a later certificate for the same key, perhaps with other prefixes. */
+  /** Takes a later certificate of the cluster for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
     this.#membership = membership
     this.control.renewed(this.#certificate())
@@ -260,7 +260,7 @@ export class Session {
 
   // ------------------------------------------------------------------ what follows from the host
 
-  /** Own addresses came, went or changed: peers are told, and dialled again from the present addresses. */
+  /** Called when own addresses came, went or changed: tells the peers, and dials them from the present addresses. */
   #factsChanged({ facts, before, gone, moved }: FactsChange): void {
     const isChanged = JSON.stringify(facts) !== JSON.stringify(before)
     if (isChanged)

@@ -9,14 +9,14 @@ import type { Metrics } from '../observe/metrics.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
 
-/** What the reports are made of. */
+/** The facts from which faults and metrics are made. */
 interface Paths {
   readonly view: MeshView
   readonly control: Control
   readonly tunnels: Tunnels
 }
 
-/** What the faults are made of besides. */
+/** The further facts that only the faults need. */
 interface PathFaultInput extends Paths {
   readonly health: Health
   /** Clusters that no tunnel reaches (Tunnels.down). */

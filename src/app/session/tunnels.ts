@@ -22,7 +22,7 @@ export type Tunnel = TunnelState & {
   readonly isUnprobed: boolean
 }
 
-/** What a judgement is made of. */
+/** The facts from which all tunnels are judged. */
 interface TunnelsInput {
   readonly view: MeshView
   readonly stats: readonly PeerStats[]
@@ -32,14 +32,14 @@ interface TunnelsInput {
   readonly probe: ((address: Ip) => ProbeResult | undefined) | undefined
 }
 
-/** What is remembered of one agent between two looks. */
+/** The facts of one agent that are kept from one judgement to the next. */
 interface Seen {
   /** Monotonic time when the agent was first in the view. */
   readonly firstMs: number
   tunnel: Tunnel
-  /** Monotonic time when the bytes received from the agent last grew; exact to one look, that is, one second. */
+  /** Monotonic time at which the bytes received from the agent last grew, exact to one second. */
   receivedMs: number | undefined
-  /** When the kernel at the other end last refused a probe. */
+  /** Monotonic time at which the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
 }
 
