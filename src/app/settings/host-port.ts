@@ -6,8 +6,9 @@ import type { Cidr, Ip } from '../../core/model/values.ts'
 import { Refused } from './refused.ts'
 
 export const PORT_MAX = 65_535
-// Ranges whose addresses no peer can send a packet to one host with: RFC 1122 §3.2.1.3 (0.0.0.0/8), RFC 5771
-// (multicast), RFC 919 (broadcast), RFC 4291 (IPv6). `what` continues the sentence "<address> …".
+// Ranges of addresses that do not stand for one host, so no packet to one host can have them as its destination: RFC
+// 1122 §3.2.1.3 (0.0.0.0/8), RFC 5771 (multicast), RFC 919 (broadcast), RFC 4291 (IPv6). `what` continues the sentence
+// "<address> …".
 export const NO_HOST: readonly (readonly [prefix: Cidr, what: string])[] = [
   ['0.0.0.0/8' as Cidr, 'stands for every address of this host'],
   ['224.0.0.0/4' as Cidr, 'is a multicast address'],

@@ -54,8 +54,8 @@ export function outerMultiaddr(found: string): OuterAddress | Refused {
 const MULTIADDR = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]{1,253})\/tcp\/(\d{1,5})$/
 
 /**
- * The part that both forms share. `example` is the fix of a refusal. Names become lower case without a final dot, as
- * records hold them.
+ * Parses the host of an address or of a multiaddr, for both functions above. `example` is the fix of a refusal. Names
+ * become lower case without a final dot, as records hold them.
  */
 function outerHost(
   host: string,
