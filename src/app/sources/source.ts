@@ -74,7 +74,7 @@ export interface KubeNode {
   readonly podCidrs: readonly Cidr[]
 }
 
-/** What the source tells of a snapshot beside its content. */
+/** Tells of a snapshot whether it is complete, and how it differs from the one before. */
 export interface SourceState {
   /** False until everything was read once: until then an empty snapshot means "not known", not "no services". */
   readonly whole: boolean
