@@ -7,8 +7,8 @@ import type { AgentState } from './agent-state.ts'
  * Returns why this agent is not ready, as one sentence, or undefined when it is ready. An agent is ready when it does
  * what it was told to do so far: an agent without a token in a file is ready while it waits for `meshctl init` or
  * `meshctl join`. A member is not ready before its session has started and the first pass over the host has ended, so
- * that a rolling update goes on to the next node only then. Faults below `critical` do not count, because one part that fails is no reason to take all others out
- * of service.
+ * that a rolling update goes on to the next node only then. Faults below `critical` do not count, because one part that
+ * fails is no reason to take all others out of service.
  */
 export function notReady({
   session,
