@@ -79,7 +79,7 @@ export function pathFaults(facts: PathFacts): PathFaults {
   const gateways = others.flatMap((cluster) => gatewaysOf(cluster).map((agent) => ({ cluster, agent })))
   const isAllDown = others.length > 0 && others.every(({ name }) => down.has(name))
   return {
-    ALL_CLUSTERS_DOWN: isAllDown ? [allDown(others.length, facts)] : [],
+    ALL_CLUSTERS_DOWN: isAllDown ? [allDown(others, facts)] : [],
     CLUSTER_DOWN: others.filter(({ name }) => down.has(name)).map((cluster) => clusterDown(cluster, facts)),
     GATEWAY_DOWN: gateways
       .filter(({ cluster, agent }) => !down.has(cluster.name) && facts.tunnel(agent.origin)?.state === 'down')
@@ -112,16 +112,23 @@ export function pathFaults(facts: PathFacts): PathFaults {
   }
 }
 
+/**
+ * How certain the cause of a tunnel that is down is, the most certain first. The advice is that of the first: a firewall
+ * is to blame only where nothing else is known.
+ */
+const RANKS = { device: 0, refused: 1, gone: 2, udp: 3, silent: 4 } as const
+
 /** Why something does not work, as a clause for a message. */
 interface Cause {
+  readonly rank: (typeof RANKS)[keyof typeof RANKS]
   readonly cause: string
   readonly fix: string
 }
 
 /**
- * Returns why a tunnel is down, as far as the control plane can tell. The first that applies is returned: the own
- * device is missing; UDP fails while TCP works; the handshake is refused; the host is dead, since other members have
- * lost it, too; the path to it fails.
+ * Returns why a tunnel is down, as far as the control plane can tell: the own device is missing; UDP fails while TCP
+ * works; the handshake is refused; no member has a connection to the agent; only this one has none. A connection that
+ * is silent is none: the failure detector suspects its agent after 3.5 s, before the tunnel is down.
  */
 function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const { tunnel, control } = facts
@@ -129,27 +136,36 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
   const endpoint = tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]
   const [, host, port] = /^(.*):(\d+)$/.exec(endpoint ?? '') ?? []
   const refusal = control.refusal(origin)
-  if (control.isConnected(origin)) {
+  const liveness = control.liveness(origin)
+  if (control.isConnected(origin) && liveness === 'alive') {
     if (endpoint === undefined)
       return {
-        cause: `${agent.node} can only dial in, and its WireGuard has not; its control connection (TCP) works`,
+        rank: RANKS.udp,
+        cause: `${agent.node} announces no address, and its WireGuard has not connected to this host; TCP control works`,
         fix: `let UDP out of ${agent.node}, and in to this host’s WireGuard port`
       }
     return {
+      rank: RANKS.udp,
       cause: `UDP ${port} to ${host} gets no answer; TCP control works`,
-      fix: `let UDP ${port} pass between this host and ${host} in both directions: look at firewalls and security groups on both hosts and on the way`
+      fix: `let UDP ${port} pass between this host and ${host} in both directions: check the firewalls and security groups of both hosts and of the networks between them`
     }
   }
   if (refusal !== undefined)
-    return { cause: `its control connection is refused (${refusal.detail})`, fix: fixOf(refusal.code) }
-  const where = endpoint === undefined ? agent.node : `${host}`
-  if (control.liveness(origin) === 'dead')
     return {
-      cause: `nothing comes from ${where}, by UDP or TCP, and no other member hears of it`,
-      fix: `look after the host ${agent.node}: is it up, is its network, and does meshd run there (systemctl status meshd)?`
+      rank: RANKS.refused,
+      cause: `its control connection is refused (${refusal.detail})`,
+      fix: fixOf(refusal.code)
+    }
+  const where = endpoint === undefined ? agent.node : `${host}`
+  if (liveness === 'dead')
+    return {
+      rank: RANKS.gone,
+      cause: `${where} answers no member, neither by UDP nor by TCP`,
+      fix: `check that the host ${agent.node} runs, that its network works, and that meshd runs there (\`systemctl status meshd\`)`
     }
   return {
-    cause: `nothing comes from ${where} to this host, by UDP or TCP`,
+    rank: RANKS.silent,
+    cause: `${where} answers this host neither by UDP nor by TCP`,
     fix: `check the route and the firewalls between this host and ${where}: \`ip route get ${where}\`, \`ping ${where}\``
   }
 }
@@ -159,45 +175,64 @@ function causeOf({ origin, agent }: AgentView, facts: PathFacts): Cause {
  * mislead.
  */
 const noDevice = (device: string): Cause => ({
+  rank: RANKS.device,
   cause: `the tunnel device ${device} of this host is not set up`,
-  fix: 'mend the fault of the WireGuard device first'
+  fix: 'first correct the fault of the WireGuard device (HOST_STEP_FAILED in `meshctl status`)'
 })
 
-/** The fault of a cluster, with the causes of all its gateways. Equal causes are named once. */
+/** The causes of all gateways of a cluster, each once, the most certain first. */
+function causesOf(cluster: ClusterView, facts: PathFacts): readonly [Cause, ...Cause[]] {
+  const causes = new Map(
+    gatewaysOf(cluster)
+      .map((gateway) => causeOf(gateway, facts))
+      .map((each) => [each.cause, each])
+  )
+  const [first, ...others] = [...causes.values()].sort((a, b) => a.rank - b.rank)
+  return first === undefined ? [NO_GATEWAY] : [first, ...others]
+}
+
+/** The fault of a cluster, with the causes of all its gateways and the fix for the first of them. */
 function clusterDown(cluster: ClusterView, facts: PathFacts): NamedFault {
-  const gateways = gatewaysOf(cluster)
-  const [first] = gateways
-  const causes = new Map(gateways.map((gateway) => causeOf(gateway, facts)).map((each) => [each.cause, each]))
-  const cause = first === undefined ? NO_GATEWAY : [...causes.values()]
-  const all = Array.isArray(cause) ? cause : [cause]
+  const causes = causesOf(cluster, facts)
   return {
     subject: cluster.name,
     severity: 'error',
     ...textOf(`cluster ${cluster.name} is down`, {
-      cause: all.map((each) => each.cause).join('; '),
-      fix: all[0]?.fix ?? ''
+      cause: causes.map((each) => each.cause).join('; '),
+      fix: causes[0].fix
     })
   }
 }
 
 const NO_GATEWAY: Cause = {
+  rank: RANKS.gone,
   cause: 'it announces no gateway',
-  fix: 'look at `meshctl status` on a gateway of that cluster; after `meshctl leave` there its name goes by itself'
+  fix: 'run `meshctl status` on a gateway of that cluster; after `meshctl leave` there, its name disappears without further action'
 }
 
-/** The fault when no other cluster can be reached. `count`: the number of other clusters. */
-function allDown(count: number, { control, hasDevice, device }: PathFacts): NamedFault {
-  const what = count === 1 ? 'the only other cluster is' : `all ${count} other clusters are`
+/** The fault when no other cluster can be reached. The fix is that of the cause that is known best. */
+function allDown(others: readonly ClusterView[], facts: PathFacts): NamedFault {
+  const { aloneMs } = facts.control
+  const what = others.length === 1 ? 'the only other cluster is' : `all ${others.length} other clusters are`
+  const [first] = others.map((cluster) => causesOf(cluster, facts)[0]).sort((a, b) => a.rank - b.rank)
   return {
     subject: '',
     severity: 'critical',
-    message: `no traffic of the mesh passes: ${what} down${control.aloneMs > 0 ? ', and there is no control connection' : ''}`,
-    fix: !hasDevice
-      ? noDevice(device).fix
-      : control.aloneMs > 0
-        ? 'check the uplink and the firewall of this host (`ip route show default`, `nft list ruleset`); the causes per cluster follow'
-        : 'let the WireGuard port (UDP) pass on this host and on the way; the causes per cluster follow'
+    message: `no traffic of the mesh passes: ${what} down${aloneMs > 0 ? ', and there is no control connection' : ''}`,
+    fix: first === undefined ? '' : fixOfAll(first, aloneMs > 0)
   }
+}
+
+/** `isAlone`: no member answers this host, so its own uplink is the most likely cause, unless a member refused it. */
+function fixOfAll({ rank, fix }: Cause, isAlone: boolean): string {
+  const more = '; the causes per cluster follow'
+  if (rank === RANKS.device) return fix
+  if (rank === RANKS.refused) return `${fix}${more}`
+  if (isAlone)
+    return `check the uplink and the firewall of this host (\`ip route show default\`, \`nft list ruleset\`)${more}`
+  return rank === RANKS.udp
+    ? `let the WireGuard port (UDP) pass on this host and in the networks beyond it${more}`
+    : `${fix}${more}`
 }
 
 /**
@@ -209,7 +244,7 @@ function unprobed(cluster: ClusterView, { agent }: AgentView): NamedFault {
     subject: `${cluster.name} ${agent.node}`,
     severity: 'warning',
     message: `WireGuard has a handshake with ${agent.node} of cluster ${cluster.name}, but no probe through the tunnel is answered`,
-    fix: `let UDP ${agent.probePort} in from the tunnel device on ${agent.node} and answers in here (firewall INPUT rules), or set probe-port to 0 there`
+    fix: `let UDP ${agent.probePort} in from the tunnel device on ${agent.node}, and its answers on this host (INPUT rules of the firewall); or set probe-port to 0 on ${agent.node}`
   }
 }
 
@@ -231,7 +266,7 @@ function narrow(
       subject,
       severity: 'error',
       message: `large packets are lost on the way to ${where}: not even 1280 bytes pass through the tunnel, so bulk transfers hang`,
-      fix: `let ICMP "fragmentation needed" pass on the way, or raise the MTU of the links between to at least 1360`
+      fix: `let ICMP "fragmentation needed" pass on the way, or raise the MTU of the links between the hosts to at least 1360`
     }
   return {
     subject,
@@ -245,7 +280,7 @@ const CONTROL_LOST: NamedFault = {
   subject: '',
   severity: 'error',
   message:
-    'there is no control connection to any member: changes of services and endpoints do not arrive, and none of ours leave',
+    'there is no control connection to any member: changes of services and endpoints neither arrive nor leave',
   fix: 'check that the control ports (TCP 7946) of the members are reachable from here; `meshctl peers` says why each connection fails'
 }
 
@@ -254,7 +289,7 @@ const RECORDS_NOT_TAKEN: NamedFault = {
   severity: 'error',
   message:
     'no neighbour has taken the latest records of this cluster: others see its services and endpoints as they were',
-  fix: 'look at `meshctl status` and the log of a neighbour for records refused from this agent; upgrade the older of the two'
+  fix: 'run `meshctl status` on a neighbour and read its log for records of this agent that it refuses; upgrade the older of the two agents'
 }
 
 const OWN_CLONE = clone('this agent', undefined)
@@ -298,18 +333,21 @@ function fixOf(code: string): string {
     nameTaken: 'invite one of the two clusters again under another name',
     prefixOverlap: 'invite one of the two clusters again with other prefixes',
     version: 'upgrade the older of the two agents',
-    mesh: 'one of the two is in another mesh: leave there, and join with a new invite',
+    mesh: 'one of the two agents is in another mesh: run `meshctl leave` there, then join with a new invite',
     revoked: 'this cluster was removed from the mesh: ask for a new invite',
     ownIdentity:
       'two agents use one identity: stop one, empty its state-dir, and let it join with an invite of its own'
   }
-  return fixes[code] ?? 'see the log of both agents for the handshake'
+  return fixes[code] ?? 'read the log of both agents for the handshake'
 }
 
 function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
   return cluster.agents.filter(({ agent }) => agent.role === 'gateway')
 }
 
-function textOf(what: string, { cause, fix }: Cause): Pick<FaultText, 'message' | 'fix'> {
+function textOf(
+  what: string,
+  { cause, fix }: Pick<Cause, 'cause' | 'fix'>
+): Pick<FaultText, 'message' | 'fix'> {
   return { message: `${what}: ${cause}`, fix }
 }

@@ -88,7 +88,7 @@ function neverAnswered(facts: TunnelFacts): TunnelState {
   if (hasHandshake(facts) && isReceiving)
     return { state: 'connecting', reason: 'WireGuard has a handshake, but no probe is answered' }
   if (facts.lastHandshakeMs === undefined)
-    return { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
+    return { state: 'down', reason: `no WireGuard handshake in ${seconds(waitedMs)}` }
   return { state: 'down', reason: `no answer through the tunnel in ${seconds(waitedMs)}` }
 }
 
@@ -100,7 +100,7 @@ function byHandshake(facts: TunnelFacts): TunnelState {
     const waitedMs = ageMs(facts.nowMs, facts.firstSeenMs)
     return waitedMs <= CONNECT_MS_MAX
       ? { state: 'connecting', reason: 'waiting for the first handshake' }
-      : { state: 'down', reason: `no handshake in ${seconds(waitedMs)}: is its UDP port reachable?` }
+      : { state: 'down', reason: `no WireGuard handshake in ${seconds(waitedMs)}` }
   }
   const reason = `last handshake ${seconds(ageMs(facts.nowMs, facts.lastHandshakeMs))} ago`
   // Without keepalives an old handshake proves nothing: there may have been nothing to send.

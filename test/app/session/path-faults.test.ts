@@ -102,7 +102,7 @@ describe('what is wrong on the way to other clusters', () => {
         'cluster east is down: the tunnel device rhizome0 of this host is not set up'
       )
       for (const { fix } of [...faults.CLUSTER_DOWN, ...faults.ALL_CLUSTERS_DOWN])
-        assert.equal(fix, 'mend the fault of the WireGuard device first')
+        assert.match(fix, /^first correct the fault of the WireGuard device\b/)
     }
   })
 
@@ -114,6 +114,7 @@ describe('what is wrong on the way to other clusters', () => {
   })
   const refusal = { code: 'clock', detail: 'its clock is 3 h ahead', byPeer: true, atMs: 0 }
   const isFar = (origin: Origin) => origin !== 'east-gw'
+  const isRefused = (origin: Origin) => (isFar(origin) ? undefined : refusal)
   const causes: readonly [what: string, world: World, message: RegExp, fix: RegExp][] = [
     [
       'UDP is blocked and TCP is open',
@@ -124,18 +125,24 @@ describe('what is wrong on the way to other clusters', () => {
     [
       'nothing comes here, and others hear of it',
       downAnd({ isConnected: isFar }),
-      /nothing comes from 203\.0\.113\.12 to this host, by UDP or TCP/,
+      /203\.0\.113\.12 answers this host neither by UDP nor by TCP$/,
       /ip route get 203\.0\.113\.12/
     ],
     [
       'no member hears of it',
       downAnd({ isConnected: isFar, liveness: () => 'dead' }),
-      /no other member hears of it/,
+      /answers no member/,
       /systemctl status meshd/
     ],
     [
+      'its connection is silent since a moment',
+      downAnd({ liveness: () => 'suspected' }),
+      /203\.0\.113\.12 answers this host neither by UDP nor by TCP$/,
+      /ip route get/
+    ],
+    [
       'its handshakes are refused',
-      downAnd({ isConnected: isFar, refusal: (origin) => (isFar(origin) ? undefined : refusal) }),
+      downAnd({ isConnected: isFar, refusal: isRefused }),
       /control connection is refused \(its clock is 3 h ahead\)/,
       /timedatectl/
     ]
@@ -155,6 +162,44 @@ describe('what is wrong on the way to other clusters', () => {
     const lost = faultsOf({ ...world, control: { aloneMs: 20_000, isConnected: () => false } })
     assert.match(lost.ALL_CLUSTERS_DOWN[0]?.message ?? '', /no control connection/)
     assert.match(lost.ALL_CLUSTERS_DOWN[0]?.fix ?? '', /uplink/)
+  })
+
+  describe('advises what follows from the cause that is known best', () => {
+    const version = { ...refusal, code: 'version', detail: 'it speaks version 9' }
+    const all: readonly [what: string, control: Partial<PathFacts['control']>, fix: RegExp][] = [
+      [
+        'the version of the one other cluster',
+        { refusal: () => version, aloneMs: 20_000 },
+        /^upgrade the older/
+      ],
+      ['the version, beside a connection', { refusal: () => version }, /^upgrade the older/],
+      ['an agent that is gone', { liveness: () => 'dead' }, /systemctl status meshd/],
+      ['no answer from any member', { liveness: () => 'dead', aloneMs: 20_000 }, /uplink/]
+    ]
+    for (const [what, control, fix] of all)
+      it(`where all clusters are down: ${what}`, () => {
+        const faults = faultsOf({
+          down: ['east'],
+          tunnels: { 'east-gw': { state: 'down', reason: '' } },
+          control: { isConnected: () => false, ...control }
+        })
+        assert.match(faults.ALL_CLUSTERS_DOWN[0]?.fix ?? '', fix)
+        for (const each of [...faults.ALL_CLUSTERS_DOWN, ...faults.CLUSTER_DOWN])
+          assert.doesNotMatch(each.fix, /UDP/)
+      })
+
+    it('where the gateways of a cluster have several causes', () => {
+      const [fault] = faultsOf({
+        view: viewOf(cluster('east', agent('east-a'), agent('east-b')), cluster('edge', agent('edge-gw'))),
+        down: ['east'],
+        control: {
+          isConnected: (origin) => origin !== 'east-b',
+          refusal: (origin) => (origin === 'east-b' ? version : undefined)
+        }
+      }).CLUSTER_DOWN
+      assert.match(fault?.message ?? '', /is refused \(it speaks version 9\); UDP 51820 .* gets no answer/)
+      assert.match(fault?.fix ?? '', /^upgrade the older/)
+    })
   })
 
   const single: readonly [what: string, world: World, code: string, message: RegExp][] = [
