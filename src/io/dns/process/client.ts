@@ -233,7 +233,9 @@ class Client implements DnsProcess {
   }
 
   /**
-   * Hands the port from the old process to the new one. If there is no old process, a failure is thrown to the caller.
+   * Makes the new process listen, and ends the old process, if there is one, while the new one tries to bind. If the
+   * port stays in use, other responders of this control socket are ended, and the new process tries once more. Errors:
+   * DnsError.
    */
   async #listen(fresh: Channel, old: Channel | undefined): Promise<void> {
     const { control, listen } = this.#options
