@@ -331,7 +331,8 @@ class Libp2pTransport implements Transport {
         boundedYamux({
           frameBytesMax: limits.muxerFrameBytesMax,
           init: {
-            // One stream is in use and two may be parked. A peer that opens many streams only uses up memory.
+            // At most three streams are useful: one in use and two parked (neighbours.ts). The bound keeps a peer from
+            // using up memory with many streams.
             maxInboundStreams: 8,
             maxOutboundStreams: 8,
             maxEarlyStreams: 4,
