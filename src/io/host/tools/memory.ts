@@ -49,7 +49,7 @@ export async function openHostMemory(stateFolder: string): Promise<HostMemory> {
       null,
       2
     )
-    // A crash leaves the old or the new file, never a part: written aside, synced, then renamed.
+    // The text is written to another file, synced and renamed, so that a crash leaves the old or the new file, whole.
     const file = await open(`${path}.new`, 'w', 0o600)
     try {
       await file.writeFile(`${text}\n`)
