@@ -37,7 +37,7 @@ interface DnsServiceOptions {
   readonly onGone: () => void
 }
 
-/** The service `dns`. */
+/** The service `dns`: the agent's side of the DNS responder. */
 export class DnsService implements Service {
   readonly name = 'dns'
   readonly isOnNodeAddress = true

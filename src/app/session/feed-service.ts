@@ -14,7 +14,7 @@ interface FeedServiceOptions {
   readonly onStarted: () => void
 }
 
-/** The service `feed`. */
+/** The service `feed`: the list/watch API for CoreDNS. */
 export class FeedService implements Service {
   readonly name = 'feed'
   readonly isOnNodeAddress = false

@@ -24,7 +24,7 @@ interface ProbeServiceOptions {
   readonly onStarted: () => void
 }
 
-/** The service `probe`. */
+/** The service `probe`: the prober with the agents of other clusters as its targets. */
 export class ProbeService implements Service {
   readonly name = 'probe'
   readonly isOnNodeAddress = true

@@ -132,8 +132,8 @@ export class Tunnels {
       isProbed,
       lastReplyMs: result?.lastReplyMs,
       lastRefusalMs: refusalMs,
-      // A refusal that was not counted resets the prober's number of unanswered probes, so the number proves nothing
-      // then.
+      // Each refusal resets the prober's number of unanswered probes. If the refusal does not count here, the number is
+      // too low, so Infinity takes its place, and the age of the last answer alone decides.
       unanswered: refused !== undefined && refused !== refusalMs ? Infinity : (result?.unanswered ?? 0),
       // The kernel tells the handshake in the time of day; it is converted to the monotonic clock.
       lastHandshakeMs: stats?.lastHandshakeMs && nowMs - (Date.now() - stats.lastHandshakeMs),
