@@ -309,8 +309,8 @@ export class Enrolment {
   }
 
   /**
-   * Runs one change after the checks that all changes share. `joined`: the change is for an agent that is in a mesh.
-   * `token`: that of `join`, which the refusal of an agent in a mesh explains.
+   * Runs one init, join or leave after the checks that they share. `joined`: true for leave; the others need an agent
+   * that is in no mesh. `token`: the token of join, for the text of ALREADY_JOINED (already-joined.ts).
    */
   async #change<T>(
     act: () => Promise<T>,
@@ -336,7 +336,10 @@ export class Enrolment {
     }
   }
 
-  /** Names each address that was dialled and its latest error, so that the operator can see which path is blocked. */
+  /**
+   * Returns the error UNREACHABLE. It names each address that was dialled and its latest error, so that the operator
+   * sees which path is blocked.
+   */
   #unreachable(): AppError {
     const { session } = this.#options.current
     const tried = (session?.control.transport.dialState() ?? []).map(
