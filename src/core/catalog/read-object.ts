@@ -3,7 +3,8 @@
 // Invariant: for any input the result is a Reading. Nothing here throws, and no reading keeps a reference into the
 // input.
 // Sources: core/v1 Service and Endpoints, discovery.k8s.io/v1 EndpointSlice, with the limits of their API validation.
-import { cidrContains, constantCidrs, familyOf } from '../model/cidr.ts'
+import { familyOf } from '../model/cidr.ts'
+import { isUnroutable } from '../model/unroutable.ts'
 import { FieldCheck, isFields, quote, type Fault, type Fields } from '../model/field-check.ts'
 import type {
   Endpoint,
@@ -314,10 +315,12 @@ function readProtocol(check: FieldCheck, port: Fields, where: string) {
   return check.choice(port['protocol'], `${where}.protocol`, ['TCP', 'UDP', 'SCTP'] as const, 'TCP')
 }
 
-/** An address that other hosts can reach; the prefixes of SPECIAL are a fault. */
+/**
+ * An address that other hosts can reach; an unroutable one is a fault. Kubernetes refuses those in endpoints, too.
+ */
 function readAddress(check: FieldCheck, value: unknown, where: string): Ip | undefined {
   const ip = check.ip(value, where)
-  if (ip !== undefined && SPECIAL.some((prefix) => cidrContains(prefix, ip))) {
+  if (ip !== undefined && isUnroutable(ip)) {
     check.fail({
       where,
       message: `${where} ${ip} is not an address that another host can reach`,
@@ -326,20 +329,6 @@ function readAddress(check: FieldCheck, value: unknown, where: string): Ip | und
   }
   return ip
 }
-
-// Unspecified, loopback, link-local, multicast and broadcast: Kubernetes refuses them in endpoints, too. The rest of
-// 240.0.0.0/4 is accepted, because large clusters use it for pods.
-const SPECIAL = constantCidrs(
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/4',
-  '255.255.255.255/32',
-  '::/128',
-  '::1/128',
-  'fe80::/10',
-  'ff00::/8'
-)
 
 /** Records a fault when two ports have the same key. `keysOfEach` has one list of keys for each rule. */
 function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (readonly string[])[]): void {

@@ -1,6 +1,7 @@
 // This file orders the addresses of a host by how likely another host can reach them, best first. Lists are cut to
 // the wire's limit after this order, so that a reachable address is never cut in favour of one that is not.
 import { cidrContains, familyOf } from '../model/cidr.ts'
+import { UNROUTABLE } from '../model/unroutable.ts'
 import type { Cidr, Ip } from '../model/values.ts'
 
 /** An address of this host and the device that has it. */
@@ -56,16 +57,8 @@ export function usefulAddresses(
   return [...new Set((outer.length > 0 ? outer : ranked).map(({ ip }) => ip))]
 }
 
-// Special-purpose prefixes (RFC 6890), which no other host can reach.
-const NEVER: readonly Cidr[] = [
-  '0.0.0.0/8' as Cidr,
-  '127.0.0.0/8' as Cidr,
-  '169.254.0.0/16' as Cidr,
-  '224.0.0.0/3' as Cidr,
-  '::/127' as Cidr,
-  'fe80::/10' as Cidr,
-  'ff00::/8' as Cidr
-]
+// Prefixes that no other host can reach, and 240.0.0.0/4, which many routers drop.
+const NEVER: readonly Cidr[] = [...UNROUTABLE, '240.0.0.0/4' as Cidr]
 
 // Private IPv4 (RFC 1918), carrier-grade NAT (RFC 6598) and unique local IPv6 (RFC 4193).
 const PRIVATE: readonly Cidr[] = [

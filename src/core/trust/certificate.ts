@@ -6,7 +6,8 @@
 //   1. A decoded certificate is canonical: encoding it again gives the same bytes. So a certificate with an unknown
 //      field, a repeated field or a field that its kind does not have is refused; the field is never silently ignored.
 //   2. The prefixes are canonical, routable and pairwise disjoint.
-import { cidrOverlaps, cidrToPrefix, compareCidr, constantCidrs, prefixToCidr } from '../model/cidr.ts'
+import { cidrOverlaps, cidrToPrefix, compareCidr, prefixToCidr } from '../model/cidr.ts'
+import { unroutablePart } from '../model/unroutable.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Cidr, ClusterName, Role } from '../model/values.ts'
 import { parseClusterName } from '../model/identity.ts'
@@ -179,7 +180,7 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
     ...servicePrefixes.map((cidr) => ({ cidr, what: 'service prefix' }))
   ]
   for (const [index, { cidr, what }] of all.entries()) {
-    const special = UNROUTABLE.find((range) => cidrOverlaps(range, cidr))
+    const special = unroutablePart(cidr)
     if (special !== undefined)
       return `${what} ${cidr} overlaps ${special}, which is never routed between hosts`
     const other = all.slice(0, index).find((before) => cidrOverlaps(before.cidr, cidr))
@@ -188,21 +189,6 @@ export function checkPrefixes(prefixes: Prefixes): string | undefined {
   }
   return undefined
 }
-
-/**
- * Unspecified, loopback, link-local and multicast (RFC 6890): no pod or service has such an address. 0.0.0.0/0
- * contains them. 240.0.0.0/4 is not in the list, because large clusters use it for pods; Linux routes all of it
- * except the broadcast address 255.255.255.255.
- */
-const UNROUTABLE = constantCidrs(
-  '0.0.0.0/8',
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '224.0.0.0/4',
-  '::/64',
-  'fe80::/10',
-  'ff00::/8'
-)
 
 // Domain tags before the signed bytes, so that a signature of one kind is never valid as one of another kind.
 const CERTIFICATE_DOMAIN = utf8('rhizome/certificate/1\0')

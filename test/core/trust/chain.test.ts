@@ -312,6 +312,7 @@ describe('checkPrefixes', () => {
     [['224.0.0.0/3'], [], /never routed/],
     [['239.255.0.0/16'], [], /never routed/],
     [['240.0.0.0/4'], [], undefined],
+    [['255.255.255.255/32'], [], /never routed/],
     [['240.10.0.0/16'], ['250.0.0.0/16'], undefined],
     [['::/0'], [], /never routed/],
     [['fe80::/64'], [], /never routed/]
