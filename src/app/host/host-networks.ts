@@ -3,8 +3,8 @@
 // that they stay outside the tunnel.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
+import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import {
-  hostOfMultiaddr,
   NO_SURROUNDINGS,
   outerAddresses,
   overlapsOfAll,

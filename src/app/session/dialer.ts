@@ -1,7 +1,7 @@
 // Decides which control connections this agent keeps: it gives the transport the targets (dial-targets.ts), follows
 // moves of this host, and reports listen addresses that the host does not have.
 import type { Ip } from '../../core/model/values.ts'
-import { hostOfMultiaddr } from '../../core/host/surroundings.ts'
+import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'

@@ -5,6 +5,7 @@
 //   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, even when a
 //      cluster announces a prefix that contains them.
 import { cidrContains, cidrOverlaps, compareCidr, hostCidr, parseIp } from '../model/cidr.ts'
+import { hostOfMultiaddr, hostOfPeerAddress } from '../model/outer-address.ts'
 import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
 
@@ -47,7 +48,7 @@ export interface OuterAddress {
 const OUTER_PER_AGENT_MAX = 16
 /**
  * Most routes that keep this host's networks out of the tunnel. A host with more networks keeps the first this many,
- * sorted by address.
+ * sorted by address; outer addresses of members take the places that are left.
  */
 const EXCEPTIONS_MAX = 1024
 
@@ -74,20 +75,11 @@ export function outerOf(agent: Pick<AgentValue, 'multiaddrs' | 'wireguardAddress
   return kept
 }
 
-/** Returns the address in a multiaddr: "203.0.113.7" of "/ip4/203.0.113.7/tcp/7946…", or '' when there is none. */
-export function hostOfMultiaddr(multiaddr: string): string {
-  return /^\/ip[46]\/([^/]+)(\/|$)/.exec(multiaddr)?.[1] ?? ''
-}
-
-function hostOfPeerAddress(address: string): string {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):\d+$/.exec(address)
-  return match?.[1] ?? match?.[2] ?? ''
-}
-
 /**
  * Returns the parts of `prefixes` that the host reaches without the mesh, for `throw` routes. The result is sorted
- * and free of nested prefixes, with at most 1024 entries. A host network that is wider than a prefix of the mesh is
- * no such part: the longer prefix wins.
+ * and free of nested prefixes, with at most 1024 entries: what the host itself needs counts first, so that the outer
+ * addresses of members cannot displace it. A host network that is wider than a prefix of the mesh is no such part: the
+ * longer prefix wins.
  */
 export function ownParts(
   prefixes: readonly Cidr[],
@@ -95,15 +87,18 @@ export function ownParts(
   outers: Iterable<Ip>
 ): readonly Cidr[] {
   const own = new Set<Ip>(surroundings.addresses)
-  const { gateways, resolvers, controls = [] } = surroundings
-  const hosts = [...gateways, ...resolvers, ...controls, ...outers]
-  // An address of this host needs no exception: the kernel's local table is asked before ours.
-  const wanted = [
-    ...surroundings.networks.map(({ destination }) => destination),
-    ...hosts.filter((ip) => !own.has(ip)).map(hostCidr)
-  ]
+  const { networks, gateways, resolvers, controls = [] } = surroundings
   const holder = holderAmong(prefixes)
-  return outermost(wanted.filter((part) => holder(part) !== undefined)).slice(0, EXCEPTIONS_MAX)
+  // An address of this host needs no exception: the kernel's local table is asked before ours.
+  const partsOf = (hosts: readonly Ip[]) => hosts.filter((ip) => !own.has(ip)).map(hostCidr)
+  const within = (parts: readonly Cidr[]) => outermost(parts.filter((part) => holder(part) !== undefined))
+  const needed = within([
+    ...networks.map(({ destination }) => destination),
+    ...partsOf([...gateways, ...resolvers, ...controls])
+  ]).slice(0, EXCEPTIONS_MAX)
+  const kept = new Set(needed)
+  const ofMembers = within([...needed, ...partsOf([...outers])]).filter((part) => !kept.has(part))
+  return outermost([...needed, ...ofMembers.slice(0, EXCEPTIONS_MAX - needed.length)])
 }
 
 /**

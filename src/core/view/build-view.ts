@@ -12,6 +12,7 @@ import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from '../model/cidr.ts'
 import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from '../model/values.ts'
+import { isDialable, isPeerReachable } from '../model/outer-address.ts'
 import { compareKeys } from '../model/sorted-map.ts'
 import type { TrustStore } from '../trust/trust-store.ts'
 import { equalBytes } from '../model/bytes.ts'
@@ -127,7 +128,24 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
     refusals.push({ origin, key: 'agent', reason: `its certificate does not give it the role ${agent.role}` })
     agent = undefined
   }
-  return { chain, origin, agent, claim, refusals }
+  return { chain, origin, agent: agent && withoutUnreachable(agent, origin, refusals), claim, refusals }
+}
+
+/**
+ * The agent without outer addresses that no agent may dial (model/outer-address.ts), so that a member cannot make the
+ * others send to a metadata service or to a multicast group.
+ */
+function withoutUnreachable(agent: AgentValue, origin: Origin, refusals: Refusal[]): AgentValue {
+  const multiaddrs = agent.multiaddrs.filter(isDialable)
+  const wireguardAddresses = agent.wireguardAddresses.filter(isPeerReachable)
+  const refused = [
+    ...agent.multiaddrs.filter((address) => !isDialable(address)),
+    ...agent.wireguardAddresses.filter((address) => !isPeerReachable(address))
+  ]
+  if (refused.length === 0) return agent
+  const reason = `${refused.length} outer addresses are none at which other hosts reach an agent (${refused[0]})`
+  refusals.push({ origin, key: 'agent', reason })
+  return { ...agent, multiaddrs, wireguardAddresses }
 }
 
 /** The records "agent" and "cluster" of an origin, without reading its catalogue where `record` exists. */

@@ -165,6 +165,14 @@ describe('what a host reaches by itself', () => {
     assert.deepEqual(nested, ['10.2.0.0/17'])
   })
 
+  it('has the places for exceptions before the outer addresses of members', () => {
+    const outers = Array.from({ length: 5000 }, (_, index) => ip(`10.2.${index >> 8}.${index & 0xff}`))
+    const surroundings = { ...NO_SURROUNDINGS, gateways: [ip('10.2.255.1')], resolvers: [ip('10.2.255.53')] }
+    const kept = ownParts([cidr('10.2.0.0/16')], surroundings, outers)
+    assert.equal(kept.length, 1024)
+    assert.deepEqual(kept.slice(-2), ['10.2.255.1/32', '10.2.255.53/32'])
+  })
+
   const lan: Surroundings = {
     networks: [
       network('10.2.5.0/24'),

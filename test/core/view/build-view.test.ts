@@ -13,6 +13,7 @@ import {
   type EndpointSliceValue,
   type Ip,
   type Origin,
+  type PeerAddress,
   type ServiceValue,
   type Value,
   type WireguardKey
@@ -220,6 +221,31 @@ describe('view', () => {
       [undefined]
     )
     assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is not in the pod prefixes of east/)
+  })
+
+  it('keeps an agent without outer addresses to which no agent may send', () => {
+    const multiaddrs = [
+      '/ip4/203.0.113.7/tcp/7946',
+      '/ip6/2001:db8::7/tcp/7946/p2p/x',
+      '/ip4/127.0.0.1/tcp/1'
+    ]
+    const wireguardAddresses = ['203.0.113.7:51820', '[2001:db8::7]:51820'] as PeerAddress[]
+    const others = ['/ip4/169.254.169.254/tcp/80', '/ip6/fe80::1/tcp/1', '/ip4/255.255.255.255/tcp/1']
+    const names = ['/dns4/metadata.internal/tcp/80', '/ip4/203.0.113.7/udp/53', '/ip4/224.0.0.1/tcp/1']
+    const peers = ['169.254.169.254:53', '[ff02::1]:51820', '0.0.0.0:53'] as PeerAddress[]
+    const said = agentValue({
+      multiaddrs: [...others, ...multiaddrs, ...names],
+      wireguardAddresses: [...peers, ...wireguardAddresses]
+    })
+    const { agents, refusals } = clusterOf(buildView(inputOf([[east, [eastClaim(), said]]])), EAST_NAME)
+    assert.deepEqual(
+      agents.map(({ agent }) => [agent.multiaddrs, agent.wireguardAddresses]),
+      [[multiaddrs, wireguardAddresses]]
+    )
+    assert.deepEqual(
+      refusals.map(({ key, reason }) => `${key}: ${reason}`),
+      [`agent: 9 outer addresses are none at which other hosts reach an agent (${others[0]})`]
+    )
   })
 
   it('keeps an agent without the prefixes of its node that are not its cluster’s', () => {
