@@ -1,4 +1,5 @@
-// The pages (*.md) name only files that are there, so that a reader who follows a link or a path finds it.
+// The pages (*.md) name only files that are there, so that a reader who follows a link or a path finds it. They also
+// name each actor (agent, neighbour, program, user): a reader cannot tell who "nobody" or "whoever" is.
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -19,16 +20,21 @@ const EXAMPLES = new Set([
 const LINK = /\]\(([^)\s]+)\)/g
 /** A path from the root of the tree, as in "src/core/host/plan.ts" and "src/io/host". */
 const PATH = /(?<![\w./-])(?:src|test|build|proto)\/[\w./-]*\w/g
+/** Words that do not say which agent, program or user is meant. */
+const UNNAMED = /\b(whoever|nobody|somebody)\b/gi
+/** The heading of a released version in the changelog. The text of released versions stays as it is. */
+const RELEASED = /^## (?!Unreleased).*/m
 /** A source file in a code span, with or without its folder: "`plan.ts`" and "`store/rows.ts`". */
 const NAME = /`([\w./-]+\.(?:ts|proto))`/g
 
 describe('the pages', () => {
-  const pages = [
+  const all = [
     ...readdirSync('.'),
     ...FOLDERS.flatMap((folder) =>
       readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file))
     )
-  ].filter((file) => file.endsWith('.md') && !EXCLUDED.has(file))
+  ].filter((file) => file.endsWith('.md'))
+  const pages = all.filter((file) => !EXCLUDED.has(file))
   const sources = ['src', 'test', 'proto', 'build']
     .flatMap((folder) =>
       readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file))
@@ -58,6 +64,16 @@ describe('the pages', () => {
     )
     assert.deepEqual(missing.map(sentence), [])
   })
+
+  it('name who acts, and say nobody, somebody and whoever nowhere', () => {
+    const unnamed = mentions(all, UNNAMED)
+    assert.deepEqual(
+      unnamed.map(
+        ({ page, line, text }) => `${page}, line ${line}: ${text} (name the agent, program or user)`
+      ),
+      []
+    )
+  })
 })
 
 interface Mention {
@@ -69,12 +85,18 @@ interface Mention {
 /** What `pattern` finds in the pages: its first group, or the whole match where it has none. */
 function mentions(pages: readonly string[], pattern: RegExp): readonly Mention[] {
   return pages.flatMap((page) =>
-    readFileSync(page, 'utf8')
+    textOf(page)
       .split('\n')
       .flatMap((line, index) =>
         [...line.matchAll(pattern)].map((match) => ({ page, line: index + 1, text: match[1] ?? match[0] }))
       )
   )
+}
+
+/** The text of a page; of the changelog only what is not released yet. */
+function textOf(page: string): string {
+  const text = readFileSync(page, 'utf8')
+  return page === 'CHANGELOG.md' ? (text.split(RELEASED, 1)[0] ?? '') : text
 }
 
 function sentence({ page, line, text }: Mention): string {
