@@ -10,7 +10,7 @@ import {
 } from '../../core/coredns/selector.ts'
 import { badRequest, NOT_ACCEPTABLE, notFound, type Failure } from './status.ts'
 
-/** What a request asks for. */
+/** A request after reading, by kind. */
 export type Asked =
   | { readonly kind: 'failure'; readonly failure: Failure }
   /** The list of the collections, at /clusters. Not part of the Kubernetes API. */

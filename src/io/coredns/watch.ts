@@ -13,7 +13,7 @@ import { singleText } from './format.ts'
 import { RESOURCES, type Format, type Target, type WatchOptions } from './request.ts'
 import { expired, statusBody } from './status.ts'
 
-/** What a watch needs of server.ts. */
+/** The parts that server.ts gives to a watch. */
 interface WatchParts {
   readonly feed: Feed
   readonly target: Target
@@ -35,7 +35,7 @@ export class Watch {
   readonly #timer: NodeJS.Timeout
   /** The objects that are sent as initial events, as they were when the watch began; emptied when all are sent. */
   #initial: readonly Entry[]
-  /** How many of `#initial` are sent. */
+  /** Number of objects of `#initial` that are sent. */
   #sent = 0
   /** True until the bookmark is sent that marks the end of the initial events, if the client asked for one. */
   #announcesEnd: boolean

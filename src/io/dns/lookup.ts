@@ -9,7 +9,7 @@ import { typeNumber } from './responder.ts'
 import { hasQuestion, rcodeOf } from './upstream-message.ts'
 import { findUpstreams, isOwnAddress, socketAddressText, type SocketAddress } from './upstreams.ts'
 
-/** What the upstreams reply, for display. */
+/** The reply of the upstreams, as text for people. */
 export interface LookupAnswer {
   /** The address of the upstream that replied, for example "10.0.0.2:53"; undefined if none did. */
   readonly upstream: string | undefined

@@ -39,7 +39,7 @@ export const RCODE = {
 } as const
 export type RcodeName = keyof typeof RCODE
 
-/** What the server is to do with a message. */
+/** The result of parsing a message, which decides what the server does with it. */
 type ParsedQuery =
   | { readonly kind: 'query'; readonly query: Query }
   /** The query is answered with this rcode and without records. */
@@ -53,9 +53,9 @@ export const OPT_TYPE = 41
 export const FLAG = { QR: 0x8000, AA: 0x0400, TC: 0x0200, RD: 0x0100, RA: 0x0080, CD: 0x0010 } as const
 
 /**
- * Never throws. The first check that fails decides: NOTIMP for an opcode other than QUERY, FORMERR for anything
- * malformed and for a number of questions other than 1, BADVERS for an EDNS version above 0, REFUSED for a class other
- * than IN and for zone transfers.
+ * Parses a message. Never throws. The first check that fails decides: NOTIMP for an opcode other than QUERY, FORMERR
+ * for anything malformed and for a number of questions other than 1, BADVERS for an EDNS version above 0, REFUSED for a
+ * class other than IN and for zone transfers.
  */
 export function parseQuery(bytes: Uint8Array): ParsedQuery {
   if (bytes.length < HEADER_BYTES) return { kind: 'drop' }

@@ -6,7 +6,7 @@ import type { Answer } from '../../core/dns/record.ts'
 import type { Query } from './query.ts'
 import { encodeAnswer, type Encoded } from './response.ts'
 
-/** What query-handler.ts does with a query. */
+/** The decision about a query, which query-handler.ts carries out. */
 export type Outcome =
   /** Send this answer now. */
   | { readonly kind: 'answer'; readonly encoded: Encoded }

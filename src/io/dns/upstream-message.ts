@@ -5,7 +5,7 @@
 import { FLAG, HEADER_BYTES, OPT_TYPE, u16, type Query } from './query.ts'
 import { UDP_BYTES_MAX } from './response.ts'
 
-/** What is asked of an upstream, without the id of the query. */
+/** A question for an upstream, without the id of the query. */
 export interface UpstreamQuestion {
   /** Name, type and class in wire format. */
   readonly question: Uint8Array

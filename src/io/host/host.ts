@@ -363,7 +363,7 @@ class HostEdge implements LinuxHost {
   async #applyRoutes(ops: readonly HostOp[], signal: AbortSignal): Promise<readonly OpFailure[]> {
     const entries = new Map(ops.flatMap((op) => tableRoutes([op]).map((entry) => [entry, op] as const)))
     const added = pick(ops, 'addVip').map(({ vip }) => vip.destination)
-    // Written before the kernel has them: after a crash, cleanup must still know which IPVS services are ours.
+    // The VIPs are on disk before the kernel has them: after a crash, cleanup must still know our IPVS services.
     if (added.length > 0) await this.#running().memory.rememberVips(added)
     const removing = ops[0]?.kind === 'removeRoute' || ops[0]?.kind === 'removeVip'
     const refusals: Refusals = removing

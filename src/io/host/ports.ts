@@ -128,7 +128,7 @@ export function hostNames(device: string, vipPrefixes: () => readonly string[]):
   }
 }
 
-/** How one call of a tool is made. */
+/** The options of one call of a tool. */
 export interface RunOptions {
   /** Text for standard input, in UTF-8. Default: empty. */
   readonly stdin?: string

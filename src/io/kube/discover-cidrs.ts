@@ -91,7 +91,7 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
   })
 }
 
-/** What each source told; [] for a source that told nothing. */
+/** The prefixes and Nodes of each source; [] for a source that has none. */
 export interface CidrFindings {
   readonly settings: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
   readonly openshift: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }

@@ -347,7 +347,10 @@ function readEvent(event: unknown): { readonly type: string; readonly object: Fi
   throw new KubeError({ code: 'BAD_RESPONSE', message: 'a line of the watch is no event' })
 }
 
-/** Errors: KubeError BAD_RESPONSE. `id` is "namespace/name", "/name" for an object without a namespace. */
+/**
+ * Reads the name and the version of an object. `id` is "namespace/name", or "/name" for an object without a namespace.
+ * Errors: KubeError BAD_RESPONSE.
+ */
 function identify(object: Fields): {
   readonly id: string
   readonly name: ObjectName

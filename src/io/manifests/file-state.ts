@@ -119,7 +119,7 @@ function withLastGood(
   })
 }
 
-/** For each document that is broken now, the document that it was before, if one is found. */
+/** Returns, for each document that is broken now, the earlier document that it was, if one is found. */
 function originsOf(
   before: readonly DocumentState[],
   after: readonly ReadDocument[],

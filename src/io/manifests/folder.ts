@@ -256,7 +256,7 @@ async function statBig(path: string) {
 type DirectoryAt =
   { readonly kind: 'directory'; readonly inode: bigint } | { readonly kind: 'missing' | 'file' | 'hidden' }
 
-/** What a path is: `hidden` means that permissions or a loop of links prevent a check. */
+/** Returns the kind of a path; `hidden` means that permissions or a loop of links prevent the check. */
 async function directoryAt(path: string): Promise<DirectoryAt> {
   try {
     const info = await statBig(path)

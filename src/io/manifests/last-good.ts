@@ -55,7 +55,7 @@ export function lastGoodIn({
         if (codeOf(error) !== 'EEXIST') throw error
       })
       const text = JSON.stringify({ version: VERSION, folder, path, file, documents: kept })
-      // Written beside the target and renamed, so that a crash leaves the old file or the new one.
+      // The file is written beside the target and renamed, so that a crash leaves the old file or the new one.
       const temporary = `${target}.tmp`
       await writeFile(temporary, `${checksum(text)}\n${text}`, { mode: 0o600 })
       await rename(temporary, target)

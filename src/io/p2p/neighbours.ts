@@ -17,7 +17,7 @@ import type { Connection, Stream } from './frame-stream.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf } from './origin.ts'
 
-/** What the owner of the transport is told. An exception of a handler ends that neighbour and no other. */
+/** The callbacks of the owner of the transport. An exception of a callback ends that neighbour and no other. */
 export interface NeighbourEvents {
   /** The stream is elected, and frames may be sent. The peer has proved its PeerId, but not yet that it is a member. */
   neighbourUp(peer: Origin, info: { inbound: boolean; address: string }): void

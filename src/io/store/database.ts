@@ -136,7 +136,7 @@ async function openPresent(
 export class Database {
   #db: Db
   readonly #path: string
-  /** What the database holds, as far as a write needs to know it. */
+  /** The facts about the content that writes need (scan.ts). */
   readonly #layout: Layout
   /** Settles when the latest operation has ended (invariant 2); never rejects. */
   #last: Promise<unknown> = Promise.resolve()

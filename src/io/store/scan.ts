@@ -59,7 +59,7 @@ export interface Contents {
   readonly lost: boolean
 }
 
-/** What database.ts must know of the content in order to write. It keeps these maps up to date. */
+/** The facts about the content that database.ts needs for its writes. It keeps these maps up to date. */
 export interface Layout {
   readonly seen: Map<Origin, Seen>
   /** The table of the origin's records; an origin that is not in the map has them in 'r'. */

@@ -6,7 +6,7 @@
 //  2. A pass that fails is reported, and the next one is made all the same.
 //  3. Once `stop` has resolved, no pass runs and none will begin.
 
-/** What a loop does, and when. All times are milliseconds. */
+/** The work of a loop and its times. All times are milliseconds. */
 export interface LoopOptions {
   /**
    * One pass. The signal is aborted by `stop`. A number that the pass resolves to is used once instead of

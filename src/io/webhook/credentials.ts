@@ -15,7 +15,7 @@ export interface Credentials {
   readonly serving: KeyPair
 }
 
-/** What the credentials must be valid for. */
+/** The time and the names for which the credentials must be valid. */
 interface CredentialsOptions {
   readonly nowMs: number
   /** The names that the API server verifies: "rhizome-webhook.rhizome-system.svc". The first is the common name. */

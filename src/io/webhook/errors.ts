@@ -8,7 +8,7 @@ import { listenProblem, type ListenCode } from '../../core/model/listen-problem.
  */
 type WebhookErrorCode = ListenCode | 'NO_SECRET' | 'NO_CONFIGURATION' | 'API_FAILED'
 
-/** Why the webhook does not serve, or why its certificate could not be renewed. `fix` says what to do. */
+/** The reason why the webhook does not serve or its certificate could not be renewed. `fix` says what to do. */
 export class WebhookError extends AdvisedError<WebhookErrorCode> {
   override readonly name = 'WebhookError'
 }
