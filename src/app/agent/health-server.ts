@@ -19,7 +19,7 @@ interface HealthServerOptions {
   readonly notReady: () => string | undefined
 }
 
-/** One per process. `stop` ends the server and the attempts to start it. */
+/** Starts and stops the HTTP server. One per process. `stop` ends the server and the attempts to start it. */
 export class HealthServer {
   readonly #options: HealthServerOptions
   #http: HealthHttp | undefined

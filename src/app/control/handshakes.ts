@@ -18,7 +18,7 @@ const REFUSAL_MS = 600_000
 // Number of refusals that are kept. It bounds the memory: a stranger can make any number of PeerIds.
 const REFUSED_MAX = 256
 
-/** How a handshake with `peer` ended, for the parts outside the control plane: `join` waits for it. */
+/** The result of a handshake with `peer`, for the parts outside the control plane: `join` waits for it. */
 export type HandshakeOutcome =
   | { readonly kind: 'accepted'; readonly peer: Origin; readonly cluster: ClusterName }
   | {
@@ -29,7 +29,7 @@ export type HandshakeOutcome =
       readonly byPeer: boolean
     }
 
-/** Why a handshake was refused. */
+/** The refusal of a handshake, with its reason. */
 export interface HandshakeRefusal {
   /** A HandshakeCode (core/trust/handshake.ts), for example `clock` or `nameTaken`. */
   readonly code: string

@@ -44,7 +44,7 @@ interface DepartureParts {
 }
 
 interface Step {
-  /** What the step does, as an infinitive for the message of its failure. */
+  /** The task of the step, as an infinitive for the message of its failure. */
   readonly task: string
   readonly act: () => Promise<unknown>
   /** True: the steps after it do not wait for its success (invariant 3). */

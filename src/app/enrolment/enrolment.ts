@@ -195,7 +195,7 @@ export class Enrolment {
     return { cluster, pending: true }
   }
 
-  /** Errors: AppError NOT_JOINED. */
+  /** Returns the steps with which this agent leaves its mesh; none is done yet. Errors: AppError NOT_JOINED. */
   async #newDeparture(): Promise<Departure> {
     const { current, node } = this.#options
     const session = current.required()

@@ -261,7 +261,7 @@ export class SharedKey {
     }
   }
 
-  /** Errors: AppError CLUSTER_KEY_CORRUPT. */
+  /** Returns the key in a Secret; undefined: the Secret is empty. Errors: AppError CLUSTER_KEY_CORRUPT. */
   #keyIn(reading: KeyReading): ClusterKey | undefined {
     switch (reading.kind) {
       case 'key':

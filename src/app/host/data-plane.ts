@@ -17,7 +17,7 @@ export const CLEANUP_DEADLINE_MS = 30_000
 export interface DataPlane {
   /** undefined: there is no data plane on this machine. */
   readonly host: LinuxHost | undefined
-  /** Why there is no data plane, as a line for `meshctl status`; undefined: there is one. */
+  /** The reason why there is no data plane, as a line for `meshctl status`; undefined: there is one. */
   readonly fault: string | undefined
   /** Returns the commands that an operation stands for. Works without a data plane, too, for `meshctl plan`. */
   readonly describe: (op: HostOp) => readonly string[]

@@ -39,7 +39,7 @@ export interface DesiredHostOptions {
   /** False until a member has accepted this agent. Until then nothing on the host is changed. */
   readonly isAdmitted: () => boolean
   readonly facts: () => LocalFacts
-  /** What this host reaches without the mesh. undefined: not read yet, so nothing may be routed. */
+  /** Networks and addresses that this host reaches without the mesh. undefined: not read yet, so nothing is routed. */
   readonly surroundings: () => Surroundings | undefined
   /** Whether all tunnels to a cluster are down. */
   readonly isWithdrawn: (cluster: ClusterName) => boolean

@@ -79,7 +79,7 @@ function subjectOf(op: HostOp, cluster: ClusterName | undefined): string {
   return cluster === undefined ? NOUNS[op.kind] : `cluster ${cluster}, ${NOUNS[op.kind]}`
 }
 
-/** What an operation changes, in the words of faults. */
+/** The objects that operations change, in the words of faults. */
 const NOUNS: { readonly [Kind in HostOp['kind']]: string } = {
   setTunnel: TUNNEL_DEVICE,
   removeTunnel: TUNNEL_DEVICE,
@@ -96,7 +96,7 @@ const NOUNS: { readonly [Kind in HostOp['kind']]: string } = {
   setSysctl: 'kernel settings'
 }
 
-/** What an operation does, with its object: "the route to 10.1.0.0/16". */
+/** Returns an operation with its object, in the words of faults: "the route to 10.1.0.0/16", "removing the device". */
 function stepName(op: HostOp): string {
   switch (op.kind) {
     case 'setTunnel':

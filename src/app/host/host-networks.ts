@@ -54,7 +54,7 @@ export class HostNetworks {
     return this.#value && { ...this.#value, controls: this.#controls() }
   }
 
-  /** Why a prefix overlaps, by prefix, as of the last `judge`; for `meshctl routes`. */
+  /** The overlaps that the last `judge` found, as text by prefix, for `meshctl routes`. */
   get overlaps(): ReadonlyMap<string, string> {
     return this.#overlaps
   }

@@ -56,7 +56,7 @@ interface PassOptions {
   readonly now: () => number
 }
 
-/** What a pass has done. */
+/** The result of a pass. */
 export interface PassResult {
   /** Operations that were carried out. */
   readonly done: readonly HostOp[]
@@ -65,15 +65,15 @@ export interface PassResult {
   readonly dueInMs: number
 }
 
-/** What has failed and is to be tried again. */
+/** The operations and the parts of the host that have failed and will be tried again. */
 export interface HostFailures {
   readonly steps: readonly FailedStep[]
   readonly parts: readonly FailedPart[]
 }
 
 /**
- * The passes over one host, and what is known of the host between them. Passes must not overlap; the reconciler's
- * loop ensures it.
+ * Makes the passes over one host, and keeps the known state of the host between them. Passes must not overlap; the
+ * reconciler's loop ensures it.
  */
 export class Pass {
   readonly #options: PassOptions

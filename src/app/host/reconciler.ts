@@ -89,7 +89,7 @@ export class Reconciler {
     return this.#pass.have
   }
 
-  /** What has failed and is to be tried again. */
+  /** The operations and the parts of the host that have failed and will be tried again. */
   get failures(): HostFailures {
     return this.#pass.failures
   }

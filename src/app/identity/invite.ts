@@ -22,7 +22,7 @@ import { chooseBootstrap } from './bootstrap.ts'
 import { bytes, clusterName, seconds } from './encoding.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
 
-/** What `invite` returns: the token for the new cluster, and the identity that the caller must save. */
+/** The result of `invite`: the token for the new cluster, and the identity that the caller must save. */
 export interface Invited extends Prefixes {
   /** A secret: its holder can become the cluster until `expiresMs`. It is shown once and not kept. */
   readonly token: string
@@ -36,7 +36,7 @@ export interface Invited extends Prefixes {
   readonly identity: Identity
 }
 
-/** What this host and the members reach without the mesh. */
+/** The networks and addresses that this host and the members reach without the mesh. */
 interface Around {
   readonly surroundings: Surroundings
   readonly outers: readonly OuterAddress[]

@@ -11,7 +11,8 @@ import { createIdentity } from './identity.ts'
 type IdentityStore = Pick<Store, 'identity' | 'saveIdentity'>
 
 /**
- * One per process; reads the identity from the store, which holds it in memory, so other parts may change it meanwhile.
+ * Gives the identity to the other parts. One per process. It reads the identity from the store each time, because other
+ * parts may change it there; the store has it in memory.
  */
 export class NodeIdentity {
   readonly #store: IdentityStore

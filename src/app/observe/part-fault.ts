@@ -3,7 +3,7 @@
 import { explain } from './errors.ts'
 import type { Health, Severity } from './health.ts'
 
-/** Why a part does not work now. */
+/** The reason why a part does not work now. */
 export interface PartFault {
   readonly message: string
   /** '' when the error has no fix. Then the fix of the table below is shown. */
@@ -23,7 +23,7 @@ export function samePartFault(a: PartFault | undefined, b: PartFault | undefined
   return a?.message === b?.message && a?.fix === b?.fix
 }
 
-/** How the faults of one part are shown. */
+/** The severity and the fix with which the faults of one code are shown. */
 interface Row {
   readonly severity: Severity
   /** The fix where the error itself has none. */

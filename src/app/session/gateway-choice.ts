@@ -4,7 +4,7 @@
 import type { Origin } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
-/** What is known of the tunnel to a gateway. */
+/** The state and the path MTU of the tunnel to a gateway. */
 interface GatewayFacts {
   /** Returns the state of the tunnel: `up`, `connecting` or `down`. */
   readonly health: (origin: Origin) => string

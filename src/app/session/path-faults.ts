@@ -113,12 +113,12 @@ export function pathFaults(facts: PathFacts): PathFaults {
 }
 
 /**
- * How certain the cause of a tunnel that is down is, the most certain first. The advice is that of the first: a firewall
- * is to blame only where nothing else is known.
+ * How certain the cause of a tunnel that is down is, the most certain first. The advice is that of the first: a
+ * firewall is to blame only where nothing else is known.
  */
 const RANKS = { device: 0, refused: 1, gone: 2, udp: 3, silent: 4 } as const
 
-/** Why something does not work, as a clause for a message. */
+/** The cause of a fault, as a clause for its message, and the fix for this cause. */
 interface Cause {
   readonly rank: (typeof RANKS)[keyof typeof RANKS]
   readonly cause: string

@@ -151,7 +151,7 @@ export class Session {
     return this.#dns.address
   }
 
-  /** Why services do not run now: for `meshctl status`. */
+  /** The faults of the services that do not run now, for `meshctl status`. */
   get faults(): ReadonlyMap<ServiceName, PartFault> {
     return this.#services.faults
   }
