@@ -133,6 +133,11 @@ export interface PeerRow {
   readonly node: string
   /** The state of the tunnel; the state of the control connection is in `connected`. */
   readonly state: 'self' | 'up' | 'connecting' | 'down' | 'conflict' | 'off'
+  /**
+   * How often the tunnel has changed between up and down in the last 10 min; absent: never. From 4 on meshctl shows the
+   * state `up` as `flapping`.
+   */
+  readonly changes?: number
   /** Why the state is not `up`, or why there is no control connection. */
   readonly reason?: string
   /**

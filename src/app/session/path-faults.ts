@@ -4,6 +4,7 @@
 import type { AgentView, ClusterView, MeshView } from '../../core/view/view.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
+import { FLAPS_MIN, isFlapping } from '../../core/host/flapping.ts'
 import type { HandshakeRefusal } from '../control/control.ts'
 import type { FaultText } from '../observe/health.ts'
 import { answersProbes, type Tunnel } from './tunnels.ts'
@@ -52,6 +53,7 @@ export const PATH_FAULT_CODES = [
   'GATEWAY_DOWN',
   'PROBES_UNANSWERED',
   'PATH_MTU',
+  'PATH_FLAPPING',
   'CONTROL_LOST',
   'HANDSHAKE_REFUSED',
   'RECORDS_NOT_TAKEN',
@@ -91,6 +93,9 @@ export function pathFaults(facts: PathFacts): PathFaults {
     PROBES_UNANSWERED: gateways
       .filter(({ agent }) => facts.tunnel(agent.origin)?.isUnprobed === true)
       .map(({ cluster, agent }) => unprobed(cluster, agent)),
+    PATH_FLAPPING: gateways
+      .filter(({ agent }) => isFlapping(facts.tunnel(agent.origin)?.changes ?? 0))
+      .map(({ cluster, agent }) => flapping(cluster, agent, facts)),
     PATH_MTU: gateways.flatMap(({ cluster, agent }) => narrow(cluster, agent, facts) ?? []),
     CONTROL_LOST: others.length > 0 && control.aloneMs > ALONE_MS ? [CONTROL_LOST] : [],
     HANDSHAKE_REFUSED: members.flatMap(({ cluster, agent }) => refused(cluster, agent, control) ?? []),
@@ -245,6 +250,18 @@ function unprobed(cluster: ClusterView, { agent }: AgentView): NamedFault {
     severity: 'warning',
     message: `WireGuard has a handshake with ${agent.node} of cluster ${cluster.name}, but no probe through the tunnel is answered`,
     fix: `let UDP ${agent.probePort} in from the tunnel device on ${agent.node}, and its answers on this host (INPUT rules of the firewall); or set probe-port to 0 on ${agent.node}`
+  }
+}
+
+/** A path that carries traffic now and then. `meshctl peers` shows the number of changes. */
+function flapping(cluster: ClusterView, { origin, agent }: AgentView, facts: PathFacts): NamedFault {
+  const endpoint = facts.tunnel(origin)?.stats?.peerAddress ?? agent.wireguardAddresses[0]
+  const host = endpoint?.replace(/:\d+$/, '') ?? agent.node
+  return {
+    subject: `${cluster.name} ${agent.node}`,
+    severity: 'warning',
+    message: `the tunnel to ${agent.node} of cluster ${cluster.name} flaps: it has changed between up and down at least ${FLAPS_MIN} times in 10 min`,
+    fix: `look for lost packets between the hosts (\`ping -c 100 ${host}\`), and for two hosts that use one WireGuard key or address`
   }
 }
 

@@ -2,6 +2,7 @@
 // (core/host/tunnel-state.ts has the rules). Bounded by the members of the view.
 // Invariant: `down` is the one value that names, feed, routes and load balancer follow, through PathWatch.withdrawn.
 import { CONNECT_MS_MAX, isDown, tunnelState, type TunnelState } from '../../core/host/tunnel-state.ts'
+import { NO_HISTORY, withState, type TunnelHistory } from '../../core/host/flapping.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
 import type { AgentValue, ClusterName, Ip, Origin } from '../../core/model/values.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
@@ -20,6 +21,8 @@ export type Tunnel = TunnelState & {
   readonly isBelowMtu: boolean
   /** True: WireGuard has a handshake, but no probe was ever answered. */
   readonly isUnprobed: boolean
+  /** How often the tunnel has changed between up and down in the last 10 min (core/host/flapping.ts). */
+  readonly changes: number
 }
 
 /** The facts from which all tunnels are judged. */
@@ -41,6 +44,7 @@ interface Seen {
   receivedMs: number | undefined
   /** Monotonic time at which the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
+  history: TunnelHistory
 }
 
 /**
@@ -140,15 +144,17 @@ export class Tunnels {
       lastReceivedMs: receivedMs,
       keepaliveSeconds: this.#keepaliveSeconds
     })
+    const history = withState(before?.history ?? NO_HISTORY, state.state, nowMs)
     const tunnel: Tunnel = {
       ...state,
       rttMs: result?.rttMs,
       stats,
       pathMtu: result?.path?.found,
       isBelowMtu: result?.path?.verdict === 'below',
-      isUnprobed: isProbed && state.state === 'connecting' && nowMs - firstMs > CONNECT_MS_MAX
+      isUnprobed: isProbed && state.state === 'connecting' && nowMs - firstMs > CONNECT_MS_MAX,
+      changes: history.changesMs.length
     }
-    this.#seen.set(origin, { firstMs, tunnel, receivedMs, refusalMs })
+    this.#seen.set(origin, { firstMs, tunnel, receivedMs, refusalMs, history })
   }
 
   /**

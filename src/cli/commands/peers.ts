@@ -4,6 +4,7 @@
 import type { Command } from 'commander'
 import type { PeerRow, PeersAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
+import { isFlapping } from '../../core/host/flapping.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { healthNotes } from '../output/health.ts'
 import type { Colour } from '../output/style.ts'
@@ -25,7 +26,8 @@ export function addPeers(program: Command): void {
     .summary('the other clusters, and the state of the tunnel to each')
     .description(
       'Lists every agent of the mesh. STATE comes from the tunnel itself, not from the control connection: ' +
-        'self, up, connecting, down, conflict (its prefix or name belongs to an older certificate) or off. ' +
+        'self, up, flapping (up now, with two outages or more in the last 10 min), connecting, down, conflict (its prefix or ' +
+        'name belongs to an older certificate) or off. ' +
         'LAG counts operations that are known to exist there and are not held here yet.'
     )
     .option('--cluster <name>', 'only this cluster')
@@ -87,7 +89,7 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
       value: (peer) => peer.node,
       shown: wide || new Set(rows.map((peer) => peer.cluster)).size < rows.length
     },
-    { title: 'STATE', value: (peer) => peer.state, colour: (peer) => COLOURS[peer.state] },
+    { title: 'STATE', value: stateOf, colour: (peer) => COLOURS[stateOf(peer)] },
     { title: 'PATH', value: (peer) => peer.path },
     { title: 'ENDPOINT', value: (peer) => peer.endpoint ?? '', fold: 4 },
     { title: 'RTT', value: (peer) => optional(peer.rttMs, formatMilliseconds) },
@@ -122,10 +124,16 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
   ]
 }
 
+/** A tunnel that is up now and flaps is no tunnel that is up. */
+function stateOf({ state, changes = 0 }: PeerRow): PeerRow['state'] | 'flapping' {
+  return state === 'up' && isFlapping(changes) ? 'flapping' : state
+}
+
 // Green: traffic flows. Yellow: wait. Red: the operator should act. Dim: a tunnel is not wanted.
-const COLOURS: Readonly<Record<PeerRow['state'], Colour>> = {
+const COLOURS: Readonly<Record<ReturnType<typeof stateOf>, Colour>> = {
   self: 'dim',
   up: 'green',
+  flapping: 'yellow',
   connecting: 'yellow',
   down: 'red',
   conflict: 'red',

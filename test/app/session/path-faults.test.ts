@@ -50,6 +50,7 @@ const tunnel = (more: Partial<Tunnel>): Tunnel => ({
   pathMtu: undefined,
   isBelowMtu: false,
   isUnprobed: false,
+  changes: 0,
   ...(more as object)
 })
 
@@ -257,6 +258,12 @@ describe('what is wrong on the way to other clusters', () => {
       /no probe through the tunnel is answered/
     ],
     [
+      'a tunnel that goes up and down',
+      { tunnels: { 'east-gw': { changes: 4 } } },
+      'PATH_FLAPPING',
+      /the tunnel to east-gw of cluster east flaps/
+    ],
+    [
       'one of two gateways down',
       {
         view: viewOf(cluster('east', agent('east-a'), agent('east-b'))),
@@ -287,7 +294,7 @@ describe('what is wrong on the way to other clusters', () => {
   it('never puts an age into a text, since each change of a text is a line of the log', () => {
     const down = (ms: number): World => ({
       down: ['east'],
-      tunnels: { 'east-gw': { state: 'down', reason: `no answer for ${ms}` } },
+      tunnels: { 'east-gw': { state: 'down', reason: `no answer for ${ms}`, changes: ms / 10_000 } },
       control: { aloneMs: ms, ownUnheldMs: ms }
     })
     assert.deepEqual(told(down(100_000)), told(down(200_000)))

@@ -36,6 +36,17 @@ describe('tunnels, looked at once a second', () => {
     assert.equal(east.down, false)
   })
 
+  it('a tunnel with two outages has four changes', () => {
+    const east = new Observed()
+    for (let outage = 0; outage < 2; outage++) {
+      for (let second = 0; second < 3; second++) east.look({ bytes: true, reply: true })
+      for (let second = 0; second < 10; second++) east.look({})
+    }
+    assert.equal(east.changes, 3)
+    east.look({ bytes: true, reply: true })
+    assert.equal(east.changes, 4)
+  })
+
   it('a look that WireGuard does not answer proves nothing either way', () => {
     const east = new Observed()
     for (let second = 0; second < 30; second++)
@@ -180,6 +191,10 @@ class Observed {
       nowMs: this.#nowMs,
       probe: () => result
     })
+  }
+
+  get changes(): number | undefined {
+    return this.#tunnels.of(EAST)?.changes
   }
 
   get down(): boolean {

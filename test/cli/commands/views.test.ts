@@ -46,6 +46,16 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     )
   })
 
+  it('peers: shows a tunnel that is up and had two outages as flapping, with the count', async () => {
+    const reason = '5 changes between up and down in the last 10 min'
+    const peers = (changes: number) =>
+      samples.PEERS.peers.map((peer) => (peer.cluster === 'east' ? { ...peer, changes, reason } : peer))
+    fake.answer('/v1/peers', { ...samples.PEERS, peers: peers(5) })
+    assert.match((await cli('peers')).stdout, /^east +flapping .* 5 changes between up and down/m)
+    fake.answer('/v1/peers', { ...samples.PEERS, peers: peers(2) })
+    assert.match((await cli('peers')).stdout, /^east +up /m)
+  })
+
   it('peers: says in its first lines what is wrong, unless a script asks for rows only', async () => {
     fake.answer('/v1/peers', { ...samples.PEERS, health: samples.ILL })
     const { stdout } = await cli('peers')

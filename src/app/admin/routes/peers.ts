@@ -1,6 +1,7 @@
 // GET /v1/peers for `meshctl peers`: one row per agent of the mesh, with one for this agent. The tunnel, which carries
 // the traffic, and the control connection, which carries the records, are shown apart, because either can fail alone.
 import type { PeerRow, PeersAnswer } from '../../../api/answers.ts'
+import { isFlapping } from '../../../core/host/flapping.ts'
 import type { Origin } from '../../../core/model/values.ts'
 import type { AgentView, ClusterView } from '../../../core/view/view.ts'
 import { refusalText } from '../../session/path-faults.ts'
@@ -57,12 +58,14 @@ function peerRow(
               }
             : { state: tunnel.state, reason: tunnel.reason }
   const control = self || connected ? undefined : controlReason(session, origin)
-  const reasons = [reason, control].filter((text) => text !== undefined)
+  const changes = tunnel !== undefined && isFlapping(tunnel.changes) ? changesText(tunnel.changes) : undefined
+  const reasons = [reason, changes, control].filter((text) => text !== undefined)
   return {
     cluster: cluster.name,
     peerId: origin,
     node: agent.node,
     state: shown,
+    ...(tunnel === undefined || tunnel.changes === 0 ? {} : { changes: tunnel.changes }),
     ...(reasons.length === 0 ? {} : { reason: reasons.join('; ') }),
     path: self ? '-' : agent.wireguardAddresses.length === 0 ? 'dial-in' : 'direct',
     ...(stats?.peerAddress === undefined ? {} : { endpoint: stats.peerAddress }),
@@ -78,6 +81,10 @@ function peerRow(
     connected: self || connected,
     version: agent.version
   }
+}
+
+function changesText(changes: number): string {
+  return `${changes} changes between up and down in the last 10 min`
 }
 
 /**
