@@ -9,10 +9,11 @@
 import { randomInt } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 
+import { shareOf } from '../../core/model/client-share.ts'
 import { ask } from './ask.ts'
 import { LoopGuard } from './loop-guard.ts'
 import { RCODE } from './query.ts'
-import { Shares, shareOf } from './shares.ts'
+import { Shares } from './shares.ts'
 import {
   hasQuestion,
   isReplyTo,

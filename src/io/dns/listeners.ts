@@ -4,10 +4,11 @@ import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dg
 import { once } from 'node:events'
 import { createServer, isIP, isIPv6, type Server, type Socket } from 'node:net'
 
+import { shareOf } from '../../core/model/client-share.ts'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { DnsError, listenError } from './errors.ts'
 import type { HandleQuery } from './query-handler.ts'
-import { Shares, shareOf } from './shares.ts'
+import { Shares } from './shares.ts'
 import { serveConnection, TCP_LIMITS, type Connection } from './tcp-connection.ts'
 import type { SocketAddress } from './upstreams.ts'
 

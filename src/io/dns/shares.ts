@@ -7,8 +7,6 @@
 //  2. A busy item loses its place only to a client that has at least two places fewer than the loser: then the newcomer
 //     still has fewer than the loser had. An idle item also loses its place to a client with one place fewer, or to a
 //     newer item of its own client.
-import { isIPv6 } from 'node:net'
-
 /** `T` is an item that holds a place, such as a connection; items are compared by identity. */
 export class Shares<T> {
   readonly #placesMax: number
@@ -68,21 +66,4 @@ export class Shares<T> {
     this.#onEvicted(victim)
     return true
   }
-}
-
-/**
- * Returns the client to whose share an address counts: an IPv4 address is its own client; of an IPv6 address it is the
- * /64, because one host may use all addresses of a /64 (RFC 4291, 2.5.1).
- */
-export function shareOf(address: string): string {
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.replace(/%.*$/, '').split('::')
-  const groups = head === '' ? [] : head.split(':')
-  const rest = tail === undefined || tail === '' ? [] : tail.split(':')
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - rest.length)
-  const all = [...groups, ...Array.from({ length: zeros }, () => '0'), ...rest]
-  return `${all
-    .slice(0, 4)
-    .map((group) => (parseInt(group, 16) || 0).toString(16))
-    .join(':')}::/64`
 }

@@ -4,6 +4,7 @@
 import { networkInterfaces } from 'node:os'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import { shareOf } from '../../core/model/client-share.ts'
 import { TransportError } from './errors.ts'
 import { peerIdIn } from './origin.ts'
 import type { Target } from './redial.ts'
@@ -71,7 +72,12 @@ export function socketKey(address: Multiaddr): string {
   return address.toString().replace(/\/p2p\/[^/]+$/, '')
 }
 
-/** Returns the remote address without its port, for the limit of connections from one address. */
+/**
+ * Returns the remote host for the limit of connections from one host: an IPv4 address, or the /64 of an IPv6 address,
+ * all addresses of which one host may use.
+ */
 export function hostOf(address: Multiaddr): string {
-  return socketKey(address).replace(/\/tcp\/\d+$/, '')
+  const host = socketKey(address).replace(/\/tcp\/\d+$/, '')
+  const [, protocol, ip] = /^\/(ip[46])\/([^/]+)$/.exec(host) ?? []
+  return protocol === undefined || ip === undefined ? host : `/${protocol}/${shareOf(ip)}`
 }

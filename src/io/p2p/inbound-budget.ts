@@ -7,7 +7,7 @@ import type { TransportLimits } from './limits.ts'
 interface InboundSocket {
   /** Address and port of the remote end, which name the socket uniquely (`socketKey`). */
   readonly key: string
-  /** Address of the remote end without its port. */
+  /** IPv4 address or /64 of the remote end (`hostOf`). */
   readonly host: string
   abort(error: Error): void
   onClose(listener: () => void): void

@@ -37,7 +37,10 @@ export interface TransportLimits {
    * MiB.
    */
   readonly unauthenticatedMax: number
-  /** The same for each remote address. All agents of a site behind one NAT may return at one time after an outage. */
+  /**
+   * The same for each remote IPv4 address and each /64 of IPv6. All agents of a site behind one NAT may return at one
+   * time after an outage.
+   */
   readonly unauthenticatedPerAddressMax: number
   /**
    * All connections. An agent has about 8 neighbours in a mesh of 1,000; in a small full mesh, dials of both sides
