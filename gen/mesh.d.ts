@@ -3571,6 +3571,1738 @@ export namespace rhizome {
             }
 
             /**
+             * Properties of a Statement.
+             * @deprecated Use rhizome.mesh.v1.Statement.$Properties instead.
+             */
+            interface IStatement extends rhizome.mesh.v1.Statement.$Properties {
+            }
+
+            /** Represents a Statement. */
+            class Statement {
+
+                /**
+                 * Constructs a new Statement.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Statement.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Statement body. */
+                body: Uint8Array;
+
+                /** Statement signature. */
+                signature: Uint8Array;
+
+                /** Statement acceptance. */
+                acceptance: Uint8Array;
+
+                /** Statement rootSignatures. */
+                rootSignatures: rhizome.mesh.v1.RootSignature.$Properties[];
+
+                /**
+                 * Creates a new Statement instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Statement instance
+                 */
+                static create(properties: rhizome.mesh.v1.Statement.$Shape): rhizome.mesh.v1.Statement & rhizome.mesh.v1.Statement.$Shape;
+                static create(properties?: rhizome.mesh.v1.Statement.$Properties): rhizome.mesh.v1.Statement;
+
+                /**
+                 * Encodes the specified Statement message. Does not implicitly {@link rhizome.mesh.v1.Statement.verify|verify} messages.
+                 * @param message Statement message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Statement.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Statement message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Statement & rhizome.mesh.v1.Statement.$Shape} Statement
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Statement & rhizome.mesh.v1.Statement.$Shape;
+
+                /**
+                 * Verifies a Statement message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Statement message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Statement
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Statement;
+
+                /**
+                 * Creates a plain object from a Statement message. Also converts values to other types if specified.
+                 * @param message Statement
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Statement, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Statement to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Statement
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Statement {
+
+                /** Properties of a Statement. */
+                interface $Properties {
+
+                    /** Statement body */
+                    body?: (Uint8Array|null);
+
+                    /** Statement signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Statement acceptance */
+                    acceptance?: (Uint8Array|null);
+
+                    /** Statement rootSignatures */
+                    rootSignatures?: (rhizome.mesh.v1.RootSignature.$Properties[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Statement. */
+                type $Shape = rhizome.mesh.v1.Statement.$Properties;
+            }
+
+            /**
+             * Properties of a RootSignature.
+             * @deprecated Use rhizome.mesh.v1.RootSignature.$Properties instead.
+             */
+            interface IRootSignature extends rhizome.mesh.v1.RootSignature.$Properties {
+            }
+
+            /** Represents a RootSignature. */
+            class RootSignature {
+
+                /**
+                 * Constructs a new RootSignature.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.RootSignature.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** RootSignature root. */
+                root: number;
+
+                /** RootSignature signature. */
+                signature: Uint8Array;
+
+                /**
+                 * Creates a new RootSignature instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns RootSignature instance
+                 */
+                static create(properties: rhizome.mesh.v1.RootSignature.$Shape): rhizome.mesh.v1.RootSignature & rhizome.mesh.v1.RootSignature.$Shape;
+                static create(properties?: rhizome.mesh.v1.RootSignature.$Properties): rhizome.mesh.v1.RootSignature;
+
+                /**
+                 * Encodes the specified RootSignature message. Does not implicitly {@link rhizome.mesh.v1.RootSignature.verify|verify} messages.
+                 * @param message RootSignature message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.RootSignature.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a RootSignature message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.RootSignature & rhizome.mesh.v1.RootSignature.$Shape} RootSignature
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.RootSignature & rhizome.mesh.v1.RootSignature.$Shape;
+
+                /**
+                 * Verifies a RootSignature message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a RootSignature message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns RootSignature
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.RootSignature;
+
+                /**
+                 * Creates a plain object from a RootSignature message. Also converts values to other types if specified.
+                 * @param message RootSignature
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.RootSignature, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this RootSignature to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for RootSignature
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace RootSignature {
+
+                /** Properties of a RootSignature. */
+                interface $Properties {
+
+                    /** RootSignature root */
+                    root?: (number|null);
+
+                    /** RootSignature signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a RootSignature. */
+                type $Shape = rhizome.mesh.v1.RootSignature.$Properties;
+            }
+
+            /**
+             * Properties of a TrustItem.
+             * @deprecated Use rhizome.mesh.v1.TrustItem.$Properties instead.
+             */
+            interface ITrustItem extends rhizome.mesh.v1.TrustItem.$Properties {
+            }
+
+            /** Represents a TrustItem. */
+            class TrustItem {
+
+                /**
+                 * Constructs a new TrustItem.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustItem.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustItem statements. */
+                statements: rhizome.mesh.v1.Statement.$Properties[];
+
+                /**
+                 * Creates a new TrustItem instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustItem instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustItem.$Shape): rhizome.mesh.v1.TrustItem & rhizome.mesh.v1.TrustItem.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustItem.$Properties): rhizome.mesh.v1.TrustItem;
+
+                /**
+                 * Encodes the specified TrustItem message. Does not implicitly {@link rhizome.mesh.v1.TrustItem.verify|verify} messages.
+                 * @param message TrustItem message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustItem.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustItem message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustItem & rhizome.mesh.v1.TrustItem.$Shape} TrustItem
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustItem & rhizome.mesh.v1.TrustItem.$Shape;
+
+                /**
+                 * Verifies a TrustItem message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustItem message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustItem
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustItem;
+
+                /**
+                 * Creates a plain object from a TrustItem message. Also converts values to other types if specified.
+                 * @param message TrustItem
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustItem, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustItem to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustItem
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustItem {
+
+                /** Properties of a TrustItem. */
+                interface $Properties {
+
+                    /** TrustItem statements */
+                    statements?: (rhizome.mesh.v1.Statement.$Properties[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustItem. */
+                type $Shape = rhizome.mesh.v1.TrustItem.$Properties;
+            }
+
+            /**
+             * Properties of a StatementBody.
+             * @deprecated Use rhizome.mesh.v1.StatementBody.$Properties instead.
+             */
+            interface IStatementBody extends rhizome.mesh.v1.StatementBody.$Properties {
+            }
+
+            /** Represents a StatementBody. */
+            class StatementBody {
+
+                /**
+                 * Constructs a new StatementBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.StatementBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** StatementBody seat. */
+                seat?: (rhizome.mesh.v1.SeatBody.$Properties|null);
+
+                /** StatementBody invite. */
+                invite?: (rhizome.mesh.v1.InviteBody.$Properties|null);
+
+                /** StatementBody grant. */
+                grant?: (rhizome.mesh.v1.GrantBody.$Properties|null);
+
+                /** StatementBody bar. */
+                bar?: (rhizome.mesh.v1.BarBody.$Properties|null);
+
+                /** StatementBody decide. */
+                decide?: (rhizome.mesh.v1.DecideBody.$Properties|null);
+
+                /** StatementBody void. */
+                void?: (rhizome.mesh.v1.VoidBody.$Properties|null);
+
+                /** StatementBody clusterCert. */
+                clusterCert?: (rhizome.mesh.v1.ClusterCertBody.$Properties|null);
+
+                /** StatementBody admission. */
+                admission?: (rhizome.mesh.v1.AdmissionBody.$Properties|null);
+
+                /** StatementBody agentCert. */
+                agentCert?: (rhizome.mesh.v1.AgentCertBody.$Properties|null);
+
+                /** StatementBody nonce. */
+                nonce: Uint8Array;
+
+                /** StatementBody kind. */
+                kind?: ("seat"|"invite"|"grant"|"bar"|"decide"|"void"|"clusterCert"|"admission"|"agentCert");
+
+                /**
+                 * Creates a new StatementBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns StatementBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.StatementBody.$Shape): rhizome.mesh.v1.StatementBody & rhizome.mesh.v1.StatementBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.StatementBody.$Properties): rhizome.mesh.v1.StatementBody;
+
+                /**
+                 * Encodes the specified StatementBody message. Does not implicitly {@link rhizome.mesh.v1.StatementBody.verify|verify} messages.
+                 * @param message StatementBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.StatementBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a StatementBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.StatementBody & rhizome.mesh.v1.StatementBody.$Shape} StatementBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.StatementBody & rhizome.mesh.v1.StatementBody.$Shape;
+
+                /**
+                 * Verifies a StatementBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a StatementBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns StatementBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.StatementBody;
+
+                /**
+                 * Creates a plain object from a StatementBody message. Also converts values to other types if specified.
+                 * @param message StatementBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.StatementBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this StatementBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for StatementBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace StatementBody {
+
+                /** Properties of a StatementBody. */
+                interface $Properties {
+
+                    /** StatementBody seat */
+                    seat?: (rhizome.mesh.v1.SeatBody.$Properties|null);
+
+                    /** StatementBody invite */
+                    invite?: (rhizome.mesh.v1.InviteBody.$Properties|null);
+
+                    /** StatementBody grant */
+                    grant?: (rhizome.mesh.v1.GrantBody.$Properties|null);
+
+                    /** StatementBody bar */
+                    bar?: (rhizome.mesh.v1.BarBody.$Properties|null);
+
+                    /** StatementBody decide */
+                    decide?: (rhizome.mesh.v1.DecideBody.$Properties|null);
+
+                    /** StatementBody void */
+                    "void"?: (rhizome.mesh.v1.VoidBody.$Properties|null);
+
+                    /** StatementBody clusterCert */
+                    clusterCert?: (rhizome.mesh.v1.ClusterCertBody.$Properties|null);
+
+                    /** StatementBody admission */
+                    admission?: (rhizome.mesh.v1.AdmissionBody.$Properties|null);
+
+                    /** StatementBody agentCert */
+                    agentCert?: (rhizome.mesh.v1.AgentCertBody.$Properties|null);
+
+                    /** StatementBody nonce */
+                    nonce?: (Uint8Array|null);
+
+                    /** StatementBody kind */
+                    kind?: ("seat"|"invite"|"grant"|"bar"|"decide"|"void"|"clusterCert"|"admission"|"agentCert");
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Narrowed shape of a StatementBody. */
+                type $Shape = {
+                  seat?: rhizome.mesh.v1.SeatBody.$Shape|null;
+                  invite?: rhizome.mesh.v1.InviteBody.$Shape|null;
+                  grant?: rhizome.mesh.v1.GrantBody.$Shape|null;
+                  bar?: rhizome.mesh.v1.BarBody.$Shape|null;
+                  decide?: rhizome.mesh.v1.DecideBody.$Shape|null;
+                  "void"?: rhizome.mesh.v1.VoidBody.$Shape|null;
+                  clusterCert?: rhizome.mesh.v1.ClusterCertBody.$Shape|null;
+                  admission?: rhizome.mesh.v1.AdmissionBody.$Shape|null;
+                  agentCert?: rhizome.mesh.v1.AgentCertBody.$Shape|null;
+                  nonce?: Uint8Array|null;
+                  $unknowns?: Uint8Array[];
+                } & (
+                  ({ kind?: undefined; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "seat"; seat: rhizome.mesh.v1.SeatBody.$Shape; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "invite"; seat?: null; invite: rhizome.mesh.v1.InviteBody.$Shape; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "grant"; seat?: null; invite?: null; grant: rhizome.mesh.v1.GrantBody.$Shape; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "bar"; seat?: null; invite?: null; grant?: null; bar: rhizome.mesh.v1.BarBody.$Shape; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "decide"; seat?: null; invite?: null; grant?: null; bar?: null; decide: rhizome.mesh.v1.DecideBody.$Shape; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "void"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void": rhizome.mesh.v1.VoidBody.$Shape; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "clusterCert"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert: rhizome.mesh.v1.ClusterCertBody.$Shape; admission?: null; agentCert?: null }|{ kind?: "admission"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission: rhizome.mesh.v1.AdmissionBody.$Shape; agentCert?: null }|{ kind?: "agentCert"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert: rhizome.mesh.v1.AgentCertBody.$Shape })
+                );
+            }
+
+            /**
+             * Properties of a SeatBody.
+             * @deprecated Use rhizome.mesh.v1.SeatBody.$Properties instead.
+             */
+            interface ISeatBody extends rhizome.mesh.v1.SeatBody.$Properties {
+            }
+
+            /** Represents a SeatBody. */
+            class SeatBody {
+
+                /**
+                 * Constructs a new SeatBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.SeatBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** SeatBody under. */
+                under: Uint8Array;
+
+                /** SeatBody adminKey. */
+                adminKey: Uint8Array;
+
+                /** SeatBody label. */
+                label: string;
+
+                /** SeatBody names. */
+                names: string[];
+
+                /** SeatBody prefixes. */
+                prefixes: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** SeatBody inviteDaysMax. */
+                inviteDaysMax: number;
+
+                /** SeatBody clustersMax. */
+                clustersMax: number;
+
+                /** SeatBody maySeat. */
+                maySeat: boolean;
+
+                /**
+                 * Creates a new SeatBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns SeatBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.SeatBody.$Shape): rhizome.mesh.v1.SeatBody & rhizome.mesh.v1.SeatBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.SeatBody.$Properties): rhizome.mesh.v1.SeatBody;
+
+                /**
+                 * Encodes the specified SeatBody message. Does not implicitly {@link rhizome.mesh.v1.SeatBody.verify|verify} messages.
+                 * @param message SeatBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.SeatBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a SeatBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.SeatBody & rhizome.mesh.v1.SeatBody.$Shape} SeatBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.SeatBody & rhizome.mesh.v1.SeatBody.$Shape;
+
+                /**
+                 * Verifies a SeatBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a SeatBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns SeatBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.SeatBody;
+
+                /**
+                 * Creates a plain object from a SeatBody message. Also converts values to other types if specified.
+                 * @param message SeatBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.SeatBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this SeatBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for SeatBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace SeatBody {
+
+                /** Properties of a SeatBody. */
+                interface $Properties {
+
+                    /** SeatBody under */
+                    under?: (Uint8Array|null);
+
+                    /** SeatBody adminKey */
+                    adminKey?: (Uint8Array|null);
+
+                    /** SeatBody label */
+                    label?: (string|null);
+
+                    /** SeatBody names */
+                    names?: (string[]|null);
+
+                    /** SeatBody prefixes */
+                    prefixes?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** SeatBody inviteDaysMax */
+                    inviteDaysMax?: (number|null);
+
+                    /** SeatBody clustersMax */
+                    clustersMax?: (number|null);
+
+                    /** SeatBody maySeat */
+                    maySeat?: (boolean|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a SeatBody. */
+                type $Shape = rhizome.mesh.v1.SeatBody.$Properties;
+            }
+
+            /**
+             * Properties of an InviteBody.
+             * @deprecated Use rhizome.mesh.v1.InviteBody.$Properties instead.
+             */
+            interface IInviteBody extends rhizome.mesh.v1.InviteBody.$Properties {
+            }
+
+            /** Represents an InviteBody. */
+            class InviteBody {
+
+                /**
+                 * Constructs a new InviteBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.InviteBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** InviteBody under. */
+                under: Uint8Array;
+
+                /** InviteBody inviteKey. */
+                inviteKey: Uint8Array;
+
+                /** InviteBody cluster. */
+                cluster: string;
+
+                /** InviteBody pods. */
+                pods: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** InviteBody services. */
+                services: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** InviteBody namespaces. */
+                namespaces: string[];
+
+                /** InviteBody notBefore. */
+                notBefore: (number|Long);
+
+                /** InviteBody notAfter. */
+                notAfter: (number|Long);
+
+                /** InviteBody replaces. */
+                replaces: Uint8Array;
+
+                /**
+                 * Creates a new InviteBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns InviteBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.InviteBody.$Shape): rhizome.mesh.v1.InviteBody & rhizome.mesh.v1.InviteBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.InviteBody.$Properties): rhizome.mesh.v1.InviteBody;
+
+                /**
+                 * Encodes the specified InviteBody message. Does not implicitly {@link rhizome.mesh.v1.InviteBody.verify|verify} messages.
+                 * @param message InviteBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.InviteBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an InviteBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.InviteBody & rhizome.mesh.v1.InviteBody.$Shape} InviteBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.InviteBody & rhizome.mesh.v1.InviteBody.$Shape;
+
+                /**
+                 * Verifies an InviteBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an InviteBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns InviteBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.InviteBody;
+
+                /**
+                 * Creates a plain object from an InviteBody message. Also converts values to other types if specified.
+                 * @param message InviteBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.InviteBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this InviteBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for InviteBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace InviteBody {
+
+                /** Properties of an InviteBody. */
+                interface $Properties {
+
+                    /** InviteBody under */
+                    under?: (Uint8Array|null);
+
+                    /** InviteBody inviteKey */
+                    inviteKey?: (Uint8Array|null);
+
+                    /** InviteBody cluster */
+                    cluster?: (string|null);
+
+                    /** InviteBody pods */
+                    pods?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** InviteBody services */
+                    services?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** InviteBody namespaces */
+                    namespaces?: (string[]|null);
+
+                    /** InviteBody notBefore */
+                    notBefore?: (number|Long|null);
+
+                    /** InviteBody notAfter */
+                    notAfter?: (number|Long|null);
+
+                    /** InviteBody replaces */
+                    replaces?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an InviteBody. */
+                type $Shape = rhizome.mesh.v1.InviteBody.$Properties;
+            }
+
+            /**
+             * Properties of a GrantBody.
+             * @deprecated Use rhizome.mesh.v1.GrantBody.$Properties instead.
+             */
+            interface IGrantBody extends rhizome.mesh.v1.GrantBody.$Properties {
+            }
+
+            /** Represents a GrantBody. */
+            class GrantBody {
+
+                /**
+                 * Constructs a new GrantBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.GrantBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** GrantBody under. */
+                under: Uint8Array;
+
+                /** GrantBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** GrantBody addPods. */
+                addPods: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** GrantBody addServices. */
+                addServices: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** GrantBody drop. */
+                drop: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /**
+                 * Creates a new GrantBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns GrantBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.GrantBody.$Shape): rhizome.mesh.v1.GrantBody & rhizome.mesh.v1.GrantBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.GrantBody.$Properties): rhizome.mesh.v1.GrantBody;
+
+                /**
+                 * Encodes the specified GrantBody message. Does not implicitly {@link rhizome.mesh.v1.GrantBody.verify|verify} messages.
+                 * @param message GrantBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.GrantBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a GrantBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GrantBody & rhizome.mesh.v1.GrantBody.$Shape} GrantBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.GrantBody & rhizome.mesh.v1.GrantBody.$Shape;
+
+                /**
+                 * Verifies a GrantBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a GrantBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns GrantBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.GrantBody;
+
+                /**
+                 * Creates a plain object from a GrantBody message. Also converts values to other types if specified.
+                 * @param message GrantBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.GrantBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this GrantBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for GrantBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace GrantBody {
+
+                /** Properties of a GrantBody. */
+                interface $Properties {
+
+                    /** GrantBody under */
+                    under?: (Uint8Array|null);
+
+                    /** GrantBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** GrantBody addPods */
+                    addPods?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** GrantBody addServices */
+                    addServices?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** GrantBody drop */
+                    drop?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a GrantBody. */
+                type $Shape = rhizome.mesh.v1.GrantBody.$Properties;
+            }
+
+            /**
+             * Properties of a BarBody.
+             * @deprecated Use rhizome.mesh.v1.BarBody.$Properties instead.
+             */
+            interface IBarBody extends rhizome.mesh.v1.BarBody.$Properties {
+            }
+
+            /** Represents a BarBody. */
+            class BarBody {
+
+                /**
+                 * Constructs a new BarBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.BarBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** BarBody under. */
+                under: Uint8Array;
+
+                /** BarBody byCluster. */
+                byCluster: Uint8Array;
+
+                /** BarBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** BarBody agentKey. */
+                agentKey: Uint8Array;
+
+                /** BarBody keepOnly. */
+                keepOnly?: (rhizome.mesh.v1.KeepOnly.$Properties|null);
+
+                /**
+                 * Creates a new BarBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns BarBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.BarBody.$Shape): rhizome.mesh.v1.BarBody & rhizome.mesh.v1.BarBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.BarBody.$Properties): rhizome.mesh.v1.BarBody;
+
+                /**
+                 * Encodes the specified BarBody message. Does not implicitly {@link rhizome.mesh.v1.BarBody.verify|verify} messages.
+                 * @param message BarBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.BarBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a BarBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.BarBody & rhizome.mesh.v1.BarBody.$Shape} BarBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.BarBody & rhizome.mesh.v1.BarBody.$Shape;
+
+                /**
+                 * Verifies a BarBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a BarBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns BarBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.BarBody;
+
+                /**
+                 * Creates a plain object from a BarBody message. Also converts values to other types if specified.
+                 * @param message BarBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.BarBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this BarBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for BarBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace BarBody {
+
+                /** Properties of a BarBody. */
+                interface $Properties {
+
+                    /** BarBody under */
+                    under?: (Uint8Array|null);
+
+                    /** BarBody byCluster */
+                    byCluster?: (Uint8Array|null);
+
+                    /** BarBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** BarBody agentKey */
+                    agentKey?: (Uint8Array|null);
+
+                    /** BarBody keepOnly */
+                    keepOnly?: (rhizome.mesh.v1.KeepOnly.$Properties|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a BarBody. */
+                type $Shape = rhizome.mesh.v1.BarBody.$Properties;
+            }
+
+            /**
+             * Properties of a KeepOnly.
+             * @deprecated Use rhizome.mesh.v1.KeepOnly.$Properties instead.
+             */
+            interface IKeepOnly extends rhizome.mesh.v1.KeepOnly.$Properties {
+            }
+
+            /** Represents a KeepOnly. */
+            class KeepOnly {
+
+                /**
+                 * Constructs a new KeepOnly.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.KeepOnly.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** KeepOnly ids. */
+                ids: Uint8Array[];
+
+                /**
+                 * Creates a new KeepOnly instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns KeepOnly instance
+                 */
+                static create(properties: rhizome.mesh.v1.KeepOnly.$Shape): rhizome.mesh.v1.KeepOnly & rhizome.mesh.v1.KeepOnly.$Shape;
+                static create(properties?: rhizome.mesh.v1.KeepOnly.$Properties): rhizome.mesh.v1.KeepOnly;
+
+                /**
+                 * Encodes the specified KeepOnly message. Does not implicitly {@link rhizome.mesh.v1.KeepOnly.verify|verify} messages.
+                 * @param message KeepOnly message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.KeepOnly.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a KeepOnly message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.KeepOnly & rhizome.mesh.v1.KeepOnly.$Shape} KeepOnly
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.KeepOnly & rhizome.mesh.v1.KeepOnly.$Shape;
+
+                /**
+                 * Verifies a KeepOnly message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a KeepOnly message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns KeepOnly
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.KeepOnly;
+
+                /**
+                 * Creates a plain object from a KeepOnly message. Also converts values to other types if specified.
+                 * @param message KeepOnly
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.KeepOnly, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this KeepOnly to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for KeepOnly
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace KeepOnly {
+
+                /** Properties of a KeepOnly. */
+                interface $Properties {
+
+                    /** KeepOnly ids */
+                    ids?: (Uint8Array[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a KeepOnly. */
+                type $Shape = rhizome.mesh.v1.KeepOnly.$Properties;
+            }
+
+            /**
+             * Properties of a DecideBody.
+             * @deprecated Use rhizome.mesh.v1.DecideBody.$Properties instead.
+             */
+            interface IDecideBody extends rhizome.mesh.v1.DecideBody.$Properties {
+            }
+
+            /** Represents a DecideBody. */
+            class DecideBody {
+
+                /**
+                 * Constructs a new DecideBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.DecideBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** DecideBody under. */
+                under: Uint8Array;
+
+                /** DecideBody name. */
+                name: string;
+
+                /** DecideBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /**
+                 * Creates a new DecideBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns DecideBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.DecideBody.$Shape): rhizome.mesh.v1.DecideBody & rhizome.mesh.v1.DecideBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.DecideBody.$Properties): rhizome.mesh.v1.DecideBody;
+
+                /**
+                 * Encodes the specified DecideBody message. Does not implicitly {@link rhizome.mesh.v1.DecideBody.verify|verify} messages.
+                 * @param message DecideBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.DecideBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a DecideBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.DecideBody & rhizome.mesh.v1.DecideBody.$Shape} DecideBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.DecideBody & rhizome.mesh.v1.DecideBody.$Shape;
+
+                /**
+                 * Verifies a DecideBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a DecideBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns DecideBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.DecideBody;
+
+                /**
+                 * Creates a plain object from a DecideBody message. Also converts values to other types if specified.
+                 * @param message DecideBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.DecideBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this DecideBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for DecideBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace DecideBody {
+
+                /** Properties of a DecideBody. */
+                interface $Properties {
+
+                    /** DecideBody under */
+                    under?: (Uint8Array|null);
+
+                    /** DecideBody name */
+                    name?: (string|null);
+
+                    /** DecideBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a DecideBody. */
+                type $Shape = rhizome.mesh.v1.DecideBody.$Properties;
+            }
+
+            /**
+             * Properties of a VoidBody.
+             * @deprecated Use rhizome.mesh.v1.VoidBody.$Properties instead.
+             */
+            interface IVoidBody extends rhizome.mesh.v1.VoidBody.$Properties {
+            }
+
+            /** Represents a VoidBody. */
+            class VoidBody {
+
+                /**
+                 * Constructs a new VoidBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.VoidBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** VoidBody under. */
+                under: Uint8Array;
+
+                /** VoidBody target. */
+                target: Uint8Array;
+
+                /** VoidBody keep. */
+                keep: Uint8Array[];
+
+                /**
+                 * Creates a new VoidBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns VoidBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.VoidBody.$Shape): rhizome.mesh.v1.VoidBody & rhizome.mesh.v1.VoidBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.VoidBody.$Properties): rhizome.mesh.v1.VoidBody;
+
+                /**
+                 * Encodes the specified VoidBody message. Does not implicitly {@link rhizome.mesh.v1.VoidBody.verify|verify} messages.
+                 * @param message VoidBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.VoidBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a VoidBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.VoidBody & rhizome.mesh.v1.VoidBody.$Shape} VoidBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.VoidBody & rhizome.mesh.v1.VoidBody.$Shape;
+
+                /**
+                 * Verifies a VoidBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a VoidBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns VoidBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.VoidBody;
+
+                /**
+                 * Creates a plain object from a VoidBody message. Also converts values to other types if specified.
+                 * @param message VoidBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.VoidBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this VoidBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for VoidBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace VoidBody {
+
+                /** Properties of a VoidBody. */
+                interface $Properties {
+
+                    /** VoidBody under */
+                    under?: (Uint8Array|null);
+
+                    /** VoidBody target */
+                    target?: (Uint8Array|null);
+
+                    /** VoidBody keep */
+                    keep?: (Uint8Array[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a VoidBody. */
+                type $Shape = rhizome.mesh.v1.VoidBody.$Properties;
+            }
+
+            /**
+             * Properties of a ClusterCertBody.
+             * @deprecated Use rhizome.mesh.v1.ClusterCertBody.$Properties instead.
+             */
+            interface IClusterCertBody extends rhizome.mesh.v1.ClusterCertBody.$Properties {
+            }
+
+            /** Represents a ClusterCertBody. */
+            class ClusterCertBody {
+
+                /**
+                 * Constructs a new ClusterCertBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.ClusterCertBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** ClusterCertBody invite. */
+                invite: Uint8Array;
+
+                /** ClusterCertBody name. */
+                name: string;
+
+                /** ClusterCertBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** ClusterCertBody pods. */
+                pods: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /** ClusterCertBody services. */
+                services: rhizome.mesh.v1.Prefix.$Properties[];
+
+                /**
+                 * Creates a new ClusterCertBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns ClusterCertBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.ClusterCertBody.$Shape): rhizome.mesh.v1.ClusterCertBody & rhizome.mesh.v1.ClusterCertBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.ClusterCertBody.$Properties): rhizome.mesh.v1.ClusterCertBody;
+
+                /**
+                 * Encodes the specified ClusterCertBody message. Does not implicitly {@link rhizome.mesh.v1.ClusterCertBody.verify|verify} messages.
+                 * @param message ClusterCertBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.ClusterCertBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a ClusterCertBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.ClusterCertBody & rhizome.mesh.v1.ClusterCertBody.$Shape} ClusterCertBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.ClusterCertBody & rhizome.mesh.v1.ClusterCertBody.$Shape;
+
+                /**
+                 * Verifies a ClusterCertBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a ClusterCertBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns ClusterCertBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.ClusterCertBody;
+
+                /**
+                 * Creates a plain object from a ClusterCertBody message. Also converts values to other types if specified.
+                 * @param message ClusterCertBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.ClusterCertBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this ClusterCertBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for ClusterCertBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace ClusterCertBody {
+
+                /** Properties of a ClusterCertBody. */
+                interface $Properties {
+
+                    /** ClusterCertBody invite */
+                    invite?: (Uint8Array|null);
+
+                    /** ClusterCertBody name */
+                    name?: (string|null);
+
+                    /** ClusterCertBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** ClusterCertBody pods */
+                    pods?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** ClusterCertBody services */
+                    services?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a ClusterCertBody. */
+                type $Shape = rhizome.mesh.v1.ClusterCertBody.$Properties;
+            }
+
+            /**
+             * Properties of an AdmissionBody.
+             * @deprecated Use rhizome.mesh.v1.AdmissionBody.$Properties instead.
+             */
+            interface IAdmissionBody extends rhizome.mesh.v1.AdmissionBody.$Properties {
+            }
+
+            /** Represents an AdmissionBody. */
+            class AdmissionBody {
+
+                /**
+                 * Constructs a new AdmissionBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.AdmissionBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** AdmissionBody invite. */
+                invite: Uint8Array;
+
+                /** AdmissionBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** AdmissionBody sponsorKey. */
+                sponsorKey: Uint8Array;
+
+                /** AdmissionBody seen. */
+                seen: (number|Long);
+
+                /** AdmissionBody time. */
+                time: (number|Long);
+
+                /**
+                 * Creates a new AdmissionBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns AdmissionBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.AdmissionBody.$Shape): rhizome.mesh.v1.AdmissionBody & rhizome.mesh.v1.AdmissionBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.AdmissionBody.$Properties): rhizome.mesh.v1.AdmissionBody;
+
+                /**
+                 * Encodes the specified AdmissionBody message. Does not implicitly {@link rhizome.mesh.v1.AdmissionBody.verify|verify} messages.
+                 * @param message AdmissionBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.AdmissionBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an AdmissionBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.AdmissionBody & rhizome.mesh.v1.AdmissionBody.$Shape} AdmissionBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.AdmissionBody & rhizome.mesh.v1.AdmissionBody.$Shape;
+
+                /**
+                 * Verifies an AdmissionBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an AdmissionBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns AdmissionBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.AdmissionBody;
+
+                /**
+                 * Creates a plain object from an AdmissionBody message. Also converts values to other types if specified.
+                 * @param message AdmissionBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.AdmissionBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this AdmissionBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for AdmissionBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace AdmissionBody {
+
+                /** Properties of an AdmissionBody. */
+                interface $Properties {
+
+                    /** AdmissionBody invite */
+                    invite?: (Uint8Array|null);
+
+                    /** AdmissionBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** AdmissionBody sponsorKey */
+                    sponsorKey?: (Uint8Array|null);
+
+                    /** AdmissionBody seen */
+                    seen?: (number|Long|null);
+
+                    /** AdmissionBody time */
+                    time?: (number|Long|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an AdmissionBody. */
+                type $Shape = rhizome.mesh.v1.AdmissionBody.$Properties;
+            }
+
+            /**
+             * Properties of an AgentCertBody.
+             * @deprecated Use rhizome.mesh.v1.AgentCertBody.$Properties instead.
+             */
+            interface IAgentCertBody extends rhizome.mesh.v1.AgentCertBody.$Properties {
+            }
+
+            /** Represents an AgentCertBody. */
+            class AgentCertBody {
+
+                /**
+                 * Constructs a new AgentCertBody.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.AgentCertBody.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** AgentCertBody clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** AgentCertBody agentKey. */
+                agentKey: Uint8Array;
+
+                /** AgentCertBody node. */
+                node: string;
+
+                /** AgentCertBody roles. */
+                roles: string[];
+
+                /** AgentCertBody generation. */
+                generation: (number|Long);
+
+                /**
+                 * Creates a new AgentCertBody instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns AgentCertBody instance
+                 */
+                static create(properties: rhizome.mesh.v1.AgentCertBody.$Shape): rhizome.mesh.v1.AgentCertBody & rhizome.mesh.v1.AgentCertBody.$Shape;
+                static create(properties?: rhizome.mesh.v1.AgentCertBody.$Properties): rhizome.mesh.v1.AgentCertBody;
+
+                /**
+                 * Encodes the specified AgentCertBody message. Does not implicitly {@link rhizome.mesh.v1.AgentCertBody.verify|verify} messages.
+                 * @param message AgentCertBody message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.AgentCertBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an AgentCertBody message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.AgentCertBody & rhizome.mesh.v1.AgentCertBody.$Shape} AgentCertBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.AgentCertBody & rhizome.mesh.v1.AgentCertBody.$Shape;
+
+                /**
+                 * Verifies an AgentCertBody message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an AgentCertBody message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns AgentCertBody
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.AgentCertBody;
+
+                /**
+                 * Creates a plain object from an AgentCertBody message. Also converts values to other types if specified.
+                 * @param message AgentCertBody
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.AgentCertBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this AgentCertBody to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for AgentCertBody
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace AgentCertBody {
+
+                /** Properties of an AgentCertBody. */
+                interface $Properties {
+
+                    /** AgentCertBody clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** AgentCertBody agentKey */
+                    agentKey?: (Uint8Array|null);
+
+                    /** AgentCertBody node */
+                    node?: (string|null);
+
+                    /** AgentCertBody roles */
+                    roles?: (string[]|null);
+
+                    /** AgentCertBody generation */
+                    generation?: (number|Long|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an AgentCertBody. */
+                type $Shape = rhizome.mesh.v1.AgentCertBody.$Properties;
+            }
+
+            /**
              * Properties of a Hello.
              * @deprecated Use rhizome.mesh.v1.Hello.$Properties instead.
              */

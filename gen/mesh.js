@@ -10877,6 +10877,5649 @@ export const rhizome = $root.rhizome = (() => {
                 return Token;
             })();
 
+            v1.Statement = (function() {
+
+                /**
+                 * Properties of a Statement.
+                 * @typedef {Object} rhizome.mesh.v1.Statement.$Properties
+                 * @property {Uint8Array|null} [body] Statement body
+                 * @property {Uint8Array|null} [signature] Statement signature
+                 * @property {Uint8Array|null} [acceptance] Statement acceptance
+                 * @property {Array.<rhizome.mesh.v1.RootSignature.$Properties>|null} [rootSignatures] Statement rootSignatures
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Statement.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IStatement
+                 * @augments rhizome.mesh.v1.Statement.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Statement.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Statement.
+                 * @typedef {rhizome.mesh.v1.Statement.$Properties} rhizome.mesh.v1.Statement.$Shape
+                 */
+
+                /**
+                 * Constructs a new Statement.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Statement.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Statement.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Statement = function (properties) {
+                    this.rootSignatures = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Statement body.
+                 * @member {Uint8Array} body
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @instance
+                 */
+                Statement.prototype.body = $util.newBuffer([]);
+
+                /**
+                 * Statement signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @instance
+                 */
+                Statement.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Statement acceptance.
+                 * @member {Uint8Array} acceptance
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @instance
+                 */
+                Statement.prototype.acceptance = $util.newBuffer([]);
+
+                /**
+                 * Statement rootSignatures.
+                 * @member {Array.<rhizome.mesh.v1.RootSignature.$Properties>} rootSignatures
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @instance
+                 */
+                Statement.prototype.rootSignatures = $util.emptyArray;
+
+                /**
+                 * Creates a new Statement instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {rhizome.mesh.v1.Statement.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Statement} Statement instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Statement.$Shape): rhizome.mesh.v1.Statement & rhizome.mesh.v1.Statement.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Statement.$Properties): rhizome.mesh.v1.Statement;
+                 * }}
+                 */
+                Statement.create = function(properties) {
+                    return new Statement(properties);
+                };
+
+                /**
+                 * Encodes the specified Statement message. Does not implicitly {@link rhizome.mesh.v1.Statement.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {rhizome.mesh.v1.Statement.$Properties} message Statement message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Statement.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body") && message.body.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance") && message.acceptance.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.acceptance);
+                    if (message.rootSignatures != null && message.rootSignatures.length)
+                        for (let i = 0; i < message.rootSignatures.length; ++i)
+                            $root.rhizome.mesh.v1.RootSignature.encode(message.rootSignatures[i], writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Statement message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Statement & rhizome.mesh.v1.Statement.$Shape} Statement
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Statement.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Statement();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.body = value;
+                                else
+                                    delete message.body;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.acceptance = value;
+                                else
+                                    delete message.acceptance;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.rootSignatures && message.rootSignatures.length))
+                                    message.rootSignatures = [];
+                                message.rootSignatures.push($root.rhizome.mesh.v1.RootSignature.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Statement message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Statement.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        if (!(message.body && typeof message.body.length === "number" || $util.isString(message.body)))
+                            return "body: buffer expected";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
+                        if (!(message.acceptance && typeof message.acceptance.length === "number" || $util.isString(message.acceptance)))
+                            return "acceptance: buffer expected";
+                    if (message.rootSignatures != null && $Object.hasOwnProperty.call(message, "rootSignatures")) {
+                        if (!$Array.isArray(message.rootSignatures))
+                            return "rootSignatures: array expected";
+                        for (let i = 0; i < message.rootSignatures.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.RootSignature.verify(message.rootSignatures[i], _depth + 1);
+                            if (error)
+                                return "rootSignatures." + error;
+                        }
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a Statement message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Statement} Statement
+                 */
+                Statement.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Statement)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Statement: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Statement();
+                    if (object.body != null)
+                        if (object.body.length)
+                            if (typeof object.body === "string")
+                                $util.base64.decode(object.body, message.body = $util.newBuffer($util.base64.length(object.body)), 0);
+                            else if (object.body.length >= 0)
+                                message.body = object.body;
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    if (object.acceptance != null)
+                        if (object.acceptance.length)
+                            if (typeof object.acceptance === "string")
+                                $util.base64.decode(object.acceptance, message.acceptance = $util.newBuffer($util.base64.length(object.acceptance)), 0);
+                            else if (object.acceptance.length >= 0)
+                                message.acceptance = object.acceptance;
+                    if (object.rootSignatures) {
+                        if (!$Array.isArray(object.rootSignatures))
+                            throw $TypeError(".rhizome.mesh.v1.Statement.rootSignatures: array expected");
+                        message.rootSignatures = $Array(object.rootSignatures.length);
+                        for (let i = 0; i < object.rootSignatures.length; ++i) {
+                            if (!$util.isObject(object.rootSignatures[i]))
+                                throw $TypeError(".rhizome.mesh.v1.Statement.rootSignatures: object expected");
+                            message.rootSignatures[i] = $root.rhizome.mesh.v1.RootSignature.fromObject(object.rootSignatures[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Statement message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {rhizome.mesh.v1.Statement} message Statement
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Statement.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.rootSignatures = [];
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.body = "";
+                        else {
+                            object.body = [];
+                            if (options.bytes !== $Array)
+                                object.body = $util.newBuffer(object.body);
+                        }
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                        if (options.bytes === $String)
+                            object.acceptance = "";
+                        else {
+                            object.acceptance = [];
+                            if (options.bytes !== $Array)
+                                object.acceptance = $util.newBuffer(object.acceptance);
+                        }
+                    }
+                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
+                        object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
+                        object.acceptance = options.bytes === $String ? $util.base64.encode(message.acceptance, 0, message.acceptance.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.acceptance) : message.acceptance;
+                    if (message.rootSignatures && message.rootSignatures.length) {
+                        object.rootSignatures = $Array(message.rootSignatures.length);
+                        for (let j = 0; j < message.rootSignatures.length; ++j)
+                            object.rootSignatures[j] = $root.rhizome.mesh.v1.RootSignature.toObject(message.rootSignatures[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this Statement to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Statement.prototype.toJSON = function() {
+                    return Statement.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Statement
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Statement
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Statement.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Statement";
+                };
+
+                return Statement;
+            })();
+
+            v1.RootSignature = (function() {
+
+                /**
+                 * Properties of a RootSignature.
+                 * @typedef {Object} rhizome.mesh.v1.RootSignature.$Properties
+                 * @property {number|null} [root] RootSignature root
+                 * @property {Uint8Array|null} [signature] RootSignature signature
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a RootSignature.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IRootSignature
+                 * @augments rhizome.mesh.v1.RootSignature.$Properties
+                 * @deprecated Use rhizome.mesh.v1.RootSignature.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a RootSignature.
+                 * @typedef {rhizome.mesh.v1.RootSignature.$Properties} rhizome.mesh.v1.RootSignature.$Shape
+                 */
+
+                /**
+                 * Constructs a new RootSignature.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a RootSignature.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.RootSignature.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const RootSignature = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * RootSignature root.
+                 * @member {number} root
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @instance
+                 */
+                RootSignature.prototype.root = 0;
+
+                /**
+                 * RootSignature signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @instance
+                 */
+                RootSignature.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Creates a new RootSignature instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {rhizome.mesh.v1.RootSignature.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.RootSignature} RootSignature instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.RootSignature.$Shape): rhizome.mesh.v1.RootSignature & rhizome.mesh.v1.RootSignature.$Shape;
+                 *   (properties?: rhizome.mesh.v1.RootSignature.$Properties): rhizome.mesh.v1.RootSignature;
+                 * }}
+                 */
+                RootSignature.create = function(properties) {
+                    return new RootSignature(properties);
+                };
+
+                /**
+                 * Encodes the specified RootSignature message. Does not implicitly {@link rhizome.mesh.v1.RootSignature.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {rhizome.mesh.v1.RootSignature.$Properties} message RootSignature message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                RootSignature.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root") && message.root !== 0)
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint32(message.root);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a RootSignature message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.RootSignature & rhizome.mesh.v1.RootSignature.$Shape} RootSignature
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                RootSignature.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.RootSignature();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.root = value;
+                                else
+                                    delete message.root;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a RootSignature message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                RootSignature.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root"))
+                        if (!$util.isInteger(message.root))
+                            return "root: integer expected";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a RootSignature message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.RootSignature} RootSignature
+                 */
+                RootSignature.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.RootSignature)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.RootSignature: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.RootSignature();
+                    if (object.root != null)
+                        if ($Number(object.root) !== 0)
+                            message.root = object.root >>> 0;
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a RootSignature message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {rhizome.mesh.v1.RootSignature} message RootSignature
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                RootSignature.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        object.root = 0;
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                    }
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root"))
+                        object.root = message.root;
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    return object;
+                };
+
+                /**
+                 * Converts this RootSignature to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                RootSignature.prototype.toJSON = function() {
+                    return RootSignature.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for RootSignature
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.RootSignature
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                RootSignature.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.RootSignature";
+                };
+
+                return RootSignature;
+            })();
+
+            v1.TrustItem = (function() {
+
+                /**
+                 * Properties of a TrustItem.
+                 * @typedef {Object} rhizome.mesh.v1.TrustItem.$Properties
+                 * @property {Array.<rhizome.mesh.v1.Statement.$Properties>|null} [statements] TrustItem statements
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustItem.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustItem
+                 * @augments rhizome.mesh.v1.TrustItem.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustItem.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustItem.
+                 * @typedef {rhizome.mesh.v1.TrustItem.$Properties} rhizome.mesh.v1.TrustItem.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustItem.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustItem.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustItem.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustItem = function (properties) {
+                    this.statements = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustItem statements.
+                 * @member {Array.<rhizome.mesh.v1.Statement.$Properties>} statements
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @instance
+                 */
+                TrustItem.prototype.statements = $util.emptyArray;
+
+                /**
+                 * Creates a new TrustItem instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItem.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustItem} TrustItem instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustItem.$Shape): rhizome.mesh.v1.TrustItem & rhizome.mesh.v1.TrustItem.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustItem.$Properties): rhizome.mesh.v1.TrustItem;
+                 * }}
+                 */
+                TrustItem.create = function(properties) {
+                    return new TrustItem(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustItem message. Does not implicitly {@link rhizome.mesh.v1.TrustItem.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItem.$Properties} message TrustItem message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustItem.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.statements != null && message.statements.length)
+                        for (let i = 0; i < message.statements.length; ++i)
+                            $root.rhizome.mesh.v1.Statement.encode(message.statements[i], writer.uint32(/* id 1, wireType 2 =*/10).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustItem message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustItem & rhizome.mesh.v1.TrustItem.$Shape} TrustItem
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustItem.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustItem();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.statements && message.statements.length))
+                                    message.statements = [];
+                                message.statements.push($root.rhizome.mesh.v1.Statement.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustItem message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustItem.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.statements != null && $Object.hasOwnProperty.call(message, "statements")) {
+                        if (!$Array.isArray(message.statements))
+                            return "statements: array expected";
+                        for (let i = 0; i < message.statements.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Statement.verify(message.statements[i], _depth + 1);
+                            if (error)
+                                return "statements." + error;
+                        }
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustItem message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustItem} TrustItem
+                 */
+                TrustItem.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustItem)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustItem: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustItem();
+                    if (object.statements) {
+                        if (!$Array.isArray(object.statements))
+                            throw $TypeError(".rhizome.mesh.v1.TrustItem.statements: array expected");
+                        message.statements = $Array(object.statements.length);
+                        for (let i = 0; i < object.statements.length; ++i) {
+                            if (!$util.isObject(object.statements[i]))
+                                throw $TypeError(".rhizome.mesh.v1.TrustItem.statements: object expected");
+                            message.statements[i] = $root.rhizome.mesh.v1.Statement.fromObject(object.statements[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustItem message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItem} message TrustItem
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustItem.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.statements = [];
+                    if (message.statements && message.statements.length) {
+                        object.statements = $Array(message.statements.length);
+                        for (let j = 0; j < message.statements.length; ++j)
+                            object.statements[j] = $root.rhizome.mesh.v1.Statement.toObject(message.statements[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustItem to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustItem.prototype.toJSON = function() {
+                    return TrustItem.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustItem
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustItem
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustItem.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustItem";
+                };
+
+                return TrustItem;
+            })();
+
+            v1.StatementBody = (function() {
+
+                /**
+                 * Properties of a StatementBody.
+                 * @typedef {Object} rhizome.mesh.v1.StatementBody.$Properties
+                 * @property {rhizome.mesh.v1.SeatBody.$Properties|null} [seat] StatementBody seat
+                 * @property {rhizome.mesh.v1.InviteBody.$Properties|null} [invite] StatementBody invite
+                 * @property {rhizome.mesh.v1.GrantBody.$Properties|null} [grant] StatementBody grant
+                 * @property {rhizome.mesh.v1.BarBody.$Properties|null} [bar] StatementBody bar
+                 * @property {rhizome.mesh.v1.DecideBody.$Properties|null} [decide] StatementBody decide
+                 * @property {rhizome.mesh.v1.VoidBody.$Properties|null} ["void"] StatementBody void
+                 * @property {rhizome.mesh.v1.ClusterCertBody.$Properties|null} [clusterCert] StatementBody clusterCert
+                 * @property {rhizome.mesh.v1.AdmissionBody.$Properties|null} [admission] StatementBody admission
+                 * @property {rhizome.mesh.v1.AgentCertBody.$Properties|null} [agentCert] StatementBody agentCert
+                 * @property {Uint8Array|null} [nonce] StatementBody nonce
+                 * @property {"seat"|"invite"|"grant"|"bar"|"decide"|"void"|"clusterCert"|"admission"|"agentCert"} [kind] StatementBody kind
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a StatementBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IStatementBody
+                 * @augments rhizome.mesh.v1.StatementBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.StatementBody.$Properties instead.
+                 */
+
+                /**
+                 * Narrowed shape of a StatementBody.
+                 * @typedef {{
+                 *   seat?: rhizome.mesh.v1.SeatBody.$Shape|null;
+                 *   invite?: rhizome.mesh.v1.InviteBody.$Shape|null;
+                 *   grant?: rhizome.mesh.v1.GrantBody.$Shape|null;
+                 *   bar?: rhizome.mesh.v1.BarBody.$Shape|null;
+                 *   decide?: rhizome.mesh.v1.DecideBody.$Shape|null;
+                 *   "void"?: rhizome.mesh.v1.VoidBody.$Shape|null;
+                 *   clusterCert?: rhizome.mesh.v1.ClusterCertBody.$Shape|null;
+                 *   admission?: rhizome.mesh.v1.AdmissionBody.$Shape|null;
+                 *   agentCert?: rhizome.mesh.v1.AgentCertBody.$Shape|null;
+                 *   nonce?: Uint8Array|null;
+                 *   $unknowns?: Array.<Uint8Array>;
+                 * } & (
+                 *   ({ kind?: undefined; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "seat"; seat: rhizome.mesh.v1.SeatBody.$Shape; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "invite"; seat?: null; invite: rhizome.mesh.v1.InviteBody.$Shape; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "grant"; seat?: null; invite?: null; grant: rhizome.mesh.v1.GrantBody.$Shape; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "bar"; seat?: null; invite?: null; grant?: null; bar: rhizome.mesh.v1.BarBody.$Shape; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "decide"; seat?: null; invite?: null; grant?: null; bar?: null; decide: rhizome.mesh.v1.DecideBody.$Shape; "void"?: null; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "void"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void": rhizome.mesh.v1.VoidBody.$Shape; clusterCert?: null; admission?: null; agentCert?: null }|{ kind?: "clusterCert"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert: rhizome.mesh.v1.ClusterCertBody.$Shape; admission?: null; agentCert?: null }|{ kind?: "admission"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission: rhizome.mesh.v1.AdmissionBody.$Shape; agentCert?: null }|{ kind?: "agentCert"; seat?: null; invite?: null; grant?: null; bar?: null; decide?: null; "void"?: null; clusterCert?: null; admission?: null; agentCert: rhizome.mesh.v1.AgentCertBody.$Shape })
+                 * )} rhizome.mesh.v1.StatementBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new StatementBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a StatementBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.StatementBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const StatementBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * StatementBody seat.
+                 * @member {rhizome.mesh.v1.SeatBody.$Properties|null|undefined} seat
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.seat = null;
+
+                /**
+                 * StatementBody invite.
+                 * @member {rhizome.mesh.v1.InviteBody.$Properties|null|undefined} invite
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.invite = null;
+
+                /**
+                 * StatementBody grant.
+                 * @member {rhizome.mesh.v1.GrantBody.$Properties|null|undefined} grant
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.grant = null;
+
+                /**
+                 * StatementBody bar.
+                 * @member {rhizome.mesh.v1.BarBody.$Properties|null|undefined} bar
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.bar = null;
+
+                /**
+                 * StatementBody decide.
+                 * @member {rhizome.mesh.v1.DecideBody.$Properties|null|undefined} decide
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.decide = null;
+
+                /**
+                 * StatementBody void.
+                 * @member {rhizome.mesh.v1.VoidBody.$Properties|null|undefined} void
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype["void"] = null;
+
+                /**
+                 * StatementBody clusterCert.
+                 * @member {rhizome.mesh.v1.ClusterCertBody.$Properties|null|undefined} clusterCert
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.clusterCert = null;
+
+                /**
+                 * StatementBody admission.
+                 * @member {rhizome.mesh.v1.AdmissionBody.$Properties|null|undefined} admission
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.admission = null;
+
+                /**
+                 * StatementBody agentCert.
+                 * @member {rhizome.mesh.v1.AgentCertBody.$Properties|null|undefined} agentCert
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.agentCert = null;
+
+                /**
+                 * StatementBody nonce.
+                 * @member {Uint8Array} nonce
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                StatementBody.prototype.nonce = $util.newBuffer([]);
+
+                // OneOf field names bound to virtual getters and setters
+                let $oneOfFields;
+
+                /**
+                 * StatementBody kind.
+                 * @member {"seat"|"invite"|"grant"|"bar"|"decide"|"void"|"clusterCert"|"admission"|"agentCert"|undefined} kind
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 */
+                $Object.defineProperty(StatementBody.prototype, "kind", {
+                    get: $util.oneOfGetter($oneOfFields = ["seat", "invite", "grant", "bar", "decide", "void", "clusterCert", "admission", "agentCert"]),
+                    set: $util.oneOfSetter($oneOfFields)
+                });
+
+                /**
+                 * Creates a new StatementBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {rhizome.mesh.v1.StatementBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.StatementBody} StatementBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.StatementBody.$Shape): rhizome.mesh.v1.StatementBody & rhizome.mesh.v1.StatementBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.StatementBody.$Properties): rhizome.mesh.v1.StatementBody;
+                 * }}
+                 */
+                StatementBody.create = function(properties) {
+                    return new StatementBody(properties);
+                };
+
+                /**
+                 * Encodes the specified StatementBody message. Does not implicitly {@link rhizome.mesh.v1.StatementBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {rhizome.mesh.v1.StatementBody.$Properties} message StatementBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                StatementBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.seat != null && $Object.hasOwnProperty.call(message, "seat"))
+                        $root.rhizome.mesh.v1.SeatBody.encode(message.seat, writer.uint32(/* id 1, wireType 2 =*/10).fork(), _depth + 1).ldelim();
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        $root.rhizome.mesh.v1.InviteBody.encode(message.invite, writer.uint32(/* id 2, wireType 2 =*/18).fork(), _depth + 1).ldelim();
+                    if (message.grant != null && $Object.hasOwnProperty.call(message, "grant"))
+                        $root.rhizome.mesh.v1.GrantBody.encode(message.grant, writer.uint32(/* id 3, wireType 2 =*/26).fork(), _depth + 1).ldelim();
+                    if (message.bar != null && $Object.hasOwnProperty.call(message, "bar"))
+                        $root.rhizome.mesh.v1.BarBody.encode(message.bar, writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.decide != null && $Object.hasOwnProperty.call(message, "decide"))
+                        $root.rhizome.mesh.v1.DecideBody.encode(message.decide, writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message["void"] != null && $Object.hasOwnProperty.call(message, "void"))
+                        $root.rhizome.mesh.v1.VoidBody.encode(message["void"], writer.uint32(/* id 6, wireType 2 =*/50).fork(), _depth + 1).ldelim();
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert"))
+                        $root.rhizome.mesh.v1.ClusterCertBody.encode(message.clusterCert, writer.uint32(/* id 7, wireType 2 =*/58).fork(), _depth + 1).ldelim();
+                    if (message.admission != null && $Object.hasOwnProperty.call(message, "admission"))
+                        $root.rhizome.mesh.v1.AdmissionBody.encode(message.admission, writer.uint32(/* id 8, wireType 2 =*/66).fork(), _depth + 1).ldelim();
+                    if (message.agentCert != null && $Object.hasOwnProperty.call(message, "agentCert"))
+                        $root.rhizome.mesh.v1.AgentCertBody.encode(message.agentCert, writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
+                    if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce") && message.nonce.length)
+                        writer.uint32(/* id 15, wireType 2 =*/122).bytes(message.nonce);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a StatementBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.StatementBody & rhizome.mesh.v1.StatementBody.$Shape} StatementBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                StatementBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.StatementBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                message.seat = $root.rhizome.mesh.v1.SeatBody.decode(reader, reader.size(), $undefined, _depth + 1, message.seat);
+                                message.kind = "seat";
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                message.invite = $root.rhizome.mesh.v1.InviteBody.decode(reader, reader.size(), $undefined, _depth + 1, message.invite);
+                                message.kind = "invite";
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.grant = $root.rhizome.mesh.v1.GrantBody.decode(reader, reader.size(), $undefined, _depth + 1, message.grant);
+                                message.kind = "grant";
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                message.bar = $root.rhizome.mesh.v1.BarBody.decode(reader, reader.size(), $undefined, _depth + 1, message.bar);
+                                message.kind = "bar";
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                message.decide = $root.rhizome.mesh.v1.DecideBody.decode(reader, reader.size(), $undefined, _depth + 1, message.decide);
+                                message.kind = "decide";
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                message["void"] = $root.rhizome.mesh.v1.VoidBody.decode(reader, reader.size(), $undefined, _depth + 1, message["void"]);
+                                message.kind = "void";
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                message.clusterCert = $root.rhizome.mesh.v1.ClusterCertBody.decode(reader, reader.size(), $undefined, _depth + 1, message.clusterCert);
+                                message.kind = "clusterCert";
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 2)
+                                    break;
+                                message.admission = $root.rhizome.mesh.v1.AdmissionBody.decode(reader, reader.size(), $undefined, _depth + 1, message.admission);
+                                message.kind = "admission";
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                message.agentCert = $root.rhizome.mesh.v1.AgentCertBody.decode(reader, reader.size(), $undefined, _depth + 1, message.agentCert);
+                                message.kind = "agentCert";
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.nonce = value;
+                                else
+                                    delete message.nonce;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a StatementBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                StatementBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    let properties = {};
+                    if (message.seat != null && $Object.hasOwnProperty.call(message, "seat")) {
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.SeatBody.verify(message.seat, _depth + 1);
+                            if (error)
+                                return "seat." + error;
+                        }
+                    }
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.InviteBody.verify(message.invite, _depth + 1);
+                            if (error)
+                                return "invite." + error;
+                        }
+                    }
+                    if (message.grant != null && $Object.hasOwnProperty.call(message, "grant")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.GrantBody.verify(message.grant, _depth + 1);
+                            if (error)
+                                return "grant." + error;
+                        }
+                    }
+                    if (message.bar != null && $Object.hasOwnProperty.call(message, "bar")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.BarBody.verify(message.bar, _depth + 1);
+                            if (error)
+                                return "bar." + error;
+                        }
+                    }
+                    if (message.decide != null && $Object.hasOwnProperty.call(message, "decide")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.DecideBody.verify(message.decide, _depth + 1);
+                            if (error)
+                                return "decide." + error;
+                        }
+                    }
+                    if (message["void"] != null && $Object.hasOwnProperty.call(message, "void")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.VoidBody.verify(message["void"], _depth + 1);
+                            if (error)
+                                return "void." + error;
+                        }
+                    }
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.ClusterCertBody.verify(message.clusterCert, _depth + 1);
+                            if (error)
+                                return "clusterCert." + error;
+                        }
+                    }
+                    if (message.admission != null && $Object.hasOwnProperty.call(message, "admission")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.AdmissionBody.verify(message.admission, _depth + 1);
+                            if (error)
+                                return "admission." + error;
+                        }
+                    }
+                    if (message.agentCert != null && $Object.hasOwnProperty.call(message, "agentCert")) {
+                        if (properties.kind === 1)
+                            return "kind: multiple values";
+                        properties.kind = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.AgentCertBody.verify(message.agentCert, _depth + 1);
+                            if (error)
+                                return "agentCert." + error;
+                        }
+                    }
+                    if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce"))
+                        if (!(message.nonce && typeof message.nonce.length === "number" || $util.isString(message.nonce)))
+                            return "nonce: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a StatementBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.StatementBody} StatementBody
+                 */
+                StatementBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.StatementBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.StatementBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.StatementBody();
+                    if (object.seat != null) {
+                        if (!$util.isObject(object.seat))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.seat: object expected");
+                        message.seat = $root.rhizome.mesh.v1.SeatBody.fromObject(object.seat, _depth + 1);
+                    }
+                    if (object.invite != null) {
+                        if (!$util.isObject(object.invite))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.invite: object expected");
+                        message.invite = $root.rhizome.mesh.v1.InviteBody.fromObject(object.invite, _depth + 1);
+                    }
+                    if (object.grant != null) {
+                        if (!$util.isObject(object.grant))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.grant: object expected");
+                        message.grant = $root.rhizome.mesh.v1.GrantBody.fromObject(object.grant, _depth + 1);
+                    }
+                    if (object.bar != null) {
+                        if (!$util.isObject(object.bar))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.bar: object expected");
+                        message.bar = $root.rhizome.mesh.v1.BarBody.fromObject(object.bar, _depth + 1);
+                    }
+                    if (object.decide != null) {
+                        if (!$util.isObject(object.decide))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.decide: object expected");
+                        message.decide = $root.rhizome.mesh.v1.DecideBody.fromObject(object.decide, _depth + 1);
+                    }
+                    if (object["void"] != null) {
+                        if (!$util.isObject(object["void"]))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.void: object expected");
+                        message["void"] = $root.rhizome.mesh.v1.VoidBody.fromObject(object["void"], _depth + 1);
+                    }
+                    if (object.clusterCert != null) {
+                        if (!$util.isObject(object.clusterCert))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.clusterCert: object expected");
+                        message.clusterCert = $root.rhizome.mesh.v1.ClusterCertBody.fromObject(object.clusterCert, _depth + 1);
+                    }
+                    if (object.admission != null) {
+                        if (!$util.isObject(object.admission))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.admission: object expected");
+                        message.admission = $root.rhizome.mesh.v1.AdmissionBody.fromObject(object.admission, _depth + 1);
+                    }
+                    if (object.agentCert != null) {
+                        if (!$util.isObject(object.agentCert))
+                            throw $TypeError(".rhizome.mesh.v1.StatementBody.agentCert: object expected");
+                        message.agentCert = $root.rhizome.mesh.v1.AgentCertBody.fromObject(object.agentCert, _depth + 1);
+                    }
+                    if (object.nonce != null)
+                        if (object.nonce.length)
+                            if (typeof object.nonce === "string")
+                                $util.base64.decode(object.nonce, message.nonce = $util.newBuffer($util.base64.length(object.nonce)), 0);
+                            else if (object.nonce.length >= 0)
+                                message.nonce = object.nonce;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a StatementBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {rhizome.mesh.v1.StatementBody} message StatementBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                StatementBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults)
+                        if (options.bytes === $String)
+                            object.nonce = "";
+                        else {
+                            object.nonce = [];
+                            if (options.bytes !== $Array)
+                                object.nonce = $util.newBuffer(object.nonce);
+                        }
+                    if (message.seat != null && $Object.hasOwnProperty.call(message, "seat")) {
+                        object.seat = $root.rhizome.mesh.v1.SeatBody.toObject(message.seat, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "seat";
+                    }
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite")) {
+                        object.invite = $root.rhizome.mesh.v1.InviteBody.toObject(message.invite, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "invite";
+                    }
+                    if (message.grant != null && $Object.hasOwnProperty.call(message, "grant")) {
+                        object.grant = $root.rhizome.mesh.v1.GrantBody.toObject(message.grant, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "grant";
+                    }
+                    if (message.bar != null && $Object.hasOwnProperty.call(message, "bar")) {
+                        object.bar = $root.rhizome.mesh.v1.BarBody.toObject(message.bar, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "bar";
+                    }
+                    if (message.decide != null && $Object.hasOwnProperty.call(message, "decide")) {
+                        object.decide = $root.rhizome.mesh.v1.DecideBody.toObject(message.decide, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "decide";
+                    }
+                    if (message["void"] != null && $Object.hasOwnProperty.call(message, "void")) {
+                        object["void"] = $root.rhizome.mesh.v1.VoidBody.toObject(message["void"], options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "void";
+                    }
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert")) {
+                        object.clusterCert = $root.rhizome.mesh.v1.ClusterCertBody.toObject(message.clusterCert, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "clusterCert";
+                    }
+                    if (message.admission != null && $Object.hasOwnProperty.call(message, "admission")) {
+                        object.admission = $root.rhizome.mesh.v1.AdmissionBody.toObject(message.admission, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "admission";
+                    }
+                    if (message.agentCert != null && $Object.hasOwnProperty.call(message, "agentCert")) {
+                        object.agentCert = $root.rhizome.mesh.v1.AgentCertBody.toObject(message.agentCert, options, _depth + 1);
+                        if (options.oneofs)
+                            object.kind = "agentCert";
+                    }
+                    if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce"))
+                        object.nonce = options.bytes === $String ? $util.base64.encode(message.nonce, 0, message.nonce.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.nonce) : message.nonce;
+                    return object;
+                };
+
+                /**
+                 * Converts this StatementBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                StatementBody.prototype.toJSON = function() {
+                    return StatementBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for StatementBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.StatementBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                StatementBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.StatementBody";
+                };
+
+                return StatementBody;
+            })();
+
+            v1.SeatBody = (function() {
+
+                /**
+                 * Properties of a SeatBody.
+                 * @typedef {Object} rhizome.mesh.v1.SeatBody.$Properties
+                 * @property {Uint8Array|null} [under] SeatBody under
+                 * @property {Uint8Array|null} [adminKey] SeatBody adminKey
+                 * @property {string|null} [label] SeatBody label
+                 * @property {Array.<string>|null} [names] SeatBody names
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [prefixes] SeatBody prefixes
+                 * @property {number|null} [inviteDaysMax] SeatBody inviteDaysMax
+                 * @property {number|null} [clustersMax] SeatBody clustersMax
+                 * @property {boolean|null} [maySeat] SeatBody maySeat
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a SeatBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ISeatBody
+                 * @augments rhizome.mesh.v1.SeatBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.SeatBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a SeatBody.
+                 * @typedef {rhizome.mesh.v1.SeatBody.$Properties} rhizome.mesh.v1.SeatBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new SeatBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a SeatBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.SeatBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const SeatBody = function (properties) {
+                    this.names = [];
+                    this.prefixes = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * SeatBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * SeatBody adminKey.
+                 * @member {Uint8Array} adminKey
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.adminKey = $util.newBuffer([]);
+
+                /**
+                 * SeatBody label.
+                 * @member {string} label
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.label = "";
+
+                /**
+                 * SeatBody names.
+                 * @member {Array.<string>} names
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.names = $util.emptyArray;
+
+                /**
+                 * SeatBody prefixes.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} prefixes
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.prefixes = $util.emptyArray;
+
+                /**
+                 * SeatBody inviteDaysMax.
+                 * @member {number} inviteDaysMax
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.inviteDaysMax = 0;
+
+                /**
+                 * SeatBody clustersMax.
+                 * @member {number} clustersMax
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.clustersMax = 0;
+
+                /**
+                 * SeatBody maySeat.
+                 * @member {boolean} maySeat
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 */
+                SeatBody.prototype.maySeat = false;
+
+                /**
+                 * Creates a new SeatBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SeatBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.SeatBody} SeatBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.SeatBody.$Shape): rhizome.mesh.v1.SeatBody & rhizome.mesh.v1.SeatBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.SeatBody.$Properties): rhizome.mesh.v1.SeatBody;
+                 * }}
+                 */
+                SeatBody.create = function(properties) {
+                    return new SeatBody(properties);
+                };
+
+                /**
+                 * Encodes the specified SeatBody message. Does not implicitly {@link rhizome.mesh.v1.SeatBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SeatBody.$Properties} message SeatBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                SeatBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.adminKey != null && $Object.hasOwnProperty.call(message, "adminKey") && message.adminKey.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.adminKey);
+                    if (message.label != null && $Object.hasOwnProperty.call(message, "label") && message.label !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.label);
+                    if (message.names != null && message.names.length)
+                        for (let i = 0; i < message.names.length; ++i)
+                            writer.uint32(/* id 4, wireType 2 =*/34).string(message.names[i]);
+                    if (message.prefixes != null && message.prefixes.length)
+                        for (let i = 0; i < message.prefixes.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.prefixes[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.inviteDaysMax != null && $Object.hasOwnProperty.call(message, "inviteDaysMax") && message.inviteDaysMax !== 0)
+                        writer.uint32(/* id 6, wireType 0 =*/48).uint32(message.inviteDaysMax);
+                    if (message.clustersMax != null && $Object.hasOwnProperty.call(message, "clustersMax") && message.clustersMax !== 0)
+                        writer.uint32(/* id 7, wireType 0 =*/56).uint32(message.clustersMax);
+                    if (message.maySeat != null && $Object.hasOwnProperty.call(message, "maySeat") && message.maySeat !== false)
+                        writer.uint32(/* id 8, wireType 0 =*/64).bool(message.maySeat);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a SeatBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.SeatBody & rhizome.mesh.v1.SeatBody.$Shape} SeatBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                SeatBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.SeatBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.adminKey = value;
+                                else
+                                    delete message.adminKey;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.label = value;
+                                else
+                                    delete message.label;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.names && message.names.length))
+                                    message.names = [];
+                                message.names.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.prefixes && message.prefixes.length))
+                                    message.prefixes = [];
+                                message.prefixes.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.inviteDaysMax = value;
+                                else
+                                    delete message.inviteDaysMax;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.clustersMax = value;
+                                else
+                                    delete message.clustersMax;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.maySeat = value;
+                                else
+                                    delete message.maySeat;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a SeatBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                SeatBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.adminKey != null && $Object.hasOwnProperty.call(message, "adminKey"))
+                        if (!(message.adminKey && typeof message.adminKey.length === "number" || $util.isString(message.adminKey)))
+                            return "adminKey: buffer expected";
+                    if (message.label != null && $Object.hasOwnProperty.call(message, "label"))
+                        if (!$util.isString(message.label))
+                            return "label: string expected";
+                    if (message.names != null && $Object.hasOwnProperty.call(message, "names")) {
+                        if (!$Array.isArray(message.names))
+                            return "names: array expected";
+                        for (let i = 0; i < message.names.length; ++i)
+                            if (!$util.isString(message.names[i]))
+                                return "names: string[] expected";
+                    }
+                    if (message.prefixes != null && $Object.hasOwnProperty.call(message, "prefixes")) {
+                        if (!$Array.isArray(message.prefixes))
+                            return "prefixes: array expected";
+                        for (let i = 0; i < message.prefixes.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.prefixes[i], _depth + 1);
+                            if (error)
+                                return "prefixes." + error;
+                        }
+                    }
+                    if (message.inviteDaysMax != null && $Object.hasOwnProperty.call(message, "inviteDaysMax"))
+                        if (!$util.isInteger(message.inviteDaysMax))
+                            return "inviteDaysMax: integer expected";
+                    if (message.clustersMax != null && $Object.hasOwnProperty.call(message, "clustersMax"))
+                        if (!$util.isInteger(message.clustersMax))
+                            return "clustersMax: integer expected";
+                    if (message.maySeat != null && $Object.hasOwnProperty.call(message, "maySeat"))
+                        if (typeof message.maySeat !== "boolean")
+                            return "maySeat: boolean expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a SeatBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.SeatBody} SeatBody
+                 */
+                SeatBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.SeatBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.SeatBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.SeatBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.adminKey != null)
+                        if (object.adminKey.length)
+                            if (typeof object.adminKey === "string")
+                                $util.base64.decode(object.adminKey, message.adminKey = $util.newBuffer($util.base64.length(object.adminKey)), 0);
+                            else if (object.adminKey.length >= 0)
+                                message.adminKey = object.adminKey;
+                    if (object.label != null)
+                        if (typeof object.label !== "string" || object.label.length)
+                            message.label = $String(object.label);
+                    if (object.names) {
+                        if (!$Array.isArray(object.names))
+                            throw $TypeError(".rhizome.mesh.v1.SeatBody.names: array expected");
+                        message.names = $Array(object.names.length);
+                        for (let i = 0; i < object.names.length; ++i)
+                            message.names[i] = $String(object.names[i]);
+                    }
+                    if (object.prefixes) {
+                        if (!$Array.isArray(object.prefixes))
+                            throw $TypeError(".rhizome.mesh.v1.SeatBody.prefixes: array expected");
+                        message.prefixes = $Array(object.prefixes.length);
+                        for (let i = 0; i < object.prefixes.length; ++i) {
+                            if (!$util.isObject(object.prefixes[i]))
+                                throw $TypeError(".rhizome.mesh.v1.SeatBody.prefixes: object expected");
+                            message.prefixes[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.prefixes[i], _depth + 1);
+                        }
+                    }
+                    if (object.inviteDaysMax != null)
+                        if ($Number(object.inviteDaysMax) !== 0)
+                            message.inviteDaysMax = object.inviteDaysMax >>> 0;
+                    if (object.clustersMax != null)
+                        if ($Number(object.clustersMax) !== 0)
+                            message.clustersMax = object.clustersMax >>> 0;
+                    if (object.maySeat != null)
+                        if (object.maySeat)
+                            message.maySeat = $Boolean(object.maySeat);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a SeatBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {rhizome.mesh.v1.SeatBody} message SeatBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                SeatBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.names = [];
+                        object.prefixes = [];
+                    }
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        if (options.bytes === $String)
+                            object.adminKey = "";
+                        else {
+                            object.adminKey = [];
+                            if (options.bytes !== $Array)
+                                object.adminKey = $util.newBuffer(object.adminKey);
+                        }
+                        object.label = "";
+                        object.inviteDaysMax = 0;
+                        object.clustersMax = 0;
+                        object.maySeat = false;
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.adminKey != null && $Object.hasOwnProperty.call(message, "adminKey"))
+                        object.adminKey = options.bytes === $String ? $util.base64.encode(message.adminKey, 0, message.adminKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.adminKey) : message.adminKey;
+                    if (message.label != null && $Object.hasOwnProperty.call(message, "label"))
+                        object.label = message.label;
+                    if (message.names && message.names.length) {
+                        object.names = $Array(message.names.length);
+                        for (let j = 0; j < message.names.length; ++j)
+                            object.names[j] = message.names[j];
+                    }
+                    if (message.prefixes && message.prefixes.length) {
+                        object.prefixes = $Array(message.prefixes.length);
+                        for (let j = 0; j < message.prefixes.length; ++j)
+                            object.prefixes[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.prefixes[j], options, _depth + 1);
+                    }
+                    if (message.inviteDaysMax != null && $Object.hasOwnProperty.call(message, "inviteDaysMax"))
+                        object.inviteDaysMax = message.inviteDaysMax;
+                    if (message.clustersMax != null && $Object.hasOwnProperty.call(message, "clustersMax"))
+                        object.clustersMax = message.clustersMax;
+                    if (message.maySeat != null && $Object.hasOwnProperty.call(message, "maySeat"))
+                        object.maySeat = message.maySeat;
+                    return object;
+                };
+
+                /**
+                 * Converts this SeatBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                SeatBody.prototype.toJSON = function() {
+                    return SeatBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for SeatBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.SeatBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                SeatBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.SeatBody";
+                };
+
+                return SeatBody;
+            })();
+
+            v1.InviteBody = (function() {
+
+                /**
+                 * Properties of an InviteBody.
+                 * @typedef {Object} rhizome.mesh.v1.InviteBody.$Properties
+                 * @property {Uint8Array|null} [under] InviteBody under
+                 * @property {Uint8Array|null} [inviteKey] InviteBody inviteKey
+                 * @property {string|null} [cluster] InviteBody cluster
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [pods] InviteBody pods
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [services] InviteBody services
+                 * @property {Array.<string>|null} [namespaces] InviteBody namespaces
+                 * @property {number|Long|null} [notBefore] InviteBody notBefore
+                 * @property {number|Long|null} [notAfter] InviteBody notAfter
+                 * @property {Uint8Array|null} [replaces] InviteBody replaces
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an InviteBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IInviteBody
+                 * @augments rhizome.mesh.v1.InviteBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.InviteBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an InviteBody.
+                 * @typedef {rhizome.mesh.v1.InviteBody.$Properties} rhizome.mesh.v1.InviteBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new InviteBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an InviteBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.InviteBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const InviteBody = function (properties) {
+                    this.pods = [];
+                    this.services = [];
+                    this.namespaces = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * InviteBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * InviteBody inviteKey.
+                 * @member {Uint8Array} inviteKey
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.inviteKey = $util.newBuffer([]);
+
+                /**
+                 * InviteBody cluster.
+                 * @member {string} cluster
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.cluster = "";
+
+                /**
+                 * InviteBody pods.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} pods
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.pods = $util.emptyArray;
+
+                /**
+                 * InviteBody services.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} services
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.services = $util.emptyArray;
+
+                /**
+                 * InviteBody namespaces.
+                 * @member {Array.<string>} namespaces
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.namespaces = $util.emptyArray;
+
+                /**
+                 * InviteBody notBefore.
+                 * @member {number|Long} notBefore
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.notBefore = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+
+                /**
+                 * InviteBody notAfter.
+                 * @member {number|Long} notAfter
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.notAfter = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+
+                /**
+                 * InviteBody replaces.
+                 * @member {Uint8Array} replaces
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 */
+                InviteBody.prototype.replaces = $util.newBuffer([]);
+
+                /**
+                 * Creates a new InviteBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {rhizome.mesh.v1.InviteBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.InviteBody} InviteBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.InviteBody.$Shape): rhizome.mesh.v1.InviteBody & rhizome.mesh.v1.InviteBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.InviteBody.$Properties): rhizome.mesh.v1.InviteBody;
+                 * }}
+                 */
+                InviteBody.create = function(properties) {
+                    return new InviteBody(properties);
+                };
+
+                /**
+                 * Encodes the specified InviteBody message. Does not implicitly {@link rhizome.mesh.v1.InviteBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {rhizome.mesh.v1.InviteBody.$Properties} message InviteBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                InviteBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.inviteKey != null && $Object.hasOwnProperty.call(message, "inviteKey") && message.inviteKey.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.inviteKey);
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster") && message.cluster !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.cluster);
+                    if (message.pods != null && message.pods.length)
+                        for (let i = 0; i < message.pods.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.pods[i], writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.services != null && message.services.length)
+                        for (let i = 0; i < message.services.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.services[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.namespaces != null && message.namespaces.length)
+                        for (let i = 0; i < message.namespaces.length; ++i)
+                            writer.uint32(/* id 6, wireType 2 =*/50).string(message.namespaces[i]);
+                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore") && (typeof message.notBefore === "object" ? message.notBefore.low || message.notBefore.high : message.notBefore !== 0))
+                        writer.uint32(/* id 7, wireType 0 =*/56).int64(message.notBefore);
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter") && (typeof message.notAfter === "object" ? message.notAfter.low || message.notAfter.high : message.notAfter !== 0))
+                        writer.uint32(/* id 8, wireType 0 =*/64).int64(message.notAfter);
+                    if (message.replaces != null && $Object.hasOwnProperty.call(message, "replaces") && message.replaces.length)
+                        writer.uint32(/* id 9, wireType 2 =*/74).bytes(message.replaces);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an InviteBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.InviteBody & rhizome.mesh.v1.InviteBody.$Shape} InviteBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                InviteBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.InviteBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.inviteKey = value;
+                                else
+                                    delete message.inviteKey;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.cluster = value;
+                                else
+                                    delete message.cluster;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.pods && message.pods.length))
+                                    message.pods = [];
+                                message.pods.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.services && message.services.length))
+                                    message.services = [];
+                                message.services.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.namespaces && message.namespaces.length))
+                                    message.namespaces = [];
+                                message.namespaces.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.notBefore = value;
+                                else
+                                    delete message.notBefore;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.notAfter = value;
+                                else
+                                    delete message.notAfter;
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.replaces = value;
+                                else
+                                    delete message.replaces;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an InviteBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                InviteBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.inviteKey != null && $Object.hasOwnProperty.call(message, "inviteKey"))
+                        if (!(message.inviteKey && typeof message.inviteKey.length === "number" || $util.isString(message.inviteKey)))
+                            return "inviteKey: buffer expected";
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
+                        if (!$util.isString(message.cluster))
+                            return "cluster: string expected";
+                    if (message.pods != null && $Object.hasOwnProperty.call(message, "pods")) {
+                        if (!$Array.isArray(message.pods))
+                            return "pods: array expected";
+                        for (let i = 0; i < message.pods.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.pods[i], _depth + 1);
+                            if (error)
+                                return "pods." + error;
+                        }
+                    }
+                    if (message.services != null && $Object.hasOwnProperty.call(message, "services")) {
+                        if (!$Array.isArray(message.services))
+                            return "services: array expected";
+                        for (let i = 0; i < message.services.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.services[i], _depth + 1);
+                            if (error)
+                                return "services." + error;
+                        }
+                    }
+                    if (message.namespaces != null && $Object.hasOwnProperty.call(message, "namespaces")) {
+                        if (!$Array.isArray(message.namespaces))
+                            return "namespaces: array expected";
+                        for (let i = 0; i < message.namespaces.length; ++i)
+                            if (!$util.isString(message.namespaces[i]))
+                                return "namespaces: string[] expected";
+                    }
+                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore"))
+                        if (!$util.isInteger(message.notBefore) && !(message.notBefore && $util.isInteger(message.notBefore.low) && $util.isInteger(message.notBefore.high)))
+                            return "notBefore: integer|Long expected";
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
+                        if (!$util.isInteger(message.notAfter) && !(message.notAfter && $util.isInteger(message.notAfter.low) && $util.isInteger(message.notAfter.high)))
+                            return "notAfter: integer|Long expected";
+                    if (message.replaces != null && $Object.hasOwnProperty.call(message, "replaces"))
+                        if (!(message.replaces && typeof message.replaces.length === "number" || $util.isString(message.replaces)))
+                            return "replaces: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates an InviteBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.InviteBody} InviteBody
+                 */
+                InviteBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.InviteBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.InviteBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.InviteBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.inviteKey != null)
+                        if (object.inviteKey.length)
+                            if (typeof object.inviteKey === "string")
+                                $util.base64.decode(object.inviteKey, message.inviteKey = $util.newBuffer($util.base64.length(object.inviteKey)), 0);
+                            else if (object.inviteKey.length >= 0)
+                                message.inviteKey = object.inviteKey;
+                    if (object.cluster != null)
+                        if (typeof object.cluster !== "string" || object.cluster.length)
+                            message.cluster = $String(object.cluster);
+                    if (object.pods) {
+                        if (!$Array.isArray(object.pods))
+                            throw $TypeError(".rhizome.mesh.v1.InviteBody.pods: array expected");
+                        message.pods = $Array(object.pods.length);
+                        for (let i = 0; i < object.pods.length; ++i) {
+                            if (!$util.isObject(object.pods[i]))
+                                throw $TypeError(".rhizome.mesh.v1.InviteBody.pods: object expected");
+                            message.pods[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.pods[i], _depth + 1);
+                        }
+                    }
+                    if (object.services) {
+                        if (!$Array.isArray(object.services))
+                            throw $TypeError(".rhizome.mesh.v1.InviteBody.services: array expected");
+                        message.services = $Array(object.services.length);
+                        for (let i = 0; i < object.services.length; ++i) {
+                            if (!$util.isObject(object.services[i]))
+                                throw $TypeError(".rhizome.mesh.v1.InviteBody.services: object expected");
+                            message.services[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.services[i], _depth + 1);
+                        }
+                    }
+                    if (object.namespaces) {
+                        if (!$Array.isArray(object.namespaces))
+                            throw $TypeError(".rhizome.mesh.v1.InviteBody.namespaces: array expected");
+                        message.namespaces = $Array(object.namespaces.length);
+                        for (let i = 0; i < object.namespaces.length; ++i)
+                            message.namespaces[i] = $String(object.namespaces[i]);
+                    }
+                    if (object.notBefore != null)
+                        if (typeof object.notBefore === "object" ? object.notBefore.low || object.notBefore.high : $Number(object.notBefore) !== 0)
+                            if ($util.Long)
+                                message.notBefore = $util.Long.fromValue(object.notBefore, false);
+                            else if (typeof object.notBefore === "string")
+                                message.notBefore = $parseInt(object.notBefore, 10);
+                            else if (typeof object.notBefore === "number")
+                                message.notBefore = object.notBefore;
+                            else if (typeof object.notBefore === "object")
+                                message.notBefore = new $util.LongBits(object.notBefore.low >>> 0, object.notBefore.high >>> 0).toNumber();
+                    if (object.notAfter != null)
+                        if (typeof object.notAfter === "object" ? object.notAfter.low || object.notAfter.high : $Number(object.notAfter) !== 0)
+                            if ($util.Long)
+                                message.notAfter = $util.Long.fromValue(object.notAfter, false);
+                            else if (typeof object.notAfter === "string")
+                                message.notAfter = $parseInt(object.notAfter, 10);
+                            else if (typeof object.notAfter === "number")
+                                message.notAfter = object.notAfter;
+                            else if (typeof object.notAfter === "object")
+                                message.notAfter = new $util.LongBits(object.notAfter.low >>> 0, object.notAfter.high >>> 0).toNumber();
+                    if (object.replaces != null)
+                        if (object.replaces.length)
+                            if (typeof object.replaces === "string")
+                                $util.base64.decode(object.replaces, message.replaces = $util.newBuffer($util.base64.length(object.replaces)), 0);
+                            else if (object.replaces.length >= 0)
+                                message.replaces = object.replaces;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an InviteBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {rhizome.mesh.v1.InviteBody} message InviteBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                InviteBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.pods = [];
+                        object.services = [];
+                        object.namespaces = [];
+                    }
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        if (options.bytes === $String)
+                            object.inviteKey = "";
+                        else {
+                            object.inviteKey = [];
+                            if (options.bytes !== $Array)
+                                object.inviteKey = $util.newBuffer(object.inviteKey);
+                        }
+                        object.cluster = "";
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, false);
+                            object.notBefore = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.notBefore = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, false);
+                            object.notAfter = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.notAfter = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        if (options.bytes === $String)
+                            object.replaces = "";
+                        else {
+                            object.replaces = [];
+                            if (options.bytes !== $Array)
+                                object.replaces = $util.newBuffer(object.replaces);
+                        }
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.inviteKey != null && $Object.hasOwnProperty.call(message, "inviteKey"))
+                        object.inviteKey = options.bytes === $String ? $util.base64.encode(message.inviteKey, 0, message.inviteKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.inviteKey) : message.inviteKey;
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
+                        object.cluster = message.cluster;
+                    if (message.pods && message.pods.length) {
+                        object.pods = $Array(message.pods.length);
+                        for (let j = 0; j < message.pods.length; ++j)
+                            object.pods[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.pods[j], options, _depth + 1);
+                    }
+                    if (message.services && message.services.length) {
+                        object.services = $Array(message.services.length);
+                        for (let j = 0; j < message.services.length; ++j)
+                            object.services[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.services[j], options, _depth + 1);
+                    }
+                    if (message.namespaces && message.namespaces.length) {
+                        object.namespaces = $Array(message.namespaces.length);
+                        for (let j = 0; j < message.namespaces.length; ++j)
+                            object.namespaces[j] = message.namespaces[j];
+                    }
+                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.notBefore = typeof message.notBefore === "number" ? $BigInt(message.notBefore) : $util.Long.fromBits(message.notBefore.low >>> 0, message.notBefore.high >>> 0, false).toBigInt();
+                        else if (typeof message.notBefore === "number")
+                            object.notBefore = options.longs === $String ? $String(message.notBefore) : message.notBefore;
+                        else
+                            object.notBefore = options.longs === $String ? $util.Long.prototype.toString.call(message.notBefore) : options.longs === $Number ? new $util.LongBits(message.notBefore.low >>> 0, message.notBefore.high >>> 0).toNumber() : message.notBefore;
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.notAfter = typeof message.notAfter === "number" ? $BigInt(message.notAfter) : $util.Long.fromBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0, false).toBigInt();
+                        else if (typeof message.notAfter === "number")
+                            object.notAfter = options.longs === $String ? $String(message.notAfter) : message.notAfter;
+                        else
+                            object.notAfter = options.longs === $String ? $util.Long.prototype.toString.call(message.notAfter) : options.longs === $Number ? new $util.LongBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0).toNumber() : message.notAfter;
+                    if (message.replaces != null && $Object.hasOwnProperty.call(message, "replaces"))
+                        object.replaces = options.bytes === $String ? $util.base64.encode(message.replaces, 0, message.replaces.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.replaces) : message.replaces;
+                    return object;
+                };
+
+                /**
+                 * Converts this InviteBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                InviteBody.prototype.toJSON = function() {
+                    return InviteBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for InviteBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.InviteBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                InviteBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.InviteBody";
+                };
+
+                return InviteBody;
+            })();
+
+            v1.GrantBody = (function() {
+
+                /**
+                 * Properties of a GrantBody.
+                 * @typedef {Object} rhizome.mesh.v1.GrantBody.$Properties
+                 * @property {Uint8Array|null} [under] GrantBody under
+                 * @property {Uint8Array|null} [clusterKey] GrantBody clusterKey
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [addPods] GrantBody addPods
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [addServices] GrantBody addServices
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [drop] GrantBody drop
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a GrantBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IGrantBody
+                 * @augments rhizome.mesh.v1.GrantBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.GrantBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a GrantBody.
+                 * @typedef {rhizome.mesh.v1.GrantBody.$Properties} rhizome.mesh.v1.GrantBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new GrantBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a GrantBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.GrantBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const GrantBody = function (properties) {
+                    this.addPods = [];
+                    this.addServices = [];
+                    this.drop = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * GrantBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 */
+                GrantBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * GrantBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 */
+                GrantBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * GrantBody addPods.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} addPods
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 */
+                GrantBody.prototype.addPods = $util.emptyArray;
+
+                /**
+                 * GrantBody addServices.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} addServices
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 */
+                GrantBody.prototype.addServices = $util.emptyArray;
+
+                /**
+                 * GrantBody drop.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} drop
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 */
+                GrantBody.prototype.drop = $util.emptyArray;
+
+                /**
+                 * Creates a new GrantBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {rhizome.mesh.v1.GrantBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.GrantBody} GrantBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.GrantBody.$Shape): rhizome.mesh.v1.GrantBody & rhizome.mesh.v1.GrantBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.GrantBody.$Properties): rhizome.mesh.v1.GrantBody;
+                 * }}
+                 */
+                GrantBody.create = function(properties) {
+                    return new GrantBody(properties);
+                };
+
+                /**
+                 * Encodes the specified GrantBody message. Does not implicitly {@link rhizome.mesh.v1.GrantBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {rhizome.mesh.v1.GrantBody.$Properties} message GrantBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                GrantBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.clusterKey);
+                    if (message.addPods != null && message.addPods.length)
+                        for (let i = 0; i < message.addPods.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.addPods[i], writer.uint32(/* id 3, wireType 2 =*/26).fork(), _depth + 1).ldelim();
+                    if (message.addServices != null && message.addServices.length)
+                        for (let i = 0; i < message.addServices.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.addServices[i], writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.drop != null && message.drop.length)
+                        for (let i = 0; i < message.drop.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.drop[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a GrantBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GrantBody & rhizome.mesh.v1.GrantBody.$Shape} GrantBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                GrantBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.GrantBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.addPods && message.addPods.length))
+                                    message.addPods = [];
+                                message.addPods.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.addServices && message.addServices.length))
+                                    message.addServices = [];
+                                message.addServices.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.drop && message.drop.length))
+                                    message.drop = [];
+                                message.drop.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a GrantBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                GrantBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.addPods != null && $Object.hasOwnProperty.call(message, "addPods")) {
+                        if (!$Array.isArray(message.addPods))
+                            return "addPods: array expected";
+                        for (let i = 0; i < message.addPods.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.addPods[i], _depth + 1);
+                            if (error)
+                                return "addPods." + error;
+                        }
+                    }
+                    if (message.addServices != null && $Object.hasOwnProperty.call(message, "addServices")) {
+                        if (!$Array.isArray(message.addServices))
+                            return "addServices: array expected";
+                        for (let i = 0; i < message.addServices.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.addServices[i], _depth + 1);
+                            if (error)
+                                return "addServices." + error;
+                        }
+                    }
+                    if (message.drop != null && $Object.hasOwnProperty.call(message, "drop")) {
+                        if (!$Array.isArray(message.drop))
+                            return "drop: array expected";
+                        for (let i = 0; i < message.drop.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.drop[i], _depth + 1);
+                            if (error)
+                                return "drop." + error;
+                        }
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a GrantBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.GrantBody} GrantBody
+                 */
+                GrantBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.GrantBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.GrantBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.GrantBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.addPods) {
+                        if (!$Array.isArray(object.addPods))
+                            throw $TypeError(".rhizome.mesh.v1.GrantBody.addPods: array expected");
+                        message.addPods = $Array(object.addPods.length);
+                        for (let i = 0; i < object.addPods.length; ++i) {
+                            if (!$util.isObject(object.addPods[i]))
+                                throw $TypeError(".rhizome.mesh.v1.GrantBody.addPods: object expected");
+                            message.addPods[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.addPods[i], _depth + 1);
+                        }
+                    }
+                    if (object.addServices) {
+                        if (!$Array.isArray(object.addServices))
+                            throw $TypeError(".rhizome.mesh.v1.GrantBody.addServices: array expected");
+                        message.addServices = $Array(object.addServices.length);
+                        for (let i = 0; i < object.addServices.length; ++i) {
+                            if (!$util.isObject(object.addServices[i]))
+                                throw $TypeError(".rhizome.mesh.v1.GrantBody.addServices: object expected");
+                            message.addServices[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.addServices[i], _depth + 1);
+                        }
+                    }
+                    if (object.drop) {
+                        if (!$Array.isArray(object.drop))
+                            throw $TypeError(".rhizome.mesh.v1.GrantBody.drop: array expected");
+                        message.drop = $Array(object.drop.length);
+                        for (let i = 0; i < object.drop.length; ++i) {
+                            if (!$util.isObject(object.drop[i]))
+                                throw $TypeError(".rhizome.mesh.v1.GrantBody.drop: object expected");
+                            message.drop[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.drop[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a GrantBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {rhizome.mesh.v1.GrantBody} message GrantBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                GrantBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.addPods = [];
+                        object.addServices = [];
+                        object.drop = [];
+                    }
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.addPods && message.addPods.length) {
+                        object.addPods = $Array(message.addPods.length);
+                        for (let j = 0; j < message.addPods.length; ++j)
+                            object.addPods[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.addPods[j], options, _depth + 1);
+                    }
+                    if (message.addServices && message.addServices.length) {
+                        object.addServices = $Array(message.addServices.length);
+                        for (let j = 0; j < message.addServices.length; ++j)
+                            object.addServices[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.addServices[j], options, _depth + 1);
+                    }
+                    if (message.drop && message.drop.length) {
+                        object.drop = $Array(message.drop.length);
+                        for (let j = 0; j < message.drop.length; ++j)
+                            object.drop[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.drop[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this GrantBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                GrantBody.prototype.toJSON = function() {
+                    return GrantBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for GrantBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.GrantBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                GrantBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.GrantBody";
+                };
+
+                return GrantBody;
+            })();
+
+            v1.BarBody = (function() {
+
+                /**
+                 * Properties of a BarBody.
+                 * @typedef {Object} rhizome.mesh.v1.BarBody.$Properties
+                 * @property {Uint8Array|null} [under] BarBody under
+                 * @property {Uint8Array|null} [byCluster] BarBody byCluster
+                 * @property {Uint8Array|null} [clusterKey] BarBody clusterKey
+                 * @property {Uint8Array|null} [agentKey] BarBody agentKey
+                 * @property {rhizome.mesh.v1.KeepOnly.$Properties|null} [keepOnly] BarBody keepOnly
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a BarBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IBarBody
+                 * @augments rhizome.mesh.v1.BarBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.BarBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a BarBody.
+                 * @typedef {rhizome.mesh.v1.BarBody.$Properties} rhizome.mesh.v1.BarBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new BarBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a BarBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.BarBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const BarBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * BarBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 */
+                BarBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * BarBody byCluster.
+                 * @member {Uint8Array} byCluster
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 */
+                BarBody.prototype.byCluster = $util.newBuffer([]);
+
+                /**
+                 * BarBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 */
+                BarBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * BarBody agentKey.
+                 * @member {Uint8Array} agentKey
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 */
+                BarBody.prototype.agentKey = $util.newBuffer([]);
+
+                /**
+                 * BarBody keepOnly.
+                 * @member {rhizome.mesh.v1.KeepOnly.$Properties|null|undefined} keepOnly
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 */
+                BarBody.prototype.keepOnly = null;
+
+                /**
+                 * Creates a new BarBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BarBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.BarBody} BarBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.BarBody.$Shape): rhizome.mesh.v1.BarBody & rhizome.mesh.v1.BarBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.BarBody.$Properties): rhizome.mesh.v1.BarBody;
+                 * }}
+                 */
+                BarBody.create = function(properties) {
+                    return new BarBody(properties);
+                };
+
+                /**
+                 * Encodes the specified BarBody message. Does not implicitly {@link rhizome.mesh.v1.BarBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BarBody.$Properties} message BarBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                BarBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.byCluster != null && $Object.hasOwnProperty.call(message, "byCluster") && message.byCluster.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.byCluster);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.clusterKey);
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey") && message.agentKey.length)
+                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.agentKey);
+                    if (message.keepOnly != null && $Object.hasOwnProperty.call(message, "keepOnly"))
+                        $root.rhizome.mesh.v1.KeepOnly.encode(message.keepOnly, writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a BarBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.BarBody & rhizome.mesh.v1.BarBody.$Shape} BarBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                BarBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.BarBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.byCluster = value;
+                                else
+                                    delete message.byCluster;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.agentKey = value;
+                                else
+                                    delete message.agentKey;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                message.keepOnly = $root.rhizome.mesh.v1.KeepOnly.decode(reader, reader.size(), $undefined, _depth + 1, message.keepOnly);
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a BarBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                BarBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.byCluster != null && $Object.hasOwnProperty.call(message, "byCluster"))
+                        if (!(message.byCluster && typeof message.byCluster.length === "number" || $util.isString(message.byCluster)))
+                            return "byCluster: buffer expected";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey"))
+                        if (!(message.agentKey && typeof message.agentKey.length === "number" || $util.isString(message.agentKey)))
+                            return "agentKey: buffer expected";
+                    if (message.keepOnly != null && $Object.hasOwnProperty.call(message, "keepOnly")) {
+                        let error = $root.rhizome.mesh.v1.KeepOnly.verify(message.keepOnly, _depth + 1);
+                        if (error)
+                            return "keepOnly." + error;
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a BarBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.BarBody} BarBody
+                 */
+                BarBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.BarBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.BarBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.BarBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.byCluster != null)
+                        if (object.byCluster.length)
+                            if (typeof object.byCluster === "string")
+                                $util.base64.decode(object.byCluster, message.byCluster = $util.newBuffer($util.base64.length(object.byCluster)), 0);
+                            else if (object.byCluster.length >= 0)
+                                message.byCluster = object.byCluster;
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.agentKey != null)
+                        if (object.agentKey.length)
+                            if (typeof object.agentKey === "string")
+                                $util.base64.decode(object.agentKey, message.agentKey = $util.newBuffer($util.base64.length(object.agentKey)), 0);
+                            else if (object.agentKey.length >= 0)
+                                message.agentKey = object.agentKey;
+                    if (object.keepOnly != null) {
+                        if (!$util.isObject(object.keepOnly))
+                            throw $TypeError(".rhizome.mesh.v1.BarBody.keepOnly: object expected");
+                        message.keepOnly = $root.rhizome.mesh.v1.KeepOnly.fromObject(object.keepOnly, _depth + 1);
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a BarBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {rhizome.mesh.v1.BarBody} message BarBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                BarBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        if (options.bytes === $String)
+                            object.byCluster = "";
+                        else {
+                            object.byCluster = [];
+                            if (options.bytes !== $Array)
+                                object.byCluster = $util.newBuffer(object.byCluster);
+                        }
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                        if (options.bytes === $String)
+                            object.agentKey = "";
+                        else {
+                            object.agentKey = [];
+                            if (options.bytes !== $Array)
+                                object.agentKey = $util.newBuffer(object.agentKey);
+                        }
+                        object.keepOnly = null;
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.byCluster != null && $Object.hasOwnProperty.call(message, "byCluster"))
+                        object.byCluster = options.bytes === $String ? $util.base64.encode(message.byCluster, 0, message.byCluster.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.byCluster) : message.byCluster;
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey"))
+                        object.agentKey = options.bytes === $String ? $util.base64.encode(message.agentKey, 0, message.agentKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.agentKey) : message.agentKey;
+                    if (message.keepOnly != null && $Object.hasOwnProperty.call(message, "keepOnly"))
+                        object.keepOnly = $root.rhizome.mesh.v1.KeepOnly.toObject(message.keepOnly, options, _depth + 1);
+                    return object;
+                };
+
+                /**
+                 * Converts this BarBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                BarBody.prototype.toJSON = function() {
+                    return BarBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for BarBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.BarBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                BarBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.BarBody";
+                };
+
+                return BarBody;
+            })();
+
+            v1.KeepOnly = (function() {
+
+                /**
+                 * Properties of a KeepOnly.
+                 * @typedef {Object} rhizome.mesh.v1.KeepOnly.$Properties
+                 * @property {Array.<Uint8Array>|null} [ids] KeepOnly ids
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a KeepOnly.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IKeepOnly
+                 * @augments rhizome.mesh.v1.KeepOnly.$Properties
+                 * @deprecated Use rhizome.mesh.v1.KeepOnly.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a KeepOnly.
+                 * @typedef {rhizome.mesh.v1.KeepOnly.$Properties} rhizome.mesh.v1.KeepOnly.$Shape
+                 */
+
+                /**
+                 * Constructs a new KeepOnly.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a KeepOnly.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.KeepOnly.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const KeepOnly = function (properties) {
+                    this.ids = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * KeepOnly ids.
+                 * @member {Array.<Uint8Array>} ids
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @instance
+                 */
+                KeepOnly.prototype.ids = $util.emptyArray;
+
+                /**
+                 * Creates a new KeepOnly instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {rhizome.mesh.v1.KeepOnly.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.KeepOnly} KeepOnly instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.KeepOnly.$Shape): rhizome.mesh.v1.KeepOnly & rhizome.mesh.v1.KeepOnly.$Shape;
+                 *   (properties?: rhizome.mesh.v1.KeepOnly.$Properties): rhizome.mesh.v1.KeepOnly;
+                 * }}
+                 */
+                KeepOnly.create = function(properties) {
+                    return new KeepOnly(properties);
+                };
+
+                /**
+                 * Encodes the specified KeepOnly message. Does not implicitly {@link rhizome.mesh.v1.KeepOnly.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {rhizome.mesh.v1.KeepOnly.$Properties} message KeepOnly message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                KeepOnly.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.ids != null && message.ids.length)
+                        for (let i = 0; i < message.ids.length; ++i)
+                            writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.ids[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a KeepOnly message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.KeepOnly & rhizome.mesh.v1.KeepOnly.$Shape} KeepOnly
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                KeepOnly.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.KeepOnly();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.ids && message.ids.length))
+                                    message.ids = [];
+                                message.ids.push(reader.bytes());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a KeepOnly message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                KeepOnly.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids")) {
+                        if (!$Array.isArray(message.ids))
+                            return "ids: array expected";
+                        for (let i = 0; i < message.ids.length; ++i)
+                            if (!(message.ids[i] && typeof message.ids[i].length === "number" || $util.isString(message.ids[i])))
+                                return "ids: buffer[] expected";
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a KeepOnly message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.KeepOnly} KeepOnly
+                 */
+                KeepOnly.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.KeepOnly)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.KeepOnly: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.KeepOnly();
+                    if (object.ids) {
+                        if (!$Array.isArray(object.ids))
+                            throw $TypeError(".rhizome.mesh.v1.KeepOnly.ids: array expected");
+                        message.ids = $Array(object.ids.length);
+                        for (let i = 0; i < object.ids.length; ++i)
+                            if (typeof object.ids[i] === "string")
+                                $util.base64.decode(object.ids[i], message.ids[i] = $util.newBuffer($util.base64.length(object.ids[i])), 0);
+                            else if (object.ids[i].length >= 0)
+                                message.ids[i] = object.ids[i];
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a KeepOnly message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {rhizome.mesh.v1.KeepOnly} message KeepOnly
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                KeepOnly.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.ids = [];
+                    if (message.ids && message.ids.length) {
+                        object.ids = $Array(message.ids.length);
+                        for (let j = 0; j < message.ids.length; ++j)
+                            object.ids[j] = options.bytes === $String ? $util.base64.encode(message.ids[j], 0, message.ids[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.ids[j]) : message.ids[j];
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this KeepOnly to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                KeepOnly.prototype.toJSON = function() {
+                    return KeepOnly.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for KeepOnly
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.KeepOnly
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                KeepOnly.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.KeepOnly";
+                };
+
+                return KeepOnly;
+            })();
+
+            v1.DecideBody = (function() {
+
+                /**
+                 * Properties of a DecideBody.
+                 * @typedef {Object} rhizome.mesh.v1.DecideBody.$Properties
+                 * @property {Uint8Array|null} [under] DecideBody under
+                 * @property {string|null} [name] DecideBody name
+                 * @property {Uint8Array|null} [clusterKey] DecideBody clusterKey
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a DecideBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IDecideBody
+                 * @augments rhizome.mesh.v1.DecideBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.DecideBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a DecideBody.
+                 * @typedef {rhizome.mesh.v1.DecideBody.$Properties} rhizome.mesh.v1.DecideBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new DecideBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a DecideBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.DecideBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const DecideBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * DecideBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @instance
+                 */
+                DecideBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * DecideBody name.
+                 * @member {string} name
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @instance
+                 */
+                DecideBody.prototype.name = "";
+
+                /**
+                 * DecideBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @instance
+                 */
+                DecideBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * Creates a new DecideBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {rhizome.mesh.v1.DecideBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.DecideBody} DecideBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.DecideBody.$Shape): rhizome.mesh.v1.DecideBody & rhizome.mesh.v1.DecideBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.DecideBody.$Properties): rhizome.mesh.v1.DecideBody;
+                 * }}
+                 */
+                DecideBody.create = function(properties) {
+                    return new DecideBody(properties);
+                };
+
+                /**
+                 * Encodes the specified DecideBody message. Does not implicitly {@link rhizome.mesh.v1.DecideBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {rhizome.mesh.v1.DecideBody.$Properties} message DecideBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                DecideBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.name);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.clusterKey);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a DecideBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.DecideBody & rhizome.mesh.v1.DecideBody.$Shape} DecideBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                DecideBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.DecideBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.name = value;
+                                else
+                                    delete message.name;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a DecideBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                DecideBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+                        if (!$util.isString(message.name))
+                            return "name: string expected";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a DecideBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.DecideBody} DecideBody
+                 */
+                DecideBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.DecideBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.DecideBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.DecideBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.name != null)
+                        if (typeof object.name !== "string" || object.name.length)
+                            message.name = $String(object.name);
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a DecideBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {rhizome.mesh.v1.DecideBody} message DecideBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                DecideBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        object.name = "";
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+                        object.name = message.name;
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    return object;
+                };
+
+                /**
+                 * Converts this DecideBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                DecideBody.prototype.toJSON = function() {
+                    return DecideBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for DecideBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.DecideBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                DecideBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.DecideBody";
+                };
+
+                return DecideBody;
+            })();
+
+            v1.VoidBody = (function() {
+
+                /**
+                 * Properties of a VoidBody.
+                 * @typedef {Object} rhizome.mesh.v1.VoidBody.$Properties
+                 * @property {Uint8Array|null} [under] VoidBody under
+                 * @property {Uint8Array|null} [target] VoidBody target
+                 * @property {Array.<Uint8Array>|null} [keep] VoidBody keep
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a VoidBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IVoidBody
+                 * @augments rhizome.mesh.v1.VoidBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.VoidBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a VoidBody.
+                 * @typedef {rhizome.mesh.v1.VoidBody.$Properties} rhizome.mesh.v1.VoidBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new VoidBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a VoidBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.VoidBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const VoidBody = function (properties) {
+                    this.keep = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * VoidBody under.
+                 * @member {Uint8Array} under
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @instance
+                 */
+                VoidBody.prototype.under = $util.newBuffer([]);
+
+                /**
+                 * VoidBody target.
+                 * @member {Uint8Array} target
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @instance
+                 */
+                VoidBody.prototype.target = $util.newBuffer([]);
+
+                /**
+                 * VoidBody keep.
+                 * @member {Array.<Uint8Array>} keep
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @instance
+                 */
+                VoidBody.prototype.keep = $util.emptyArray;
+
+                /**
+                 * Creates a new VoidBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {rhizome.mesh.v1.VoidBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.VoidBody} VoidBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.VoidBody.$Shape): rhizome.mesh.v1.VoidBody & rhizome.mesh.v1.VoidBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.VoidBody.$Properties): rhizome.mesh.v1.VoidBody;
+                 * }}
+                 */
+                VoidBody.create = function(properties) {
+                    return new VoidBody(properties);
+                };
+
+                /**
+                 * Encodes the specified VoidBody message. Does not implicitly {@link rhizome.mesh.v1.VoidBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {rhizome.mesh.v1.VoidBody.$Properties} message VoidBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                VoidBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under") && message.under.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.under);
+                    if (message.target != null && $Object.hasOwnProperty.call(message, "target") && message.target.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.target);
+                    if (message.keep != null && message.keep.length)
+                        for (let i = 0; i < message.keep.length; ++i)
+                            writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.keep[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a VoidBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.VoidBody & rhizome.mesh.v1.VoidBody.$Shape} VoidBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                VoidBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.VoidBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.under = value;
+                                else
+                                    delete message.under;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.target = value;
+                                else
+                                    delete message.target;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.keep && message.keep.length))
+                                    message.keep = [];
+                                message.keep.push(reader.bytes());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a VoidBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                VoidBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        if (!(message.under && typeof message.under.length === "number" || $util.isString(message.under)))
+                            return "under: buffer expected";
+                    if (message.target != null && $Object.hasOwnProperty.call(message, "target"))
+                        if (!(message.target && typeof message.target.length === "number" || $util.isString(message.target)))
+                            return "target: buffer expected";
+                    if (message.keep != null && $Object.hasOwnProperty.call(message, "keep")) {
+                        if (!$Array.isArray(message.keep))
+                            return "keep: array expected";
+                        for (let i = 0; i < message.keep.length; ++i)
+                            if (!(message.keep[i] && typeof message.keep[i].length === "number" || $util.isString(message.keep[i])))
+                                return "keep: buffer[] expected";
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a VoidBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.VoidBody} VoidBody
+                 */
+                VoidBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.VoidBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.VoidBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.VoidBody();
+                    if (object.under != null)
+                        if (object.under.length)
+                            if (typeof object.under === "string")
+                                $util.base64.decode(object.under, message.under = $util.newBuffer($util.base64.length(object.under)), 0);
+                            else if (object.under.length >= 0)
+                                message.under = object.under;
+                    if (object.target != null)
+                        if (object.target.length)
+                            if (typeof object.target === "string")
+                                $util.base64.decode(object.target, message.target = $util.newBuffer($util.base64.length(object.target)), 0);
+                            else if (object.target.length >= 0)
+                                message.target = object.target;
+                    if (object.keep) {
+                        if (!$Array.isArray(object.keep))
+                            throw $TypeError(".rhizome.mesh.v1.VoidBody.keep: array expected");
+                        message.keep = $Array(object.keep.length);
+                        for (let i = 0; i < object.keep.length; ++i)
+                            if (typeof object.keep[i] === "string")
+                                $util.base64.decode(object.keep[i], message.keep[i] = $util.newBuffer($util.base64.length(object.keep[i])), 0);
+                            else if (object.keep[i].length >= 0)
+                                message.keep[i] = object.keep[i];
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a VoidBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {rhizome.mesh.v1.VoidBody} message VoidBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                VoidBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.keep = [];
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.under = "";
+                        else {
+                            object.under = [];
+                            if (options.bytes !== $Array)
+                                object.under = $util.newBuffer(object.under);
+                        }
+                        if (options.bytes === $String)
+                            object.target = "";
+                        else {
+                            object.target = [];
+                            if (options.bytes !== $Array)
+                                object.target = $util.newBuffer(object.target);
+                        }
+                    }
+                    if (message.under != null && $Object.hasOwnProperty.call(message, "under"))
+                        object.under = options.bytes === $String ? $util.base64.encode(message.under, 0, message.under.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.under) : message.under;
+                    if (message.target != null && $Object.hasOwnProperty.call(message, "target"))
+                        object.target = options.bytes === $String ? $util.base64.encode(message.target, 0, message.target.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.target) : message.target;
+                    if (message.keep && message.keep.length) {
+                        object.keep = $Array(message.keep.length);
+                        for (let j = 0; j < message.keep.length; ++j)
+                            object.keep[j] = options.bytes === $String ? $util.base64.encode(message.keep[j], 0, message.keep[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.keep[j]) : message.keep[j];
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this VoidBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                VoidBody.prototype.toJSON = function() {
+                    return VoidBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for VoidBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.VoidBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                VoidBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.VoidBody";
+                };
+
+                return VoidBody;
+            })();
+
+            v1.ClusterCertBody = (function() {
+
+                /**
+                 * Properties of a ClusterCertBody.
+                 * @typedef {Object} rhizome.mesh.v1.ClusterCertBody.$Properties
+                 * @property {Uint8Array|null} [invite] ClusterCertBody invite
+                 * @property {string|null} [name] ClusterCertBody name
+                 * @property {Uint8Array|null} [clusterKey] ClusterCertBody clusterKey
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [pods] ClusterCertBody pods
+                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [services] ClusterCertBody services
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a ClusterCertBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IClusterCertBody
+                 * @augments rhizome.mesh.v1.ClusterCertBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.ClusterCertBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a ClusterCertBody.
+                 * @typedef {rhizome.mesh.v1.ClusterCertBody.$Properties} rhizome.mesh.v1.ClusterCertBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new ClusterCertBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a ClusterCertBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.ClusterCertBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const ClusterCertBody = function (properties) {
+                    this.pods = [];
+                    this.services = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * ClusterCertBody invite.
+                 * @member {Uint8Array} invite
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 */
+                ClusterCertBody.prototype.invite = $util.newBuffer([]);
+
+                /**
+                 * ClusterCertBody name.
+                 * @member {string} name
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 */
+                ClusterCertBody.prototype.name = "";
+
+                /**
+                 * ClusterCertBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 */
+                ClusterCertBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * ClusterCertBody pods.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} pods
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 */
+                ClusterCertBody.prototype.pods = $util.emptyArray;
+
+                /**
+                 * ClusterCertBody services.
+                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} services
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 */
+                ClusterCertBody.prototype.services = $util.emptyArray;
+
+                /**
+                 * Creates a new ClusterCertBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.ClusterCertBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.ClusterCertBody} ClusterCertBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.ClusterCertBody.$Shape): rhizome.mesh.v1.ClusterCertBody & rhizome.mesh.v1.ClusterCertBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.ClusterCertBody.$Properties): rhizome.mesh.v1.ClusterCertBody;
+                 * }}
+                 */
+                ClusterCertBody.create = function(properties) {
+                    return new ClusterCertBody(properties);
+                };
+
+                /**
+                 * Encodes the specified ClusterCertBody message. Does not implicitly {@link rhizome.mesh.v1.ClusterCertBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.ClusterCertBody.$Properties} message ClusterCertBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                ClusterCertBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite") && message.invite.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.invite);
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+                        writer.uint32(/* id 2, wireType 2 =*/18).string(message.name);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.clusterKey);
+                    if (message.pods != null && message.pods.length)
+                        for (let i = 0; i < message.pods.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.pods[i], writer.uint32(/* id 4, wireType 2 =*/34).fork(), _depth + 1).ldelim();
+                    if (message.services != null && message.services.length)
+                        for (let i = 0; i < message.services.length; ++i)
+                            $root.rhizome.mesh.v1.Prefix.encode(message.services[i], writer.uint32(/* id 5, wireType 2 =*/42).fork(), _depth + 1).ldelim();
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a ClusterCertBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.ClusterCertBody & rhizome.mesh.v1.ClusterCertBody.$Shape} ClusterCertBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                ClusterCertBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.ClusterCertBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.invite = value;
+                                else
+                                    delete message.invite;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.name = value;
+                                else
+                                    delete message.name;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.pods && message.pods.length))
+                                    message.pods = [];
+                                message.pods.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.services && message.services.length))
+                                    message.services = [];
+                                message.services.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a ClusterCertBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                ClusterCertBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        if (!(message.invite && typeof message.invite.length === "number" || $util.isString(message.invite)))
+                            return "invite: buffer expected";
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+                        if (!$util.isString(message.name))
+                            return "name: string expected";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.pods != null && $Object.hasOwnProperty.call(message, "pods")) {
+                        if (!$Array.isArray(message.pods))
+                            return "pods: array expected";
+                        for (let i = 0; i < message.pods.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.pods[i], _depth + 1);
+                            if (error)
+                                return "pods." + error;
+                        }
+                    }
+                    if (message.services != null && $Object.hasOwnProperty.call(message, "services")) {
+                        if (!$Array.isArray(message.services))
+                            return "services: array expected";
+                        for (let i = 0; i < message.services.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.services[i], _depth + 1);
+                            if (error)
+                                return "services." + error;
+                        }
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a ClusterCertBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.ClusterCertBody} ClusterCertBody
+                 */
+                ClusterCertBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.ClusterCertBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.ClusterCertBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.ClusterCertBody();
+                    if (object.invite != null)
+                        if (object.invite.length)
+                            if (typeof object.invite === "string")
+                                $util.base64.decode(object.invite, message.invite = $util.newBuffer($util.base64.length(object.invite)), 0);
+                            else if (object.invite.length >= 0)
+                                message.invite = object.invite;
+                    if (object.name != null)
+                        if (typeof object.name !== "string" || object.name.length)
+                            message.name = $String(object.name);
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.pods) {
+                        if (!$Array.isArray(object.pods))
+                            throw $TypeError(".rhizome.mesh.v1.ClusterCertBody.pods: array expected");
+                        message.pods = $Array(object.pods.length);
+                        for (let i = 0; i < object.pods.length; ++i) {
+                            if (!$util.isObject(object.pods[i]))
+                                throw $TypeError(".rhizome.mesh.v1.ClusterCertBody.pods: object expected");
+                            message.pods[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.pods[i], _depth + 1);
+                        }
+                    }
+                    if (object.services) {
+                        if (!$Array.isArray(object.services))
+                            throw $TypeError(".rhizome.mesh.v1.ClusterCertBody.services: array expected");
+                        message.services = $Array(object.services.length);
+                        for (let i = 0; i < object.services.length; ++i) {
+                            if (!$util.isObject(object.services[i]))
+                                throw $TypeError(".rhizome.mesh.v1.ClusterCertBody.services: object expected");
+                            message.services[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.services[i], _depth + 1);
+                        }
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a ClusterCertBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.ClusterCertBody} message ClusterCertBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                ClusterCertBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.pods = [];
+                        object.services = [];
+                    }
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.invite = "";
+                        else {
+                            object.invite = [];
+                            if (options.bytes !== $Array)
+                                object.invite = $util.newBuffer(object.invite);
+                        }
+                        object.name = "";
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                    }
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        object.invite = options.bytes === $String ? $util.base64.encode(message.invite, 0, message.invite.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.invite) : message.invite;
+                    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+                        object.name = message.name;
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.pods && message.pods.length) {
+                        object.pods = $Array(message.pods.length);
+                        for (let j = 0; j < message.pods.length; ++j)
+                            object.pods[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.pods[j], options, _depth + 1);
+                    }
+                    if (message.services && message.services.length) {
+                        object.services = $Array(message.services.length);
+                        for (let j = 0; j < message.services.length; ++j)
+                            object.services[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.services[j], options, _depth + 1);
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this ClusterCertBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                ClusterCertBody.prototype.toJSON = function() {
+                    return ClusterCertBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for ClusterCertBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.ClusterCertBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                ClusterCertBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.ClusterCertBody";
+                };
+
+                return ClusterCertBody;
+            })();
+
+            v1.AdmissionBody = (function() {
+
+                /**
+                 * Properties of an AdmissionBody.
+                 * @typedef {Object} rhizome.mesh.v1.AdmissionBody.$Properties
+                 * @property {Uint8Array|null} [invite] AdmissionBody invite
+                 * @property {Uint8Array|null} [clusterKey] AdmissionBody clusterKey
+                 * @property {Uint8Array|null} [sponsorKey] AdmissionBody sponsorKey
+                 * @property {number|Long|null} [seen] AdmissionBody seen
+                 * @property {number|Long|null} [time] AdmissionBody time
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an AdmissionBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IAdmissionBody
+                 * @augments rhizome.mesh.v1.AdmissionBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.AdmissionBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an AdmissionBody.
+                 * @typedef {rhizome.mesh.v1.AdmissionBody.$Properties} rhizome.mesh.v1.AdmissionBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new AdmissionBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an AdmissionBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.AdmissionBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const AdmissionBody = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * AdmissionBody invite.
+                 * @member {Uint8Array} invite
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 */
+                AdmissionBody.prototype.invite = $util.newBuffer([]);
+
+                /**
+                 * AdmissionBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 */
+                AdmissionBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * AdmissionBody sponsorKey.
+                 * @member {Uint8Array} sponsorKey
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 */
+                AdmissionBody.prototype.sponsorKey = $util.newBuffer([]);
+
+                /**
+                 * AdmissionBody seen.
+                 * @member {number|Long} seen
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 */
+                AdmissionBody.prototype.seen = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * AdmissionBody time.
+                 * @member {number|Long} time
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 */
+                AdmissionBody.prototype.time = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+
+                /**
+                 * Creates a new AdmissionBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AdmissionBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.AdmissionBody} AdmissionBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.AdmissionBody.$Shape): rhizome.mesh.v1.AdmissionBody & rhizome.mesh.v1.AdmissionBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.AdmissionBody.$Properties): rhizome.mesh.v1.AdmissionBody;
+                 * }}
+                 */
+                AdmissionBody.create = function(properties) {
+                    return new AdmissionBody(properties);
+                };
+
+                /**
+                 * Encodes the specified AdmissionBody message. Does not implicitly {@link rhizome.mesh.v1.AdmissionBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AdmissionBody.$Properties} message AdmissionBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                AdmissionBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite") && message.invite.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.invite);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.clusterKey);
+                    if (message.sponsorKey != null && $Object.hasOwnProperty.call(message, "sponsorKey") && message.sponsorKey.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.sponsorKey);
+                    if (message.seen != null && $Object.hasOwnProperty.call(message, "seen") && (typeof message.seen === "object" ? message.seen.low || message.seen.high : message.seen !== 0))
+                        writer.uint32(/* id 4, wireType 0 =*/32).uint64(message.seen);
+                    if (message.time != null && $Object.hasOwnProperty.call(message, "time") && (typeof message.time === "object" ? message.time.low || message.time.high : message.time !== 0))
+                        writer.uint32(/* id 5, wireType 0 =*/40).int64(message.time);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an AdmissionBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.AdmissionBody & rhizome.mesh.v1.AdmissionBody.$Shape} AdmissionBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                AdmissionBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.AdmissionBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.invite = value;
+                                else
+                                    delete message.invite;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.sponsorKey = value;
+                                else
+                                    delete message.sponsorKey;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.seen = value;
+                                else
+                                    delete message.seen;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.time = value;
+                                else
+                                    delete message.time;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an AdmissionBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                AdmissionBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        if (!(message.invite && typeof message.invite.length === "number" || $util.isString(message.invite)))
+                            return "invite: buffer expected";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.sponsorKey != null && $Object.hasOwnProperty.call(message, "sponsorKey"))
+                        if (!(message.sponsorKey && typeof message.sponsorKey.length === "number" || $util.isString(message.sponsorKey)))
+                            return "sponsorKey: buffer expected";
+                    if (message.seen != null && $Object.hasOwnProperty.call(message, "seen"))
+                        if (!$util.isInteger(message.seen) && !(message.seen && $util.isInteger(message.seen.low) && $util.isInteger(message.seen.high)))
+                            return "seen: integer|Long expected";
+                    if (message.time != null && $Object.hasOwnProperty.call(message, "time"))
+                        if (!$util.isInteger(message.time) && !(message.time && $util.isInteger(message.time.low) && $util.isInteger(message.time.high)))
+                            return "time: integer|Long expected";
+                    return null;
+                };
+
+                /**
+                 * Creates an AdmissionBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.AdmissionBody} AdmissionBody
+                 */
+                AdmissionBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.AdmissionBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.AdmissionBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.AdmissionBody();
+                    if (object.invite != null)
+                        if (object.invite.length)
+                            if (typeof object.invite === "string")
+                                $util.base64.decode(object.invite, message.invite = $util.newBuffer($util.base64.length(object.invite)), 0);
+                            else if (object.invite.length >= 0)
+                                message.invite = object.invite;
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.sponsorKey != null)
+                        if (object.sponsorKey.length)
+                            if (typeof object.sponsorKey === "string")
+                                $util.base64.decode(object.sponsorKey, message.sponsorKey = $util.newBuffer($util.base64.length(object.sponsorKey)), 0);
+                            else if (object.sponsorKey.length >= 0)
+                                message.sponsorKey = object.sponsorKey;
+                    if (object.seen != null)
+                        if (typeof object.seen === "object" ? object.seen.low || object.seen.high : $Number(object.seen) !== 0)
+                            if ($util.Long)
+                                message.seen = $util.Long.fromValue(object.seen, true);
+                            else if (typeof object.seen === "string")
+                                message.seen = $parseInt(object.seen, 10);
+                            else if (typeof object.seen === "number")
+                                message.seen = object.seen;
+                            else if (typeof object.seen === "object")
+                                message.seen = new $util.LongBits(object.seen.low >>> 0, object.seen.high >>> 0).toNumber(true);
+                    if (object.time != null)
+                        if (typeof object.time === "object" ? object.time.low || object.time.high : $Number(object.time) !== 0)
+                            if ($util.Long)
+                                message.time = $util.Long.fromValue(object.time, false);
+                            else if (typeof object.time === "string")
+                                message.time = $parseInt(object.time, 10);
+                            else if (typeof object.time === "number")
+                                message.time = object.time;
+                            else if (typeof object.time === "object")
+                                message.time = new $util.LongBits(object.time.low >>> 0, object.time.high >>> 0).toNumber();
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an AdmissionBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AdmissionBody} message AdmissionBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                AdmissionBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.invite = "";
+                        else {
+                            object.invite = [];
+                            if (options.bytes !== $Array)
+                                object.invite = $util.newBuffer(object.invite);
+                        }
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                        if (options.bytes === $String)
+                            object.sponsorKey = "";
+                        else {
+                            object.sponsorKey = [];
+                            if (options.bytes !== $Array)
+                                object.sponsorKey = $util.newBuffer(object.sponsorKey);
+                        }
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.seen = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.seen = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, false);
+                            object.time = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.time = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                    }
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        object.invite = options.bytes === $String ? $util.base64.encode(message.invite, 0, message.invite.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.invite) : message.invite;
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.sponsorKey != null && $Object.hasOwnProperty.call(message, "sponsorKey"))
+                        object.sponsorKey = options.bytes === $String ? $util.base64.encode(message.sponsorKey, 0, message.sponsorKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.sponsorKey) : message.sponsorKey;
+                    if (message.seen != null && $Object.hasOwnProperty.call(message, "seen"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.seen = typeof message.seen === "number" ? $BigInt(message.seen) : $util.Long.fromBits(message.seen.low >>> 0, message.seen.high >>> 0, true).toBigInt();
+                        else if (typeof message.seen === "number")
+                            object.seen = options.longs === $String ? $String(message.seen) : message.seen;
+                        else
+                            object.seen = options.longs === $String ? $util.Long.prototype.toString.call(message.seen) : options.longs === $Number ? new $util.LongBits(message.seen.low >>> 0, message.seen.high >>> 0).toNumber(true) : message.seen;
+                    if (message.time != null && $Object.hasOwnProperty.call(message, "time"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.time = typeof message.time === "number" ? $BigInt(message.time) : $util.Long.fromBits(message.time.low >>> 0, message.time.high >>> 0, false).toBigInt();
+                        else if (typeof message.time === "number")
+                            object.time = options.longs === $String ? $String(message.time) : message.time;
+                        else
+                            object.time = options.longs === $String ? $util.Long.prototype.toString.call(message.time) : options.longs === $Number ? new $util.LongBits(message.time.low >>> 0, message.time.high >>> 0).toNumber() : message.time;
+                    return object;
+                };
+
+                /**
+                 * Converts this AdmissionBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                AdmissionBody.prototype.toJSON = function() {
+                    return AdmissionBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for AdmissionBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.AdmissionBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                AdmissionBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.AdmissionBody";
+                };
+
+                return AdmissionBody;
+            })();
+
+            v1.AgentCertBody = (function() {
+
+                /**
+                 * Properties of an AgentCertBody.
+                 * @typedef {Object} rhizome.mesh.v1.AgentCertBody.$Properties
+                 * @property {Uint8Array|null} [clusterKey] AgentCertBody clusterKey
+                 * @property {Uint8Array|null} [agentKey] AgentCertBody agentKey
+                 * @property {string|null} [node] AgentCertBody node
+                 * @property {Array.<string>|null} [roles] AgentCertBody roles
+                 * @property {number|Long|null} [generation] AgentCertBody generation
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an AgentCertBody.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IAgentCertBody
+                 * @augments rhizome.mesh.v1.AgentCertBody.$Properties
+                 * @deprecated Use rhizome.mesh.v1.AgentCertBody.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an AgentCertBody.
+                 * @typedef {rhizome.mesh.v1.AgentCertBody.$Properties} rhizome.mesh.v1.AgentCertBody.$Shape
+                 */
+
+                /**
+                 * Constructs a new AgentCertBody.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an AgentCertBody.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.AgentCertBody.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const AgentCertBody = function (properties) {
+                    this.roles = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * AgentCertBody clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 */
+                AgentCertBody.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * AgentCertBody agentKey.
+                 * @member {Uint8Array} agentKey
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 */
+                AgentCertBody.prototype.agentKey = $util.newBuffer([]);
+
+                /**
+                 * AgentCertBody node.
+                 * @member {string} node
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 */
+                AgentCertBody.prototype.node = "";
+
+                /**
+                 * AgentCertBody roles.
+                 * @member {Array.<string>} roles
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 */
+                AgentCertBody.prototype.roles = $util.emptyArray;
+
+                /**
+                 * AgentCertBody generation.
+                 * @member {number|Long} generation
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 */
+                AgentCertBody.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+                /**
+                 * Creates a new AgentCertBody instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AgentCertBody.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.AgentCertBody} AgentCertBody instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.AgentCertBody.$Shape): rhizome.mesh.v1.AgentCertBody & rhizome.mesh.v1.AgentCertBody.$Shape;
+                 *   (properties?: rhizome.mesh.v1.AgentCertBody.$Properties): rhizome.mesh.v1.AgentCertBody;
+                 * }}
+                 */
+                AgentCertBody.create = function(properties) {
+                    return new AgentCertBody(properties);
+                };
+
+                /**
+                 * Encodes the specified AgentCertBody message. Does not implicitly {@link rhizome.mesh.v1.AgentCertBody.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AgentCertBody.$Properties} message AgentCertBody message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                AgentCertBody.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.clusterKey);
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey") && message.agentKey.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.agentKey);
+                    if (message.node != null && $Object.hasOwnProperty.call(message, "node") && message.node !== "")
+                        writer.uint32(/* id 3, wireType 2 =*/26).string(message.node);
+                    if (message.roles != null && message.roles.length)
+                        for (let i = 0; i < message.roles.length; ++i)
+                            writer.uint32(/* id 4, wireType 2 =*/34).string(message.roles[i]);
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+                        writer.uint32(/* id 5, wireType 0 =*/40).uint64(message.generation);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an AgentCertBody message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.AgentCertBody & rhizome.mesh.v1.AgentCertBody.$Shape} AgentCertBody
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                AgentCertBody.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.AgentCertBody();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.agentKey = value;
+                                else
+                                    delete message.agentKey;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.node = value;
+                                else
+                                    delete message.node;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.roles && message.roles.length))
+                                    message.roles = [];
+                                message.roles.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.generation = value;
+                                else
+                                    delete message.generation;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an AgentCertBody message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                AgentCertBody.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey"))
+                        if (!(message.agentKey && typeof message.agentKey.length === "number" || $util.isString(message.agentKey)))
+                            return "agentKey: buffer expected";
+                    if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
+                        if (!$util.isString(message.node))
+                            return "node: string expected";
+                    if (message.roles != null && $Object.hasOwnProperty.call(message, "roles")) {
+                        if (!$Array.isArray(message.roles))
+                            return "roles: array expected";
+                        for (let i = 0; i < message.roles.length; ++i)
+                            if (!$util.isString(message.roles[i]))
+                                return "roles: string[] expected";
+                    }
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+                        if (!$util.isInteger(message.generation) && !(message.generation && $util.isInteger(message.generation.low) && $util.isInteger(message.generation.high)))
+                            return "generation: integer|Long expected";
+                    return null;
+                };
+
+                /**
+                 * Creates an AgentCertBody message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.AgentCertBody} AgentCertBody
+                 */
+                AgentCertBody.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.AgentCertBody)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.AgentCertBody: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.AgentCertBody();
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.agentKey != null)
+                        if (object.agentKey.length)
+                            if (typeof object.agentKey === "string")
+                                $util.base64.decode(object.agentKey, message.agentKey = $util.newBuffer($util.base64.length(object.agentKey)), 0);
+                            else if (object.agentKey.length >= 0)
+                                message.agentKey = object.agentKey;
+                    if (object.node != null)
+                        if (typeof object.node !== "string" || object.node.length)
+                            message.node = $String(object.node);
+                    if (object.roles) {
+                        if (!$Array.isArray(object.roles))
+                            throw $TypeError(".rhizome.mesh.v1.AgentCertBody.roles: array expected");
+                        message.roles = $Array(object.roles.length);
+                        for (let i = 0; i < object.roles.length; ++i)
+                            message.roles[i] = $String(object.roles[i]);
+                    }
+                    if (object.generation != null)
+                        if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+                            if ($util.Long)
+                                message.generation = $util.Long.fromValue(object.generation, true);
+                            else if (typeof object.generation === "string")
+                                message.generation = $parseInt(object.generation, 10);
+                            else if (typeof object.generation === "number")
+                                message.generation = object.generation;
+                            else if (typeof object.generation === "object")
+                                message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an AgentCertBody message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {rhizome.mesh.v1.AgentCertBody} message AgentCertBody
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                AgentCertBody.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.roles = [];
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                        if (options.bytes === $String)
+                            object.agentKey = "";
+                        else {
+                            object.agentKey = [];
+                            if (options.bytes !== $Array)
+                                object.agentKey = $util.newBuffer(object.agentKey);
+                        }
+                        object.node = "";
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, true);
+                            object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                    }
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.agentKey != null && $Object.hasOwnProperty.call(message, "agentKey"))
+                        object.agentKey = options.bytes === $String ? $util.base64.encode(message.agentKey, 0, message.agentKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.agentKey) : message.agentKey;
+                    if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
+                        object.node = message.node;
+                    if (message.roles && message.roles.length) {
+                        object.roles = $Array(message.roles.length);
+                        for (let j = 0; j < message.roles.length; ++j)
+                            object.roles[j] = message.roles[j];
+                    }
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+                        else if (typeof message.generation === "number")
+                            object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+                        else
+                            object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+                    return object;
+                };
+
+                /**
+                 * Converts this AgentCertBody to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                AgentCertBody.prototype.toJSON = function() {
+                    return AgentCertBody.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for AgentCertBody
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.AgentCertBody
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                AgentCertBody.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.AgentCertBody";
+                };
+
+                return AgentCertBody;
+            })();
+
             v1.Hello = (function() {
 
                 /**

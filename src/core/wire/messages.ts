@@ -44,6 +44,8 @@ export type PrefixMessage = Message<rhizome.mesh.v1.Prefix.$Properties>
 export type CertificateMessage = Message<rhizome.mesh.v1.Certificate.$Properties>
 export type CertificateBodyMessage = Message<rhizome.mesh.v1.CertificateBody.$Properties>
 export type ChainMessage = Message<rhizome.mesh.v1.Chain.$Properties>
+export type StatementMessage = Message<rhizome.mesh.v1.Statement.$Properties>
+export type StatementBodyMessage = Message<rhizome.mesh.v1.StatementBody.$Properties>
 
 export const decodeFrame = decoder(wire.Frame)
 export const decodeHead = decoder(wire.Head)
@@ -54,6 +56,8 @@ export const decodeValueMessage = decoder(wire.Value)
 export const decodeCertificateBody = decoder(wire.CertificateBody)
 export const decodeChain = decoder(wire.Chain)
 export const decodeToken = decoder(wire.Token)
+export const decodeTrustItem = decoder(wire.TrustItem)
+export const decodeStatementBody = decoder(wire.StatementBody)
 
 /**
  * The bytes of a message: `encodeMessage(wire.Frame, { ping: { id: 1 } })`. Values of a wrong type are encoded
