@@ -1,5 +1,5 @@
 // What the trust set holds: one entry for each statement that has an effect of its own. Invites and cluster
-// certificates lie inside the entry of their admission, since an invite that admitted nobody has no effect.
+// certificates lie inside the entry of their admission, since an invite without an admission has no effect.
 import type { Signed } from './signatures.ts'
 import { compareText, type KeyId, type StatementId } from './ids.ts'
 import type { Admission, Bar, ClusterCert, Decide, Grant, Invite, Seat, Void } from './statement.ts'

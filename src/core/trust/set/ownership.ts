@@ -1,5 +1,5 @@
 // Which claimant an agent follows for each name and prefix (E1): the one that it had in force, else the first in order.
-// Members that heard of two claimants in a different order follow different ones until somebody decides; so a second
+// Members that heard of two claimants in a different order follow different ones until a Decide comes; so a second
 // claimant never changes what works.
 // Invariants
 //   1. No two clusters have overlapping prefixes in force.

@@ -46,7 +46,7 @@ export interface PodsAndServices {
   readonly services: readonly PrefixRange[]
 }
 
-/** The right to become the cluster of this name, for whoever holds the seed of `inviteKey`. */
+/** The right to become the cluster of this name, for the holder of the seed of `inviteKey`. */
 export interface Invite extends Common, PodsAndServices {
   readonly kind: 'invite'
   readonly under: StatementId
