@@ -4,7 +4,7 @@
 // Invariants:
 //  1. A fault is identified by (code, subject). Setting it again with the same text changes nothing and logs nothing.
 //  2. The log has one line when a fault appears, one when its text changes, one when it is cleared.
-//  3. The registry is bounded: SUBJECTS_MAX listed faults per code and TEXT_CHARACTERS_MAX per text. Faults beyond that
+//  3. The registry is bounded: LISTED_MAX listed faults per code and TEXT_CHARACTERS_MAX per text. Faults beyond that
 //     bound are counted (`excess`), those of `set` up to WAITING_MAX. Texts that quote a peer or a tenant are cleaned: control characters become spaces.
 //  4. `faults()` is sorted by severity, the worst first; faults of one severity are in the order of their age, the
 //     oldest first.
@@ -43,7 +43,8 @@ export interface Fault extends FaultText {
   readonly sinceMs: number
 }
 
-const SUBJECTS_MAX = 20 // per code: a page of `meshctl status` has room for a few of each kind
+/** Listed faults per code: a page of `meshctl status` has room for a few of each kind. */
+export const LISTED_MAX = 20
 // Per code: faults that are counted and not listed. A thousand is more than there are members of one mesh, and a text of
 // each takes at most a megabyte together.
 const WAITING_MAX = 1000
@@ -58,7 +59,7 @@ export class Health {
   readonly #now: () => number
   readonly #listed = new Map<string, Map<string, Fault>>()
   /**
-   * Faults that `set` was given while its code had SUBJECTS_MAX, by code and subject, oldest first. Each is listed when
+   * Faults that `set` was given while its code had LISTED_MAX, by code and subject, oldest first. Each is listed when
    * a place is free.
    */
   readonly #waiting = new Map<string, Map<string, Fault>>()
@@ -76,7 +77,7 @@ export class Health {
 
   /**
    * Sets a fault, or changes its text when (code, subject) is set already. `subject` is '' by default. A new subject
-   * waits when the code has SUBJECTS_MAX faults: it is counted in `excess`, and listed once another one is cleared.
+   * waits when the code has LISTED_MAX faults: it is counted in `excess`, and listed once another one is cleared.
    */
   set(code: string, text: FaultText & { readonly subject?: string }): void {
     const subject = cleaned(text.subject ?? '', SUBJECT_CHARACTERS_MAX)
@@ -90,7 +91,7 @@ export class Health {
       fix: cleaned(text.fix, TEXT_CHARACTERS_MAX),
       sinceMs: before?.sinceMs ?? this.#now()
     }
-    if (listed?.has(subject) !== true && (listed?.size ?? 0) >= SUBJECTS_MAX) this.#wait(fault)
+    if (listed?.has(subject) !== true && (listed?.size ?? 0) >= LISTED_MAX) this.#wait(fault)
     else if (before === undefined || !sameText(before, fault)) this.#list(fault)
   }
 
@@ -110,7 +111,7 @@ export class Health {
   }
 
   /**
-   * Sets the whole list of one code: faults that are not in `texts` are cleared. Of more than SUBJECTS_MAX subjects the
+   * Sets the whole list of one code: faults that are not in `texts` are cleared. Of more than LISTED_MAX subjects the
    * first are kept, of several texts with one subject the first; the others are counted in `excess`. A part that
    * computes all its faults at once calls this.
    */
@@ -118,7 +119,7 @@ export class Health {
     const kept = new Map<string, FaultText>()
     for (const text of texts) {
       const subject = cleaned(text.subject, SUBJECT_CHARACTERS_MAX)
-      if (kept.size < SUBJECTS_MAX && !kept.has(subject)) kept.set(subject, text)
+      if (kept.size < LISTED_MAX && !kept.has(subject)) kept.set(subject, text)
     }
     this.#waiting.delete(code)
     for (const subject of this.#listed.get(code)?.keys() ?? [])

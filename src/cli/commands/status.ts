@@ -3,8 +3,9 @@
 // run on a new host. With --wait the command returns when the agent works, for scripts.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
-import type { Problem, StatusAnswer } from '../../api/answers.ts'
+import type { HealthReport, Problem, StatusAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
+import { problemPlace } from '../../core/catalog/problem-place.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 import { faultList, healthLine } from '../output/health.ts'
@@ -140,7 +141,7 @@ function renderStatus(status: StatusAnswer, context: Context): Rendered {
       ],
       context.width
     ),
-    ...faultList(status.health, context),
+    ...faultList(withoutListed(status), context),
     ...problems(status.source.problems, context),
     ...(status.state === 'unjoined' ? [NEXT_STEPS] : [])
   ]
@@ -231,6 +232,20 @@ function onOff(state: 'on' | 'off', facts: string, reason: string | undefined, c
   return detail === '' ? painted : `${painted}: ${detail}`
 }
 
+/** The faults but those of manifests, which the sections of manifests have with their fixes. */
+function withoutListed({ health, source }: StatusAnswer): HealthReport | undefined {
+  if (health === undefined) return undefined
+  const listed = new Set(
+    source.problems.map(({ file, where }) => (where === undefined ? file : `${file}, ${where}`))
+  )
+  const { MANIFESTS: _, ...more } = health.more
+  return {
+    ...health,
+    faults: health.faults.filter(({ code, subject }) => code !== 'MANIFESTS' || !listed.has(subject)),
+    more: source.problems.length === 0 ? health.more : more
+  }
+}
+
 /** Two sections: manifests that are ignored because of an error, then manifests that are used in spite of a warning. */
 function problems(rows: readonly Problem[], context: Context): string[] {
   const lost = rows.filter(({ level }) => level !== 'warning')
@@ -243,20 +258,10 @@ function problems(rows: readonly Problem[], context: Context): string[] {
   ]
 }
 
-/**
- * Returns the place of a problem, without the field at its end when the message begins with the same field: "line 3:
- * spec.ports" and "spec.ports must be a list" would name it twice. [] when there is no place.
- */
-function placeOf(where: string | undefined, message: string): readonly string[] {
-  if (where === undefined) return []
-  const [, before, field] = /^(.*): ([^ :]+)$/.exec(where) ?? []
-  return [before !== undefined && message.startsWith(`${field} `) ? before : where]
-}
-
 /** Returns a section with two lines per problem: file, place and message, then the fix if there is one. */
 function list(title: string, rows: readonly Problem[]): string {
   const text = rows.flatMap(({ file, where, message, fix }) => [
-    `  - ${[file, ...placeOf(where, message)].join(', ')}: ${message}`,
+    `  - ${[file, ...problemPlace(where, message)].join(', ')}: ${message}`,
     ...(fix === undefined ? [] : [`    fix: ${fix}`])
   ])
   return [title, ...text].join('\n')

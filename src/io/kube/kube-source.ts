@@ -200,7 +200,8 @@ export function createKubeSource(options: KubeSourceOptions): KubeSource {
       where: collection,
       message,
       fix,
-      level: NEEDED.includes(collection) ? 'error' : 'warning'
+      level: NEEDED.includes(collection) ? 'error' : 'warning',
+      ofSource: true
     }))
   }
 

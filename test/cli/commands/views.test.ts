@@ -460,6 +460,37 @@ Manifests that count, but need a look
     )
   })
 
+  it('status: has a refused manifest once, and a health that is not ok', async () => {
+    const problem = {
+      level: 'error' as const,
+      file: 'a.yaml',
+      where: 'line 2',
+      message: 'no port',
+      fix: 'add one'
+    }
+    fake.answer('/v1/status', {
+      ...samples.STATUS,
+      source: { ...samples.STATUS.source, problems: [problem] },
+      health: {
+        state: 'warning',
+        faults: [
+          {
+            code: 'MANIFESTS',
+            severity: 'warning',
+            subject: 'a.yaml, line 2',
+            message: 'a.yaml, line 2: no port',
+            fix: 'add one',
+            since: new Date().toISOString()
+          }
+        ],
+        more: {}
+      }
+    })
+    const { stdout } = await cli('status')
+    assert.match(stdout, /^Health +warning, for \w+: a\.yaml, line 2: no port\n/)
+    assert.equal(stdout.split('fix: add one').length, 2)
+  })
+
   it('status: an agent in no mesh is told how to get into one', async () => {
     fake.answer('/v1/status', samples.UNJOINED)
     const { code, stdout } = await cli('status')
