@@ -124,7 +124,7 @@ describe('a source on a real Kubernetes API', function () {
         [false, true, true]
       ]
     )
-    assert.match(source.problems[0]?.message ?? '', /Local to each node/)
+    assert.match(source.problems[0]?.message ?? '', /internalTrafficPolicy: Local/)
   })
 
   it('follows a deletion', async () => {

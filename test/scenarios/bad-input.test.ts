@@ -20,8 +20,8 @@ describe('bad input', () => {
     it('a token that was cut short is refused as such', async () => {
       const token = await invite(site('west'), 'east')
       const text = await refused(site('east').ctl('join', token.slice(0, -20)))
-      assert.match(text, /cut short or mistyped/)
-      assert.match(text, /fix: Copy it again, whole/)
+      assert.match(text, /missing or mistyped/)
+      assert.match(text, /fix: Copy the whole token again/)
     })
 
     it('a token that has expired is refused, with both times', async () => {

@@ -36,17 +36,17 @@ describe('clock and version', () => {
     {
       what: 'a year ahead',
       shiftMs: YEAR_MS,
-      says: /invite of east expired 36\d days ago, at .*; this clock says [^]*fix: .*set the clock/
+      says: /invite of east expired 36\d days ago, at .*; this clock says [^]*fix: .*correct it/
     },
     {
       what: 'a year behind',
       shiftMs: -YEAR_MS,
-      says: /invite of east is valid only in 36\d days, from .*; this clock says [^]*fix: Set this clock/
+      says: /invite of east becomes valid in 36\d days, at .*; this clock says [^]*fix: Correct the clock of this host/
     },
     {
       what: 'an hour ahead',
       shiftMs: HOUR_MS,
-      says: /the clocks differ: the peer's .* is (5\d|60) minutes ahead of this agent's/
+      says: /the clocks differ: the clock of the peer .* is (5\d|60) minutes ahead of that of this agent/
     }
   ]
   for (const { what, shiftMs, says } of wrong) {
@@ -109,7 +109,7 @@ describe('clock and version', () => {
       join(import.meta.dirname, 'newer-peer.ts'),
       address
     ])
-    assert.match(stdout, /the peer speaks protocol 2–3, this agent 1: upgrade this one/)
+    assert.match(stdout, /the peer speaks protocol 2–3, and this agent protocol 1: upgrade this agent/)
     await eventually(async () => {
       assert.equal((await status(west())).refused['handshake version'], before + 1)
       return true

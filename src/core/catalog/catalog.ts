@@ -154,7 +154,7 @@ function keepFirst<T extends ServiceValue | EndpointSliceValue>(
   else {
     problems.push({
       ...placeOf(placed),
-      message: `${titleOf(placed.value)} is already defined in ${first.item.file}; that one counts`,
+      message: `${titleOf(placed.value)} is already defined in ${first.item.file}; this copy is not used`,
       fix: 'remove or rename one of the two',
       level: 'error'
     })
@@ -208,7 +208,7 @@ function withinRecord(placed: Placed<ServiceValue>, problems: Problem[]): Placed
   if (ports.length === value.ports.length) return placed
   problems.push({
     ...placeOf(placed),
-    message: `${titleOf(value)} has ${value.ports.length} ports, of which the first ${ports.length} fit into one record; the rest is left out`,
+    message: `${titleOf(value)} has ${value.ports.length} ports; the first ${ports.length} fit into one record, the other ${value.ports.length - ports.length} are not published`,
     fix: 'divide the ports among several Services, or give them shorter names',
     level: 'warning'
   })
@@ -224,7 +224,7 @@ function hasService(
   if (known.has(nameOf(namespace, service))) return true
   problems.push({
     ...placeOf(placed),
-    message: `${titleOf(placed.value)} is for a service ${namespace}/${service} that does not exist`,
+    message: `${titleOf(placed.value)} belongs to the Service ${namespace}/${service}, which does not exist`,
     fix: `add the Service, or correct the label kubernetes.io/service-name`,
     level: 'error'
   })
@@ -258,7 +258,7 @@ function insidePodPrefixes(
     return []
   problems.push({
     ...placeOf(placed),
-    message: `${titleOf(placed.value)}: ${outside.length} addresses of its endpoints lie outside the pod prefixes of this cluster, such as ${first}`,
+    message: `${titleOf(placed.value)}: ${outside.length} addresses of its endpoints are outside the pod prefixes of this cluster, for example ${first}`,
     fix:
       podPrefixes.length === 0
         ? 'this cluster has no pod prefixes: give it one with `meshctl invite --pod-cidr`'
@@ -304,7 +304,7 @@ function namelessAlias(
       {
         ...placeOf(placed),
         message: `${title}: spec.externalName ${externalName} is an IP address; the name does not resolve`,
-        fix: 'use a Service with clusterIP: None and an EndpointSlice of this address, or a DNS name',
+        fix: 'use a Service with clusterIP: None and an EndpointSlice with this address, or set spec.externalName to a DNS name',
         level: 'warning'
       }
     ]
@@ -326,7 +326,7 @@ function portKey({ name, protocol }: Pick<ServiceValue['ports'][number], 'name' 
 
 function withoutEndpoints(placed: Placed<ServiceValue>): Problem {
   const { namespace, name, headless } = placed.value
-  const effect = headless ? 'its name has no addresses' : 'its name resolves, connections are refused'
+  const effect = headless ? 'its name has no addresses' : 'its name resolves, but connections are refused'
   return {
     ...placeOf(placed),
     message: `${titleOf(placed.value)} has no endpoints: ${effect}`,
@@ -339,7 +339,7 @@ function withoutPort(placed: Placed<ServiceValue>, port: string): Problem {
   const name = port === '' ? 'its unnamed port' : `port "${port}"`
   return {
     ...placeOf(placed),
-    message: `${titleOf(placed.value)}: ${name} has no port of the same name and protocol in its EndpointSlices; connections are refused`,
+    message: `${titleOf(placed.value)}: the EndpointSlices have no port with the name and protocol of ${name}, so connections are refused`,
     fix: 'give the port the same name and protocol in the Service and the EndpointSlice',
     level: 'warning'
   }

@@ -252,8 +252,8 @@ function nodeLocal({ namespace, name }: ObjectName): Problem {
   return {
     file: 'kubernetes',
     where: `Service ${namespace}/${name}: spec.internalTrafficPolicy`,
-    message: `Service ${namespace}/${name} is Local to each node: other clusters get its name, but no endpoints`,
-    fix: 'annotate it with rhizome.io/export: "true" to share its endpoints, or "false" to keep its name, too',
+    message: `Service ${namespace}/${name} has internalTrafficPolicy: Local, so other clusters get its name but no endpoints`,
+    fix: `export its endpoints, too: kubectl -n ${namespace} annotate service ${name} rhizome.io/export=true; or export nothing of it: kubectl -n ${namespace} annotate service ${name} rhizome.io/export=false`,
     level: 'warning'
   }
 }

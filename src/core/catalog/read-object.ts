@@ -42,7 +42,7 @@ export function toValue(object: unknown): Reading {
     return {
       kind: 'problem',
       where: 'document',
-      message: 'not a Kubernetes object: a mapping with apiVersion and kind is expected',
+      message: 'the document is not a Kubernetes object: it must be a mapping with apiVersion and kind',
       fix: 'write a Service or EndpointSlice, or move this file out of the folder'
     }
   }
@@ -79,7 +79,11 @@ function typoIn(kind: string, apiVersion: string): Fault | undefined {
   const version = meant === undefined ? undefined : OUR_KINDS[meant]
   if (version === undefined || kind.length < KIND_CHARACTERS_MIN) return undefined
   if (kind !== meant) {
-    return { where: 'kind', message: `kind ${quote(kind)} is no kind of Kubernetes`, fix: `use ${meant}` }
+    return {
+      where: 'kind',
+      message: `kind ${quote(kind)} does not exist in the Kubernetes API`,
+      fix: `use ${meant}`
+    }
   }
   return {
     where: 'apiVersion',
@@ -138,7 +142,7 @@ function readClusterIps(check: FieldCheck, spec: Fields): readonly Ip[] | 'headl
     check.fail({
       where: 'spec.clusterIP',
       message: 'spec.clusterIP is missing',
-      fix: 'set spec.clusterIP to a free address of the service prefix (there is no API server to choose one), or to None'
+      fix: 'set spec.clusterIP to a free address of the service prefix, because no API server chooses one here, or set it to None'
     })
     return []
   }
@@ -168,7 +172,7 @@ function readServicePorts(check: FieldCheck, spec: Fields, required: boolean): r
   })
   refuseTwins(check, 'spec.ports', [
     ports.map((port) => `name ${quote(port.name)}`),
-    ports.map((port) => `${port.port}/${port.protocol}`)
+    ports.map((port) => `port ${port.port}/${port.protocol}`)
   ])
   return ports
 }
@@ -268,8 +272,8 @@ function readEndpoint(
   if (addresses.some((ip) => ip !== undefined && familyOf(ip) !== family)) {
     check.fail({
       where: `${where}.addresses`,
-      message: `${where}.addresses has an address that is no IPv${family}`,
-      fix: 'use a slice of its own for each addressType'
+      message: `${where}.addresses has an address that is not an IPv${family} address`,
+      fix: 'write one EndpointSlice for each address family, with its addressType'
     })
   }
   const conditions = check.fields(endpoint['conditions'], `${where}.conditions`)
@@ -336,7 +340,7 @@ function refuseTwins(check: FieldCheck, where: string, keysOfEach: readonly (rea
     const seen = new Set<string>()
     const twin = keys.find((key) => seen.size === seen.add(key).size)
     if (twin === undefined) continue
-    check.fail({ where, message: `${where} has ${twin} twice`, fix: 'give each port its own' })
+    check.fail({ where, message: `two items of ${where} have the ${twin}`, fix: 'change one of the two' })
   }
 }
 

@@ -102,14 +102,17 @@ export function wire(
   switch (target) {
     case 'openshift': {
       if (objects.operator === undefined)
-        return missing('dns.operator.openshift.io/default', 'this is not OpenShift: choose coredns')
+        return missing(
+          'dns.operator.openshift.io/default',
+          'this cluster is not OpenShift: set cluster-dns to coredns or auto'
+        )
       return serversCall(objects.operator, wireServers(serversOf(objects.operator), mesh))
     }
     case 'coredns': {
       if (objects.coredns === undefined)
         return missing(
           `ConfigMap ${namespace}/coredns`,
-          'name the namespace of CoreDNS, or choose another way'
+          'set cluster-dns-namespace to the namespace of CoreDNS, or set cluster-dns to another value'
         )
       return corefileCall(objects.coredns, namespace, wireCorefile(corefileOf(objects.coredns), mesh))
     }
@@ -117,7 +120,7 @@ export function wire(
       if (objects.custom === undefined) {
         return missing(
           `ConfigMap ${namespace}/coredns-custom`,
-          `make it: kubectl -n ${namespace} create configmap coredns-custom`
+          `create it: kubectl -n ${namespace} create configmap coredns-custom`
         )
       }
       const text = serverBlock(
@@ -142,8 +145,8 @@ function servedByOthers(
 ): { readonly kind: 'refused'; readonly reason: string; readonly fix: string } | undefined {
   const refused = (zone: string, place: string) => ({
     kind: 'refused' as const,
-    reason: `${place} serves ${zone} already, and CoreDNS does not start with a zone in two server blocks`,
-    fix: `remove ${zone} there, and the agents write it; or keep it there and set cluster-dns: off`
+    reason: `${zone} already has a server block in ${place}; CoreDNS does not start when two server blocks have the same zone`,
+    fix: `remove ${zone} from that server block, and the agents write a block of their own; or set cluster-dns: off`
   })
   if (target === 'openshift') {
     for (const server of unwireServers(serversOf(objects.operator ?? {}))) {
@@ -158,18 +161,18 @@ function servedByOthers(
     return undefined
   }
   const port = objects.coredns === undefined ? DNS_PORT : portOf(corefileOf(objects.coredns))
-  for (const { place, text } of othersCorefiles(objects, namespace)) {
+  for (const { place, configMap, text } of othersCorefiles(objects, namespace)) {
     const read = readCorefile(text)
     if (read.kind === 'invalid')
       return {
         kind: 'refused',
-        reason: `${place} cannot be loaded by CoreDNS: ${read.reason}`,
-        fix: 'mend it by hand; the agents write to it once it can be loaded'
+        reason: `CoreDNS cannot load ${place}: ${read.reason}`,
+        fix: `correct it: kubectl -n ${namespace} edit configmap ${configMap}; the agents write their block as soon as CoreDNS can load the file`
       }
     const hit = read.zones.find(
       (served) => served.transport === 'dns' && served.port === port && mesh.zones.includes(served.zone)
     )
-    if (hit !== undefined) return refused(hit.zone, `${place}, line ${hit.line},`)
+    if (hit !== undefined) return refused(hit.zone, `${place}, line ${hit.line}`)
   }
   return undefined
 }
@@ -181,16 +184,16 @@ function servedByOthers(
 function othersCorefiles(
   { coredns, custom }: ClusterDnsObjects,
   namespace: string
-): { readonly place: string; readonly text: string }[] {
+): { readonly place: string; readonly configMap: string; readonly text: string }[] {
   const bare = coredns === undefined ? undefined : unwireCorefile(corefileOf(coredns))
   const texts = Object.entries(fieldsAt(custom ?? {}, 'data')).flatMap(([key, text]) =>
     key.endsWith('.server') && key !== CUSTOM_KEY && typeof text === 'string'
-      ? [{ place: `key ${key} of ConfigMap ${namespace}/coredns-custom`, text }]
+      ? [{ place: `key ${key} of ConfigMap ${namespace}/coredns-custom`, configMap: 'coredns-custom', text }]
       : []
   )
   return [
     ...(bare?.kind === 'text'
-      ? [{ place: `the Corefile of ConfigMap ${namespace}/coredns`, text: bare.text }]
+      ? [{ place: `the Corefile of ConfigMap ${namespace}/coredns`, configMap: 'coredns', text: bare.text }]
       : []),
     ...texts
   ]
@@ -249,8 +252,8 @@ export function wireCorefile(text: string, mesh: MeshZones): CorefileEdit {
   if (!/\{[ \t]*\r?$/m.test(bare.text)) {
     return {
       kind: 'refused',
-      reason: 'the Corefile has no server block in braces',
-      fix: 'write its one block as ".:53 { … }": a second block beside one without braces would break CoreDNS'
+      reason: 'the server block of the Corefile has no braces',
+      fix: 'write the block as ".:53 { … }": CoreDNS cannot load a second block beside one without braces'
     }
   }
   const block = `${BEGIN}: written by its agents, removed on uninstall\n${serverBlock(mesh, portOf(bare.text))}${END}\n`
@@ -263,8 +266,8 @@ export function unwireCorefile(text: string): CorefileEdit {
   if (!/^# (BEGIN|END) rhizome\b/m.test(bare)) return { kind: 'text', text: bare }
   return {
     kind: 'refused',
-    reason: `the Corefile has "${BEGIN}" or "${END}" without the other`,
-    fix: 'remove the rest of that block by hand'
+    reason: `the Corefile has only one of the marks "${BEGIN}" and "${END}"`,
+    fix: 'delete that mark and the lines of its block: kubectl edit configmap coredns, in the namespace of CoreDNS'
   }
 }
 
@@ -290,8 +293,8 @@ function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit):
   if (read.kind === 'invalid' && edit.text.startsWith(BEGIN))
     return {
       kind: 'refused',
-      reason: `CoreDNS could not load the Corefile with our block in it: ${read.reason}`,
-      fix: 'mend the Corefile by hand, or set cluster-dns: off and forward the zones of the mesh yourself'
+      reason: `CoreDNS could not load the Corefile after the agents had added their block: ${read.reason}`,
+      fix: `correct the Corefile: kubectl -n ${namespace} edit configmap coredns; or set cluster-dns: off, and add a forward of the zones to the Corefile`
     }
   return patch(CLUSTER_DNS_PATHS.coredns(namespace), { ...locked(configMap), data: { Corefile: edit.text } })
 }
@@ -385,9 +388,9 @@ function check({ zones, servers }: MeshZones): void {
   for (const zone of zones) {
     if (!ZONE.test(zone)) throw new RangeError(`not a DNS zone: ${JSON.stringify(zone)}`)
     if (zone === KUBERNETES_DOMAIN || zone.endsWith(`.${KUBERNETES_DOMAIN}`))
-      throw new RangeError(`${zone} is the cluster's own`)
+      throw new RangeError(`${zone} is a zone of the cluster itself`)
   }
-  if (zones.length > 0 && servers.length === 0) throw new RangeError('no DNS server of the mesh is named')
+  if (zones.length > 0 && servers.length === 0) throw new RangeError('the list of DNS servers is empty')
   for (const server of servers) {
     if (!SERVER.test(server))
       throw new RangeError(`not the address of a DNS server: ${JSON.stringify(server)}`)

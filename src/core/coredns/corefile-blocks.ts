@@ -55,7 +55,7 @@ export function readCorefile(text: string, defaultPort = 53): Corefile {
     if (before !== undefined)
       return {
         kind: 'invalid',
-        reason: `${id} is in the server blocks of line ${before} and of line ${line}: CoreDNS does not start with both`
+        reason: `the server blocks of line ${before} and line ${line} both have ${id}, and CoreDNS does not start with both`
       }
     seen.set(id, line)
   }
@@ -149,8 +149,7 @@ function readBlock(tokens: readonly Token[], from: number): Block {
   const open = tokens[at]
   // A block without braces ends with the file.
   if (open?.text !== '{') return { kind: 'block', keys, next: tokens.length }
-  if (keys.length === 0)
-    return { kind: 'invalid', reason: `line ${open.line}: a "{" without a zone before it` }
+  if (keys.length === 0) return { kind: 'invalid', reason: `line ${open.line}: there is no zone before "{"` }
   for (let depth = 0; at < tokens.length; at++) {
     const text = tokens[at]?.text
     if (text === '{') depth += 1

@@ -11,7 +11,7 @@ export function publicNameWarning(cluster: string): string | undefined {
   if (!/^[a-z]{2}$/.test(cluster) && !TOP_LEVEL.has(cluster)) return undefined
   return (
     `${clusterZone(cluster)} is also a name of the public DNS, since ${cluster} is a top-level domain: ` +
-    `in the mesh, names below it such as www.${clusterZone(cluster)} do not exist any more; ` +
+    `inside the mesh, public names below it such as www.${clusterZone(cluster)} no longer resolve; ` +
     `if they are needed, choose another name, for example ${cluster}-1`
   )
 }

@@ -96,13 +96,13 @@ export function refusalText(refusal: LimitRefusal): {
     return {
       subject: `${cluster} ${name}`,
       message: `service ${name} of cluster ${cluster} has ${counts}`,
-      fix: `split the service, or give it fewer ${isCutInPorts ? 'ports' : 'ports or endpoints'}`
+      fix: `split the service, or reduce its ${isCutInPorts ? 'ports' : 'ports or endpoints'}`
     }
   }
   const what = {
     namespace: `namespace ${name} of cluster ${cluster}`,
     cluster: `cluster ${cluster}`,
-    host: `cluster ${cluster}, of its share of this host,`
+    host: `cluster ${cluster}`
   }[scope]
   const limit = HOST_LIMITS[scope]
   return {

@@ -169,7 +169,7 @@ export function overlapsOfAll(
     const prefix = holder(ip)
     return prefix === undefined || owners.get(prefix) === cluster
       ? []
-      : address(ip, `where ${node} of cluster ${cluster} is reached`)
+      : address(ip, `an outer address of ${node} of cluster ${cluster}`)
   })
   const onNetwork = (ip: Ip): boolean => networks.some(({ destination }) => cidrContains(destination, ip))
   return [
@@ -190,7 +190,8 @@ export function overlapsOfAll(
 function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwork): Overlap | undefined {
   if (!cidrOverlaps(prefix, destination)) return undefined
   const said = `${destination} on ${device}, a network of this host`
-  if (cidrContains(prefix, destination)) return { prefix, kind: 'network', text: `${said}, which keeps it` }
+  if (cidrContains(prefix, destination))
+    return { prefix, kind: 'network', text: `${said}, which stays outside the tunnel` }
   if (!onLink) return undefined
   return { prefix, kind: 'network', text: `${said}, which loses the addresses in ${prefix}` }
 }

@@ -70,7 +70,7 @@ export function tunnelState(facts: TunnelFacts): TunnelState {
   if (answerAgeMs > PROBE_SILENCE_MS_MAX && facts.unanswered >= PROBES_LOST_MIN)
     return { state: 'down', reason: `no answer through the tunnel for ${seconds(answerAgeMs)}` }
   return refusalAgeMs < replyAgeMs
-    ? { state: 'up', reason: 'its agent does not answer; the host behind the tunnel does' }
+    ? { state: 'up', reason: 'the host behind the tunnel answers, but its agent does not' }
     : { state: 'up' }
 }
 
@@ -95,7 +95,7 @@ function neverAnswered(facts: TunnelFacts): TunnelState {
 /** Judges the tunnel to a peer that answers no probes (invariant 4). */
 function byHandshake(facts: TunnelFacts): TunnelState {
   if (hasHandshake(facts))
-    return { state: 'up', reason: 'it answers no probes: judged by the last handshake alone' }
+    return { state: 'up', reason: 'the peer answers no probes, so only its last handshake counts' }
   if (facts.lastHandshakeMs === undefined) {
     const waitedMs = ageMs(facts.nowMs, facts.firstSeenMs)
     return waitedMs <= CONNECT_MS_MAX

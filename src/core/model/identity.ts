@@ -51,10 +51,10 @@ export function parseClusterName(text: string): ParsedClusterName {
   if (text.length > LABEL_CHARACTERS_MAX)
     return invalid(`${shown} is longer than ${LABEL_CHARACTERS_MAX} characters`)
   if (!/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(text)) {
-    return invalid(`${shown} is no DNS label: lower-case letters, digits and inner hyphens only`)
+    return invalid(`${shown} is not a DNS label: use lower-case letters and digits, and hyphens between them`)
   }
   if (RESERVED_CLUSTER_NAMES.has(text))
-    return invalid(`${shown} is reserved: ${clusterZone(text)} has a meaning of its own`)
+    return invalid(`${shown} is reserved, because the zone ${clusterZone(text)} already exists`)
   return { kind: 'clusterName', clusterName: text as ClusterName }
 }
 

@@ -282,9 +282,9 @@ function encodeOwn(
   | { readonly kind: 'refused'; readonly reason: string } {
   const bytes = encodedOrWhy(value)
   if (typeof bytes === 'string') return { kind: 'refused', reason: bytes }
-  if (!isKey(key)) return { kind: 'refused', reason: 'its name does not make a key of printable ASCII' }
+  if (!isKey(key)) return { kind: 'refused', reason: 'its key has characters other than printable ASCII' }
   if (bytes.length > RECORD_BYTES_MAX)
-    return { kind: 'refused', reason: `it has ${bytes.length} bytes, more than ${RECORD_BYTES_MAX}` }
+    return { kind: 'refused', reason: `it has ${bytes.length} bytes, above the limit of ${RECORD_BYTES_MAX}` }
   // Nearly all values are endpoint slices. Reading one in place makes the same checks as the decoder, without its
   // objects.
   if (lazySlice({ key, value: bytes, read: () => bytes, within: EVERYWHERE }) !== undefined)

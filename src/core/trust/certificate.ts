@@ -86,24 +86,24 @@ type Opened =
  * throws.
  */
 export function openCertificate(crypto: Crypto, message: CertificateMessage): Opened {
-  if (message.body.length > BODY_BYTES_MAX) return malformed(`larger than ${BODY_BYTES_MAX} bytes`)
+  if (message.body.length > BODY_BYTES_MAX) return malformed(`it has more than ${BODY_BYTES_MAX} bytes`)
   const body = decodeCertificateBody(message.body)
-  if (body === undefined) return malformed('not decodable')
+  if (body === undefined) return malformed('it cannot be decoded')
   if (!equalBytes(encodeMessage<object>(wire.CertificateBody, body), message.body)) {
-    return malformed('holds fields that this version does not know')
+    return malformed('it has fields that this version does not know')
   }
   const kind = KIND_OF_NUMBER.get(body.kind)
-  if (kind === undefined) return malformed(`of a kind (${body.kind}) that this version does not know`)
+  if (kind === undefined) return malformed(`this version does not know its kind (${body.kind})`)
   if (body.meshId.length !== 32 || body.issuerKey.length !== 32 || body.subjectKey.length !== 32) {
-    return malformed('holds a key or mesh id that is not 32 bytes long')
+    return malformed('one of its keys, or its mesh id, is not 32 bytes long')
   }
-  if (body.serial.length !== SERIAL_BYTES) return malformed('holds a serial that is not 16 bytes long')
+  if (body.serial.length !== SERIAL_BYTES) return malformed('its serial is not 16 bytes long')
   const validity = { notBefore: body.notBefore, notAfter: body.notAfter }
   if (validity.notBefore < 0 || validity.notAfter < validity.notBefore || validity.notAfter > SECONDS_MAX) {
-    return malformed('has no sensible validity')
+    return malformed('its validity dates are in the wrong order or out of range')
   }
   const name = parseClusterName(body.cluster)
-  if (name.kind === 'invalid') return malformed(name.reason)
+  if (name.kind === 'invalid') return malformed(`its cluster name is invalid: ${name.reason}`)
   const common: Common = {
     meshId: body.meshId,
     issuerKey: body.issuerKey,
@@ -133,7 +133,7 @@ export function sealCertificate(options: {
     const fault = checkPrefixes(draft)
     if (fault !== undefined) throw new RangeError(fault)
   } else if (!NODE_NAME.test(draft.node)) {
-    throw new RangeError(`${JSON.stringify(draft.node)} is no node name`)
+    throw new RangeError(`${JSON.stringify(draft.node)} is not a node name`)
   }
   const body = encodeMessage(wire.CertificateBody, {
     kind: NUMBER_OF_KIND[draft.kind],
@@ -173,7 +173,7 @@ export function isSigned(crypto: Crypto, message: CertificateMessage, certificat
 export function checkPrefixes(prefixes: Prefixes): string | undefined {
   const { podPrefixes, servicePrefixes } = prefixes
   if (podPrefixes.length > PREFIXES_MAX || servicePrefixes.length > PREFIXES_MAX) {
-    return `more than ${PREFIXES_MAX} prefixes of one kind`
+    return `there are more than ${PREFIXES_MAX} prefixes of one kind`
   }
   const all = [
     ...podPrefixes.map((cidr) => ({ cidr, what: 'pod prefix' })),
@@ -217,13 +217,14 @@ const KIND_OF_NUMBER = new Map<number, Certificate['kind']>([
 /** Checks the fields of an invite or a cluster certificate (invariants 1 and 2). */
 function openGrant(kind: GrantCertificate['kind'], common: Common, body: CertificateBodyMessage): Opened {
   if (body.roles.length > 0 || body.node !== '')
-    return malformed(`a ${kind} certificate with an agent's fields`)
+    return malformed(`it is of the kind ${kind}, but has the roles or the node name of an agent`)
   if (body.podPrefixes.length > PREFIXES_MAX || body.servicePrefixes.length > PREFIXES_MAX) {
-    return malformed(`more than ${PREFIXES_MAX} prefixes of one kind`)
+    return malformed(`it has more than ${PREFIXES_MAX} prefixes of one kind`)
   }
   const podPrefixes = cidrsOf(body.podPrefixes)
   const servicePrefixes = cidrsOf(body.servicePrefixes)
-  if (podPrefixes === undefined || servicePrefixes === undefined) return malformed('holds a malformed prefix')
+  if (podPrefixes === undefined || servicePrefixes === undefined)
+    return malformed('one of its prefixes is malformed')
   const fault = checkPrefixes({ podPrefixes, servicePrefixes })
   if (fault !== undefined) return malformed(fault)
   return { kind: 'opened', certificate: { kind, ...common, podPrefixes, servicePrefixes } }
@@ -234,13 +235,16 @@ function openGrant(kind: GrantCertificate['kind'], common: Common, body: Certifi
  */
 function openAgent(common: Common, body: CertificateBodyMessage): Opened {
   if (body.podPrefixes.length > 0 || body.servicePrefixes.length > 0) {
-    return malformed('an agent certificate with prefixes')
+    return malformed('it is the certificate of an agent, but has prefixes')
   }
   const roles = body.roles.filter(isRole)
   if (roles.length === 0 || roles.length !== body.roles.length || new Set(roles).size !== roles.length) {
-    return malformed('an agent certificate without roles, or with roles that this version does not know')
+    return malformed(
+      'it is the certificate of an agent, but has no roles, or roles that this version does not know'
+    )
   }
-  if (!NODE_NAME.test(body.node)) return malformed('an agent certificate with a malformed node name')
+  if (!NODE_NAME.test(body.node))
+    return malformed('it is the certificate of an agent with a malformed node name')
   return { kind: 'opened', certificate: { kind: 'agent', ...common, roles, node: body.node } }
 }
 

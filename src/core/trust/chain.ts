@@ -115,13 +115,16 @@ export function verifyChain<K extends keyof ChainOf>(
     return refused('malformed', `the chain is larger than ${CHAIN_BYTES_MAX} bytes`)
   const chain = decodeChain(bytes)
   if (chain === undefined || !equalBytes(encodeMessage<object>(wire.Chain, chain), bytes)) {
-    return refused('malformed', 'the chain is damaged, or holds fields that this version does not know')
+    return refused('malformed', 'the chain is damaged, or has fields that this version does not know')
   }
   if (!areRootKeys(chain.rootKeys))
     return refused('malformed', 'the root keys are missing, malformed or unsorted')
   const meshId = meshIdOf(crypto, chain.rootKeys)
   if (options.meshId !== undefined && !equalBytes(meshId, options.meshId)) {
-    return refused('mesh', `the chain is of ${meshIdText(meshId)}, not of ${meshIdText(options.meshId)}`)
+    return refused(
+      'mesh',
+      `the chain belongs to ${meshIdText(meshId)}, and this agent is in ${meshIdText(options.meshId)}`
+    )
   }
   if (chain.certificates.length > LINKS_MAX)
     return refused('links', `the chain has more than ${LINKS_MAX} links`)
@@ -130,13 +133,14 @@ export function verifyChain<K extends keyof ChainOf>(
   const links: Certificate[] = []
   for (const message of chain.certificates) {
     const opened = openCertificate(crypto, message)
-    if (opened.kind === 'malformed') return refused('malformed', `a certificate is ${opened.reason}`)
+    if (opened.kind === 'malformed')
+      return refused('malformed', `a certificate of the chain is malformed: ${opened.reason}`)
     links.push(opened.certificate)
   }
   const shape = shapeOf(links)
   if (shape === undefined || shape.end !== options.upTo) {
     const found = links.map((link) => link.kind).join(', ') || 'nothing'
-    return refused('links', `the chain holds ${found}: not a chain down to ${ENDS[options.upTo]}`)
+    return refused('links', `the chain consists of: ${found}; it must end in ${ENDS[options.upTo]}`)
   }
   const fault = checkLinks(links, { rootKeys: chain.rootKeys, meshId }) ?? checkGrants(shape)
   if (fault !== undefined) return fault
@@ -186,7 +190,7 @@ export function checkTime(
     }
     if (nowSeconds < notBefore - CLOCK_SKEW_SECONDS) {
       const ahead = durationText(notBefore - nowSeconds)
-      const reason = `${what} is valid only in ${ahead}, from ${timeText(notBefore)}; ${clock}`
+      const reason = `${what} becomes valid in ${ahead}, at ${timeText(notBefore)}; ${clock}`
       return { kind: 'refused', code: 'notYetValid', reason }
     }
   }
@@ -256,12 +260,15 @@ function checkLinks(
   let issuers = from.rootKeys
   for (const link of links) {
     if (!equalBytes(link.meshId, from.meshId))
-      return refused('mesh', `the ${link.kind} certificate is of another mesh`)
+      return refused('mesh', `the ${link.kind} certificate belongs to another mesh`)
     if (link.cluster !== links[0]?.cluster) {
-      return refused('cluster', `the chain mixes the clusters ${links[0]?.cluster} and ${link.cluster}`)
+      return refused(
+        'cluster',
+        `the chain has certificates of two clusters, ${links[0]?.cluster} and ${link.cluster}`
+      )
     }
     if (!issuers.some((key) => equalBytes(key, link.issuerKey))) {
-      return refused('issuer', `the ${link.kind} certificate is not issued by the link before it`)
+      return refused('issuer', `the ${link.kind} certificate was not issued by the certificate before it`)
     }
     issuers = [link.subjectKey]
   }
@@ -281,7 +288,7 @@ function checkGrants({ invite, cluster }: Shape): ChainRefused | undefined {
   if (beyond.length > 0) return refused('prefixes', `${beyond[0]} is not in the invite of ${cluster.cluster}`)
   const { notBefore, notAfter } = invite.validity
   if (cluster.validity.notBefore < notBefore || cluster.validity.notBefore > notAfter + CLOCK_SKEW_SECONDS) {
-    return refused('validity', 'the cluster certificate is dated outside the validity of its invite')
+    return refused('validity', 'the date of the cluster certificate is outside the validity of its invite')
   }
   return undefined
 }

@@ -56,12 +56,12 @@ export function readClusterKey(data: Fields, crypto: Crypto): KeyReading {
   const [seed, chainBytes] = [bytesOf(data['seed']), bytesOf(data['chain'])]
   const state = textOf(data['state'])
   if (seed === undefined || chainBytes === undefined || state === undefined)
-    return corrupt('it has no whole seed, chain and state')
+    return corrupt('its seed, chain or state is missing or malformed')
   if (seed.length !== 32) return corrupt('its seed is not 32 bytes long')
   if (!STATES.some((each) => each === state)) return corrupt('its state is neither "pending" nor "member"')
   if (chainBytes.length > CHAIN_BYTES_MAX) return corrupt('its chain is too large')
   const chain = verifyChain(chainBytes, { crypto, meshId: undefined, upTo: 'CLUSTER' })
-  if (chain.kind === 'refused') return corrupt(`its chain does not verify: ${chain.reason}`)
+  if (chain.kind === 'refused') return corrupt(`its chain is invalid: ${chain.reason}`)
   if (!equalBytes(crypto.publicKeyOf(seed), chain.clusterKey))
     return corrupt('its seed is not the key that its chain certifies')
   const bootstrap = (textOf(data['bootstrap']) ?? '').split('\n').filter((line) => line !== '')
@@ -69,7 +69,7 @@ export function readClusterKey(data: Fields, crypto: Crypto): KeyReading {
     bootstrap.length > BOOTSTRAP_MAX ||
     bootstrap.some((line) => line.length > MULTIADDR_CHARACTERS_MAX || !line.includes('/p2p/'))
   )
-    return corrupt('its bootstrap is no list of multiaddrs')
+    return corrupt('its bootstrap is not a list of multiaddrs')
   return { kind: 'key', key: { seed, chain, pending: state === 'pending', bootstrap } }
 }
 

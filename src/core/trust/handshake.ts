@@ -150,16 +150,19 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     receive(frame, nowMs) {
       if (state.due === 'nothing') return { send: [] }
       if (frame.length > DOOR_FRAME_BYTES_MAX) {
-        return refuse('protocol', `a frame of ${frame.length} bytes before authentication`)
+        return refuse('protocol', `the peer sent a frame of ${frame.length} bytes before authentication`)
       }
       const message = decodeFrame(frame)
-      if (message === undefined) return refuse('protocol', 'a frame that is not decodable')
+      if (message === undefined) return refuse('protocol', 'the peer sent a frame that cannot be decoded')
       if (message.reject !== null) return onReject(message.reject)
       if (state.due === 'hello' && message.hello !== null) {
         return onHello(message.hello, Math.floor(nowMs / 1000))
       }
       if (state.due === 'proof' && message.proof !== null) return onProof(state, message.proof.signature)
-      return refuse('protocol', `expected ${state.due === 'hello' ? 'Hello' : 'Proof'}, got something else`)
+      return refuse(
+        'protocol',
+        `the peer sent another message than ${state.due === 'hello' ? 'Hello' : 'Proof'}`
+      )
     }
   }
 
@@ -191,7 +194,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
       verifierNonce: nonce
     }
     if (!crypto.verify(chain.agentKey, signature, ...proofParts(by))) {
-      return refuse('proof', 'the proof does not fit the certificate')
+      return refuse('proof', 'the signature of the proof does not match the key of the certificate')
     }
     state = { due: 'nothing' }
     const software = printable(hello.software)
@@ -282,14 +285,18 @@ function judgeHello(options: HandshakeOptions, hello: HelloMessage, nowSeconds: 
   if (remote === self.origin) {
     return refused(
       'ownIdentity',
-      `the peer bears this agent's own PeerId ${remote}: its state runs twice; give the copy a state of its own`
+      `the peer has this agent's own PeerId ${remote}, so two agents run with one state; give the copy its own state: remove its state folder and join again`
     )
   }
-  if (hello.nonce.length !== NONCE_BYTES) return refused('protocol', `a nonce of ${hello.nonce.length} bytes`)
+  if (hello.nonce.length !== NONCE_BYTES)
+    return refused('protocol', `the nonce of the peer has ${hello.nonce.length} bytes, not ${NONCE_BYTES}`)
   const chain = verifyChain(hello.chain.slice(), { crypto, meshId: self.meshId, upTo: 'AGENT' })
   if (chain.kind === 'refused') return refused(chain.code === 'mesh' ? 'mesh' : 'certificate', chain.reason)
   if (chain.agentOrigin !== remote) {
-    return refused('certificate', `the certificate is of ${chain.agentOrigin}, the connection of ${remote}`)
+    return refused(
+      'certificate',
+      `the certificate belongs to ${chain.agentOrigin}, but the connection to ${remote}`
+    )
   }
   const denied = trustStore.denied(chain)
   if (denied !== undefined) return refused('revoked', denied)
@@ -304,8 +311,8 @@ function versionFault(hello: HelloMessage): string | undefined {
   const { versionMin, versionMax } = hello
   if (versionMin <= PROTOCOL_VERSION && versionMax >= PROTOCOL_VERSION) return undefined
   const spoken = versionMin === versionMax ? `${versionMin}` : `${versionMin}–${versionMax}`
-  const advice = versionMin > PROTOCOL_VERSION ? 'upgrade this one' : 'upgrade the peer'
-  return `the peer speaks protocol ${spoken}, this agent ${PROTOCOL_VERSION}: ${advice}`
+  const advice = versionMin > PROTOCOL_VERSION ? 'upgrade this agent' : 'upgrade the peer'
+  return `the peer speaks protocol ${spoken}, and this agent protocol ${PROTOCOL_VERSION}: ${advice}`
 }
 
 /**
@@ -320,7 +327,7 @@ function timeRefusal(
   if (Math.abs(difference) <= CLOCK_SKEW_SECONDS) return refused('expired', reason)
   const way = difference > 0 ? 'ahead of' : 'behind'
   const peer = Math.abs(clocks.peerSeconds) <= DATE_SECONDS_MAX ? ` (${timeText(clocks.peerSeconds)})` : ''
-  const text = `the clocks differ: the peer's${peer} is ${durationText(Math.abs(difference))} ${way} this agent's; set the wrong one. ${reason}`
+  const text = `the clocks differ: the clock of the peer${peer} is ${durationText(Math.abs(difference))} ${way} that of this agent; correct the wrong clock (${reason})`
   return refused('clock', text)
 }
 

@@ -72,16 +72,16 @@ export function decodeToken(
   if (version !== '1') {
     return refused(
       'newerVersion',
-      `the token has version ${version}, this agent reads version 1`,
-      'Upgrade this agent, or invite with an older one.'
+      `the token has version ${version}, but this agent reads only version 1`,
+      'Upgrade this agent, or create the token with an older agent (`meshctl invite`).'
     )
   }
   const body = openEnvelope(crypto, compact.slice(PREFIX.length))
   if (body === undefined) {
     return refused(
       'damaged',
-      'the token is cut short or mistyped: its checksum does not fit',
-      'Copy it again, whole, from where it was printed.'
+      'the checksum of the token is wrong: a part of the token is missing or mistyped',
+      'Copy the whole token again from the output of `meshctl invite`.'
     )
   }
   const message = decodeTokenMessage(body)
@@ -90,7 +90,7 @@ export function decodeToken(
     message.chain === null ||
     !equalBytes(encodeMessage<object>(wire.Token, message), body)
   ) {
-    return malformed('it is not decodable, or holds fields that this version does not know')
+    return malformed('it cannot be decoded, or has fields that this version does not know')
   }
   const chainBytes = encodeMessage<object>(wire.Chain, message.chain)
   const invite = verifyChain(chainBytes, { crypto, meshId: undefined, upTo: 'INVITE' })
@@ -114,8 +114,8 @@ export function decodeToken(
   if (time.kind === 'refused') {
     const fix =
       time.code === 'expired'
-        ? 'Ask for a new token (`meshctl invite`); if the time now is not what the clock says, set the clock.'
-        : 'Set this clock; if it is right, the clock where the token was made is wrong.'
+        ? 'Ask for a new token (`meshctl invite`); if the clock of this host is wrong, correct it.'
+        : 'Correct the clock of this host; if it is right, the clock of the host that made the token is wrong.'
     return refused(time.code, time.reason, fix)
   }
   return { kind: 'token', invite, inviteSeed: message.inviteSeed, bootstrap: message.bootstrap }

@@ -79,7 +79,7 @@ export function createTrustStore(options: {
       const chain = verifyChain(chainBytes.slice(), { crypto, meshId, upTo: 'AGENT' })
       if (chain.kind === 'refused') return refused(chain.reason)
       if (chain.agentOrigin !== origin)
-        return refused(`the chain is of ${chain.agentOrigin}, not of ${origin}`)
+        return refused(`the chain belongs to ${chain.agentOrigin}, not to ${origin}`)
       return add(chain)
     },
     add,
@@ -149,23 +149,27 @@ export function createTrustStore(options: {
     const members = clusters.get(bytesKey(chain.clusterKey))
     const [member] = members?.values() ?? []
     if (member !== undefined && member.cluster !== chain.cluster) {
-      return refused(`one cluster key claims two names: ${member.cluster} and ${chain.cluster}`)
+      return refused(`two clusters, ${member.cluster} and ${chain.cluster}, have the same cluster key`)
     }
     if (members !== undefined && members.size >= CLUSTER_AGENTS_MAX) {
-      return refused(`cluster ${chain.cluster} has ${CLUSTER_AGENTS_MAX} agents already`)
+      return refused(`cluster ${chain.cluster} already has ${CLUSTER_AGENTS_MAX} agents, the limit`)
     }
     if (members === undefined) {
       const rivals = [...clusters.values()].map(grantOf).filter((grant) => grant.cluster === chain.cluster)
       const last = rivals.sort((a, b) => compareCertificateOrder(a.order, b.order)).at(-1)
       if (last !== undefined && rivals.length >= RIVALS_MAX) {
         if (compareCertificateOrder(last.order, chain.order) < 0) {
-          return refused(`the name ${chain.cluster} is claimed by ${RIVALS_MAX} clusters that come first`)
+          return refused(
+            `${RIVALS_MAX} clusters with older certificates already claim the name ${chain.cluster}`
+          )
         }
         const evicted = clusters.get(bytesKey(last.clusterKey)) ?? new Map<Origin, AgentChain>()
         for (const origin of Array.from(evicted.keys())) forget(origin)
       }
     }
-    return chains.size >= ORIGINS_MAX ? refused(`${ORIGINS_MAX} agents are admitted already`) : undefined
+    return chains.size >= ORIGINS_MAX
+      ? refused(`the mesh already has ${ORIGINS_MAX} agents, the limit`)
+      : undefined
   }
 
   /** Returns the grants of all clusters with an agent that has not left, and with `newcomer` as if it were added. */

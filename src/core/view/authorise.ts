@@ -145,7 +145,7 @@ function authoriseService(service: ServiceValue, servicePrefixes: readonly Cidr[
   const serviceKey = `${service.namespace}/${service.name}`
   const refused = service.clusterIps.filter((ip) => !isWithin(ip, servicePrefixes))
   if (refused.length === 0) return { value: service, serviceKey, reason: undefined }
-  const reason = `the cluster IP ${refused.join(', ')} is not in the service prefixes`
+  const reason = `the cluster IP ${refused.join(', ')} is outside the service prefixes`
   if (refused.length === service.clusterIps.length) return { value: undefined, serviceKey, reason }
   const clusterIps = service.clusterIps.filter((ip) => !refused.includes(ip))
   return { value: { ...service, clusterIps }, serviceKey, reason }
@@ -164,11 +164,11 @@ function authoriseSlice(slice: EndpointSliceValue, podPrefixes: readonly Cidr[])
   if (count === 0) return { value: slice, serviceKey, reason: undefined }
   const addresses = slice.endpoints.flatMap((endpoint) => endpoint.addresses)
   const outside = addresses.find((ip) => !isWithin(ip, podPrefixes))
-  const reason = `${count} of ${slice.endpoints.length} endpoints are not in the pod prefixes (${outside})`
+  const reason = `${count} of ${slice.endpoints.length} endpoints are outside the pod prefixes, for example ${outside}`
   return { value: { ...slice, endpoints: kept }, serviceKey, reason }
 }
 
 function checkKey(key: string, value: Value): Decoded {
   if (keyOf(value) === key) return { kind: 'value', value }
-  return { kind: 'invalid', reason: `value belongs to the key ${keyOf(value)}` }
+  return { kind: 'invalid', reason: `its value has the key ${keyOf(value)}` }
 }

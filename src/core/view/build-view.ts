@@ -125,7 +125,7 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
     else if (decoded.value.kind === 'agent') agent = decoded.value
   }
   if (agent !== undefined && !chain.roles.includes(agent.role)) {
-    refusals.push({ origin, key: 'agent', reason: `its certificate does not give it the role ${agent.role}` })
+    refusals.push({ origin, key: 'agent', reason: `its certificate does not allow the role ${agent.role}` })
     agent = undefined
   }
   return { chain, origin, agent: agent && withoutUnreachable(agent, origin, refusals), claim, refusals }
@@ -228,7 +228,7 @@ function clusterView(
     const certified = speaker.chain[what]
     for (const claim of speaker.claim[what]) {
       if (isWithin(claim, certified)) continue
-      const reason = `claims the ${what === 'podPrefixes' ? 'pod' : 'service'} prefix ${claim} beyond its certificate`
+      const reason = `the ${what === 'podPrefixes' ? 'pod' : 'service'} prefix ${claim} is outside its certificate`
       refusals.push({ origin: speaker.origin, key: 'cluster', reason })
     }
     return intersect(intersect(speaker.claim[what], certified), settled[what])
@@ -241,7 +241,7 @@ function clusterView(
   function checkTunnelAddress(member: Member, agent: AgentValue): AgentValue {
     if (agent.tunnelAddress === undefined || isWithin(agent.tunnelAddress, podPrefixes)) return agent
     if (speaker !== undefined) {
-      const reason = `the tunnel address ${agent.tunnelAddress} is not in the pod prefixes of ${name}`
+      const reason = `the tunnel address ${agent.tunnelAddress} is outside the pod prefixes of ${name}`
       refusals.push({ origin: member.origin, key: 'agent', reason })
     }
     return context.cache.withoutTunnelAddress(agent)
@@ -255,7 +255,7 @@ function clusterView(
     const refused = agent.nodePrefixes?.filter((prefix) => !isWithin(prefix, podPrefixes)) ?? []
     if (refused.length === 0) return agent
     if (speaker !== undefined) {
-      const reason = `the prefix ${refused[0]} of its node is not in the pod prefixes of ${name}`
+      const reason = `the prefix ${refused[0]} of its node is outside the pod prefixes of ${name}`
       refusals.push({ origin: member.origin, key: 'agent', reason })
     }
     const { nodePrefixes = [], ...rest } = agent

@@ -31,12 +31,12 @@ type DecodedValue =
  */
 export function decodeValue(key: string, bytes: Uint8Array): DecodedValue {
   if (bytes.length > RECORD_BYTES_MAX)
-    return invalid(`value has ${bytes.length} bytes, more than ${RECORD_BYTES_MAX}`)
+    return invalid(`the value has ${bytes.length} bytes, above the limit of ${RECORD_BYTES_MAX}`)
   const message = decodeValueMessage(bytes)
-  if (!message) return invalid('value is malformed')
+  if (!message) return invalid('the value cannot be decoded')
   try {
     const value = toValue(message)
-    if (keyOf(value) !== key) return invalid(`value belongs to the key ${keyOf(value)}`)
+    if (keyOf(value) !== key) return invalid(`the value has the key ${keyOf(value)}`)
     return { kind: 'value', value }
   } catch (error) {
     if (error instanceof InvalidField) return invalid(error.message)
@@ -128,15 +128,14 @@ function toValue(message: ValueMessage): Value {
   if (message.cluster) return toCluster(message.cluster)
   if (message.service) return toService(message.service)
   if (message.endpointSlice) return toEndpointSlice(message.endpointSlice)
-  throw new InvalidField('value has no kind known to this version')
+  throw new InvalidField('this version does not know the kind of the value')
 }
 
 function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
   const wireguardAddresses = bounded('wireguardAddresses', agent.wireguardAddresses, PEER_ADDRESSES_MAX)
   const multiaddrs = bounded('multiaddrs', agent.multiaddrs, MULTIADDRS_MAX)
   const nodePrefixes = toCidrs('nodePrefixes', bounded('nodePrefixes', agent.nodePrefixes, NODE_PREFIXES_MAX))
-  if (agent.role !== 'gateway' && agent.role !== 'node')
-    throw new InvalidField('role is neither gateway nor node')
+  if (agent.role !== 'gateway' && agent.role !== 'node') throw new InvalidField('role is not gateway or node')
   return {
     kind: 'agent',
     wireguardKey: present('wireguardKey', wireguardKeyFromBytes(agent.wireguardKey)),
@@ -177,12 +176,12 @@ function toService(service: NonNullable<ValueMessage['service']>): ServiceValue 
     port: port('ports', item.port),
     appProtocol: matching('appProtocol', item.appProtocol, APP_PROTOCOL)
   }))
-  unique('ports', ports, (item) => `${item.protocol}:${item.port}`)
-  if (service.headless && clusterIps.length > 0) throw new InvalidField('clusterIps of a headless service')
+  unique('ports', ports, { key: (item) => `${item.protocol}:${item.port}`, what: 'protocol and port' })
+  if (service.headless && clusterIps.length > 0) throw new InvalidField('a headless service has clusterIps')
   if (service.externalName !== '' && clusterIps.length > 0)
-    throw new InvalidField('clusterIps of an external name')
+    throw new InvalidField('a service with an externalName has clusterIps')
   if (service.affinitySeconds > AFFINITY_SECONDS_MAX)
-    throw new InvalidField('affinitySeconds is above one day')
+    throw new InvalidField(`affinitySeconds is above ${AFFINITY_SECONDS_MAX} (one day)`)
   return {
     kind: 'service',
     namespace: label('namespace', service.namespace),
@@ -206,7 +205,7 @@ function toEndpointSlice(slice: NonNullable<ValueMessage['endpointSlice']>): End
     protocol: toProtocol(item.protocol),
     port: port('ports', item.port)
   }))
-  unique('ports', ports, (item) => `${item.protocol}:${item.name}`)
+  unique('ports', ports, { key: (item) => `${item.protocol}:${item.name}`, what: 'protocol and name' })
   return {
     kind: 'endpointSlice',
     namespace: label('namespace', slice.namespace),
@@ -221,7 +220,7 @@ type EndpointMessage = NonNullable<ValueMessage['endpointSlice']>['endpoints'][n
 
 function toEndpoint(endpoint: EndpointMessage): Endpoint {
   const addresses = bounded('addresses', endpoint.addresses, ADDRESSES_MAX)
-  if (addresses.length === 0) throw new InvalidField('endpoint without an address')
+  if (addresses.length === 0) throw new InvalidField('an endpoint has no address')
   return {
     addresses: addresses.map((bytes) => toIp('addresses', bytes)),
     ready: endpoint.ready,
@@ -271,7 +270,7 @@ function encodeEndpointSlice(slice: EndpointSliceValue) {
 
 function toProtocol(number: number): Protocol {
   const protocol = PROTOCOLS.get(number)
-  if (!protocol) throw new InvalidField('protocol is none of TCP, UDP, SCTP')
+  if (!protocol) throw new InvalidField('protocol is not TCP, UDP or SCTP')
   return protocol
 }
 
@@ -290,7 +289,7 @@ function toCidrs(field: string, prefixes: readonly PrefixMessage[]): readonly Ci
 }
 
 function port(field: string, number: number): number {
-  if (number < 1 || number > PORT_MAX) throw new InvalidField(`${field} holds a port outside 1 … 65535`)
+  if (number < 1 || number > PORT_MAX) throw new InvalidField(`${field} has a port outside 1 … 65535`)
   return number
 }
 
@@ -299,17 +298,17 @@ function portName(text: string): string {
 }
 
 function label(field: string, text: string): string {
-  if (!isDnsLabel(text)) throw new InvalidField(`${field} is no DNS label`)
+  if (!isDnsLabel(text)) throw new InvalidField(`${field} is not a DNS label`)
   return text
 }
 
 function subdomain(field: string, text: string): string {
-  if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is no DNS name`)
+  if (!isDnsSubdomain(text)) throw new InvalidField(`${field} is not a DNS name`)
   return text
 }
 
 function objectName(field: string, text: string): string {
-  if (!isObjectName(text)) throw new InvalidField(`${field} is no name of a Kubernetes object`)
+  if (!isObjectName(text)) throw new InvalidField(`${field} is not a name of a Kubernetes object`)
   return text
 }
 
@@ -321,7 +320,7 @@ function externalName(text: string): string {
 
 function matching(field: string, text: string, pattern: RegExp): string {
   if (!pattern.test(text))
-    throw new InvalidField(`${field} holds characters or a length that are not allowed`)
+    throw new InvalidField(`${field} is too long or has characters that are not allowed`)
   return text
 }
 
@@ -332,13 +331,19 @@ function present<T>(field: string, value: T | undefined): T {
 }
 
 function bounded<T>(field: string, items: readonly T[], max: number): readonly T[] {
-  if (items.length > max) throw new InvalidField(`${field} has ${items.length} items, more than ${max}`)
+  if (items.length > max)
+    throw new InvalidField(`${field} has ${items.length} items, above the limit of ${max}`)
   return items
 }
 
-/** Throws InvalidField when two items have the same key. */
-function unique<T>(field: string, items: readonly T[], key: (item: T) => string): void {
-  if (new Set(items.map(key)).size !== items.length) throw new InvalidField(`${field} names one thing twice`)
+/** Throws InvalidField when two items have the same key. `what` names the key in the message. */
+function unique<T>(
+  field: string,
+  items: readonly T[],
+  { key, what }: { readonly key: (item: T) => string; readonly what: string }
+): void {
+  if (new Set(items.map(key)).size !== items.length)
+    throw new InvalidField(`two items of ${field} have the same ${what}`)
 }
 
 function invalid(reason: string): DecodedValue {

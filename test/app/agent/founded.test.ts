@@ -283,7 +283,7 @@ describe('an agent without a folder of manifests', () => {
         ttlSeconds: 60,
         bootstrap: []
       })
-    assert.match((await invited('dev')).warnings?.join() ?? '', /www\.cluster\.dev do not exist/)
+    assert.match((await invited('dev')).warnings?.join() ?? '', /www\.cluster\.dev no longer resolve/)
     assert.equal((await invited('east')).warnings, undefined)
   })
 })

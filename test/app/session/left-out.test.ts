@@ -16,15 +16,15 @@ describe('what cannot be published', () => {
     }
     setLeftOut(health, {
       refused: [
-        { key: 'svc/shop/web', reason: 'affinitySeconds is above one day', reduced: false },
-        { key: 'agent', reason: 'multiaddrs has 20 items, more than 16', reduced: true }
+        { key: 'svc/shop/web', reason: 'affinitySeconds is above 86400 (one day)', reduced: false },
+        { key: 'agent', reason: 'multiaddrs has 20 items, above the limit of 16', reduced: true }
       ],
       namespaces: [namespace]
     })
     const texts = health
       .faults()
       .map(({ severity, subject, message }) => `${severity} ${subject}: ${message}`)
-    assert.match(texts[0] ?? '', /^error svc\/shop\/web: Service shop\/web is not published.*above one day/)
+    assert.match(texts[0] ?? '', /^error svc\/shop\/web: Service shop\/web is not published.*above 86400 \(one day\)/)
     assert.match(
       texts[1] ?? '',
       /^error shop: namespace shop: 12 of its endpoint slices are not published.*holds 63\.0 MiB of 70\.0 MiB/

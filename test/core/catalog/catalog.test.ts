@@ -98,7 +98,7 @@ describe('a Service', () => {
       title: 'without a cluster IP',
       object: service({ clusterIP: undefined }),
       where: /spec\.clusterIP/,
-      fix: /no API server to choose one/
+      fix: /no API server chooses one/
     },
     {
       title: 'with a cluster IP that is none',
@@ -140,7 +140,7 @@ describe('a Service', () => {
         ]
       }),
       where: /spec\.ports/,
-      fix: /own/
+      fix: /change one/
     },
     {
       title: 'with an unknown protocol',

@@ -19,7 +19,7 @@ describe('the name of a cluster', () => {
   ])
     it(`${name} is a top-level domain: a warning says what it hides, and offers another`, () => {
       const warning = publicNameWarning(name) ?? ''
-      assert.match(warning, new RegExp(`www\\.cluster\\.${name} do not exist`))
+      assert.match(warning, new RegExp(`www\\.cluster\\.${name} no longer resolve`))
       assert.match(warning, new RegExp(`${name}-1`))
     })
 

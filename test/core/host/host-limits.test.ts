@@ -188,7 +188,7 @@ describe('the limits of one service', () => {
         subject: 'east shop/web',
         message:
           'service shop/web of cluster east has 100,000 real servers (addresses × ports × endpoints); 10,000 are used',
-        fix: 'split the service, or give it fewer ports or endpoints'
+        fix: 'split the service, or reduce its ports or endpoints'
       }
     ])
   })

@@ -247,10 +247,10 @@ describe('what a host reaches by itself', () => {
         ({ kind, text }) => `${kind}: ${text}`
       )
     assert.deepEqual(said('10.2.0.0/16'), [
-      'address: 10.2.7.3, where edge-gw of cluster edge is reached',
+      'address: 10.2.7.3, an outer address of edge-gw of cluster edge',
       'address: 10.2.9.1, the default gateway of this host',
       'address: 10.2.8.53, a DNS server of this host',
-      'network: 10.2.5.0/24 on eth0, a network of this host, which keeps it'
+      'network: 10.2.5.0/24 on eth0, a network of this host, which stays outside the tunnel'
     ])
     assert.deepEqual(said('10.2.5.128/25'), [
       'network: 10.2.5.0/24 on eth0, a network of this host, which loses the addresses in 10.2.5.128/25'

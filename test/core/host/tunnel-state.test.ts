@@ -96,7 +96,7 @@ describe('a tunnel whose peer answers probes', () => {
 
   it('says so where the agent at the other end does not answer', () => {
     const dead = facts({ nowMs: at(60), lastReplyMs: at(20), lastRefusalMs: at(59), unanswered: 0 })
-    assert.match(tunnelState(dead).reason ?? '', /its agent does not answer/)
+    assert.match(tunnelState(dead).reason ?? '', /but its agent does not/)
     assert.equal(tunnelState({ ...dead, lastReplyMs: at(60) }).reason, undefined)
   })
 })

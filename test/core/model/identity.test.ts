@@ -49,11 +49,11 @@ describe('cluster name', () => {
     ['', /empty/],
     ['all', /reserved/],
     ['local', /reserved/],
-    ['West', /no DNS label/],
-    ['-west', /no DNS label/],
-    ['west-', /no DNS label/],
-    ['a.b', /no DNS label/],
-    ['west\n', /no DNS label/],
+    ['West', /not a DNS label/],
+    ['-west', /not a DNS label/],
+    ['west-', /not a DNS label/],
+    ['a.b', /not a DNS label/],
+    ['west\n', /not a DNS label/],
     ['x'.repeat(64), /longer than 63/]
   ]
   for (const [name, reason] of refusals) {

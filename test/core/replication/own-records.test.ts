@@ -188,7 +188,7 @@ describe('own records', () => {
       world.put(service('shop', 'cart'), bad)
       assert.deepEqual(world.keys, ['svc/shop/cart'])
       assert.deepEqual(world.leftOut.refused, [
-        { key: 'svc/shop/web', reason: 'affinitySeconds is above one day', reduced: false }
+        { key: 'svc/shop/web', reason: 'affinitySeconds is above 86400 (one day)', reduced: false }
       ])
       world.put(service('shop', 'web'))
       assert.deepEqual(world.keys, ['svc/shop/cart', 'svc/shop/web'])

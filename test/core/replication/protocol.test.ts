@@ -262,7 +262,7 @@ describe('protocol', () => {
       kind: 'leftOut',
       leftOut: {
         refused: [
-          { key: 'eps/shop/large-1', reason: 'it has 137026 bytes, more than 65536', reduced: false }
+          { key: 'eps/shop/large-1', reason: 'it has 137026 bytes, above the limit of 65536', reduced: false }
         ],
         namespaces: []
       }

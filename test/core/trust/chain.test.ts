@@ -282,7 +282,7 @@ describe('checkTime', () => {
   it('says how far ahead a certificate is that is not yet valid', () => {
     const verdict = checkTime(chain, NOW - 365 * DAY, { knownCluster: true })
     assert.ok(verdict.kind === 'refused' && verdict.code === 'notYetValid')
-    assert.match(verdict.reason, /valid only in 365 days, from 2026-11-23/)
+    assert.match(verdict.reason, /becomes valid in 365 days, at 2026-11-23/)
   })
 
   it('lets a known cluster stay when its invite is over, and no stranger in', () => {

@@ -102,14 +102,14 @@ describe('handshake', () => {
     [
       'a newer protocol',
       'version',
-      /speaks protocol 2–3, this agent 1: upgrade this one/,
+      /speaks protocol 2–3, and this agent protocol 1: upgrade this agent/,
       { agent: east, hello: newer },
       { agent: west }
     ],
     [
       'an older protocol',
       'version',
-      /speaks protocol 0, this agent 1: upgrade the peer/,
+      /speaks protocol 0, and this agent protocol 1: upgrade the peer/,
       { agent: east, hello: { versionMin: 0, versionMax: 0 } },
       { agent: west }
     ],
@@ -123,22 +123,28 @@ describe('handshake', () => {
     [
       'a chain of another mesh under our mesh id',
       'mesh',
-      /the chain is of mesh-/,
+      /the chain belongs to mesh-/,
       { agent: foreign, meshId: mesh.meshId },
       { agent: west }
     ],
-    ['our own PeerId', 'ownIdentity', /own PeerId .* runs twice/, { agent: clone }, { agent: west }],
+    [
+      'our own PeerId',
+      'ownIdentity',
+      /own PeerId .* two agents run with one state/,
+      { agent: clone },
+      { agent: west }
+    ],
     [
       'a chain of another agent',
       'certificate',
-      /the certificate is of 12D3/,
+      /the certificate belongs to 12D3/,
       { agent: east, hello: { chain: usurper.chain.bytes } },
       { agent: west }
     ],
     [
       'a damaged chain',
       'certificate',
-      /not issued by the link before it/,
+      /not issued by the certificate before it/,
       { agent: east, hello: { chain: flipBit(east.chain.bytes, 900) } },
       { agent: west }
     ],
@@ -146,7 +152,7 @@ describe('handshake', () => {
     [
       'a short nonce',
       'protocol',
-      /nonce of 4 bytes/,
+      /nonce of the peer has 4 bytes/,
       { agent: east, hello: { nonce: new Uint8Array(4) } },
       { agent: west }
     ],
@@ -167,14 +173,14 @@ describe('handshake', () => {
     [
       'a clock that is a year behind',
       'clock',
-      /the peer's \(2026-11-23T00:00:00Z\) is 365 days behind this agent's/,
+      /the clock of the peer \(2026-11-23T00:00:00Z\) is 365 days behind that of this agent/,
       { agent: east },
       { agent: west, nowSeconds: NOW + YEAR }
     ],
     [
       'a clock that is a year ahead',
       'clock',
-      /is 365 days ahead of this agent's/,
+      /is 365 days ahead of that of this agent/,
       { agent: agentOf(join(mesh, EAST), 'gw', NOW + YEAR), nowSeconds: NOW + YEAR },
       { agent: west }
     ],
@@ -195,14 +201,14 @@ describe('handshake', () => {
     [
       'a proof by another key',
       'proof',
-      /does not fit/,
+      /does not match/,
       { agent: { ...east, seed: crypto.random(32) } },
       { agent: west }
     ],
     [
       'a proof over another nonce',
       'proof',
-      /does not fit/,
+      /does not match/,
       { agent: east, hello: { nonce: crypto.random(32) } },
       { agent: west }
     ],

@@ -179,8 +179,8 @@ describe('view', () => {
     assert.deepEqual(
       refusals.map((refusal) => refusal.reason),
       [
-        'claims the pod prefix 10.0.0.0/8 beyond its certificate',
-        'claims the pod prefix 10.9.0.0/16 beyond its certificate'
+        'the pod prefix 10.0.0.0/8 is outside its certificate',
+        'the pod prefix 10.9.0.0/16 is outside its certificate'
       ]
     )
   })
@@ -197,7 +197,7 @@ describe('view', () => {
       {
         origin: east.chain.agentOrigin,
         key: 'eps/shop/web-1',
-        reason: '2 of 3 endpoints are not in the pod prefixes (192.168.7.7)'
+        reason: '2 of 3 endpoints are outside the pod prefixes, for example 192.168.7.7'
       }
     ])
   })
@@ -220,7 +220,7 @@ describe('view', () => {
       agents.map(({ agent }) => agent.tunnelAddress),
       [undefined]
     )
-    assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is not in the pod prefixes of east/)
+    assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is outside the pod prefixes of east/)
   })
 
   it('keeps an agent without outer addresses to which no agent may send', () => {
@@ -255,7 +255,7 @@ describe('view', () => {
       return [agents[0]?.agent.nodePrefixes, refusals.map(({ reason }) => reason).join()]
     }
     assert.deepEqual(nodesOf('10.2.7.0/24'), [['10.2.7.0/24'], ''])
-    const reason = 'the prefix 10.1.7.0/24 of its node is not in the pod prefixes of east'
+    const reason = 'the prefix 10.1.7.0/24 of its node is outside the pod prefixes of east'
     assert.deepEqual(nodesOf('10.1.7.0/24', '10.2.7.0/24'), [['10.2.7.0/24'], reason])
     assert.deepEqual(nodesOf('10.1.7.0/24'), [undefined, reason])
     assert.match(String(nodesOf('0.0.0.0/0')[1]), /0\.0\.0\.0\/0/, 'nor one that contains them')

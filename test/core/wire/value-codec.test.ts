@@ -127,8 +127,13 @@ describe('codec', () => {
   const slice = { namespace: 'shop', name: 'web-1', service: 'web' }
   const cluster = { term: 1 }
   const refusals: readonly [string, string, Parameters<typeof wire.Value.encode>[0], RegExp][] = [
-    ['another key', 'svc/shop/api', { service }, /belongs to the key svc\/shop\/web/],
-    ['a name with a slash', 'svc/shop/a/b', { service: { ...service, name: 'a/b' } }, /name is no DNS label/],
+    ['another key', 'svc/shop/api', { service }, /has the key svc\/shop\/web/],
+    [
+      'a name with a slash',
+      'svc/shop/a/b',
+      { service: { ...service, name: 'a/b' } },
+      /name is not a DNS label/
+    ],
     ['a name with upper case', 'svc/shop/Web', { service: { ...service, name: 'Web' } }, /name/],
     [
       'a name of 64 characters',
@@ -164,7 +169,7 @@ describe('codec', () => {
       'one port twice',
       'svc/shop/web',
       { service: { ...service, ports: [...service.ports, ...service.ports] } },
-      /twice/
+      /two items of ports have the same protocol and port/
     ],
     [
       '20,001 ports',
@@ -245,7 +250,7 @@ describe('codec', () => {
       'an endpoint without an address',
       'eps/shop/web-1',
       { endpointSlice: { ...slice, endpoints: [{}] } },
-      /without an address/
+      /endpoint has no address/
     ],
     [
       '1,001 endpoints',
@@ -259,7 +264,7 @@ describe('codec', () => {
       { endpointSlice: { ...slice, endpoints: [{ addresses: [new Uint8Array(4)], hostname: 'a.b' }] } },
       /hostname/
     ],
-    ['no kind', 'agent', {}, /no kind/]
+    ['no kind', 'agent', {}, /does not know the kind/]
   ]
   for (const [name, key, message, reason] of refusals) {
     it(`refuses ${name}`, () => {
