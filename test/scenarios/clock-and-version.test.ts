@@ -90,7 +90,7 @@ describe('clock and version', () => {
     await undisturbed(east(), west(), async () => {
       await west().start()
       await eventually(async () => handshakes(await status(east())) > 0)
-      assert.match(east().tail(1000), /the clocks differ: .* 36\d days (behind|ahead of) this agent/)
+      assert.match(east().tail(1000), /the clocks differ: .* 36\d days (behind|ahead of) that of this agent/)
       assert.equal((await peer(east(), 'west'))?.state, 'up')
       await inStep(west())
     })
