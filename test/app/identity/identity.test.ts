@@ -149,7 +149,12 @@ describe('membership', () => {
         }
       )
     for (const [what, pods, services, hidden] of [
-      ['the outer address of a member', '203.0.113.0/24', '10.107.0.0/16', /203\.0\.113\.11, an outer address of west-gw/],
+      [
+        'the outer address of a member',
+        '203.0.113.0/24',
+        '10.107.0.0/16',
+        /203\.0\.113\.11, an outer address of west-gw/
+      ],
       ['the default gateway', '10.7.0.0/16', '198.51.100.0/24', /198\.51\.100\.1, the default gateway/],
       ['a DNS server', 'fd00:53::/32', '10.107.0.0/16', /fd00:53::53, a DNS server/]
     ] as const) {

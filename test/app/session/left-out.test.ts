@@ -24,7 +24,10 @@ describe('what cannot be published', () => {
     const texts = health
       .faults()
       .map(({ severity, subject, message }) => `${severity} ${subject}: ${message}`)
-    assert.match(texts[0] ?? '', /^error svc\/shop\/web: Service shop\/web is not published.*above 86400 \(one day\)/)
+    assert.match(
+      texts[0] ?? '',
+      /^error svc\/shop\/web: Service shop\/web is not published.*above 86400 \(one day\)/
+    )
     assert.match(
       texts[1] ?? '',
       /^error shop: namespace shop: 12 of its endpoint slices are not published.*holds 63\.0 MiB of 70\.0 MiB/
