@@ -183,8 +183,13 @@ export interface ServiceRow {
     readonly port: number
     readonly protocol: 'TCP' | 'UDP' | 'SCTP'
   }[]
-  /** The number of endpoints that take traffic now, out of `endpoints`. */
+  /** The number of ready endpoints, out of `endpoints`. A Service with publishNotReadyAddresses has all ready. */
   readonly ready: number
+  /**
+   * The number of endpoints that terminate but still serve, and get the traffic because none is ready, as kube-proxy
+   * does it (KEP-1669); absent: none.
+   */
+  readonly fallback?: number
   readonly endpoints: number
   /** "web.shop.svc.cluster.east", without a dot at the end. */
   readonly dnsName: string

@@ -19,8 +19,8 @@ export function addServices(program: Command): void {
     .command('services')
     .summary('the services of all clusters, with their names and addresses')
     .description(
-      'Lists the services of every cluster as this agent knows them. READY counts the endpoints that take ' +
-        'traffic now, out of all. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP.'
+      'Lists the services of every cluster as this agent knows them. READY counts the ready endpoints, out of ' +
+        'all. While none is ready, those that terminate but still serve are used as fallback. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP.'
     )
     .option('--cluster <name>', 'only services of this cluster')
     .option('-n, --namespace <name>', 'only services of this namespace')
@@ -74,7 +74,7 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
       { title: 'PORTS', value: (row) => row.ports.map(portText).join(','), fold: 1 },
       {
         title: 'READY',
-        value: (row) => (row.type === 'ExternalName' ? '' : `${row.ready}/${row.endpoints}`),
+        value: (row) => (row.type === 'ExternalName' ? '' : readyText(row)),
         colour: (row) => (row.type === 'ExternalName' ? undefined : colourOf(row))
       },
       { title: 'DNS NAME', value: (row) => row.dnsName, fold: 0 }
@@ -86,8 +86,13 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
 
 /** Red: no endpoint takes traffic. Yellow: some do not. A service without endpoints is red, too. */
 function colourOf(row: ServiceRow): 'red' | 'yellow' | undefined {
-  if (row.ready === 0) return 'red'
+  if (row.ready + (row.fallback ?? 0) === 0) return 'red'
   return row.ready < row.endpoints ? 'yellow' : undefined
+}
+
+/** "2/3", or "0/3, 2 used as fallback" while endpoints that terminate get the traffic. */
+function readyText({ ready, endpoints, fallback = 0 }: ServiceRow): string {
+  return `${ready}/${endpoints}${fallback === 0 ? '' : `, ${fallback} used as fallback`}`
 }
 
 /** "http:80/TCP", or "80/TCP" when the port has no name. */

@@ -206,21 +206,51 @@ function take(
 
 /**
  * Returns the endpoints that get traffic, as kube-proxy chooses them: the ready ones; when no endpoint of the service is
- * ready, those that terminate but still serve (KEP-1669). A service that publishes addresses which are not ready counts
- * all as ready.
+ * ready, those that terminate but still serve (KEP-1669).
  */
 function addressesOf(
   endpoints: readonly Endpoint[],
   family: 4 | 6,
-  { publishNotReady }: Pick<ServiceValue, 'publishNotReady'>
+  service: Pick<ServiceValue, 'publishNotReady'>
 ): { readonly ready: readonly Ip[]; readonly leaving: readonly Ip[] } {
   const [ready, leaving]: [Ip[], Ip[]] = [[], []]
   for (const endpoint of endpoints) {
     // The addresses of one endpoint belong to one pod. The first is used, as kube-proxy does.
     const ip = endpoint.addresses.find((address) => familyOf(address) === family)
     if (ip === undefined) continue
-    if (publishNotReady || endpoint.ready) ready.push(ip)
-    else if (endpoint.serving && endpoint.terminating) leaving.push(ip)
+    const use = useOf(endpoint, service)
+    if (use === 'ready') ready.push(ip)
+    else if (use === 'leaving') leaving.push(ip)
   }
   return { ready, leaving }
+}
+
+/**
+ * How an endpoint may get traffic: always (`ready`), only while no endpoint is ready (`leaving`), or never (undefined).
+ * A service that publishes addresses which are not ready counts all as ready.
+ */
+function useOf(
+  { ready, serving, terminating }: Endpoint,
+  { publishNotReady }: Pick<ServiceValue, 'publishNotReady'>
+): 'ready' | 'leaving' | undefined {
+  if (publishNotReady || ready) return 'ready'
+  return serving && terminating ? 'leaving' : undefined
+}
+
+/**
+ * Returns how many endpoints of a service are ready, and how many get its traffic as a fallback because none is ready.
+ * A headless service has no fallback, since DNS publishes ready endpoints only.
+ */
+export function trafficOf({ service, slices }: ServiceView): {
+  readonly ready: number
+  readonly fallback: number
+} {
+  let [ready, leaving] = [0, 0]
+  for (const { endpoints } of slices)
+    for (const endpoint of endpoints) {
+      const use = useOf(endpoint, service)
+      if (use === 'ready') ready++
+      else if (use === 'leaving') leaving++
+    }
+  return { ready, fallback: ready > 0 || service.headless ? 0 : leaving }
 }

@@ -182,6 +182,12 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     })
   })
 
+  it('services: says that endpoints which terminate are used as fallback', async () => {
+    const services = samples.SERVICES.services.map((row) => ({ ...row, ready: 0, fallback: 2, endpoints: 3 }))
+    fake.answer('/v1/services', { services })
+    assert.match((await cli('services')).stdout, / 0\/3, 2 used as fallback /)
+  })
+
   it('services: shows ports, ready endpoints and the name', async () => {
     fake.answer('/v1/services', samples.SERVICES)
     await shows(

@@ -1,6 +1,7 @@
 // GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
 // services outside the certificate of their cluster are not in it.
 import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
 import { serviceDomain } from '../../../core/model/zones.ts'
 import type { ServiceView } from '../../../core/view/view.ts'
@@ -25,11 +26,12 @@ function services(session: Session): Body<ServicesAnswer> {
 }
 
 /**
- * One service. `ready` counts endpoints that can get traffic, `endpoints` all of them. The type follows from the
+ * One service. `ready` and `fallback` count endpoints that get traffic now, `endpoints` all of them. The type follows from the
  * record: it has an external name, or no address of its own (headless), or a cluster IP.
  */
 function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): ServiceRow {
-  const endpoints = slices.flatMap((slice) => slice.endpoints)
+  const endpoints = slices.reduce((sum, slice) => sum + slice.endpoints.length, 0)
+  const { ready, fallback } = trafficOf({ service, slices })
   return {
     cluster,
     namespace: service.namespace,
@@ -37,8 +39,9 @@ function serviceRow(cluster: ClusterName, { service, slices }: ServiceView): Ser
     type: service.externalName !== '' ? 'ExternalName' : service.headless ? 'Headless' : 'ClusterIP',
     clusterIps: service.clusterIps,
     ports: service.ports.map(({ name, port, protocol }) => ({ name, port, protocol })),
-    ready: endpoints.filter((endpoint) => endpoint.ready).length,
-    endpoints: endpoints.length,
+    ready,
+    ...(fallback === 0 ? {} : { fallback }),
+    endpoints,
     dnsName: serviceDomain(cluster, service).replace(/\.$/, '')
   }
 }
