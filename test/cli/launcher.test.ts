@@ -101,6 +101,28 @@ for (const { name, flags } of [
   })
 }
 
+describe('a core file of meshd', () => {
+  it('is never written, because it would have the keys', async () => {
+    const root = realpathSync(mkdtempSync(join(tmpdir(), 'launcher-core-')))
+    try {
+      for (const folder of ['bin', 'dist', 'node_modules/.bin'])
+        mkdirSync(join(root, folder), { recursive: true })
+      copyFileSync(join(BIN, 'meshd'), join(root, 'bin/meshd'))
+      writeFileSync(join(root, 'dist/meshd.js'), '')
+      writeFileSync(join(root, 'node_modules/.bin/node'), '#!/bin/sh\nulimit -c\n', { mode: 0o755 })
+      // A limit of the parent above 0 would be inherited.
+      const { stdout } = await run('sh', [
+        '-c',
+        'ulimit -c "$(ulimit -H -c)"; exec "$0"',
+        join(root, 'bin/meshd')
+      ])
+      assert.equal(stdout, '0\n')
+    } finally {
+      rmSync(root, { recursive: true, force: true })
+    }
+  })
+})
+
 describe('the heap of meshd', () => {
   it('is at most 1024 MiB, and at most half of what the host or the container has', async () => {
     const root = realpathSync(mkdtempSync(join(tmpdir(), 'launcher-heap-')))

@@ -31,7 +31,6 @@ describe('the last resort', () => {
     assert.match(unit, /^Restart=always$/m)
     assert.match(unit, new RegExp(`^RestartPreventExitStatus=${EXIT.usage}$`, 'm'))
     assert.match(unit, /^StartLimitIntervalSec=0$/m)
-    assert.match(unit, /^LimitCORE=0$/m) // the memory has keys
     assert.match(unit, /^KillMode=process$/m) // a userspace tunnel is a child that must stay
     assert.match(readFileSync('deploy/manifests/kubernetes.yaml', 'utf8'), /kind: DaemonSet/) // its pods are restarted always
     assert.doesNotMatch(readFileSync('deploy/chart/rhizome/templates/agent.yaml', 'utf8'), /restartPolicy/)

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { networkInterfaces } from 'node:os'
 import * as fc from 'fast-check'
 import { originOf } from '../../../src/core/model/identity.ts'
-import { encodeCall, parseCall } from '../../../src/io/p2p/beacon.ts'
+import { encodeCall, parseCall, startBeacon } from '../../../src/io/p2p/beacon.ts'
+import { eventually } from '../../eventually.ts'
 
 const ORIGIN = originOf(new Uint8Array(32).fill(7))
 
@@ -39,6 +43,36 @@ describe('a call on the link', () => {
     })
   }
 
+  it('is taken for addresses on a link of this host only, and never for loopback', async function () {
+    const card = Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .find(({ internal, family }) => !internal && family === 'IPv4')
+    if (card === undefined) return this.skip()
+    const own = `/ip4/${card.address}/tcp/7946`
+    const calls: string[] = []
+    const port = await freePort()
+    const beacon = startBeacon({
+      origin: originOf(new Uint8Array(32).fill(8)),
+      port,
+      addresses: () => [own, '/ip4/127.0.0.1/tcp/7946'],
+      isNeeded: () => false,
+      onCall: (_, address) => calls.push(address),
+      log: () => undefined
+    })
+    const sender = createSocket('udp4')
+    try {
+      const told = ['/ip4/127.0.0.1/tcp/22', '/ip4/169.254.169.254/tcp/80', '/ip4/203.0.113.9/tcp/1', own]
+      await eventually(() => {
+        sender.send(encodeCall(ORIGIN, told), port, '127.0.0.1')
+        return calls.length > 0
+      })
+      assert.deepEqual([...new Set(calls)], [own])
+    } finally {
+      beacon.stop()
+      sender.close()
+    }
+  })
+
   it('any bytes are read without an error', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 600 }), (bytes) => {
@@ -50,3 +84,12 @@ describe('a call on the link', () => {
     )
   })
 })
+
+/** A UDP port that is free now. */
+async function freePort(): Promise<number> {
+  const socket = createSocket('udp4').bind(0)
+  await once(socket, 'listening')
+  const { port } = socket.address()
+  socket.close()
+  return port
+}
