@@ -5,8 +5,9 @@ import { networkInterfaces } from 'node:os'
 import { decode } from '@dnsquery/dns-packet'
 
 import { createAccess } from '../../../src/io/dns/access.ts'
+import { createForwarder } from '../../../src/io/dns/forwarder.ts'
 import { frame } from '../../../src/io/dns/framing.ts'
-import type { QueryMetrics } from '../../../src/io/dns/query-handler.ts'
+import { createQueryHandler, type QueryMetrics } from '../../../src/io/dns/query-handler.ts'
 import { askTcp, askUdp, query, startServer } from './harness.ts'
 
 describe('clients of the DNS responder', () => {
@@ -65,7 +66,34 @@ describe('clients of the DNS responder', () => {
       assert.ok(access.allows('10.2.0.1'))
     })
 
-  it('strangers are refused over UDP and TCP, for names of the mesh and others, and counted', async () => {
+  it('a stranger is refused and counted, and its answer is not longer than its question', () => {
+    const seen: QueryMetrics[] = []
+    const handle = createQueryHandler({
+      names: () => assert.fail('a name was looked up for a stranger'),
+      forwarder: () => createForwarder({ upstreams: [] }),
+      allows: () => false,
+      onQuery: (metrics) => seen.push(metrics),
+      onWarning: (message) => assert.fail(message)
+    })
+    for (const [name, transport] of [
+      ['web.shop.svc.cluster.east', 'udp'],
+      ['example.com', 'tcp']
+    ] as const) {
+      const asked = query(name, 'A')
+      const answer = handle(asked, transport, '203.0.113.9')
+      assert.ok(answer instanceof Uint8Array && answer.length <= asked.length, name)
+      assert.equal(decode(answer).rcode, 'REFUSED')
+    }
+    assert.deepEqual(
+      seen.map(({ zone, rcode }) => [zone, rcode]),
+      [
+        ['stranger', 'REFUSED'],
+        ['stranger', 'REFUSED']
+      ]
+    )
+  })
+
+  it('the host itself is answered over UDP and TCP without a prefix, and counted', async () => {
     const seen: QueryMetrics[] = []
     const { server, port } = await startServer({ allow: [], onQuery: (metrics) => seen.push(metrics) })
     try {
