@@ -66,7 +66,7 @@ function command(): Command {
   program
     .command('cleanup')
     .description(
-      'remove tunnel, routes, tables and services of a stopped agent from this host, and restore its sysctls'
+      'remove tunnel, routes, tables and services of a stopped agent from this host, restore its sysctls, and print what was removed'
     )
     .action(async () => void process.stdout.write(await cleanup(settingsOf(program))))
   return program
@@ -102,7 +102,7 @@ async function run(settings: Settings): Promise<void> {
     'meshd is starting'
   )
   for (const { name, meant } of misspeltEnvironment(process.env))
-    log.warn({ name }, `the environment variable ${name} is no setting; did you mean ${meant}?`)
+    log.warn({ name }, `the environment variable ${name} is not a setting; did you mean ${meant}?`)
   const asked = Promise.withResolvers<void>()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // Installed before the start, so that a signal during the start ends in a clean stop, too. A second signal has no
@@ -110,7 +110,7 @@ async function run(settings: Settings): Promise<void> {
     process.once(signal, () => {
       log.info({ signal }, 'stopping; the host keeps tunnel and routes')
       setTimeout(() => {
-        log.error('something did not end in time: the agent ends without it')
+        log.error('a part of the agent did not stop in time: the agent ends without it')
         process.exit(EXIT.failed)
       }, STOP_DEADLINE_MS).unref()
       asked.resolve()
@@ -137,9 +137,9 @@ function camelCase(key: string): string {
 }
 
 const EXAMPLES = `
-A fresh agent waits until it is told what to do:
+A new agent waits for one of these commands:
   meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16   the first cluster makes the mesh
-  meshctl join <token>                                                             every other one joins with a token
+  meshctl join <token>                                                             each other cluster joins with a token
 
 Settings come from flags, the environment and the file, in this order.
 

@@ -60,7 +60,7 @@ function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
   throw new CliError(
     'BAD_ARGUMENT',
     `unknown command ${quote(wanted)}`,
-    `${meant === undefined ? '' : `Did you mean ${meant}? `}\`meshctl --help\` shows what there is, with examples`
+    `${meant === undefined ? '' : `Did you mean ${meant}? `}\`meshctl --help\` lists the commands, with examples`
   )
 }
 
@@ -80,7 +80,11 @@ function usageError(error: CommanderError, program: Command): CliError {
   const command = program.commands.find((command) => command.name() === name)
   const help = command === undefined ? 'meshctl --help' : `meshctl ${command.name()} --help`
   const suggestion = hint === undefined ? '' : `${hint.replace(/^\(|\)$/g, '')} `
-  return new CliError('BAD_ARGUMENT', problem, `${suggestion}\`${help}\` shows what there is, with examples`)
+  return new CliError(
+    'BAD_ARGUMENT',
+    problem,
+    `${suggestion}\`${help}\` lists what is possible, with examples`
+  )
 }
 
 /**

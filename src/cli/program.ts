@@ -29,7 +29,7 @@ export function createProgram(): Command {
     .description('Shows and steers the mesh of clusters that this host is part of, through the agent meshd.')
     .version(release(), '-V, --version', 'the version of meshctl')
     .usage('<command> [options]')
-    .helpOption('-h, --help', 'help; after a command, help with that command')
+    .helpOption('-h, --help', 'show the help; after a command, the help of that command')
     .configureHelp({ showGlobalOptions: true })
     .showSuggestionAfterError(true)
     .exitOverride()
@@ -73,8 +73,8 @@ Getting started:
   meshctl join --token-file east.token
   meshctl peers
 
-Output: answers go to stdout, notes and errors to stderr. With --json stdout has one JSON object (with
---watch one a line) and stderr one on failure: {"apiVersion", "error": {"code", "message", "fix"}}.
+Output: answers go to stdout, notes and errors to stderr. With --json, stdout has one JSON object (with --watch
+one per line). After a failure stderr has one: {"apiVersion", "error": {"code", "message", "fix"}}.
 
 Environment: RHIZOME_SOCKET (--socket), RHIZOME_TOKEN (join), NO_COLOR (--no-color).
 

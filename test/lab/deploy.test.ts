@@ -766,7 +766,7 @@ describe('deploy, on a real API server', function () {
     it('takes a namespace that was there before as it is, and leaves it there', async () => {
       await create('/api/v1/namespaces', { metadata: { name: 'theirs', labels: { team: 'x' } } })
       const { stderr } = await cliOk('install', '--no-token', '-n', 'theirs')
-      assert.match(stderr, /The namespace was there before/)
+      assert.match(stderr, /The namespace existed before/)
       await cliOk('uninstall', '--yes', '-n', 'theirs')
       const namespace = (await client.request({ path: '/api/v1/namespaces/theirs' })) as KubeObject
       assert.equal(namespace.metadata['deletionTimestamp'], undefined)
@@ -837,7 +837,7 @@ describe('deploy, on a real API server', function () {
       await report(await generation())
       const { code, stderr, stdout } = await cleaning
       assert.equal(code, 0, stderr)
-      assert.match(stdout, /1 nodes cleaned, 1 DNS objects as before/)
+      assert.match(stdout, /1 node cleaned, 1 DNS object restored/)
       const now = new Date().toISOString()
       const conditions = ['SuccessCriteriaMet', 'Complete'].map((type) => ({
         type,

@@ -87,7 +87,7 @@ async function answer(
     throw new AppError(
       'NOT_FOUND',
       `no such request: ${method} ${pathname}`,
-      'meshctl and meshd may be of different versions'
+      'compare the versions of meshctl and meshd: `meshctl version`'
     )
   return { status: 200, body: { apiVersion: API_VERSION, ...(await call(name, request, handlers)) } }
 }

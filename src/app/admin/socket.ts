@@ -90,7 +90,7 @@ export async function claimSocket(path: string): Promise<void> {
     throw new AppError(
       'SOCKET_IN_USE',
       `another meshd answers on ${path}`,
-      'stop it, or give this one its own socket, state-dir and device'
+      'stop that meshd, or give this one its own socket, state-dir and device'
     )
   }
 }

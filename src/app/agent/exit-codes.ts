@@ -13,6 +13,6 @@ export const EXIT_MEANINGS: readonly (readonly [code: number, meaning: string])[
   [EXIT.usage, 'a wrong flag, argument or setting: a restart does not help'],
   [
     EXIT.unexpected,
-    'a fault of the program, logged whole; a restart goes on from what is on disk and in the kernel'
+    'a fault of the program, which the log describes; a restart continues with the state on disk and in the kernel'
   ]
 ]

@@ -50,7 +50,7 @@ export class Shutdown {
       try {
         await end?.()
       } catch (error) {
-        this.#log.error({ err: error, part }, 'a part of the agent did not stop well')
+        this.#log.error({ err: error, part }, 'a part of the agent failed to stop')
       }
     }
   }

@@ -61,7 +61,7 @@ export class StoreKeeper {
         health.set(REMOVED, {
           severity: 'warning',
           message: `files in ${store.folder} were removed while the agent runs; they have been written anew from memory`,
-          fix: 'find out what removes them: a cleaner of old files, for one, must leave this folder alone'
+          fix: 'find the program that removes them, for example a cleaner of old files, and exclude this folder there'
         })
       } else if (nowMs() - this.#removedMs > TOLD_MS) health.clear(REMOVED)
       await mendMore()

@@ -150,7 +150,7 @@ export class OwnCoredns {
     if (responder !== undefined) return forwardCorefile(view, { ...common, responders: [responder] })
     throw new AppError(
       'NO_NAMES',
-      'neither the feed nor our own DNS responder runs, so CoreDNS has nobody to ask',
+      'neither the feed nor our own DNS responder runs, so CoreDNS has no server to ask',
       'set feed-listen or dns-listen'
     )
   }

@@ -71,7 +71,7 @@ export function refuseNodesOnly(found: FoundPrefixes): void {
   if (found.isWholeCluster || found.podPrefixes.length === 0) return
   throw new AppError(
     'BAD_ARGUMENT',
-    `pod-cidr: the pod prefix of the whole cluster is not known; its Nodes of today have ${list(found.podPrefixes)}, and the pods of a Node that is added later would be left out`,
+    `pod-cidr: the pod prefix of the whole cluster is not known; its present Nodes have ${list(found.podPrefixes)}, and the pods of a Node that is added later would be left out`,
     `name it, as the --cluster-cidr of kube-controller-manager has it: ${wholeCluster(found)
       .map((cidr) => `--pod-cidr ${cidr}`)
       .join(' ')}, for example`

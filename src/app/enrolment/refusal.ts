@@ -18,7 +18,7 @@ export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>)
     mesh: 'the token is of another mesh than the member it names: ask for a new one',
     revoked: 'this cluster was removed from the mesh: ask for a new invite'
   }
-  const who = outcome.byPeer ? 'the member refused' : 'the member is not to be trusted'
+  const who = outcome.byPeer ? 'the member refused this agent' : 'this agent refused the member'
   return new AppError(
     codeOfKind('MESH', outcome.code),
     `${who}: ${outcome.detail}`,

@@ -112,7 +112,7 @@ export class SharedKey {
         throw new AppError(
           'NO_CLUSTER_KEY',
           `Secret ${this.#secret.name} is empty: this cluster is in no mesh yet`,
-          '`meshctl init` or `meshctl join <token>` on one of its gateways'
+          'run `meshctl init` or `meshctl join <token>` on one of its gateways'
         )
       const pending = redeemToken(token, { crypto: this.#crypto, identity: before, nowMs })
       await options.save(pending)
@@ -149,18 +149,18 @@ export class SharedKey {
       const found = await this.#read()
       const there = this.#keyIn(found.reading)
       if (there !== undefined) {
-        this.#log.info({ secret: this.#secret.name }, 'another gateway of this cluster was quicker')
+        this.#log.info({ secret: this.#secret.name }, 'another gateway of this cluster created the key first')
         return there
       }
       if (await this.#secret.write(found, key)) {
-        this.#log.info({ secret: this.#secret.name }, 'the key of this cluster is in its Secret')
+        this.#log.info({ secret: this.#secret.name }, 'wrote the key of this cluster to its Secret')
         return key
       }
     }
     throw new AppError(
       'CLUSTER_KEY_BUSY',
-      `Secret ${this.#secret.name} was changed by others ${WRITE_TRIES} times in a row`,
-      'see who writes there, then try again'
+      `other clients changed Secret ${this.#secret.name} during each of ${WRITE_TRIES} attempts to write it`,
+      'find the clients that write to this Secret, then run the command again'
     )
   }
 
@@ -183,7 +183,10 @@ export class SharedKey {
     try {
       await this.remove(identity, options)
     } catch (error) {
-      this.#log.warn({ err: error, secret: this.#secret.name }, 'the key stays in its Secret')
+      this.#log.warn(
+        { err: error, secret: this.#secret.name },
+        'the key could not be removed from its Secret'
+      )
     }
   }
 
@@ -224,14 +227,14 @@ export class SharedKey {
         return true
       case 'write':
         if (await this.#secret.write(found, verdict.key, signal))
-          this.#log.info(
-            { secret: this.#secret.name },
-            'the Secret of the cluster’s key is brought up to date'
-          )
+          this.#log.info({ secret: this.#secret.name }, 'updated the Secret of the cluster’s key')
         return false
       case 'take':
         await member.take(verdict.key)
-        this.#log.info({ secret: this.#secret.name }, 'a later certificate of this cluster is used')
+        this.#log.info(
+          { secret: this.#secret.name },
+          'took over a later certificate of this cluster from its Secret'
+        )
         return false
       case 'conflict':
         this.#setFault(this.#conflict(verdict))
@@ -305,7 +308,7 @@ export class SharedKey {
     return new AppError(
       'CLUSTER_KEY_TAKEN',
       `Secret ${this.#secret.name} holds the key of cluster ${chain.cluster}: this cluster is in a mesh already`,
-      `wait for this agent to come up with it; or, to give that membership up, ${this.#emptyIt}`
+      `wait until this agent has joined with that key; or, to give that membership up, ${this.#emptyIt}`
     )
   }
 
@@ -317,7 +320,7 @@ export class SharedKey {
     const fixes = {
       corrupt: `restore it, or ${this.#emptyIt}: a gateway that is in the mesh writes it again`,
       mismatch: `use a token of that cluster; or, to give that membership up, ${this.#emptyIt}`,
-      other: '`meshctl leave` on this agent, then restart it: it comes up with the key of the others'
+      other: 'run `meshctl leave` on this agent, then restart it: it joins with the key in the Secret'
     }
     const message = `Secret ${this.#secret.name} ${reason}`
     return new AppError(codeOfKind('CLUSTER_KEY', code), message, fixes[code])
@@ -330,7 +333,7 @@ export class SharedKey {
   #setFault(error: unknown): void {
     const fault = error === undefined ? undefined : partFault('cluster key', error)
     if (fault !== undefined && !samePartFault(fault, this.fault))
-      this.#log.warn({ err: error, secret: this.#secret.name }, 'the Secret of the cluster’s key')
+      this.#log.warn({ err: error, secret: this.#secret.name }, 'the Secret of the cluster’s key has a fault')
     this.fault = fault
   }
 }

@@ -85,7 +85,7 @@ export class ToldToJoin {
       delayMs = KEY_LOOK_MS
     } catch (error) {
       if (this.#isOver()) return
-      log.warn({ err: error, file, retryMs: RETRY_MS }, 'not in a mesh yet')
+      log.warn({ err: error, file, retryMs: RETRY_MS }, 'this agent cannot join yet, and tries again')
       health.replace(NOT_JOINED, [notJoined(error, file)])
     }
     if (this.#isOver()) return
@@ -122,7 +122,7 @@ function notJoined(error: unknown, file: string): FaultText & { readonly subject
   const { message, fix } = explain(error)
   const advice =
     file === ''
-      ? 'see what it says'
+      ? 'read the message and the log of meshd'
       : `put the token of \`meshctl invite\` into ${file}, readable for this user`
   return {
     severity: 'error',

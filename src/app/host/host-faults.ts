@@ -57,7 +57,7 @@ function stepFaults(
         severity: first.op.kind === 'setTunnel' || first.op.kind === 'setFilter' ? 'critical' : 'error',
         message: `${subject}: ${stepName(first.op)} failed${others}: ${message}`,
         fix: needsDevice(first.op, device)
-          ? `mend the fault of the ${TUNNEL_DEVICE} first: this needs it`
+          ? `first correct the fault of the ${TUNNEL_DEVICE}, which this operation needs`
           : (fix ?? 'see the log of this agent; it tries again by itself at least every 15 s')
       }
     ]
@@ -157,7 +157,7 @@ function toolFaults(parts: readonly FailedPart[]): readonly Listed[] {
     subject: tool,
     severity: 'error',
     message: `${explain(members[0]?.error).message}: nothing is changed in ${members.map(({ part }) => PART_NAMES[part]).join(' and ')}`,
-    fix: explain(members[0]?.error).fix ?? 'see what it waits for with ps'
+    fix: explain(members[0]?.error).fix ?? 'find out with `ps` what that process waits for'
   }))
 }
 

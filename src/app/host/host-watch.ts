@@ -28,7 +28,7 @@ export function watchHost({ host, health, onHint, signal }: HostWatchOptions): v
           health.setError('HOST_WATCH_FAILED', error, {
             subject: watch,
             severity: 'warning',
-            fix: 'nothing stops: the kernel is still read every 10 s; see why the tool fails'
+            fix: 'the agent still reads the kernel every 10 s; find out why the tool fails'
           })
       }
     },

@@ -167,7 +167,7 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         code: 'PROBES_DROPPED',
         severity: 'warning',
         message: `another packet filter of this host drops the probes of other clusters (${subject} from ${device}): ${by}`,
-        fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else the others take this cluster for dead`
+        fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else other clusters treat this cluster as down`
       }
     case 'rule':
       return {

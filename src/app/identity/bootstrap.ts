@@ -21,7 +21,7 @@ export function chooseBootstrap(
     if (!known.has(name as ClusterName)) {
       throw new AppError(
         'BAD_ARGUMENT',
-        `bootstrap: ${name} is no cluster of this mesh`,
+        `bootstrap: ${name} is not a cluster of this mesh`,
         `choose of ${[...known.keys()].join(', ')}`
       )
     }

@@ -164,7 +164,7 @@ function refuseOverlaps(prefixes: readonly Cidr[], held: readonly Held[]): void 
       throw new AppError(
         'PREFIX_OVERLAP',
         `prefix ${wanted} overlaps ${hit.prefix} of ${hit.owner}`,
-        'clusters of one mesh need prefixes of their own: name others, or none and free ones are chosen'
+        'give prefixes that no other cluster of the mesh has; without the flags, free prefixes are chosen'
       )
     }
   }

@@ -49,7 +49,7 @@ export function createMetrics() {
     }),
     sourceProblems: new Gauge({
       name: 'rhizome_source_problems',
-      help: 'Manifests that do not count',
+      help: 'Manifests that are ignored',
       registers
     }),
     frames: new Counter({
@@ -98,7 +98,7 @@ export function createMetrics() {
     // The largest lag among the agents of the cluster; 0 when this agent holds all that its neighbours have told of.
     lag: new Gauge({
       name: 'rhizome_replica_lag',
-      help: 'Operations known of and not held',
+      help: 'Operations of the cluster that have not arrived here yet',
       labelNames: ['cluster'],
       registers
     }),

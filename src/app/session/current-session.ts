@@ -49,6 +49,6 @@ export function notJoined(): AppError {
   return new AppError(
     'NOT_JOINED',
     'this cluster is in no mesh yet',
-    '`meshctl init` makes one, `meshctl join <token>` joins one'
+    'run `meshctl init` to make a mesh, or `meshctl join <token>` to join one'
   )
 }

@@ -112,8 +112,8 @@ export class Dialer {
       control.transport.missingAddresses().map((address) => ({
         subject: address,
         severity: 'error' as const,
-        message: `this host does not have the address of the setting listen = ${address}, so nobody can dial it there`,
-        fix: 'it is listened on as soon as the host has it; otherwise set `listen` to /ip4/0.0.0.0/tcp/<port>'
+        message: `this host does not have the address of the setting listen = ${address}, so no agent can dial it there`,
+        fix: 'the agent listens there as soon as the host has the address; otherwise set `listen` to /ip4/0.0.0.0/tcp/<port>'
       }))
     )
   }

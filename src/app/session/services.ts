@@ -93,11 +93,11 @@ export class Services {
     const { name } = service
     try {
       await service.start()
-      if (this.#faults.delete(name)) this.#log.info(`${name} runs now`)
+      if (this.#faults.delete(name)) this.#log.info(`${name} recovered`)
     } catch (error) {
       const fault = partFault(name, error)
       if (!samePartFault(this.#faults.get(name), fault))
-        this.#log.error({ err: error }, `${name} does not run`)
+        this.#log.error({ err: error }, `${name} failed to start`)
       this.#faults.set(name, fault)
     }
   }

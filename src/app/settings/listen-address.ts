@@ -21,11 +21,11 @@ export interface ListenAddress {
 export function listenAddress(found: string, defaultPort: number): ListenAddress | Refused {
   const example = `use 127.0.0.1:${defaultPort}, [::1]:${defaultPort} or 0.0.0.0:${defaultPort}`
   const split = splitHostPort(found)
-  if (split === undefined) return new Refused('it is no address:port', example)
+  if (split === undefined) return new Refused('it is not an address:port', example)
   const ip = split.host === 'localhost' ? ('127.0.0.1' as Ip) : parseIp(split.host)
   if (ip === undefined) return new Refused('it does not begin with an IPv4 or IPv6 address', example)
   const port = split.port ?? defaultPort
-  return isPort(port) ? { host: ip, port } : new Refused(`${port} is no port from 1 to 65535`, example)
+  return isPort(port) ? { host: ip, port } : new Refused(`${port} is not a port from 1 to 65535`, example)
 }
 
 /** Formats an address for logs, with brackets around IPv6: "[::1]:9465". A word such as "off" stays as it is. */
@@ -52,12 +52,12 @@ export function listenMultiaddr(found: string, defaultPort: number): string | Re
   const split = match === null ? splitHostPort(found) : { host: match[2] ?? '', port: Number(match[3]) }
   const ip = parseIp(split?.host ?? '')
   if (ip === undefined || found.startsWith('/') !== (match !== null))
-    return new Refused('it is no multiaddr of an own address and a TCP port', example)
+    return new Refused('it is not a multiaddr of an address of this host and a TCP port', example)
   const family = familyOf(ip)
   if (match !== null && match[1] !== `ip${family}`)
     return new Refused(`${ip} does not fit /${match[1]}`, example)
   const port = split?.port ?? defaultPort
   return port <= PORT_MAX
     ? `/ip${family}/${ip}/tcp/${port}`
-    : new Refused(`${port} is no port up to 65535`, example)
+    : new Refused(`${port} is not a port up to 65535`, example)
 }

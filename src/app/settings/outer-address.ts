@@ -26,9 +26,9 @@ export type OuterAddress =
 export function outerAddress(found: string): OuterAddress | Refused {
   const example = 'use an address or a name with or without a port, as in 203.0.113.7:51820 or gw.example.com'
   const split = splitHostPort(found)
-  if (split === undefined) return new Refused('it is no address:port', example)
+  if (split === undefined) return new Refused('it is not an address:port', example)
   if (split.port !== undefined && !isPort(split.port))
-    return new Refused(`${split.port} is no port from 1 to 65535`, example)
+    return new Refused(`${split.port} is not a port from 1 to 65535`, example)
   return outerHost(split.host, { port: split.port ?? 0, family: undefined }, example)
 }
 
@@ -40,9 +40,10 @@ export function outerMultiaddr(found: string): OuterAddress | Refused {
   const example = 'use /ip4/203.0.113.7/tcp/7946, /dns4/gw.example.com/tcp/7946 or gw.example.com:7946'
   if (!found.startsWith('/')) return outerAddress(found)
   const match = MULTIADDR.exec(found)
-  if (match === null) return new Refused('it is no multiaddr of an address or name and a TCP port', example)
+  if (match === null)
+    return new Refused('it is not a multiaddr of an address or name and a TCP port', example)
   const [, protocol = '', host = '', port = ''] = match
-  if (!isPort(Number(port))) return new Refused(`${port} is no port from 1 to 65535`, example)
+  if (!isPort(Number(port))) return new Refused(`${port} is not a port from 1 to 65535`, example)
   const family = protocol.endsWith('4') ? 4 : protocol.endsWith('6') ? 6 : undefined
   const isIpProtocol = protocol.startsWith('ip')
   const ip = parseIp(host)

@@ -67,7 +67,7 @@ export function choice<const T extends readonly string[]>(choices: T): z.ZodType
     const found = textOf(typeof given === 'boolean' ? (given ? 'on' : 'off') : given)
     if (found instanceof Refused) return found
     const chosen = choices.find((each) => each === found.toLowerCase())
-    return chosen ?? new Refused('it is none of its choices', `use one of ${choices.join(', ')}`)
+    return chosen ?? new Refused('it is not one of the choices', `use one of ${choices.join(', ')}`)
   })
 }
 
@@ -126,7 +126,7 @@ function itemsOf(given: unknown): readonly unknown[] | Refused {
     .filter((part) => part !== '')
 }
 
-/** Drops the subject "it" of a reason, so that the item can be the subject: "it is no port" becomes "is no port". */
+/** Drops the subject "it" of a reason, so that the item can be the subject: "it is not a port" becomes "is not a port". */
 function continued(reason: string): string {
   return reason.replace(/^it /, '')
 }
@@ -148,7 +148,7 @@ export function integer({ min, max }: { readonly min: number; readonly max: numb
     const number = typeof given === 'string' && /^\s*\d{1,10}\s*$/.test(given) ? Number(given) : given
     if (typeof number === 'number' && Number.isInteger(number) && number >= min && number <= max)
       return number
-    return new Refused(`it is no whole number from ${min} to ${max}`, `use one from ${min} to ${max}`)
+    return new Refused(`it is not a whole number from ${min} to ${max}`, `use one from ${min} to ${max}`)
   })
 }
 
@@ -173,7 +173,7 @@ export function seconds({
     const found = match === null ? undefined : Number(match[1]) * (UNIT_SECONDS[match[2] ?? 's'] ?? 1)
     if (found !== undefined && found <= max && (!whole || Number.isInteger(found))) return found
     return new Refused(
-      `it is no ${whole ? 'whole number of seconds' : 'number of seconds'} from 0 to ${max}`,
+      `it is not a ${whole ? 'whole number of seconds' : 'number of seconds'} from 0 to ${max}`,
       'use seconds, as in 30, or a unit, as in 30s or 2m'
     )
   })
@@ -216,7 +216,7 @@ const DEVICES_TAKEN = new Set(['all', 'default', 'lo'])
 export function device(found: string): string | Refused {
   if (DEVICE.test(found) && !DEVICES_TAKEN.has(found)) return found
   return new Refused(
-    'it is no name for a tunnel interface',
+    'it is not a name for a tunnel interface',
     'use at most 15 of a-z 0-9 _ -, a letter first and no dot, as in rhizome0'
   )
 }
@@ -224,14 +224,14 @@ export function device(found: string): string | Refused {
 /** Parses an RFC 1123 label in lower case, the form of the names of namespaces. */
 export function dnsLabel(found: string): string | Refused {
   if (isDnsLabel(found)) return found
-  return new Refused('it is no DNS label', 'use at most 63 of a-z 0-9 -, a letter or digit first and last')
+  return new Refused('it is not a DNS label', 'use at most 63 of a-z 0-9 -, a letter or digit first and last')
 }
 
 /** Parses a domain such as cluster.local. A final dot is dropped. */
 export function domain(found: string): string | Refused {
   const name = found.replace(/\.$/, '')
   if (isDnsSubdomain(name)) return name
-  return new Refused('it is no DNS name', 'use labels of a-z 0-9 - joined by dots')
+  return new Refused('it is not a DNS name', 'use labels of a-z 0-9 - joined by dots')
 }
 
 /**
@@ -241,7 +241,7 @@ export function domain(found: string): string | Refused {
 export function nodeName(found: string): string | Refused {
   if (isDnsSubdomain(found)) return found
   return new Refused(
-    'other members refuse a node name that is no DNS name in lower case',
+    'other members refuse a node name that is not a DNS name in lower case',
     `use ${nodeNameOf(found)}`
   )
 }
@@ -294,7 +294,7 @@ export function ownAddress(found: string): Ip | '' | Refused {
   if (ip !== undefined) return notOneHost(ip) ?? ip
   const bare = parseIp(found.replace(/\/\d+$/, ''))
   return bare === undefined
-    ? new Refused('it is no IPv4 or IPv6 address', 'use one such as 10.2.0.1 or fd00:2::1')
+    ? new Refused('it is not an IPv4 or IPv6 address', 'use one such as 10.2.0.1 or fd00:2::1')
     : new Refused('it is a prefix, not an address', `use ${bare}`)
 }
 
@@ -306,12 +306,12 @@ export function serverAddress(found: string, defaultPort: number): string | Refu
   const example = `use 10.0.0.2, 10.0.0.2:${defaultPort} or [fd00::2]:${defaultPort}`
   const split = splitHostPort(found)
   if (split === undefined || isIP(split.host) === 0)
-    return new Refused('it is no address with or without a port', example)
+    return new Refused('it is not an address with or without a port', example)
   const ip = parseIp(split.host)
   const refused = ip === undefined ? undefined : notOneHost(ip)
   if (refused !== undefined) return refused
   if (split.port !== undefined && !isPort(split.port))
-    return new Refused(`${split.port} is no port from 1 to 65535`, example)
+    return new Refused(`${split.port} is not a port from 1 to 65535`, example)
   if (split.port === undefined) return split.host
   return split.host.includes(':') ? `[${split.host}]:${split.port}` : `${split.host}:${split.port}`
 }

@@ -90,16 +90,16 @@ export const SETTINGS = {
   export: row(
     choice(['all', 'marked']),
     'all',
-    'which Services of Kubernetes leave the cluster; marked = those annotated rhizome.io/export: "true"'
+    'which Services of Kubernetes are exported; marked = those annotated rhizome.io/export: "true"'
   ),
-  'export-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'only from these namespaces; all when empty'),
-  'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'not from these namespaces'),
-  'export-selector': row(optional(selector), '', 'only Services with these labels'),
-  'token-file': row(
-    optional(path),
-    '',
-    'while in no mesh, join with the token in this file, until a member accepts it'
+  'export-namespaces': row(
+    list(dnsLabel, NAMESPACES_MAX),
+    [],
+    'export only from these namespaces; from all when empty'
   ),
+  'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'do not export from these namespaces'),
+  'export-selector': row(optional(selector), '', 'export only Services with these labels'),
+  'token-file': row(optional(path), '', 'join with the token in this file, while this agent is in no mesh'),
   listen: row(
     list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
     [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`],
@@ -108,13 +108,13 @@ export const SETTINGS = {
   announce: row(
     list(outerMultiaddr, ADDRESSES_MAX),
     [],
-    'multiaddrs or host:port that others dial, names are followed; found from the host addresses when empty'
+    'multiaddrs or host:port that other agents dial; names are resolved again every 30 s; found from the host addresses when empty'
   ),
   'wireguard-port': row(port, 51_820, 'UDP port of the tunnel'),
   'wireguard-address': row(
     list(outerAddress, ADDRESSES_MAX),
     [],
-    'host:port that others send the tunnel to, names are followed, without a port the wireguard-port; found from the host addresses when empty'
+    'host:port to which other gateways send the tunnel; names are resolved again every 30 s; without a port the wireguard-port; found from the host addresses when empty'
   ),
   device: row(text(device), 'rhizome0', 'name of the tunnel interface'),
   mtu: row(
@@ -128,14 +128,14 @@ export const SETTINGS = {
   dataplane: row(
     choice(['auto', 'on', 'off']),
     'auto',
-    'program the host; auto = when root, TUN and the tools are there'
+    'program the kernel of this host; auto = if meshd is root and TUN and the tools exist'
   ),
   'load-balancer': row(
     choice(['auto', ...LOAD_BALANCERS.map(({ name }) => name)]),
     'auto',
     `layer-4 load balancer; ${autoHelp()}`
   ),
-  scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS picks a backend'),
+  scheduler: row(choice(['rr', 'wrr', 'mh', 'lc']), 'rr', 'how IPVS chooses a backend'),
   'balance-local': row(
     choice(['auto', 'on', 'off']),
     'auto',
@@ -144,7 +144,7 @@ export const SETTINGS = {
   'drain-seconds': row(
     seconds({ max: 3600, whole: false }),
     30,
-    'how long flows to a removed backend may finish'
+    'how long flows to a removed backend may continue'
   ),
   'node-name': row(
     text(nodeName),
@@ -170,17 +170,17 @@ export const SETTINGS = {
   'dns-upstream': row(
     listOr('none', (item) => (item.startsWith('/') ? item : serverAddress(item, DNS_PORT)), LISTENS_MAX),
     [],
-    'servers for all other names; from /etc/resolv.conf when empty; none = refuse them'
+    'servers to which names outside the mesh are forwarded; from /etc/resolv.conf when empty; none = refuse these names'
   ),
   'dns-allow': row(
     list(clientPrefix, DNS_ALLOW_MAX),
     [],
-    'prefixes of further clients that the DNS responder answers, as in 192.0.2.0/24; this host, the pods and the nodes of this cluster always are'
+    'prefixes of more clients that the DNS responder answers, as in 192.0.2.0/24; it always answers this host and the pods and nodes of this cluster'
   ),
   'dns-outlive-seconds': row(
     seconds({ max: 86_400, whole: true }),
     300,
-    'how long the DNS responder, a process of its own, answers names without an agent: while the agent restarts or after it crashed'
+    'how long the DNS responder, a process of its own, answers without the agent, while that restarts or after it crashed'
   ),
   'feed-listen': row(
     text(listenOr(['auto', 'off'], FEED_PORT)),
@@ -200,7 +200,7 @@ export const SETTINGS = {
   'coredns-pid-file': row(
     optional(path),
     '',
-    'signal the CoreDNS of this pid file after a change; when empty, its reload plugin looks every 2 s'
+    'pid file of the CoreDNS that gets a signal after a change; when empty, its reload plugin reads the Corefile every 2 s'
   ),
   'cluster-dns': row(
     choice(['off', 'auto', 'openshift', 'coredns', 'coredns-custom']),
@@ -217,7 +217,7 @@ export const SETTINGS = {
   'sysctl-root': row(
     text(path),
     '/proc/sys',
-    'where sysctls are written; another path where /proc/sys is read-only'
+    'folder of the sysctls; another path where /proc/sys is read-only'
   ),
   'http-listen': row(
     text(listenOr(['off'], HTTP_PORT)),
@@ -228,7 +228,7 @@ export const SETTINGS = {
   'log-format': row(
     choice(['auto', 'json', 'text']),
     'auto',
-    'json: one object a line; text: for people; auto: text on a terminal, else json'
+    'json: one object per line; text: for people; auto: text on a terminal, else json'
   )
 } as const satisfies Record<string, Row>
 
@@ -276,8 +276,12 @@ export function resolveSettings(sources: SettingsSources): Settings {
     if (!parsed.success) {
       const reason = parsed.error.issues.map((issue) => issue.message).join('; ')
       throw new SettingsError(
-        `setting ${key} (${origin}): ${shown(value)} will not do: ${reason}. The setting is: ${help}`,
-        { fix: fixOf(parsed.error) ?? `set ${key} to what it is, or leave it out` }
+        `setting ${key} (${origin}): ${shown(value)} is not valid: ${reason}. The setting is: ${help}`,
+        {
+          fix:
+            fixOf(parsed.error) ??
+            `give ${key} a value that fits the description above, or leave the setting out`
+        }
       )
     }
     result[key] = parsed.data
@@ -294,7 +298,7 @@ export function resolveSettings(sources: SettingsSources): Settings {
 function checkPorts(settings: Settings): void {
   if (settings['probe-port'] !== settings['wireguard-port']) return
   throw new SettingsError(
-    `settings wireguard-port and probe-port are both ${settings['probe-port']}: one UDP port has room for one of them`,
+    `settings wireguard-port and probe-port are both ${settings['probe-port']}: two sockets cannot share one UDP port`,
     { fix: 'give one of them another port' }
   )
 }

@@ -26,12 +26,13 @@ export const RECORD_TYPES = ['A', 'AAAA', 'SRV', 'PTR', 'TXT', 'CNAME', 'SOA', '
 export function addDns(program: Command): void {
   const command = program
     .command('dns')
-    .summary('what a name resolves to, or the zones that are served')
+    .summary('what a name resolves to, or the zones that meshd serves')
     .description(
-      'Asks meshd what its DNS responder answers for a name. A name that is not of the mesh is asked of the upstream ' +
-        'server, which is named. Without a name it lists the zones. An IP address stands for the PTR question about it.'
+      'Asks meshd what its DNS responder answers for a name. The responder forwards a name outside the mesh to the ' +
+        'upstream server, and the output names that server. Without a name the command lists the zones. For an IP ' +
+        'address it asks for the PTR record.'
     )
-    .argument('[name]', 'name or IP address; a dot at the end changes nothing')
+    .argument('[name]', 'name or IP address; a name may end with a dot')
     .option('-t, --type <type>', `record type: ${RECORD_TYPES.join(', ')} (default: A, for an address PTR)`)
     .action(async (name: string | undefined, options: Options) => {
       const context = contextOf(command, { hasTable: true })
@@ -39,8 +40,8 @@ export function addDns(program: Command): void {
       if (question === undefined && options.type !== undefined) {
         throw badArgument(
           '--type',
-          'there is no name to ask for',
-          'give one, as in meshctl dns web.shop.svc.cluster.east'
+          'this flag needs a name',
+          'give a name, as in meshctl dns web.shop.svc.cluster.east'
         )
       }
       const answer = await context.client.request(ENDPOINTS.dns, {

@@ -28,20 +28,20 @@ export function addInit(program: Command): void {
     .command('init')
     .summary('start a new mesh with this cluster as its first member')
     .description(
-      'Makes the root key of a new mesh on this host and admits this cluster. Done once, in one cluster; the others ' +
-        'join. The prefixes must be those that the pods and services of this cluster really have.'
+      'Makes the root key of a new mesh on this host and admits this cluster. Run it once, in one cluster; the ' +
+        'other clusters join. The prefixes must be those that the pods and services of this cluster really have.'
     )
     .requiredOption('--cluster <name>', 'name of this cluster, and of its DNS zone cluster.<name>', (text) =>
       parseClusterName('--cluster', text)
     )
     .option(
       '--pod-cidr <prefix>',
-      'prefix of its pods; repeat the flag or use commas for several (default: asked of the Kubernetes API; a free one without)',
+      'pod prefix of this cluster; repeat the flag or separate prefixes with commas (default: the prefix that the Kubernetes API reports; without Kubernetes a free prefix)',
       collect('--pod-cidr', parsePrefix)
     )
     .option(
       '--service-cidr <prefix>',
-      'prefix of its service IPs; likewise',
+      'service prefix of this cluster; given and found like the pod prefix',
       collect('--service-cidr', parsePrefix)
     )
     .action(async (options: Options) => {
@@ -61,7 +61,7 @@ export function addInit(program: Command): void {
         renderJoined(
           clean,
           `Made a new mesh with cluster ${clean.cluster}.`,
-          '\nNext, for each cluster that shall join: meshctl invite <cluster>'
+          '\nNext, for each cluster that is to join: meshctl invite <cluster>'
         )
       )
     })
@@ -77,6 +77,6 @@ export function addInit(program: Command): void {
         'meshctl init --cluster west --pod-cidr 10.1.0.0/16,fd00:1::/48 --service-cidr 10.101.0.0/16,fd00:101::/112'
       ]
     ],
-    'With Kubernetes they are found: service prefixes by the ServiceCIDR API, pod prefixes in the Nodes. A network plugin with\npools of its own needs --pod-cidr. Without Kubernetes, free prefixes are chosen.'
+    'With Kubernetes, meshd finds the prefixes: service prefixes in the ServiceCIDR API, pod prefixes in the Nodes. A network plugin with\naddress pools of its own needs --pod-cidr. Without Kubernetes, meshd chooses free prefixes.'
   )
 }

@@ -74,48 +74,49 @@ export function addInstall(program: Command): void {
   const command = addOptions(program.command('install'))
     .summary('install the agents in a Kubernetes or OpenShift cluster')
     .description(
-      'Applies the objects of the chart (server-side, so that it may be repeated: that is the upgrade), or prints them with --dry-run. The token ' +
-        'goes into a Secret. The first cluster of a mesh has none: --no-token, then `meshctl init` in one of its agents.'
+      'Applies the objects of the chart with server-side apply, or prints them with --dry-run. Run it again to upgrade. The token ' +
+        'goes into a Secret. The first cluster of a mesh has no token: use --no-token, and then run `meshctl init` in one of its agents.'
     )
   addKubeOptions(command)
   command.action(() => install(command))
   addExamples(command, [
-    ['One command, one token', 'meshctl install --token-file east.token --gateway node-1'],
-    ['OpenShift, to look at first', 'meshctl install --dry-run --openshift --token-file east.token'],
+    ['Install with a token', 'meshctl install --token-file east.token --gateway node-1'],
+    ['Print the objects for OpenShift', 'meshctl install --dry-run --openshift --token-file east.token'],
     ['The first cluster', 'meshctl install --no-token --gateway node-1'],
-    ['A setting of meshd', 'meshctl install --no-token --set load-balancer=nftables']
+    ['Change a setting of meshd', 'meshctl install --no-token --set load-balancer=nftables']
   ])
 }
 
 function addOptions(command: Command): Command {
   return command
     .option('--token <token>', 'token from `meshctl invite`; - reads it from stdin')
-    .option('--no-token', 'install without one')
+    .option('--no-token', 'install without a token')
     .option('--token-file <file>', 'file that holds the token; - reads it from stdin')
     .option('--dry-run', 'print the objects as YAML and change nothing')
-    .option('--openshift', 'with what OpenShift needs (default: asks the cluster)')
-    .option('--no-openshift', 'without')
-    .option('--webhook', 'with the admission webhook, for clusters whose DNS cannot be extended')
+    .option('--openshift', 'add the objects that OpenShift needs (default: ask the cluster)')
+    .option('--no-openshift', 'leave out the objects that OpenShift needs')
+    .option('--webhook', 'add the admission webhook, for clusters whose DNS cannot be extended')
     .option(
       '--gateway <node>',
-      'label this node as a gateway; repeat it for more',
+      'label this node as a gateway; repeat the flag for more nodes',
       (node, before: readonly string[] | undefined) => [...(before ?? []), node]
     )
     .addOption(
       new Option(
         '--mode <mode>',
-        'gateway: an agent on each node with the gateway label; mesh: on each node; auto: as it is installed; else gateway where --gateway is named or a Node has no spec.podCIDR, else mesh'
+        'gateway: an agent on each node with the gateway label; mesh: an agent on every node; auto: the installed mode, or in a new installation gateway if --gateway is given or a Node has no spec.podCIDR, and else mesh'
       )
         .choices([...MODES, 'auto'])
         .default('auto')
     )
     .addOption(
-      new Option('--cluster-dns <target>', 'how the cluster’s own DNS learns the mesh’s zones').choices(
-        CLUSTER_DNS_TARGETS
-      )
+      new Option(
+        '--cluster-dns <target>',
+        'where the agent adds the zones of the mesh to the cluster’s own DNS'
+      ).choices(CLUSTER_DNS_TARGETS)
     )
     .option('--image <image>', 'image of the agent')
-    .option('--set <key=value>', 'a setting of meshd; repeat it for more', collectSetting)
+    .option('--set <key=value>', 'set a setting of meshd; repeat the flag for more settings', collectSetting)
 }
 
 /**
@@ -347,7 +348,7 @@ function next(
     ...(madeNamespace
       ? []
       : [
-          `The namespace was there before; if it refuses the pods: kubectl label ns ${namespace} pod-security.kubernetes.io/enforce=privileged --overwrite`
+          `The namespace existed before. If it refuses the pods: kubectl label ns ${namespace} pod-security.kubernetes.io/enforce=privileged --overwrite`
         ]),
     ...(chosen.note === undefined ? [] : [chosen.note]),
     ...(chosen.mode === 'gateway' && options.gateway === undefined

@@ -33,22 +33,22 @@ export function addInvite(program: Command): void {
     .summary('make a token with which one new cluster can join')
     .description(
       'Makes a token that lets the named cluster, and no other, join this mesh with the given prefixes. The token ' +
-        'goes to stdout, all else to stderr. Anyone with the token can join under that name until it expires.'
+        'goes to stdout, everything else to stderr. Anyone with the token can join under that name until it expires.'
     )
     .argument('<cluster>', 'name that the new cluster will have')
     .option(
       '--pod-cidr <prefix>',
-      'prefix of its pods; repeat or use commas for several (default: the next free one)',
+      'pod prefix of the new cluster; repeat the flag or separate prefixes with commas (default: the next free prefix)',
       collect('--pod-cidr', parsePrefix)
     )
     .option(
       '--service-cidr <prefix>',
-      'prefix of its service IPs; likewise (default: the next free one)',
+      'service prefix of the new cluster; given like the pod prefix (default: the next free prefix)',
       collect('--service-cidr', parsePrefix)
     )
     .option(
       '--bootstrap <cluster>',
-      'cluster that the newcomer dials first; repeat or use commas (default: this one and others)',
+      'cluster that the new cluster dials first; repeat the flag or separate names with commas (default: this cluster and others)',
       collect('--bootstrap', parseClusterName)
     )
     .option('--expires <time>', 'how long the token may be used, as in 30m, 24h or 7d', '24h')
@@ -76,7 +76,7 @@ export function addInvite(program: Command): void {
     ],
     ['Into a file that only you can read', '(umask 077; meshctl invite east > east.token)'],
     [
-      'Straight into the new cluster',
+      'Directly into the new cluster',
       'meshctl invite east --expires 10m | ssh east-gateway sudo meshctl join'
     ]
   ])
@@ -86,7 +86,7 @@ export function addInvite(program: Command): void {
 function parseExpiry(text: string): number {
   const seconds = parseSeconds('--expires', text)
   if (seconds <= SECONDS_MAX) return seconds
-  throw badArgument('--expires', `${quote(text)} is over a year`, 'use at most 366d')
+  throw badArgument('--expires', `${quote(text)} is more than 366 days`, 'use at most 366d')
 }
 
 /** Returns the token as the body, and everything else as the note, which goes to stderr. */
@@ -100,7 +100,7 @@ function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
   ])
   return {
     body: answer.token,
-    note: `\nToken for cluster ${answer.cluster}. Hand it over like a password.\n\n${fields}
+    note: `\nToken for cluster ${answer.cluster}. Keep it secret, like a password.\n\n${fields}
 
 On a gateway host of ${answer.cluster}, with meshd running:
   meshctl join --token-file <file>     (or give it on stdin)`

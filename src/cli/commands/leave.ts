@@ -21,9 +21,11 @@ export function addLeave(program: Command): void {
     .summary('take this cluster out of the mesh and clean this host')
     .description(
       'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
-        'host, and forgets the mesh. Coming back takes a token that has not expired, an old one too. ' +
+        'host, and forgets the mesh. To join again, this cluster needs a token that has not expired; the token of ' +
+        'its first join may be used again. ' +
         'When a step fails, repeat the command: it continues with what is not done. ' +
-        'Where this cluster has not joined yet, it discards the token that no member has answered. Asks first, unless --yes is given.'
+        'Before this cluster has joined, the command discards the token that no member has answered. ' +
+        'It asks for confirmation, unless --yes is given.'
     )
     .option('-y, --yes', 'do not ask')
     .action(async (options: Options) => {
@@ -39,11 +41,11 @@ export function addLeave(program: Command): void {
           clean.pending === true
             ? `The token of cluster ${clean.cluster}, which no member had answered, is discarded.`
             : `Cluster ${clean.cluster} has left the mesh.`,
-        note: 'To come back: meshctl join here, with a token that has not expired or a new one (meshctl invite in a member cluster)'
+        note: 'To join again: run meshctl join here, with a token that has not expired (meshctl invite in a member cluster makes a new one)'
       }))
     })
   addExamples(command, [
-    ['Asks first', 'meshctl leave'],
+    ['Leave, after a confirmation', 'meshctl leave'],
     ['In a script', 'meshctl leave --yes']
   ])
 }
@@ -66,7 +68,7 @@ async function confirm(context: Context): Promise<void> {
   if (status.state === 'unjoined') return
   const question =
     `Cluster ${status.cluster ?? ''} leaves the mesh: no other cluster reaches its services any more, ` +
-    'and coming back takes a new token.\nLeave? [y/N] '
+    'and to join again it needs a token that has not expired.\nLeave? [y/N] '
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   const interrupted = new AbortController()
   // `question` stays pending for ever when stdin ends, so both events end it.

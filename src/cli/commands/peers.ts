@@ -28,7 +28,7 @@ export function addPeers(program: Command): void {
       'Lists every agent of the mesh. STATE comes from the tunnel itself, not from the control connection: ' +
         'self, up, flapping (up now, with two outages or more in the last 10 min), connecting, down, conflict (its prefix or ' +
         'name belongs to an older certificate) or off. ' +
-        'LAG counts operations that are known to exist there and are not held here yet.'
+        'LAG counts the operations of that agent that have not arrived here yet.'
     )
     .option('--cluster <name>', 'only this cluster')
     .action(async (options: Options) => {
@@ -64,7 +64,7 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
       note:
         cluster === undefined
           ? 'No peers yet. Invite a cluster: meshctl invite <cluster>'
-          : `No cluster ${cluster} in the mesh. All of them: meshctl peers`
+          : `The mesh has no cluster ${cluster}. To list all clusters: meshctl peers`
     }
   }
   if (context.format === 'name') return { body: rows.map((peer) => peer.cluster).join('\n') }

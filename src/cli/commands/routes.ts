@@ -54,7 +54,7 @@ function renderRoutes(answer: RoutesAnswer, cluster: string | undefined, context
       note:
         cluster === undefined
           ? 'No routes: no other cluster is known yet (meshctl peers)'
-          : `No routes of cluster ${cluster}. All of them: meshctl routes`
+          : `There are no routes of cluster ${cluster}. To list all routes: meshctl routes`
     }
   }
   if (context.format === 'name') return { body: rows.map((row) => row.destination).join('\n') }

@@ -40,7 +40,7 @@ export function addServices(program: Command): void {
   addExamples(command, [
     ['Everything that can be reached', 'meshctl services'],
     ['What the namespace shop of cluster east offers', 'meshctl services --cluster east -n shop'],
-    ['Try one, from any pod', 'curl http://web.shop.svc.cluster.east']
+    ['Call a service from any pod', 'curl http://web.shop.svc.cluster.east']
   ])
 }
 
@@ -58,8 +58,8 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
     return {
       note:
         answer.services.length === 0
-          ? 'No services yet. `meshctl status` shows the folder of manifests and what is wrong with it'
-          : `No service fits, of ${answer.services.length}. All of them: meshctl services`
+          ? 'No services yet. `meshctl status` shows the source of services and its problems'
+          : `No service of ${answer.services.length} matches the filters. To list all services: meshctl services`
     }
   }
   if (context.format === 'name') return { body: rows.map((row) => row.dnsName).join('\n') }

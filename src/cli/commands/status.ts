@@ -33,12 +33,12 @@ export function addStatus(program: Command): void {
     .command('status')
     .summary('this agent on one page, with warnings and manifest problems')
     .description(
-      'Shows what this agent is, what works and what does not, and the fix. Exit code 0 says that meshd answered, ' +
-        'not that all is well: look at .health and .source.problems of --json for that, or use --wait.'
+      'Shows the state of this agent, its faults and the fix of each. Exit code 0 means that meshd answered, also ' +
+        'when there are faults: a script reads .health and .source.problems of --json, or uses --wait.'
     )
     .option(
       '--wait',
-      `wait until this agent is in a mesh without errors (at most --timeout, else ${WAIT_SECONDS} s)`
+      `wait until this agent is in a mesh without errors, at most ${WAIT_SECONDS} s or the time of --timeout`
     )
     .action(async (options: Options) => {
       const context = contextOf(command)
@@ -57,7 +57,7 @@ export function addStatus(program: Command): void {
     })
   addWatch(command)
   addExamples(command, [
-    ['Is all well?', 'meshctl status'],
+    ['Show this agent and its faults', 'meshctl status'],
     [
       'Wait until this agent is in a mesh and has no fault but warnings',
       'meshctl status --wait --timeout 2m'
@@ -66,7 +66,7 @@ export function addStatus(program: Command): void {
       'The worst fault as one line, for a script',
       "meshctl status --json | jq -r '.health.faults[0].message // empty'"
     ],
-    ['Fail a script when a manifest does not count', "meshctl status --json | jq -e '.source.problems == []'"]
+    ['Fail a script when a manifest has a problem', "meshctl status --json | jq -e '.source.problems == []'"]
   ])
 }
 
@@ -78,7 +78,9 @@ export function addStatus(program: Command): void {
 async function waitUntilWell(context: Context): Promise<void> {
   const waitMs = context.timeoutMs ?? WAIT_SECONDS * 1000
   const deadlineMs = performance.now() + waitMs
-  const done = isData(context.format) ? () => undefined : showProgress('waiting until all is well', waitMs)
+  const done = isData(context.format)
+    ? () => undefined
+    : showProgress('waiting until this agent is in a mesh without errors', waitMs)
   try {
     for (;;) {
       const left = deadlineMs - performance.now()
@@ -93,7 +95,7 @@ async function waitUntilWell(context: Context): Promise<void> {
         if (answer instanceof CliError && answer.code !== 'INTERRUPTED') throw answer
         throw new CliError(
           'TIMEOUT',
-          `not well after ${formatDuration(waitMs / 1000)}: ${wrong}`,
+          `--wait ended after ${formatDuration(waitMs / 1000)}: ${wrong}`,
           '`meshctl status` shows every fault with its fix; wait longer with --timeout'
         )
       }
@@ -162,7 +164,7 @@ const NEXT_STEPS = `Next, one of
   meshctl init --cluster <name> --pod-cidr <prefix> --service-cidr <prefix>
       starts a new mesh here
   meshctl join --token-file <file>
-      enters one, with a token from \`meshctl invite\` of a member`
+      enters a mesh, with a token from \`meshctl invite\` of a member`
 
 function identity(status: StatusAnswer, context: Context): Field[] {
   const [colour, text] = STATES[status.state]
@@ -251,10 +253,10 @@ function problems(rows: readonly Problem[], context: Context): string[] {
   const lost = rows.filter(({ level }) => level !== 'warning')
   const doubtful = rows.filter(({ level }) => level === 'warning')
   return [
-    ...(lost.length === 0 ? [] : [list(context.style.paint('red', 'Manifests that do not count'), lost)]),
+    ...(lost.length === 0 ? [] : [list(context.style.paint('red', 'Manifests that are ignored'), lost)]),
     ...(doubtful.length === 0
       ? []
-      : [list(context.style.paint('yellow', 'Manifests that count, but need a look'), doubtful)])
+      : [list(context.style.paint('yellow', 'Manifests that are used in spite of a warning'), doubtful)])
   ]
 }
 

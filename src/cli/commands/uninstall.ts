@@ -24,6 +24,7 @@ import { badArgument, CliError } from '../output/errors.ts'
 import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
 import { addKubeOptions, kubeOptionsOf, type KubeFlags } from '../kube/kube-options.ts'
 import { openKube, type KubeTarget } from '../kube/kube.ts'
+import { count } from '../output/units.ts'
 
 interface Options extends KubeFlags {
   readonly yes?: boolean
@@ -69,9 +70,12 @@ export function addUninstall(program: Command): void {
         'installation. Run `meshctl leave` in an agent first, so that the other clusters forget this one at once.'
     )
     .option('-y, --yes', 'do not ask')
-    .option('--keep-state', 'keep the folder of keys on the nodes: an installation later is the same member')
-    .option('--keep-objects', 'stop after DNS and hosts: for Helm, which deletes its objects itself')
-    .option('--skip-hosts', 'do not clean the nodes: for nodes that are gone')
+    .option(
+      '--keep-state',
+      'keep the folder with the keys on the nodes, so that a later installation is the same member'
+    )
+    .option('--keep-objects', 'clean only DNS and nodes; for Helm, which deletes its objects itself')
+    .option('--skip-hosts', 'do not clean the nodes; for nodes that do not exist any more')
     .option('--cluster-dns-namespace <name>', 'namespace of CoreDNS', 'kube-system')
   addKubeOptions(command)
   command.action(async () => {
@@ -102,12 +106,12 @@ export function addUninstall(program: Command): void {
       removed
     }
     print(context, answer, (clean) => ({
-      body: `Uninstalled from ${clean.server}: ${clean.removed.length} objects removed, ${clean.cleanedNodes} nodes cleaned, ${clean.unwired} DNS objects as before.`
+      body: `Uninstalled from ${clean.server}: ${count(clean.removed.length, 'object')} removed, ${count(clean.cleanedNodes, 'node')} cleaned, ${count(clean.unwired, 'DNS object')} restored.`
     }))
   })
   addExamples(command, [
-    ['Asks first', 'meshctl uninstall'],
-    ['In a script, the nodes keep their keys', 'meshctl uninstall --yes --keep-state'],
+    ['Uninstall, after a confirmation', 'meshctl uninstall'],
+    ['In a script; the nodes keep their keys', 'meshctl uninstall --yes --keep-state'],
     ['Wait up to 10 minutes for the nodes to be clean (default 2)', 'meshctl uninstall --timeout 10m']
   ])
 }
@@ -194,7 +198,7 @@ async function cleanHosts(
       throw new CliError(
         'TIMEOUT',
         `the nodes are not clean after ${options.timeoutMs / 1000} s; the objects of the installation were not deleted`,
-        'see the pods of the DaemonSet rhizome; allow more time with --timeout 5m, or leave unreachable nodes as they are with --skip-hosts'
+        'look at the pods of the DaemonSet rhizome; then run the command again, with --timeout 5m for more time or with --skip-hosts if nodes cannot be reached'
       )
     }
     await pause(POLL_MS)

@@ -28,7 +28,7 @@ export function addVersion(program: Command): void {
     .command('version')
     .summary('the versions of meshctl and of meshd')
     .description(
-      'Prints the version of meshctl and, when meshd can be reached, its version. Exit code 0 either way.'
+      'Prints the version of meshctl and, when meshd can be reached, that of meshd. The exit code is 0 in both cases.'
     )
     .action(async () => {
       const context = contextOf(command)
@@ -56,6 +56,6 @@ export function addVersion(program: Command): void {
     })
   addExamples(command, [
     ['Both versions', 'meshctl version'],
-    ['Only that of meshctl', 'meshctl --version']
+    ['Only the version of meshctl', 'meshctl --version']
   ])
 }

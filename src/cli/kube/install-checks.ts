@@ -50,8 +50,8 @@ export function checkSettings(settings: Readonly<Record<string, string>>): void 
 }
 
 /**
- * Refuses an installation in a second namespace, because two would fight over the hosts and over the objects that have
- * no namespace. `ours`: the objects with the label of an installation, from listOurs. Errors: CliError CONFLICT that
+ * Refuses an installation in a second namespace, because both would change the same hosts and the same objects
+ * without a namespace. `ours`: the objects with the label of an installation, from listOurs. Errors: CliError CONFLICT that
  * names the other namespace.
  */
 export function refuseSecond(ours: readonly KubeObject[], namespace: string): void {

@@ -30,7 +30,10 @@ class KubeStatusError extends CliError {
   readonly status: number
 
   constructor(status: number, { message }: Error) {
-    const [code, fix] = EXPLAINED[status] ?? ['REFUSED_BY_KUBERNETES', 'see what the API server says']
+    const [code, fix] = EXPLAINED[status] ?? [
+      'REFUSED_BY_KUBERNETES',
+      'correct what the message of the API server names'
+    ]
     super(code, message, fix)
     this.status = status
   }
@@ -41,7 +44,7 @@ const EXPLAINED: Readonly<Record<number, readonly [code: string, fix: string]>> 
   401: ['UNAUTHORIZED', 'log in again: the credentials of the kubeconfig are not accepted'],
   403: [
     'FORBIDDEN',
-    'use an account that may make cluster-wide objects, such as cluster-admin; or render with --dry-run and have it applied'
+    'use an account that may create cluster-wide objects, such as cluster-admin; or print the objects with --dry-run, and let an administrator apply them'
   ],
   404: ['NOT_IN_CLUSTER', 'check the name, and the version of Kubernetes'],
   409: ['CONFLICT', 'another client changed it at the same time: run the command again']

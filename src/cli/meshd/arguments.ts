@@ -78,7 +78,7 @@ export function parseInterval(text: string): number {
   throw badArgument(
     '--watch',
     `${quote(text)} is not a number of seconds from ${WATCH_SECONDS_MIN} to 3600`,
-    'use --watch for every 2 seconds, or as in --watch 5'
+    'use --watch, which means every 2 seconds, or a number, as in --watch 5'
   )
 }
 

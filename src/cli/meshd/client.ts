@@ -201,7 +201,7 @@ function checkVersion(socket: string, version: unknown): void {
 function badAnswer(socket: string, what: string, cause?: unknown): CliError {
   return new CliError(
     'BAD_ANSWER',
-    `${socket} gave ${what}: this is no meshd, or one of another version`,
+    `${socket} gave ${what}: the server there is not meshd, or has another version`,
     'check --socket (or RHIZOME_SOCKET), and compare with `meshd --version`',
     { cause }
   )
@@ -211,7 +211,7 @@ function timedOut(socket: string, doing: string, timeoutMs: number, cause: unkno
   return new CliError(
     'TIMEOUT',
     `meshd on ${socket} did not answer within ${timeoutMs / 1000} s (${doing})`,
-    'see the log of meshd; allow more time with --timeout 2m',
+    'read the log of meshd, or allow more time with --timeout 2m',
     { cause }
   )
 }
@@ -234,7 +234,7 @@ function reasonOf(socket: string, error: unknown): readonly [problem: string, fi
     case 'ECONNREFUSED':
       return [
         'no process listens there (meshd has stopped)',
-        'start meshd again, and see its log for why it stopped'
+        'start meshd again, and read in its log why it stopped'
       ]
     case 'EACCES':
     case 'EPERM':
@@ -244,7 +244,7 @@ function reasonOf(socket: string, error: unknown): readonly [problem: string, fi
       return ['this is not a socket', 'name the socket of meshd with --socket PATH or RHIZOME_SOCKET']
     case 'ECONNRESET':
     case 'EPIPE':
-      return ['it ended the connection', 'see the log of meshd: it may be restarting']
+      return ['the connection was closed', 'read the log of meshd, which may be restarting']
     default:
       // EINVAL, for example: the path does not fit sun_path of unix(7).
       return [

@@ -17,7 +17,7 @@ const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZO
  */
 export async function readToken(argument: string | undefined, file: string | undefined): Promise<string> {
   if (argument !== undefined && file !== undefined) {
-    throw badArgument('--token-file', 'a token was given as an argument too', 'give only one of them')
+    throw badArgument('--token-file', 'there is a token as an argument, too', 'give only one of the two')
   }
   const given = argument ?? (file === undefined ? process.env['RHIZOME_TOKEN'] : undefined)
   if (given !== undefined && given !== '-') {
@@ -27,7 +27,7 @@ export async function readToken(argument: string | undefined, file: string | und
   // Without this check meshctl would wait for input, without a word to a user who does not know that stdin is read.
   // With "-" the user says that the token comes from stdin.
   if (process.stdin.isTTY && argument === undefined && file === undefined) {
-    throw badArgument('token', 'none was given', TOKEN_WAYS)
+    throw badArgument('token', 'no token was given', TOKEN_WAYS)
   }
   return checkToken(await readStdin(), 'token on stdin')
 }
@@ -73,20 +73,20 @@ function checkToken(text: string, where: string): string {
   if (token === '')
     throw badArgument(
       where,
-      'there is no token in it',
+      'the text is empty',
       'make one with `meshctl invite <cluster>` in a member cluster'
     )
   if (token.length > TOKEN_BYTES_MAX) {
     throw badArgument(
       where,
-      `this is longer than any token (${TOKEN_BYTES_MAX} bytes)`,
+      `the text is longer than ${TOKEN_BYTES_MAX} bytes, the limit for a token`,
       'give the one line that `meshctl invite` printed'
     )
   }
   if (!/^[\x21-\x7e]+$/.test(token)) {
     throw badArgument(
       where,
-      'this is no token: it has characters that none has',
+      'this is not a token: a token has only printable ASCII characters',
       'copy the token again, whole and as plain text'
     )
   }

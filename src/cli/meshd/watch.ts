@@ -25,7 +25,7 @@ interface View<T extends Answer> {
 export function addWatch(command: Command): Command {
   return command.option(
     '-w, --watch [seconds]',
-    'show again every 2 (or so many) seconds until Ctrl-C',
+    'show the view again every <seconds>, 2 by default, until Ctrl-C',
     parseInterval
   )
 }

@@ -28,7 +28,7 @@ function fixes(...ops: readonly HostOp[]): ReadonlyMap<string, string> {
 
 describe('failed steps on the host', () => {
   it('send to the fault of the device while it is not set up, those alone that need it', () => {
-    const first = /^mend the fault of the WireGuard device first/
+    const first = /^first correct the fault of the WireGuard device/
     const found = fixes(tunnel, vip, sysctl('net.ipv4.conf.rhizome0.rp_filter'))
     assert.doesNotMatch(found.get('WireGuard device') ?? '', first)
     assert.match(found.get('service prefixes') ?? '', first)

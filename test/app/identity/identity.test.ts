@@ -111,7 +111,7 @@ describe('membership', () => {
         'an unknown bootstrap cluster',
         () => inviting({ bootstrap: ['nowhere'] }),
         'BAD_ARGUMENT',
-        /^bootstrap: nowhere is no cluster of this mesh/
+        /^bootstrap: nowhere is not a cluster of this mesh/
       ],
       [
         'an agent without the root key',
@@ -312,7 +312,7 @@ describe('membership', () => {
       const origin = originOf(crypto.publicKeyOf(crypto.random(32)))
       const error = refusal({ kind: 'refused', peer: origin, code, detail: 'so', byPeer: true })
       assert.equal(error.code, expected)
-      assert.equal(error.message, 'the member refused: so')
+      assert.equal(error.message, 'the member refused this agent: so')
       assert.ok(error.fix)
     }
   })

@@ -101,7 +101,7 @@ describe('meshctl install and uninstall', () => {
   })
 
   const wrong: readonly [readonly string[], number, RegExp][] = [
-    [['install', '--dry-run'], EXIT.usage, /there is no token in it\n {2}fix: make one with `meshctl invite/],
+    [['install', '--dry-run'], EXIT.usage, /the text is empty\n {2}fix: make one with `meshctl invite/],
     [['install', '--no-token', '--dry-run', '-n', 'Mesh'], EXIT.usage, /--namespace: "Mesh".*\n {2}fix: /],
     [
       ['install', '--no-token', '--dry-run', '--set', 'x'],

@@ -47,7 +47,7 @@ describe('meshctl init, invite, join, leave', () => {
     assert.equal(
       run.stderr,
       `
-Token for cluster east. Hand it over like a password.
+Token for cluster east. Keep it secret, like a password.
 
 Valid until   2026-11-24 04:12:00 UTC (1h30m)
 Pods          10.2.0.0/16
@@ -119,15 +119,15 @@ On a gateway host of east, with meshd running:
     const cases: readonly [string[], RegExp][] = [
       [
         ['join', 'rhz1.abc', '--token-file', binary],
-        /^error: --token-file: .*\n  fix: give only one of them$/m
+        /^error: --token-file: .*\n  fix: give only one of the two$/m
       ],
-      [['join'], /^error: token on stdin: there is no token in it\n  fix: .*meshctl invite/],
+      [['join'], /^error: token on stdin: the text is empty\n  fix: .*meshctl invite/],
       [
         ['join', '--token-file', '/none/such'],
         /^error: --token-file: cannot read \/none\/such: .*\n  fix: check the path/
       ],
-      [['join', '--token-file', binary], /^error: --token-file .*: this is no token/],
-      [['join', '--token-file', long], /^error: --token-file .*: this is longer than any token/]
+      [['join', '--token-file', binary], /^error: --token-file .*: this is not a token/],
+      [['join', '--token-file', long], /^error: --token-file .*: the text is longer than 16384 bytes/]
     ]
     for (const [args, message] of cases) {
       const run = await cli(args)

@@ -125,7 +125,10 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     fake.answer('/v1/status', { ...samples.STATUS, health: samples.ILL })
     const late = await cli('status', '--wait', '--timeout', '1s')
     assert.equal(late.code, 6, late.stderr)
-    assert.match(late.stderr, /error: not well after 1s: no tunnel to any other cluster answers\n {2}fix: /)
+    assert.match(
+      late.stderr,
+      /error: --wait ended after 1s: no tunnel to any other cluster answers\n {2}fix: /
+    )
     let asked = 0
     fake.handle('/v1/status', (response) => {
       const body = asked++ < 2 ? samples.UNJOINED : samples.STATUS
@@ -209,7 +212,7 @@ west      shop        mail   ExternalName   -             -                     
       ['NAME', 'db', undefined]
     )
     const none = await cli('services', '--cluster', 'nowhere')
-    assert.equal(none.stderr, 'No service fits, of 3. All of them: meshctl services\n')
+    assert.equal(none.stderr, 'No service of 3 matches the filters. To list all services: meshctl services\n')
   })
 
   it('services: never cuts a line when stdout is no terminal', async () => {
@@ -455,12 +458,12 @@ Faults, the worst first
     fix: timedatectl set-ntp true
   - and 480 more of TUNNEL_DOWN
 
-Manifests that do not count
+Manifests that are ignored
   - shop.yaml, Service shop/web: no port
     fix: add spec.ports
   - bad.yaml: line 3: not YAML
 
-Manifests that count, but need a look
+Manifests that are used in spite of a warning
   - mail.yaml: no endpoints
 `)
     )

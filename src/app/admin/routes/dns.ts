@@ -33,7 +33,7 @@ async function dns(session: Session, { name, type }: Requests['dns']): Promise<B
   if (!DNS_TYPES.has(asked))
     throw new AppError(
       'BAD_ARGUMENT',
-      `type: ${JSON.stringify(type)} is none of ${[...DNS_TYPES].join(', ')}`
+      `type: ${JSON.stringify(type)} is not one of ${[...DNS_TYPES].join(', ')}`
     )
   // RFC 1035 limits: labels of 63 characters, 253 in all. Underscores are allowed, since SRV names have them (RFC
   // 2782).
