@@ -2,7 +2,7 @@
 // which of several claimants an agent follows is decided by ownership.ts.
 import type { ClusterName } from '../../model/values.ts'
 import { compareText, type KeyId, type StatementId } from './ids.ts'
-import { compareRanges, type PrefixRange } from './prefix-range.ts'
+import { compareRanges, overlap, type PrefixRange } from './prefix-range.ts'
 import type { ClusterStanding } from './clusters.ts'
 import type { Standing } from './standing.ts'
 import { STANDING_RULES, type StandingRules } from './standing-rules.ts'
@@ -96,8 +96,4 @@ function prefixesOf(
 function distinct(prefixes: readonly PrefixRange[]): readonly PrefixRange[] {
   const sorted = prefixes.toSorted(compareRanges)
   return sorted.filter(({ cidr }, at) => cidr !== sorted[at - 1]?.cidr)
-}
-
-function overlap(left: PrefixRange, right: PrefixRange): boolean {
-  return left.first <= right.last && right.first <= left.last
 }

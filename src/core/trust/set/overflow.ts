@@ -20,6 +20,7 @@ import {
 } from './entry.ts'
 import type { FormRules } from './form-rules.ts'
 import type { KeyId, StatementId } from './ids.ts'
+import type { Invite } from './statement.ts'
 
 /** One bound that an entry counts towards: a name for the counter, and the bound. */
 interface Account {
@@ -35,14 +36,10 @@ export function accountsOf(
 ): readonly Account[] {
   if (entry.kind === 'founding') return [{ name: 'founding', max: bounds.foundingClusters }]
   if (entry.kind === 'admission') {
-    const { id, under } = entry.invite.statement
-    const seat = seats.get(under)
-    const root = seat && seats.get(seat.root)
+    const { id } = entry.invite.statement
     return [
       { name: `invite ${id}`, max: bounds.claimantsOfInvite },
-      { name: `seat ${under}`, max: seat?.statement.clustersMax ?? 0 },
-      { name: `clusters ${root?.statement.id}`, max: root?.statement.clustersMax ?? 0 },
-      { name: 'clusters', max: bounds.clusters }
+      ...accountsOfInvite(entry.invite.statement, seats, bounds)
     ]
   }
   if (entry.kind === 'command' && entry.cluster !== undefined)
@@ -56,6 +53,21 @@ export function accountsOf(
   return isSmall(entry)
     ? [{ name: `small ${root}`, max: bounds.smallStatements }]
     : [{ name: `large ${root}`, max: bounds.largeStatements }]
+}
+
+/** The bounds that an admission by this invite counts towards, but for that of the invite itself. */
+export function accountsOfInvite(
+  { under }: Invite,
+  seats: ReadonlyMap<StatementId, SeatEntry>,
+  bounds: Bounds
+): readonly Account[] {
+  const seat = seats.get(under)
+  const root = seat && seats.get(seat.root)
+  return [
+    { name: `seat ${under}`, max: seat?.statement.clustersMax ?? 0 },
+    { name: `clusters ${root?.statement.id}`, max: root?.statement.clustersMax ?? 0 },
+    { name: 'clusters', max: bounds.clusters }
+  ]
 }
 
 /** What is to be taken out. `waiting` are admissions that may need a held sponsor. O(n log n) of all entries. */

@@ -8,7 +8,7 @@
 import type { Cidr, ClusterName } from '../../model/values.ts'
 import type { Claims } from './claims.ts'
 import type { KeyId } from './ids.ts'
-import { compareRanges, isInside, type PrefixRange } from './prefix-range.ts'
+import { compareRanges, isInside, overlap, type PrefixRange } from './prefix-range.ts'
 import type { ClusterStanding } from './clusters.ts'
 import { STANDING_RULES, type StandingRules } from './standing-rules.ts'
 
@@ -135,9 +135,7 @@ function settle(
   const lost: Contested[] = []
   for (const claim of ordered) {
     const winner = inForce.find(
-      (other) =>
-        other.cluster !== claim.cluster &&
-        (isInside(claim.range, other.range) || isInside(other.range, claim.range))
+      (other) => other.cluster !== claim.cluster && overlap(claim.range, other.range)
     )
     if (winner === undefined) inForce.push(claim)
     else

@@ -22,6 +22,11 @@ export function isInside(inner: PrefixRange, outer: PrefixRange): boolean {
   return outer.first <= inner.first && inner.last <= outer.last
 }
 
+/** Whether an address lies in both. */
+export function overlap(left: PrefixRange, right: PrefixRange): boolean {
+  return left.first <= right.last && right.first <= left.last
+}
+
 /** Whether `inner` lies in one of the prefixes. */
 export function isInsideOne(inner: PrefixRange, prefixes: readonly PrefixRange[]): boolean {
   return prefixes.some((outer) => isInside(inner, outer))

@@ -11,7 +11,7 @@ import { fallenSeats, seatVerdict } from './fallen-seats.ts'
 import type { KeyId, StatementId } from './ids.ts'
 import { coversName } from './rights.ts'
 import { STANDING_RULES, type StandingRules } from './standing-rules.ts'
-import type { Bar, Decide, Grant, Seat, Void } from './statement.ts'
+import type { Bar, Decide, Grant, Invite, Seat, Void } from './statement.ts'
 import { falls, stands, type Verdict } from './verdict.ts'
 
 /** The standing of everything in a set. */
@@ -28,6 +28,10 @@ export interface Standing {
   readonly grants: readonly Grant[]
   readonly bars: readonly Bar[]
   readonly decides: readonly Decide[]
+  /** Bars of this cluster key that count, whether the set knows the cluster or not. */
+  barsOf(key: KeyId): readonly Bar[]
+  /** S2 for an invite without an admission, for a sponsor. Its seat must be held: what is not held is not judged. */
+  judgeInvite(invite: Invite): Verdict
   /** Whether the seat that signed a statement covers one of the cluster's names; for a Bar or Grant of this key. */
   mayDecideOn(statement: Bar | Grant, key: KeyId): boolean
 }
@@ -78,6 +82,8 @@ export function evaluateTrust(content: TrustContent, rules: StandingRules = STAN
     grants,
     bars,
     decides,
+    barsOf: (key) => barsOf.get(key) ?? [],
+    judgeInvite: ({ id, under, cluster }) => verdictOf({ ids: [id], seat: under, names: [cluster] }),
     mayDecideOn(statement, key) {
       const signer = statement.kind === 'bar' ? signerOf(statement) : seatOf(statement.under)
       return signer !== undefined && (names.get(key) ?? []).some((name) => coversName(signer, name))

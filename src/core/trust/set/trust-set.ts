@@ -20,7 +20,7 @@ import {
 import { encodeItem, openItem, type OpenedItem } from './form.ts'
 import { FORM_RULES } from './form-rules.ts'
 import type { KeyId, StatementId } from './ids.ts'
-import { accountsOf, overflow } from './overflow.ts'
+import { accountsOf, accountsOfInvite, overflow } from './overflow.ts'
 import type { FormContext, Signed } from './signatures.ts'
 import type { ClusterCert, Invite, Refusal } from './statement.ts'
 
@@ -53,6 +53,8 @@ export interface TrustSet extends TrustContent {
    * replaced, and above the number of admissions held. Undefined when the sponsor itself is not known.
    */
   nextSeen(sponsor: KeyId, replaces: KeyId | undefined): number | undefined
+  /** Whether one more admission by this invite exceeds no bound of its seat, the subtree and the mesh. */
+  hasRoom(invite: Invite): boolean
 }
 
 /** Creates an empty set. `bounds` are those of all members, and smaller in tests. */
@@ -97,12 +99,9 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
       const entry = entryOf(id)
       return entry && encodeItem(envelopesOf(entry))
     },
-    nextSeen(sponsor, replaces) {
-      const own = sponsorSeen(sponsor)
-      if (own === undefined) return undefined
-      const replaced = replaces === undefined ? [] : placesOf(replaces)
-      return Math.max(own, admissions.size, ...replaced) + 1
-    }
+    nextSeen,
+    hasRoom: (invite) =>
+      accountsOfInvite(invite, seats, bounds).every(({ name, max }) => (counts.get(name) ?? 0) < max)
   }
 
   function addOpened(items: readonly OpenedItem[]): Changes {
@@ -115,6 +114,13 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     boundWaiting()
     if (added.length > 0) version++
     return { added: added.map(({ statement }) => statement.id).filter((id) => !cut.has(id)), cut: [...cut] }
+  }
+
+  function nextSeen(sponsor: KeyId, replaces: KeyId | undefined): number | undefined {
+    const own = sponsorSeen(sponsor)
+    if (own === undefined) return undefined
+    const replaced = replaces === undefined ? [] : placesOf(replaces)
+    return Math.max(own, admissions.size, ...replaced) + 1
   }
 
   /** Puts the entries of one item into the set, or into the pool; true when a bound is exceeded now. */
