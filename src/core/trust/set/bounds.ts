@@ -7,8 +7,9 @@
 //     with a count of its own.
 //   - A seat shares its subtree's room fairly: entries are taken in turn, one of each seat, each seat's first entries
 //     first. So a seat within its share loses nothing to one that floods.
-// The exception is an entry that a Void keeps, or that sponsored a cluster of another administrator: it moves to the
-// front when that statement arrives. A member that had cut it takes it in again from any peer that holds it.
+// Three events let an entry in that was cut before: a Void that keeps it, an admission of another administrator's
+// cluster that it sponsored, and the cut of a seat beyond its own bound, whose statements free their room. A member that
+// had cut the entry takes it in again from any peer that holds it, so members still converge by exchange.
 // Source: "Bounds" of docs/trust-set.md.
 import { type AdmissionEntry, type CommandEntry, comparePlaces, type SeatEntry } from './entry.ts'
 import { compareText, shortOf, type KeyId, type StatementId } from './ids.ts'

@@ -1,7 +1,7 @@
 // The trust set of one mesh: statements by id, united with those of peers. It only grows, but for what a bound cuts.
 // Invariants
 //   1. Every statement in it was checked by openItem for this mesh, and every statement that it stands on is in it too.
-//   2. Its content does not depend on the order of arrival, nor on repetition (bounds.ts has the one exception).
+//   2. Its content does not depend on the order of arrival, nor on repetition (bounds.ts names the exceptions).
 //   3. An admission is held only while its sponsor is a founding cluster, or has an admission with a lower `seen` that
 //      is held (F5). One that comes before its sponsor's waits in a small pool; the pool is no part of the set.
 // Adding a batch costs O(1) for each statement while no bound is exceeded, and O(n log n) of all n entries where one
@@ -82,14 +82,7 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     founding,
     admissions,
     open: (bytes) => openItem(form, bytes),
-    add(bytes) {
-      const item = openItem(form, bytes)
-      if (item.kind === 'refused') return item
-      const changes = addOpened([item])
-      const last = item.statements.at(-1)?.statement.id
-      const taken = last === undefined || entryOf(last) !== undefined || changes.cut.includes(last)
-      return taken ? { kind: 'added', ...changes } : refusedAs(item)
-    },
+    add,
     addOpened,
     has: (id) => entryOf(id) !== undefined,
     *ids() {
@@ -97,11 +90,20 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     },
     itemOf(id) {
       const entry = entryOf(id)
-      return entry && encodeItem(envelopesOf(entry))
+      return entry && encodeItem(envelopesOf(entry, { seats, byCluster }))
     },
     nextSeen,
     hasRoom: (invite) =>
       accountsOfInvite(invite, seats, bounds).every(({ name, max }) => (counts.get(name) ?? 0) < max)
+  }
+
+  function add(bytes: Uint8Array): ReturnType<TrustSet['add']> {
+    const item = openItem(form, bytes)
+    if (item.kind === 'refused') return item
+    const changes = addOpened([item])
+    const last = item.statements.at(-1)?.statement.id
+    const taken = last === undefined || entryOf(last) !== undefined || changes.cut.includes(last)
+    return taken ? { kind: 'added', ...changes } : refusedAs(item)
   }
 
   function addOpened(items: readonly OpenedItem[]): Changes {
@@ -237,36 +239,47 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     const sorted = [...waiting.values()].sort((a, b) => comparePlaces(a.entry.statement, b.entry.statement))
     for (const { entry } of sorted.slice(bounds.waiting)) waiting.delete(entry.statement.id)
   }
+}
 
-  /** The envelopes of a statement's item, the statement last. */
-  function envelopesOf(entry: Entry): readonly Uint8Array[] {
-    return [...parentsOf(entry), entry.envelope]
-  }
+/** What an item is put together from. */
+interface Parents {
+  readonly seats: ReadonlyMap<StatementId, SeatEntry>
+  readonly byCluster: ReadonlyMap<KeyId, ReadonlyMap<StatementId, FoundingEntry | AdmissionEntry>>
+}
 
-  /** What an item must bring before this entry's own statement. */
-  function parentsOf(entry: Entry): readonly Uint8Array[] {
-    switch (entry.kind) {
-      case 'founding':
-        return []
-      case 'seat':
-        return seatEnvelopes(entry.statement.under)
-      case 'admission':
-        return [...seatEnvelopes(entry.invite.statement.under), entry.invite.envelope, entry.cert.envelope]
-      case 'command': {
-        if (entry.cluster === undefined) return seatEnvelopes(entry.seat)
-        const [cluster] = byCluster.get(entry.cluster)?.values() ?? []
-        return cluster === undefined ? [] : envelopesOf(cluster)
-      }
-      default:
-        return entry satisfies never
+/** The envelopes of a statement's item, the statement last. */
+function envelopesOf(entry: Entry, parents: Parents): readonly Uint8Array[] {
+  return [...parentsOf(entry, parents), entry.envelope]
+}
+
+/** What an item must bring before this entry's own statement. */
+function parentsOf(entry: Entry, parents: Parents): readonly Uint8Array[] {
+  const { seats } = parents
+  switch (entry.kind) {
+    case 'founding':
+      return []
+    case 'seat':
+      return seatEnvelopes(entry.statement.under, seats)
+    case 'admission':
+      return [
+        ...seatEnvelopes(entry.invite.statement.under, seats),
+        entry.invite.envelope,
+        entry.cert.envelope
+      ]
+    case 'command': {
+      if (entry.cluster === undefined) return seatEnvelopes(entry.seat, seats)
+      const [cluster] = parents.byCluster.get(entry.cluster)?.values() ?? []
+      return cluster === undefined ? [] : envelopesOf(cluster, parents)
     }
+    default:
+      return entry satisfies never
   }
+}
 
-  /** The seat and its parent, the parent first. */
-  function seatEnvelopes(id: StatementId | undefined): readonly Uint8Array[] {
-    const seat = id === undefined ? undefined : seats.get(id)
-    return seat === undefined ? [] : [...seatEnvelopes(seat.statement.under), seat.envelope]
-  }
+/** The seat and its parent, the parent first. */
+function seatEnvelopes(id: StatementId | undefined, seats: Parents['seats']): readonly Uint8Array[] {
+  const seat = id === undefined ? undefined : seats.get(id)
+  return seat === undefined ? [] : [...seatEnvelopes(seat.statement.under, seats), seat.envelope]
 }
 
 /** An admission in the pool, and the bars that its cluster signed. */

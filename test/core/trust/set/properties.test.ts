@@ -25,6 +25,9 @@ const TIGHT: Bounds = {
   barsOfCluster: 1
 }
 
+/** A seat beyond its bound takes others' room for a while; that heals by exchange only (bounds.ts). */
+const TIGHT_BUT_SEATS: Bounds = { ...TIGHT, rootSeats: BOUNDS.rootSeats, childSeats: BOUNDS.childSeats }
+
 describe('the trust set, for any history', () => {
   it('does not depend on order, repetition, partition or merge (P1)', () => {
     fc.assert(
@@ -60,11 +63,11 @@ describe('the trust set, for any history', () => {
           step.what === 'join' || step.what === 'admit' ? { ...step, b: 0 } : step
         )
         history.run(founderOnly)
-        const inOrder = filled(history, history.things, TIGHT)
-        const shuffled = filled(history, shuffle(history.things, numbers), TIGHT)
+        const inOrder = filled(history, history.things, TIGHT_BUT_SEATS)
+        const shuffled = filled(history, shuffle(history.things, numbers), TIGHT_BUT_SEATS)
         same(shuffled, inOrder)
-        same(merge(shuffled, filled(history, history.things.toReversed(), TIGHT)), inOrder)
-        assert.deepEqual(beyond(inOrder, TIGHT), [])
+        same(merge(shuffled, filled(history, history.things.toReversed(), TIGHT_BUT_SEATS)), inOrder)
+        assert.deepEqual(beyond(inOrder, TIGHT_BUT_SEATS), [])
       }),
       RUNS
     )
