@@ -55,7 +55,7 @@ describe('bad input', () => {
         site('west').ctl('invite', 'east', '--pod-cidr', '10.1.128.0/17', '--service-cidr', '10.102.0.0/16')
       )
       assert.match(text, /10\.1\.128\.0\/17 overlaps 10\.1\.0\.0\/16 of cluster west/)
-      assert.match(text, /fix: .*prefixes of their own/)
+      assert.match(text, /fix: .*no other cluster of the mesh has/)
     })
   })
 
