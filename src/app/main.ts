@@ -53,7 +53,7 @@ function command(): Command {
     .version(VERSION)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(usageText(text)) })
-    .option('--config <file>', `YAML file of settings; RHIZOME_CONFIG (default: ${FILE} if it is there)`)
+    .option('--config <file>', `YAML file of settings; RHIZOME_CONFIG (default: ${FILE} if it exists)`)
     .addHelpText('after', EXAMPLES)
   for (const [key, { initial, help }] of Object.entries(SETTINGS)) {
     const shown = Array.isArray(initial) ? initial.join(',') : String(initial)
@@ -110,7 +110,9 @@ async function run(settings: Settings): Promise<void> {
     process.once(signal, () => {
       log.info({ signal }, 'stopping; the host keeps tunnel and routes')
       setTimeout(() => {
-        log.error('a part of the agent did not stop in time: the agent ends without it')
+        log.error(
+          `a part of the agent did not stop within ${STOP_DEADLINE_MS / 1000} s; the process ends without it`
+        )
         process.exit(EXIT.failed)
       }, STOP_DEADLINE_MS).unref()
       asked.resolve()

@@ -117,7 +117,7 @@ async function open({ path, listener, health }: AdminSocketOptions): Promise<Ope
     await listenOn(server, { path: fresh }, 'socket', (error) =>
       health.setError(FAULT, error, {
         severity: 'error',
-        fix: 'see the limits of this process and of the host'
+        fix: 'raise the limit of open files of meshd (`LimitNOFILE=` of the systemd unit)'
       })
     )
   } finally {

@@ -10,6 +10,7 @@ import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { SharedKey } from '../enrolment/shared-key.ts'
 import type { DataPlane } from '../host/data-plane.ts'
+import { READ_LOG } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -117,8 +118,8 @@ export class PartWatch {
     else
       health.set('HOST_PASS', {
         severity: 'critical',
-        message: `the last pass over this host ended with an error of the agent's own: ${failed}`,
-        fix: 'see the log; the host keeps what it has, and the pass is tried again within 15 s'
+        message: `the last pass over this host ended with an unexpected error: ${failed}`,
+        fix: `${READ_LOG}; the host keeps its state, and the agent repeats the pass every 2 s`
       })
   }
 
@@ -148,7 +149,7 @@ export class PartWatch {
     try {
       await invitations.closeRedeemed()
     } catch (error) {
-      log.warn({ err: error }, 'a redeemed invite could not be closed; this is tried again each second')
+      log.warn({ err: error }, 'a redeemed invite could not be closed; the agent tries again every second')
     }
   }
 }

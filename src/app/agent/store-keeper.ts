@@ -60,7 +60,7 @@ export class StoreKeeper {
         this.#removedMs = nowMs()
         health.set(REMOVED, {
           severity: 'warning',
-          message: `files in ${store.folder} were removed while the agent runs; they have been written anew from memory`,
+          message: `files in ${store.folder} were removed while the agent runs; the agent has written them again from memory`,
           fix: 'find the program that removes them, for example a cleaner of old files, and exclude this folder there'
         })
       } else if (nowMs() - this.#removedMs > TOLD_MS) health.clear(REMOVED)

@@ -111,8 +111,7 @@ export class OwnCoredns {
       this.#fault = undefined
     } catch (error) {
       const fault = partFault('corefile', error)
-      if (!samePartFault(this.#fault, fault))
-        log.warn({ err: error }, 'the Corefile does not follow the mesh')
+      if (!samePartFault(this.#fault, fault)) log.warn({ err: error }, 'the Corefile could not be updated')
       this.#fault = fault
     }
   }
@@ -150,8 +149,8 @@ export class OwnCoredns {
     if (responder !== undefined) return forwardCorefile(view, { ...common, responders: [responder] })
     throw new AppError(
       'NO_NAMES',
-      'neither the feed nor our own DNS responder runs, so CoreDNS has no server to ask',
-      'set feed-listen or dns-listen'
+      'CoreDNS has no source of names: neither the feed nor the DNS responder of this agent runs',
+      'set feed-listen or dns-listen to an address'
     )
   }
 }

@@ -125,7 +125,8 @@ export class PodDns {
     if (text === this.#applied.zones && nowMs - this.#applied.atMs < APPLY_MS) return
     const changed = await this.#clusterDns.apply({ zones: wanted, servers: this.#servers })
     this.#applied = { zones: text, atMs: nowMs }
-    if (changed > 0) log.info({ zones: wanted, objects: changed }, 'the cluster’s own DNS forwards our zones')
+    if (changed > 0)
+      log.info({ zones: wanted, objects: changed }, 'the cluster’s own DNS forwards the zones of the mesh')
   }
 
   /**
@@ -151,7 +152,7 @@ export class PodDns {
         else this.#faults.set('webhook', partFault('webhook', error))
       }
     })
-    log.info({ port: webhook.port }, 'admission webhook answers')
+    log.info({ port: webhook.port }, 'admission webhook listening')
     return webhook
   }
 
@@ -163,7 +164,7 @@ export class PodDns {
     } catch (error) {
       const fault = partFault(part, error)
       if (!samePartFault(this.#faults.get(part), fault))
-        this.#options.log.warn({ err: error }, `${part} does not work`)
+        this.#options.log.warn({ err: error }, `${part} failed`)
       this.#faults.set(part, fault)
     }
   }
@@ -181,7 +182,7 @@ async function serviceAddresses({ api, namespace }: PodDnsOptions): Promise<read
     throw new AppError(
       'NO_DNS_SERVICE',
       `Service ${namespace}/${DNS_SERVICE} has no address`,
-      'install it with the chart or `meshctl install`'
+      'run `meshctl install`, or install the chart: both make this Service'
     )
   }
   return usable

@@ -22,6 +22,6 @@ export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>)
   return new AppError(
     codeOfKind('MESH', outcome.code),
     `${who}: ${outcome.detail}`,
-    fixes[outcome.code] ?? 'see the log of both agents'
+    fixes[outcome.code] ?? 'read the log of both agents'
   )
 }

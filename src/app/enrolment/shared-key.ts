@@ -157,10 +157,11 @@ export class SharedKey {
         return key
       }
     }
+    const [namespace, name] = this.#secret.name.split('/')
     throw new AppError(
       'CLUSTER_KEY_BUSY',
       `other clients changed Secret ${this.#secret.name} during each of ${WRITE_TRIES} attempts to write it`,
-      'find the clients that write to this Secret, then run the command again'
+      `find the client that writes it (\`kubectl -n ${namespace} get secret ${name} --show-managed-fields -o yaml\`), then try again`
     )
   }
 

@@ -3,7 +3,7 @@
 // and a member may be away.
 import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
-import { explain } from '../observe/errors.ts'
+import { explain, READ_LOG } from '../observe/errors.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
@@ -85,7 +85,7 @@ export class ToldToJoin {
       delayMs = KEY_LOOK_MS
     } catch (error) {
       if (this.#isOver()) return
-      log.warn({ err: error, file, retryMs: RETRY_MS }, 'this agent cannot join yet, and tries again')
+      log.warn({ err: error, file, retryMs: RETRY_MS }, 'this agent could not join a mesh; it tries again')
       health.replace(NOT_JOINED, [notJoined(error, file)])
     }
     if (this.#isOver()) return
@@ -122,12 +122,12 @@ function notJoined(error: unknown, file: string): FaultText & { readonly subject
   const { message, fix } = explain(error)
   const advice =
     file === ''
-      ? 'read the message and the log of meshd'
-      : `put the token of \`meshctl invite\` into ${file}, readable for this user`
+      ? READ_LOG
+      : `write the token that \`meshctl invite\` printed into ${file}, and let the user of meshd read it`
   return {
     severity: 'error',
     subject: file,
-    message: `this agent cannot join yet, and tries again: ${message}`,
+    message: `this agent could not join a mesh, and tries again every ${RETRY_MS / 1000} s: ${message}`,
     fix: fix ?? advice
   }
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { HostOp } from '../../core/host/host-state.ts'
 import { createHost, type LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
-import { explain, sentence } from '../observe/errors.ts'
+import { explain, READ_LOG, sentence } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Settings } from '../settings/settings.ts'
 
@@ -55,7 +55,7 @@ export async function startDataPlane(options: {
     health.set('DATAPLANE_OFF', {
       severity: 'critical',
       message: `no packet reaches another cluster from this host: the data plane cannot run: ${message}`,
-      fix: `${fix ?? 'see the log'}, then restart meshd; a host without data plane on purpose sets dataplane: off`
+      fix: `${fix ?? READ_LOG}, then restart meshd; on a host that needs no data plane, set dataplane: off`
     })
     return { ...shared, host: undefined, fault: sentence(fault) }
   }

@@ -4,7 +4,7 @@
 import type { HostOp, HostPart } from '../../core/host/host-state.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import { hangs, type FailedPart, type FailedStep } from '../../core/host/retries.ts'
-import { explain } from '../observe/errors.ts'
+import { explain, READ_LOG } from '../observe/errors.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 import type { HostFailures } from './pass.ts'
 
@@ -17,6 +17,7 @@ export const STEP_FAILED = 'HOST_STEP_FAILED'
  * to blame.
  */
 export const TUNNEL_DEVICE = 'WireGuard device'
+const TRIES_AGAIN = `${READ_LOG}; the agent tries again at least every 15 s`
 const PART_FAILED = 'HOST_PART_FAILED'
 const TOOL_HANGS = 'HOST_TOOL_HANGS'
 
@@ -57,8 +58,8 @@ function stepFaults(
         severity: first.op.kind === 'setTunnel' || first.op.kind === 'setFilter' ? 'critical' : 'error',
         message: `${subject}: ${stepName(first.op)} failed${others}: ${message}`,
         fix: needsDevice(first.op, device)
-          ? `first correct the fault of the ${TUNNEL_DEVICE}, which this operation needs`
-          : (fix ?? 'see the log of this agent; it tries again by itself at least every 15 s')
+          ? `first correct the fault of the ${TUNNEL_DEVICE}, which this step needs`
+          : (fix ?? TRIES_AGAIN)
       }
     ]
   })
@@ -146,7 +147,7 @@ function partFault({ part, error }: FailedPart): Listed {
     subject: PART_NAMES[part],
     severity: 'error',
     message: `${PART_NAMES[part]}: cannot be read or changed on this host: ${message}`,
-    fix: fix ?? 'see the log of this agent; it tries again by itself at least every 15 s'
+    fix: fix ?? TRIES_AGAIN
   }
 }
 
@@ -156,8 +157,10 @@ function toolFaults(parts: readonly FailedPart[]): readonly Listed[] {
   return [...groups].map(([tool, members]) => ({
     subject: tool,
     severity: 'error',
-    message: `${explain(members[0]?.error).message}: nothing is changed in ${members.map(({ part }) => PART_NAMES[part]).join(' and ')}`,
-    fix: explain(members[0]?.error).fix ?? 'find out with `ps` what that process waits for'
+    message: `${explain(members[0]?.error).message}: until it answers, the agent changes nothing in ${members.map(({ part }) => PART_NAMES[part]).join(' and ')}`,
+    fix:
+      explain(members[0]?.error).fix ??
+      `run \`ps -C ${tool} -o pid,stat,wchan:32,args\` to see what it waits for`
   }))
 }
 

@@ -79,7 +79,7 @@ export class HostNetworks {
     } catch (error) {
       health.setError('HOST_NETWORKS', error, {
         severity: this.#value === undefined ? 'critical' : 'error',
-        fix: 'run `ip route show` on this host and see why it fails'
+        fix: 'run `ip route show` on this host to see why it fails'
       })
       return false
     }

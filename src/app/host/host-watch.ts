@@ -28,7 +28,7 @@ export function watchHost({ host, health, onHint, signal }: HostWatchOptions): v
           health.setError('HOST_WATCH_FAILED', error, {
             subject: watch,
             severity: 'warning',
-            fix: 'the agent still reads the kernel every 10 s; find out why the tool fails'
+            fix: 'run the tool by hand to see why it fails; meanwhile the agent reads the kernel every 10 s'
           })
       }
     },

@@ -174,7 +174,7 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         code: 'ROUTED_ELSEWHERE',
         severity: 'critical',
         message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
-        fix: 'move that rule behind 5142 (`ip rule`), or except the prefixes of the mesh from that VPN; ours is the rule with preference 5142'
+        fix: 'move that rule behind 5142 (`ip rule`), or exclude the prefixes of the mesh in that VPN; the rule of meshd has the preference 5142'
       }
     case 'translation':
       return {

@@ -175,7 +175,7 @@ export class Reconciler {
     this.#fault = sentence(error)
     this.#last = { ...summary([], 0), error: this.#fault }
     metrics.passes.inc({ result: 'failed' })
-    log.error({ err: error }, 'the pass ended with an error of our own; the host keeps what it has')
+    log.error({ err: error }, 'the pass ended with an unexpected error; the host keeps its state')
   }
 
   /** Reports the result of a pass: faults, metrics, and one line of the log for a pass that changed something. */

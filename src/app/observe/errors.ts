@@ -17,6 +17,9 @@ export class AppError extends CodedError {
   }
 }
 
+/** The fix where only the log says more: part of the texts of several faults. */
+export const READ_LOG = 'read the log of meshd (`journalctl -u meshd`, in Kubernetes `kubectl logs`)'
+
 /**
  * Returns code, message and fix of any thrown value. The code is `INTERNAL` when the error has none, or when the
  * value is no Error. `fix` is left out when the error has none.

@@ -23,7 +23,7 @@ export function createMetrics() {
   const registers = [registry]
   const faults = new Gauge({
     name: 'rhizome_faults',
-    help: 'Faults of the registry of health; meshctl status shows their texts and fixes',
+    help: 'Faults in the registry of health; meshctl status shows their texts and fixes',
     labelNames: ['code', 'severity'],
     registers
   })
@@ -49,7 +49,7 @@ export function createMetrics() {
     }),
     sourceProblems: new Gauge({
       name: 'rhizome_source_problems',
-      help: 'Manifests that are ignored',
+      help: 'Problems of the manifests or Kubernetes objects of this cluster',
       registers
     }),
     frames: new Counter({
@@ -60,7 +60,7 @@ export function createMetrics() {
     }),
     frameBytes: new Counter({
       name: 'rhizome_frames_bytes_total',
-      help: 'Bytes of frames',
+      help: 'Bytes of frames on control connections',
       labelNames: ['direction'],
       registers
     }),
@@ -78,40 +78,40 @@ export function createMetrics() {
     }),
     clusters: new Gauge({
       name: 'rhizome_clusters',
-      help: 'Clusters of the view, own one included',
+      help: 'Clusters of the mesh that this agent knows, including its own',
       registers
     }),
     // Set once a second for each other cluster (session/tell-paths.ts): 1 when the tunnel to at least one of its
     // agents is up.
     tunnelUp: new Gauge({
       name: 'rhizome_tunnel_up',
-      help: '1 when the tunnel to the cluster passes packets',
+      help: '1 while at least one tunnel to the cluster is up, else 0',
       labelNames: ['cluster'],
       registers
     }),
     tunnelRtt: new Gauge({
       name: 'rhizome_tunnel_rtt_seconds',
-      help: 'Round trip inside the tunnel',
+      help: 'Round-trip time through the tunnel to the cluster',
       labelNames: ['cluster'],
       registers
     }),
     // The largest lag among the agents of the cluster; 0 when this agent holds all that its neighbours have told of.
     lag: new Gauge({
       name: 'rhizome_replica_lag',
-      help: 'Operations of the cluster that have not arrived here yet',
+      help: 'Operations that other members have announced and this agent does not hold yet',
       labelNames: ['cluster'],
       registers
     }),
     // `result` is `ok`, or `failed` when at least one operation or part of the host has failed.
     passes: new Counter({
       name: 'rhizome_passes_total',
-      help: 'Passes of the reconciler',
+      help: 'Passes of the reconciler over this host',
       labelNames: ['result'],
       registers
     }),
     passSeconds: new Histogram({
       name: 'rhizome_pass_seconds',
-      help: 'One pass: desired, observe, plan, apply',
+      help: 'Duration of one pass of the reconciler',
       buckets: PASS_BUCKETS,
       registers
     }),
@@ -123,13 +123,13 @@ export function createMetrics() {
     }),
     dnsQueries: new Counter({
       name: 'rhizome_dns_queries_total',
-      help: 'DNS queries',
+      help: 'DNS queries to the responder of this agent',
       labelNames: ['zone', 'rcode'],
       registers
     }),
     dnsSeconds: new Histogram({
       name: 'rhizome_dns_query_seconds',
-      help: 'Time to an answer',
+      help: 'Time from a DNS query to its answer',
       labelNames: ['zone'],
       buckets: QUERY_BUCKETS,
       registers

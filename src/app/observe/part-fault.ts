@@ -1,6 +1,6 @@
 // A fault of a part of the agent, which the part keeps until it works again; and the transfer of all these faults to
 // the registry of health. A part that offers its fault this way needs no access to the registry.
-import { explain } from './errors.ts'
+import { explain, READ_LOG } from './errors.ts'
 import type { Health, Severity } from './health.ts'
 
 /** The reason why a part does not work now. */
@@ -33,19 +33,31 @@ interface Row {
 const ROWS = {
   STORE: {
     severity: 'warning',
-    fix: 'the agent has put it right; see that the disk is sound and that nothing else writes in the state folder'
+    fix: 'the agent has repaired it; check the disk, and that no other program writes into the state folder'
   },
-  HOST_SETUP: { severity: 'warning', fix: 'see the log of meshd; the rest of the host is programmed' },
-  CLUSTER_DNS: { severity: 'error', fix: 'see the log of meshd; it is tried again every 5 s' },
-  MANAGED_COREDNS: { severity: 'error', fix: 'see the log of meshd; it is tried again' },
-  SOURCE: { severity: 'error', fix: 'check the API server and the rights of the agent; it is tried again' },
-  CLUSTER_KEY: { severity: 'error', fix: 'check the Secret rhizome-cluster-key; it is tried again' },
-  CONTROL: { severity: 'error', fix: 'see the log of meshd' },
-  DNS_FAILED: { severity: 'error', fix: 'check the setting dns-listen; it is tried again each second' },
-  PROBE_FAILED: { severity: 'error', fix: 'check the setting probe-port; it is tried again each second' },
+  HOST_SETUP: { severity: 'warning', fix: `${READ_LOG}; the agent programs the rest of the host` },
+  CLUSTER_DNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every 5 s` },
+  MANAGED_COREDNS: { severity: 'error', fix: `${READ_LOG}; the agent tries again every second` },
+  SOURCE: {
+    severity: 'error',
+    fix: 'check the API server and the rights of the agent to its Lease; the agent tries again every 2 s'
+  },
+  CLUSTER_KEY: {
+    severity: 'error',
+    fix: 'check the Secret rhizome-cluster-key; the agent tries again every 5 s'
+  },
+  CONTROL: { severity: 'error', fix: READ_LOG },
+  DNS_FAILED: { severity: 'error', fix: 'check the setting dns-listen; the agent tries again every second' },
+  PROBE_FAILED: {
+    severity: 'error',
+    fix: 'check the setting probe-port; the agent tries again every second'
+  },
   // Another process may have the port of the feed, and CoreDNS would read that process instead. So the agent is not
   // ready: critical makes /readyz answer 503.
-  FEED_FAILED: { severity: 'critical', fix: 'check the setting feed-listen; it is tried again each second' }
+  FEED_FAILED: {
+    severity: 'critical',
+    fix: 'check the setting feed-listen; the agent tries again every second'
+  }
 } as const satisfies Record<string, Row>
 
 /** The codes of faults that `tellParts` sets. */

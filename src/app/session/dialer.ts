@@ -112,8 +112,8 @@ export class Dialer {
       control.transport.missingAddresses().map((address) => ({
         subject: address,
         severity: 'error' as const,
-        message: `this host does not have the address of the setting listen = ${address}, so no agent can dial it there`,
-        fix: 'the agent listens there as soon as the host has the address; otherwise set `listen` to /ip4/0.0.0.0/tcp/<port>'
+        message: `this host does not have the address of the setting listen = ${address}, so other members cannot dial this agent there`,
+        fix: 'add the address to this host, and the agent listens on it at once; or set `listen` to /ip4/0.0.0.0/tcp/<port>'
       }))
     )
   }

@@ -73,7 +73,7 @@ export class DnsService implements Service {
     }
     const process = (this.#process ??= this.#create(control, listen))
     await process.start()
-    log.info({ addresses: process.listening, pid: process.pid }, 'DNS answers')
+    log.info({ addresses: process.listening, pid: process.pid }, 'DNS listening')
   }
 
   /** Sends changed settings and names to the process. */
@@ -129,7 +129,7 @@ export class DnsService implements Service {
       onWarning: (message) => log.warn(message),
       onProblems: (problems) => replaceDnsProblems(health, problems),
       onGone: () => {
-        log.error('the DNS responder ended by itself: another one is started')
+        log.error('the DNS responder ended unexpectedly; the agent starts another one')
         onGone()
       }
     })

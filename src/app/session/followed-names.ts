@@ -86,7 +86,7 @@ export class FollowedNames {
     const before = followed.addresses
     try {
       const found = await lookup(name)
-      if (found.length === 0) throw new Error('it has no address')
+      if (found.length === 0) throw new Error('the name has no address')
       // A DNS server may rotate several addresses of a name, so only another set of addresses is a change.
       if (found.toSorted().join() !== before.toSorted().join()) followed.addresses = found
       followed.failures = 0
@@ -111,11 +111,14 @@ export class FollowedNames {
  * of the address.
  */
 function faultOf(name: string, known: readonly Ip[], reason: string) {
-  const rest = known.length === 0 ? 'others are not told of it' : `its last known address ${known[0]} is kept`
+  const rest =
+    known.length === 0
+      ? 'the agent announces no address for this name'
+      : `its last known address ${known[0]} is kept`
   return {
     severity: known.length === 0 ? ('error' as const) : ('warning' as const),
     message: `the name ${name} in wireguard-address or announce does not resolve (${reason}): ${rest}`,
-    fix: 'mend the name or the DNS of this host, or set an address instead'
+    fix: 'correct the name or the DNS of this host, or set an address instead'
   }
 }
 

@@ -1,8 +1,12 @@
 // Shows what this cluster wants to publish and cannot, as faults: records that other agents would refuse
 // (RECORD_REFUSED), and namespaces for which there is no room (NO_ROOM). core/replication/own-records.ts decides
 // both.
+import { PROTOCOL_LIMITS } from '../../core/replication/limits.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
 import type { FaultText, Health } from '../observe/health.ts'
+
+const { bytesPerOriginMax, keysPerOriginMax } = PROTOCOL_LIMITS
+const LIMIT = `${bytesPerOriginMax / 1024 / 1024} MiB or ${keysPerOriginMax.toLocaleString('en')} records`
 
 type Subject = FaultText & { readonly subject: string }
 
@@ -31,14 +35,14 @@ function refusedFault({ key, reason, reduced }: LeftOut['refused'][number]): Sub
     return {
       subject: key,
       severity: 'critical',
-      message: `the ${key} record is not published, for other agents would refuse it: ${reason}`,
+      message: `the ${key} record is not published, because other agents would refuse it: ${reason}`,
       fix: 'correct the setting that the field comes from'
     }
   return {
     subject: key,
     severity: 'error',
-    message: `${titleOf(key)} is not published, for other agents would refuse it: ${reason}`,
-    fix: 'correct the object; everything else is published'
+    message: `${titleOf(key)} is not published, because other agents would refuse it: ${reason}`,
+    fix: 'correct the object; all other objects are published'
   }
 }
 
@@ -52,8 +56,8 @@ function noRoomFault(left: LeftOut['namespaces'][number]): Subject {
   return {
     subject: namespace,
     severity: 'error',
-    message: `namespace ${namespace}: ${what.join(' and ')} are not published, for this cluster wants to publish more than the mesh takes of one cluster; the share of the namespace holds ${mebibytes(publishedBytes)} of ${mebibytes(wantedBytes)}`,
-    fix: 'export fewer services of this namespace, or make its EndpointSlices smaller; what is left out is published as soon as there is room'
+    message: `namespace ${namespace}: ${what.join(' and ')} are not published, because this cluster has more than the limit of one cluster (${LIMIT}); of the ${mebibytes(wantedBytes)} of this namespace, ${mebibytes(publishedBytes)} are published`,
+    fix: 'export fewer services of this namespace, or make its EndpointSlices smaller; the agent publishes the rest as soon as there is room'
   }
 }
 

@@ -52,7 +52,7 @@ export function renewalLoop(renew: () => void, health: Health): Loop {
     onError: (error) =>
       health.setError('CERTIFICATE_NOT_RENEWED', error, {
         severity: 'error',
-        fix: 'restart meshd within a week: the present certificate of this agent lives that long at most'
+        fix: 'restart meshd within six days: seven days after the last renewal the certificate of this agent expires, and members refuse its new connections'
       })
   })
 }

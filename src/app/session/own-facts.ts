@@ -131,7 +131,7 @@ export class OwnFacts {
     health.set(FAULT, {
       severity: 'warning',
       message: 'this host has no address that other members could dial',
-      fix: 'give the host an address, or set `announce` and `wireguard-address` to those that reach it from outside'
+      fix: 'give the host an address, or set `announce` and `wireguard-address` to addresses at which other members reach it'
     })
   }
 }

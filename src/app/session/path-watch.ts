@@ -77,7 +77,7 @@ export class PathWatch {
       onError: (error) =>
         health.setError('WATCH_FAILED', error, {
           severity: 'error',
-          fix: 'tunnel states are not followed; restart the agent and report this'
+          fix: 'restart meshd and report this fault: until then, the states of the tunnels are not updated'
         })
     })
   }

@@ -191,7 +191,7 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
         // API server answers for the Lease again, the source need not wait any longer.
         if (fault !== undefined && trouble === undefined) source.refresh()
         fault = trouble && partFault('lease', trouble)
-        if (trouble !== undefined) log.warn({ err: trouble }, 'the Lease cannot be kept')
+        if (trouble !== undefined) log.warn({ err: trouble }, `the Lease ${LEASE} could not be renewed`)
       }
     })
   const resign = async (): Promise<void> => {

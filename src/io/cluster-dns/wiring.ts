@@ -114,7 +114,7 @@ function failed(what: 'read' | 'write', cause: unknown): ClusterDnsError {
     'API_FAILED',
     {
       message: `cannot ${what} the cluster's DNS: ${reason}`,
-      fix: 'give the service account the roles of the chart; it is tried again'
+      fix: 'give the service account the roles of the chart; the agent tries again'
     },
     cause
   )

@@ -56,7 +56,7 @@ export class KubeError extends CodedError<KubeErrorCode> {
 const FIXES: Readonly<Record<KubeErrorCode, string>> = {
   BAD_CONFIG: 'run in a pod with a service account, or name a kubeconfig file',
   BAD_RESPONSE: 'check that the address is that of a Kubernetes API server; it is asked again',
-  CONFLICT: 'nothing to do: it is tried again',
+  CONFLICT: 'no action is needed: the agent tries again',
   FORBIDDEN: 'give the service account the roles of the chart; it is tried again',
   GONE: 'nothing to do: everything is listed anew',
   NETWORK: 'check the API server and the network to it; it is tried again',

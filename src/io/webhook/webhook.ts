@@ -182,7 +182,7 @@ function failed(what: 'read' | 'write', path: string, cause: unknown): WebhookEr
     'API_FAILED',
     {
       message: `cannot ${what} ${path}: ${reason}`,
-      fix: 'give the service account the roles of the chart; it is tried again'
+      fix: 'give the service account the roles of the chart; the agent tries again'
     },
     cause
   )

@@ -96,7 +96,10 @@ describe('own CoreDNS', () => {
   it('says what is wrong for as long as it is', async () => {
     const own = owner({ 'feed-listen': 'off' })
     await own.look(0)
-    assert.match(own.faults.map(faultSentence).join(), /^corefile: .*set feed-listen or dns-listen$/)
+    assert.match(
+      own.faults.map(faultSentence).join(),
+      /^corefile: .*set feed-listen or dns-listen to an address$/
+    )
     mesh = { ...whole(meshOf(EAST)), responder: '10.0.0.2:53' }
     mkdirSync(path)
     await own.look(0)
