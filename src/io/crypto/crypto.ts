@@ -12,6 +12,7 @@ import {
   type KeyObject
 } from 'node:crypto'
 import type { Crypto } from '../../core/model/crypto.ts'
+import { isSoundPoint } from '../../core/model/ed25519-point.ts'
 
 // DER headers of RFC 8410 for raw keys: PKCS #8 for a private key, SPKI for a public key. The key is the last 32 bytes
 // of each.
@@ -41,7 +42,8 @@ export function createCrypto(): Crypto {
       return sign(null, concat(parts), cached(privateKeys, seed, privateKey))
     },
     verify(key, signature, ...parts) {
-      if (key.length !== 32 || signature.length !== 64) return false
+      if (signature.length !== 64 || !isSoundPoint(key) || !isSoundPoint(signature.subarray(0, 32)))
+        return false
       try {
         return verify(null, concat(parts), cached(publicKeys, key, publicKey), signature)
       } catch {
