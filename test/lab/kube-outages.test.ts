@@ -130,7 +130,7 @@ describe('an API server that fails, seen from another cluster', function () {
     await eventually(async () => !(await view()).has(`shop/${late}`))
     await undisturbed(async () => {
       await api.exchange()
-      await says(/is at version \d+, behind \d+/)
+      await says(/has version \d+, which is older than version \d+/)
     })
     await api.exchange()
     await remove(`${SERVICES}/${newer}`)
@@ -142,7 +142,7 @@ describe('an API server that fails, seen from another cluster', function () {
     for (let write = 0; write < WRITES_AHEAD; write++) await touch(`${SERVICES}/${lost}`)
     await undisturbed(async () => {
       await api.exchange()
-      await says(/(is at version \d+, behind .*){4}/)
+      await says(/(has version \d+, which is older than .*){4}/)
     })
     process.kill(pid ?? assert.fail('west does not run'), 'SIGUSR2')
     await eventually(async () => {

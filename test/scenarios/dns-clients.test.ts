@@ -110,13 +110,13 @@ describe('DNS of an agent', () => {
   it('an emptied resolv.conf is a fault until it names a server again', async () => {
     writeFileSync(resolvConf(), '# nothing\n')
     await eventually(async () =>
-      (await status(site('west'))).warnings.some((text) => text.includes('names no server'))
+      (await status(site('west'))).warnings.some((text) => text.includes('has no server'))
     )
     assert.match(await dig(pod(0), '@10.1.0.1', 'www.example.com'), /status: REFUSED/)
     writeFileSync(resolvConf(), `nameserver ${wanAddress('east')}\n`)
     await eventually(async () => (await dig(pod(0), '@10.1.0.1', 'www.example.com')).includes('192.0.2.7'))
     await eventually(
-      async () => !(await status(site('west'))).warnings.some((text) => text.includes('names no server'))
+      async () => !(await status(site('west'))).warnings.some((text) => text.includes('has no server'))
     )
   })
 })

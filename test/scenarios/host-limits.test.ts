@@ -73,7 +73,10 @@ describe('a host with limits', () => {
       const second = west().meshd('--socket', beside('second.sock'), '--state-dir', beside('second'))
       const { exitCode, stderr } = await ended(second)
       assert.equal(exitCode, 1)
-      assert.match(stderr, new RegExp(`another agent \\(pid ${west().pid}\\) owns this network namespace`))
+      assert.match(
+        stderr,
+        new RegExp(`another agent \\(pid ${west().pid}\\) already runs in this network namespace`)
+      )
       assert.match(stderr, /fix: stop the other agent/)
     })
 
@@ -86,7 +89,7 @@ describe('a host with limits', () => {
     it('one state folder has one agent', async () => {
       const { exitCode, stderr } = await ended(west().meshd('--socket', beside('second.sock')))
       assert.equal(exitCode, 1)
-      assert.match(stderr, /state.* is in use by another process\n {2}fix: .*`state-dir`/)
+      assert.match(stderr, /another process uses .*state.*\n {2}fix: .*`state-dir`/)
     })
   })
 

@@ -38,7 +38,7 @@ describe('the disk', () => {
       const eastern = announce(east(), 'while-full', { count: 100 })
       await eventually(async () => {
         const { warnings } = await status(east())
-        assert.match(warnings.join('\n'), /store: no space left on the disk of .*; free space on that disk/)
+        assert.match(warnings.join('\n'), /store: the disk of .* is full; .*; free space on that disk/)
         return true
       })
       await eastern.seen(west())
@@ -47,7 +47,7 @@ describe('the disk', () => {
 
     rmSync(filler)
     await eventually(async () => {
-      assert.doesNotMatch((await status(east())).warnings.join('\n'), /no space left/)
+      assert.doesNotMatch((await status(east())).warnings.join('\n'), /the disk of .* is full/)
       return true
     })
     cpSync(folder, east().state, { recursive: true })
@@ -56,7 +56,7 @@ describe('the disk', () => {
     await east().start()
     await announce(west(), 'after-full').seen(east())
     await announce(east(), 'after-full').seen(west())
-    assert.doesNotMatch(east().tail(1000).slice(before), /damaged|new epoch|set aside/)
+    assert.doesNotMatch(east().tail(1000).slice(before), /damaged|new epoch|moved/)
     await inStep(east())
   })
 
@@ -69,7 +69,7 @@ describe('the disk', () => {
     assert.equal(exitCode, 1)
     assert.match(
       stderr,
-      /store\.json is of version 99; this program knows 1\n {2}fix: run the newer program again/
+      /store\.json has version 99, but this program knows only version 1\n {2}fix: run the newer program again/
     )
     assert.equal(readFileSync(marker, 'utf8'), '{"version":99}\n')
     await reaches(west(), east(), 500)
@@ -82,12 +82,12 @@ describe('the disk', () => {
     {
       what: 'CURRENT missing',
       damage: (state) => rmSync(join(state, 'db/CURRENT')),
-      warning: /the replica in .*db is damaged .*set aside as .*db\.corrupt-/
+      warning: /the replica in .*db is damaged .*moved it to .*db\.corrupt-/
     },
     {
       what: 'bytes flipped',
       damage: (state) => flip(join(state, 'db')),
-      warning: /set aside|dropped|damaged|lost what was published/
+      warning: /moved|dropped|damaged|lost what was published/
     },
     {
       what: 'the replica and the counters gone',
@@ -95,7 +95,7 @@ describe('the disk', () => {
         rmSync(join(state, 'db'), { recursive: true })
         rmSync(join(state, 'counters.json'))
       },
-      warning: /the replica in .* is gone, although it was there before/
+      warning: /the replica in .* was deleted/
     }
   ]
   for (const [index, { what, damage, warning }] of damages.entries()) {

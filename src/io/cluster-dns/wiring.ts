@@ -49,8 +49,8 @@ export function createClusterDns(options: ClusterDnsOptions): ClusterDns {
         const target = options.target === 'auto' ? chooseTarget(objects) : options.target
         if (target === undefined) {
           throw new ClusterDnsError('NOTHING_TO_WIRE', {
-            message: `neither OpenShift's DNS operator nor a ConfigMap ${namespace}/coredns is here`,
-            fix: 'forward the zones of the mesh to the Service rhizome-dns by hand, or use the admission webhook'
+            message: `the cluster has neither OpenShift's DNS operator nor the ConfigMap ${namespace}/coredns`,
+            fix: 'configure the DNS server of the cluster to forward the zones of the mesh to the Service rhizome-dns, or install the chart with webhook.enabled=true'
           })
         }
         return wire(target, objects, { mesh, namespace })
@@ -114,7 +114,7 @@ function failed(what: 'read' | 'write', cause: unknown): ClusterDnsError {
     'API_FAILED',
     {
       message: `cannot ${what} the cluster's DNS: ${reason}`,
-      fix: 'give the service account the roles of the chart; the agent tries again'
+      fix: 'give the service account the roles of the chart; the agent tries again every minute'
     },
     cause
   )

@@ -29,8 +29,8 @@ export async function putCorefile(
   if (before === text) return false
   if (before !== undefined && before.trim() !== '' && !before.startsWith(`${WRITTEN_BY}\n`)) {
     throw new FeedError('COREFILE_FOREIGN', {
-      message: `${path} was not written by this agent, so it is left alone`,
-      fix: 'Move it away, or choose another path with the setting corefile.'
+      message: `${path} was not written by this agent, so the agent does not change it`,
+      fix: 'move the file away, or set corefile to another path'
     })
   }
   if (before !== undefined && !mayReplace(before)) return false
@@ -60,8 +60,8 @@ export async function tellCoredns(pidFile: string): Promise<boolean> {
     throw new FeedError(
       'COREDNS_NOT_TOLD',
       {
-        message: `CoreDNS, whose pid file is ${pidFile}, cannot be told of its new Corefile: ${reasonOf(error)}`,
-        fix: 'Give this agent the right to signal it, or leave the setting coredns-pid-file empty: its reload plugin looks by itself.'
+        message: `the agent cannot signal the CoreDNS of ${pidFile} to read its new Corefile: ${reasonOf(error)}`,
+        fix: 'run the agent as root or as the user of CoreDNS, or leave coredns-pid-file empty: the reload plugin of CoreDNS then reads the file within 3 s'
       },
       error
     )
@@ -109,7 +109,7 @@ function unwritable(path: string, error: unknown): FeedError {
     'COREFILE_UNWRITABLE',
     {
       message: `the Corefile ${path} cannot be written: ${reasonOf(error)}`,
-      fix: 'Its folder must exist and be writable for this agent; see the setting corefile.'
+      fix: 'create the folder of this file and make it writable for the agent, or set corefile to another path'
     },
     error
   )

@@ -30,8 +30,8 @@ export function listenError(error: unknown, where: string): FeedError {
 }
 
 const LISTEN_FIXES: Readonly<Record<ListenCode, string>> = {
-  PORT_IN_USE: 'Find it with `ss -lntp`, stop it, or choose another with the setting feed-listen.',
-  PORT_FORBIDDEN: 'Choose a port above 1023 with the setting feed-listen.',
-  ADDRESS_NOT_LOCAL: 'Compare with `ip address`, and correct the setting feed-listen.',
-  LISTEN_FAILED: 'See the cause.'
+  PORT_IN_USE: 'find the other process with `ss -lntp` and stop it, or set feed-listen to another port',
+  PORT_FORBIDDEN: 'set feed-listen to a port above 1023',
+  ADDRESS_NOT_LOCAL: 'set feed-listen to an address that `ip address` shows',
+  LISTEN_FAILED: 'check the setting feed-listen'
 }

@@ -14,7 +14,7 @@ const DRAIN_MS = 30_000
  * for 30 s.
  */
 export async function write(response: ServerResponse, chunk: string): Promise<void> {
-  if (response.destroyed) throw new Error('the reader has gone')
+  if (response.destroyed) throw new Error('the client has closed the connection')
   if (response.write(chunk)) await new Promise((resolve) => setImmediate(resolve))
   else await once(response, 'drain', { signal: AbortSignal.timeout(DRAIN_MS) })
 }

@@ -251,7 +251,7 @@ export function createFeedServer(options: FeedServerOptions): FeedServer {
     const { version, exact, limit } = options
     if (version !== undefined && version > current) return fail(response, tooLarge(version, current))
     if (exact && version !== undefined && version !== current)
-      return fail(response, expired(`resource version ${version} is not kept`))
+      return fail(response, expired(`the server does not keep resource version ${version}`))
     const from = options.continue
     // Later pages show the present objects under the version of the first page. This is sound, because the client
     // watches from that version afterwards and so sees all changes in between, some of them twice.
@@ -333,8 +333,8 @@ function isOwnName(host: string | undefined): boolean {
  */
 const NO_SCHEMA = 'this API is read-only and has no OpenAPI schema'
 const NO_RESOURCE = notFound('the server could not find the requested resource')
-const FOREIGN_HOST = badRequest('ask this server by its address or as localhost')
+const FOREIGN_HOST = badRequest('use an IP address or localhost as the host of the URL')
 
 function noCollection(name: string): Failure {
-  return notFound(`no cluster ${JSON.stringify(name.slice(0, 64))} in this mesh`)
+  return notFound(`the mesh has no cluster ${JSON.stringify(name.slice(0, 64))}`)
 }

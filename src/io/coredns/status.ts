@@ -54,7 +54,7 @@ export function notYet(collection: string): Failure {
   return {
     code: 503,
     reason: 'ServiceUnavailable',
-    message: `the catalogue of ${collection} is not whole yet`,
+    message: `the agent does not have all services of ${collection} yet`,
     retryAfter: 1
   }
 }
@@ -77,7 +77,7 @@ export function tooLarge(asked: number, current: number): Failure {
 export const READ_ONLY: Failure = {
   code: 405,
   reason: 'MethodNotAllowed',
-  message: 'this API is read-only: change the services in their own clusters'
+  message: 'this API is read-only: change a service in the cluster that exports it'
 }
 
 /** The answer when the server can write no media type of the Accept header (request.ts). */
@@ -91,6 +91,6 @@ export const NOT_ACCEPTABLE: Failure = {
 export const TOO_MANY_WATCHES: Failure = {
   code: 429,
   reason: 'TooManyRequests',
-  message: 'too many watches',
+  message: 'the server has too many open watches',
   retryAfter: 5
 }

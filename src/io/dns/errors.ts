@@ -36,8 +36,9 @@ export function listenError(error: unknown, where: string): DnsError {
 
 const LISTEN_FIXES: Readonly<Record<ListenCode, string>> = {
   PORT_IN_USE:
-    'Find it with `ss -lntup`, stop it, or choose another address or port with the setting dns-listen.',
-  PORT_FORBIDDEN: 'Run as root, grant CAP_NET_BIND_SERVICE, or choose a DNS port above 1023.',
-  ADDRESS_NOT_LOCAL: 'Compare with `ip address`, and name an address of this host in the setting dns-listen.',
-  LISTEN_FAILED: 'See the cause.'
+    'find the other process with `ss -lntup` and stop it, or set dns-listen to another address or port',
+  PORT_FORBIDDEN:
+    'run the agent as root, grant it CAP_NET_BIND_SERVICE, or set dns-listen to a port above 1023',
+  ADDRESS_NOT_LOCAL: 'set dns-listen to an address that `ip address` shows',
+  LISTEN_FAILED: 'check the setting dns-listen'
 }

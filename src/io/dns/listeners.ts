@@ -188,8 +188,8 @@ function closed(socket: UdpSocket | Server): Promise<void> {
 
 function badAddress(address: string): DnsError {
   return new DnsError('BAD_ADDRESS', {
-    message: `${JSON.stringify(address)} is not an address that DNS can listen on`,
-    fix: 'Give an IPv4 or IPv6 address of this host, without a port.'
+    message: `${JSON.stringify(address)} is not an IP address, so DNS cannot listen on it`,
+    fix: 'set dns-listen to an IPv4 or IPv6 address of this host'
   })
 }
 

@@ -17,8 +17,8 @@ export function fileProblem(message: string): DnsProblem {
   return {
     code: 'DNS_UPSTREAM',
     subject: message,
-    message: `${message}: names outside the mesh are refused by servers that are missing`,
-    fix: 'write a nameserver into it, or name servers in the setting dns-upstream (none = forward nothing)'
+    message: `${message}, so names outside the mesh may get no answer`,
+    fix: 'add a nameserver line to the file, or set dns-upstream to the servers (none = forward nothing)'
   }
 }
 
@@ -27,8 +27,8 @@ export function ownProblem(upstream: SocketAddress): DnsProblem {
   return {
     code: 'DNS_UPSTREAM',
     subject: socketAddressText(upstream),
-    message: `the DNS upstream ${socketAddressText(upstream)} is this responder itself: left out`,
-    fix: 'name another server in the setting dns-upstream or in resolv.conf'
+    message: `the DNS upstream ${socketAddressText(upstream)} is this responder itself, so it is not asked`,
+    fix: 'set dns-upstream to another server, or change resolv.conf'
   }
 }
 
@@ -37,7 +37,7 @@ export function loopProblem(upstream: SocketAddress): DnsProblem {
   return {
     code: 'DNS_LOOP',
     subject: socketAddressText(upstream),
-    message: `the DNS upstream ${socketAddressText(upstream)} forwards our questions back to this responder: it is not asked for 30 s at a time`,
-    fix: 'set dns-upstream here, or the forwarders of that server, so that one of them leads out of the loop'
+    message: `the DNS upstream ${socketAddressText(upstream)} forwards our queries back to this responder, so it is not asked for 30 s at a time`,
+    fix: 'end the loop: set dns-upstream to another server, or change the forwarders of that server'
   }
 }

@@ -52,7 +52,7 @@ function parseUpstream(setting: string): SocketAddress {
   if (upstream !== undefined) return upstream
   throw new DnsError('BAD_UPSTREAM', {
     message: `the DNS upstream ${JSON.stringify(setting)} is neither an address nor a path`,
-    fix: 'Write it as 10.0.0.2, 10.0.0.2:53, [fd00::2]:53, or as the path of a resolv.conf file.'
+    fix: 'write it as 10.0.0.2, 10.0.0.2:53, [fd00::2]:53, or as the path of a resolv.conf file'
   })
 }
 
@@ -120,14 +120,14 @@ function readResolvConf(path: string): readonly SocketAddress[] | string {
   let text: string
   try {
     const read = readRegularFile(path)
-    if (read === undefined) return `the DNS upstream file ${path} is no regular file`
+    if (read === undefined) return `the DNS upstream file ${path} is not a regular file`
     text = read
   } catch (error) {
     const code = codeOf(error) ?? String(error)
     return `the DNS upstream file ${path} cannot be read (${code})`
   }
   const found = parseResolvConf(text)
-  return found.length === 0 ? `the DNS upstream file ${path} names no server` : found
+  return found.length === 0 ? `the DNS upstream file ${path} has no server` : found
 }
 
 /**

@@ -26,7 +26,7 @@ export async function preflightHost(
     return [
       new HostError({
         code: 'NOT_LINUX',
-        message: `this system is ${process.platform}; the host edge needs Linux`,
+        message: `this system is ${process.platform}, and the agent changes the network of Linux hosts only`,
         fix: 'run the agent on Linux, or in plan-only mode'
       })
     ]
@@ -36,7 +36,7 @@ export async function preflightHost(
     errors.push(
       new HostError({
         code: 'NOT_ROOT',
-        message: 'no permission to change the network of this host',
+        message: 'the agent has no permission to change the network of this host',
         fix: ROOT_FIX
       })
     )

@@ -99,8 +99,8 @@ function ended(code: number | null, by: NodeJS.Signals | null): HostError {
   return new HostError({
     code: 'TOOL_FAILED',
     tool: 'ip',
-    message: `ip monitor ended (${by ?? `exit code ${String(code)}`}), so changes of this host's network by others are seen later, within 10 s`,
-    fix: 'nothing needs to be done: it is started again; if it goes on, try: ip monitor link address route rule netconf'
+    message: `ip monitor ended (${by ?? `exit code ${String(code)}`}), so the agent sees changes of this host's network by other programs up to 10 s later`,
+    fix: 'the agent starts it again by itself; if it ends again, see why: ip monitor link address route rule netconf'
   })
 }
 

@@ -143,7 +143,7 @@ async function fetchJson(send: Send, request: KubeRequest): Promise<unknown> {
 async function follow(send: Send, watch: KubeWatch): Promise<void> {
   const what = `watch ${watch.path}`
   const silent = (): KubeError =>
-    new KubeError({ code: 'TIMEOUT', message: `${what}: silent for ${watch.silenceMs} ms` })
+    new KubeError({ code: 'TIMEOUT', message: `${what}: the server sent nothing for ${watch.silenceMs} ms` })
   const cut = new Cut(watch.signal)
   const timer = setTimeout(() => cut.now(silent()), watch.silenceMs)
   try {

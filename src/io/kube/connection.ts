@@ -107,10 +107,10 @@ function load(options: ConnectionOptions): { readonly config: KubeConfig; readon
       readAsKubectl(config, { file: options.kubeconfig, env: process.env })
     if (options.context !== undefined) config.setCurrentContext(options.context)
     const context = config.getCurrentContext()
-    if (config.getCurrentCluster() === null) throw new Error(`it has no context ${context}`)
+    if (config.getCurrentCluster() === null) throw new Error(`it has no context ${JSON.stringify(context)}`)
     const server = config.getCurrentCluster()?.server
     if (server === undefined || !/^https?:$/.test(new URL(server).protocol)) {
-      throw new Error(`no server for the context ${JSON.stringify(context)}`)
+      throw new Error(`the context ${JSON.stringify(context)} has no server with http or https`)
     }
     return { config, server: server.replace(/\/+$/, '') }
   } catch (cause) {

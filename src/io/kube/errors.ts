@@ -54,19 +54,20 @@ export class KubeError extends CodedError<KubeErrorCode> {
 }
 
 const FIXES: Readonly<Record<KubeErrorCode, string>> = {
-  BAD_CONFIG: 'run in a pod with a service account, or name a kubeconfig file',
-  BAD_RESPONSE: 'check that the address is that of a Kubernetes API server; it is asked again',
+  BAD_CONFIG: 'run in a pod with a service account, or set kubeconfig to the path of a kubeconfig file',
+  BAD_RESPONSE: 'check that the address is that of a Kubernetes API server; the agent tries again',
   CONFLICT: 'no action is needed: the agent tries again',
-  FORBIDDEN: 'give the service account the roles of the chart; it is tried again',
-  GONE: 'nothing to do: everything is listed anew',
-  NETWORK: 'check the API server and the network to it; it is tried again',
-  NOT_IN_CLUSTER: 'check the version of Kubernetes and the name',
-  REFUSED_BY_KUBERNETES: 'see the message of the API server',
-  SERVER_FAILED: 'check the API server; it is tried again',
-  STALE: 'check the etcd of this API server; if it was restored from a backup, its state is taken over soon',
-  TIMEOUT: 'check the API server and the network to it; it is tried again',
-  TOO_LARGE: 'split the objects: one page of a list must fit into 64 MiB',
-  UNAUTHORIZED: 'renew the token or certificate; it is read again and tried again'
+  FORBIDDEN: 'give the service account the roles of the chart; the agent tries again',
+  GONE: 'no action is needed: the agent lists all objects again',
+  NETWORK: 'check the API server and the network to it; the agent tries again',
+  NOT_IN_CLUSTER: 'check the name of the object, and that the version of Kubernetes has this API',
+  REFUSED_BY_KUBERNETES: 'correct what the message of the API server names',
+  SERVER_FAILED: 'check the API server; the agent tries again',
+  STALE:
+    'check the etcd of this API server; if it was restored from a backup, the agent accepts the older state after 60 s',
+  TIMEOUT: 'check the API server and the network to it; the agent tries again',
+  TOO_LARGE: 'make the objects smaller: one page of a list must fit into 64 MiB',
+  UNAUTHORIZED: 'renew the token or certificate; the agent reads it again and tries again'
 }
 
 /**

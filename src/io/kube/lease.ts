@@ -205,7 +205,7 @@ function parseLease(body: unknown): { readonly version: string; readonly spec: L
   const spec = isFields(object['spec']) ? object['spec'] : {}
   const version = metadata['resourceVersion']
   if (typeof version !== 'string') {
-    throw new KubeError({ code: 'BAD_RESPONSE', message: 'the answer is no Lease' })
+    throw new KubeError({ code: 'BAD_RESPONSE', message: 'the answer is not a Lease' })
   }
   const { holderIdentity: holder = '', leaseDurationSeconds: seconds, leaseTransitions: term } = spec
   return {

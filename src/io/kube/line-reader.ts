@@ -57,6 +57,6 @@ export function parseJson(text: string, what: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    throw new KubeError({ code: 'BAD_RESPONSE', message: `${what} is not whole JSON`, cause })
+    throw new KubeError({ code: 'BAD_RESPONSE', message: `${what} is not complete JSON`, cause })
   }
 }

@@ -230,7 +230,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
   }
 
   function stale(version: string): KubeError {
-    const message = `${path}: the server is at version ${version}, behind ${newest} which it had before`
+    const message = `${path}: the server has version ${version}, which is older than version ${newest} that it had before`
     return new KubeError({ code: 'STALE', message })
   }
 
@@ -275,7 +275,7 @@ export function createReflector(options: ReflectorOptions): Reflector {
     emptyWatches += 1
     if (emptyWatches % EMPTY_WATCHES_MAX === 0) {
       resume = undefined
-      const message = `watch ${path}: the server ended ${emptyWatches} watches in a row at once`
+      const message = `watch ${path}: the server ended the last ${emptyWatches} watches immediately`
       options.onTrouble(new KubeError({ code: 'SERVER_FAILED', message }))
     }
     await backoff.wait(stopping.signal)
@@ -335,7 +335,7 @@ function readPage(body: unknown): Page {
   const version = metadata['resourceVersion']
   const next = metadata['continue']
   if (typeof version !== 'string' || version === '' || !Array.isArray(items) || !items.every(isFields)) {
-    throw new KubeError({ code: 'BAD_RESPONSE', message: 'the answer is no list of objects' })
+    throw new KubeError({ code: 'BAD_RESPONSE', message: 'the answer is not a list of objects' })
   }
   return { version, next: typeof next === 'string' && next !== '' ? next : undefined, items }
 }
@@ -344,7 +344,7 @@ function readEvent(event: unknown): { readonly type: string; readonly object: Fi
   if (isFields(event) && typeof event['type'] === 'string' && isFields(event['object'])) {
     return { type: event['type'], object: event['object'] }
   }
-  throw new KubeError({ code: 'BAD_RESPONSE', message: 'a line of the watch is no event' })
+  throw new KubeError({ code: 'BAD_RESPONSE', message: 'a line of the watch is not an event' })
 }
 
 /**
@@ -359,7 +359,7 @@ function identify(object: Fields): {
   const metadata = isFields(object['metadata']) ? object['metadata'] : {}
   const { namespace = '', name = '', resourceVersion } = metadata
   if (typeof namespace !== 'string' || typeof name !== 'string' || typeof resourceVersion !== 'string') {
-    throw new KubeError({ code: 'BAD_RESPONSE', message: 'an object has no name or no version' })
+    throw new KubeError({ code: 'BAD_RESPONSE', message: 'an object has no name or no resourceVersion' })
   }
   return { id: `${namespace}/${name}`, name: { namespace, name }, version: resourceVersion }
 }

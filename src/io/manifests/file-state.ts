@@ -248,5 +248,5 @@ function nameOf({ reading }: Item): string {
 }
 
 function stillCounts(problem: Problem): Problem {
-  return { ...problem, message: `${problem.message} (the last good content still counts)` }
+  return { ...problem, message: `${problem.message} (the last good content is still used)` }
 }

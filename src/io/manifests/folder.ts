@@ -67,8 +67,8 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
     } catch (error) {
       return {
         file: shown(directory),
-        message: `changes are seen late, for the directory cannot be watched: ${reason(error)}`,
-        fix: 'raise fs.inotify.max_user_watches and max_user_instances',
+        message: `the agent cannot watch the directory and sees changes later: ${reason(error)}`,
+        fix: 'raise the limits: sysctl -w fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=1024',
         level: 'warning'
       }
     }
@@ -136,8 +136,8 @@ export function watchFolder(folder: string, onEvent: (path: string | undefined) 
     if (files.length > FILES_MAX) {
       problems.push({
         file: folder,
-        message: `more than ${FILES_MAX} manifests; the rest does not count`,
-        fix: 'use fewer, larger files',
+        message: `the folder has more than ${FILES_MAX} manifests; the other files are not read`,
+        fix: 'put several objects into one file',
         level: 'error'
       })
     }
@@ -228,18 +228,18 @@ async function statEntry(directory: string, entry: Dirent): Promise<Entry | unde
     if (!expected) throw error
     // An entry that is no link was deleted a moment ago.
     if (!isManifest || !entry.isSymbolicLink()) return undefined
-    const message = `the link leads to no file that can be read, and counts as deleted: ${reason(error)}`
+    const message = `the target of the link cannot be read, so the file counts as deleted: ${reason(error)}`
     return { kind: 'refused', path, message, fix: 'correct or remove the link' }
   }
 }
 
 const LINK_TO_DIRECTORY = {
-  message: 'links to folders are not followed; the manifests there do not count',
-  fix: 'put the folder here itself, or set manifests to it'
+  message: 'this is a link to a folder, which the agent does not follow; the manifests there are not read',
+  fix: 'move the folder itself to this place, or set manifests to its path'
 }
 
 const NO_FILE = {
-  message: 'it is a pipe, a socket or a device, and does not count',
+  message: 'this is a pipe, a socket or a device, which the agent does not read',
   fix: 'put a regular file in its place'
 }
 
@@ -284,7 +284,7 @@ function notAFolder(folder: string, kind: 'missing' | 'file' | 'hidden'): Proble
     },
     hidden: {
       message: 'the folder of manifests cannot be read; no new services of this cluster are published',
-      fix: 'let the user that runs meshd read and enter it and each folder above it'
+      fix: 'give the user that runs meshd the rights to read this folder and to enter each folder above it'
     }
   }[kind]
   return { file: folder, ...text, level: 'warning', ofSource: true }

@@ -239,8 +239,8 @@ function knownDocuments(state: FileState | undefined): KnownDocuments {
 function notRemembered(memory: string, error: unknown): Problem {
   return {
     file: memory,
-    message: `the last good forms of the manifests cannot be kept for a restart: ${reason(error)}`,
-    fix: 'check the disk and the state directory; until then, correct broken manifests before a restart',
+    message: `the agent cannot save the last good content of the manifests for a restart: ${reason(error)}`,
+    fix: 'check the disk and the state directory; correct broken manifests before the next restart',
     level: 'warning',
     ofSource: true
   }

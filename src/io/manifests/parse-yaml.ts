@@ -31,7 +31,7 @@ export function parseYaml(text: string): Parsed {
     // The library throws for aliases that expand beyond the bound and for nesting deeper than the stack.
     return {
       ...malformed(error instanceof Error ? error.message.slice(0, 300) : String(error), 0),
-      fix: 'nest less deeply, and write values out instead of using aliases'
+      fix: 'reduce the nesting, and write the values instead of aliases'
     }
   }
 }
@@ -44,7 +44,7 @@ function malformed(message: string, line: number): Parsed & { readonly kind: 'ma
     kind: 'malformed',
     message: `malformed YAML: ${message}`,
     line,
-    fix: 'correct the syntax; the other documents still count'
+    fix: 'correct the syntax; the other documents of the file are used'
   }
 }
 

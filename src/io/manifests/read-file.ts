@@ -56,7 +56,7 @@ export async function readManifestFile(
   if (raw.kind === 'refused') return unreadable({ file, message: raw.message, fix: raw.fix })
   const text = decodeUtf8(raw.bytes)
   if (text === undefined)
-    return unreadable({ file, message: 'the file is not UTF-8 text', fix: 'save it as UTF-8' })
+    return unreadable({ file, message: 'the file is not UTF-8 text', fix: 'save the file as UTF-8' })
   if (file.endsWith('.json')) return readJson(text, file)
   const documents: ReadDocument[] = []
   let turnMs = performance.now()
@@ -117,7 +117,7 @@ function parseChunk({ text, list }: Chunk): Parsed {
   const head = parseYaml(list)
   // The line of the List belongs to another part of the file, so the line of the item is reported.
   if (head.kind === 'malformed')
-    return { ...head, line: parsed.line, message: `the List around it: ${head.message}` }
+    return { ...head, line: parsed.line, message: `the List of this item: ${head.message}` }
   return { ...parsed, object: { ...(isFields(head.object) ? head.object : {}), items: [parsed.object] } }
 }
 
@@ -133,7 +133,7 @@ function tooLong(text: string): Parsed {
     kind: 'malformed',
     message: `the document has ${text.length} characters, above the limit of ${DOCUMENT_CHARACTERS_MAX}`,
     line: 0,
-    fix: 'divide it: one document for each object'
+    fix: 'split the document: one document for each object'
   }
 }
 
@@ -183,7 +183,10 @@ async function readBounded(path: string): Promise<Raw> {
     return {
       kind: 'refused',
       message: `the file cannot be read: ${reason(error)}`,
-      fix: code === 'EACCES' ? 'make it readable for the user that runs meshd' : 'check the file'
+      fix:
+        code === 'EACCES'
+          ? 'make the file readable for the user that runs meshd'
+          : 'check the file and its disk'
     }
   }
 }

@@ -19,7 +19,7 @@ export function dialAddresses(target: Target): Multiaddr[] {
   const parsed = target.addresses.flatMap((address) => {
     const stated = peerIdIn(address)
     if (target.origin !== undefined && stated !== undefined && stated !== target.origin) {
-      broken.push(`${address} names another peer than ${target.origin}`)
+      broken.push(`${address} has another PeerId than ${target.origin}`)
       return []
     }
     try {

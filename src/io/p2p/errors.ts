@@ -44,7 +44,7 @@ const LISTEN_ERRORS: Readonly<
 > = {
   PORT_IN_USE: [
     'PORT_IN_USE',
-    ': the port is in use',
+    ': another process uses the port',
     'stop the program that holds the port, or set `listen` to an address with another port'
   ],
   PORT_FORBIDDEN: [
@@ -54,8 +54,8 @@ const LISTEN_ERRORS: Readonly<
   ],
   ADDRESS_NOT_LOCAL: [
     'ADDRESS_UNAVAILABLE',
-    ': no such address here',
+    ': no interface of this host has the address',
     'set `listen` to an address of this host, or to /ip4/0.0.0.0/tcp/<port>'
   ],
-  LISTEN_FAILED: ['LISTEN_FAILED', '', 'check the setting `listen`: multiaddrs such as /ip4/0.0.0.0/tcp/7946']
+  LISTEN_FAILED: ['LISTEN_FAILED', '', 'set `listen` to multiaddrs such as /ip4/0.0.0.0/tcp/7946']
 }

@@ -111,7 +111,7 @@ export class FrameStream {
   send(frame: Uint8Array): boolean {
     if (!this.#open || this.#closing) return false
     if (this.queuedBytes + frame.byteLength > this.#limits.queueBytesMax) {
-      this.abort(`slow reader: more than ${this.#limits.queueBytesMax} bytes queued`)
+      this.abort(`the peer reads too slowly: more than ${this.#limits.queueBytesMax} bytes are queued`)
       return false
     }
     this.#enqueue(frameHeader(frame.byteLength))
@@ -228,7 +228,7 @@ export class FrameStream {
       const result = this.#reader.next()
       if (result.kind === 'more') return
       if (result.kind === 'tooLarge') {
-        this.abort(`frame of ${result.bytes} bytes is over the limit of ${this.#reader.frameBytesMax}`)
+        this.abort(`a frame has ${result.bytes} bytes, above the limit of ${this.#reader.frameBytesMax}`)
         return
       }
       try {

@@ -287,7 +287,7 @@ class Libp2pTransport implements Transport {
   /** The target's addresses without those of this agent; after a failed attempt, the first that answers is in front. */
   async #dialAddresses(target: Target, { signal, hasFailed }: DialOptions): Promise<Multiaddr[]> {
     const others = target.addresses.filter((address) => !this.#isSelf(address))
-    if (others.length === 0) throw new Error('each of its addresses is one of this host itself')
+    if (others.length === 0) throw new Error('all its addresses are addresses of this host')
     const { addressDialMs, addressesPerTargetMax } = this.#limits
     const bounded = others.slice(0, addressesPerTargetMax)
     const addresses =

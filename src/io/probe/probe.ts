@@ -155,8 +155,8 @@ function listen({ address, port }: ProberOptions): Promise<Socket> {
       const message = `cannot listen on UDP ${address}:${port}: ${cause.message}`
       const fix =
         listenProblem(cause).code === 'ADDRESS_NOT_LOCAL'
-          ? 'set the setting node-address to an address that this host has, or put that address on an interface'
-          : 'choose another with the setting probe-port, or 0 for no probe'
+          ? 'set node-address to an address that `ip address` shows, or add that address to an interface'
+          : 'set probe-port to another port, or to 0 for no probes'
       reject(new ProbeError(message, { fix, cause }))
     })
     socket.bind(port, address, () => resolve(socket))

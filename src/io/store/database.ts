@@ -111,7 +111,9 @@ async function openPresent(
     if (scan.kind === 'damaged') throw new DamagedError(scan.reason)
     if (scan.repairs.length > 0) await db.batch(scan.repairs, { sync: true })
     for (const { origin, reason } of scan.contents.dropped) {
-      options.warn(`replica of ${origin} dropped, ${reason}; it is pulled again from the peers`)
+      options.warn(
+        `the replica of ${origin} was dropped because ${reason}; the agent pulls it again from its peers`
+      )
     }
     return [new Database(db, path, scan.layout), scan.contents]
   } catch (error) {
@@ -121,9 +123,11 @@ async function openPresent(
     if (present) {
       await rename(path, aside)
       await syncFolder(options.folder)
-      options.warn(`the replica in ${path} is damaged (${describe(error)}); it was set aside as ${aside}`)
+      options.warn(
+        `the replica in ${path} is damaged (${describe(error)}); the agent has moved it to ${aside} and pulls it again from its peers`
+      )
     } else {
-      options.warn(`the replica in ${path} is gone, although it was there before`)
+      options.warn(`the replica in ${path} was deleted; the agent pulls it again from its peers`)
     }
     return undefined
   }

@@ -46,33 +46,29 @@ export function storeError(cause: unknown, path: string): StoreError {
   if (cause instanceof StoreError) return cause
   const text = describe(cause)
   if (/ENOSPC|EDQUOT|No space left on device|quota exceeded/i.test(text)) {
-    return new StoreError(
-      'DISK_FULL',
-      `no space left on the disk of ${path}: what was stored before is unchanged`,
-      {
-        path,
-        fix: 'free space on that disk; the agent goes on by itself',
-        cause
-      }
-    )
+    return new StoreError('DISK_FULL', `the disk of ${path} is full; what was stored before is unchanged`, {
+      path,
+      fix: 'free space on that disk; the agent then continues by itself',
+      cause
+    })
   }
   if (/EROFS|EACCES|EPERM|Read-only file system|Permission denied/i.test(text)) {
     return new StoreError('STORE_READONLY', `${path} is not writable`, {
       path,
-      fix: 'give the agent its own writable folder: change its owner or mount, or the setting `state-dir`',
+      fix: 'make the folder writable for the agent (its owner, or the mount), or set `state-dir` to another folder',
       cause
     })
   }
   if (/LEVEL_LOCKED/.test(text)) {
-    return new StoreError('STORE_LOCKED', `${path} is in use by another process`, {
+    return new StoreError('STORE_LOCKED', `another process uses ${path}`, {
       path,
-      fix: 'stop the other agent, or give this one a folder of its own with the setting `state-dir`',
+      fix: 'stop the other agent, or set `state-dir` of this one to another folder',
       cause
     })
   }
   return new StoreError('STORE_FAILED', `the store in ${path} failed: ${text.slice(0, 300)}`, {
     path,
-    fix: 'check the disk; if it is sound, move the folder `db` away: it is pulled again from the peers',
+    fix: 'check the disk; if it has no errors, move the folder `db` away: the agent pulls the replica again from its peers',
     cause
   })
 }

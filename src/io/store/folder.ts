@@ -87,11 +87,15 @@ function noFolder(thrown: unknown, folder: string): StoreError | undefined {
   const error = thrown instanceof StoreError ? thrown.cause : thrown
   const code = codeOf(error)
   if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST' && code !== 'ELOOP') return undefined
-  return new StoreError('STORE_FAILED', `the folder ${folder} cannot be made: ${(error as Error).message}`, {
-    path: folder,
-    fix: 'see that each link of this path leads to a folder and its disk is mounted, or choose another with the setting `state-dir`',
-    cause: error
-  })
+  return new StoreError(
+    'STORE_FAILED',
+    `the folder ${folder} cannot be created: ${(error as Error).message}`,
+    {
+      path: folder,
+      fix: 'check that each link of this path leads to a folder and that its disk is mounted, or set `state-dir` to another folder',
+      cause: error
+    }
+  )
 }
 
 /**
@@ -109,8 +113,12 @@ async function checkWritable(folder: string): Promise<void> {
 
 /** Returns the error for a file of version `found` when this program knows versions up to `known`. */
 export function newer(path: string, found: number, known: number): StoreError {
-  return new StoreError('STORE_NEWER', `${path} is of version ${found}; this program knows ${known}`, {
-    path,
-    fix: 'run the newer program again, or give this one another folder; nothing was changed'
-  })
+  return new StoreError(
+    'STORE_NEWER',
+    `${path} has version ${found}, but this program knows only version ${known}`,
+    {
+      path,
+      fix: 'run the newer program again, or set `state-dir` to another folder; nothing was changed'
+    }
+  )
 }

@@ -46,7 +46,9 @@ export async function settleIdentity(
   if (main.kind === 'ok') {
     if (backup.kind === 'corrupt') {
       await setAside(backupPath, join(folder, `identity.corrupt-${stamp}.bak.json`))
-      warnings.push(`${backupPath} was damaged (${backup.reason}); it was set aside and written anew`)
+      warnings.push(
+        `${backupPath} was damaged (${backup.reason}); the agent has moved it away and written it again`
+      )
     }
     if (backup.kind !== 'ok' || backup.text !== main.text) await writeFileAtomic(backupPath, main.text)
     return main.identity
@@ -54,8 +56,9 @@ export async function settleIdentity(
   if (backup.kind === 'ok') {
     if (main.kind === 'corrupt') await setAside(path, join(folder, `identity.corrupt-${stamp}.json`))
     await writeFileAtomic(path, backup.text)
-    const why = main.kind === 'corrupt' ? `was damaged (${main.reason}) and set aside` : 'was missing'
-    warnings.push(`${path} ${why}; the copy ${backupPath} is used instead`)
+    const why =
+      main.kind === 'corrupt' ? `was damaged (${main.reason}) and has been moved away` : 'was missing'
+    warnings.push(`${path} ${why}; the agent uses the copy ${backupPath}`)
     return backup.identity
   }
   const damaged = main.kind === 'corrupt' ? main : backup

@@ -22,18 +22,18 @@ export async function checkFolder(folder: string, warn: (warning: string) => voi
   if (named === undefined || found === undefined) return
   const user = process.geteuid?.()
   if (!found.isDirectory())
-    throw exposed(folder, 'is not a folder', 'move it away, or choose another with the setting `state-dir`')
+    throw exposed(folder, 'is not a folder', 'move it away, or set `state-dir` to another folder')
   if (named.isSymbolicLink() && user !== undefined && named.uid !== user && named.uid !== 0)
     throw exposed(
       folder,
       `is a link of another user (uid ${named.uid})`,
-      'remove the link, or name its target with the setting `state-dir`'
+      'remove the link, or set `state-dir` to its target'
     )
   if (user !== undefined && found.uid !== user)
     throw exposed(
       folder,
-      `belongs to another user (uid ${found.uid}, this is uid ${user})`,
-      `chown -R ${user} ${folder} if it is this agent's, or choose another folder with the setting \`state-dir\``
+      `belongs to another user (uid ${found.uid}; the agent has uid ${user})`,
+      `if it belongs to this agent: chown -R ${user} ${folder}; else set \`state-dir\` to another folder`
     )
   if ((found.mode & OTHERS) === 0) return
   const holdsKeys = (await look(`${folder}/identity.json`)) !== undefined
@@ -41,7 +41,7 @@ export async function checkFolder(folder: string, warn: (warning: string) => voi
     throw exposed(
       folder,
       `holds keys and can be written by other users (mode ${octal(found)})`,
-      `see that its files are this agent's, then chmod 700 ${folder}`
+      `check that its files belong to this agent, then run: chmod 700 ${folder}`
     )
   await chmod(folder, 0o700).catch((error: unknown) => {
     if (holdsKeys)
@@ -51,9 +51,10 @@ export async function checkFolder(folder: string, warn: (warning: string) => voi
         `chmod 700 ${folder}`,
         error
       )
-    warn(`${folder} is open to other users and its mode cannot be changed: its files are 0600`)
+    warn(`other users can read ${folder}, and its mode cannot be changed; its files have the mode 0600`)
   })
-  if (holdsKeys) warn(`${folder} was open to other users (mode ${octal(found)}); it is 0700 now`)
+  if (holdsKeys)
+    warn(`other users could read ${folder} (mode ${octal(found)}); the agent has set the mode 0700`)
 }
 
 /**
@@ -69,19 +70,19 @@ export async function checkSecret(path: string): Promise<void> {
     throw exposed(
       path,
       found.isSymbolicLink() ? 'is a link' : 'is not a file',
-      'put the file itself there: a link could lead to another user’s file'
+      'put the file itself in this place: a link could lead to a file of another user'
     )
   if (user !== undefined && found.uid !== user)
     throw exposed(
       path,
-      `belongs to another user (uid ${found.uid}, this is uid ${user})`,
-      `chown ${user} ${path} if it is this agent's`
+      `belongs to another user (uid ${found.uid}; the agent has uid ${user})`,
+      `if it belongs to this agent: chown ${user} ${path}`
     )
   if ((found.mode & OTHERS) !== 0)
     throw exposed(
       path,
       `holds keys and is open to other users (mode ${octal(found)})`,
-      `chmod 600 ${path}; if another user may have read it, \`meshctl leave\` after the start and join with a new token`
+      `chmod 600 ${path}; if another user may have read it, run \`meshctl leave\` after the start and join with a new token`
     )
 }
 

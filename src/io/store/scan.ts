@@ -166,7 +166,7 @@ function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): 
       if (seen) found.seen = { epoch: seen.epoch, seq: seen.seq }
       else {
         found.keys.other.push(rawKey)
-        found.damage = 'what was seen of it fails its checksum'
+        found.damage = 'its last known position fails its checksum'
       }
       return true
     }

@@ -152,7 +152,7 @@ function fullAtStart(error: StoreError): StoreError {
     `${error.message}, and the agent stops because it cannot open its store`,
     {
       path: error.path,
-      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes as they are',
+      fix: 'free space on that disk, then start the agent again; until then this host keeps its tunnel and routes',
       cause: error
     }
   )
@@ -175,7 +175,8 @@ async function openFolder(options: StoreOptions): Promise<Store> {
   try {
     if (marker !== 'ours')
       await writeFileAtomic(join(folder, MARKER), `${JSON.stringify({ version: STORE_VERSION })}\n`)
-    if (marker === 'unreadable') warnings.push(`${join(folder, MARKER)} was damaged and is written anew`)
+    if (marker === 'unreadable')
+      warnings.push(`${join(folder, MARKER)} was damaged; the agent has written it again`)
     const identity = await settleIdentity(folder, copies, stamp, warnings)
     const counters = await readCounters(folder, contents, warnings)
     return new DiskStore({ folder, database, contents, identity, counters, warnings })
@@ -362,7 +363,7 @@ async function readCounters(
   const text = await readFileIfAny(path)
   const ofFile = text === undefined ? undefined : decodeCounters(text)
   if (text !== undefined && ofFile === undefined)
-    warnings.push(`${path} is damaged; the epoch has to be raised`)
+    warnings.push(`${path} is damaged, so the agent raises its epoch`)
   const meta = contents.meta.get('counters')
   const ofDatabase = meta === undefined ? undefined : decodeCounters(new TextDecoder().decode(meta))
   if (ofFile === undefined || ofDatabase === undefined) return ofFile ?? ofDatabase

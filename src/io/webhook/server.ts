@@ -78,7 +78,7 @@ async function serve(
   if (request.method !== 'POST' || request.url?.split('?')[0] !== WEBHOOK_PATH)
     return refuse(response, 404, `POST ${WEBHOOK_PATH}`)
   const text = await readBody(request)
-  if (text === undefined) return refuse(response, 413, `at most ${BODY_BYTES_MAX} bytes`)
+  if (text === undefined) return refuse(response, 413, `the body may have at most ${BODY_BYTES_MAX} bytes`)
   const answer = answerReview(text, options.settings())
   if (answer === undefined)
     return refuse(response, 400, 'the body must be an AdmissionReview of admission.k8s.io/v1')

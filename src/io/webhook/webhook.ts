@@ -118,7 +118,7 @@ async function settle(options: WebhookOptions): Promise<Credentials> {
     if (secret === undefined) {
       throw new WebhookError('NO_SECRET', {
         message: `there is no Secret ${namespace}/${WEBHOOK_NAMES.secret}`,
-        fix: 'install with the webhook enabled: the chart makes this Secret empty'
+        fix: 'install the chart with webhook.enabled=true, which creates this Secret'
       })
     }
     const found = credentialsOf(fieldsAt(secret, 'data'))
@@ -138,7 +138,11 @@ async function settle(options: WebhookOptions): Promise<Credentials> {
       if (!hasStatus(error, 409)) throw failed('write', path, error)
     }
   }
-  throw failed('write', path, new Error(`changed by others ${WRITE_TRIES} times in a row`))
+  throw failed(
+    'write',
+    path,
+    new Error(`other agents changed the object during each of ${WRITE_TRIES} attempts`)
+  )
 }
 
 /** Writes `caBundle` into each webhook of the configuration that does not have it. No other field is changed. */
@@ -148,7 +152,7 @@ async function publishAuthority({ api }: WebhookOptions, bundle: string): Promis
   if (configuration === undefined) {
     throw new WebhookError('NO_CONFIGURATION', {
       message: `there is no MutatingWebhookConfiguration ${WEBHOOK_NAMES.configuration}`,
-      fix: 'install with the webhook enabled; until then no pod is sent here'
+      fix: 'install the chart with webhook.enabled=true; until then the webhook gets no pods'
     })
   }
   const caBundle = Buffer.from(bundle).toString('base64')
@@ -182,7 +186,7 @@ function failed(what: 'read' | 'write', path: string, cause: unknown): WebhookEr
     'API_FAILED',
     {
       message: `cannot ${what} ${path}: ${reason}`,
-      fix: 'give the service account the roles of the chart; the agent tries again'
+      fix: 'give the service account the roles of the chart; the agent tries again every 5 s'
     },
     cause
   )

@@ -77,7 +77,7 @@ describe('the file of a Corefile', () => {
         name: 'FeedError',
         code: 'COREFILE_UNWRITABLE',
         message: new RegExp(bad),
-        fix: /setting corefile/
+        fix: /set corefile to another path/
       })
     }
     assert.deepEqual(readdirSync(folder), ['Corefile'])

@@ -161,7 +161,7 @@ describe('the DNS responder process', function () {
     await process.start()
     globalThis.process.kill(process.pid ?? 0, 'SIGSTOP')
     await eventually(() => gone === 1, 40_000)
-    assert.match(warnings.join(), /said nothing/)
+    assert.match(warnings.join(), /sent no message/)
   })
 
   it('ends by itself some time after its agent, and at once where that time is zero', async () => {

@@ -74,7 +74,7 @@ describe('resolv.conf', () => {
         encoding: 'utf8',
         timeout: 15_000
       })
-      assert.match(said, /no regular file/)
+      assert.match(said, /not a regular file/)
     } finally {
       await rm(folder, { recursive: true })
     }

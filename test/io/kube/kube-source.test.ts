@@ -311,7 +311,7 @@ describe('a Kubernetes source', () => {
     api.forget(SERVICES, 'shop/web')
     api.put(SERVICES, service('cart', '10.96.0.11'))
     api.endWatches('destroy')
-    await eventually(() => last().problems.some(({ message }) => /behind 9000/.test(message)))
+    await eventually(() => last().problems.some(({ message }) => /older than version 9000/.test(message)))
     assert.deepEqual(names(), ['web'], 'the old state is not believed at once')
     await eventually(() => names().join() === 'cart' && last().problems.length === 0)
   })

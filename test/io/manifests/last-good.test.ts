@@ -279,7 +279,7 @@ describe('a manifest that is broken', () => {
     await put(folder, { 'x.yaml': A })
     const { latest, source } = await start(folder, memory)
     assert.deepEqual(shown(latest()).services, ['a=10.101.0.1'])
-    assert.match(latest().problems[0]?.message ?? '', /cannot be kept for a restart/)
+    assert.match(latest().problems[0]?.message ?? '', /cannot save the last good content/)
     await mkdir(join(top, 'state'))
     source.refresh()
     await settles(() => assert.deepEqual(latest().problems, []))

@@ -121,7 +121,7 @@ describe('the manifest folder', () => {
     const broken = await until(({ problems }) => problems.length > 0)
     assert.deepEqual(names(broken), ['web'])
     assert.equal(broken.snapshot.endpointSlices.length, 1)
-    assert.match(broken.problems[0]?.message ?? '', /last good content still counts/)
+    assert.match(broken.problems[0]?.message ?? '', /last good content is still used/)
     await write('a.yaml', service('web') + '---\n' + slice('web', '10.1.0.12'))
     const healed = await until(({ problems }) => problems.length === 0)
     assert.equal(healed.snapshot.endpointSlices[0]?.endpoints[0]?.addresses[0], '10.1.0.12')

@@ -135,8 +135,8 @@ describe('probe', () => {
       assert.ok(error instanceof ProbeError)
       return error.fix
     }
-    assert.match(await fixOf('192.0.2.77' as Ip, 17948), /setting node-address/)
+    assert.match(await fixOf('192.0.2.77' as Ip, 17948), /set node-address/)
     await start(A, 17949)
-    assert.match(await fixOf(A, 17949), /setting probe-port/)
+    assert.match(await fixOf(A, 17949), /set probe-port/)
   })
 })

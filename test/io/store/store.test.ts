@@ -245,7 +245,7 @@ describe('store', () => {
     )
     assert.deepEqual(replica.dropped, [{ origin: a, reason: 'a record fails its checksum' }])
     assert.deepEqual(replica.seen.get(a), { epoch: 1, seq: 1 })
-    assert.match(again.warnings.join(), new RegExp(`replica of ${a} dropped`))
+    assert.match(again.warnings.join(), new RegExp(`replica of ${a} was dropped because`))
     const mended = await reopen(again)
     assert.deepEqual(mended.warnings, [])
     assert.deepEqual(mended.loadReplica().dropped, [])
@@ -264,7 +264,7 @@ describe('store', () => {
       lost: true,
       seen: new Map()
     })
-    assert.match(again.warnings.join(), /is damaged .*set aside as .*db\.corrupt-/)
+    assert.match(again.warnings.join(), /is damaged .*moved it to .*db\.corrupt-/)
     const aside = readdirSync(folder).find((name) => name.startsWith('db.corrupt-')) ?? assert.fail()
     assert.ok(readdirSync(join(folder, aside)).some((name) => name.startsWith('MANIFEST')))
     assert.deepEqual(again.identity(), identity)
@@ -282,10 +282,10 @@ describe('store', () => {
       }
     })
     assert.ok(again.loadReplica().lost)
-    assert.match(again.warnings.join(), /set aside/)
+    assert.match(again.warnings.join(), /moved it to/)
     const gone = await reopen(again, () => rmSync(join(folder, 'db'), { recursive: true }))
     assert.ok(gone.loadReplica().lost)
-    assert.match(gone.warnings.join(), /is gone/)
+    assert.match(gone.warnings.join(), /was deleted/)
   })
 
   it('uses the copy of a damaged identity, sets the damaged one aside and says so', async () => {
@@ -295,7 +295,7 @@ describe('store', () => {
       await store.saveIdentity(identity)
       const again = await reopen(store, () => writeFileSync(join(path, 'identity.json'), harm))
       assert.deepEqual(again.identity(), identity)
-      assert.match(again.warnings.join(), /identity\.json was damaged .*copy .* used/)
+      assert.match(again.warnings.join(), /identity\.json was damaged .* uses the copy/)
       assert.ok(readdirSync(path).some((name) => name.startsWith('identity.corrupt-')))
       assert.deepEqual((await reopen(again)).warnings, [])
     }
@@ -460,7 +460,10 @@ describe('store', () => {
     chmodSync(folder, 0o755)
     symlinkSync(folder, `${folder}-link`)
     const again = await open(`${folder}-link`)
-    assert.match(again.warnings.join(), /was open to other users \(mode 0755\); it is 0700 now/)
+    assert.match(
+      again.warnings.join(),
+      /other users could read .* \(mode 0755\); the agent has set the mode 0700/
+    )
     assert.equal(statSync(folder).mode & 0o777, 0o700)
     assert.deepEqual(again.identity(), identity)
   })
@@ -612,7 +615,7 @@ describe('store', () => {
       await assert.rejects(open(), (error: unknown) => {
         assert.ok(error instanceof StoreError)
         assert.equal(error.code, 'STORE_NEWER')
-        assert.match(error.message, /version 7; this program knows 1/)
+        assert.match(error.message, /version 7, but this program knows only version 1/)
         return true
       })
       assert.deepEqual(listing(), untouched)

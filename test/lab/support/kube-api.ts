@@ -160,7 +160,7 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
           .request({ path: '/readyz/ping', deadlineMs: 2000 })
           .catch((error: Error) => error.message)
         // "ok" is no JSON: that message is the success.
-        assert.match(String(text), /not whole JSON/)
+        assert.match(String(text), /not complete JSON/)
         await client.request({
           path: '/apis/rbac.authorization.k8s.io/v1/clusterroles/admin',
           deadlineMs: 2000

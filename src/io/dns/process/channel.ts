@@ -96,7 +96,7 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
         }
         const fail = (): void => {
           end()
-          reject(new Error('the DNS responder has gone'))
+          reject(new Error('the DNS responder has closed the connection'))
         }
         const listen = (message: ToAgent): void => {
           const found = pick(message)
@@ -106,7 +106,7 @@ function channelOf(socket: Socket): Omit<Channel, 'welcome'> {
         }
         const timer = setTimeout(() => {
           end()
-          reject(new Error(`the DNS responder said nothing for ${timeoutMs / 1000} s`))
+          reject(new Error(`the DNS responder did not answer within ${timeoutMs / 1000} s`))
         }, timeoutMs)
         listeners.add(listen)
         if (socket.destroyed) fail()

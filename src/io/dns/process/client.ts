@@ -226,7 +226,9 @@ class Client implements DnsProcess {
     clearTimeout(this.#silence)
     this.#silence = setTimeout(() => {
       const { pid } = this
-      this.#options.onWarning?.(`the DNS responder said nothing for ${SILENCE_MS / 1000} s and is ended`)
+      this.#options.onWarning?.(
+        `the DNS responder sent no message for ${SILENCE_MS / 1000} s; the agent ends it and starts another`
+      )
       if (pid !== undefined) signal(pid, 'SIGKILL')
       this.#channel?.close()
     }, SILENCE_MS)
@@ -249,7 +251,7 @@ class Client implements DnsProcess {
       const settings = this.#sent ?? { ...this.#settings, upstreams: [] }
       fresh.send({ kind: 'listen', listen, settings, patienceMs })
       const [answer] = await Promise.all([said, from && handedOver(from)]).catch((error: unknown) => {
-        throw failed('The log of meshd has more.', error)
+        throw failed('see the log of meshd', error)
       })
       if (answer.kind === 'listenFailed') throw new DnsError(answer.code as DnsErrorCode, answer)
       this.#listening = answer.listening
@@ -298,7 +300,7 @@ class Client implements DnsProcess {
         await pause(TELL_MS)
       }
     } catch (error) {
-      this.#options.onWarning?.(`the names could not be told to the DNS responder: ${String(error)}`)
+      this.#options.onWarning?.(`the agent could not send the names to the DNS responder: ${String(error)}`)
       channel.close()
     } finally {
       this.#isTelling = false

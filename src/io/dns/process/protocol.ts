@@ -105,7 +105,8 @@ export class FrameReader {
   next(): { readonly kind: string } | undefined {
     if (this.#bytes < 5) return undefined
     const length = this.#first(5).readUInt32BE(0)
-    if (length < 1 || length > FRAME_BYTES_MAX) throw new Error(`a frame of ${length} bytes`)
+    if (length < 1 || length > FRAME_BYTES_MAX)
+      throw new Error(`a frame has ${length} bytes; it must have 1 … ${FRAME_BYTES_MAX}`)
     if (this.#bytes < 4 + length) return undefined
     const all = this.#first(4 + length)
     const rest = all.subarray(4 + length)
@@ -135,7 +136,7 @@ function decodeBody(form: number, body: Uint8Array): { readonly kind: string } {
         ? deserialize(body)
         : undefined
   if (typeof value !== 'object' || value === null || !('kind' in value) || typeof value.kind !== 'string')
-    throw new Error('a frame that is no message')
+    throw new Error('a frame does not contain a message')
   return value as { readonly kind: string }
 }
 

@@ -105,7 +105,7 @@ class Responder {
    */
   fail(error: unknown): void {
     this.#warn(
-      `the DNS responder ends: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
+      `the DNS responder ends because of an error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`
     )
     setTimeout(() => this.#options.exit(1), FAREWELL_MS)
   }
@@ -139,7 +139,7 @@ class Responder {
       } catch (error) {
         this.#send(socket, {
           kind: 'warning',
-          message: `the agent's message could not be used: ${String(error)}`
+          message: `the DNS responder cannot use a message of the agent: ${String(error)}`
         })
         socket.destroy()
       }
@@ -337,7 +337,7 @@ function unexpected(error: unknown): {
   return {
     code: 'LISTEN_FAILED',
     message: `DNS cannot listen: ${String(error)}`,
-    fix: 'See the log of meshd.'
+    fix: 'see the log of meshd'
   }
 }
 

@@ -54,7 +54,7 @@ export async function startProcess(path: string, version: string): Promise<Chann
   }
   child.kill('SIGKILL')
   throw failed(
-    `Look whether a process can be started, and a socket made in ${dirname(path)}.`,
+    `check that this host can start another process and that the agent can create files in ${dirname(path)}`,
     fate.exit ?? failure ?? `it did not answer within ${START_MS / 1000} s`
   )
 }

@@ -112,7 +112,7 @@ export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort
 }
 
 export const NO_FILTER =
-  'filter: none in this kernel (it has no nftables), so traffic from the tunnel is limited by WireGuard’s AllowedIPs alone'
+  'this kernel has no nftables, so there is no packet filter: only WireGuard’s AllowedIPs limit the traffic from the tunnel'
 
 async function choose(options: FilterOptions): Promise<FilterPort> {
   return (await canMakeChain(options.run, 'filter', 'input'))

@@ -150,7 +150,7 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
 }
 
 const NO_TOOL =
-  'the tool conntrack is not installed: clients of a removed endpoint may stay with it, UDP for 30 s to 3 min, TCP as long as they like (install the package conntrack)'
+  'the tool conntrack is not installed, so clients may stay with a removed endpoint: UDP flows for 30 s to 3 min, TCP connections until one side closes them (install the package conntrack)'
 
 /**
  * Returns whether flows may be at a wrong backend after this change. They may not if a TCP or SCTP server had backends

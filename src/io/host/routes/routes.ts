@@ -284,7 +284,7 @@ function explained(error: unknown, family: Family): HostError {
     tool: 'ip',
     stderr: known.stderr,
     message: `IPv6 is switched off on this host (ip: ${known.stderr.split('\n')[0] ?? ''})`,
-    fix: 'switch it on: sysctl -w net.ipv6.conf.all.disable_ipv6=0, and without ipv6.disable=1 on the kernel command line; or give the cluster IPv4 prefixes only',
+    fix: 'switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0, and remove ipv6.disable=1 from the kernel command line; or give the cluster IPv4 prefixes only',
     cause: error
   })
 }
@@ -321,8 +321,8 @@ function taken(route: KernelRoute, table: string): HostError {
   return new HostError({
     code: 'ROUTE_TAKEN',
     tool: 'ip',
-    message: `table ${table} already has a route to ${route.destination} that is not ours (dev ${route.device}, proto ${route.protocol})`,
-    fix: `see what made it: ip route show table ${table} ${route.destination}`
+    message: `table ${table} already has a route of another program to ${route.destination} (dev ${route.device}, proto ${route.protocol})`,
+    fix: `find the program that added it, or delete it: ip route delete ${route.destination} table ${table}`
   })
 }
 

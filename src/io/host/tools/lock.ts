@@ -27,8 +27,8 @@ export async function acquireLock(): Promise<Lock> {
     const pid = await holder()
     throw new HostError({
       code: 'SECOND_INSTANCE',
-      message: `another agent${pid === undefined ? '' : ` (pid ${pid})`} owns this network namespace`,
-      fix: 'stop the other agent, or run this one in a network namespace of its own',
+      message: `another agent${pid === undefined ? '' : ` (pid ${pid})`} already runs in this network namespace`,
+      fix: 'stop the other agent, or start this one in another network namespace',
       cause
     })
   }

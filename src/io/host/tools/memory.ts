@@ -128,7 +128,7 @@ function unreadable(path: string, cause: unknown): HostError {
   return new HostError({
     code: 'STATE_UNREADABLE',
     message: `cannot read ${path}`,
-    fix: 'remove the file; the sysctls of before are then not restored by an uninstall',
+    fix: `remove the file (rm ${path}); \`meshctl leave\` then does not restore the earlier values of sysctls`,
     cause
   })
 }

@@ -229,7 +229,7 @@ function failed(tool: string, stderr: string, how: string): HostError {
 }
 
 /** The fix of all errors NOT_ROOT. */
-export const ROOT_FIX = 'run as root, or with the capabilities NET_ADMIN and NET_RAW'
+export const ROOT_FIX = 'run the agent as root, or with the capabilities NET_ADMIN and NET_RAW'
 
 /** Returns the error TOOL_MISSING, whose fix names the package. */
 export function missing(tool: string): HostError {
@@ -266,13 +266,13 @@ function stillThere(tool: string): HostError {
   return new HostError({
     code: 'TOOL_TIMEOUT',
     tool,
-    message: `${tool} hangs, and the kernel has not ended it although it was killed`,
+    message: `${tool} hangs: the agent killed it, but the kernel has not ended it yet`,
     fix: hangFix(tool)
   })
 }
 
 function hangFix(tool: string): string {
-  return `see what ${tool} waits for: ps -C ${tool} -o pid,stat,wchan:32,args (state D: a disk or a lock of the kernel); the agent goes on by itself when ${tool} answers again`
+  return `see what ${tool} waits for: ps -C ${tool} -o pid,stat,wchan:32,args (state D: it waits for a disk or a lock of the kernel); the agent continues when ${tool} answers again`
 }
 
 function tooLarge(tool: string): HostError {
@@ -284,5 +284,5 @@ function tooLarge(tool: string): HostError {
 }
 
 function aborted(tool: string, signal: AbortSignal | undefined): HostError {
-  return new HostError({ code: 'ABORTED', tool, message: `${tool} was given up`, cause: signal?.reason })
+  return new HostError({ code: 'ABORTED', tool, message: `${tool} was cancelled`, cause: signal?.reason })
 }

@@ -112,7 +112,7 @@ async function write(root: string, name: string, value: string): Promise<void> {
     throw new HostError({
       code: 'SYSCTL_FAILED',
       message: `cannot set the sysctl ${name} to ${value}`,
-      fix: `${ROOT_FIX}; in a container /proc/sys must be writable (privileged), or set it on the host: sysctl -w ${name}=${value}`,
+      fix: `${ROOT_FIX}; in a container make /proc/sys writable (privileged), or run this command on the host: sysctl -w ${name}=${value}`,
       cause
     })
   }
@@ -133,7 +133,7 @@ function unknownName(name: string): HostError {
   if (/^net[./]ipv6[./]/.test(name))
     return new HostError({
       code: 'IPV6_OFF',
-      message: `IPv6 is not in this kernel: it has no setting ${name}`,
+      message: `this kernel has no IPv6, so the sysctl ${name} does not exist`,
       fix: 'start the kernel without ipv6.disable=1, or give the clusters IPv4 prefixes only'
     })
   return new HostError({
@@ -141,6 +141,6 @@ function unknownName(name: string): HostError {
     message: `this kernel has no sysctl ${name}`,
     fix: name.startsWith('net.ipv4.vs.')
       ? 'load the kernel module ip_vs'
-      : 'load the kernel module that it belongs to'
+      : 'load the kernel module that provides it'
   })
 }

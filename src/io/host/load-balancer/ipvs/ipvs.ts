@@ -246,6 +246,6 @@ function refused(complaint: string): HostError {
     tool: 'ipvsadm',
     stderr: complaint.slice(0, 2000),
     message: `ipvsadm: ${complaint.slice(0, 2000)}`,
-    fix: 'the next pass reads the kernel again; if it stays, look for another program that changes these services'
+    fix: 'the agent reads the kernel and tries again; if the error remains, find the program that changes these services: ipvsadm -L -n, ps -C kube-proxy,keepalived'
   })
 }

@@ -161,7 +161,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   ): Promise<void> {
     const { gone, fresh } = elementChanges(have, want)
     if (gone.length + fresh.length === 0) return
-    if (signal.aborted) throw new HostError({ code: 'ABORTED', message: 'the change was given up' })
+    if (signal.aborted) throw new HostError({ code: 'ABORTED', message: 'the change was cancelled' })
     const answer = await kernel?.change(gone, fresh).catch(() => 'refused' as const)
     if (answer === 'done') return
     if (answer === 'late')
@@ -235,7 +235,7 @@ interface Known {
 const LIST_DEADLINE_MS = 20_000
 const LOCKED = 'nftables did not answer within 10 s: another program’s transaction holds its lock'
 const LOCKED_FIX =
-  'look for a program that loads a large ruleset (nft, iptables-restore); the next pass tries again'
+  'find the program that loads a large ruleset: ps -C nft,iptables-restore,ip6tables-restore; the agent tries again by itself'
 const NO_NETLINK =
   'the package koffi has no binary for this machine: nft reads and changes the load balancer, which takes seconds with thousands of services'
 // Longest command that `describe` shows in full.

@@ -72,8 +72,8 @@ async function freeSocket(device: string, signal: AbortSignal): Promise<void> {
   if (await answers(path)) {
     throw new HostError({
       code: 'DEVICE_TAKEN',
-      message: `a wireguard-go with a device ${device} runs in another network namespace, and both would share ${path}`,
-      fix: 'give this agent a tunnel device of another name: --device, RHIZOME_DEVICE or the key device'
+      message: `another wireguard-go with a device ${device} runs in another network namespace, and both would use the socket ${path}`,
+      fix: 'set device (--device, RHIZOME_DEVICE) to another name'
     })
   }
   await rm(path, { force: true })

@@ -257,8 +257,8 @@ class Wireguard implements TunnelPort {
     if (await WIREGUARD_GO.owns(found, this.#device)) return
     throw new HostError({
       code: 'DEVICE_TAKEN',
-      message: `the interface ${this.#device} exists and is no WireGuard device that we can steer`,
-      fix: `set device (--device, RHIZOME_DEVICE) to another name, or remove it: ip link delete dev ${this.#device}`
+      message: `the interface ${this.#device} exists, and is not a WireGuard device of this agent`,
+      fix: `set device (--device, RHIZOME_DEVICE) to another name, or delete the interface: ip link delete dev ${this.#device}`
     })
   }
 }
@@ -285,8 +285,8 @@ function portInUse(tunnel: Tunnel, cause?: unknown): HostError {
   return new HostError({
     code: 'PORT_IN_USE',
     tool: 'wg',
-    message: `UDP port ${tunnel.listenPort} for WireGuard is in use by another process`,
-    fix: 'stop it, or choose another with the setting wireguard-port',
+    message: `another process uses the UDP port ${tunnel.listenPort} of WireGuard`,
+    fix: `find the other process with \`ss -lnup 'sport = ${tunnel.listenPort}'\` and stop it, or set wireguard-port to another port`,
     cause
   })
 }
