@@ -8,9 +8,12 @@ const TRANSLATION = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
 /** The machine is the guest: commands get longer deadlines of their own. */
 export const isTranslated = TRANSLATION > 1
 
-/** How many times longer everything takes here and now than on an idle, ordinary machine, by the processes that wait for a processor (1 min). */
+/**
+ * How many times longer everything takes here and now than on an idle, ordinary machine, by the processes that wait for a processor (mean of 1 min).
+ * A whole number ≥1, since timeouts of Node are whole.
+ */
 export function slowness(): number {
-  return Math.max(TRANSLATION, (loadavg()[0] ?? 0) / availableParallelism(), 1)
+  return Math.ceil(Math.max(TRANSLATION, (loadavg()[0] ?? 0) / availableParallelism()))
 }
 
 /** The deadline is for an idle, ordinary machine. Errors: the last error of the condition, or "not within …". */

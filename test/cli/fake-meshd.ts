@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { API_VERSION } from '../../src/api/answers.ts'
+import { slowness } from '../eventually.ts'
 
 export interface FakeRequest {
   readonly method: string
@@ -73,7 +74,7 @@ export interface RunOptions {
 
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 // A run takes about 0.3 s; a machine may be busy.
-const RUN_MS = 15_000
+const RUN_MS = 60_000
 
 /** Runs `node src/cli/main.ts …args` as a shell would. */
 export async function meshctl(args: readonly string[], options: RunOptions = {}): Promise<Run> {
@@ -82,7 +83,7 @@ export async function meshctl(args: readonly string[], options: RunOptions = {})
 
 export async function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<Run> {
   const child = spawn(file, args, { env: environment(options.env), stdio: 'pipe' })
-  const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS * slowness())
   const out: Buffer[] = []
   const err: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk))

@@ -63,7 +63,6 @@ describe('a contained test run', () => {
   })
 
   it('passes on the exit code, ends what still runs after it, and hides its network namespaces from the machine', async () => {
-    const before = existsSync('/run/netns') ? readdirSync('/run/netns') : []
     const script = `setsid sleep 1000 & ip netns add contained-${process.pid} && ls /run/netns && exit 7`
     const child = spawn(CONTAINED, ['sh', '-c', script])
     let text = ''
@@ -71,7 +70,8 @@ describe('a contained test run', () => {
     const [code] = (await once(child, 'close')) as [number]
     assert.equal(code, 7)
     assert.equal(text.trim(), `contained-${process.pid}`)
-    assert.deepEqual(existsSync('/run/netns') ? readdirSync('/run/netns') : [], before)
+    // Other labs of this machine come and go meanwhile.
+    assert.equal(existsSync(`/run/netns/contained-${process.pid}`), false)
   })
 })
 
