@@ -150,7 +150,7 @@ describe('meshctl install and uninstall', () => {
     // As kubectl: a server without TLS is asked.
     assert.match(plain.stderr, /cannot ask http:\/\/127\.0\.0\.1:1/)
     const context = await meshctl(['uninstall', '--yes', '--kubeconfig', kubeconfig, '--context', 'other'])
-    assert.match(context.stderr, /no context other/)
+    assert.match(context.stderr, /no context "other"/)
   })
 
   describe('with an API server', () => {
