@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Origin } from '../../../src/core/model/values.ts'
 import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
 import { createInvite, redeem } from '../../../src/core/trust/issue.ts'
 import { agentOf, cidr, clusterName, crypto, DAY, EAST, join, makeMesh, NOW } from './fixtures.ts'
@@ -115,6 +116,27 @@ describe('trust store', () => {
         .sort()
     )
     assert.deepEqual(kept[1], kept[0])
+  })
+
+  it('has room for 2,000 agents of one cluster, and for 10,000 in all', () => {
+    const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
+    const { chain } = agentOf(join(mesh, EAST))
+    /** Adds this many agents of the cluster with this number; returns how many have room. */
+    const add = (count: number, cluster: number): number =>
+      Array.from({ length: count }, (_, index) =>
+        trustStore.add({
+          ...chain,
+          cluster: clusterName(`c${cluster}`),
+          clusterKey: new Uint8Array(32).fill(cluster),
+          agentOrigin: `${cluster}-${index}` as Origin
+        })
+      ).filter(({ kind }) => kind === 'admitted').length
+    assert.equal(add(2100, 1), 2000)
+    assert.equal(
+      [2, 3, 4, 5, 6].reduce((sum, cluster) => sum + add(1900, cluster), 0),
+      8000
+    )
+    assert.equal([...trustStore.origins()].length, 10_000)
   })
 
   it('refuses what the deny hook names', () => {
