@@ -118,6 +118,28 @@ describe('probe', () => {
     stranger.close()
   })
 
+  it('takes no reply of its peer whose nonce it did not send, and then the right one', async () => {
+    const peer = createSocket('udp4')
+    let [isForger, forged] = [true, 0]
+    peer.on('message', (packet, from) => {
+      const reply = Buffer.from(packet)
+      reply[4] = 1
+      if (isForger) {
+        reply[5] = (reply[5] ?? 0) ^ 1
+        forged++
+      }
+      peer.send(reply, from.port, from.address)
+    })
+    await new Promise<void>((resolve) => peer.bind(17957, B, () => resolve()))
+    const a = await start(A, 17956)
+    a.setTargets([{ address: B, port: 17957 }])
+    await eventually(() => forged > 2)
+    assert.equal(a.result(B)?.lastReplyMs, undefined)
+    isForger = false
+    await eventually(() => a.result(B)?.lastReplyMs !== undefined)
+    peer.close()
+  })
+
   it('says which setting to change when the port is taken', async () => {
     await start(A, 17949)
     await assert.rejects(
