@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { originOf } from '../../../../src/core/model/identity.ts'
+import { originOf, publicKeyOf } from '../../../../src/core/model/identity.ts'
 import { Suspicions } from '../../../../src/core/replication/failure/suspicions.ts'
 import { decodeFrame } from '../../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../../src/io/crypto/crypto.ts'
@@ -94,6 +94,29 @@ describe('suspicions', () => {
     vote(frame, d, 0)
     assert.equal(vote(frame, d, 0).kind, 'known')
     assert.equal(d.isDead(A, 9000, 4), false)
+  })
+
+  it('of one voter are 64 in 10 s at most, and none is on the voter itself', () => {
+    const options = {
+      meshId: new Uint8Array(32),
+      crypto,
+      memberKey: publicKeyOf,
+      originsMax: 200,
+      incarnation: 0
+    }
+    const [voter, judge] = MEMBERS.map((member) => new Suspicions({ ...options, ...member }))
+    const [first] = MEMBERS
+    assert.ok(voter && judge && first && A)
+    assert.equal(vote(voter.suspect(A, 0), judge, 0).kind, 'known')
+    const suspects = Array.from({ length: 80 }, (_, index) => originOf(new Uint8Array(32).fill(index + 100)))
+    const counted = (nowMs: number) =>
+      suspects.filter((suspect) => {
+        const frame = new Suspicions({ ...options, ...first }).suspect(suspect, nowMs)
+        return vote(frame, judge, nowMs).kind === 'forward'
+      }).length
+    assert.equal(counted(0), 64)
+    assert.equal(counted(9_999), 0)
+    assert.equal(counted(10_000), 16)
   })
 
   it('answer any bytes', () => {
