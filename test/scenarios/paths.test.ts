@@ -108,7 +108,7 @@ describe('a way between two clusters that breaks', function () {
     await undisturbed(west(), east(), async () => {
       await east().stop('SIGKILL')
       await eventually(async () =>
-        /its agent does not answer/.test((await peer(west(), 'east'))?.reason ?? '')
+        /but its agent does not/.test((await peer(west(), 'east'))?.reason ?? '')
       )
       assert.equal((await peer(west(), 'east'))?.state, 'up')
       await east().start()
