@@ -107,9 +107,7 @@ describe('a way between two clusters that breaks', function () {
   it('its agent killed: the tunnel stays up, since the kernel behind it answers, and traffic flows on', async () => {
     await undisturbed(west(), east(), async () => {
       await east().stop('SIGKILL')
-      await eventually(async () =>
-        /but its agent does not/.test((await peer(west(), 'east'))?.reason ?? '')
-      )
+      await eventually(async () => /but its agent does not/.test((await peer(west(), 'east'))?.reason ?? ''))
       assert.equal((await peer(west(), 'east'))?.state, 'up')
       await east().start()
     })

@@ -44,7 +44,7 @@ describe('a value of a version to come', () => {
     assert.ok(isOfNextKind(bytes))
     assert.deepEqual(decodeValue('svc/shop/x-web', bytes), {
       kind: 'invalid',
-      reason: 'value has no kind known to this version'
+      reason: 'this version does not know the kind of the value'
     })
   })
 
