@@ -142,7 +142,12 @@ describe('an API server that fails, seen from another cluster', function () {
     for (let write = 0; write < WRITES_AHEAD; write++) await touch(`${SERVICES}/${lost}`)
     await undisturbed(async () => {
       await api.exchange()
-      await says(/(has version \d+, which is older than .*){4}/)
+      const kinds = ['namespaces', 'nodes', 'services', 'endpointslices']
+      await says(
+        new RegExp(
+          kinds.map((kind) => `(?=.*/${kind}: the server has version \\d+, which is older)`).join('')
+        )
+      )
     })
     process.kill(pid ?? assert.fail('west does not run'), 'SIGUSR2')
     await eventually(async () => {

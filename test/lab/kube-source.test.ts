@@ -201,7 +201,7 @@ describe('a source on a real Kubernetes API', function () {
       await patch(`${SLICES}/web-1`, { endpoints: [{ addresses: [`10.1.9.${n + 1}`] }] })
     await eventually(() => source.endpointIps().includes('10.1.9.100'))
     await api.restore()
-    await eventually(() => source.problems.some(({ message }) => /behind/.test(message)))
+    await eventually(() => source.problems.some(({ message }) => /is older than version/.test(message)))
     assert.deepEqual(source.endpointIps(), ['10.1.9.100'])
     await eventually(() => source.names().join() === 'late,mail,web' && source.problems.length === 0)
     assert.deepEqual(source.endpointIps(), ['10.1.1.200'])

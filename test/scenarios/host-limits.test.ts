@@ -83,7 +83,7 @@ describe('a host with limits', () => {
     it('one socket has one agent', async () => {
       const { exitCode, stderr } = await ended(west().meshd('--state-dir', beside('second')))
       assert.equal(exitCode, 1)
-      assert.match(stderr, /another meshd answers on .*meshd\.sock\n {2}fix: stop it/)
+      assert.match(stderr, /another meshd answers on .*meshd\.sock\n {2}fix: stop that meshd/)
     })
 
     it('one state folder has one agent', async () => {

@@ -128,7 +128,7 @@ describe('the disk', () => {
     await east().start()
     await eventually(async () => {
       const { warnings } = await status(east())
-      assert.match(warnings.join('\n'), /identity\.json was damaged .* set aside; the copy/)
+      assert.match(warnings.join('\n'), /identity\.json was damaged .* moved away; the agent uses the copy/)
       return true
     })
     await announce(east(), 'after-identity').seen(west())
