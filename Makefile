@@ -44,7 +44,7 @@ test: node_modules/.package-lock.json ## everything: unit, property, contract, s
 	@build/kube-lab >/dev/null
 	@build/helm >/dev/null
 	@[ "$$(uname -m)" != x86_64 ] || build/guest >/dev/null
-	$(MAKE) --no-print-directory types lint build
+	$(MAKE) --no-print-directory types lint
 	test/run
 
 coverage: node_modules/.package-lock.json ## what `make test` runs, slower, and how much of src it reaches

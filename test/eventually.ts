@@ -2,8 +2,8 @@
 // busy, so that neither fails a test.
 import { availableParallelism, loadavg } from 'node:os'
 
-// The guest's kernel runs on a translated CPU.
-const TRANSLATION = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
+/** How many times longer everything takes on this processor when it is idle: the guest's kernel runs on a translated one. */
+export const TRANSLATION = Number(process.env['RHIZOME_SLOWNESS'] ?? 1)
 
 /** The machine is the guest: commands get longer deadlines of their own. */
 export const isTranslated = TRANSLATION > 1

@@ -15,7 +15,7 @@ import {
   type Site,
   type WorldOptions
 } from '../demo/site.ts'
-import { eventually, slowness } from '../eventually.ts'
+import { eventually, TRANSLATION } from '../eventually.ts'
 import { Lab } from '../lab/support/netns.ts'
 import { requireLab } from '../lab/support/require.ts'
 
@@ -111,7 +111,7 @@ export async function refused(running: Promise<CommandResult>): Promise<string> 
 /** A pod of `from` gets an answer from web of `to`, within the deadline. */
 export async function reaches(from: Site, to: Site, deadlineMs = 60_000): Promise<void> {
   await eventually(async () => {
-    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * slowness() })
+    const { error } = await from.pod(0).tcp(serviceIp[to.cluster], 80, { timeoutMs: 500 * TRANSLATION })
     assert.equal(error, undefined, `${from.cluster} → ${to.cluster}: ${error}`)
     return true
   }, deadlineMs)
