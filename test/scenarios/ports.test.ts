@@ -25,7 +25,7 @@ describe('a port in use', () => {
     await occupied({ tcp: 7946, at: '0.0.0.0' }, async () => {
       const { exitCode, stderr } = await ended(west().meshd())
       assert.equal(exitCode, 1)
-      assert.match(stderr, /7946.* in use[^]*fix: .*`?listen`?/)
+      assert.match(stderr, /7946: another process uses the port[^]*fix: .*`listen`/)
     })
     assert.equal(await marks(west()), before)
   })
@@ -63,7 +63,7 @@ describe('a port in use', () => {
       await west().start()
       await eventually(async () => {
         const { lastPass } = await status(west())
-        assert.match(lastPass?.error ?? '', /51820.*in use.*wireguard-port/)
+        assert.match(lastPass?.error ?? '', /another process uses the UDP port 51820.*wireguard-port/)
         return true
       })
     })
@@ -86,7 +86,7 @@ describe('a port in use', () => {
           '10.101.0.0/16'
         )
       )
-      assert.match(text, /7946.* in use[^]*fix: .*listen/)
+      assert.match(text, /7946: another process uses the port[^]*fix: .*listen/)
       assert.equal((await status(west())).state, 'unjoined')
     })
     await init(west())
