@@ -62,6 +62,7 @@ export async function startFakeMeshd(): Promise<FakeMeshd> {
 export interface Run {
   readonly code: number | null
   readonly stdout: string
+  /** Without the lines of `progressOf`. */
   readonly stderr: string
 }
 
@@ -93,11 +94,23 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   child.stdin.end(options.stdin ?? '')
   await once(child, 'close')
   clearTimeout(timer)
-  return {
+  const text = Buffer.concat(err).toString()
+  const result = {
     code: child.exitCode,
     stdout: Buffer.concat(out).toString(),
-    stderr: Buffer.concat(err).toString()
+    stderr: text.replaceAll(PROGRESS, '')
   }
+  progress.set(result, (text.match(PROGRESS) ?? []).join(''))
+  return result
+}
+
+// A busy machine takes the second after which the CLI says what it waits for, so these lines stand apart from what every run prints.
+const PROGRESS = /^.* \(at most \d+[a-z]+\)\n/gm
+const progress = new WeakMap<Run, string>()
+
+/** The lines of stderr that say what the CLI waits for, such as "reading the services (at most 10s)". */
+export function progressOf(run: Run): string {
+  return progress.get(run) ?? ''
 }
 
 /** Nothing of the developer's own settings reaches the run. */
