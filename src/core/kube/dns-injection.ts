@@ -2,8 +2,8 @@
 // input is a pod and the settings, the output a JSON Patch. src/io/webhook/review.ts calls it for each pod that the
 // API server asks about.
 // Invariants
-//   1. The patched pod passes the validation of the API server, whatever the pod had: lists are cut to the API's
-//      bounds, and the entries of the mesh come first, so they are cut last.
+//   1. The patched pod passes the validation of the API server, also where the pod had long lists. Lists are cut to
+//      the API's bounds, and the entries of the mesh come first, so they are cut last.
 //   2. A pod that was patched already, or that chose its DNS itself (policy None or Default), is left alone. So
 //      applying the webhook twice has the effect of applying it once.
 //   3. What the pod asked for in its own dnsConfig stays, behind the entries of the mesh.

@@ -82,7 +82,7 @@ export function overflow(
   const { bounds, rules } = options
   const { founding, admissions } = content
   const { seats, commands } = keptStatements(content, bounds)
-  // Seats first: what stands under a seat that was cut is cut with it, whatever its own bounds.
+  // Seats are cut first. All statements under a cut seat are cut with it, also those within their own bounds.
   const rootOf = ({ invite }: AdmissionEntry) => seats.get(invite.statement.under)?.root
   const sponsors = sponsorsOfOthers([...admissions.values(), ...options.waiting], rootOf)
   const hold = holdBy({ commands: commands.values(), seats, sponsors })

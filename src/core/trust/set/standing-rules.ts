@@ -34,7 +34,7 @@ export interface StandingRules {
   S2voids(taken: Void, signer: Signer, target: VoidTarget): boolean
   /** Whether a Bar of the sponsor takes this admission out. `covered`: the signer may decide on the newcomer's name. */
   S3limits(bar: Bar, admission: AdmissionEntry, covered: boolean): boolean
-  /** Whether a Decide adopts this admission, whatever S3 says. */
+  /** Whether a Decide adopts this admission, so that it stands also where S3 does not let it. */
   S4(decide: Decide, admission: AdmissionEntry): boolean
   /** Whether a Bar may end the cluster that has these names. */
   S5bars(bar: Bar, signer: Signer, names: Iterable<string>): boolean
