@@ -227,6 +227,7 @@ class Path {
       crypto: createCrypto(),
       admission: {
         isAdmitted: (origin) => chains.has(origin),
+        clusterOf: () => undefined,
         admit: () => ({ kind: 'admitted' }) as never,
         chainOf: (origin) => chains.get(origin),
         publicKeyOf

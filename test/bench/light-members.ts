@@ -127,6 +127,7 @@ class LightMember {
       crypto,
       admission: {
         isAdmitted: (origin) => world.known.has(origin),
+        clusterOf: () => undefined,
         admit: () => ({ kind: 'admitted' }),
         chainOf: (origin) => world.known.get(origin)?.stored.chain,
         publicKeyOf: (origin) => trustStore.publicKeyOf(origin)

@@ -54,6 +54,7 @@ export async function storeWorld(world: readonly Persist[], folder: string): Pro
 function ownOnly(spec: AgentSpec): Admission {
   return {
     isAdmitted: (origin) => origin === spec.origin,
+    clusterOf: () => undefined,
     admit: () => ({ kind: 'refused', reason: 'nobody else' }),
     chainOf: (origin) => (origin === spec.origin ? bytes(spec.chain) : undefined),
     publicKeyOf

@@ -227,6 +227,7 @@ function victim(): Protocol {
     crypto,
     admission: {
       isAdmitted: (origin) => trustStore.isAdmitted(origin),
+      clusterOf: (origin) => trustStore.clusterOf(origin),
       admit: (origin, chain) => trustStore.admit(origin, chain),
       chainOf: (origin) => trustStore.chainOf(origin),
       publicKeyOf

@@ -184,6 +184,7 @@ export class MaelstromNode {
     const admitted = new Set<Origin>(this.#origins.values())
     return {
       isAdmitted: (origin) => admitted.has(origin),
+      clusterOf: () => undefined,
       admit: (origin, chain) =>
         Buffer.from(chain).toString() === names.get(origin)
           ? { kind: 'admitted' }

@@ -774,6 +774,7 @@ export function newAdmission(self: Origin): Admission {
   const chains = new Map([[self, chainOf(self)]])
   return {
     isAdmitted: (origin) => chains.has(origin),
+    clusterOf: () => undefined,
     admit(origin, chain) {
       if (hex(chain) !== hex(chainOf(origin))) return { kind: 'refused', reason: 'wrong chain' }
       chains.set(origin, chain)
@@ -790,6 +791,7 @@ function everyoneAdmitted(origins: readonly Origin[]): Admission {
   const chains = new Map(origins.map((origin) => [origin, chainOf(origin)]))
   return {
     isAdmitted: (origin) => chains.has(origin),
+    clusterOf: () => undefined,
     admit: () => ({ kind: 'admitted' }),
     chainOf: (origin) => chains.get(origin),
     publicKeyOf: (origin) => keys.get(origin)

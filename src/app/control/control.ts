@@ -25,6 +25,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { CloneWatch } from './clone-watch.ts'
+import { epochFloor } from './epoch-floor.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
 import { Gaps } from './gaps.ts'
 import {
@@ -311,7 +312,7 @@ export class Control {
   }
 
   #act(effect: PromptEffect): void {
-    const { log, store } = this.#options
+    const { log } = this.#options
     switch (effect.kind) {
       case 'send':
         return this.#send(effect.to, effect.frame)
@@ -333,15 +334,22 @@ export class Control {
       case 'ownRollback':
         this.#clones.rolledBack()
         return this.#warn(`the store had lost what was published: epoch ${effect.epoch} starts`)
+      case 'removed':
+        this.#count(`state ${effect.reason}`)
+        log.warn({ origin: effect.origin, cause: effect.reason }, 'the records of an agent are removed')
+        return this.#removeStored(effect.origin)
       case 'damaged':
         this.#gaps.open()
         this.#warn(`stored records of ${effect.origin} are damaged (${effect.reason}); they are pulled again`)
-        return void store
-          .removeOrigin(effect.origin)
-          .catch((error: unknown) => log.error({ err: error }, 'cannot remove them'))
+        return this.#removeStored(effect.origin)
       default:
         return effect satisfies never
     }
+  }
+
+  #removeStored(origin: Origin): void {
+    const { log, store } = this.#options
+    store.removeOrigin(origin).catch((error: unknown) => log.error({ err: error }, 'cannot remove them'))
   }
 
   #warn(warning: string): void {
@@ -365,6 +373,7 @@ export class Control {
         isAdmitted: (origin) => trustStore.isAdmitted(origin),
         admit: (origin, chain) => trustStore.admit(origin, chain),
         chainOf: (origin) => trustStore.chainOf(origin),
+        clusterOf: (origin) => trustStore.clusterOf(origin),
         publicKeyOf
       },
       incarnation: Math.max(0, Date.now()),
@@ -385,14 +394,4 @@ export class Control {
       }
     })
   }
-}
-
-/**
- * Returns the lowest epoch in which this agent may publish. If the disk has lost the own replica, it is one above every
- * epoch that the disk still knows; the neighbours tell of higher ones (core/replication/protocol.ts, S5).
- */
-function epochFloor(self: Origin, stored: LoadedReplica, keptEpoch: number | undefined): number {
-  const isLost = stored.lost || stored.dropped.some(({ origin }) => origin === self)
-  const known = Math.max(keptEpoch ?? 0, stored.seen.get(self)?.epoch ?? 0)
-  return isLost ? known + 1 : Math.max(1, known)
 }

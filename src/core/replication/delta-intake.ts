@@ -14,7 +14,8 @@ import { claimOf, type Claim } from './pull/claim.ts'
 import type { PullScheduler } from './pull/pull-scheduler.ts'
 import type { Puller } from './pull/puller.ts'
 import type { Broadcast } from './push/broadcast.ts'
-import type { DeltaRefusal, Replica, Verdict } from './replica.ts'
+import type { DeltaRefusal, Verdict } from './delta-verdict.ts'
+import type { Replica } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 
 /** The parts of the protocol that a delta passes through. */
@@ -169,10 +170,11 @@ export class DeltaIntake {
    */
   #take(arrival: Arrival, verdict: Extract<Verdict, { readonly kind: 'applied' }>): void {
     const { neighbour, replica, claim, asked, heldSeq, nowMs } = arrival
-    const { limits, persistence, broadcast, puller, outbox } = this.#options
+    const { limits, persistence, broadcast, puller, outbox, replicas } = this.#options
     const { origin } = replica
     const peer = neighbour.origin
     neighbour.claimAtLeast(origin, claim, limits.originsMax)
+    replicas.note(replica)
     persistence.persist(replica, verdict)
     outbox.add({ kind: 'changed', origins: [origin] })
     broadcast.spread(replica, {

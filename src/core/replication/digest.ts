@@ -18,7 +18,15 @@ export class HeadsDigest {
     return this.#sum === 0 ? 1 : this.#sum
   }
 
-  /** Replaces the head of an origin. Heads are never removed. */
+  /** Removes the head of an origin whose state is not held any more. */
+  delete(origin: Origin): void {
+    const part = this.#parts.get(origin)
+    if (part === undefined) return
+    this.#sum = (this.#sum - part.mixed) >>> 0
+    this.#parts.delete(origin)
+  }
+
+  /** Replaces the head of an origin. */
   set(head: Head): void {
     let part = this.#parts.get(head.origin)
     if (!part) {

@@ -28,6 +28,11 @@ export type Effect =
   | { readonly kind: 'abort'; readonly peer: Origin; readonly reason: string }
   /** The store has lost records that this agent once published; from now on it publishes in this epoch. */
   | { readonly kind: 'ownRollback'; readonly epoch: number }
+  /**
+   * Remove the stored state of this origin: it was `evicted`, because its cluster takes too much room, or it is no member
+   * any more.
+   */
+  | { readonly kind: 'removed'; readonly origin: Origin; readonly reason: 'evicted' | 'no member' }
   /** The stored state of this origin is unusable. Remove it; it will be pulled again. */
   | { readonly kind: 'damaged'; readonly origin: Origin; readonly reason: string }
 

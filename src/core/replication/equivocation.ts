@@ -9,7 +9,7 @@ import type { Neighbour } from './neighbour.ts'
 import type { Outbox } from './outbox.ts'
 import type { OwnOrigin } from './own-origin.ts'
 import type { PullScheduler } from './pull/pull-scheduler.ts'
-import type { Proof } from './replica.ts'
+import type { Proof } from './delta-verdict.ts'
 import type { Replicas } from './replicas.ts'
 
 /** The parts of the protocol that a proof concerns. */

@@ -27,19 +27,28 @@ export class Gate {
    * cleared.
    */
   readonly #deniedUntilMs = new Map<Origin, number>()
+  /** Origins that were removed for want of room, and the time until which their states are not taken. */
+  readonly #shutUntilMs = new Map<Origin, number>()
 
   constructor({ admission, originsMax }: { readonly admission: Admission; readonly originsMax: number }) {
     this.#admission = admission
     this.#originsMax = originsMax
   }
 
-  /** True when a chain of this origin was refused less than DENIED_MS ago. */
+  /** Takes no state of this origin for `ms`, because its cluster takes too much room. */
+  shut(origin: Origin, nowMs: number, ms: number): void {
+    if (this.#shutUntilMs.size >= this.#originsMax) this.#shutUntilMs.clear()
+    this.#shutUntilMs.set(origin, nowMs + ms)
+  }
+
+  /** True when a chain of this origin was refused less than DENIED_MS ago, or while it is shut out. */
   isDenied(origin: Origin, nowMs: number): boolean {
-    return (this.#deniedUntilMs.get(origin) ?? -Infinity) > nowMs
+    return (this.#deniedUntilMs.get(origin) ?? -Infinity) > nowMs || this.#isShut(origin, nowMs)
   }
 
   /** Judges the chain of a delta. The same chain as the held one is not verified again. */
   enter(origin: Origin, { chain, part }: Pick<DeltaMessage, 'chain' | 'part'>, nowMs: number): Entry {
+    if (this.#isShut(origin, nowMs)) return { kind: 'denied', refusal: 'no room for this cluster' }
     const isAdmitted = this.#admission.isAdmitted(origin)
     if (chain.length === 0) {
       if (isAdmitted) return { kind: 'admitted' }
@@ -57,6 +66,14 @@ export class Gate {
     if (isAdmitted) return { kind: 'admitted', refusal: verdict.reason }
     this.#deny(origin, nowMs)
     return { kind: 'denied', refusal: verdict.reason }
+  }
+
+  #isShut(origin: Origin, nowMs: number): boolean {
+    const untilMs = this.#shutUntilMs.get(origin)
+    if (untilMs === undefined) return false
+    if (untilMs > nowMs) return true
+    this.#shutUntilMs.delete(origin)
+    return false
   }
 
   #deny(origin: Origin, nowMs: number): void {

@@ -6,9 +6,9 @@ import { FULL_MESH_MAX } from './push/overlay.ts'
 
 /** The limits of one origin's state (P5 of replica.ts). A state that exceeds them is refused. */
 export interface ReplicaLimits {
-  /** Records of one origin: twice the need of 10,000 services with 10 endpoint slices each. */
+  /** Records of one origin: 100,000 services with an endpoint slice each. */
   readonly keysPerOriginMax: number
-  /** Bytes of keys and values of one origin: 200,000 records of about 330 bytes. */
+  /** Bytes in memory of one origin's records (recordBytes): 200,000 records with 230 bytes of key and value each. */
   readonly bytesPerOriginMax: number
   /**
    * Tombstones that are kept of one origin. A neighbour that has missed more deletions pulls a whole snapshot instead.
@@ -16,8 +16,23 @@ export interface ReplicaLimits {
   readonly tombstonesMax: number
 }
 
+/** The limits of the states of one cluster, and of all other clusters together (room-budget.ts). */
+export interface RoomLimits {
+  /** Records of all origins of one cluster: those of its speaker, and of its agents themselves. */
+  readonly keysPerClusterMax: number
+  /** Bytes in memory of one cluster's records: one origin of the largest size, and room for its other agents. */
+  readonly bytesPerClusterMax: number
+  /** Agents of one cluster that have records: one on each node of a large cluster. */
+  readonly originsPerClusterMax: number
+  /**
+   * Bytes in memory of all records: 1,000,000 endpoints in slices of ten, with their 100,000 services, and a third as
+   * much again.
+   */
+  readonly bytesMax: number
+}
+
 /** Names with `Bytes` are in bytes, names that end in `Ms` in milliseconds; the others are counts. */
-export interface ProtocolLimits extends ReplicaLimits {
+export interface ProtocolLimits extends ReplicaLimits, RoomLimits {
   /**
    * Own batches that may leave at once, and per second after that. Further changes wait; of each key the last one is
    * kept.
@@ -27,12 +42,12 @@ export interface ProtocolLimits extends ReplicaLimits {
   /** Agents of one mesh: four times the 1,000 clusters that the mesh is built for. */
   readonly originsMax: number
   /**
-   * Unfinished deltas of all neighbours together: two origins of the largest size. More is refused and pulled again
-   * later.
+   * Unfinished deltas of all neighbours together, in memory: one origin of the largest size. More is refused and pulled
+   * again later.
    */
   readonly stagingBytesMax: number
   /**
-   * Unfinished deltas of one neighbour: 1.5 origins of the largest size, so that some room is always left for the
+   * Unfinished deltas of one neighbour: one origin of the largest size, so that some room is always left for the
    * others.
    */
   readonly stagingBytesPerPeerMax: number
@@ -80,13 +95,17 @@ export interface ProtocolLimits extends ReplicaLimits {
 /** The limits of an agent. */
 export const PROTOCOL_LIMITS: ProtocolLimits = {
   keysPerOriginMax: 200_000,
-  bytesPerOriginMax: 64 * 1024 * 1024,
+  bytesPerOriginMax: 136 * 1024 * 1024,
   tombstonesMax: 8192,
+  keysPerClusterMax: 204_000,
+  bytesPerClusterMax: 144 * 1024 * 1024,
+  originsPerClusterMax: 2000,
+  bytesMax: 192 * 1024 * 1024,
   batchesBurst: 40,
   batchesPerSecond: 20,
   originsMax: 4096,
-  stagingBytesMax: 128 * 1024 * 1024,
-  stagingBytesPerPeerMax: 96 * 1024 * 1024,
+  stagingBytesMax: 168 * 1024 * 1024,
+  stagingBytesPerPeerMax: 144 * 1024 * 1024,
   partBytes: 64 * 1024,
   windowsBytesMax: 4 * 1024 * 1024,
   unsentBytesMax: 256 * 1024,

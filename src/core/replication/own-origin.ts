@@ -12,6 +12,7 @@ import type { Persistence } from './persistence.ts'
 import type { Broadcast } from './push/broadcast.ts'
 import type { ValueChange } from './record.ts'
 import type { Change, Replica, Written } from './replica.ts'
+import type { Replicas } from './replicas.ts'
 import { TokenBucket } from './token-bucket.ts'
 
 /** The key of this agent, and the parts of the protocol that an own batch passes through. */
@@ -22,6 +23,7 @@ interface OwnOriginOptions {
   readonly crypto: Crypto
   readonly limits: ProtocolLimits
   readonly replica: Replica
+  readonly replicas: Pick<Replicas, 'note'>
   readonly persistence: Persistence
   readonly broadcast: Broadcast
   readonly outbox: Outbox
@@ -128,10 +130,11 @@ export class OwnOrigin {
 
   /** Persists a batch, then sends it and tells the readers. */
   #spread(written: Written): void {
-    const { self, limits, persistence, broadcast, outbox } = this.#options
+    const { self, limits, persistence, broadcast, outbox, replicas } = this.#options
     if (written.kind === 'refused') return outbox.refuse(self, written.reason)
     const { head } = this.#replica
     if (written.kind === 'unchanged' || !head) return
+    replicas.note(this.#replica)
     persistence.persist(this.#replica, written) // S1 of protocol.ts
     const fromSeq = written.replaced ? 0 : head.prevSeq
     const { operations } = written

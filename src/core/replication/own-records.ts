@@ -11,7 +11,7 @@ import { lazySlice } from '../wire/lazy-slice.ts'
 import { type ReplicaLimits } from './limits.ts'
 import { RECORD_BYTES_MAX } from '../wire/limits.ts'
 import type { Cidr, Value } from '../model/values.ts'
-import { isKey, type StoredRecord, type ValueChange } from './record.ts'
+import { isKey, recordBytes, type StoredRecord, type ValueChange } from './record.ts'
 import { reducedValue } from './reduced-value.ts'
 import type { Change } from './replica.ts'
 
@@ -42,7 +42,7 @@ const SHARE_STEP_BYTES = 256 * 1024
 const SHARE_STEP_KEYS = 256
 // Room is reserved for the records of the agent and the cluster.
 const RESERVED_KEYS = 2
-const RESERVED_BYTES = 2 * (RECORD_BYTES_MAX + 16)
+const RESERVED_BYTES = 2 * recordBytes('cluster', RECORD_BYTES_MAX)
 
 /** The wanted values of this agent, by namespace, and the choice among them. */
 export class OwnRecords {
@@ -72,7 +72,7 @@ export class OwnRecords {
     this.#read = options.read
     for (const record of options.published) {
       const { key } = record
-      if (!isReserved(key)) this.#resize(key, key.length + (record.valueBytes ?? record.value.length))
+      if (!isReserved(key)) this.#resize(key, recordBytes(key, record.valueBytes ?? record.value.length))
     }
   }
 
@@ -92,7 +92,7 @@ export class OwnRecords {
         if (value === undefined || encoded !== undefined) writes.set(key, encoded)
         continue
       }
-      const share = this.#resize(key, encoded && key.length + encoded.length)
+      const share = this.#resize(key, encoded && recordBytes(key, encoded.length))
       touched.add(share)
       if (share.waiting.delete(key)) this.#news = true
       writes.set(key, encoded)

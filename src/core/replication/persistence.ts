@@ -50,6 +50,12 @@ export class Persistence {
     })
   }
 
+  /** Asks the caller to remove the stored state of an origin that is not held any more. */
+  remove(origin: Origin, reason: 'evicted' | 'no member'): void {
+    this.#storedChains.delete(origin)
+    this.#outbox.add({ kind: 'removed', origin, reason })
+  }
+
   /** Asks the caller to store a part of an unfinished snapshot, or to remove all parts of the origin. */
   persistPart(origin: Origin, step: StagingStep): void {
     if (step.kind === 'dropped') return this.#outbox.add({ kind: 'dropParts', origin })

@@ -36,6 +36,7 @@ import { PullServer } from './pull/pull-server.ts'
 import { Puller } from './pull/puller.ts'
 import { Broadcast } from './push/broadcast.ts'
 import type { StoredRecord, ValueChange } from './record.ts'
+import { Removal } from './removal.ts'
 import { Replicas } from './replicas.ts'
 import { restoreOrigin, restoreParts, type RestoreContext } from './restore.ts'
 import { SteadyClock } from './steady-clock.ts'
@@ -62,6 +63,7 @@ export class Protocol {
   readonly #heads: Heads
   readonly #broadcast: Broadcast
   readonly #own: OwnOrigin
+  readonly #removal: Removal
   readonly #pulls: PullScheduler
   readonly #puller: Puller
   readonly #pullServer: PullServer
@@ -85,7 +87,8 @@ export class Protocol {
     const outbox = this.#outbox
     const persistence = new Persistence({ admission, outbox })
     const keep = persistence.persistPart.bind(persistence)
-    const replicas = new Replicas({ self, publicKey, meshId, crypto, admission, limits, keep })
+    const evicted = (origin: Origin) => this.#removal.evicted(origin)
+    const replicas = new Replicas({ self, publicKey, meshId, crypto, admission, limits, keep, evicted })
     replicas.own.raiseEpoch(options.epochFloor ?? 1)
     // Every part is complete before the next one that uses it is made.
     const shared = { self, meshId, admission, limits, persistence, replicas, neighbours, outbox }
@@ -103,6 +106,7 @@ export class Protocol {
     this.#heads = heads
     this.#broadcast = broadcast
     this.#own = own
+    this.#removal = new Removal({ ...shared, clock: this.#clock, gate, heads, pulls })
     this.#pulls = pulls
     this.#puller = puller
     this.#equivocation = equivocation
@@ -126,7 +130,9 @@ export class Protocol {
     const context = { self, meshId, admission, replicas: this.#replicas }
     for (const state of stored) {
       const reason = this.#restoreOne(state, context)
-      if (reason !== undefined) this.#outbox.add({ kind: 'damaged', origin: state.origin, reason })
+      if (reason === undefined) continue
+      if (reason === 'no room' || reason === 'no room for this cluster') this.#removal.noRoom(state.origin)
+      else this.#outbox.add({ kind: 'damaged', origin: state.origin, reason })
     }
     for (const parts of unfinished) {
       const reason = restoreParts(parts, context)
@@ -179,6 +185,12 @@ export class Protocol {
   /** Takes one frame of a neighbour, without its length prefix. Never throws (S6). */
   receive(peer: Origin, frame: Uint8Array, callerMs: number): readonly Effect[] {
     this.#receive(peer, frame, this.#clock.at(callerMs))
+    return this.#outbox.take()
+  }
+
+  /** Removes the states of origins that are no members any more. Call it when the members have changed. */
+  collect(): readonly Effect[] {
+    this.#removal.collect()
     return this.#outbox.take()
   }
 
@@ -358,8 +370,11 @@ export class Protocol {
     const { origin, chain } = state
     const reason = restoreOrigin(state, context)
     if (reason !== undefined) return reason
-    const head = this.#replicas.get(origin)?.head
-    if (head) this.#heads.set(head)
+    const replica = this.#replicas.get(origin)
+    if (replica?.head) {
+      this.#heads.set(replica.head)
+      this.#replicas.note(replica)
+    }
     if (chain) this.#persistence.setStoredChain(origin, chain)
     return undefined
   }

@@ -10,11 +10,13 @@
 import type { Crypto } from '../model/crypto.ts'
 import type { ReplicaLimits } from './limits.ts'
 import { packValue, unpackValue } from '../wire/packed-value.ts'
-import { operationBytes, type Operation, type StoredRecord } from './record.ts'
+import { operationBytes, recordBytes, type Operation, type StoredRecord } from './record.ts'
+import type { RoomRefusal, Size } from './room-budget.ts'
 import { StateHash } from './state-hash.ts'
 import { equalBytes } from '../model/bytes.ts'
 
-export type SetRefusal = 'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch'
+export type SetRefusal =
+  'key twice in one delta' | 'too many keys' | 'too many bytes' | 'state hash mismatch' | RoomRefusal
 
 /** The progress of an answer to a pull. */
 export interface Place {
@@ -29,6 +31,7 @@ export interface Place {
 /** A mutable set of records; only `apply` and `raiseFloor` change it. */
 export class RecordSet {
   readonly #limits: ReplicaLimits
+  readonly #room: (size: Size) => RoomRefusal | undefined
   readonly #hash: StateHash
   readonly #records = new Map<string, HeldRecord>()
   /** The seq of each tombstone by key, oldest first. */
@@ -37,12 +40,18 @@ export class RecordSet {
   #log: { readonly seq: number; readonly key: string }[] = []
   /** Tombstones with a seq up to this one may be forgotten (R2). */
   #floor = 0
-  /** Bytes of the keys and unpacked values of all live records. */
+  /** Bytes of all live records (recordBytes). */
   #bytes = 0
 
-  constructor(crypto: Crypto, limits: ReplicaLimits) {
+  /** `room` says why the set may not have a size (room-budget.ts); undefined where it may. */
+  constructor(
+    crypto: Crypto,
+    limits: ReplicaLimits,
+    room: (size: Size) => RoomRefusal | undefined = () => undefined
+  ) {
     this.#hash = new StateHash(crypto)
     this.#limits = limits
+    this.#room = room
   }
 
   /** The live records by key. */
@@ -144,7 +153,7 @@ export class RecordSet {
     }
     if (keys > this.#limits.keysPerOriginMax) return 'too many keys'
     if (bytes > this.#limits.bytesPerOriginMax) return 'too many bytes'
-    return undefined
+    return this.#room({ keys, bytes })
   }
 
   #hashOperation(key: string, operation: Operation | undefined): void {
@@ -223,9 +232,4 @@ class HeldRecord implements StoredRecord {
   get value(): Uint8Array {
     return this.#held.length === this.valueBytes ? this.#held : unpackValue(this.#held, this.valueBytes)
   }
-}
-
-/** The size of a record as `bytesPerOriginMax` counts it; 0 for no record. Keys are ASCII, so characters are bytes. */
-function recordBytes(key: string, valueBytes: number | undefined): number {
-  return valueBytes === undefined ? 0 : key.length + valueBytes
 }

@@ -56,10 +56,26 @@ export function newestOf(operations: readonly Operation[]): readonly Operation[]
     : operations.filter((operation) => newest.get(operation.key) === operation)
 }
 
-/** Returns about the bytes that an operation takes on the wire and in memory. */
+/**
+ * Returns about the bytes that a record takes in memory, by which all limits of memory count; 0 for no record. Keys are
+ * ASCII, so characters are bytes.
+ */
+export function recordBytes(key: string, valueBytes: number | undefined): number {
+  return valueBytes === undefined ? 0 : RECORD_OVERHEAD_BYTES + key.length + valueBytes
+}
+
+/** The bytes that staged operations take in memory; a tombstone takes as much as an empty record. */
+export function memoryOf(operations: readonly Operation[]): number {
+  return operations.reduce((sum, { key, value }) => sum + recordBytes(key, value?.length ?? 0), 0)
+}
+
+/** Returns about the bytes that an operation takes on the wire. */
 export function operationBytes(operation: Operation): number {
   return operation.key.length + (operation.value?.length ?? 0) + OPERATION_OVERHEAD_BYTES
 }
 
+// The objects, the hash and the log entry of one record: 445 to 485 bytes were measured with 100,000 records of 1 to 1,000
+// bytes (Node 24).
+const RECORD_OVERHEAD_BYTES = 480
 // Protobuf tags, lengths and the sequence number.
 const OPERATION_OVERHEAD_BYTES = 16

@@ -18,6 +18,7 @@ import {
 } from './head.ts'
 import type { ReplicaLimits } from './limits.ts'
 import type { Origin } from '../model/values.ts'
+import type { RoomRefusal, Size } from './room-budget.ts'
 import { RecordSet, type Place, type SetRefusal } from './record-set.ts'
 import {
   DISK,
@@ -27,39 +28,17 @@ import {
   type StagingBudget,
   type StagingStep
 } from './partial-state.ts'
-import { newestOf, operationBytes, toOperation, type Operation, type StoredRecord } from './record.ts'
+import {
+  memoryOf,
+  newestOf,
+  operationBytes,
+  toOperation,
+  type Operation,
+  type StoredRecord
+} from './record.ts'
 import { equalBytes } from '../model/bytes.ts'
+import type { DeltaRefusal, Proof, RestoreRefusal, Verdict } from './delta-verdict.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
-
-/** Why a delta is refused; the text is counted as the reason. */
-export type DeltaRefusal =
-  SetRefusal | 'malformed delta' | 'bad signature' | 'frozen by equivocation' | 'too many unfinished bytes'
-
-/** The result of one delta, or of one part. */
-export type Verdict =
-  | {
-      readonly kind: 'applied'
-      readonly replaced: boolean
-      readonly operations: readonly Operation[]
-      /** Set when earlier parts, up to this seq, are on disk; the operations are then those of the last part. */
-      readonly adopts?: number
-    }
-  /** A part was taken, and more parts are due. */
-  | { readonly kind: 'partial'; readonly bytes: number }
-  /** The state is held already, or a newer one is. */
-  | { readonly kind: 'stale' }
-  /** A later part of a delta whose first part was not taken. */
-  | { readonly kind: 'stray' }
-  /** The delta starts after the held position, so the state has to be pulled. */
-  | { readonly kind: 'gap' }
-  | { readonly kind: 'equivocation'; readonly proof: Proof }
-  | { readonly kind: 'refused'; readonly reason: DeltaRefusal }
-
-/** Two different heads of one origin for one position. */
-export interface Proof {
-  readonly first: Head
-  readonly second: Head
-}
 
 interface ReplicaOptions {
   readonly origin: Origin
@@ -68,6 +47,8 @@ interface ReplicaOptions {
   readonly crypto: Crypto
   readonly limits: ReplicaLimits
   readonly staging: StagingBudget
+  /** Says why this state may not have a size; undefined where it may. Without it, only `limits` count. */
+  readonly room?: (size: Size) => RoomRefusal | undefined
   /** Called with each step of an unfinished snapshot that should survive a restart. Without it, none survives. */
   readonly keep?: (step: StagingStep) => void
 }
@@ -112,8 +93,9 @@ export class Replica {
     return this.#set.records
   }
 
-  get bytes(): number {
-    return this.#set.bytes
+  /** What the live records take in memory. */
+  get size(): Size {
+    return { keys: this.#set.records.size, bytes: this.#set.bytes }
   }
 
   /** Keys whose records changed after `since`, a position that was held here; undefined when all may have changed. */
@@ -173,12 +155,14 @@ export class Replica {
   }
 
   /** Restores a state from disk. Returns the reason when its signature or hash is wrong; undefined when it is sound. */
-  restore(head: Head, records: Iterable<StoredRecord>): 'bad signature' | 'damaged records' | undefined {
+  restore(head: Head, records: Iterable<StoredRecord>): RestoreRefusal | undefined {
     if (!this.#verifies(head)) return 'bad signature'
     const set = this.#emptySet()
     const sorted = [...records].sort((left, right) => left.seq - right.seq)
     // An own origin may have signed later heads in this epoch. It must not sign others, so it uses the next epoch.
-    if (set.apply(sorted, head.stateHash)) {
+    const refusal = set.apply(sorted, head.stateHash)
+    if (refusal === 'no room' || refusal === 'no room for this cluster') return refusal
+    if (refusal !== undefined) {
       this.raiseEpoch(head.epoch + 1)
       return 'damaged records'
     }
@@ -195,7 +179,7 @@ export class Replica {
     const staged = this.#newStaged({ from: DISK, head, fromSeq: 0, atSeq })
     const sorted = [...records].sort((left, right) => left.seq - right.seq)
     if (lastSeq < 1 || lastSeq > head.seq || (sorted.at(-1)?.seq ?? 0) > lastSeq) return 'malformed'
-    const bytes = sorted.reduce((sum, record) => sum + operationBytes(record), 0)
+    const bytes = memoryOf(sorted)
     const refusal = this.#stage(staged, sorted, bytes)
     if (refusal) return refusal
     this.#staged.restore(Object.assign(staged, { lastSeq, bytes, resumable: true, touchedMs: Infinity }))
@@ -204,6 +188,10 @@ export class Replica {
 
   dropStaged(from: Origin): void {
     this.#staged.drop(this.#staged.of(from))
+  }
+
+  dropAllStaged(): void {
+    this.#staged.dropWhere(() => true)
   }
 
   dropIdleStaged(nowMs: number): void {
@@ -310,7 +298,7 @@ export class Replica {
     const { delta, nowMs } = options
     const afterSeq = staged.lastSeq
     const operations = this.#readOperations(staged, delta)
-    const bytes = operations?.reduce((sum, operation) => sum + operationBytes(operation), 0) ?? 0
+    const bytes = memoryOf(operations ?? [])
     const refusal = !operations ? 'malformed delta' : this.#stage(staged, operations, bytes)
     if (!operations || refusal) {
       this.#staged.drop(staged)
@@ -320,7 +308,8 @@ export class Replica {
     staged.nextPart = delta.part + 1
     staged.touchedMs = nowMs
     this.#staged.grow(staged, { bytes, afterSeq, operations })
-    return { kind: 'partial', bytes }
+    const sent = operations.reduce((sum, operation) => sum + operationBytes(operation), 0)
+    return { kind: 'partial', bytes: sent }
   }
 
   #readOperations(staged: StagedDelta, delta: DeltaMessage): readonly Operation[] | undefined {
@@ -391,7 +380,8 @@ export class Replica {
   }
 
   #emptySet(): RecordSet {
-    return new RecordSet(this.#options.crypto, this.#options.limits)
+    const { crypto, limits, room } = this.#options
+    return new RecordSet(crypto, limits, room)
   }
 }
 

@@ -19,6 +19,11 @@ export class SteadyClock {
     return this.#lastMs
   }
 
+  /** The latest time of this clock; -Infinity before the first one. */
+  get now(): number {
+    return this.#lastMs
+  }
+
   /** Converts a time of this clock to what the caller's clock, as it is set now, would have shown then. */
   toCaller(ms: number): number {
     return ms - this.#offsetMs

@@ -1,5 +1,5 @@
 // The interface through which replication asks the trust store whether an origin may be replicated. It exists so that
-// replication depends on four functions and not on the whole trust store (trust-store.ts), which implements it; tests
+// replication depends on five functions and not on the whole trust store (trust-store.ts), which implements it; tests
 // implement it with a map.
 import type { Origin } from '../model/values.ts'
 
@@ -13,6 +13,8 @@ export interface Admission {
   admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
   /** The encoded Chain of an admitted origin. */
   chainOf(origin: Origin): Uint8Array | undefined
+  /** The cluster of an admitted origin, under which its records count (replication/room-budget.ts); undefined: none. */
+  clusterOf(origin: Origin): string | undefined
   /** The raw Ed25519 public key (32 bytes) inside the PeerId; undefined when the text is no PeerId. */
   publicKeyOf(origin: Origin): Uint8Array | undefined
 }

@@ -84,6 +84,10 @@ export function createTrustStore(options: {
     },
     add,
     chainOf: (origin) => chains.get(origin)?.bytes,
+    clusterOf(origin) {
+      const chain = chains.get(origin)
+      return chain && bytesKey(chain.clusterKey)
+    },
     publicKeyOf: (origin) => chains.get(origin)?.agentKey ?? publicKeyOf(origin),
     verifiedChainOf: (origin) => chains.get(origin),
     denied: (chain) => options.deny?.(chain),

@@ -44,6 +44,7 @@ function newGate(): Gate {
   const chains = new Map<Origin, Uint8Array>()
   const admission = {
     isAdmitted: (name: Origin) => chains.has(name),
+    clusterOf: () => undefined,
     chainOf: (name: Origin) => chains.get(name),
     publicKeyOf: () => undefined,
     admit: (name: Origin, chain: Uint8Array) => {

@@ -7,7 +7,8 @@ import { PROTOCOL_LIMITS, type ReplicaLimits } from '../../../src/core/replicati
 import type { Origin } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import type { Operation } from '../../../src/core/replication/record.ts'
-import { Replica, type Verdict } from '../../../src/core/replication/replica.ts'
+import type { Verdict } from '../../../src/core/replication/delta-verdict.ts'
+import { Replica } from '../../../src/core/replication/replica.ts'
 import { decodeFrame, type DeltaMessage } from '../../../src/core/wire/messages.ts'
 import { StagingBudget, type StagingStep } from '../../../src/core/replication/partial-state.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
@@ -125,7 +126,7 @@ describe('replica', () => {
   it('gives back the memory of unfinished deltas', () => {
     const writer = newReplica()
     write(writer, { a: 'x'.repeat(99), b: 'x'.repeat(99) })
-    const staging = new StagingBudget({ stagingBytesMax: 150, stagingBytesPerPeerMax: 150 })
+    const staging = new StagingBudget({ stagingBytesMax: 700, stagingBytesPerPeerMax: 700 })
     const reader = newReplica({}, staging)
     const [first] = answer(writer, NOWHERE, 100)
     assert.ok(first)

@@ -125,6 +125,7 @@ function protocolOf(agent: TestAgent): Protocol {
     crypto,
     admission: {
       isAdmitted: () => true,
+      clusterOf: () => undefined,
       admit: () => ({ kind: 'refused', reason: 'nobody else' }),
       chainOf: () => undefined,
       publicKeyOf

@@ -35,6 +35,11 @@ export class Heads {
     this.#digest.set(head)
   }
 
+  /** Removes the head of an origin whose state is not held any more. */
+  delete(origin: Origin): void {
+    this.#digest.delete(origin)
+  }
+
   /** Sends all heads to a new neighbour. */
   tellAll(peer: Origin): void {
     this.#tell(peer, this.#options.replicas.heads(), true)
