@@ -284,8 +284,8 @@ export namespace rhizome {
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
 
-                /** Agent wireguardKey. */
-                wireguardKey: Uint8Array;
+                /** Agent tunnelKeys. */
+                tunnelKeys: rhizome.mesh.v1.TunnelKey.$Properties[];
 
                 /** Agent wireguardAddresses. */
                 wireguardAddresses: string[];
@@ -378,8 +378,8 @@ export namespace rhizome {
                 /** Properties of an Agent. */
                 interface $Properties {
 
-                    /** Agent wireguardKey */
-                    wireguardKey?: (Uint8Array|null);
+                    /** Agent tunnelKeys */
+                    tunnelKeys?: (rhizome.mesh.v1.TunnelKey.$Properties[]|null);
 
                     /** Agent wireguardAddresses */
                     wireguardAddresses?: (string[]|null);
@@ -411,6 +411,112 @@ export namespace rhizome {
 
                 /** Shape of an Agent. */
                 type $Shape = rhizome.mesh.v1.Agent.$Properties;
+            }
+
+            /**
+             * Properties of a TunnelKey.
+             * @deprecated Use rhizome.mesh.v1.TunnelKey.$Properties instead.
+             */
+            interface ITunnelKey extends rhizome.mesh.v1.TunnelKey.$Properties {
+            }
+
+            /** Represents a TunnelKey. */
+            class TunnelKey {
+
+                /**
+                 * Constructs a new TunnelKey.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TunnelKey.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TunnelKey edKey. */
+                edKey: Uint8Array;
+
+                /** TunnelKey proof. */
+                proof: Uint8Array;
+
+                /**
+                 * Creates a new TunnelKey instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TunnelKey instance
+                 */
+                static create(properties: rhizome.mesh.v1.TunnelKey.$Shape): rhizome.mesh.v1.TunnelKey & rhizome.mesh.v1.TunnelKey.$Shape;
+                static create(properties?: rhizome.mesh.v1.TunnelKey.$Properties): rhizome.mesh.v1.TunnelKey;
+
+                /**
+                 * Encodes the specified TunnelKey message. Does not implicitly {@link rhizome.mesh.v1.TunnelKey.verify|verify} messages.
+                 * @param message TunnelKey message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TunnelKey.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TunnelKey message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TunnelKey & rhizome.mesh.v1.TunnelKey.$Shape} TunnelKey
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TunnelKey & rhizome.mesh.v1.TunnelKey.$Shape;
+
+                /**
+                 * Verifies a TunnelKey message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TunnelKey message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TunnelKey
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TunnelKey;
+
+                /**
+                 * Creates a plain object from a TunnelKey message. Also converts values to other types if specified.
+                 * @param message TunnelKey
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TunnelKey, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TunnelKey to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TunnelKey
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TunnelKey {
+
+                /** Properties of a TunnelKey. */
+                interface $Properties {
+
+                    /** TunnelKey edKey */
+                    edKey?: (Uint8Array|null);
+
+                    /** TunnelKey proof */
+                    proof?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TunnelKey. */
+                type $Shape = rhizome.mesh.v1.TunnelKey.$Properties;
             }
 
             /**

@@ -734,7 +734,7 @@ export const rhizome = $root.rhizome = (() => {
                 /**
                  * Properties of an Agent.
                  * @typedef {Object} rhizome.mesh.v1.Agent.$Properties
-                 * @property {Uint8Array|null} [wireguardKey] Agent wireguardKey
+                 * @property {Array.<rhizome.mesh.v1.TunnelKey.$Properties>|null} [tunnelKeys] Agent tunnelKeys
                  * @property {Array.<string>|null} [wireguardAddresses] Agent wireguardAddresses
                  * @property {Array.<string>|null} [multiaddrs] Agent multiaddrs
                  * @property {Uint8Array|null} [tunnelAddress] Agent tunnelAddress
@@ -768,6 +768,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
                 const Agent = function (properties) {
+                    this.tunnelKeys = [];
                     this.wireguardAddresses = [];
                     this.multiaddrs = [];
                     this.nodePrefixes = [];
@@ -778,12 +779,12 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Agent wireguardKey.
-                 * @member {Uint8Array} wireguardKey
+                 * Agent tunnelKeys.
+                 * @member {Array.<rhizome.mesh.v1.TunnelKey.$Properties>} tunnelKeys
                  * @memberof rhizome.mesh.v1.Agent
                  * @instance
                  */
-                Agent.prototype.wireguardKey = $util.newBuffer([]);
+                Agent.prototype.tunnelKeys = $util.emptyArray;
 
                 /**
                  * Agent wireguardAddresses.
@@ -881,8 +882,9 @@ export const rhizome = $root.rhizome = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
-                    if (message.wireguardKey != null && $Object.hasOwnProperty.call(message, "wireguardKey") && message.wireguardKey.length)
-                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.wireguardKey);
+                    if (message.tunnelKeys != null && message.tunnelKeys.length)
+                        for (let i = 0; i < message.tunnelKeys.length; ++i)
+                            $root.rhizome.mesh.v1.TunnelKey.encode(message.tunnelKeys[i], writer.uint32(/* id 1, wireType 2 =*/10).fork(), _depth + 1).ldelim();
                     if (message.wireguardAddresses != null && message.wireguardAddresses.length)
                         for (let i = 0; i < message.wireguardAddresses.length; ++i)
                             writer.uint32(/* id 2, wireType 2 =*/18).string(message.wireguardAddresses[i]);
@@ -949,10 +951,9 @@ export const rhizome = $root.rhizome = (() => {
                         case 1: {
                                 if (wireType !== 2)
                                     break;
-                                if ((value = reader.bytes()).length)
-                                    message.wireguardKey = value;
-                                else
-                                    delete message.wireguardKey;
+                                if (!(message.tunnelKeys && message.tunnelKeys.length))
+                                    message.tunnelKeys = [];
+                                message.tunnelKeys.push($root.rhizome.mesh.v1.TunnelKey.decode(reader, reader.size(), $undefined, _depth + 1));
                                 continue;
                             }
                         case 2: {
@@ -1056,9 +1057,15 @@ export const rhizome = $root.rhizome = (() => {
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         return "max depth exceeded";
-                    if (message.wireguardKey != null && $Object.hasOwnProperty.call(message, "wireguardKey"))
-                        if (!(message.wireguardKey && typeof message.wireguardKey.length === "number" || $util.isString(message.wireguardKey)))
-                            return "wireguardKey: buffer expected";
+                    if (message.tunnelKeys != null && $Object.hasOwnProperty.call(message, "tunnelKeys")) {
+                        if (!$Array.isArray(message.tunnelKeys))
+                            return "tunnelKeys: array expected";
+                        for (let i = 0; i < message.tunnelKeys.length; ++i) {
+                            let error = $root.rhizome.mesh.v1.TunnelKey.verify(message.tunnelKeys[i], _depth + 1);
+                            if (error)
+                                return "tunnelKeys." + error;
+                        }
+                    }
                     if (message.wireguardAddresses != null && $Object.hasOwnProperty.call(message, "wireguardAddresses")) {
                         if (!$Array.isArray(message.wireguardAddresses))
                             return "wireguardAddresses: array expected";
@@ -1118,12 +1125,16 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let message = new $root.rhizome.mesh.v1.Agent();
-                    if (object.wireguardKey != null)
-                        if (object.wireguardKey.length)
-                            if (typeof object.wireguardKey === "string")
-                                $util.base64.decode(object.wireguardKey, message.wireguardKey = $util.newBuffer($util.base64.length(object.wireguardKey)), 0);
-                            else if (object.wireguardKey.length >= 0)
-                                message.wireguardKey = object.wireguardKey;
+                    if (object.tunnelKeys) {
+                        if (!$Array.isArray(object.tunnelKeys))
+                            throw $TypeError(".rhizome.mesh.v1.Agent.tunnelKeys: array expected");
+                        message.tunnelKeys = $Array(object.tunnelKeys.length);
+                        for (let i = 0; i < object.tunnelKeys.length; ++i) {
+                            if (!$util.isObject(object.tunnelKeys[i]))
+                                throw $TypeError(".rhizome.mesh.v1.Agent.tunnelKeys: object expected");
+                            message.tunnelKeys[i] = $root.rhizome.mesh.v1.TunnelKey.fromObject(object.tunnelKeys[i], _depth + 1);
+                        }
+                    }
                     if (object.wireguardAddresses) {
                         if (!$Array.isArray(object.wireguardAddresses))
                             throw $TypeError(".rhizome.mesh.v1.Agent.wireguardAddresses: array expected");
@@ -1187,18 +1198,12 @@ export const rhizome = $root.rhizome = (() => {
                         throw $Error("max depth exceeded");
                     let object = {};
                     if (options.arrays || options.defaults) {
+                        object.tunnelKeys = [];
                         object.wireguardAddresses = [];
                         object.multiaddrs = [];
                         object.nodePrefixes = [];
                     }
                     if (options.defaults) {
-                        if (options.bytes === $String)
-                            object.wireguardKey = "";
-                        else {
-                            object.wireguardKey = [];
-                            if (options.bytes !== $Array)
-                                object.wireguardKey = $util.newBuffer(object.wireguardKey);
-                        }
                         if (options.bytes === $String)
                             object.tunnelAddress = "";
                         else {
@@ -1211,8 +1216,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.version = "";
                         object.probePort = 0;
                     }
-                    if (message.wireguardKey != null && $Object.hasOwnProperty.call(message, "wireguardKey"))
-                        object.wireguardKey = options.bytes === $String ? $util.base64.encode(message.wireguardKey, 0, message.wireguardKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.wireguardKey) : message.wireguardKey;
+                    if (message.tunnelKeys && message.tunnelKeys.length) {
+                        object.tunnelKeys = $Array(message.tunnelKeys.length);
+                        for (let j = 0; j < message.tunnelKeys.length; ++j)
+                            object.tunnelKeys[j] = $root.rhizome.mesh.v1.TunnelKey.toObject(message.tunnelKeys[j], options, _depth + 1);
+                    }
                     if (message.wireguardAddresses && message.wireguardAddresses.length) {
                         object.wireguardAddresses = $Array(message.wireguardAddresses.length);
                         for (let j = 0; j < message.wireguardAddresses.length; ++j)
@@ -1267,6 +1275,300 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 return Agent;
+            })();
+
+            v1.TunnelKey = (function() {
+
+                /**
+                 * Properties of a TunnelKey.
+                 * @typedef {Object} rhizome.mesh.v1.TunnelKey.$Properties
+                 * @property {Uint8Array|null} [edKey] TunnelKey edKey
+                 * @property {Uint8Array|null} [proof] TunnelKey proof
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TunnelKey.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITunnelKey
+                 * @augments rhizome.mesh.v1.TunnelKey.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TunnelKey.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TunnelKey.
+                 * @typedef {rhizome.mesh.v1.TunnelKey.$Properties} rhizome.mesh.v1.TunnelKey.$Shape
+                 */
+
+                /**
+                 * Constructs a new TunnelKey.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TunnelKey.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TunnelKey.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TunnelKey = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TunnelKey edKey.
+                 * @member {Uint8Array} edKey
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @instance
+                 */
+                TunnelKey.prototype.edKey = $util.newBuffer([]);
+
+                /**
+                 * TunnelKey proof.
+                 * @member {Uint8Array} proof
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @instance
+                 */
+                TunnelKey.prototype.proof = $util.newBuffer([]);
+
+                /**
+                 * Creates a new TunnelKey instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {rhizome.mesh.v1.TunnelKey.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TunnelKey} TunnelKey instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TunnelKey.$Shape): rhizome.mesh.v1.TunnelKey & rhizome.mesh.v1.TunnelKey.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TunnelKey.$Properties): rhizome.mesh.v1.TunnelKey;
+                 * }}
+                 */
+                TunnelKey.create = function(properties) {
+                    return new TunnelKey(properties);
+                };
+
+                /**
+                 * Encodes the specified TunnelKey message. Does not implicitly {@link rhizome.mesh.v1.TunnelKey.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {rhizome.mesh.v1.TunnelKey.$Properties} message TunnelKey message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TunnelKey.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.edKey != null && $Object.hasOwnProperty.call(message, "edKey") && message.edKey.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.edKey);
+                    if (message.proof != null && $Object.hasOwnProperty.call(message, "proof") && message.proof.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.proof);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TunnelKey message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TunnelKey & rhizome.mesh.v1.TunnelKey.$Shape} TunnelKey
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TunnelKey.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TunnelKey();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.edKey = value;
+                                else
+                                    delete message.edKey;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.proof = value;
+                                else
+                                    delete message.proof;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TunnelKey message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TunnelKey.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.edKey != null && $Object.hasOwnProperty.call(message, "edKey"))
+                        if (!(message.edKey && typeof message.edKey.length === "number" || $util.isString(message.edKey)))
+                            return "edKey: buffer expected";
+                    if (message.proof != null && $Object.hasOwnProperty.call(message, "proof"))
+                        if (!(message.proof && typeof message.proof.length === "number" || $util.isString(message.proof)))
+                            return "proof: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TunnelKey message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TunnelKey} TunnelKey
+                 */
+                TunnelKey.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TunnelKey)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TunnelKey: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TunnelKey();
+                    if (object.edKey != null)
+                        if (object.edKey.length)
+                            if (typeof object.edKey === "string")
+                                $util.base64.decode(object.edKey, message.edKey = $util.newBuffer($util.base64.length(object.edKey)), 0);
+                            else if (object.edKey.length >= 0)
+                                message.edKey = object.edKey;
+                    if (object.proof != null)
+                        if (object.proof.length)
+                            if (typeof object.proof === "string")
+                                $util.base64.decode(object.proof, message.proof = $util.newBuffer($util.base64.length(object.proof)), 0);
+                            else if (object.proof.length >= 0)
+                                message.proof = object.proof;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TunnelKey message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {rhizome.mesh.v1.TunnelKey} message TunnelKey
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TunnelKey.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.edKey = "";
+                        else {
+                            object.edKey = [];
+                            if (options.bytes !== $Array)
+                                object.edKey = $util.newBuffer(object.edKey);
+                        }
+                        if (options.bytes === $String)
+                            object.proof = "";
+                        else {
+                            object.proof = [];
+                            if (options.bytes !== $Array)
+                                object.proof = $util.newBuffer(object.proof);
+                        }
+                    }
+                    if (message.edKey != null && $Object.hasOwnProperty.call(message, "edKey"))
+                        object.edKey = options.bytes === $String ? $util.base64.encode(message.edKey, 0, message.edKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.edKey) : message.edKey;
+                    if (message.proof != null && $Object.hasOwnProperty.call(message, "proof"))
+                        object.proof = options.bytes === $String ? $util.base64.encode(message.proof, 0, message.proof.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.proof) : message.proof;
+                    return object;
+                };
+
+                /**
+                 * Converts this TunnelKey to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TunnelKey.prototype.toJSON = function() {
+                    return TunnelKey.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TunnelKey
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TunnelKey
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TunnelKey.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TunnelKey";
+                };
+
+                return TunnelKey;
             })();
 
             v1.Cluster = (function() {

@@ -81,7 +81,7 @@ class Path {
   readonly #east: Protocol
   readonly #west: Protocol
   readonly #trustStore
-  readonly #views = createViewBuilder()
+  readonly #views
   #names: Names | undefined
   readonly #feed = new Feed({ nowMs: 1 })
   readonly #balancer = new Balancer()
@@ -96,6 +96,7 @@ class Path {
     this.#specs = newAgents(2, '/tmp', true)
     const [east, west] = [this.#spec(0), this.#spec(1)]
     this.#trustStore = createTrustStore({ crypto, meshId: bytes(east.meshId) })
+    this.#views = this.#newBuilder()
     for (const spec of this.#specs) this.#trustStore.admit(spec.origin, bytes(spec.chain))
     this.#east = this.#protocol(east)
     this.#west = this.#protocol(west)
@@ -152,12 +153,16 @@ class Path {
       source: once(() => catalog(items)),
       session: once(() => changes(this.#snapshot, copy)),
       replica: wholeMs,
-      view: once(() => this.#build(createViewBuilder())),
+      view: once(() => this.#build(this.#newBuilder())),
       names: once(() => this.#ask(copied, undefined)),
       feed: once(() => new Feed({ nowMs: 1 }).update({ view: copied, nowMs: 1 })),
       desired: once(() => desired(this.#input(fullCopy(view)))),
       plan: once(() => this.#settle(want, 0))
     }
+  }
+
+  #newBuilder() {
+    return createViewBuilder({ crypto: createCrypto(), meshId: bytes(this.#spec(0).meshId) })
   }
 
   #build(builder: ReturnType<typeof createViewBuilder>): MeshView {

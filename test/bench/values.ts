@@ -6,9 +6,9 @@ import {
   type EndpointSliceValue,
   type Ip,
   type ServiceValue,
-  type Value,
-  type WireguardKey
+  type Value
 } from '../../src/core/model/values.ts'
+import { tunnelKeyOf } from '../../src/core/trust/tunnel-key.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import type { AgentSpec } from './agents.ts'
 
@@ -27,7 +27,14 @@ export function marker(spec: AgentSpec, change: number): ServiceValue {
 export function basics(spec: AgentSpec, multiaddrs: readonly string[]): { key: string; value: Value }[] {
   const agent: AgentValue = {
     kind: 'agent',
-    wireguardKey: Buffer.from(crypto.sha256(bytes(spec.seed))).toString('base64') as WireguardKey,
+    tunnelKeys: [
+      tunnelKeyOf({
+        crypto,
+        meshId: bytes(spec.meshId),
+        agentKey: crypto.publicKeyOf(bytes(spec.seed)),
+        seed: crypto.sha256(bytes(spec.seed))
+      })
+    ],
     wireguardAddresses: [],
     multiaddrs,
     tunnelAddress: undefined,

@@ -13,8 +13,7 @@ import {
   type Origin,
   type PeerAddress,
   type ServiceValue,
-  type Value,
-  type WireguardKey
+  type Value
 } from '../../src/core/model/values.ts'
 import type { Operation, StoredRecord } from '../../src/core/replication/record.ts'
 import { StateHash } from '../../src/core/replication/state-hash.ts'
@@ -22,6 +21,7 @@ import type { Crypto } from '../../src/core/model/crypto.ts'
 import type { AgentChain } from '../../src/core/trust/chain.ts'
 import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
 import { encodeToken } from '../../src/core/trust/token.ts'
+import { tunnelKeyOf } from '../../src/core/trust/tunnel-key.ts'
 import { decodeChain, encodeFrame, encodeMessage, wire } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { Random } from '../sim/random.ts'
@@ -107,7 +107,14 @@ function agentOf(cluster: ReturnType<typeof join>, node = 'gw-1'): TestAgent {
 
 const agentValue: AgentValue = {
   kind: 'agent',
-  wireguardKey: Buffer.alloc(32, 7).toString('base64') as WireguardKey,
+  tunnelKeys: [1, 2].map((each) =>
+    tunnelKeyOf({
+      crypto,
+      meshId: mesh.meshId,
+      agentKey: crypto.publicKeyOf(west.seed),
+      seed: crypto.sha256(Uint8Array.of(each))
+    })
+  ),
   wireguardAddresses: [
     '203.0.113.7:51820',
     '[2001:db8::1]:51820'

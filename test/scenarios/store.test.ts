@@ -137,7 +137,7 @@ describe('the disk', () => {
     writeFileSync(copy, text.slice(0, 100))
     const { exitCode, stderr } = await east().gateway.exec(east().meshd(), { check: false })
     assert.equal(exitCode, 1)
-    assert.match(stderr, /identity in .* and its copy are damaged[^]*fix: restore identity\.json/)
+    assert.match(stderr, /identity in .* and its copy cannot be used[^]*fix: restore identity\.json/)
     assert.doesNotMatch(stderr, /[A-Za-z0-9+/]{43}=/)
     await reaches(west(), east(), 500)
   })

@@ -17,8 +17,7 @@ export function conflictText({
   const words: Record<string, string> = {
     name: 'name',
     podPrefix: 'pod prefix',
-    servicePrefix: 'service prefix',
-    wireguardKey: 'WireGuard key'
+    servicePrefix: 'service prefix'
   }
   return `${words[what] ?? what} ${value} belongs to ${winner}, whose certificate is older`
 }

@@ -102,7 +102,7 @@ export class Control {
     this.#stored = stored
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
     this.#protocol = this.#newProtocol(stored)
-    this.#views = createViewBuilder()
+    this.#views = createViewBuilder({ crypto, meshId })
     this.#handshakes = new Handshakes({
       ...options,
       origin: this.origin,

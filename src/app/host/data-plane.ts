@@ -4,7 +4,9 @@
 import { join } from 'node:path'
 import type { HostOp } from '../../core/host/host-state.ts'
 import { createHost, type LinuxHost } from '../../io/host/host.ts'
-import type { Store } from '../../io/store/store.ts'
+import { wireguardPrivateKey } from '../../io/crypto/crypto.ts'
+import type { Identity, Store } from '../../io/store/store.ts'
+import { base64, bytes } from '../identity/encoding.ts'
 import { explain, READ_LOG, sentence } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -42,7 +44,7 @@ export async function startDataPlane(options: {
   const { settings, store, health } = options
   const warnings = new Set<string>()
   const host = hostOf(settings, {
-    privateKey: () => store.identity()?.wireguardPrivateKey ?? '',
+    privateKey: () => privateKeyOf(store.identity()),
     warn: (message) => warnings.add(message)
   })
   const shared = { describe: (op: HostOp) => host.describe(op), warnings }
@@ -61,6 +63,11 @@ export async function startDataPlane(options: {
   }
   await host.start()
   return { ...shared, host, fault: undefined }
+}
+
+/** Returns the WireGuard private key of an identity in base64; '' where there is none. */
+function privateKeyOf(identity: Identity | undefined): string {
+  return identity === undefined ? '' : base64(wireguardPrivateKey(bytes(identity.tunnelSeed)))
 }
 
 /**

@@ -6,6 +6,7 @@ import { desiredWithin, type DesiredInput, type HostSettings } from '../../core/
 import type { HostOp } from '../../core/host/host-state.ts'
 import { refusalText, type LimitRefusal } from '../../core/host/host-limits.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
+import { keyHolders } from '../../core/host/key-holders.ts'
 import { HANDSHAKE_AGE_MS_MAX } from '../../core/host/tunnel-state.ts'
 import type { ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
 import { clustersOfOps } from '../../core/host/op-clusters.ts'
@@ -56,6 +57,7 @@ export class DesiredHost {
   /** Endpoints that WireGuard had when this agent started, by public key (`findEndpoints`). */
   #found: ReadonlyMap<string, PeerAddress> = new Map()
   #refused: readonly LimitRefusal[] = []
+  #keyHolders: ReadonlyMap<WireguardKey, Origin> = new Map()
 
   constructor(options: DesiredHostOptions) {
     this.#options = options
@@ -110,7 +112,9 @@ export class DesiredHost {
     const { control, wireguardKey, settings, tunnels, facts, isWithdrawn } = this.#options
     const view = control.view()
     const { nodeAddress } = facts()
+    this.#keyHolders = keyHolders(view, this.#keyHolders)
     return {
+      keyHolders: this.#keyHolders,
       view: reachedFirst(view, {
         host: ({ origin }) => this.#hostOf(origin),
         found: ({ agent }) => this.#found.get(agent.wireguardKey)

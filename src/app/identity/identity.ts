@@ -11,7 +11,6 @@ import type { Prefixes } from '../../core/trust/certificate.ts'
 import type { ClusterChain } from '../../core/trust/chain.ts'
 import { createMesh, redeem } from '../../core/trust/issue.ts'
 import { decodeToken } from '../../core/trust/token.ts'
-import { generateWireguardKey } from '../../io/crypto/crypto.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
@@ -32,12 +31,12 @@ export interface Membership extends Prefixes {
 }
 
 /**
- * Makes the keys of a new agent: an Ed25519 seed, which decides its PeerId, and a WireGuard key. It is in no mesh yet.
+ * Makes the keys of a new agent: the Ed25519 seed that decides its PeerId, and that of its tunnel. It is in no mesh yet.
  */
 export function createIdentity(crypto: Crypto): Identity {
   return {
     nodeSeed: base64(crypto.random(32)),
-    wireguardPrivateKey: base64(generateWireguardKey().privateKey)
+    tunnelSeed: base64(crypto.random(32))
   }
 }
 
@@ -45,8 +44,8 @@ export function createIdentity(crypto: Crypto): Identity {
  * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root key, no invites, no
  * chain and no pending token of an earlier one.
  */
-export function withoutMesh({ nodeSeed, wireguardPrivateKey }: Identity): Identity {
-  return { nodeSeed, wireguardPrivateKey }
+export function withoutMesh({ nodeSeed, tunnelSeed }: Identity): Identity {
+  return { nodeSeed, tunnelSeed }
 }
 
 /** Returns undefined for an agent in no mesh. A token that no member has accepted yet is no membership. */

@@ -1,9 +1,9 @@
-// The identity of this agent: its Ed25519 seed, from which the PeerId follows, and its WireGuard key. It is made at the
+// The identity of this agent: its Ed25519 seed, from which the PeerId follows, and the seed of its tunnel key. It is made at the
 // first start, kept in the store, and made anew after the agent has left a mesh, so that no membership shares a PeerId
 // with an earlier one.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
-import { wireguardPublicKey } from '../../io/crypto/crypto.ts'
+import { wireguardKeyOfEd25519 } from '../../core/trust/tunnel-key.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import { bytes } from './encoding.ts'
 import { createIdentity } from './identity.ts'
@@ -23,7 +23,7 @@ export class NodeIdentity {
   private constructor(store: IdentityStore, crypto: Crypto, identity: Identity) {
     this.#store = store
     this.#crypto = crypto
-    this.#wireguardKey = wireguardKeyOf(identity)
+    this.#wireguardKey = wireguardKeyOf(crypto, identity)
   }
 
   /** Reads the identity, or makes one and saves it. Called once, at the start of the agent. Errors: StoreError. */
@@ -56,11 +56,11 @@ export class NodeIdentity {
   async #make(): Promise<Identity> {
     const fresh = createIdentity(this.#crypto)
     await this.#store.saveIdentity(fresh)
-    this.#wireguardKey = wireguardKeyOf(fresh)
+    this.#wireguardKey = wireguardKeyOf(this.#crypto, fresh)
     return fresh
   }
 }
 
-function wireguardKeyOf(identity: Identity): WireguardKey {
-  return wireguardPublicKey(bytes(identity.wireguardPrivateKey)) as WireguardKey
+function wireguardKeyOf(crypto: Crypto, { tunnelSeed }: Identity): WireguardKey {
+  return wireguardKeyOfEd25519(crypto.publicKeyOf(bytes(tunnelSeed)))
 }

@@ -18,7 +18,7 @@ const SECRET_FIELDS = [
   'clusterSeed',
   'rootSeed',
   'inviteSeed',
-  'wireguardPrivateKey'
+  'tunnelSeed'
 ]
 
 // The bytes of lines that are kept while standard error takes none; further lines are dropped.

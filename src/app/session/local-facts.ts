@@ -3,7 +3,7 @@
 // and the feed listen. Pure, except that `sourceKind` looks whether the agent runs in a pod.
 import { bytesToIp, cidrContains, cidrToPrefix, familyOf, hostCidr, parseIp } from '../../core/model/cidr.ts'
 import { MULTIADDRS_MAX, PEER_ADDRESSES_MAX } from '../../core/wire/value-codec.ts'
-import type { AgentValue, Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
+import type { AgentValue, Cidr, Ip, Origin, PeerAddress, TunnelKey } from '../../core/model/values.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
 import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../../core/host/own-addresses.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
@@ -95,14 +95,14 @@ export function agentValueOf(
   settings: Settings,
   facts: LocalFacts,
   more: {
-    readonly wireguardKey: WireguardKey
+    readonly tunnelKeys: readonly TunnelKey[]
     readonly software: string
     readonly nodePrefixes: readonly Cidr[] | undefined
   }
 ): AgentValue {
   return {
     kind: 'agent',
-    wireguardKey: more.wireguardKey,
+    tunnelKeys: more.tunnelKeys,
     wireguardAddresses: facts.wireguardAddresses,
     multiaddrs: facts.multiaddrs,
     tunnelAddress: facts.nodeAddress,

@@ -17,7 +17,9 @@ export interface SessionOptions {
   readonly admitted: boolean
   /** Ed25519 seed of this agent's key, 32 bytes. The PeerId follows from it. */
   readonly nodeSeed: Uint8Array
-  /** Public key of the tunnel. */
+  /** Ed25519 seed of the tunnel key, 32 bytes. */
+  readonly tunnelSeed: Uint8Array
+  /** The WireGuard key that follows from it. */
   readonly wireguardKey: WireguardKey
   readonly crypto: Crypto
   readonly store: Store

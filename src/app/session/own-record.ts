@@ -1,14 +1,22 @@
 // The record with which this agent announces itself to the mesh: its keys, its addresses, and the pod prefixes of its
 // node.
 import { cidrContains } from '../../core/model/cidr.ts'
-import type { Cidr, Value, WireguardKey } from '../../core/model/values.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
+import type { Cidr, TunnelKey, Value } from '../../core/model/values.ts'
+import { tunnelKeyOf } from '../../core/trust/tunnel-key.ts'
+import type { Membership } from '../identity/identity.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
 /** The sources of the record, and the function that publishes it. */
 interface OwnRecordOptions {
   readonly settings: Settings
-  readonly wireguardKey: WireguardKey
+  readonly crypto: Crypto
+  readonly membership: Pick<Membership, 'meshId'>
+  /** Ed25519 seed of this agent's key, 32 bytes. */
+  readonly nodeSeed: Uint8Array
+  /** Ed25519 seed of its tunnel key, 32 bytes. */
+  readonly tunnelSeed: Uint8Array
   /** Version of the agent. */
   readonly software: string
   readonly facts: () => LocalFacts
@@ -31,8 +39,15 @@ export class OwnRecord {
 
   /** Publishes the record with the present facts. An unchanged record is not sent again. */
   publish(): Promise<void> {
-    const { settings, facts, put, wireguardKey, software } = this.#options
-    return put(agentValueOf(settings, facts(), { wireguardKey, software, nodePrefixes: this.#nodePrefixes }))
+    const { settings, facts, put, software } = this.#options
+    const tunnelKeys = [this.#tunnelKey()]
+    return put(agentValueOf(settings, facts(), { tunnelKeys, software, nodePrefixes: this.#nodePrefixes }))
+  }
+
+  #tunnelKey(): TunnelKey {
+    const { crypto, membership, nodeSeed, tunnelSeed } = this.#options
+    const agentKey = crypto.publicKeyOf(nodeSeed)
+    return tunnelKeyOf({ crypto, meshId: membership.meshId, agentKey, seed: tunnelSeed })
   }
 
   /**

@@ -104,7 +104,8 @@ export function pathFaults(facts: PathFacts): PathFaults {
       ...(control.isCloned ? [OWN_CLONE] : []),
       ...members
         .filter(({ agent }) => control.isFrozen(agent.origin))
-        .map(({ cluster, agent }) => clone(`${agent.agent.node} of cluster ${cluster.name}`, agent.origin))
+        .map(({ cluster, agent }) => clone(`${agent.agent.node} of cluster ${cluster.name}`, agent.origin)),
+      ...sharedKeys(members)
     ],
     FLAT_TUNNEL_ADDRESS: gateways
       .filter(({ agent: { agent } }) => agent.probePort !== 0 && agent.tunnelAddress && !answersProbes(agent))
@@ -319,6 +320,23 @@ function clone(who: string, origin: Origin | undefined): NamedFault {
     message: `two agents use the identity of ${who}: its state folder was copied, or a virtual machine was cloned`,
     fix: 'stop one of them, empty its state-dir, and let it join with an invite of its own'
   }
+}
+
+/** One fault for each tunnel key that several agents have proved. */
+function sharedKeys(
+  members: readonly { readonly cluster: ClusterView; readonly agent: AgentView }[]
+): readonly NamedFault[] {
+  const shared = members.filter(({ agent }) => agent.clones !== undefined)
+  const byKey = Map.groupBy(shared, ({ agent }) => agent.agent.wireguardKey)
+  return [...byKey].map(([key, holders]) => {
+    const who = holders.map(({ cluster, agent }) => `${agent.agent.node} of cluster ${cluster.name}`)
+    return {
+      subject: key,
+      severity: 'error',
+      message: `${who.join(' and ')} have one tunnel key, so each host sends the traffic of both to one of them: a state folder was copied, or a key was stolen`,
+      fix: 'stop the agent that has the copy, empty its state-dir, and let it join with an invite of its own'
+    }
+  })
 }
 
 /** The fault of a refused handshake, unless there is a control connection by now. */

@@ -4,9 +4,9 @@
 import { CONNECT_MS_MAX, isDown, tunnelState, type TunnelState } from '../../core/host/tunnel-state.ts'
 import { NO_HISTORY, withState, type TunnelHistory } from '../../core/host/flapping.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
-import type { AgentValue, ClusterName, Ip, Origin } from '../../core/model/values.ts'
+import type { ClusterName, Ip, Origin } from '../../core/model/values.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
-import type { AgentView, MeshView } from '../../core/view/view.ts'
+import type { AgentView, MeshView, ProvedAgent } from '../../core/view/view.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
 
 /** The state of the tunnel to one agent, with what it was judged from. */
@@ -181,7 +181,7 @@ export class Tunnels {
  * Returns whether an agent can be probed. When its tunnel address is also one of its outer addresses, packets to it
  * do not go through the tunnel, so an answer would prove nothing.
  */
-export function answersProbes(agent: AgentValue): boolean {
+export function answersProbes(agent: ProvedAgent): boolean {
   const { tunnelAddress } = agent
   return tunnelAddress !== undefined && agent.probePort !== 0 && !outerOf(agent).includes(tunnelAddress)
 }

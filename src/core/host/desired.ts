@@ -39,6 +39,8 @@ export interface DesiredInput {
    * is none.
    */
   readonly surroundings?: Surroundings
+  /** The agent that gets the peer of a key (key-holders.ts). When left out, the first agent with the key gets it. */
+  readonly keyHolders?: ReadonlyMap<WireguardKey, Origin>
   /** The MTU of the path to a gateway in bytes; undefined when it is not less than the tunnel's MTU. */
   readonly pathMtu?: (origin: Origin) => number | undefined
   readonly settings: HostSettings
@@ -166,7 +168,10 @@ function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSe
 function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
   const keys = new Set<WireguardKey>([input.local.publicKey])
   return remote.flatMap((cluster) => {
-    const gateways = gatewaysOf(cluster).filter(({ agent }) => isFirst(keys, agent.wireguardKey))
+    const gateways = gatewaysOf(cluster).filter(
+      ({ origin, agent: { wireguardKey } }) =>
+        (input.keyHolders?.get(wireguardKey) ?? origin) === origin && isFirst(keys, wireguardKey)
+    )
     const carried = carriedBy(cluster, gateways, input)
     return gateways.map((gateway): WireguardPeer => {
       const [peerAddress] = gateway.agent.wireguardAddresses

@@ -27,10 +27,20 @@ export type Protocol = 'TCP' | 'UDP' | 'SCTP'
  */
 export type Role = 'gateway' | 'node'
 
+/**
+ * A tunnel key: an Ed25519 public key (32 bytes) and its signature over mesh, agent and key (64 bytes), each in base64.
+ * The key is canonical and not of small order.
+ */
+export interface TunnelKey {
+  readonly edKey: string
+  readonly proof: string
+}
+
 /** What an agent announces about itself, under the key "agent". */
 export interface AgentValue {
   readonly kind: 'agent'
-  readonly wireguardKey: WireguardKey
+  /** The keys of the tunnel as the agent claims them; trust/tunnel-key.ts proves them. One, or two during a rotation. */
+  readonly tunnelKeys: readonly TunnelKey[]
   /** Where peers reach the tunnel, best first; empty when this agent can only dial out. */
   readonly wireguardAddresses: readonly PeerAddress[]
   /** Where libp2p dials this agent, without /p2p/…. */

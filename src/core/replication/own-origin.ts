@@ -14,12 +14,14 @@ import type { ValueChange } from './record.ts'
 import type { Change, Replica, Written } from './replica.ts'
 import type { Replicas } from './replicas.ts'
 import { TokenBucket } from './token-bucket.ts'
+import { TunnelKeys } from '../trust/tunnel-key.ts'
 
 /** The key of this agent, and the parts of the protocol that an own batch passes through. */
 interface OwnOriginOptions {
   readonly self: Origin
   /** Ed25519 seed of `self`, 32 bytes. */
   readonly selfSeed: Uint8Array
+  readonly meshId: Uint8Array
   readonly crypto: Crypto
   readonly limits: ProtocolLimits
   readonly replica: Replica
@@ -36,6 +38,7 @@ export class OwnOrigin {
   readonly #batches: TokenBucket
   /** Changes that wait for a token of #batches; one for each key, so their number is bounded as that of the keys. */
   readonly #unwritten = new Map<string, Change>()
+  readonly #tunnelKeys: TunnelKeys
   #records: OwnRecords
   /**
    * The own position at the latest confirmation by a neighbour, and when that was. The next confirmation must reach it.
@@ -46,6 +49,7 @@ export class OwnOrigin {
   constructor(options: OwnOriginOptions) {
     this.#options = options
     this.#replica = options.replica
+    this.#tunnelKeys = new TunnelKeys(options)
     this.#records = this.#recordsOf(options.replica)
     const { batchesBurst, batchesPerSecond } = options.limits
     this.#batches = new TokenBucket({ burst: batchesBurst, perSecond: batchesPerSecond })
@@ -144,8 +148,10 @@ export class OwnOrigin {
 
   /** Returns the chooser of values, which starts from the published records and reads waiting changes before them. */
   #recordsOf(replica: Replica): OwnRecords {
+    const { limits, self } = this.#options
     return new OwnRecords({
-      limits: this.#options.limits,
+      limits,
+      refusalOf: (value) => this.#tunnelKeys.refusalOf(self, value),
       read: (key) => (this.#unwritten.get(key) ?? replica.records.get(key))?.value,
       published: replica.records.values()
     })

@@ -1,7 +1,7 @@
 // The records that this agent publishes: they are validated and cut to the limits before they are signed.
 // Invariants
-//   1. Every published value has passed the decoder that other agents of this version use, byte for byte. A value that
-//      does not pass is left out alone; of the agent's and the cluster's own record the valid fields are published.
+//   1. Every published value has passed the decoder that other agents of this version use, byte for byte, and their
+//      check of tunnel keys. A value that does not pass is left out alone; of the agent's and the cluster's own record the valid fields are published.
 //   2. The published records fit into the limits that other agents enforce. When they would not, each namespace gets a
 //      fair share, and the choice depends only on the wanted values: it is the same after a restart and for any order
 //      of changes.
@@ -50,6 +50,7 @@ export class OwnRecords {
   readonly #bytesMax: number
   /** Reads the encoded value of a key that is published or about to be. */
   readonly #read: (key: string) => Uint8Array | undefined
+  readonly #refusalOf: (value: Value) => string | undefined
   /** The wanted keys by namespace. A namespace without keys has no entry. */
   readonly #shares = new Map<string, Share>()
   readonly #refused = new Map<string, { readonly reason: string; readonly reduced: boolean }>()
@@ -64,12 +65,15 @@ export class OwnRecords {
   constructor(options: {
     readonly limits: Pick<ReplicaLimits, 'keysPerOriginMax' | 'bytesPerOriginMax'>
     readonly read: (key: string) => Uint8Array | undefined
+    /** Returns why other agents would refuse a value that they can decode; undefined: they would not. */
+    readonly refusalOf: (value: Value) => string | undefined
     /** The records that were published before the restart. */
     readonly published: Iterable<StoredRecord>
   }) {
     this.#keysMax = Math.max(0, options.limits.keysPerOriginMax - RESERVED_KEYS)
     this.#bytesMax = Math.max(0, options.limits.bytesPerOriginMax - RESERVED_BYTES)
     this.#read = options.read
+    this.#refusalOf = options.refusalOf
     for (const record of options.published) {
       const { key } = record
       if (!isReserved(key)) this.#resize(key, recordBytes(key, record.valueBytes ?? record.value.length))
@@ -119,15 +123,22 @@ export class OwnRecords {
 
   /** Encodes a value, reduced if necessary; undefined when other agents would refuse it. */
   #encode(key: string, value: Value): Uint8Array | undefined {
-    const first = encodeOwn(key, value)
+    const first = this.#encodeOwn(key, value)
     if (first.kind === 'bytes') {
       this.#forgive(key)
       return first.bytes
     }
-    const less = reducedValue(value, (each) => encodeOwn(key, each).kind === 'bytes')
-    const second = less && encodeOwn(key, less)
+    const less = reducedValue(value, (each) => this.#encodeOwn(key, each).kind === 'bytes')
+    const second = less && this.#encodeOwn(key, less)
     this.#refuse(key, { reason: first.reason, reduced: second?.kind === 'bytes' })
     return second?.kind === 'bytes' ? second.bytes : undefined
+  }
+
+  /** The encoded value, or the reason why other agents would refuse it (invariant 1). */
+  #encodeOwn(key: string, value: Value): Encoded {
+    const encoded = encodeOwn(key, value)
+    const reason = encoded.kind === 'bytes' ? this.#refusalOf(value) : undefined
+    return reason === undefined ? encoded : { kind: 'refused', reason }
   }
 
   /** Remembers why the value of a key is not published, or not as a whole. */
@@ -273,13 +284,12 @@ export function fairLevel(wanted: readonly number[], total: number, step: number
   return Infinity
 }
 
-/** The encoded value, or the reason why other agents would refuse it (invariant 1). */
-function encodeOwn(
-  key: string,
-  value: Value
-):
+type Encoded =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
-  | { readonly kind: 'refused'; readonly reason: string } {
+  | { readonly kind: 'refused'; readonly reason: string }
+
+/** The encoded value, or the reason why other agents cannot decode it. */
+function encodeOwn(key: string, value: Value): Encoded {
   const bytes = encodedOrWhy(value)
   if (typeof bytes === 'string') return { kind: 'refused', reason: bytes }
   if (!isKey(key)) return { kind: 'refused', reason: 'its key has characters other than printable ASCII' }

@@ -23,11 +23,11 @@ export function reducedValue(value: Value, passes: (value: Value) => boolean): V
   }
 }
 
-/** An agent's record needs its WireGuard key and its role; all other fields are tried. */
+/** An agent's record needs its tunnel keys and its role; all other fields are tried. */
 function reducedAgent(value: AgentValue, passes: (value: Value) => boolean): AgentValue | undefined {
   const bare: AgentValue = {
     kind: 'agent',
-    wireguardKey: value.wireguardKey,
+    tunnelKeys: value.tunnelKeys,
     wireguardAddresses: [],
     multiaddrs: [],
     tunnelAddress: undefined,

@@ -44,7 +44,7 @@ export interface ClusterGrant extends Prefixes {
 
 /** A claim that lost against an older certificate. The owner's routes do not change. */
 export interface Conflict {
-  readonly what: 'name' | 'podPrefix' | 'servicePrefix' | 'wireguardKey'
+  readonly what: 'name' | 'podPrefix' | 'servicePrefix'
   readonly value: string
   readonly winner: ClusterName
 }

@@ -3,23 +3,34 @@
 // Invariants
 //   1. The view depends on records and certificates alone, not on the order of arrival.
 //   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view,
-//      and the prefixes of two clusters never overlap. Overlaps, names and keys are settled by certificate order
+//      and the prefixes of two clusters never overlap. Overlaps and names are settled by certificate order
 //      (trust/order.ts).
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the origin with the highest term among
 //      those whose catalogue is complete. So a change of speaker never shows an incomplete catalogue in place of a
 //      complete one.
+//   4. Every WireGuard key in a view was proved by its agent, and a claim takes no other agent out of the view: two that
+//      prove one key hold the same seed, and both stay, marked as clones.
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from '../model/cidr.ts'
-import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from '../model/values.ts'
+import type { Cidr, ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
+import type { Crypto } from '../model/crypto.ts'
 import { isDialable, isPeerReachable } from '../model/outer-address.ts'
 import { compareKeys } from '../model/sorted-map.ts'
 import type { TrustStore } from '../trust/trust-store.ts'
 import { equalBytes } from '../model/bytes.ts'
 import type { AgentChain } from '../trust/chain.ts'
-import { type SettledCluster, compareCertificateOrder, unionOf } from '../trust/order.ts'
-import { createCache, winnerOver, type Cache, type Member, type Sources } from './view-cache.ts'
-import type { AgentView, ClusterView, MeshView, Refusal, ServiceView } from './view.ts'
+import { type SettledCluster, unionOf } from '../trust/order.ts'
+import { TunnelKeys } from '../trust/tunnel-key.ts'
+import {
+  clonesOf,
+  createCache,
+  type Cache,
+  type KeyHolders,
+  type Member,
+  type Sources
+} from './view-cache.ts'
+import type { AgentView, ClusterView, MeshView, ProvedAgent, Refusal, ServiceView } from './view.ts'
 import type { Conflict } from '../trust/order.ts'
 
 /** Everything that a view is built from. The optional functions only save time. */
@@ -57,13 +68,16 @@ export interface ViewBuilder {
 }
 
 /** A builder that keeps what did not change from one view to the next. */
-export function createViewBuilder(): ViewBuilder {
-  const cache = createCache()
+export function createViewBuilder(mesh: {
+  readonly crypto: Crypto
+  readonly meshId: Uint8Array
+}): ViewBuilder {
+  const cache = createCache(new TunnelKeys(mesh))
   return {
     build(input) {
       const settlement = input.trustStore.settlement()
       const members = membersByCluster(input, settlement, cache)
-      const keyWinners = settleWireguardKeys(members.values(), settlement)
+      const keyHolders = holdersOfKeys(members.values())
       const clusters = new Map<ClusterName, ClusterView>()
       const own = input.trustStore.verifiedChainOf(input.selfOrigin)
       for (const name of cache.sorted('clusters', [...settlement.keys(), input.self])) {
@@ -74,7 +88,7 @@ export function createViewBuilder(): ViewBuilder {
           name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
         if (lost) clusters.set(name, withoutName(name, settled !== undefined))
         else if (settled !== undefined) {
-          const of = { settled, members: members.get(name) ?? [], keyWinners }
+          const of = { settled, members: members.get(name) ?? [], keyHolders }
           clusters.set(
             name,
             cache.clusterView(of, () => clusterView(of, { input, cache }))
@@ -117,12 +131,17 @@ function membersByCluster(
 function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
   const origin = chain.agentOrigin
   const refusals: Refusal[] = []
-  let [agent, claim]: [AgentValue?, ClusterValue?] = []
+  let [agent, claim]: [ProvedAgent?, ClusterValue?] = []
   for (const record of aboutItself(input, origin)) {
     const decoded = cache.records.decode(record)
     if (decoded.kind === 'invalid') refusals.push({ origin, key: record.key, reason: decoded.reason })
     else if (decoded.value.kind === 'cluster') claim = decoded.value
-    else if (decoded.value.kind === 'agent') agent = decoded.value
+    else if (decoded.value.kind === 'agent') {
+      const { tunnelKeys, ...rest } = decoded.value
+      const verdict = cache.tunnelKeys.prove(origin, tunnelKeys)
+      if (verdict.kind === 'proved') agent = { ...rest, wireguardKey: verdict.wireguardKeys[0] }
+      else refusals.push({ origin, key: record.key, reason: verdict.reason })
+    }
   }
   if (agent !== undefined && !chain.roles.includes(agent.role)) {
     refusals.push({ origin, key: 'agent', reason: `its certificate does not allow the role ${agent.role}` })
@@ -135,7 +154,7 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
  * The agent without outer addresses that no agent may dial (model/outer-address.ts), so that a member cannot make the
  * others send to a metadata service or to a multicast group.
  */
-function withoutUnreachable(agent: AgentValue, origin: Origin, refusals: Refusal[]): AgentValue {
+function withoutUnreachable(agent: ProvedAgent, origin: Origin, refusals: Refusal[]): ProvedAgent {
   const multiaddrs = agent.multiaddrs.filter(isDialable)
   const wireguardAddresses = agent.wireguardAddresses.filter(isPeerReachable)
   const refused = [
@@ -155,33 +174,22 @@ function aboutItself({ record, records }: ViewInput, origin: Origin): Iterable<V
   return ['agent', 'cluster'].flatMap((key) => record(origin, key) ?? [])
 }
 
-/**
- * The winner of each WireGuard key. When two origins claim one key, the older certificate of their clusters wins;
- * inside one cluster, the lower PeerId. Two tunnels with one key would take each other's packets.
- */
-function settleWireguardKeys(
-  members: Iterable<readonly Member[]>,
-  settlement: ReadonlyMap<ClusterName, SettledCluster>
-): ReadonlyMap<string, Member> {
-  const winners = new Map<string, Member>()
-  for (const member of [...members].flat()) {
-    if (member.agent === undefined) continue
-    const holder = winners.get(member.agent.wireguardKey)
-    if (holder === undefined || compareMembers(member, holder) < 0)
-      winners.set(member.agent.wireguardKey, member)
+/** The origins that have proved each WireGuard key, in the order of their PeerIds. */
+function holdersOfKeys(members: Iterable<readonly Member[]>): KeyHolders {
+  const holders = new Map<WireguardKey, Origin[]>()
+  for (const { agent, origin } of [...members].flat()) {
+    if (agent === undefined) continue
+    const list = holders.get(agent.wireguardKey)
+    if (list === undefined) holders.set(agent.wireguardKey, [origin])
+    else list.push(origin)
   }
-  return winners
-
-  function compareMembers(left: Member, right: Member): number {
-    const [a, b] = [settlement.get(left.chain.cluster), settlement.get(right.chain.cluster)]
-    if (a === undefined || b === undefined) throw new Error('a member of a cluster that is not settled')
-    return compareCertificateOrder(a.grant.order, b.grant.order) || compareKeys(left.origin, right.origin)
-  }
+  for (const list of holders.values()) list.sort(compareKeys)
+  return holders
 }
 
 /** The view of one cluster. It collects refusals and conflicts while it checks prefixes, agents and the catalogue. */
 function clusterView(
-  { settled, members, keyWinners }: Sources,
+  { settled, members, keyHolders }: Sources,
   context: { readonly input: ViewInput; readonly cache: Cache }
 ): ClusterView {
   const name = settled.grant.cluster
@@ -194,16 +202,13 @@ function clusterView(
   const agents: AgentView[] = []
   for (const member of members) {
     if (member.agent === undefined) continue
-    const winner = winnerOver(member, keyWinners)
-    if (winner === member)
-      agents.push({
-        origin: member.origin,
-        agent: checkNodePrefixes(member, checkTunnelAddress(member, member.agent)),
-        ...(member.claim && { term: member.claim.term })
-      })
-    else if (winner !== undefined) {
-      conflicts.push({ what: 'wireguardKey', value: member.agent.wireguardKey, winner: winner.chain.cluster })
-    }
+    const clones = clonesOf(member, keyHolders)
+    agents.push({
+      origin: member.origin,
+      agent: checkNodePrefixes(member, checkTunnelAddress(member, member.agent)),
+      ...(clones.length > 0 && { clones }),
+      ...(member.claim && { term: member.claim.term })
+    })
   }
   const catalogue = speaker && catalogueOf(name, speaker.origin, { podPrefixes, servicePrefixes }, context)
   return {
@@ -238,7 +243,7 @@ function clusterView(
    * The agent without a tunnel address that is outside the pod prefixes. The tunnel itself stays: only probes and the
    * host's own traffic need the address. Without a speaker there are no pod prefixes yet, and that is no refusal.
    */
-  function checkTunnelAddress(member: Member, agent: AgentValue): AgentValue {
+  function checkTunnelAddress(member: Member, agent: ProvedAgent): ProvedAgent {
     if (agent.tunnelAddress === undefined || isWithin(agent.tunnelAddress, podPrefixes)) return agent
     if (speaker !== undefined) {
       const reason = `the tunnel address ${agent.tunnelAddress} is outside the pod prefixes of ${name}`
@@ -251,7 +256,7 @@ function clusterView(
    * The agent without node prefixes that are outside. Its pods are then reached through any gateway of the cluster,
    * as all others are.
    */
-  function checkNodePrefixes(member: Member, agent: AgentValue): AgentValue {
+  function checkNodePrefixes(member: Member, agent: ProvedAgent): ProvedAgent {
     const refused = agent.nodePrefixes?.filter((prefix) => !isWithin(prefix, podPrefixes)) ?? []
     if (refused.length === 0) return agent
     if (speaker !== undefined) {

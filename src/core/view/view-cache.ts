@@ -3,17 +3,19 @@
 // little more than its own service.
 import { Authoriser } from './authorise.ts'
 import { Catalogue } from './catalogue.ts'
-import type { AgentValue, Cidr, ClusterName, ClusterValue, Origin } from '../model/values.ts'
+import type { Cidr, ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
 import { compareKeys } from '../model/sorted-map.ts'
 import type { AgentChain } from '../trust/chain.ts'
 import type { SettledCluster } from '../trust/order.ts'
-import type { ClusterView, Refusal } from './view.ts'
+import type { TunnelKeys } from '../trust/tunnel-key.ts'
+import type { ClusterView, ProvedAgent, Refusal } from './view.ts'
 
 /** What one origin announces about itself and its cluster. */
 export interface Member {
   readonly chain: AgentChain
   readonly origin: Origin
-  readonly agent: AgentValue | undefined
+  /** undefined when the origin has published no agent, or one without a valid proof of its tunnel keys. */
+  readonly agent: ProvedAgent | undefined
   /** The record "cluster" of this origin; undefined when it has published none. */
   readonly claim: ClusterValue | undefined
   readonly refusals: readonly Refusal[]
@@ -23,9 +25,11 @@ export interface Member {
 export interface Sources {
   readonly settled: SettledCluster
   readonly members: readonly Member[]
-  /** The winner of each WireGuard key, over all clusters. */
-  readonly keyWinners: ReadonlyMap<string, Member>
+  /** The origins that have proved each WireGuard key, over all clusters and in their order; more than one are clones. */
+  readonly keyHolders: KeyHolders
 }
+
+export type KeyHolders = ReadonlyMap<WireguardKey, readonly Origin[]>
 
 /** The objects that a Member was made from. They are compared by identity. */
 interface MadeFrom {
@@ -37,6 +41,8 @@ interface MadeFrom {
 /** The parts of the cache. Each method compares with the last call of the same name or key. */
 export interface Cache {
   readonly records: Authoriser
+  /** Checks the proofs of tunnel keys, and keeps its verdicts. */
+  readonly tunnelKeys: TunnelKeys
   /**
    * The list without duplicates, in the order of code units. It is sorted again only when the list differs from the
    * last one.
@@ -55,7 +61,7 @@ export interface Cache {
   /** The last list under this name, if it is equal; then consumers see the same object. */
   intern(name: string, list: readonly Cidr[]): readonly Cidr[]
   /** The agent without its tunnel address; the same object for the same agent. */
-  withoutTunnelAddress(agent: AgentValue): AgentValue
+  withoutTunnelAddress(agent: ProvedAgent): ProvedAgent
   /** The catalogue of a cluster, made empty when there is none. */
   catalogue(name: ClusterName): Catalogue
   /** Forgets all origins and clusters that are not in these lists. */
@@ -63,10 +69,10 @@ export interface Cache {
 }
 
 /** An empty cache. */
-export function createCache(): Cache {
+export function createCache(tunnelKeys: TunnelKeys): Cache {
   const members = new Map<Origin, { from: MadeFrom; member: Member | undefined }>()
   const orders = new Map<string, { list: readonly string[]; sorted: readonly string[] }>()
-  const untunnelled = new WeakMap<AgentValue, AgentValue>()
+  const untunnelled = new WeakMap<ProvedAgent, ProvedAgent>()
   // Two entries for each cluster, and the trust store bounds the number of clusters.
   const lists = new Map<string, readonly Cidr[]>()
   const views = new Map<ClusterName, { of: Sources; view: ClusterView }>()
@@ -76,6 +82,7 @@ export function createCache(): Cache {
 
   return {
     records,
+    tunnelKeys,
     sorted<T extends string>(what: 'origins' | 'clusters', list: readonly T[]) {
       const last = orders.get(what)
       const same = last?.list.length === list.length && list.every((each, at) => each === last.list[at])
@@ -132,21 +139,26 @@ export function createCache(): Cache {
 }
 
 /**
- * Whether two cluster views come from the same objects. Of the key winners only those of the cluster's own members
- * matter.
+ * Whether two cluster views come from the same objects. Of the holders of keys only the clones of the cluster's own
+ * members matter.
  */
 function areSame(last: Sources, now: Sources): boolean {
   if (last.settled !== now.settled || last.members.length !== now.members.length) return false
   return now.members.every(
     (member, at) =>
       member === last.members[at] &&
-      winnerOver(member, now.keyWinners) === winnerOver(member, last.keyWinners)
+      isSameList(clonesOf(member, now.keyHolders), clonesOf(member, last.keyHolders))
   )
 }
 
-/**
- * The member that holds this member's WireGuard key, usually itself; undefined when this member announces no agent.
- */
-export function winnerOver({ agent }: Member, keyWinners: ReadonlyMap<string, Member>): Member | undefined {
-  return agent && keyWinners.get(agent.wireguardKey)
+function isSameList<T>(left: readonly T[], right: readonly T[]): boolean {
+  return left.length === right.length && left.every((each, at) => each === right[at])
 }
+
+/** The other origins that have proved the WireGuard key of this member; usually none. */
+export function clonesOf({ agent, origin }: Member, keyHolders: KeyHolders): readonly Origin[] {
+  const holders = (agent && keyHolders.get(agent.wireguardKey)) ?? []
+  return holders.length < 2 ? NO_ORIGINS : holders.filter((holder) => holder !== origin)
+}
+
+const NO_ORIGINS: readonly Origin[] = []

@@ -7,7 +7,8 @@ import type {
   ClusterName,
   EndpointSliceValue,
   Origin,
-  ServiceValue
+  ServiceValue,
+  WireguardKey
 } from '../model/values.ts'
 import type { Conflict } from '../trust/order.ts'
 
@@ -39,16 +40,26 @@ export interface ClusterView {
    * False until a complete catalogue of this cluster has been seen. Until then DNS answers SERVFAIL, not NXDOMAIN.
    */
   readonly complete: boolean
-  /** Names, prefixes and WireGuard keys that an older certificate owns. */
+  /** Names and prefixes that an older certificate owns. */
   readonly conflicts: readonly Conflict[]
   /** The records of the cluster that were refused, wholly or in part. */
   readonly refusals: readonly Refusal[]
 }
 
+/** What an agent announces, with the WireGuard key that it has proved in place of the tunnel keys that it claims. */
+export type ProvedAgent = Omit<AgentValue, 'tunnelKeys'> & {
+  readonly wireguardKey: WireguardKey
+}
+
 /** One agent of a cluster. */
 export interface AgentView {
   readonly origin: Origin
-  readonly agent: AgentValue
+  readonly agent: ProvedAgent
+  /**
+   * Other agents that have proved the same WireGuard key, by PeerId: they have the seed of this agent's tunnel, so a
+   * state folder was copied. Absent when there are none.
+   */
+  readonly clones?: readonly Origin[]
   /**
    * The term of the catalogue that the agent has published, as speaker or as standby; undefined when it has published
    * none.

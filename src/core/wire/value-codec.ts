@@ -3,6 +3,7 @@
 // Invariant: a value that decodeValue returns holds only canonical addresses, DNS names and bounded lists. No later
 // code checks again, and every string in it may go to a file, a zone or a command line.
 import { isDnsLabel, isDnsSubdomain } from '../model/dns-name.ts'
+import { isSoundPoint } from '../model/ed25519-point.ts'
 import { bytesToIp, cidrToPrefix, ipToBytes, parseIp, prefixToCidr } from '../model/cidr.ts'
 import { RECORD_BYTES_MAX } from './limits.ts'
 import {
@@ -16,8 +17,8 @@ import {
   type PeerAddress,
   type Protocol,
   type ServiceValue,
-  type Value,
-  type WireguardKey
+  type TunnelKey,
+  type Value
 } from '../model/values.ts'
 import { decodeValueMessage, encodeMessage, wire, type PrefixMessage, type ValueMessage } from './messages.ts'
 
@@ -71,16 +72,27 @@ export function encodeValue(value: Value): Uint8Array {
 }
 
 /**
- * A WireGuard key as 44 characters of base64; undefined unless there are 32 bytes, and for the all-zero key, which no
- * peer can have.
+ * A tunnel key whose form is right: an Ed25519 key that is not of small order, and 64 bytes of proof. What the proof is
+ * worth depends on the mesh and the agent (trust/tunnel-key.ts).
  */
-export function wireguardKeyFromBytes(bytes: Uint8Array): WireguardKey | undefined {
-  if (bytes.length !== WIREGUARD_KEY_BYTES || bytes.every((byte) => byte === 0)) return undefined
-  return btoa(String.fromCharCode(...bytes)) as WireguardKey
+function toTunnelKey({
+  edKey,
+  proof
+}: {
+  readonly edKey: Uint8Array
+  readonly proof: Uint8Array
+}): TunnelKey {
+  if (!isSoundPoint(edKey)) throw new InvalidField('tunnelKeys has a malformed key or one of small order')
+  if (proof.length !== PROOF_BYTES) throw new InvalidField('tunnelKeys has a malformed proof')
+  return { edKey: toBase64(edKey), proof: toBase64(proof) }
 }
 
-function wireguardKeyToBytes(key: WireguardKey): Uint8Array {
-  return Uint8Array.from(atob(key), (character) => character.charCodeAt(0))
+function toBase64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+}
+
+function toBytes(base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
 }
 
 /**
@@ -104,7 +116,9 @@ function isObjectName(text: string): boolean {
 
 const OBJECT_NAME = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/
 
-const WIREGUARD_KEY_BYTES = 32
+const PROOF_BYTES = 64
+// The second one is the new key while the key is being changed.
+const TUNNEL_KEYS_MAX = 2
 const PORT_MAX = 65_535
 // Bounds of lists. Where Kubernetes has a bound, it is the same (EndpointSlice: 1,000 endpoints, 20,000 ports, 100
 // addresses for each endpoint; ClientIP affinity: one day). The others are far above what a real site has. A record
@@ -132,13 +146,15 @@ function toValue(message: ValueMessage): Value {
 }
 
 function toAgent(agent: NonNullable<ValueMessage['agent']>): AgentValue {
+  const tunnelKeys = bounded('tunnelKeys', agent.tunnelKeys, TUNNEL_KEYS_MAX).map(toTunnelKey)
+  if (tunnelKeys.length === 0) throw new InvalidField('tunnelKeys is empty')
   const wireguardAddresses = bounded('wireguardAddresses', agent.wireguardAddresses, PEER_ADDRESSES_MAX)
   const multiaddrs = bounded('multiaddrs', agent.multiaddrs, MULTIADDRS_MAX)
   const nodePrefixes = toCidrs('nodePrefixes', bounded('nodePrefixes', agent.nodePrefixes, NODE_PREFIXES_MAX))
   if (agent.role !== 'gateway' && agent.role !== 'node') throw new InvalidField('role is not gateway or node')
   return {
     kind: 'agent',
-    wireguardKey: present('wireguardKey', wireguardKeyFromBytes(agent.wireguardKey)),
+    tunnelKeys,
     wireguardAddresses: wireguardAddresses.map((text) =>
       present('wireguardAddresses', parsePeerAddress(text))
     ),
@@ -233,7 +249,10 @@ function toEndpoint(endpoint: EndpointMessage): Endpoint {
 
 function encodeAgent(agent: AgentValue) {
   return {
-    wireguardKey: wireguardKeyToBytes(agent.wireguardKey),
+    tunnelKeys: agent.tunnelKeys.map(({ edKey, proof }) => ({
+      edKey: toBytes(edKey),
+      proof: toBytes(proof)
+    })),
     wireguardAddresses: [...agent.wireguardAddresses],
     multiaddrs: [...agent.multiaddrs],
     tunnelAddress: agent.tunnelAddress === undefined ? new Uint8Array() : ipToBytes(agent.tunnelAddress),

@@ -1,11 +1,10 @@
-// Ed25519, X25519 and SHA-256 by node:crypto. `createCrypto` is the implementation of core's port `Crypto`; the two
-// functions for WireGuard keys serve the identity of an agent. Keys travel as 32 raw bytes in this program, but
+// Ed25519 and SHA-256 by node:crypto. `createCrypto` is the implementation of core's port `Crypto`; the function for
+// WireGuard keys serves the data plane. Keys travel as 32 raw bytes in this program, but
 // node:crypto takes and gives DER, so each key is wrapped in its fixed DER header or cut off behind it.
 import {
   createHash,
   createPrivateKey,
   createPublicKey,
-  generateKeyPairSync,
   randomBytes,
   sign,
   verify,
@@ -17,7 +16,6 @@ import { isSoundPoint } from '../../core/model/ed25519-point.ts'
 // DER headers of RFC 8410 for raw keys: PKCS #8 for a private key, SPKI for a public key. The key is the last 32 bytes
 // of each.
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
-const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex')
 const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex')
 // Bound of each of the two caches, in keys, so that a hostile peer cannot make them grow without limit. A full cache is
 // cleared; each key is then parsed once more.
@@ -59,23 +57,15 @@ export function createCrypto(): Crypto {
   }
 }
 
-/** Makes a WireGuard key pair (Curve25519, RFC 7748); each key has 32 raw bytes. Called for each new identity. */
-export function generateWireguardKey(): { privateKey: Uint8Array; publicKey: Uint8Array } {
-  const pair = generateKeyPairSync('x25519')
-  return {
-    privateKey: pair.privateKey.export({ format: 'der', type: 'pkcs8' }).subarray(-32),
-    publicKey: pair.publicKey.export({ format: 'der', type: 'spki' }).subarray(-32)
-  }
-}
-
-/** Returns the public key of a 32-byte private key as 44 characters of base64, as `wg pubkey` prints it. */
-export function wireguardPublicKey(privateKey: Uint8Array): string {
-  const key = createPrivateKey({
-    key: Buffer.concat([X25519_PKCS8, privateKey]),
-    format: 'der',
-    type: 'pkcs8'
-  })
-  return createPublicKey(key).export({ format: 'der', type: 'spki' }).subarray(-32).toString('base64')
+/**
+ * Returns the WireGuard private key of the Ed25519 seed of a tunnel key; 32 bytes. It is the scalar with which Ed25519
+ * signs (RFC 8032, 5.1.5), clamped as X25519 does, so its public key is the Montgomery form of the Ed25519 key.
+ */
+export function wireguardPrivateKey(seed: Uint8Array): Uint8Array {
+  const scalar = createHash('sha512').update(seed).digest().subarray(0, 32)
+  scalar.writeUInt8(scalar.readUInt8(0) & 0xf8, 0)
+  scalar.writeUInt8((scalar.readUInt8(31) & 0x7f) | 0x40, 31)
+  return new Uint8Array(scalar)
 }
 
 /** Returns the Ed25519 private key of a 32-byte seed (RFC 8032, section 5.1.5). */

@@ -65,7 +65,7 @@ export async function settleIdentity(
   if (damaged.kind === 'missing') return undefined
   throw new StoreError(
     'IDENTITY_CORRUPT',
-    `the identity in ${path} and its copy are damaged: ${damaged.reason}`,
+    `the identity in ${path} and its copy cannot be used: ${damaged.reason}`,
     {
       path,
       fix: `restore ${IDENTITY} from a backup; or, to join again with a new token, move both ${IDENTITY} and ${BACKUP} away`

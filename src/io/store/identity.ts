@@ -5,8 +5,11 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { StoreError } from './errors.ts'
 
-/** The version of the file's format. A file of a higher version is refused (STORE_NEWER). */
-export const IDENTITY_VERSION = 1
+/**
+ * The version of the file's format. A file of a higher version is refused (STORE_NEWER). One of version 1 has the key
+ * of WireGuard in another form and counts as damaged (IDENTITY_CORRUPT).
+ */
+export const IDENTITY_VERSION = 2
 
 const base64 = z.string().regex(/^[A-Za-z0-9+/]*={0,2}$/)
 // 32 bytes in base64.
@@ -20,8 +23,8 @@ const key32 = z.string().regex(/^[A-Za-z0-9+/]{43}=$/)
 const identitySchema = z.strictObject({
   /** Ed25519 seed of the agent's key, from which its PeerId follows; 32 bytes. */
   nodeSeed: key32,
-  /** Curve25519 private key of the tunnels; 32 bytes. */
-  wireguardPrivateKey: key32,
+  /** Ed25519 seed of the tunnel key, from which the key of WireGuard follows; 32 bytes. */
+  tunnelSeed: key32,
   /** Ed25519 seed of the cluster key; it signs the certificates of this cluster's agents. */
   clusterSeed: key32.optional(),
   /** Ed25519 seed of the mesh root; only on the agent where `meshctl init` ran. */
@@ -68,6 +71,7 @@ type IdentityFile =
 
 // The version is read first and by itself, so that a file of a later version is recognised whatever else it holds.
 const envelopeSchema = z.looseObject({ version: z.number().int().positive() })
+const OLDER = 'an earlier version of this program wrote it, with keys in a form that is not used any more'
 const fileSchema = z.strictObject({ version: z.number(), checksum: z.string(), identity: z.unknown() })
 
 /**
@@ -93,6 +97,7 @@ export function decodeIdentity(text: string): IdentityFile {
   const envelope = envelopeSchema.safeParse(json)
   if (!envelope.success) return { kind: 'corrupt', reason: 'it is not a JSON object with a version' }
   if (envelope.data.version > IDENTITY_VERSION) return { kind: 'newer', version: envelope.data.version }
+  if (envelope.data.version < IDENTITY_VERSION) return { kind: 'corrupt', reason: OLDER }
   const file = fileSchema.safeParse(json)
   if (!file.success) return { kind: 'corrupt', reason: `wrong ${fieldsOf(file.error)}` }
   if (checksum(JSON.stringify(file.data.identity)) !== file.data.checksum) {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { peerHostOf, reachedFirst } from '../../../src/app/host/reached-first.ts'
-import type { AgentValue, ClusterName, Origin, PeerAddress } from '../../../src/core/model/values.ts'
-import type { MeshView } from '../../../src/core/view/view.ts'
+import type { ClusterName, Origin, PeerAddress } from '../../../src/core/model/values.ts'
+import type { MeshView, ProvedAgent } from '../../../src/core/view/view.ts'
 
 const OFFERED = ['10.0.0.7:51820', '203.0.113.7:51820', '[2001:db8::7]:51820'] as PeerAddress[]
 
 function order(host: string | undefined, found?: string): readonly string[] | undefined {
-  const agent: Partial<AgentValue> = { wireguardAddresses: OFFERED }
+  const agent: Partial<ProvedAgent> = { wireguardAddresses: OFFERED }
   const east = 'east' as ClusterName
-  const agents = [{ origin: 'e1' as Origin, agent: agent as AgentValue }]
+  const agents = [{ origin: 'e1' as Origin, agent: agent as ProvedAgent }]
   const view: MeshView = {
     self: 'west' as ClusterName,
     clusters: new Map([

@@ -24,7 +24,7 @@ describe('the log', () => {
       const fields = ['seed', 'privateKey', 'token', 'nodeSeed', 'clusterSeed', 'rootSeed', 'inviteSeed']
       const text = logged(
         format,
-        [...fields, 'wireguardPrivateKey']
+        [...fields, 'tunnelSeed']
           .map((field) => `log.info({ ${field}: secret, identity: { ${field}: secret } }, 'event')`)
           .join('\n')
       )

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { dialTargets, type DialInput, type Sighting } from '../../../src/app/session/dial-targets.ts'
-import type { AgentValue, Origin, WireguardKey } from '../../../src/core/model/values.ts'
-import type { AgentView } from '../../../src/core/view/view.ts'
+import type { Origin, WireguardKey } from '../../../src/core/model/values.ts'
+import type { AgentView, ProvedAgent } from '../../../src/core/view/view.ts'
 
 const SELF = 'self' as Origin
 
 const member = (name: string, ...multiaddrs: readonly string[]): AgentView => {
-  const agent: AgentValue = {
+  const agent: ProvedAgent = {
     kind: 'agent',
     wireguardKey: `key of ${name}` as WireguardKey,
     wireguardAddresses: [],

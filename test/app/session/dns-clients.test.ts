@@ -1,16 +1,10 @@
 import assert from 'node:assert/strict'
 import { dnsClients } from '../../../src/app/session/dns-clients.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
-import type {
-  AgentValue,
-  Cidr,
-  Ip,
-  Origin,
-  PeerAddress,
-  WireguardKey
-} from '../../../src/core/model/values.ts'
+import type { Cidr, Ip, Origin, PeerAddress, WireguardKey } from '../../../src/core/model/values.ts'
+import type { ProvedAgent } from '../../../src/core/view/view.ts'
 
-const agent: AgentValue = {
+const agent: ProvedAgent = {
   kind: 'agent',
   wireguardKey: '' as WireguardKey,
   wireguardAddresses: ['203.0.113.7:51820', '[2001:db8::7]:51820'] as PeerAddress[],

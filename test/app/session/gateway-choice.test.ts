@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { gatewayChoice } from '../../../src/app/session/gateway-choice.ts'
-import type { AgentValue, ClusterName, Origin } from '../../../src/core/model/values.ts'
-import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
+import type { ClusterName, Origin } from '../../../src/core/model/values.ts'
+import type { ClusterView, MeshView, ProvedAgent } from '../../../src/core/view/view.ts'
 
 const cluster = (name: string, ...origins: readonly string[]): ClusterView => ({
   name: name as ClusterName,
   podPrefixes: [],
   servicePrefixes: [],
-  agents: origins.map((origin) => ({ origin: origin as Origin, agent: {} as AgentValue })),
+  agents: origins.map((origin) => ({ origin: origin as Origin, agent: {} as ProvedAgent })),
   services: new Map(),
   complete: true,
   conflicts: [],

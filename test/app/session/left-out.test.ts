@@ -34,7 +34,7 @@ describe('what cannot be published', () => {
     )
     assert.match(texts[2] ?? '', /^warning agent: the agent record is published without the fields/)
     setLeftOut(health, {
-      refused: [{ key: 'agent', reason: 'wireguardKey is malformed', reduced: false }],
+      refused: [{ key: 'agent', reason: 'tunnelKeys has a malformed proof', reduced: false }],
       namespaces: []
     })
     assert.deepEqual(

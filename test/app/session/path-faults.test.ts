@@ -3,7 +3,6 @@ import { clashes, farPoints } from '../../../src/app/host/obstacles.ts'
 import { pathFaults, type PathFacts } from '../../../src/app/session/path-faults.ts'
 import type { Tunnel } from '../../../src/app/session/tunnels.ts'
 import type {
-  AgentValue,
   Cidr,
   ClusterName,
   Ip,
@@ -12,9 +11,9 @@ import type {
   WireguardKey
 } from '../../../src/core/model/values.ts'
 import { NO_SURROUNDINGS } from '../../../src/core/host/surroundings.ts'
-import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
+import type { ClusterView, MeshView, ProvedAgent } from '../../../src/core/view/view.ts'
 
-const agent = (node: string, more: Partial<AgentValue> = {}): AgentValue => ({
+const agent = (node: string, more: Partial<ProvedAgent> = {}): ProvedAgent => ({
   kind: 'agent',
   wireguardKey: `key of ${node}` as WireguardKey,
   wireguardAddresses: ['203.0.113.12:51820' as PeerAddress],
@@ -27,7 +26,7 @@ const agent = (node: string, more: Partial<AgentValue> = {}): AgentValue => ({
   ...more
 })
 
-const cluster = (name: string, ...agents: readonly AgentValue[]): ClusterView => ({
+const cluster = (name: string, ...agents: readonly ProvedAgent[]): ClusterView => ({
   name: name as ClusterName,
   podPrefixes: [],
   servicePrefixes: [],
@@ -227,6 +226,19 @@ describe('what is wrong on the way to other clusters', () => {
       { control: { isFrozen: (origin) => origin === 'east-gw' } },
       'IDENTITY_CLONED',
       /identity of east-gw of cluster east/
+    ],
+    [
+      'one tunnel key of two agents',
+      {
+        view: viewOf(
+          ...['east', 'south'].map((name) => {
+            const one = cluster(name, agent(`${name}-gw`, { wireguardKey: 'key' as WireguardKey }))
+            return { ...one, agents: one.agents.map((each) => ({ ...each, clones: ['x' as Origin] })) }
+          })
+        )
+      },
+      'IDENTITY_CLONED',
+      /^east-gw of cluster east and south-gw of cluster south have one tunnel key/
     ],
     [
       'a refused handshake beside a tunnel that works',

@@ -14,13 +14,16 @@ import {
   type Settings
 } from '../../../src/app/settings/settings.ts'
 import { parseIp } from '../../../src/core/model/cidr.ts'
-import { decodeValue, encodeValue, wireguardKeyFromBytes } from '../../../src/core/wire/value-codec.ts'
-import type { Cidr, WireguardKey } from '../../../src/core/model/values.ts'
+import { decodeValue, encodeValue } from '../../../src/core/wire/value-codec.ts'
+import type { Cidr, TunnelKey } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 
 const ORIGIN = originOf(createCrypto().publicKeyOf(new Uint8Array(32).fill(1)))
-const KEY = wireguardKeyFromBytes(new Uint8Array(32).fill(1)) as WireguardKey
+const KEY: TunnelKey = {
+  edKey: Buffer.alloc(32, 3).toString('base64'),
+  proof: Buffer.alloc(64, 1).toString('base64')
+}
 
 function names(settings: Settings): readonly string[] {
   return [...settings.announce, ...settings['wireguard-address']].flatMap((address) =>
@@ -295,7 +298,7 @@ describe('settings', () => {
           }
         )
         const value = agentValueOf(settings, facts, {
-          wireguardKey: KEY,
+          tunnelKeys: [KEY],
           software: '1.2.3',
           nodePrefixes: undefined
         })

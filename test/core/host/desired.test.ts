@@ -4,7 +4,6 @@ import { Balancer } from '../../../src/core/host/balance.ts'
 import { desired, desiredWithin, type DesiredInput } from '../../../src/core/host/desired.ts'
 import { NO_SURROUNDINGS } from '../../../src/core/host/surroundings.ts'
 import type {
-  AgentValue,
   Cidr,
   ClusterName,
   Endpoint,
@@ -17,7 +16,7 @@ import type {
 } from '../../../src/core/model/values.ts'
 import { rendezvous } from '../../../src/core/host/rendezvous.ts'
 import { serviceServers } from '../../../src/core/host/virtual-servers.ts'
-import type { AgentView, ClusterView, ServiceView } from '../../../src/core/view/view.ts'
+import type { AgentView, ClusterView, ProvedAgent, ServiceView } from '../../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
 const cidr = (text: string): Cidr => {
@@ -28,7 +27,7 @@ const name = (text: string) => text as ClusterName
 const origin = (text: string) => text as Origin
 const key = (text: string) => text as WireguardKey
 
-const agent = (id: string, more: Partial<AgentValue> = {}): AgentView => ({
+const agent = (id: string, more: Partial<ProvedAgent> = {}): AgentView => ({
   origin: origin(id),
   agent: {
     kind: 'agent',
@@ -343,6 +342,25 @@ describe('the desired host', () => {
       peers.map(({ publicKey }) => publicKey),
       ['key-a']
     )
+  })
+
+  it('gives the peer of a key that two have proved to the one that held it before', () => {
+    const shared = { wireguardKey: key('key-s') }
+    const clusters = [
+      cluster(2, 'east', { agents: [agent('a', shared)] }),
+      cluster(3, 'south', { agents: [agent('b', shared)] })
+    ]
+    for (const [holder, prefix] of [
+      ['a', '10.2.0.0/16'],
+      ['b', '10.3.0.0/16']
+    ] as const) {
+      const keyHolders = new Map([[key('key-s'), origin(holder)]])
+      const { peers } = desired(input([west, ...clusters], { keyHolders }))
+      assert.deepEqual(
+        peers.map(({ allowedIps }) => allowedIps),
+        [[prefix]]
+      )
+    }
   })
 
   it('leaves the address open for a peer that only dials in', () => {

@@ -11,7 +11,6 @@ import {
 import { desired } from '../../../src/core/host/desired.ts'
 import type { Route, Vip } from '../../../src/core/host/host-state.ts'
 import type {
-  AgentValue,
   Cidr,
   ClusterName,
   Ip,
@@ -27,7 +26,7 @@ import {
   ownParts,
   type Surroundings
 } from '../../../src/core/host/surroundings.ts'
-import type { ClusterView } from '../../../src/core/view/view.ts'
+import type { ClusterView, ProvedAgent } from '../../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
 const cidr = (text: string): Cidr => {
@@ -40,7 +39,7 @@ const network = (text: string, device = 'eth0', onLink = true) => ({
   onLink
 })
 
-const agent = (name: string, more: Partial<AgentValue> = {}): AgentValue => ({
+const agent = (name: string, more: Partial<ProvedAgent> = {}): ProvedAgent => ({
   kind: 'agent',
   wireguardKey: `key-${name}` as WireguardKey,
   wireguardAddresses: [],

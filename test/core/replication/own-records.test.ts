@@ -11,6 +11,9 @@ import {
   type ServiceValue,
   type Value
 } from '../../../src/core/model/values.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import { TunnelKeys, tunnelKeyOf } from '../../../src/core/trust/tunnel-key.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { fairLevel, OwnRecords, type LeftOut } from '../../../src/core/replication/own-records.ts'
 import type { StoredRecord, ValueChange } from '../../../src/core/replication/record.ts'
 
@@ -65,6 +68,7 @@ class World {
         keysPerOriginMax: 2 + (limits.keys ?? 100_000)
       },
       read: (key) => this.held.get(key),
+      refusalOf: (value) => TUNNEL_KEYS.refusalOf(SELF, value),
       published: [...published].map(([key, value], seq): StoredRecord => ({ key, value, seq }))
     })
   }
@@ -90,9 +94,20 @@ class World {
   }
 }
 
+const crypto = createCrypto()
+const [SEED, MESH] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)]
+const SELF = originOf(crypto.publicKeyOf(SEED))
+const TUNNEL_KEYS = new TunnelKeys({ crypto, meshId: MESH })
+const TUNNEL_KEY = tunnelKeyOf({
+  crypto,
+  meshId: MESH,
+  agentKey: crypto.publicKeyOf(SEED),
+  seed: new Uint8Array(32).fill(3)
+})
+
 const AGENT: AgentValue = {
   kind: 'agent',
-  wireguardKey: 'AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=' as AgentValue['wireguardKey'],
+  tunnelKeys: [TUNNEL_KEY],
   wireguardAddresses: [],
   multiaddrs: [],
   tunnelAddress: '10.1.0.1' as Ip,
@@ -119,7 +134,12 @@ describe('own records', () => {
     const values = fc.oneof(
       fc.record({
         kind: fc.constant('agent'),
-        wireguardKey: fc.constantFrom(AGENT.wireguardKey, 'AAAA', ''),
+        tunnelKeys: fc.constantFrom(
+          [TUNNEL_KEY],
+          [{ ...TUNNEL_KEY, proof: 'AAAA' }],
+          [],
+          [TUNNEL_KEY, TUNNEL_KEY]
+        ),
         wireguardAddresses: list(address),
         multiaddrs: list(fc.oneof(fc.constantFrom('/ip4/1.2.3.4/tcp/1', '/dns4/gw_1/tcp/1'), odd)),
         tunnelAddress: fc.oneof(fc.ipV4(), odd),
@@ -245,13 +265,31 @@ describe('own records', () => {
     it('and an agent record of which nothing passes leaves the last one standing', () => {
       const world = new World({ bytes: 1_000_000 })
       world.put(AGENT)
-      world.put({ ...AGENT, wireguardKey: 'AAAA' as AgentValue['wireguardKey'] })
-      assert.deepEqual(world.keys, ['agent'])
+      const before = world.held.get('agent')
+      world.put({ ...AGENT, tunnelKeys: [{ ...TUNNEL_KEY, edKey: 'AAAA' }] })
+      assert.equal(world.held.get('agent'), before)
       assert.deepEqual(
         world.leftOut.refused.map(({ key, reduced }) => [key, reduced]),
         [['agent', false]]
       )
     })
+  })
+
+  it('never carry a tunnel key whose proof other agents would refuse', () => {
+    const world = new World({ bytes: 1_000_000 })
+    const of = { crypto, meshId: MESH, agentKey: crypto.publicKeyOf(SEED), seed: new Uint8Array(32).fill(4) }
+    const foreign = [
+      { ...TUNNEL_KEY, proof: tunnelKeyOf(of).proof },
+      tunnelKeyOf({ ...of, meshId: SEED }),
+      tunnelKeyOf({ ...of, agentKey: crypto.publicKeyOf(MESH) })
+    ]
+    for (const each of foreign) {
+      world.put({ ...AGENT, tunnelKeys: [TUNNEL_KEY, each] })
+      assert.deepEqual(world.keys, [])
+      assert.match(world.leftOut.refused[0]?.reason ?? '', /has not proved that it holds the seed/)
+    }
+    world.put({ ...AGENT, tunnelKeys: [TUNNEL_KEY, tunnelKeyOf(of)] })
+    assert.deepEqual([world.keys, world.leftOut.refused], [['agent'], []])
   })
 
   describe('above what the mesh takes of one cluster', () => {

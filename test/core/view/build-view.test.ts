@@ -15,11 +15,12 @@ import {
   type Origin,
   type PeerAddress,
   type ServiceValue,
-  type Value,
-  type WireguardKey
+  type TunnelKey,
+  type Value
 } from '../../../src/core/model/values.ts'
 import { SortedMap } from '../../../src/core/model/sorted-map.ts'
 import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
+import { tunnelKeyOf, wireguardKeyOfEd25519 } from '../../../src/core/trust/tunnel-key.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import {
   agentOf,
@@ -53,7 +54,7 @@ const [WEST, EAST_NAME, SOUTH] = [clusterName('west'), clusterName('east'), clus
 function agentValue(over: Partial<AgentValue> = {}): AgentValue {
   return {
     kind: 'agent',
-    wireguardKey: wireguardKey(1),
+    tunnelKeys: [claimed(1)],
     wireguardAddresses: [],
     multiaddrs: [],
     tunnelAddress: undefined,
@@ -65,8 +66,30 @@ function agentValue(over: Partial<AgentValue> = {}): AgentValue {
   }
 }
 
-function wireguardKey(seed: number): WireguardKey {
-  return Buffer.alloc(32, seed).toString('base64') as WireguardKey
+/** The tunnel key of a seed without its proof, which `say` adds: only then the agent is known. */
+function claimed(seed: number): TunnelKey {
+  return { edKey: base64(crypto.publicKeyOf(seedOf(seed))), proof: '' }
+}
+
+const seedOf = (number: number) => new Uint8Array(32).fill(number)
+const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64')
+const wireguardKey = (seed: number) => wireguardKeyOfEd25519(crypto.publicKeyOf(seedOf(seed)))
+
+/** The tunnel key of a seed with the proof that an agent makes. */
+function proved({ seed }: TestAgent, number: number): TunnelKey {
+  const of = { crypto, meshId: mesh.meshId, agentKey: crypto.publicKeyOf(seed) }
+  return tunnelKeyOf({ ...of, seed: seedOf(number) })
+}
+
+/** A record as the agent publishes it, with the proofs that were left open. */
+function recordOf(agent: TestAgent, value: Value): ViewRecord {
+  if (value.kind !== 'agent') return { key: keyOf(value), value: encodeValue(value) }
+  const tunnelKeys = value.tunnelKeys.map((key) =>
+    key.proof === ''
+      ? ([1, 2, 3].map((seed) => proved(agent, seed)).find(({ edKey }) => edKey === key.edKey) ?? key)
+      : key
+  )
+  return { key: 'agent', value: encodeValue({ ...value, tunnelKeys }) }
 }
 
 function claim(
@@ -122,9 +145,7 @@ function inputOf(
   const records = new Map<Origin, readonly ViewRecord[]>()
   for (const [agent, values] of said) {
     trustStore.add(agent.chain)
-    const list = values.map((value) =>
-      'kind' in value ? { key: keyOf(value), value: encodeValue(value) } : value
-    )
+    const list = values.map((value) => ('kind' in value ? recordOf(agent, value) : value))
     records.set(agent.chain.agentOrigin, list)
   }
   trustStore.add(self.agent.chain)
@@ -139,7 +160,7 @@ function inputOf(
 
 /** The view of a builder that has built none before. */
 function buildView(input: ViewInput): MeshView {
-  return createViewBuilder().build(input)
+  return createViewBuilder({ crypto, meshId: mesh.meshId }).build(input)
 }
 
 function clusterOf(view: MeshView, name: ClusterName) {
@@ -153,13 +174,16 @@ describe('view', () => {
     const web = service('web', ['10.102.0.10'])
     const pods = slice('web', 'web-1', ['10.2.0.1', '10.2.0.2'])
     const agent = agentValue({ tunnelAddress: '10.2.255.1' as Ip })
+    const { tunnelKeys: _, ...announced } = agent
     const view = buildView(inputOf([[east, [agent, eastClaim(), web, pods]]]))
     assert.deepEqual([...view.clusters.keys()], ['east', 'west'])
     assert.deepEqual(clusterOf(view, EAST_NAME), {
       name: 'east',
       podPrefixes: ['10.2.0.0/16'],
       servicePrefixes: ['10.102.0.0/16'],
-      agents: [{ origin: east.chain.agentOrigin, agent, term: 1 }],
+      agents: [
+        { origin: east.chain.agentOrigin, agent: { ...announced, wireguardKey: wireguardKey(1) }, term: 1 }
+      ],
       services: SortedMap.from([['shop/web', { service: web, slices: [pods] }]]),
       complete: true,
       conflicts: [],
@@ -360,22 +384,53 @@ describe('view', () => {
       assert.deepEqual([own.podPrefixes, own.agents, own.services.size, own.complete], [[], [], 0, false])
       assert.deepEqual(own.conflicts, [{ what: 'name', value: 'east', winner: 'east' }])
     })
+  })
 
-    it('give a WireGuard key that two claim to the older certificate', () => {
+  describe('WireGuard keys', () => {
+    it('are taken from no agent by a claim, whatever an older cluster copies of its record', () => {
+      const honest = proved(south, 1)
+      const negative = Buffer.from(honest.edKey, 'base64')
+      negative[31] = (negative[31] ?? 0) ^ 0x80
+      const claims = [
+        honest,
+        { ...honest, proof: proved(west, 2).proof },
+        { edKey: base64(negative), proof: honest.proof },
+        { edKey: base64(negative), proof: proved(west, 2).proof }
+      ]
+      for (const claim of claims) {
+        const tunnelKeys = [proved(west, 2), claim]
+        const view = buildView(
+          inputOf([
+            [west, [agentValue({ tunnelKeys })]],
+            [south, [agentValue({ tunnelKeys: [honest] })]]
+          ])
+        )
+        const [agent] = clusterOf(view, SOUTH).agents
+        assert.deepEqual([agent?.agent.wireguardKey, agent?.clones], [wireguardKey(1), undefined])
+        assert.deepEqual(clusterOf(view, WEST).agents, [])
+        assert.deepEqual(
+          clusterOf(view, WEST).refusals.map(({ key, reason }) => `${key}: ${reason}`),
+          ['agent: tunnelKeys has a key of which the agent has not proved that it holds the seed']
+        )
+      }
+    })
+
+    it('that two agents have proved leave both in the view, and name them to each other', () => {
       const view = buildView(
         inputOf([
           [south, [agentValue()]],
           [east, [agentValue()]],
-          [west, [agentValue({ wireguardKey: wireguardKey(2) })]]
+          [west, [agentValue({ tunnelKeys: [claimed(2)] })]]
         ])
       )
-      assert.equal(clusterOf(view, EAST_NAME).agents.length, 1)
-      assert.equal(clusterOf(view, WEST).agents.length, 1)
-      assert.deepEqual(clusterOf(view, SOUTH).agents, [])
-      assert.deepEqual(
-        clusterOf(view, SOUTH).conflicts.filter((conflict) => conflict.what === 'wireguardKey'),
-        [{ what: 'wireguardKey', value: wireguardKey(1), winner: 'east' }]
+      const clones = [SOUTH, EAST_NAME, WEST].map((name) =>
+        clusterOf(view, name).agents.map((each) => [each.agent.wireguardKey, each.clones])
       )
+      assert.deepEqual(clones, [
+        [[wireguardKey(1), [east.chain.agentOrigin]]],
+        [[wireguardKey(1), [south.chain.agentOrigin]]],
+        [[wireguardKey(2), undefined]]
+      ])
     })
   })
 
@@ -407,7 +462,7 @@ describe('view', () => {
     const records = fc.tuple(
       fc
         .record({ tunnel: ip, key: fc.integer({ min: 1, max: 3 }) })
-        .map((one) => agentValue({ tunnelAddress: one.tunnel as Ip, wireguardKey: wireguardKey(one.key) })),
+        .map((one) => agentValue({ tunnelAddress: one.tunnel as Ip, tunnelKeys: [claimed(one.key)] })),
       fc
         .record({
           pods: fc.array(prefix, { maxLength: 3 }),
@@ -448,10 +503,15 @@ describe('view', () => {
                 assert.ok(!cidrOverlaps(left.prefix, right.prefix), `${left.prefix} ${right.prefix}`)
             }
           }
-          const keys = [...view.clusters.values()].flatMap((cluster) =>
-            cluster.agents.map(({ agent }) => agent.wireguardKey)
-          )
-          assert.equal(new Set(keys).size, keys.length)
+          const present = [...view.clusters.values()].flatMap((cluster) => cluster.agents)
+          for (const { origin, agent, clones = [] } of present)
+            assert.deepEqual(
+              clones,
+              present
+                .filter((other) => other.origin !== origin && other.agent.wireguardKey === agent.wireguardKey)
+                .map((other) => other.origin)
+                .sort()
+            )
         }),
         { numRuns: 300 }
       )
@@ -472,7 +532,7 @@ describe('view', () => {
     })
 
     it('a kept builder says the same as a fresh one after any change', () => {
-      const builder = createViewBuilder()
+      const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
       fc.assert(
         fc.property(said, (list) => {
           const input = inputOf(list)
@@ -484,13 +544,13 @@ describe('view', () => {
   })
 
   it('looks at no cluster in which nothing changed', () => {
-    const builder = createViewBuilder()
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
     const lists = new Map<Origin, readonly (Value | ViewRecord)[]>()
     const asked: Origin[] = []
     const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
     const say = (agent: TestAgent, values: readonly Value[]): MeshView => {
       trustStore.add(agent.chain)
-      const records = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
+      const records = values.map((value) => recordOf(agent, value))
       lists.set(agent.chain.agentOrigin, records)
       return look()
     }
@@ -513,17 +573,21 @@ describe('view', () => {
       return view
     }
     say(west, [agentValue(), claim(['10.1.0.0/16'], ['10.101.0.0/16'])])
-    say(east, [agentValue({ wireguardKey: wireguardKey(2) }), eastClaim()])
-    const before = say(south, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.4.0.0/16'], [])])
+    say(east, [agentValue({ tunnelKeys: [claimed(2)] }), eastClaim()])
+    const before = say(south, [agentValue({ tunnelKeys: [claimed(3)] }), claim(['10.4.0.0/16'], [])])
     assert.deepEqual(look(), before)
     assert.deepEqual(asked, [])
-    const named = say(east, [agentValue({ wireguardKey: wireguardKey(2), node: 'other' }), eastClaim()])
+    const named = say(east, [agentValue({ tunnelKeys: [claimed(2)], node: 'other' }), eastClaim()])
     assert.deepEqual([...new Set(asked)], [east.chain.agentOrigin])
     assert.equal(named.clusters.get(SOUTH), before.clusters.get(SOUTH))
-    // The key of another cluster's agent is taken from it: that cluster is another one although its records are the same.
-    const taken = say(west, [agentValue({ wireguardKey: wireguardKey(3) }), claim(['10.1.0.0/16'], [])])
+    // An agent of another cluster has the same key: this cluster is another one although its records are the same.
+    const taken = say(west, [agentValue({ tunnelKeys: [claimed(3)] }), claim(['10.1.0.0/16'], [])])
     assert.notEqual(taken.clusters.get(SOUTH), before.clusters.get(SOUTH))
-    assert.deepEqual(clusterOf(taken, SOUTH).agents, [])
+    const ofSouth = clusterOf(taken, SOUTH).agents
+    assert.deepEqual(
+      ofSouth.map(({ clones }) => clones),
+      [[west.chain.agentOrigin]]
+    )
   })
 
   it('judges kept records anew when the prefixes of their cluster change', () => {
@@ -533,7 +597,7 @@ describe('view', () => {
         value: encodeValue(value)
       })
     )
-    const builder = createViewBuilder()
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
     const shown = (pods: string, services: string): readonly string[] => {
       const said: Said = [[east, [claim([pods], [services]), ...kept]]]
       const views = [...clusterOf(builder.build(inputOf(said)), EAST_NAME).services.values()]
@@ -559,7 +623,7 @@ describe('view', () => {
       )
     }
     const encoded = values.map((value) => ({ key: keyOf(value), value: encodeValue(value) }))
-    const builder = createViewBuilder()
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
     const before = clusterOf(builder.build(inputOf([[east, encoded]])), EAST_NAME)
     const changed = slice('s7', 's7-a', ['10.2.9.9'])
     const next = encoded.map((record) =>

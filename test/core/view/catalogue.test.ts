@@ -139,10 +139,13 @@ describe('the services of a cluster', () => {
     fc.assert(
       fc.property(fc.array(fc.array(step, { minLength: 1, maxLength: 3 }), { maxLength: 12 }), (rounds) => {
         const world = new World()
-        const builder = createViewBuilder()
+        const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
         for (const round of rounds) {
           for (const each of round) world.take(each)
-          assert.deepEqual(builder.build(world.input()), createViewBuilder().build(world.input()))
+          assert.deepEqual(
+            builder.build(world.input()),
+            createViewBuilder({ crypto, meshId: mesh.meshId }).build(world.input())
+          )
         }
       }),
       { numRuns: 150 }
@@ -151,7 +154,7 @@ describe('the services of a cluster', () => {
 
   it('cost what changed: one record among thousands is read, and the other services are the same objects', () => {
     const world = new World()
-    const builder = createViewBuilder()
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
     const many: Value[] = [
       {
         kind: 'cluster',

@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { bytesToIp, parseCidr, parseIp, prefixToCidr } from '../../../src/core/model/cidr.ts'
-import {
-  decodeValue,
-  encodeValue,
-  parsePeerAddress,
-  wireguardKeyFromBytes
-} from '../../../src/core/wire/value-codec.ts'
-import { keyOf, type Cidr, type Ip, type Value, type WireguardKey } from '../../../src/core/model/values.ts'
+import { isSoundPoint } from '../../../src/core/model/ed25519-point.ts'
+import { decodeValue, encodeValue, parsePeerAddress } from '../../../src/core/wire/value-codec.ts'
+import { keyOf, type Cidr, type Ip, type Value } from '../../../src/core/model/values.ts'
 import { encodeMessage, wire } from '../../../src/core/wire/messages.ts'
 
 const label = fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?$/)
@@ -21,15 +17,20 @@ const cidr = fc
   .filter((cidr): cidr is Cidr => cidr !== undefined)
 const port = fc.integer({ min: 1, max: 65_535 })
 const protocol = fc.constantFrom('TCP' as const, 'UDP' as const, 'SCTP' as const)
-const key = fc
-  .uint8Array({ minLength: 32, maxLength: 32 })
-  .map(wireguardKeyFromBytes)
-  .filter((key): key is WireguardKey => key !== undefined)
+const tunnelKey = fc
+  .record({
+    edKey: fc.uint8Array({ minLength: 32, maxLength: 32 }).filter(isSoundPoint),
+    proof: fc.uint8Array({ minLength: 64, maxLength: 64 })
+  })
+  .map(({ edKey, proof }) => ({
+    edKey: Buffer.from(edKey).toString('base64'),
+    proof: Buffer.from(proof).toString('base64')
+  }))
 const value: fc.Arbitrary<Value> = fc.oneof(
   fc
     .record({
       kind: fc.constant('agent' as const),
-      wireguardKey: key,
+      tunnelKeys: fc.array(tunnelKey, { minLength: 1, maxLength: 2 }),
       wireguardAddresses: fc.array(fc.constantFrom('203.0.113.7:51820', '[2001:db8::1]:1').map(peerAddress)),
       multiaddrs: fc.array(
         fc.constantFrom('/ip4/203.0.113.7/tcp/4001', '/ip6/::1/tcp/1', '/dns4/gw.example.com/tcp/4001')
@@ -123,7 +124,8 @@ describe('codec', () => {
     name: 'web',
     ports: [{ name: 'http', protocol: wire.Protocol.TCP, port: 80 }]
   }
-  const agent = { wireguardKey: new Uint8Array(32).fill(1), role: 'gateway' }
+  const tunnelKeys = [{ edKey: new Uint8Array(32).fill(3), proof: new Uint8Array(64).fill(1) }]
+  const agent = { tunnelKeys, role: 'gateway' }
   const slice = { namespace: 'shop', name: 'web-1', service: 'web' }
   const cluster = { term: 1 }
   const refusals: readonly [string, string, Parameters<typeof wire.Value.encode>[0], RegExp][] = [
@@ -220,13 +222,33 @@ describe('codec', () => {
       /podPrefixes/
     ],
     ['term 0', 'cluster', { cluster: {} }, /term/],
+    ['no tunnel key', 'agent', { agent: { ...agent, tunnelKeys: [] } }, /tunnelKeys is empty/],
     [
-      'a key of 31 bytes',
+      'three tunnel keys',
       'agent',
-      { agent: { ...agent, wireguardKey: new Uint8Array(31).fill(1) } },
-      /wireguardKey/
+      { agent: { ...agent, tunnelKeys: [0, 1, 2].flatMap(() => tunnelKeys) } },
+      /tunnelKeys has 3 items, above the limit of 2/
     ],
-    ['the zero key', 'agent', { agent: { ...agent, wireguardKey: new Uint8Array(32) } }, /wireguardKey/],
+    ...[
+      ['31 bytes', new Uint8Array(31).fill(3)] as const,
+      ['small order', new Uint8Array(32)] as const,
+      [
+        'small order, with a sign',
+        Uint8Array.from({ length: 32 }, (_, at) => ({ 0: 1, 31: 0x80 })[at] ?? 0)
+      ] as const,
+      ['a second encoding', new Uint8Array(32).fill(0xff)] as const
+    ].map(([what, edKey]): (typeof refusals)[number] => [
+      `a tunnel key of ${what}`,
+      'agent',
+      { agent: { ...agent, tunnelKeys: [{ edKey, proof: new Uint8Array(64) }] } },
+      /tunnelKeys has a malformed key or one of small order/
+    ]),
+    [
+      'a proof of 63 bytes',
+      'agent',
+      { agent: { ...agent, tunnelKeys: [{ edKey: new Uint8Array(32).fill(3), proof: new Uint8Array(63) }] } },
+      /tunnelKeys has a malformed proof/
+    ],
     ['an unknown role', 'agent', { agent: { ...agent, role: 'admin' } }, /role/],
     [
       'a host name as peer address',

@@ -91,7 +91,7 @@ describe('store', () => {
 
   const identity: Identity = {
     nodeSeed: base64(),
-    wireguardPrivateKey: base64(),
+    tunnelSeed: base64(),
     clusterSeed: base64(),
     rootSeed: base64(),
     meshId: base64(),
@@ -101,7 +101,7 @@ describe('store', () => {
     bootstrap: ['/ip4/192.0.2.1/tcp/7946'],
     joinedBy: 'init'
   }
-  const secrets = [identity.nodeSeed, identity.wireguardPrivateKey, identity.clusterSeed, identity.rootSeed]
+  const secrets = [identity.nodeSeed, identity.tunnelSeed, identity.clusterSeed, identity.rootSeed]
 
   it('is empty at first, without a warning', async () => {
     const store = await open()
@@ -605,7 +605,7 @@ describe('store', () => {
     for (const name of ['store.json', 'identity.json']) {
       const path = join(folder, name)
       const before = readFileSync(path, 'utf8')
-      writeFileSync(path, before.replace('"version": 1', '"version":7').replace('"version":1', '"version":7'))
+      writeFileSync(path, before.replace(/"version": ?[12]/, '"version":7'))
       const listing = (): string[] =>
         readdirSync(folder, { recursive: true }).map((entry) => {
           const { mtimeMs, size } = statSync(join(folder, String(entry)))
@@ -615,12 +615,31 @@ describe('store', () => {
       await assert.rejects(open(), (error: unknown) => {
         assert.ok(error instanceof StoreError)
         assert.equal(error.code, 'STORE_NEWER')
-        assert.match(error.message, /version 7, but this program knows only version 1/)
+        assert.match(error.message, /version 7, but this program knows only version [12]/)
         return true
       })
       assert.deepEqual(listing(), untouched)
       writeFileSync(path, before)
     }
+  })
+
+  it('refuses an identity of an earlier form with its fix, and changes nothing', async () => {
+    const store = await open()
+    await store.saveIdentity(identity)
+    await store.close()
+    const paths = ['identity.json', 'identity.bak.json'].map((name) => join(folder, name))
+    const old = readFileSync(paths[0] ?? '', 'utf8')
+      .replace(/"version": ?2/, '"version": 1')
+      .replace('tunnelSeed', 'wireguardPrivateKey')
+    for (const path of paths) writeFileSync(path, old)
+    await assert.rejects(open(), (error: unknown) => {
+      assert.ok(error instanceof StoreError)
+      assert.equal(error.code, 'IDENTITY_CORRUPT')
+      assert.match(error.message, /cannot be used: an earlier version of this program wrote it/)
+      assert.match(error.fix, /to join again with a new token, move both identity.json and identity.bak.json/)
+      return true
+    })
+    for (const path of paths) assert.equal(readFileSync(path, 'utf8'), old)
   })
 
   it('is locked for a second process', async () => {
