@@ -30,7 +30,8 @@ lint: node_modules/.package-lock.json ## linter, formatter and generated code, a
 	node build/gen.ts --check
 
 unit: node_modules/.package-lock.json
-	$(MOCHA) --parallel --jobs 2 $(foreach part,core io app cli arch,'test/$(part)/**/*.test.ts')
+	@node build/bundle.ts
+	DIST_IS_BUILT=1 $(MOCHA) --parallel --jobs 2 $(foreach part,core io app cli arch,'test/$(part)/**/*.test.ts')
 
 check: types lint unit ## types, lint, unit and property tests: under a minute
 

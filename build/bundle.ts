@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions } from 'esbuild'
+import { BUILTIN_MODULES } from './builtin-modules.ts'
 import { BUNDLE_OPTIONS } from './bundle-options.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -17,6 +18,7 @@ const PROGRAMS = {
 
 const OPTIONS = {
   ...BUNDLE_OPTIONS,
+  plugins: [BUILTIN_MODULES],
   define: { RHIZOME_VERSION: JSON.stringify(version()) }
 } satisfies BuildOptions
 

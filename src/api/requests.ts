@@ -2,7 +2,7 @@
 // request does not fit. meshctl imports only the types, because loading zod adds 100 ms to each run, and so to each
 // completion in a shell; test/arch checks this. The limits bound memory. Names and prefixes are checked by the
 // handlers, which can name the fix.
-import { z } from 'zod'
+import * as z from 'zod'
 
 // At most 64 texts of at most 100 characters. The longest value is a cluster name (63) or an IPv6 prefix (43
 // characters).

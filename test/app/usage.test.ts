@@ -1,13 +1,14 @@
 // A wrong command line of meshd.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { join } from 'node:path'
+import { build, MESHD } from '../built.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/app/main.ts')
 const meshd = (...args: readonly string[]) =>
-  spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 60_000 })
+  spawnSync(process.execPath, [MESHD, ...args], { encoding: 'utf8', timeout: 60_000 })
 
 describe('meshd with a wrong command line', function () {
+  before(build)
+
   const cases: readonly (readonly [args: readonly string[], says: RegExp])[] = [
     [['--bogus', '1'], /^meshd: unknown option '--bogus'\n {2}fix: `meshd --help` lists all /],
     [['--devise', 'x'], /^meshd: unknown option '--devise'\n {2}fix: Did you mean --device\? `meshd --help`/],

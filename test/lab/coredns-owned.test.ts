@@ -1,10 +1,10 @@
 // An agent that owns a real CoreDNS: it writes the Corefile, CoreDNS reads it again, and names follow the clusters of the mesh.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { build } from '../built.ts'
 import type { StatusAnswer } from '../../src/api/answers.ts'
 import { WRITTEN_BY } from '../../src/core/coredns/corefile.ts'
 import { putCorefile, tellCoredns } from '../../src/io/coredns/corefile-file.ts'
@@ -36,7 +36,7 @@ describe('a CoreDNS that the agent owns', function () {
   before(async function () {
     this.timeout(KUBE_LAB_BUILD_MS)
     await labProgram('coredns')
-    execFileSync(process.execPath, ['build/bundle.ts'])
+    build()
     folder = mkdtempSync(join(tmpdir(), 'rhizome-owned-'))
     mkdirSync(join(folder, 'coredns'))
     file = join(folder, 'coredns', 'Corefile')

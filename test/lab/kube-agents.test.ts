@@ -1,9 +1,9 @@
 // Three clusters = three real API servers, three agents, and a real CoreDNS: what is written to one API is answered everywhere.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { build } from '../built.ts'
 import type { PlanAnswer } from '../../src/api/answers.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { CLUSTERS, podCidr, serviceCidr, type Cluster } from '../demo/site.ts'
@@ -27,7 +27,7 @@ describe('three agents on three real API servers', function () {
 
   before(async function () {
     this.timeout(KUBE_LAB_BUILD_MS)
-    execFileSync(process.execPath, ['build/bundle.ts'])
+    build()
     const lab = await kubeLab()
     folder = mkdtempSync(join(tmpdir(), 'rhizome-kube-agents-'))
     for (const cluster of CLUSTERS)

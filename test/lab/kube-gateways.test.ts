@@ -1,12 +1,12 @@
 // One cluster with two gateways on one real API server, with the chart's rights only, and one agent of another cluster: one key, one
 // speaker, and a change of speaker of which the other cluster sees nothing but what differs.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
+import { build } from '../built.ts'
 import type { PeersAnswer, ServicesAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { clusterKeyData, readClusterKey } from '../../src/core/trust/cluster-key.ts'
 import { APPLY_PATCH, fieldsAt, type KubeObject } from '../../src/core/kube/kube-api.ts'
@@ -54,7 +54,7 @@ describe('two gateways of one cluster on a real API server', function () {
 
   before(async function () {
     this.timeout(KUBE_LAB_BUILD_MS)
-    execFileSync(process.execPath, ['build/bundle.ts'])
+    build()
     const lab = await kubeLab()
     folder = mkdtempSync(join(tmpdir(), 'rhizome-kube-gateways-'))
     api = await startKubeApi({ lab, serviceCidr: serviceCidr('east') })

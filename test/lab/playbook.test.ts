@@ -1,11 +1,12 @@
 // The Ansible playbook, run by Ansible against real API servers and real agents. What a kubelet would do is done here: no pod runs, so
 // each cluster's agent is a process of this machine, and gets the token from the Secret that the playbook made.
 import assert from 'node:assert/strict'
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 
+import { build } from '../built.ts'
 import type { StatusAnswer } from '../../src/api/answers.ts'
 import { getObject, textAt } from '../../src/core/kube/kube-api.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
@@ -34,7 +35,7 @@ describe('the playbook', function () {
       this.skip()
     }
     this.timeout(KUBE_LAB_BUILD_MS)
-    execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts')])
+    build()
     const lab = await kubeLab()
     folder = mkdtempSync(join(tmpdir(), 'rhizome-playbook-'))
     inventory = join(folder, 'inventory.yaml')

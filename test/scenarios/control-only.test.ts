@@ -6,7 +6,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CheckResult } from '../demo/checks.ts'
-import { build, ROOT } from './harness.ts'
+import { build } from '../built.ts'
+import { ROOT } from './harness.ts'
 
 describe('the demo without privileges', () => {
   let folder = ''

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../eventually.ts'
 import { requireLab } from '../lab/support/require.ts'
-import { build, ROOT } from './harness.ts'
+import { build } from '../built.ts'
+import { ROOT } from './harness.ts'
 
 const MOMENTS: readonly (readonly [string, RegExp])[] = [
   ['while namespaces are made', /Raising three clusters/],

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import type { CheckResult } from '../demo/checks.ts'
 import { Lab } from '../lab/support/netns.ts'
 import { requireLab } from '../lab/support/require.ts'
-import { build, ROOT } from './harness.ts'
+import { build } from '../built.ts'
+import { ROOT } from './harness.ts'
 
 describe('make demo ARGS="--once --json"', () => {
   before(function () {

@@ -1,6 +1,5 @@
 // What every scenario needs: the programs built once, a world that is always taken down, and the words of its checks.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join, resolve } from 'node:path'
@@ -15,6 +14,7 @@ import {
   type Site,
   type WorldOptions
 } from '../demo/site.ts'
+import { build } from '../built.ts'
 import { eventually, TRANSLATION } from '../eventually.ts'
 import { Lab } from '../lab/support/netns.ts'
 import { requireLab } from '../lab/support/require.ts'
@@ -23,15 +23,6 @@ export const ROOT = resolve(import.meta.dirname, '../..')
 
 // RHIZOME_USER_HOSTS=1: every scenario on hosts that look like a user's.
 const USER_HOSTS = process.env['RHIZOME_USER_HOSTS'] === undefined ? false : {}
-
-let built = false
-
-/** dist/ as the tree is now, once a run. */
-export function build(): void {
-  if (built) return
-  execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts')], { stdio: ['ignore', 'ignore', 'inherit'] })
-  built = true
-}
 
 /** Raises these clusters before the suite and removes them after it, whatever happened. They run, in no mesh yet. */
 export function raise(

@@ -5,7 +5,7 @@
 // kernel accepts each device name.
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
-import { z } from 'zod'
+import * as z from 'zod'
 import { hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isDnsLabel, isDnsSubdomain } from '../../core/model/dns-name.ts'
 import { parseSelector } from '../../core/kube/label-selector.ts'

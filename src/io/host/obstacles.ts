@@ -4,7 +4,7 @@
 // and at most every 5 s after changes of the host, and reports each result as a fault. One question starts six to eight
 // processes. Only what is certain is reported (docs/decisions/0042-firewall-rules-judged-three-valued.md).
 import { readFile } from 'node:fs/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   droppedBy,
   parseIptablesSave,

@@ -2,7 +2,7 @@
 // An epoch must never be used twice: two heads for one position freeze the origin (docs/replication.md, P4). They have
 // a file of their own so that an agent whose replica is lost still knows an epoch to start above.
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** Counters that only grow. */
 export interface Counters {

@@ -2,7 +2,7 @@
 // defines its schema and its encoding: JSON with a version and a checksum. app/identity makes and changes identities;
 // store.ts keeps two copies. The content is secret, so errors name fields and never quote values.
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
 import { StoreError } from './errors.ts'
 
 /**

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { MAIN, meshctl, run, startFakeMeshd, type FakeMeshd } from '../fake-meshd.ts'
+import { MESHCTL } from '../../built.ts'
+import { meshctl, run, startFakeMeshd, type FakeMeshd } from '../fake-meshd.ts'
 import * as samples from '../samples.ts'
 
 describe('meshctl completion', () => {
@@ -16,7 +17,7 @@ describe('meshctl completion', () => {
     fake.answer('/v1/dns', samples.ZONES)
     bin = join(fake.folder, 'bin')
     mkdirSync(bin)
-    writeFileSync(join(bin, 'meshctl'), `#!/bin/sh\nexec '${process.execPath}' '${MAIN}' "$@"\n`)
+    writeFileSync(join(bin, 'meshctl'), `#!/bin/sh\nexec '${process.execPath}' '${MESHCTL}' "$@"\n`)
     chmodSync(join(bin, 'meshctl'), 0o755)
     writeFileSync(join(fake.folder, 'east.token'), 'rhz1.abc')
   })

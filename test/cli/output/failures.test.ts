@@ -4,7 +4,8 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { API_VERSION } from '../../../src/api/answers.ts'
 import { EXIT, EXIT_CODES, exitCodeOf } from '../../../src/cli/output/exit-codes.ts'
-import { MAIN, meshctl, run, startFakeMeshd, type FakeMeshd, type Run } from '../fake-meshd.ts'
+import { MESHCTL } from '../../built.ts'
+import { meshctl, run, startFakeMeshd, type FakeMeshd, type Run } from '../fake-meshd.ts'
 import * as samples from '../samples.ts'
 
 describe('meshctl failures', () => {
@@ -123,7 +124,7 @@ describe('meshctl failures', () => {
   it('3: a socket that this user may not open says to use sudo', async () => {
     chmodSync(fake.folder, 0o755)
     chmodSync(fake.socket, 0o600)
-    const args = [MAIN, '--socket', fake.socket, 'peers']
+    const args = [MESHCTL, '--socket', fake.socket, 'peers']
     const asOther =
       process.getuid?.() === 0
         ? await run('setpriv', ['--reuid=65534', '--clear-groups', process.execPath, ...args])

@@ -3,15 +3,8 @@
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
 import { API_VERSION } from '../../../src/api/answers.ts'
-import {
-  MAIN,
-  meshctl,
-  run,
-  startFakeMeshd,
-  type FakeMeshd,
-  type Run,
-  type RunOptions
-} from '../fake-meshd.ts'
+import { MESHCTL } from '../../built.ts'
+import { meshctl, run, startFakeMeshd, type FakeMeshd, type Run, type RunOptions } from '../fake-meshd.ts'
 import * as samples from '../samples.ts'
 
 const CTRL_C = '\u0003'
@@ -32,7 +25,7 @@ describe('meshctl and the terminal', () => {
     answer: (shown: string, type: (text: string) => void) => void = () => {},
     env: Readonly<Record<string, string>> = {}
   ): Promise<Run> {
-    const line = [process.execPath, MAIN, '--socket', fake.socket, ...args]
+    const line = [process.execPath, MESHCTL, '--socket', fake.socket, ...args]
       .map((word) => `'${word}'`)
       .join(' ')
     let shown = ''
@@ -153,7 +146,7 @@ describe('meshctl and the terminal', () => {
       '-c',
       pipe,
       process.execPath,
-      MAIN,
+      MESHCTL,
       '--socket',
       fake.socket,
       'services'

@@ -7,7 +7,7 @@
 //      forwarding is on because of this agent.
 //   2. A pod cannot become the router of this host: bridge ports, bridges without a default route, and links with
 //      routes to single addresses (pods) are left out.
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseOutput } from '../errors.ts'
 import type { Run } from '../ports.ts'
 

@@ -1,6 +1,6 @@
 // Parses the output of `ip -json` and keeps the fields that this agent uses. Fields of other versions of iproute2 are
 // ignored; a field that `ip` leaves out gets the default that its comment names.
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseOutput } from '../errors.ts'
 import { parseCidr, parseIp } from '../../../core/model/cidr.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
