@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { CLUSTERS, World, type Site } from '../demo/site.ts'
 import { Lab } from '../lab/support/netns.ts'
-import { build, unite } from '../scenarios/harness.ts'
+import { build } from '../built.ts'
+import { unite } from '../scenarios/harness.ts'
 import { row, type Row, type Step } from './row.ts'
 
 interface Churn {
