@@ -247,6 +247,30 @@ export interface DnsAnswer extends Answer {
   readonly upstream?: string
 }
 
+/** The answer of GET /v1/events: what this agent has refused from its peers since its start, the oldest first. */
+export interface EventsAnswer extends Answer {
+  readonly events: readonly EventRow[]
+}
+
+/**
+ * `refused`: a handshake, frame or record of the peer was not accepted. `disconnected`: the control connection ended.
+ * `banned`: control connections with the peer are refused for a while. `ban ended`: they are accepted again.
+ */
+export type EventKind = 'refused' | 'disconnected' | 'banned' | 'ban ended'
+
+/** One event. Equal events of one peer within a minute are one row with a count. Times are in RFC 3339. */
+export interface EventRow {
+  /** The times of the first and of the latest of `count` equal events. */
+  readonly at: string
+  readonly lastAt: string
+  readonly kind: EventKind
+  readonly peerId: string
+  /** Absent when the peer has shown no valid certificate. */
+  readonly cluster?: string
+  readonly reason: string
+  readonly count: number
+}
+
 /**
  * The answer of GET /v1/plan: the operations that a pass over the host would apply now, in their order, and each as
  * shell commands. `steps` is empty when the host is up to date.

@@ -5,6 +5,7 @@
 import type {
   Answer,
   DnsAnswer,
+  EventsAnswer,
   InviteAnswer,
   JoinedAnswer,
   LeftAnswer,
@@ -36,6 +37,7 @@ export const ENDPOINTS = {
   services: get<Sent['services'], ServicesAnswer>('/v1/services'),
   routes: get<Sent['routes'], RoutesAnswer>('/v1/routes'),
   dns: get<Sent['dns'], DnsAnswer>('/v1/dns'),
+  events: get<Sent['events'], EventsAnswer>('/v1/events'),
   plan: get<Sent['plan'], PlanAnswer>('/v1/plan'),
   init: post<Sent['init'], JoinedAnswer>('/v1/init'),
   invite: post<Sent['invite'], InviteAnswer>('/v1/invite'),

@@ -20,6 +20,7 @@ const SCHEMAS = {
   routes: NOTHING,
   /** A request without `name` asks for the list of zones. */
   dns: z.object({ name: z.string().optional(), type: z.string().default('A') }).readonly(),
+  events: NOTHING,
   plan: NOTHING,
   /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */
   init: z.strictObject({ cluster: z.string(), podCidrs: strings, serviceCidrs: strings }).readonly(),

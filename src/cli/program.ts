@@ -5,6 +5,7 @@ import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
 import { addGlobalOptions } from './meshd/context.ts'
 import { addDns } from './commands/dns.ts'
+import { addEvents } from './commands/events.ts'
 import { EXIT_CODES } from './output/exit-codes.ts'
 import { addInit } from './commands/init.ts'
 import { addInstall } from './commands/install.ts'
@@ -53,6 +54,7 @@ export function createProgram(): Command {
   addServices(program)
   addRoutes(program)
   addDns(program)
+  addEvents(program)
   addPlan(program)
   program.commandsGroup('Other:')
   addVersion(program)

@@ -1,6 +1,7 @@
 // Typed answers of a believable mesh: west (this agent), east, edge.
 import type {
   DnsAnswer,
+  EventsAnswer,
   HealthReport,
   InviteAnswer,
   JoinedAnswer,
@@ -258,4 +259,35 @@ export const JOINED: Body<JoinedAnswer> = {
   podCidrs: ['10.2.0.0/16'],
   serviceCidrs: ['10.102.0.0/16'],
   members: ['east', 'west']
+}
+
+export const EVENTS: Body<EventsAnswer> = {
+  events: [
+    {
+      at: ago(190),
+      lastAt: ago(150),
+      kind: 'refused',
+      peerId: '12D3KooWeast',
+      cluster: 'east',
+      reason: 'bad signature',
+      count: 31
+    },
+    {
+      at: ago(150),
+      lastAt: ago(150),
+      kind: 'banned',
+      peerId: '12D3KooWeast',
+      cluster: 'east',
+      reason: 'too many malformed or badly signed frames, for 10 s',
+      count: 1
+    },
+    {
+      at: ago(20),
+      lastAt: ago(20),
+      kind: 'refused',
+      peerId: '12D3KooWstranger',
+      reason: 'handshake mesh: the peer is in another mesh',
+      count: 1
+    }
+  ]
 }

@@ -7,7 +7,8 @@
 //   - a record is in a view exactly when this version knows its kind, and passed on in any case;
 //   - no delta leads to another state than the one signed, unless its origin has lost its disk or has a twin: so who answers
 //     a pull leaves nothing out, and who has forgotten a deletion says so;
-//   - unfinished deltas and pulls are under their caps.
+//   - unfinished deltas and pulls are under their caps;
+//   - no frame counts as an offence of the neighbour that sent it, because all agents here are honest.
 import assert from 'node:assert/strict'
 import type { Crypto } from '../../src/core/model/crypto.ts'
 import {
@@ -700,6 +701,8 @@ export class Mesh {
   }
 
   #checkRefusals(effects: readonly Effect[], frame: Uint8Array): void {
+    const offence = effects.find((effect) => effect.kind === 'refused' && effect.isOffence)
+    assert.equal(offence, undefined, 'an honest agent is taken for an offender')
     if (!effects.some((effect) => effect.kind === 'refused' && effect.reason === 'state hash mismatch'))
       return
     const head = readHead(decodeFrame(frame)?.delta?.head ?? null, MESH_ID)

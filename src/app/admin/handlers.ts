@@ -5,6 +5,7 @@ import type { Invitations } from '../enrolment/invitations.ts'
 import type { Log } from '../observe/log.ts'
 import type { AgentState } from './agent-state.ts'
 import { dnsRoute } from './routes/dns.ts'
+import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
 import { inviteRoute } from './routes/invite.ts'
 import { joinRoute } from './routes/join.ts'
@@ -35,6 +36,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     services: servicesRoute(state),
     routes: routesRoute(state),
     dns: dnsRoute(state),
+    events: eventsRoute(state),
     plan: planRoute(state),
     init: initRoute(parts),
     invite: inviteRoute(parts),

@@ -7,60 +7,35 @@
 //  3. Effects are carried out in the order in which the protocol gave them.
 //  4. While a part of a large state is being written to disk, nothing is read from its sender. So a kill -9 loses one
 //     part at most, and the window of the stream bounds the data that waits for a slow disk.
-import type { Crypto } from '../../core/model/crypto.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import { isPosition } from '../../core/replication/head.ts'
 import type { ClusterName, Origin, Value } from '../../core/model/values.ts'
-import type { LeftOut } from '../../core/replication/own-records.ts'
-import { createProtocol, type Protocol } from '../../core/replication/protocol.ts'
+import type { Protocol } from '../../core/replication/protocol.ts'
 import { createTrustStore, type TrustStore } from '../../core/trust/trust-store.ts'
 import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
 import { createViewBuilder, type ViewBuilder } from '../../core/view/build-view.ts'
-import { originOf, publicKeyOf } from '../../core/model/identity.ts'
+import { originOf } from '../../core/model/identity.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { createTransport, type Transport } from '../../io/p2p/transport.ts'
-import type { LoadedReplica, Store, StoredOrigin } from '../../io/store/store.ts'
+import type { LoadedReplica, StoredOrigin } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import { monotonicMs } from '../observe/clock.ts'
-import type { Log } from '../observe/log.ts'
-import type { Metrics } from '../observe/metrics.ts'
 import { CloneWatch } from './clone-watch.ts'
-import { epochFloor } from './epoch-floor.ts'
+import type { ControlOptions } from './control-options.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
+import { Events } from './events.ts'
 import { Gaps } from './gaps.ts'
-import {
-  Handshakes,
-  type ConnectionInfo,
-  type HandshakeOutcome,
-  type HandshakeRefusal
-} from './handshakes.ts'
+import { Handshakes, type ConnectionInfo, type HandshakeRefusal } from './handshakes.ts'
+import { Holds } from './holds.ts'
 import { Neighbourhood, type Neighbour } from './neighbourhood.ts'
+import { newProtocol } from './new-protocol.ts'
+import { Offenders } from './offenders.ts'
 import { Refusals } from './refusals.ts'
 
 // Milliseconds. The protocol sends heads at every fifth tick, and checks the timeouts of pulls and pings at each tick.
 const TICK_MS = 200
 // Number of warnings that `meshctl status` shows: as many as fit a page. The log has all.
 const WARNINGS_MAX = 20
-
-interface ControlOptions {
-  readonly crypto: Crypto
-  readonly store: Store
-  readonly log: Log
-  readonly metrics: Metrics
-  readonly nodeSeed: Uint8Array
-  readonly meshId: Uint8Array
-  readonly cluster: ClusterName
-  /** Encoded Chain down to this agent's certificate; `renewed` replaces it. */
-  readonly chain: Uint8Array
-  readonly listen: readonly string[]
-  readonly software: string
-  /** Called when the view may have changed. */
-  readonly onChange: () => void
-  /** Called with all records given to `publish` that cannot be published, whenever this list changes. */
-  readonly onLeftOut: (leftOut: LeftOut) => void
-  /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
-  readonly onHandshake: (outcome: HandshakeOutcome) => void
-}
 
 export type { HandshakeOutcome, HandshakeRefusal } from './handshakes.ts'
 
@@ -86,8 +61,12 @@ export class Control {
   /** Whether records may be missing because the disk has lost them. */
   readonly #gaps: Gaps
   readonly #clones = new CloneWatch()
+  readonly #holds = new Holds(() => this.transport)
+  readonly #offenders: Offenders
   /** Numbers of refusals since the start, by reason. */
   readonly refusals = new Refusals()
+  /** What was refused from which peer, and what was done about it. */
+  readonly events: Events
 
   constructor(options: ControlOptions) {
     const { crypto, meshId, nodeSeed } = options
@@ -101,7 +80,7 @@ export class Control {
     const stored = options.store.loadReplica()
     this.#stored = stored
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
-    this.#protocol = this.#newProtocol(stored)
+    this.#protocol = newProtocol({ ...options, origin: this.origin, trustStore: this.#trustStore }, stored)
     this.#views = createViewBuilder({ crypto, meshId })
     this.#handshakes = new Handshakes({
       ...options,
@@ -110,11 +89,20 @@ export class Control {
       send: (peer, frame) => this.#send(peer, frame),
       onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
     })
+    this.events = new Events({ ...options, now: Date.now })
+    this.#offenders = new Offenders({
+      ...options,
+      events: this.events,
+      holds: this.#holds,
+      transport: () => this.transport,
+      neighbours: () => this.neighbours(),
+      clusterOf: (peer) => this.#clusterOf(peer)
+    })
     this.transport = this.#newTransport()
     this.#runner = new EffectRunner({
       self: this.origin,
       store: options.store,
-      transport: this.transport,
+      transport: this.#holds.for('disk'),
       log: options.log,
       whole: (origin) => this.#protocol.whole(origin),
       act: (effect) => this.#act(effect)
@@ -198,6 +186,11 @@ export class Control {
     return this.#protocol.isFrozen(origin)
   }
 
+  /** Whether connections with this agent are refused for now, because of its offences. */
+  isBanned(origin: Origin): boolean {
+    return this.#offenders.isBanned(origin)
+  }
+
   /** True when another agent signs states with this agent's key. */
   get isCloned(): boolean {
     return this.#clones.isCloned
@@ -255,6 +248,9 @@ export class Control {
     this.#runner.run(this.#protocol.tick(nowMs))
     if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
     this.#runner.retry(nowMs)
+    this.#holds.tick(nowMs)
+    this.#offenders.tick(nowMs)
+    this.events.tick(nowMs)
   }
 
   #receive(peer: Origin, frame: Uint8Array): void {
@@ -271,6 +267,8 @@ export class Control {
       const { code, detail, byPeer } = outcome
       log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
       this.#count(`handshake ${code}`)
+      const cluster = this.#clusterOf(peer)
+      this.events.add({ kind: 'refused', peer, cluster, reason: `handshake ${code}: ${detail}` })
       this.#handshakes.refused(peer, { code, detail, byPeer })
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
@@ -297,7 +295,9 @@ export class Control {
 
   #part(peer: Origin, reason: string): void {
     this.#handshakes.end(peer)
+    this.#holds.forget(peer)
     if (!this.#neighbours.remove(peer)) return
+    this.events.add({ kind: 'disconnected', peer, cluster: this.#clusterOf(peer), reason })
     this.#options.metrics.neighbours.set(this.#neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
     this.#runner.run(this.#protocol.peerDown(peer))
@@ -326,7 +326,9 @@ export class Control {
         this.#view = undefined
         return this.#options.onChange()
       case 'refused':
-        return this.#count(effect.reason)
+        this.#count(effect.reason)
+        if (effect.from !== this.origin) this.#offenders.refused(effect)
+        return
       case 'leftOut':
         return this.#options.onLeftOut(effect.leftOut)
       case 'abort':
@@ -357,28 +359,13 @@ export class Control {
     if (this.#warnings.size < WARNINGS_MAX) this.#warnings.add(warning)
   }
 
-  #count(reason: string): void {
-    this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
+  /** Returns the cluster by the certificate of an admitted agent. */
+  #clusterOf(origin: Origin): ClusterName | undefined {
+    return this.#trustStore.verifiedChainOf(origin)?.cluster
   }
 
-  #newProtocol(stored: LoadedReplica): Protocol {
-    const { crypto, nodeSeed, meshId, store } = this.#options
-    const trustStore = this.#trustStore
-    return createProtocol({
-      self: this.origin,
-      selfSeed: nodeSeed,
-      meshId,
-      crypto,
-      admission: {
-        isAdmitted: (origin) => trustStore.isAdmitted(origin),
-        admit: (origin, chain) => trustStore.admit(origin, chain),
-        chainOf: (origin) => trustStore.chainOf(origin),
-        clusterOf: (origin) => trustStore.clusterOf(origin),
-        publicKeyOf
-      },
-      incarnation: Math.max(0, Date.now()),
-      epochFloor: epochFloor(this.origin, stored, store.counters()?.epoch)
-    })
+  #count(reason: string): void {
+    this.#options.metrics.refused.inc({ reason: this.refusals.count(reason) })
   }
 
   #newTransport(): Transport {
@@ -386,6 +373,7 @@ export class Control {
     return createTransport({
       seed: nodeSeed,
       listen,
+      isBanned: (peer) => this.#offenders.isBanned(peer),
       log: (event, fields) => log.debug(fields, event),
       handlers: {
         neighbourUp: (peer, info) => this.#handshakes.begin(peer, info, this.#chain),

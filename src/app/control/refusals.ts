@@ -33,6 +33,6 @@ export class Refusals {
  * Returns the reason up to its first colon, comma or quote, at most KIND_CHARACTERS_MAX characters: "handshake
  * clock", "malformed frame".
  */
-function kindOf(reason: string): string {
+export function kindOf(reason: string): string {
   return reason.split(/[:,"]/)[0]?.trim().slice(0, KIND_CHARACTERS_MAX) || OTHER
 }

@@ -64,7 +64,7 @@ function textTo(destination: { write(text: string): unknown }): pino.Destination
  * Escapes control characters and separators of lines: names of files and texts of peers must neither start a line of
  * their own nor steer a terminal.
  */
-function oneLine(text: string): string {
+export function oneLine(text: string): string {
   return text.replaceAll(
     // oxlint-disable-next-line no-control-regex
     /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,

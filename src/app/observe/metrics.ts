@@ -71,6 +71,18 @@ export function createMetrics() {
       labelNames: ['reason'],
       registers
     }),
+    // The label `kind` has one of the four kinds of `meshctl events`.
+    events: new Counter({
+      name: 'rhizome_events_total',
+      help: 'Refusals, disconnections and bans of peers; meshctl events shows the peers and reasons',
+      labelNames: ['kind'],
+      registers
+    }),
+    banned: new Gauge({
+      name: 'rhizome_banned_peers',
+      help: 'Members whose control connections are refused for now, because of malformed or badly signed frames',
+      registers
+    }),
     neighbours: new Gauge({
       name: 'rhizome_neighbours',
       help: 'Authenticated control connections',

@@ -66,7 +66,7 @@ export class Dialer {
         self: control.origin,
         isDialable: addresses().length > 0,
         bootstrap: bootstrap(),
-        others,
+        others: others.filter(({ origin }) => !control.isBanned(origin)),
         sighting: (origin) => this.#sightings.of(origin),
         nowMs: monotonicMs()
       })

@@ -83,7 +83,7 @@ export function contextOf(command: Command, { hasTable = false } = {}): Context 
     throw badArgument(
       '-o name',
       `\`meshctl ${command.name()}\` prints no table`,
-      'use -o json or -o yaml; peers, services, routes and dns take -o name'
+      'use -o json or -o yaml; peers, services, routes, dns and events take -o name'
     )
   }
   const timeoutMs = options.timeout === undefined ? undefined : options.timeout * 1000

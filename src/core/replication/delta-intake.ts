@@ -60,7 +60,7 @@ export class DeltaIntake {
     const { self, meshId, outbox, pulls, replicas, broadcast } = this.#options
     const peer = neighbour.origin
     const head = readHead(delta.head, meshId)
-    if (typeof head === 'string') return outbox.refuse(peer, `${head} head`)
+    if (typeof head === 'string') return outbox.offend(peer, `${head} head`)
     const { origin } = head
     const claim = claimOf(head)
     if (origin === self) return this.#receiveOwnHead(neighbour, head, claim)
@@ -94,7 +94,10 @@ export class DeltaIntake {
     const { origin, claim, delta, nowMs } = arrival
     const { gate, limits, outbox, pulls } = this.#options
     const entry = gate.enter(origin, delta, nowMs)
-    if (entry.refusal !== undefined) outbox.refuse(neighbour.origin, entry.refusal)
+    if (entry.refusal !== undefined) {
+      if (entry.isForged) outbox.offend(neighbour.origin, entry.refusal)
+      else outbox.refuse(neighbour.origin, entry.refusal)
+    }
     switch (entry.kind) {
       case 'admitted':
         return true
@@ -118,7 +121,7 @@ export class DeltaIntake {
     pulls.settle(self)
     if (!own.hasSigned(head)) {
       neighbour.unclaim(self)
-      return outbox.refuse(neighbour.origin, 'bad signature')
+      return outbox.offend(neighbour.origin, 'bad signature')
     }
     neighbour.claim(self, claim, limits.originsMax)
     own.receiveHead(head)
@@ -191,7 +194,9 @@ export class DeltaIntake {
   #refuse({ neighbour, replica: { origin }, claim, nowMs }: Arrival, reason: DeltaRefusal): void {
     const { limits, pulls, outbox } = this.#options
     const peer = neighbour.origin
-    outbox.refuse(peer, reason)
+    // A hash mismatch is no offence: the records that are held here may be the cause.
+    if (reason === 'bad signature' || reason === 'malformed delta') outbox.offend(peer, reason)
+    else outbox.refuse(peer, reason)
     const mismatch = reason === 'state hash mismatch'
     // A wrong hash may be the fault of the held records, to which the operations were applied. After a pull of the
     // whole state it is the fault of the neighbour, whose claim is then ignored until it sends a new one.

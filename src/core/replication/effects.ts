@@ -18,10 +18,7 @@ export type Effect =
   | { readonly kind: 'dropParts'; readonly origin: Origin }
   /** The records of these origins have changed. */
   | { readonly kind: 'changed'; readonly origins: readonly Origin[] }
-  /**
-   * Count this refusal by reason. `from` is the neighbour, or this agent when its own change could not be published.
-   */
-  | { readonly kind: 'refused'; readonly from: Origin; readonly reason: string }
+  | Refused
   /** All own values that are not published, because other agents would refuse them. Sent when the list changes. */
   | { readonly kind: 'leftOut'; readonly leftOut: LeftOut }
   /** Close this connection, then call `peerDown`. */
@@ -35,6 +32,19 @@ export type Effect =
   | { readonly kind: 'removed'; readonly origin: Origin; readonly reason: 'evicted' | 'no member' }
   /** The stored state of this origin is unusable. Remove it; it will be pulled again. */
   | { readonly kind: 'damaged'; readonly origin: Origin; readonly reason: string }
+
+/** Count this refusal by reason, and tell of it. */
+export interface Refused {
+  readonly kind: 'refused'
+  /** The neighbour that sent what was refused, or this agent when its own change could not be published. */
+  readonly from: Origin
+  readonly reason: string
+  /**
+   * True: an offence of `from` itself, because an honest agent sends no such frame, not even as a relay. Absent: the
+   * fault may be that of another agent, or of this one.
+   */
+  readonly isOffence?: true
+}
 
 /** A step of an origin's state. It must be durable, as one atomic step, before the effects after it are carried out. */
 export interface Persist {

@@ -4,7 +4,7 @@
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { encodeFrame, type FrameMessage } from '../wire/messages.ts'
-import { readHead, toSignedHead } from './head.ts'
+import { isEquivocation, readHead, toSignedHead } from './head.ts'
 import type { Neighbour } from './neighbour.ts'
 import type { Outbox } from './outbox.ts'
 import type { OwnOrigin } from './own-origin.ts'
@@ -41,14 +41,17 @@ export class Equivocation {
     const first = readHead(message.first, meshId)
     const second = readHead(message.second, meshId)
     if (typeof first === 'string' || typeof second === 'string')
-      return outbox.refuse(peer, 'malformed equivocation')
+      return outbox.offend(peer, 'malformed equivocation')
+    if (!isEquivocation(first, second)) return outbox.offend(peer, 'malformed equivocation')
     const { origin } = first
     if (origin === self) {
-      if (own.hasSigned(first) && own.hasSigned(second)) own.leaveEpoch(first.epoch)
-      return
+      if (!own.hasSigned(first) || !own.hasSigned(second)) return outbox.offend(peer, 'bad signature')
+      return own.leaveEpoch(first.epoch)
     }
     if (!admission.isAdmitted(origin)) return // S2 of protocol.ts
-    if (!replicas.obtain(origin)?.freeze({ first, second })) return
+    const verdict = replicas.obtain(origin)?.freeze({ first, second })
+    if (verdict === 'bad signature') outbox.offend(peer, verdict)
+    if (verdict !== 'frozen') return
     outbox.refuse(peer, 'equivocation')
     pulls.settle(origin)
     this.tell({ first, second }, peer)

@@ -16,6 +16,8 @@ interface Entry {
   readonly kind: 'admitted' | 'chain missing' | 'denied' | 'ignored'
   /** The reason why the chain was refused. With `admitted`, the origin stays admitted by the chain that is held. */
   readonly refusal?: string
+  /** True when a signature of the refused chain is bad. */
+  readonly isForged?: true
 }
 
 /** The gate of one protocol instance. */
@@ -63,9 +65,10 @@ export class Gate {
       this.#deniedUntilMs.delete(origin)
       return { kind: 'admitted' }
     }
-    if (isAdmitted) return { kind: 'admitted', refusal: verdict.reason }
+    const why = { refusal: verdict.reason, ...(verdict.isForged ? { isForged: true as const } : {}) }
+    if (isAdmitted) return { kind: 'admitted', ...why }
     this.#deny(origin, nowMs)
-    return { kind: 'denied', refusal: verdict.reason }
+    return { kind: 'denied', ...why }
   }
 
   #isShut(origin: Origin, nowMs: number): boolean {

@@ -16,9 +16,17 @@ export class Outbox {
     this.add({ kind: 'send', to, frame })
   }
 
-  /** Adds the effect `refused`; the caller counts refusals by their reason. */
+  /** Adds the effect `refused` for what may be the fault of another agent than the sender. */
   refuse(from: Origin, reason: string): void {
     this.add({ kind: 'refused', from, reason })
+  }
+
+  /**
+   * Adds the effect `refused` for an offence of the sender itself: a malformed frame, or a bad signature that every
+   * honest relay would have found (offences.ts).
+   */
+  offend(from: Origin, reason: string): void {
+    this.add({ kind: 'refused', from, reason, isOffence: true })
   }
 
   /** Returns all effects and empties the outbox. */

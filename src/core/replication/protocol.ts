@@ -323,7 +323,7 @@ export class Protocol {
     const neighbour = this.#neighbours.get(peer)
     if (!neighbour) return this.#outbox.refuse(peer, 'not connected')
     const frame = decodeFrame(bytes)
-    if (!frame) return this.#outbox.refuse(peer, 'malformed frame')
+    if (!frame) return this.#outbox.offend(peer, 'malformed frame')
     neighbour.heard(nowMs)
     this.#failures.heard(peer)
     this.#dispatch(neighbour, frame, nowMs)
@@ -357,7 +357,7 @@ export class Protocol {
   #receiveLife(from: Origin, frame: FrameMessage, nowMs: number): void {
     const said = this.#failures.take(from, frame, nowMs)
     if (said === 'known') return
-    if ('refused' in said) this.#outbox.refuse(from, said.refused)
+    if ('refused' in said) this.#outbox.offend(from, said.refused)
     else if ('replies' in said) for (const reply of said.replies) this.#outbox.send(from, reply)
     else this.#flood(said)
   }

@@ -141,13 +141,13 @@ export class Replica {
     return this.#collect(this.#newStaged({ from, head, fromSeq: delta.fromSeq, atSeq: head.seq }), options)
   }
 
-  /** Takes a proof of equivocation. Returns true when it is new and both signatures are valid. */
-  freeze(proof: Proof): boolean {
-    if (!isEquivocation(proof.first, proof.second) || proof.first.epoch < this.position.epoch) return false
-    if (this.#proof && this.#proof.first.epoch >= proof.first.epoch) return false
-    if (!this.#verifies(proof.first) || !this.#verifies(proof.second)) return false
-    this.#proof = proof // P4
-    return true
+  /** Takes a proof of equivocation: `frozen` when it is new and sound, `known` when it says nothing new. */
+  freeze({ first, second }: Proof): 'frozen' | 'known' | 'bad signature' {
+    if (!isEquivocation(first, second) || first.epoch < this.position.epoch) return 'known'
+    if (this.#proof && this.#proof.first.epoch >= first.epoch) return 'known'
+    if (!this.#verifies(first) || !this.#verifies(second)) return 'bad signature'
+    this.#proof = { first, second } // P4
+    return 'frozen'
   }
 
   frozenAt(epoch: number): boolean {

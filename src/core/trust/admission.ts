@@ -9,8 +9,12 @@ export interface Admission {
   isAdmitted(origin: Origin): boolean
   /**
    * Verifies an encoded Chain and keeps it. An invalid chain is refused with a reason; the method never throws on it.
+   * `isForged`: a signature of the chain is bad, so no honest agent has relayed it.
    */
-  admit(origin: Origin, chain: Uint8Array): { kind: 'admitted' } | { kind: 'refused'; reason: string }
+  admit(
+    origin: Origin,
+    chain: Uint8Array
+  ): { kind: 'admitted' } | { kind: 'refused'; reason: string; isForged?: true }
   /** The encoded Chain of an admitted origin. */
   chainOf(origin: Origin): Uint8Array | undefined
   /** The cluster of an admitted origin, under which its records count (replication/room-budget.ts); undefined: none. */

@@ -14,7 +14,9 @@ import { type AgentChain, verifyChain } from './chain.ts'
 import { type ClusterGrant, type SettledCluster, compareCertificateOrder, settle, unionOf } from './order.ts'
 
 /** The result of adding a chain. `admitted` also covers a chain that is held already or is older than the held one. */
-type Admitted = { readonly kind: 'admitted' } | { readonly kind: 'refused'; readonly reason: string }
+type Admitted =
+  | { readonly kind: 'admitted' }
+  | { readonly kind: 'refused'; readonly reason: string; readonly isForged?: true }
 
 /** The trust store as replication (Admission), the handshake and the view use it. */
 export interface TrustStore extends Admission {
@@ -77,7 +79,8 @@ export function createTrustStore(options: {
       if (held !== undefined && equalBytes(held.bytes, chainBytes)) return ADMITTED
       // A copy: the bytes of a frame are a view of a larger buffer that the chain would keep alive.
       const chain = verifyChain(chainBytes.slice(), { crypto, meshId, upTo: 'AGENT' })
-      if (chain.kind === 'refused') return refused(chain.reason)
+      if (chain.kind === 'refused')
+        return { ...refused(chain.reason), ...(chain.code === 'signature' ? { isForged: true } : {}) }
       if (chain.agentOrigin !== origin)
         return refused(`the chain belongs to ${chain.agentOrigin}, not to ${origin}`)
       return add(chain)
@@ -228,6 +231,6 @@ function compareRenewal(left: AgentChain, right: AgentChain): number {
   return later || compareBytes(left.agentHash, right.agentHash) || compareBytes(left.bytes, right.bytes)
 }
 
-function refused(reason: string): Admitted {
-  return { kind: 'refused', reason }
+function refused(reason: string) {
+  return { kind: 'refused', reason } as const
 }

@@ -1,19 +1,18 @@
 // The transport between agents: libp2p over TCP with noise and yamux, and one long-lived stream of frames per peer.
 // noise proves the PeerId of a peer, but not that it is a member: the caller (app/control) runs the handshake of the
 // mesh in frames and then calls `setAuthenticated`. Limits and their reasons: limits.ts.
-import { noise } from '@chainsafe/libp2p-noise'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
-import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
-import type { Libp2p, Libp2pOptions } from 'libp2p'
+import type { Libp2p } from 'libp2p'
 import type { Origin } from '../../core/model/values.ts'
-import { checkAddress, dialAddresses, hostOf, isHere, isOwn, socketKey } from './addresses.ts'
-import { boundedYamux } from './bounded-yamux.ts'
+import { checkAddress, dialAddresses, isHere, isOwn, socketKey } from './addresses.ts'
 import { listenError } from './errors.ts'
 import type { Connection } from './frame-stream.ts'
+import { createGater } from './gater.ts'
 import { InboundBudget } from './inbound-budget.ts'
+import { libp2pOptions } from './libp2p-options.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import type { TransportLimits } from './limits.ts'
 import { Neighbours } from './neighbours.ts'
@@ -30,9 +29,6 @@ export type { NeighbourInfo } from './neighbours.ts'
 
 export const MESH_PROTOCOL = '/rhizome/mesh/1'
 
-/** The first window of the yamux specification. The peer relies on it, so it cannot be smaller. */
-const YAMUX_WINDOW_BYTES = 256 * 1024
-
 /** Called in this order for each peer: up, frames, down, up, … An exception ends that neighbour only. */
 export type TransportHandlers = NeighbourEvents
 
@@ -43,6 +39,8 @@ interface TransportOptions {
   readonly listen: readonly string[]
   readonly limits?: Partial<TransportLimits>
   readonly handlers: TransportHandlers
+  /** Returns whether connections with this peer are refused now, in both directions. */
+  readonly isBanned?: (peer: Origin) => boolean
   readonly log?: (event: string, fields: object) => void
 }
 
@@ -82,6 +80,8 @@ export interface Transport {
   setAuthenticated(peer: Origin): void
   /** Queued frames are still sent. neighbourDown has been called when this returns; a target is dialled again later. */
   disconnect(peer: Origin, reason: string): void
+  /** The same at once: queued frames are dropped, and nothing more is read. */
+  reset(peer: Origin, reason: string): void
   neighbours(): readonly NeighbourInfo[]
   dialState(): readonly DialState[]
   /** The number of inbound connections that are not authenticated yet. */
@@ -93,8 +93,6 @@ export function createTransport(options: TransportOptions): Transport {
   return new Libp2pTransport(options)
 }
 
-type ConnectionGater = NonNullable<Libp2pOptions['connectionGater']>
-
 class Libp2pTransport implements Transport {
   readonly origin: Origin
   readonly #options: TransportOptions
@@ -103,6 +101,7 @@ class Libp2pTransport implements Transport {
   readonly #budget: InboundBudget
   readonly #neighbours: Neighbours
   readonly #redialer: Redialer
+  readonly #isBanned: (peer: Origin) => boolean
   readonly #log: (event: string, fields: object) => void
   #libp2p: Libp2p | undefined
   #missing: readonly string[] = []
@@ -114,6 +113,7 @@ class Libp2pTransport implements Transport {
     const origin = originOf(peerIdFromPrivateKey(this.#privateKey))
     if (origin === undefined) throw new Error('an Ed25519 seed gave another kind of PeerId')
     this.origin = origin
+    this.#isBanned = options.isBanned ?? (() => false)
     this.#log = options.log ?? (() => undefined)
     this.#budget = new InboundBudget(this.#limits)
     this.#redialer = new Redialer({
@@ -135,7 +135,14 @@ class Libp2pTransport implements Transport {
   async start(): Promise<void> {
     for (const address of this.#options.listen) checkAddress(address)
     this.#missing = this.#options.listen.filter((address) => !isHere(address))
-    const libp2p = await createLibp2p(this.#libp2pOptions())
+    const libp2p = await createLibp2p(
+      libp2pOptions({
+        limits: this.#limits,
+        privateKey: this.#privateKey,
+        listen: this.#options.listen.filter((address) => !this.#missing.includes(address)),
+        gater: createGater({ budget: this.#budget, isBanned: this.#isBanned, log: this.#log })
+      })
+    )
     await libp2p.handle(
       MESH_PROTOCOL,
       (stream, connection) => {
@@ -249,6 +256,10 @@ class Libp2pTransport implements Transport {
     this.#neighbours.disconnect(peer, reason)
   }
 
+  reset(peer: Origin, reason: string): void {
+    this.#neighbours.reset(peer, reason)
+  }
+
   neighbours(): readonly NeighbourInfo[] {
     return this.#neighbours.list()
   }
@@ -264,10 +275,12 @@ class Libp2pTransport implements Transport {
   async #dial(target: Target, { signal, hasFailed }: DialOptions): Promise<Origin> {
     const libp2p = this.#libp2p
     if (libp2p === undefined) throw new Error('not started')
+    if (target.origin !== undefined && this.#isBanned(target.origin)) throw new Error(BANNED)
     const connection = await libp2p.dial(await this.#dialAddresses(target, { signal, hasFailed }), { signal })
     const peer = originOf(connection.remotePeer)
     try {
       if (peer === undefined) throw new Error('not an Ed25519 peer')
+      if (this.#isBanned(peer)) throw new Error(BANNED)
       if (peer !== (target.origin ?? peer)) throw new Error(`another peer answered: ${peer}`)
       if (this.#neighbours.has(peer)) {
         this.#closeUnused(connection)
@@ -312,77 +325,9 @@ class Libp2pTransport implements Transport {
       .close({ signal: AbortSignal.timeout(this.#limits.closeMs) })
       .catch((error: Error) => connection.abort(error))
   }
-
-  #libp2pOptions(): Libp2pOptions & { start: false } {
-    const limits = this.#limits
-    return {
-      start: false,
-      privateKey: this.#privateKey,
-      addresses: { listen: this.#options.listen.filter((address) => !this.#missing.includes(address)) },
-      transports: [
-        tcp({
-          // The mesh has its own pings. libp2p's default would close a quiet but working connection after 2 minutes.
-          inboundSocketInactivityTimeout: 0,
-          outboundSocketInactivityTimeout: 0
-        })
-      ],
-      connectionEncrypters: [noise()],
-      streamMuxers: [
-        boundedYamux({
-          frameBytesMax: limits.muxerFrameBytesMax,
-          init: {
-            // At most three streams are useful: one in use and two parked (neighbours.ts). The bound keeps a peer from
-            // using up memory with many streams.
-            maxInboundStreams: 8,
-            maxOutboundStreams: 8,
-            maxEarlyStreams: 4,
-            // The window starts at 256 KiB and grows as long as it is used up within four round trips.
-            streamOptions: {
-              initialStreamWindowSize: YAMUX_WINDOW_BYTES,
-              maxStreamWindowSize: Math.max(YAMUX_WINDOW_BYTES, limits.windowBytesMax)
-            }
-          }
-        })
-      ],
-      // Off: it aborts a connection after one failed ping and opens a stream for each. Neighbours ping in their frames.
-      connectionMonitor: { enabled: false, abortConnectionOnPingFailure: false },
-      connectionManager: {
-        // The defaults (300, 5 per second, 10) are too low for a site behind one NAT that returns after an outage.
-        maxConnections: limits.connectionsMax,
-        inboundConnectionThreshold: limits.inboundPerSecondMax,
-        maxIncomingPendingConnections: limits.unauthenticatedMax,
-        inboundUpgradeTimeout: limits.authenticationMs,
-        maxParallelDials: limits.dialsMax,
-        maxPeerAddrsToDial: limits.addressesPerTargetMax,
-        addressDialTimeout: limits.addressDialMs,
-        // Keeps the caller's order, which is best first; libp2p's default prefers public addresses.
-        addressSorter: () => 0,
-        // libp2p's reconnects are off, because they stop after five retries; redial.ts dials again without end.
-        reconnectRetries: 0
-      },
-      connectionGater: this.#gater()
-    }
-  }
-
-  #gater(): ConnectionGater {
-    return {
-      // The caller decides which addresses are dialled. Private ones, which most clusters have, must not be denied.
-      denyDialMultiaddr: () => false,
-      denyInboundConnection: (socket) => {
-        const key = socketKey(socket.remoteAddr)
-        const admitted = this.#budget.admit({
-          key,
-          host: hostOf(socket.remoteAddr),
-          abort: (error) => socket.abort(error),
-          onClose: (listener) => socket.addEventListener('close', listener, { once: true })
-        })
-        if (!admitted)
-          this.#log('inbound refused', { address: key, reason: 'too many that are not authenticated' })
-        return !admitted
-      }
-    }
-  }
 }
+
+const BANNED = 'banned for now: it sent too many malformed or badly signed frames'
 
 /** Resolves with whether the work has settled within `ms` milliseconds, successfully or not. Never rejects. */
 async function within(work: Promise<unknown>, ms: number): Promise<boolean> {

@@ -200,6 +200,7 @@ const handlers: AdminHandlers = {
   services: unused,
   routes: unused,
   dns: unused,
+  events: unused,
   plan: unused,
   init: unused,
   invite: unused,

@@ -82,6 +82,8 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     fake.answer('/v1/dns', samples.ZONES)
     await shows('cluster.all\ncluster.edge', 'dns', '-o', 'name')
     fake.answer('/v1/dns', samples.RECORDS)
+    fake.answer('/v1/events', samples.EVENTS)
+    await shows('12D3KooWeast\n12D3KooWeast\n12D3KooWstranger', 'events', '-o', 'name')
     await shows('web.shop.svc.cluster.east', 'dns', 'web.shop.svc.cluster.east', '-o', 'name')
     fake.answer('/v1/dns', { rcode: 'NXDOMAIN', records: [] })
     const unknown = await cli('dns', 'no.shop.svc.cluster.east', '-o', 'name')
@@ -108,7 +110,7 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       assert.deepEqual([run.code, run.stdout], [2, ''], args.join(' '))
       assert.match(
         run.stderr,
-        /^error: -o name: `meshctl \w+` prints no table\n {2}fix: use -o json or -o yaml; peers, services, routes and dns take -o name\n$/
+        /^error: -o name: `meshctl \w+` prints no table\n {2}fix: use -o json or -o yaml; peers, services, routes, dns and events take -o name\n$/
       )
     }
     assert.equal(fake.requests.length, asked)
@@ -236,6 +238,22 @@ west      shop        mail   ExternalName   -             -                     
     }
     const few = Math.min(await msOf(500), await msOf(500))
     assert.ok((await msOf(10_000)) < 100 * few) // its square would be 400
+  })
+
+  it('events: shows what was refused from which peer, and only of one cluster on demand', async () => {
+    fake.answer('/v1/events', samples.EVENTS)
+    const all = await cli('events')
+    assert.match(all.stdout, /^AGE +KIND +CLUSTER +PEER +COUNT +REASON\n/)
+    assert.match(all.stdout, /\n\d+m\d+s +refused +east +12D3KooWeast +31 +bad signature\n/)
+    assert.match(all.stdout, /\n\d+m\d+s +banned +east +12D3KooWeast +1 +too many malformed .* for 10 s\n/)
+    assert.match(all.stdout, /\n\w+ +refused +- +12D3KooWstranger +1 +handshake mesh: /)
+    const east = await cli('events', '--cluster', 'east')
+    assert.equal(east.stdout.trim().split('\n').length, 3)
+    const none = await cli('events', '--cluster', 'north')
+    assert.deepEqual(
+      [none.stdout, none.stderr],
+      ['', 'There are no events of cluster north. To list all events: meshctl events\n']
+    )
   })
 
   it('routes: shows why a prefix is not routed', async () => {

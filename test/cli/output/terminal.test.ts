@@ -170,9 +170,20 @@ describe('meshctl and the terminal', () => {
       inStep: false,
       steps: [{ op: { kind: evil }, commands: [`ip ${evil}`] }]
     })
+    fake.answer('/v1/events', { events: [{ ...samples.EVENTS.events[0], reason: evil, cluster: evil }] })
     fake.answer('/v1/invite', { ...samples.INVITE, bootstrap: [evil] })
     fake.fail('/v1/join', 400, { code: evil, message: evil, fix: evil })
-    const lines = ['peers', 'services', 'routes', 'status', 'dns', 'plan', 'invite east', 'join abc']
+    const lines = [
+      'peers',
+      'services',
+      'routes',
+      'status',
+      'dns',
+      'events',
+      'plan',
+      'invite east',
+      'join abc'
+    ]
     const shown = await Promise.all(
       lines.flatMap((line) => [cli(...line.split(' ')), cli(...line.split(' '), '--json')])
     )

@@ -103,7 +103,7 @@ describe('protocol', () => {
     protocol.peerUp(B.origin, 0)
     const forged = proofOf({ ...A, seed: B.seed }, { epoch: 9, seq: 9 })
     assert.deepEqual(protocol.receive(B.origin, forged, 0), [
-      { kind: 'refused', from: B.origin, reason: 'bad signature' }
+      { kind: 'refused', from: B.origin, reason: 'bad signature', isOffence: true }
     ])
   })
 

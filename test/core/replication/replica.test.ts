@@ -216,13 +216,13 @@ describe('replica', () => {
     write(two, { a: '2' })
     assert.ok(one.head && two.head)
     const reader = newReplica()
-    assert.equal(reader.freeze({ first: one.head, second: one.head }), false)
+    assert.equal(reader.freeze({ first: one.head, second: one.head }), 'known')
     assert.equal(
       reader.freeze({ first: one.head, second: { ...two.head, signature: one.head.signature } }),
-      false
+      'bad signature'
     )
-    assert.equal(reader.freeze({ first: one.head, second: two.head }), true)
-    assert.equal(reader.freeze({ first: one.head, second: two.head }), false)
+    assert.equal(reader.freeze({ first: one.head, second: two.head }), 'frozen')
+    assert.equal(reader.freeze({ first: one.head, second: two.head }), 'known')
   })
 
   it('answers below the floor of its tombstones with a whole state', () => {

@@ -118,6 +118,8 @@ export class Suspicions {
     const [origin, by] = [parseOrigin(body?.origin ?? ''), parseOrigin(body?.by ?? '')]
     if (!body || !origin || !by) return { kind: 'refused', reason: 'malformed suspicion' }
     if (by === self || by === origin) return { kind: 'known' }
+    // A voter that is no member here may be one for the neighbour that forwards the vote.
+    if (!this.#options.memberKey(by)) return { kind: 'known' }
     if (body.incarnation >= INCARNATION_MAX) return { kind: 'refused', reason: 'malformed suspicion' }
     if (origin === self && body.incarnation < this.#incarnation) return { kind: 'known' }
     const suspect = this.#of(origin)
@@ -159,7 +161,8 @@ export class Suspicions {
     const origin = parseOrigin(body?.origin ?? '')
     if (!body || !origin) return { kind: 'refused', reason: 'malformed beacon' }
     const suspect = this.#of(origin)
-    if (!suspect || origin === this.#options.self) return { kind: 'known' }
+    if (!suspect || origin === this.#options.self || !this.#options.memberKey(origin))
+      return { kind: 'known' }
     if (body.incarnation <= suspect.incarnation)
       return suspect.votes.size > 0 ? { kind: 'outdated', votes: this.votesOn(origin) } : { kind: 'known' }
     if (!this.#verifies(origin, BEACON_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }

@@ -41,7 +41,7 @@ export class Puller {
     const { self, limits, pulls, own, replicas, outbox } = this.#options
     for (const { origin: name, epoch, seq, check } of heads) {
       const origin = replicas.originOf(name) ?? parseOrigin(name)
-      if (!origin) return outbox.refuse(neighbour.origin, 'malformed origin')
+      if (!origin) return outbox.offend(neighbour.origin, 'malformed origin')
       const claim = { epoch, seq, check }
       if (origin === self) own.noteHeld(claim, nowMs)
       if (isSameState(claim, replicas.get(origin)?.head)) {
