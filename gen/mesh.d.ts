@@ -2868,6 +2868,9 @@ export namespace rhizome {
                 /** Suspicion signature. */
                 signature: Uint8Array;
 
+                /** Suspicion beacon. */
+                beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
+
                 /**
                  * Creates a new Suspicion instance using the specified properties.
                  * @param [properties] Properties to set
@@ -2940,6 +2943,9 @@ export namespace rhizome {
 
                     /** Suspicion signature */
                     signature?: (Uint8Array|null);
+
+                    /** Suspicion beacon */
+                    beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

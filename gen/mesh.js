@@ -8613,6 +8613,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @typedef {Object} rhizome.mesh.v1.Suspicion.$Properties
                  * @property {Uint8Array|null} [body] Suspicion body
                  * @property {Uint8Array|null} [signature] Suspicion signature
+                 * @property {rhizome.mesh.v1.Beacon.$Properties|null} [beacon] Suspicion beacon
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -8661,6 +8662,14 @@ export const rhizome = $root.rhizome = (() => {
                 Suspicion.prototype.signature = $util.newBuffer([]);
 
                 /**
+                 * Suspicion beacon.
+                 * @member {rhizome.mesh.v1.Beacon.$Properties|null|undefined} beacon
+                 * @memberof rhizome.mesh.v1.Suspicion
+                 * @instance
+                 */
+                Suspicion.prototype.beacon = null;
+
+                /**
                  * Creates a new Suspicion instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Suspicion
@@ -8696,6 +8705,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
                         writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon"))
+                        $root.rhizome.mesh.v1.Beacon.encode(message.beacon, writer.uint32(/* id 3, wireType 2 =*/26).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -8758,6 +8769,12 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.signature;
                                 continue;
                             }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.beacon = $root.rhizome.mesh.v1.Beacon.decode(reader, reader.size(), $undefined, _depth + 1, message.beacon);
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -8796,6 +8813,11 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
                         if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
                             return "signature: buffer expected";
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon")) {
+                        let error = $root.rhizome.mesh.v1.Beacon.verify(message.beacon, _depth + 1);
+                        if (error)
+                            return "beacon." + error;
+                    }
                     return null;
                 };
 
@@ -8829,6 +8851,11 @@ export const rhizome = $root.rhizome = (() => {
                                 $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
                             else if (object.signature.length >= 0)
                                 message.signature = object.signature;
+                    if (object.beacon != null) {
+                        if (!$util.isObject(object.beacon))
+                            throw $TypeError(".rhizome.mesh.v1.Suspicion.beacon: object expected");
+                        message.beacon = $root.rhizome.mesh.v1.Beacon.fromObject(object.beacon, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -8864,11 +8891,14 @@ export const rhizome = $root.rhizome = (() => {
                             if (options.bytes !== $Array)
                                 object.signature = $util.newBuffer(object.signature);
                         }
+                        object.beacon = null;
                     }
                     if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
                         object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
                     if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
                         object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon"))
+                        object.beacon = $root.rhizome.mesh.v1.Beacon.toObject(message.beacon, options, _depth + 1);
                     return object;
                 };
 

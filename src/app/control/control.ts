@@ -8,6 +8,7 @@
 //  4. While a part of a large state is being written to disk, nothing is read from its sender. So a kill -9 loses one
 //     part at most, and the window of the stream bounds the data that waits for a slow disk.
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
+import { CheckBudget } from '../../core/replication/check-budget.ts'
 import { isPosition } from '../../core/replication/head.ts'
 import type { ClusterName, Origin, Value } from '../../core/model/values.ts'
 import type { Protocol } from '../../core/replication/protocol.ts'
@@ -20,6 +21,7 @@ import { createTransport, type Transport } from '../../io/p2p/transport.ts'
 import type { LoadedReplica, StoredOrigin } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import { monotonicMs } from '../observe/clock.ts'
+import { CheckCounter } from './check-counter.ts'
 import { CloneWatch } from './clone-watch.ts'
 import type { ControlOptions } from './control-options.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
@@ -63,6 +65,8 @@ export class Control {
   readonly #clones = new CloneWatch()
   readonly #holds = new Holds(() => this.transport)
   readonly #offenders: Offenders
+  readonly #checks: CheckCounter
+  readonly #checkBudget = new CheckBudget()
   /** Numbers of refusals since the start, by reason. */
   readonly refusals = new Refusals()
   /** What was refused from which peer, and what was done about it. */
@@ -73,14 +77,18 @@ export class Control {
     this.#options = options
     this.#chain = options.chain
     this.origin = originOf(crypto.publicKeyOf(nodeSeed))
-    this.#trustStore = createTrustStore({ crypto, meshId })
+    this.#checks = new CheckCounter(crypto)
+    this.#trustStore = createTrustStore({ crypto: this.#checks.crypto, meshId })
     const admitted = this.#trustStore.admit(this.origin, options.chain)
     if (admitted.kind === 'refused')
       throw new Error(`our own certificate does not verify: ${admitted.reason}`)
     const stored = options.store.loadReplica()
     this.#stored = stored
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
-    this.#protocol = newProtocol({ ...options, origin: this.origin, trustStore: this.#trustStore }, stored)
+    this.#protocol = newProtocol(
+      { ...options, crypto: this.#checks.crypto, origin: this.origin, trustStore: this.#trustStore },
+      stored
+    )
     this.#views = createViewBuilder({ crypto, meshId })
     this.#handshakes = new Handshakes({
       ...options,
@@ -249,6 +257,7 @@ export class Control {
     if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
     this.#runner.retry(nowMs)
     this.#holds.tick(nowMs)
+    this.#checkBudget.sweep(nowMs)
     this.#offenders.tick(nowMs)
     this.events.tick(nowMs)
   }
@@ -258,7 +267,10 @@ export class Control {
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
     if (this.#handshakes.receive(peer, frame)) return
-    this.#runner.runOf(peer, this.#protocol.receive(peer, frame, monotonicMs()))
+    const [before, nowMs] = [this.#checks.checks, monotonicMs()]
+    this.#runner.runOf(peer, this.#protocol.receive(peer, frame, nowMs))
+    const waitMs = this.#checkBudget.spend(peer, this.#checks.checks - before, nowMs)
+    if (waitMs > 0) this.#holds.holdUntil(peer, 'checks', nowMs + waitMs)
   }
 
   #decide(peer: Origin, info: ConnectionInfo, outcome: Verdict): void {
@@ -374,6 +386,7 @@ export class Control {
       seed: nodeSeed,
       listen,
       isBanned: (peer) => this.#offenders.isBanned(peer),
+      isMember: (peer) => this.#trustStore.isAdmitted(peer),
       log: (event, fields) => log.debug(fields, event),
       handlers: {
         neighbourUp: (peer, info) => this.#handshakes.begin(peer, info, this.#chain),

@@ -5,9 +5,12 @@
 //      process.
 //   2. `ended` is called exactly once.
 //   3. No frame is delivered after `ended`, nor while the stream is paused.
+//   4. Frames are delivered in the turns of all neighbours (turns.ts). While frames wait for their turn, no further bytes
+//      are taken from the peer, so its window bounds them.
 import type { Libp2p } from 'libp2p'
 import { FrameReader, frameHeader, join } from './frame-reader.ts'
 import type { TransportLimits } from './limits.ts'
+import type { Turns } from './turns.ts'
 import { WindowUpdates } from './window-updates.ts'
 
 export type Connection = ReturnType<Libp2p['getConnections']>[number]
@@ -16,6 +19,7 @@ export type Stream = Connection['streams'][number]
 interface FrameStreamOptions {
   readonly stream: Stream
   readonly limits: TransportLimits
+  readonly turns: Turns
   /** Called with each frame. When it throws, the stream is aborted with the error's message as the reason. */
   readonly frame: (frame: Uint8Array) => void
   /** Called once, with the reason, when no further frame will be delivered. */
@@ -36,6 +40,8 @@ export class FrameStream {
   #open = true
   #closing = false
   #paused = false
+  /** Why the peer has closed the stream, while frames that arrived before wait for their turn. */
+  #endReason: string | undefined
   /** Called when the queue is empty; `close` waits for it. */
   #drained: (() => void) | undefined
   #whenShort: (() => void) | undefined
@@ -56,8 +62,8 @@ export class FrameStream {
     stream.maxWriteBufferLength = this.#limits.queueBytesMax
     // Bytes that may arrive while the stream is paused.
     stream.maxReadBufferLength = 2 * this.#limits.windowBytesMax
-    stream.addEventListener('close', (event) => this.#end(event.error?.message ?? 'closed by the peer'))
-    stream.addEventListener('remoteCloseWrite', () => this.#end('closed by the peer'))
+    stream.addEventListener('close', (event) => this.#closed(event.error?.message))
+    stream.addEventListener('remoteCloseWrite', () => this.#closed())
     // The event is used and not onDrain(), because in @libp2p/utils 7.4.1 that promise stays resolved after the first
     // drain.
     stream.addEventListener('drain', () => this.#flush())
@@ -92,15 +98,35 @@ export class FrameStream {
   pause(): void {
     if (this.#paused || !this.#open) return
     this.#paused = true
-    if (this.#stream.readStatus === 'readable') this.#stream.pause()
+    this.#stopReading()
   }
 
-  /** Delivers the frames that arrived meanwhile, before it returns. A handler among them may pause the stream again. */
+  /** Delivers the frames that arrived meanwhile, in their turn. A handler among them may pause the stream again. */
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
-    this.#deliver()
-    if (!this.#isPaused() && this.#stream.readStatus === 'paused') this.#stream.resume()
+    this.#options.turns.ready(this)
+  }
+
+  /** Delivers one frame; called by turns.ts. Returns false when none is left, or none may be delivered now. */
+  deliver(): boolean {
+    if (!this.#open || this.#paused) return false
+    const result = this.#reader.next()
+    if (result.kind === 'more') {
+      if (this.#endReason !== undefined) this.#end(this.#endReason)
+      else if (this.#stream.readStatus === 'paused') this.#stream.resume()
+      return false
+    }
+    if (result.kind === 'tooLarge') {
+      this.abort(`a frame has ${result.bytes} bytes, above the limit of ${this.#reader.frameBytesMax}`)
+      return false
+    }
+    try {
+      this.#options.frame(result.frame)
+    } catch (error) {
+      this.abort(`handler failed: ${error instanceof Error ? error.message : String(error)}`)
+    }
+    return this.#mayDeliver()
   }
 
   /**
@@ -219,29 +245,25 @@ export class FrameStream {
   #read(chunk: Uint8Array): void {
     if (!this.#open) return
     this.#reader.push(chunk)
-    this.#deliver()
+    this.#options.turns.ready(this)
+    if (this.#options.turns.isWaiting(this)) this.#stopReading() // invariant 4
   }
 
-  /** Delivers all complete frames, until a handler pauses or ends the stream. */
-  #deliver(): void {
-    while (this.#open && !this.#isPaused()) {
-      const result = this.#reader.next()
-      if (result.kind === 'more') return
-      if (result.kind === 'tooLarge') {
-        this.abort(`a frame has ${result.bytes} bytes, above the limit of ${this.#reader.frameBytesMax}`)
-        return
-      }
-      try {
-        this.#options.frame(result.frame)
-      } catch (error) {
-        this.abort(`handler failed: ${error instanceof Error ? error.message : String(error)}`)
-      }
-    }
+  #stopReading(): void {
+    if (this.#stream.readStatus === 'readable') this.#stream.pause()
   }
 
-  /** A method, because the compiler would take #paused for unchanged although a handler may have changed it. */
-  #isPaused(): boolean {
-    return this.#paused
+  /** The peer has closed the stream. Frames that it sent before are delivered first, unless the stream is paused. */
+  #closed(error?: string): void {
+    const reason = error ?? 'closed by the peer'
+    if (error === undefined && this.#mayDeliver() && this.#options.turns.isWaiting(this))
+      this.#endReason ??= reason
+    else this.#end(reason)
+  }
+
+  /** A method, because the compiler would take the fields for unchanged although a handler may have changed them. */
+  #mayDeliver(): boolean {
+    return this.#open && !this.#paused
   }
 
   #untilDrained(signal: AbortSignal): Promise<void> {

@@ -58,7 +58,8 @@ export function libp2pOptions({ limits, privateKey, listen, gater }: Libp2pSetti
       // The defaults (300, 5 per second, 10) are too low for a site behind one NAT that returns after an outage.
       maxConnections: limits.connectionsMax,
       inboundConnectionThreshold: limits.inboundPerSecondMax,
-      maxIncomingPendingConnections: limits.unauthenticatedMax,
+      // Strangers are bounded by inbound-budget.ts, which ends an old one for a new one; libp2p would refuse the new one.
+      maxIncomingPendingConnections: 2 * limits.unauthenticatedMax + limits.arrivingMembersMax,
       inboundUpgradeTimeout: limits.authenticationMs,
       maxParallelDials: limits.dialsMax,
       maxPeerAddrsToDial: limits.addressesPerTargetMax,

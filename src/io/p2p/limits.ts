@@ -30,6 +30,11 @@ export interface TransportLimits {
    * frames/s. A write and its yamux header fit one noise message, which has at most 65,519 bytes of plaintext.
    */
   readonly corkBytesMax: number
+  /**
+   * Time from the accepted socket until noise has proved the PeerId, two and a half round trips: enough for the longest
+   * line on a loaded host.
+   */
+  readonly silentMs: number
   /** Time from the accepted socket, or from the dial, to `setAuthenticated`. A handshake needs three round trips. */
   readonly authenticationMs: number
   /**
@@ -42,6 +47,8 @@ export interface TransportLimits {
    * time after an outage.
    */
   readonly unauthenticatedPerAddressMax: number
+  /** Known members whose connections are not authenticated yet: all neighbours of an agent that returns at one time. */
+  readonly arrivingMembersMax: number
   /**
    * All connections. An agent has about 8 neighbours in a mesh of 1,000; in a small full mesh, dials of both sides
    * double them.
@@ -83,9 +90,11 @@ export const DEFAULT_LIMITS: TransportLimits = {
   windowUpdateBytes: 128 * 1024,
   muxerFrameBytesMax: 1024 * 1024,
   corkBytesMax: 63 * 1024,
+  silentMs: 2000,
   authenticationMs: 10_000,
   unauthenticatedMax: 256,
   unauthenticatedPerAddressMax: 64,
+  arrivingMembersMax: 1024,
   connectionsMax: 2_048,
   inboundPerSecondMax: 64,
   duplicateGraceMs: 2_000,

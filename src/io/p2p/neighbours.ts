@@ -16,6 +16,7 @@ import { FrameStream } from './frame-stream.ts'
 import type { Connection, Stream } from './frame-stream.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf } from './origin.ts'
+import { Turns } from './turns.ts'
 
 /** The callbacks of the owner of the transport. An exception of a callback ends that neighbour and no other. */
 export interface NeighbourEvents {
@@ -85,6 +86,7 @@ export class Neighbours {
   readonly #parked = new Map<Origin, Set<Link>>()
   /** Streams and connections that are being closed; `closeAll` waits for them. */
   readonly #closing = new Set<Promise<void>>()
+  readonly #turns = new Turns({ now: () => performance.now(), later: setImmediate })
 
   constructor(options: NeighboursOptions) {
     this.#options = options
@@ -120,6 +122,7 @@ export class Neighbours {
       frames: new FrameStream({
         stream,
         limits: this.#options.limits,
+        turns: this.#turns,
         frame: (frame) => this.#frame(link, frame),
         ended: (reason) => this.#ended(link, reason)
       }),

@@ -41,6 +41,8 @@ interface TransportOptions {
   readonly handlers: TransportHandlers
   /** Returns whether connections with this peer are refused now, in both directions. */
   readonly isBanned?: (peer: Origin) => boolean
+  /** Returns whether the peer is a known member, for which a place is kept while strangers take all others. */
+  readonly isMember?: (peer: Origin) => boolean
   readonly log?: (event: string, fields: object) => void
 }
 
@@ -74,7 +76,7 @@ export interface Transport {
   whenSent(peer: Origin, listener: () => void): void
   /** Delivers no frame of this neighbour until `resume`. Meanwhile it can send at most windowBytesMax bytes. */
   pause(peer: Origin): void
-  /** Delivers the frames that have arrived, before it returns. */
+  /** Delivers the frames that have arrived, in their turn. */
   resume(peer: Origin): void
   /** Call it in the handler of the frame that authenticates the peer, because a larger frame may follow at once. */
   setAuthenticated(peer: Origin): void
@@ -140,7 +142,12 @@ class Libp2pTransport implements Transport {
         limits: this.#limits,
         privateKey: this.#privateKey,
         listen: this.#options.listen.filter((address) => !this.#missing.includes(address)),
-        gater: createGater({ budget: this.#budget, isBanned: this.#isBanned, log: this.#log })
+        gater: createGater({
+          budget: this.#budget,
+          isBanned: this.#isBanned,
+          isMember: this.#options.isMember ?? (() => false),
+          log: this.#log
+        })
       })
     )
     await libp2p.handle(

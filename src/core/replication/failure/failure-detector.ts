@@ -4,7 +4,7 @@
 import type { Origin } from '../../model/values.ts'
 import type { Neighbour } from '../neighbour.ts'
 import { Suspicions, type Said, type SuspicionsOptions } from './suspicions.ts'
-import { encodeFrame, type FrameMessage } from '../../wire/messages.ts'
+import type { FrameMessage } from '../../wire/messages.ts'
 
 /**
  * The state of an agent as the mesh sees it. `suspected`: at least one agent has voted, and the suspect may still
@@ -108,7 +108,7 @@ export class FailureDetector {
         return { frame: this.#suspicions.refutation(), except: undefined }
       case 'forward':
         if (said.alive !== undefined) this.#excuse(said.alive, nowMs)
-        return { frame: encodeFrame(suspicion ? { suspicion } : { beacon }), except: from }
+        return { frame: said.frame, except: from }
       default:
         return said satisfies never
     }

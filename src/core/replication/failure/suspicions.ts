@@ -6,6 +6,8 @@
 //   L1. A vote counts for its signer only, once per incarnation; a single lying agent cannot declare another one dead.
 //   L2. A beacon is signed by its origin and clears every vote of a lower incarnation.
 //   L3. Votes are bounded per suspect and per voter; each is forwarded once.
+//   L4. A vote counts only for an incarnation that the suspect has signed, and carries that beacon. So no voter can raise
+//       the incarnation of another agent, and votes on it count later as before.
 // A death withdraws no data: replicated records stay until the tunnel is dead as well (fail static).
 import type { Crypto } from '../../model/crypto.ts'
 import type { Origin } from '../../model/values.ts'
@@ -32,7 +34,7 @@ export interface SuspicionsOptions {
 
 /** What to do with a received vote or beacon: forward it to the other neighbours, refute it, or nothing. */
 export type Said =
-  | { readonly kind: 'forward'; readonly alive?: Origin }
+  | { readonly kind: 'forward'; readonly frame: Uint8Array; readonly alive?: Origin }
   | { readonly kind: 'refute' }
   | { readonly kind: 'known' }
   /**
@@ -48,10 +50,17 @@ interface Signed {
   readonly signature: Uint8Array
 }
 
+/** A vote as it was received, with the beacon of its incarnation. */
+interface Vote extends Signed {
+  readonly beacon?: Signed | null
+}
+
 /** A member on which a vote or a beacon has arrived. */
 interface Suspect {
-  /** The highest incarnation that a beacon or a vote has named; votes of lower ones do not count. */
+  /** The highest incarnation that the member has signed, as far as known here; votes of others do not count (L4). */
   incarnation: number
+  /** The beacon of this incarnation, which goes with each vote; undefined for incarnation 0. */
+  beacon: Signed | undefined
   /** The votes of this incarnation by their voters, as frames to pass on. Each further vote confirms the suspicion. */
   readonly votes: Map<Origin, Uint8Array>
   /**
@@ -103,37 +112,41 @@ export class Suspicions {
     const { incarnation } = suspect
     const body = encodeMessage(wire.SuspicionBody, { origin, by: self, incarnation })
     const signature = new Uint8Array(crypto.sign(selfSeed, SUSPICION_TAG, meshId, body))
-    const frame = encodeFrame({ suspicion: { body, signature } })
-    this.#count(suspect, self, frame, nowMs)
-    return frame
+    return this.#count(suspect, { by: self, body, signature }, nowMs)
   }
 
   /**
-   * Takes the vote of another agent. The signature is verified last, so a vote that is known or useless costs no
+   * Takes the vote of another agent. The signatures are verified last, so a vote that is known or useless costs no
    * verification. A vote on this agent itself is refuted by a beacon of a higher incarnation.
    */
-  takeVote(signed: Signed, nowMs: number): Said {
-    const { self } = this.#options
+  takeVote(signed: Vote, nowMs: number): Said {
+    const { self, memberKey } = this.#options
     const body = decodeSuspicionBody(signed.body)
     const [origin, by] = [parseOrigin(body?.origin ?? ''), parseOrigin(body?.by ?? '')]
     if (!body || !origin || !by) return { kind: 'refused', reason: 'malformed suspicion' }
     if (by === self || by === origin) return { kind: 'known' }
     // A voter that is no member here may be one for the neighbour that forwards the vote.
-    if (!this.#options.memberKey(by)) return { kind: 'known' }
+    if (!memberKey(by)) return { kind: 'known' }
     if (body.incarnation >= INCARNATION_MAX) return { kind: 'refused', reason: 'malformed suspicion' }
-    if (origin === self && body.incarnation < this.#incarnation) return { kind: 'known' }
     const suspect = this.#of(origin)
-    if (!suspect || body.incarnation < suspect.incarnation || suspect.votes.has(by)) return { kind: 'known' }
+    const incarnation = origin === self ? this.#incarnation : suspect?.incarnation
+    if (!suspect || incarnation === undefined || body.incarnation < incarnation) return { kind: 'known' }
+    const isNewer = body.incarnation > incarnation
     // L3: the suspect has enough votes, or this voter has cast too many in this interval.
-    if (suspect.votes.size >= CONFIRMATIONS_MAX || !this.#mayVote(by, nowMs)) return { kind: 'known' }
+    const isSpare = suspect.votes.has(by) || suspect.votes.size >= CONFIRMATIONS_MAX
+    if ((isSpare && !isNewer) || !this.#mayVote(by, nowMs)) return { kind: 'known' }
+    const { beacon } = signed
+    if (isNewer) {
+      if (!isBeaconOf(beacon, { origin, incarnation: body.incarnation })) return { kind: 'known' } // L4
+      if (!this.#verifies(origin, BEACON_TAG, beacon)) return { kind: 'refused', reason: 'bad signature' }
+    }
     if (!this.#verifies(by, SUSPICION_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
     if (origin === self) {
       this.#incarnation = body.incarnation + 1
       return { kind: 'refute' }
     }
-    if (body.incarnation > suspect.incarnation) clear(suspect, body.incarnation)
-    this.#count(suspect, by, encodeFrame({ suspicion: signed }), nowMs)
-    return { kind: 'forward' }
+    if (isNewer && beacon) clear(suspect, body.incarnation, beacon)
+    return { kind: 'forward', frame: this.#count(suspect, { ...signed, by }, nowMs) }
   }
 
   /**
@@ -159,15 +172,16 @@ export class Suspicions {
   takeBeacon(signed: Signed): Said {
     const body = decodeBeaconBody(signed.body)
     const origin = parseOrigin(body?.origin ?? '')
-    if (!body || !origin) return { kind: 'refused', reason: 'malformed beacon' }
+    if (!body || !origin || body.incarnation >= INCARNATION_MAX)
+      return { kind: 'refused', reason: 'malformed beacon' }
     const suspect = this.#of(origin)
     if (!suspect || origin === this.#options.self || !this.#options.memberKey(origin))
       return { kind: 'known' }
     if (body.incarnation <= suspect.incarnation)
       return suspect.votes.size > 0 ? { kind: 'outdated', votes: this.votesOn(origin) } : { kind: 'known' }
     if (!this.#verifies(origin, BEACON_TAG, signed)) return { kind: 'refused', reason: 'bad signature' }
-    clear(suspect, body.incarnation) // L2
-    return { kind: 'forward', alive: origin }
+    clear(suspect, body.incarnation, signed) // L2
+    return { kind: 'forward', frame: encodeFrame({ beacon: signed }), alive: origin }
   }
 
   /** The votes on a neighbour that has connected, as frames; the neighbour will refute them. */
@@ -184,6 +198,7 @@ export class Suspicions {
     if (this.#suspects.size >= this.#options.originsMax || !this.#options.memberKey(origin)) return undefined
     const suspect: Suspect = {
       incarnation: 0,
+      beacon: undefined,
       votes: new Map(),
       confirmedMs: undefined
     }
@@ -191,10 +206,16 @@ export class Suspicions {
     return suspect
   }
 
-  #count(suspect: Suspect, by: Origin, frame: Uint8Array, nowMs: number): void {
-    suspect.votes.set(by, frame) // L1
+  /** Counts a vote (L1). Returns it as a frame, with the beacon that is held here (L4). */
+  #count(suspect: Suspect, vote: Signed & { readonly by: Origin }, nowMs: number): Uint8Array {
+    const { by, body, signature } = vote
+    const frame = encodeFrame({
+      suspicion: { body, signature, ...(suspect.beacon ? { beacon: suspect.beacon } : {}) }
+    })
+    suspect.votes.set(by, frame)
     suspect.confirmedMs ??= nowMs
     if (suspect.votes.size === CONFIRMATIONS_MIN) suspect.confirmedMs = nowMs
+    return frame
   }
 
   /** Counts a vote of this voter; false when it has cast VOTES_PER_INTERVAL votes in this interval already (L3). */
@@ -233,9 +254,19 @@ const encoder = new TextEncoder()
 const SUSPICION_TAG = encoder.encode('rhizome/suspicion/1\0')
 const BEACON_TAG = encoder.encode('rhizome/beacon/1\0')
 
-/** Begins a new incarnation of a suspect, without votes. */
-function clear(suspect: Suspect, incarnation: number): void {
+/** True when this is a beacon of this agent and this incarnation. Its signature is not checked. */
+function isBeaconOf(
+  beacon: Signed | null | undefined,
+  of: { readonly origin: Origin; readonly incarnation: number }
+): beacon is Signed {
+  const body = beacon ? decodeBeaconBody(beacon.body) : undefined
+  return body?.origin === of.origin && body.incarnation === of.incarnation
+}
+
+/** Begins a new incarnation of a suspect, without votes. The bytes are copied: a view would keep its whole frame. */
+function clear(suspect: Suspect, incarnation: number, { body, signature }: Signed): void {
   suspect.incarnation = incarnation
+  suspect.beacon = { body: new Uint8Array(body), signature: new Uint8Array(signature) }
   suspect.votes.clear()
   suspect.confirmedMs = undefined
 }

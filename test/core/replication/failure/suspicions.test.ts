@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
 import { originOf, publicKeyOf } from '../../../../src/core/model/identity.ts'
 import { Suspicions } from '../../../../src/core/replication/failure/suspicions.ts'
-import { decodeFrame } from '../../../../src/core/wire/messages.ts'
+import type { Origin } from '../../../../src/core/model/values.ts'
+import { decodeFrame, encodeFrame, encodeMessage, wire } from '../../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../../src/io/crypto/crypto.ts'
 
 const crypto = createCrypto()
@@ -73,18 +74,66 @@ describe('suspicions', () => {
     assert.equal(d.isDead(A, 9000, 4), false)
   })
 
-  it('take no vote above which nobody could refute', () => {
-    const [, b, , d] = all()
-    const [last, beyond] = [2 ** 52 - 1, 2 ** 52].map((incarnation) => {
-      const [word] = all({ incarnation })[0]?.lastWord() ?? []
-      const beacon = decodeFrame(word ?? new Uint8Array())?.beacon
-      assert.ok(b && A && beacon)
-      b.takeBeacon(beacon)
-      return b.suspect(A, 0)
-    })
-    assert.ok(d)
-    assert.equal(vote(last, d, 0).kind, 'forward')
-    assert.equal(vote(beyond, d, 0).kind, 'refused')
+  it('count only for an incarnation that the suspect has signed, whatever voters claim', () => {
+    fc.assert(
+      fc.property(fc.array(fc.bigInt({ min: 1n, max: 2n ** 52n - 1n }), { maxLength: 20 }), (claims) => {
+        const [a, b, c, d] = all()
+        assert.ok(a && b && c && d && A && B && C)
+        for (const [index, claim] of [...claims, 2n ** 52n - 1n].entries()) {
+          const frame = claimed({ origin: A, by: index % 2 === 0 ? B : C, incarnation: Number(claim) })
+          assert.equal(vote(frame, d, index).kind, 'known')
+          assert.equal(vote(frame, a, index).kind, 'known', 'A has nothing to refute')
+        }
+        // Suspicion of the victim works as before.
+        for (const by of [b, c]) assert.equal(vote(by.suspect(A, 20_000), d, 20_000).kind, 'forward')
+        assert.ok(d.isDead(A, 22_000, 4))
+      }),
+      { numRuns: 20 }
+    )
+  })
+
+  it('carry the beacon of the suspect, so that agents which have missed it count them', () => {
+    const incarnation = 1_700_000_000_000
+    const [again] = all({ incarnation })
+    const [, b, c, d] = all()
+    assert.ok(again && b && c && d && A)
+    const word = decodeFrame(again.lastWord()[0] ?? new Uint8Array())?.beacon
+    assert.ok(word)
+    for (const by of [b, c]) by.takeBeacon(word)
+    const [first, second] = [b.suspect(A, 0), c.suspect(A, 0)]
+    const said = vote(first, d, 0)
+    assert.ok(said.kind === 'forward')
+    assert.ok(decodeFrame(said.frame)?.suspicion?.beacon, 'it goes on to those behind')
+    assert.equal(vote(second, d, 0).kind, 'forward')
+    assert.ok(d.isDead(A, 2000, 4))
+    const forged = decodeFrame(first ?? new Uint8Array())?.suspicion
+    assert.ok(forged?.beacon)
+    const [, , , e] = all()
+    const beacon = { ...forged.beacon, signature: new Uint8Array(64) }
+    assert.equal(e?.takeVote({ ...forged, beacon }, 0).kind, 'refused')
+    // A member that has lost its counter refutes what it has signed in an earlier life.
+    const [fresh] = all()
+    assert.ok(fresh)
+    assert.equal(vote(first, fresh, 0).kind, 'refute')
+    const refutation = decodeFrame(fresh.refutation())?.beacon
+    assert.ok(refutation)
+    assert.equal(d.takeBeacon(refutation).kind, 'forward')
+  })
+
+  it('of an unknown voter are not the fault of the neighbour that forwards them', () => {
+    const seed = new Uint8Array(32).fill(77)
+    const stranger = originOf(crypto.publicKeyOf(seed))
+    const [, , , d] = all()
+    assert.ok(A && d)
+    assert.equal(vote(claimed({ origin: A, by: stranger, incarnation: 0 }, seed), d, 0).kind, 'known')
+  })
+
+  it('take no beacon that only an incarnation beyond exact numbers could follow', () => {
+    const [, , , d] = all()
+    const [word] = all({ incarnation: 2 ** 52 })[0]?.lastWord() ?? []
+    const beacon = decodeFrame(word ?? new Uint8Array())?.beacon
+    assert.ok(d && beacon)
+    assert.equal(d.takeBeacon(beacon).kind, 'refused')
   })
 
   it('count a voter once, and take none for another', () => {
@@ -146,6 +195,17 @@ function all({ incarnation } = { incarnation: 0 }): readonly Suspicions[] {
         incarnation
       })
   )
+}
+
+/** A vote that its voter has signed, with whatever it claims. */
+function claimed(
+  body: { readonly origin: Origin; readonly by: Origin; readonly incarnation: number },
+  seed = MEMBERS.find(({ self }) => self === body.by)?.selfSeed ?? new Uint8Array(32)
+): Uint8Array {
+  const encoded = encodeMessage(wire.SuspicionBody, body)
+  const tag = new TextEncoder().encode('rhizome/suspicion/1\0')
+  const signature = new Uint8Array(crypto.sign(seed, tag, new Uint8Array(32), encoded))
+  return encodeFrame({ suspicion: { body: encoded, signature } })
 }
 
 function vote(frame: Uint8Array | undefined, to: Suspicions, nowMs: number) {

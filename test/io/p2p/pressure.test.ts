@@ -1,0 +1,136 @@
+// Strangers that take all places, and a neighbour that floods, over real sockets on loopback.
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import net from 'node:net'
+import type { Origin } from '../../../src/core/model/values.ts'
+import { createTransport, type Transport, type TransportHandlers } from '../../../src/io/p2p/transport.ts'
+import { eventually, slowness } from '../../eventually.ts'
+
+const stops: (() => Promise<unknown>)[] = []
+
+interface NodeOptions extends Partial<TransportHandlers> {
+  readonly seed?: Uint8Array
+  readonly isMember?: (peer: Origin) => boolean
+}
+
+async function node(options: NodeOptions = {}): Promise<Transport> {
+  const { seed = randomBytes(32), isMember = () => false } = options
+  const transport = createTransport({
+    seed,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    isMember,
+    handlers: {
+      neighbourUp: (peer) => transport.setAuthenticated(peer),
+      frame: (peer, frame) => options.frame?.(peer, frame),
+      neighbourDown: () => undefined
+    }
+  })
+  await transport.start()
+  stops.push(() => transport.stop())
+  return transport
+}
+
+const target = (of: Transport) => ({ origin: of.origin, addresses: of.listenAddresses() })
+const portOf = (of: Transport) => Number(/tcp\/(\d+)/.exec(of.listenAddresses()[0] ?? '')?.[1])
+const isUp = (from: Transport, to: Transport) => from.neighbours().some(({ origin }) => origin === to.origin)
+
+/** Keeps this many silent sockets open, each from the address of its number, until the test ends. */
+function crowd(
+  port: number,
+  count: number,
+  addressOf: (index: number) => string
+): { readonly opened: () => number } {
+  let [isOn, opened] = [true, 0]
+  const sockets = new Map<number, net.Socket>()
+  const open = (index: number) => {
+    if (!isOn) return
+    const socket = net.connect({ port, host: '127.0.0.1', localAddress: addressOf(index) })
+    sockets.set(index, socket)
+    socket.on('connect', () => opened++)
+    socket.on('error', () => undefined)
+    socket.on('close', () => setTimeout(() => open(index), 100))
+  }
+  for (let index = 0; index < count; index++) open(index)
+  stops.push(async () => {
+    isOn = false
+    for (const socket of sockets.values()) socket.destroy()
+  })
+  return { opened: () => opened }
+}
+
+describe('under pressure', () => {
+  afterEach(async () => {
+    for (const stop of stops.splice(0)) await stop()
+  })
+
+  it('a newcomer comes in within 3 s and a member that restarts within 5 s, with 320 silent sockets of 80 hosts', async () => {
+    const seed = randomBytes(32)
+    const first = await node({ seed })
+    const member = first.origin
+    const door = await node({ isMember: (peer) => peer === member })
+    first.setTargets([target(door)])
+    await eventually(() => isUp(door, first))
+    await first.stop()
+    const { opened } = crowd(portOf(door), 320, (index) => `127.0.1.${1 + (index % 80)}`)
+    await eventually(() => opened() >= 320)
+    assert.ok(door.strangers() <= 256)
+    const newcomer = await node()
+    newcomer.setTargets([target(door)])
+    await eventually(() => isUp(door, newcomer), 3000)
+    const again = await node({ seed })
+    again.setTargets([target(door)])
+    await eventually(() => isUp(door, again), 5000)
+  })
+
+  it('a socket that says nothing ends after 2 s, also one that is half closed', async () => {
+    const door = await node()
+    const ended: number[] = []
+    const startMs = performance.now()
+    for (const half of [false, true]) {
+      const socket = net.connect({ port: portOf(door), host: '127.0.0.1', allowHalfOpen: true })
+      socket.on('error', () => undefined)
+      socket.on('close', () => ended.push(performance.now() - startMs))
+      socket.on('end', () => socket.end())
+      socket.resume()
+      if (half) socket.end()
+    }
+    await eventually(() => ended.length === 2, 4000)
+    assert.equal(door.strangers(), 0)
+  })
+
+  it('a neighbour whose frames cost much does not keep the loop, and others are answered meanwhile', async () => {
+    let costMs = 0
+    const victim: Transport = await node({
+      frame(peer, frame) {
+        if (peer === quiet.origin) return void victim.send(peer, frame)
+        const untilMs = performance.now() + costMs
+        while (performance.now() < untilMs);
+        taken++
+      }
+    })
+    let [taken, answeredMs, askedMs] = [0, 0, 0]
+    let longestMs = 0
+    const quiet = await node({
+      frame() {
+        longestMs = Math.max(longestMs, performance.now() - askedMs)
+        answeredMs = performance.now()
+      }
+    })
+    const flooder = await node()
+    for (const each of [quiet, flooder]) each.setTargets([target(victim)])
+    await eventually(() => isUp(victim, quiet) && isUp(victim, flooder))
+    await eventually(() => isUp(quiet, victim) && isUp(flooder, victim))
+    costMs = 2
+    // In one write: thousands of frames lie in one chunk.
+    for (let index = 0; index < 5000; index++) flooder.send(victim.origin, new Uint8Array(4).fill(1))
+    await eventually(() => taken > 0)
+    for (let ask = 0; ask < 10; ask++) {
+      askedMs = performance.now()
+      quiet.send(victim.origin, new Uint8Array(8))
+      await eventually(() => answeredMs >= askedMs, 5000)
+    }
+    assert.ok(taken < 5000, 'the flood was over before the questions were')
+    assert.ok(longestMs < 300 * slowness(), `an answer took ${Math.round(longestMs)} ms`)
+    await eventually(() => taken === 5000)
+  })
+})
