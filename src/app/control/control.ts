@@ -8,9 +8,8 @@
 //  4. While a part of a large state is being written to disk, nothing is read from its sender. So a kill -9 loses one
 //     part at most, and the window of the stream bounds the data that waits for a slow disk.
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
-import { CheckBudget } from '../../core/replication/check-budget.ts'
 import { isPosition } from '../../core/replication/head.ts'
-import type { ClusterName, Origin, Value } from '../../core/model/values.ts'
+import type { Origin, Value } from '../../core/model/values.ts'
 import type { Protocol } from '../../core/replication/protocol.ts'
 import { createTrustStore, type TrustStore } from '../../core/trust/trust-store.ts'
 import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
@@ -21,7 +20,7 @@ import { createTransport, type Transport } from '../../io/p2p/transport.ts'
 import type { LoadedReplica, StoredOrigin } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import { monotonicMs } from '../observe/clock.ts'
-import { CheckCounter } from './check-counter.ts'
+import { Checks } from './checks.ts'
 import { CloneWatch } from './clone-watch.ts'
 import type { ControlOptions } from './control-options.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
@@ -65,8 +64,7 @@ export class Control {
   readonly #clones = new CloneWatch()
   readonly #holds = new Holds(() => this.transport)
   readonly #offenders: Offenders
-  readonly #checks: CheckCounter
-  readonly #checkBudget = new CheckBudget()
+  readonly #checks: Checks
   /** Numbers of refusals since the start, by reason. */
   readonly refusals = new Refusals()
   /** What was refused from which peer, and what was done about it. */
@@ -77,7 +75,7 @@ export class Control {
     this.#options = options
     this.#chain = options.chain
     this.origin = originOf(crypto.publicKeyOf(nodeSeed))
-    this.#checks = new CheckCounter(crypto)
+    this.#checks = new Checks(crypto, this.#holds)
     this.#trustStore = createTrustStore({ crypto: this.#checks.crypto, meshId })
     const admitted = this.#trustStore.admit(this.origin, options.chain)
     if (admitted.kind === 'refused')
@@ -85,10 +83,8 @@ export class Control {
     const stored = options.store.loadReplica()
     this.#stored = stored
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
-    this.#protocol = newProtocol(
-      { ...options, crypto: this.#checks.crypto, origin: this.origin, trustStore: this.#trustStore },
-      stored
-    )
+    const own = { crypto: this.#checks.crypto, origin: this.origin, trustStore: this.#trustStore }
+    this.#protocol = newProtocol({ ...options, ...own }, stored)
     this.#views = createViewBuilder({ crypto, meshId })
     this.#handshakes = new Handshakes({
       ...options,
@@ -104,7 +100,7 @@ export class Control {
       holds: this.#holds,
       transport: () => this.transport,
       neighbours: () => this.neighbours(),
-      clusterOf: (peer) => this.#clusterOf(peer)
+      clusterOf: (peer) => this.#trustStore.verifiedChainOf(peer)?.cluster
     })
     this.transport = this.#newTransport()
     this.#runner = new EffectRunner({
@@ -257,7 +253,7 @@ export class Control {
     if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
     this.#runner.retry(nowMs)
     this.#holds.tick(nowMs)
-    this.#checkBudget.sweep(nowMs)
+    this.#checks.tick(nowMs)
     this.#offenders.tick(nowMs)
     this.events.tick(nowMs)
   }
@@ -267,10 +263,10 @@ export class Control {
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
     if (this.#handshakes.receive(peer, frame)) return
-    const [before, nowMs] = [this.#checks.checks, monotonicMs()]
-    this.#runner.runOf(peer, this.#protocol.receive(peer, frame, nowMs))
-    const waitMs = this.#checkBudget.spend(peer, this.#checks.checks - before, nowMs)
-    if (waitMs > 0) this.#holds.holdUntil(peer, 'checks', nowMs + waitMs)
+    const nowMs = monotonicMs()
+    this.#checks.charge(peer, nowMs, () =>
+      this.#runner.runOf(peer, this.#protocol.receive(peer, frame, nowMs))
+    )
   }
 
   #decide(peer: Origin, info: ConnectionInfo, outcome: Verdict): void {
@@ -279,8 +275,7 @@ export class Control {
       const { code, detail, byPeer } = outcome
       log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
       this.#count(`handshake ${code}`)
-      const cluster = this.#clusterOf(peer)
-      this.events.add({ kind: 'refused', peer, cluster, reason: `handshake ${code}: ${detail}` })
+      this.#offenders.tell('refused', peer, `handshake ${code}: ${detail}`)
       this.#handshakes.refused(peer, { code, detail, byPeer })
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
@@ -309,7 +304,7 @@ export class Control {
     this.#handshakes.end(peer)
     this.#holds.forget(peer)
     if (!this.#neighbours.remove(peer)) return
-    this.events.add({ kind: 'disconnected', peer, cluster: this.#clusterOf(peer), reason })
+    this.#offenders.tell('disconnected', peer, reason)
     this.#options.metrics.neighbours.set(this.#neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
     this.#runner.run(this.#protocol.peerDown(peer))
@@ -369,11 +364,6 @@ export class Control {
   #warn(warning: string): void {
     this.#options.log.warn(warning)
     if (this.#warnings.size < WARNINGS_MAX) this.#warnings.add(warning)
-  }
-
-  /** Returns the cluster by the certificate of an admitted agent. */
-  #clusterOf(origin: Origin): ClusterName | undefined {
-    return this.#trustStore.verifiedChainOf(origin)?.cluster
   }
 
   #count(reason: string): void {

@@ -1,6 +1,7 @@
 // Carries out what follows from offences of neighbours (core/replication/offences.ts): events, disconnections and bans.
 // A ban ends the control connection and refuses new ones. It touches neither tunnels, nor records, nor the standing of
 // the cluster.
+import type { EventKind } from '../../api/answers.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { Offences } from '../../core/replication/offences.ts'
 import type { Refused } from '../../core/replication/protocol.ts'
@@ -38,14 +39,14 @@ export class Offenders {
 
   /** Takes one refusal of the protocol; an offence may end the connection to the neighbour. */
   refused({ from, reason, isOffence }: Refused): void {
-    this.#tell('refused', from, reason)
+    this.tell('refused', from, reason)
     if (!isOffence || this.isBanned(from)) return
     const nowMs = monotonicMs()
     const verdict = this.#offences.note(from, this.#options.neighbours(), nowMs)
     if (verdict.kind === 'noted') return
     if (verdict.kind === 'spared') return this.#options.holds.holdUntil(from, 'offences', nowMs + verdict.ms)
     const seconds = verdict.ms / 1000
-    this.#tell('banned', from, `too many malformed or badly signed frames, for ${seconds} s`)
+    this.tell('banned', from, `too many malformed or badly signed frames, for ${seconds} s`)
     this.#options.metrics.banned.set(this.#offences.banned(nowMs))
     this.#options
       .transport()
@@ -57,12 +58,13 @@ export class Offenders {
   tick(nowMs: number): void {
     const ended = this.#offences.ended(nowMs)
     if (ended.length === 0) return
-    for (const peer of ended) this.#tell('ban ended', peer, 'its time is over')
+    for (const peer of ended) this.tell('ban ended', peer, 'its time is over')
     this.#options.metrics.banned.set(this.#offences.banned(nowMs))
     this.#options.onChange()
   }
 
-  #tell(kind: 'refused' | 'banned' | 'ban ended', peer: Origin, reason: string): void {
+  /** Adds an event with the cluster of the peer. */
+  tell(kind: EventKind, peer: Origin, reason: string): void {
     const { events, clusterOf } = this.#options
     events.add({ kind, peer, cluster: clusterOf(peer), reason })
   }

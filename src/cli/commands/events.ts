@@ -9,6 +9,7 @@ import { formatTable } from '../output/table.ts'
 import { formatDuration } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
+/** The options of the command line. */
 interface Options extends WatchOption {
   readonly cluster?: string
 }
@@ -48,7 +49,10 @@ export function addEvents(program: Command): void {
   ])
 }
 
-/** `cluster`: only its events; undefined: all. */
+/**
+ * `cluster`: only its events; undefined: all. The order is that of meshd, by the first of equal events, so that a view
+ * that is watched only grows at its end.
+ */
 function renderEvents(answer: EventsAnswer, cluster: string | undefined, context: Context): Rendered {
   const rows = answer.events.filter((event) => cluster === undefined || event.cluster === cluster)
   if (rows.length === 0) {
@@ -80,6 +84,8 @@ function ageOf(lastAt: string): string {
   return formatDuration(Math.max(0, (Date.now() - Date.parse(lastAt)) / 1000))
 }
 
+// Yellow: something was refused, and all else works. Red: a member is shut out for a while, which an operator should
+// look at.
 const COLOURS: Readonly<Record<EventRow['kind'], Colour>> = {
   refused: 'yellow',
   disconnected: 'dim',

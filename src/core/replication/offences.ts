@@ -15,8 +15,7 @@ import type { Origin } from '../model/values.ts'
  * What to do with an offender. `noted`: nothing yet. `banned`: end the connection, and accept none for `ms`. `spared`:
  * read nothing from it for `ms`.
  */
-export type OffenceVerdict =
-  { readonly kind: 'noted' } | { readonly kind: 'banned' | 'spared'; readonly ms: number }
+type OffenceVerdict = { readonly kind: 'noted' } | { readonly kind: 'banned' | 'spared'; readonly ms: number }
 
 /** One agent that has committed offences. Times are in milliseconds on a monotonic clock. */
 interface Offender {

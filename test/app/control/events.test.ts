@@ -56,7 +56,7 @@ describe('events', () => {
     assert.equal(lines.length, 2)
     for (let index = 0; index < 500; index++) events.add(refused(`stranger${index}`, 'handshake mesh', null))
     events.tick(40_000)
-    assert.ok(lines.length <= 2 + 21, `${lines.length} lines`)
+    assert.ok(lines.length <= 2 + 21)
     assert.match(lines.at(-1)?.text ?? '', /more events/)
   })
 
@@ -76,6 +76,6 @@ describe('events', () => {
     events.add(refused('a', `handshake version: \n\u001b[2J${'x'.repeat(5000)}`))
     const [row] = events.rows()
     assert.ok(row && row.reason.length <= 200)
-    assert.doesNotMatch(row.reason, /[\n\u001b]/)
+    assert.ok(!row.reason.includes('\n') && !row.reason.includes('\u001b'))
   })
 })

@@ -67,7 +67,10 @@ describe('offences', () => {
         (order, count) => {
           const offences = new Offences()
           const kept = origins('honest', count)
-          for (const [atMs, index] of [...order, ...order.toSorted()].entries()) {
+          for (const [atMs, index] of [
+            ...order,
+            ...order.toSorted((left, right) => left - right)
+          ].entries()) {
             const peer = attackers[index] as Origin
             if (!offences.isBanned(peer, atMs)) offences.note(peer, [...attackers, ...kept], atMs)
           }

@@ -102,7 +102,10 @@ describe('under pressure', () => {
     let costMs = 0
     const victim: Transport = await node({
       frame(peer, frame) {
-        if (peer === quiet.origin) return void victim.send(peer, frame)
+        if (peer === quiet.origin) {
+          victim.send(peer, frame)
+          return
+        }
         const untilMs = performance.now() + costMs
         while (performance.now() < untilMs);
         taken++
