@@ -35,7 +35,7 @@ export interface PodReply {
   readonly ms: number
 }
 
-if (process.argv[1]?.endsWith('pod.ts')) serve(process.argv[2] ?? 'pod', process.argv[3] ?? '127.0.0.1')
+if (/pod\.[jt]s$/.test(process.argv[1] ?? '')) serve(process.argv[2] ?? 'pod', process.argv[3] ?? '127.0.0.1')
 
 function serve(pod: string, address: string): void {
   const hello = (client: string): string => `${JSON.stringify({ pod, client } satisfies PodAnswer)}\n`

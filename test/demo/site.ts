@@ -24,6 +24,7 @@ import { createInterface } from 'node:readline'
 import { isTranslated, slowness } from '../eventually.ts'
 import type { Lab, Namespace } from '../lab/support/netns.ts'
 import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/support/user-host.ts'
+import { testProgram } from '../programs.ts'
 import type { PodReply, PodRequest } from './pod.ts'
 
 export const CLUSTERS = ['west', 'east', 'edge'] as const
@@ -284,12 +285,9 @@ export class Pod {
   }
 
   async start(): Promise<void> {
-    const child = this.namespace.spawn(
-      [process.execPath, join(import.meta.dirname, 'pod.ts'), this.name, this.address],
-      {
-        stdio: ['pipe', 'pipe', 'inherit']
-      }
-    )
+    const child = this.namespace.spawn([process.execPath, testProgram('demo/pod'), this.name, this.address], {
+      stdio: ['pipe', 'pipe', 'inherit']
+    })
     if (child.stdout === null) throw new Error('no output of the pod')
     this.#process = child
     const lines = createInterface({ input: child.stdout })

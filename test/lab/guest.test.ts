@@ -1,5 +1,6 @@
 // IPVS, nftables and kernel WireGuard together, on machines that have none of them: a virtual machine runs this tree's own tests.
 import assert from 'node:assert/strict'
+import { testProgram } from '../programs.ts'
 import { guestRequirements, runInGuest } from './support/guest.ts'
 import { requireLab } from './support/require.ts'
 
@@ -28,7 +29,7 @@ describe('in a guest with kernel WireGuard, IPVS and nftables', () => {
     const report = ['--reporter', 'json', '--reporter-option', 'output=%results%/report.json']
     const result = await runInGuest({
       cwd: TREE,
-      argv: [process.execPath, ...mocha, ...report, 'test/lab/guest/*.inside.ts'],
+      argv: [process.execPath, ...mocha, ...report, testProgram('lab/guest/*.inside')],
       deadlineMs: DEADLINE_MS
     })
     const text = result.files.get('report.json')

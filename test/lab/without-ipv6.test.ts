@@ -1,5 +1,6 @@
 // A real kernel without IPv6: what needs it is named, and everything else is done.
 import assert from 'node:assert/strict'
+import { testProgram } from '../programs.ts'
 import { guestRequirements, runInGuest } from './support/guest.ts'
 import { requireLab } from './support/require.ts'
 
@@ -18,7 +19,7 @@ describe('a host whose kernel has no IPv6', () => {
     this.timeout(900_000)
     const result = await runInGuest({
       cwd: TREE,
-      argv: [process.execPath, 'test/lab/guest/without-ipv6.ts'],
+      argv: [process.execPath, testProgram('lab/guest/without-ipv6')],
       kernelArguments: 'ipv6.disable=1'
     })
     const line = result.output.split('\n').find((text) => text.startsWith('{'))

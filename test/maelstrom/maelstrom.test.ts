@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { eventually } from '../eventually.ts'
+import { testProgram } from '../programs.ts'
 import { check, isValid, type Operation } from './check.ts'
 import { runCluster, type RunOptions } from './cluster.ts'
 import { parseMessage, type Body } from './message.ts'
@@ -86,7 +87,7 @@ describe('Maelstrom', () => {
       const replies = new Map<number, Body>()
       const inputs = new Map<string, (line: string) => void>()
       for (const name of names) {
-        const child = spawn(process.execPath, ['test/maelstrom/main.ts'], {
+        const child = spawn(process.execPath, [testProgram('maelstrom/main')], {
           stdio: ['pipe', 'pipe', 'inherit']
         })
         children.push(child)

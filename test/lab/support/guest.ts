@@ -22,6 +22,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { eventually } from '../../eventually.ts'
+import { PROGRAMS } from '../../programs.ts'
 import { bound } from './bound.ts'
 
 export interface GuestRun {
@@ -171,7 +172,10 @@ function start(argv: readonly string[], logFile: string): ChildProcess {
 
 function initScript({ argv, cwd, env }: GuestRun, modules: string): string {
   const program = argv.map((word) => quote(word.replaceAll('%results%', '/results'))).join(' ')
-  const variables = Object.entries(env ?? {}).map(([name, value]) => `export ${name}=${quote(value)}`)
+  const programs = PROGRAMS === undefined ? {} : { RHIZOME_TEST_PROGRAMS: PROGRAMS }
+  const variables = Object.entries({ ...programs, ...env }).map(
+    ([name, value]) => `export ${name}=${quote(value)}`
+  )
   return `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/scratch
 export RHIZOME_SLOWNESS=${GUEST_SLOWNESS}

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
 import { slowness } from '../../eventually.ts'
 import type { Question } from '../../contract/load-balancer.ts'
+import { testProgram } from '../../programs.ts'
 import type { Namespace } from './netns.ts'
 
 /** TCP and UDP servers at port 8080 of each address, until the lab closes. */
@@ -23,7 +24,7 @@ export async function startAsker(namespace: Namespace): Promise<Ask> {
   }
 }
 
-const TRAFFIC = new URL('lb-traffic.ts', import.meta.url).pathname
+const TRAFFIC = testProgram('lab/support/lb-traffic')
 const STARTED_DEADLINE_MS = 20_000
 
 async function started(child: ChildProcess): Promise<Interface> {

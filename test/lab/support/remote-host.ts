@@ -1,11 +1,11 @@
 // The test's side of host-process.ts: a host edge that runs inside a namespace of the lab.
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import type { Surroundings } from '../../../src/core/host/surroundings.ts'
 import type { Host, HostOp, HostPart, HostState, PeerStats } from '../../../src/core/host/host-state.ts'
 import type { LoadBalancerName } from '../../../src/io/host/load-balancer/registry.ts'
 import type { Rivals } from '../../../src/io/host/ports.ts'
+import { testProgram } from '../../programs.ts'
 import type { Namespace } from './netns.ts'
 
 export interface HostProcessOptions {
@@ -75,12 +75,10 @@ interface Pending {
   reject(error: Error): void
 }
 
-const PROGRAM = fileURLToPath(new URL('host-process.ts', import.meta.url))
-
 export function remoteHost(namespace: Namespace, options: HostProcessOptions): RemoteHost {
   // Not of the spawn: `ip netns exec` itself would be looked for in that PATH.
   const env = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)
-  const child = namespace.spawn(['env', ...env, process.execPath, PROGRAM], {
+  const child = namespace.spawn(['env', ...env, process.execPath, testProgram('lab/support/host-process')], {
     stdio: ['pipe', 'pipe', 'inherit']
   })
   const pending = new Map<number, Pending>()
