@@ -29,14 +29,16 @@ export interface DialInput {
   readonly bootstrap: readonly string[]
   /** All agents of the view except this one. */
   readonly others: readonly AgentView[]
+  /** Returns the cluster of one of these agents. */
+  readonly clusterOf: (origin: Origin) => string | undefined
   readonly sighting: (origin: Origin) => Sighting
   /** Monotonic milliseconds. */
   readonly nowMs: number
 }
 
 /**
- * Returns the targets. Of up to 10 members all are dialled; in a larger mesh, a few near ones and a few at random
- * (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known members are dialled, that
+ * Returns the targets. Of up to 10 members all are dialled; in a larger mesh, a few near ones and a few at random, of
+ * as many clusters as there are (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known members are dialled, that
  * is, in a small mesh or before the first records have arrived. Later the members' own addresses are on disk with
  * their records.
  */
@@ -54,13 +56,21 @@ export function dialTargets(input: DialInput): readonly Target[] {
   ]
 }
 
-function chosenMembers({ self, isDialable, others, sighting, nowMs }: DialInput): readonly AgentView[] {
+function chosenMembers({
+  self,
+  isDialable,
+  others,
+  clusterOf,
+  sighting,
+  nowMs
+}: DialInput): readonly AgentView[] {
   const origins = new Set(
     chooseNeighbours({
       self,
       dialable: isDialable,
       members: others.map(({ origin, agent }) => ({
         origin,
+        cluster: clusterOf(origin),
         dialable: agent.multiaddrs.length > 0,
         rttMs: sighting(origin).rttMs
       })),

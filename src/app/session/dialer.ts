@@ -56,7 +56,11 @@ export class Dialer {
   /** Computes the targets from the present view. Called after each change of the view. */
   update(): void {
     const { control, addresses, bootstrap } = this.#options
-    const others = otherAgents(control.view(), control.origin)
+    const view = control.view()
+    const others = otherAgents(view, control.origin)
+    const clusters = new Map<string, string>()
+    for (const { name, agents } of view.clusters.values())
+      for (const { origin } of agents) clusters.set(origin, name)
     for (const { origin } of others) {
       const neighbour = control.neighbour(origin)
       if (neighbour !== undefined) this.#sightings.connected(neighbour)
@@ -67,6 +71,7 @@ export class Dialer {
         isDialable: addresses().length > 0,
         bootstrap: bootstrap(),
         others: others.filter(({ origin }) => !control.isBanned(origin)),
+        clusterOf: (origin) => clusters.get(origin),
         sighting: (origin) => this.#sightings.of(origin),
         nowMs: monotonicMs()
       })

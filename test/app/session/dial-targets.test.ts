@@ -26,6 +26,7 @@ function targets(more: Partial<DialInput>, sightings: Readonly<Record<string, Si
     isDialable: true,
     bootstrap: [],
     others: [],
+    clusterOf: () => undefined,
     sighting: (origin) => sightings[origin] ?? {},
     nowMs: 0,
     ...more

@@ -4,12 +4,16 @@
 //   more                          the nearest by round-trip time, for speed, and random ones, for short paths and a
 //                                 graph that stays connected; others choose this agent, too, so it has twice as many
 //   this agent cannot be dialled  more random ones, because no other member chooses it
+// In a larger mesh clusters are chosen first, and then an agent of each. So however many agents a cluster has, it gets a
+// second place only when no other cluster is left. (A hostile cluster could hold records back if it filled the overlay.)
 import { hashText, mixBits } from '../../model/hash.ts'
 import type { Origin } from '../../model/values.ts'
 
 /** A member that may be chosen. */
 export interface OverlayMember {
   readonly origin: Origin
+  /** The name of its cluster; undefined: it counts as a cluster of its own. */
+  readonly cluster?: string | undefined
   /** True when the member has published an address that can be dialled. */
   readonly dialable: boolean
   /**
@@ -37,11 +41,15 @@ export function chooseNeighbours({ self, dialable, members, round }: OverlayOpti
   const candidates = members.filter((member) => member.dialable && member.origin !== self)
   if (members.length < FULL_MESH_MAX) return candidates.map(({ origin }) => origin)
   const chosen = new Set<Origin>()
+  const clusters = new Set<string>()
   const take = (ranked: readonly OverlayMember[], count: number) => {
     const wanted = chosen.size + count
-    for (const { origin } of ranked) {
+    const fresh = ranked.filter((member) => !clusters.has(clusterOf(member)))
+    for (const member of [...fresh, ...ranked]) {
       if (chosen.size >= wanted) return
-      chosen.add(origin)
+      // `ranked` has one member of each cluster first, so `fresh` gives each cluster one place before any has two.
+      chosen.add(member.origin)
+      clusters.add(clusterOf(member))
     }
   }
   take(nearest(self, candidates), NEAREST)
@@ -65,27 +73,51 @@ const RANDOM_UNDIALABLE = 6
  * choose the same two members.
  */
 function nearest(self: Origin, members: readonly OverlayMember[]): readonly OverlayMember[] {
-  return members
-    .filter(({ rttMs }) => rttMs !== undefined)
-    .map((member) => ({
-      member,
-      step: Math.floor((member.rttMs ?? 0) / RTT_STEP_MS),
-      weight: weigh(self, member.origin)
-    }))
-    .sort((left, right) => left.step - right.step || left.weight - right.weight)
-    .map(({ member }) => member)
+  return firstOfEachCluster(
+    members
+      .filter(({ rttMs }) => rttMs !== undefined)
+      .map((member) => ({
+        member,
+        step: Math.floor((member.rttMs ?? 0) / RTT_STEP_MS),
+        weight: weigh(self, member.origin)
+      }))
+      .sort((left, right) => left.step - right.step || left.weight - right.weight)
+      .map(({ member }) => member)
+  )
 }
 
 const RTT_STEP_MS = 4
 
-/** Returns the members in an order that is random, but the same for the same salt (rendezvous hashing). */
+/**
+ * Returns the members in an order that is random, but the same for the same salt (rendezvous hashing). The first of each
+ * cluster come in an order of the clusters, so that a cluster with many agents does not come first.
+ */
 function shuffled(salt: string, members: readonly OverlayMember[]): readonly OverlayMember[] {
-  return members
+  const ranked = members
     .map((member) => ({ member, weight: weigh(salt, member.origin) }))
     .sort((left, right) => left.weight - right.weight)
     .map(({ member }) => member)
+  const all = firstOfEachCluster(ranked)
+  const count = new Set(members.map(clusterOf)).size
+  const firsts = all
+    .slice(0, count)
+    .map((member) => ({ member, weight: weigh(salt, clusterOf(member)) }))
+    .sort((left, right) => left.weight - right.weight)
+    .map(({ member }) => member)
+  return [...firsts, ...all.slice(count)]
 }
 
-function weigh(salt: string, origin: Origin): number {
-  return mixBits(hashText(`${salt}\0${origin}`))
+/** Puts the first member of each cluster before all others; otherwise the order stays. */
+function firstOfEachCluster(members: readonly OverlayMember[]): readonly OverlayMember[] {
+  const firsts = new Map<string, OverlayMember>()
+  for (const member of members) if (!firsts.has(clusterOf(member))) firsts.set(clusterOf(member), member)
+  return [...firsts.values(), ...members.filter((member) => firsts.get(clusterOf(member)) !== member)]
+}
+
+function clusterOf({ origin, cluster }: OverlayMember): string {
+  return cluster ?? origin
+}
+
+function weigh(salt: string, name: string): number {
+  return mixBits(hashText(`${salt}\0${name}`))
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import * as fc from 'fast-check'
 import type { Origin } from '../../../../src/core/model/values.ts'
 import {
   chooseNeighbours,
@@ -7,6 +8,52 @@ import {
 } from '../../../../src/core/replication/push/overlay.ts'
 
 describe('the overlay', () => {
+  it('has one agent of a cluster while there are others, however many agents it has', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 8, maxLength: 30 }),
+        fc.integer({ min: 100, max: 1000 }),
+        fc.nat({ max: 50 }),
+        fc.boolean(),
+        (sizes, size, round, dialable) => {
+          // The large one is near, and the others are as far as chance has it.
+          const members = [size, ...sizes].flatMap((count, cluster) =>
+            many(count).map((member, index) => ({
+              ...member,
+              origin: `${cluster}/${index}` as Origin,
+              cluster: `c${cluster}`,
+              rttMs: cluster === 0 ? 1 : (cluster * 7 + index) % 50
+            }))
+          )
+          const chosen = chooseNeighbours({ self: SELF, dialable, members, round })
+          const clusters = new Set(chosen.map((origin) => origin.split('/')[0]))
+          assert.equal(clusters.size, chosen.length)
+          assert.equal(chosen.length, dialable ? 5 : 8)
+        }
+      )
+    )
+  })
+
+  it('gives a cluster of many agents no more random choices than a cluster of one', () => {
+    const members = [500, ...Array.from({ length: 19 }, () => 1)].flatMap((count, cluster) =>
+      many(count).map((member, index) => ({
+        ...member,
+        origin: `${cluster}/${index}` as Origin,
+        cluster: `c${cluster}`
+      }))
+    )
+    const of = (self: number) =>
+      chooseNeighbours({ self: `self ${self}` as Origin, dialable: true, members, round: 0 })
+    const chosen = Array.from({ length: 400 }, (_, self) => of(self)).flat()
+    const large = chosen.filter((origin) => origin.startsWith('0/')).length
+    assert.ok(large < (2 * chosen.length) / 20, `${large} of ${chosen.length}`)
+  })
+
+  it('fills its places with agents of few clusters when there are no more', () => {
+    const members = many(40).map((member, index) => ({ ...member, cluster: `c${index % 2}`, rttMs: index }))
+    assert.equal(choose(members).length, 5)
+  })
+
   it('is everyone while the mesh is small', () => {
     const members = many(FULL_MESH_MAX - 1)
     assert.equal(choose(members).length, FULL_MESH_MAX - 1)
