@@ -4,7 +4,7 @@ import type { Origin } from '../model/values.ts'
 import { encodeFrame, type DeltaMessage } from '../wire/messages.ts'
 import type { Equivocation } from './equivocation.ts'
 import type { Gate } from './gate.ts'
-import { readHead, type Head } from './head.ts'
+import { comparePositions, readHead, type Head } from './head.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Neighbour } from './neighbour.ts'
 import type { Outbox } from './outbox.ts'
@@ -75,6 +75,10 @@ export class DeltaIntake {
       // no credit.
       const part = { peer, bytes: verdict.bytes, nowMs, isOld: delta.afterSeq === 0 }
       return this.#grantCredit(origin, part)
+    }
+    if (asked && (verdict.kind === 'applied' || verdict.kind === 'stale')) {
+      const told = neighbour.claims.get(origin)
+      pulls.answered(origin, { peer, isShort: !!told && comparePositions(told, head) > 0, nowMs })
     }
     if (broadcast.isEager && !asked) broadcast.pushed(origin, peer, verdict)
     else if (broadcast.isEager && verdict.kind === 'applied') broadcast.pulled(origin, peer)

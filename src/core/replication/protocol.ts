@@ -385,7 +385,7 @@ export class Protocol {
     this.#neighbours.delete(peer)
     this.#pullServer.peerDown(peer)
     this.#failures.down(neighbour)
-    this.#pulls.peerDown(peer)
+    this.#pulls.peerDown(peer, this.#clock.now)
     this.#broadcast.peerDown(peer)
   }
 }

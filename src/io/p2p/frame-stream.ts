@@ -36,6 +36,10 @@ export class FrameStream {
   readonly #queue: Uint8Array[] = []
   #queuedBytes = 0
   #flushScheduled = false
+  /** Bytes that `send` has queued since the start; those that the peer had taken at `#takenMs`, and that time. */
+  #givenBytes = 0
+  #takenBytes = 0
+  #takenMs = performance.now()
   /** True until `ended` is called. */
   #open = true
   #closing = false
@@ -132,12 +136,16 @@ export class FrameStream {
   /**
    * Queues a frame. It leaves in the next microtask, together with all frames that are queued by then. The bytes are
    * copied only when they leave, so the caller must not change them. Returns false when the stream is closed, or is
-   * reset now because more than `queueBytesMax` bytes would be queued.
+   * reset now because more than `queueBytesMax` bytes would be queued, or none was taken for `stalledMs`.
    */
   send(frame: Uint8Array): boolean {
     if (!this.#open || this.#closing) return false
     if (this.queuedBytes + frame.byteLength > this.#limits.queueBytesMax) {
       this.abort(`the peer reads too slowly: more than ${this.#limits.queueBytesMax} bytes are queued`)
+      return false
+    }
+    if (this.#isStalled()) {
+      this.abort(`the peer has taken no byte for ${this.#limits.stalledMs} ms`)
       return false
     }
     this.#enqueue(frameHeader(frame.byteLength))
@@ -186,7 +194,19 @@ export class FrameStream {
     this.#stream.abort(new Error(reason))
   }
 
+  /** True when bytes are queued and none of them has left for `stalledMs`. */
+  #isStalled(): boolean {
+    const nowMs = performance.now()
+    const takenBytes = this.#givenBytes - this.queuedBytes
+    if (this.queuedBytes === 0 || takenBytes > this.#takenBytes) {
+      this.#takenBytes = takenBytes
+      this.#takenMs = nowMs
+    }
+    return nowMs - this.#takenMs > this.#limits.stalledMs
+  }
+
   #enqueue(bytes: Uint8Array): void {
+    this.#givenBytes += bytes.byteLength
     this.#queue.push(bytes)
     this.#queuedBytes += bytes.byteLength
   }

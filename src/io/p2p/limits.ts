@@ -13,6 +13,11 @@ export interface TransportLimits {
    */
   readonly queueBytesMax: number
   /**
+   * Time without any byte taken by a neighbour for which bytes are queued; then its stream is reset. A machine that is
+   * paused comes back sooner, and a slow line takes some bytes each second.
+   */
+  readonly stalledMs: number
+  /**
    * Window of a neighbour's stream: bytes that it may send before they are taken. It is as large as the credit of its
    * answers, because pulls over a long path would otherwise not use its whole bandwidth. The bytes are in memory while
    * the neighbour is paused.
@@ -86,6 +91,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   frameBytesMax: 256 * 1024,
   unauthenticatedFrameBytesMax: 64 * 1024,
   queueBytesMax: 8 * 1024 * 1024,
+  stalledMs: 20_000,
   windowBytesMax: 4 * 1024 * 1024,
   windowUpdateBytes: 128 * 1024,
   muxerFrameBytesMax: 1024 * 1024,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import type { Origin } from '../../../src/core/model/values.ts'
+import type { TransportLimits } from '../../../src/io/p2p/limits.ts'
 import { createTransport, type Transport, type TransportHandlers } from '../../../src/io/p2p/transport.ts'
 import { eventually, slowness } from '../../eventually.ts'
 
@@ -11,6 +12,7 @@ const stops: (() => Promise<unknown>)[] = []
 interface NodeOptions extends Partial<TransportHandlers> {
   readonly seed?: Uint8Array
   readonly isMember?: (peer: Origin) => boolean
+  readonly limits?: Partial<TransportLimits>
 }
 
 async function node(options: NodeOptions = {}): Promise<Transport> {
@@ -19,10 +21,11 @@ async function node(options: NodeOptions = {}): Promise<Transport> {
     seed,
     listen: ['/ip4/127.0.0.1/tcp/0'],
     isMember,
+    limits: options.limits ?? {},
     handlers: {
       neighbourUp: (peer) => transport.setAuthenticated(peer),
       frame: (peer, frame) => options.frame?.(peer, frame),
-      neighbourDown: () => undefined
+      neighbourDown: (peer, reason) => options.neighbourDown?.(peer, reason)
     }
   })
   await transport.start()
@@ -96,6 +99,23 @@ describe('under pressure', () => {
     }
     await eventually(() => ended.length === 2, 4000)
     assert.equal(door.strangers(), 0)
+  })
+
+  it('a neighbour that takes nothing is reset, also when its queue stays short', async () => {
+    const reasons: string[] = []
+    const writer = await node({
+      limits: { stalledMs: 500 },
+      neighbourDown: (_peer, reason) => reasons.push(reason)
+    })
+    const reader = await node()
+    reader.setTargets([target(writer)])
+    await eventually(() => isUp(writer, reader) && isUp(reader, writer))
+    reader.pause(writer.origin)
+    for (let index = 0; index < 100; index++) writer.send(reader.origin, new Uint8Array(64 * 1024).fill(1))
+    const pings = setInterval(() => writer.send(reader.origin, new Uint8Array(8)), 50)
+    stops.push(async () => clearInterval(pings))
+    await eventually(() => reasons.length > 0)
+    assert.match(reasons[0] ?? '', /has taken no byte for 500 ms/)
   })
 
   it('a neighbour whose frames cost much does not keep the loop, and others are answered meanwhile', async () => {

@@ -6,6 +6,10 @@ import { comparePositions, type Position } from '../head.ts'
 export interface Candidate {
   readonly peer: Origin
   readonly claim: Position
+  /** How often the neighbour has failed to deliver what it claimed (demotions.ts). A lower rank is asked first. */
+  readonly rank: number
+  /** The time before which it is not asked for this origin again. */
+  readonly notBeforeMs: number
   /** Pulls from this neighbour that are under way. */
   readonly pulls: number
   /** True when this neighbour has as many pulls under way as its share allows. */
@@ -14,27 +18,28 @@ export interface Candidate {
 
 /**
  * `none`: no neighbour claims a newer state. `busy`: some do, but each has as many pulls under way as its share
- * allows.
+ * allows. `notBeforeMs`: each of them has failed, and the first may be asked again at this time.
  */
-export type Choice = { readonly peer: Origin } | 'none' | 'busy'
+export type Choice = { readonly peer: Origin } | { readonly notBeforeMs: number } | 'none' | 'busy'
 
 /**
- * The candidate with the highest claim; of equal claims, the one with the fewest pulls; of equal ones, the first. The
- * neighbour to avoid, whose last answer failed, is chosen only when there is no other.
+ * The candidate that has failed least; of equal ones the one with the highest claim, because a claim is believed until
+ * it has failed; of equal claims, the one with the fewest pulls; of equal ones, the first.
  */
-export function choosePeer(candidates: readonly Candidate[], avoid: Origin | undefined): Choice {
+export function choosePeer(candidates: readonly Candidate[], nowMs: number): Choice {
   let best: Candidate | undefined
+  let notBeforeMs = Infinity
   for (const candidate of candidates) {
-    if (candidate.isBusy) continue
-    if (!best || isBetter(candidate, best, avoid)) best = candidate
+    if (candidate.notBeforeMs > nowMs) notBeforeMs = Math.min(notBeforeMs, candidate.notBeforeMs)
+    else if (!candidate.isBusy && (!best || isBetter(candidate, best))) best = candidate
   }
   if (best) return { peer: best.peer }
-  return candidates.length > 0 ? 'busy' : 'none'
+  if (candidates.length === 0) return 'none'
+  return candidates.some((each) => each.notBeforeMs <= nowMs) ? 'busy' : { notBeforeMs }
 }
 
-function isBetter(candidate: Candidate, best: Candidate, avoid: Origin | undefined): boolean {
-  if (best.peer === avoid) return true
-  if (candidate.peer === avoid) return false
+function isBetter(candidate: Candidate, best: Candidate): boolean {
+  if (candidate.rank !== best.rank) return candidate.rank < best.rank
   const order = comparePositions(candidate.claim, best.claim)
   return order > 0 || (order === 0 && candidate.pulls < best.pulls)
 }

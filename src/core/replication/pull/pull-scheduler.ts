@@ -3,13 +3,15 @@
 // Invariants
 //   Q1. At most one pull per origin is under way, at most `pullsMax` in total, and at most an even share from each
 //       neighbour, so a slow neighbour does not use up the pulls of the others.
-//   Q2. Every failure doubles the wait before the next attempt, so that a state that no neighbour can deliver costs
-//       little.
+//   Q2. Every failure doubles the wait before the same neighbour is asked for the same origin again (demotions.ts), so
+//       that a state that no neighbour can deliver costs little, and no neighbour delays the answers of the others.
 //   Q3. The bytes in flight of all answers of one neighbour are bounded. The answers share this window: a single answer
 //       has all of it, and its part shrinks by withheld credit when others start.
-import { backoffMs } from '../../model/backoff.ts'
+//   Q4. A pull from a neighbour that has failed gives way to one from a neighbour that has failed less. An answer that
+//       trickles counts as failed, like none.
 import type { ProtocolLimits } from '../limits.ts'
 import type { Choice } from './choose-peer.ts'
+import { Demotions, type Standing } from './demotions.ts'
 import type { Origin } from '../../model/values.ts'
 
 /** An origin of which a newer state is wanted. */
@@ -23,16 +25,22 @@ interface Want {
    * The pull under way: the bytes that its answer may have in flight, when its last part arrived, and the bytes that
    * arrived since credit was last granted.
    */
-  active: { readonly peer: Origin; windowBytes: number; progressMs: number; takenBytes: number } | undefined
-  /** The neighbour whose answer failed last; another one is preferred. */
-  avoid: Origin | undefined
+  active:
+    | {
+        readonly peer: Origin
+        windowBytes: number
+        progressMs: number
+        takenBytes: number
+        /** Bytes since `progressMs`. */
+        trickleBytes: number
+      }
+    | undefined
 }
 
 /** A pull that may start. */
 export interface DuePull {
   readonly origin: Origin
   readonly fromZero: boolean
-  readonly avoid: Origin | undefined
 }
 
 /** The pulls under way from one neighbour, and the sum of their windows (Q3). */
@@ -46,6 +54,7 @@ export class PullScheduler {
   readonly #limits: ProtocolLimits
   readonly #wants = new Map<Origin, Want>()
   readonly #perPeer = new Map<Origin, Load>()
+  readonly #demotions: Demotions
   #active = 0
   /**
    * True when something has changed since the last `start`, so that a pull may be able to start. While it is false,
@@ -56,6 +65,7 @@ export class PullScheduler {
 
   constructor(limits: ProtocolLimits) {
     this.#limits = limits
+    this.#demotions = new Demotions(limits)
   }
 
   /** The number of pulls under way. */
@@ -64,8 +74,8 @@ export class PullScheduler {
   }
 
   /**
-   * Wants a newer state of an origin. The pull starts with the next `start` after `notBeforeMs`; after failures the
-   * backoff counts.
+   * Wants a newer state of an origin. The pull starts with the next `start` after `notBeforeMs`, unless all neighbours
+   * that claim it have failed and must wait (Q2).
    */
   want(origin: Origin, notBeforeMs: number): void {
     this.#stirred = true
@@ -75,10 +85,9 @@ export class PullScheduler {
         notBeforeMs,
         failures: 0,
         fromZero: false,
-        active: undefined,
-        avoid: undefined
+        active: undefined
       })
-    } else if (want.failures === 0) want.notBeforeMs = Math.min(want.notBeforeMs, notBeforeMs)
+    } else want.notBeforeMs = Math.min(want.notBeforeMs, notBeforeMs)
   }
 
   /** Makes the next `start` examine all wanted origins. */
@@ -111,12 +120,17 @@ export class PullScheduler {
         this.#dueMs = Math.min(this.#dueMs, want.notBeforeMs)
         continue
       }
-      const pull = { origin, fromZero: want.fromZero, avoid: want.avoid }
+      const pull = { origin, fromZero: want.fromZero }
       const choice = choose(pull)
       if (choice === 'busy') continue
       if (choice === 'none') {
         // Q2: failures are remembered until the origin is up to date.
         if (want.failures === 0) this.#wants.delete(origin)
+        continue
+      }
+      if ('notBeforeMs' in choice) {
+        want.notBeforeMs = choice.notBeforeMs
+        this.#dueMs = Math.min(this.#dueMs, want.notBeforeMs)
         continue
       }
       const { peer } = choice
@@ -126,7 +140,7 @@ export class PullScheduler {
       load.pulls++
       const windowBytes = this.#windowBytes(load, 0)
       load.windowsBytes += windowBytes
-      want.active = { peer, windowBytes, progressMs: nowMs, takenBytes: 0 }
+      want.active = { peer, windowBytes, progressMs: nowMs, takenBytes: 0, trickleBytes: 0 }
       ask(pull, peer, windowBytes)
     }
   }
@@ -153,7 +167,11 @@ export class PullScheduler {
     const active = this.#wants.get(origin)?.active
     const load = this.#perPeer.get(taken.peer)
     if (!load || active?.peer !== taken.peer) return 0
-    active.progressMs = taken.nowMs
+    active.trickleBytes += taken.bytes
+    if (active.trickleBytes >= this.#limits.partBytes / TRICKLE_SHARE) {
+      active.progressMs = taken.nowMs
+      active.trickleBytes = 0
+    }
     active.takenBytes += taken.bytes
     if (active.takenBytes < active.windowBytes / (taken.isOld ? 1 : 4)) return 0
     const wantedBytes = this.#windowBytes(load, active.windowBytes)
@@ -166,11 +184,38 @@ export class PullScheduler {
   }
 
   /**
-   * True when a neighbour has its even share of `pullsMax` under way (Q1); `neighbours` is the number of all
-   * neighbours.
+   * True when a neighbour has its even share of `pullsMax` under way (Q1). A demoted neighbour has one pull while there
+   * are others.
    */
-  isBusy(peer: Origin, neighbours: number): boolean {
-    return this.activeWith(peer) >= Math.ceil(this.#limits.pullsMax / Math.max(1, neighbours))
+  isBusy(peer: Origin, neighbours: readonly Origin[], nowMs: number): boolean {
+    const isDemoted = (each: Origin) => this.#demotions.isDemoted(each, nowMs)
+    const share = Math.ceil(this.#limits.pullsMax / Math.max(1, neighbours.length))
+    const isLast = this.activeWith(peer) > 0 && isDemoted(peer) && !neighbours.every(isDemoted)
+    return isLast || this.activeWith(peer) >= share
+  }
+
+  /** How a neighbour stands for an origin, by its failures. */
+  standing(peer: Origin, origin: Origin, nowMs: number): Standing {
+    return this.#demotions.standing(peer, origin, nowMs)
+  }
+
+  /** A neighbour claims a newer state: the pull under way gives way when its neighbour has failed more often (Q4). */
+  prefer(peer: Origin, origin: Origin, nowMs: number): void {
+    const want = this.#wants.get(origin)
+    if (!want?.active || want.active.peer === peer) return
+    const [asked, other] = [want.active.peer, peer].map((each) => this.standing(each, origin, nowMs))
+    if (!asked || !other || other.rank >= asked.rank || other.notBeforeMs > nowMs) return
+    this.#demotions.putOff(want.active.peer, origin, nowMs)
+    this.#idle(want)
+  }
+
+  /** An answer is complete; `isShort`: it leads to an older state than the neighbour claimed. */
+  answered(
+    origin: Origin,
+    answer: { readonly peer: Origin; readonly isShort: boolean; readonly nowMs: number }
+  ): void {
+    if (answer.isShort) this.#demotions.failed(answer.peer, origin, answer.nowMs)
+    else this.#demotions.delivered(answer.peer, origin)
   }
 
   /** The number of pulls under way from this neighbour. */
@@ -188,9 +233,8 @@ export class PullScheduler {
   }
 
   /**
-   * A pull has failed. The next attempt waits (Q2) and prefers another neighbour. With `fromZero` for the first time,
-   * it starts at once and may ask the same neighbour for the whole state, because the fault may be in the state that is
-   * held here.
+   * A pull has failed. The next attempt asks another neighbour, or waits (Q2). With `fromZero` for the first time, it
+   * may ask the same neighbour at once for the whole state, because the fault may be in the state that is held here.
    */
   fail(origin: Origin, options: { peer: Origin; nowMs: number; fromZero: boolean }): void {
     this.want(origin, options.nowMs)
@@ -200,8 +244,8 @@ export class PullScheduler {
     want.failures++
     const firstMismatch = options.fromZero && !want.fromZero
     want.fromZero ||= options.fromZero
-    want.avoid = firstMismatch ? undefined : options.peer
-    want.notBeforeMs = options.nowMs + (firstMismatch ? 0 : backoffMs(want.failures - 1, BACKOFF)) // Q2
+    want.notBeforeMs = options.nowMs
+    if (!firstMismatch) this.#demotions.failed(options.peer, origin, options.nowMs)
   }
 
   /** Fails all pulls of which no part arrived for `pullTimeoutMs`. */
@@ -212,11 +256,13 @@ export class PullScheduler {
     }
   }
 
-  /** Ends the pulls from a neighbour that has disconnected. */
-  peerDown(peer: Origin): void {
+  /** Ends the pulls from a neighbour that has disconnected; they have failed. */
+  peerDown(peer: Origin, nowMs: number): void {
     this.#stirred = true // the shares of the others have grown
-    for (const want of this.#wants.values()) {
-      if (want.active?.peer === peer) this.#idle(want)
+    for (const [origin, want] of this.#wants) {
+      if (want.active?.peer !== peer) continue
+      this.#demotions.failed(peer, origin, nowMs)
+      this.#idle(want)
     }
   }
 
@@ -242,4 +288,5 @@ export class PullScheduler {
   }
 }
 
-const BACKOFF = { minMs: 250, maxMs: 30_000 } as const
+// Every part but the last has nearly `partBytes`, so an honest answer brings a quarter of that with each part or two.
+const TRICKLE_SHARE = 4

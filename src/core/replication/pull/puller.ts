@@ -51,7 +51,9 @@ export class Puller {
       if (!neighbour.claim(origin, claim, limits.originsMax)) {
         return outbox.refuse(neighbour.origin, 'too many origins')
       }
-      if (this.#isBehind(origin, claim, nowMs)) pulls.want(origin, nowMs + this.#graceMs(neighbour, origin))
+      if (!this.#isBehind(origin, claim, nowMs)) continue
+      pulls.want(origin, nowMs + this.#graceMs(neighbour, origin))
+      pulls.prefer(neighbour.origin, origin, nowMs)
     }
   }
 
@@ -86,16 +88,18 @@ export class Puller {
   }
 
   /** Chooses among the neighbours whose claim is newer than the held state. */
-  #choose({ origin, avoid }: DuePull, nowMs: number): Choice {
+  #choose({ origin }: DuePull, nowMs: number): Choice {
     const { neighbours, pulls } = this.#options
     const candidates: Candidate[] = []
+    const all = [...neighbours.keys()]
     for (const { origin: peer, claims } of neighbours.values()) {
       const claim = claims.get(origin)
       if (!claim || !this.#isBehind(origin, claim, nowMs)) continue
-      const isBusy = pulls.isBusy(peer, neighbours.size)
-      candidates.push({ peer, claim, pulls: pulls.activeWith(peer), isBusy })
+      const isBusy = pulls.isBusy(peer, all, nowMs)
+      const standing = pulls.standing(peer, origin, nowMs)
+      candidates.push({ peer, claim, ...standing, pulls: pulls.activeWith(peer), isBusy })
     }
-    return choosePeer(candidates, avoid)
+    return choosePeer(candidates, nowMs)
   }
 
   /** Sends the pull: after the held position, after the last part of an unfinished delta, or for the whole state. */

@@ -56,7 +56,7 @@ describe('pulls', () => {
     const begun: Origin[] = []
     const names = Array.from({ length: 20 }, (_, index) => `o${index}`)
     for (const name of names) pulls.want(name as Origin, 0)
-    const greedy = () => (pulls.isBusy(peer, 2) ? ('busy' as const) : { peer })
+    const greedy = () => (pulls.isBusy(peer, [peer, other], 0) ? ('busy' as const) : { peer })
     pulls.start(0, greedy, () => begun.push(peer))
     assert.equal(begun.length, 4)
     pulls.wake()
@@ -66,6 +66,37 @@ describe('pulls', () => {
       () => begun.push(other)
     )
     assert.equal(begun.filter((each) => each === other).length, 4)
+  })
+
+  it('of a neighbour that failed three times lately are one at a time, while there are others', () => {
+    const pulls = new PullScheduler(limits)
+    startAll(pulls, ['a', 'b', 'c'], peer)
+    for (const name of ['a', 'b', 'c']) pulls.fail(name as Origin, { peer, nowMs: 0, fromZero: false })
+    for (const name of ['a', 'b', 'c']) pulls.fail(name as Origin, { peer, nowMs: 3000, fromZero: false })
+    assert.ok(!pulls.isBusy(peer, [peer, other], 3000), 'failures at one time are one')
+    for (const name of ['a', 'b', 'c']) {
+      pulls.fail(name as Origin, { peer, nowMs: 6000, fromZero: false })
+      pulls.settle(name as Origin)
+    }
+    startAll(pulls, ['d'], peer)
+    assert.ok(pulls.isBusy(peer, [peer, other], 6000))
+    assert.ok(!pulls.isBusy(peer, [peer], 6000))
+    assert.ok(!pulls.isBusy(peer, [peer, other], 66_000), 'a failure is forgiven each minute')
+  })
+
+  it('that trickle fail as those without an answer do, and those that flow do not', () => {
+    for (const [bytes, isKept] of [
+      [1, false],
+      [PART, true]
+    ] as const) {
+      const pulls = new PullScheduler({ ...limits, partBytes: 8 * PART, windowsBytesMax: 10_000 })
+      startAll(pulls, ['a'], peer)
+      for (let nowMs = 0; nowMs <= 12_000; nowMs += 1000) {
+        pulls.progress('a' as Origin, { peer, bytes, nowMs, isOld: false })
+        pulls.expire(nowMs)
+      }
+      assert.equal(pulls.isAsked('a' as Origin, peer), isKept)
+    }
   })
 
   it('forget nothing that only waits for a neighbour that is busy', () => {
