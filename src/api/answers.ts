@@ -322,3 +322,12 @@ export interface LeftAnswer extends Answer {
   /** True when this cluster was in no mesh, and the token that no member had answered was discarded; else absent. */
   readonly pending?: boolean
 }
+
+/** The answer of POST /v1/key/rotate: the WireGuard keys of this agent, in base64. */
+export interface KeyRotatedAnswer extends Answer {
+  /** The key that was published until now. */
+  readonly before: string
+  readonly wireguardKey: string
+  /** True when the tunnel device has not taken the new key yet, so that the old one is still published; else absent. */
+  readonly pending?: boolean
+}

@@ -8,6 +8,7 @@ import type {
   EventsAnswer,
   InviteAnswer,
   JoinedAnswer,
+  KeyRotatedAnswer,
   LeftAnswer,
   PeersAnswer,
   PlanAnswer,
@@ -42,7 +43,8 @@ export const ENDPOINTS = {
   init: post<Sent['init'], JoinedAnswer>('/v1/init'),
   invite: post<Sent['invite'], InviteAnswer>('/v1/invite'),
   join: post<Sent['join'], JoinedAnswer>('/v1/join'),
-  leave: post<Sent['leave'], LeftAnswer>('/v1/leave')
+  leave: post<Sent['leave'], LeftAnswer>('/v1/leave'),
+  keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 
 /** The name of a row, for example "status". Handlers, schemas and answers are found by it. */

@@ -40,7 +40,8 @@ const SCHEMAS = {
     .readonly(),
   /** The text that `invite` returned. A token has less than 2 KiB; meshctl, too, refuses more than 16 KiB. */
   join: z.strictObject({ token: z.string().max(16 * 1024) }).readonly(),
-  leave: NOTHING
+  leave: NOTHING,
+  keyRotate: NOTHING
 }
 
 /** The parsed request that a handler of meshd gets, with defaults filled in, by the name of the endpoint. */

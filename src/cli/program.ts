@@ -11,6 +11,7 @@ import { addInit } from './commands/init.ts'
 import { addInstall } from './commands/install.ts'
 import { addInvite } from './commands/invite.ts'
 import { addJoin } from './commands/join.ts'
+import { addKey } from './commands/key.ts'
 import { addLeave } from './commands/leave.ts'
 import { addPeers } from './commands/peers.ts'
 import { addPlan } from './commands/plan.ts'
@@ -45,6 +46,7 @@ export function createProgram(): Command {
   addInvite(program)
   addJoin(program)
   addLeave(program)
+  addKey(program)
   program.commandsGroup('Kubernetes and OpenShift:')
   addInstall(program)
   addUninstall(program)

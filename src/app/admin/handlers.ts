@@ -9,6 +9,7 @@ import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
 import { inviteRoute } from './routes/invite.ts'
 import { joinRoute } from './routes/join.ts'
+import { keyRotateRoute } from './routes/key-rotate.ts'
 import { leaveRoute } from './routes/leave.ts'
 import { peersRoute } from './routes/peers.ts'
 import { planRoute } from './routes/plan.ts'
@@ -41,6 +42,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     init: initRoute(parts),
     invite: inviteRoute(parts),
     join: joinRoute(parts),
-    leave: leaveRoute(parts)
+    leave: leaveRoute(parts),
+    keyRotate: keyRotateRoute(state)
   }
 }

@@ -155,6 +155,8 @@ function statusOf(code: string): number {
       return 504
     case 'NOT_JOINED':
     case 'ALREADY_JOINED':
+    case 'KEY_CHANGING':
+    case 'NO_MEMBER':
       return 409
     default:
       return 400

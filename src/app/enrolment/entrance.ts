@@ -63,8 +63,7 @@ export class Entrance {
       membership,
       admitted,
       nodeSeed: bytes(identity.nodeSeed),
-      tunnelSeed: bytes(identity.tunnelSeed),
-      wireguardKey: node.wireguardKey,
+      wireguardKey: () => node.wireguardKey,
       software: VERSION,
       onHandshake: (outcome) => this.onHandshake(outcome)
     })

@@ -21,6 +21,7 @@ import type { Desired } from './pass.ts'
 import type { Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 import type { Tunnels } from '../session/tunnels.ts'
+import { FollowedEndpoints } from './followed-endpoints.ts'
 import { peerHostOf, reachedFirst } from './reached-first.ts'
 import type { TunnelMtu } from './tunnel-mtu.ts'
 
@@ -33,9 +34,10 @@ export interface DesiredHostOptions {
   /** undefined: no data plane on this machine; the plan is still made. */
   readonly host: LinuxHost | undefined
   readonly settings: Settings
-  readonly wireguardKey: WireguardKey
+  /** Returns the key that the tunnel device is to have. */
+  readonly wireguardKey: () => WireguardKey
   readonly health: Health
-  readonly tunnels: Pick<Tunnels, 'health' | 'pathMtu'>
+  readonly tunnels: () => Pick<Tunnels, 'health' | 'pathMtu' | 'of'>
   readonly mtu: Pick<TunnelMtu, 'bytes'>
   /** False until a member has accepted this agent. Until then nothing on the host is changed. */
   readonly isAdmitted: () => boolean
@@ -57,10 +59,12 @@ export class DesiredHost {
   /** Endpoints that WireGuard had when this agent started, by public key (`findEndpoints`). */
   #found: ReadonlyMap<string, PeerAddress> = new Map()
   #refused: readonly LimitRefusal[] = []
+  readonly #followed: FollowedEndpoints
   #keyHolders: ReadonlyMap<WireguardKey, Origin> = new Map()
 
   constructor(options: DesiredHostOptions) {
     this.#options = options
+    this.#followed = new FollowedEndpoints((origin) => options.tunnels().of(origin)?.stats?.peerAddress)
   }
 
   /**
@@ -115,19 +119,19 @@ export class DesiredHost {
     this.#keyHolders = keyHolders(view, this.#keyHolders)
     return {
       keyHolders: this.#keyHolders,
-      view: reachedFirst(view, {
+      view: reachedFirst(this.#followed.follow(view), {
         host: ({ origin }) => this.#hostOf(origin),
         found: ({ agent }) => this.#found.get(agent.wireguardKey)
       }),
       self: { origin: control.origin, cluster: view.self },
       local: {
-        publicKey: wireguardKey,
+        publicKey: wireguardKey(),
         nodeAddress,
         probePort: nodeAddress === undefined ? 0 : settings['probe-port']
       },
       health: (cluster) => (isWithdrawn(cluster) ? 'withdrawn' : 'up'),
-      gatewayHealth: (origin) => tunnels.health(origin),
-      pathMtu: (origin) => tunnels.pathMtu(origin),
+      gatewayHealth: (origin) => tunnels().health(origin),
+      pathMtu: (origin) => tunnels().pathMtu(origin),
       surroundings,
       settings: this.#hostSettings()
     }

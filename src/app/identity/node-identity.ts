@@ -17,13 +17,14 @@ type IdentityStore = Pick<Store, 'identity' | 'saveIdentity'>
 export class NodeIdentity {
   readonly #store: IdentityStore
   readonly #crypto: Crypto
-  #wireguardKey: WireguardKey
+  /** The latest seed of the tunnel key in base64, and the key of WireGuard that follows from it. */
+  #tunnel: Tunnel
   #making: Promise<Identity> | undefined
 
   private constructor(store: IdentityStore, crypto: Crypto, identity: Identity) {
     this.#store = store
     this.#crypto = crypto
-    this.#wireguardKey = wireguardKeyOf(crypto, identity)
+    this.#tunnel = tunnelOf(crypto, identity.tunnelSeed)
   }
 
   /** Reads the identity, or makes one and saves it. Called once, at the start of the agent. Errors: StoreError. */
@@ -35,9 +36,11 @@ export class NodeIdentity {
     return new NodeIdentity(store, crypto, fresh)
   }
 
-  /** The public key of the tunnel, base64. It changes when `current` makes a new identity. */
+  /** The public key of the tunnel, base64. It changes with the seed: after `leave`, and after a rotation of the key. */
   get wireguardKey(): WireguardKey {
-    return this.#wireguardKey
+    const seed = this.#store.identity()?.tunnelSeed
+    if (seed !== undefined && seed !== this.#tunnel.seed) this.#tunnel = tunnelOf(this.#crypto, seed)
+    return this.#tunnel.wireguardKey
   }
 
   /**
@@ -56,11 +59,15 @@ export class NodeIdentity {
   async #make(): Promise<Identity> {
     const fresh = createIdentity(this.#crypto)
     await this.#store.saveIdentity(fresh)
-    this.#wireguardKey = wireguardKeyOf(this.#crypto, fresh)
     return fresh
   }
 }
 
-function wireguardKeyOf(crypto: Crypto, { tunnelSeed }: Identity): WireguardKey {
-  return wireguardKeyOfEd25519(crypto.publicKeyOf(bytes(tunnelSeed)))
+interface Tunnel {
+  readonly seed: string
+  readonly wireguardKey: WireguardKey
+}
+
+function tunnelOf(crypto: Crypto, seed: string): Tunnel {
+  return { seed, wireguardKey: wireguardKeyOfEd25519(crypto.publicKeyOf(bytes(seed))) }
 }

@@ -17,10 +17,8 @@ export interface SessionOptions {
   readonly admitted: boolean
   /** Ed25519 seed of this agent's key, 32 bytes. The PeerId follows from it. */
   readonly nodeSeed: Uint8Array
-  /** Ed25519 seed of the tunnel key, 32 bytes. */
-  readonly tunnelSeed: Uint8Array
-  /** The WireGuard key that follows from it. */
-  readonly wireguardKey: WireguardKey
+  /** Returns the WireGuard key of the identity, which the tunnel device is to have. */
+  readonly wireguardKey: () => WireguardKey
   readonly crypto: Crypto
   readonly store: Store
   /** undefined: no data plane on this machine; plans are still made. */

@@ -5,6 +5,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, TunnelKey, Value } from '../../core/model/values.ts'
 import { tunnelKeyOf } from '../../core/trust/tunnel-key.ts'
 import type { Membership } from '../identity/identity.ts'
+import { KeyRotation, type KeyRotationOptions } from './key-rotation.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
 
@@ -15,8 +16,10 @@ interface OwnRecordOptions {
   readonly membership: Pick<Membership, 'meshId'>
   /** Ed25519 seed of this agent's key, 32 bytes. */
   readonly nodeSeed: Uint8Array
-  /** Ed25519 seed of its tunnel key, 32 bytes. */
-  readonly tunnelSeed: Uint8Array
+  /** The parts that a rotation of the tunnel key needs (key-rotation.ts). */
+  readonly store: KeyRotationOptions['store']
+  readonly control: KeyRotationOptions['control']
+  readonly programmed: KeyRotationOptions['programmed']
   /** Version of the agent. */
   readonly software: string
   readonly facts: () => LocalFacts
@@ -29,12 +32,15 @@ interface OwnRecordOptions {
 
 /** The own record of one session. */
 export class OwnRecord {
+  /** The tunnel key in the record, and how it is changed. */
+  readonly rotation: KeyRotation
   readonly #options: OwnRecordOptions
   /** undefined: Kubernetes has reported no prefix of this node inside the cluster's pod prefixes. */
   #nodePrefixes: readonly Cidr[] | undefined
 
   constructor(options: OwnRecordOptions) {
     this.#options = options
+    this.rotation = new KeyRotation({ ...options, publish: () => this.publish() })
   }
 
   /** Publishes the record with the present facts. An unchanged record is not sent again. */
@@ -45,9 +51,9 @@ export class OwnRecord {
   }
 
   #tunnelKey(): TunnelKey {
-    const { crypto, membership, nodeSeed, tunnelSeed } = this.#options
+    const { crypto, membership, nodeSeed } = this.#options
     const agentKey = crypto.publicKeyOf(nodeSeed)
-    return tunnelKeyOf({ crypto, meshId: membership.meshId, agentKey, seed: tunnelSeed })
+    return tunnelKeyOf({ crypto, meshId: membership.meshId, agentKey, seed: this.rotation.seed })
   }
 
   /**

@@ -52,7 +52,7 @@ export class Session {
   readonly #options: SessionOptions
   readonly #stopping = new AbortController()
   readonly #ownFacts: OwnFacts
-  readonly #ownRecord: OwnRecord
+  readonly ownRecord: OwnRecord
   readonly #publisher: Publisher
   readonly #dialer: Dialer
   readonly #host: ProgrammedHost
@@ -75,8 +75,10 @@ export class Session {
     this.control = this.#newControl()
     this.#ownFacts = this.#newOwnFacts()
     this.#publisher = this.#newPublisher()
-    this.#ownRecord = new OwnRecord({
+    this.ownRecord = new OwnRecord({
       ...options,
+      control: this.control,
+      programmed: () => this.#host,
       facts: () => this.facts,
       put: (value) => this.#publisher.put(value)
     })
@@ -98,7 +100,7 @@ export class Session {
     await this.control.start()
     await this.#ownFacts.start()
     this.#dialer.start()
-    await this.#ownRecord.restore(this.#nodePrefixesInView())
+    await this.ownRecord.restore(this.#nodePrefixesInView())
     await this.#host.read()
     this.#update.start()
     await this.#services.start()
@@ -197,7 +199,7 @@ export class Session {
 
   /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
-    void this.#ownRecord.setNodePrefixes(prefixes, this.#membership.podPrefixes)
+    void this.ownRecord.setNodePrefixes(prefixes, this.#membership.podPrefixes)
   }
 
   /** Takes the addresses of the Nodes of this cluster: their DNS questions are answered. */
@@ -255,6 +257,7 @@ export class Session {
   async #tick(signal: AbortSignal): Promise<void> {
     await this.#services.retry()
     await this.#host.lookForRivals(signal)
+    await this.ownRecord.rotation.follow()
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownAgents(this.control.view())))
   }
 
@@ -267,7 +270,7 @@ export class Session {
       this.#options.log.info({ addresses: facts.multiaddrs, gone }, 'the addresses of this host changed')
     if (moved) void this.#dialAnew(gone)
     if (!this.#update.isRunning) return
-    if (isChanged) void this.#ownRecord.publish()
+    if (isChanged) void this.ownRecord.publish()
     void this.#host.followMtu()
     if (facts.nodeAddress === before.nodeAddress) return
     void this.#services.move(this.#stopping.signal)
@@ -359,10 +362,7 @@ export class Session {
     return new ProgrammedHost({
       ...this.#options,
       control: this.control,
-      tunnels: {
-        health: (origin) => this.tunnels.health(origin),
-        pathMtu: (origin) => this.tunnels.pathMtu(origin)
-      },
+      tunnels: () => this.tunnels,
       isAdmitted: () => this.#isAdmitted,
       facts: () => this.facts,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),

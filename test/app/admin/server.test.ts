@@ -205,6 +205,7 @@ const handlers: AdminHandlers = {
   init: unused,
   invite: unused,
   join: unused,
+  keyRotate: unused,
   leave: async () => {
     throw new AppError('NOT_JOINED', 'in no mesh', 'join one')
   }

@@ -177,4 +177,18 @@ On a gateway host of east, with meshd running:
     const left = await cli(['leave', '--yes'])
     assert.equal(left.stdout, 'The token of cluster east, which no member had answered, is discarded.\n')
   })
+
+  it('key rotate prints the new key and the one before, and says when the device has not taken it', async () => {
+    fake.answer('/v1/key/rotate', { before: 'b2xk', wireguardKey: 'bmV3' })
+    const rotated = await cli(['key', 'rotate'])
+    assert.equal(rotated.stdout, 'The WireGuard key is now bmV3 (before: b2xk).\n')
+    assert.equal(fake.requests.at(-1)?.url, '/v1/key/rotate')
+    const json = await cli(['key', 'rotate', '-o', 'json'])
+    assert.equal((JSON.parse(json.stdout) as { wireguardKey: string }).wireguardKey, 'bmV3')
+    fake.answer('/v1/key/rotate', { before: 'b2xk', wireguardKey: 'bmV3', pending: true })
+    const pending = await cli(['key', 'rotate'])
+    assert.match(pending.stdout, /^The new WireGuard key bmV3 is not in use yet/)
+    assert.match(pending.stderr, /published as soon as the device has it/)
+    assert.equal((await cli(['key', 'forge'])).code, 2)
+  })
 })

@@ -100,6 +100,7 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       ['plan'],
       ['version'],
       ['leave', '--yes'],
+      ['key', 'rotate'],
       ['invite', 'east'],
       ['init', '--cluster', 'west'],
       ['join', 'rzm1_x'],

@@ -230,7 +230,7 @@ describe('meshctl failures', () => {
 })
 
 const COMMANDS =
-  'init invite join leave install uninstall status peers services routes dns events plan version completion'.split(
+  'init invite join leave key install uninstall status peers services routes dns events plan version completion'.split(
     ' '
   )
 

@@ -29,6 +29,14 @@ export function keyCommands(tunnel: Tunnel, names: HostNames, before: DeviceBefo
   ]
 }
 
+/**
+ * Whether the key is set before all else: a new device needs it to be of use. Where a key takes the place of another, it
+ * is set last, because from then on packets wait until the peers know it (decision 0068).
+ */
+export function isKeyFirst({ publicKey }: DeviceBefore): boolean {
+  return publicKey === undefined
+}
+
 /** Sets the MTU of the device in bytes. */
 export function mtuCommand({ device, mtu }: Tunnel): Command {
   return { tool: 'ip', args: ['link', 'set', 'dev', device, 'mtu', String(mtu)] }
@@ -56,13 +64,14 @@ export function tunnelCommands(options: {
   const { tunnel, names, addresses, before, create } = options
   return [
     ...(before.exists ? [] : [create]),
-    ...keyCommands(tunnel, names, before),
+    ...(isKeyFirst(before) ? keyCommands(tunnel, names, before) : []),
     mtuCommand(tunnel),
     ...(before.listenPort === tunnel.listenPort ? [] : [portCommand(tunnel)]),
     upCommand(tunnel),
     ...addresses
       .filter((address) => before.addresses?.has(address) !== true)
-      .map((address) => addressCommand(tunnel.device, address))
+      .map((address) => addressCommand(tunnel.device, address)),
+    ...(isKeyFirst(before) ? [] : keyCommands(tunnel, names, before))
   ]
 }
 

@@ -24,6 +24,7 @@ import { parseAddresses, type Link } from '../../tools/ip-json.ts'
 import { addAddress, findLink, removeLinkCommand } from '../../tools/ip.ts'
 import type { TunnelOp, TunnelOptions, TunnelPort } from '../port.ts'
 import {
+  isKeyFirst,
   keyCommands,
   mtuCommand,
   peersCommand,
@@ -102,16 +103,20 @@ class Wireguard implements TunnelPort {
       await this.#createDevice(signal)
     } else await this.#refuseForeign(existing)
     const before: DeviceBefore = { exists: true, ...(await this.#dump(signal)) }
-    for (const command of keyCommands(tunnel, names, before))
-      await runCommand(this.#run, command, { signal, secret: privateKey })
-    // MTU, port and addresses are all tried, also after one has failed, because each is useful without the others.
+    const setKey = async () => {
+      for (const command of keyCommands(tunnel, names, before))
+        await runCommand(this.#run, command, { signal, secret: privateKey })
+    }
+    if (isKeyFirst(before)) await setKey()
+    // All are tried, also after one has failed, because each is useful without the others.
     await allOf([
       () => this.#change(mtuCommand(tunnel), signal),
       () => this.#setPort(tunnel, signal),
       ...addresses.map((address) => async () => {
         if (!(await this.#localAddresses(signal)).has(address))
           await addAddress(this.#run, this.#device, address, signal)
-      })
+      }),
+      ...(isKeyFirst(before) ? [] : [setKey])
     ])
     const after = await this.#dump(signal)
     if (after.publicKey !== tunnel.publicKey) throw keyMismatch(tunnel, after)

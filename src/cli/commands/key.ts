@@ -1,0 +1,42 @@
+// `meshctl key rotate` gives this agent a new key of WireGuard. The request is POST /v1/key/rotate.
+import { Argument, type Command } from 'commander'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+
+// meshd waits up to 20 s for the device.
+const TIMEOUT_MS = 40_000
+
+/** Adds the command `key`. Errors of meshd: NOT_JOINED (exit code 4), KEY_CHANGING, NO_MEMBER. */
+export function addKey(program: Command): void {
+  const command = program
+    .command('key')
+    .addArgument(new Argument('<action>', 'rotate: make a new tunnel key').choices(['rotate']))
+    .summary('change the tunnel key of this gateway')
+    .description(
+      'Makes a new WireGuard key for this gateway. The other clusters take it over by themselves. ' +
+        'Each tunnel of this gateway needs one new handshake; meanwhile WireGuard keeps up to 128 packets for each ' +
+        'peer and sends them afterwards, so slow flows lose no packet, and fast ones lose those above 128. ' +
+        'A member that has no control connection at that time gets no packets of this gateway until it is connected again. ' +
+        'PeerId, certificates and names stay as they are.'
+    )
+    .action(async () => {
+      const context = contextOf(command)
+      const answer = await context.client.request(ENDPOINTS.keyRotate, {
+        field: 'wireguardKey',
+        doing: 'changing the tunnel key',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, (clean) =>
+        clean.pending === true
+          ? {
+              body: `The new WireGuard key ${clean.wireguardKey} is not in use yet: WireGuard has not taken it.`,
+              note: 'The key is published as soon as the device has it. meshctl status says what keeps it from it'
+            }
+          : { body: `The WireGuard key is now ${clean.wireguardKey} (before: ${clean.before}).` }
+      )
+    })
+  addExamples(command, [
+    ['Change the tunnel key of this gateway', 'meshctl key rotate'],
+    ['The new key for a script', 'meshctl key rotate --json | jq -r .wireguardKey']
+  ])
+}
