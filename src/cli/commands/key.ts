@@ -14,8 +14,9 @@ export function addKey(program: Command): void {
     .summary('change the tunnel key of this gateway')
     .description(
       'Makes a new WireGuard key for this gateway. The other clusters take it over by themselves. ' +
-        'Each tunnel of this gateway needs one new handshake; meanwhile WireGuard keeps up to 128 packets for each ' +
-        'peer and sends them afterwards, so slow flows lose no packet, and fast ones lose those above 128. ' +
+        'Each tunnel of this gateway needs one new handshake. What this gateway sends meanwhile, up to 2 s on a busy host, ' +
+        'waits in WireGuard: up to 128 packets for each peer. So slow flows lose no packet, and fast ones lose those above 128. ' +
+        'What it receives is not affected. ' +
         'A member that has no control connection at that time gets no packets of this gateway until it is connected again. ' +
         'PeerId, certificates and names stay as they are.'
     )
