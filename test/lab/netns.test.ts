@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { Lab } from './support/netns.ts'
 import { requireLab } from './support/require.ts'
 
@@ -45,10 +45,13 @@ describe('the lab', () => {
     const child = a.spawn(['sleep', '1000'])
     await a.exec(['wireguard-go', lab.device('w')])
     assert.ok((await Lab.leftovers(lab.id)).length > 0)
+    assert.equal(running(lab.device('w')).length, 1)
     await lab.close()
     await lab.close()
     assert.deepEqual(await Lab.leftovers(lab.id), [])
     assert.ok(!existsSync(`/run/rhizome-lab/${lab.id}`))
+    // A daemon, which is no child of this process.
+    assert.deepEqual(running(lab.device('w')), [])
     assert.ok(
       child.killed ||
         child.exitCode !== null ||
@@ -57,3 +60,17 @@ describe('the lab', () => {
     )
   })
 })
+
+/** Command lines of processes with this word. */
+function running(word: string): string[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+      } catch {
+        return '' // it has ended meanwhile
+      }
+    })
+    .filter((line) => line.split('\0').includes(word))
+}

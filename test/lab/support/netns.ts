@@ -1,9 +1,9 @@
 // Many hosts on one machine: real network namespaces for tests and the demo. Nothing is created in the namespace of the
 // machine itself; links live inside the lab and go with it.
 // Invariant: a lab ends only what lives in its own namespaces, and whatever it made carries its id.
-import { execFileSync, spawn, type ChildProcess, type SpawnOptions } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess, type SpawnOptions } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { slowness } from '../../eventually.ts'
 
@@ -94,10 +94,10 @@ export class Lab {
     const name = `rz-${this.id}-${role}`
     const namespace: Namespace = {
       name,
-      exec: (argv, options) => execute(['ip', 'netns', 'exec', name, ...argv], options),
+      exec: (argv, options) => execute(inNamespace(name, argv), options),
       spawn: (argv, options) =>
         followed(
-          spawn('ip', ['netns', 'exec', name, ...argv], { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+          spawn('ip', inNamespace(name, argv).slice(1), { stdio: ['ignore', 'pipe', 'pipe'], ...options })
         )
     }
     this.#namespaces.set(role, namespace)
@@ -219,13 +219,13 @@ export class Lab {
     for (const id of list(OWNERS)) {
       const pid = Number(readText(`${OWNERS}/${id}`).split(' ')[0])
       if (!Number.isInteger(pid) || pid <= 0 || existsSync(`/proc/${pid}`)) continue
-      for (const name of namespacesOf(id)) signalAll(name, 'SIGKILL')
+      signalAll(namespacesOf(id), 'SIGKILL')
       remove(id)
     }
   }
 
   #signal(signal: NodeJS.Signals): number {
-    return namespacesOf(this.id).reduce((sum, name) => sum + signalAll(name, signal), 0)
+    return signalAll(namespacesOf(this.id), signal)
   }
 }
 
@@ -260,10 +260,30 @@ function namespacesOf(id: string): string[] {
   return list('/run/netns').filter((name) => name.startsWith(`rz-${id}-`))
 }
 
-/** How many processes of the namespace were signalled. */
-function signalAll(namespace: string, signal: NodeJS.Signals): number {
-  const pids = attempt(['ip', 'netns', 'pids', namespace]).split('\n').map(Number)
-  return pids.filter((pid) => pid > 1 && pid !== process.pid && kill(pid, signal)).length
+/** `ip` enters a namespace by itself, as `ip netns exec` does, and without starting a second program. */
+function inNamespace(name: string, [program = '', ...args]: readonly string[]): string[] {
+  return program === 'ip' ? ['ip', '-n', name, ...args] : ['ip', 'netns', 'exec', name, program, ...args]
+}
+
+/** How many processes of the namespaces were signalled. They are found as `ip netns pids` finds them, in one look for all. */
+function signalAll(namespaces: readonly string[], signal: NodeJS.Signals): number {
+  const theirs = new Set(namespaces.map((name) => identityOf(`/run/netns/${name}`)))
+  theirs.delete(undefined)
+  const pids = list('/proc').map(Number)
+  return pids.filter(
+    (pid) =>
+      pid > 1 && pid !== process.pid && theirs.has(identityOf(`/proc/${pid}/ns/net`)) && kill(pid, signal)
+  ).length
+}
+
+/** Of the network namespace that this file stands for. undefined: there is none, because its process or its lab has gone. */
+function identityOf(file: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(file)
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
+  }
 }
 
 function kill(pid: number, signal: NodeJS.Signals): boolean {
@@ -275,7 +295,8 @@ function kill(pid: number, signal: NodeJS.Signals): boolean {
 }
 
 function remove(id: string): void {
-  for (const name of namespacesOf(id)) attempt(['ip', 'netns', 'del', name])
+  const deletions = namespacesOf(id).map((name) => `netns del ${name}\n`)
+  attempt(['ip', '-force', '-batch', '-'], deletions.join(''))
   for (const name of list('/etc/netns')) {
     if (name.startsWith(`rz-${id}-`)) rmSync(`/etc/netns/${name}`, { recursive: true, force: true })
   }
@@ -343,17 +364,10 @@ function sleepSync(ms: number): void {
 }
 
 /** For closing: what is already gone is no error. */
-function attempt(argv: readonly string[]): string {
+function attempt(argv: readonly string[], input: string): void {
   const [file = '', ...args] = argv
-  try {
-    return execFileSync(file, args, {
-      encoding: 'utf8',
-      timeout: DEADLINE_MS * slowness(),
-      stdio: ['ignore', 'pipe', 'ignore']
-    })
-  } catch {
-    return ''
-  }
+  const timeout = DEADLINE_MS * slowness()
+  spawnSync(file, args, { input, timeout, stdio: ['pipe', 'ignore', 'ignore'] })
 }
 
 function list(folder: string): string[] {
