@@ -5,6 +5,7 @@ import { createFilter, createNftFilter, createNoFilter, NO_FILTER } from '../../
 import type { FilterPort, Run } from '../../src/io/host/ports.ts'
 import { createRun } from '../../src/io/host/tools/run.ts'
 import { eventually } from '../eventually.ts'
+import { changedAfterLoad } from './support/changed-after-load.ts'
 import { startAsker, startServers, type Ask } from './support/lb-traffic-client.ts'
 import { Lab, type Namespace } from './support/netns.ts'
 import { requireLab } from './support/require.ts'
@@ -125,6 +126,25 @@ describe('the packet filter', () => {
     assert.equal(await filter.observe(signal), undefined)
     await filter.set(filterWith(), signal)
     assert.deepEqual(await filter.observe(signal), filterWith())
+  })
+
+  it('shows as missing when another program changed a rule in the moment after it was set', async () => {
+    const table = `${names.nftTable}-filter`
+    const changes = [
+      ['insert', 'rule', 'inet', table, 'keep', 'drop'],
+      ['flush', 'chain', 'inet', table, 'forward'],
+      ['add', 'chain', 'inet', table, 'input', '{', 'policy', 'drop', ';', '}'],
+      ['add', 'table', 'inet', table, '{', 'flags', 'dormant', ';', '}']
+    ]
+    for (const change of changes) {
+      const meddled = createNftFilter({ run: changedAfterLoad(run, table, change), names })
+      await meddled.set(filterWith(), signal)
+      assert.equal(await meddled.observe(signal), undefined, change.join(' '))
+      await filter.set(filterWith(), signal)
+      assert.deepEqual(await filter.observe(signal), filterWith())
+    }
+    const tables = (await run('nft', ['list', 'tables'])).stdout
+    assert.doesNotMatch(tables, /copy/)
   })
 
   it('lets authorised sources reach local destinations, and nobody else, nor anything of the host', async () => {

@@ -4,6 +4,7 @@ import { createNftLoadBalancer } from '../../src/io/host/load-balancer/nftables/
 import { loadBalancerContract, PODS, real, virtual } from '../contract/load-balancer.ts'
 import type { LoadBalancer } from '../../src/io/host/ports.ts'
 import { openNftKernel, type NftKernel } from '../../src/io/host/load-balancer/nftables/kernel.ts'
+import { changedAfterLoad } from './support/changed-after-load.ts'
 import { inNamespace } from './support/in-namespace.ts'
 import { createLabBench, type LabBench } from './support/lb-bench.ts'
 import { Lab, type Namespace } from './support/netns.ts'
@@ -20,6 +21,7 @@ function suite(byNetlink: boolean): void {
   const balancers: LoadBalancer[] = []
   let netlinkWrites = 0
   let bench: LabBench
+  let gateway: Namespace
   const { signal } = new AbortController()
   before(async function () {
     requireLab(this)
@@ -27,6 +29,7 @@ function suite(byNetlink: boolean): void {
     bench = await createLabBench({
       lab,
       create: (run, host) => {
+        gateway = host
         const inner = createNftLoadBalancer({
           run,
           names: { nftTable: NFT_TABLE },
@@ -71,6 +74,29 @@ function suite(byNetlink: boolean): void {
   }
 
   loadBalancerContract(() => ({ ...bench, writes: () => bench.writes() + netlinkWrites }))
+
+  it('sees that another program changed a chain in the moment after the table was made', async () => {
+    bench.create() // the gateway is known from here on
+    const desired = [virtual('10.96.0.1', [real(PODS[0])])]
+    for (const change of [
+      ['insert', 'rule', 'inet', NFT_TABLE, 'prerouting', 'accept'],
+      ['flush', 'chain', 'inet', NFT_TABLE, 'refuse']
+    ]) {
+      const balancer = createNftLoadBalancer({
+        run: changedAfterLoad(bench.run, NFT_TABLE, change),
+        names: { nftTable: NFT_TABLE },
+        ...(byNetlink && { openKernel: () => kernelIn(gateway) })
+      })
+      balancers.push(balancer)
+      await balancer.cleanup(signal)
+      await balancer.start()
+      const all = desired.map((want) => ({ want, have: undefined }))
+      await balancer.apply(all, signal)
+      assert.deepEqual(await balancer.observe(signal), [], change.join(' '))
+      await balancer.apply(all, signal)
+      assert.deepEqual(await balancer.observe(signal), desired)
+    }
+  })
 
   it('rebuilds a table whose chains somebody changed, with everything that it served', async () => {
     const balancer = bench.create()

@@ -26,6 +26,7 @@ import {
   PROTOCOLS,
   type NftListing
 } from '../tools/nft-listing.ts'
+import { createShapeOf, removalOf, removalWithCopy } from '../tools/nft-shape.ts'
 import { chains } from './chains.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
 
@@ -53,14 +54,13 @@ export function createFilter(options: FilterOptions): FilterPort {
 export function createNftFilter(options: FilterOptions): FilterPort {
   const { run, names } = options
   const table = tableOf(names)
+  const shapeOf = createShapeOf(run, table)
   const nft = (text: string, signal: AbortSignal) =>
     run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
 
-  async function list(flags: readonly string[], signal: AbortSignal): Promise<NftListing | undefined> {
+  async function list(signal: AbortSignal): Promise<NftListing | undefined> {
     try {
-      return parseListing(
-        (await run('nft', ['-j', ...flags, 'list', 'table', 'inet', table], { signal })).stdout
-      )
+      return parseListing((await run('nft', ['-j', 'list', 'table', 'inet', table], { signal })).stdout)
     } catch (error) {
       if (error instanceof HostError && error.stderr.includes('No such file or directory')) return undefined
       throw error
@@ -69,22 +69,21 @@ export function createNftFilter(options: FilterOptions): FilterPort {
 
   return {
     async observe(signal) {
-      const listing = await list([], signal)
+      const listing = await list(signal)
       const filter = listing && filterOf(listing)
       // A table that another program changed, or that was made by another version or for another device, counts as
       // missing and is set again.
       return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {
-      await nft(`${removal(table)}${filter === undefined ? '' : tableText(names, filter)}`, signal)
-      if (filter === undefined) return
-      // The mark needs the listing, so it is a second transaction. A table without it counts as missing.
-      const listing = await list(['-t'], signal)
-      await nft(aboutCommand(table, aboutOf(names, filter, listing?.shape ?? '')), signal)
+      if (filter === undefined) return void (await nft(removalOf(table), signal))
+      const text = tableText(names, filter)
+      const mark = aboutCommand(table, aboutOf(names, filter, await shapeOf(text, signal)))
+      await nft(`${removalOf(table)}${text}${mark}`, signal)
     },
     describe: (filter) => describeFilter(options, filter),
     async cleanup(signal) {
-      await nft(removal(table), signal)
+      await nft(removalWithCopy(table), signal)
     }
   }
 }
@@ -121,21 +120,16 @@ async function choose(options: FilterOptions): Promise<FilterPort> {
 }
 
 function describeFilter({ names }: FilterOptions, filter: Filter | undefined): readonly string[] {
-  const removing = removal(tableOf(names))
+  const removing = removalOf(tableOf(names))
   if (filter === undefined) return [`nft -f - <<'END'\n${removing}END`]
   return [
     `nft -f - <<'END'\n${removing}${tableText(names, filter)}END`,
-    '# and then the digest of what nft lists of this table, as an element of its set "about"'
+    '# and in the same transaction the digest of what nft lists of such a table, as an element of its set "about"'
   ]
 }
 
 function tableOf(names: FilterOptions['names']): string {
   return `${names.nftTable}-filter`
-}
-
-/** nft 1.0.6 refuses to delete a table that does not exist, so the text adds it first. */
-function removal(table: string): string {
-  return `add table inet ${table}\ndelete table inet ${table}\n`
 }
 
 /** Names of the sets, and the part of a filter that each holds. */

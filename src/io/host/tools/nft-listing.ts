@@ -1,8 +1,8 @@
 // Parses `nft -j list table` (libnftables-json(5)) into elements and shape, and writes the mark of a table. The packet
 // filter and the load balancer use it. The shape is all but the elements: chains, rules, and declarations of sets. Each
 // table of ours has a set `about` with one element, whose comment is the mark: a digest of the text that this agent
-// loaded, and a digest of the shape that nft listed after that. If a later listing has another digest, another program
-// has changed a chain or a rule, or another version of this agent made the table.
+// loaded, and a digest of the shape that nft lists of such a table (nft-shape.ts). If a later listing has another digest,
+// another program has changed a chain or a rule, or another version of this agent made the table.
 import { createHash } from 'node:crypto'
 import type { Protocol } from '../../../core/model/values.ts'
 import { parseOutput } from '../errors.ts'
@@ -20,8 +20,12 @@ export interface NftListing {
 /** The declaration, in the text of a table, of the set `about`, which holds the mark of the table. */
 export const ABOUT_SET = '  set about {\n    type mark\n  }'
 
-/** Parses a listing, with or without elements (`-t`). Errors: TOOL_FAILED for text that is not a listing. */
-export function parseListing(json: string): NftListing {
+/**
+ * Parses a listing, with or without elements (`-t`). The shape is the same for any name of the table.
+ * `isDormantCopy`: the table is a copy of nft-shape.ts, and its flag `dormant` is no part of the shape. Errors:
+ * TOOL_FAILED for text that is not a listing.
+ */
+export function parseListing(json: string, { isDormantCopy = false } = {}): NftListing {
   const nftables = entriesOf(json)
   const rows = new Map<string, readonly unknown[]>()
   const shape: unknown[] = []
@@ -29,7 +33,7 @@ export function parseListing(json: string): NftListing {
     const [kind = '', value] = Object.entries(entry)[0] ?? []
     if (kind === 'metainfo') continue
     const { elem, ...rest } = asRecord(value)
-    shape.push({ [kind]: stable(rest) })
+    shape.push({ [kind]: stable(unnamed(kind, rest, isDormantCopy)) })
     if (kind === 'set' || kind === 'map') rows.set(String(rest['name']), Array.isArray(elem) ? elem : [])
   }
   const [mark] = rows.get('about') ?? []
@@ -77,6 +81,14 @@ export const PROTOCOLS = new Map<unknown, Protocol>([
   ['udp', 'UDP'],
   ['sctp', 'SCTP']
 ])
+
+/** Returns the entry without the name of its table, and for a dormant copy without the flags of the table. */
+function unnamed(kind: string, entry: Readonly<Record<string, unknown>>, isDormantCopy: boolean): unknown {
+  const { table: _, ...rest } = entry
+  if (kind !== 'table') return rest
+  const { name: __, flags, ...bare } = rest
+  return flags === undefined || isDormantCopy ? bare : { ...bare, flags }
+}
 
 // Fields that nft lists with another value after each load of the table or after each packet.
 const UNSTABLE: ReadonlySet<string> = new Set(['handle', 'packets', 'bytes'])

@@ -25,6 +25,7 @@ import {
   type NftTable
 } from './table.ts'
 import { aboutCommand, digest } from '../../tools/nft-listing.ts'
+import { createShapeOf, removalOf, removalWithCopy } from '../../tools/nft-shape.ts'
 import type { NftKernel } from './kernel.ts'
 import type { HostNames, LoadBalancer, Run, VirtualServerChange } from '../../ports.ts'
 import { compareVirtualServers, keyOfVirtualServer, netChanges, withChanges } from '../order.ts'
@@ -47,6 +48,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   const { run } = options
   const table = options.names.nftTable
   const about = digest(skeleton(table))
+  const shapeOf = createShapeOf(run, table)
   /** The state of the last reading or change; undefined: the next call reads the kernel. */
   let known: Known | undefined
   let kernel: NftKernel | undefined
@@ -84,7 +86,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
     },
     async cleanup(signal) {
       known = undefined
-      await nft(`add table inet ${table}\ndelete table inet ${table}\n`, signal)
+      await nft(removalWithCopy(table), signal)
     },
     async stop() {
       kernel?.close()
@@ -98,7 +100,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 
   async function read(signal: AbortSignal): Promise<Known> {
-    const listing = await list([], signal)
+    const listing = await list(signal)
     if (listing === undefined) return { servers: [], irregular: new Map(), carried: [], sound: false }
     const byServer = new Map<string, Element[]>()
     for (const element of listing.elements) {
@@ -141,7 +143,7 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       await transaction(seen, wanted, signal)
     } catch (error) {
       if (!(error instanceof HostError) || error.code !== 'TOOL_FAILED') throw error
-      const listing = await list([], signal)
+      const listing = await list(signal)
       if (listing === undefined) throw error
       const touched = new Set(changes.map(({ have, want }) => keyOf(have ?? want)))
       const actual = listing.elements.filter((element) => touched.has(element.server))
@@ -173,9 +175,8 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
   }
 
   /**
-   * Makes the whole table in one transaction, with the servers that it had and with the changes. A second transaction
-   * writes the mark `about`, which has a digest of the listing of the new table. A table without the mark counts as
-   * empty when it is read.
+   * Makes the whole table in one transaction, with the servers that it had, with the changes, and with the mark
+   * `about`. A table without the mark counts as empty when it is read.
    */
   async function rebuild(
     now: Known,
@@ -188,25 +189,22 @@ export function createNftLoadBalancer(options: NftLoadBalancerOptions): LoadBala
       else servers.delete(keyOf(have))
     }
     const elements = [...servers.values()].flatMap(elementsOf)
+    const shape = await shapeOf(skeleton(table), signal)
     const text = [
-      `add table inet ${table}`,
-      `delete table inet ${table}`,
-      skeleton(table),
+      `${removalOf(table)}${skeleton(table)}${aboutCommand(table, `${about} ${shape}`)}`,
       ...elementCommands(table, [], elements)
-    ]
-    await nft(`${text.join('\n')}\n`, signal)
+    ].join('\n')
+    // A change of another program between this reset and the end of the load is seen, and the table is read anew.
     kernel?.reset()
-    const listing = await list(['-t'], signal)
-    const mark = aboutCommand(table, `${about} ${listing?.shape}`)
-    await (kernel === undefined ? nft(mark, signal) : kernel.owning(() => nft(mark, signal)))
+    await (kernel === undefined ? nft(`${text}\n`, signal) : kernel.owning(() => nft(`${text}\n`, signal)))
     const made = [...servers.values()].sort(compareVirtualServers)
     return { servers: made, irregular: new Map(), carried: [], sound: true }
   }
 
   /** undefined: the table does not exist. */
-  async function list(flags: readonly string[], signal: AbortSignal): Promise<NftTable | undefined> {
+  async function list(signal: AbortSignal): Promise<NftTable | undefined> {
     try {
-      const args = ['-j', ...flags, 'list', 'table', 'inet', table]
+      const args = ['-j', 'list', 'table', 'inet', table]
       return parseTable((await run('nft', args, { signal, deadlineMs: LIST_DEADLINE_MS })).stdout)
     } catch (error) {
       if (error instanceof HostError && /No such file or directory/.test(error.stderr)) return undefined
