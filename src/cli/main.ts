@@ -45,7 +45,9 @@ async function main(argv: readonly string[]): Promise<ExitCode> {
  */
 function refuseUnknownCommand(program: Command, argv: readonly string[]): void {
   // A second program reads the words, because parseOptions keeps the values that it has read.
-  const [name, topic] = createProgram().parseOptions(argv.slice(2)).operands
+  // After a help flag it would read no operand, so `meshctl --help nonsense` would be no error.
+  const words = argv.slice(2).filter((word) => word !== '-h' && word !== '--help')
+  const [name, topic] = createProgram().parseOptions(words).operands
   const wanted = name === 'help' ? topic : name
   if (wanted === undefined || wanted === 'help') return
   const known = program.commands.map((command) => command.name())

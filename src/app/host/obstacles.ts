@@ -11,7 +11,7 @@ import type { Obstacle } from '../../io/host/obstacles.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 
-// Milliseconds between two readings of the rules, each of which starts six to eight processes.
+// Milliseconds between two readings of the rules, each of which starts eight to ten processes.
 const LOOK_MS = 30_000
 // Milliseconds from a reading to the next one after a hint of the kernel. There is a pause even then, because the
 // kernel gives many hints while a set of rules is loaded.
@@ -175,6 +175,13 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         severity: 'critical',
         message: `packets to cluster ${subject} do not go into the tunnel: ${by}`,
         fix: 'move that rule behind 5142 (`ip rule`), or exclude the prefixes of the mesh in that VPN; the rule of meshd has the preference 5142'
+      }
+    case 'table':
+      return {
+        code: 'ROUTED_ELSEWHERE',
+        severity: 'error',
+        message: `another program has put a route into the routing table of this agent, and packets to ${subject} follow it: ${by}`,
+        fix: `find the program that adds it, or delete it: ip route delete ${by.replace(' in table ', ' table ')}`
       }
     case 'translation':
       return {

@@ -86,7 +86,7 @@ export function list<T>(parse: (text: string) => T | Refused, max: number): z.Zo
       const found = textOf(item)
       const parsed = found instanceof Refused ? found : parse(found)
       if (parsed instanceof Refused)
-        return new Refused(`${JSON.stringify(item)} ${continued(parsed.reason)}`, parsed.fix)
+        return new Refused(`${JSON.stringify(item)}${continued(parsed.reason)}`, parsed.fix)
       result.push(parsed)
     }
     return [...new Map(result.map((each) => [JSON.stringify(each), each])).values()]
@@ -126,9 +126,12 @@ function itemsOf(given: unknown): readonly unknown[] | Refused {
     .filter((part) => part !== '')
 }
 
-/** Drops the subject "it" of a reason, so that the item can be the subject: "it is not a port" becomes "is not a port". */
+/**
+ * Returns a reason as the end of a sentence that begins with the item: "it is not a port" becomes " is not a port". A
+ * reason with another subject stands behind a colon.
+ */
 function continued(reason: string): string {
-  return reason.replace(/^it /, '')
+  return reason.startsWith('it ') ? reason.slice('it'.length) : `: ${reason}`
 }
 
 /** Parses a prefix such as 192.0.2.0/24. An address alone becomes a prefix of its whole length, /32 or /128. */

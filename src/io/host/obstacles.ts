@@ -1,7 +1,7 @@
 // Finds what other programs of this host do to packets of the mesh: packet filters that drop them, translation of their
-// source before ours, routing rules before ours, and senders whose source is outside the pod prefixes. It reads the
+// source before ours, routing rules before ours, foreign routes in our table, and senders whose source is outside the pod prefixes. It reads the
 // rules of nft and iptables, asks the kernel for routes, and changes nothing. src/app/host/obstacles.ts asks every 30 s
-// and at most every 5 s after changes of the host, and reports each result as a fault. One question starts six to eight
+// and at most every 5 s after changes of the host, and reports each result as a fault. One question starts eight to ten
 // processes. Only what is certain is reported (docs/decisions/0042-firewall-rules-judged-three-valued.md).
 import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
@@ -15,6 +15,7 @@ import {
 } from '../../core/host/firewall.ts'
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
+import { parseRoutes } from './tools/ip-json.ts'
 import { asRecord, keyOfRow } from './tools/nft-listing.ts'
 import type { HostNames, Run } from './ports.ts'
 
@@ -36,12 +37,12 @@ export interface ObstacleQuestion {
 
 /**
  * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
- * prerouting, output or postrouting drops them. `rule`: a routing rule leads elsewhere. `translation`: the source is
- * translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
+ * prerouting, output or postrouting drops them. `rule`: a routing rule leads elsewhere. `table`: a route of another
+ * program stands in our routing table. `translation`: the source is translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
  */
 export interface Obstacle {
-  readonly kind: 'forward' | 'hook' | 'input' | 'rule' | 'translation' | 'source'
-  /** The cluster (`rule`), the source address (`source`), the port (`input`), or the direction of the packets. */
+  readonly kind: 'forward' | 'hook' | 'input' | 'rule' | 'table' | 'translation' | 'source'
+  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`), or the direction of the packets. */
   readonly subject: string
   /** The rule, chain policy or address at fault, as text for people. */
   readonly by: string
@@ -51,6 +52,7 @@ export interface Obstacle {
 const KEEP_PRIORITY = 90
 const FAR_MAX = 256 // one IPv4 and one IPv6 address for each of 128 clusters
 const STRAYS_MAX = 8
+const FOREIGN_ROUTES_MAX = 8
 
 /**
  * Returns all obstacles that can be found now. A tool that is missing or fails counts as a tool without rules; only
@@ -58,16 +60,17 @@ const STRAYS_MAX = 8
  */
 export async function findObstacles(
   run: Run,
-  names: Pick<HostNames, 'device' | 'nftTable' | 'rulePreference'>,
+  names: Pick<HostNames, 'device' | 'nftTable' | 'rulePreference' | 'routeTable' | 'routeProtocol'>,
   question: ObstacleQuestion,
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
   const chains = await readChains(run, names.nftTable, signal)
-  const [rules, strays] = await Promise.all([
+  const [rules, routes, strays] = await Promise.all([
     caughtByRules(run, names, question.far.slice(0, FAR_MAX), signal),
+    foreignRoutes(run, names, signal),
     straySources(run, names.nftTable, signal)
   ])
-  return [...ofFilters(chains, names.device, question), ...rules, ...strays]
+  return [...ofFilters(chains, names.device, question), ...rules, ...routes, ...strays]
 }
 
 /** Judges the chains with the packets of one TCP flow and one probe in each direction, for each family. */
@@ -176,6 +179,35 @@ async function caughtByRules(
     found.push({ kind: 'rule', subject: cluster, by: `${ip} ${where}: ip rule "${earlier.join('", "')}"` })
   }
   return found
+}
+
+/**
+ * Returns the routes of other programs in our routing table. Each of them can take packets of the mesh: by a longer
+ * prefix, or in IPv6 by a lower metric beside ours. The kernel is not asked for addresses here, because a longer prefix
+ * may lie anywhere inside a prefix of the mesh.
+ */
+async function foreignRoutes(
+  run: Run,
+  { routeTable, routeProtocol }: Pick<HostNames, 'routeTable' | 'routeProtocol'>,
+  signal: AbortSignal
+): Promise<readonly Obstacle[]> {
+  const tables = await Promise.all(
+    ([4, 6] as const).map(async (family) => {
+      // The exit code is 2 while the table does not exist, and where the kernel has no IPv6.
+      const args = [`-${family}`, '-N', '-j', 'route', 'show', 'table', String(routeTable)]
+      const { stdout, exitCode } = await run('ip', args, { signal, okCodes: [2] })
+      return exitCode === 0 ? parseRoutes(stdout, family) : []
+    })
+  )
+  return tables
+    .flat()
+    .filter(({ protocol }) => protocol !== String(routeProtocol))
+    .slice(0, FOREIGN_ROUTES_MAX)
+    .map(({ destination, device, type }) => ({
+      kind: 'table',
+      subject: destination,
+      by: `${type === 'unicast' ? '' : `${type} `}${destination}${device === '' ? '' : ` dev ${device}`} in table ${routeTable}`
+    }))
 }
 
 /** Returns sources that our filter has recorded in its sets `stray4` and `stray6` (chain `strays`) within 2 min. */

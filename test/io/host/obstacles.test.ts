@@ -3,19 +3,30 @@ import type { Ip } from '../../../src/core/model/values.ts'
 import { findObstacles } from '../../../src/io/host/obstacles.ts'
 import type { Run } from '../../../src/io/host/ports.ts'
 
-const NAMES = { device: 'wg0', nftTable: 'rhizome', rulePreference: 5142 }
+const NAMES = {
+  device: 'wg0',
+  nftTable: 'rhizome',
+  rulePreference: 5142,
+  routeTable: 5142,
+  routeProtocol: 142
+}
 const far = [
   { cluster: 'east', ip: '10.2.0.1' as Ip },
   { cluster: 'edge', ip: '10.3.0.1' as Ip }
 ]
 
 /** `ip route get` of both, and `ip rule show`. */
-const found = async (routes: { stdout: string; stderr?: string }, rules: string) => {
+const found = async (
+  routes: { stdout: string; stderr?: string },
+  rules: string,
+  table: readonly [four: string, six: string] = ['[]', '[]']
+) => {
   const run: Run = async (tool, args) => ({
     stderr: '',
     exitCode: 0,
     stdout: '',
-    ...(tool !== 'ip' ? {} : args.includes('rule') ? { stdout: rules } : routes)
+    ...(tool !== 'ip' ? {} : args.includes('rule') ? { stdout: rules } : routes),
+    ...(args.includes('table') && { stdout: table[args.includes('-4') ? 0 : 1] })
   })
   const question = { far, pod: undefined, probePort: 0 }
   return (await findObstacles(run, NAMES, question, new AbortController().signal)).map(({ by }) => by)
@@ -40,5 +51,25 @@ describe('a rule before ours', () => {
 
   it('is no line that only looks like one', async () => {
     assert.deepEqual(await found({ stdout: OURS, stderr: REFUSED }, '27:\uFFFD\u0007\n28: rubbish\n'), [])
+  })
+})
+
+describe('a route of another program in our table', () => {
+  it('is named, whatever its prefix, kind, metric and family', async () => {
+    const four = [
+      { dst: '10.2.0.0/16', dev: 'wg0', protocol: '142' },
+      { type: 'throw', dst: '10.2.60.0/24', protocol: '142' },
+      { type: 'blackhole', dst: '10.2.0.0/24', protocol: '3' },
+      { dst: 'default', dev: 'tun0', protocol: '4' }
+    ]
+    const six = [
+      { dst: 'fd00:2::/48', dev: 'wg0', protocol: '142', metric: 1024 },
+      { type: 'prohibit', dst: 'fd00:2::/48', dev: 'lo', protocol: '186', metric: 5 }
+    ]
+    assert.deepEqual(await found({ stdout: OURS }, RULES, [JSON.stringify(four), JSON.stringify(six)]), [
+      'blackhole 10.2.0.0/24 in table 5142',
+      '0.0.0.0/0 dev tun0 in table 5142',
+      'prohibit fd00:2::/48 dev lo in table 5142'
+    ])
   })
 })
