@@ -76,7 +76,10 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {
-      if (filter === undefined) return void (await nft(removalOf(table), signal))
+      if (filter === undefined) {
+        await nft(removalOf(table), signal)
+        return
+      }
       const text = tableText(names, filter)
       const mark = aboutCommand(table, aboutOf(names, filter, await shapeOf(text, signal)))
       await nft(`${removalOf(table)}${text}${mark}`, signal)
