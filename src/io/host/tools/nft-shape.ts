@@ -6,7 +6,7 @@ import type { Run } from '../ports.ts'
 import { parseListing } from './nft-listing.ts'
 
 /** Returns the digest (NftListing `shape`) of a table with this text. Errors: HostError of nft. */
-export type ShapeOf = (text: string, signal: AbortSignal) => Promise<string>
+type ShapeOf = (text: string, signal: AbortSignal) => Promise<string>
 
 /**
  * Returns a function that loads a text under another name, as a dormant table that no packet passes, lists it and
