@@ -96,7 +96,8 @@ function step(path: PathMtu, nowMs: number): PathMtu {
   if (holds === 0 && fails > MTU_MIN) return ask(MTU_MIN)
   if (holds === 0 && fails > SMALL) return ask(SMALL)
   if (holds === 0) return search({ ...path, verdict: 'unsupported', found: undefined }, nowMs + RAISE_MS)
-  if (holds < MTU_MIN) return search({ ...path, verdict: 'below', found: MTU_MIN }, nowMs + RAISE_MS)
+  // Large packets are lost in this state, which is an error for the operator: its end is seen as early as a new loss.
+  if (holds < MTU_MIN) return search({ ...path, verdict: 'below', found: MTU_MIN }, nowMs + CHECK_MS)
   const middle = holds + Math.floor((fails - holds) / (2 * STEP)) * STEP
   return middle > holds ? ask(middle) : rest('narrow', holds)
 }

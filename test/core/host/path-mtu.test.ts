@@ -55,6 +55,14 @@ describe('the MTU of a path', () => {
     assert.deepEqual([path.verdict, path.found], ['below', 1280])
   })
 
+  it('sees within a minute that a path which lost large packets carries them again', () => {
+    for (const limit of [1280, 1340, 1420]) {
+      const below = run(startPathMtu(1420, 0), 0, 60, (size) => size < 1000)
+      const { path } = run(below.path, below.endMs, 60, (size) => size <= limit)
+      assert.equal(path.verdict, limit === 1420 ? 'whole' : 'narrow')
+    }
+  })
+
   it('follows a path that becomes narrower, and one that becomes wider again', () => {
     const whole = run(startPathMtu(1420, 0), 0, 60, () => true)
     const narrow = run(whole.path, whole.endMs, 120, (size) => size <= 1340)
