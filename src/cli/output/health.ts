@@ -3,7 +3,7 @@
 // undefined.
 import type { FaultRow, HealthReport } from '../../api/answers.ts'
 import type { Context } from '../meshd/context.ts'
-import type { Colour } from './style.ts'
+import { PLAIN, type Colour } from './style.ts'
 import { wrap } from './table.ts'
 import { count, formatDuration } from './units.ts'
 
@@ -34,14 +34,15 @@ export function healthNotes(health: HealthReport | undefined, context: Context):
   const worst = health?.faults[0]
   if (health === undefined || worst === undefined || !context.headers || worst.severity === 'warning')
     return []
-  return [`# ${healthLine(health, context)}`, ...fixLines(worst, '#   ', context)]
+  const line = folded(healthLine(health, { ...context, style: PLAIN }), '# ', context)
+  return [...painted(line, worst, context), ...fixLines(worst, '#   ', context)]
 }
 
 /** Returns one section with every fault and its fix, and the number of those that meshd left out; [] without faults. */
 export function faultList(health: HealthReport | undefined, context: Context): string[] {
   if (health === undefined || health.faults.length === 0) return []
   const rows = health.faults.flatMap((fault) => [
-    `  - ${headline(fault, context)}`,
+    ...painted(folded(headline(fault, { ...context, style: PLAIN }), '  - ', context), fault, context),
     ...fixLines(fault, '    ', context)
   ])
   const more = Object.entries(health.more).map(([code, n]) => `  - and ${n} more of ${code}`)
@@ -58,11 +59,29 @@ function headline(fault: FaultRow, context: Context): string {
 }
 
 function fixLines({ fix }: Pick<FaultRow, 'fix'>, indent: string, context: Context): string[] {
-  if (fix === '') return []
-  const text = `fix: ${fix}`
+  return fix === '' ? [] : folded(`fix: ${fix}`, indent, context, indent)
+}
+
+/**
+ * Returns the text in lines that fit the terminal, with `first` before the first line and `rest` before the others. The
+ * text has no colours, which would count as columns.
+ */
+function folded(text: string, first: string, context: Context, rest = blankOf(first)): string[] {
   // On a narrow terminal lines have 20 columns at least, as in tables (table.ts).
-  const width = context.width === undefined ? Infinity : Math.max(20, context.width - indent.length)
-  return wrap(text, width).map((line) => indent + line)
+  const width = context.width === undefined ? Infinity : Math.max(20, context.width - first.length)
+  return wrap(text, width).map((line, index) => (index === 0 ? first : rest) + line)
+}
+
+/** Returns what stands before the further lines of a folded text: the comment sign of the first line, and spaces. */
+function blankOf(first: string): string {
+  return first.replaceAll(/[^#]/g, ' ')
+}
+
+/** Returns the lines with the severity, the first word of the text, in its colour. */
+function painted(lines: readonly string[], { severity }: FaultRow, context: Context): string[] {
+  return lines.map((line, index) =>
+    index === 0 ? line.replace(severity, context.style.paint(COLOURS[severity], severity)) : line
+  )
 }
 
 /** The number of all faults. meshd lists at most 20 per code and only counts the rest. */
