@@ -36,7 +36,7 @@ describe('what is removed under a running agent', function () {
       const kept = readFileSync(join(west().state, 'identity.json'), 'utf8')
       remove(west().state)
       await eventually(async () =>
-        /were removed while the agent runs/.test((await status(west())).warnings.join('\n'))
+        /were removed or replaced while the agent runs/.test((await status(west())).warnings.join('\n'))
       )
       assert.equal(readFileSync(join(west().state, 'identity.json'), 'utf8'), kept)
       await eventually(() => existsSync(join(west().state, 'db/CURRENT')))

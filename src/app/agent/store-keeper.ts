@@ -60,8 +60,8 @@ export class StoreKeeper {
         this.#removedMs = nowMs()
         health.set(REMOVED, {
           severity: 'warning',
-          message: `files in ${store.folder} were removed while the agent runs; the agent has written them again from memory`,
-          fix: 'find the program that removes them, for example a cleaner of old files, and exclude this folder there'
+          message: `files in ${store.folder} were removed or replaced while the agent runs; the agent has written them again from memory`,
+          fix: 'find the program that does it, for example a cleaner of old files, and exclude this folder there; to restore a backup, stop the agent first (a replaced identity is kept as identity.replaced.json)'
         })
       } else if (nowMs() - this.#removedMs > TOLD_MS) health.clear(REMOVED)
       await mendMore()

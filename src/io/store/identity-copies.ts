@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { StoreError, storeError } from './errors.ts'
 import { readFileIfAny, writeFileAtomic } from './files.ts'
 import { BACKUP, IDENTITY, newer } from './folder.ts'
-import { decodeIdentity, IDENTITY_VERSION, type Identity } from './identity.ts'
+import { decodeIdentity, encodeIdentity, IDENTITY_VERSION, type Identity } from './identity.ts'
 
 type IdentityCopies = Readonly<Record<'main' | 'backup', IdentityCopy>>
 /** The state of one file. `corrupt` has a reason without any content of the file. */
@@ -71,6 +71,26 @@ export async function settleIdentity(
       fix: `restore ${IDENTITY} from a backup; or, to join again with a new token, move both ${IDENTITY} and ${BACKUP} away`
     }
   )
+}
+
+/**
+ * Moves away each copy that holds something other than this identity, such as a backup of another agent that was put
+ * in its place while this agent runs: the next start would take its keys. The moved file has "replaced" in its name,
+ * because it may be the only copy of another identity. A copy that is missing is left to the caller.
+ */
+export async function setAsideReplaced(folder: string, identity: Identity): Promise<void> {
+  for (const name of [IDENTITY, BACKUP]) {
+    const path = join(folder, name)
+    const text = await readFileIfAny(path)
+    if (text === undefined || holds(text, identity, path)) continue
+    await setAside(path, join(folder, name.replace('identity', 'identity.replaced')))
+  }
+}
+
+/** Compares what is meant, because an earlier release may have written the same identity in another form. */
+function holds(text: string, identity: Identity, path: string): boolean {
+  const file = decodeIdentity(text)
+  return file.kind === 'ok' && encodeIdentity(file.identity, path) === encodeIdentity(identity, path)
 }
 
 async function setAside(path: string, aside: string): Promise<void> {

@@ -28,7 +28,7 @@ import {
 } from './folder.ts'
 import { encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
-import { readIdentity, settleIdentity } from './identity-copies.ts'
+import { readIdentity, settleIdentity, setAsideReplaced } from './identity-copies.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
 
 export type { Counters } from './counters.ts'
@@ -308,6 +308,7 @@ class DiskStore implements Store {
 
   /** The work of `mend`: small files first, then the database. */
   async #writeMissing(): Promise<Mended> {
+    if (this.#identity !== undefined) await setAsideReplaced(this.folder, this.#identity)
     const missing = await this.#missing()
     const lacksReplica = !(await this.#database.isThere())
     if (missing.length === 0 && !lacksReplica) {
