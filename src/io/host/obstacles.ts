@@ -53,6 +53,14 @@ const KEEP_PRIORITY = 90
 const FAR_MAX = 256 // one IPv4 and one IPv6 address for each of 128 clusters
 const STRAYS_MAX = 8
 const FOREIGN_ROUTES_MAX = 8
+/** Kinds of routes as `ip -N` prints them (rtnetlink(7)), and the words with which `ip route` takes them. */
+const ROUTE_KINDS = new Map([
+  ['2', 'local '],
+  ['6', 'blackhole '],
+  ['7', 'unreachable '],
+  ['8', 'prohibit '],
+  ['9', 'throw ']
+])
 
 /**
  * Returns all obstacles that can be found now. A tool that is missing or fails counts as a tool without rules; only
@@ -206,7 +214,7 @@ async function foreignRoutes(
     .map(({ destination, device, type }) => ({
       kind: 'table',
       subject: destination,
-      by: `${type === 'unicast' ? '' : `${type} `}${destination}${device === '' ? '' : ` dev ${device}`} in table ${routeTable}`
+      by: `${ROUTE_KINDS.get(type) ?? ''}${destination}${device === '' ? '' : ` dev ${device}`} in table ${routeTable}`
     }))
 }
 

@@ -58,13 +58,13 @@ describe('a route of another program in our table', () => {
   it('is named, whatever its prefix, kind, metric and family', async () => {
     const four = [
       { dst: '10.2.0.0/16', dev: 'wg0', protocol: '142' },
-      { type: 'throw', dst: '10.2.60.0/24', protocol: '142' },
-      { type: 'blackhole', dst: '10.2.0.0/24', protocol: '3' },
+      { type: '9', dst: '10.2.60.0/24', protocol: '142' },
+      { type: '6', dst: '10.2.0.0/24', protocol: '3' },
       { dst: 'default', dev: 'tun0', protocol: '4' }
     ]
     const six = [
       { dst: 'fd00:2::/48', dev: 'wg0', protocol: '142', metric: 1024 },
-      { type: 'prohibit', dst: 'fd00:2::/48', dev: 'lo', protocol: '186', metric: 5 }
+      { type: '8', dst: 'fd00:2::/48', dev: 'lo', protocol: '186', metric: 5 }
     ]
     assert.deepEqual(await found({ stdout: OURS }, RULES, [JSON.stringify(four), JSON.stringify(six)]), [
       'blackhole 10.2.0.0/24 in table 5142',
