@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { stripVTControlCharacters } from 'node:util'
 import type { HealthReport } from '../../../src/api/answers.ts'
 import type { Context } from '../../../src/cli/meshd/context.ts'
 import { faultList, healthNotes } from '../../../src/cli/output/health.ts'
@@ -15,7 +16,7 @@ const report = {
 
 const style: Style = { paint: (_, text) => `\u001B[31m${text}\u001B[0m` }
 const at = (width: number | undefined) => ({ width, style, headers: true }) as Context
-const plain = (text: string) => text.replaceAll(/\u001B\[\d+m/g, '')
+const plain = (text: string) => stripVTControlCharacters(text)
 
 describe('faults on a narrow terminal', () => {
   for (const show of [healthNotes, faultList])
