@@ -5,8 +5,13 @@ import { join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-export const MESHCTL = join(ROOT, 'dist/meshctl.js')
-export const MESHD = join(ROOT, 'dist/meshd.js')
+/** As shipped, whatever is measured. */
+export const SHIPPED = { meshctl: join(ROOT, 'dist/meshctl.js'), meshd: join(ROOT, 'dist/meshd.js') }
+
+// What of the sources a bundle runs cannot be counted.
+const isCounted = process.env['NODE_V8_COVERAGE'] !== undefined
+export const MESHCTL = isCounted ? join(ROOT, 'src/cli/main.ts') : SHIPPED.meshctl
+export const MESHD = isCounted ? join(ROOT, 'src/app/main.ts') : SHIPPED.meshd
 
 // test/run and `make unit` have built it.
 let built = process.env['DIST_IS_BUILT'] === '1'

@@ -1,13 +1,13 @@
 // What a start of a program loads: a user waits for it at each command, and a script that runs meshctl in a loop pays for it each time.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { build, MESHCTL, MESHD } from '../built.ts'
+import { build, SHIPPED } from '../built.ts'
 
 /** Modules of Node that take long to load. The WebSocket that node:http exports is what brings undici in. */
 const HEAVY = {
   // Its host edge starts child processes, and its API is an HTTP server.
-  [MESHD]: ['undici'],
-  [MESHCTL]: ['undici', 'tls', 'https', 'child_process', 'worker']
+  [SHIPPED.meshd]: ['undici'],
+  [SHIPPED.meshctl]: ['undici', 'tls', 'https', 'child_process', 'worker']
 }
 
 const REPORT = `data:text/javascript,process.on('exit',()=>console.error(process.moduleLoadList.join('\\n')))`
