@@ -273,9 +273,10 @@ export class Control {
     const { log, metrics, onHandshake, onChange } = this.#options
     if (outcome.kind === 'refused') {
       const { code, detail, byPeer } = outcome
-      log.warn({ peer, address: info.address, code, detail, byPeer }, 'handshake refused')
       this.#count(`handshake ${code}`)
-      this.#offenders.tell('refused', peer, `handshake ${code}: ${detail}`)
+      const fields = { address: info.address, code, detail, byPeer }
+      const line = { text: 'handshake refused', fields }
+      this.#offenders.tell('refused', peer, { reason: `handshake ${code}: ${detail}`, line })
       this.#handshakes.refused(peer, { code, detail, byPeer })
       onHandshake({ kind: 'refused', peer, code, detail, byPeer })
       return this.transport.disconnect(peer, detail)
@@ -304,7 +305,7 @@ export class Control {
     this.#handshakes.end(peer)
     this.#holds.forget(peer)
     if (!this.#neighbours.remove(peer)) return
-    this.#offenders.tell('disconnected', peer, reason)
+    this.#offenders.tell('disconnected', peer, { reason })
     this.#options.metrics.neighbours.set(this.#neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
     this.#runner.run(this.#protocol.peerDown(peer))

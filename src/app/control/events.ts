@@ -14,12 +14,14 @@ import type { Metrics } from '../observe/metrics.ts'
 import { kindOf } from './refusals.ts'
 
 /** One thing that has happened with a peer. */
-interface NewEvent {
+export interface NewEvent {
   readonly kind: EventKind
   readonly peer: Origin
   /** undefined: the peer has shown no valid certificate. */
   readonly cluster: ClusterName | undefined
   readonly reason: string
+  /** The line of the log, when it says more than the event itself. */
+  readonly line?: { readonly text: string; readonly fields: object }
 }
 
 /** An event in the list. Times are Unix milliseconds. */
@@ -104,16 +106,17 @@ export class Events {
 
   #tell(entry: Entry): void {
     const { log } = this.#options
-    const { kind, peer, cluster, reason, count, logged } = entry
+    const { kind, peer, cluster, reason, count, logged, line } = entry
+    entry.logged = count
+    if (kind === 'disconnected') return // control.ts logs each end of a connection
     if (++this.#lines > LINES_MAX) {
       this.#unlogged += count - logged
-      entry.logged = count
       return
     }
-    entry.logged = count
-    const fields = { peer, cluster, reason, ...(logged > 0 ? { more: count - logged } : {}) }
-    if (kind === 'ban ended' || kind === 'disconnected') log.info(fields, `peer ${kind}`)
-    else log.warn(fields, kind === 'refused' ? 'refused from a peer' : `peer ${kind}`)
+    const more = logged > 0 ? { more: count - logged } : {}
+    const fields = { peer, cluster, ...(line ? line.fields : { reason }), ...more }
+    if (kind === 'ban ended') log.info(fields, `peer ${kind}`)
+    else log.warn(fields, line?.text ?? (kind === 'refused' ? 'refused from a peer' : `peer ${kind}`))
   }
 
   /** Drops the oldest event of the cluster with the most events (invariant 1). */

@@ -8,7 +8,7 @@ import type { Refused } from '../../core/replication/protocol.ts'
 import type { Transport } from '../../io/p2p/transport.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import type { Events } from './events.ts'
+import type { Events, NewEvent } from './events.ts'
 import type { Holds } from './holds.ts'
 
 interface OffendersOptions {
@@ -39,14 +39,14 @@ export class Offenders {
 
   /** Takes one refusal of the protocol; an offence may end the connection to the neighbour. */
   refused({ from, reason, isOffence }: Refused): void {
-    this.tell('refused', from, reason)
+    this.tell('refused', from, { reason })
     if (!isOffence || this.isBanned(from)) return
     const nowMs = monotonicMs()
     const verdict = this.#offences.note(from, this.#options.neighbours(), nowMs)
     if (verdict.kind === 'noted') return
     if (verdict.kind === 'spared') return this.#options.holds.holdUntil(from, 'offences', nowMs + verdict.ms)
     const seconds = verdict.ms / 1000
-    this.tell('banned', from, `too many malformed or badly signed frames, for ${seconds} s`)
+    this.tell('banned', from, { reason: `too many malformed or badly signed frames, for ${seconds} s` })
     this.#options.metrics.banned.set(this.#offences.banned(nowMs))
     this.#options
       .transport()
@@ -58,14 +58,14 @@ export class Offenders {
   tick(nowMs: number): void {
     const ended = this.#offences.ended(nowMs)
     if (ended.length === 0) return
-    for (const peer of ended) this.tell('ban ended', peer, 'its time is over')
+    for (const peer of ended) this.tell('ban ended', peer, { reason: 'its time is over' })
     this.#options.metrics.banned.set(this.#offences.banned(nowMs))
     this.#options.onChange()
   }
 
   /** Adds an event with the cluster of the peer. */
-  tell(kind: EventKind, peer: Origin, reason: string): void {
+  tell(kind: EventKind, peer: Origin, what: Pick<NewEvent, 'reason' | 'line'>): void {
     const { events, clusterOf } = this.#options
-    events.add({ kind, peer, cluster: clusterOf(peer), reason })
+    events.add({ kind, peer, cluster: clusterOf(peer), ...what })
   }
 }

@@ -60,6 +60,22 @@ describe('events', () => {
     assert.match(lines.at(-1)?.text ?? '', /more events/)
   })
 
+  it('may have a line of their own, and none where the control plane logs it', () => {
+    const events = make()
+    events.tick(10_000)
+    const line = { text: 'handshake refused', fields: { code: 'mesh' } }
+    for (let index = 0; index < 3; index++) events.add({ ...refused('a', 'handshake mesh: other'), line })
+    events.add({ kind: 'disconnected', peer: peerOf('b'), cluster: EAST, reason: 'closed by the peer' })
+    events.tick(20_000)
+    assert.deepEqual(
+      lines.map(({ text, fields }) => [text, fields['code'], fields['more']]),
+      [
+        ['handshake refused', 'mesh', undefined],
+        ['handshake refused', 'mesh', 2]
+      ]
+    )
+  })
+
   it('of strangers do not push out those of a cluster, and stay bounded', async () => {
     const metrics = createMetrics()
     const events = make(metrics)
