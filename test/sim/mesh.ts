@@ -32,7 +32,7 @@ import {
 import type { Admission } from '../../src/core/trust/admission.ts'
 import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
 import type { StoredRecord } from '../../src/core/replication/record.ts'
-import { decodeFrame, decodeSignedHead } from '../../src/core/wire/messages.ts'
+import { decodeFrame, decodeSignedHead, encodeFrame } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { EventQueue } from './event-queue.ts'
 import { Random } from './random.ts'
@@ -292,6 +292,15 @@ export class Mesh {
     twin.disk = copyDisk(of.disk)
     this.#boot(twin)
     return twin
+  }
+
+  /** It tells everyone it is connected to of a head of this origin that does not exist. */
+  claim(agent: Agent, of: Agent): void {
+    if (!this.#runs(agent)) return
+    const { epoch, seq } = agent.protocol.head(of.origin) ?? { epoch: 1, seq: 0 }
+    const [ahead, check] = [1 + this.random.below(1000), this.random.below(2 ** 32)]
+    const frame = encodeFrame({ heads: { heads: [{ origin: of.origin, epoch, seq: seq + ahead, check }] } })
+    for (const other of [...agent.links]) this.#transmit(agent, this.#agent(other).origin, frame)
   }
 
   connectAll(): void {

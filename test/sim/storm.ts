@@ -21,7 +21,8 @@ export const FAULTS = [
   'clock', // the clock jumps by up to a year, either way
   'floor', // an agent is away while more is deleted than anyone remembers
   'schema', // agents are upgraded and set back among three versions of frames, heads and values
-  'twin' // two agents write with one key
+  'twin', // two agents write with one key
+  'claims' // an agent claims heads that it does not hold, and that nobody ever wrote
 ] as const
 
 export type Fault = (typeof FAULTS)[number]
@@ -146,7 +147,8 @@ function actionsOf(faults: ReadonlySet<Fault>): readonly Action[] {
     ['clock', 1, (mesh, agent) => void (agent.clockMs += (mesh.random.below(3) - 1) * YEAR_MS)],
     ['floor', 1, outlast],
     ['schema', 3, changeVersion],
-    ['twin', 1, raiseTwin]
+    ['twin', 1, raiseTwin],
+    ['claims', 3, (mesh, agent, other) => mesh.claim(agent, other)]
   ]
   return table.flatMap(([fault, weight, action]) =>
     fault === 'always' || faults.has(fault) ? Array.from({ length: weight }, () => action) : []
