@@ -39,7 +39,8 @@ export class FrameStream {
   /** Bytes that `send` has queued since the start; those that the peer had taken at `#takenMs`, and that time. */
   #givenBytes = 0
   #takenBytes = 0
-  #takenMs = performance.now()
+  /** undefined while the queue is short. */
+  #takenMs: number | undefined
   /** True until `ended` is called. */
   #open = true
   #closing = false
@@ -194,14 +195,17 @@ export class FrameStream {
     this.#stream.abort(new Error(reason))
   }
 
-  /** True when bytes are queued and none of them has left for `stalledMs`. */
+  /** True when more than one write is queued and no byte has left for `stalledMs`. A shorter queue costs nothing. */
   #isStalled(): boolean {
-    const nowMs = performance.now()
-    const takenBytes = this.#givenBytes - this.queuedBytes
-    if (this.queuedBytes === 0 || takenBytes > this.#takenBytes) {
-      this.#takenBytes = takenBytes
-      this.#takenMs = nowMs
+    const { queuedBytes } = this
+    if (queuedBytes <= this.#limits.corkBytesMax) {
+      this.#takenMs = undefined
+      return false
     }
+    const nowMs = performance.now()
+    const takenBytes = this.#givenBytes - queuedBytes
+    if (this.#takenMs === undefined || takenBytes > this.#takenBytes) this.#takenMs = nowMs
+    this.#takenBytes = takenBytes
     return nowMs - this.#takenMs > this.#limits.stalledMs
   }
 

@@ -13,7 +13,7 @@ export interface TransportLimits {
    */
   readonly queueBytesMax: number
   /**
-   * Time without any byte taken by a neighbour for which bytes are queued; then its stream is reset. A machine that is
+   * Time without any byte taken by a neighbour for which more than one write is queued; then its stream is reset. A machine that is
    * paused comes back sooner, and a slow line takes some bytes each second.
    */
   readonly stalledMs: number

@@ -101,7 +101,7 @@ describe('under pressure', () => {
     assert.equal(door.strangers(), 0)
   })
 
-  it('a neighbour that takes nothing is reset, also when its queue stays short', async () => {
+  it('a neighbour that takes nothing is reset, also when its queue is not full', async () => {
     const reasons: string[] = []
     const writer = await node({
       limits: { stalledMs: 500 },
