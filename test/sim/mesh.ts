@@ -300,7 +300,7 @@ export class Mesh {
     const { epoch, seq } = agent.protocol.head(of.origin) ?? { epoch: 1, seq: 0 }
     const [ahead, check] = [1 + this.random.below(1000), this.random.below(2 ** 32)]
     const frame = encodeFrame({ heads: { heads: [{ origin: of.origin, epoch, seq: seq + ahead, check }] } })
-    for (const other of [...agent.links]) this.#transmit(agent, this.#agent(other).origin, frame)
+    for (const other of agent.links) this.#transmit(agent, this.#agent(other).origin, frame)
   }
 
   connectAll(): void {
