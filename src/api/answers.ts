@@ -84,12 +84,20 @@ export interface StatusAnswer extends Answer {
   /** The certified prefixes of this cluster; empty while it is in no mesh. */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** What other clusters may reach here, and the names of the clusters that may; an empty list: all. */
+  readonly reach?: { readonly what: 'pods' | 'services'; readonly clusters: readonly string[] }
   /** The number of clusters of the mesh, this one included; 0 while this cluster is in no mesh. */
   readonly clusters: number
   /** The number of open control connections to other agents. */
   readonly connections: number
   /** How many handshakes, frames and records were refused, by reason. */
   readonly refused: Readonly<Record<string, number>>
+  /**
+   * How many packets were dropped because they did not come out of the tunnel, by reason. `service`: a machine beside
+   * this host asked a service address. `remote`, `local`: the source was that of a pod of another cluster, or of this
+   * one. Absent while this cluster is in no mesh, and in the answers of agents before 0.3.
+   */
+  readonly dropped?: Readonly<Record<string, number>>
   /** The listed faults of `health`, each as one sentence with its fix. */
   readonly warnings: readonly string[]
   /** The last pass that applied operations, or whose `error` was another than before; absent before the first pass. */

@@ -10,7 +10,8 @@ import { EXIT, EXIT_MEANINGS } from './agent/exit-codes.ts'
 import { installLastResort } from './agent/last-resort.ts'
 import { createLog } from './observe/log.ts'
 import { textOfListen } from './settings/listen-address.ts'
-import { envOf, misspeltEnvironment, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
+import { misspeltEnvironment } from './settings/misspelt.ts'
+import { envOf, resolveSettings, SETTINGS, type Settings } from './settings/settings.ts'
 import { VERSION } from './observe/version.ts'
 
 // Read if it exists. A file that --config or RHIZOME_CONFIG names must exist.

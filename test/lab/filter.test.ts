@@ -178,6 +178,51 @@ describe('the packet filter', () => {
     assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['ECONNREFUSED'])
   })
 
+  it('with reach: services, lets other clusters reach the listed endpoints only, by address, protocol and port', async () => {
+    const reachable = ['10.2.0.1 TCP 8080', '10.2.0.2 TCP 8080', 'fd02::2 UDP 8080'] as const
+    // Endpoints that are not ready are no reason to open a port of the host.
+    const want = filterWith({ reach: 'services', reachable, hostEndpoints: ['10.2.0.1 UDP 8080'] })
+    await filter.set(want, signal)
+    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), want)
+    assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(udp('fd02::2')), ['fd02::2 8080 fd01::11'])
+    assert.deepEqual(await askRemote(tcp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
+    for (const question of [
+      udp('10.2.0.2'),
+      tcp('10.2.0.2', { port: 8081 }),
+      tcp('fd02::2'),
+      udp('10.2.0.1'),
+      tcp('10.2.0.1', { port: 8081 })
+    ])
+      assert.deepEqual(await askRemote(question), ['ECONNREFUSED'], JSON.stringify(question))
+    const ping = await remote.exec(['ping', '-c1', '-W2', '10.2.0.2'], { check: false })
+    assert.equal(ping.exitCode, 1)
+    assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])
+    // An endpoint that is ready no more, and none at all.
+    await filter.set(filterWith({ reach: 'services', reachable: ['fd02::2 UDP 8080'] }), signal)
+    assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['ECONNREFUSED'])
+    await filter.set(filterWith({ reach: 'services' }), signal)
+    assert.deepEqual(await filter.observe(signal), filterWith({ reach: 'services' }))
+    assert.deepEqual(await askRemote(udp('fd02::2')), ['ECONNREFUSED'])
+  })
+
+  it('lets a cluster that is not allowed open no connection, but answer, ping and probe', async () => {
+    const barredSources = ['10.1.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[]
+    const want = filterWith({ barredSources, probePort: 8080, hostEndpoints: ['10.2.0.1 TCP 8080'] })
+    await filter.set(want, signal)
+    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), want)
+    for (const question of [tcp('10.2.0.2'), udp('10.2.0.2'), tcp('fd02::2'), tcp('10.2.0.1')])
+      assert.deepEqual(await askRemote(question), ['ECONNREFUSED'], JSON.stringify(question))
+    assert.deepEqual(await askRemote(udp('10.2.0.1')), ['0.0.0.0 8080 10.1.0.11'])
+    await remote.exec(['ping', '-c1', '-W2', '10.2.0.1'])
+    assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])
+    assert.deepEqual(await askPod(udp('fd01::11')), ['fd01::11 8080 fd02::2'])
+    // Another cluster is not affected.
+    await filter.set(filterWith({ barredSources: ['fd01::/16' as Cidr] }), signal)
+    assert.deepEqual(await askRemote(tcp('10.2.0.2')), ['10.2.0.2 8080 10.1.0.11'])
+    assert.deepEqual(await askRemote(tcp('fd02::2')), ['ECONNREFUSED'])
+  })
+
   it('lets the replies in of what went out', async () => {
     await filter.set(filterWith(), signal)
     assert.deepEqual(await askPod(tcp('10.1.0.11')), ['10.1.0.11 8080 10.2.0.2'])

@@ -1,6 +1,6 @@
 // What the control plane of one agent needs: its identity, its store, and what to call when something has happened.
 import type { Crypto } from '../../core/model/crypto.ts'
-import type { ClusterName } from '../../core/model/values.ts'
+import type { ClusterName, Ip } from '../../core/model/values.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { Log } from '../observe/log.ts'
@@ -19,6 +19,8 @@ export interface ControlOptions {
   /** Encoded Chain down to this agent's certificate; `renewed` replaces it. */
   readonly chain: Uint8Array
   readonly listen: readonly string[]
+  /** Returns the addresses of this host; the same object while they are the same. Default: none are known. */
+  readonly hostAddresses?: () => ReadonlySet<Ip>
   readonly software: string
   /** Called when the view may have changed. */
   readonly onChange: () => void

@@ -8,12 +8,10 @@
 //  4. While a part of a large state is being written to disk, nothing is read from its sender. So a kill -9 loses one
 //     part at most, and the window of the stream bounds the data that waits for a slow disk.
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
-import { isPosition } from '../../core/replication/head.ts'
 import type { Origin, Value } from '../../core/model/values.ts'
 import type { Protocol } from '../../core/replication/protocol.ts'
 import { createTrustStore, type TrustStore } from '../../core/trust/trust-store.ts'
 import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
-import { createViewBuilder, type ViewBuilder } from '../../core/view/build-view.ts'
 import { originOf } from '../../core/model/identity.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { createTransport, type Transport } from '../../io/p2p/transport.ts'
@@ -23,6 +21,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import { Checks } from './checks.ts'
 import { CloneWatch } from './clone-watch.ts'
 import type { ControlOptions } from './control-options.ts'
+import { CurrentView } from './current-view.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
 import { Events } from './events.ts'
 import { Gaps } from './gaps.ts'
@@ -50,13 +49,12 @@ export class Control {
   readonly #protocol: Protocol
   /** The replica from disk. It is dropped when it is restored, to free its memory. */
   #stored: LoadedReplica | undefined
-  readonly #views: ViewBuilder
+  readonly #view: CurrentView
   readonly #handshakes: Handshakes
   readonly #runner: EffectRunner
   readonly #neighbours = new Neighbourhood()
   /** An error of a tick ends the process, because the state of the protocol could not be trusted any more. */
   readonly #ticks = new Loop({ act: async () => this.#tick(), intervalMs: TICK_MS, firstMs: TICK_MS })
-  #view: MeshView | undefined
   #chain: Uint8Array
   readonly #warnings = new Set<string>()
   /** Whether records may be missing because the disk has lost them. */
@@ -85,7 +83,13 @@ export class Control {
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
     const own = { crypto: this.#checks.crypto, origin: this.origin, trustStore: this.#trustStore }
     this.#protocol = newProtocol({ ...options, ...own }, stored)
-    this.#views = createViewBuilder({ crypto, meshId })
+    this.#view = new CurrentView({
+      ...options,
+      self: options.cluster,
+      selfOrigin: this.origin,
+      trustStore: this.#trustStore,
+      protocol: this.#protocol
+    })
     this.#handshakes = new Handshakes({
       ...options,
       origin: this.origin,
@@ -145,20 +149,9 @@ export class Control {
     this.#chain = chain
   }
 
-  /** Returns the view. It is built again when records have changed since the last call. */
+  /** Returns the view. It is built again when records, or the addresses of this host, have changed since the last call. */
   view(): MeshView {
-    this.#view ??= this.#views.build({
-      self: this.#options.cluster,
-      selfOrigin: this.origin,
-      trustStore: this.#trustStore,
-      origins: this.#protocol.origins(),
-      records: (origin) => this.#protocol.records(origin).values(),
-      version: (origin) => this.#protocol.head(origin),
-      record: (origin, key) => this.#protocol.records(origin).get(key),
-      keysSince: (origin, version) =>
-        isPosition(version) ? this.#protocol.keysSince(origin, version) : undefined
-    })
-    return this.#view
+    return this.#view.get()
   }
 
   neighbour(origin: Origin): Neighbour | undefined {
@@ -331,7 +324,7 @@ export class Control {
           if (origin !== this.origin)
             this.#trustStore.setDeparted(origin, this.#protocol.records(origin).size === 0)
         }
-        this.#view = undefined
+        this.#view.changed()
         return this.#options.onChange()
       case 'refused':
         this.#count(effect.reason)

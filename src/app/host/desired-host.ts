@@ -4,7 +4,8 @@
 import { Balancer } from '../../core/host/balance.ts'
 import { desiredWithin, type DesiredInput, type HostSettings } from '../../core/host/desired.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
-import { refusalText, type LimitRefusal } from '../../core/host/host-limits.ts'
+import { REACHABLE_MAX, refusalText, type LimitRefusal } from '../../core/host/host-limits.ts'
+import { TURN_MS } from '../../core/host/handshake-slots.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import { keyHolders } from '../../core/host/key-holders.ts'
 import { HANDSHAKE_AGE_MS_MAX } from '../../core/host/tunnel-state.ts'
@@ -12,9 +13,11 @@ import type { ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/
 import { clustersOfOps } from '../../core/host/op-clusters.ts'
 import { plan } from '../../core/host/plan.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
+import type { AgentView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import { loadBalancerKind } from '../../io/host/load-balancer/registry.ts'
 import type { Control } from '../control/control.ts'
+import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
 import type { LocalFacts } from '../session/local-facts.ts'
 import type { Desired } from './pass.ts'
@@ -61,6 +64,8 @@ export class DesiredHost {
   #refused: readonly LimitRefusal[] = []
   readonly #followed: FollowedEndpoints
   #keyHolders: ReadonlyMap<WireguardKey, Origin> = new Map()
+  /** For each gateway whose tunnel was up, the addresses that it published then. Bounded by the members. */
+  readonly #proven = new Map<Origin, string>()
 
   constructor(options: DesiredHostOptions) {
     this.#options = options
@@ -95,7 +100,8 @@ export class DesiredHost {
     if (!isAdmitted() || !view.clusters.has(view.self) || surroundings === undefined) return undefined
     // The Balancer returns the same list while the refusals stay the same, so they are reported only when they
     // change.
-    const { host: want, refused } = desiredWithin(this.#input(surroundings), this.#balancer)
+    const { host: want, refused, unreachable } = desiredWithin(this.#input(surroundings), this.#balancer)
+    health.replace('REACH_LIMIT', unreachable === 0 ? [] : [reachFault(unreachable)])
     if (refused !== this.#refused) health.replace('LOAD_BALANCER_LIMIT', refused.map(limitFault))
     this.#refused = refused
     // A record that is missing now may still arrive, or may be missing only on this disk: until then, plans only add.
@@ -131,10 +137,27 @@ export class DesiredHost {
       },
       health: (cluster) => (isWithdrawn(cluster) ? 'withdrawn' : 'up'),
       gatewayHealth: (origin) => tunnels().health(origin),
+      handshakes: {
+        isProven: (gateway) => this.#isProven(gateway),
+        turn: Math.floor(monotonicMs() / TURN_MS)
+      },
       pathMtu: (origin) => tunnels().pathMtu(origin),
       surroundings,
       settings: this.#hostSettings()
     }
+  }
+
+  /**
+   * Whether a gateway has answered at its present addresses: since this agent started, or, in a tunnel that an earlier
+   * run left, shortly before.
+   */
+  #isProven({ origin, agent }: AgentView): boolean {
+    const addresses = agent.wireguardAddresses.toSorted().join(' ')
+    const found = this.#found.get(agent.wireguardKey)
+    const isUp = this.#options.tunnels().health(origin) === 'up'
+    if (isUp) this.#proven.set(origin, addresses)
+    const wasFound = found !== undefined && agent.wireguardAddresses.includes(found)
+    return isUp || wasFound || this.#proven.get(origin) === addresses
   }
 
   /**
@@ -160,6 +183,8 @@ export class DesiredHost {
           : settings['balance-local'] === 'on',
       keepaliveSeconds: settings['keepalive-seconds'],
       scheduler: settings.scheduler,
+      reach: settings.reach,
+      reachClusters: settings['reach-clusters'],
       loadBalancerSysctls: loadBalancerKind(host?.loadBalancer ?? '')?.sysctls ?? []
     }
   }
@@ -171,4 +196,13 @@ export class DesiredHost {
  */
 function limitFault(refusal: LimitRefusal) {
   return { ...refusalText(refusal), severity: refusal.scope === 'service' ? 'warning' : 'error' } as const
+}
+
+function reachFault(unreachable: number) {
+  return {
+    subject: '',
+    severity: 'error' as const,
+    message: `other clusters do not reach ${unreachable} of the endpoints of this cluster: with reach: services, at most ${REACHABLE_MAX} are open`,
+    fix: 'export fewer services (settings export…), or set reach: pods and use NetworkPolicies'
+  }
 }

@@ -34,6 +34,7 @@ interface HostNetworksOptions {
 export class HostNetworks {
   readonly #options: HostNetworksOptions
   #value: Surroundings | undefined
+  #addresses: ReadonlySet<Ip> = new Set()
   /** The surroundings as JSON, to see whether a new reading differs. */
   #text = ''
   /** The view and the surroundings that `judge` last compared, by identity. */
@@ -52,6 +53,11 @@ export class HostNetworks {
    */
   get value(): Surroundings | undefined {
     return this.#value && { ...this.#value, controls: this.#controls() }
+  }
+
+  /** The addresses of this host as last read; the same object while nothing has changed. */
+  get addresses(): ReadonlySet<Ip> {
+    return this.#addresses
   }
 
   /** The overlaps that the last `judge` found, as text by prefix, for `meshctl routes`. */
@@ -75,6 +81,7 @@ export class HostNetworks {
       if (text === this.#text) return false
       this.#text = text
       this.#value = value
+      this.#addresses = new Set(value.addresses)
       return true
     } catch (error) {
       health.setError('HOST_NETWORKS', error, {

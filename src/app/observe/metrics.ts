@@ -83,6 +83,13 @@ export function createMetrics() {
       help: 'Members whose control connections are refused for now, because of malformed or badly signed frames',
       registers
     }),
+    // The label `reason` has one of the three values of DROP_REASONS (io/host/ports.ts).
+    droppedPackets: new Counter({
+      name: 'rhizome_dropped_packets_total',
+      help: 'Packets that did not come out of the tunnel and were dropped: forged sources, and other machines that ask service addresses',
+      labelNames: ['reason'],
+      registers
+    }),
     neighbours: new Gauge({
       name: 'rhizome_neighbours',
       help: 'Authenticated control connections',

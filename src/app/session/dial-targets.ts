@@ -29,7 +29,7 @@ export interface DialInput {
   readonly bootstrap: readonly string[]
   /** All agents of the view except this one. */
   readonly others: readonly AgentView[]
-  /** Returns the cluster of one of these agents. */
+  /** Returns the cluster of one of these agents; its addresses share one budget of dials. */
   readonly clusterOf: (origin: Origin) => string | undefined
   readonly sighting: (origin: Origin) => Sighting
   /** Monotonic milliseconds. */
@@ -43,7 +43,7 @@ export interface DialInput {
  * their records.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
-  const { self, bootstrap, others, sighting } = input
+  const { self, bootstrap, others, sighting, clusterOf } = input
   const chosen = chosenMembers(input)
   const unnamed =
     chosen.length < others.length ? [] : bootstrap.filter((each) => !each.endsWith(`/p2p/${self}`))
@@ -51,6 +51,8 @@ export function dialTargets(input: DialInput): readonly Target[] {
     ...unnamed.map((address) => ({ addresses: [address] })),
     ...chosen.map(({ origin, agent }) => ({
       origin,
+      group: clusterOf(origin),
+      proven: provenHosts(sighting(origin)),
       addresses: dialAddresses(agent.multiaddrs, sighting(origin))
     }))
   ]
@@ -88,4 +90,10 @@ function dialAddresses(published: readonly string[], { host, called }: Sighting)
   const port = /\/tcp\/\d+/.exec(published[0] ?? '')?.[0]
   const seen = host === undefined || port === undefined ? [] : [host + port]
   return [...new Set([...published, ...seen, ...(called === undefined ? [] : [called])])]
+}
+
+/** The hosts at which the member was authenticated. A beacon proves nothing, because anyone on the link can send it. */
+function provenHosts({ host }: Sighting): readonly string[] {
+  const address = /^\/ip[46]\/([^/]+)/.exec(host ?? '')?.[1]
+  return address === undefined ? [] : [address]
 }

@@ -12,6 +12,7 @@ import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import type { HostNetworks } from '../host/host-networks.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import { DroppedPackets } from '../host/dropped-packets.ts'
 import { Obstacles } from '../host/obstacles.ts'
 import type { Settings } from '../settings/settings.ts'
 import { Tunnels } from './tunnels.ts'
@@ -56,6 +57,7 @@ export class PathWatch {
   readonly tunnels: Tunnels
   readonly #options: PathWatchOptions
   readonly #obstacles: Obstacles
+  readonly #dropped: DroppedPackets
   readonly #loop: Loop
   #withdrawn: ReadonlySet<ClusterName> = new Set()
   #gatewayChoice = ''
@@ -63,6 +65,7 @@ export class PathWatch {
   constructor(options: PathWatchOptions) {
     const { host, settings, health } = options
     this.#options = options
+    this.#dropped = new DroppedPackets(options)
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
     this.#obstacles = new Obstacles({
       host,
@@ -90,6 +93,11 @@ export class PathWatch {
     return this.#withdrawn
   }
 
+  /** Packets beside the tunnel that the filter has dropped since the start, by reason. */
+  get dropped(): DroppedPackets['totals'] {
+    return this.#dropped.totals
+  }
+
   start(): void {
     this.#loop.start()
   }
@@ -109,6 +117,7 @@ export class PathWatch {
     await this.#loop.stop()
     clearPathFaults(this.#options.health)
     this.#obstacles.stop()
+    this.#dropped.stop()
   }
 
   /**
@@ -147,7 +156,10 @@ export class PathWatch {
     this.#options.onGateways()
   }
 
-  /** Sets the faults of the paths. It does not wait for the reading of obstacles, which starts several tools. */
+  /**
+   * Sets the faults of the paths. It does not wait for the readings of obstacles and of dropped packets, which start
+   * several tools.
+   */
   #tell(view: MeshView, down: ReadonlySet<ClusterName>, signal: AbortSignal): void {
     const { health, settings, host, control, networks, mtu, nodeAddress } = this.#options
     tellPathFaults({
@@ -160,6 +172,7 @@ export class PathWatch {
       device: settings.device,
       mtu: mtu.bytes
     })
+    void this.#dropped.look(signal)
     const surroundings = networks.value
     if (surroundings === undefined) return
     void this.#obstacles.look({ view, down, surroundings, nodeAddress: nodeAddress() }, signal)

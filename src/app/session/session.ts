@@ -38,7 +38,6 @@ import { PathWatch } from './path-watch.ts'
 import { PerTurn } from './per-turn.ts'
 import { ProbeService } from './probe-service.ts'
 import { Services, type Served, type ServiceName } from './services.ts'
-import type { Tunnels } from './tunnels.ts'
 import { standsBy, termFloor } from './speaker.ts'
 
 // Milliseconds to wait for a withdrawal. After many changes at once, the last ones leave at a limited rate.
@@ -70,8 +69,7 @@ export class Session {
     const { membership, settings, log, health } = options
     setMaxListeners(50, this.#stopping.signal)
     this.#options = options
-    this.#membership = membership
-    this.#isAdmitted = options.admitted
+    ;[this.#membership, this.#isAdmitted] = [membership, options.admitted]
     this.control = this.#newControl()
     this.#ownFacts = this.#newOwnFacts()
     this.#publisher = this.#newPublisher()
@@ -126,21 +124,22 @@ export class Session {
     await this.control.stop()
   }
 
-  /** The loop that programs the host; undefined: there is no data plane on this machine. */
+  /** The loop that programs the host; undefined: no data plane. */
   get reconciler(): Reconciler | undefined {
     return this.#host.reconciler
   }
 
-  get tunnels(): Tunnels {
-    return this.#paths.tunnels
+  /** The states of the tunnels, and the packets that were dropped beside them. */
+  get paths(): Pick<PathWatch, 'tunnels' | 'dropped'> {
+    return this.#paths
   }
 
   get facts(): LocalFacts {
     return this.#ownFacts.current
   }
 
-  /** Prefixes of the mesh that overlap what this host reaches without the mesh, and how. */
-  get overlaps(): ReadonlyMap<string, string> {
+  /** Prefixes of the mesh that overlap what this host reaches itself. */
+  get overlaps() {
     return this.#host.networks.overlaps
   }
 
@@ -303,6 +302,7 @@ export class Session {
       cluster: membership.cluster,
       chain: this.#certificate(),
       listen: settings.listen,
+      hostAddresses: () => this.#host.networks.addresses,
       onChange: () => this.#update.mark(),
       onLeftOut: (leftOut) => setLeftOut(health, leftOut)
     })
@@ -362,7 +362,7 @@ export class Session {
     return new ProgrammedHost({
       ...this.#options,
       control: this.control,
-      tunnels: () => this.tunnels,
+      tunnels: () => this.paths.tunnels,
       isAdmitted: () => this.#isAdmitted,
       facts: () => this.facts,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),

@@ -55,6 +55,9 @@ const DNS_ALLOW_MAX = 256
 // namespaces.
 const NAMESPACES_MAX = 1000
 
+// As many as a mesh is tested with.
+const CLUSTERS_MAX = 1000
+
 const port = integer({ min: 1, max: 65_535 })
 
 /**
@@ -99,6 +102,16 @@ export const SETTINGS = {
   ),
   'export-except-namespaces': row(list(dnsLabel, NAMESPACES_MAX), [], 'do not export from these namespaces'),
   'export-selector': row(optional(selector), '', 'export only Services with these labels'),
+  reach: row(
+    choice(['pods', 'services']),
+    'pods',
+    'what other clusters may reach here: all pods, or only ready endpoints of exported Services, by address, protocol and port'
+  ),
+  'reach-clusters': row(
+    list(dnsLabel, CLUSTERS_MAX),
+    [],
+    'names of the clusters that may open connections to this one; all when empty'
+  ),
   'token-file': row(optional(path), '', 'join with the token in this file, while this agent is in no mesh'),
   listen: row(
     list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
@@ -324,28 +337,6 @@ function shown(value: unknown): string {
 /** The environment variable of a setting: dns-listen has RHIZOME_DNS_LISTEN. */
 export function envOf(key: string): string {
   return `RHIZOME_${key.toUpperCase().replaceAll('-', '_')}`
-}
-
-// RHIZOME_CONFIG names the settings file of meshd; `meshctl join` reads RHIZOME_TOKEN.
-const OTHER_ENVIRONMENT = new Set(['RHIZOME_CONFIG', 'RHIZOME_TOKEN'])
-// Variables that Kubernetes sets in each pod of the namespace for a Service whose name begins with rhizome-.
-const OF_KUBERNETES = /_(SERVICE_(HOST|PORT)|PORT)(_|$)/
-
-/**
- * Returns environment variables that look like a misspelt setting, and the variable that was probably meant. The caller
- * logs a warning. This is no error, unlike an unknown key of the file, because other programs may have variables that
- * begin with RHIZOME_.
- */
-export function misspeltEnvironment(
-  env: Readonly<Record<string, string | undefined>>
-): readonly { readonly name: string; readonly meant: string }[] {
-  const known = Object.keys(SETTINGS).map(envOf)
-  return Object.keys(env).flatMap((name) => {
-    if (!name.startsWith('RHIZOME_') || known.includes(name)) return []
-    if (OTHER_ENVIRONMENT.has(name) || OF_KUBERNETES.test(name)) return []
-    const meant = nearest(name, known)
-    return meant === undefined ? [] : [{ name, meant }]
-  })
 }
 
 /**

@@ -176,8 +176,19 @@ function identity(status: StatusAnswer, context: Context): Field[] {
     ...field('Peer ID', status.peerId),
     ...field('WireGuard key', status.wireguardKey),
     ...field('Pods', status.podCidrs.join(', ')),
-    ...field('Services', status.serviceCidrs.join(', '))
+    ...field('Services', status.serviceCidrs.join(', ')),
+    ...field('Reach', status.reach && reachText(status.reach))
   ]
+}
+
+/**
+ * What other clusters may reach here, for the line Reach: "ready endpoints of exported services, for the clusters east,
+ * edge". undefined where all clusters reach all pods, which is the default and needs no line.
+ */
+function reachText({ what, clusters }: NonNullable<StatusAnswer['reach']>): string | undefined {
+  if (what === 'pods' && clusters.length === 0) return undefined
+  const whom = clusters.length === 0 ? 'all clusters' : `the clusters ${clusters.join(', ')}`
+  return `${what === 'pods' ? 'all pods' : 'ready endpoints of exported services'}, for ${whom}`
 }
 
 /** The lines about the three parts of the agent: data plane, DNS and source of services. */
@@ -204,16 +215,28 @@ function dataPlane({ dataplane, lastPass }: StatusAnswer, facts: string, context
   return `${context.style.paint('red', 'on, but the last pass failed')}: ${facts}`
 }
 
-/** The lines about the mesh: members, the last pass, and what was refused by reason. */
+// Reasons of `dropped` in the answer, in words.
+const DROPPED: Readonly<Record<string, string>> = {
+  service: 'from other machines to service addresses',
+  remote: 'with the forged source of another cluster',
+  local: 'with the forged source of this cluster'
+}
+
+/** The lines about the mesh: members, the last pass, and what was refused and dropped by reason. */
 function activity(status: StatusAnswer, context: Context): Field[] {
   const refused = Object.entries(status.refused).filter(([, n]) => n > 0)
+  const dropped = Object.entries(status.dropped ?? {}).filter(([, n]) => n > 0)
   return [
     [
       'Mesh members',
       `${count(status.clusters, 'cluster')}, ${count(status.connections, 'control connection')}`
     ],
     ...field('Last pass', status.lastPass === undefined ? undefined : lastPass(status.lastPass, context)),
-    ...field('Refused', refused.map(([reason, n]) => `${reason}: ${n}`).join(', '))
+    ...field('Refused', refused.map(([reason, n]) => `${reason}: ${n}`).join(', ')),
+    ...field(
+      'Dropped',
+      dropped.map(([reason, n]) => `${count(n, 'packet')} ${DROPPED[reason] ?? reason}`).join(', ')
+    )
   ]
 }
 

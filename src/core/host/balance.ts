@@ -13,6 +13,7 @@ import { admit, fits, HOST_LIMITS, NOTHING, sumOf, type Amount, type LimitRefusa
 import { HostEndpoints } from './host-endpoints.ts'
 import { normalizeVirtualServer, sortedBy, virtualServerKey, virtualServerOrder } from './normalize.ts'
 import type { Cidr, ClusterName } from '../model/values.ts'
+import { Reachable } from './reachable.ts'
 import { sameVirtualServer } from './plan.ts'
 import { editedServers, serverLike, type ServerEdits } from './server-list.ts'
 import { changesBetween, SortedMap, type Edit, type KeyChange } from '../model/sorted-map.ts'
@@ -51,6 +52,7 @@ type Limits = typeof HOST_LIMITS
 /** The Balancer turns the services of all clusters into virtual servers, and keeps its result for the next call. */
 export class Balancer {
   readonly hostEndpoints = new HostEndpoints()
+  readonly reachable = new Reachable()
   readonly #limits: Limits
   #last:
     { readonly input: BalanceInput; readonly result: Balanced; readonly sums: readonly Sum[] } | undefined

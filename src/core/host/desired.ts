@@ -3,24 +3,17 @@
 // (view/authorise.ts), and nothing is checked again here.
 import { Balancer, type Balanced } from './balance.ts'
 import { cidrContains, familyOf, hostCidr } from '../model/cidr.ts'
-import type {
-  Filter,
-  HostEndpoint,
-  HostState,
-  Route,
-  Scheduler,
-  Sysctl,
-  Tunnel,
-  Vip,
-  WireguardPeer
-} from './host-state.ts'
+import type { Filter, HostState, Route, Scheduler, Sysctl, Tunnel, Vip, WireguardPeer } from './host-state.ts'
+import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
 import type { TunnelState } from './tunnel-state.ts'
 import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../model/values.ts'
 import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
-import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
+import { isWithin } from '../view/authorise.ts'
+import { underlayOf } from './underlay.ts'
+import type { AgentView, ClusterView, MeshView, ServiceView } from '../view/view.ts'
 
 /** Input of `desired`. */
 export interface DesiredInput {
@@ -32,6 +25,8 @@ export interface DesiredInput {
    * that it can recover.
    */
   readonly health: (cluster: ClusterName) => ClusterHealth
+  /** Which gateways have answered. When left out, all gateways are peers (host/handshake-slots.ts). */
+  readonly handshakes?: HandshakeFacts
   /** Tunnel state of each gateway. When left out, every gateway counts as `up`. */
   readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
   /**
@@ -65,6 +60,10 @@ export interface HostSettings {
   /** True: this host also balances its own cluster's services, for a site without kube-proxy. */
   readonly balanceLocal: boolean
   readonly keepaliveSeconds: number
+  /** What other clusters may reach: all pods (the default), or exported services. */
+  readonly reach?: 'pods' | 'services'
+  /** The clusters that may open connections to this one; empty or left out: all. */
+  readonly reachClusters?: readonly string[]
   readonly scheduler: Scheduler
   /** Names and values of the sysctls that the host's load balancer needs. */
   readonly loadBalancerSysctls?: readonly (readonly [name: string, value: string])[]
@@ -74,6 +73,8 @@ export interface HostSettings {
 interface Desired {
   readonly host: HostState
   readonly refused: readonly LimitRefusal[]
+  /** How many endpoints other clusters do not reach because of a limit (REACHABLE_MAX). */
+  readonly unreachable: number
 }
 
 /** Returns the normalised host that the view asks for. */
@@ -94,6 +95,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
   const kept = keptBy(input, { remote, balanced })
   const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
   const hostEndpoints = own ? balancer.hostEndpoints.follow(own.services, ownAddresses(input)) : []
+  const reach = reachOf(own, remote, { settings, balancer })
   const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
     peers: peersOf(remote, input),
@@ -110,12 +112,20 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
     ],
     virtualServers: [],
     filter: filterOf(
-      { own, remote, balanced, ownNetworks: kept.vips, hostEndpoints },
-      { probePort: local.probePort ?? 0, mtu: settings.mtu }
+      { own, remote, balanced },
+      {
+        ownNetworks: kept.vips,
+        ownSources: kept.routes,
+        hostEndpoints,
+        ...reach.filter,
+        ...underlayOf(input.surroundings ?? NO_SURROUNDINGS, own?.podPrefixes ?? []),
+        probePort: local.probePort ?? 0,
+        mtu: settings.mtu
+      }
     ),
     sysctls: sysctlsOf(remote, settings)
   })
-  return { host: { ...host, virtualServers }, refused }
+  return { host: { ...host, virtualServers }, refused, unreachable: reach.leftOut }
 }
 
 /** Returns the parts of the mesh's prefixes that this host reaches without the mesh (host/surroundings.ts). */
@@ -123,11 +133,20 @@ function keptBy(
   { view, surroundings = NO_SURROUNDINGS }: DesiredInput,
   { remote, balanced }: { readonly remote: readonly ClusterView[]; readonly balanced: readonly ClusterView[] }
 ): { readonly routes: readonly Cidr[]; readonly vips: readonly Cidr[] } {
-  const outers = outerAddresses(view).map(({ ip }) => ip)
-  const parts = (prefixes: readonly Cidr[]) => ownParts(prefixes, surroundings, outers)
+  // In a flat network, the gateways of a cluster have addresses inside its own pod prefixes.
+  const flat = outerAddresses(view).flatMap(({ ip, cluster }) =>
+    isWithin(ip, view.clusters.get(cluster)?.podPrefixes ?? []) ? [ip] : []
+  )
+  const parts = (prefixes: readonly Cidr[], outers: readonly Ip[]) => ownParts(prefixes, surroundings, outers)
   return {
-    routes: parts(remote.flatMap(({ podPrefixes }) => podPrefixes)),
-    vips: parts(balanced.flatMap(({ servicePrefixes }) => servicePrefixes))
+    routes: parts(
+      remote.flatMap(({ podPrefixes }) => podPrefixes),
+      flat
+    ),
+    vips: parts(
+      balanced.flatMap(({ servicePrefixes }) => servicePrefixes),
+      []
+    )
   }
 }
 
@@ -163,15 +182,16 @@ function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSe
 }
 
 /**
- * Returns one peer for every gateway of the other clusters. Each prefix belongs to exactly one of a cluster's peers.
+ * Returns one peer for every gateway of the other clusters that may be a peer now. Each prefix belongs to exactly one of a cluster's peers.
  */
 function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
   const keys = new Set<WireguardKey>([input.local.publicKey])
   return remote.flatMap((cluster) => {
-    const gateways = gatewaysOf(cluster).filter(
+    const holders = gatewaysOf(cluster).filter(
       ({ origin, agent: { wireguardKey } }) =>
         (input.keyHolders?.get(wireguardKey) ?? origin) === origin && isFirst(keys, wireguardKey)
     )
+    const gateways = withinSlots(holders, input.handshakes)
     const carried = carriedBy(cluster, gateways, input)
     return gateways.map((gateway): WireguardPeer => {
       const [peerAddress] = gateway.agent.wireguardAddresses
@@ -266,25 +286,40 @@ function ownAddresses({ local, surroundings, view, self }: DesiredInput): readon
   return [...all].filter((ip) => prefixes.some((prefix) => cidrContains(prefix, ip))).sort()
 }
 
+/** Returns what other clusters may reach here, and which of them may reach nothing. */
+function reachOf(
+  own: ClusterView | undefined,
+  remote: readonly ClusterView[],
+  { settings, balancer }: { readonly settings: HostSettings; readonly balancer: Balancer }
+): {
+  readonly filter: Pick<Filter, 'reach' | 'reachable' | 'barredSources'>
+  readonly leftOut: number
+} {
+  const { reach = 'pods', reachClusters = [] } = settings
+  const barred = remote.filter(({ name }) => reachClusters.length > 0 && !reachClusters.includes(name))
+  const barredSources = barred.flatMap(({ podPrefixes }) => podPrefixes)
+  if (reach === 'pods') return { filter: { barredSources }, leftOut: 0 }
+  const { endpoints, leftOut } = balancer.reachable.follow(own?.services ?? new Map<string, ServiceView>())
+  return { filter: { reach, reachable: endpoints, barredSources }, leftOut }
+}
+
 /** Returns the packet filter: what other clusters may reach here, and which service prefixes it guards. */
 function filterOf(
-  clusters: {
+  {
+    own,
+    remote,
+    balanced
+  }: {
     readonly own: ClusterView | undefined
     readonly remote: readonly ClusterView[]
     readonly balanced: readonly ClusterView[]
-    readonly ownNetworks: readonly Cidr[]
-    readonly hostEndpoints: readonly HostEndpoint[]
   },
-  facts: Pick<Filter, 'probePort' | 'mtu'>
+  facts: Omit<Filter, 'remoteSources' | 'localDestinations' | 'guardedVips'>
 ): Filter {
-  const { own, remote, balanced, ownNetworks, hostEndpoints } = clusters
-  const guardedVips = balanced.flatMap(({ servicePrefixes }) => servicePrefixes)
   return {
     remoteSources: remote.flatMap(({ podPrefixes }) => podPrefixes),
     localDestinations: own?.podPrefixes ?? [],
-    ...(guardedVips.length === 0 ? {} : { guardedVips }),
-    ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
-    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints }),
+    guardedVips: balanced.flatMap(({ servicePrefixes }) => servicePrefixes),
     ...facts
   }
 }

@@ -3,7 +3,7 @@
 // one view to the next, so that the cost is that of the changed services.
 import { HOST_ENDPOINTS_MAX } from './host-limits.ts'
 import type { HostEndpoint } from './host-state.ts'
-import { sortedEndpoints } from './normalize.ts'
+import { sortedTexts } from './normalize.ts'
 import type { Ip } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import type { ServiceView } from '../view/view.ts'
@@ -42,8 +42,7 @@ export class HostEndpoints {
       isSame = false
     }
     this.#services = services
-    if (!isSame)
-      this.#all = sortedEndpoints([...this.#byService.values()].flat()).slice(0, HOST_ENDPOINTS_MAX)
+    if (!isSame) this.#all = sortedTexts([...this.#byService.values()].flat()).slice(0, HOST_ENDPOINTS_MAX)
     return this.#all
   }
 }

@@ -48,6 +48,12 @@ export const HASHED_REAL_SERVERS_MAX = 512
  */
 export const HOST_ENDPOINTS_MAX = 1000
 
+/**
+ * Most endpoints that other clusters may reach with `reach: services`. Each change of one loads the set anew, which takes
+ * about 0.5 s for this many.
+ */
+export const REACHABLE_MAX = 20_000
+
 /** The amount of no service. */
 export const NOTHING: Amount = { virtualServers: 0, realServers: 0, entries: 0 }
 

@@ -121,6 +121,38 @@ export interface Filter {
    * empty.
    */
   readonly hostEndpoints?: readonly HostEndpoint[]
+  /**
+   * Parts of remoteSources that this host reaches without the mesh. Packets from there do not come out of the tunnel.
+   * The field is left out rather than empty.
+   */
+  readonly ownSources?: readonly Cidr[]
+  /**
+   * Devices on which a packet with a source in localDestinations is accepted only if the route to that source leads
+   * to the same device (core/host/underlay.ts). The field is left out rather than empty.
+   */
+  readonly checkedDevices?: readonly string[]
+  /**
+   * Devices of the pod network between the nodes of this cluster. Another gateway of this cluster hands packets from
+   * its tunnel over by them, so sources in remoteSources are accepted there. The field is left out rather than empty.
+   */
+  readonly overlayDevices?: readonly string[]
+  /**
+   * Bridges of containers of this host. With every source, containers there may use service addresses; elsewhere only
+   * sources in localDestinations may. The field is left out rather than empty.
+   */
+  readonly containerBridges?: readonly string[]
+  /**
+   * `services`: other clusters may open connections to `reachable` only. Left out: to all of localDestinations, and on
+   * this host to hostEndpoints.
+   */
+  readonly reach?: 'services'
+  /** Ready endpoints of exported services, with `reach`. The field is left out rather than empty. */
+  readonly reachable?: readonly HostEndpoint[]
+  /**
+   * Parts of remoteSources that may open no connections to this cluster: the other clusters that the operator did not
+   * allow. Answers to connections from here still pass, and the probe and ping. The field is left out rather than empty.
+   */
+  readonly barredSources?: readonly Cidr[]
 }
 
 /** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */

@@ -1,14 +1,7 @@
 // This file defines the order and identity of the items in a HostState. Two hosts with the same content are deeply
 // equal once both are normalised.
 import { compareCidr, ipSortKey } from '../model/cidr.ts'
-import type {
-  Filter,
-  HostEndpoint,
-  HostState,
-  RealServer,
-  VirtualServer,
-  WireguardPeer
-} from './host-state.ts'
+import type { Filter, HostState, RealServer, VirtualServer, WireguardPeer } from './host-state.ts'
 import type { Cidr } from '../model/values.ts'
 
 /** A host on which this agent owns nothing. */
@@ -93,20 +86,39 @@ function normalizePeer(peer: WireguardPeer): WireguardPeer {
   return { ...peer, allowedIps: sortedPrefixes(peer.allowedIps) }
 }
 
-function normalizeFilter(filter: Filter): Filter {
+// The lists that a filter may leave out, with their order.
+const OPTIONAL_LISTS = {
+  guardedVips: sortedPrefixes,
+  ownNetworks: sortedPrefixes,
+  hostEndpoints: sortedTexts,
+  ownSources: sortedPrefixes,
+  checkedDevices: sortedTexts,
+  overlayDevices: sortedTexts,
+  containerBridges: sortedTexts,
+  reachable: sortedTexts,
+  barredSources: sortedPrefixes
+} as const
+
+/** Sorts the lists of a filter, and leaves out the optional ones that are empty. */
+export function normalizeFilter(filter: Filter): Filter {
+  const { remoteSources, localDestinations, probePort, mtu, reach } = filter
+  const lists = Object.entries(OPTIONAL_LISTS).flatMap(([field, sorted]) => {
+    const list = filter[field as keyof typeof OPTIONAL_LISTS] ?? []
+    return list.length === 0 ? [] : [[field, (sorted as (items: readonly string[]) => unknown)(list)]]
+  })
   return {
-    ...filter,
-    remoteSources: sortedPrefixes(filter.remoteSources),
-    localDestinations: sortedPrefixes(filter.localDestinations),
-    ...(filter.guardedVips === undefined ? {} : { guardedVips: sortedPrefixes(filter.guardedVips) }),
-    ...(filter.ownNetworks === undefined ? {} : { ownNetworks: sortedPrefixes(filter.ownNetworks) }),
-    ...(filter.hostEndpoints === undefined ? {} : { hostEndpoints: sortedEndpoints(filter.hostEndpoints) })
+    remoteSources: sortedPrefixes(remoteSources),
+    localDestinations: sortedPrefixes(localDestinations),
+    probePort,
+    mtu,
+    ...(reach === undefined ? {} : { reach }),
+    ...(Object.fromEntries(lists) as Partial<Filter>)
   }
 }
 
-/** Sorts host endpoints by code units and removes duplicates. */
-export function sortedEndpoints(endpoints: Iterable<HostEndpoint>): readonly HostEndpoint[] {
-  return [...new Set(endpoints)].sort()
+/** Sorts host endpoints or names of devices by code units and removes duplicates. */
+export function sortedTexts<Text extends string>(texts: Iterable<Text>): readonly Text[] {
+  return [...new Set(texts)].sort()
 }
 
 /** Sorts prefixes by compareCidr and removes duplicates. */

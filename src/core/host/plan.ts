@@ -143,9 +143,16 @@ const SAME_FILTER: Comparison<Filter> = {
   localDestinations: sameSet,
   probePort: Object.is,
   mtu: Object.is,
-  guardedVips: (want, have) => sameSet(want ?? [], have ?? []),
-  ownNetworks: (want, have) => sameSet(want ?? [], have ?? []),
-  hostEndpoints: (want, have) => sameSet(want ?? [], have ?? [])
+  guardedVips: sameOptionalSet,
+  ownNetworks: sameOptionalSet,
+  hostEndpoints: sameOptionalSet,
+  ownSources: sameOptionalSet,
+  checkedDevices: sameOptionalSet,
+  overlayDevices: sameOptionalSet,
+  containerBridges: sameOptionalSet,
+  reach: Object.is,
+  reachable: sameOptionalSet,
+  barredSources: sameOptionalSet
 }
 
 const SAME_PEER: Comparison<WireguardPeer> = {
@@ -313,4 +320,9 @@ function sameSet<T>(left: readonly T[], right: readonly T[]): boolean {
   if (left.length !== right.length) return false
   const members = new Set(right)
   return left.every((item) => members.has(item))
+}
+
+/** A list that is left out is empty. */
+function sameOptionalSet<T>(left: readonly T[] | undefined, right: readonly T[] | undefined): boolean {
+  return sameSet(left ?? [], right ?? [])
 }

@@ -2,10 +2,13 @@
 // Invariants
 //   1. What the host reaches without the mesh is never routed into the tunnel. As in one routing table, the longest
 //      prefix wins, and of two equal prefixes the host's own wins.
-//   2. Outer addresses of members, default gateways and DNS servers are never routed into the tunnel, even when a
-//      cluster announces a prefix that contains them.
-import { cidrContains, cidrOverlaps, compareCidr, hostCidr, parseIp } from '../model/cidr.ts'
+//   2. Default gateways, DNS servers and the far ends of control connections are never routed into the tunnel, even
+//      when a cluster announces a prefix that contains them.
+//   3. An outer address that a member publishes takes no address of another cluster out of the tunnel: it counts
+//      inside the pod prefixes of its own cluster only (a flat network, whose gateways have addresses of pods).
+import { cidrContains, cidrOverlaps, hostCidr, parseIp } from '../model/cidr.ts'
 import { hostOfMultiaddr, hostOfPeerAddress } from '../model/outer-address.ts'
+import { holderAmong, outermost } from '../model/prefix-holder.ts'
 import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
 
@@ -21,6 +24,19 @@ export interface Surroundings {
   readonly addresses: readonly Ip[]
   /** Remote addresses of control connections, open or being dialled, beside those that members announce. */
   readonly controls?: readonly Ip[]
+  /** Devices by which packets come to this host. Ends of containers are left out. */
+  readonly devices?: readonly HostDevice[]
+}
+
+/** A device of the host: a physical one, or one with an address that is not link-local. Ports of bridges are none. */
+export interface HostDevice {
+  readonly name: string
+  /** True: no driver of virtual devices made it. */
+  readonly isPhysical: boolean
+  /** True: a default route leads there. */
+  readonly isDefault: boolean
+  /** True: a bridge whose ports are all ends of containers or virtual machines. */
+  readonly holdsContainers: boolean
 }
 
 /** A connected or static route of the host. */
@@ -99,36 +115,6 @@ export function ownParts(
   const kept = new Set(needed)
   const ofMembers = within([...needed, ...partsOf([...outers])]).filter((part) => !kept.has(part))
   return outermost([...needed, ...ofMembers.slice(0, EXCEPTIONS_MAX - needed.length)])
-}
-
-/**
- * Returns a function that finds the prefix which holds an address or a prefix, in logarithmic time: a mesh may have a
- * thousand clusters.
- */
-function holderAmong(prefixes: readonly Cidr[]): (part: Cidr | Ip) => Cidr | undefined {
-  const disjoint = outermost(prefixes)
-  return (part) => {
-    let [low, high] = [0, disjoint.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      const at = disjoint[middle]
-      if (at !== undefined && compareCidr(at, part) <= 0) low = middle + 1
-      else high = middle
-    }
-    const last = disjoint[low - 1]
-    return last !== undefined && cidrContains(last, part) ? last : undefined
-  }
-}
-
-function outermost(cidrs: readonly Cidr[]): readonly Cidr[] {
-  const sorted = [...new Set(cidrs)].sort(compareCidr)
-  const kept: Cidr[] = []
-  // Outer prefixes sort before inner ones, so only the last kept prefix can hold the next one.
-  for (const cidr of sorted) {
-    const last = kept.at(-1)
-    if (last === undefined || !cidrContains(last, cidr)) kept.push(cidr)
-  }
-  return kept
 }
 
 /** An overlap of a cluster's prefix with what the host reaches without the mesh. */

@@ -2,9 +2,9 @@
 // that it has. This file computes that union.
 import type { Filter, HostState, VirtualServer, WireguardPeer } from './host-state.ts'
 import {
+  normalizeFilter,
   normalizeHost,
   sortRealServers,
-  sortedEndpoints,
   sortedPrefixes,
   virtualServerKey
 } from './normalize.ts'
@@ -65,13 +65,13 @@ function unionVirtualServers(
 
 function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter | undefined {
   if (want === undefined || have === undefined) return want ?? have
-  const guardedVips = sortedPrefixes([...(want.guardedVips ?? []), ...(have.guardedVips ?? [])])
-  const hostEndpoints = sortedEndpoints([...(want.hostEndpoints ?? []), ...(have.hostEndpoints ?? [])])
-  return {
+  return normalizeFilter({
     ...want,
-    remoteSources: sortedPrefixes([...want.remoteSources, ...have.remoteSources]),
-    localDestinations: sortedPrefixes([...want.localDestinations, ...have.localDestinations]),
-    ...(guardedVips.length === 0 ? {} : { guardedVips }),
-    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints })
-  }
+    remoteSources: [...want.remoteSources, ...have.remoteSources],
+    localDestinations: [...want.localDestinations, ...have.localDestinations],
+    guardedVips: [...(want.guardedVips ?? []), ...(have.guardedVips ?? [])],
+    hostEndpoints: [...(want.hostEndpoints ?? []), ...(have.hostEndpoints ?? [])],
+    // Without `reach` all are reachable, and the list says nothing.
+    reachable: want.reach === undefined ? [] : [...(want.reachable ?? []), ...(have.reachable ?? [])]
+  })
 }

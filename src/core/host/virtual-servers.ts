@@ -226,6 +226,25 @@ function addressesOf(
 }
 
 /**
+ * Returns, for each slice of a service, its ports and the addresses that get traffic: of the ready endpoints, or of those
+ * that terminate but still serve while none is ready. A headless service has no such fallback, because DNS publishes ready
+ * endpoints only.
+ */
+export function servingAddresses({ service, slices }: ServiceView): readonly {
+  readonly ports: readonly EndpointPort[]
+  readonly addresses: readonly Ip[]
+}[] {
+  const chosen = (use: 'ready' | 'leaving') =>
+    slices.map(({ endpoints, ports }) => ({
+      ports,
+      addresses: endpoints.flatMap((endpoint) => (useOf(endpoint, service) === use ? endpoint.addresses : []))
+    }))
+  const ready = chosen('ready')
+  const isNoneReady = ready.every(({ addresses }) => addresses.length === 0)
+  return isNoneReady && !service.headless ? chosen('leaving') : ready
+}
+
+/**
  * How an endpoint may get traffic: always (`ready`), only while no endpoint is ready (`leaving`), or never (undefined).
  * A service that publishes addresses which are not ready counts all as ready.
  */

@@ -1,6 +1,6 @@
 // Prefixes whose addresses no other host can reach. Certificates cannot hold them, manifests are refused with them, and
 // a member is not dialled at them. This is the one list of them.
-import { cidrContains, cidrOverlaps, constantCidrs } from './cidr.ts'
+import { cidrContains, cidrOverlaps, constantCidrs, parseIp } from './cidr.ts'
 import type { Cidr, Ip } from './values.ts'
 
 const BROADCAST = '255.255.255.255/32'
@@ -16,15 +16,23 @@ const BEYOND_NO_LINK = constantCidrs(
   'ff00::/8'
 )
 
+const LOOPBACK = constantCidrs('127.0.0.0/8', '::/64')
+
 /**
  * The same and loopback; ::/64 holds ::1 and the IPv4-mapped addresses. The rest of 240.0.0.0/4 is not in the list,
  * because large clusters use it for pods, and Linux routes it.
  */
-export const UNROUTABLE: readonly Cidr[] = [...BEYOND_NO_LINK, ...constantCidrs('127.0.0.0/8', '::/64')]
+export const UNROUTABLE: readonly Cidr[] = [...BEYOND_NO_LINK, ...LOOPBACK]
 
 /** Whether no other host can reach this address. */
 export function isUnroutable(ip: Ip): boolean {
   return UNROUTABLE.some((prefix) => cidrContains(prefix, ip))
+}
+
+/** Whether the address is of this host alone (RFC 1122, RFC 4291). */
+export function isLoopback(address: string): boolean {
+  const ip = parseIp(address)
+  return ip !== undefined && LOOPBACK.some((prefix) => cidrContains(prefix, ip))
 }
 
 /**

@@ -1,7 +1,7 @@
 // Builds the view from the replicated records. Every claim is cut to the certificate of its announcer (default deny).
 // control.ts builds a view when one is needed after a change of the replica or the trust store.
 // Invariants
-//   1. The view depends on records and certificates alone, not on the order of arrival.
+//   1. The view depends on records, certificates and the addresses of this host alone, not on the order of arrival.
 //   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view,
 //      and the prefixes of two clusters never overlap. Overlaps and names are settled by certificate order
 //      (trust/order.ts).
@@ -13,9 +13,9 @@
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { Catalogue } from './catalogue.ts'
 import { cidrIntersection, compareCidr } from '../model/cidr.ts'
-import type { Cidr, ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
+import type { Cidr, ClusterName, ClusterValue, Ip, Origin, WireguardKey } from '../model/values.ts'
 import type { Crypto } from '../model/crypto.ts'
-import { isDialable, isPeerReachable } from '../model/outer-address.ts'
+import { allowedOuters, createOuterRules, type OuterRules, type Settlement } from './outer-rules.ts'
 import { compareKeys } from '../model/sorted-map.ts'
 import type { TrustStore } from '../trust/trust-store.ts'
 import { equalBytes } from '../model/bytes.ts'
@@ -38,6 +38,10 @@ export interface ViewInput {
   /** The name of this agent's cluster. */
   readonly self: ClusterName
   readonly selfOrigin: Origin
+  /** Addresses of this host: members that publish them are not reached there. Default: none. */
+  readonly hostAddresses?: ReadonlySet<Ip>
+  /** True where this agent listens on loopback, as several agents on one host do. Default: false. */
+  readonly allowsLoopback?: boolean
   /** The trust store; it also has this agent's own chain. */
   readonly trustStore: TrustStore
   /** The origins that have records. Origins that are not admitted are ignored. */
@@ -59,7 +63,7 @@ export interface ViewInput {
 }
 
 /** A builder with a cache, which belongs to one replica. */
-export interface ViewBuilder {
+interface ViewBuilder {
   /**
    * The view of this input. It decodes and authorises only what is new since the last call; what did not change is
    * the same object.
@@ -73,10 +77,12 @@ export function createViewBuilder(mesh: {
   readonly meshId: Uint8Array
 }): ViewBuilder {
   const cache = createCache(new TunnelKeys(mesh))
+  const outerRules = createOuterRules()
   return {
     build(input) {
       const settlement = input.trustStore.settlement()
-      const members = membersByCluster(input, settlement, cache)
+      const outer = outerRules(input, settlement)
+      const members = membersByCluster(input, { settlement, outer }, cache)
       const keyHolders = holdersOfKeys(members.values())
       const clusters = new Map<ClusterName, ClusterView>()
       const own = input.trustStore.verifiedChainOf(input.selfOrigin)
@@ -104,7 +110,7 @@ export function createViewBuilder(mesh: {
 /** The members of each cluster: admitted origins whose chain is signed with the key that owns the cluster's name. */
 function membersByCluster(
   input: ViewInput,
-  settlement: ReadonlyMap<ClusterName, SettledCluster>,
+  { settlement, outer }: { readonly settlement: Settlement; readonly outer: OuterRules },
   cache: Cache
 ): ReadonlyMap<ClusterName, readonly Member[]> {
   const members = new Map<ClusterName, Member[]>()
@@ -113,8 +119,8 @@ function membersByCluster(
     const settled = chain && settlement.get(chain.cluster)
     if (chain === undefined || settled === undefined) continue
     const version = input.version?.(origin)
-    const member = cache.member({ chain, settled, version }, () =>
-      owns(settled, chain) ? memberOf(chain, input, cache) : undefined
+    const member = cache.member({ chain, settled, version, outer }, () =>
+      owns(settled, chain) ? memberOf(chain, { input, outer }, cache) : undefined
     )
     if (member === undefined) continue
     const list = members.get(chain.cluster)
@@ -128,7 +134,11 @@ function membersByCluster(
  * Decodes what one origin announces about itself and its cluster. A role that its certificate does not give it is
  * refused.
  */
-function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
+function memberOf(
+  chain: AgentChain,
+  { input, outer }: { readonly input: ViewInput; readonly outer: OuterRules },
+  cache: Cache
+): Member {
   const origin = chain.agentOrigin
   const refusals: Refusal[] = []
   let [agent, claim]: [ProvedAgent?, ClusterValue?] = []
@@ -147,24 +157,13 @@ function memberOf(chain: AgentChain, input: ViewInput, cache: Cache): Member {
     refusals.push({ origin, key: 'agent', reason: `its certificate does not allow the role ${agent.role}` })
     agent = undefined
   }
-  return { chain, origin, agent: agent && withoutUnreachable(agent, origin, refusals), claim, refusals }
-}
-
-/**
- * The agent without outer addresses that no agent may dial (model/outer-address.ts), so that a member cannot make the
- * others send to a metadata service or to a multicast group.
- */
-function withoutUnreachable(agent: ProvedAgent, origin: Origin, refusals: Refusal[]): ProvedAgent {
-  const multiaddrs = agent.multiaddrs.filter(isDialable)
-  const wireguardAddresses = agent.wireguardAddresses.filter(isPeerReachable)
-  const refused = [
-    ...agent.multiaddrs.filter((address) => !isDialable(address)),
-    ...agent.wireguardAddresses.filter((address) => !isPeerReachable(address))
-  ]
-  if (refused.length === 0) return agent
-  const reason = `${refused.length} outer addresses are none at which other hosts reach an agent (${refused[0]})`
-  refusals.push({ origin, key: 'agent', reason })
-  return { ...agent, multiaddrs, wireguardAddresses }
+  // This agent never dials itself.
+  if (agent !== undefined && origin !== input.selfOrigin) {
+    const allowed = allowedOuters(agent, { ...outer, cluster: chain.cluster })
+    agent = allowed.agent
+    refusals.push(...allowed.reasons.map((reason) => ({ origin, key: 'agent', reason })))
+  }
+  return { chain, origin, agent, claim, refusals }
 }
 
 /** The records "agent" and "cluster" of an origin, without reading its catalogue where `record` exists. */

@@ -36,6 +36,8 @@ interface MadeFrom {
   readonly chain: AgentChain
   readonly settled: SettledCluster
   readonly version: object | undefined
+  /** The rules for outer addresses; another object when they may have changed. */
+  readonly outer: object
 }
 
 /** The parts of the cache. Each method compares with the last call of the same name or key. */
@@ -95,10 +97,14 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
     member(from, make) {
       const { chain, settled, version } = from
       const last = members.get(chain.agentOrigin)
-      const isLast =
+      const isFromSame =
         last?.from.version === version && last?.from.chain === chain && last.from.settled === settled
+      const isLast = isFromSame && last?.from.outer === from.outer
       if (last !== undefined && isLast && version !== undefined) return last.member
-      const member = make()
+      const made = make()
+      // The rules for outer addresses change with each new cluster, and rarely affect a member.
+      const isSame = isFromSame && version !== undefined && isSameMember(last?.member, made)
+      const member = isSame ? last?.member : made
       members.set(chain.agentOrigin, { from, member })
       return member
     },
@@ -136,6 +142,17 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
       for (const name of catalogues.keys()) if (!clusters.has(name)) catalogues.delete(name)
     }
   }
+}
+
+/** Whether two members are made of the same objects. A member with refusals is made anew. */
+function isSameMember(last: Member | undefined, now: Member | undefined): boolean {
+  return (
+    last !== undefined &&
+    last.chain === now?.chain &&
+    last.agent === now.agent &&
+    last.claim === now.claim &&
+    last.refusals.length + now.refusals.length === 0
+  )
 }
 
 /**

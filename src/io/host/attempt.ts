@@ -94,3 +94,10 @@ export function endsPart(error: unknown): boolean {
     (error.code === 'TOOL_TIMEOUT' || error.code === 'TOOL_MISSING' || error.code === 'ABORTED')
   )
 }
+
+/** Gives the error of a failed operation a code: APPLY_FAILED where it is not a HostError. */
+export function asHostError(error: unknown): HostError {
+  if (error instanceof HostError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new HostError({ code: 'APPLY_FAILED', message, cause: error })
+}

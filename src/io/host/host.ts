@@ -16,11 +16,11 @@ import { partOf } from '../../core/host/host-ops.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import type { Ip } from '../../core/model/values.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
-import { attempt } from './attempt.ts'
+import { asHostError, attempt } from './attempt.ts'
 import { bundles, pick, tableRoutes, virtualServerChange } from './bundles.ts'
 import { findObstacles, type Obstacle, type ObstacleQuestion } from './obstacles.ts'
 import { describeOp } from './describe.ts'
-import { HostError } from './errors.ts'
+import type { HostError } from './errors.ts'
 import { acquireLock, type Lock } from './tools/lock.ts'
 import { openHostMemory, type HostMemory } from './tools/memory.ts'
 import type { TunnelKind } from './tunnel/kind.ts'
@@ -31,6 +31,7 @@ import type { LoadBalancerName } from './load-balancer/registry.ts'
 import { LINUX_PARTS, type HostParts } from './parts.ts'
 import {
   hostNames,
+  type Dropped,
   type HostNames,
   type FilterPort,
   type LoadBalancer,
@@ -87,6 +88,8 @@ export interface LinuxHost extends Host {
   rivals(signal: AbortSignal): Promise<Rivals | undefined>
   /** Returns rules and routes of other programs that stop packets of the mesh. It only reads. */
   obstacles(question: ObstacleQuestion, signal: AbortSignal): Promise<readonly Obstacle[]>
+  /** Returns what the filter has dropped of packets beside the tunnel; undefined where there is no filter. */
+  dropped(signal: AbortSignal): Promise<Dropped | undefined>
   /** Writes host.json again where it has been removed or could not be written. The agent calls it every second. */
   mendMemory(): Promise<void>
   /** Reports that the kernel may have changed, until `signal` aborts. Never rejects. */
@@ -254,6 +257,10 @@ class HostEdge implements LinuxHost {
     return findObstacles(this.#run, this.#names, question, signal)
   }
 
+  dropped(signal: AbortSignal): Promise<Dropped | undefined> {
+    return this.#filter.dropped(signal)
+  }
+
   surroundings(signal: AbortSignal): Promise<Omit<Surroundings, 'resolvers'>> {
     return readSurroundings(this.#run, this.#names, signal)
   }
@@ -390,11 +397,4 @@ async function each<Op extends HostOp>(
     }
   }
   return failures
-}
-
-/** Gives the error of a failed operation a code: APPLY_FAILED where it is not a HostError. */
-function asHostError(error: unknown): HostError {
-  if (error instanceof HostError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new HostError({ code: 'APPLY_FAILED', message, cause: error })
 }

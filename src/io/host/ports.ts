@@ -2,6 +2,7 @@
 // implementations, which src/io/host/parts.ts chooses. Run is the only way in which a part runs a tool to its end.
 // HostNames holds the marks by which every part recognises what this agent owns in the kernel.
 import type { Filter, VirtualServer } from '../../core/host/host-state.ts'
+import type { Ip } from '../../core/model/values.ts'
 
 /**
  * A change of one virtual server: `want` undefined removes it, `have` undefined adds it. `have` is what the caller
@@ -78,6 +79,32 @@ export interface FilterPort {
   describe(filter: Filter | undefined): readonly string[]
   /** Removes the filter, also one that a crashed agent left. */
   cleanup(signal: AbortSignal): Promise<void>
+  /** Returns what the filter has dropped of packets that did not come out of the tunnel. undefined: no filter is set. */
+  dropped(signal: AbortSignal): Promise<Dropped | undefined>
+}
+
+/**
+ * Why the filter drops a packet that did not come out of the tunnel. `service`: a machine beside this host asked a
+ * service address. `remote`: its source is a pod of another cluster. `local`: its source is a pod of this cluster, and
+ * the route to that pod leads elsewhere.
+ */
+export const DROP_REASONS = ['service', 'remote', 'local'] as const
+/** One of DROP_REASONS. */
+export type DropReason = (typeof DROP_REASONS)[number]
+
+/** Packets that the filter has dropped. */
+export interface Dropped {
+  /** Packets since the filter was set last, by reason. */
+  readonly packets: Readonly<Record<DropReason, number>>
+  /** Sources and devices of the packets that were dropped in the last 2 min, 64 of each reason and family at most. */
+  readonly senders: readonly DroppedSender[]
+}
+
+/** A source address of dropped packets, and the device on which they came in. */
+export interface DroppedSender {
+  readonly reason: DropReason
+  readonly source: Ip
+  readonly device: string
 }
 
 /**

@@ -1,9 +1,9 @@
-// Reads from the kernel the networks, default gateways and addresses that this host has without the mesh. They stay
+// Reads from the kernel the networks, default gateways, devices and addresses that this host has without the mesh. They stay
 // outside the tunnel, also if other clusters announce prefixes that contain them
 // (docs/decisions/0040-network-of-the-host-first.md). The tunnel device and our own routes are left out.
 import { parseIp } from '../../core/model/cidr.ts'
 import type { HostNetwork, Surroundings } from '../../core/host/surroundings.ts'
-import { parseAddresses, parseRoutes, type KernelRoute } from './tools/ip-json.ts'
+import { parseAddresses, parseDevices, parseRoutes, type KernelRoute } from './tools/ip-json.ts'
 import type { HostNames, Run } from './ports.ts'
 
 /**
@@ -23,12 +23,13 @@ export async function readSurroundings(
   const [four, six, addresses] = await Promise.all([
     main(4),
     main(6),
-    run('ip', ['-j', 'address', 'show'], { signal })
+    run('ip', ['-d', '-j', 'address', 'show'], { signal })
   ])
   const routes = [...four, ...six].filter(
     ({ device, protocol }) => device !== names.device && protocol !== String(names.routeProtocol)
   )
   const isDefault = ({ destination }: KernelRoute): boolean => /^(0\.0\.0\.0|::)\/0$/.test(destination)
+  const defaults = new Set(routes.filter(isDefault).map(({ device }) => device))
   return {
     networks: routes
       // Link-local and multicast routes exist on every device and say nothing about a network.
@@ -39,6 +40,9 @@ export async function readSurroundings(
         device: device === '' ? type : device,
         onLink: gateways.length === 0
       })),
+    devices: parseDevices(addresses.stdout)
+      .filter(({ name }) => name !== names.device)
+      .map((device) => ({ ...device, isDefault: defaults.has(device.name) })),
     gateways: [...new Set(routes.filter(isDefault).flatMap(({ gateways }) => gateways))],
     addresses: [...parseAddresses(addresses.stdout)].filter(
       (ip) => ip !== parseIp('127.0.0.1') && ip !== parseIp('::1')

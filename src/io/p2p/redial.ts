@@ -2,17 +2,13 @@
 // target. libp2p's keep-alive is not used because it gives up after five retries. The session sets the targets; the
 // transport dials.
 import { backoffMs, jittered } from '../../core/model/backoff.ts'
+import { DialBudget, IMPOSTOR_COST } from '../../core/model/dial-budget.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { TransportLimits } from './limits.ts'
 import { originOf, peerIdIn } from './origin.ts'
+import { ImpostorError, unprovenOf, type Target } from './unproven.ts'
 
-/** A peer to keep a connection to. */
-export interface Target {
-  /** Undefined for a bootstrap address without a PeerId: any peer that answers there is accepted. */
-  readonly origin?: Origin | undefined
-  /** Multiaddrs, best first; each may end in /p2p/<PeerId>. */
-  readonly addresses: readonly string[]
-}
+export type { Target } from './unproven.ts'
 
 /** The state of one target, for `meshctl status`. */
 export interface DialState extends Target {
@@ -49,6 +45,8 @@ interface Entry {
   answered: Origin | undefined
   attempts: number
   lastError: string | undefined
+  /** Index of the address of `others` that is tried next, in a target whose budget does not suffice for all. */
+  turn: number
   /** Set while an attempt runs. */
   controller: AbortController | undefined
   timer: NodeJS.Timeout | undefined
@@ -65,6 +63,7 @@ interface Entry {
 export class Redialer {
   readonly #options: RedialOptions
   readonly #entries = new Map<string, Entry>()
+  readonly #budget = new DialBudget()
   #stopped = false
 
   constructor(options: RedialOptions) {
@@ -143,6 +142,7 @@ export class Redialer {
       answered: undefined,
       attempts: 0,
       lastError: undefined,
+      turn: 0,
       controller: undefined,
       timer: undefined,
       dueMs: 0,
@@ -169,15 +169,29 @@ export class Redialer {
     if (this.#stopped || entry.controller !== undefined || this.#connected(entry)) return
     clearTimeout(entry.timer)
     entry.again = false
+    const { group } = entry.target
+    const addresses = this.#affordable(entry)
+    if (addresses.length === 0) {
+      this.#schedule(entry, this.#budget.waitMs(group ?? '', performance.now()))
+      return
+    }
     entry.controller = new AbortController()
     try {
-      entry.answered = await this.#options.dial(entry.target, {
-        signal: AbortSignal.any([entry.controller.signal, AbortSignal.timeout(this.#options.limits.dialMs)]),
-        hasFailed: entry.attempts > 0
-      })
+      entry.answered = await this.#options.dial(
+        { ...entry.target, addresses },
+        {
+          signal: AbortSignal.any([
+            entry.controller.signal,
+            AbortSignal.timeout(this.#options.limits.dialMs)
+          ]),
+          hasFailed: entry.attempts > 0
+        }
+      )
       entry.lastError = undefined
     } catch (error) {
       entry.lastError = describe(error)
+      if (error instanceof ImpostorError && group !== undefined)
+        this.#budget.charge(group, IMPOSTOR_COST, performance.now())
     }
     entry.controller = undefined
     // Without a connection, the next attempt is scheduled below. This also covers a connection that came up and ended
@@ -191,9 +205,24 @@ export class Redialer {
     entry.attempts += 1
   }
 
-  #schedule(entry: Entry): void {
+  /** Returns the addresses to try now: those that are proven, and as many others as the budget of the group allows. */
+  #affordable(entry: Entry): readonly string[] {
+    const { group, addresses } = entry.target
+    if (group === undefined) return addresses
+    const others = unprovenOf(entry.target)
+    const granted = this.#budget.take(group, others.length, performance.now())
+    const turn = Array.from(
+      { length: granted },
+      (_, index) => others[(entry.turn + index) % others.length] ?? ''
+    )
+    entry.turn = others.length === 0 ? 0 : (entry.turn + granted) % others.length
+    return [...addresses.filter((address) => !others.includes(address)), ...turn]
+  }
+
+  /** Schedules the next attempt after the delay of the target, and after `leastMs` at the earliest. */
+  #schedule(entry: Entry, leastMs = 0): void {
     if (this.#stopped) return
-    const delayMs = redialDelayMs(entry.attempts, this.#options)
+    const delayMs = Math.max(leastMs, redialDelayMs(entry.attempts, this.#options))
     clearTimeout(entry.timer)
     entry.dueMs = performance.now() + delayMs
     entry.timer = setTimeout(() => void this.#attempt(entry), delayMs)

@@ -23,6 +23,7 @@ import { ownAddressOfConnections } from './own-sockets.ts'
 import { hostPortOf, reachableFirst } from './reach.ts'
 import { Redialer } from './redial.ts'
 import type { DialOptions, DialState, Target } from './redial.ts'
+import { answering, orImpostor, unprovenOf } from './unproven.ts'
 
 export type { DialState, Target } from './redial.ts'
 export type { NeighbourInfo } from './neighbours.ts'
@@ -283,7 +284,8 @@ class Libp2pTransport implements Transport {
     const libp2p = this.#libp2p
     if (libp2p === undefined) throw new Error('not started')
     if (target.origin !== undefined && this.#isBanned(target.origin)) throw new Error(BANNED)
-    const connection = await libp2p.dial(await this.#dialAddresses(target, { signal, hasFailed }), { signal })
+    const addresses = await this.#dialAddresses(target, { signal, hasFailed })
+    const connection = await orImpostor(libp2p.dial(addresses, { signal }), target, signal)
     const peer = originOf(connection.remotePeer)
     try {
       if (peer === undefined) throw new Error('not an Ed25519 peer')
@@ -310,6 +312,9 @@ class Libp2pTransport implements Transport {
     if (others.length === 0) throw new Error('all its addresses are addresses of this host')
     const { addressDialMs, addressesPerTargetMax } = this.#limits
     const bounded = others.slice(0, addressesPerTargetMax)
+    const chosen = { ...target, addresses: bounded }
+    if (unprovenOf(chosen).length > 0)
+      return dialAddresses({ ...target, addresses: await answering(chosen, signal) })
     const addresses =
       hasFailed && bounded.length > 1
         ? await reachableFirst(bounded, { deadlineMs: addressDialMs, signal })

@@ -26,8 +26,8 @@ function targets(more: Partial<DialInput>, sightings: Readonly<Record<string, Si
     isDialable: true,
     bootstrap: [],
     others: [],
-    clusterOf: () => undefined,
     sighting: (origin) => sightings[origin] ?? {},
+    clusterOf: () => 'mesh',
     nowMs: 0,
     ...more
   })
@@ -45,6 +45,8 @@ describe('dial targets', () => {
     const sighting = { host: '/ip4/198.51.100.9', called: '/ip4/10.0.0.5/tcp/7946' }
     assert.deepEqual(targets({ others: [east] }, { east: sighting }), [
       {
+        group: 'mesh',
+        proven: ['198.51.100.9'],
         origin: 'east',
         addresses: ['/ip4/203.0.113.7/tcp/7946', '/ip4/198.51.100.9/tcp/7946', '/ip4/10.0.0.5/tcp/7946']
       }

@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { agentValueOf, localFacts } from '../../../src/app/session/local-facts.ts'
 import { nodeNameOf } from '../../../src/app/settings/setting-values.ts'
+import { misspeltEnvironment } from '../../../src/app/settings/misspelt.ts'
 import {
   envOf,
-  misspeltEnvironment,
   resolveSettings,
   SETTINGS,
   SettingsError,

@@ -176,6 +176,25 @@ describe('the desired host', () => {
     assert.equal(desired(input([west, east(theirs)], { surroundings })).filter?.hostEndpoints, undefined)
   })
 
+  it('opens all pods to all clusters, or what the settings reach and reach-clusters say', () => {
+    const own = cluster(1, 'west', {
+      services: new Map([['shop/web', { service: service(), slices: [slice([endpoint('10.1.0.5')])] }]])
+    })
+    const filter = (settings: Partial<DesiredInput['settings']>) => {
+      const of = input([own, east(web), cluster(3, 'edge')])
+      return desired({ ...of, settings: { ...of.settings, ...settings } }).filter
+    }
+    const [open, closed] = [filter({}), filter({ reach: 'services', reachClusters: ['edge', 'nowhere'] })]
+    assert.deepEqual([open?.reach, open?.reachable, open?.barredSources], [undefined, undefined, undefined])
+    assert.deepEqual(
+      [closed?.reach, closed?.reachable, closed?.barredSources],
+      ['services', ['10.1.0.5 TCP 8080'], ['10.2.0.0/16']]
+    )
+    // The tunnel of a barred cluster works: its prefixes are routed, and answers come in.
+    assert.deepEqual(closed?.remoteSources, open?.remoteSources)
+    assert.deepEqual(filter({ reachClusters: ['nowhere'] })?.barredSources, ['10.2.0.0/16', '10.3.0.0/16'])
+  })
+
   it('is deeply equal for equal input in another order', () => {
     const edge = cluster(3, 'edge')
     const twice = { ...web, slices: [slice([endpoint('10.2.0.11'), endpoint('10.2.0.12')], { name: 'b' })] }

@@ -42,7 +42,14 @@ const WHOLE: Whole<HostState> = {
     mtu: 1420,
     guardedVips: ['10.101.0.0/16' as Cidr],
     ownNetworks: ['10.101.9.0/24' as Cidr],
-    hostEndpoints: ['10.9.0.1 TCP 8080']
+    hostEndpoints: ['10.9.0.1 TCP 8080'],
+    ownSources: ['10.1.9.0/24' as Cidr],
+    checkedDevices: ['eth0'],
+    overlayDevices: ['flannel.1'],
+    containerBridges: ['docker0'],
+    reach: 'services',
+    reachable: ['10.9.0.7 TCP 8080'],
+    barredSources: ['10.1.7.0/24' as Cidr]
   },
   sysctls: [{ name: 'net.ipv4.ip_forward', value: '1' }]
 }

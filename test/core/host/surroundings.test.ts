@@ -183,7 +183,7 @@ describe('what a host reaches by itself', () => {
     addresses: [ip('10.2.5.20')]
   }
 
-  it('keeps LAN, containers, default gateway, resolver and the outer addresses of members', () => {
+  it('keeps LAN, containers, default gateway and resolver, and an outer address of a member inside its own pod prefix only', () => {
     const edge = cluster('edge', {
       agents: [
         {
@@ -195,19 +195,20 @@ describe('what a host reaches by itself', () => {
         }
       ]
     })
-    const east = cluster('east', { podPrefixes: ['10.2.0.0/16', '172.16.0.0/12', 'fd00:2::/64'].map(cidr) })
+    const east = cluster('east', {
+      podPrefixes: ['10.2.0.0/16', '172.16.0.0/12', 'fd00:2::/64'].map(cidr),
+      agents: [
+        {
+          origin: 'east' as Origin,
+          // A flat network: the gateway has the address of a pod.
+          agent: agent('east', { multiaddrs: ['/ip4/10.2.7.9/tcp/7946', '/ip6/fd00:2::9/tcp/7946'] })
+        }
+      ]
+    })
     const kept = host([east, edge], lan).routes.filter(({ kind }) => kind === 'throw')
     assert.deepEqual(
       kept.map(({ destination }) => destination),
-      [
-        '10.2.5.0/24',
-        '10.2.7.3/32',
-        '10.2.7.4/32',
-        '10.2.8.53/32',
-        '10.2.9.1/32',
-        '172.17.0.0/16',
-        'fd00:2::4/128'
-      ]
+      ['10.2.5.0/24', '10.2.7.9/32', '10.2.8.53/32', '10.2.9.1/32', '172.17.0.0/16', 'fd00:2::9/128']
     )
   })
 

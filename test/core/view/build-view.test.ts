@@ -247,14 +247,60 @@ describe('view', () => {
     assert.match(refusals[0]?.reason ?? '', /tunnel address 10\.1\.0\.1 is outside the pod prefixes of east/)
   })
 
+  it('keeps an agent without outer addresses of this host, or inside a prefix of another cluster', () => {
+    const free = ['/ip4/203.0.113.7/tcp/7946', '/ip4/10.2.0.9/tcp/7946']
+    const said = agentValue({
+      multiaddrs: [...free, '/ip4/10.1.0.9/tcp/1', '/ip4/192.0.2.1/tcp/1'],
+      wireguardAddresses: ['10.101.0.1:53', '203.0.113.7:51820'] as PeerAddress[]
+    })
+    const input = inputOf([[east, [eastClaim(), said]]])
+    const { agents, refusals } = clusterOf(
+      buildView({ ...input, hostAddresses: new Set(['192.0.2.1' as Ip]) }),
+      EAST_NAME
+    )
+    // In a flat network the gateways of a cluster have addresses inside its own pod prefixes.
+    assert.deepEqual(
+      agents.map(({ agent }) => [agent.multiaddrs, agent.wireguardAddresses]),
+      [[free, ['203.0.113.7:51820']]]
+    )
+    assert.deepEqual(
+      refusals.map(({ origin, key, reason }) => [origin, key, reason]),
+      [
+        'are addresses of this host (/ip4/192.0.2.1/tcp/1)',
+        'are inside a prefix of cluster west (/ip4/10.1.0.9/tcp/1)'
+      ].map((reason) => [
+        agents[0]?.origin,
+        'agent',
+        `${reason.includes('west') ? 2 : 1} outer addresses ${reason}`
+      ])
+    )
+  })
+
+  it('follows the rules for outer addresses when an address of this host comes, and keeps members that they do not affect', () => {
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
+    const said = agentValue({
+      multiaddrs: ['/ip4/192.0.2.1/tcp/1', '/ip4/127.0.0.1/tcp/1'],
+      wireguardAddresses: []
+    })
+    const input = inputOf([[east, [eastClaim(), said]]])
+    const multiaddrs = (more: Partial<ViewInput>) =>
+      clusterOf(builder.build({ ...input, version: () => input, ...more }), EAST_NAME).agents[0]?.agent
+        .multiaddrs
+    assert.deepEqual(multiaddrs({}), ['/ip4/192.0.2.1/tcp/1'])
+    assert.deepEqual(multiaddrs({ hostAddresses: new Set(['192.0.2.1' as Ip]) }), [])
+    assert.deepEqual(multiaddrs({ allowsLoopback: true }), said.multiaddrs)
+  })
+
   it('keeps an agent without outer addresses to which no agent may send', () => {
-    const multiaddrs = [
-      '/ip4/203.0.113.7/tcp/7946',
-      '/ip6/2001:db8::7/tcp/7946/p2p/x',
-      '/ip4/127.0.0.1/tcp/1'
-    ]
+    const multiaddrs = ['/ip4/203.0.113.7/tcp/7946', '/ip6/2001:db8::7/tcp/7946/p2p/x']
     const wireguardAddresses = ['203.0.113.7:51820', '[2001:db8::7]:51820'] as PeerAddress[]
-    const others = ['/ip4/169.254.169.254/tcp/80', '/ip6/fe80::1/tcp/1', '/ip4/255.255.255.255/tcp/1']
+    const others = [
+      '/ip4/169.254.169.254/tcp/80',
+      '/ip6/fe80::1/tcp/1',
+      '/ip4/255.255.255.255/tcp/1',
+      '/ip4/127.0.0.1/tcp/1',
+      '/ip6/::ffff:7f00:1/tcp/1'
+    ]
     const names = ['/dns4/metadata.internal/tcp/80', '/ip4/203.0.113.7/udp/53', '/ip4/224.0.0.1/tcp/1']
     const peers = ['169.254.169.254:53', '[ff02::1]:51820', '0.0.0.0:53'] as PeerAddress[]
     const said = agentValue({
@@ -268,7 +314,7 @@ describe('view', () => {
     )
     assert.deepEqual(
       refusals.map(({ key, reason }) => `${key}: ${reason}`),
-      [`agent: 9 outer addresses are none at which other hosts reach an agent (${others[0]})`]
+      [`agent: 11 outer addresses are none at which other hosts reach an agent (${others[0]})`]
     )
   })
 

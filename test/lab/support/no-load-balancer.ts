@@ -16,7 +16,8 @@ export function noLoadBalancer(): HostParts {
       observe: async () => undefined,
       set: async () => undefined,
       describe: () => [],
-      cleanup: async () => undefined
+      cleanup: async () => undefined,
+      dropped: async () => undefined
     })
   }
 }

@@ -38,7 +38,7 @@ function peerRow(
   const self = origin === session.control.origin
   // Gateways of one cluster reach each other through the network of the cluster, without a tunnel.
   const fellow = !self && cluster.name === session.control.view().self
-  const tunnel = session.tunnels.of(origin)
+  const tunnel = session.paths.tunnels.of(origin)
   const stats = tunnel?.stats
   // A tunnel can be up although its cluster has lost a prefix, name or key to a cluster with an older certificate.
   const [conflict] = cluster.conflicts

@@ -69,9 +69,11 @@ function status(state: AgentState): Body<StatusAnswer> {
     },
     podCidrs: membership?.podPrefixes ?? [],
     serviceCidrs: membership?.servicePrefixes ?? [],
+    reach: { what: settings.reach, clusters: settings['reach-clusters'] },
     clusters: session?.control.view().clusters.size ?? 0,
     connections: session?.control.neighbours().length ?? 0,
     refused: { ...session?.control.refusals.counts(), ...refusedRecords(session) },
+    ...(session === undefined ? {} : { dropped: { ...session.paths.dropped } }),
     warnings: state.health.faults().map(faultSentence),
     ...(last === undefined ? {} : { lastPass: last }),
     uptimeSeconds: Math.floor((monotonicMs() - state.startedMs) / 1000)

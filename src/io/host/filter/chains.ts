@@ -4,6 +4,8 @@
 //   forward, input   Default deny for packets from the tunnel device; other packets are not judged. On this host, other
 //                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
 //                    ports of its pod-side addresses are refused at once.
+//                    With `reach: services`, other clusters reach the ready endpoints of exported services only, by
+//                    exact address, protocol and port. Clusters in the set `barred` open no connection at all.
 //   guard            Refuses a port of a guarded service address without a virtual server, so that no process of this
 //                    host gets it. It runs after IPVS (input 98) and DNAT (prerouting): a packet that still has such an
 //                    address was not balanced.
@@ -30,7 +32,7 @@ const CLAIM_PRIORITY = -198
  * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities
  * are conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
  */
-export function chains(device: string, { mtu, probePort }: Filter): string {
+export function chains(device: string, { mtu, probePort, reach }: Filter): string {
   // UDP of the probe (src/io/probe/probe.ts), by which the agents of two clusters tell whether their tunnel is up.
   const probe = [
     `    ip saddr @remote4 udp dport ${probePort} accept`,
@@ -45,6 +47,7 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
   const byRoute = (side: string) => [
     `    ${side} "${device}" tcp flags syn tcp option maxseg size set rt mtu`
   ]
+  const onHost = reach === 'services' ? 'reach' : 'endpoints'
   const chain = (name: string, ...lines: readonly string[]) =>
     [`  chain ${name} {`, ...lines, '  }'].join('\n')
   return [
@@ -54,8 +57,19 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
       '    type filter hook forward priority -10; policy accept;',
       `    iifname != "${device}" accept`,
       '    ct state established,related accept',
-      '    ip saddr @remote4 ip daddr @local4 accept',
-      '    ip6 saddr @remote6 ip6 daddr @local6 accept',
+      '    ip saddr @barred4 ip daddr @local4 goto refuse',
+      '    ip6 saddr @barred6 ip6 daddr @local6 goto refuse',
+      ...(reach === 'services'
+        ? [
+            '    ip saddr @remote4 ip daddr . meta l4proto . th dport @reach4 accept',
+            '    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @reach6 accept',
+            '    ip saddr @remote4 ip daddr @local4 goto refuse',
+            '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse'
+          ]
+        : [
+            '    ip saddr @remote4 ip daddr @local4 accept',
+            '    ip6 saddr @remote6 ip6 daddr @local6 accept'
+          ]),
       '    counter drop'
     ),
     chain(
@@ -66,8 +80,10 @@ export function chains(device: string, { mtu, probePort }: Filter): string {
       '    ip saddr @remote4 icmp type echo-request accept',
       '    ip6 saddr @remote6 icmpv6 type echo-request accept',
       ...(probePort === 0 ? [] : probe),
-      '    ip saddr @remote4 ip daddr . meta l4proto . th dport @endpoints4 accept',
-      '    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @endpoints6 accept',
+      '    ip saddr @barred4 ip daddr @local4 goto refuse',
+      '    ip6 saddr @barred6 ip6 daddr @local6 goto refuse',
+      `    ip saddr @remote4 ip daddr . meta l4proto . th dport @${onHost}4 accept`,
+      `    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @${onHost}6 accept`,
       '    ip saddr @remote4 ip daddr @local4 goto refuse',
       '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse',
       '    counter drop'

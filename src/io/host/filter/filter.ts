@@ -1,41 +1,30 @@
 // The packet filter: one nftables table of our own. It decides which packets may come out of the tunnel, and keeps
 // other programs from changing packets on their way into it. src/io/host/host.ts sets it as desired. Its chains are in
-// chains.ts, its sets here. The set `about` has the mark of the table in its comment (`aboutOf`), by which a later pass
+// chains.ts and underlay.ts, its sets in sets.ts. The set `about` has the mark of the table in its comment (`aboutOf`), by which a later pass
 // sees whether another program changed the table.
-import {
-  compareCidr,
-  cidrContains,
-  familyOf,
-  parseCidr,
-  parseIp,
-  hostCidr
-} from '../../../core/model/cidr.ts'
-import { sortedEndpoints } from '../../../core/host/normalize.ts'
-import type { Filter, HostEndpoint } from '../../../core/host/host-state.ts'
-import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
+import { normalizeFilter } from '../../../core/host/normalize.ts'
+import type { Filter } from '../../../core/host/host-state.ts'
 import { HostError } from '../errors.ts'
-import { canMakeChain } from '../tools/nft-trial.ts'
-import {
-  ABOUT_SET,
-  aboutCommand,
-  asRecord,
-  digest,
-  keyOfRow,
-  parseListing,
-  PROTOCOL_NUMBER,
-  PROTOCOLS,
-  type NftListing
-} from '../tools/nft-listing.ts'
+import { canLookUpRoutes, canMakeChain } from '../tools/nft-trial.ts'
 import { createShapeOf, removalOf, removalWithCopy } from '../tools/nft-shape.ts'
+import { ABOUT_SET, aboutCommand, digest, parseListing, type NftListing } from '../tools/nft-listing.ts'
 import { chains } from './chains.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
+import { listsOf, setsOf } from './sets.ts'
+import { readDropped, underlayChains, underlayObjects } from './underlay.ts'
 
 /** The arguments of a filter. A PartContext has them. */
 interface FilterOptions {
   readonly run: Run
   readonly names: Pick<HostNames, 'nftTable' | 'device'>
-  /** Takes a sentence for the operator, once, if this kernel cannot filter. */
+  /** Takes a sentence for the operator, once, if this kernel cannot filter, or only in part. */
   readonly warn?: (message: string) => void
+}
+
+interface TableContext {
+  readonly names: FilterOptions['names']
+  /** Whether rules can look up routes in this kernel. */
+  readonly hasFib: boolean
 }
 
 /** Returns the filter that this kernel can run: nftables, or none with a warning. The first use finds out which. */
@@ -45,10 +34,13 @@ export function createFilter(options: FilterOptions): FilterPort {
   return {
     observe: async (signal) => (await port()).observe(signal),
     set: async (filter, signal) => (await port()).set(filter, signal),
-    describe: (filter) => describeFilter(options, filter),
-    cleanup: async (signal) => (await port()).cleanup(signal)
+    describe: (filter) => describeFilter({ names: options.names, hasFib: true }, filter),
+    cleanup: async (signal) => (await port()).cleanup(signal),
+    dropped: async (signal) => (await port()).dropped(signal)
   }
 }
+
+const FLAGGED = /"table": \{[^{}]*"flags":/
 
 /** Returns the filter by nftables. Errors of its methods: HostError of nft. */
 export function createNftFilter(options: FilterOptions): FilterPort {
@@ -57,12 +49,18 @@ export function createNftFilter(options: FilterOptions): FilterPort {
   const shapeOf = createShapeOf(run, table)
   const nft = (text: string, signal: AbortSignal) =>
     run('nft', ['-f', '-'], { stdin: text, stdinAsFile: true, signal })
+  let found: Promise<TableContext> | undefined
+  const context = () => (found ??= contextOf(options))
 
   async function list(signal: AbortSignal): Promise<NftListing | undefined> {
+    const listed = await orMissing(run('nft', ['-j', 'list', 'table', 'inet', table], { signal }))
+    if (listed === undefined) return undefined
     try {
-      return parseListing((await run('nft', ['-j', 'list', 'table', 'inet', table], { signal })).stdout)
+      return parseListing(listed.stdout)
     } catch (error) {
-      if (error instanceof HostError && error.stderr.includes('No such file or directory')) return undefined
+      // nft 1.0.6 prints the flag `dormant` from memory that it has not set, and may end in the middle of its output.
+      // Our table never has a flag, so another program has changed it.
+      if (FLAGGED.test(listed.stdout)) return undefined
       throw error
     }
   }
@@ -73,22 +71,39 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       const filter = listing && filterOf(listing)
       // A table that another program changed, or that was made by another version or for another device, counts as
       // missing and is set again.
-      return filter && listing.about === aboutOf(names, filter, listing.shape) ? filter : undefined
+      return filter && listing.about === aboutOf(await context(), filter, listing.shape) ? filter : undefined
     },
     async set(filter, signal) {
       if (filter === undefined) {
         await nft(removalOf(table), signal)
         return
       }
-      const text = tableText(names, filter)
-      const mark = aboutCommand(table, aboutOf(names, filter, await shapeOf(text, signal)))
+      const text = tableText(await context(), filter)
+      const mark = aboutCommand(table, aboutOf(await context(), filter, await shapeOf(text, signal)))
       await nft(`${removalOf(table)}${text}${mark}`, signal)
     },
-    describe: (filter) => describeFilter(options, filter),
+    describe: (filter) => describeFilter({ names, hasFib: true }, filter),
     async cleanup(signal) {
       await nft(removalWithCopy(table), signal)
-    }
+    },
+    dropped: (signal) => orMissing(readDropped(run, table, signal))
   }
+}
+
+/** Returns undefined where the table does not exist. */
+async function orMissing<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof HostError && error.stderr.includes('No such file or directory')) return undefined
+    throw error
+  }
+}
+
+async function contextOf({ run, names, warn }: FilterOptions): Promise<TableContext> {
+  const hasFib = await canLookUpRoutes(run)
+  if (!hasFib) warn?.(NO_FIB)
+  return { names, hasFib }
 }
 
 /**
@@ -109,9 +124,13 @@ export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort
     describe: () => [`# ${NO_FILTER}`],
     async cleanup() {
       desired = undefined
-    }
+    },
+    dropped: async () => undefined
   }
 }
+
+const NO_FIB =
+  'rules of nftables cannot look up routes in this kernel (module nft_fib_inet), so packets with the forged source of a pod of this cluster are not dropped'
 
 export const NO_FILTER =
   'this kernel has no nftables, so there is no packet filter: only WireGuard’s AllowedIPs limit the traffic from the tunnel'
@@ -122,11 +141,11 @@ async function choose(options: FilterOptions): Promise<FilterPort> {
     : createNoFilter(options)
 }
 
-function describeFilter({ names }: FilterOptions, filter: Filter | undefined): readonly string[] {
-  const removing = removalOf(tableOf(names))
+function describeFilter(context: TableContext, filter: Filter | undefined): readonly string[] {
+  const removing = removalOf(tableOf(context.names))
   if (filter === undefined) return [`nft -f - <<'END'\n${removing}END`]
   return [
-    `nft -f - <<'END'\n${removing}${tableText(names, filter)}END`,
+    `nft -f - <<'END'\n${removing}${tableText(context, filter)}END`,
     '# and in the same transaction the digest of what nft lists of such a table, as an element of its set "about"'
   ]
 }
@@ -135,163 +154,40 @@ function tableOf(names: FilterOptions['names']): string {
   return `${names.nftTable}-filter`
 }
 
-/** Names of the sets, and the part of a filter that each holds. */
-const LISTS = {
-  remote: 'remoteSources',
-  local: 'localDestinations',
-  vips: 'guardedVips',
-  own: 'ownNetworks'
-} as const
-type ListName = keyof typeof LISTS
-const LIST_NAMES = Object.keys(LISTS) as readonly ListName[]
-
-function tableText(names: FilterOptions['names'], filter: Filter): string {
-  const sets = LIST_NAMES.flatMap((name) =>
-    ([4, 6] as const).flatMap((family) => setTexts(name, family, filter[LISTS[name]] ?? []))
-  )
+function tableText(context: TableContext, filter: Filter): string {
   return [
-    `table inet ${tableOf(names)} {`,
+    `table inet ${tableOf(context.names)} {`,
     ABOUT_SET,
-    ...sets,
-    endpointSet(4, filter.hostEndpoints ?? []),
-    endpointSet(6, filter.hostEndpoints ?? []),
-    hairpinSet(4),
-    hairpinSet(6),
-    straySet(4),
-    straySet(6),
-    chains(names.device, filter),
+    ...setsOf(filter),
+    ...underlayObjects(),
+    chainsOf(context, filter),
     '}\n'
   ].join('\n')
 }
 
-/** Returns the set of the endpoints of exported services that are this host itself: (address, protocol, port). */
-function endpointSet(family: 4 | 6, endpoints: readonly HostEndpoint[]): string {
-  const keys = endpoints
-    .map((endpoint) => endpoint.split(' '))
-    .filter(([ip = '']) => familyOf(ip as Ip) === family)
-    .map(([ip, protocol, port]) => `${ip} . ${PROTOCOL_NUMBER[protocol as Protocol]} . ${port}`)
-  const elements = keys.length === 0 ? '' : `    elements = { ${keys.join(', ')} }\n`
-  return `  set endpoints${family} {
-    type ipv${family}_addr . inet_proto . inet_service
-${elements}  }`
+function chainsOf({ names, hasFib }: TableContext, filter: Filter): string {
+  return [...underlayChains(names.device, hasFib), chains(names.device, filter)].join('\n')
 }
 
 /**
- * Returns the set of hairpin connections: a pod whose connection to a service is balanced back to the pod itself. Chain
- * `note` adds (pod, pod) for the first packet of each connection of a pod to a service, and chain `keep` looks the pair
- * up for the same packet, so an element is needed for less than the 1 min after which it expires.
+ * Returns the mark of the table: UDP port of the probe, MTU in bytes, what is reachable, digest of our chains, and digest of all that nft
+ * listed of the table but its elements (`shape`).
  */
-function hairpinSet(family: 4 | 6): string {
-  return `  set hairpin${family} {
-    type ipv${family}_addr . ipv${family}_addr
-    size 65535
-    flags dynamic,timeout
-    timeout 1m
-  }`
-}
-
-/**
- * Returns the set of source addresses outside the pod prefixes that sent packets into the tunnel in the last 2 min, 64
- * addresses at most. The other side drops these packets. `meshctl doctor` and `meshctl status` name the addresses.
- */
-function straySet(family: 4 | 6): string {
-  return `  set stray${family} {
-    type ipv${family}_addr
-    size 64
-    flags dynamic,timeout
-    timeout 2m
-  }`
-}
-
-/**
- * Returns the sets with these prefixes. nft refuses nested prefixes in one set, so the inner ones go into further sets.
- * No chain uses the further sets, because the outer prefix matches already; a pass reads them back.
- */
-function setTexts(name: ListName, family: 4 | 6, prefixes: readonly Cidr[]): readonly string[] {
-  const layers = layersOf(prefixes.filter((prefix) => familyOf(prefix) === family))
-  return (layers.length === 0 ? [[]] : layers).map((layer, depth) => {
-    const elements = layer.length === 0 ? '' : `    elements = { ${layer.join(', ')} }\n`
-    return `  set ${name}${family}${depth === 0 ? '' : `-${depth}`} {
-    type ipv${family}_addr
-    flags interval
-${elements}  }`
-  })
-}
-
-/** Splits prefixes into lists without nested ones. The first list has all the outer prefixes. */
-function layersOf(prefixes: readonly Cidr[]): readonly (readonly Cidr[])[] {
-  const layers: Cidr[][] = []
-  // Outer prefixes sort before inner ones, so only the last prefix of a layer can contain the next prefix.
-  for (const prefix of [...prefixes].sort(compareCidr)) {
-    const layer = layers.find((taken) => {
-      const last = taken.at(-1)
-      return last === undefined || !cidrContains(last, prefix)
-    })
-    if (layer) layer.push(prefix)
-    else layers.push([prefix])
-  }
-  return layers
+function aboutOf(context: TableContext, filter: Filter, shape: string): string {
+  return `${filter.probePort} ${filter.mtu} ${filter.reach ?? 'pods'} ${digest(chainsOf(context, filter))} ${shape}`
 }
 
 /**
  * Returns the filter that a listing of nft shows; undefined if the table has no mark (`aboutOf`), because the mark has
- * the port of the probe and the MTU.
+ * the port of the probe, the MTU and what is reachable.
  */
 function filterOf({ rows, about }: NftListing): Filter | undefined {
-  const said = /^(\d+) (\d+) /.exec(about ?? '')
+  const said = /^(\d+) (\d+) (pods|services) /.exec(about ?? '')
   if (!said) return undefined
-  const prefixes = (name: ListName) =>
-    [...rows]
-      .filter(([set]) => new RegExp(`^${name}[46](-\\d+)?$`).test(set))
-      .flatMap(([, list]) => list.flatMap((row) => prefixOf(row) ?? []))
-      .sort(compareCidr)
-  const guardedVips = prefixes('vips')
-  const ownNetworks = prefixes('own')
-  const hostEndpoints = sortedEndpoints(
-    (['endpoints4', 'endpoints6'] as const).flatMap((set) =>
-      (rows.get(set) ?? []).flatMap((row) => endpointOf(row) ?? [])
-    )
-  )
-  return {
-    remoteSources: prefixes('remote'),
-    localDestinations: prefixes('local'),
+  return normalizeFilter({
+    ...listsOf(rows),
     probePort: Number(said[1]),
     mtu: Number(said[2]),
-    ...(guardedVips.length === 0 ? {} : { guardedVips }),
-    ...(ownNetworks.length === 0 ? {} : { ownNetworks }),
-    ...(hostEndpoints.length === 0 ? {} : { hostEndpoints })
-  }
-}
-
-/** Returns the endpoint of an element of nft; undefined if another program wrote it in another form. */
-function endpointOf(row: unknown): HostEndpoint | undefined {
-  const parts = asRecord(keyOfRow(row))['concat']
-  const [address, number, port]: readonly unknown[] = Array.isArray(parts) ? parts : []
-  const [ip, protocol] = [typeof address === 'string' ? parseIp(address) : undefined, PROTOCOLS.get(number)]
-  return ip === undefined || protocol === undefined || typeof port !== 'number'
-    ? undefined
-    : `${ip} ${protocol} ${port}`
-}
-
-/**
- * Returns the mark of the table: UDP port of the probe, MTU in bytes, digest of our chains, and digest of all that nft
- * listed of the table but its elements (`shape`).
- */
-function aboutOf(names: FilterOptions['names'], filter: Filter, shape: string): string {
-  return `${filter.probePort} ${filter.mtu} ${digest(chains(names.device, filter))} ${shape}`
-}
-
-/**
- * Returns the prefix of an element of nft, which prints a prefix of one address without a length. undefined: the
- * element is not a prefix, but for example a range of addresses.
- */
-function prefixOf(row: unknown): Cidr | undefined {
-  const key = keyOfRow(row)
-  if (typeof key === 'string') {
-    const ip = parseIp(key)
-    return ip && hostCidr(ip)
-  }
-  const { addr, len } = asRecord(asRecord(key)['prefix'])
-  const parsed = parseCidr(`${String(addr)}/${String(len)}`)
-  return parsed.kind === 'cidr' ? parsed.cidr : undefined
+    ...(said[3] === 'services' ? { reach: 'services' } : {})
+  })
 }

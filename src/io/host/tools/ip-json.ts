@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { parseOutput } from '../errors.ts'
 import { parseCidr, parseIp } from '../../../core/model/cidr.ts'
+import type { HostDevice } from '../../../core/host/surroundings.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
 
 /** A network device. */
@@ -57,6 +58,18 @@ const ADDRESSES = z.array(
   z.object({ addr_info: z.array(z.object({ local: z.string().optional() })).optional() })
 )
 
+const DEVICES = z.array(
+  z.object({
+    ifname: z.string(),
+    flags: z.array(z.string()),
+    master: z.string().optional(),
+    linkinfo: z
+      .object({ info_kind: z.string().optional(), info_slave_kind: z.string().optional() })
+      .optional(),
+    addr_info: z.array(z.object({ scope: z.string().optional() })).optional()
+  })
+)
+
 const ROUTES = z.array(
   z.object({
     dst: z.string(),
@@ -91,6 +104,38 @@ export function parseLink(text: string): Link | undefined {
     mtu: link.mtu,
     up: link.flags.includes('UP')
   }
+}
+
+// Packets that come in by a port belong to the device above it. A device in a VRF (slave of kind `vrf`) keeps its own.
+const PORT_KINDS: ReadonlySet<string> = new Set(['bridge', 'bond', 'team', 'openvswitch'])
+// Kinds of devices that are ends of containers or virtual machines, when they are ports of a bridge.
+const CONTAINER_KINDS: ReadonlySet<string> = new Set(['veth', 'netkit', 'tun'])
+
+/**
+ * Returns the devices of `ip -d -j address show` by which packets come to this host: those with an address that is not
+ * link-local, and physical ones. Ports of others, loopback, and devices that are switched off without an address are
+ * left out. Errors: TOOL_FAILED.
+ */
+export function parseDevices(text: string): readonly Omit<HostDevice, 'isDefault'>[] {
+  const links = read(DEVICES, text)
+  const hasAddress = ({ addr_info = [] }: (typeof links)[number]) =>
+    addr_info.some(({ scope }) => scope !== 'link' && scope !== 'host')
+  return links
+    .filter((link) => {
+      const { info_kind: kind, info_slave_kind: slaveKind = '' } = link.linkinfo ?? {}
+      if (link.flags.includes('LOOPBACK') || PORT_KINDS.has(slaveKind)) return false
+      return kind === undefined || hasAddress(link)
+    })
+    .map(({ ifname: name, linkinfo }) => {
+      const ports = links.filter(({ master }) => master === name)
+      const isOfContainer = (port: (typeof links)[number]) =>
+        CONTAINER_KINDS.has(port.linkinfo?.info_kind ?? '')
+      return {
+        name,
+        isPhysical: linkinfo?.info_kind === undefined,
+        holdsContainers: linkinfo?.info_kind === 'bridge' && ports.every(isOfContainer)
+      }
+    })
 }
 
 /** Returns the addresses of all links in the output. Errors: TOOL_FAILED. */

@@ -9,7 +9,15 @@ import { succeeds } from './succeeds.ts'
  * Errors: HostError if nft gives no answer (TOOL_TIMEOUT, NOT_ROOT).
  */
 export function canMakeChain(run: Run, type: 'filter' | 'nat', hook: string): Promise<boolean> {
+  return accepts(run, `type ${type} hook ${hook} priority -110;`)
+}
+
+/** Returns whether rules can look up routes (`fib`, the kernel's module nft_fib_inet). Errors as of canMakeChain. */
+export function canLookUpRoutes(run: Run): Promise<boolean> {
+  return accepts(run, 'type filter hook prerouting priority -110; fib saddr . iif oif missing drop;')
+}
+
+function accepts(run: Run, chain: string): Promise<boolean> {
   const name = `rhizome-trial-${randomBytes(4).toString('hex')}`
-  const table = `table inet ${name} { chain c { type ${type} hook ${hook} priority -110; }; }`
-  return succeeds(run, 'nft', ['-c', '-f', '-'], `${table}\n`)
+  return succeeds(run, 'nft', ['-c', '-f', '-'], `table inet ${name} { chain c { ${chain} }; }\n`)
 }

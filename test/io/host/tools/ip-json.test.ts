@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import {
   parseAddresses,
   parseDefaultDevice,
+  parseDevices,
   parseLink,
   parseRoutes,
   parseRules
@@ -80,4 +81,42 @@ describe('what ip prints and is no such JSON', () => {
           message: 'ip ended with success, but its output has an unknown form'
         })
     })
+
+  it('gives the devices by which packets come: no loopback, no ports, no ends of containers', () => {
+    const link = (ifname: string, kind?: string, more: Readonly<Record<string, unknown>> = {}) => ({
+      ifname,
+      flags: ['UP'],
+      ...(kind === undefined ? {} : { linkinfo: { info_kind: kind } }),
+      addr_info: [{ local: 'fe80::1', scope: 'link' }],
+      ...more
+    })
+    const global = { addr_info: [{ local: '192.0.2.1', scope: 'global' }] }
+    const port = (ifname: string, kind: string, master: string) =>
+      link(ifname, kind, { master, linkinfo: { info_kind: kind, info_slave_kind: 'bridge' } })
+    const links = [
+      link('lo', undefined, { flags: ['LOOPBACK', 'UP'] }),
+      link('eth0', undefined, global),
+      link('eth1'),
+      link('eth2', undefined, { master: 'bond0', linkinfo: { info_slave_kind: 'bond' } }),
+      link('bond0', 'bond', global),
+      link('cali0', 'veth'),
+      link('cilium_vxlan', 'vxlan'),
+      link('docker0', 'bridge', global),
+      port('veth1', 'veth', 'docker0'),
+      link('br0', 'bridge', global),
+      port('tap0', 'tun', 'br0'),
+      link('eth3', undefined, { master: 'br0', linkinfo: { info_slave_kind: 'bridge' } }),
+      link('empty0', 'bridge', global)
+    ]
+    const found = parseDevices(JSON.stringify(links))
+    const virtual = { isPhysical: false, holdsContainers: false }
+    assert.deepEqual(found, [
+      { name: 'eth0', isPhysical: true, holdsContainers: false },
+      { name: 'eth1', isPhysical: true, holdsContainers: false },
+      { name: 'bond0', ...virtual },
+      { name: 'docker0', isPhysical: false, holdsContainers: true },
+      { name: 'br0', ...virtual },
+      { name: 'empty0', isPhysical: false, holdsContainers: true }
+    ])
+  })
 })
