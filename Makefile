@@ -59,8 +59,10 @@ bench: node_modules/.package-lock.json ## figures beside their baselines; PART=r
 sim: node_modules/.package-lock.json ## one simulated storm: SEED=1 AGENTS=12 FAULTS=all|none|loss,kill,… SHAPE=full|line|tree
 	@SEED='$(SEED)' SEEDS='$(SEEDS)' AGENTS='$(AGENTS)' FAULTS='$(FAULTS)' SHAPE='$(SHAPE)' node test/sim/main.ts
 
-soak: node_modules/.package-lock.json ## thousands of storms: SEEDS=5000 SEED=<first>
+soak: node_modules/.package-lock.json ## thousands of storms, then hostile peers with large numbers: SEEDS=5000 SEED=<first> HOSTILE_SCALE=10
 	@SEED='$(SEED)' SEEDS='$(or $(SEEDS),5000)' AGENTS='$(AGENTS)' FAULTS='$(FAULTS)' SHAPE='$(SHAPE)' node test/sim/main.ts
+	@node build/bundle.ts
+	HOSTILE_SCALE='$(or $(HOSTILE_SCALE),10)' DIST_IS_BUILT=1 $(MOCHA) --timeout 3600000 test/hostile/hostile.test.ts
 
 manifests: node_modules/.package-lock.json ## make deploy/manifests from the chart (needs Go: Helm is built once)
 	node build/manifests.ts

@@ -1651,8 +1651,8 @@ export namespace rhizome {
                 /** Delta more. */
                 more: boolean;
 
-                /** Delta chain. */
-                chain: Uint8Array;
+                /** Delta credential. */
+                credential: Uint8Array;
 
                 /** Delta afterSeq. */
                 afterSeq: (number|Long);
@@ -1739,8 +1739,8 @@ export namespace rhizome {
                     /** Delta more */
                     more?: (boolean|null);
 
-                    /** Delta chain */
-                    chain?: (Uint8Array|null);
+                    /** Delta credential */
+                    credential?: (Uint8Array|null);
 
                     /** Delta afterSeq */
                     afterSeq?: (number|Long|null);
@@ -3168,518 +3168,127 @@ export namespace rhizome {
             }
 
             /**
-             * Properties of a Certificate.
-             * @deprecated Use rhizome.mesh.v1.Certificate.$Properties instead.
+             * Properties of an InviteToken.
+             * @deprecated Use rhizome.mesh.v1.InviteToken.$Properties instead.
              */
-            interface ICertificate extends rhizome.mesh.v1.Certificate.$Properties {
+            interface IInviteToken extends rhizome.mesh.v1.InviteToken.$Properties {
             }
 
-            /** Represents a Certificate. */
-            class Certificate {
+            /** Represents an InviteToken. */
+            class InviteToken {
 
                 /**
-                 * Constructs a new Certificate.
+                 * Constructs a new InviteToken.
                  * @param [properties] Properties to set
                  */
-                constructor(properties?: rhizome.mesh.v1.Certificate.$Properties);
+                constructor(properties?: rhizome.mesh.v1.InviteToken.$Properties);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
 
-                /** Certificate body. */
-                body: Uint8Array;
+                /** InviteToken k. */
+                k: number;
 
-                /** Certificate signature. */
-                signature: Uint8Array;
-
-                /** Certificate acceptance. */
-                acceptance: Uint8Array;
-
-                /**
-                 * Creates a new Certificate instance using the specified properties.
-                 * @param [properties] Properties to set
-                 * @returns Certificate instance
-                 */
-                static create(properties: rhizome.mesh.v1.Certificate.$Shape): rhizome.mesh.v1.Certificate & rhizome.mesh.v1.Certificate.$Shape;
-                static create(properties?: rhizome.mesh.v1.Certificate.$Properties): rhizome.mesh.v1.Certificate;
-
-                /**
-                 * Encodes the specified Certificate message. Does not implicitly {@link rhizome.mesh.v1.Certificate.verify|verify} messages.
-                 * @param message Certificate message or plain object to encode
-                 * @param [writer] Writer to encode to
-                 * @returns Writer
-                 */
-                static encode(message: rhizome.mesh.v1.Certificate.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
-
-                /**
-                 * Decodes a Certificate message from the specified reader or buffer.
-                 * @param reader Reader or buffer to decode from
-                 * @param [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Certificate & rhizome.mesh.v1.Certificate.$Shape} Certificate
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Certificate & rhizome.mesh.v1.Certificate.$Shape;
-
-                /**
-                 * Verifies a Certificate message.
-                 * @param message Plain object to verify
-                 * @returns `null` if valid, otherwise the reason why it is not
-                 */
-                static verify(message: { [k: string]: any }): (string|null);
-
-                /**
-                 * Creates a Certificate message from a plain object. Also converts values to their respective internal types.
-                 * @param object Plain object
-                 * @returns Certificate
-                 */
-                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Certificate;
-
-                /**
-                 * Creates a plain object from a Certificate message. Also converts values to other types if specified.
-                 * @param message Certificate
-                 * @param [options] Conversion options
-                 * @returns Plain object
-                 */
-                static toObject(message: rhizome.mesh.v1.Certificate, options?: $protobuf.IConversionOptions): { [k: string]: any };
-
-                /**
-                 * Converts this Certificate to JSON.
-                 * @returns JSON object
-                 */
-                toJSON(): { [k: string]: any };
-
-                /**
-                 * Gets the type url for Certificate
-                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns The type url
-                 */
-                static getTypeUrl(prefix?: string): string;
-            }
-
-            namespace Certificate {
-
-                /** Properties of a Certificate. */
-                interface $Properties {
-
-                    /** Certificate body */
-                    body?: (Uint8Array|null);
-
-                    /** Certificate signature */
-                    signature?: (Uint8Array|null);
-
-                    /** Certificate acceptance */
-                    acceptance?: (Uint8Array|null);
-
-                    /** Unknown fields preserved while decoding when enabled */
-                    $unknowns?: Uint8Array[];
-                }
-
-                /** Shape of a Certificate. */
-                type $Shape = rhizome.mesh.v1.Certificate.$Properties;
-            }
-
-            /** CertificateKind enum. */
-            enum CertificateKind {
-
-                /** CERTIFICATE_KIND_UNSPECIFIED value */
-                CERTIFICATE_KIND_UNSPECIFIED = 0,
-
-                /** ADMIN value */
-                ADMIN = 1,
-
-                /** INVITE value */
-                INVITE = 2,
-
-                /** CLUSTER value */
-                CLUSTER = 3,
-
-                /** AGENT value */
-                AGENT = 4
-            }
-
-            /**
-             * Properties of a CertificateBody.
-             * @deprecated Use rhizome.mesh.v1.CertificateBody.$Properties instead.
-             */
-            interface ICertificateBody extends rhizome.mesh.v1.CertificateBody.$Properties {
-            }
-
-            /** Represents a CertificateBody. */
-            class CertificateBody {
-
-                /**
-                 * Constructs a new CertificateBody.
-                 * @param [properties] Properties to set
-                 */
-                constructor(properties?: rhizome.mesh.v1.CertificateBody.$Properties);
-
-                /** Unknown fields preserved while decoding when enabled */
-                $unknowns?: Uint8Array[];
-
-                /** CertificateBody kind. */
-                kind: rhizome.mesh.v1.CertificateKind;
-
-                /** CertificateBody meshId. */
-                meshId: Uint8Array;
-
-                /** CertificateBody issuerKey. */
-                issuerKey: Uint8Array;
-
-                /** CertificateBody subjectKey. */
-                subjectKey: Uint8Array;
-
-                /** CertificateBody serial. */
-                serial: Uint8Array;
-
-                /** CertificateBody notBefore. */
-                notBefore: (number|Long);
-
-                /** CertificateBody notAfter. */
-                notAfter: (number|Long);
-
-                /** CertificateBody cluster. */
-                cluster: string;
-
-                /** CertificateBody podPrefixes. */
-                podPrefixes: rhizome.mesh.v1.Prefix.$Properties[];
-
-                /** CertificateBody servicePrefixes. */
-                servicePrefixes: rhizome.mesh.v1.Prefix.$Properties[];
-
-                /** CertificateBody roles. */
-                roles: string[];
-
-                /** CertificateBody node. */
-                node: string;
-
-                /**
-                 * Creates a new CertificateBody instance using the specified properties.
-                 * @param [properties] Properties to set
-                 * @returns CertificateBody instance
-                 */
-                static create(properties: rhizome.mesh.v1.CertificateBody.$Shape): rhizome.mesh.v1.CertificateBody & rhizome.mesh.v1.CertificateBody.$Shape;
-                static create(properties?: rhizome.mesh.v1.CertificateBody.$Properties): rhizome.mesh.v1.CertificateBody;
-
-                /**
-                 * Encodes the specified CertificateBody message. Does not implicitly {@link rhizome.mesh.v1.CertificateBody.verify|verify} messages.
-                 * @param message CertificateBody message or plain object to encode
-                 * @param [writer] Writer to encode to
-                 * @returns Writer
-                 */
-                static encode(message: rhizome.mesh.v1.CertificateBody.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
-
-                /**
-                 * Decodes a CertificateBody message from the specified reader or buffer.
-                 * @param reader Reader or buffer to decode from
-                 * @param [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.CertificateBody & rhizome.mesh.v1.CertificateBody.$Shape} CertificateBody
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.CertificateBody & rhizome.mesh.v1.CertificateBody.$Shape;
-
-                /**
-                 * Verifies a CertificateBody message.
-                 * @param message Plain object to verify
-                 * @returns `null` if valid, otherwise the reason why it is not
-                 */
-                static verify(message: { [k: string]: any }): (string|null);
-
-                /**
-                 * Creates a CertificateBody message from a plain object. Also converts values to their respective internal types.
-                 * @param object Plain object
-                 * @returns CertificateBody
-                 */
-                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.CertificateBody;
-
-                /**
-                 * Creates a plain object from a CertificateBody message. Also converts values to other types if specified.
-                 * @param message CertificateBody
-                 * @param [options] Conversion options
-                 * @returns Plain object
-                 */
-                static toObject(message: rhizome.mesh.v1.CertificateBody, options?: $protobuf.IConversionOptions): { [k: string]: any };
-
-                /**
-                 * Converts this CertificateBody to JSON.
-                 * @returns JSON object
-                 */
-                toJSON(): { [k: string]: any };
-
-                /**
-                 * Gets the type url for CertificateBody
-                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns The type url
-                 */
-                static getTypeUrl(prefix?: string): string;
-            }
-
-            namespace CertificateBody {
-
-                /** Properties of a CertificateBody. */
-                interface $Properties {
-
-                    /** CertificateBody kind */
-                    kind?: (rhizome.mesh.v1.CertificateKind|null);
-
-                    /** CertificateBody meshId */
-                    meshId?: (Uint8Array|null);
-
-                    /** CertificateBody issuerKey */
-                    issuerKey?: (Uint8Array|null);
-
-                    /** CertificateBody subjectKey */
-                    subjectKey?: (Uint8Array|null);
-
-                    /** CertificateBody serial */
-                    serial?: (Uint8Array|null);
-
-                    /** CertificateBody notBefore */
-                    notBefore?: (number|Long|null);
-
-                    /** CertificateBody notAfter */
-                    notAfter?: (number|Long|null);
-
-                    /** CertificateBody cluster */
-                    cluster?: (string|null);
-
-                    /** CertificateBody podPrefixes */
-                    podPrefixes?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
-
-                    /** CertificateBody servicePrefixes */
-                    servicePrefixes?: (rhizome.mesh.v1.Prefix.$Properties[]|null);
-
-                    /** CertificateBody roles */
-                    roles?: (string[]|null);
-
-                    /** CertificateBody node */
-                    node?: (string|null);
-
-                    /** Unknown fields preserved while decoding when enabled */
-                    $unknowns?: Uint8Array[];
-                }
-
-                /** Shape of a CertificateBody. */
-                type $Shape = rhizome.mesh.v1.CertificateBody.$Properties;
-            }
-
-            /**
-             * Properties of a Chain.
-             * @deprecated Use rhizome.mesh.v1.Chain.$Properties instead.
-             */
-            interface IChain extends rhizome.mesh.v1.Chain.$Properties {
-            }
-
-            /** Represents a Chain. */
-            class Chain {
-
-                /**
-                 * Constructs a new Chain.
-                 * @param [properties] Properties to set
-                 */
-                constructor(properties?: rhizome.mesh.v1.Chain.$Properties);
-
-                /** Unknown fields preserved while decoding when enabled */
-                $unknowns?: Uint8Array[];
-
-                /** Chain rootKeys. */
+                /** InviteToken rootKeys. */
                 rootKeys: Uint8Array[];
 
-                /** Chain certificates. */
-                certificates: rhizome.mesh.v1.Certificate.$Properties[];
+                /** InviteToken item. */
+                item?: (rhizome.mesh.v1.TrustItem.$Properties|null);
 
-                /**
-                 * Creates a new Chain instance using the specified properties.
-                 * @param [properties] Properties to set
-                 * @returns Chain instance
-                 */
-                static create(properties: rhizome.mesh.v1.Chain.$Shape): rhizome.mesh.v1.Chain & rhizome.mesh.v1.Chain.$Shape;
-                static create(properties?: rhizome.mesh.v1.Chain.$Properties): rhizome.mesh.v1.Chain;
-
-                /**
-                 * Encodes the specified Chain message. Does not implicitly {@link rhizome.mesh.v1.Chain.verify|verify} messages.
-                 * @param message Chain message or plain object to encode
-                 * @param [writer] Writer to encode to
-                 * @returns Writer
-                 */
-                static encode(message: rhizome.mesh.v1.Chain.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
-
-                /**
-                 * Decodes a Chain message from the specified reader or buffer.
-                 * @param reader Reader or buffer to decode from
-                 * @param [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Chain & rhizome.mesh.v1.Chain.$Shape} Chain
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Chain & rhizome.mesh.v1.Chain.$Shape;
-
-                /**
-                 * Verifies a Chain message.
-                 * @param message Plain object to verify
-                 * @returns `null` if valid, otherwise the reason why it is not
-                 */
-                static verify(message: { [k: string]: any }): (string|null);
-
-                /**
-                 * Creates a Chain message from a plain object. Also converts values to their respective internal types.
-                 * @param object Plain object
-                 * @returns Chain
-                 */
-                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Chain;
-
-                /**
-                 * Creates a plain object from a Chain message. Also converts values to other types if specified.
-                 * @param message Chain
-                 * @param [options] Conversion options
-                 * @returns Plain object
-                 */
-                static toObject(message: rhizome.mesh.v1.Chain, options?: $protobuf.IConversionOptions): { [k: string]: any };
-
-                /**
-                 * Converts this Chain to JSON.
-                 * @returns JSON object
-                 */
-                toJSON(): { [k: string]: any };
-
-                /**
-                 * Gets the type url for Chain
-                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns The type url
-                 */
-                static getTypeUrl(prefix?: string): string;
-            }
-
-            namespace Chain {
-
-                /** Properties of a Chain. */
-                interface $Properties {
-
-                    /** Chain rootKeys */
-                    rootKeys?: (Uint8Array[]|null);
-
-                    /** Chain certificates */
-                    certificates?: (rhizome.mesh.v1.Certificate.$Properties[]|null);
-
-                    /** Unknown fields preserved while decoding when enabled */
-                    $unknowns?: Uint8Array[];
-                }
-
-                /** Shape of a Chain. */
-                type $Shape = rhizome.mesh.v1.Chain.$Properties;
-            }
-
-            /**
-             * Properties of a Token.
-             * @deprecated Use rhizome.mesh.v1.Token.$Properties instead.
-             */
-            interface IToken extends rhizome.mesh.v1.Token.$Properties {
-            }
-
-            /** Represents a Token. */
-            class Token {
-
-                /**
-                 * Constructs a new Token.
-                 * @param [properties] Properties to set
-                 */
-                constructor(properties?: rhizome.mesh.v1.Token.$Properties);
-
-                /** Unknown fields preserved while decoding when enabled */
-                $unknowns?: Uint8Array[];
-
-                /** Token chain. */
-                chain?: (rhizome.mesh.v1.Chain.$Properties|null);
-
-                /** Token inviteSeed. */
+                /** InviteToken inviteSeed. */
                 inviteSeed: Uint8Array;
 
-                /** Token bootstrap. */
+                /** InviteToken bootstrap. */
                 bootstrap: string[];
 
                 /**
-                 * Creates a new Token instance using the specified properties.
+                 * Creates a new InviteToken instance using the specified properties.
                  * @param [properties] Properties to set
-                 * @returns Token instance
+                 * @returns InviteToken instance
                  */
-                static create(properties: rhizome.mesh.v1.Token.$Shape): rhizome.mesh.v1.Token & rhizome.mesh.v1.Token.$Shape;
-                static create(properties?: rhizome.mesh.v1.Token.$Properties): rhizome.mesh.v1.Token;
+                static create(properties: rhizome.mesh.v1.InviteToken.$Shape): rhizome.mesh.v1.InviteToken & rhizome.mesh.v1.InviteToken.$Shape;
+                static create(properties?: rhizome.mesh.v1.InviteToken.$Properties): rhizome.mesh.v1.InviteToken;
 
                 /**
-                 * Encodes the specified Token message. Does not implicitly {@link rhizome.mesh.v1.Token.verify|verify} messages.
-                 * @param message Token message or plain object to encode
+                 * Encodes the specified InviteToken message. Does not implicitly {@link rhizome.mesh.v1.InviteToken.verify|verify} messages.
+                 * @param message InviteToken message or plain object to encode
                  * @param [writer] Writer to encode to
                  * @returns Writer
                  */
-                static encode(message: rhizome.mesh.v1.Token.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+                static encode(message: rhizome.mesh.v1.InviteToken.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
 
                 /**
-                 * Decodes a Token message from the specified reader or buffer.
+                 * Decodes an InviteToken message from the specified reader or buffer.
                  * @param reader Reader or buffer to decode from
                  * @param [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Token & rhizome.mesh.v1.Token.$Shape} Token
+                 * @returns {rhizome.mesh.v1.InviteToken & rhizome.mesh.v1.InviteToken.$Shape} InviteToken
                  * @throws {Error} If the payload is not a reader or valid buffer
                  * @throws {$protobuf.util.ProtocolError} If required fields are missing
                  */
-                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Token & rhizome.mesh.v1.Token.$Shape;
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.InviteToken & rhizome.mesh.v1.InviteToken.$Shape;
 
                 /**
-                 * Verifies a Token message.
+                 * Verifies an InviteToken message.
                  * @param message Plain object to verify
                  * @returns `null` if valid, otherwise the reason why it is not
                  */
                 static verify(message: { [k: string]: any }): (string|null);
 
                 /**
-                 * Creates a Token message from a plain object. Also converts values to their respective internal types.
+                 * Creates an InviteToken message from a plain object. Also converts values to their respective internal types.
                  * @param object Plain object
-                 * @returns Token
+                 * @returns InviteToken
                  */
-                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Token;
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.InviteToken;
 
                 /**
-                 * Creates a plain object from a Token message. Also converts values to other types if specified.
-                 * @param message Token
+                 * Creates a plain object from an InviteToken message. Also converts values to other types if specified.
+                 * @param message InviteToken
                  * @param [options] Conversion options
                  * @returns Plain object
                  */
-                static toObject(message: rhizome.mesh.v1.Token, options?: $protobuf.IConversionOptions): { [k: string]: any };
+                static toObject(message: rhizome.mesh.v1.InviteToken, options?: $protobuf.IConversionOptions): { [k: string]: any };
 
                 /**
-                 * Converts this Token to JSON.
+                 * Converts this InviteToken to JSON.
                  * @returns JSON object
                  */
                 toJSON(): { [k: string]: any };
 
                 /**
-                 * Gets the type url for Token
+                 * Gets the type url for InviteToken
                  * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
                  * @returns The type url
                  */
                 static getTypeUrl(prefix?: string): string;
             }
 
-            namespace Token {
+            namespace InviteToken {
 
-                /** Properties of a Token. */
+                /** Properties of an InviteToken. */
                 interface $Properties {
 
-                    /** Token chain */
-                    chain?: (rhizome.mesh.v1.Chain.$Properties|null);
+                    /** InviteToken k */
+                    k?: (number|null);
 
-                    /** Token inviteSeed */
+                    /** InviteToken rootKeys */
+                    rootKeys?: (Uint8Array[]|null);
+
+                    /** InviteToken item */
+                    item?: (rhizome.mesh.v1.TrustItem.$Properties|null);
+
+                    /** InviteToken inviteSeed */
                     inviteSeed?: (Uint8Array|null);
 
-                    /** Token bootstrap */
+                    /** InviteToken bootstrap */
                     bootstrap?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
 
-                /** Shape of a Token. */
-                type $Shape = rhizome.mesh.v1.Token.$Properties;
+                /** Shape of an InviteToken. */
+                type $Shape = rhizome.mesh.v1.InviteToken.$Properties;
             }
 
             /**
@@ -5415,6 +5024,536 @@ export namespace rhizome {
             }
 
             /**
+             * Properties of a TrustHead.
+             * @deprecated Use rhizome.mesh.v1.TrustHead.$Properties instead.
+             */
+            interface ITrustHead extends rhizome.mesh.v1.TrustHead.$Properties {
+            }
+
+            /** Represents a TrustHead. */
+            class TrustHead {
+
+                /**
+                 * Constructs a new TrustHead.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustHead.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustHead root. */
+                root: Uint8Array;
+
+                /** TrustHead count. */
+                count: number;
+
+                /**
+                 * Creates a new TrustHead instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustHead instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustHead.$Shape): rhizome.mesh.v1.TrustHead & rhizome.mesh.v1.TrustHead.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustHead.$Properties): rhizome.mesh.v1.TrustHead;
+
+                /**
+                 * Encodes the specified TrustHead message. Does not implicitly {@link rhizome.mesh.v1.TrustHead.verify|verify} messages.
+                 * @param message TrustHead message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustHead.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustHead message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustHead & rhizome.mesh.v1.TrustHead.$Shape} TrustHead
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustHead & rhizome.mesh.v1.TrustHead.$Shape;
+
+                /**
+                 * Verifies a TrustHead message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustHead message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustHead
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustHead;
+
+                /**
+                 * Creates a plain object from a TrustHead message. Also converts values to other types if specified.
+                 * @param message TrustHead
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustHead, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustHead to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustHead
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustHead {
+
+                /** Properties of a TrustHead. */
+                interface $Properties {
+
+                    /** TrustHead root */
+                    root?: (Uint8Array|null);
+
+                    /** TrustHead count */
+                    count?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustHead. */
+                type $Shape = rhizome.mesh.v1.TrustHead.$Properties;
+            }
+
+            /**
+             * Properties of a TrustDigests.
+             * @deprecated Use rhizome.mesh.v1.TrustDigests.$Properties instead.
+             */
+            interface ITrustDigests extends rhizome.mesh.v1.TrustDigests.$Properties {
+            }
+
+            /** Represents a TrustDigests. */
+            class TrustDigests {
+
+                /**
+                 * Constructs a new TrustDigests.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustDigests.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustDigests digests. */
+                digests: Uint8Array;
+
+                /** TrustDigests from. */
+                from: number;
+
+                /**
+                 * Creates a new TrustDigests instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustDigests instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustDigests.$Shape): rhizome.mesh.v1.TrustDigests & rhizome.mesh.v1.TrustDigests.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustDigests.$Properties): rhizome.mesh.v1.TrustDigests;
+
+                /**
+                 * Encodes the specified TrustDigests message. Does not implicitly {@link rhizome.mesh.v1.TrustDigests.verify|verify} messages.
+                 * @param message TrustDigests message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustDigests.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustDigests message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustDigests & rhizome.mesh.v1.TrustDigests.$Shape} TrustDigests
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustDigests & rhizome.mesh.v1.TrustDigests.$Shape;
+
+                /**
+                 * Verifies a TrustDigests message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustDigests message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustDigests
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustDigests;
+
+                /**
+                 * Creates a plain object from a TrustDigests message. Also converts values to other types if specified.
+                 * @param message TrustDigests
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustDigests, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustDigests to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustDigests
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustDigests {
+
+                /** Properties of a TrustDigests. */
+                interface $Properties {
+
+                    /** TrustDigests digests */
+                    digests?: (Uint8Array|null);
+
+                    /** TrustDigests from */
+                    from?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustDigests. */
+                type $Shape = rhizome.mesh.v1.TrustDigests.$Properties;
+            }
+
+            /**
+             * Properties of a TrustIds.
+             * @deprecated Use rhizome.mesh.v1.TrustIds.$Properties instead.
+             */
+            interface ITrustIds extends rhizome.mesh.v1.TrustIds.$Properties {
+            }
+
+            /** Represents a TrustIds. */
+            class TrustIds {
+
+                /**
+                 * Constructs a new TrustIds.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustIds.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustIds ids. */
+                ids: Uint8Array;
+
+                /** TrustIds next. */
+                next: number;
+
+                /**
+                 * Creates a new TrustIds instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustIds instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustIds.$Shape): rhizome.mesh.v1.TrustIds & rhizome.mesh.v1.TrustIds.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustIds.$Properties): rhizome.mesh.v1.TrustIds;
+
+                /**
+                 * Encodes the specified TrustIds message. Does not implicitly {@link rhizome.mesh.v1.TrustIds.verify|verify} messages.
+                 * @param message TrustIds message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustIds.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustIds message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustIds & rhizome.mesh.v1.TrustIds.$Shape} TrustIds
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustIds & rhizome.mesh.v1.TrustIds.$Shape;
+
+                /**
+                 * Verifies a TrustIds message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustIds message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustIds
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustIds;
+
+                /**
+                 * Creates a plain object from a TrustIds message. Also converts values to other types if specified.
+                 * @param message TrustIds
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustIds, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustIds to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustIds
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustIds {
+
+                /** Properties of a TrustIds. */
+                interface $Properties {
+
+                    /** TrustIds ids */
+                    ids?: (Uint8Array|null);
+
+                    /** TrustIds next */
+                    next?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustIds. */
+                type $Shape = rhizome.mesh.v1.TrustIds.$Properties;
+            }
+
+            /**
+             * Properties of a TrustWant.
+             * @deprecated Use rhizome.mesh.v1.TrustWant.$Properties instead.
+             */
+            interface ITrustWant extends rhizome.mesh.v1.TrustWant.$Properties {
+            }
+
+            /** Represents a TrustWant. */
+            class TrustWant {
+
+                /**
+                 * Constructs a new TrustWant.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustWant.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustWant ids. */
+                ids: Uint8Array;
+
+                /**
+                 * Creates a new TrustWant instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustWant instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustWant.$Shape): rhizome.mesh.v1.TrustWant & rhizome.mesh.v1.TrustWant.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustWant.$Properties): rhizome.mesh.v1.TrustWant;
+
+                /**
+                 * Encodes the specified TrustWant message. Does not implicitly {@link rhizome.mesh.v1.TrustWant.verify|verify} messages.
+                 * @param message TrustWant message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustWant.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustWant message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustWant & rhizome.mesh.v1.TrustWant.$Shape} TrustWant
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustWant & rhizome.mesh.v1.TrustWant.$Shape;
+
+                /**
+                 * Verifies a TrustWant message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustWant message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustWant
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustWant;
+
+                /**
+                 * Creates a plain object from a TrustWant message. Also converts values to other types if specified.
+                 * @param message TrustWant
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustWant, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustWant to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustWant
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustWant {
+
+                /** Properties of a TrustWant. */
+                interface $Properties {
+
+                    /** TrustWant ids */
+                    ids?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustWant. */
+                type $Shape = rhizome.mesh.v1.TrustWant.$Properties;
+            }
+
+            /**
+             * Properties of a TrustItems.
+             * @deprecated Use rhizome.mesh.v1.TrustItems.$Properties instead.
+             */
+            interface ITrustItems extends rhizome.mesh.v1.TrustItems.$Properties {
+            }
+
+            /** Represents a TrustItems. */
+            class TrustItems {
+
+                /**
+                 * Constructs a new TrustItems.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.TrustItems.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** TrustItems items. */
+                items: Uint8Array[];
+
+                /** TrustItems answer. */
+                answer: boolean;
+
+                /** TrustItems last. */
+                last: boolean;
+
+                /**
+                 * Creates a new TrustItems instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns TrustItems instance
+                 */
+                static create(properties: rhizome.mesh.v1.TrustItems.$Shape): rhizome.mesh.v1.TrustItems & rhizome.mesh.v1.TrustItems.$Shape;
+                static create(properties?: rhizome.mesh.v1.TrustItems.$Properties): rhizome.mesh.v1.TrustItems;
+
+                /**
+                 * Encodes the specified TrustItems message. Does not implicitly {@link rhizome.mesh.v1.TrustItems.verify|verify} messages.
+                 * @param message TrustItems message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.TrustItems.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a TrustItems message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustItems & rhizome.mesh.v1.TrustItems.$Shape} TrustItems
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.TrustItems & rhizome.mesh.v1.TrustItems.$Shape;
+
+                /**
+                 * Verifies a TrustItems message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a TrustItems message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns TrustItems
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.TrustItems;
+
+                /**
+                 * Creates a plain object from a TrustItems message. Also converts values to other types if specified.
+                 * @param message TrustItems
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.TrustItems, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this TrustItems to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for TrustItems
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace TrustItems {
+
+                /** Properties of a TrustItems. */
+                interface $Properties {
+
+                    /** TrustItems items */
+                    items?: (Uint8Array[]|null);
+
+                    /** TrustItems answer */
+                    answer?: (boolean|null);
+
+                    /** TrustItems last */
+                    last?: (boolean|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a TrustItems. */
+                type $Shape = rhizome.mesh.v1.TrustItems.$Properties;
+            }
+
+            /**
              * Properties of a Hello.
              * @deprecated Use rhizome.mesh.v1.Hello.$Properties instead.
              */
@@ -5442,8 +5581,8 @@ export namespace rhizome {
                 /** Hello meshId. */
                 meshId: Uint8Array;
 
-                /** Hello chain. */
-                chain: Uint8Array;
+                /** Hello credential. */
+                credential: Uint8Array;
 
                 /** Hello nonce. */
                 nonce: Uint8Array;
@@ -5453,6 +5592,12 @@ export namespace rhizome {
 
                 /** Hello software. */
                 software: string;
+
+                /** Hello invite. */
+                invite: Uint8Array;
+
+                /** Hello trustHead. */
+                trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
 
                 /**
                  * Creates a new Hello instance using the specified properties.
@@ -5530,8 +5675,8 @@ export namespace rhizome {
                     /** Hello meshId */
                     meshId?: (Uint8Array|null);
 
-                    /** Hello chain */
-                    chain?: (Uint8Array|null);
+                    /** Hello credential */
+                    credential?: (Uint8Array|null);
 
                     /** Hello nonce */
                     nonce?: (Uint8Array|null);
@@ -5541,6 +5686,12 @@ export namespace rhizome {
 
                     /** Hello software */
                     software?: (string|null);
+
+                    /** Hello invite */
+                    invite?: (Uint8Array|null);
+
+                    /** Hello trustHead */
+                    trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -5650,6 +5801,218 @@ export namespace rhizome {
                 type $Shape = rhizome.mesh.v1.Proof.$Properties;
             }
 
+            /**
+             * Properties of a Knock.
+             * @deprecated Use rhizome.mesh.v1.Knock.$Properties instead.
+             */
+            interface IKnock extends rhizome.mesh.v1.Knock.$Properties {
+            }
+
+            /** Represents a Knock. */
+            class Knock {
+
+                /**
+                 * Constructs a new Knock.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Knock.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Knock clusterCert. */
+                clusterCert: Uint8Array;
+
+                /** Knock signature. */
+                signature: Uint8Array;
+
+                /**
+                 * Creates a new Knock instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Knock instance
+                 */
+                static create(properties: rhizome.mesh.v1.Knock.$Shape): rhizome.mesh.v1.Knock & rhizome.mesh.v1.Knock.$Shape;
+                static create(properties?: rhizome.mesh.v1.Knock.$Properties): rhizome.mesh.v1.Knock;
+
+                /**
+                 * Encodes the specified Knock message. Does not implicitly {@link rhizome.mesh.v1.Knock.verify|verify} messages.
+                 * @param message Knock message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Knock.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a Knock message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Knock & rhizome.mesh.v1.Knock.$Shape} Knock
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Knock & rhizome.mesh.v1.Knock.$Shape;
+
+                /**
+                 * Verifies a Knock message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a Knock message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Knock
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Knock;
+
+                /**
+                 * Creates a plain object from a Knock message. Also converts values to other types if specified.
+                 * @param message Knock
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Knock, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Knock to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Knock
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Knock {
+
+                /** Properties of a Knock. */
+                interface $Properties {
+
+                    /** Knock clusterCert */
+                    clusterCert?: (Uint8Array|null);
+
+                    /** Knock signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a Knock. */
+                type $Shape = rhizome.mesh.v1.Knock.$Properties;
+            }
+
+            /**
+             * Properties of an Admitted.
+             * @deprecated Use rhizome.mesh.v1.Admitted.$Properties instead.
+             */
+            interface IAdmitted extends rhizome.mesh.v1.Admitted.$Properties {
+            }
+
+            /** Represents an Admitted. */
+            class Admitted {
+
+                /**
+                 * Constructs a new Admitted.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.Admitted.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** Admitted item. */
+                item: Uint8Array;
+
+                /** Admitted sponsor. */
+                sponsor: Uint8Array;
+
+                /**
+                 * Creates a new Admitted instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns Admitted instance
+                 */
+                static create(properties: rhizome.mesh.v1.Admitted.$Shape): rhizome.mesh.v1.Admitted & rhizome.mesh.v1.Admitted.$Shape;
+                static create(properties?: rhizome.mesh.v1.Admitted.$Properties): rhizome.mesh.v1.Admitted;
+
+                /**
+                 * Encodes the specified Admitted message. Does not implicitly {@link rhizome.mesh.v1.Admitted.verify|verify} messages.
+                 * @param message Admitted message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.Admitted.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes an Admitted message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Admitted & rhizome.mesh.v1.Admitted.$Shape} Admitted
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.Admitted & rhizome.mesh.v1.Admitted.$Shape;
+
+                /**
+                 * Verifies an Admitted message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates an Admitted message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns Admitted
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.Admitted;
+
+                /**
+                 * Creates a plain object from an Admitted message. Also converts values to other types if specified.
+                 * @param message Admitted
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.Admitted, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this Admitted to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for Admitted
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace Admitted {
+
+                /** Properties of an Admitted. */
+                interface $Properties {
+
+                    /** Admitted item */
+                    item?: (Uint8Array|null);
+
+                    /** Admitted sponsor */
+                    sponsor?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of an Admitted. */
+                type $Shape = rhizome.mesh.v1.Admitted.$Properties;
+            }
+
             /** RejectCode enum. */
             enum RejectCode {
 
@@ -5683,8 +6046,38 @@ export namespace rhizome {
                 /** BUSY value */
                 BUSY = 9,
 
-                /** REVOKED value */
-                REVOKED = 10
+                /** BARRED value */
+                BARRED = 10,
+
+                /** NOT_YET value */
+                NOT_YET = 11,
+
+                /** USED value */
+                USED = 12,
+
+                /** CANCELLED value */
+                CANCELLED = 13,
+
+                /** QUOTA value */
+                QUOTA = 14,
+
+                /** VOID value */
+                VOID = 15,
+
+                /** REPLACED value */
+                REPLACED = 16,
+
+                /** UNKNOWN_SPONSOR value */
+                UNKNOWN_SPONSOR = 17,
+
+                /** OWN_IDENTITY value */
+                OWN_IDENTITY = 18,
+
+                /** UNDERLAY value */
+                UNDERLAY = 19,
+
+                /** PROTOCOL value */
+                PROTOCOL = 20
             }
 
             /**
@@ -5711,6 +6104,9 @@ export namespace rhizome {
 
                 /** Reject detail. */
                 detail: string;
+
+                /** Reject explain. */
+                explain: Uint8Array[];
 
                 /**
                  * Creates a new Reject instance using the specified properties.
@@ -5785,6 +6181,9 @@ export namespace rhizome {
                     /** Reject detail */
                     detail?: (string|null);
 
+                    /** Reject explain */
+                    explain?: (Uint8Array[]|null);
+
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
                 }
@@ -5854,8 +6253,29 @@ export namespace rhizome {
                 /** Frame beacon. */
                 beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
 
+                /** Frame knock. */
+                knock?: (rhizome.mesh.v1.Knock.$Properties|null);
+
+                /** Frame admitted. */
+                admitted?: (rhizome.mesh.v1.Admitted.$Properties|null);
+
+                /** Frame trustHead. */
+                trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
+
+                /** Frame trustDigests. */
+                trustDigests?: (rhizome.mesh.v1.TrustDigests.$Properties|null);
+
+                /** Frame trustIds. */
+                trustIds?: (rhizome.mesh.v1.TrustIds.$Properties|null);
+
+                /** Frame trustWant. */
+                trustWant?: (rhizome.mesh.v1.TrustWant.$Properties|null);
+
+                /** Frame trustItems. */
+                trustItems?: (rhizome.mesh.v1.TrustItems.$Properties|null);
+
                 /** Frame message. */
-                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon");
+                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems");
 
                 /**
                  * Creates a new Frame instance using the specified properties.
@@ -5966,8 +6386,29 @@ export namespace rhizome {
                     /** Frame beacon */
                     beacon?: (rhizome.mesh.v1.Beacon.$Properties|null);
 
+                    /** Frame knock */
+                    knock?: (rhizome.mesh.v1.Knock.$Properties|null);
+
+                    /** Frame admitted */
+                    admitted?: (rhizome.mesh.v1.Admitted.$Properties|null);
+
+                    /** Frame trustHead */
+                    trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
+
+                    /** Frame trustDigests */
+                    trustDigests?: (rhizome.mesh.v1.TrustDigests.$Properties|null);
+
+                    /** Frame trustIds */
+                    trustIds?: (rhizome.mesh.v1.TrustIds.$Properties|null);
+
+                    /** Frame trustWant */
+                    trustWant?: (rhizome.mesh.v1.TrustWant.$Properties|null);
+
+                    /** Frame trustItems */
+                    trustItems?: (rhizome.mesh.v1.TrustItems.$Properties|null);
+
                     /** Frame message */
-                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon");
+                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -5989,9 +6430,16 @@ export namespace rhizome {
                   credit?: rhizome.mesh.v1.Credit.$Shape|null;
                   suspicion?: rhizome.mesh.v1.Suspicion.$Shape|null;
                   beacon?: rhizome.mesh.v1.Beacon.$Shape|null;
+                  knock?: rhizome.mesh.v1.Knock.$Shape|null;
+                  admitted?: rhizome.mesh.v1.Admitted.$Shape|null;
+                  trustHead?: rhizome.mesh.v1.TrustHead.$Shape|null;
+                  trustDigests?: rhizome.mesh.v1.TrustDigests.$Shape|null;
+                  trustIds?: rhizome.mesh.v1.TrustIds.$Shape|null;
+                  trustWant?: rhizome.mesh.v1.TrustWant.$Shape|null;
+                  trustItems?: rhizome.mesh.v1.TrustItems.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape })
+                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape })
                 );
             }
         }

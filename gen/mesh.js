@@ -5046,7 +5046,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {Array.<rhizome.mesh.v1.Operation.$Properties>|null} [operations] Delta operations
                  * @property {number|null} [part] Delta part
                  * @property {boolean|null} [more] Delta more
-                 * @property {Uint8Array|null} [chain] Delta chain
+                 * @property {Uint8Array|null} [credential] Delta credential
                  * @property {number|Long|null} [afterSeq] Delta afterSeq
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
@@ -5121,12 +5121,12 @@ export const rhizome = $root.rhizome = (() => {
                 Delta.prototype.more = false;
 
                 /**
-                 * Delta chain.
-                 * @member {Uint8Array} chain
+                 * Delta credential.
+                 * @member {Uint8Array} credential
                  * @memberof rhizome.mesh.v1.Delta
                  * @instance
                  */
-                Delta.prototype.chain = $util.newBuffer([]);
+                Delta.prototype.credential = $util.newBuffer([]);
 
                 /**
                  * Delta afterSeq.
@@ -5179,8 +5179,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 4, wireType 0 =*/32).uint32(message.part);
                     if (message.more != null && $Object.hasOwnProperty.call(message, "more") && message.more !== false)
                         writer.uint32(/* id 5, wireType 0 =*/40).bool(message.more);
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain") && message.chain.length)
-                        writer.uint32(/* id 6, wireType 2 =*/50).bytes(message.chain);
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential") && message.credential.length)
+                        writer.uint32(/* id 6, wireType 2 =*/50).bytes(message.credential);
                     if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq") && (typeof message.afterSeq === "object" ? message.afterSeq.low || message.afterSeq.high : message.afterSeq !== 0))
                         writer.uint32(/* id 7, wireType 0 =*/56).uint64(message.afterSeq);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
@@ -5272,9 +5272,9 @@ export const rhizome = $root.rhizome = (() => {
                                 if (wireType !== 2)
                                     break;
                                 if ((value = reader.bytes()).length)
-                                    message.chain = value;
+                                    message.credential = value;
                                 else
-                                    delete message.chain;
+                                    delete message.credential;
                                 continue;
                             }
                         case 7: {
@@ -5341,9 +5341,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.more != null && $Object.hasOwnProperty.call(message, "more"))
                         if (typeof message.more !== "boolean")
                             return "more: boolean expected";
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        if (!(message.chain && typeof message.chain.length === "number" || $util.isString(message.chain)))
-                            return "chain: buffer expected";
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential"))
+                        if (!(message.credential && typeof message.credential.length === "number" || $util.isString(message.credential)))
+                            return "credential: buffer expected";
                     if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
                         if (!$util.isInteger(message.afterSeq) && !(message.afterSeq && $util.isInteger(message.afterSeq.low) && $util.isInteger(message.afterSeq.high)))
                             return "afterSeq: integer|Long expected";
@@ -5399,12 +5399,12 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.more != null)
                         if (object.more)
                             message.more = $Boolean(object.more);
-                    if (object.chain != null)
-                        if (object.chain.length)
-                            if (typeof object.chain === "string")
-                                $util.base64.decode(object.chain, message.chain = $util.newBuffer($util.base64.length(object.chain)), 0);
-                            else if (object.chain.length >= 0)
-                                message.chain = object.chain;
+                    if (object.credential != null)
+                        if (object.credential.length)
+                            if (typeof object.credential === "string")
+                                $util.base64.decode(object.credential, message.credential = $util.newBuffer($util.base64.length(object.credential)), 0);
+                            else if (object.credential.length >= 0)
+                                message.credential = object.credential;
                     if (object.afterSeq != null)
                         if (typeof object.afterSeq === "object" ? object.afterSeq.low || object.afterSeq.high : $Number(object.afterSeq) !== 0)
                             if ($util.Long)
@@ -5447,11 +5447,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.part = 0;
                         object.more = false;
                         if (options.bytes === $String)
-                            object.chain = "";
+                            object.credential = "";
                         else {
-                            object.chain = [];
+                            object.credential = [];
                             if (options.bytes !== $Array)
-                                object.chain = $util.newBuffer(object.chain);
+                                object.credential = $util.newBuffer(object.credential);
                         }
                         if ($util.Long) {
                             let long = new $util.Long(0, 0, true);
@@ -5477,8 +5477,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.part = message.part;
                     if (message.more != null && $Object.hasOwnProperty.call(message, "more"))
                         object.more = message.more;
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        object.chain = options.bytes === $String ? $util.base64.encode(message.chain, 0, message.chain.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.chain) : message.chain;
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential"))
+                        object.credential = options.bytes === $String ? $util.base64.encode(message.credential, 0, message.credential.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.credential) : message.credential;
                     if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
                         if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
                             object.afterSeq = typeof message.afterSeq === "number" ? $BigInt(message.afterSeq) : $util.Long.fromBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0, true).toBigInt();
@@ -9516,1404 +9516,42 @@ export const rhizome = $root.rhizome = (() => {
                 return Beacon;
             })();
 
-            v1.Certificate = (function() {
+            v1.InviteToken = (function() {
 
                 /**
-                 * Properties of a Certificate.
-                 * @typedef {Object} rhizome.mesh.v1.Certificate.$Properties
-                 * @property {Uint8Array|null} [body] Certificate body
-                 * @property {Uint8Array|null} [signature] Certificate signature
-                 * @property {Uint8Array|null} [acceptance] Certificate acceptance
+                 * Properties of an InviteToken.
+                 * @typedef {Object} rhizome.mesh.v1.InviteToken.$Properties
+                 * @property {number|null} [k] InviteToken k
+                 * @property {Array.<Uint8Array>|null} [rootKeys] InviteToken rootKeys
+                 * @property {rhizome.mesh.v1.TrustItem.$Properties|null} [item] InviteToken item
+                 * @property {Uint8Array|null} [inviteSeed] InviteToken inviteSeed
+                 * @property {Array.<string>|null} [bootstrap] InviteToken bootstrap
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
                 /**
-                 * Properties of a Certificate.
+                 * Properties of an InviteToken.
                  * @memberof rhizome.mesh.v1
-                 * @interface ICertificate
-                 * @augments rhizome.mesh.v1.Certificate.$Properties
-                 * @deprecated Use rhizome.mesh.v1.Certificate.$Properties instead.
+                 * @interface IInviteToken
+                 * @augments rhizome.mesh.v1.InviteToken.$Properties
+                 * @deprecated Use rhizome.mesh.v1.InviteToken.$Properties instead.
                  */
 
                 /**
-                 * Shape of a Certificate.
-                 * @typedef {rhizome.mesh.v1.Certificate.$Properties} rhizome.mesh.v1.Certificate.$Shape
+                 * Shape of an InviteToken.
+                 * @typedef {rhizome.mesh.v1.InviteToken.$Properties} rhizome.mesh.v1.InviteToken.$Shape
                  */
 
                 /**
-                 * Constructs a new Certificate.
+                 * Constructs a new InviteToken.
                  * @memberof rhizome.mesh.v1
-                 * @classdesc Represents a Certificate.
+                 * @classdesc Represents an InviteToken.
                  * @constructor
-                 * @param {rhizome.mesh.v1.Certificate.$Properties=} [properties] Properties to set
+                 * @param {rhizome.mesh.v1.InviteToken.$Properties=} [properties] Properties to set
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
-                const Certificate = function (properties) {
-                    if (properties)
-                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
-                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
-                                this[keys[i]] = properties[keys[i]];
-                };
-
-                /**
-                 * Certificate body.
-                 * @member {Uint8Array} body
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @instance
-                 */
-                Certificate.prototype.body = $util.newBuffer([]);
-
-                /**
-                 * Certificate signature.
-                 * @member {Uint8Array} signature
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @instance
-                 */
-                Certificate.prototype.signature = $util.newBuffer([]);
-
-                /**
-                 * Certificate acceptance.
-                 * @member {Uint8Array} acceptance
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @instance
-                 */
-                Certificate.prototype.acceptance = $util.newBuffer([]);
-
-                /**
-                 * Creates a new Certificate instance using the specified properties.
-                 * @function create
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {rhizome.mesh.v1.Certificate.$Properties=} [properties] Properties to set
-                 * @returns {rhizome.mesh.v1.Certificate} Certificate instance
-                 * @type {{
-                 *   (properties: rhizome.mesh.v1.Certificate.$Shape): rhizome.mesh.v1.Certificate & rhizome.mesh.v1.Certificate.$Shape;
-                 *   (properties?: rhizome.mesh.v1.Certificate.$Properties): rhizome.mesh.v1.Certificate;
-                 * }}
-                 */
-                Certificate.create = function(properties) {
-                    return new Certificate(properties);
-                };
-
-                /**
-                 * Encodes the specified Certificate message. Does not implicitly {@link rhizome.mesh.v1.Certificate.verify|verify} messages.
-                 * @function encode
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {rhizome.mesh.v1.Certificate.$Properties} message Certificate message or plain object to encode
-                 * @param {$protobuf.Writer} [writer] Writer to encode to
-                 * @returns {$protobuf.Writer} Writer
-                 */
-                Certificate.encode = function (message, writer, _depth) {
-                    if (!writer)
-                        writer = $Writer.create();
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    if (message.body != null && $Object.hasOwnProperty.call(message, "body") && message.body.length)
-                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.body);
-                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
-                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
-                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance") && message.acceptance.length)
-                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.acceptance);
-                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
-                        for (let i = 0; i < message.$unknowns.length; ++i)
-                            writer.raw(message.$unknowns[i]);
-                    return writer;
-                };
-
-                /**
-                 * Decodes a Certificate message from the specified reader or buffer.
-                 * @function decode
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
-                 * @param {number} [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Certificate & rhizome.mesh.v1.Certificate.$Shape} Certificate
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                Certificate.decode = function (reader, length, _end, _depth, _target) {
-                    if (!(reader instanceof $Reader))
-                        reader = $Reader.create(reader);
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $Reader.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let end, message, value;
-                    if (length === $undefined)
-                        end = reader.len;
-                    else {
-                        end = reader.pos + length;
-                        if (end > reader.len)
-                            throw $RangeError("index out of range");
-                        length = reader.len;
-                        reader.len = end;
-                    }
-                    message = _target || new $root.rhizome.mesh.v1.Certificate();
-                    while (reader.pos < end) {
-                        let start = reader.pos;
-                        let tag = reader.tag();
-                        if (tag === _end) {
-                            _end = $undefined;
-                            break;
-                        }
-                        let wireType = tag & 7;
-                        switch (tag >>>= 3) {
-                        case 1: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.body = value;
-                                else
-                                    delete message.body;
-                                continue;
-                            }
-                        case 2: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.signature = value;
-                                else
-                                    delete message.signature;
-                                continue;
-                            }
-                        case 3: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.acceptance = value;
-                                else
-                                    delete message.acceptance;
-                                continue;
-                            }
-                        }
-                        reader.skipType(wireType, _depth, tag);
-                        if (!reader.discardUnknown) {
-                            $util.makeProp(message, "$unknowns", false);
-                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
-                        }
-                    }
-                    if (length !== $undefined) {
-                        if (reader.pos !== end)
-                            throw $RangeError("index out of range");
-                        reader.len = length;
-                    }
-                    if (_end !== $undefined)
-                        throw $Error("missing end group");
-                    return message;
-                };
-
-                /**
-                 * Verifies a Certificate message.
-                 * @function verify
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {Object.<string,*>} message Plain object to verify
-                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
-                 */
-                Certificate.verify = function (message, _depth) {
-                    if (typeof message !== "object" || message === null)
-                        return "object expected";
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        return "max depth exceeded";
-                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
-                        if (!(message.body && typeof message.body.length === "number" || $util.isString(message.body)))
-                            return "body: buffer expected";
-                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
-                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
-                            return "signature: buffer expected";
-                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
-                        if (!(message.acceptance && typeof message.acceptance.length === "number" || $util.isString(message.acceptance)))
-                            return "acceptance: buffer expected";
-                    return null;
-                };
-
-                /**
-                 * Creates a Certificate message from a plain object. Also converts values to their respective internal types.
-                 * @function fromObject
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {Object.<string,*>} object Plain object
-                 * @returns {rhizome.mesh.v1.Certificate} Certificate
-                 */
-                Certificate.fromObject = function (object, _depth) {
-                    if (object instanceof $root.rhizome.mesh.v1.Certificate)
-                        return object;
-                    if (!$util.isObject(object))
-                        throw $TypeError(".rhizome.mesh.v1.Certificate: object expected");
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let message = new $root.rhizome.mesh.v1.Certificate();
-                    if (object.body != null)
-                        if (object.body.length)
-                            if (typeof object.body === "string")
-                                $util.base64.decode(object.body, message.body = $util.newBuffer($util.base64.length(object.body)), 0);
-                            else if (object.body.length >= 0)
-                                message.body = object.body;
-                    if (object.signature != null)
-                        if (object.signature.length)
-                            if (typeof object.signature === "string")
-                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
-                            else if (object.signature.length >= 0)
-                                message.signature = object.signature;
-                    if (object.acceptance != null)
-                        if (object.acceptance.length)
-                            if (typeof object.acceptance === "string")
-                                $util.base64.decode(object.acceptance, message.acceptance = $util.newBuffer($util.base64.length(object.acceptance)), 0);
-                            else if (object.acceptance.length >= 0)
-                                message.acceptance = object.acceptance;
-                    return message;
-                };
-
-                /**
-                 * Creates a plain object from a Certificate message. Also converts values to other types if specified.
-                 * @function toObject
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {rhizome.mesh.v1.Certificate} message Certificate
-                 * @param {$protobuf.IConversionOptions} [options] Conversion options
-                 * @returns {Object.<string,*>} Plain object
-                 */
-                Certificate.toObject = function (message, options, _depth) {
-                    if (!options)
-                        options = {};
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let object = {};
-                    if (options.defaults) {
-                        if (options.bytes === $String)
-                            object.body = "";
-                        else {
-                            object.body = [];
-                            if (options.bytes !== $Array)
-                                object.body = $util.newBuffer(object.body);
-                        }
-                        if (options.bytes === $String)
-                            object.signature = "";
-                        else {
-                            object.signature = [];
-                            if (options.bytes !== $Array)
-                                object.signature = $util.newBuffer(object.signature);
-                        }
-                        if (options.bytes === $String)
-                            object.acceptance = "";
-                        else {
-                            object.acceptance = [];
-                            if (options.bytes !== $Array)
-                                object.acceptance = $util.newBuffer(object.acceptance);
-                        }
-                    }
-                    if (message.body != null && $Object.hasOwnProperty.call(message, "body"))
-                        object.body = options.bytes === $String ? $util.base64.encode(message.body, 0, message.body.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.body) : message.body;
-                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
-                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
-                    if (message.acceptance != null && $Object.hasOwnProperty.call(message, "acceptance"))
-                        object.acceptance = options.bytes === $String ? $util.base64.encode(message.acceptance, 0, message.acceptance.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.acceptance) : message.acceptance;
-                    return object;
-                };
-
-                /**
-                 * Converts this Certificate to JSON.
-                 * @function toJSON
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @instance
-                 * @returns {Object.<string,*>} JSON object
-                 */
-                Certificate.prototype.toJSON = function() {
-                    return Certificate.toObject(this, $protobuf.util.toJSONOptions);
-                };
-
-                /**
-                 * Gets the type url for Certificate
-                 * @function getTypeUrl
-                 * @memberof rhizome.mesh.v1.Certificate
-                 * @static
-                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns {string} The type url
-                 */
-                Certificate.getTypeUrl = function(prefix) {
-                    if (prefix === $undefined)
-                        prefix = "type.googleapis.com";
-                    return prefix + "/rhizome.mesh.v1.Certificate";
-                };
-
-                return Certificate;
-            })();
-
-            /**
-             * CertificateKind enum.
-             * @name rhizome.mesh.v1.CertificateKind
-             * @enum {number}
-             * @property {number} CERTIFICATE_KIND_UNSPECIFIED=0 CERTIFICATE_KIND_UNSPECIFIED value
-             * @property {number} ADMIN=1 ADMIN value
-             * @property {number} INVITE=2 INVITE value
-             * @property {number} CLUSTER=3 CLUSTER value
-             * @property {number} AGENT=4 AGENT value
-             */
-            v1.CertificateKind = (function() {
-                const valuesById = $Object.create(null), values = $Object.create(valuesById);
-                values[valuesById[0] = "CERTIFICATE_KIND_UNSPECIFIED"] = 0;
-                values[valuesById[1] = "ADMIN"] = 1;
-                values[valuesById[2] = "INVITE"] = 2;
-                values[valuesById[3] = "CLUSTER"] = 3;
-                values[valuesById[4] = "AGENT"] = 4;
-                return values;
-            })();
-
-            v1.CertificateBody = (function() {
-
-                /**
-                 * Properties of a CertificateBody.
-                 * @typedef {Object} rhizome.mesh.v1.CertificateBody.$Properties
-                 * @property {rhizome.mesh.v1.CertificateKind|null} [kind] CertificateBody kind
-                 * @property {Uint8Array|null} [meshId] CertificateBody meshId
-                 * @property {Uint8Array|null} [issuerKey] CertificateBody issuerKey
-                 * @property {Uint8Array|null} [subjectKey] CertificateBody subjectKey
-                 * @property {Uint8Array|null} [serial] CertificateBody serial
-                 * @property {number|Long|null} [notBefore] CertificateBody notBefore
-                 * @property {number|Long|null} [notAfter] CertificateBody notAfter
-                 * @property {string|null} [cluster] CertificateBody cluster
-                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [podPrefixes] CertificateBody podPrefixes
-                 * @property {Array.<rhizome.mesh.v1.Prefix.$Properties>|null} [servicePrefixes] CertificateBody servicePrefixes
-                 * @property {Array.<string>|null} [roles] CertificateBody roles
-                 * @property {string|null} [node] CertificateBody node
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-
-                /**
-                 * Properties of a CertificateBody.
-                 * @memberof rhizome.mesh.v1
-                 * @interface ICertificateBody
-                 * @augments rhizome.mesh.v1.CertificateBody.$Properties
-                 * @deprecated Use rhizome.mesh.v1.CertificateBody.$Properties instead.
-                 */
-
-                /**
-                 * Shape of a CertificateBody.
-                 * @typedef {rhizome.mesh.v1.CertificateBody.$Properties} rhizome.mesh.v1.CertificateBody.$Shape
-                 */
-
-                /**
-                 * Constructs a new CertificateBody.
-                 * @memberof rhizome.mesh.v1
-                 * @classdesc Represents a CertificateBody.
-                 * @constructor
-                 * @param {rhizome.mesh.v1.CertificateBody.$Properties=} [properties] Properties to set
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-                const CertificateBody = function (properties) {
-                    this.podPrefixes = [];
-                    this.servicePrefixes = [];
-                    this.roles = [];
-                    if (properties)
-                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
-                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
-                                this[keys[i]] = properties[keys[i]];
-                };
-
-                /**
-                 * CertificateBody kind.
-                 * @member {rhizome.mesh.v1.CertificateKind} kind
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.kind = 0;
-
-                /**
-                 * CertificateBody meshId.
-                 * @member {Uint8Array} meshId
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.meshId = $util.newBuffer([]);
-
-                /**
-                 * CertificateBody issuerKey.
-                 * @member {Uint8Array} issuerKey
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.issuerKey = $util.newBuffer([]);
-
-                /**
-                 * CertificateBody subjectKey.
-                 * @member {Uint8Array} subjectKey
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.subjectKey = $util.newBuffer([]);
-
-                /**
-                 * CertificateBody serial.
-                 * @member {Uint8Array} serial
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.serial = $util.newBuffer([]);
-
-                /**
-                 * CertificateBody notBefore.
-                 * @member {number|Long} notBefore
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.notBefore = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
-
-                /**
-                 * CertificateBody notAfter.
-                 * @member {number|Long} notAfter
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.notAfter = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
-
-                /**
-                 * CertificateBody cluster.
-                 * @member {string} cluster
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.cluster = "";
-
-                /**
-                 * CertificateBody podPrefixes.
-                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} podPrefixes
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.podPrefixes = $util.emptyArray;
-
-                /**
-                 * CertificateBody servicePrefixes.
-                 * @member {Array.<rhizome.mesh.v1.Prefix.$Properties>} servicePrefixes
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.servicePrefixes = $util.emptyArray;
-
-                /**
-                 * CertificateBody roles.
-                 * @member {Array.<string>} roles
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.roles = $util.emptyArray;
-
-                /**
-                 * CertificateBody node.
-                 * @member {string} node
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 */
-                CertificateBody.prototype.node = "";
-
-                /**
-                 * Creates a new CertificateBody instance using the specified properties.
-                 * @function create
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {rhizome.mesh.v1.CertificateBody.$Properties=} [properties] Properties to set
-                 * @returns {rhizome.mesh.v1.CertificateBody} CertificateBody instance
-                 * @type {{
-                 *   (properties: rhizome.mesh.v1.CertificateBody.$Shape): rhizome.mesh.v1.CertificateBody & rhizome.mesh.v1.CertificateBody.$Shape;
-                 *   (properties?: rhizome.mesh.v1.CertificateBody.$Properties): rhizome.mesh.v1.CertificateBody;
-                 * }}
-                 */
-                CertificateBody.create = function(properties) {
-                    return new CertificateBody(properties);
-                };
-
-                /**
-                 * Encodes the specified CertificateBody message. Does not implicitly {@link rhizome.mesh.v1.CertificateBody.verify|verify} messages.
-                 * @function encode
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {rhizome.mesh.v1.CertificateBody.$Properties} message CertificateBody message or plain object to encode
-                 * @param {$protobuf.Writer} [writer] Writer to encode to
-                 * @returns {$protobuf.Writer} Writer
-                 */
-                CertificateBody.encode = function (message, writer, _depth) {
-                    if (!writer)
-                        writer = $Writer.create();
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== 0)
-                        writer.uint32(/* id 1, wireType 0 =*/8).int32(message.kind);
-                    if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId") && message.meshId.length)
-                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.meshId);
-                    if (message.issuerKey != null && $Object.hasOwnProperty.call(message, "issuerKey") && message.issuerKey.length)
-                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.issuerKey);
-                    if (message.subjectKey != null && $Object.hasOwnProperty.call(message, "subjectKey") && message.subjectKey.length)
-                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.subjectKey);
-                    if (message.serial != null && $Object.hasOwnProperty.call(message, "serial") && message.serial.length)
-                        writer.uint32(/* id 5, wireType 2 =*/42).bytes(message.serial);
-                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore") && (typeof message.notBefore === "object" ? message.notBefore.low || message.notBefore.high : message.notBefore !== 0))
-                        writer.uint32(/* id 6, wireType 0 =*/48).int64(message.notBefore);
-                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter") && (typeof message.notAfter === "object" ? message.notAfter.low || message.notAfter.high : message.notAfter !== 0))
-                        writer.uint32(/* id 7, wireType 0 =*/56).int64(message.notAfter);
-                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster") && message.cluster !== "")
-                        writer.uint32(/* id 8, wireType 2 =*/66).string(message.cluster);
-                    if (message.podPrefixes != null && message.podPrefixes.length)
-                        for (let i = 0; i < message.podPrefixes.length; ++i)
-                            $root.rhizome.mesh.v1.Prefix.encode(message.podPrefixes[i], writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
-                    if (message.servicePrefixes != null && message.servicePrefixes.length)
-                        for (let i = 0; i < message.servicePrefixes.length; ++i)
-                            $root.rhizome.mesh.v1.Prefix.encode(message.servicePrefixes[i], writer.uint32(/* id 10, wireType 2 =*/82).fork(), _depth + 1).ldelim();
-                    if (message.roles != null && message.roles.length)
-                        for (let i = 0; i < message.roles.length; ++i)
-                            writer.uint32(/* id 11, wireType 2 =*/90).string(message.roles[i]);
-                    if (message.node != null && $Object.hasOwnProperty.call(message, "node") && message.node !== "")
-                        writer.uint32(/* id 12, wireType 2 =*/98).string(message.node);
-                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
-                        for (let i = 0; i < message.$unknowns.length; ++i)
-                            writer.raw(message.$unknowns[i]);
-                    return writer;
-                };
-
-                /**
-                 * Decodes a CertificateBody message from the specified reader or buffer.
-                 * @function decode
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
-                 * @param {number} [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.CertificateBody & rhizome.mesh.v1.CertificateBody.$Shape} CertificateBody
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                CertificateBody.decode = function (reader, length, _end, _depth, _target) {
-                    if (!(reader instanceof $Reader))
-                        reader = $Reader.create(reader);
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $Reader.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let end, message, value;
-                    if (length === $undefined)
-                        end = reader.len;
-                    else {
-                        end = reader.pos + length;
-                        if (end > reader.len)
-                            throw $RangeError("index out of range");
-                        length = reader.len;
-                        reader.len = end;
-                    }
-                    message = _target || new $root.rhizome.mesh.v1.CertificateBody();
-                    while (reader.pos < end) {
-                        let start = reader.pos;
-                        let tag = reader.tag();
-                        if (tag === _end) {
-                            _end = $undefined;
-                            break;
-                        }
-                        let wireType = tag & 7;
-                        switch (tag >>>= 3) {
-                        case 1: {
-                                if (wireType !== 0)
-                                    break;
-                                if (value = reader.int32())
-                                    message.kind = value;
-                                else
-                                    delete message.kind;
-                                continue;
-                            }
-                        case 2: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.meshId = value;
-                                else
-                                    delete message.meshId;
-                                continue;
-                            }
-                        case 3: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.issuerKey = value;
-                                else
-                                    delete message.issuerKey;
-                                continue;
-                            }
-                        case 4: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.subjectKey = value;
-                                else
-                                    delete message.subjectKey;
-                                continue;
-                            }
-                        case 5: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.bytes()).length)
-                                    message.serial = value;
-                                else
-                                    delete message.serial;
-                                continue;
-                            }
-                        case 6: {
-                                if (wireType !== 0)
-                                    break;
-                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
-                                    message.notBefore = value;
-                                else
-                                    delete message.notBefore;
-                                continue;
-                            }
-                        case 7: {
-                                if (wireType !== 0)
-                                    break;
-                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
-                                    message.notAfter = value;
-                                else
-                                    delete message.notAfter;
-                                continue;
-                            }
-                        case 8: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.stringVerify()).length)
-                                    message.cluster = value;
-                                else
-                                    delete message.cluster;
-                                continue;
-                            }
-                        case 9: {
-                                if (wireType !== 2)
-                                    break;
-                                if (!(message.podPrefixes && message.podPrefixes.length))
-                                    message.podPrefixes = [];
-                                message.podPrefixes.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
-                                continue;
-                            }
-                        case 10: {
-                                if (wireType !== 2)
-                                    break;
-                                if (!(message.servicePrefixes && message.servicePrefixes.length))
-                                    message.servicePrefixes = [];
-                                message.servicePrefixes.push($root.rhizome.mesh.v1.Prefix.decode(reader, reader.size(), $undefined, _depth + 1));
-                                continue;
-                            }
-                        case 11: {
-                                if (wireType !== 2)
-                                    break;
-                                if (!(message.roles && message.roles.length))
-                                    message.roles = [];
-                                message.roles.push(reader.stringVerify());
-                                continue;
-                            }
-                        case 12: {
-                                if (wireType !== 2)
-                                    break;
-                                if ((value = reader.stringVerify()).length)
-                                    message.node = value;
-                                else
-                                    delete message.node;
-                                continue;
-                            }
-                        }
-                        reader.skipType(wireType, _depth, tag);
-                        if (!reader.discardUnknown) {
-                            $util.makeProp(message, "$unknowns", false);
-                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
-                        }
-                    }
-                    if (length !== $undefined) {
-                        if (reader.pos !== end)
-                            throw $RangeError("index out of range");
-                        reader.len = length;
-                    }
-                    if (_end !== $undefined)
-                        throw $Error("missing end group");
-                    return message;
-                };
-
-                /**
-                 * Verifies a CertificateBody message.
-                 * @function verify
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {Object.<string,*>} message Plain object to verify
-                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
-                 */
-                CertificateBody.verify = function (message, _depth) {
-                    if (typeof message !== "object" || message === null)
-                        return "object expected";
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        return "max depth exceeded";
-                    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
-                        if (typeof message.kind !== "number" || (message.kind | 0) !== message.kind)
-                            return "kind: enum value expected";
-                    if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId"))
-                        if (!(message.meshId && typeof message.meshId.length === "number" || $util.isString(message.meshId)))
-                            return "meshId: buffer expected";
-                    if (message.issuerKey != null && $Object.hasOwnProperty.call(message, "issuerKey"))
-                        if (!(message.issuerKey && typeof message.issuerKey.length === "number" || $util.isString(message.issuerKey)))
-                            return "issuerKey: buffer expected";
-                    if (message.subjectKey != null && $Object.hasOwnProperty.call(message, "subjectKey"))
-                        if (!(message.subjectKey && typeof message.subjectKey.length === "number" || $util.isString(message.subjectKey)))
-                            return "subjectKey: buffer expected";
-                    if (message.serial != null && $Object.hasOwnProperty.call(message, "serial"))
-                        if (!(message.serial && typeof message.serial.length === "number" || $util.isString(message.serial)))
-                            return "serial: buffer expected";
-                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore"))
-                        if (!$util.isInteger(message.notBefore) && !(message.notBefore && $util.isInteger(message.notBefore.low) && $util.isInteger(message.notBefore.high)))
-                            return "notBefore: integer|Long expected";
-                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
-                        if (!$util.isInteger(message.notAfter) && !(message.notAfter && $util.isInteger(message.notAfter.low) && $util.isInteger(message.notAfter.high)))
-                            return "notAfter: integer|Long expected";
-                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
-                        if (!$util.isString(message.cluster))
-                            return "cluster: string expected";
-                    if (message.podPrefixes != null && $Object.hasOwnProperty.call(message, "podPrefixes")) {
-                        if (!$Array.isArray(message.podPrefixes))
-                            return "podPrefixes: array expected";
-                        for (let i = 0; i < message.podPrefixes.length; ++i) {
-                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.podPrefixes[i], _depth + 1);
-                            if (error)
-                                return "podPrefixes." + error;
-                        }
-                    }
-                    if (message.servicePrefixes != null && $Object.hasOwnProperty.call(message, "servicePrefixes")) {
-                        if (!$Array.isArray(message.servicePrefixes))
-                            return "servicePrefixes: array expected";
-                        for (let i = 0; i < message.servicePrefixes.length; ++i) {
-                            let error = $root.rhizome.mesh.v1.Prefix.verify(message.servicePrefixes[i], _depth + 1);
-                            if (error)
-                                return "servicePrefixes." + error;
-                        }
-                    }
-                    if (message.roles != null && $Object.hasOwnProperty.call(message, "roles")) {
-                        if (!$Array.isArray(message.roles))
-                            return "roles: array expected";
-                        for (let i = 0; i < message.roles.length; ++i)
-                            if (!$util.isString(message.roles[i]))
-                                return "roles: string[] expected";
-                    }
-                    if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
-                        if (!$util.isString(message.node))
-                            return "node: string expected";
-                    return null;
-                };
-
-                /**
-                 * Creates a CertificateBody message from a plain object. Also converts values to their respective internal types.
-                 * @function fromObject
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {Object.<string,*>} object Plain object
-                 * @returns {rhizome.mesh.v1.CertificateBody} CertificateBody
-                 */
-                CertificateBody.fromObject = function (object, _depth) {
-                    if (object instanceof $root.rhizome.mesh.v1.CertificateBody)
-                        return object;
-                    if (!$util.isObject(object))
-                        throw $TypeError(".rhizome.mesh.v1.CertificateBody: object expected");
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let message = new $root.rhizome.mesh.v1.CertificateBody();
-                    if (object.kind !== 0 && (typeof object.kind !== "string" || $root.rhizome.mesh.v1.CertificateKind[object.kind] !== 0))
-                        switch (object.kind) {
-                        case "CERTIFICATE_KIND_UNSPECIFIED":
-                        case 0:
-                            message.kind = 0;
-                            break;
-                        case "ADMIN":
-                        case 1:
-                            message.kind = 1;
-                            break;
-                        case "INVITE":
-                        case 2:
-                            message.kind = 2;
-                            break;
-                        case "CLUSTER":
-                        case 3:
-                            message.kind = 3;
-                            break;
-                        case "AGENT":
-                        case 4:
-                            message.kind = 4;
-                            break;
-                        default:
-                            if (typeof object.kind === "number" && (object.kind | 0) === object.kind)
-                                message.kind = object.kind;
-                        }
-                    if (object.meshId != null)
-                        if (object.meshId.length)
-                            if (typeof object.meshId === "string")
-                                $util.base64.decode(object.meshId, message.meshId = $util.newBuffer($util.base64.length(object.meshId)), 0);
-                            else if (object.meshId.length >= 0)
-                                message.meshId = object.meshId;
-                    if (object.issuerKey != null)
-                        if (object.issuerKey.length)
-                            if (typeof object.issuerKey === "string")
-                                $util.base64.decode(object.issuerKey, message.issuerKey = $util.newBuffer($util.base64.length(object.issuerKey)), 0);
-                            else if (object.issuerKey.length >= 0)
-                                message.issuerKey = object.issuerKey;
-                    if (object.subjectKey != null)
-                        if (object.subjectKey.length)
-                            if (typeof object.subjectKey === "string")
-                                $util.base64.decode(object.subjectKey, message.subjectKey = $util.newBuffer($util.base64.length(object.subjectKey)), 0);
-                            else if (object.subjectKey.length >= 0)
-                                message.subjectKey = object.subjectKey;
-                    if (object.serial != null)
-                        if (object.serial.length)
-                            if (typeof object.serial === "string")
-                                $util.base64.decode(object.serial, message.serial = $util.newBuffer($util.base64.length(object.serial)), 0);
-                            else if (object.serial.length >= 0)
-                                message.serial = object.serial;
-                    if (object.notBefore != null)
-                        if (typeof object.notBefore === "object" ? object.notBefore.low || object.notBefore.high : $Number(object.notBefore) !== 0)
-                            if ($util.Long)
-                                message.notBefore = $util.Long.fromValue(object.notBefore, false);
-                            else if (typeof object.notBefore === "string")
-                                message.notBefore = $parseInt(object.notBefore, 10);
-                            else if (typeof object.notBefore === "number")
-                                message.notBefore = object.notBefore;
-                            else if (typeof object.notBefore === "object")
-                                message.notBefore = new $util.LongBits(object.notBefore.low >>> 0, object.notBefore.high >>> 0).toNumber();
-                    if (object.notAfter != null)
-                        if (typeof object.notAfter === "object" ? object.notAfter.low || object.notAfter.high : $Number(object.notAfter) !== 0)
-                            if ($util.Long)
-                                message.notAfter = $util.Long.fromValue(object.notAfter, false);
-                            else if (typeof object.notAfter === "string")
-                                message.notAfter = $parseInt(object.notAfter, 10);
-                            else if (typeof object.notAfter === "number")
-                                message.notAfter = object.notAfter;
-                            else if (typeof object.notAfter === "object")
-                                message.notAfter = new $util.LongBits(object.notAfter.low >>> 0, object.notAfter.high >>> 0).toNumber();
-                    if (object.cluster != null)
-                        if (typeof object.cluster !== "string" || object.cluster.length)
-                            message.cluster = $String(object.cluster);
-                    if (object.podPrefixes) {
-                        if (!$Array.isArray(object.podPrefixes))
-                            throw $TypeError(".rhizome.mesh.v1.CertificateBody.podPrefixes: array expected");
-                        message.podPrefixes = $Array(object.podPrefixes.length);
-                        for (let i = 0; i < object.podPrefixes.length; ++i) {
-                            if (!$util.isObject(object.podPrefixes[i]))
-                                throw $TypeError(".rhizome.mesh.v1.CertificateBody.podPrefixes: object expected");
-                            message.podPrefixes[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.podPrefixes[i], _depth + 1);
-                        }
-                    }
-                    if (object.servicePrefixes) {
-                        if (!$Array.isArray(object.servicePrefixes))
-                            throw $TypeError(".rhizome.mesh.v1.CertificateBody.servicePrefixes: array expected");
-                        message.servicePrefixes = $Array(object.servicePrefixes.length);
-                        for (let i = 0; i < object.servicePrefixes.length; ++i) {
-                            if (!$util.isObject(object.servicePrefixes[i]))
-                                throw $TypeError(".rhizome.mesh.v1.CertificateBody.servicePrefixes: object expected");
-                            message.servicePrefixes[i] = $root.rhizome.mesh.v1.Prefix.fromObject(object.servicePrefixes[i], _depth + 1);
-                        }
-                    }
-                    if (object.roles) {
-                        if (!$Array.isArray(object.roles))
-                            throw $TypeError(".rhizome.mesh.v1.CertificateBody.roles: array expected");
-                        message.roles = $Array(object.roles.length);
-                        for (let i = 0; i < object.roles.length; ++i)
-                            message.roles[i] = $String(object.roles[i]);
-                    }
-                    if (object.node != null)
-                        if (typeof object.node !== "string" || object.node.length)
-                            message.node = $String(object.node);
-                    return message;
-                };
-
-                /**
-                 * Creates a plain object from a CertificateBody message. Also converts values to other types if specified.
-                 * @function toObject
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {rhizome.mesh.v1.CertificateBody} message CertificateBody
-                 * @param {$protobuf.IConversionOptions} [options] Conversion options
-                 * @returns {Object.<string,*>} Plain object
-                 */
-                CertificateBody.toObject = function (message, options, _depth) {
-                    if (!options)
-                        options = {};
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let object = {};
-                    if (options.arrays || options.defaults) {
-                        object.podPrefixes = [];
-                        object.servicePrefixes = [];
-                        object.roles = [];
-                    }
-                    if (options.defaults) {
-                        object.kind = options.enums === $String ? "CERTIFICATE_KIND_UNSPECIFIED" : 0;
-                        if (options.bytes === $String)
-                            object.meshId = "";
-                        else {
-                            object.meshId = [];
-                            if (options.bytes !== $Array)
-                                object.meshId = $util.newBuffer(object.meshId);
-                        }
-                        if (options.bytes === $String)
-                            object.issuerKey = "";
-                        else {
-                            object.issuerKey = [];
-                            if (options.bytes !== $Array)
-                                object.issuerKey = $util.newBuffer(object.issuerKey);
-                        }
-                        if (options.bytes === $String)
-                            object.subjectKey = "";
-                        else {
-                            object.subjectKey = [];
-                            if (options.bytes !== $Array)
-                                object.subjectKey = $util.newBuffer(object.subjectKey);
-                        }
-                        if (options.bytes === $String)
-                            object.serial = "";
-                        else {
-                            object.serial = [];
-                            if (options.bytes !== $Array)
-                                object.serial = $util.newBuffer(object.serial);
-                        }
-                        if ($util.Long) {
-                            let long = new $util.Long(0, 0, false);
-                            object.notBefore = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
-                        } else
-                            object.notBefore = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
-                        if ($util.Long) {
-                            let long = new $util.Long(0, 0, false);
-                            object.notAfter = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
-                        } else
-                            object.notAfter = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
-                        object.cluster = "";
-                        object.node = "";
-                    }
-                    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
-                        object.kind = options.enums === $String ? $root.rhizome.mesh.v1.CertificateKind[message.kind] === $undefined ? message.kind : $root.rhizome.mesh.v1.CertificateKind[message.kind] : message.kind;
-                    if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId"))
-                        object.meshId = options.bytes === $String ? $util.base64.encode(message.meshId, 0, message.meshId.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.meshId) : message.meshId;
-                    if (message.issuerKey != null && $Object.hasOwnProperty.call(message, "issuerKey"))
-                        object.issuerKey = options.bytes === $String ? $util.base64.encode(message.issuerKey, 0, message.issuerKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.issuerKey) : message.issuerKey;
-                    if (message.subjectKey != null && $Object.hasOwnProperty.call(message, "subjectKey"))
-                        object.subjectKey = options.bytes === $String ? $util.base64.encode(message.subjectKey, 0, message.subjectKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.subjectKey) : message.subjectKey;
-                    if (message.serial != null && $Object.hasOwnProperty.call(message, "serial"))
-                        object.serial = options.bytes === $String ? $util.base64.encode(message.serial, 0, message.serial.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.serial) : message.serial;
-                    if (message.notBefore != null && $Object.hasOwnProperty.call(message, "notBefore"))
-                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
-                            object.notBefore = typeof message.notBefore === "number" ? $BigInt(message.notBefore) : $util.Long.fromBits(message.notBefore.low >>> 0, message.notBefore.high >>> 0, false).toBigInt();
-                        else if (typeof message.notBefore === "number")
-                            object.notBefore = options.longs === $String ? $String(message.notBefore) : message.notBefore;
-                        else
-                            object.notBefore = options.longs === $String ? $util.Long.prototype.toString.call(message.notBefore) : options.longs === $Number ? new $util.LongBits(message.notBefore.low >>> 0, message.notBefore.high >>> 0).toNumber() : message.notBefore;
-                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
-                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
-                            object.notAfter = typeof message.notAfter === "number" ? $BigInt(message.notAfter) : $util.Long.fromBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0, false).toBigInt();
-                        else if (typeof message.notAfter === "number")
-                            object.notAfter = options.longs === $String ? $String(message.notAfter) : message.notAfter;
-                        else
-                            object.notAfter = options.longs === $String ? $util.Long.prototype.toString.call(message.notAfter) : options.longs === $Number ? new $util.LongBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0).toNumber() : message.notAfter;
-                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
-                        object.cluster = message.cluster;
-                    if (message.podPrefixes && message.podPrefixes.length) {
-                        object.podPrefixes = $Array(message.podPrefixes.length);
-                        for (let j = 0; j < message.podPrefixes.length; ++j)
-                            object.podPrefixes[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.podPrefixes[j], options, _depth + 1);
-                    }
-                    if (message.servicePrefixes && message.servicePrefixes.length) {
-                        object.servicePrefixes = $Array(message.servicePrefixes.length);
-                        for (let j = 0; j < message.servicePrefixes.length; ++j)
-                            object.servicePrefixes[j] = $root.rhizome.mesh.v1.Prefix.toObject(message.servicePrefixes[j], options, _depth + 1);
-                    }
-                    if (message.roles && message.roles.length) {
-                        object.roles = $Array(message.roles.length);
-                        for (let j = 0; j < message.roles.length; ++j)
-                            object.roles[j] = message.roles[j];
-                    }
-                    if (message.node != null && $Object.hasOwnProperty.call(message, "node"))
-                        object.node = message.node;
-                    return object;
-                };
-
-                /**
-                 * Converts this CertificateBody to JSON.
-                 * @function toJSON
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @instance
-                 * @returns {Object.<string,*>} JSON object
-                 */
-                CertificateBody.prototype.toJSON = function() {
-                    return CertificateBody.toObject(this, $protobuf.util.toJSONOptions);
-                };
-
-                /**
-                 * Gets the type url for CertificateBody
-                 * @function getTypeUrl
-                 * @memberof rhizome.mesh.v1.CertificateBody
-                 * @static
-                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns {string} The type url
-                 */
-                CertificateBody.getTypeUrl = function(prefix) {
-                    if (prefix === $undefined)
-                        prefix = "type.googleapis.com";
-                    return prefix + "/rhizome.mesh.v1.CertificateBody";
-                };
-
-                return CertificateBody;
-            })();
-
-            v1.Chain = (function() {
-
-                /**
-                 * Properties of a Chain.
-                 * @typedef {Object} rhizome.mesh.v1.Chain.$Properties
-                 * @property {Array.<Uint8Array>|null} [rootKeys] Chain rootKeys
-                 * @property {Array.<rhizome.mesh.v1.Certificate.$Properties>|null} [certificates] Chain certificates
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-
-                /**
-                 * Properties of a Chain.
-                 * @memberof rhizome.mesh.v1
-                 * @interface IChain
-                 * @augments rhizome.mesh.v1.Chain.$Properties
-                 * @deprecated Use rhizome.mesh.v1.Chain.$Properties instead.
-                 */
-
-                /**
-                 * Shape of a Chain.
-                 * @typedef {rhizome.mesh.v1.Chain.$Properties} rhizome.mesh.v1.Chain.$Shape
-                 */
-
-                /**
-                 * Constructs a new Chain.
-                 * @memberof rhizome.mesh.v1
-                 * @classdesc Represents a Chain.
-                 * @constructor
-                 * @param {rhizome.mesh.v1.Chain.$Properties=} [properties] Properties to set
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-                const Chain = function (properties) {
+                const InviteToken = function (properties) {
                     this.rootKeys = [];
-                    this.certificates = [];
-                    if (properties)
-                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
-                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
-                                this[keys[i]] = properties[keys[i]];
-                };
-
-                /**
-                 * Chain rootKeys.
-                 * @member {Array.<Uint8Array>} rootKeys
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @instance
-                 */
-                Chain.prototype.rootKeys = $util.emptyArray;
-
-                /**
-                 * Chain certificates.
-                 * @member {Array.<rhizome.mesh.v1.Certificate.$Properties>} certificates
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @instance
-                 */
-                Chain.prototype.certificates = $util.emptyArray;
-
-                /**
-                 * Creates a new Chain instance using the specified properties.
-                 * @function create
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {rhizome.mesh.v1.Chain.$Properties=} [properties] Properties to set
-                 * @returns {rhizome.mesh.v1.Chain} Chain instance
-                 * @type {{
-                 *   (properties: rhizome.mesh.v1.Chain.$Shape): rhizome.mesh.v1.Chain & rhizome.mesh.v1.Chain.$Shape;
-                 *   (properties?: rhizome.mesh.v1.Chain.$Properties): rhizome.mesh.v1.Chain;
-                 * }}
-                 */
-                Chain.create = function(properties) {
-                    return new Chain(properties);
-                };
-
-                /**
-                 * Encodes the specified Chain message. Does not implicitly {@link rhizome.mesh.v1.Chain.verify|verify} messages.
-                 * @function encode
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {rhizome.mesh.v1.Chain.$Properties} message Chain message or plain object to encode
-                 * @param {$protobuf.Writer} [writer] Writer to encode to
-                 * @returns {$protobuf.Writer} Writer
-                 */
-                Chain.encode = function (message, writer, _depth) {
-                    if (!writer)
-                        writer = $Writer.create();
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    if (message.rootKeys != null && message.rootKeys.length)
-                        for (let i = 0; i < message.rootKeys.length; ++i)
-                            writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.rootKeys[i]);
-                    if (message.certificates != null && message.certificates.length)
-                        for (let i = 0; i < message.certificates.length; ++i)
-                            $root.rhizome.mesh.v1.Certificate.encode(message.certificates[i], writer.uint32(/* id 2, wireType 2 =*/18).fork(), _depth + 1).ldelim();
-                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
-                        for (let i = 0; i < message.$unknowns.length; ++i)
-                            writer.raw(message.$unknowns[i]);
-                    return writer;
-                };
-
-                /**
-                 * Decodes a Chain message from the specified reader or buffer.
-                 * @function decode
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
-                 * @param {number} [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Chain & rhizome.mesh.v1.Chain.$Shape} Chain
-                 * @throws {Error} If the payload is not a reader or valid buffer
-                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
-                 */
-                Chain.decode = function (reader, length, _end, _depth, _target) {
-                    if (!(reader instanceof $Reader))
-                        reader = $Reader.create(reader);
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $Reader.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let end, message;
-                    if (length === $undefined)
-                        end = reader.len;
-                    else {
-                        end = reader.pos + length;
-                        if (end > reader.len)
-                            throw $RangeError("index out of range");
-                        length = reader.len;
-                        reader.len = end;
-                    }
-                    message = _target || new $root.rhizome.mesh.v1.Chain();
-                    while (reader.pos < end) {
-                        let start = reader.pos;
-                        let tag = reader.tag();
-                        if (tag === _end) {
-                            _end = $undefined;
-                            break;
-                        }
-                        let wireType = tag & 7;
-                        switch (tag >>>= 3) {
-                        case 1: {
-                                if (wireType !== 2)
-                                    break;
-                                if (!(message.rootKeys && message.rootKeys.length))
-                                    message.rootKeys = [];
-                                message.rootKeys.push(reader.bytes());
-                                continue;
-                            }
-                        case 2: {
-                                if (wireType !== 2)
-                                    break;
-                                if (!(message.certificates && message.certificates.length))
-                                    message.certificates = [];
-                                message.certificates.push($root.rhizome.mesh.v1.Certificate.decode(reader, reader.size(), $undefined, _depth + 1));
-                                continue;
-                            }
-                        }
-                        reader.skipType(wireType, _depth, tag);
-                        if (!reader.discardUnknown) {
-                            $util.makeProp(message, "$unknowns", false);
-                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
-                        }
-                    }
-                    if (length !== $undefined) {
-                        if (reader.pos !== end)
-                            throw $RangeError("index out of range");
-                        reader.len = length;
-                    }
-                    if (_end !== $undefined)
-                        throw $Error("missing end group");
-                    return message;
-                };
-
-                /**
-                 * Verifies a Chain message.
-                 * @function verify
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {Object.<string,*>} message Plain object to verify
-                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
-                 */
-                Chain.verify = function (message, _depth) {
-                    if (typeof message !== "object" || message === null)
-                        return "object expected";
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        return "max depth exceeded";
-                    if (message.rootKeys != null && $Object.hasOwnProperty.call(message, "rootKeys")) {
-                        if (!$Array.isArray(message.rootKeys))
-                            return "rootKeys: array expected";
-                        for (let i = 0; i < message.rootKeys.length; ++i)
-                            if (!(message.rootKeys[i] && typeof message.rootKeys[i].length === "number" || $util.isString(message.rootKeys[i])))
-                                return "rootKeys: buffer[] expected";
-                    }
-                    if (message.certificates != null && $Object.hasOwnProperty.call(message, "certificates")) {
-                        if (!$Array.isArray(message.certificates))
-                            return "certificates: array expected";
-                        for (let i = 0; i < message.certificates.length; ++i) {
-                            let error = $root.rhizome.mesh.v1.Certificate.verify(message.certificates[i], _depth + 1);
-                            if (error)
-                                return "certificates." + error;
-                        }
-                    }
-                    return null;
-                };
-
-                /**
-                 * Creates a Chain message from a plain object. Also converts values to their respective internal types.
-                 * @function fromObject
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {Object.<string,*>} object Plain object
-                 * @returns {rhizome.mesh.v1.Chain} Chain
-                 */
-                Chain.fromObject = function (object, _depth) {
-                    if (object instanceof $root.rhizome.mesh.v1.Chain)
-                        return object;
-                    if (!$util.isObject(object))
-                        throw $TypeError(".rhizome.mesh.v1.Chain: object expected");
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let message = new $root.rhizome.mesh.v1.Chain();
-                    if (object.rootKeys) {
-                        if (!$Array.isArray(object.rootKeys))
-                            throw $TypeError(".rhizome.mesh.v1.Chain.rootKeys: array expected");
-                        message.rootKeys = $Array(object.rootKeys.length);
-                        for (let i = 0; i < object.rootKeys.length; ++i)
-                            if (typeof object.rootKeys[i] === "string")
-                                $util.base64.decode(object.rootKeys[i], message.rootKeys[i] = $util.newBuffer($util.base64.length(object.rootKeys[i])), 0);
-                            else if (object.rootKeys[i].length >= 0)
-                                message.rootKeys[i] = object.rootKeys[i];
-                    }
-                    if (object.certificates) {
-                        if (!$Array.isArray(object.certificates))
-                            throw $TypeError(".rhizome.mesh.v1.Chain.certificates: array expected");
-                        message.certificates = $Array(object.certificates.length);
-                        for (let i = 0; i < object.certificates.length; ++i) {
-                            if (!$util.isObject(object.certificates[i]))
-                                throw $TypeError(".rhizome.mesh.v1.Chain.certificates: object expected");
-                            message.certificates[i] = $root.rhizome.mesh.v1.Certificate.fromObject(object.certificates[i], _depth + 1);
-                        }
-                    }
-                    return message;
-                };
-
-                /**
-                 * Creates a plain object from a Chain message. Also converts values to other types if specified.
-                 * @function toObject
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {rhizome.mesh.v1.Chain} message Chain
-                 * @param {$protobuf.IConversionOptions} [options] Conversion options
-                 * @returns {Object.<string,*>} Plain object
-                 */
-                Chain.toObject = function (message, options, _depth) {
-                    if (!options)
-                        options = {};
-                    if (_depth === $undefined)
-                        _depth = 0;
-                    if (_depth > $util.recursionLimit)
-                        throw $Error("max depth exceeded");
-                    let object = {};
-                    if (options.arrays || options.defaults) {
-                        object.rootKeys = [];
-                        object.certificates = [];
-                    }
-                    if (message.rootKeys && message.rootKeys.length) {
-                        object.rootKeys = $Array(message.rootKeys.length);
-                        for (let j = 0; j < message.rootKeys.length; ++j)
-                            object.rootKeys[j] = options.bytes === $String ? $util.base64.encode(message.rootKeys[j], 0, message.rootKeys[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.rootKeys[j]) : message.rootKeys[j];
-                    }
-                    if (message.certificates && message.certificates.length) {
-                        object.certificates = $Array(message.certificates.length);
-                        for (let j = 0; j < message.certificates.length; ++j)
-                            object.certificates[j] = $root.rhizome.mesh.v1.Certificate.toObject(message.certificates[j], options, _depth + 1);
-                    }
-                    return object;
-                };
-
-                /**
-                 * Converts this Chain to JSON.
-                 * @function toJSON
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @instance
-                 * @returns {Object.<string,*>} JSON object
-                 */
-                Chain.prototype.toJSON = function() {
-                    return Chain.toObject(this, $protobuf.util.toJSONOptions);
-                };
-
-                /**
-                 * Gets the type url for Chain
-                 * @function getTypeUrl
-                 * @memberof rhizome.mesh.v1.Chain
-                 * @static
-                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
-                 * @returns {string} The type url
-                 */
-                Chain.getTypeUrl = function(prefix) {
-                    if (prefix === $undefined)
-                        prefix = "type.googleapis.com";
-                    return prefix + "/rhizome.mesh.v1.Chain";
-                };
-
-                return Chain;
-            })();
-
-            v1.Token = (function() {
-
-                /**
-                 * Properties of a Token.
-                 * @typedef {Object} rhizome.mesh.v1.Token.$Properties
-                 * @property {rhizome.mesh.v1.Chain.$Properties|null} [chain] Token chain
-                 * @property {Uint8Array|null} [inviteSeed] Token inviteSeed
-                 * @property {Array.<string>|null} [bootstrap] Token bootstrap
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-
-                /**
-                 * Properties of a Token.
-                 * @memberof rhizome.mesh.v1
-                 * @interface IToken
-                 * @augments rhizome.mesh.v1.Token.$Properties
-                 * @deprecated Use rhizome.mesh.v1.Token.$Properties instead.
-                 */
-
-                /**
-                 * Shape of a Token.
-                 * @typedef {rhizome.mesh.v1.Token.$Properties} rhizome.mesh.v1.Token.$Shape
-                 */
-
-                /**
-                 * Constructs a new Token.
-                 * @memberof rhizome.mesh.v1
-                 * @classdesc Represents a Token.
-                 * @constructor
-                 * @param {rhizome.mesh.v1.Token.$Properties=} [properties] Properties to set
-                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
-                 */
-                const Token = function (properties) {
                     this.bootstrap = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
@@ -10922,68 +9560,89 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Token chain.
-                 * @member {rhizome.mesh.v1.Chain.$Properties|null|undefined} chain
-                 * @memberof rhizome.mesh.v1.Token
+                 * InviteToken k.
+                 * @member {number} k
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @instance
                  */
-                Token.prototype.chain = null;
+                InviteToken.prototype.k = 0;
 
                 /**
-                 * Token inviteSeed.
+                 * InviteToken rootKeys.
+                 * @member {Array.<Uint8Array>} rootKeys
+                 * @memberof rhizome.mesh.v1.InviteToken
+                 * @instance
+                 */
+                InviteToken.prototype.rootKeys = $util.emptyArray;
+
+                /**
+                 * InviteToken item.
+                 * @member {rhizome.mesh.v1.TrustItem.$Properties|null|undefined} item
+                 * @memberof rhizome.mesh.v1.InviteToken
+                 * @instance
+                 */
+                InviteToken.prototype.item = null;
+
+                /**
+                 * InviteToken inviteSeed.
                  * @member {Uint8Array} inviteSeed
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @instance
                  */
-                Token.prototype.inviteSeed = $util.newBuffer([]);
+                InviteToken.prototype.inviteSeed = $util.newBuffer([]);
 
                 /**
-                 * Token bootstrap.
+                 * InviteToken bootstrap.
                  * @member {Array.<string>} bootstrap
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @instance
                  */
-                Token.prototype.bootstrap = $util.emptyArray;
+                InviteToken.prototype.bootstrap = $util.emptyArray;
 
                 /**
-                 * Creates a new Token instance using the specified properties.
+                 * Creates a new InviteToken instance using the specified properties.
                  * @function create
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
-                 * @param {rhizome.mesh.v1.Token.$Properties=} [properties] Properties to set
-                 * @returns {rhizome.mesh.v1.Token} Token instance
+                 * @param {rhizome.mesh.v1.InviteToken.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.InviteToken} InviteToken instance
                  * @type {{
-                 *   (properties: rhizome.mesh.v1.Token.$Shape): rhizome.mesh.v1.Token & rhizome.mesh.v1.Token.$Shape;
-                 *   (properties?: rhizome.mesh.v1.Token.$Properties): rhizome.mesh.v1.Token;
+                 *   (properties: rhizome.mesh.v1.InviteToken.$Shape): rhizome.mesh.v1.InviteToken & rhizome.mesh.v1.InviteToken.$Shape;
+                 *   (properties?: rhizome.mesh.v1.InviteToken.$Properties): rhizome.mesh.v1.InviteToken;
                  * }}
                  */
-                Token.create = function(properties) {
-                    return new Token(properties);
+                InviteToken.create = function(properties) {
+                    return new InviteToken(properties);
                 };
 
                 /**
-                 * Encodes the specified Token message. Does not implicitly {@link rhizome.mesh.v1.Token.verify|verify} messages.
+                 * Encodes the specified InviteToken message. Does not implicitly {@link rhizome.mesh.v1.InviteToken.verify|verify} messages.
                  * @function encode
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
-                 * @param {rhizome.mesh.v1.Token.$Properties} message Token message or plain object to encode
+                 * @param {rhizome.mesh.v1.InviteToken.$Properties} message InviteToken message or plain object to encode
                  * @param {$protobuf.Writer} [writer] Writer to encode to
                  * @returns {$protobuf.Writer} Writer
                  */
-                Token.encode = function (message, writer, _depth) {
+                InviteToken.encode = function (message, writer, _depth) {
                     if (!writer)
                         writer = $Writer.create();
                     if (_depth === $undefined)
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        $root.rhizome.mesh.v1.Chain.encode(message.chain, writer.uint32(/* id 1, wireType 2 =*/10).fork(), _depth + 1).ldelim();
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k") && message.k !== 0)
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint32(message.k);
+                    if (message.rootKeys != null && message.rootKeys.length)
+                        for (let i = 0; i < message.rootKeys.length; ++i)
+                            writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.rootKeys[i]);
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        $root.rhizome.mesh.v1.TrustItem.encode(message.item, writer.uint32(/* id 3, wireType 2 =*/26).fork(), _depth + 1).ldelim();
                     if (message.inviteSeed != null && $Object.hasOwnProperty.call(message, "inviteSeed") && message.inviteSeed.length)
-                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.inviteSeed);
+                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.inviteSeed);
                     if (message.bootstrap != null && message.bootstrap.length)
                         for (let i = 0; i < message.bootstrap.length; ++i)
-                            writer.uint32(/* id 3, wireType 2 =*/26).string(message.bootstrap[i]);
+                            writer.uint32(/* id 5, wireType 2 =*/42).string(message.bootstrap[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -10991,17 +9650,17 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Decodes a Token message from the specified reader or buffer.
+                 * Decodes an InviteToken message from the specified reader or buffer.
                  * @function decode
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
                  * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
                  * @param {number} [length] Message length if known beforehand
-                 * @returns {rhizome.mesh.v1.Token & rhizome.mesh.v1.Token.$Shape} Token
+                 * @returns {rhizome.mesh.v1.InviteToken & rhizome.mesh.v1.InviteToken.$Shape} InviteToken
                  * @throws {Error} If the payload is not a reader or valid buffer
                  * @throws {$protobuf.util.ProtocolError} If required fields are missing
                  */
-                Token.decode = function (reader, length, _end, _depth, _target) {
+                InviteToken.decode = function (reader, length, _end, _depth, _target) {
                     if (!(reader instanceof $Reader))
                         reader = $Reader.create(reader);
                     if (_depth === $undefined)
@@ -11018,7 +9677,7 @@ export const rhizome = $root.rhizome = (() => {
                         length = reader.len;
                         reader.len = end;
                     }
-                    message = _target || new $root.rhizome.mesh.v1.Token();
+                    message = _target || new $root.rhizome.mesh.v1.InviteToken();
                     while (reader.pos < end) {
                         let start = reader.pos;
                         let tag = reader.tag();
@@ -11029,12 +9688,29 @@ export const rhizome = $root.rhizome = (() => {
                         let wireType = tag & 7;
                         switch (tag >>>= 3) {
                         case 1: {
-                                if (wireType !== 2)
+                                if (wireType !== 0)
                                     break;
-                                message.chain = $root.rhizome.mesh.v1.Chain.decode(reader, reader.size(), $undefined, _depth + 1, message.chain);
+                                if (value = reader.uint32())
+                                    message.k = value;
+                                else
+                                    delete message.k;
                                 continue;
                             }
                         case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.rootKeys && message.rootKeys.length))
+                                    message.rootKeys = [];
+                                message.rootKeys.push(reader.bytes());
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                message.item = $root.rhizome.mesh.v1.TrustItem.decode(reader, reader.size(), $undefined, _depth + 1, message.item);
+                                continue;
+                            }
+                        case 4: {
                                 if (wireType !== 2)
                                     break;
                                 if ((value = reader.bytes()).length)
@@ -11043,7 +9719,7 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.inviteSeed;
                                 continue;
                             }
-                        case 3: {
+                        case 5: {
                                 if (wireType !== 2)
                                     break;
                                 if (!(message.bootstrap && message.bootstrap.length))
@@ -11069,24 +9745,34 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Verifies a Token message.
+                 * Verifies an InviteToken message.
                  * @function verify
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
                  * @param {Object.<string,*>} message Plain object to verify
                  * @returns {string|null} `null` if valid, otherwise the reason why it is not
                  */
-                Token.verify = function (message, _depth) {
+                InviteToken.verify = function (message, _depth) {
                     if (typeof message !== "object" || message === null)
                         return "object expected";
                     if (_depth === $undefined)
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         return "max depth exceeded";
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain")) {
-                        let error = $root.rhizome.mesh.v1.Chain.verify(message.chain, _depth + 1);
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k"))
+                        if (!$util.isInteger(message.k))
+                            return "k: integer expected";
+                    if (message.rootKeys != null && $Object.hasOwnProperty.call(message, "rootKeys")) {
+                        if (!$Array.isArray(message.rootKeys))
+                            return "rootKeys: array expected";
+                        for (let i = 0; i < message.rootKeys.length; ++i)
+                            if (!(message.rootKeys[i] && typeof message.rootKeys[i].length === "number" || $util.isString(message.rootKeys[i])))
+                                return "rootKeys: buffer[] expected";
+                    }
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item")) {
+                        let error = $root.rhizome.mesh.v1.TrustItem.verify(message.item, _depth + 1);
                         if (error)
-                            return "chain." + error;
+                            return "item." + error;
                     }
                     if (message.inviteSeed != null && $Object.hasOwnProperty.call(message, "inviteSeed"))
                         if (!(message.inviteSeed && typeof message.inviteSeed.length === "number" || $util.isString(message.inviteSeed)))
@@ -11102,27 +9788,40 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Creates a Token message from a plain object. Also converts values to their respective internal types.
+                 * Creates an InviteToken message from a plain object. Also converts values to their respective internal types.
                  * @function fromObject
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
                  * @param {Object.<string,*>} object Plain object
-                 * @returns {rhizome.mesh.v1.Token} Token
+                 * @returns {rhizome.mesh.v1.InviteToken} InviteToken
                  */
-                Token.fromObject = function (object, _depth) {
-                    if (object instanceof $root.rhizome.mesh.v1.Token)
+                InviteToken.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.InviteToken)
                         return object;
                     if (!$util.isObject(object))
-                        throw $TypeError(".rhizome.mesh.v1.Token: object expected");
+                        throw $TypeError(".rhizome.mesh.v1.InviteToken: object expected");
                     if (_depth === $undefined)
                         _depth = 0;
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
-                    let message = new $root.rhizome.mesh.v1.Token();
-                    if (object.chain != null) {
-                        if (!$util.isObject(object.chain))
-                            throw $TypeError(".rhizome.mesh.v1.Token.chain: object expected");
-                        message.chain = $root.rhizome.mesh.v1.Chain.fromObject(object.chain, _depth + 1);
+                    let message = new $root.rhizome.mesh.v1.InviteToken();
+                    if (object.k != null)
+                        if ($Number(object.k) !== 0)
+                            message.k = object.k >>> 0;
+                    if (object.rootKeys) {
+                        if (!$Array.isArray(object.rootKeys))
+                            throw $TypeError(".rhizome.mesh.v1.InviteToken.rootKeys: array expected");
+                        message.rootKeys = $Array(object.rootKeys.length);
+                        for (let i = 0; i < object.rootKeys.length; ++i)
+                            if (typeof object.rootKeys[i] === "string")
+                                $util.base64.decode(object.rootKeys[i], message.rootKeys[i] = $util.newBuffer($util.base64.length(object.rootKeys[i])), 0);
+                            else if (object.rootKeys[i].length >= 0)
+                                message.rootKeys[i] = object.rootKeys[i];
+                    }
+                    if (object.item != null) {
+                        if (!$util.isObject(object.item))
+                            throw $TypeError(".rhizome.mesh.v1.InviteToken.item: object expected");
+                        message.item = $root.rhizome.mesh.v1.TrustItem.fromObject(object.item, _depth + 1);
                     }
                     if (object.inviteSeed != null)
                         if (object.inviteSeed.length)
@@ -11132,7 +9831,7 @@ export const rhizome = $root.rhizome = (() => {
                                 message.inviteSeed = object.inviteSeed;
                     if (object.bootstrap) {
                         if (!$Array.isArray(object.bootstrap))
-                            throw $TypeError(".rhizome.mesh.v1.Token.bootstrap: array expected");
+                            throw $TypeError(".rhizome.mesh.v1.InviteToken.bootstrap: array expected");
                         message.bootstrap = $Array(object.bootstrap.length);
                         for (let i = 0; i < object.bootstrap.length; ++i)
                             message.bootstrap[i] = $String(object.bootstrap[i]);
@@ -11141,15 +9840,15 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Creates a plain object from a Token message. Also converts values to other types if specified.
+                 * Creates a plain object from an InviteToken message. Also converts values to other types if specified.
                  * @function toObject
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
-                 * @param {rhizome.mesh.v1.Token} message Token
+                 * @param {rhizome.mesh.v1.InviteToken} message InviteToken
                  * @param {$protobuf.IConversionOptions} [options] Conversion options
                  * @returns {Object.<string,*>} Plain object
                  */
-                Token.toObject = function (message, options, _depth) {
+                InviteToken.toObject = function (message, options, _depth) {
                     if (!options)
                         options = {};
                     if (_depth === $undefined)
@@ -11157,10 +9856,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.arrays || options.defaults)
+                    if (options.arrays || options.defaults) {
+                        object.rootKeys = [];
                         object.bootstrap = [];
+                    }
                     if (options.defaults) {
-                        object.chain = null;
+                        object.k = 0;
+                        object.item = null;
                         if (options.bytes === $String)
                             object.inviteSeed = "";
                         else {
@@ -11169,8 +9871,15 @@ export const rhizome = $root.rhizome = (() => {
                                 object.inviteSeed = $util.newBuffer(object.inviteSeed);
                         }
                     }
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        object.chain = $root.rhizome.mesh.v1.Chain.toObject(message.chain, options, _depth + 1);
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k"))
+                        object.k = message.k;
+                    if (message.rootKeys && message.rootKeys.length) {
+                        object.rootKeys = $Array(message.rootKeys.length);
+                        for (let j = 0; j < message.rootKeys.length; ++j)
+                            object.rootKeys[j] = options.bytes === $String ? $util.base64.encode(message.rootKeys[j], 0, message.rootKeys[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.rootKeys[j]) : message.rootKeys[j];
+                    }
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        object.item = $root.rhizome.mesh.v1.TrustItem.toObject(message.item, options, _depth + 1);
                     if (message.inviteSeed != null && $Object.hasOwnProperty.call(message, "inviteSeed"))
                         object.inviteSeed = options.bytes === $String ? $util.base64.encode(message.inviteSeed, 0, message.inviteSeed.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.inviteSeed) : message.inviteSeed;
                     if (message.bootstrap && message.bootstrap.length) {
@@ -11182,31 +9891,31 @@ export const rhizome = $root.rhizome = (() => {
                 };
 
                 /**
-                 * Converts this Token to JSON.
+                 * Converts this InviteToken to JSON.
                  * @function toJSON
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @instance
                  * @returns {Object.<string,*>} JSON object
                  */
-                Token.prototype.toJSON = function() {
-                    return Token.toObject(this, $protobuf.util.toJSONOptions);
+                InviteToken.prototype.toJSON = function() {
+                    return InviteToken.toObject(this, $protobuf.util.toJSONOptions);
                 };
 
                 /**
-                 * Gets the type url for Token
+                 * Gets the type url for InviteToken
                  * @function getTypeUrl
-                 * @memberof rhizome.mesh.v1.Token
+                 * @memberof rhizome.mesh.v1.InviteToken
                  * @static
                  * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
                  * @returns {string} The type url
                  */
-                Token.getTypeUrl = function(prefix) {
+                InviteToken.getTypeUrl = function(prefix) {
                     if (prefix === $undefined)
                         prefix = "type.googleapis.com";
-                    return prefix + "/rhizome.mesh.v1.Token";
+                    return prefix + "/rhizome.mesh.v1.InviteToken";
                 };
 
-                return Token;
+                return InviteToken;
             })();
 
             v1.Statement = (function() {
@@ -16852,6 +15561,1437 @@ export const rhizome = $root.rhizome = (() => {
                 return AgentCertBody;
             })();
 
+            v1.TrustHead = (function() {
+
+                /**
+                 * Properties of a TrustHead.
+                 * @typedef {Object} rhizome.mesh.v1.TrustHead.$Properties
+                 * @property {Uint8Array|null} [root] TrustHead root
+                 * @property {number|null} [count] TrustHead count
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustHead.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustHead
+                 * @augments rhizome.mesh.v1.TrustHead.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustHead.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustHead.
+                 * @typedef {rhizome.mesh.v1.TrustHead.$Properties} rhizome.mesh.v1.TrustHead.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustHead.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustHead.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustHead.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustHead = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustHead root.
+                 * @member {Uint8Array} root
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @instance
+                 */
+                TrustHead.prototype.root = $util.newBuffer([]);
+
+                /**
+                 * TrustHead count.
+                 * @member {number} count
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @instance
+                 */
+                TrustHead.prototype.count = 0;
+
+                /**
+                 * Creates a new TrustHead instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustHead.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustHead} TrustHead instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustHead.$Shape): rhizome.mesh.v1.TrustHead & rhizome.mesh.v1.TrustHead.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustHead.$Properties): rhizome.mesh.v1.TrustHead;
+                 * }}
+                 */
+                TrustHead.create = function(properties) {
+                    return new TrustHead(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustHead message. Does not implicitly {@link rhizome.mesh.v1.TrustHead.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustHead.$Properties} message TrustHead message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustHead.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root") && message.root.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.root);
+                    if (message.count != null && $Object.hasOwnProperty.call(message, "count") && message.count !== 0)
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint32(message.count);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustHead message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustHead & rhizome.mesh.v1.TrustHead.$Shape} TrustHead
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustHead.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustHead();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.root = value;
+                                else
+                                    delete message.root;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.count = value;
+                                else
+                                    delete message.count;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustHead message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustHead.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root"))
+                        if (!(message.root && typeof message.root.length === "number" || $util.isString(message.root)))
+                            return "root: buffer expected";
+                    if (message.count != null && $Object.hasOwnProperty.call(message, "count"))
+                        if (!$util.isInteger(message.count))
+                            return "count: integer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustHead message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustHead} TrustHead
+                 */
+                TrustHead.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustHead)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustHead: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustHead();
+                    if (object.root != null)
+                        if (object.root.length)
+                            if (typeof object.root === "string")
+                                $util.base64.decode(object.root, message.root = $util.newBuffer($util.base64.length(object.root)), 0);
+                            else if (object.root.length >= 0)
+                                message.root = object.root;
+                    if (object.count != null)
+                        if ($Number(object.count) !== 0)
+                            message.count = object.count >>> 0;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustHead message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustHead} message TrustHead
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustHead.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.root = "";
+                        else {
+                            object.root = [];
+                            if (options.bytes !== $Array)
+                                object.root = $util.newBuffer(object.root);
+                        }
+                        object.count = 0;
+                    }
+                    if (message.root != null && $Object.hasOwnProperty.call(message, "root"))
+                        object.root = options.bytes === $String ? $util.base64.encode(message.root, 0, message.root.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.root) : message.root;
+                    if (message.count != null && $Object.hasOwnProperty.call(message, "count"))
+                        object.count = message.count;
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustHead to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustHead.prototype.toJSON = function() {
+                    return TrustHead.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustHead
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustHead
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustHead.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustHead";
+                };
+
+                return TrustHead;
+            })();
+
+            v1.TrustDigests = (function() {
+
+                /**
+                 * Properties of a TrustDigests.
+                 * @typedef {Object} rhizome.mesh.v1.TrustDigests.$Properties
+                 * @property {Uint8Array|null} [digests] TrustDigests digests
+                 * @property {number|null} [from] TrustDigests from
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustDigests.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustDigests
+                 * @augments rhizome.mesh.v1.TrustDigests.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustDigests.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustDigests.
+                 * @typedef {rhizome.mesh.v1.TrustDigests.$Properties} rhizome.mesh.v1.TrustDigests.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustDigests.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustDigests.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustDigests.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustDigests = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustDigests digests.
+                 * @member {Uint8Array} digests
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @instance
+                 */
+                TrustDigests.prototype.digests = $util.newBuffer([]);
+
+                /**
+                 * TrustDigests from.
+                 * @member {number} from
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @instance
+                 */
+                TrustDigests.prototype.from = 0;
+
+                /**
+                 * Creates a new TrustDigests instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustDigests.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustDigests} TrustDigests instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustDigests.$Shape): rhizome.mesh.v1.TrustDigests & rhizome.mesh.v1.TrustDigests.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustDigests.$Properties): rhizome.mesh.v1.TrustDigests;
+                 * }}
+                 */
+                TrustDigests.create = function(properties) {
+                    return new TrustDigests(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustDigests message. Does not implicitly {@link rhizome.mesh.v1.TrustDigests.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustDigests.$Properties} message TrustDigests message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustDigests.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.digests != null && $Object.hasOwnProperty.call(message, "digests") && message.digests.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.digests);
+                    if (message.from != null && $Object.hasOwnProperty.call(message, "from") && message.from !== 0)
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint32(message.from);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustDigests message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustDigests & rhizome.mesh.v1.TrustDigests.$Shape} TrustDigests
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustDigests.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustDigests();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.digests = value;
+                                else
+                                    delete message.digests;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.from = value;
+                                else
+                                    delete message.from;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustDigests message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustDigests.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.digests != null && $Object.hasOwnProperty.call(message, "digests"))
+                        if (!(message.digests && typeof message.digests.length === "number" || $util.isString(message.digests)))
+                            return "digests: buffer expected";
+                    if (message.from != null && $Object.hasOwnProperty.call(message, "from"))
+                        if (!$util.isInteger(message.from))
+                            return "from: integer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustDigests message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustDigests} TrustDigests
+                 */
+                TrustDigests.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustDigests)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustDigests: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustDigests();
+                    if (object.digests != null)
+                        if (object.digests.length)
+                            if (typeof object.digests === "string")
+                                $util.base64.decode(object.digests, message.digests = $util.newBuffer($util.base64.length(object.digests)), 0);
+                            else if (object.digests.length >= 0)
+                                message.digests = object.digests;
+                    if (object.from != null)
+                        if ($Number(object.from) !== 0)
+                            message.from = object.from >>> 0;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustDigests message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustDigests} message TrustDigests
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustDigests.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.digests = "";
+                        else {
+                            object.digests = [];
+                            if (options.bytes !== $Array)
+                                object.digests = $util.newBuffer(object.digests);
+                        }
+                        object.from = 0;
+                    }
+                    if (message.digests != null && $Object.hasOwnProperty.call(message, "digests"))
+                        object.digests = options.bytes === $String ? $util.base64.encode(message.digests, 0, message.digests.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.digests) : message.digests;
+                    if (message.from != null && $Object.hasOwnProperty.call(message, "from"))
+                        object.from = message.from;
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustDigests to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustDigests.prototype.toJSON = function() {
+                    return TrustDigests.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustDigests
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustDigests
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustDigests.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustDigests";
+                };
+
+                return TrustDigests;
+            })();
+
+            v1.TrustIds = (function() {
+
+                /**
+                 * Properties of a TrustIds.
+                 * @typedef {Object} rhizome.mesh.v1.TrustIds.$Properties
+                 * @property {Uint8Array|null} [ids] TrustIds ids
+                 * @property {number|null} [next] TrustIds next
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustIds.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustIds
+                 * @augments rhizome.mesh.v1.TrustIds.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustIds.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustIds.
+                 * @typedef {rhizome.mesh.v1.TrustIds.$Properties} rhizome.mesh.v1.TrustIds.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustIds.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustIds.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustIds.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustIds = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustIds ids.
+                 * @member {Uint8Array} ids
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @instance
+                 */
+                TrustIds.prototype.ids = $util.newBuffer([]);
+
+                /**
+                 * TrustIds next.
+                 * @member {number} next
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @instance
+                 */
+                TrustIds.prototype.next = 0;
+
+                /**
+                 * Creates a new TrustIds instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustIds.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustIds} TrustIds instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustIds.$Shape): rhizome.mesh.v1.TrustIds & rhizome.mesh.v1.TrustIds.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustIds.$Properties): rhizome.mesh.v1.TrustIds;
+                 * }}
+                 */
+                TrustIds.create = function(properties) {
+                    return new TrustIds(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustIds message. Does not implicitly {@link rhizome.mesh.v1.TrustIds.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustIds.$Properties} message TrustIds message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustIds.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids") && message.ids.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.ids);
+                    if (message.next != null && $Object.hasOwnProperty.call(message, "next") && message.next !== 0)
+                        writer.uint32(/* id 2, wireType 0 =*/16).uint32(message.next);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustIds message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustIds & rhizome.mesh.v1.TrustIds.$Shape} TrustIds
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustIds.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustIds();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.ids = value;
+                                else
+                                    delete message.ids;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.next = value;
+                                else
+                                    delete message.next;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustIds message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustIds.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids"))
+                        if (!(message.ids && typeof message.ids.length === "number" || $util.isString(message.ids)))
+                            return "ids: buffer expected";
+                    if (message.next != null && $Object.hasOwnProperty.call(message, "next"))
+                        if (!$util.isInteger(message.next))
+                            return "next: integer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustIds message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustIds} TrustIds
+                 */
+                TrustIds.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustIds)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustIds: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustIds();
+                    if (object.ids != null)
+                        if (object.ids.length)
+                            if (typeof object.ids === "string")
+                                $util.base64.decode(object.ids, message.ids = $util.newBuffer($util.base64.length(object.ids)), 0);
+                            else if (object.ids.length >= 0)
+                                message.ids = object.ids;
+                    if (object.next != null)
+                        if ($Number(object.next) !== 0)
+                            message.next = object.next >>> 0;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustIds message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustIds} message TrustIds
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustIds.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.ids = "";
+                        else {
+                            object.ids = [];
+                            if (options.bytes !== $Array)
+                                object.ids = $util.newBuffer(object.ids);
+                        }
+                        object.next = 0;
+                    }
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids"))
+                        object.ids = options.bytes === $String ? $util.base64.encode(message.ids, 0, message.ids.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.ids) : message.ids;
+                    if (message.next != null && $Object.hasOwnProperty.call(message, "next"))
+                        object.next = message.next;
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustIds to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustIds.prototype.toJSON = function() {
+                    return TrustIds.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustIds
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustIds
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustIds.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustIds";
+                };
+
+                return TrustIds;
+            })();
+
+            v1.TrustWant = (function() {
+
+                /**
+                 * Properties of a TrustWant.
+                 * @typedef {Object} rhizome.mesh.v1.TrustWant.$Properties
+                 * @property {Uint8Array|null} [ids] TrustWant ids
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustWant.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustWant
+                 * @augments rhizome.mesh.v1.TrustWant.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustWant.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustWant.
+                 * @typedef {rhizome.mesh.v1.TrustWant.$Properties} rhizome.mesh.v1.TrustWant.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustWant.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustWant.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustWant.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustWant = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustWant ids.
+                 * @member {Uint8Array} ids
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @instance
+                 */
+                TrustWant.prototype.ids = $util.newBuffer([]);
+
+                /**
+                 * Creates a new TrustWant instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustWant.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustWant} TrustWant instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustWant.$Shape): rhizome.mesh.v1.TrustWant & rhizome.mesh.v1.TrustWant.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustWant.$Properties): rhizome.mesh.v1.TrustWant;
+                 * }}
+                 */
+                TrustWant.create = function(properties) {
+                    return new TrustWant(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustWant message. Does not implicitly {@link rhizome.mesh.v1.TrustWant.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustWant.$Properties} message TrustWant message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustWant.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids") && message.ids.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.ids);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustWant message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustWant & rhizome.mesh.v1.TrustWant.$Shape} TrustWant
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustWant.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustWant();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.ids = value;
+                                else
+                                    delete message.ids;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustWant message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustWant.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids"))
+                        if (!(message.ids && typeof message.ids.length === "number" || $util.isString(message.ids)))
+                            return "ids: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustWant message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustWant} TrustWant
+                 */
+                TrustWant.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustWant)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustWant: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustWant();
+                    if (object.ids != null)
+                        if (object.ids.length)
+                            if (typeof object.ids === "string")
+                                $util.base64.decode(object.ids, message.ids = $util.newBuffer($util.base64.length(object.ids)), 0);
+                            else if (object.ids.length >= 0)
+                                message.ids = object.ids;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustWant message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustWant} message TrustWant
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustWant.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults)
+                        if (options.bytes === $String)
+                            object.ids = "";
+                        else {
+                            object.ids = [];
+                            if (options.bytes !== $Array)
+                                object.ids = $util.newBuffer(object.ids);
+                        }
+                    if (message.ids != null && $Object.hasOwnProperty.call(message, "ids"))
+                        object.ids = options.bytes === $String ? $util.base64.encode(message.ids, 0, message.ids.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.ids) : message.ids;
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustWant to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustWant.prototype.toJSON = function() {
+                    return TrustWant.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustWant
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustWant
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustWant.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustWant";
+                };
+
+                return TrustWant;
+            })();
+
+            v1.TrustItems = (function() {
+
+                /**
+                 * Properties of a TrustItems.
+                 * @typedef {Object} rhizome.mesh.v1.TrustItems.$Properties
+                 * @property {Array.<Uint8Array>|null} [items] TrustItems items
+                 * @property {boolean|null} [answer] TrustItems answer
+                 * @property {boolean|null} [last] TrustItems last
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a TrustItems.
+                 * @memberof rhizome.mesh.v1
+                 * @interface ITrustItems
+                 * @augments rhizome.mesh.v1.TrustItems.$Properties
+                 * @deprecated Use rhizome.mesh.v1.TrustItems.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a TrustItems.
+                 * @typedef {rhizome.mesh.v1.TrustItems.$Properties} rhizome.mesh.v1.TrustItems.$Shape
+                 */
+
+                /**
+                 * Constructs a new TrustItems.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a TrustItems.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.TrustItems.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const TrustItems = function (properties) {
+                    this.items = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * TrustItems items.
+                 * @member {Array.<Uint8Array>} items
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @instance
+                 */
+                TrustItems.prototype.items = $util.emptyArray;
+
+                /**
+                 * TrustItems answer.
+                 * @member {boolean} answer
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @instance
+                 */
+                TrustItems.prototype.answer = false;
+
+                /**
+                 * TrustItems last.
+                 * @member {boolean} last
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @instance
+                 */
+                TrustItems.prototype.last = false;
+
+                /**
+                 * Creates a new TrustItems instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItems.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.TrustItems} TrustItems instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.TrustItems.$Shape): rhizome.mesh.v1.TrustItems & rhizome.mesh.v1.TrustItems.$Shape;
+                 *   (properties?: rhizome.mesh.v1.TrustItems.$Properties): rhizome.mesh.v1.TrustItems;
+                 * }}
+                 */
+                TrustItems.create = function(properties) {
+                    return new TrustItems(properties);
+                };
+
+                /**
+                 * Encodes the specified TrustItems message. Does not implicitly {@link rhizome.mesh.v1.TrustItems.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItems.$Properties} message TrustItems message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                TrustItems.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.items != null && message.items.length)
+                        for (let i = 0; i < message.items.length; ++i)
+                            writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.items[i]);
+                    if (message.answer != null && $Object.hasOwnProperty.call(message, "answer") && message.answer !== false)
+                        writer.uint32(/* id 2, wireType 0 =*/16).bool(message.answer);
+                    if (message.last != null && $Object.hasOwnProperty.call(message, "last") && message.last !== false)
+                        writer.uint32(/* id 3, wireType 0 =*/24).bool(message.last);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a TrustItems message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.TrustItems & rhizome.mesh.v1.TrustItems.$Shape} TrustItems
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                TrustItems.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.TrustItems();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.items && message.items.length))
+                                    message.items = [];
+                                message.items.push(reader.bytes());
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.answer = value;
+                                else
+                                    delete message.answer;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.bool())
+                                    message.last = value;
+                                else
+                                    delete message.last;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a TrustItems message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                TrustItems.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.items != null && $Object.hasOwnProperty.call(message, "items")) {
+                        if (!$Array.isArray(message.items))
+                            return "items: array expected";
+                        for (let i = 0; i < message.items.length; ++i)
+                            if (!(message.items[i] && typeof message.items[i].length === "number" || $util.isString(message.items[i])))
+                                return "items: buffer[] expected";
+                    }
+                    if (message.answer != null && $Object.hasOwnProperty.call(message, "answer"))
+                        if (typeof message.answer !== "boolean")
+                            return "answer: boolean expected";
+                    if (message.last != null && $Object.hasOwnProperty.call(message, "last"))
+                        if (typeof message.last !== "boolean")
+                            return "last: boolean expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a TrustItems message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.TrustItems} TrustItems
+                 */
+                TrustItems.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.TrustItems)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.TrustItems: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.TrustItems();
+                    if (object.items) {
+                        if (!$Array.isArray(object.items))
+                            throw $TypeError(".rhizome.mesh.v1.TrustItems.items: array expected");
+                        message.items = $Array(object.items.length);
+                        for (let i = 0; i < object.items.length; ++i)
+                            if (typeof object.items[i] === "string")
+                                $util.base64.decode(object.items[i], message.items[i] = $util.newBuffer($util.base64.length(object.items[i])), 0);
+                            else if (object.items[i].length >= 0)
+                                message.items[i] = object.items[i];
+                    }
+                    if (object.answer != null)
+                        if (object.answer)
+                            message.answer = $Boolean(object.answer);
+                    if (object.last != null)
+                        if (object.last)
+                            message.last = $Boolean(object.last);
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a TrustItems message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {rhizome.mesh.v1.TrustItems} message TrustItems
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                TrustItems.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.items = [];
+                    if (options.defaults) {
+                        object.answer = false;
+                        object.last = false;
+                    }
+                    if (message.items && message.items.length) {
+                        object.items = $Array(message.items.length);
+                        for (let j = 0; j < message.items.length; ++j)
+                            object.items[j] = options.bytes === $String ? $util.base64.encode(message.items[j], 0, message.items[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.items[j]) : message.items[j];
+                    }
+                    if (message.answer != null && $Object.hasOwnProperty.call(message, "answer"))
+                        object.answer = message.answer;
+                    if (message.last != null && $Object.hasOwnProperty.call(message, "last"))
+                        object.last = message.last;
+                    return object;
+                };
+
+                /**
+                 * Converts this TrustItems to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                TrustItems.prototype.toJSON = function() {
+                    return TrustItems.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for TrustItems
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.TrustItems
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                TrustItems.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.TrustItems";
+                };
+
+                return TrustItems;
+            })();
+
             v1.Hello = (function() {
 
                 /**
@@ -16860,10 +17000,12 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {number|null} [versionMin] Hello versionMin
                  * @property {number|null} [versionMax] Hello versionMax
                  * @property {Uint8Array|null} [meshId] Hello meshId
-                 * @property {Uint8Array|null} [chain] Hello chain
+                 * @property {Uint8Array|null} [credential] Hello credential
                  * @property {Uint8Array|null} [nonce] Hello nonce
                  * @property {number|Long|null} [unixSeconds] Hello unixSeconds
                  * @property {string|null} [software] Hello software
+                 * @property {Uint8Array|null} [invite] Hello invite
+                 * @property {rhizome.mesh.v1.TrustHead.$Properties|null} [trustHead] Hello trustHead
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -16920,12 +17062,12 @@ export const rhizome = $root.rhizome = (() => {
                 Hello.prototype.meshId = $util.newBuffer([]);
 
                 /**
-                 * Hello chain.
-                 * @member {Uint8Array} chain
+                 * Hello credential.
+                 * @member {Uint8Array} credential
                  * @memberof rhizome.mesh.v1.Hello
                  * @instance
                  */
-                Hello.prototype.chain = $util.newBuffer([]);
+                Hello.prototype.credential = $util.newBuffer([]);
 
                 /**
                  * Hello nonce.
@@ -16950,6 +17092,22 @@ export const rhizome = $root.rhizome = (() => {
                  * @instance
                  */
                 Hello.prototype.software = "";
+
+                /**
+                 * Hello invite.
+                 * @member {Uint8Array} invite
+                 * @memberof rhizome.mesh.v1.Hello
+                 * @instance
+                 */
+                Hello.prototype.invite = $util.newBuffer([]);
+
+                /**
+                 * Hello trustHead.
+                 * @member {rhizome.mesh.v1.TrustHead.$Properties|null|undefined} trustHead
+                 * @memberof rhizome.mesh.v1.Hello
+                 * @instance
+                 */
+                Hello.prototype.trustHead = null;
 
                 /**
                  * Creates a new Hello instance using the specified properties.
@@ -16989,14 +17147,18 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 2, wireType 0 =*/16).uint32(message.versionMax);
                     if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId") && message.meshId.length)
                         writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.meshId);
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain") && message.chain.length)
-                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.chain);
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential") && message.credential.length)
+                        writer.uint32(/* id 4, wireType 2 =*/34).bytes(message.credential);
                     if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce") && message.nonce.length)
                         writer.uint32(/* id 5, wireType 2 =*/42).bytes(message.nonce);
                     if (message.unixSeconds != null && $Object.hasOwnProperty.call(message, "unixSeconds") && (typeof message.unixSeconds === "object" ? message.unixSeconds.low || message.unixSeconds.high : message.unixSeconds !== 0))
                         writer.uint32(/* id 6, wireType 0 =*/48).int64(message.unixSeconds);
                     if (message.software != null && $Object.hasOwnProperty.call(message, "software") && message.software !== "")
                         writer.uint32(/* id 7, wireType 2 =*/58).string(message.software);
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite") && message.invite.length)
+                        writer.uint32(/* id 8, wireType 2 =*/66).bytes(message.invite);
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead"))
+                        $root.rhizome.mesh.v1.TrustHead.encode(message.trustHead, writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -17072,9 +17234,9 @@ export const rhizome = $root.rhizome = (() => {
                                 if (wireType !== 2)
                                     break;
                                 if ((value = reader.bytes()).length)
-                                    message.chain = value;
+                                    message.credential = value;
                                 else
-                                    delete message.chain;
+                                    delete message.credential;
                                 continue;
                             }
                         case 5: {
@@ -17102,6 +17264,21 @@ export const rhizome = $root.rhizome = (() => {
                                     message.software = value;
                                 else
                                     delete message.software;
+                                continue;
+                            }
+                        case 8: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.invite = value;
+                                else
+                                    delete message.invite;
+                                continue;
+                            }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustHead = $root.rhizome.mesh.v1.TrustHead.decode(reader, reader.size(), $undefined, _depth + 1, message.trustHead);
                                 continue;
                             }
                         }
@@ -17145,9 +17322,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId"))
                         if (!(message.meshId && typeof message.meshId.length === "number" || $util.isString(message.meshId)))
                             return "meshId: buffer expected";
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        if (!(message.chain && typeof message.chain.length === "number" || $util.isString(message.chain)))
-                            return "chain: buffer expected";
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential"))
+                        if (!(message.credential && typeof message.credential.length === "number" || $util.isString(message.credential)))
+                            return "credential: buffer expected";
                     if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce"))
                         if (!(message.nonce && typeof message.nonce.length === "number" || $util.isString(message.nonce)))
                             return "nonce: buffer expected";
@@ -17157,6 +17334,14 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.software != null && $Object.hasOwnProperty.call(message, "software"))
                         if (!$util.isString(message.software))
                             return "software: string expected";
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        if (!(message.invite && typeof message.invite.length === "number" || $util.isString(message.invite)))
+                            return "invite: buffer expected";
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead")) {
+                        let error = $root.rhizome.mesh.v1.TrustHead.verify(message.trustHead, _depth + 1);
+                        if (error)
+                            return "trustHead." + error;
+                    }
                     return null;
                 };
 
@@ -17190,12 +17375,12 @@ export const rhizome = $root.rhizome = (() => {
                                 $util.base64.decode(object.meshId, message.meshId = $util.newBuffer($util.base64.length(object.meshId)), 0);
                             else if (object.meshId.length >= 0)
                                 message.meshId = object.meshId;
-                    if (object.chain != null)
-                        if (object.chain.length)
-                            if (typeof object.chain === "string")
-                                $util.base64.decode(object.chain, message.chain = $util.newBuffer($util.base64.length(object.chain)), 0);
-                            else if (object.chain.length >= 0)
-                                message.chain = object.chain;
+                    if (object.credential != null)
+                        if (object.credential.length)
+                            if (typeof object.credential === "string")
+                                $util.base64.decode(object.credential, message.credential = $util.newBuffer($util.base64.length(object.credential)), 0);
+                            else if (object.credential.length >= 0)
+                                message.credential = object.credential;
                     if (object.nonce != null)
                         if (object.nonce.length)
                             if (typeof object.nonce === "string")
@@ -17215,6 +17400,17 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.software != null)
                         if (typeof object.software !== "string" || object.software.length)
                             message.software = $String(object.software);
+                    if (object.invite != null)
+                        if (object.invite.length)
+                            if (typeof object.invite === "string")
+                                $util.base64.decode(object.invite, message.invite = $util.newBuffer($util.base64.length(object.invite)), 0);
+                            else if (object.invite.length >= 0)
+                                message.invite = object.invite;
+                    if (object.trustHead != null) {
+                        if (!$util.isObject(object.trustHead))
+                            throw $TypeError(".rhizome.mesh.v1.Hello.trustHead: object expected");
+                        message.trustHead = $root.rhizome.mesh.v1.TrustHead.fromObject(object.trustHead, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -17246,11 +17442,11 @@ export const rhizome = $root.rhizome = (() => {
                                 object.meshId = $util.newBuffer(object.meshId);
                         }
                         if (options.bytes === $String)
-                            object.chain = "";
+                            object.credential = "";
                         else {
-                            object.chain = [];
+                            object.credential = [];
                             if (options.bytes !== $Array)
-                                object.chain = $util.newBuffer(object.chain);
+                                object.credential = $util.newBuffer(object.credential);
                         }
                         if (options.bytes === $String)
                             object.nonce = "";
@@ -17265,6 +17461,14 @@ export const rhizome = $root.rhizome = (() => {
                         } else
                             object.unixSeconds = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
                         object.software = "";
+                        if (options.bytes === $String)
+                            object.invite = "";
+                        else {
+                            object.invite = [];
+                            if (options.bytes !== $Array)
+                                object.invite = $util.newBuffer(object.invite);
+                        }
+                        object.trustHead = null;
                     }
                     if (message.versionMin != null && $Object.hasOwnProperty.call(message, "versionMin"))
                         object.versionMin = message.versionMin;
@@ -17272,8 +17476,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.versionMax = message.versionMax;
                     if (message.meshId != null && $Object.hasOwnProperty.call(message, "meshId"))
                         object.meshId = options.bytes === $String ? $util.base64.encode(message.meshId, 0, message.meshId.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.meshId) : message.meshId;
-                    if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
-                        object.chain = options.bytes === $String ? $util.base64.encode(message.chain, 0, message.chain.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.chain) : message.chain;
+                    if (message.credential != null && $Object.hasOwnProperty.call(message, "credential"))
+                        object.credential = options.bytes === $String ? $util.base64.encode(message.credential, 0, message.credential.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.credential) : message.credential;
                     if (message.nonce != null && $Object.hasOwnProperty.call(message, "nonce"))
                         object.nonce = options.bytes === $String ? $util.base64.encode(message.nonce, 0, message.nonce.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.nonce) : message.nonce;
                     if (message.unixSeconds != null && $Object.hasOwnProperty.call(message, "unixSeconds"))
@@ -17285,6 +17489,10 @@ export const rhizome = $root.rhizome = (() => {
                             object.unixSeconds = options.longs === $String ? $util.Long.prototype.toString.call(message.unixSeconds) : options.longs === $Number ? new $util.LongBits(message.unixSeconds.low >>> 0, message.unixSeconds.high >>> 0).toNumber() : message.unixSeconds;
                     if (message.software != null && $Object.hasOwnProperty.call(message, "software"))
                         object.software = message.software;
+                    if (message.invite != null && $Object.hasOwnProperty.call(message, "invite"))
+                        object.invite = options.bytes === $String ? $util.base64.encode(message.invite, 0, message.invite.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.invite) : message.invite;
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead"))
+                        object.trustHead = $root.rhizome.mesh.v1.TrustHead.toObject(message.trustHead, options, _depth + 1);
                     return object;
                 };
 
@@ -17571,6 +17779,594 @@ export const rhizome = $root.rhizome = (() => {
                 return Proof;
             })();
 
+            v1.Knock = (function() {
+
+                /**
+                 * Properties of a Knock.
+                 * @typedef {Object} rhizome.mesh.v1.Knock.$Properties
+                 * @property {Uint8Array|null} [clusterCert] Knock clusterCert
+                 * @property {Uint8Array|null} [signature] Knock signature
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a Knock.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IKnock
+                 * @augments rhizome.mesh.v1.Knock.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Knock.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a Knock.
+                 * @typedef {rhizome.mesh.v1.Knock.$Properties} rhizome.mesh.v1.Knock.$Shape
+                 */
+
+                /**
+                 * Constructs a new Knock.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a Knock.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Knock.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Knock = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Knock clusterCert.
+                 * @member {Uint8Array} clusterCert
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @instance
+                 */
+                Knock.prototype.clusterCert = $util.newBuffer([]);
+
+                /**
+                 * Knock signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @instance
+                 */
+                Knock.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Creates a new Knock instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {rhizome.mesh.v1.Knock.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Knock} Knock instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Knock.$Shape): rhizome.mesh.v1.Knock & rhizome.mesh.v1.Knock.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Knock.$Properties): rhizome.mesh.v1.Knock;
+                 * }}
+                 */
+                Knock.create = function(properties) {
+                    return new Knock(properties);
+                };
+
+                /**
+                 * Encodes the specified Knock message. Does not implicitly {@link rhizome.mesh.v1.Knock.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {rhizome.mesh.v1.Knock.$Properties} message Knock message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Knock.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert") && message.clusterCert.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.clusterCert);
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a Knock message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Knock & rhizome.mesh.v1.Knock.$Shape} Knock
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Knock.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Knock();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterCert = value;
+                                else
+                                    delete message.clusterCert;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a Knock message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Knock.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert"))
+                        if (!(message.clusterCert && typeof message.clusterCert.length === "number" || $util.isString(message.clusterCert)))
+                            return "clusterCert: buffer expected";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a Knock message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Knock} Knock
+                 */
+                Knock.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Knock)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Knock: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Knock();
+                    if (object.clusterCert != null)
+                        if (object.clusterCert.length)
+                            if (typeof object.clusterCert === "string")
+                                $util.base64.decode(object.clusterCert, message.clusterCert = $util.newBuffer($util.base64.length(object.clusterCert)), 0);
+                            else if (object.clusterCert.length >= 0)
+                                message.clusterCert = object.clusterCert;
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a Knock message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {rhizome.mesh.v1.Knock} message Knock
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Knock.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.clusterCert = "";
+                        else {
+                            object.clusterCert = [];
+                            if (options.bytes !== $Array)
+                                object.clusterCert = $util.newBuffer(object.clusterCert);
+                        }
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                    }
+                    if (message.clusterCert != null && $Object.hasOwnProperty.call(message, "clusterCert"))
+                        object.clusterCert = options.bytes === $String ? $util.base64.encode(message.clusterCert, 0, message.clusterCert.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterCert) : message.clusterCert;
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    return object;
+                };
+
+                /**
+                 * Converts this Knock to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Knock.prototype.toJSON = function() {
+                    return Knock.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Knock
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Knock
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Knock.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Knock";
+                };
+
+                return Knock;
+            })();
+
+            v1.Admitted = (function() {
+
+                /**
+                 * Properties of an Admitted.
+                 * @typedef {Object} rhizome.mesh.v1.Admitted.$Properties
+                 * @property {Uint8Array|null} [item] Admitted item
+                 * @property {Uint8Array|null} [sponsor] Admitted sponsor
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of an Admitted.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IAdmitted
+                 * @augments rhizome.mesh.v1.Admitted.$Properties
+                 * @deprecated Use rhizome.mesh.v1.Admitted.$Properties instead.
+                 */
+
+                /**
+                 * Shape of an Admitted.
+                 * @typedef {rhizome.mesh.v1.Admitted.$Properties} rhizome.mesh.v1.Admitted.$Shape
+                 */
+
+                /**
+                 * Constructs a new Admitted.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents an Admitted.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.Admitted.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const Admitted = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * Admitted item.
+                 * @member {Uint8Array} item
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @instance
+                 */
+                Admitted.prototype.item = $util.newBuffer([]);
+
+                /**
+                 * Admitted sponsor.
+                 * @member {Uint8Array} sponsor
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @instance
+                 */
+                Admitted.prototype.sponsor = $util.newBuffer([]);
+
+                /**
+                 * Creates a new Admitted instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {rhizome.mesh.v1.Admitted.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.Admitted} Admitted instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.Admitted.$Shape): rhizome.mesh.v1.Admitted & rhizome.mesh.v1.Admitted.$Shape;
+                 *   (properties?: rhizome.mesh.v1.Admitted.$Properties): rhizome.mesh.v1.Admitted;
+                 * }}
+                 */
+                Admitted.create = function(properties) {
+                    return new Admitted(properties);
+                };
+
+                /**
+                 * Encodes the specified Admitted message. Does not implicitly {@link rhizome.mesh.v1.Admitted.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {rhizome.mesh.v1.Admitted.$Properties} message Admitted message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                Admitted.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item") && message.item.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.item);
+                    if (message.sponsor != null && $Object.hasOwnProperty.call(message, "sponsor") && message.sponsor.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.sponsor);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes an Admitted message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.Admitted & rhizome.mesh.v1.Admitted.$Shape} Admitted
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                Admitted.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.Admitted();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.item = value;
+                                else
+                                    delete message.item;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.sponsor = value;
+                                else
+                                    delete message.sponsor;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies an Admitted message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                Admitted.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        if (!(message.item && typeof message.item.length === "number" || $util.isString(message.item)))
+                            return "item: buffer expected";
+                    if (message.sponsor != null && $Object.hasOwnProperty.call(message, "sponsor"))
+                        if (!(message.sponsor && typeof message.sponsor.length === "number" || $util.isString(message.sponsor)))
+                            return "sponsor: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates an Admitted message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.Admitted} Admitted
+                 */
+                Admitted.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.Admitted)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.Admitted: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.Admitted();
+                    if (object.item != null)
+                        if (object.item.length)
+                            if (typeof object.item === "string")
+                                $util.base64.decode(object.item, message.item = $util.newBuffer($util.base64.length(object.item)), 0);
+                            else if (object.item.length >= 0)
+                                message.item = object.item;
+                    if (object.sponsor != null)
+                        if (object.sponsor.length)
+                            if (typeof object.sponsor === "string")
+                                $util.base64.decode(object.sponsor, message.sponsor = $util.newBuffer($util.base64.length(object.sponsor)), 0);
+                            else if (object.sponsor.length >= 0)
+                                message.sponsor = object.sponsor;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from an Admitted message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {rhizome.mesh.v1.Admitted} message Admitted
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                Admitted.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.item = "";
+                        else {
+                            object.item = [];
+                            if (options.bytes !== $Array)
+                                object.item = $util.newBuffer(object.item);
+                        }
+                        if (options.bytes === $String)
+                            object.sponsor = "";
+                        else {
+                            object.sponsor = [];
+                            if (options.bytes !== $Array)
+                                object.sponsor = $util.newBuffer(object.sponsor);
+                        }
+                    }
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        object.item = options.bytes === $String ? $util.base64.encode(message.item, 0, message.item.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.item) : message.item;
+                    if (message.sponsor != null && $Object.hasOwnProperty.call(message, "sponsor"))
+                        object.sponsor = options.bytes === $String ? $util.base64.encode(message.sponsor, 0, message.sponsor.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.sponsor) : message.sponsor;
+                    return object;
+                };
+
+                /**
+                 * Converts this Admitted to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                Admitted.prototype.toJSON = function() {
+                    return Admitted.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for Admitted
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.Admitted
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                Admitted.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.Admitted";
+                };
+
+                return Admitted;
+            })();
+
             /**
              * RejectCode enum.
              * @name rhizome.mesh.v1.RejectCode
@@ -17585,7 +18381,17 @@ export const rhizome = $root.rhizome = (() => {
              * @property {number} PREFIX_OVERLAP=7 PREFIX_OVERLAP value
              * @property {number} PROOF=8 PROOF value
              * @property {number} BUSY=9 BUSY value
-             * @property {number} REVOKED=10 REVOKED value
+             * @property {number} BARRED=10 BARRED value
+             * @property {number} NOT_YET=11 NOT_YET value
+             * @property {number} USED=12 USED value
+             * @property {number} CANCELLED=13 CANCELLED value
+             * @property {number} QUOTA=14 QUOTA value
+             * @property {number} VOID=15 VOID value
+             * @property {number} REPLACED=16 REPLACED value
+             * @property {number} UNKNOWN_SPONSOR=17 UNKNOWN_SPONSOR value
+             * @property {number} OWN_IDENTITY=18 OWN_IDENTITY value
+             * @property {number} UNDERLAY=19 UNDERLAY value
+             * @property {number} PROTOCOL=20 PROTOCOL value
              */
             v1.RejectCode = (function() {
                 const valuesById = $Object.create(null), values = $Object.create(valuesById);
@@ -17599,7 +18405,17 @@ export const rhizome = $root.rhizome = (() => {
                 values[valuesById[7] = "PREFIX_OVERLAP"] = 7;
                 values[valuesById[8] = "PROOF"] = 8;
                 values[valuesById[9] = "BUSY"] = 9;
-                values[valuesById[10] = "REVOKED"] = 10;
+                values[valuesById[10] = "BARRED"] = 10;
+                values[valuesById[11] = "NOT_YET"] = 11;
+                values[valuesById[12] = "USED"] = 12;
+                values[valuesById[13] = "CANCELLED"] = 13;
+                values[valuesById[14] = "QUOTA"] = 14;
+                values[valuesById[15] = "VOID"] = 15;
+                values[valuesById[16] = "REPLACED"] = 16;
+                values[valuesById[17] = "UNKNOWN_SPONSOR"] = 17;
+                values[valuesById[18] = "OWN_IDENTITY"] = 18;
+                values[valuesById[19] = "UNDERLAY"] = 19;
+                values[valuesById[20] = "PROTOCOL"] = 20;
                 return values;
             })();
 
@@ -17610,6 +18426,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @typedef {Object} rhizome.mesh.v1.Reject.$Properties
                  * @property {rhizome.mesh.v1.RejectCode|null} [code] Reject code
                  * @property {string|null} [detail] Reject detail
+                 * @property {Array.<Uint8Array>|null} [explain] Reject explain
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -17635,6 +18452,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
                 const Reject = function (properties) {
+                    this.explain = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -17656,6 +18474,14 @@ export const rhizome = $root.rhizome = (() => {
                  * @instance
                  */
                 Reject.prototype.detail = "";
+
+                /**
+                 * Reject explain.
+                 * @member {Array.<Uint8Array>} explain
+                 * @memberof rhizome.mesh.v1.Reject
+                 * @instance
+                 */
+                Reject.prototype.explain = $util.emptyArray;
 
                 /**
                  * Creates a new Reject instance using the specified properties.
@@ -17693,6 +18519,9 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 1, wireType 0 =*/8).int32(message.code);
                     if (message.detail != null && $Object.hasOwnProperty.call(message, "detail") && message.detail !== "")
                         writer.uint32(/* id 2, wireType 2 =*/18).string(message.detail);
+                    if (message.explain != null && message.explain.length)
+                        for (let i = 0; i < message.explain.length; ++i)
+                            writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.explain[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -17755,6 +18584,14 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.detail;
                                 continue;
                             }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.explain && message.explain.length))
+                                    message.explain = [];
+                                message.explain.push(reader.bytes());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -17793,6 +18630,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.detail != null && $Object.hasOwnProperty.call(message, "detail"))
                         if (!$util.isString(message.detail))
                             return "detail: string expected";
+                    if (message.explain != null && $Object.hasOwnProperty.call(message, "explain")) {
+                        if (!$Array.isArray(message.explain))
+                            return "explain: array expected";
+                        for (let i = 0; i < message.explain.length; ++i)
+                            if (!(message.explain[i] && typeof message.explain[i].length === "number" || $util.isString(message.explain[i])))
+                                return "explain: buffer[] expected";
+                    }
                     return null;
                 };
 
@@ -17856,9 +18700,49 @@ export const rhizome = $root.rhizome = (() => {
                         case 9:
                             message.code = 9;
                             break;
-                        case "REVOKED":
+                        case "BARRED":
                         case 10:
                             message.code = 10;
+                            break;
+                        case "NOT_YET":
+                        case 11:
+                            message.code = 11;
+                            break;
+                        case "USED":
+                        case 12:
+                            message.code = 12;
+                            break;
+                        case "CANCELLED":
+                        case 13:
+                            message.code = 13;
+                            break;
+                        case "QUOTA":
+                        case 14:
+                            message.code = 14;
+                            break;
+                        case "VOID":
+                        case 15:
+                            message.code = 15;
+                            break;
+                        case "REPLACED":
+                        case 16:
+                            message.code = 16;
+                            break;
+                        case "UNKNOWN_SPONSOR":
+                        case 17:
+                            message.code = 17;
+                            break;
+                        case "OWN_IDENTITY":
+                        case 18:
+                            message.code = 18;
+                            break;
+                        case "UNDERLAY":
+                        case 19:
+                            message.code = 19;
+                            break;
+                        case "PROTOCOL":
+                        case 20:
+                            message.code = 20;
                             break;
                         default:
                             if (typeof object.code === "number" && (object.code | 0) === object.code)
@@ -17867,6 +18751,16 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.detail != null)
                         if (typeof object.detail !== "string" || object.detail.length)
                             message.detail = $String(object.detail);
+                    if (object.explain) {
+                        if (!$Array.isArray(object.explain))
+                            throw $TypeError(".rhizome.mesh.v1.Reject.explain: array expected");
+                        message.explain = $Array(object.explain.length);
+                        for (let i = 0; i < object.explain.length; ++i)
+                            if (typeof object.explain[i] === "string")
+                                $util.base64.decode(object.explain[i], message.explain[i] = $util.newBuffer($util.base64.length(object.explain[i])), 0);
+                            else if (object.explain[i].length >= 0)
+                                message.explain[i] = object.explain[i];
+                    }
                     return message;
                 };
 
@@ -17887,6 +18781,8 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
+                    if (options.arrays || options.defaults)
+                        object.explain = [];
                     if (options.defaults) {
                         object.code = options.enums === $String ? "REJECT_UNSPECIFIED" : 0;
                         object.detail = "";
@@ -17895,6 +18791,11 @@ export const rhizome = $root.rhizome = (() => {
                         object.code = options.enums === $String ? $root.rhizome.mesh.v1.RejectCode[message.code] === $undefined ? message.code : $root.rhizome.mesh.v1.RejectCode[message.code] : message.code;
                     if (message.detail != null && $Object.hasOwnProperty.call(message, "detail"))
                         object.detail = message.detail;
+                    if (message.explain && message.explain.length) {
+                        object.explain = $Array(message.explain.length);
+                        for (let j = 0; j < message.explain.length; ++j)
+                            object.explain[j] = options.bytes === $String ? $util.base64.encode(message.explain[j], 0, message.explain[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.explain[j]) : message.explain[j];
+                    }
                     return object;
                 };
 
@@ -17945,7 +18846,14 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {rhizome.mesh.v1.Credit.$Properties|null} [credit] Frame credit
                  * @property {rhizome.mesh.v1.Suspicion.$Properties|null} [suspicion] Frame suspicion
                  * @property {rhizome.mesh.v1.Beacon.$Properties|null} [beacon] Frame beacon
-                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"} [message] Frame message
+                 * @property {rhizome.mesh.v1.Knock.$Properties|null} [knock] Frame knock
+                 * @property {rhizome.mesh.v1.Admitted.$Properties|null} [admitted] Frame admitted
+                 * @property {rhizome.mesh.v1.TrustHead.$Properties|null} [trustHead] Frame trustHead
+                 * @property {rhizome.mesh.v1.TrustDigests.$Properties|null} [trustDigests] Frame trustDigests
+                 * @property {rhizome.mesh.v1.TrustIds.$Properties|null} [trustIds] Frame trustIds
+                 * @property {rhizome.mesh.v1.TrustWant.$Properties|null} [trustWant] Frame trustWant
+                 * @property {rhizome.mesh.v1.TrustItems.$Properties|null} [trustItems] Frame trustItems
+                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"} [message] Frame message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -17974,9 +18882,16 @@ export const rhizome = $root.rhizome = (() => {
                  *   credit?: rhizome.mesh.v1.Credit.$Shape|null;
                  *   suspicion?: rhizome.mesh.v1.Suspicion.$Shape|null;
                  *   beacon?: rhizome.mesh.v1.Beacon.$Shape|null;
+                 *   knock?: rhizome.mesh.v1.Knock.$Shape|null;
+                 *   admitted?: rhizome.mesh.v1.Admitted.$Shape|null;
+                 *   trustHead?: rhizome.mesh.v1.TrustHead.$Shape|null;
+                 *   trustDigests?: rhizome.mesh.v1.TrustDigests.$Shape|null;
+                 *   trustIds?: rhizome.mesh.v1.TrustIds.$Shape|null;
+                 *   trustWant?: rhizome.mesh.v1.TrustWant.$Shape|null;
+                 *   trustItems?: rhizome.mesh.v1.TrustItems.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape })
+                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape })
                  * )} rhizome.mesh.v1.Frame.$Shape
                  */
 
@@ -18107,17 +19022,73 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 Frame.prototype.beacon = null;
 
+                /**
+                 * Frame knock.
+                 * @member {rhizome.mesh.v1.Knock.$Properties|null|undefined} knock
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.knock = null;
+
+                /**
+                 * Frame admitted.
+                 * @member {rhizome.mesh.v1.Admitted.$Properties|null|undefined} admitted
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.admitted = null;
+
+                /**
+                 * Frame trustHead.
+                 * @member {rhizome.mesh.v1.TrustHead.$Properties|null|undefined} trustHead
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.trustHead = null;
+
+                /**
+                 * Frame trustDigests.
+                 * @member {rhizome.mesh.v1.TrustDigests.$Properties|null|undefined} trustDigests
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.trustDigests = null;
+
+                /**
+                 * Frame trustIds.
+                 * @member {rhizome.mesh.v1.TrustIds.$Properties|null|undefined} trustIds
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.trustIds = null;
+
+                /**
+                 * Frame trustWant.
+                 * @member {rhizome.mesh.v1.TrustWant.$Properties|null|undefined} trustWant
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.trustWant = null;
+
+                /**
+                 * Frame trustItems.
+                 * @member {rhizome.mesh.v1.TrustItems.$Properties|null|undefined} trustItems
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.trustItems = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * Frame message.
-                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|undefined} message
+                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|undefined} message
                  * @memberof rhizome.mesh.v1.Frame
                  * @instance
                  */
                 $Object.defineProperty(Frame.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation", "prune", "graft", "credit", "suspicion", "beacon"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation", "prune", "graft", "credit", "suspicion", "beacon", "knock", "admitted", "trustHead", "trustDigests", "trustIds", "trustWant", "trustItems"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -18181,6 +19152,20 @@ export const rhizome = $root.rhizome = (() => {
                         $root.rhizome.mesh.v1.Suspicion.encode(message.suspicion, writer.uint32(/* id 13, wireType 2 =*/106).fork(), _depth + 1).ldelim();
                     if (message.beacon != null && $Object.hasOwnProperty.call(message, "beacon"))
                         $root.rhizome.mesh.v1.Beacon.encode(message.beacon, writer.uint32(/* id 14, wireType 2 =*/114).fork(), _depth + 1).ldelim();
+                    if (message.knock != null && $Object.hasOwnProperty.call(message, "knock"))
+                        $root.rhizome.mesh.v1.Knock.encode(message.knock, writer.uint32(/* id 15, wireType 2 =*/122).fork(), _depth + 1).ldelim();
+                    if (message.admitted != null && $Object.hasOwnProperty.call(message, "admitted"))
+                        $root.rhizome.mesh.v1.Admitted.encode(message.admitted, writer.uint32(/* id 16, wireType 2 =*/130).fork(), _depth + 1).ldelim();
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead"))
+                        $root.rhizome.mesh.v1.TrustHead.encode(message.trustHead, writer.uint32(/* id 17, wireType 2 =*/138).fork(), _depth + 1).ldelim();
+                    if (message.trustDigests != null && $Object.hasOwnProperty.call(message, "trustDigests"))
+                        $root.rhizome.mesh.v1.TrustDigests.encode(message.trustDigests, writer.uint32(/* id 18, wireType 2 =*/146).fork(), _depth + 1).ldelim();
+                    if (message.trustIds != null && $Object.hasOwnProperty.call(message, "trustIds"))
+                        $root.rhizome.mesh.v1.TrustIds.encode(message.trustIds, writer.uint32(/* id 19, wireType 2 =*/154).fork(), _depth + 1).ldelim();
+                    if (message.trustWant != null && $Object.hasOwnProperty.call(message, "trustWant"))
+                        $root.rhizome.mesh.v1.TrustWant.encode(message.trustWant, writer.uint32(/* id 20, wireType 2 =*/162).fork(), _depth + 1).ldelim();
+                    if (message.trustItems != null && $Object.hasOwnProperty.call(message, "trustItems"))
+                        $root.rhizome.mesh.v1.TrustItems.encode(message.trustItems, writer.uint32(/* id 21, wireType 2 =*/170).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -18321,6 +19306,55 @@ export const rhizome = $root.rhizome = (() => {
                                     break;
                                 message.beacon = $root.rhizome.mesh.v1.Beacon.decode(reader, reader.size(), $undefined, _depth + 1, message.beacon);
                                 message.message = "beacon";
+                                continue;
+                            }
+                        case 15: {
+                                if (wireType !== 2)
+                                    break;
+                                message.knock = $root.rhizome.mesh.v1.Knock.decode(reader, reader.size(), $undefined, _depth + 1, message.knock);
+                                message.message = "knock";
+                                continue;
+                            }
+                        case 16: {
+                                if (wireType !== 2)
+                                    break;
+                                message.admitted = $root.rhizome.mesh.v1.Admitted.decode(reader, reader.size(), $undefined, _depth + 1, message.admitted);
+                                message.message = "admitted";
+                                continue;
+                            }
+                        case 17: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustHead = $root.rhizome.mesh.v1.TrustHead.decode(reader, reader.size(), $undefined, _depth + 1, message.trustHead);
+                                message.message = "trustHead";
+                                continue;
+                            }
+                        case 18: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustDigests = $root.rhizome.mesh.v1.TrustDigests.decode(reader, reader.size(), $undefined, _depth + 1, message.trustDigests);
+                                message.message = "trustDigests";
+                                continue;
+                            }
+                        case 19: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustIds = $root.rhizome.mesh.v1.TrustIds.decode(reader, reader.size(), $undefined, _depth + 1, message.trustIds);
+                                message.message = "trustIds";
+                                continue;
+                            }
+                        case 20: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustWant = $root.rhizome.mesh.v1.TrustWant.decode(reader, reader.size(), $undefined, _depth + 1, message.trustWant);
+                                message.message = "trustWant";
+                                continue;
+                            }
+                        case 21: {
+                                if (wireType !== 2)
+                                    break;
+                                message.trustItems = $root.rhizome.mesh.v1.TrustItems.decode(reader, reader.size(), $undefined, _depth + 1, message.trustItems);
+                                message.message = "trustItems";
                                 continue;
                             }
                         }
@@ -18494,6 +19528,76 @@ export const rhizome = $root.rhizome = (() => {
                                 return "beacon." + error;
                         }
                     }
+                    if (message.knock != null && $Object.hasOwnProperty.call(message, "knock")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Knock.verify(message.knock, _depth + 1);
+                            if (error)
+                                return "knock." + error;
+                        }
+                    }
+                    if (message.admitted != null && $Object.hasOwnProperty.call(message, "admitted")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.Admitted.verify(message.admitted, _depth + 1);
+                            if (error)
+                                return "admitted." + error;
+                        }
+                    }
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.TrustHead.verify(message.trustHead, _depth + 1);
+                            if (error)
+                                return "trustHead." + error;
+                        }
+                    }
+                    if (message.trustDigests != null && $Object.hasOwnProperty.call(message, "trustDigests")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.TrustDigests.verify(message.trustDigests, _depth + 1);
+                            if (error)
+                                return "trustDigests." + error;
+                        }
+                    }
+                    if (message.trustIds != null && $Object.hasOwnProperty.call(message, "trustIds")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.TrustIds.verify(message.trustIds, _depth + 1);
+                            if (error)
+                                return "trustIds." + error;
+                        }
+                    }
+                    if (message.trustWant != null && $Object.hasOwnProperty.call(message, "trustWant")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.TrustWant.verify(message.trustWant, _depth + 1);
+                            if (error)
+                                return "trustWant." + error;
+                        }
+                    }
+                    if (message.trustItems != null && $Object.hasOwnProperty.call(message, "trustItems")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.TrustItems.verify(message.trustItems, _depth + 1);
+                            if (error)
+                                return "trustItems." + error;
+                        }
+                    }
                     return null;
                 };
 
@@ -18585,6 +19689,41 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Frame.beacon: object expected");
                         message.beacon = $root.rhizome.mesh.v1.Beacon.fromObject(object.beacon, _depth + 1);
                     }
+                    if (object.knock != null) {
+                        if (!$util.isObject(object.knock))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.knock: object expected");
+                        message.knock = $root.rhizome.mesh.v1.Knock.fromObject(object.knock, _depth + 1);
+                    }
+                    if (object.admitted != null) {
+                        if (!$util.isObject(object.admitted))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.admitted: object expected");
+                        message.admitted = $root.rhizome.mesh.v1.Admitted.fromObject(object.admitted, _depth + 1);
+                    }
+                    if (object.trustHead != null) {
+                        if (!$util.isObject(object.trustHead))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.trustHead: object expected");
+                        message.trustHead = $root.rhizome.mesh.v1.TrustHead.fromObject(object.trustHead, _depth + 1);
+                    }
+                    if (object.trustDigests != null) {
+                        if (!$util.isObject(object.trustDigests))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.trustDigests: object expected");
+                        message.trustDigests = $root.rhizome.mesh.v1.TrustDigests.fromObject(object.trustDigests, _depth + 1);
+                    }
+                    if (object.trustIds != null) {
+                        if (!$util.isObject(object.trustIds))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.trustIds: object expected");
+                        message.trustIds = $root.rhizome.mesh.v1.TrustIds.fromObject(object.trustIds, _depth + 1);
+                    }
+                    if (object.trustWant != null) {
+                        if (!$util.isObject(object.trustWant))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.trustWant: object expected");
+                        message.trustWant = $root.rhizome.mesh.v1.TrustWant.fromObject(object.trustWant, _depth + 1);
+                    }
+                    if (object.trustItems != null) {
+                        if (!$util.isObject(object.trustItems))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.trustItems: object expected");
+                        message.trustItems = $root.rhizome.mesh.v1.TrustItems.fromObject(object.trustItems, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -18674,6 +19813,41 @@ export const rhizome = $root.rhizome = (() => {
                         object.beacon = $root.rhizome.mesh.v1.Beacon.toObject(message.beacon, options, _depth + 1);
                         if (options.oneofs)
                             object.message = "beacon";
+                    }
+                    if (message.knock != null && $Object.hasOwnProperty.call(message, "knock")) {
+                        object.knock = $root.rhizome.mesh.v1.Knock.toObject(message.knock, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "knock";
+                    }
+                    if (message.admitted != null && $Object.hasOwnProperty.call(message, "admitted")) {
+                        object.admitted = $root.rhizome.mesh.v1.Admitted.toObject(message.admitted, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "admitted";
+                    }
+                    if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead")) {
+                        object.trustHead = $root.rhizome.mesh.v1.TrustHead.toObject(message.trustHead, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "trustHead";
+                    }
+                    if (message.trustDigests != null && $Object.hasOwnProperty.call(message, "trustDigests")) {
+                        object.trustDigests = $root.rhizome.mesh.v1.TrustDigests.toObject(message.trustDigests, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "trustDigests";
+                    }
+                    if (message.trustIds != null && $Object.hasOwnProperty.call(message, "trustIds")) {
+                        object.trustIds = $root.rhizome.mesh.v1.TrustIds.toObject(message.trustIds, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "trustIds";
+                    }
+                    if (message.trustWant != null && $Object.hasOwnProperty.call(message, "trustWant")) {
+                        object.trustWant = $root.rhizome.mesh.v1.TrustWant.toObject(message.trustWant, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "trustWant";
+                    }
+                    if (message.trustItems != null && $Object.hasOwnProperty.call(message, "trustItems")) {
+                        object.trustItems = $root.rhizome.mesh.v1.TrustItems.toObject(message.trustItems, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "trustItems";
                     }
                     return object;
                 };

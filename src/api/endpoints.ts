@@ -16,6 +16,7 @@ import type {
   ServicesAnswer,
   StatusAnswer
 } from './answers.ts'
+import type { AdminKeyAnswer, RootFileAnswer, StatementAnswer, TrustAnswer } from './trust-answers.ts'
 import type { Sent } from './requests.ts'
 
 /** One row of the table: `S` is the request that meshctl sends, `A` the answer of meshd. */
@@ -44,6 +45,19 @@ export const ENDPOINTS = {
   invite: post<Sent['invite'], InviteAnswer>('/v1/invite'),
   join: post<Sent['join'], JoinedAnswer>('/v1/join'),
   leave: post<Sent['leave'], LeftAnswer>('/v1/leave'),
+  trust: get<Sent['trust'], TrustAnswer>('/v1/trust'),
+  remove: post<Sent['remove'], StatementAnswer>('/v1/trust/remove'),
+  revoke: post<Sent['revoke'], StatementAnswer>('/v1/trust/revoke'),
+  restore: post<Sent['restore'], StatementAnswer>('/v1/trust/restore'),
+  decide: post<Sent['decide'], StatementAnswer>('/v1/trust/decide'),
+  grant: post<Sent['grant'], StatementAnswer>('/v1/trust/grant'),
+  cancel: post<Sent['cancel'], StatementAnswer>('/v1/trust/cancel'),
+  adminKey: post<Sent['adminKey'], AdminKeyAnswer>('/v1/admin/key'),
+  adminAdd: post<Sent['adminAdd'], StatementAnswer>('/v1/admin/add'),
+  adminRemove: post<Sent['adminRemove'], StatementAnswer>('/v1/admin/remove'),
+  rootExport: post<Sent['rootExport'], RootFileAnswer>('/v1/root/export'),
+  rootExported: post<Sent['rootExported'], StatementAnswer>('/v1/root/exported'),
+  rootImport: post<Sent['rootImport'], StatementAnswer>('/v1/root/import'),
   keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 

@@ -13,6 +13,14 @@ const strings = z.array(z.string().max(100)).max(64).readonly()
  */
 export const NOTHING = z.object({}).readonly()
 
+const name = z.string().min(1).max(100)
+/** Hexadecimal digits. */
+const hex = (min: number, max: number) => z.string().regex(new RegExp(`^[0-9a-f]{${min},${max}}$`))
+/** The file of `meshctl root export`, and its passphrase. */
+const rootFile = z
+  .strictObject({ file: z.string().max(32 * 1024), passphrase: z.string().max(1024) })
+  .readonly()
+
 const SCHEMAS = {
   status: NOTHING,
   peers: NOTHING,
@@ -38,9 +46,42 @@ const SCHEMAS = {
       bootstrap: strings
     })
     .readonly(),
-  /** The text that `invite` returned. A token has less than 2 KiB; meshctl, too, refuses more than 16 KiB. */
-  join: z.strictObject({ token: z.string().max(16 * 1024) }).readonly(),
-  leave: NOTHING,
+  /** The text that `invite` returned. A token has about 2 KiB; meshctl, too, refuses more than 32 KiB. */
+  join: z.strictObject({ token: z.string().max(32 * 1024) }).readonly(),
+  /** `force`: also when this agent holds the only seat, and the root keys are in no file. */
+  leave: z.strictObject({ force: z.boolean().default(false) }).readonly(),
+  trust: NOTHING,
+  /** `force`: also when the tunnel to the cluster answers. */
+  remove: z.strictObject({ cluster: name, force: z.boolean().default(false) }).readonly(),
+  /** The name of a cluster, or the PeerId of an agent. */
+  revoke: z.strictObject({ name }).readonly(),
+  restore: z.strictObject({ cluster: name }).readonly(),
+  /** `key`: the key of a cluster, or its beginning, in hexadecimal digits. */
+  decide: z.strictObject({ name, key: hex(8, 64) }).readonly(),
+  grant: z
+    .strictObject({ cluster: name, addPodCidrs: strings, addServiceCidrs: strings, dropCidrs: strings })
+    .readonly(),
+  /** Takes back the open invites of a cluster. */
+  cancel: z.strictObject({ cluster: name }).readonly(),
+  adminKey: z.strictObject({}).readonly(),
+  adminAdd: z
+    .strictObject({
+      /** The administrator's public key, 64 hexadecimal digits. */
+      key: hex(64, 64),
+      label: z.string().min(1).max(64),
+      /** Cluster names; a last "*" stands for any ending. */
+      names: strings.default(['*']),
+      prefixes: strings.default(['0.0.0.0/0', '::/0']),
+      inviteDays: z.number().int().min(1).max(366).default(30),
+      clusters: z.number().int().min(1).max(2048).default(2048),
+      maySeat: z.boolean().default(false)
+    })
+    .readonly(),
+  /** A label, or the beginning of an id. */
+  adminRemove: z.strictObject({ seat: name }).readonly(),
+  rootExport: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),
+  rootExported: rootFile,
+  rootImport: rootFile,
   keyRotate: NOTHING
 }
 
@@ -57,3 +98,5 @@ export const REQUESTS: { readonly [Name in keyof Requests]: z.ZodType<Requests[N
 export type InitRequest = Requests['init']
 export type InviteRequest = Requests['invite']
 export type JoinRequest = Requests['join']
+export type GrantRequest = Requests['grant']
+export type AdminAddRequest = Requests['adminAdd']

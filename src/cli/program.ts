@@ -1,12 +1,15 @@
 // The tree of meshctl's commands, and its general help. Every command is one file in commands/ that adds itself to the
 // program; the options that all commands share are in meshd/context.ts. commander parses the line and prints the help.
 import { Command } from 'commander'
+import { addAdmin } from './commands/admin.ts'
 import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
 import { addGlobalOptions } from './meshd/context.ts'
+import { addDecide } from './commands/decide.ts'
 import { addDns } from './commands/dns.ts'
 import { addEvents } from './commands/events.ts'
 import { EXIT_CODES } from './output/exit-codes.ts'
+import { addGrant } from './commands/grant.ts'
 import { addInit } from './commands/init.ts'
 import { addInstall } from './commands/install.ts'
 import { addInvite } from './commands/invite.ts'
@@ -15,10 +18,15 @@ import { addKey } from './commands/key.ts'
 import { addLeave } from './commands/leave.ts'
 import { addPeers } from './commands/peers.ts'
 import { addPlan } from './commands/plan.ts'
+import { addRemove } from './commands/remove.ts'
+import { addRestore } from './commands/restore.ts'
+import { addRevoke } from './commands/revoke.ts'
+import { addRoot } from './commands/root.ts'
 import { release } from './release.ts'
 import { addRoutes } from './commands/routes.ts'
 import { addServices } from './commands/services.ts'
 import { addStatus } from './commands/status.ts'
+import { addTrust } from './commands/trust.ts'
 import { addUninstall } from './commands/uninstall.ts'
 import { addVersion } from './commands/version.ts'
 
@@ -46,6 +54,15 @@ export function createProgram(): Command {
   addInvite(program)
   addJoin(program)
   addLeave(program)
+  program.commandsGroup('Administer the mesh:')
+  addTrust(program)
+  addAdmin(program)
+  addRoot(program)
+  addRemove(program)
+  addRevoke(program)
+  addRestore(program)
+  addDecide(program)
+  addGrant(program)
   addKey(program)
   program.commandsGroup('Kubernetes and OpenShift:')
   addInstall(program)

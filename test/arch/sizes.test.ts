@@ -13,8 +13,6 @@ const LINES_MAX = { file: 400, class: 350, factory: 350, function: 60 }
 /** "file" or "file: name" of what is longer, with the reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
   'src/app/observe/metrics.ts: createMetrics': 'a table: one metric after the other, with its help',
-  'src/core/trust/token.ts: decodeToken':
-    'a list of checks in their order, each with its refusal and fix; none is nested',
   'src/io/host/filter/chains.ts: chains': 'a table: the rules of each chain of nftables as text',
   'src/io/kube/kube-source.ts: createKubeSource':
     'one line above the bound: the state of a source and the three reflectors that it joins'

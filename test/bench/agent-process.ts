@@ -18,12 +18,12 @@ import type { MeshView } from '../../src/core/view/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createDnsProcess, type DnsProcess } from '../../src/io/dns/process/client.ts'
 import { createDnsServer } from '../../src/io/dns/server.ts'
-import { openStore, type Store } from '../../src/io/store/store.ts'
+import type { Store } from '../../src/io/store/store.ts'
 import { eventually } from '../eventually.ts'
 import { sharedMs, type AgentSpec } from './agents.ts'
 import { LightMembers, type LightFacts } from './light-members.ts'
-import { basics, bytes, ENDPOINTS_PER_SLICE, marker, MARKER, pair } from './values.ts'
-import type { WorldOrigin } from './world.ts'
+import { basics, ENDPOINTS_PER_SLICE, marker, MARKER, pair } from './values.ts'
+import { identityOf, openStoreOf, type World } from './world.ts'
 
 export interface Commands {
   /** Starts agents that listen on `address`; answers where each is reached. */
@@ -149,7 +149,7 @@ const handlers: Handlers = {
     const beganMs = sharedMs()
     let openMs = 0
     for (const spec of specs) {
-      const store = await openStore({ folder: spec.folder, now: Date.now })
+      const store = await openStoreOf(spec)
       openMs = sharedMs() - beganMs
       const running: Running = {
         spec,
@@ -367,8 +367,7 @@ const handlers: Handlers = {
   },
 
   async light({ specs, world, dials }) {
-    const origins = JSON.parse(readFileSync(world, 'utf8')) as readonly WorldOrigin[]
-    light = new LightMembers({ specs, origins, dials })
+    light = new LightMembers({ specs, world: JSON.parse(readFileSync(world, 'utf8')) as World, dials })
     await light.start()
     return null
   },
@@ -419,10 +418,7 @@ function controlOf(spec: AgentSpec, store: Store, address: string, onChange: () 
     store,
     log,
     metrics,
-    nodeSeed: bytes(spec.seed),
-    meshId: bytes(spec.meshId),
-    cluster: spec.cluster as ClusterName,
-    chain: bytes(spec.chain),
+    ...identityOf(crypto, spec),
     listen: [`/ip4/${address}/tcp/0`],
     software: 'bench',
     onChange,

@@ -7,7 +7,9 @@ import { join } from 'node:path'
 import { buildSync } from 'esbuild'
 import { BUNDLE_OPTIONS } from '../../build/bundle-options.ts'
 import type { Cidr, ClusterName, Origin } from '../../src/core/model/values.ts'
-import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
+import type { Crypto } from '../../src/core/model/crypto.ts'
+import { admitCluster, certifyAgent, certifyCluster, createInvite } from '../../src/core/trust/author/join.ts'
+import { createMesh } from '../../src/core/trust/author/mesh.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import type { Namespace } from '../lab/support/netns.ts'
 import type { Answers, Command, Commands } from './agent-process.ts'
@@ -20,7 +22,12 @@ export interface AgentSpec {
   readonly origin: Origin
   readonly seed: string
   readonly meshId: string
-  readonly chain: string
+  readonly k: number
+  readonly rootKeys: readonly string[]
+  readonly clusterSeed: string
+  readonly credential: string
+  /** The founding certificate of the mesh, whose cluster admitted all others: what a member has on disk after its join. */
+  readonly founder: string
   readonly podPrefix: string
   readonly servicePrefix: string
   readonly folder: string
@@ -28,53 +35,82 @@ export interface AgentSpec {
 
 /** Agents of one mesh, each a cluster of its own; with `wide`, the first has prefixes for a million endpoints. */
 export function newAgents(count: number, folder: string, wide = false): readonly AgentSpec[] {
-  const crypto = createCrypto()
-  const nowSeconds = Math.floor(Date.now() / 1000)
+  const crypto = rememberingCrypto()
   const prefixes = (index: number) => {
     const [high, low] = [index >>> 8, index & 255]
     return {
-      podPrefixes: [(wide && index === 0 ? '10.64.0.0/10' : `10.${high}.${low}.0/24`) as Cidr],
-      servicePrefixes: [(wide && index === 0 ? '172.16.0.0/16' : `172.${17 + high}.${low}.0/24`) as Cidr]
+      pods: [(wide && index === 0 ? '10.64.0.0/10' : `10.${high}.${low}.0/24`) as Cidr],
+      services: [(wide && index === 0 ? '172.16.0.0/16' : `172.${17 + high}.${low}.0/24`) as Cidr]
     }
   }
   const name = (index: number) => `c${index}` as ClusterName
-  const mesh = createMesh({ crypto, cluster: name(0), ...prefixes(0), nowSeconds })
+  const roots = { k: 1, number: 1 }
+  const mesh = createMesh({ crypto, roots, cluster: name(0), label: 'bench', ...prefixes(0) })
+  const context = { crypto, roots: mesh.roots }
+  const time = Math.floor(Date.now() / 1000)
+  const joined = (index: number) => {
+    const { item: inviteItem, inviteSeed } = createInvite(context, {
+      ...mesh,
+      cluster: name(index),
+      ...prefixes(index),
+      namespaces: [],
+      notBefore: time,
+      notAfter: time + 86_400
+    })
+    const clusterSeed = crypto.random(32)
+    const { item: certItem } = certifyCluster(context, { inviteItem, inviteSeed, clusterSeed })
+    const by = { sponsorSeed: mesh.clusterSeed, seen: index, time }
+    return { clusterSeed, clusterItem: admitCluster(context, { certItem, ...by }).item }
+  }
   return Array.from({ length: count }, (_, index) => {
-    let { clusterSeed, chain }: { clusterSeed: Uint8Array; chain: { readonly bytes: Uint8Array } } = mesh
-    if (index > 0) {
-      const { rootSeed } = mesh
-      const validity = { notBefore: nowSeconds, notAfter: nowSeconds + 86_400 }
-      const invite = createInvite({ crypto, rootSeed, cluster: name(index), ...prefixes(index), ...validity })
-      ;({ clusterSeed, chain } = redeem({
-        crypto,
-        invite: invite.chain,
-        inviteSeed: invite.inviteSeed,
-        nowSeconds
-      }))
-    }
+    const { clusterSeed, clusterItem } = index === 0 ? mesh : joined(index)
     const seed = crypto.random(32)
-    const { bytes, agentOrigin } = issueAgentCertificate({
-      crypto,
-      clusterSeed,
-      chain: chain.bytes,
-      agentSeed: seed,
+    const cluster = { clusterItem, clusterSeed, agentSeed: seed }
+    const { origin, bytes } = certifyAgent(context, {
+      ...cluster,
       node: 'gw-1',
       roles: ['gateway'],
-      nowSeconds
+      generation: 1
     })
-    const [podPrefix = ''] = prefixes(index).podPrefixes
-    const [servicePrefix = ''] = prefixes(index).servicePrefixes
+    const { pods, services } = prefixes(index)
     return {
       cluster: name(index),
-      origin: agentOrigin,
+      origin,
       seed: base64(seed),
-      meshId: base64(mesh.meshId),
-      chain: base64(bytes),
-      podPrefix,
-      servicePrefix,
+      meshId: base64(mesh.roots.meshId),
+      k: mesh.roots.k,
+      rootKeys: mesh.roots.keys.map(base64),
+      clusterSeed: base64(clusterSeed),
+      credential: base64(bytes),
+      founder: base64(mesh.clusterItem),
+      podPrefix: pods[0] ?? '',
+      servicePrefix: services[0] ?? '',
       folder: join(folder, `agent-${index}`)
     }
   })
+}
+
+const SIGNATURES_MAX = 100_000
+
+/**
+ * It verifies each signature once, where many members of a bench would each do it on a core of their own, and where
+ * the authors of statements verify what they have just made.
+ */
+export function rememberingCrypto(): Crypto {
+  const crypto = createCrypto()
+  const verdicts = new Map<string, boolean>()
+  return {
+    ...crypto,
+    verify(key, signature, ...parts) {
+      const name = Buffer.from(crypto.sha256(key, signature, ...parts)).toString('base64')
+      const known = verdicts.get(name)
+      if (known !== undefined) return known
+      if (verdicts.size >= SIGNATURES_MAX) verdicts.clear()
+      const verdict = crypto.verify(key, signature, ...parts)
+      verdicts.set(name, verdict)
+      return verdict
+    }
+  }
 }
 
 // As bin/meshd starts the daemon: what is measured is what is run.

@@ -18,12 +18,12 @@ import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { Outbox } from '../../src/core/catalog/outbox.ts'
 import { plan } from '../../src/core/host/plan.ts'
 import { createProtocol, type Effect, type Protocol } from '../../src/core/replication/protocol.ts'
-import { createTrustStore } from '../../src/core/trust/trust-store.ts'
 import type { MeshView } from '../../src/core/view/view.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { newAgents, type AgentSpec } from './agents.ts'
 import { row, type Row, type Step } from './row.ts'
 import { basics, bytes } from './values.ts'
+import { membersOf } from './world.ts'
 
 interface Size {
   readonly services: number
@@ -80,7 +80,7 @@ class Path {
   #snapshot: Snapshot = { services: [], endpointSlices: [] }
   readonly #east: Protocol
   readonly #west: Protocol
-  readonly #trustStore
+  readonly #members
   readonly #views
   #names: Names | undefined
   readonly #feed = new Feed({ nowMs: 1 })
@@ -95,9 +95,8 @@ class Path {
     const crypto = createCrypto()
     this.#specs = newAgents(2, '/tmp', true)
     const [east, west] = [this.#spec(0), this.#spec(1)]
-    this.#trustStore = createTrustStore({ crypto, meshId: bytes(east.meshId) })
+    this.#members = membersOf(crypto, this.#specs)
     this.#views = this.#newBuilder()
-    for (const spec of this.#specs) this.#trustStore.admit(spec.origin, bytes(spec.chain))
     this.#east = this.#protocol(east)
     this.#west = this.#protocol(west)
     this.#east.peerUp(west.origin, this.#nowMs)
@@ -169,7 +168,7 @@ class Path {
     return builder.build({
       self: this.#spec(1).cluster as ClusterName,
       selfOrigin: this.#spec(1).origin,
-      trustStore: this.#trustStore,
+      members: this.#members,
       origins: this.#west.origins(),
       records: (origin) => this.#west.records(origin).values(),
       version: (origin) => this.#west.head(origin),
@@ -224,17 +223,17 @@ class Path {
   }
 
   #protocol(spec: AgentSpec): Protocol {
-    const chains = new Map(this.#specs.map(({ origin, chain }) => [origin, bytes(chain)]))
+    const credentials = new Map(this.#specs.map(({ origin, credential }) => [origin, bytes(credential)]))
     return createProtocol({
       self: spec.origin,
       selfSeed: bytes(spec.seed),
       meshId: bytes(spec.meshId),
       crypto: createCrypto(),
       admission: {
-        isAdmitted: (origin) => chains.has(origin),
+        isAdmitted: (origin) => credentials.has(origin),
         clusterOf: () => undefined,
         admit: () => ({ kind: 'admitted' }) as never,
-        chainOf: (origin) => chains.get(origin),
+        credentialOf: (origin) => credentials.get(origin),
         publicKeyOf
       }
     })

@@ -5,6 +5,7 @@
 import type { Crypto } from '../../src/core/model/crypto.ts'
 import { HeadsDigest } from '../../src/core/replication/digest.ts'
 import { checkOf, comparePositions, readHead, type Head } from '../../src/core/replication/head.ts'
+import { publicKeyOf } from '../../src/core/model/identity.ts'
 import { keyOf, type Origin } from '../../src/core/model/values.ts'
 import {
   createProtocol,
@@ -12,15 +13,16 @@ import {
   type Protocol,
   type StoredOrigin
 } from '../../src/core/replication/protocol.ts'
-import { createTrustStore, type TrustStore } from '../../src/core/trust/trust-store.ts'
-import { createHandshake, type Handshake } from '../../src/core/trust/handshake.ts'
+import { createHandshake, type Handshake, type HandshakeSelf } from '../../src/core/trust/door/handshake.ts'
+import type { DoorPort } from '../../src/core/trust/door/port.ts'
+import { createTrustExchange, isTrustFrame, type TrustHead } from '../../src/core/trust/exchange/exchange.ts'
+import { openCredential } from '../../src/core/trust/members/credential.ts'
 import { decodeFrame, decodeSignedHead, encodeFrame } from '../../src/core/wire/messages.ts'
-import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createTransport, type Transport } from '../../src/io/p2p/transport.ts'
-import { sharedMs, type AgentSpec } from './agents.ts'
+import { rememberingCrypto, sharedMs, type AgentSpec } from './agents.ts'
 import type { Member } from './agent-process.ts'
 import { bytes, marker } from './values.ts'
-import type { WorldOrigin } from './world.ts'
+import { membersOf, type World as Stored } from './world.ts'
 
 export interface LightFacts {
   readonly members: number
@@ -43,13 +45,14 @@ interface World {
   /** Heads of everything, as they are told on connect. */
   readonly heads: readonly Uint8Array[]
   readonly crypto: Crypto
-  /** Chains that are checked at the door; one for all, since each member would find the same. */
-  readonly trustStore: TrustStore
+  /** Credentials are checked at the door, by one trust set for all, since each member would find the same. */
+  readonly door: DoorPort
+  /** Of the trust set, which all members have alike: the exchange has nothing to do. */
+  readonly trustHead: TrustHead
 }
 
 const TICK_MS = 200
 const HEADS_PER_FRAME = 1000
-const SIGNATURES_MAX = 100_000
 
 export class LightMembers {
   readonly #members: readonly LightMember[]
@@ -57,11 +60,11 @@ export class LightMembers {
 
   constructor(options: {
     readonly specs: readonly AgentSpec[]
-    readonly origins: readonly WorldOrigin[]
+    readonly world: Stored
     readonly dials: AgentSpec
   }) {
-    const { specs, origins, dials } = options
-    const world = worldFrom(origins, dials)
+    const { specs, dials } = options
+    const world = worldFrom(options.world, dials)
     this.#members = specs.map((spec) => new LightMember(spec, world))
   }
 
@@ -119,7 +122,7 @@ class LightMember {
   constructor(spec: AgentSpec, world: World) {
     this.spec = spec
     this.#world = world
-    const { crypto, trustStore } = world
+    const { crypto } = world
     this.#protocol = createProtocol({
       self: spec.origin,
       selfSeed: bytes(spec.seed),
@@ -129,8 +132,8 @@ class LightMember {
         isAdmitted: (origin) => world.known.has(origin),
         clusterOf: () => undefined,
         admit: () => ({ kind: 'admitted' }),
-        chainOf: (origin) => world.known.get(origin)?.stored.chain,
-        publicKeyOf: (origin) => trustStore.publicKeyOf(origin)
+        credentialOf: (origin) => world.known.get(origin)?.stored.credential,
+        publicKeyOf
       },
       // A mesh of a thousand, though this one holds a part of it.
       limits: { directMax: 0 }
@@ -167,18 +170,23 @@ class LightMember {
   }
 
   #meet(peer: Origin, inbound: boolean): void {
-    const { crypto, trustStore } = this.#world
+    const { crypto, door, trustHead } = this.#world
+    const shows: HandshakeSelf['shows'] = {
+      kind: 'member',
+      credential: bytes(this.spec.credential),
+      trustHead
+    }
     const handshake = createHandshake({
       crypto,
       self: {
         origin: this.spec.origin,
         seed: bytes(this.spec.seed),
         meshId: bytes(this.spec.meshId),
-        chain: bytes(this.spec.chain),
-        software: 'bench'
+        software: 'bench',
+        shows
       },
       remote: peer,
-      trustStore,
+      door,
       initiator: !inbound,
       nowMs: Date.now()
     })
@@ -193,9 +201,9 @@ class LightMember {
     for (const reply of send) this.transport.send(peer, reply)
     if (outcome === undefined) return
     this.#handshakes.delete(peer)
-    if (outcome.kind === 'refused') {
-      this.#count(`handshake ${outcome.code}`)
-      return this.transport.disconnect(peer, outcome.detail)
+    if (outcome.kind !== 'accepted') {
+      this.#count(`handshake ${outcome.kind === 'refused' ? outcome.code : outcome.kind}`)
+      return this.transport.disconnect(peer, 'the handshake has failed')
     }
     this.transport.setAuthenticated(peer)
     for (const heads of this.#world.heads) this.transport.send(peer, heads)
@@ -204,6 +212,7 @@ class LightMember {
 
   /** What is no news to the world is none to the protocol; of what is, it holds what the world did. */
   #hear(peer: Origin, frame: Uint8Array): void {
+    if (isTrustFrame(frame)) return
     const message = decodeFrame(frame)
     let heard = frame
     if (message?.heads) {
@@ -270,19 +279,28 @@ class LightMember {
 
 const PING_TAG = (7 << 3) | 2
 
-function worldFrom(origins: readonly WorldOrigin[], dials: AgentSpec): World {
+function worldFrom({ specs, origins }: Stored, dials: AgentSpec): World {
   const meshId = bytes(dials.meshId)
   const crypto = rememberingCrypto()
-  const trustStore = createTrustStore({ crypto, meshId })
-  trustStore.admit(dials.origin, bytes(dials.chain))
+  const members = membersOf(crypto, specs)
+  const { set } = members
+  const door: DoorPort = {
+    openCredential: (credential) => openCredential(set, credential),
+    openItem: (item) => set.open(item),
+    verdictOn: (credential) => members.verdictOn(credential)
+  }
+  const trustHead = createTrustExchange({ set, crypto }).head()
   const sum = new HeadsDigest()
   const known = new Map<Origin, Known>()
-  for (const { origin, head: signed, chain, records } of origins) {
+  for (const { origin, head: signed, credential, records } of origins) {
     const head = readHead(decodeSignedHead(bytes(signed)) ?? null, meshId)
     if (typeof head === 'string') throw new Error(`a ${head} head in the world`)
     sum.set(head)
     const stored = records.map(({ key, seq, value }) => ({ key, seq, value: bytes(value) }))
-    known.set(origin, { head, stored: { origin, head: bytes(signed), chain: bytes(chain), records: stored } })
+    known.set(origin, {
+      head,
+      stored: { origin, head: bytes(signed), credential: bytes(credential), records: stored }
+    })
   }
   const refs = [...known.values()].map(({ head }) => {
     const { origin, epoch, seq } = head
@@ -291,23 +309,5 @@ function worldFrom(origins: readonly WorldOrigin[], dials: AgentSpec): World {
   const heads: Uint8Array[] = []
   for (let start = 0; start < refs.length; start += HEADS_PER_FRAME)
     heads.push(encodeFrame({ heads: { heads: refs.slice(start, start + HEADS_PER_FRAME) } }))
-  return { known, digest: sum.value, heads, crypto, trustStore }
-}
-
-/** Each member would check a signature on a core of its own; here the first one does. */
-function rememberingCrypto(): Crypto {
-  const crypto = createCrypto()
-  const verdicts = new Map<string, boolean>()
-  return {
-    ...crypto,
-    verify(key, signature, ...parts) {
-      const name = Buffer.from(crypto.sha256(key, signature, ...parts)).toString('base64')
-      const known = verdicts.get(name)
-      if (known !== undefined) return known
-      if (verdicts.size >= SIGNATURES_MAX) verdicts.clear()
-      const verdict = crypto.verify(key, signature, ...parts)
-      verdicts.set(name, verdict)
-      return verdict
-    }
-  }
+  return { known, digest: sum.value, heads, crypto, door, trustHead }
 }

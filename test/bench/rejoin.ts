@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { Origin } from '../../src/core/model/values.ts'
 import { AgentProcess, MANY_AGENTS, newAgents, sharedMs, withFolder, type AgentSpec } from './agents.ts'
 import type { Measured } from './row.ts'
-import { storeWorld, toWorldOrigin, worldOf } from './world.ts'
+import { storeWorld, toWorldOrigin, worldOf, type World } from './world.ts'
 
 /** Whole ones among the members: each restores the mesh from its own disk, and shows it in its own view. */
 const WHOLE_MEMBERS = 4
@@ -37,8 +37,8 @@ export async function rejoin(): Promise<readonly Measured[]> {
     const lights = members.slice(WHOLE_MEMBERS)
     const world = worldOf(specs)
     const worldFile = join(folder, 'world.json')
-    writeFileSync(worldFile, JSON.stringify(world.map(toWorldOrigin)))
-    await storeWorld(world, seed.folder)
+    writeFileSync(worldFile, JSON.stringify({ specs, origins: world.map(toWorldOrigin) } satisfies World))
+    await storeWorld(specs, world, seed.folder)
     for (const { folder: own } of wholes) cpSync(seed.folder, own, { recursive: true })
     const [seedProcess, whole, idle] = [new AgentProcess(), new AgentProcess(), new AgentProcess()]
     const light = Array.from({ length: LIGHT_PROCESSES }, () => new AgentProcess(undefined, MANY_AGENTS))

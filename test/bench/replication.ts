@@ -8,7 +8,7 @@ import { originOf } from '../../src/core/model/identity.ts'
 import type { EndpointSliceValue, Ip } from '../../src/core/model/values.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
 import { createFakeCrypto } from '../sim/fake-crypto.ts'
-import { CALM, chainOf, Mesh, newAdmission, type Agent, type MeshOptions } from '../sim/mesh.ts'
+import { CALM, credentialOf, Mesh, newAdmission, type Agent, type MeshOptions } from '../sim/mesh.ts'
 import { nearLatencyMs, NEAR_REGIONS, wanLatencyMs } from '../sim/regions.ts'
 import { serviceChange } from '../sim/storm.ts'
 import { row, type Measured, type Row, type Step } from './row.ts'
@@ -340,7 +340,7 @@ function pushes(recordsPerBatch: number, batches: number) {
     }
   })
   if (!writer || !reader) throw new Error('two agents')
-  reader.admission.admit(writer.origin, chainOf(writer.origin))
+  reader.admission.admit(writer.origin, credentialOf(writer.origin))
   reader.protocol.peerUp(writer.origin, 0)
   const frames: Uint8Array[] = []
   for (let batch = 0; batch < batches; batch++) {

@@ -50,6 +50,11 @@ export class LoopbackAgent {
     return join(this.#folder, 'meshd.sock')
   }
 
+  /** The multiaddr at which meshd listens for other agents. */
+  get control(): string {
+    return `/ip4/127.0.0.1/tcp/${this.#ports.control}`
+  }
+
   get tail(): string {
     return readFileSync(join(this.#folder, 'meshd.log'), 'utf8').split('\n').slice(-20).join('\n')
   }
@@ -67,7 +72,7 @@ export class LoopbackAgent {
     more: Readonly<Record<string, string>> = {},
     env: Readonly<Record<string, string>> = {}
   ): Promise<void> {
-    const control = `/ip4/127.0.0.1/tcp/${this.#ports.control}`
+    const { control } = this
     const settings: Readonly<Record<string, string>> = {
       'state-dir': join(this.#folder, 'state'),
       socket: this.socket,

@@ -18,89 +18,98 @@ import {
 import type { Operation, StoredRecord } from '../../src/core/replication/record.ts'
 import { StateHash } from '../../src/core/replication/state-hash.ts'
 import type { Crypto } from '../../src/core/model/crypto.ts'
-import type { AgentChain } from '../../src/core/trust/chain.ts'
-import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../src/core/trust/issue.ts'
-import { encodeToken } from '../../src/core/trust/token.ts'
+import { barBySeat, decide, grant, voidBySeat } from '../../src/core/trust/author/command.ts'
+import { itemsFrames } from '../../src/core/trust/exchange/frames.ts'
+import { encodeInviteToken } from '../../src/core/trust/invite-token.ts'
 import { tunnelKeyOf } from '../../src/core/trust/tunnel-key.ts'
-import { decodeChain, encodeFrame, encodeMessage, wire } from '../../src/core/wire/messages.ts'
+import { decodeTrustItem, encodeFrame, encodeMessage, wire } from '../../src/core/wire/messages.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
+import {
+  agentOf as certify,
+  invite as inviteOf,
+  join as joinOf,
+  makeMesh,
+  NOW,
+  type TestAgent
+} from '../core/trust/fixtures.ts'
 import { Random } from '../sim/random.ts'
 import { noise } from './mutate.ts'
 
 const random = new Random(1)
 export const crypto: Crypto = { ...createCrypto(), random: (bytes) => noise(random, bytes) }
-/** 2026-11-23T00:00:00Z */
-export const NOW = 1_795_392_000
 
-export interface TestAgent {
-  readonly seed: Uint8Array
-  readonly chain: AgentChain
-}
+export { NOW, type TestAgent }
 
-export const mesh = newMesh()
+const { cluster: WEST, pods: WEST_PODS, services: WEST_SERVICES } = terms('west', 1)
+export const mesh = makeMesh(WEST, WEST_PODS, WEST_SERVICES, crypto)
 const eastCluster = join('east', 2)
 /** The victim, two honest members, and a member that signs whatever it likes. */
-export const west = agentOf(mesh)
+export const west = agentOf(mesh.founder)
 export const east = agentOf(eastCluster)
 export const east2 = agentOf(eastCluster, 'gw-2')
 export const north = agentOf(join('north', 3))
-const stranger = agentOf(newMesh())
+const stranger = agentOf(makeMesh(WEST, WEST_PODS, WEST_SERVICES, crypto).founder)
 
 export const AGENTS: readonly TestAgent[] = [west, east, east2, north]
-export const CHAINS: readonly Uint8Array[] = [...AGENTS, stranger].map(({ chain }) => chain.bytes)
+export const CREDENTIALS: readonly Uint8Array[] = [...AGENTS, stranger].map(
+  ({ credential }) => credential.bytes
+)
 
 const BOOTSTRAP = [
-  `/ip4/203.0.113.7/tcp/7946/p2p/${west.chain.agentOrigin}`,
-  `/dns4/gw.example.com/tcp/1/p2p/${east.chain.agentOrigin}`
+  `/ip4/203.0.113.7/tcp/7946/p2p/${west.credential.origin}`,
+  `/dns4/gw.example.com/tcp/1/p2p/${east.credential.origin}`
 ]
-export const INVITES = [invite('east', 2), invite('south', 4)]
-export const TOKEN_TEXTS = INVITES.map(({ chain, inviteSeed }) =>
-  encodeToken(crypto, { invite: chain, inviteSeed, bootstrap: BOOTSTRAP })
+export const INVITES = [inviteOf(mesh, terms('east', 2)), inviteOf(mesh, terms('south', 4))]
+export const TOKEN_TEXTS = INVITES.map(({ item: inviteItem, inviteSeed }) =>
+  encodeInviteToken(crypto, { roots: mesh.roots, inviteItem, inviteSeed, bootstrap: BOOTSTRAP })
 )
 /** Token messages, without prefix and checksum. */
-export const TOKENS = INVITES.map(({ chain, inviteSeed }) =>
-  encodeMessage<object>(wire.Token, { chain: decodeChain(chain.bytes), inviteSeed, bootstrap: BOOTSTRAP })
+export const TOKENS = INVITES.map(({ item, inviteSeed }) =>
+  encodeMessage<object>(wire.InviteToken, {
+    k: mesh.roots.k,
+    rootKeys: mesh.roots.keys,
+    item: decodeTrustItem(item),
+    inviteSeed,
+    bootstrap: BOOTSTRAP
+  })
 )
 
-function newMesh() {
-  const { cluster, ...prefixes } = terms('west', 1)
-  return createMesh({ crypto, cluster, ...prefixes, nowSeconds: NOW })
-}
+const { clusterKey: EAST_KEY } = east.credential
+const barred = barBySeat(mesh, mesh, { target: { cluster: EAST_KEY } })
+/** Items of the trust set: how clusters became members, and a command of each kind. */
+export const ITEMS: readonly Uint8Array[] = [
+  mesh.founder.clusterItem,
+  eastCluster.clusterItem,
+  join('east', 5).clusterItem,
+  join('north', 3).clusterItem,
+  barred.item,
+  grant(mesh, mesh, {
+    clusterKey: EAST_KEY,
+    add: { pods: ['10.6.0.0/16' as Cidr], services: [] },
+    drop: ['10.2.7.0/24' as Cidr]
+  }).item,
+  decide(mesh, mesh, { name: 'east' as ClusterName, clusterKey: EAST_KEY }).item,
+  voidBySeat(mesh, mesh, { target: barred.id, keep: [] }).item
+]
+/** The bodies of all statements in ITEMS and CREDENTIALS. */
+export const BODIES: readonly Uint8Array[] = [...ITEMS, ...CREDENTIALS].flatMap((item) =>
+  (decodeTrustItem(item)?.statements ?? []).map(({ body }) => body)
+)
 
-function invite(name: string, number: number) {
-  const { rootSeed } = mesh
-  return createInvite({ crypto, rootSeed, ...terms(name, number), notBefore: NOW, notAfter: NOW + 86_400 })
-}
-
-function terms(name: string, number: number) {
+function terms(cluster: string, number: number) {
   return {
-    cluster: name as ClusterName,
-    podPrefixes: [`10.${number}.0.0/16`, `fd0${number}::/48`] as readonly string[] as readonly Cidr[],
-    servicePrefixes: [`10.10${number}.0.0/16`] as readonly string[] as readonly Cidr[]
+    cluster,
+    pods: [`10.${number}.0.0/16`, `fd0${number}::/48`],
+    services: [`10.10${number}.0.0/16`]
   }
 }
 
 function join(name: string, number: number) {
-  const { inviteSeed, chain } = invite(name, number)
-  return redeem({ crypto, invite: chain, inviteSeed, nowSeconds: NOW })
+  return joinOf(mesh, terms(name, number), number)
 }
 
 function agentOf(cluster: ReturnType<typeof join>, node = 'gw-1'): TestAgent {
-  const { clusterSeed, chain } = cluster
-  const seed = crypto.random(32)
-  const roles = ['gateway', 'node'] as const
-  return {
-    seed,
-    chain: issueAgentCertificate({
-      crypto,
-      clusterSeed,
-      chain: chain.bytes,
-      agentSeed: seed,
-      node,
-      roles,
-      nowSeconds: NOW
-    })
-  }
+  return certify(cluster, node, 1, crypto.random(32))
 }
 
 // ------------------------------------------------------------------ values
@@ -196,8 +205,12 @@ export function sign(
 ): Head {
   const hash = new StateHash(crypto)
   for (const record of records) hash.set(record)
-  const { agentOrigin: origin, meshId } = agent.chain
-  return signHead(crypto, { seed: agent.seed, meshId }, { origin, ...place, stateHash: hash.root() })
+  const { origin } = agent.credential
+  return signHead(
+    crypto,
+    { seed: agent.seed, meshId: mesh.meshId },
+    { origin, ...place, stateHash: hash.root() }
+  )
 }
 
 export interface History {
@@ -212,7 +225,7 @@ export interface History {
 export function historyOf(agent: TestAgent): History {
   const states: State[] = []
   const frames: Uint8Array[] = []
-  const chain = agent.chain.bytes
+  const credential = agent.credential.bytes
   for (const epoch of [1, 2]) {
     let records = new Map<string, StoredRecord>()
     let seq = 0
@@ -237,13 +250,13 @@ export function historyOf(agent: TestAgent): History {
           head,
           fromSeq: 0,
           operations: whole,
-          chain,
+          credential,
           partBytes: batch % 2 === 0 ? 300 : 64 * 1024
         })
       )
     }
   }
-  return { agent, origin: agent.chain.agentOrigin, states, frames }
+  return { agent, origin: agent.credential.origin, states, frames }
 }
 
 function batchOf(epoch: number, batch: number): readonly { key: string; value: Value | undefined }[] {
@@ -268,7 +281,7 @@ export const EAST_HISTORY = historyOf(east)
 export const EAST2_HISTORY = historyOf(east2)
 export const NORTH_HISTORY = historyOf(north)
 
-const origins = AGENTS.map(({ chain }) => chain.agentOrigin)
+const origins = AGENTS.map(({ credential }) => credential.origin)
 const twins = [1, 2].map((affinity) => {
   const value = encodeValue(service('twin', affinity))
   return sign(east2, [{ key: 'svc/shop/twin', seq: 1, value }], { epoch: 2, seq: 1, prevSeq: 0 })
@@ -306,14 +319,16 @@ export const FRAMES: readonly Uint8Array[] = [
       versionMin: 1,
       versionMax: 1,
       meshId: mesh.meshId,
-      chain: east.chain.bytes,
+      credential: east.credential.bytes,
       nonce: new Uint8Array(32).fill(9),
       unixSeconds: NOW,
       software: 'rhizome/0.1.0'
     }
   }),
   encodeFrame({ proof: { signature: new Uint8Array(64).fill(1) } }),
-  encodeFrame({ reject: { code: wire.RejectCode.CLOCK, detail: 'the clock' } })
+  encodeFrame({ reject: { code: wire.RejectCode.CLOCK, detail: 'the clock' } }),
+  encodeFrame({ trustHead: { root: new Uint8Array(32).fill(3), count: 7 } }),
+  ...itemsFrames(ITEMS, true, { frameBytes: 2000, itemsOfFrame: 3 })
 ]
 export const HEADS: readonly Uint8Array[] = [...EAST_HISTORY.states, ...NORTH_HISTORY.states].map(
   ({ head }) => head.bytes

@@ -15,9 +15,9 @@ import { isKey, type StoredRecord } from '../../src/core/replication/record.ts'
 import { Replica } from '../../src/core/replication/replica.ts'
 import { StagingBudget } from '../../src/core/replication/partial-state.ts'
 import { StateHash } from '../../src/core/replication/state-hash.ts'
-import { createTrustStore } from '../../src/core/trust/trust-store.ts'
 import { decodeFrame, encodeMessage, wire, type DeltaMessage } from '../../src/core/wire/messages.ts'
 import { deltaFrames } from '../../src/core/replication/delta-frames.ts'
+import { membersOf } from '../core/trust/fixtures.ts'
 import type { Random } from '../sim/random.ts'
 import {
   crypto,
@@ -50,8 +50,8 @@ const STATES = new Map(
   HONEST.flatMap(({ states }) => states.map(({ head, records }) => [base64(head.bytes), records] as const))
 )
 const ALL_FRAMES = [...EAST_HISTORY.frames, ...EAST2_HISTORY.frames, ...NORTH_HISTORY.frames, ...SMALL_FRAMES]
-const SELF = west.chain.agentOrigin
-const HOSTILE = north.chain.agentOrigin
+const SELF = west.credential.origin
+const HOSTILE = north.credential.origin
 
 describe('hostile replication', () => {
   it('frames of a neighbour never make an agent throw, hold what was not signed, go back, or break its bounds', async function () {
@@ -68,7 +68,7 @@ describe('hostile replication', () => {
         let nowMs = 0
         for (const frame of frames) {
           nowMs += random.below(400)
-          const from = random.chance(0.7) ? HOSTILE : east.chain.agentOrigin
+          const from = random.chance(0.7) ? HOSTILE : east.credential.origin
           checkEffects(protocol.receive(from, frame, nowMs))
           if (random.chance(0.3)) checkEffects(protocol.tick(nowMs))
           checkState(protocol, seen)
@@ -104,7 +104,8 @@ describe('hostile replication', () => {
           .map((frame) => decodeFrame(frame)?.delta)
           .filter((delta) => delta !== undefined && delta !== null)
         const staging = new StagingBudget(LIMITS)
-        const { agentOrigin: origin, agentKey: publicKey, meshId } = east.chain
+        const { origin, agentKey: publicKey } = east.credential
+        const { meshId } = mesh
         const replica = new Replica({ origin, publicKey, meshId, crypto, limits: LIMITS, staging })
         let held: Position = NOWHERE
         for (const [nowMs, delta] of deltas.entries()) {
@@ -154,11 +155,17 @@ function ownNonsense(random: Random): Uint8Array {
   const epoch = random.pick([1, 2, 3, 2 ** 52])
   const place = { epoch, seq: seq + random.below(2), prevSeq: random.below(seq + 1) }
   const other = random.chance(0.3) ? random.pick([east, west]) : undefined
-  const head = sign(north, records, { ...place, origin: (other ?? north).chain.agentOrigin })
-  const chain = random.chance(0.5) ? (other ?? north).chain.bytes : undefined
+  const head = sign(north, records, { ...place, origin: (other ?? north).credential.origin })
+  const credential = random.chance(0.5) ? (other ?? north).credential.bytes : undefined
   const partBytes = random.pick([200, 64 * 1024])
   return random.pick(
-    deltaFrames({ head, fromSeq: random.pick([0, 0, head.prevSeq]), operations: records, chain, partBytes })
+    deltaFrames({
+      head,
+      fromSeq: random.pick([0, 0, head.prevSeq]),
+      operations: records,
+      credential,
+      partBytes
+    })
   )
 }
 
@@ -218,24 +225,25 @@ function headOf(random: Random, delta: DeltaMessage): Head | undefined {
 
 function victim(): Protocol {
   const { meshId } = mesh
-  const trustStore = createTrustStore({ crypto, meshId })
-  for (const { chain } of [west, north]) trustStore.add(chain)
+  // All clusters are known, as after the exchange of the trust set; of east no agent is.
+  const members = membersOf(mesh, [west, north])
+  members.addItems([east.credential.item])
   const protocol = createProtocol({
     self: SELF,
     selfSeed: west.seed,
     meshId,
     crypto,
     admission: {
-      isAdmitted: (origin) => trustStore.isAdmitted(origin),
-      clusterOf: (origin) => trustStore.clusterOf(origin),
-      admit: (origin, chain) => trustStore.admit(origin, chain),
-      chainOf: (origin) => trustStore.chainOf(origin),
+      isAdmitted: (origin) => members.isAdmitted(origin),
+      clusterOf: (origin) => members.agentOf(origin)?.cluster,
+      admit: (origin, credential) => members.admit(origin, credential),
+      credentialOf: (origin) => members.credentialOf(origin),
       publicKeyOf
     },
     limits: LIMITS
   })
   protocol.publish([{ key: 'svc/shop/own', value: service('own') }], 0)
-  for (const peer of [HOSTILE, east.chain.agentOrigin]) protocol.peerUp(peer, 0)
+  for (const peer of [HOSTILE, east.credential.origin]) protocol.peerUp(peer, 0)
   return protocol
 }
 
@@ -273,7 +281,7 @@ function checkRecords(
   if (head === undefined) return assert.equal(records.size, 0)
   if (origin === SELF) return assert.deepEqual([...records.keys()], ['svc/shop/own'])
   if (origin !== HOSTILE) return assert.deepEqual(sorted(records), sorted(STATES.get(base64(head.bytes))))
-  assert.ok(verifyHead(crypto, north.chain.agentKey, head))
+  assert.ok(verifyHead(crypto, north.credential.agentKey, head))
   assert.ok(records.size <= LIMITS.keysPerOriginMax)
   const hash = new StateHash(crypto)
   for (const record of records.values()) {
@@ -298,15 +306,15 @@ function checkAlive(protocol: Protocol, nowMs: number): void {
     // East2 did sign two states: that stops it rightly, until its next epoch.
     if (origin === EAST2_HISTORY.origin && protocol.isFrozen(origin)) continue
     const operations = [...state.records.values()].sort((left, right) => left.seq - right.seq)
-    const { bytes: chain } = agent.chain
+    const { bytes: credential } = agent.credential
     for (const frame of deltaFrames({
       head: state.head,
       fromSeq: 0,
       operations,
-      chain,
+      credential,
       partBytes: 64 * 1024
     })) {
-      protocol.receive(east.chain.agentOrigin, frame, nowMs)
+      protocol.receive(east.credential.origin, frame, nowMs)
     }
     assert.equal(comparePositions(protocol.head(origin) ?? NOWHERE, state.head), 0, `${origin} is shut out`)
   }

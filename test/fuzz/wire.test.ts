@@ -3,7 +3,7 @@ import { decodeValue, encodeValue } from '../../src/core/wire/value-codec.ts'
 import { FRAME_BYTES_MAX } from '../../src/core/wire/limits.ts'
 import { keyOf } from '../../src/core/model/values.ts'
 import * as wire from '../../src/core/wire/messages.ts'
-import { CHAINS, FRAMES, HEADS, TOKENS, VALUES } from './corpus.ts'
+import { BODIES, CREDENTIALS, FRAMES, HEADS, ITEMS, TOKENS, VALUES } from './corpus.ts'
 import { budget, fuzz, single } from './fuzz.ts'
 import { mutate, noise } from './mutate.ts'
 
@@ -13,9 +13,9 @@ const DECODERS = [
   ['Head', wire.decodeHead, types.Head, HEADS],
   ['SignedHead', wire.decodeSignedHead, types.SignedHead, FRAMES],
   ['Value', wire.decodeValueMessage, types.Value, VALUES.map(({ bytes }) => bytes)],
-  ['CertificateBody', wire.decodeCertificateBody, types.CertificateBody, CHAINS],
-  ['Chain', wire.decodeChain, types.Chain, CHAINS],
-  ['Token', wire.decodeToken, types.Token, TOKENS]
+  ['StatementBody', wire.decodeStatementBody, types.StatementBody, BODIES],
+  ['TrustItem', wire.decodeTrustItem, types.TrustItem, [...ITEMS, ...CREDENTIALS]],
+  ['InviteToken', wire.decodeInviteToken, types.InviteToken, TOKENS]
 ] as const
 
 describe('hostile messages', () => {

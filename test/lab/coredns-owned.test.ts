@@ -145,7 +145,7 @@ describe('a CoreDNS that the agent owns', function () {
     await agentOf('edge').done('leave', '--yes')
     await eventually(() => !zones().includes('cluster.edge'), RELOAD_MS)
     await answers('web.shop.svc.cluster.all', `${WEB.west} ${WEB.east}`)
-    await agentOf('west').done('leave', '--yes')
+    await agentOf('west').done('leave', '--yes', '--force')
     await eventually(() => zones().join() === '.', RELOAD_MS)
     await answers('web.shop.svc.cluster.east', 'SERVFAIL')
   })

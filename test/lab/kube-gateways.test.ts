@@ -8,12 +8,16 @@ import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { build } from '../built.ts'
 import type { PeersAnswer, ServicesAnswer, StatusAnswer } from '../../src/api/answers.ts'
-import { clusterKeyData, readClusterKey } from '../../src/core/trust/cluster-key.ts'
+import {
+  clusterSecretData,
+  readClusterSecret,
+  type ClusterSecret
+} from '../../src/core/trust/cluster-secret-data.ts'
+import { admitCluster } from '../../src/core/trust/author/join.ts'
+import { encodeItem, openItem } from '../../src/core/trust/set/form.ts'
 import { APPLY_PATCH, fieldsAt, type KubeObject } from '../../src/core/kube/kube-api.ts'
 import { pathOf } from '../../src/core/kube/install.ts'
-import { decodeToken } from '../../src/core/trust/token.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
-import { laterChain } from '../core/trust/later-chain.ts'
 import { LoopbackAgent } from '../demo/loopback-agent.ts'
 import { podCidr, serviceCidr } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
@@ -92,12 +96,12 @@ describe('two gateways of one cluster on a real API server', function () {
     await Promise.all(gateways.map((each) => start(each, { 'token-file': join(folder, 'token') })))
     await Promise.all(gateways.map(joined))
     const found = await sharedKey()
-    const seed = Buffer.from(found.seed).toString('base64')
+    const seed = Buffer.from(found.clusterSeed).toString('base64')
     for (const each of gateways) {
       assert.equal(identityOf(each).clusterSeed, seed)
       assert.ok(!readFileSync(join(each.folder, 'meshd.log'), 'utf8').includes(seed))
     }
-    await eventually(async () => !(await sharedKey()).pending, PATIENCE_MS)
+    await eventually(async () => (await sharedKey()).membership.kind === 'member', PATIENCE_MS)
   })
 
   it('are one cluster with two agents for the others, without a conflict, and have one Lease', async () => {
@@ -159,7 +163,7 @@ describe('two gateways of one cluster on a real API server', function () {
     const looks = await unseen(SERVICES + 1, async () => {
       await start(old)
       await joined(old)
-      await eventually(async () => !(await sharedKey()).pending, PATIENCE_MS)
+      await eventually(async () => (await sharedKey()).membership.kind === 'member', PATIENCE_MS)
       received = (await calm()) - sinceBytes
     })
     assert.equal(old.peerId, peerId, 'it is who it was')
@@ -208,15 +212,13 @@ describe('two gateways of one cluster on a real API server', function () {
     await joined(speaker)
   })
 
-  it('a later certificate in the Secret is taken by all, and the others see nothing of it', async () => {
-    const text = readFileSync(join(folder, 'token'), 'utf8')
-    const token = decodeToken(text, { crypto, nowSeconds: Math.floor(Date.now() / 1000), meshId: undefined })
-    if (token.kind === 'refused') assert.fail(token.message)
-    const key = await sharedKey()
-    const of = { issuerSeed: token.inviteSeed, clusterSeed: key.seed, chain: key.chain }
-    const chain = laterChain(crypto, of, key.chain.clusterValidity.notBefore + 1)
+  it('an earlier admission in the Secret is taken by all, and the others see nothing of it', async () => {
+    const shared = await sharedKey()
+    const item = earlierAdmission(shared)
+    const { membership } = shared
+    assert.ok(membership.kind === 'member')
     const secret = (await api.client.request({ path: SECRET })) as KubeObject
-    const data = clusterKeyData({ ...key, chain })
+    const data = clusterSecretData({ ...shared, membership: { ...membership, item } })
     await api.client.request({ method: 'PUT', path: SECRET, body: { ...secret, data } })
     await unseen(SERVICES + 2, async () => {
       // Who starts looks at once, and the others once a minute.
@@ -224,7 +226,7 @@ describe('two gateways of one cluster on a real API server', function () {
         await each.agent.stop()
         await start(each)
         await eventually(
-          () => identityOf(each).clusterChain === Buffer.from(chain.bytes).toString('base64'),
+          () => identityOf(each).clusterItem === Buffer.from(item).toString('base64'),
           PATIENCE_MS
         )
       }
@@ -259,7 +261,7 @@ describe('two gateways of one cluster on a real API server', function () {
     const before = await sharedKey()
     await third.agent.done('leave', '--yes')
     await eventually(async () => (await eastRows()).length === 2, PATIENCE_MS)
-    assert.deepEqual((await sharedKey()).seed, before.seed)
+    assert.deepEqual((await sharedKey()).clusterSeed, before.clusterSeed)
     assert.equal((await eastServices()).length, SERVICES + 2)
   })
 
@@ -306,7 +308,7 @@ describe('two gateways of one cluster on a real API server', function () {
 
   function identityOf({ folder: own }: Gateway): {
     readonly clusterSeed: string
-    readonly clusterChain: string
+    readonly clusterItem: string
   } {
     const file = JSON.parse(readFileSync(join(own, 'state/identity.json'), 'utf8')) as {
       identity: ReturnType<typeof identityOf>
@@ -314,11 +316,29 @@ describe('two gateways of one cluster on a real API server', function () {
     return file.identity
   }
 
-  async function sharedKey() {
+  async function sharedKey(): Promise<ClusterSecret> {
     const secret = (await api.client.request({ path: SECRET })) as KubeObject
-    const found = readClusterKey(fieldsAt(secret, 'data'), crypto)
-    if (found.kind !== 'key') assert.fail(`the Secret is ${found.kind}`)
-    return found.key
+    const found = readClusterSecret(fieldsAt(secret, 'data'), crypto)
+    if (found.kind !== 'secret') assert.fail(`the Secret is ${found.kind}`)
+    return found.secret
+  }
+
+  /** Another admission of the key of east by west, which comes first by its place and its id. */
+  function earlierAdmission({ roots, membership }: ClusterSecret): Uint8Array {
+    assert.ok(membership.kind === 'member')
+    const opened = openItem({ crypto, roots }, membership.item)
+    assert.ok(opened.kind === 'item')
+    const certItem = encodeItem(opened.statements.slice(0, -1).map(({ envelope }) => envelope))
+    const file = JSON.parse(readFileSync(join(folder, 'west/state/identity.json'), 'utf8')) as {
+      readonly identity: { readonly clusterSeed: string }
+    }
+    const sponsorSeed = new Uint8Array(Buffer.from(file.identity.clusterSeed, 'base64'))
+    const { seen, id } = membership.place
+    for (;;) {
+      const time = Math.floor(Date.now() / 1000)
+      const made = admitCluster({ crypto, roots }, { certItem, sponsorSeed, seen, time })
+      if (made.id < id) return made.item
+    }
   }
 
   async function lease(): Promise<{ readonly holder: string; readonly term: number }> {

@@ -23,7 +23,7 @@ import type { Body, Message } from './message.ts'
 /** What a node keeps when its process is killed. */
 export type Disk = Map<
   Origin,
-  { head: Uint8Array; chain: Uint8Array | undefined; records: Map<string, StoredRecord> }
+  { head: Uint8Array; credential: Uint8Array | undefined; records: Map<string, StoredRecord> }
 >
 
 /** How often `tick` is due. */
@@ -178,18 +178,18 @@ export class MaelstromNode {
     this.#out.push({ src: this.#id, dest, body: { ...body, msg_id: this.#nextMessage++ } })
   }
 
-  /** For tests only: the node ids of the cluster are its members, and a chain is the name of its node. */
+  /** For tests only: the node ids of the cluster are its members, and a credential is the name of its node. */
   #admission(): Admission {
     const names = this.#names
     const admitted = new Set<Origin>(this.#origins.values())
     return {
       isAdmitted: (origin) => admitted.has(origin),
       clusterOf: () => undefined,
-      admit: (origin, chain) =>
-        Buffer.from(chain).toString() === names.get(origin)
+      admit: (origin, credential) =>
+        Buffer.from(credential).toString() === names.get(origin)
           ? { kind: 'admitted' }
           : { kind: 'refused', reason: 'not a node of this cluster' },
-      chainOf: (origin) => {
+      credentialOf: (origin) => {
         const name = names.get(origin)
         return name === undefined ? undefined : utf8(name)
       },
@@ -229,14 +229,14 @@ function persist(disk: Disk, effect: Persist): void {
     if (value === undefined) records.delete(key)
     else records.set(key, { key, seq, value })
   }
-  disk.set(effect.origin, { head: effect.head, chain: effect.chain ?? known?.chain, records })
+  disk.set(effect.origin, { head: effect.head, credential: effect.credential ?? known?.credential, records })
 }
 
 function restored(disk: Disk): readonly StoredOrigin[] {
-  return [...disk].map(([origin, { head, chain, records }]) => ({
+  return [...disk].map(([origin, { head, credential, records }]) => ({
     origin,
     head,
-    chain,
+    credential,
     records: records.values()
   }))
 }

@@ -2,13 +2,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { decodeToken, encodeToken, type Token } from '../../src/core/trust/token.ts'
-import { createInvite } from '../../src/core/trust/issue.ts'
-import type { Cidr, ClusterName } from '../../src/core/model/values.ts'
-import { originOf } from '../../src/core/model/identity.ts'
+import { decodeInviteToken, encodeInviteToken } from '../../src/core/trust/invite-token.ts'
 import { createCrypto } from '../../src/io/crypto/crypto.ts'
-import { podCidr, serviceCidr, wanAddress, type Site } from '../demo/site.ts'
+import { podCidr, serviceCidr, type Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
+import { forgedToken } from './forged-token.ts'
 import { init, inStep, invite, joins, marks, raise, reaches, refused, status } from './harness.ts'
 
 describe('bad input', () => {
@@ -24,11 +22,12 @@ describe('bad input', () => {
       assert.match(text, /fix: Copy the whole token again/)
     })
 
-    it('a token that has expired is refused, with both times', async () => {
-      const token = forged(site('west'), { cluster: 'east', prefixes: EAST, agedSeconds: 7200 })
+    it('a token that has expired is refused at the door, with both times, and nothing is kept', async () => {
+      const token = forgedToken(site('west'), { cluster: 'east', prefixes: EAST, agedSeconds: 7200 })
       const text = await refused(site('east').ctl('join', token))
-      assert.match(text, /invite of east expired .* ago, at .*this clock says/)
-      assert.match(text, /fix: Ask for a new token/)
+      assert.match(text, /the invite of east expired .* ago, at .*; the sponsor's clock says/)
+      assert.match(text, /fix: ask for a new token/)
+      await isUntouched(site('east'))
     })
 
     it('a token whose member is of another mesh is refused, and nothing is kept', async () => {
@@ -39,11 +38,11 @@ describe('bad input', () => {
         const text = await refused(
           site('east').ctl(
             'join',
-            encodeToken(crypto, { ...opened(foreign), bootstrap: opened(good).bootstrap })
+            encodeInviteToken(crypto, { ...opened(foreign), bootstrap: opened(good).bootstrap })
           )
         )
         assert.match(text, /mesh/)
-        assert.match(text, /fix: the token is of another mesh than the member it names: ask for a new one/)
+        assert.match(text, /fix: use a token of the mesh that the dialled agent is in/)
         await isUntouched(site('east'))
       } finally {
         await site('edge').ctl('leave', '--yes')
@@ -138,19 +137,29 @@ describe('bad input', () => {
       assert.match(text, /the name east is taken/)
     })
 
-    it('a token that another cluster has redeemed is refused at the door: the name is taken', async () => {
+    it('a token that another cluster has redeemed is refused at the door: it is used', async () => {
       const text = await refused(site('edge').ctl('join', token))
-      assert.match(text, /the name east belongs to another cluster/)
-      assert.match(text, /fix: ask for an invite under another name/)
+      assert.match(text, /another key was admitted by this invite/)
+      assert.match(text, /fix: ask for a new token/)
+      await isUntouched(site('edge'))
+    })
+
+    it('a token for the name of a member is refused at the door', async () => {
+      const prefixes = ['10.7.0.0/16', '10.107.0.0/16'] as const
+      const text = await refused(
+        site('edge').ctl('join', forgedToken(site('west'), { cluster: 'east', prefixes }))
+      )
+      assert.match(text, /another cluster has the name east/)
+      assert.match(text, /fix: ask for an invite with another name/)
       await isUntouched(site('edge'))
     })
 
     it('prefixes that overlap a member’s are refused at the door', async () => {
       const prefixes = [podCidr('east'), '10.107.0.0/16'] as const
       const text = await refused(
-        site('edge').ctl('join', forged(site('west'), { cluster: 'edge', prefixes }))
+        site('edge').ctl('join', forgedToken(site('west'), { cluster: 'edge', prefixes }))
       )
-      assert.match(text, /pod prefix 10\.2\.0\.0\/16 of edge overlaps one of east/)
+      assert.match(text, /10\.2\.0\.0\/16 of east overlaps a prefix of the invite/)
       assert.match(text, /fix: ask for an invite with other prefixes/)
       await isUntouched(site('edge'))
     })
@@ -178,45 +187,12 @@ async function isUntouched(site: Site): Promise<void> {
   assert.equal(await marks(site), '')
 }
 
-/** An invite that the root key in west signed and west does not know of: what two inviters at once would make. */
-function forged(
-  west: Site,
-  options: {
-    readonly cluster: string
-    readonly prefixes: readonly [pod: string, service: string]
-    readonly agedSeconds?: number
-  }
-): string {
-  const { identity } = JSON.parse(readFileSync(join(west.state, 'identity.json'), 'utf8')) as {
-    identity: { rootSeed: string; nodeSeed: string }
-  }
-  const [pod, service] = options.prefixes
-  const notBefore = Math.floor(Date.now() / 1000) - (options.agedSeconds ?? 0)
-  const { chain, inviteSeed } = createInvite({
-    crypto,
-    rootSeed: bytes(identity.rootSeed),
-    cluster: options.cluster as ClusterName,
-    podPrefixes: [pod as Cidr],
-    servicePrefixes: [service as Cidr],
-    notBefore,
-    notAfter: notBefore + 600
-  })
-  const bootstrap = [
-    `/ip4/${wanAddress('west')}/tcp/7946/p2p/${originOf(crypto.publicKeyOf(bytes(identity.nodeSeed)))}`
-  ]
-  return encodeToken(crypto, { invite: chain, inviteSeed, bootstrap })
-}
-
-function opened(text: string): Token {
-  const token = decodeToken(text, {
+function opened(text: string): Extract<ReturnType<typeof decodeInviteToken>, { kind: 'token' }> {
+  const token = decodeInviteToken(text, {
     crypto,
     nowSeconds: Math.floor(Date.now() / 1000),
     meshId: undefined
   })
   assert.equal(token.kind, 'token')
   return token
-}
-
-function bytes(base64: string): Uint8Array {
-  return new Uint8Array(Buffer.from(base64, 'base64'))
 }

@@ -98,7 +98,7 @@ describe('names during a restart of the agent', () => {
     await west().start(...OUTLIVE)
     await inStep(west())
     assert.equal((await responders()).length, 1)
-    const left = await west().ctl('leave', '--yes')
+    const left = await west().ctl('leave', '--yes', '--force')
     assert.equal(left.exitCode, 0, left.stderr)
     await eventually(async () => (await responders()).length === 0)
   })

@@ -1,4 +1,4 @@
-// An agent of a version to come, as far as the door sees it: dials the address in argv, says a Hello of protocol 2 to 3, and
+// An agent of a version to come, as far as the door sees it: dials the address in argv, says a Hello of protocol 3 to 4, and
 // prints what it is told.
 import { randomBytes } from 'node:crypto'
 import { decodeFrame, encodeFrame } from '../../src/core/wire/messages.ts'
@@ -11,10 +11,9 @@ const transport = createTransport({
   handlers: {
     neighbourUp: (peer) => {
       const hello = {
-        versionMin: 2,
-        versionMax: 3,
+        versionMin: 3,
+        versionMax: 4,
         meshId: randomBytes(32),
-        chain: new Uint8Array(0),
         nonce: randomBytes(32),
         unixSeconds: Math.floor(Date.now() / 1000),
         software: 'rhizome 99.0.0'

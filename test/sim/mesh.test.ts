@@ -58,7 +58,7 @@ describe('a mesh', () => {
     assert.ok(mesh.settle(1000) <= 200)
   })
 
-  it('carries a change from A to C over B, with the chain of A', () => {
+  it('carries a change from A to C over B, with the credential of A', () => {
     const mesh = new Mesh({ seed: 1, agents: 3, linked: (left, right) => Math.abs(left - right) === 1 })
     const [a, , c] = mesh.agents
     assert.ok(a && c)
@@ -66,7 +66,7 @@ describe('a mesh', () => {
     mesh.settle(5000)
     assert.equal(c.protocol.records(a.origin).size, 1)
     assert.equal(c.protocol.lag(a.origin), 0)
-    assert.ok(c.disk.origins.get(a.origin)?.chain)
+    assert.ok(c.disk.origins.get(a.origin)?.credential)
   })
 
   it('lets an agent with a wiped store start a new epoch', () => {

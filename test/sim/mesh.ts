@@ -63,14 +63,14 @@ export interface MeshOptions {
 interface Disk {
   readonly origins: Map<
     Origin,
-    { head: Uint8Array; chain: Uint8Array | undefined; records: Map<string, StoredRecord> }
+    { head: Uint8Array; credential: Uint8Array | undefined; records: Map<string, StoredRecord> }
   >
   /** States that are not whole yet. */
   readonly parts: Map<Origin, Parts>
 }
 
 interface Parts extends Pick<PersistPart, 'head' | 'atSeq' | 'lastSeq'> {
-  readonly chain: Uint8Array | undefined
+  readonly credential: Uint8Array | undefined
   readonly records: Map<string, StoredRecord>
 }
 
@@ -326,7 +326,7 @@ export class Mesh {
       [right, left]
     ] as const) {
       this.#queuedBytes.delete(agent.index * PAIR + other.index)
-      admissionOf(agent).admit(other.origin, chainOf(other.origin)) // the handshake
+      admissionOf(agent).admit(other.origin, credentialOf(other.origin)) // the handshake
       this.#carryOut(agent, agent.protocol.peerUp(other.origin, this.#timeOf(agent)))
     }
   }
@@ -486,10 +486,10 @@ export class Mesh {
     const own = agent.disk.origins.get(agent.origin)
     agent.model = new Map(own ? this.#oracle.get(headName(own.head)) : [])
     agent.wanted = new Map(agent.model)
-    const stored = [...agent.disk.origins].map(([origin, { head, chain, records }]) => ({
+    const stored = [...agent.disk.origins].map(([origin, { head, credential, records }]) => ({
       origin,
       head,
-      chain,
+      credential,
       records: [...records.values()]
     }))
     const parts = [...agent.disk.parts].map(([origin, kept]) => ({
@@ -566,12 +566,12 @@ export class Mesh {
     if (this.#options.checked !== false) this.#checkCaps(agent)
   }
 
-  #persist(agent: Agent, { origin, head, epoch, replace, adopts, operations, chain }: Persist): void {
+  #persist(agent: Agent, { origin, head, epoch, replace, adopts, operations, credential }: Persist): void {
     if (this.#options.checked === false) return
     if (replace && origin !== agent.origin && agent.seen.get(origin)?.epoch === epoch) this.pastFloor++
     const stored = agent.disk.origins.get(origin) ?? {
       head,
-      chain: undefined,
+      credential: undefined,
       records: new Map<string, StoredRecord>()
     }
     if (replace) stored.records.clear()
@@ -586,7 +586,11 @@ export class Mesh {
       if (value) stored.records.set(key, { key, seq, value })
       else stored.records.delete(key)
     }
-    agent.disk.origins.set(origin, { head, chain: chain ?? stored.chain, records: stored.records })
+    agent.disk.origins.set(origin, {
+      head,
+      credential: credential ?? stored.credential,
+      records: stored.records
+    })
     if (origin !== agent.origin) return
     if (replace) agent.model.clear()
     for (const { key, value } of operations) {
@@ -777,22 +781,23 @@ function admissionOf(agent: Agent): Admission {
   return admission
 }
 
-export function chainOf(origin: Origin): Uint8Array {
-  return new TextEncoder().encode(`chain of ${origin}`)
+export function credentialOf(origin: Origin): Uint8Array {
+  return new TextEncoder().encode(`credential of ${origin}`)
 }
 
-/** Takes exactly the chain that names the origin. */
+/** Takes exactly the credential that names the origin. */
 export function newAdmission(self: Origin): Admission {
-  const chains = new Map([[self, chainOf(self)]])
+  const credentials = new Map([[self, credentialOf(self)]])
   return {
-    isAdmitted: (origin) => chains.has(origin),
+    isAdmitted: (origin) => credentials.has(origin),
     clusterOf: () => undefined,
-    admit(origin, chain) {
-      if (hex(chain) !== hex(chainOf(origin))) return { kind: 'refused', reason: 'wrong chain' }
-      chains.set(origin, chain)
+    admit(origin, credential) {
+      if (hex(credential) !== hex(credentialOf(origin)))
+        return { kind: 'refused', reason: 'wrong credential' }
+      credentials.set(origin, credential)
       return { kind: 'admitted' }
     },
-    chainOf: (origin) => chains.get(origin),
+    credentialOf: (origin) => credentials.get(origin),
     publicKeyOf
   }
 }
@@ -800,12 +805,12 @@ export function newAdmission(self: Origin): Admission {
 /** One for all agents: certificates have long been exchanged. */
 function everyoneAdmitted(origins: readonly Origin[]): Admission {
   const keys = new Map(origins.map((origin) => [origin, publicKeyOf(origin)]))
-  const chains = new Map(origins.map((origin) => [origin, chainOf(origin)]))
+  const credentials = new Map(origins.map((origin) => [origin, credentialOf(origin)]))
   return {
-    isAdmitted: (origin) => chains.has(origin),
+    isAdmitted: (origin) => credentials.has(origin),
     clusterOf: () => undefined,
     admit: () => ({ kind: 'admitted' }),
-    chainOf: (origin) => chains.get(origin),
+    credentialOf: (origin) => credentials.get(origin),
     publicKeyOf: (origin) => keys.get(origin)
   }
 }
@@ -828,7 +833,7 @@ function count(traffic: Traffic, frame: Uint8Array): void {
 }
 
 function keepPart(disk: Disk, part: PersistPart): void {
-  const { origin, head, atSeq, afterSeq, lastSeq, operations, chain } = part
+  const { origin, head, atSeq, afterSeq, lastSeq, operations, credential } = part
   const before = afterSeq > 0 ? disk.parts.get(origin) : undefined
   assert.equal(before?.lastSeq ?? 0, afterSeq, 'a part goes on after the one before')
   const records = before?.records ?? new Map<string, StoredRecord>()
@@ -836,7 +841,7 @@ function keepPart(disk: Disk, part: PersistPart): void {
     if (value) records.set(key, { key, seq, value })
     else records.delete(key)
   }
-  disk.parts.set(origin, { head, atSeq, lastSeq, chain: chain ?? before?.chain, records })
+  disk.parts.set(origin, { head, atSeq, lastSeq, credential: credential ?? before?.credential, records })
 }
 
 function copyDisk(disk: Disk): Disk {
@@ -845,9 +850,9 @@ function copyDisk(disk: Disk): Disk {
       [...disk.parts].map(([origin, kept]) => [origin, { ...kept, records: new Map(kept.records) }])
     ),
     origins: new Map(
-      [...disk.origins].map(([origin, { head, chain, records }]) => [
+      [...disk.origins].map(([origin, { head, credential, records }]) => [
         origin,
-        { head, chain, records: new Map(records) }
+        { head, credential, records: new Map(records) }
       ])
     )
   }

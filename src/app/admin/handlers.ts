@@ -16,6 +16,12 @@ import { planRoute } from './routes/plan.ts'
 import { routesRoute } from './routes/routes.ts'
 import { servicesRoute } from './routes/services.ts'
 import { statusRoute } from './routes/status.ts'
+import { administrationRoutes } from './routes/administration.ts'
+import { trustRoute } from './routes/trust.ts'
+import type { Administration } from '../administration/administration.ts'
+import type { Administrators } from '../administration/administrators.ts'
+import type { Store } from '../../io/store/store.ts'
+import type { Crypto } from '../../core/model/crypto.ts'
 import type { AdminHandlers } from './server.ts'
 
 /** The parts of the agent that the handlers use. */
@@ -23,6 +29,10 @@ interface HandlerParts {
   readonly state: AgentState
   readonly enrolment: Enrolment
   readonly invitations: Invitations
+  readonly administration: Administration
+  readonly administrators: Administrators
+  readonly store: Pick<Store, 'identity'>
+  readonly crypto: Crypto
   readonly log: Log
   /** Updates the registry of health now, so that the answer of `status` is not up to a second old. */
   readonly look: () => void
@@ -43,6 +53,8 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     invite: inviteRoute(parts),
     join: joinRoute(parts),
     leave: leaveRoute(parts),
+    trust: trustRoute(parts),
+    ...administrationRoutes(parts),
     keyRotate: keyRotateRoute(state)
   }
 }

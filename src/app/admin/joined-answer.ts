@@ -17,7 +17,7 @@ export function joinedAnswer({
   if (session === undefined || membership === undefined) throw new Error('not joined')
   return {
     cluster: membership.cluster,
-    meshId: meshIdText(membership.meshId),
+    meshId: meshIdText(membership.roots.meshId),
     peerId: session.control.origin,
     podCidrs: membership.podPrefixes,
     serviceCidrs: membership.servicePrefixes,

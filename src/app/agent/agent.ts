@@ -11,6 +11,8 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { openStore, type Store } from '../../io/store/store.ts'
 import type { AgentState } from '../admin/agent-state.ts'
+import { Administration } from '../administration/administration.ts'
+import { Administrators } from '../administration/administrators.ts'
 import { createHandlers } from '../admin/handlers.ts'
 import { notReady } from '../admin/readiness.ts'
 import { startAdmin } from '../admin/server.ts'
@@ -22,7 +24,7 @@ import { Invitations } from '../enrolment/invitations.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
-import { membershipOf, type Membership } from '../identity/identity.ts'
+import type { Membership } from '../identity/identity.ts'
 import { NodeIdentity } from '../identity/node-identity.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Health } from '../observe/health.ts'
@@ -195,6 +197,8 @@ async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: S
 interface Joining {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
+  readonly administration: Administration
+  readonly administrators: Administrators
   readonly toldToJoin: ToldToJoin
 }
 
@@ -203,6 +207,8 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
   return {
     enrolment,
     invitations: new Invitations(parts),
+    administration: new Administration(parts),
+    administrators: new Administrators(parts),
     toldToJoin: new ToldToJoin({ ...parts, enrolment, file: parts.settings['token-file'] })
   }
 }
@@ -248,7 +254,7 @@ function stateOf(parts: Parts): AgentState {
     },
     get isMember() {
       const identity = store.identity()
-      return identity !== undefined && membershipOf(identity) !== undefined
+      return identity?.clusterItem !== undefined
     },
     get isLeaving() {
       return enrolment.isLeaving

@@ -5,7 +5,14 @@ import type { LeftOut } from '../../core/replication/own-records.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { Invite } from '../../core/trust/set/statement.ts'
+import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { HandshakeOutcome } from './handshakes.ts'
+
+/** What an agent shows of itself in a handshake. Bytes are encoded TrustItems. */
+export type Shows =
+  | { readonly kind: 'member'; readonly credential: Uint8Array }
+  | { readonly kind: 'newcomer'; readonly certItem: Uint8Array }
 
 /** The options of control.ts. */
 export interface ControlOptions {
@@ -14,10 +21,14 @@ export interface ControlOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly nodeSeed: Uint8Array
-  readonly meshId: Uint8Array
+  readonly roots: MeshRoots
   readonly cluster: ClusterName
-  /** Encoded Chain down to this agent's certificate; `renewed` replaces it. */
-  readonly chain: Uint8Array
+  /** Ed25519 seed of the cluster key, 32 bytes: it signs the admissions of newcomers. */
+  readonly clusterSeed: Uint8Array
+  /** What this agent shows of itself at the start: its credential, or as a newcomer its certificate; `renewed` replaces it. */
+  readonly shows: Shows
+  /** Items that this agent keeps in its identity, such as its seats, in case the stored set has lost them. */
+  readonly keeps?: readonly Uint8Array[]
   readonly listen: readonly string[]
   /** Returns the addresses of this host; the same object while they are the same. Default: none are known. */
   readonly hostAddresses?: () => ReadonlySet<Ip>
@@ -26,6 +37,13 @@ export interface ControlOptions {
   readonly onChange: () => void
   /** Called with all records given to `publish` that cannot be published, whenever this list changes. */
   readonly onLeftOut: (leftOut: LeftOut) => void
+  /** Why the prefixes of a newcomer's invite cannot be used beside the networks of hosts; undefined when they can. */
+  readonly underlayFault: (invite: Invite) => Promise<string | undefined>
+  /**
+   * Called on a newcomer that a member has admitted, with the encoded item that ends in the admission. Resolves when the
+   * item is on disk, with the credential that this agent shows from now on.
+   */
+  readonly onAdmitted: (clusterItem: Uint8Array) => Promise<Uint8Array>
   /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

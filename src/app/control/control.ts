@@ -1,6 +1,7 @@
 // The control plane of one agent in one mesh: connections, handshakes, replication, and the view that comes of them.
 // Invariants:
-//  1. Before both sides have proved their certificates, only handshake messages are exchanged with a neighbour.
+//  1. Before both sides have proved their certificates, only handshake messages are exchanged with a neighbour; before
+//     the trust sets are equal (at most 5 s), only those of the exchange. Only an agent that stands is told records.
 //  2. An own batch is on disk before any neighbour sees it, so a crash never takes back what was published. Only while
 //     the disk accepts no writes (full, read-only) does the agent publish from memory: `meshctl status` then says so,
 //     and the whole state is written when the disk accepts writes again. A crash in that time costs only a new epoch.
@@ -10,8 +11,7 @@
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import type { Origin, Value } from '../../core/model/values.ts'
 import type { Protocol } from '../../core/replication/protocol.ts'
-import { createTrustStore, type TrustStore } from '../../core/trust/trust-store.ts'
-import type { HandshakeOutcome as Verdict } from '../../core/trust/handshake.ts'
+import type { Members } from '../../core/trust/members/members.ts'
 import { originOf } from '../../core/model/identity.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import { createTransport, type Transport } from '../../io/p2p/transport.ts'
@@ -25,9 +25,11 @@ import { CurrentView } from './current-view.ts'
 import { EffectRunner, type PromptEffect } from './effect-runner.ts'
 import { Events } from './events.ts'
 import { Gaps } from './gaps.ts'
-import { Handshakes, type ConnectionInfo, type HandshakeRefusal } from './handshakes.ts'
+import type { HandshakeRefusal } from './handshakes.ts'
 import { Holds } from './holds.ts'
-import { Neighbourhood, type Neighbour } from './neighbourhood.ts'
+import { Links } from './links.ts'
+import { MeshTrust } from './mesh-trust.ts'
+import type { Neighbour } from './neighbourhood.ts'
 import { newProtocol } from './new-protocol.ts'
 import { Offenders } from './offenders.ts'
 import { Refusals } from './refusals.ts'
@@ -45,19 +47,17 @@ export class Control {
   readonly origin: Origin
   readonly transport: Transport
   readonly #options: ControlOptions
-  readonly #trustStore: TrustStore
+  readonly #trust: MeshTrust
+  readonly #links: Links
   readonly #protocol: Protocol
   /** The replica from disk. It is dropped when it is restored, to free its memory. */
   #stored: LoadedReplica | undefined
   readonly #view: CurrentView
-  readonly #handshakes: Handshakes
   readonly #runner: EffectRunner
-  readonly #neighbours = new Neighbourhood()
   /** An error of a tick ends the process, because the state of the protocol could not be trusted any more. */
   readonly #ticks = new Loop({ act: async () => this.#tick(), intervalMs: TICK_MS, firstMs: TICK_MS })
-  #chain: Uint8Array
   readonly #warnings = new Set<string>()
-  /** Whether records may be missing because the disk has lost them. */
+  /** Open while records may be missing because the disk has lost them. */
   readonly #gaps: Gaps
   readonly #clones = new CloneWatch()
   readonly #holds = new Holds(() => this.transport)
@@ -69,33 +69,42 @@ export class Control {
   readonly events: Events
 
   constructor(options: ControlOptions) {
-    const { crypto, meshId, nodeSeed } = options
+    const { crypto, roots, nodeSeed } = options
     this.#options = options
-    this.#chain = options.chain
     this.origin = originOf(crypto.publicKeyOf(nodeSeed))
     this.#checks = new Checks(crypto, this.#holds)
-    this.#trustStore = createTrustStore({ crypto: this.#checks.crypto, meshId })
-    const admitted = this.#trustStore.admit(this.origin, options.chain)
-    if (admitted.kind === 'refused')
-      throw new Error(`our own certificate does not verify: ${admitted.reason}`)
+    const counted = { ...options, crypto: this.#checks.crypto }
+    this.#trust = new MeshTrust({
+      ...counted,
+      send: (peer, frame) => this.#send(peer, frame),
+      onInStep: (peer) => this.#links.inStep(peer),
+      onOffence: (from, reason) =>
+        this.#offenders.refused({ kind: 'refused', from, reason, isOffence: true }),
+      onRefused: (_, reason) => this.#count(reason)
+    })
+    this.#links = new Links({
+      ...options,
+      origin: this.origin,
+      trust: this.#trust,
+      transport: () => this.transport,
+      send: (peer, frame) => this.#send(peer, frame),
+      onUp: (peer, frames) => this.#peerUp(peer, frames),
+      onRefused: (peer, what) => {
+        this.#count(what.reason)
+        this.#offenders.tell('refused', peer, what)
+      }
+    })
     const stored = options.store.loadReplica()
     this.#stored = stored
     this.#gaps = new Gaps(stored.lost || stored.dropped.length > 0)
-    const own = { crypto: this.#checks.crypto, origin: this.origin, trustStore: this.#trustStore }
-    this.#protocol = newProtocol({ ...options, ...own }, stored)
+    this.#protocol = newProtocol({ ...counted, origin: this.origin, trust: this.#trust }, stored)
     this.#view = new CurrentView({
       ...options,
       self: options.cluster,
       selfOrigin: this.origin,
-      trustStore: this.#trustStore,
+      meshId: roots.meshId,
+      members: this.#trust.members,
       protocol: this.#protocol
-    })
-    this.#handshakes = new Handshakes({
-      ...options,
-      origin: this.origin,
-      trustStore: this.#trustStore,
-      send: (peer, frame) => this.#send(peer, frame),
-      onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
     })
     this.events = new Events({ ...options, now: Date.now })
     this.#offenders = new Offenders({
@@ -104,7 +113,7 @@ export class Control {
       holds: this.#holds,
       transport: () => this.transport,
       neighbours: () => this.neighbours(),
-      clusterOf: (peer) => this.#trustStore.verifiedChainOf(peer)?.cluster
+      clusterOf: (peer) => this.#trust.members.agentOf(peer)?.cluster
     })
     this.transport = this.#newTransport()
     this.#runner = new EffectRunner({
@@ -127,6 +136,7 @@ export class Control {
   async stop(): Promise<void> {
     await this.#ticks.stop()
     await this.#runner.idle
+    await this.#trust.idle
     await this.transport.stop()
   }
 
@@ -141,26 +151,37 @@ export class Control {
     return this.#protocol.ownKeys()
   }
 
-  /** Takes a renewed certificate of this agent, for all later handshakes. Throws an Error if it does not verify. */
-  renewed(chain: Uint8Array): void {
-    const admitted = this.#trustStore.admit(this.origin, chain)
-    if (admitted.kind === 'refused')
-      throw new Error(`the renewed certificate does not verify: ${admitted.reason}`)
-    this.#chain = chain
+  /** Takes a renewed credential of this agent, for all later handshakes. Throws an Error if it does not verify. */
+  renewed(credential: Uint8Array): void {
+    this.#links.show(credential)
+  }
+
+  /** The members of the mesh, and the trust set that they follow from. */
+  get members(): Members {
+    return this.#trust.members
+  }
+
+  /**
+   * Adds statements that this agent has signed, as encoded items: they are on disk and handed on when the promise
+   * resolves. Errors: StoreError.
+   */
+  async sign(items: readonly Uint8Array[]): Promise<void> {
+    await this.#trust.add(items)
+    this.#judge()
   }
 
   /** Returns the view. It is built again when records, or the addresses of this host, have changed since the last call. */
   view(): MeshView {
-    return this.#view.get()
+    return this.events.ofView(this.#view.get())
   }
 
   neighbour(origin: Origin): Neighbour | undefined {
-    const neighbour = this.#neighbours.get(origin)
+    const neighbour = this.#links.neighbours.get(origin)
     return neighbour && { ...neighbour, rttMs: this.#protocol.rtt(origin) }
   }
 
   neighbours(): readonly Origin[] {
-    return this.#neighbours.origins()
+    return this.#links.neighbours.origins()
   }
 
   /** Returns the number of operations of this origin that neighbours have told of and that this agent does not have. */
@@ -175,7 +196,7 @@ export class Control {
 
   /** Returns why the latest handshake with this member was refused; undefined: it was accepted, or none was lately. */
   refusal(origin: Origin): HandshakeRefusal | undefined {
-    return this.#handshakes.refusal(origin)
+    return this.#links.refusal(origin)
   }
 
   /** Returns whether two states were signed for one position of this origin: two agents use its key. */
@@ -198,19 +219,20 @@ export class Control {
    * the first neighbour at the earliest; 0 without neighbours.
    */
   ownUnheldMs(): number {
-    const { connectedMs } = this.#neighbours
+    const { connectedMs } = this.#links.neighbours
     if (connectedMs === undefined) return 0
     return monotonicMs() - Math.max(connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
   }
 
   /** Returns the milliseconds without any control connection; 0 while there is one. */
   aloneMs(): number {
-    return this.#neighbours.aloneMs()
+    return this.#links.neighbours.aloneMs()
   }
 
   /** Called when the store has lost the replica: writes all states from memory again, before all later writes. */
   rewrite(): void {
     this.#runner.rewrite(this.#protocol.origins())
+    this.#trust.rewrite()
   }
 
   /** False while records may be missing only on this disk. A missing record is then no reason to delete anything. */
@@ -220,7 +242,7 @@ export class Control {
 
   /** Present and past problems of the store since the start, as lines for `meshctl status`. */
   get warnings(): readonly string[] {
-    const { diskFault } = this.#runner
+    const diskFault = this.#runner.diskFault ?? this.#trust.diskFault
     return [...this.#warnings, ...(diskFault === undefined ? [] : [`store: ${diskFault}`])]
   }
 
@@ -229,9 +251,9 @@ export class Control {
     if (this.#stored === undefined) throw new Error('restored twice')
     const { origins, parts } = this.#stored
     this.#stored = undefined
-    const isAdmitted = ({ origin, chain }: StoredOrigin) => {
-      if (origin === this.origin || chain === undefined) return true
-      const verdict = this.#trustStore.admit(origin, chain)
+    const isAdmitted = ({ origin, credential }: StoredOrigin) => {
+      if (origin === this.origin || credential === undefined) return true
+      const verdict = this.#trust.admit(origin, credential)
       if (verdict.kind === 'refused')
         log.warn({ origin, reason: verdict.reason }, 'a stored origin is not admitted any more')
       return verdict.kind === 'admitted'
@@ -243,9 +265,12 @@ export class Control {
   #tick(): void {
     const nowMs = monotonicMs()
     this.#runner.run(this.#protocol.tick(nowMs))
-    if (this.#gaps.tick(nowMs, this.#neighbours.size > 0)) this.#options.onChange()
+    if (this.#gaps.tick(nowMs, this.#links.neighbours.size > 0)) this.#options.onChange()
     this.#runner.retry(nowMs)
     this.#holds.tick(nowMs)
+    this.#trust.tick(nowMs)
+    this.#links.tick(nowMs)
+    this.#judge()
     this.#checks.tick(nowMs)
     this.#offenders.tick(nowMs)
     this.events.tick(nowMs)
@@ -255,51 +280,39 @@ export class Control {
     const { metrics } = this.#options
     metrics.frames.inc({ direction: 'in' })
     metrics.frameBytes.inc({ direction: 'in' }, frame.length)
-    if (this.#handshakes.receive(peer, frame)) return
-    const nowMs = monotonicMs()
-    this.#checks.charge(peer, nowMs, () =>
-      this.#runner.runOf(peer, this.#protocol.receive(peer, frame, nowMs))
-    )
+    if (!this.#links.receive(peer, frame)) this.#replicate(peer, frame)
   }
 
-  #decide(peer: Origin, info: ConnectionInfo, outcome: Verdict): void {
-    const { log, metrics, onHandshake, onChange } = this.#options
-    if (outcome.kind === 'refused') {
-      const { code, detail, byPeer } = outcome
-      this.#count(`handshake ${code}`)
-      const fields = { address: info.address, code, detail, byPeer }
-      const line = { text: 'handshake refused', fields }
-      this.#offenders.tell('refused', peer, { reason: `handshake ${code}: ${detail}`, line })
-      this.#handshakes.refused(peer, { code, detail, byPeer })
-      onHandshake({ kind: 'refused', peer, code, detail, byPeer })
-      return this.transport.disconnect(peer, detail)
-    }
-    const kept = this.#trustStore.add(outcome.chain)
-    if (kept.kind === 'refused') {
-      this.#count('handshake certificate')
-      this.#handshakes.refused(peer, { code: 'certificate', detail: kept.reason, byPeer: false })
-      onHandshake({ kind: 'refused', peer, code: 'certificate', detail: kept.reason, byPeer: false })
-      return this.transport.disconnect(peer, kept.reason)
-    }
-    log.info(
-      { peer, cluster: outcome.chain.cluster, address: info.address, software: outcome.software },
-      'neighbour up'
-    )
-    this.#handshakes.accepted(peer)
-    this.#neighbours.add(peer, info)
-    metrics.neighbours.set(this.#neighbours.size)
-    this.transport.setAuthenticated(peer)
+  /** Takes a frame of replication, and charges the signature checks that it causes. */
+  #replicate(peer: Origin, frame: Uint8Array): void {
+    const nowMs = monotonicMs()
+    const act = () => this.#runner.runOf(peer, this.#protocol.receive(peer, frame, nowMs))
+    this.#checks.charge(peer, nowMs, act)
+  }
+
+  #peerUp(peer: Origin, frames: readonly Uint8Array[]): void {
+    this.#options.metrics.neighbours.set(this.#links.neighbours.size)
     this.#runner.run(this.#protocol.peerUp(peer, monotonicMs()))
-    onHandshake({ kind: 'accepted', peer, cluster: outcome.chain.cluster })
-    onChange()
+    for (const frame of frames) this.#replicate(peer, frame)
+    this.#options.onChange()
+  }
+
+  /**
+   * Draws the consequences of a changed trust set: neighbours that do not stand any more are turned away, their records
+   * are removed, and the view is built again.
+   */
+  #judge(): void {
+    if (!this.#links.judge()) return
+    this.#runner.run(this.#protocol.collect())
+    this.#view.changed()
+    this.#options.onChange()
   }
 
   #part(peer: Origin, reason: string): void {
-    this.#handshakes.end(peer)
     this.#holds.forget(peer)
-    if (!this.#neighbours.remove(peer)) return
+    if (!this.#links.end(peer)) return
     this.#offenders.tell('disconnected', peer, { reason })
-    this.#options.metrics.neighbours.set(this.#neighbours.size)
+    this.#options.metrics.neighbours.set(this.#links.neighbours.size)
     this.#options.log.info({ peer, reason }, 'neighbour down')
     this.#runner.run(this.#protocol.peerDown(peer))
     this.#options.onChange()
@@ -320,10 +333,6 @@ export class Control {
       case 'whenSent':
         return this.transport.whenSent(effect.to, () => this.#runner.run(this.#protocol.sent(effect.to)))
       case 'changed':
-        for (const origin of effect.origins) {
-          if (origin !== this.origin)
-            this.#trustStore.setDeparted(origin, this.#protocol.records(origin).size === 0)
-        }
         this.#view.changed()
         return this.#options.onChange()
       case 'refused':
@@ -370,10 +379,10 @@ export class Control {
       seed: nodeSeed,
       listen,
       isBanned: (peer) => this.#offenders.isBanned(peer),
-      isMember: (peer) => this.#trustStore.isAdmitted(peer),
+      isMember: (peer) => this.#trust.members.isAdmitted(peer),
       log: (event, fields) => log.debug(fields, event),
       handlers: {
-        neighbourUp: (peer, info) => this.#handshakes.begin(peer, info, this.#chain),
+        neighbourUp: (peer, info) => this.#links.begin(peer, info),
         frame: (peer, frame) => this.#receive(peer, frame),
         neighbourDown: (peer, reason) => this.#part(peer, reason)
       }

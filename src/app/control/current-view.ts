@@ -1,5 +1,5 @@
 // The view of this agent's replica, built when it is asked for and kept until something that it depends on changes:
-// records, certificates, or the addresses of this host.
+// records, members, or the addresses of this host.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Ip, Origin } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
@@ -12,7 +12,7 @@ import type { MeshView } from '../../core/view/view.ts'
 const NO_ADDRESSES: ReadonlySet<Ip> = new Set()
 
 /** The sources of the view. */
-interface CurrentViewOptions extends Pick<ViewInput, 'self' | 'selfOrigin' | 'trustStore'> {
+interface CurrentViewOptions extends Pick<ViewInput, 'self' | 'selfOrigin' | 'members'> {
   readonly protocol: Pick<Protocol, 'origins' | 'records' | 'head' | 'keysSince'>
   readonly crypto: Crypto
   readonly meshId: Uint8Array
@@ -36,13 +36,13 @@ export class CurrentView {
     this.#allowsLoopback = options.listen.some((address) => isLoopback(hostOfMultiaddr(address)))
   }
 
-  /** Call it when records or certificates have changed. */
+  /** Call it when records or members have changed. */
   changed(): void {
     this.#view = undefined
   }
 
   get(): MeshView {
-    const { self, selfOrigin, trustStore, protocol, hostAddresses } = this.#options
+    const { self, selfOrigin, members, protocol, hostAddresses } = this.#options
     const addresses = hostAddresses?.() ?? NO_ADDRESSES
     if (addresses !== this.#addresses) this.#view = undefined
     this.#addresses = addresses
@@ -51,7 +51,7 @@ export class CurrentView {
       selfOrigin,
       hostAddresses: addresses,
       allowsLoopback: this.#allowsLoopback,
-      trustStore,
+      members,
       origins: protocol.origins(),
       records: (origin: Origin) => protocol.records(origin).values(),
       version: (origin) => protocol.head(origin),

@@ -5,9 +5,11 @@
 //      of the cluster with the most events goes. All peers without a known cluster count as one cluster.
 //   2. Equal events of one peer within JOINED_MS are one event with a count. "Equal" means the same kind, and the same
 //      reason up to its first detail (`kindOf` in refusals.ts), because a peer can invent details without end.
-//   3. The log has the first of equal events at once, and their sum every SUM_MS; in SUM_MS at most LINES_MAX lines.
+//   3. The records that a view refuses are events of their origin, at most VIEWED_MAX for each change of its cluster.
+//   4. The log has the first of equal events at once, and their sum every SUM_MS; in SUM_MS at most LINES_MAX lines.
 import type { EventKind, EventRow } from '../../api/answers.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
+import type { ClusterView, MeshView } from '../../core/view/view.ts'
 import { oneLine } from '../observe/log.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
@@ -49,6 +51,8 @@ export class Events {
   #entries: Entry[] = []
   /** The latest entry of each key, while equal events can still join it. */
   readonly #open = new Map<string, Entry>()
+  /** Clusters of views; one that has not changed is the same object in the next view. */
+  readonly #viewed = new WeakSet<ClusterView>()
   #lines = 0
   #unlogged = 0
   #sumMs = 0
@@ -76,6 +80,22 @@ export class Events {
     this.#open.set(key, entry)
     if (this.#entries.length > EVENTS_MAX) this.#dropOne()
     this.#tell(entry)
+  }
+
+  /** Adds what a new view refuses of other clusters (invariant 3), and returns the view. */
+  ofView(view: MeshView): MeshView {
+    for (const cluster of view.clusters.values()) {
+      if (cluster.name === view.self || this.#viewed.has(cluster)) continue
+      this.#viewed.add(cluster)
+      for (const { origin, key, reason } of cluster.refusals.slice(0, VIEWED_MAX))
+        this.add({
+          kind: 'refused',
+          peer: origin,
+          cluster: cluster.name,
+          reason: `record refused: ${reason}, under ${key}`
+        })
+    }
+    return view
   }
 
   /** Called with each tick: logs the sums of equal events once per SUM_MS. `nowMs` is monotonic. */
@@ -135,5 +155,7 @@ const EVENTS_MAX = 512
 // Equal events of one minute are one event. A new minute is a new event, so that the list shows how long a fault lasted.
 const JOINED_MS = 60_000
 const SUM_MS = 10_000
+// A hostile member can make any number of records that are refused; the first ones say what is wrong.
+const VIEWED_MAX = 64
 const LINES_MAX = 20
 const REASON_CHARACTERS_MAX = 200

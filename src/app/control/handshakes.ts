@@ -1,15 +1,11 @@
 // The handshakes that are under way, and why the latest handshake with a member was refused. The handshake itself is
-// core/trust/handshake.ts; this file gives it the time of day and sends its frames.
+// core/trust/door; this file gives it the time of day and sends its frames.
 // This file upholds invariant 1 of control.ts: before both sides have proved their certificates, only handshake
-// messages are exchanged.
+// messages are exchanged. A newcomer knocks at one member at a time, so that it is not admitted twice without need.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
-import type { TrustStore } from '../../core/trust/trust-store.ts'
-import {
-  createHandshake,
-  type Handshake,
-  type HandshakeOutcome as Verdict
-} from '../../core/trust/handshake.ts'
+import { createHandshake, type Handshake, type HandshakeSelf } from '../../core/trust/door/handshake.ts'
+import type { Answer, DoorPort, HandshakeOutcome as Verdict } from '../../core/trust/door/port.ts'
 import { monotonicMs } from '../observe/clock.ts'
 
 // Milliseconds (10 min). A refused member is dialled again within minutes, so an older refusal belongs to a member that
@@ -20,6 +16,7 @@ const REFUSED_MAX = 256
 
 /** The result of a handshake with `peer`, for the parts outside the control plane: `join` waits for it. */
 export type HandshakeOutcome =
+  /** The peer is told records: it stands, and so does this agent in the eyes of the peer. */
   | { readonly kind: 'accepted'; readonly peer: Origin; readonly cluster: ClusterName }
   | {
       readonly kind: 'refused'
@@ -27,11 +24,13 @@ export type HandshakeOutcome =
       readonly code: string
       readonly detail: string
       readonly byPeer: boolean
+      /** True when the peer had proved before that it is a member of this mesh. */
+      readonly proved: boolean
     }
 
 /** The refusal of a handshake, with its reason. */
 export interface HandshakeRefusal {
-  /** A HandshakeCode (core/trust/handshake.ts), for example `clock` or `nameTaken`. */
+  /** A HandshakeCode (core/trust/door/codes.ts), for example `clock` or `nameTaken`. */
   readonly code: string
   /** A text for the operator; texts of the peer are cleaned before. */
   readonly detail: string
@@ -60,11 +59,13 @@ interface HandshakesOptions {
   readonly meshId: Uint8Array
   /** Version of this agent, which the peer shows. */
   readonly software: string
-  readonly trustStore: TrustStore
+  readonly door: DoorPort
+  /** What this agent shows of itself now. */
+  readonly shows: () => HandshakeSelf['shows']
   readonly send: (peer: Origin, frame: Uint8Array) => void
   /**
-   * Called once for each handshake that ended, after it was removed from the list: the callee may disconnect the
-   * peer.
+   * Called once for each handshake that ended or waits for a decision. One that ended was removed from the list before:
+   * the callee may disconnect the peer.
    */
   readonly onVerdict: (peer: Origin, info: ConnectionInfo, verdict: Verdict) => void
 }
@@ -80,22 +81,31 @@ export class Handshakes {
   readonly #options: HandshakesOptions
   readonly #met = new Map<Origin, Met>()
   readonly #refused = new Map<Origin, HandshakeRefusal>()
+  /** Connections of a newcomer that wait until the knock before has been answered, or its connection has ended. */
+  readonly #queue = new Map<Origin, ConnectionInfo>()
+  #knocking: Origin | undefined
 
   constructor(options: HandshakesOptions) {
     this.#options = options
   }
 
-  /**
-   * Starts the handshake of a connection that the transport has opened, and sends the first frames. `chain`: the
-   * encoded Chain down to this agent's certificate.
-   */
-  begin(peer: Origin, info: ConnectionInfo, chain: Uint8Array): void {
-    const { crypto, origin, nodeSeed, meshId, software, trustStore, send } = this.#options
+  /** Starts the handshake of a connection that the transport has opened, and sends the first frames. */
+  begin(peer: Origin, info: ConnectionInfo): void {
+    const shows = this.#options.shows()
+    if (shows.kind === 'newcomer' && !info.inbound) {
+      if (this.#knocking !== undefined && this.#knocking !== peer) return void this.#queue.set(peer, info)
+      this.#knocking = peer
+    }
+    this.#start(peer, info, shows)
+  }
+
+  #start(peer: Origin, info: ConnectionInfo, shows: HandshakeSelf['shows']): void {
+    const { crypto, origin, nodeSeed, meshId, software, door, send } = this.#options
     const handshake = createHandshake({
       crypto,
-      self: { origin, seed: nodeSeed, meshId, chain, software },
+      self: { origin, seed: nodeSeed, meshId, software, shows },
       remote: peer,
-      trustStore,
+      door,
       initiator: !info.inbound,
       nowMs: Date.now()
     })
@@ -109,18 +119,40 @@ export class Handshakes {
    */
   receive(peer: Origin, frame: Uint8Array): boolean {
     const met = this.#met.get(peer)
-    if (met === undefined) return false
+    if (met === undefined) return this.#queue.has(peer)
     const { send: replies, outcome } = met.handshake.receive(frame, Date.now())
     for (const reply of replies) this.#options.send(peer, reply)
     if (outcome === undefined) return true
-    this.#met.delete(peer)
+    if (outcome.kind !== 'knock') this.#ended(peer)
     this.#options.onVerdict(peer, met.info, outcome)
     return true
   }
 
+  /** Answers a knock. After an admission the newcomer begins again, as a member; a refusal is the caller's to end. */
+  answer(peer: Origin, answer: Answer): void {
+    const met = this.#met.get(peer)
+    if (met === undefined) return // The connection has ended while the sponsor decided.
+    for (const reply of met.handshake.answer(answer).send) this.#options.send(peer, reply)
+    this.#met.delete(peer)
+    if (answer.kind === 'admitted') this.begin(peer, met.info)
+  }
+
   /** Forgets the handshake of a connection that has ended. */
   end(peer: Origin): void {
+    this.#queue.delete(peer)
+    this.#ended(peer)
+  }
+
+  /** Of a newcomer, the next connection may knock now. */
+  #ended(peer: Origin): void {
     this.#met.delete(peer)
+    if (this.#knocking !== peer) return
+    this.#knocking = undefined
+    const [next] = this.#queue
+    if (next === undefined) return
+    this.#queue.delete(next[0])
+    // Not at once: the outcome that has just come may make this agent a member.
+    setImmediate(() => this.begin(...next))
   }
 
   /** Forgets the refusal of a member that is accepted now. */

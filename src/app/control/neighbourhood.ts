@@ -14,6 +14,7 @@ export interface Neighbour extends ConnectionInfo {
 /** The set of neighbours, and the time since when it has not been empty, or has been empty. */
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
+  readonly #skews = new Map<Origin, number>()
   /** Monotonic time, in ms, since when there has been at least one neighbour; undefined when there is none. */
   #connectedMs: number | undefined
   // Monotonic time of the start, or of the end of the latest neighbour. It counts while there is no neighbour.
@@ -33,9 +34,15 @@ export class Neighbourhood {
     return [...this.#members.keys()]
   }
 
+  /** How far the clock of each neighbour was ahead of this host's at the handshake, in seconds. */
+  skews(): ReadonlyMap<Origin, number> {
+    return this.#skews
+  }
+
   /** Adds a neighbour, or replaces the connection of a known one. */
-  add(origin: Origin, info: ConnectionInfo): void {
+  add(origin: Origin, info: ConnectionInfo, skewSeconds: number): void {
     this.#connectedMs ??= monotonicMs()
+    this.#skews.set(origin, skewSeconds)
     this.#members.set(origin, info)
   }
 
@@ -43,6 +50,7 @@ export class Neighbourhood {
    * Removes a neighbour. Returns false when the origin was none: its connection ended before or during the handshake.
    */
   remove(origin: Origin): boolean {
+    this.#skews.delete(origin)
     if (!this.#members.delete(origin)) return false
     if (this.#members.size === 0) {
       this.#connectedMs = undefined

@@ -3,13 +3,13 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import { equalBytes } from '../../core/model/bytes.ts'
 import { meshIdText } from '../../core/model/identity.ts'
-import { decodeToken } from '../../core/trust/token.ts'
+import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 
 /** Returns the error ALREADY_JOINED. `token`: the token of `join`; undefined for `init`. `nowMs`: Unix milliseconds. */
 export function alreadyJoined(
-  { cluster, meshId }: Pick<Membership, 'cluster' | 'meshId'>,
+  { cluster, roots: { meshId } }: Pick<Membership, 'cluster' | 'roots'>,
   options: { readonly crypto: Crypto; readonly token: string | undefined; readonly nowMs: number }
 ): AppError {
   const belongs = `this agent already belongs to cluster ${cluster} of ${meshIdText(meshId)}`
@@ -18,18 +18,18 @@ export function alreadyJoined(
   const { crypto, token: text, nowMs } = options
   if (text === undefined)
     return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
-  const token = decodeToken(text, { crypto, nowSeconds: Math.floor(nowMs / 1000), meshId: undefined })
+  const token = decodeInviteToken(text, { crypto, nowSeconds: Math.floor(nowMs / 1000), meshId: undefined })
   if (token.kind === 'refused') {
     return refusal(
       `; the token cannot be used: ${token.message}`,
       'keep this membership; to join with another token, run `meshctl leave` first'
     )
   }
-  const { invite } = token
+  const { invite, roots } = token
   const there = `run \`meshctl join\` on a gateway of cluster ${invite.cluster}`
-  if (!equalBytes(invite.meshId, meshId)) {
+  if (!equalBytes(roots.meshId, meshId)) {
     return refusal(
-      `; the token is for cluster ${invite.cluster} of ${meshIdText(invite.meshId)}`,
+      `; the token is for cluster ${invite.cluster} of ${meshIdText(roots.meshId)}`,
       `${there}; to move this cluster there, run \`meshctl leave\` first`
     )
   }

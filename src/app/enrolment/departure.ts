@@ -34,6 +34,8 @@ interface DepartureParts {
    * still need the zones and the key.
    */
   readonly isLast: () => boolean
+  /** Tells the mesh that this agent has left, or its cluster when it is the last one. */
+  readonly resign: (isLast: boolean) => Promise<void>
   readonly current: Pick<CurrentSession, 'clear'>
   readonly source: Pick<Source, 'resign'>
   readonly sharedKey: Pick<SharedKey, 'stop' | 'remove'> | undefined
@@ -110,6 +112,10 @@ export class Departure {
         needsApi: true
       },
       { task: 'withdraw its records', act: () => session.withdraw() },
+      {
+        task: 'tell the mesh that it has left',
+        act: () => parts.resign((this.#isLast ??= parts.isLast()))
+      },
       {
         task: 'stop its session',
         act: () => {

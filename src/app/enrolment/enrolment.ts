@@ -10,7 +10,7 @@ import type { Origin } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import {
-  accepted,
+  admitted,
   initMesh,
   isJoinedWith,
   membershipOf,
@@ -26,8 +26,12 @@ import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
+import type { KeyId } from '../../core/trust/set/ids.ts'
+import { Doors } from './doors.ts'
+import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { refusal } from './refusal.ts'
-import { clusterKeyOf, withClusterKey, type Enrolled, type SharedKey } from './shared-key.ts'
+import { sharedOf, withShared } from '../identity/shared-identity.ts'
+import type { Enrolled, SharedKey } from './shared-key.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -77,9 +81,10 @@ export class Enrolment {
    * identity names none, which is also the case for a token that no member has accepted. Errors: TransportError.
    */
   async resume(): Promise<boolean> {
-    const known = membershipOf(await this.#options.node.current())
+    const { node, crypto } = this.#options
+    const known = membershipOf(await node.current(), crypto)
     if (known === undefined) return false
-    await this.#entrance.enter(known, { admitted: true })
+    await this.#entrance.enter(known)
     this.#takePart()
     return true
   }
@@ -105,8 +110,8 @@ export class Enrolment {
       try {
         // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
         // a crash can lose.
-        await sharedKey?.found(clusterKeyOf(next, crypto, { pending: false }))
-        await this.#entrance.enter(pendingMembership(next), { admitted: true })
+        await sharedKey?.found(sharedOf(next, crypto))
+        await this.#entrance.enter(pendingMembership(next, crypto))
       } catch (error) {
         await store.saveIdentity(identity)
         await sharedKey?.retract(next, { onlyPending: false })
@@ -136,7 +141,7 @@ export class Enrolment {
         const enrolled = await this.#enrol(before, token)
         const { identity, isMember } = enrolled
         try {
-          await comparePrefixes(pendingMembership(identity), this.#options)
+          await comparePrefixes(pendingMembership(identity, crypto), this.#options)
         } catch (error) {
           await store.saveIdentity(before)
           if (!isMember) await sharedKey?.retract(identity, { onlyPending: true })
@@ -156,13 +161,15 @@ export class Enrolment {
    * from disk (departure.ts has the steps). Of an agent in no mesh it discards the pending token. The next identity has
    * another PeerId. A leave that failed stays the fault LEAVE_UNFINISHED until a later one has done the steps that were
    * left.
-   * Errors: AppError NOT_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED.
+   * `force`: also when the mesh then has no administrator any more. Errors: AppError NOT_JOINED, LAST_SEAT,
+   * ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
-  async leave(): Promise<{ readonly cluster: string; readonly pending?: boolean }> {
+  async leave({ force = false } = {}): Promise<{ readonly cluster: string; readonly pending?: boolean }> {
     const { current, health, log } = this.#options
     return this.#change(
       async () => {
         if (this.#departure === undefined && current.session === undefined) return this.#giveUp()
+        if (this.#departure === undefined && !force) refuseLastSeat(this.#options)
         const departure = (this.#departure ??= await this.#newDeparture())
         const { cluster } = departure
         try {
@@ -187,8 +194,8 @@ export class Enrolment {
   async #giveUp(): Promise<{ readonly cluster: string; readonly pending: boolean }> {
     const { node, store, sharedKey, log } = this.#options
     const identity = await node.current()
-    const { pendingToken, cluster } = identity
-    if (pendingToken === undefined || cluster === undefined) throw notJoined()
+    const { pending, cluster } = identity
+    if (pending === undefined || cluster === undefined) throw notJoined()
     await sharedKey?.remove(identity, { onlyPending: true })
     await store.saveIdentity(withoutMesh(identity))
     log.info({ cluster }, 'the token that no member had answered is discarded')
@@ -207,7 +214,8 @@ export class Enrolment {
       cluster,
       identity: await node.current(),
       session,
-      isLast: () => control.view().clusters.get(cluster)?.agents.some(isOther) !== true
+      isLast: () => control.view().clusters.get(cluster)?.agents.some(isOther) !== true,
+      resign: (isLast) => sayFarewell(this.#options, isLast)
     })
   }
 
@@ -230,7 +238,7 @@ export class Enrolment {
     const { store } = this.#options
     await store.saveIdentity(identity)
     try {
-      await this.#entrance.enter(pendingMembership(identity), { admitted: true })
+      await this.#entrance.enter(pendingMembership(identity, this.#options.crypto))
     } catch (error) {
       await store.saveIdentity(before)
       throw error
@@ -238,31 +246,41 @@ export class Enrolment {
   }
 
   /**
-   * Enters the mesh with a new cluster key, and waits until a member of another cluster has accepted this cluster. A
-   * handshake with a gateway of the own cluster is no proof, because that gateway may still wait for the same consent.
+   * Enters the mesh with a new cluster key: knocks at one member after the other until one admits this cluster, and
+   * waits until a member tells it records. A gateway of the own cluster is no proof, because it may still wait itself.
    */
   async #enterWithConsent(before: Identity, { identity, untilAnswered }: Enrolled): Promise<void> {
-    const { current, store, sharedKey } = this.#options
+    const { current, store, sharedKey, crypto } = this.#options
     current.isJoining = true
-    const admitted = Promise.withResolvers<void>()
+    const joined = Promise.withResolvers<void>()
     // A refusal can come before the await below; without this handler it would be an unhandled rejection.
-    admitted.promise.catch(() => undefined)
-    const deadline = setTimeout(() => admitted.reject(this.#unreachable()), JOIN_DEADLINE_MS)
+    joined.promise.catch(() => undefined)
+    const deadline = setTimeout(() => joined.reject(this.#unreachable()), JOIN_DEADLINE_MS)
+    const doors = new Doors(identity.bootstrap ?? [])
+    let isMember = false
+    this.#entrance.onAdmitted = async (clusterItem) => {
+      const member = admitted(await this.#options.node.current(), clusterItem)
+      await store.saveIdentity(member)
+      isMember = true
+      await sharedKey?.tell(sharedOf(member, crypto))
+    }
     this.#entrance.onHandshake = (outcome) => {
-      if (outcome.kind === 'refused') admitted.reject(refusal(outcome))
-      else if (outcome.cluster !== identity.cluster) admitted.resolve()
+      if (outcome.kind === 'accepted') {
+        if (outcome.cluster !== identity.cluster) joined.resolve()
+      } else if (doors.isOver(outcome)) joined.reject(refusal(outcome))
     }
     try {
-      const session = await this.#entrance.enter(pendingMembership(identity), { admitted: false })
-      await admitted.promise
-      await store.saveIdentity(accepted(identity))
+      const session = await this.#entrance.enter(pendingMembership(identity, crypto))
+      await joined.promise
       session.admit()
     } catch (error) {
       const { session } = current
+      // The mesh has admitted this cluster: what failed after that is mended by the running session.
+      if (isMember && session !== undefined) return session.admit()
       current.clear()
       await session?.stop()
       await store.forget()
-      // Only a refusal by a member is final. If no member answered, one may have received the new certificate, so the
+      // Only a refusal by a member is final. If no member answered, one may have admitted the new certificate, so the
       // next attempt must use the same key.
       const isRefused = explain(error).code !== 'UNREACHABLE'
       await store.saveIdentity(isRefused ? before : untilAnswered)
@@ -271,6 +289,7 @@ export class Enrolment {
     } finally {
       clearTimeout(deadline)
       this.#entrance.onHandshake = () => undefined
+      this.#entrance.onAdmitted = async () => undefined
       current.isJoining = false
     }
   }
@@ -280,7 +299,7 @@ export class Enrolment {
    * with the Secret from now on. `take` is called when another gateway has put a later certificate into the Secret.
    */
   #takePart(): void {
-    const { current, source, sharedKey, store, node, health } = this.#options
+    const { current, source, sharedKey, store, node, health, crypto } = this.#options
     this.#departure = undefined
     health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
@@ -289,12 +308,13 @@ export class Enrolment {
       identity: () => store.identity(),
       self: () => {
         const { control, facts } = current.required()
-        return { origin: control.origin, addresses: facts.multiaddrs }
+        const stands = (key: KeyId) => control.members.standing().clusters.get(key)?.verdict.stands === true
+        return { origin: control.origin, addresses: facts.multiaddrs, stands }
       },
-      take: async (key) => {
-        const next = withClusterKey(await node.current(), key, Date.now())
+      take: async (secret) => {
+        const next = withShared(await node.current(), secret, { crypto, nowMs: Date.now() })
         await store.saveIdentity(next)
-        this.#renew(pendingMembership(next))
+        this.#renew(pendingMembership(next, crypto))
       }
     })
   }

@@ -12,6 +12,7 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { VERSION } from '../observe/version.ts'
 import type { CurrentSession } from '../session/current-session.ts'
+import { OwnCertificate } from '../session/own-certificate.ts'
 import { Session } from '../session/session.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { SourceFacts } from '../sources/source-facts.ts'
@@ -43,6 +44,8 @@ export class Entrance {
    * member.
    */
   onHandshake: (outcome: HandshakeOutcome) => void = () => undefined
+  /** Called when a member has admitted this newcomer. Enrolment sets it, and saves the item. */
+  onAdmitted: (clusterItem: Uint8Array) => Promise<void> = async () => undefined
 
   constructor(options: EntranceOptions) {
     this.#options = options
@@ -50,22 +53,30 @@ export class Entrance {
 
   /**
    * Starts a session, gives it what the source has told so far, and makes the source read again, because its objects
-   * must lie in the prefixes of the new membership. `admitted`: false for a cluster that no member has accepted yet;
-   * the session then connects, but does not program the host.
-   * Errors: TransportError, for example for a port in use. The session is then stopped and not made the current one.
+   * must lie in the prefixes of the new membership. The session of a newcomer connects, but does not program the host.
+   * Errors: StoreError; TransportError, for example for a port in use. The session is then stopped and not made the current one.
    */
-  async enter(membership: Membership, { admitted }: { readonly admitted: boolean }): Promise<Session> {
-    const { current, node, store, facts, source } = this.#options
+  async enter(membership: Membership): Promise<Session> {
+    const { current, node, store, facts, source, settings } = this.#options
     const identity = store.identity()
     if (identity === undefined) throw new Error('no identity')
+    const nodeSeed = bytes(identity.nodeSeed)
+    const certificate = new OwnCertificate({
+      ...this.#options,
+      ...membership,
+      nodeSeed,
+      node: settings['node-name']
+    })
+    await certificate.settle(0)
     const session = new Session({
       ...this.#options,
       membership,
-      admitted,
-      nodeSeed: bytes(identity.nodeSeed),
+      certificate,
+      nodeSeed,
       wireguardKey: () => node.wireguardKey,
       software: VERSION,
-      onHandshake: (outcome) => this.onHandshake(outcome)
+      onHandshake: (outcome) => this.onHandshake(outcome),
+      onAdmitted: (clusterItem) => this.onAdmitted(clusterItem)
     })
     try {
       await session.start()

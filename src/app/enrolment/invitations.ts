@@ -1,18 +1,21 @@
 // Invites of other clusters: `meshctl invite` creates them through the admin API, and PartWatch closes them once a
 // second when the invited cluster is a member. An open invite reserves its prefixes in the identity on disk, so that no
-// other invite gets them.
+// other invite of this agent gets them. An administrator's seat signs an invite; the root key takes no part.
 import type { InviteRequest } from '../../api/requests.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName } from '../../core/model/values.ts'
+import { usedInvites } from '../../core/trust/members/survey.ts'
+import type { StatementId } from '../../core/trust/set/ids.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Store } from '../../io/store/store.ts'
 import { invite, withoutRedeemedInvites, type Invited } from '../identity/invite.ts'
+import { ownSeats } from '../administration/own-seats.ts'
 import type { NodeIdentity } from '../identity/node-identity.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { ownAddresses } from './own-addresses.ts'
 
-/** The parts that invites need: the session with its view, and the identity with the root key and the open invites. */
+/** The parts that invites need: the session with its view, and the identity with the seats and the open invites. */
 interface InvitationsOptions {
   readonly current: CurrentSession
   readonly node: NodeIdentity
@@ -21,7 +24,7 @@ interface InvitationsOptions {
   readonly log: Log
 }
 
-/** Only the agent that holds the root key of the mesh can invite; it is the one on which `meshctl init` was run. */
+/** The invites of this agent. Any agent with the seat of an administrator can invite, and keeps the invites that it made. */
 export class Invitations {
   readonly #options: InvitationsOptions
 
@@ -37,9 +40,17 @@ export class Invitations {
     const { current, node, store, crypto, log } = this.#options
     const session = current.required()
     const view = session.control.view()
+    const known = await node.current()
+    // An invite that was used is open no more, and a Void of it would fell its cluster.
+    const used = usedInvites(session.control.members.set)
+    const identity = {
+      ...known,
+      invites: (known.invites ?? []).filter(({ id }) => !used.has(id as StatementId))
+    }
     const made = invite(request, {
       crypto,
-      identity: await node.current(),
+      identity,
+      seats: ownSeats(identity, session.control.members, crypto),
       nowMs: Date.now(),
       view,
       bootstrap: addressesByCluster(view),
@@ -47,6 +58,7 @@ export class Invitations {
       around: await session.around()
     })
     await store.saveIdentity(made.identity)
+    await session.control.sign(made.items)
     log.info(
       { cluster: request.cluster, prefixes: [...made.podPrefixes, ...made.servicePrefixes] },
       'invited'

@@ -1,6 +1,7 @@
-// Turns the refusal of a handshake into an error for the operator who ran `meshctl join`, with a fix for each code of
-// core/trust/handshake.ts that has one.
+// Turns the refusal of a handshake into an error for the operator who ran `meshctl join`, with the remedy of its code
+// (core/trust/door/codes.ts).
 import { codeOfKind } from '../../core/model/coded-error.ts'
+import { REMEDIES, type HandshakeCode } from '../../core/trust/door/codes.ts'
 import type { HandshakeOutcome } from '../control/control.ts'
 import { AppError } from '../observe/errors.ts'
 
@@ -9,19 +10,10 @@ import { AppError } from '../observe/errors.ts'
  * side refused.
  */
 export function refusal(outcome: Extract<HandshakeOutcome, { kind: 'refused' }>): AppError {
-  const fixes: Record<string, string> = {
-    nameTaken: 'ask for an invite under another name',
-    prefixOverlap: 'ask for an invite with other prefixes',
-    expired: 'ask for a new token',
-    clock: 'set the clock of the host that is wrong (`timedatectl`), then join again',
-    version: 'upgrade the older of the two agents',
-    mesh: 'the token is of another mesh than the member it names: ask for a new one',
-    revoked: 'this cluster was removed from the mesh: ask for a new invite'
-  }
   const who = outcome.byPeer ? 'the member refused this agent' : 'this agent refused the member'
-  return new AppError(
-    codeOfKind('MESH', outcome.code),
-    `${who}: ${outcome.detail}`,
-    fixes[outcome.code] ?? 'read the log of both agents'
-  )
+  const remedy = REMEDIES[outcome.code as HandshakeCode] ?? REMEDIES.unspecified
+  // The text of a refusal ends with its remedy, which is the fix here.
+  const end = `; ${remedy}`
+  const detail = outcome.detail.endsWith(end) ? outcome.detail.slice(0, -end.length) : outcome.detail
+  return new AppError(codeOfKind('MESH', outcome.code), `${who}: ${detail}`, remedy)
 }

@@ -1,32 +1,28 @@
 // The one key that all gateways of a cluster share through a Secret of its Kubernetes API. The first gateway creates
 // the key and writes it into the Secret before it dials a member; the others start with the key from there. Each
 // gateway then keeps the Secret up to date.
-// core/trust/cluster-key.ts decides what to do about the content of the Secret, io/kube/cluster-key-secret.ts reads and
+// core/trust/cluster-secret.ts decides what to do about the content of the Secret, io/kube/shared-secret.ts reads and
 // writes it. Two gateways that write at the same time are no danger: each write names the resourceVersion that was
 // read, and the second write fails.
 import { setTimeout as pause } from 'node:timers/promises'
-import {
-  mismatchOf,
-  settleClusterKey,
-  type ClusterKey,
-  type KeyReading,
-  type KeyVerdict
-} from '../../core/trust/cluster-key.ts'
+import { secretMismatch, settleClusterSecret, type SecretVerdict } from '../../core/trust/cluster-secret.ts'
+import type { ClusterSecret, SecretReading } from '../../core/trust/cluster-secret-data.ts'
 import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { KubeApi } from '../../core/kube/kube-api.ts'
 import type { Origin } from '../../core/model/values.ts'
 import { equalBytes } from '../../core/model/bytes.ts'
-import { verifyChain } from '../../core/trust/chain.ts'
-import { decodeToken } from '../../core/trust/token.ts'
-import { createClusterKeySecret, type ClusterKeySecret } from '../../io/kube/cluster-key-secret.ts'
+import { decodeInviteToken } from '../../core/trust/invite-token.ts'
+import type { KeyId } from '../../core/trust/set/ids.ts'
+import { createSharedSecret, type SharedSecret } from '../../io/kube/shared-secret.ts'
 import type { Identity } from '../../io/store/store.ts'
 import { AppError, explain } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, samePartFault, type PartFault } from '../observe/part-fault.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import { bytes } from '../identity/encoding.ts'
-import { clusterFields, redeemToken } from '../identity/identity.ts'
+import { redeemToken } from '../identity/identity.ts'
+import { prefixesOf, sharedOf, withShared } from '../identity/shared-identity.ts'
 
 // The pause between two checks of a Secret that is in order. Its content matters only to gateways that are added later,
 // so a minute is soon enough.
@@ -56,14 +52,19 @@ export interface Enrolled {
 export interface KeyMember {
   readonly identity: () => Identity | undefined
   /** This agent: its PeerId, and the multiaddrs under which later gateways can dial it. */
-  readonly self: () => { readonly origin: Origin; readonly addresses: readonly string[] }
-  /** Called with the content of the Secret when it has a later certificate for the key that this agent has. */
-  readonly take: (key: ClusterKey) => Promise<void>
+  readonly self: () => {
+    readonly origin: Origin
+    readonly addresses: readonly string[]
+    /** The verdict of this agent's trust set on a cluster key. */
+    readonly stands: (clusterKey: KeyId) => boolean
+  }
+  /** Called with the content of the Secret when it has something that this agent lacks. */
+  readonly take: (secret: ClusterSecret) => Promise<void>
 }
 
 /** The key Secret of one cluster. Exists only with a Kubernetes API; one per process. */
 export class SharedKey {
-  readonly #secret: ClusterKeySecret
+  readonly #secret: SharedSecret
   readonly #crypto: Crypto
   readonly #log: Log
   /** Part of several fixes: the command that empties the Secret. */
@@ -78,7 +79,7 @@ export class SharedKey {
     readonly crypto: Crypto
     readonly log: Log
   }) {
-    this.#secret = createClusterKeySecret(options)
+    this.#secret = createSharedSecret(options)
     this.#crypto = options.crypto
     this.#log = options.log
     const [namespace, name] = this.#secret.name.split('/')
@@ -89,7 +90,7 @@ export class SharedKey {
    * Returns the key in the Secret; undefined: the cluster has none yet. Errors: KubeError after FIND_MS, AppError
    * CLUSTER_KEY_CORRUPT.
    */
-  async find(signal?: AbortSignal): Promise<ClusterKey | undefined> {
+  async find(signal?: AbortSignal): Promise<ClusterSecret | undefined> {
     return this.#keyIn((await this.#read(signal)).reading)
   }
 
@@ -116,16 +117,21 @@ export class SharedKey {
         )
       const pending = redeemToken(token, { crypto: this.#crypto, identity: before, nowMs })
       await options.save(pending)
-      const key = await this.claim(clusterKeyOf(pending, this.#crypto, { pending: true }))
-      if (equalBytes(key.seed, bytes(pending.clusterSeed ?? '')))
+      const there = await this.claim(sharedOf(pending, this.#crypto))
+      if (equalBytes(there.clusterSeed, bytes(pending.clusterSeed ?? '')))
         return { identity: pending, isMember: false, untilAnswered: pending }
       // Another gateway wrote its key between `find` and `claim`: that key counts, and the one of this agent is
       // dropped.
       await options.save(before)
-      return { identity: withClusterKey(before, key, nowMs), isMember: !key.pending, untilAnswered: before }
+      return this.#enrolled(before, there, nowMs)
     }
     if (token !== undefined) this.#checkToken(token, found, nowMs)
-    return { identity: withClusterKey(before, found, nowMs), isMember: !found.pending, untilAnswered: before }
+    return this.#enrolled(before, found, nowMs)
+  }
+
+  #enrolled(before: Identity, secret: ClusterSecret, nowMs: number): Enrolled {
+    const identity = withShared(before, secret, { crypto: this.#crypto, nowMs })
+    return { identity, isMember: secret.membership.kind === 'member', untilAnswered: before }
   }
 
   /** Called by `init` before it makes a mesh. Errors: those of `find`, AppError CLUSTER_KEY_TAKEN. */
@@ -135,16 +141,16 @@ export class SharedKey {
   }
 
   /** Writes the key of a mesh that `init` has made. Errors: those of `expectNone`, AppError CLUSTER_KEY_BUSY. */
-  async found(key: ClusterKey): Promise<void> {
+  async found(key: ClusterSecret): Promise<void> {
     const there = await this.claim(key)
-    if (!equalBytes(there.seed, key.seed)) throw this.#taken(there)
+    if (!equalBytes(there.clusterSeed, key.clusterSeed)) throw this.#taken(there)
   }
 
   /**
    * Writes this key into the Secret if it is empty. Resolves to the key that the Secret then has: this one, or the key
    * of another gateway that wrote first. Errors: those of `find`, AppError CLUSTER_KEY_BUSY after WRITE_TRIES.
    */
-  async claim(key: ClusterKey): Promise<ClusterKey> {
+  async claim(key: ClusterSecret): Promise<ClusterSecret> {
     for (let attempt = 0; attempt < WRITE_TRIES; attempt++) {
       const found = await this.#read()
       const there = this.#keyIn(found.reading)
@@ -171,8 +177,10 @@ export class SharedKey {
    */
   async remove(identity: Identity, { onlyPending }: { readonly onlyPending: boolean }): Promise<void> {
     const found = await this.#secret.read()
-    if (found.reading.kind !== 'key' || (onlyPending && !found.reading.key.pending)) return
-    if (!equalBytes(found.reading.key.seed, bytes(identity.clusterSeed ?? ''))) return
+    if (found.reading.kind !== 'secret') return
+    const { membership, clusterSeed } = found.reading.secret
+    if (onlyPending && membership.kind !== 'pending') return
+    if (!equalBytes(clusterSeed, bytes(identity.clusterSeed ?? ''))) return
     await this.#secret.write(found, undefined)
   }
 
@@ -188,6 +196,21 @@ export class SharedKey {
         { err: error, secret: this.#secret.name },
         'the key could not be removed from its Secret'
       )
+    }
+  }
+
+  /**
+   * Writes the admission of this cluster over the pending key, so that a gateway that starts now need not knock. Never
+   * rejects: `keep` writes it later.
+   */
+  async tell(ours: ClusterSecret): Promise<void> {
+    try {
+      const found = await this.#secret.read()
+      const there = found.reading.kind === 'secret' ? found.reading.secret : undefined
+      if (there !== undefined && equalBytes(there.clusterSeed, ours.clusterSeed))
+        await this.#secret.write(found, { ...ours, bootstrap: there.bootstrap })
+    } catch (error) {
+      this.#log.warn({ err: error, secret: this.#secret.name }, 'the admission is not in the Secret yet')
     }
   }
 
@@ -220,22 +243,21 @@ export class SharedKey {
     const identity = member.identity()
     if (identity === undefined) return true
     const found = await this.#secret.read(signal)
-    const ours = clusterKeyOf(identity, this.#crypto, { pending: false })
-    const verdict = settleClusterKey(ours, found.reading, member.self())
+    const ours = sharedOf(identity, this.#crypto)
+    const verdict = settleClusterSecret(ours, found.reading, member.self())
     switch (verdict.kind) {
       case 'agreed':
         this.#setFault(undefined)
         return true
       case 'write':
-        if (await this.#secret.write(found, verdict.key, signal))
+        if (await this.#secret.write(found, verdict.secret, signal))
           this.#log.info({ secret: this.#secret.name }, 'updated the Secret of the cluster’s key')
         return false
       case 'take':
-        await member.take(verdict.key)
-        this.#log.info(
-          { secret: this.#secret.name },
-          'took over a later certificate of this cluster from its Secret'
-        )
+        await member.take(verdict.secret)
+        this.#log.info({ secret: this.#secret.name }, 'took over what the Secret of this cluster has more')
+        return false
+      case 'wait':
         return false
       case 'conflict':
         this.#setFault(this.#conflict(verdict))
@@ -266,10 +288,10 @@ export class SharedKey {
   }
 
   /** Returns the key in a Secret; undefined: the Secret is empty. Errors: AppError CLUSTER_KEY_CORRUPT. */
-  #keyIn(reading: KeyReading): ClusterKey | undefined {
+  #keyIn(reading: SecretReading): ClusterSecret | undefined {
     switch (reading.kind) {
-      case 'key':
-        return reading.key
+      case 'secret':
+        return reading.secret
       case 'empty':
         return undefined
       case 'corrupt':
@@ -280,35 +302,37 @@ export class SharedKey {
   }
 
   /**
-   * Checks that the token is for the cluster, mesh and prefixes of the key that was found. An expired token is ignored,
-   * because an agent with that key does not need one. Errors: AppError TOKEN_*, CLUSTER_KEY_MISMATCH.
+   * Checks that the token is for the cluster, mesh and prefixes of the key that was found. The date is not checked,
+   * because an agent with that key does not need a token. Errors: AppError TOKEN_*, CLUSTER_KEY_MISMATCH.
    */
-  #checkToken(text: string, found: ClusterKey, nowMs: number): void {
+  #checkToken(text: string, found: ClusterSecret, nowMs: number): void {
     const nowSeconds = Math.floor(nowMs / 1000)
-    const token = decodeToken(text, { crypto: this.#crypto, nowSeconds, meshId: undefined })
-    if (token.kind === 'refused') {
-      if (token.code === 'expired') return
+    const token = decodeInviteToken(text, { crypto: this.#crypto, nowSeconds, meshId: undefined })
+    if (token.kind === 'refused')
       throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
-    }
-    const { invite } = token
-    const other = mismatchOf(found.chain, invite)
+    const { invite, roots } = token
+    const other = secretMismatch(found, { roots, membership: { cluster: invite.cluster } })
     if (other !== undefined)
       throw this.#conflict({ code: 'mismatch', reason: `is ${other} as the token says` })
+    const has = prefixesOf(found, this.#crypto)
+    const says = {
+      podPrefixes: invite.pods.map(({ cidr }) => cidr),
+      servicePrefixes: invite.services.map(({ cidr }) => cidr)
+    }
     for (const kind of ['podPrefixes', 'servicePrefixes'] as const) {
-      if (found.chain[kind].join() === invite[kind].join()) continue
-      const [has, says] = [found.chain[kind].join(', '), invite[kind].join(', ')]
+      if (has[kind].join() === says[kind].join()) continue
       throw this.#conflict({
         code: 'mismatch',
-        reason: `is for the ${kind === 'podPrefixes' ? 'pod' : 'service'} prefixes ${has}, the token for ${says}`
+        reason: `is for the ${kind === 'podPrefixes' ? 'pod' : 'service'} prefixes ${has[kind].join(', ')}, the token for ${says[kind].join(', ')}`
       })
     }
   }
 
   /** The AppError for a Secret that already has a key when `init` needs it empty. */
-  #taken({ chain }: ClusterKey): AppError {
+  #taken({ membership }: ClusterSecret): AppError {
     return new AppError(
       'CLUSTER_KEY_TAKEN',
-      `Secret ${this.#secret.name} holds the key of cluster ${chain.cluster}: this cluster is in a mesh already`,
+      `Secret ${this.#secret.name} holds the key of cluster ${membership.cluster}: this cluster is in a mesh already`,
       `wait until this agent has joined with that key; or, to give that membership up, ${this.#emptyIt}`
     )
   }
@@ -317,7 +341,10 @@ export class SharedKey {
    * The AppError for a content of the Secret that a person has to correct: CLUSTER_KEY_CORRUPT, CLUSTER_KEY_MISMATCH or
    * CLUSTER_KEY_OTHER.
    */
-  #conflict({ code, reason }: Pick<Extract<KeyVerdict, { kind: 'conflict' }>, 'code' | 'reason'>): AppError {
+  #conflict({
+    code,
+    reason
+  }: Pick<Extract<SecretVerdict, { kind: 'conflict' }>, 'code' | 'reason'>): AppError {
     const fixes = {
       corrupt: `restore it, or ${this.#emptyIt}: a gateway that is in the mesh writes it again`,
       mismatch: `use a token of that cluster; or, to give that membership up, ${this.#emptyIt}`,
@@ -336,44 +363,5 @@ export class SharedKey {
     if (fault !== undefined && !samePartFault(fault, this.fault))
       this.#log.warn({ err: error, secret: this.#secret.name }, 'the Secret of the cluster’s key has a fault')
     this.fault = fault
-  }
-}
-
-/**
- * The key of an identity that is in a mesh, in the form that the Secret holds. `pending`: no member has accepted it
- * yet. Throws a plain Error when the chain of the identity does not verify, which is a fault of the program or of the
- * disk.
- */
-export function clusterKeyOf(
-  identity: Identity,
-  crypto: Crypto,
-  { pending }: { readonly pending: boolean }
-): ClusterKey {
-  const seed = bytes(identity.clusterSeed ?? '')
-  const chain = verifyChain(bytes(identity.clusterChain ?? ''), {
-    crypto,
-    meshId: undefined,
-    upTo: 'CLUSTER'
-  })
-  if (chain.kind === 'refused') throw new Error(`our own cluster chain does not verify: ${chain.reason}`)
-  return { seed, chain, pending, bootstrap: identity.bootstrap ?? [] }
-}
-
-/**
- * Returns the identity with the key and certificate of the cluster. Its other fields stay, for example the PeerId, the
- * root key and the open invites; the pending token is removed. `nowMs`: Unix milliseconds.
- */
-export function withClusterKey(
-  identity: Identity,
-  { seed, chain, bootstrap }: ClusterKey,
-  nowMs: number
-): Identity {
-  const { ...kept } = identity
-  delete kept.pendingToken
-  return {
-    joinedBy: 'token',
-    joinedAtMs: nowMs,
-    ...kept,
-    ...clusterFields({ chain, clusterSeed: seed, bootstrap })
   }
 }

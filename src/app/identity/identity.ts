@@ -7,25 +7,30 @@ import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
-import type { Prefixes } from '../../core/trust/certificate.ts'
-import type { ClusterChain } from '../../core/trust/chain.ts'
-import { createMesh, redeem } from '../../core/trust/issue.ts'
-import { decodeToken } from '../../core/trust/token.ts'
+import type { Prefixes } from '../../core/model/prefixes.ts'
+import { certifyCluster } from '../../core/trust/author/join.ts'
+import { createMesh } from '../../core/trust/author/mesh.ts'
+import { decodeInviteToken } from '../../core/trust/invite-token.ts'
+import { meshRoots, type MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
 
-/** A cluster of a mesh as this agent has it: its name, its prefixes, its key, and the certificates of both. */
+/** A cluster of a mesh as this agent has it: its name, its prefixes, its key, and what shows that it is a member. */
 export interface Membership extends Prefixes {
-  /** 32 bytes: the hash of the mesh's root keys. */
-  readonly meshId: Uint8Array
+  readonly roots: MeshRoots
   readonly cluster: ClusterName
-  /** Ed25519 seed of the cluster key, 32 bytes. It signs the certificates of this cluster's agents. A secret. */
+  /** Ed25519 seed of the cluster key, 32 bytes. It certifies this cluster's agents, and admits newcomers. A secret. */
   readonly clusterSeed: Uint8Array
-  /** Encoded Chain down to the CLUSTER certificate. */
-  readonly clusterChain: Uint8Array
+  /**
+   * Of a member the TrustItem down to its admission or founding certificate; of a newcomer, which no member has admitted
+   * yet, that of its certificate.
+   */
+  readonly stage:
+    | { readonly kind: 'member'; readonly clusterItem: Uint8Array }
+    | { readonly kind: 'newcomer'; readonly certItem: Uint8Array }
   /** Multiaddrs of members, with their PeerIds. Empty for the agent that made the mesh. */
   readonly bootstrap: readonly string[]
 }
@@ -41,21 +46,26 @@ export function createIdentity(crypto: Crypto): Identity {
 }
 
 /**
- * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root key, no invites, no
- * chain and no pending token of an earlier one.
+ * Returns the keys of the agent alone. A mesh that is made or joined begins with these: no root, no seat, no invites, no
+ * cluster and no pending token of an earlier one.
  */
 export function withoutMesh({ nodeSeed, tunnelSeed }: Identity): Identity {
   return { nodeSeed, tunnelSeed }
 }
 
-/** Returns undefined for an agent in no mesh. A token that no member has accepted yet is no membership. */
-export function membershipOf(identity: Identity): Membership | undefined {
-  return identity.pendingToken === undefined ? membershipIn(identity) : undefined
+/** Returns undefined for an agent in no mesh. A token by which no member has admitted it yet is no membership. */
+export function membershipOf(identity: Identity, crypto: Crypto): Membership | undefined {
+  return identity.clusterItem === undefined ? undefined : membershipIn(identity, crypto)
+}
+
+/** Returns the roots of the mesh that an identity names; undefined when it names none. */
+export function rootsOf({ mesh }: Identity, crypto: Crypto): MeshRoots | undefined {
+  return mesh && meshRoots(crypto, mesh.k, mesh.rootKeys.map(bytes))
 }
 
 /**
- * Makes a mesh with this cluster as its first member: root key, cluster key and their certificates. The root key stays
- * on this agent, so only this agent can invite. Prefixes that the request leaves out are chosen outside `hostNetworks`.
+ * Makes a mesh with this cluster as its first member: a root key, the first administrator, and the founding certificate.
+ * Root and administrator stay on this agent. Prefixes that the request leaves out are chosen outside `hostNetworks`.
  *
  * Errors: AppError BAD_ARGUMENT.
  */
@@ -71,43 +81,39 @@ export function initMesh(
 ): Identity {
   const { crypto, identity, nowMs } = options
   const cluster = clusterName(request.cluster)
-  const prefixes = choosePrefixes(request, options.hostNetworks)
-  const mesh = createMesh({ crypto, cluster, nowSeconds: seconds(nowMs), ...prefixes })
+  const { podPrefixes, servicePrefixes } = choosePrefixes(request, options.hostNetworks)
+  const mesh = createMesh({
+    crypto,
+    roots: { k: 1, number: 1 },
+    cluster,
+    label: cluster,
+    pods: podPrefixes,
+    services: servicePrefixes
+  })
   return {
     ...withoutMesh(identity),
-    ...clusterFields({ chain: mesh.chain, clusterSeed: mesh.clusterSeed, bootstrap: [] }),
-    rootSeed: base64(mesh.rootSeed),
+    mesh: meshField(mesh.roots),
+    cluster,
+    clusterSeed: base64(mesh.clusterSeed),
+    clusterItem: base64(mesh.clusterItem),
+    rootSeeds: mesh.rootSeeds.map(base64),
+    rootExported: false,
+    seats: [{ adminSeed: base64(mesh.adminSeed), seatItem: base64(mesh.seatItem) }],
     // In the order in which they were given; the certificate has them sorted.
-    podPrefixes: [...prefixes.podPrefixes],
-    servicePrefixes: [...prefixes.servicePrefixes],
+    podPrefixes: [...podPrefixes],
+    servicePrefixes: [...servicePrefixes],
+    bootstrap: [],
+    generation: 1,
+    generationAtMs: nowMs,
     joinedBy: 'init',
     joinedAtMs: nowMs
   }
 }
 
-/**
- * Returns the fields of an identity that name its mesh and its cluster: from the verified CLUSTER chain, the seed of
- * the cluster key, and multiaddrs of members.
- */
-export function clusterFields(options: {
-  readonly chain: ClusterChain
-  readonly clusterSeed: Uint8Array
-  readonly bootstrap: readonly string[]
-}): Pick<Identity, ClusterField> {
-  const { chain, clusterSeed, bootstrap } = options
-  return {
-    meshId: base64(chain.meshId),
-    cluster: chain.cluster,
-    clusterSeed: base64(clusterSeed),
-    clusterChain: base64(chain.bytes),
-    podPrefixes: [...chain.podPrefixes],
-    servicePrefixes: [...chain.servicePrefixes],
-    bootstrap: [...bootstrap]
-  }
+/** The roots as the identity file holds them. */
+export function meshField({ k, keys }: MeshRoots): NonNullable<Identity['mesh']> {
+  return { k, rootKeys: keys.map(base64) }
 }
-
-type ClusterField =
-  'meshId' | 'cluster' | 'clusterSeed' | 'clusterChain' | 'podPrefixes' | 'servicePrefixes' | 'bootstrap'
 
 /** Returns whether this agent joined with this token. Then joining with it again changes nothing. */
 export function isJoinedWith(
@@ -118,13 +124,13 @@ export function isJoinedWith(
 }
 
 /**
- * Redeems a token for a cluster key of this agent. Returns the identity with `pendingToken`, to be saved before the
- * first member is dialled; it counts as a membership once a member has accepted it (`accepted`). The same token again
- * returns the same identity, with the same key: the mesh may have accepted the first try without an answer that reached
- * this agent.
+ * Redeems a token for a cluster key of this agent. Returns the identity with `pending`, to be saved before the first
+ * member is dialled; it counts as a membership once a member has admitted it (`admitted`). The same token again returns
+ * the same identity, with the same key: a member may have admitted the first try without an answer that reached this
+ * agent.
  *
- * Errors: AppError TOKEN_* (the codes of core/trust/token.ts), or PREFIX_HIDES when a prefix of the token contains an
- * address of a member that the token names.
+ * Errors: AppError TOKEN_* (the codes of core/trust/invite-token.ts), or PREFIX_HIDES when a prefix of the token
+ * contains an address of a member that the token names.
  */
 export function redeemToken(
   text: string,
@@ -136,24 +142,35 @@ export function redeemToken(
   }
 ): Identity {
   const { crypto, identity, nowMs } = options
-  const token = decodeToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
+  const token = decodeInviteToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
   if (token.kind === 'refused')
     throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
-  const pendingToken = hashOfToken(crypto, text)
-  if (identity.pendingToken === pendingToken) return identity
-  const { clusterSeed, chain } = redeem({
-    crypto,
-    invite: token.invite,
-    inviteSeed: token.inviteSeed,
-    nowSeconds: seconds(nowMs)
-  })
-  refuseHiddenMembers([...chain.podPrefixes, ...chain.servicePrefixes], token.bootstrap)
+  const hash = hashOfToken(crypto, text)
+  if (identity.pending?.token === hash) return identity
+  const { roots, invite, inviteItem, inviteSeed, bootstrap } = token
+  const podPrefixes = invite.pods.map(({ cidr }) => cidr)
+  const servicePrefixes = invite.services.map(({ cidr }) => cidr)
+  refuseHiddenMembers([...podPrefixes, ...servicePrefixes], bootstrap)
+  const clusterSeed = crypto.random(32)
+  const { item } = certifyCluster({ crypto, roots }, { inviteItem, inviteSeed, clusterSeed })
   return {
     ...withoutMesh(identity),
-    ...clusterFields({ chain, clusterSeed, bootstrap: token.bootstrap }),
+    mesh: meshField(roots),
+    cluster: invite.cluster,
+    clusterSeed: base64(clusterSeed),
+    podPrefixes,
+    servicePrefixes,
+    bootstrap: [...bootstrap],
+    pending: {
+      token: hash,
+      inviteItem: base64(inviteItem),
+      inviteSeed: base64(inviteSeed),
+      certItem: base64(item)
+    },
+    generation: 1,
+    generationAtMs: nowMs,
     joinedBy: 'token',
-    joinedAtMs: nowMs,
-    pendingToken
+    joinedAtMs: nowMs
   }
 }
 
@@ -169,17 +186,22 @@ function refuseHiddenMembers(prefixes: readonly Cidr[], bootstrap: readonly stri
   }
 }
 
-/** Returns the membership that `redeemToken` made, for the first connection. Throws for an identity without a mesh. */
-export function pendingMembership(identity: Identity): Membership {
-  const membership = membershipIn(identity)
+/** Returns the membership for the first connection, admitted or not. Throws for an identity without a mesh. */
+export function pendingMembership(identity: Identity, crypto: Crypto): Membership {
+  const membership = membershipIn(identity, crypto)
   if (membership === undefined) throw new Error('nothing is pending')
   return membership
 }
 
-/** Returns the identity after a member has accepted the token: the membership counts from now on. */
-export function accepted(identity: Identity): Identity {
-  const { pendingToken, ...kept } = identity
-  return pendingToken === undefined ? kept : { ...kept, joinedToken: pendingToken }
+/** Returns the identity after a member has admitted the cluster: the membership counts from now on. */
+export function admitted(identity: Identity, clusterItem: Uint8Array): Identity {
+  const { pending, ...kept } = identity
+  const token = pending?.token
+  return {
+    ...kept,
+    clusterItem: base64(clusterItem),
+    ...(token === undefined ? {} : { joinedToken: token })
+  }
 }
 
 /**
@@ -191,20 +213,20 @@ function hashOfToken(crypto: Crypto, text: string): string {
 }
 
 /** The store has checked the texts, so prefixes and names are taken as they are. */
-function membershipIn(identity: Identity): Membership | undefined {
-  const { meshId, cluster, clusterSeed, clusterChain, podPrefixes, servicePrefixes, bootstrap } = identity
-  if (
-    meshId === undefined ||
-    cluster === undefined ||
-    clusterSeed === undefined ||
-    clusterChain === undefined
-  )
-    return undefined
+function membershipIn(identity: Identity, crypto: Crypto): Membership | undefined {
+  const { cluster, clusterSeed, clusterItem, pending, podPrefixes, servicePrefixes, bootstrap } = identity
+  const roots = rootsOf(identity, crypto)
+  if (roots === undefined || cluster === undefined || clusterSeed === undefined) return undefined
+  const stage =
+    clusterItem !== undefined
+      ? ({ kind: 'member', clusterItem: bytes(clusterItem) } as const)
+      : pending && ({ kind: 'newcomer', certItem: bytes(pending.certItem) } as const)
+  if (stage === undefined) return undefined
   return {
-    meshId: bytes(meshId),
+    roots,
     cluster: cluster as ClusterName,
     clusterSeed: bytes(clusterSeed),
-    clusterChain: bytes(clusterChain),
+    stage,
     podPrefixes: (podPrefixes ?? []) as Cidr[],
     servicePrefixes: (servicePrefixes ?? []) as Cidr[],
     bootstrap: bootstrap ?? []

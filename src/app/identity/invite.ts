@@ -1,25 +1,31 @@
-// `meshctl invite`: an agent that holds the root key makes a token with which another cluster can join. This file
-// checks the name, chooses the prefixes and the members that the token names, and signs the invite. The caller
-// (enrolment/invitations.ts) reads the view and saves the identity that it gets back. An error names the field and the
-// fix, and leaves no trace.
+// `meshctl invite`: an agent with the seat of an administrator makes a token with which another cluster can join. This
+// file checks the name, chooses the prefixes and the members that the token names, and signs the invite. The caller
+// (enrolment/invitations.ts) reads the view, saves the identity that it gets back, and adds `items` to the trust set. An
+// error names the field and the fix, and leaves no trace.
 import { cidrOverlaps } from '../../core/model/cidr.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import {
+  hiddenBy,
   overlapsOf,
   overlapText,
   type OuterAddress,
   type Surroundings
 } from '../../core/host/surroundings.ts'
-import type { Prefixes } from '../../core/trust/certificate.ts'
-import { createInvite } from '../../core/trust/issue.ts'
-import { encodeToken } from '../../core/trust/token.ts'
+import type { Prefixes } from '../../core/model/prefixes.ts'
+import { voidBySeat } from '../../core/trust/author/command.ts'
+import { createInvite } from '../../core/trust/author/join.ts'
+import { encodeInviteToken } from '../../core/trust/invite-token.ts'
+import type { StatementId } from '../../core/trust/set/ids.ts'
+import { coversName } from '../../core/trust/set/rights.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InviteRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
+import { noSeat, type OwnSeat } from '../administration/own-seats.ts'
 import { chooseBootstrap } from './bootstrap.ts'
-import { bytes, clusterName, seconds } from './encoding.ts'
+import { base64, clusterName, seconds } from './encoding.ts'
+import { rootsOf } from './identity.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
 
 /** The result of `invite`: the token for the new cluster, and the identity that the caller must save. */
@@ -34,6 +40,8 @@ export interface Invited extends Prefixes {
   readonly warnings: readonly string[]
   /** The identity with the new invite among `invites`, so that the next invite gets other prefixes. */
   readonly identity: Identity
+  /** Encoded TrustItems for the trust set: open invites of the same cluster are taken back. */
+  readonly items: readonly Uint8Array[]
 }
 
 /** The networks and addresses that this host and the members reach without the mesh. */
@@ -50,10 +58,10 @@ interface Held {
 
 /**
  * Makes a token with which one cluster can join. Prefixes that the request leaves out are chosen from the pools of
- * prefixes.ts. The same cluster may be invited again: the new invite replaces the open one in `identity.invites`.
+ * prefixes.ts. The same cluster may be invited again: the new invite takes the open one back.
  *
- * Errors: AppError BAD_ARGUMENT (a field is malformed, or no member can be dialled from outside), NO_ROOT_KEY,
- * NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
+ * Errors: AppError BAD_ARGUMENT (a field is malformed or exceeds the rights of the administrator, or no member can be
+ * dialled from outside), NO_SEAT, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
  */
 export function invite(
   request: InviteRequest,
@@ -65,6 +73,8 @@ export function invite(
     readonly view: MeshView
     /** Multiaddrs with PeerIds of every cluster's agents, the own cluster first. */
     readonly bootstrap: ReadonlyMap<ClusterName, readonly string[]>
+    /** The seats of this agent that stand. */
+    readonly seats: readonly OwnSeat[]
     /** Addresses of this host, which a prefix that is chosen here must not contain. */
     readonly hostNetworks: readonly Cidr[]
     /** Without it, prefixes are not compared with what this host reaches. */
@@ -73,7 +83,9 @@ export function invite(
 ): Invited {
   const { crypto, identity, nowMs, view } = options
   const cluster = clusterName(request.cluster)
-  const rootSeed = rootSeedOf(identity)
+  const seat = seatFor(cluster, options.seats)
+  const roots = rootsOf(identity, crypto)
+  if (roots === undefined) throw new Error('an agent with a seat knows the roots of its mesh')
   refuseTakenName(cluster, view)
   const open = openInvites(identity, { nowMs, except: cluster })
   const held = [...heldByMembers(view), ...heldByInvites(open)]
@@ -83,21 +95,45 @@ export function invite(
   const warnings = checkSurroundings(cluster, all, options.around)
   const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
   const expiresMs = nowMs + request.ttlSeconds * 1000
-  const made = createInvite({
-    crypto,
-    rootSeed,
-    cluster,
-    ...prefixes,
-    notBefore: seconds(nowMs),
-    notAfter: seconds(expiresMs)
-  })
+  const context = { crypto, roots }
+  const made = withinRights(() =>
+    createInvite(context, {
+      ...seat,
+      cluster,
+      pods: prefixes.podPrefixes,
+      services: prefixes.servicePrefixes,
+      namespaces: [],
+      notBefore: seconds(nowMs),
+      notAfter: seconds(expiresMs)
+    })
+  )
+  const replaced = (identity.invites ?? []).filter((one) => one.cluster === cluster && one.expiresMs > nowMs)
+  const { inviteSeed } = made
   return {
-    token: encodeToken(crypto, { invite: made.chain, inviteSeed: made.inviteSeed, bootstrap }),
+    token: encodeInviteToken(crypto, { roots, inviteItem: made.item, inviteSeed, bootstrap }),
     expiresMs,
     bootstrap,
     warnings,
     ...prefixes,
-    identity: { ...identity, invites: [...open, { cluster, prefixes: all, expiresMs }] }
+    identity: {
+      ...identity,
+      invites: [...open, { id: made.id, cluster, prefixes: all, expiresMs, item: base64(made.item) }]
+    },
+    items: replaced.map(({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item)
+  }
+}
+
+/** Runs what signs. A RangeError says which field exceeds the rights of the administrator. Errors: AppError BAD_ARGUMENT. */
+function withinRights<T>(sign: () => T): T {
+  try {
+    return sign()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new AppError(
+      'BAD_ARGUMENT',
+      `this administrator may not sign that: ${error.message}`,
+      'stay within the rights that `meshctl trust status` shows, or ask an administrator with more rights'
+    )
   }
 }
 
@@ -111,13 +147,15 @@ export function withoutRedeemedInvites(identity: Identity, view: MeshView): Iden
   return open.length === invites.length ? identity : { ...identity, invites: open }
 }
 
-/** Returns the seed of the root key. Only the agent where `meshctl init` ran has it. Errors: AppError NO_ROOT_KEY. */
-function rootSeedOf({ rootSeed }: Identity): Uint8Array {
-  if (rootSeed !== undefined) return bytes(rootSeed)
+/** Returns the first seat that covers the name. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
+function seatFor(cluster: ClusterName, seats: readonly OwnSeat[]): OwnSeat {
+  const seat = seats.find((one) => coversName(one.seat, cluster))
+  if (seat !== undefined) return seat
+  if (seats.length === 0) throw noSeat()
   throw new AppError(
-    'NO_ROOT_KEY',
-    'this agent does not hold the root key of the mesh, so it cannot invite',
-    'run `meshctl invite` on the agent where `meshctl init` was run'
+    'SEAT_EXCEEDED',
+    `no seat of this agent covers the name ${cluster}`,
+    'choose a name within the rights that `meshctl admin list` shows, or ask another administrator'
   )
 }
 
@@ -184,9 +222,9 @@ function checkSurroundings(
 ): readonly string[] {
   if (around === undefined) return []
   return prefixes.flatMap((prefix) => {
+    const hidden = hiddenBy(prefix, cluster, around)
+    if (hidden !== undefined) throw hidesError(prefix, hidden)
     const overlaps = overlapsOf(prefix, cluster, around)
-    const grave = overlaps.filter(({ kind }) => kind === 'address')
-    if (grave.length > 0) throw hidesError(prefix, overlapText(grave))
     return overlaps.length === 0
       ? []
       : [`prefix ${prefix} overlaps ${overlapText(overlaps)}; members keep what they reach by themselves`]

@@ -3,7 +3,7 @@
 // the other clusters.
 import { nextFreeCidr, parseCidr } from '../../core/model/cidr.ts'
 import type { Cidr } from '../../core/model/values.ts'
-import { checkPrefixes, type Prefixes } from '../../core/trust/certificate.ts'
+import { checkPrefixes, type Prefixes } from '../../core/model/prefixes.ts'
 import { AppError } from '../observe/errors.ts'
 
 // The pools lie in the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use. Each pool has
@@ -36,7 +36,7 @@ export function choosePrefixes(
 }
 
 /** Parses the named prefixes. `field` is the flag of meshctl without dashes, for the message. */
-function cidrs(field: string, texts: readonly string[]): Cidr[] {
+export function cidrs(field: string, texts: readonly string[]): Cidr[] {
   return texts.map((text) => {
     const parsed = parseCidr(text)
     if (parsed.kind === 'invalid')

@@ -7,6 +7,11 @@ export function ownAgents(view: MeshView): readonly AgentView[] {
   return view.clusters.get(view.self)?.agents ?? []
 }
 
+/** Returns the record of an agent of this agent's own cluster; undefined when it is not in the view. */
+export function agentIn(view: MeshView, origin: Origin): AgentView['agent'] | undefined {
+  return ownAgents(view).find((own) => own.origin === origin)?.agent
+}
+
 /** Returns all agents of the mesh except `self`, in the order of the names of their clusters. */
 export function otherAgents(view: MeshView, self: Origin): readonly AgentView[] {
   return [...view.clusters.values()]

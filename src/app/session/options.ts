@@ -9,12 +9,14 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Membership } from '../identity/identity.ts'
+import type { OwnCertificate } from './own-certificate.ts'
 
 /** The membership, the identity of the agent, and the parts of the process that the session uses. */
 export interface SessionOptions {
+  /** Of a newcomer the host is left alone until a member has admitted it (`admit()`). */
   readonly membership: Membership
-  /** False for a cluster that joins: the host is left alone until a member accepts it (`admit()`). */
-  readonly admitted: boolean
+  /** Certifies this agent; settled already. */
+  readonly certificate: OwnCertificate
   /** Ed25519 seed of this agent's key, 32 bytes. The PeerId follows from it. */
   readonly nodeSeed: Uint8Array
   /** Returns the WireGuard key of the identity, which the tunnel device is to have. */
@@ -29,6 +31,8 @@ export interface SessionOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Health
+  /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
+  readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
   /** Called after each handshake with a peer. `join` learns here whether a member has accepted this cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

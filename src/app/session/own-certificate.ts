@@ -1,58 +1,115 @@
-// Issues this agent's certificate with the cluster's key, and renews it. A certificate is valid for seven days
-// (core/trust/issue.ts) and is renewed every day, so a renewal may fail for six days before peers refuse new
-// connections.
+// This agent's credential: it certifies the agent with the cluster's key, and renews the certificate. A certificate has
+// no end date. It counts while its generation is one of the cluster's two newest (S8), so the cluster ends the
+// certificates of a stolen or cloned gateway by raising its generation.
+// Invariants
+//   1. The generation of a certificate is on disk before the certificate is shown.
+//   2. No two certificates of this agent with one generation say different things: of two, members keep the one with the
+//      lower id, so a new node name might never be seen. A change of name or roles therefore raises the generation.
+//   3. The generation rises by one each GENERATION_MS, also by the time for which the agent was stopped, and is never
+//      below the highest that this agent knows of its cluster.
 import type { Crypto } from '../../core/model/crypto.ts'
-import { issueAgentCertificate } from '../../core/trust/issue.ts'
+import { certifyAgent } from '../../core/trust/author/join.ts'
+import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
+import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
+import type { Identity, Store } from '../../io/store/store.ts'
 import type { Health } from '../observe/health.ts'
 import { Loop } from '../../io/timing/loop.ts'
 
-const RENEW_INTERVAL_MS = 86_400_000
+const GENERATION_MS = 15 * 86_400_000
+/** Milliseconds between two looks at the generations. The first one comes when the stored credentials were read. */
+const LOOK_MS = 60_000
+const FIRST_LOOK_MS = 1000
+const ROLES = ['gateway'] as const
 
-/** The keys and the name that go into the certificate. */
-interface CertificateInput {
+interface OwnCertificateOptions {
   readonly crypto: Crypto
+  readonly roots: MeshRoots
   /** Ed25519 seed of the cluster's key, 32 bytes: the issuer. */
   readonly clusterSeed: Uint8Array
-  /** Encoded Chain down to the CLUSTER certificate. */
-  readonly clusterChain: Uint8Array
   /** Ed25519 seed of this agent's key, 32 bytes: the subject, which signs the certificate, too. */
   readonly nodeSeed: Uint8Array
   /** Name of this host, from the setting node-name. */
   readonly node: string
+  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
 }
 
-/**
- * Returns the encoded Chain down to the agent's certificate, valid from now on. Throws an Error without a code when
- * the chain does not verify: then this program or the stored identity is wrong.
- */
-export function ownCertificate(input: CertificateInput): Uint8Array {
-  return issueAgentCertificate({
-    crypto: input.crypto,
-    clusterSeed: input.clusterSeed,
-    chain: input.clusterChain,
-    agentSeed: input.nodeSeed,
-    node: input.node,
-    roles: ['gateway'],
-    nowSeconds: Math.floor(Date.now() / 1000)
-  }).bytes
+/** See the head of this file. One for each session. `settle` is called once before the first `make`. */
+export class OwnCertificate {
+  readonly #options: OwnCertificateOptions
+  readonly #clusterKey: KeyId
+
+  constructor(options: OwnCertificateOptions) {
+    this.#options = options
+    this.#clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
+  }
+
+  /**
+   * Returns the encoded credential: `clusterItem`, the TrustItem down to the admission, with the agent's certificate.
+   * Throws a RangeError when the item does not verify: then this program or the stored identity is wrong.
+   */
+  make(clusterItem: Uint8Array): Uint8Array {
+    const { crypto, roots, clusterSeed, nodeSeed, node, store } = this.#options
+    const generation = store.identity()?.generation ?? 1
+    return certifyAgent(
+      { crypto, roots },
+      { clusterItem, clusterSeed, agentSeed: nodeSeed, node, roles: ROLES, generation }
+    ).bytes
+  }
+
+  /**
+   * Writes the generation of the next certificate, and what it says. `highest`: the highest generation of this cluster
+   * that members have shown. Returns whether that is another certificate than before. Errors: StoreError.
+   */
+  async settle(highest: number, nowMs = Date.now()): Promise<boolean> {
+    const { store, node } = this.#options
+    const identity = store.identity()
+    if (identity === undefined) return false
+    const next = nextCertificate(identity, { node, highest, nowMs })
+    if (next === undefined) return false
+    await store.saveIdentity({ ...identity, ...next })
+    return true
+  }
+
+  /**
+   * Returns a loop that settles each minute and calls `renew` when the certificate has changed. `highest`: the highest
+   * generation of each cluster that members have shown. When it fails, the fault CERTIFICATE_NOT_RENEWED is set until it
+   * has succeeded.
+   */
+  loop(highest: () => ReadonlyMap<KeyId, number>, renew: () => void, health: Health): Loop {
+    return new Loop({
+      act: async () => {
+        if (await this.settle(highest().get(this.#clusterKey) ?? 0)) renew()
+        health.clear('CERTIFICATE_NOT_RENEWED')
+      },
+      firstMs: FIRST_LOOK_MS,
+      intervalMs: LOOK_MS,
+      onError: (error) =>
+        health.setError('CERTIFICATE_NOT_RENEWED', error, {
+          severity: 'error',
+          fix: 'mend what the message names; members refuse a certificate that is two generations old, which is 15 days after the next renewal'
+        })
+    })
+  }
 }
 
-/**
- * Returns a loop that calls `renew` once a day; the first time is a day after its start. When `renew` throws, the
- * fault CERTIFICATE_NOT_RENEWED is set until a later renewal succeeds.
- */
-export function renewalLoop(renew: () => void, health: Health): Loop {
-  return new Loop({
-    act: async () => {
-      renew()
-      health.clear('CERTIFICATE_NOT_RENEWED')
-    },
-    firstMs: RENEW_INTERVAL_MS,
-    intervalMs: RENEW_INTERVAL_MS,
-    onError: (error) =>
-      health.setError('CERTIFICATE_NOT_RENEWED', error, {
-        severity: 'error',
-        fix: 'restart meshd within six days: seven days after the last renewal the certificate of this agent expires, and members refuse its new connections'
-      })
-  })
+type CertificateFields = Pick<Identity, 'generation' | 'generationAtMs' | 'certified'>
+
+/** The fields of the identity for the next certificate; undefined: the one before still holds. */
+function nextCertificate(
+  identity: CertificateFields,
+  { node, highest, nowMs }: { readonly node: string; readonly highest: number; readonly nowMs: number }
+): Required<CertificateFields> | undefined {
+  const { generation = 1, certified } = identity
+  // A clock that was wrong for a while must not stop the renewal until that time comes.
+  const generationAtMs = Math.min(identity.generationAtMs ?? nowMs, nowMs)
+  const isSame = certified?.node === node && certified.roles.join() === ROLES.join()
+  const periods = Math.floor((nowMs - generationAtMs) / GENERATION_MS)
+  const isChanged = certified !== undefined && !isSame
+  const next = Math.max(highest, generation + periods, isChanged ? generation + 1 : 0)
+  if (isSame && next === generation && generationAtMs === identity.generationAtMs) return undefined
+  return {
+    generation: next,
+    generationAtMs: next === generation ? generationAtMs : nowMs,
+    certified: { node, roles: [...ROLES] }
+  }
 }

@@ -13,7 +13,7 @@ import type { Settings } from '../settings/settings.ts'
 interface OwnRecordOptions {
   readonly settings: Settings
   readonly crypto: Crypto
-  readonly membership: Pick<Membership, 'meshId'>
+  readonly membership: Pick<Membership, 'roots'>
   /** Ed25519 seed of this agent's key, 32 bytes. */
   readonly nodeSeed: Uint8Array
   /** The parts that a rotation of the tunnel key needs (key-rotation.ts). */
@@ -53,7 +53,7 @@ export class OwnRecord {
   #tunnelKey(): TunnelKey {
     const { crypto, membership, nodeSeed } = this.#options
     const agentKey = crypto.publicKeyOf(nodeSeed)
-    return tunnelKeyOf({ crypto, meshId: membership.meshId, agentKey, seed: this.rotation.seed })
+    return tunnelKeyOf({ crypto, meshId: membership.roots.meshId, agentKey, seed: this.rotation.seed })
   }
 
   /**

@@ -1,6 +1,7 @@
 // Computes what is wrong with the paths to other clusters, as faults with cause and fix. Pure: a function of the
 // view, the tunnels and the control plane. tell-paths.ts collects the facts and sets the faults.
 // Invariant: a text has no counter and no age in it, since each change of a text is a line of the log.
+import { REMEDIES, type HandshakeCode } from '../../core/trust/door/codes.ts'
 import type { AgentView, ClusterView, MeshView } from '../../core/view/view.ts'
 import type { Liveness } from '../../core/replication/failure/failure-detector.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
@@ -360,20 +361,9 @@ export function refusalText({ byPeer, detail }: HandshakeRefusal): string {
   return `${byPeer ? 'it refuses our control connection' : 'its control connection is refused here'}: ${detail}`
 }
 
-/** Returns the fix for a HandshakeCode (core/trust/handshake.ts). */
+/** Returns the fix for a HandshakeCode (core/trust/door/codes.ts). */
 function fixOf(code: string): string {
-  const fixes: Readonly<Record<string, string>> = {
-    clock: 'set the clock of the host that is wrong (`timedatectl`, NTP)',
-    expired: 'invite that cluster again; if its certificate is not old, set the clocks (`timedatectl`, NTP)',
-    nameTaken: 'invite one of the two clusters again under another name',
-    prefixOverlap: 'invite one of the two clusters again with other prefixes',
-    version: 'upgrade the older of the two agents',
-    mesh: 'one of the two agents is in another mesh: run `meshctl leave` there, then join with a new invite',
-    revoked: 'this cluster was removed from the mesh: ask for a new invite',
-    ownIdentity:
-      'two agents use one identity: stop one, empty its state-dir, and let it join with an invite of its own'
-  }
-  return fixes[code] ?? 'read the log of both agents for the handshake'
+  return REMEDIES[code as HandshakeCode] ?? REMEDIES.unspecified
 }
 
 function gatewaysOf(cluster: ClusterView): readonly AgentView[] {

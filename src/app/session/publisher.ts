@@ -3,12 +3,17 @@
 // Invariants:
 //  1. Publications never overlap, and leave in the order in which they were asked for.
 //  2. Nothing is published after `withdraw`.
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Change } from '../../core/catalog/catalog.ts'
 import { keyOf, type Cidr, type Snapshot, type Value } from '../../core/model/values.ts'
 import { Outbox } from '../../core/catalog/outbox.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
+import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
 import { STANDBY_LAG_MS, STANDBY_TERM } from './speaker.ts'
+
+// Milliseconds to wait for a withdrawal. After many changes at once, the last ones leave at a limited rate.
+const WITHDRAW_MS = 3000
 
 /** The function that publishes records, and the facts that are published besides the catalogue. */
 interface PublisherOptions {
@@ -127,11 +132,17 @@ export class Publisher {
     return this.#putUnstored()
   }
 
-  /** Withdraws all records of this agent, after the publications under way. Errors: those of `publish`. */
+  /**
+   * Withdraws all records of this agent, after the publications under way, and waits up to WITHDRAW_MS until that has
+   * left. Errors: those of `publish`.
+   */
   async withdraw(): Promise<void> {
+    const { publish, ownKeys } = this.#options
     this.#withdrawing = true
     await this.#running
-    await this.#options.publish(this.#options.ownKeys().map((key) => ({ key, value: undefined })))
+    await publish(ownKeys().map((key) => ({ key, value: undefined })))
+    const deadlineMs = monotonicMs() + WITHDRAW_MS
+    while (ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
   }
 
   #putUnstored(): Promise<void> {

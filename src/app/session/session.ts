@@ -7,7 +7,6 @@
 // The constructor makes all parts. `start` starts each part after those that it needs. enrolment/ starts a session
 // after a start of the agent, init or join, and stops it on leave or at the end.
 import { setMaxListeners } from 'node:events'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Change } from '../../core/catalog/catalog.ts'
 import type { Names } from '../../core/dns/names.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
@@ -18,6 +17,7 @@ import type { Leadership } from '../../io/kube/lease.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Control } from '../control/control.ts'
 import { ProgrammedHost } from '../host/programmed-host.ts'
+import { bytes } from '../identity/encoding.ts'
 import type { Membership } from '../identity/identity.ts'
 import { setLeftOut } from './left-out.ts'
 import type { LocalFacts } from './local-facts.ts'
@@ -29,19 +29,16 @@ import type { Reconciler } from '../host/reconciler.ts'
 import { Dialer } from './dialer.ts'
 import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
-import { ownAgents } from './members.ts'
+import { agentIn, ownAgents } from './members.ts'
 import { NamesOfView } from './names-of-view.ts'
 import type { SessionOptions } from './options.ts'
-import { ownCertificate, renewalLoop } from './own-certificate.ts'
 import { OwnRecord } from './own-record.ts'
 import { PathWatch } from './path-watch.ts'
 import { PerTurn } from './per-turn.ts'
 import { ProbeService } from './probe-service.ts'
 import { Services, type Served, type ServiceName } from './services.ts'
+import { underlayFault } from './underlay.ts'
 import { standsBy, termFloor } from './speaker.ts'
-
-// Milliseconds to wait for a withdrawal. After many changes at once, the last ones leave at a limited rate.
-const WITHDRAW_DEADLINE_MS = 3000
 
 export type { SessionOptions } from './options.ts'
 
@@ -69,7 +66,7 @@ export class Session {
     const { membership, settings, log, health } = options
     setMaxListeners(50, this.#stopping.signal)
     this.#options = options
-    ;[this.#membership, this.#isAdmitted] = [membership, options.admitted]
+    ;[this.#membership, this.#isAdmitted] = [membership, membership.stage.kind === 'member']
     this.control = this.#newControl()
     this.#ownFacts = this.#newOwnFacts()
     this.#publisher = this.#newPublisher()
@@ -83,7 +80,8 @@ export class Session {
     this.#dialer = this.#newDialer()
     this.#host = this.#newHost()
     this.#paths = this.#newPaths()
-    this.#renewal = renewalLoop(() => this.control.renewed(this.#certificate()), health)
+    const generations = () => this.control.members.generations()
+    this.#renewal = options.certificate.loop(generations, () => this.#showCredential(), health)
     this.#dns = this.#newDns()
     this.#probe = this.#newProbe()
     const feed = new FeedService({ settings, log, onStarted: () => this.#update.mark() })
@@ -98,7 +96,7 @@ export class Session {
     await this.control.start()
     await this.#ownFacts.start()
     this.#dialer.start()
-    await this.ownRecord.restore(this.#nodePrefixesInView())
+    await this.ownRecord.restore(agentIn(this.control.view(), this.control.origin)?.nodePrefixes)
     await this.#host.read()
     this.#update.start()
     await this.#services.start()
@@ -109,8 +107,8 @@ export class Session {
   }
 
   /**
-   * Stops all parts. The kernel's state stays, so traffic flows on, and the responder answers for the time of the
-   * setting dns-outlive-seconds. With `leaves` the responder ends, too.
+   * Stops all parts. The kernel's state stays, so traffic flows on; the responder outlives by dns-outlive-seconds, but
+   * ends with `leaves`.
    */
   async stop({ leaves = false } = {}): Promise<void> {
     this.#stopping.abort()
@@ -129,7 +127,7 @@ export class Session {
     return this.#host.reconciler
   }
 
-  /** The states of the tunnels, and the packets that were dropped beside them. */
+  /** States of the tunnels, and packets dropped beside them. */
   get paths(): Pick<PathWatch, 'tunnels' | 'dropped'> {
     return this.#paths
   }
@@ -187,10 +185,10 @@ export class Session {
     this.#update.mark()
   }
 
-  /** Takes a later certificate of the cluster for the same key, perhaps with other prefixes. */
+  /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
     this.#membership = membership
-    this.control.renewed(this.#certificate())
+    this.#showCredential()
     this.#ownFacts.refresh()
     this.#publisher.speakAnew()
     this.#update.mark()
@@ -218,14 +216,9 @@ export class Session {
     this.#publisher.setLeadership(leadership)
   }
 
-  /**
-   * Withdraws all records of this agent and waits up to WITHDRAW_DEADLINE_MS until that has left. Afterwards nothing
-   * is published.
-   */
+  /** Withdraws all records of this agent, and waits until that has left. Afterwards nothing is published. */
   async withdraw(): Promise<void> {
     await this.#publisher.withdraw()
-    const deadlineMs = monotonicMs() + WITHDRAW_DEADLINE_MS
-    while (this.control.ownKeys().length > 0 && monotonicMs() < deadlineMs) await pause(20)
   }
 
   // ------------------------------------------------------------------ what follows from the view
@@ -236,12 +229,6 @@ export class Session {
       withdrawn: this.withdrawn,
       nodeAddress: this.facts.nodeAddress
     }
-  }
-
-  /** The node prefixes that an earlier run of this agent has published. */
-  #nodePrefixesInView(): readonly Cidr[] | undefined {
-    const { origin } = this.control
-    return ownAgents(this.control.view()).find((own) => own.origin === origin)?.agent.nodePrefixes
   }
 
   /** Called once for all changes of a turn of the event loop; builds the view. */
@@ -259,8 +246,6 @@ export class Session {
     await this.ownRecord.rotation.follow()
     this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownAgents(this.control.view())))
   }
-
-  // ------------------------------------------------------------------ what follows from the host
 
   /** Called when own addresses came, went or changed: tells the peers, and dials them from the present addresses. */
   #factsChanged({ facts, before, gone, moved }: FactsChange): void {
@@ -282,25 +267,36 @@ export class Session {
     this.#dialer.call()
   }
 
-  #certificate(): Uint8Array {
-    const { clusterSeed, clusterChain } = this.#membership
-    return ownCertificate({
-      ...this.#options,
-      clusterSeed,
-      clusterChain,
-      node: this.#options.settings['node-name']
-    })
+  /** Shows a new certificate in all later handshakes; a newcomer has none. */
+  #showCredential(): void {
+    const { stage } = this.#membership
+    if (stage.kind === 'member') this.control.renewed(this.#options.certificate.make(stage.clusterItem))
+  }
+
+  /** A member has admitted this newcomer: the membership is saved, and the agent shows its credential from now on. */
+  async #admitted(clusterItem: Uint8Array): Promise<Uint8Array> {
+    await this.#options.onAdmitted(clusterItem)
+    this.#membership = { ...this.#membership, stage: { kind: 'member', clusterItem } }
+    return this.#options.certificate.make(clusterItem)
   }
 
   // ------------------------------------------------------------------ the parts
 
   #newControl(): Control {
-    const { membership, settings, health } = this.#options
+    const { settings, health } = this.#options
+    const { roots, cluster, clusterSeed, stage } = this.#membership
     return new Control({
       ...this.#options,
-      meshId: membership.meshId,
-      cluster: membership.cluster,
-      chain: this.#certificate(),
+      roots,
+      cluster,
+      clusterSeed,
+      keeps: (this.#options.store.identity()?.seats ?? []).map(({ seatItem }) => bytes(seatItem)),
+      shows:
+        stage.kind === 'member'
+          ? { kind: 'member', credential: this.#options.certificate.make(stage.clusterItem) }
+          : { kind: 'newcomer', certItem: stage.certItem },
+      onAdmitted: (clusterItem) => this.#admitted(clusterItem),
+      underlayFault: async (invite) => underlayFault(invite, await this.around()),
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
       onChange: () => this.#update.mark(),

@@ -1,5 +1,6 @@
 // `meshctl events` lists what this agent has refused from other agents, with the peer, its cluster and the reason, and
-// what the agent did about it. The rows come from GET /v1/events; they begin with the start of the agent.
+// what the agent did about it. The rows come from GET /v1/events; they begin with the start of the agent, which keeps them
+// in memory only. They are what this agent has seen: a member that refuses this agent has the row on its own list.
 import type { Command } from 'commander'
 import type { EventRow, EventsAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -9,7 +10,7 @@ import { formatTable } from '../output/table.ts'
 import { formatDuration } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
-/** The options of the command line. */
+/** The options of the command line. `cluster`: a name; it need not be the name of a member. */
 interface Options extends WatchOption {
   readonly cluster?: string
 }
@@ -64,6 +65,7 @@ function renderEvents(answer: EventsAnswer, cluster: string | undefined, context
     }
   }
   if (context.format === 'name') return { body: rows.map((row) => row.peerId).join('\n') }
+  // AGE is that of the latest of COUNT equal events. CLUSTER is "-" for a peer that has shown no valid certificate.
   const body = formatTable<EventRow>(
     rows,
     [

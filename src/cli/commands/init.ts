@@ -1,6 +1,7 @@
-// `meshctl init` makes a new mesh with this cluster as its first member. meshd creates the root key, which stays on
-// this host and signs all invites, so `meshctl invite` works only on this agent. The command is run once per mesh. The
-// request is POST /v1/init.
+// `meshctl init` makes a new mesh with this cluster as its first member. meshd creates the root key, and with it signs the
+// first administrator's seat and the founding certificate of this cluster. The seat invites: `meshctl invite` works on this
+// agent, and on each agent that gets a seat by `meshctl admin add`. The root key stays on this host until
+// `meshctl root export` takes it away. The command is run once per mesh. The request is POST /v1/init.
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { InitRequest } from '../../api/requests.ts'
@@ -8,6 +9,7 @@ import { collect, parseClusterName, parsePrefix } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { renderJoined } from './joined.ts'
 
+/** The flags of the command. */
 interface Options {
   readonly cluster: string
   readonly podCidr?: readonly string[]
@@ -28,8 +30,9 @@ export function addInit(program: Command): void {
     .command('init')
     .summary('start a new mesh with this cluster as its first member')
     .description(
-      'Makes the root key of a new mesh on this host and admits this cluster. Run it once, in one cluster; the ' +
-        'other clusters join. The prefixes must be those that the pods and services of this cluster really have.'
+      'Makes the root key of a new mesh and the first administrator’s seat on this host, and admits this cluster. Run it ' +
+        'once, in one cluster; the other clusters join. The prefixes must be those that the pods and services of this ' +
+        'cluster really have.'
     )
     .requiredOption('--cluster <name>', 'name of this cluster, and of its DNS zone cluster.<name>', (text) =>
       parseClusterName('--cluster', text)

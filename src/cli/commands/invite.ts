@@ -1,21 +1,30 @@
 // `meshctl invite` makes a token with which one new cluster can join. meshd signs the name, the prefixes and the dates
 // into it, so the new cluster cannot choose others. The token alone goes to stdout, so that it can be piped into
-// `meshctl join` or a file. It works on the agent with the root key of the mesh; others answer NO_ROOT_KEY. The request
-// is POST /v1/invite.
+// `meshctl join` or a file. It works on an agent with the seat of an administrator; others answer NO_SEAT. The request is
+// POST /v1/invite. `invite list` and `invite cancel` are about the invites that this agent has made.
+//
+// An invite is no statement of the trust set until a member has let a cluster in by it: members learn it from the token. So
+// only the agent that made it knows that it is open, and reserves its prefixes.
 import type { Command } from 'commander'
 import type { InviteAnswer } from '../../api/answers.ts'
+import type { InviteRow } from '../../api/trust-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { InviteRequest } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
-import { formatFields } from '../output/table.ts'
+import { renderStatement } from '../meshd/statement.ts'
+import { formatFields, formatTable } from '../output/table.ts'
 import { formatDuration, formatTime } from '../output/units.ts'
+import { fetchTrust } from './trust.ts'
 
+/** The flags of `invite create`. */
 interface Options {
   readonly podCidr?: readonly string[]
   readonly serviceCidr?: readonly string[]
+  /** "24h" by default: a day is enough to set up a gateway, and ends a token that was forgotten in a chat or a file. */
   readonly expires: string
+  /** Names of clusters; the token has at most 6 addresses in all. */
   readonly bootstrap?: readonly string[]
 }
 
@@ -28,12 +37,98 @@ const SECONDS_MAX = 366 * 86_400
  * meshd.
  */
 export function addInvite(program: Command): void {
-  const command = program
+  const invite = program
     .command('invite')
     .summary('make a token with which one new cluster can join')
     .description(
+      'Makes, lists and takes back invites. `meshctl invite <cluster>` is short for `meshctl invite create <cluster>`.'
+    )
+    .usage('[create] <cluster> | list | cancel <cluster>')
+  addCreate(invite)
+  addList(invite)
+  addCancel(invite)
+  addExamples(invite, [
+    ['A token for cluster east', 'meshctl invite east'],
+    ['Invites that can still be used', 'meshctl invite list'],
+    ['Take one back', 'meshctl invite cancel east']
+  ])
+}
+
+/**
+ * `invite list` shows the invites of this agent; other administrators keep their own. STATE is open, used (a member has let
+ * a cluster in), cancelled (a Void names the invite, or its seat fell) or expired. PREFIXES are those that the invite
+ * reserves. A token itself is not shown, because no agent keeps it.
+ */
+function addList(invite: Command): void {
+  const command = invite
+    .command('list')
+    .summary('the invites that this agent has made')
+    .description(
+      'Lists the invites of this agent that no cluster of that name has used yet, and those that were cancelled.'
+    )
+    .action(async () => {
+      const context = contextOf(command, { hasTable: true })
+      print(context, await fetchTrust(context), ({ invites }) =>
+        context.format === 'name'
+          ? { body: invites.map(({ cluster }) => cluster).join('\n') }
+          : {
+              body: formatTable<InviteRow>(
+                invites,
+                [
+                  { title: 'CLUSTER', value: (row) => row.cluster },
+                  { title: 'STATE', value: (row) => row.state },
+                  { title: 'EXPIRES', value: (row) => formatTime(row.expires) },
+                  { title: 'PREFIXES', value: (row) => row.cidrs.join(','), fold: 0 }
+                ],
+                context
+              )
+            }
+      )
+    })
+  addExamples(command, [['Invites that can still be used', 'meshctl invite list']])
+}
+
+/**
+ * `invite cancel` takes open invites back by a Void, which each member asks before it lets a cluster in. Their prefixes are
+ * free at once. Errors of meshd: NO_INVITE when this agent keeps no invite of that cluster, because another agent made it or
+ * the cluster has joined; NO_SEAT; NOT_JOINED.
+ */
+function addCancel(invite: Command): void {
+  const command = invite
+    .command('cancel')
+    .summary('take the open invite of a cluster back')
+    .description(
+      'Takes the invite back: no member lets a cluster in with its token any more. A cluster that has joined with it stays; ' +
+        'end it with `meshctl remove`.'
+    )
+    .argument('<cluster>', 'name of the invited cluster')
+    .action(async (cluster: string) => {
+      const context = contextOf(command)
+      const answer = await context.client.request(ENDPOINTS.cancel, {
+        send: { cluster },
+        field: 'done',
+        doing: 'cancelling the invite'
+      })
+      print(context, answer, renderStatement)
+    })
+  addExamples(command, [['A token that went to the wrong person', 'meshctl invite cancel east']])
+}
+
+/**
+ * `invite create`, the default of `invite`. A second invite of the same cluster takes the open one back. Errors of meshd:
+ *   NO_SEAT, SEAT_EXCEEDED: no seat of this agent stands, or none covers the name;
+ *   NAME_TAKEN: a member has the name;
+ *   PREFIX_OVERLAP: a member or an open invite has a prefix that overlaps;
+ *   PREFIX_HIDES: a prefix contains an address by which a member or this host is reached;
+ *   BAD_ARGUMENT: prefixes or span exceed the rights of the seat, or no member can be dialled from outside.
+ */
+function addCreate(invite: Command): void {
+  const command = invite
+    .command('create', { isDefault: true })
+    .summary('make a token (the default)')
+    .description(
       'Makes a token that lets the named cluster, and no other, join this mesh with the given prefixes. The token ' +
-        'goes to stdout, everything else to stderr. Anyone with the token can join under that name until it expires.'
+        'goes to stdout, everything else to stderr. It can be used once. Its holder can join under that name until it expires.'
     )
     .argument('<cluster>', 'name that the new cluster will have')
     .option(

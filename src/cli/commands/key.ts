@@ -1,12 +1,19 @@
-// `meshctl key rotate` gives this agent a new key of WireGuard. The request is POST /v1/key/rotate.
+// `meshctl key rotate` gives this agent a new key of WireGuard. The request is POST /v1/key/rotate. No administrator takes
+// part: the new key is proved by a signature in the record of the agent (docs/trust.md, "Keys"), so the trust set does not
+// change, and the keys of the agent, its cluster and its seats stay as they are.
 import { Argument, type Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 
-// meshd waits up to 20 s for the device.
+// Milliseconds. meshd waits up to 20 s for the device, and then answers that the key is pending; the rest is for the disk.
 const TIMEOUT_MS = 40_000
 
-/** Adds the command `key`. Errors of meshd: NOT_JOINED (exit code 4), KEY_CHANGING, NO_MEMBER. */
+/**
+ * Adds the command `key`. The answer has the new key and the one before in base64, as `wg show` prints them, and `pending`
+ * while the device has not taken the new one. Errors of meshd: NOT_JOINED (exit code 4); KEY_CHANGING while an earlier
+ * rotation is pending; NO_MEMBER when other clusters are known and none is connected: none would hear of the new key, so all
+ * tunnels of this gateway would end.
+ */
 export function addKey(program: Command): void {
   const command = program
     .command('key')

@@ -7,31 +7,36 @@ import { addExamples, contextOf, print, type Context } from '../meshd/context.ts
 import { badArgument, CliError } from '../output/errors.ts'
 import { cleanDeep } from '../output/text.ts'
 
+/** The flags of the command. */
 interface Options {
   readonly yes?: boolean
+  /** Also when the mesh has no other seat, and its root keys are in no file: nothing can be invited or removed later. */
+  readonly force?: boolean
 }
 
-// meshd answers after it has withdrawn the records and cleaned the host.
+// Milliseconds. meshd answers after it has withdrawn the records and cleaned the host.
 const TIMEOUT_MS = 60_000
 
-/** Adds the command `leave`. Errors of meshd: NOT_JOINED (exit code 4), ALREADY_CHANGING, LEAVE_UNFINISHED. */
+/** Adds the command `leave`. Errors of meshd: NOT_JOINED (exit code 4), LAST_SEAT, ALREADY_CHANGING, LEAVE_UNFINISHED. */
 export function addLeave(program: Command): void {
   const command = program
     .command('leave')
     .summary('take this cluster out of the mesh and clean this host')
     .description(
       'Withdraws the services of this cluster in all others, removes tunnel, routes and load balancer from this ' +
-        'host, and forgets the mesh. To join again, this cluster needs a token that has not expired; the token of ' +
-        'its first join may be used again. ' +
+        'host, and forgets the mesh. To join again, this cluster needs a new token: ' +
+        'the mesh keeps a statement that this one has left. ' +
         'When a step fails, repeat the command: it continues with what is not done. ' +
         'Before this cluster has joined, the command discards the token that no member has answered. ' +
         'It asks for confirmation, unless --yes is given.'
     )
     .option('-y, --yes', 'do not ask')
+    .option('--force', 'also when this agent has the only administrator’s seat of the mesh')
     .action(async (options: Options) => {
       const context = contextOf(command)
       if (options.yes !== true) await confirm(context)
       const answer = await context.client.request(ENDPOINTS.leave, {
+        send: { force: options.force === true },
         field: 'cluster',
         doing: 'leaving the mesh',
         timeoutMs: TIMEOUT_MS
@@ -41,7 +46,7 @@ export function addLeave(program: Command): void {
           clean.pending === true
             ? `The token of cluster ${clean.cluster}, which no member had answered, is discarded.`
             : `Cluster ${clean.cluster} has left the mesh.`,
-        note: 'To join again: run meshctl join here, with a token that has not expired (meshctl invite in a member cluster makes a new one)'
+        note: 'To join again: run meshctl join here, with a new token (meshctl invite on an administrator’s agent makes one)'
       }))
     })
   addExamples(command, [
@@ -68,7 +73,7 @@ async function confirm(context: Context): Promise<void> {
   if (status.state === 'unjoined') return
   const question =
     `Cluster ${status.cluster ?? ''} leaves the mesh: no other cluster reaches its services any more, ` +
-    'and to join again it needs a token that has not expired.\nLeave? [y/N] '
+    'and to join again it needs a new token.\nLeave? [y/N] '
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   const interrupted = new AbortController()
   // `question` stays pending for ever when stdin ends, so both events end it.

@@ -12,6 +12,7 @@ import { formatTable, type Column } from '../output/table.ts'
 import { formatBytes, formatDuration, formatMilliseconds } from '../output/units.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
+/** The options of the command line. Without one, all rows are shown. */
 interface Options extends WatchOption {
   readonly cluster?: string
 }
@@ -140,6 +141,7 @@ const COLOURS: Readonly<Record<ReturnType<typeof stateOf>, Colour>> = {
   off: 'dim'
 }
 
+/** Sorts the own agent before all others. */
 function rank(peer: PeerRow): number {
   return peer.state === 'self' ? 0 : 1
 }

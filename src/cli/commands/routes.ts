@@ -9,6 +9,7 @@ import type { Colour } from '../output/style.ts'
 import { formatTable } from '../output/table.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
+/** The options of the command line. Without one, all rows are shown. */
 interface Options extends WatchOption {
   readonly cluster?: string
 }

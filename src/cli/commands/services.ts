@@ -8,6 +8,7 @@ import { addExamples, contextOf, type Context, type Rendered } from '../meshd/co
 import { formatTable } from '../output/table.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
+/** The options of the command line. Without one, all rows are shown. */
 interface Options extends WatchOption {
   readonly cluster?: string
   readonly namespace?: string

@@ -49,7 +49,7 @@ async function complete(program: Command, given: readonly string[]): Promise<rea
     return matching(await valuesOfOption(flag, place), current, prefix)
   }
   if (current.startsWith('-')) return matching(flags(place), current)
-  if (place.command === program) return matching(commands(program), current)
+  if (hasCommands(place)) return matching(commands(place.command), current)
   return matching(await valuesOfArgument(place), current)
 }
 
@@ -104,23 +104,34 @@ function step(place: Place, word: string): Place {
     if (option?.long === '--socket' && value !== undefined) return { ...place, socket: value }
     return { ...place, pending: option?.required === true && value === undefined ? option : undefined }
   }
-  const next = place.command === place.program ? named(place.program, word) : undefined
+  const next = place.positionals === 0 ? named(place.command, word) : undefined
   return next === undefined ? { ...place, positionals: place.positionals + 1 } : { ...place, command: next }
 }
 
-function named(program: Command, word: string): Command | undefined {
-  return program.commands.find((command) => command.name() === word)
+/** A command of this name below the given one: `invite` and `list` of "invite list". */
+function named(parent: Command, word: string): Command | undefined {
+  return parent.commands.find((command) => command.name() === word)
+}
+
+/** Whether the next word can be the name of a command. */
+function hasCommands({ command, program, positionals }: Place): boolean {
+  return command === program || (command.commands.length > 0 && positionals === 0)
 }
 
 /** Finds an option by its long or short form. Options of the command come first, as commander has it. */
 function findOption({ command, program }: Place, name: string): Option | undefined {
-  return [...command.options, ...program.options].find(
+  return [...optionsOf(command), ...program.options].find(
     (option) => option.long === name || option.short === name
   )
 }
 
-function commands(program: Command): Candidate[] {
-  const visible = program.createHelp().visibleCommands(program)
+/** The options of a command; of one that has commands below it, also theirs, since one of them may be left out. */
+function optionsOf(command: Command): readonly Option[] {
+  return [...command.options, ...command.commands.flatMap((below) => below.options)]
+}
+
+function commands(parent: Command): Candidate[] {
+  const visible = parent.createHelp().visibleCommands(parent)
   return visible.map((command) => ({
     value: command.name(),
     help: command.summary() || command.description()
@@ -132,6 +143,7 @@ function flags({ command, program }: Place): Candidate[] {
   const help = program.createHelp()
   const options = [
     ...help.visibleOptions(command),
+    ...(command === program ? [] : command.commands.flatMap((below) => help.visibleOptions(below))),
     ...(command === program ? [] : help.visibleOptions(program))
   ]
   const known = new Map(options.map((option) => [option.long ?? '', option.description]))

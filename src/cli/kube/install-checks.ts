@@ -8,7 +8,7 @@ import type { Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
 import { fieldsAt, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
 import { nearest } from '../../core/model/nearest.ts'
-import { decodeToken } from '../../core/trust/token.ts'
+import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 
@@ -18,12 +18,12 @@ import { badArgument, CliError } from '../output/errors.ts'
  * their own. Errors: CliError TOKEN_… for an invalid token, such as TOKEN_DAMAGED, with the fix of the decoder.
  */
 export function checkToken(token: string): void {
-  const read = decodeToken(token, {
+  const read = decodeInviteToken(token, {
     crypto: createCrypto(),
     nowSeconds: Math.floor(Date.now() / 1000),
     meshId: undefined
   })
-  if (read.kind === 'token' || read.code === 'expired' || read.code === 'notYetValid') return
+  if (read.kind === 'token') return
   throw new CliError(codeOfKind('TOKEN', read.code), `token: ${read.message}`, read.fix)
 }
 

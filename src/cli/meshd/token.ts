@@ -5,8 +5,8 @@ import { readFile } from 'node:fs/promises'
 import { codeOf } from '../../core/model/coded-error.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 
-// A token has less than 2 KiB. meshd accepts at most 16 KiB (src/api/requests.ts).
-const TOKEN_BYTES_MAX = 16 * 1024
+// A token has about 2 KiB. meshd accepts at most 32 KiB (src/api/requests.ts).
+const TOKEN_BYTES_MAX = 32 * 1024
 
 const TOKEN_WAYS = 'use --token-file FILE, pipe the token to stdin, or set RHIZOME_TOKEN'
 

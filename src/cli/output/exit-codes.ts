@@ -29,7 +29,10 @@ export const EXIT_CODES: readonly { readonly exit: ExitCode; readonly meaning: s
     meaning: 'meshd does not answer on its socket, or a Kubernetes API server does not answer'
   },
   { exit: EXIT.notJoined, meaning: 'this cluster is in no mesh yet: run meshctl init or meshctl join' },
-  { exit: EXIT.refused, meaning: 'refused: token expired or foreign, name or prefix taken, already joined' },
+  {
+    exit: EXIT.refused,
+    meaning: 'refused: token used, expired or foreign, name or prefix taken, already joined'
+  },
   {
     exit: EXIT.timeout,
     meaning: 'meshd or a member did not answer in time, or was busy: run the same command again'
@@ -79,14 +82,41 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
   [EXIT.unreachable, ['AGENT_UNREACHABLE', 'KUBERNETES_UNREACHABLE', 'NETWORK']],
   [EXIT.notJoined, ['NOT_JOINED', 'NO_CLUSTER_KEY']],
   // UNREACHABLE: meshd answered, but no member that the token names did. MESH_BUSY: a member refused the handshake for
-  // now. CLUSTER_KEY_BUSY: other clients changed the Secret of the key at the same time.
-  [EXIT.timeout, ['UNREACHABLE', 'TIMEOUT', 'MESH_BUSY', 'CLUSTER_KEY_BUSY']],
+  // now. MESH_UNKNOWN_SPONSOR: it does not know this cluster yet. CLUSTER_KEY_BUSY: other clients changed the Secret of
+  // the key at the same time.
+  [EXIT.timeout, ['UNREACHABLE', 'TIMEOUT', 'MESH_BUSY', 'MESH_UNKNOWN_SPONSOR', 'CLUSTER_KEY_BUSY']],
   // NOT_FOUND: meshd has no such request, so it is older or newer than meshctl.
-  [EXIT.incompatible, ['NOT_FOUND', 'INCOMPATIBLE', 'MESH_VERSION', 'TOKEN_NEWER_VERSION']],
+  [
+    EXIT.incompatible,
+    ['NOT_FOUND', 'INCOMPATIBLE', 'MESH_VERSION', 'TOKEN_NEWER_VERSION', 'TOKEN_OLDER_VERSION']
+  ],
   [EXIT.interrupted, ['INTERRUPTED']],
   [
     EXIT.refused,
-    ['ALREADY_JOINED', 'CLUSTER_KEY_TAKEN', 'CLUSTER_KEY_MISMATCH', 'CLUSTER_KEY_OTHER', 'NO_ROOT_KEY']
+    [
+      'ALREADY_JOINED',
+      'CLUSTER_KEY_TAKEN',
+      'CLUSTER_KEY_MISMATCH',
+      'CLUSTER_KEY_OTHER',
+      // Administrators: the right, the state or the name does not allow it.
+      'NO_SEAT',
+      'SEAT_EXCEEDED',
+      'LAST_SEAT',
+      'UNKNOWN_SEAT',
+      'STILL_ALIVE',
+      'NOT_BARRED',
+      'UNKNOWN_CLUSTER',
+      'AMBIGUOUS_CLUSTER',
+      'OWN_CLUSTER',
+      'UNKNOWN_AGENT',
+      'OWN_AGENT',
+      'NO_INVITE',
+      'INVITE_USED',
+      'NO_ROOT',
+      'ROOT_FILE_MALFORMED',
+      'ROOT_FILE_OTHER',
+      'PASSPHRASE_WRONG'
+    ]
   ],
   [
     EXIT.failed,
@@ -101,6 +131,8 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       // meshd: enrolment, its socket and its other servers
       'ALREADY_CHANGING',
       'LEAVE_UNFINISHED',
+      'KEY_CHANGING',
+      'NO_MEMBER',
       'CLUSTER_KEY_CORRUPT',
       'NO_DNS_SERVICE',
       'NO_NAMES',

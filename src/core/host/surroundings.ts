@@ -138,6 +138,19 @@ export function overlapsOf(
   return overlapsOfAll([{ prefix, cluster }], around)
 }
 
+/**
+ * Names the addresses of hosts in a prefix: by these the mesh or this host is reached, and connections to them would end
+ * in the tunnel. undefined: there is none, so the cluster may have the prefix.
+ */
+export function hiddenBy(
+  prefix: Cidr,
+  cluster: string,
+  around: Parameters<typeof overlapsOf>[2]
+): string | undefined {
+  const hidden = overlapsOf(prefix, cluster, around).filter(({ kind }) => kind === 'address')
+  return hidden.length === 0 ? undefined : overlapText(hidden)
+}
+
 /** Returns the overlaps of many prefixes that do not overlap each other. */
 export function overlapsOfAll(
   prefixes: readonly { readonly prefix: Cidr; readonly cluster: string | undefined }[],

@@ -262,3 +262,14 @@ function bigToBytes(value: bigint, length: number): Uint8Array {
 function invalid(reason: string): ParsedCidr {
   return { kind: 'invalid', reason }
 }
+
+/** Merges several lists of prefixes into one disjoint, sorted list. */
+export function unionOf(lists: readonly (readonly Cidr[])[]): readonly Cidr[] {
+  const union: Cidr[] = []
+  for (const cidr of lists.flat().sort(compareCidr)) {
+    const last = union.at(-1)
+    // A shorter prefix sorts first, so the only kept prefix that can contain this one is the last.
+    if (last === undefined || !cidrContains(last, cidr)) union.push(cidr)
+  }
+  return union
+}

@@ -4,15 +4,15 @@ import { toSignedHead, type Head } from './head.ts'
 import { operationBytes, type Operation } from './record.ts'
 import { encodeFrame } from '../wire/messages.ts'
 
-/** Returns one frame or more, each with operations of about `partBytes` at most. The first frame carries `chain`. */
+/** Returns one frame or more, each with operations of about `partBytes` at most. The first frame carries `credential`. */
 export function deltaFrames(delta: {
   readonly head: Head
   readonly fromSeq: number
   readonly operations: readonly Operation[]
-  readonly chain?: Uint8Array | undefined
+  readonly credential?: Uint8Array | undefined
   readonly partBytes: number
 }): readonly Uint8Array[] {
-  const { head, fromSeq, operations, chain, partBytes } = delta
+  const { head, fromSeq, operations, credential, partBytes } = delta
   const parts = splitBySize(operations, partBytes)
   return parts.map((operations, part) =>
     encodeFrame({
@@ -22,7 +22,7 @@ export function deltaFrames(delta: {
         operations: operations.map(encodeOperation),
         part,
         more: part < parts.length - 1,
-        ...(chain && part === 0 ? { chain } : {})
+        ...(credential && part === 0 ? { credential } : {})
       }
     })
   )

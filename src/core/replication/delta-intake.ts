@@ -105,7 +105,7 @@ export class DeltaIntake {
     switch (entry.kind) {
       case 'admitted':
         return true
-      case 'chain missing':
+      case 'credential missing':
         neighbour.claimAtLeast(origin, claim, limits.originsMax)
         pulls.want(origin, nowMs)
         return false

@@ -63,8 +63,8 @@ export interface Persist {
   readonly adopts?: number
   /** A tombstone (value undefined) removes its record and need not be stored. */
   readonly operations: readonly Operation[]
-  /** The encoded Chain, when it is new. */
-  readonly chain?: Uint8Array
+  /** The encoded credential, when it is new. */
+  readonly credential?: Uint8Array
 }
 
 /**
@@ -85,8 +85,8 @@ export interface PersistPart {
   readonly afterSeq: number
   readonly lastSeq: number
   readonly operations: readonly Operation[]
-  /** Encoded Chain; in the first part. */
-  readonly chain?: Uint8Array
+  /** Encoded Credential; in the first part. */
+  readonly credential?: Uint8Array
 }
 
 /** The identity, limits and ports of one protocol instance. */
@@ -112,7 +112,7 @@ export interface StoredOrigin {
   readonly origin: Origin
   /** Encoded SignedHead. */
   readonly head: Uint8Array
-  readonly chain: Uint8Array | undefined
+  readonly credential: Uint8Array | undefined
   readonly records: Iterable<StoredRecord>
 }
 

@@ -1,22 +1,22 @@
-// The gate for deltas: no state of an origin is taken before its certificate chain is admitted (S2 of protocol.ts). The
-// chain comes with the first part of a delta. delta-intake.ts asks the gate for each delta, and puller.ts whether an
+// The gate for deltas: no state of an origin is taken before its credential is admitted (S2 of protocol.ts). The
+// credential comes with the first part of a delta. delta-intake.ts asks the gate for each delta, and puller.ts whether an
 // origin may be pulled.
 import { equalBytes } from '../model/bytes.ts'
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
-import { CHAIN_BYTES_MAX } from '../wire/limits.ts'
+import { CREDENTIAL_BYTES_MAX } from '../wire/limits.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
 /** The gate's answer to one delta. */
 interface Entry {
   /**
-   * `chain missing`: the first part has no chain; the answer to a pull will have it. `denied`: the chain was refused.
-   * `ignored`: a later part of an origin that is not admitted, or its chain is too long.
+   * `credential missing`: the first part has no credential; the answer to a pull will have it. `denied`: the credential was refused.
+   * `ignored`: a later part of an origin that is not admitted, or its credential is too long.
    */
-  readonly kind: 'admitted' | 'chain missing' | 'denied' | 'ignored'
-  /** The reason why the chain was refused. With `admitted`, the origin stays admitted by the chain that is held. */
+  readonly kind: 'admitted' | 'credential missing' | 'denied' | 'ignored'
+  /** The reason why the credential was refused. With `admitted`, the origin stays admitted by the credential that is held. */
   readonly refusal?: string
-  /** True when a signature of the refused chain is bad. */
+  /** True when a signature of the refused credential is bad. */
   readonly isForged?: true
 }
 
@@ -25,7 +25,7 @@ export class Gate {
   readonly #admission: Admission
   readonly #originsMax: number
   /**
-   * Origins whose chain was refused, and the time until which they are not pulled. At most `originsMax`; then it is
+   * Origins whose credential was refused, and the time until which they are not pulled. At most `originsMax`; then it is
    * cleared.
    */
   readonly #deniedUntilMs = new Map<Origin, number>()
@@ -43,24 +43,28 @@ export class Gate {
     this.#shutUntilMs.set(origin, nowMs + ms)
   }
 
-  /** True when a chain of this origin was refused less than DENIED_MS ago, or while it is shut out. */
+  /** True when a credential of this origin was refused less than DENIED_MS ago, or while it is shut out. */
   isDenied(origin: Origin, nowMs: number): boolean {
     return (this.#deniedUntilMs.get(origin) ?? -Infinity) > nowMs || this.#isShut(origin, nowMs)
   }
 
-  /** Judges the chain of a delta. The same chain as the held one is not verified again. */
-  enter(origin: Origin, { chain, part }: Pick<DeltaMessage, 'chain' | 'part'>, nowMs: number): Entry {
+  /** Judges the credential of a delta. The same credential as the held one is not verified again. */
+  enter(
+    origin: Origin,
+    { credential, part }: Pick<DeltaMessage, 'credential' | 'part'>,
+    nowMs: number
+  ): Entry {
     if (this.#isShut(origin, nowMs)) return { kind: 'denied', refusal: 'no room for this cluster' }
     const isAdmitted = this.#admission.isAdmitted(origin)
-    if (chain.length === 0) {
+    if (credential.length === 0) {
       if (isAdmitted) return { kind: 'admitted' }
-      return { kind: part === 0 ? 'chain missing' : 'ignored' }
+      return { kind: part === 0 ? 'credential missing' : 'ignored' }
     }
-    if (chain.length > CHAIN_BYTES_MAX)
-      return { kind: isAdmitted ? 'admitted' : 'ignored', refusal: 'chain too long' }
-    const known = this.#admission.chainOf(origin)
-    if (isAdmitted && known && equalBytes(known, chain)) return { kind: 'admitted' }
-    const verdict = this.#admission.admit(origin, new Uint8Array(chain))
+    if (credential.length > CREDENTIAL_BYTES_MAX)
+      return { kind: isAdmitted ? 'admitted' : 'ignored', refusal: 'credential too long' }
+    const known = this.#admission.credentialOf(origin)
+    if (isAdmitted && known && equalBytes(known, credential)) return { kind: 'admitted' }
+    const verdict = this.#admission.admit(origin, new Uint8Array(credential))
     if (verdict.kind === 'admitted') {
       this.#deniedUntilMs.delete(origin)
       return { kind: 'admitted' }

@@ -13,7 +13,7 @@ import type { Broadcast } from './push/broadcast.ts'
 import type { ValueChange } from './record.ts'
 import type { Change, Replica, Written } from './replica.ts'
 import type { Replicas } from './replicas.ts'
-import { TokenBucket } from './token-bucket.ts'
+import { TokenBucket } from '../model/token-bucket.ts'
 import { TunnelKeys } from '../trust/tunnel-key.ts'
 
 /** The key of this agent, and the parts of the protocol that an own batch passes through. */

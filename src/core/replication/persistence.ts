@@ -1,5 +1,5 @@
 // Makes the effects `persist`, `persistPart` and `dropParts`, by which the caller stores the state of each origin. A
-// chain has up to 8 KiB and changes rarely, so it is part of the effect only when it has changed since it was last
+// credential has up to 8 KiB and changes rarely, so it is part of the effect only when it has changed since it was last
 // stored.
 import { equalBytes } from '../model/bytes.ts'
 import type { Origin } from '../model/values.ts'
@@ -23,36 +23,36 @@ interface StateStep {
 export class Persistence {
   readonly #admission: Admission
   readonly #outbox: Outbox
-  /** The chain of each origin as the store has it. */
-  readonly #storedChains = new Map<Origin, Uint8Array>()
+  /** The credential of each origin as the store has it. */
+  readonly #storedCredentials = new Map<Origin, Uint8Array>()
 
   constructor({ admission, outbox }: { readonly admission: Admission; readonly outbox: Outbox }) {
     this.#admission = admission
     this.#outbox = outbox
   }
 
-  /** Tells that the store holds this chain already; called when the store is read. */
-  setStoredChain(origin: Origin, chain: Uint8Array): void {
-    this.#storedChains.set(origin, chain)
+  /** Tells that the store holds this credential already; called when the store is read. */
+  setStoredCredential(origin: Origin, credential: Uint8Array): void {
+    this.#storedCredentials.set(origin, credential)
   }
 
   /** Asks the caller to store the step by which a replica came to its present head. */
   persist({ origin, head }: Replica, { replaced, operations, adopts }: StateStep): void {
     if (!head) return
-    const chain = this.#admission.chainOf(origin)
-    const stored = this.#storedChains.get(origin)
-    const isNew = chain && !(stored && equalBytes(stored, chain))
-    if (isNew) this.#storedChains.set(origin, chain)
+    const credential = this.#admission.credentialOf(origin)
+    const stored = this.#storedCredentials.get(origin)
+    const isNew = credential && !(stored && equalBytes(stored, credential))
+    if (isNew) this.#storedCredentials.set(origin, credential)
     this.#outbox.add({
       ...persistOf(head, { replace: replaced, operations }),
       ...(adopts === undefined ? {} : { adopts }),
-      ...(isNew ? { chain } : {})
+      ...(isNew ? { credential } : {})
     })
   }
 
   /** Asks the caller to remove the stored state of an origin that is not held any more. */
   remove(origin: Origin, reason: 'evicted' | 'no member'): void {
-    this.#storedChains.delete(origin)
+    this.#storedCredentials.delete(origin)
     this.#outbox.add({ kind: 'removed', origin, reason })
   }
 
@@ -60,7 +60,7 @@ export class Persistence {
   persistPart(origin: Origin, step: StagingStep): void {
     if (step.kind === 'dropped') return this.#outbox.add({ kind: 'dropParts', origin })
     const { head, atSeq, afterSeq, lastSeq, operations } = step
-    const chain = afterSeq === 0 ? this.#admission.chainOf(origin) : undefined
+    const credential = afterSeq === 0 ? this.#admission.credentialOf(origin) : undefined
     this.#outbox.add({
       kind: 'persistPart',
       origin,
@@ -69,17 +69,17 @@ export class Persistence {
       afterSeq,
       lastSeq,
       operations,
-      ...(chain ? { chain } : {})
+      ...(credential ? { credential } : {})
     })
   }
 
   /** The whole state of a replica as one step. Undefined while the replica has no head. */
   whole({ origin, head, records }: Replica): Persist | undefined {
     if (!head) return undefined
-    const chain = this.#admission.chainOf(origin)
+    const credential = this.#admission.credentialOf(origin)
     return {
       ...persistOf(head, { replace: true, operations: [...records.values()] }),
-      ...(chain ? { chain } : {})
+      ...(credential ? { credential } : {})
     }
   }
 }

@@ -6,7 +6,7 @@
 // Invariants (P1–P5 of replica.ts hold for every origin)
 //   S1. A batch of this agent is persisted before any frame that tells of it, because the effects are carried out in
 //       their order.
-//   S2. No state of an origin is taken before its certificate chain is admitted.
+//   S2. No state of an origin is taken before its credential is admitted.
 //   S3. A claim of a neighbour alone never changes a state that is held here, not even the own one: a head with the
 //       origin's signature is needed. A false claim costs one small pull.
 //   S4. A lagging agent learns of newer heads within headsIntervalMs, from any neighbour that is ahead, and pulls until
@@ -39,7 +39,7 @@ import type { StoredRecord, ValueChange } from './record.ts'
 import { Removal } from './removal.ts'
 import { Replicas } from './replicas.ts'
 import { restoreOrigin, restoreParts, type RestoreContext } from './restore.ts'
-import { SteadyClock } from './steady-clock.ts'
+import { SteadyClock } from '../model/steady-clock.ts'
 
 export type * from './effects.ts'
 
@@ -367,7 +367,7 @@ export class Protocol {
   }
 
   #restoreOne(state: StoredOrigin, context: RestoreContext): string | undefined {
-    const { origin, chain } = state
+    const { origin, credential } = state
     const reason = restoreOrigin(state, context)
     if (reason !== undefined) return reason
     const replica = this.#replicas.get(origin)
@@ -375,7 +375,7 @@ export class Protocol {
       this.#heads.set(replica.head)
       this.#replicas.note(replica)
     }
-    if (chain) this.#persistence.setStoredChain(origin, chain)
+    if (credential) this.#persistence.setStoredCredential(origin, credential)
     return undefined
   }
 

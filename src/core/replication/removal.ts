@@ -8,7 +8,7 @@ import type { Heads } from './pull/heads.ts'
 import type { PullScheduler } from './pull/pull-scheduler.ts'
 import type { Outbox } from './outbox.ts'
 import type { Replicas } from './replicas.ts'
-import type { SteadyClock } from './steady-clock.ts'
+import type { SteadyClock } from '../model/steady-clock.ts'
 
 /** The parts of one protocol instance that know of an origin's state. */
 interface RemovalOptions {

@@ -1,5 +1,5 @@
 // Restores the states that were read from the store at the start. Each state is checked like one from a neighbour
-// (head, chain, signature and hash), because the disk may be damaged, or come from another mesh or an older backup.
+// (head, credential, signature and hash), because the disk may be damaged, or come from another mesh or an older backup.
 import type { Origin } from '../model/values.ts'
 import type { Admission } from '../trust/admission.ts'
 import { decodeSignedHead } from '../wire/messages.ts'
@@ -35,17 +35,19 @@ export function restoreParts(parts: StoredParts, context: RestoreContext): strin
 }
 
 /**
- * Decodes the head of a stored state and, if its origin is not admitted yet, admits it by the stored chain (S2 of
+ * Decodes the head of a stored state and, if its origin is not admitted yet, admits it by the stored credential (S2 of
  * protocol.ts). Returns the head, or the reason why the state is unusable.
  */
 function readStored(
-  { origin, head: encoded, chain }: StoredOrigin,
+  { origin, head: encoded, credential }: StoredOrigin,
   { admission, meshId, self }: RestoreContext
 ): Head | string {
   const head = readHead(decodeSignedHead(encoded) ?? null, meshId)
   if (typeof head === 'string') return `${head} head`
   if (head.origin !== origin) return 'head of another origin'
   if (origin === self || admission.isAdmitted(origin)) return head
-  const verdict = chain ? admission.admit(origin, chain) : { kind: 'refused' as const, reason: 'no chain' }
+  const verdict = credential
+    ? admission.admit(origin, credential)
+    : { kind: 'refused' as const, reason: 'no credential' }
   return verdict.kind === 'refused' ? `not admitted: ${verdict.reason}` : head
 }

@@ -1,10 +1,10 @@
-// Builds the view from the replicated records. Every claim is cut to the certificate of its announcer (default deny).
-// control.ts builds a view when one is needed after a change of the replica or the trust store.
+// Builds the view from the replicated records. Every claim is cut to what the trust set gives its announcer (default
+// deny). control.ts builds a view when one is needed after a change of the replica or of the members.
 // Invariants
-//   1. The view depends on records, certificates and the addresses of this host alone, not on the order of arrival.
-//   2. No prefix, tunnel address, service address or endpoint outside the certificate of its cluster is in a view,
-//      and the prefixes of two clusters never overlap. Overlaps and names are settled by certificate order
-//      (trust/order.ts).
+//   1. The view depends on records, on the settlement of the members and on the addresses of this host alone, not on the
+//      order of arrival.
+//   2. No prefix, tunnel address, service address or endpoint outside the prefixes of its cluster is in a view, and the
+//      prefixes of two clusters never overlap. The settlement decides on overlaps and names (trust/members).
 //   3. A cluster's catalogue comes from one origin at a time, its speaker: the origin with the highest term among
 //      those whose catalogue is complete. So a change of speaker never shows an incomplete catalogue in place of a
 //      complete one.
@@ -12,15 +12,14 @@
 //      prove one key hold the same seed, and both stay, marked as clones.
 import { isWithin, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { Catalogue } from './catalogue.ts'
-import { cidrIntersection, compareCidr } from '../model/cidr.ts'
+import { cidrIntersection, compareCidr, unionOf } from '../model/cidr.ts'
 import type { Cidr, ClusterName, ClusterValue, Ip, Origin, WireguardKey } from '../model/values.ts'
 import type { Crypto } from '../model/crypto.ts'
-import { allowedOuters, createOuterRules, type OuterRules, type Settlement } from './outer-rules.ts'
+import { allowedOuters, createOuterRules, type OuterRules } from './outer-rules.ts'
 import { compareKeys } from '../model/sorted-map.ts'
-import type { TrustStore } from '../trust/trust-store.ts'
-import { equalBytes } from '../model/bytes.ts'
-import type { AgentChain } from '../trust/chain.ts'
-import { type SettledCluster, unionOf } from '../trust/order.ts'
+import type { MemberAgent } from '../trust/members/held-credentials.ts'
+import type { Members } from '../trust/members/members.ts'
+import type { Conflict, SettledCluster, Settlement } from '../trust/members/settlement.ts'
 import { TunnelKeys } from '../trust/tunnel-key.ts'
 import {
   clonesOf,
@@ -31,19 +30,18 @@ import {
   type Sources
 } from './view-cache.ts'
 import type { AgentView, ClusterView, MeshView, ProvedAgent, Refusal, ServiceView } from './view.ts'
-import type { Conflict } from '../trust/order.ts'
 
 /** Everything that a view is built from. The optional functions only save time. */
 export interface ViewInput {
   /** The name of this agent's cluster. */
   readonly self: ClusterName
   readonly selfOrigin: Origin
+  /** The members of the mesh, with this agent itself. */
+  readonly members: Pick<Members, 'settlement' | 'agentOf'>
   /** Addresses of this host: members that publish them are not reached there. Default: none. */
   readonly hostAddresses?: ReadonlySet<Ip>
   /** True where this agent listens on loopback, as several agents on one host do. Default: false. */
   readonly allowsLoopback?: boolean
-  /** The trust store; it also has this agent's own chain. */
-  readonly trustStore: TrustStore
   /** The origins that have records. Origins that are not admitted are ignored. */
   readonly origins: Iterable<Origin>
   /**
@@ -80,16 +78,16 @@ export function createViewBuilder(mesh: {
   const outerRules = createOuterRules()
   return {
     build(input) {
-      const settlement = input.trustStore.settlement()
+      const settlement = input.members.settlement()
       const outer = outerRules(input, settlement)
       const members = membersByCluster(input, { settlement, outer }, cache)
       const keyHolders = holdersOfKeys(members.values())
       const clusters = new Map<ClusterName, ClusterView>()
-      const own = input.trustStore.verifiedChainOf(input.selfOrigin)
+      const own = input.members.agentOf(input.selfOrigin)
       for (const name of cache.sorted('clusters', [...settlement.keys(), input.self])) {
         const settled = settlement.get(name)
-        // Another cluster owns our name by certificate order, or we have no certificate. Then nothing under that name
-        // belongs to this agent, and nothing of the owner may be treated as our own cluster.
+        // Another cluster has our name, or this agent does not stand. Then nothing under that name belongs to this agent,
+        // and nothing of the owner may be treated as our own cluster.
         const lost =
           name === input.self && (settled === undefined || own === undefined || !owns(settled, own))
         if (lost) clusters.set(name, withoutName(name, settled !== undefined))
@@ -107,7 +105,7 @@ export function createViewBuilder(mesh: {
   }
 }
 
-/** The members of each cluster: admitted origins whose chain is signed with the key that owns the cluster's name. */
+/** The members of each cluster: admitted origins whose cluster key has the cluster's name. */
 function membersByCluster(
   input: ViewInput,
   { settlement, outer }: { readonly settlement: Settlement; readonly outer: OuterRules },
@@ -115,16 +113,16 @@ function membersByCluster(
 ): ReadonlyMap<ClusterName, readonly Member[]> {
   const members = new Map<ClusterName, Member[]>()
   for (const origin of cache.sorted('origins', [...input.origins])) {
-    const chain = input.trustStore.verifiedChainOf(origin)
-    const settled = chain && settlement.get(chain.cluster)
-    if (chain === undefined || settled === undefined) continue
+    const certified = input.members.agentOf(origin)
+    const settled = certified && settlement.get(certified.cluster)
+    if (certified === undefined || settled === undefined) continue
     const version = input.version?.(origin)
-    const member = cache.member({ chain, settled, version, outer }, () =>
-      owns(settled, chain) ? memberOf(chain, { input, outer }, cache) : undefined
+    const member = cache.member({ certified, settled, version, outer }, () =>
+      owns(settled, certified) ? memberOf(certified, { input, outer }, cache) : undefined
     )
     if (member === undefined) continue
-    const list = members.get(chain.cluster)
-    if (list === undefined) members.set(chain.cluster, [member])
+    const list = members.get(certified.cluster)
+    if (list === undefined) members.set(certified.cluster, [member])
     else list.push(member)
   }
   return members
@@ -135,11 +133,11 @@ function membersByCluster(
  * refused.
  */
 function memberOf(
-  chain: AgentChain,
+  certified: MemberAgent,
   { input, outer }: { readonly input: ViewInput; readonly outer: OuterRules },
   cache: Cache
 ): Member {
-  const origin = chain.agentOrigin
+  const { origin } = certified
   const refusals: Refusal[] = []
   let [agent, claim]: [ProvedAgent?, ClusterValue?] = []
   for (const record of aboutItself(input, origin)) {
@@ -153,17 +151,17 @@ function memberOf(
       else refusals.push({ origin, key: record.key, reason: verdict.reason })
     }
   }
-  if (agent !== undefined && !chain.roles.includes(agent.role)) {
+  if (agent !== undefined && !certified.roles.includes(agent.role)) {
     refusals.push({ origin, key: 'agent', reason: `its certificate does not allow the role ${agent.role}` })
     agent = undefined
   }
   // This agent never dials itself.
   if (agent !== undefined && origin !== input.selfOrigin) {
-    const allowed = allowedOuters(agent, { ...outer, cluster: chain.cluster })
+    const allowed = allowedOuters(agent, { ...outer, cluster: certified.cluster })
     agent = allowed.agent
     refusals.push(...allowed.reasons.map((reason) => ({ origin, key: 'agent', reason })))
   }
-  return { chain, origin, agent, claim, refusals }
+  return { certified, origin, agent, claim, refusals }
 }
 
 /** The records "agent" and "cluster" of an origin, without reading its catalogue where `record` exists. */
@@ -191,7 +189,7 @@ function clusterView(
   { settled, members, keyHolders }: Sources,
   context: { readonly input: ViewInput; readonly cache: Cache }
 ): ClusterView {
-  const name = settled.grant.cluster
+  const name = settled.cluster
   const conflicts: Conflict[] = [...settled.conflicts]
   const refusals: Refusal[] = members.flatMap((member) => member.refusals)
   const speaker = speakerOf(members)
@@ -224,18 +222,20 @@ function clusterView(
   }
 
   /**
-   * The claim cut to the certificate, without what older certificates own. A claim beyond the certificate is reported
-   * as a refusal.
+   * The claim cut to the prefixes that are in force. One that the cluster may not use at all is reported as a refusal; one
+   * that another cluster has in force is a conflict of the settlement.
    */
   function authorised(what: 'podPrefixes' | 'servicePrefixes'): readonly Cidr[] {
     if (speaker?.claim === undefined) return []
-    const certified = speaker.chain[what]
+    const kind = what === 'podPrefixes' ? 'podPrefix' : 'servicePrefix'
+    const lost = settled.conflicts.filter((conflict) => conflict.what === kind)
+    const given = [...settled[what], ...lost.map(({ value }) => value as Cidr)]
     for (const claim of speaker.claim[what]) {
-      if (isWithin(claim, certified)) continue
-      const reason = `the ${what === 'podPrefixes' ? 'pod' : 'service'} prefix ${claim} is outside its certificate`
+      if (isWithin(claim, given)) continue
+      const reason = `the ${what === 'podPrefixes' ? 'pod' : 'service'} prefix ${claim} is outside the prefixes of its cluster`
       refusals.push({ origin: speaker.origin, key: 'cluster', reason })
     }
-    return intersect(intersect(speaker.claim[what], certified), settled[what])
+    return intersect(speaker.claim[what], settled[what])
   }
 
   /**
@@ -331,9 +331,9 @@ function withoutName(name: ClusterName, taken: boolean): ClusterView {
   }
 }
 
-/** Whether a chain belongs to the cluster that owns its name: both have the same cluster key. */
-function owns(settled: SettledCluster, chain: AgentChain): boolean {
-  return chain.cluster === settled.grant.cluster && equalBytes(settled.grant.clusterKey, chain.clusterKey)
+/** Whether an agent belongs to the cluster that has the name: both have the same cluster key. */
+function owns(settled: SettledCluster, certified: MemberAgent): boolean {
+  return certified.cluster === settled.cluster && certified.clusterKey === settled.clusterKey
 }
 
 /** The parts that both lists of prefixes cover, sorted and merged. */

@@ -1,16 +1,13 @@
 // Which outer addresses of a member the other agents may use. A member chooses them freely and all others send there, so
 // every address that could lead to another than that member is left out, counted and shown with cluster and peer.
 // Invariants
-//   1. No address inside a certified prefix of another cluster is in a view, so it is never dialled and takes no pod or
+//   1. No address inside a prefix of another cluster is in a view, so it is never dialled and takes no pod or
 //      service of that cluster out of the tunnel.
-//   2. The rules are the same object while certificates and addresses of the host are the same.
+//   2. The rules are the same object while the settlement and the addresses of the host are the same.
 import { outerRefusal, type OuterAddressRules } from '../model/outer-address.ts'
 import { holderAmong } from '../model/prefix-holder.ts'
 import type { AgentValue, Cidr, ClusterName, Ip } from '../model/values.ts'
-import type { SettledCluster } from '../trust/order.ts'
-
-/** The certified prefixes of all clusters. */
-export type Settlement = ReadonlyMap<ClusterName, SettledCluster>
+import type { Settlement } from '../trust/members/settlement.ts'
 
 /** The rules for the addresses of any cluster. */
 export type OuterRules = Omit<OuterAddressRules, 'cluster'>
@@ -22,7 +19,7 @@ interface HostFacts {
 
 const NO_ADDRESSES: ReadonlySet<Ip> = new Set()
 
-/** Returns a function that makes the rules, and keeps them until a certificate or an address of the host changes. */
+/** Returns a function that makes the rules, and keeps them until the settlement or an address of the host changes. */
 export function createOuterRules(): (host: HostFacts, settlement: Settlement) => OuterRules {
   let last: { readonly settlement: Settlement; readonly rules: OuterRules } | undefined
   return ({ hostAddresses = NO_ADDRESSES, allowsLoopback = false }, settlement) => {
@@ -37,7 +34,7 @@ export function createOuterRules(): (host: HostFacts, settlement: Settlement) =>
   }
 }
 
-/** Certified prefixes never overlap (trust/order.ts), so an address has one holder at most. */
+/** The prefixes in force never overlap (trust/members), so an address has one holder at most. */
 function holderOf(settlement: Settlement): OuterRules['holder'] {
   const owners = new Map<Cidr, ClusterName>()
   for (const [name, { podPrefixes, servicePrefixes }] of settlement)

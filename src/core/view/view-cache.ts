@@ -5,14 +5,15 @@ import { Authoriser } from './authorise.ts'
 import { Catalogue } from './catalogue.ts'
 import type { Cidr, ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
 import { compareKeys } from '../model/sorted-map.ts'
-import type { AgentChain } from '../trust/chain.ts'
-import type { SettledCluster } from '../trust/order.ts'
+import type { MemberAgent } from '../trust/members/held-credentials.ts'
+import type { SettledCluster } from '../trust/members/settlement.ts'
 import type { TunnelKeys } from '../trust/tunnel-key.ts'
 import type { ClusterView, ProvedAgent, Refusal } from './view.ts'
 
 /** What one origin announces about itself and its cluster. */
 export interface Member {
-  readonly chain: AgentChain
+  /** The agent by its certificate. */
+  readonly certified: MemberAgent
   readonly origin: Origin
   /** undefined when the origin has published no agent, or one without a valid proof of its tunnel keys. */
   readonly agent: ProvedAgent | undefined
@@ -33,7 +34,7 @@ export type KeyHolders = ReadonlyMap<WireguardKey, readonly Origin[]>
 
 /** The objects that a Member was made from. They are compared by identity. */
 interface MadeFrom {
-  readonly chain: AgentChain
+  readonly certified: MemberAgent
   readonly settled: SettledCluster
   readonly version: object | undefined
   /** The rules for outer addresses; another object when they may have changed. */
@@ -75,7 +76,7 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
   const members = new Map<Origin, { from: MadeFrom; member: Member | undefined }>()
   const orders = new Map<string, { list: readonly string[]; sorted: readonly string[] }>()
   const untunnelled = new WeakMap<ProvedAgent, ProvedAgent>()
-  // Two entries for each cluster, and the trust store bounds the number of clusters.
+  // Two entries for each cluster, and the trust set bounds the number of clusters.
   const lists = new Map<string, readonly Cidr[]>()
   const views = new Map<ClusterName, { of: Sources; view: ClusterView }>()
 
@@ -95,21 +96,21 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
       return sorted
     },
     member(from, make) {
-      const { chain, settled, version } = from
-      const last = members.get(chain.agentOrigin)
+      const { certified, settled, version } = from
+      const last = members.get(certified.origin)
       const isFromSame =
-        last?.from.version === version && last?.from.chain === chain && last.from.settled === settled
+        last?.from.version === version && last?.from.certified === certified && last?.from.settled === settled
       const isLast = isFromSame && last?.from.outer === from.outer
       if (last !== undefined && isLast && version !== undefined) return last.member
       const made = make()
       // The rules for outer addresses change with each new cluster, and rarely affect a member.
       const isSame = isFromSame && version !== undefined && isSameMember(last?.member, made)
       const member = isSame ? last?.member : made
-      members.set(chain.agentOrigin, { from, member })
+      members.set(certified.origin, { from, member })
       return member
     },
     clusterView(of, make) {
-      const name = of.settled.grant.cluster
+      const name = of.settled.cluster
       const last = views.get(name)
       if (last !== undefined && areSame(last.of, of)) {
         last.of = of
@@ -148,7 +149,8 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
 function isSameMember(last: Member | undefined, now: Member | undefined): boolean {
   return (
     last !== undefined &&
-    last.chain === now?.chain &&
+    now !== undefined &&
+    last.certified === now.certified &&
     last.agent === now.agent &&
     last.claim === now.claim &&
     last.refusals.length + now.refusals.length === 0

@@ -10,7 +10,7 @@ import type {
   ServiceValue,
   WireguardKey
 } from '../model/values.ts'
-import type { Conflict } from '../trust/order.ts'
+import type { Conflict } from '../trust/members/settlement.ts'
 
 /** The view of the whole mesh. */
 export interface MeshView {
@@ -40,7 +40,7 @@ export interface ClusterView {
    * False until a complete catalogue of this cluster has been seen. Until then DNS answers SERVFAIL, not NXDOMAIN.
    */
   readonly complete: boolean
-  /** Names and prefixes that an older certificate owns. */
+  /** Claims of the cluster that are not in force, because another cluster's are. */
   readonly conflicts: readonly Conflict[]
   /** The records of the cluster that were refused, wholly or in part. */
   readonly refusals: readonly Refusal[]

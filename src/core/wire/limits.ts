@@ -19,7 +19,7 @@ export const RECORD_BYTES_MAX = 64 * 1024
 export const KEY_CHARACTERS_MAX = 512
 
 /**
- * Bytes of an encoded certificate chain: three certificates at their bounds. It is half of what a frame may have
- * before authentication (handshake.ts).
+ * Bytes of an encoded credential: two seats, invite, certificate, admission and the agent's certificate at their bounds.
+ * It fits into a frame before authentication (trust/door/frames.ts).
  */
-export const CHAIN_BYTES_MAX = 8192
+export const CREDENTIAL_BYTES_MAX = 15 * 1024

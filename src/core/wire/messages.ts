@@ -41,9 +41,6 @@ export type PingMessage = Message<rhizome.mesh.v1.Ping.$Properties>
 export type PullMessage = Message<rhizome.mesh.v1.Pull.$Properties>
 export type ValueMessage = Message<rhizome.mesh.v1.Value.$Properties>
 export type PrefixMessage = Message<rhizome.mesh.v1.Prefix.$Properties>
-export type CertificateMessage = Message<rhizome.mesh.v1.Certificate.$Properties>
-export type CertificateBodyMessage = Message<rhizome.mesh.v1.CertificateBody.$Properties>
-export type ChainMessage = Message<rhizome.mesh.v1.Chain.$Properties>
 export type StatementMessage = Message<rhizome.mesh.v1.Statement.$Properties>
 export type StatementBodyMessage = Message<rhizome.mesh.v1.StatementBody.$Properties>
 
@@ -53,9 +50,7 @@ export const decodeSignedHead = decoder(wire.SignedHead)
 export const decodeSuspicionBody = decoder(wire.SuspicionBody)
 export const decodeBeaconBody = decoder(wire.BeaconBody)
 export const decodeValueMessage = decoder(wire.Value)
-export const decodeCertificateBody = decoder(wire.CertificateBody)
-export const decodeChain = decoder(wire.Chain)
-export const decodeToken = decoder(wire.Token)
+export const decodeInviteToken = decoder(wire.InviteToken)
 export const decodeTrustItem = decoder(wire.TrustItem)
 export const decodeStatementBody = decoder(wire.StatementBody)
 

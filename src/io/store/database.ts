@@ -27,8 +27,9 @@ import {
   type RecordTable
 } from './rows.ts'
 import { DamagedError, scanAll, type Contents, type Layout, type Seen } from './scan.ts'
+import { FoundTrust, noteTrust, trustOps, type TrustChange } from './trust-table.ts'
 
-/** The effect `persist` of the replication core: one step of one origin. Without `chain`, the stored chain stays. */
+/** The effect `persist` of the replication core: one step of one origin. Without `credential`, the stored credential stays. */
 export interface Persist extends Omit<PersistEffect, 'kind' | 'operations'> {
   readonly operations: readonly StoredOperation[]
 }
@@ -92,8 +93,16 @@ async function openLocked(path: string, options: OpenDatabaseOptions): Promise<[
   const db: Db = new Level(path, LEVEL_OPTIONS)
   await open(db, path, true)
   const lost = present || options.existed
-  const contents = { origins: [], parts: [], dropped: [], seen: new Map(), meta: new Map(), lost }
-  return [new Database(db, path, { seen: new Map(), tables: new Map(), parts: new Map() }), contents]
+  const trust = new FoundTrust()
+  const contents = { origins: [], parts: [], dropped: [], seen: new Map(), meta: new Map(), trust, lost }
+  const layout = {
+    seen: new Map(),
+    tables: new Map(),
+    parts: new Map(),
+    owners: new Map(),
+    generations: new Map()
+  }
+  return [new Database(db, path, layout), contents]
 }
 
 /** Opens a database that should exist. Returns undefined when it is damaged and was set aside, or when it is gone. */
@@ -115,6 +124,7 @@ async function openPresent(
         `the replica of ${origin} was dropped because ${reason}; the agent pulls it again from its peers`
       )
     }
+    for (const warning of scan.warnings) options.warn(warning)
     return [new Database(db, path, scan.layout), scan.contents]
   } catch (error) {
     await db.close()
@@ -169,7 +179,7 @@ export class Database {
       const ops = batch.replace && table === before ? await this.#removals(`${table}/${origin}/`) : []
       ops.push(...writes(`${table}/${origin}`, batch.operations), put(`h/${origin}`, encodeHead(batch)))
       if (table !== before) ops.push(put(`g/${origin}`, encodeTable(table)), remove(`p/${origin}`))
-      if (batch.chain !== undefined) ops.push(put(`c/${origin}`, batch.chain))
+      if (batch.credential !== undefined) ops.push(put(`c/${origin}`, batch.credential))
       const highestSeen = highest(seen.get(origin), batch)
       ops.push(put(`s/${origin}`, encodeHead({ ...highestSeen, head: new Uint8Array(0) })))
       await this.#db.batch(ops, options)
@@ -195,7 +205,7 @@ export class Database {
       const table = otherTable(this.#tableOf(origin))
       const ops = afterSeq === 0 ? await this.#removals(`${table}/${origin}/`) : []
       ops.push(...writes(`${table}/${origin}`, part.operations), put(`p/${origin}`, encodeParts(part)))
-      if (part.chain !== undefined) ops.push(put(`c/${origin}`, part.chain))
+      if (part.credential !== undefined) ops.push(put(`c/${origin}`, part.credential))
       await this.#db.batch(ops)
       parts.set(origin, lastSeq)
     })
@@ -211,7 +221,7 @@ export class Database {
   }
 
   /**
-   * Removes records, head and chain of an origin whose stored state is unusable. The row `s` stays: for its own origin,
+   * Removes records, head and credential of an origin whose stored state is unusable. The row `s` stays: for its own origin,
    * an agent publishes above the epoch in it. The parts stay, because they are verified by a hash of their own.
    */
   removeOrigin(origin: Origin): Promise<void> {
@@ -219,6 +229,15 @@ export class Database {
       const ops = await this.#removals(`${this.#tableOf(origin)}/${origin}/`)
       ops.push(remove(`h/${origin}`), remove(`c/${origin}`))
       await this.#db.batch(ops, { sync: true })
+    })
+  }
+
+  /** Writes a change of the tables of trust as one batch, with fsync. */
+  writeTrust(change: TrustChange): Promise<void> {
+    return this.#exclusive(async () => {
+      const ops = trustOps(change, this.#layout)
+      if (ops.length > 0) await this.#db.batch(ops, { sync: true })
+      noteTrust(change, this.#layout)
     })
   }
 

@@ -7,13 +7,24 @@ import { StoreError } from './errors.ts'
 
 /**
  * The version of the file's format. A file of a higher version is refused (STORE_NEWER). One of version 1 has the key
- * of WireGuard in another form and counts as damaged (IDENTITY_CORRUPT).
+ * of WireGuard and the membership in another form and counts as damaged (IDENTITY_CORRUPT).
  */
 export const IDENTITY_VERSION = 2
+
+/** Bytes of an encoded TrustItem are at most 64 KiB; base64 takes four characters for three bytes. */
+const ITEM_CHARACTERS_MAX = 90_000
+/** Seats that one agent administers: 64 root seats, and some children. */
+const SEATS_MAX = 128
+/** A mesh has at most five roots. */
+const ROOTS_MAX = 5
 
 const base64 = z.string().regex(/^[A-Za-z0-9+/]*={0,2}$/)
 // 32 bytes in base64.
 const key32 = z.string().regex(/^[A-Za-z0-9+/]{43}=$/)
+/** An encoded TrustItem. */
+const item = base64.min(1).max(ITEM_CHARACTERS_MAX)
+/** The id of a statement: 64 hexadecimal digits. */
+const statementId = z.string().regex(/^[0-9a-f]{64}$/)
 
 /**
  * The schema is strict: an unknown field makes a file corrupt, because it would be lost when this program saves the
@@ -25,34 +36,69 @@ const identitySchema = z.strictObject({
   nodeSeed: key32,
   /** Ed25519 seed of the tunnel key, from which the key of WireGuard follows; 32 bytes. */
   tunnelSeed: key32,
-  /** Ed25519 seed of the cluster key; it signs the certificates of this cluster's agents. */
-  clusterSeed: key32.optional(),
-  /** Ed25519 seed of the mesh root; only on the agent where `meshctl init` ran. */
-  rootSeed: key32.optional(),
-  /** The hash that names the mesh; 32 bytes. */
-  meshId: key32.optional(),
+  /** The roots of the mesh, of which `k` sign. */
+  mesh: z
+    .strictObject({
+      k: z.number().int().min(1).max(ROOTS_MAX),
+      /** Raw Ed25519 public keys, sorted. */
+      rootKeys: z.array(key32).min(1).max(ROOTS_MAX)
+    })
+    .optional(),
   cluster: z.string().max(63).optional(),
-  /** Encoded Chain down to this agent's AGENT certificate. */
-  chain: base64.optional(),
-  /** Encoded Chain down to the CLUSTER certificate, from which agent certificates are renewed. */
-  clusterChain: base64.optional(),
+  /** Ed25519 seed of the cluster key; it certifies this cluster's agents and signs admissions. */
+  clusterSeed: key32.optional(),
+  /** TrustItem down to the admission of this cluster, or its founding certificate; absent before the admission. */
+  clusterItem: item.optional(),
+  /** The prefixes of the invite or the founding certificate. */
   podPrefixes: z.array(z.string().max(64)).max(64).optional(),
   servicePrefixes: z.array(z.string().max(64)).max(64).optional(),
   /** Multiaddrs ending in /p2p/<PeerId>, from the token. */
   bootstrap: z.array(z.string().max(512)).max(64).optional(),
-  /**
-   * SHA-256 of a redeemed token that no member has accepted yet. A second try with it uses the cluster key of the first
-   * one.
-   */
-  pendingToken: key32.optional(),
+  /** A token that was redeemed, whose key no member has admitted yet. It is on disk before the first knock. */
+  pending: z
+    .strictObject({
+      /** SHA-256 of the token, so that a second try with it uses the same key; absent for a key from the Secret. */
+      token: key32.optional(),
+      /** TrustItem of the invite, and the secret of the token. */
+      inviteItem: item,
+      inviteSeed: key32,
+      /** TrustItem down to the cluster certificate. */
+      certItem: item
+    })
+    .optional(),
+  /** Ed25519 seeds of roots; removed once they were exported. */
+  rootSeeds: z.array(key32).max(ROOTS_MAX).optional(),
+  rootExported: z.boolean().optional(),
+  /** The administrators of this agent: the seed of each key, and the TrustItem of its seat. */
+  seats: z
+    .array(z.strictObject({ adminSeed: key32, seatItem: item }))
+    .max(SEATS_MAX)
+    .optional(),
+  /** The key of this agent as an administrator, before and after a seat was created for it. */
+  adminSeed: key32.optional(),
+  /** The generation of this agent's certificate, and when this agent took it, in Unix milliseconds. */
+  generation: z.number().int().nonnegative().optional(),
+  generationAtMs: z.number().int().nonnegative().optional(),
+  /** What the latest certificate of this agent says; a certificate that says something else needs a higher generation. */
+  certified: z
+    .strictObject({ node: z.string().max(253), roles: z.array(z.string().max(32)).max(8) })
+    .optional(),
   /** SHA-256 of the token by which this agent became a member, so that joining again with it changes nothing. */
   joinedToken: key32.optional(),
   /**
-   * Invites that this agent has issued, so that no two of them get the same prefixes. `expiresMs` is in Unix
-   * milliseconds.
+   * Invites that this agent has issued, so that no two of them get the same prefixes, and so that they can be cancelled.
+   * `expiresMs` is in Unix milliseconds, `item` a TrustItem.
    */
   invites: z
-    .array(z.strictObject({ cluster: z.string(), prefixes: z.array(z.string()), expiresMs: z.number() }))
+    .array(
+      z.strictObject({
+        id: statementId,
+        cluster: z.string(),
+        prefixes: z.array(z.string()),
+        expiresMs: z.number(),
+        item
+      })
+    )
     .max(1024)
     .optional(),
   joinedBy: z.enum(['init', 'token']).optional(),
@@ -60,7 +106,7 @@ const identitySchema = z.strictObject({
   joinedAtMs: z.number().int().nonnegative().optional()
 })
 
-/** An identity in memory: the fields of the schema; keys and chains are text in base64. */
+/** An identity in memory: the fields of the schema; keys and items are text in base64. */
 export type Identity = Readonly<z.infer<typeof identitySchema>>
 
 /** The result of reading a file. `newer` has a higher version than this program knows; `reason` quotes no values. */

@@ -1,13 +1,14 @@
 // The rows of the database and their encoding. database.ts writes them, scan.ts reads them.
 //
 //   h/<origin>         epoch, seq and signed head of the origin's state
-//   c/<origin>         certificate chain
+//   c/<origin>         credential
 //   s/<origin>         highest epoch and seq ever stored
 //   r/<origin>/<key>   record; one of the tables r and q holds the records of the head,
 //   q/<origin>/<key>   the other one those of a snapshot that is not complete yet
 //   g/<origin>         the table that holds the records of the head; r when the row is missing
 //   p/<origin>         how far the unfinished snapshot has come
 //   m/<name>           meta data of the store, such as the counters
+//   t/, o/, n/         the tables of trust (trust-table.ts)
 //
 // leveldb may return flipped bytes without an error, so each row begins with a CRC-32 over its key and content. A row
 // that fails it counts as damaged. Numbers are big-endian.

@@ -18,6 +18,7 @@ import {
   type PartsRow,
   type RecordTable
 } from './rows.ts'
+import { FoundTrust, type StoredTrust, type TrustLayout } from './trust-table.ts'
 
 /**
  * The stored state of one origin, as the replication core takes it. `epoch` and `seq` repeat those of the head; records
@@ -55,12 +56,13 @@ export interface Contents {
   readonly dropped: readonly DroppedOrigin[]
   readonly seen: ReadonlyMap<Origin, Seen>
   readonly meta: ReadonlyMap<string, Uint8Array>
+  readonly trust: StoredTrust
   /** True when there had been a database that was damaged or gone; this one is new and empty. */
   readonly lost: boolean
 }
 
 /** The facts about the content that database.ts needs for its writes. It keeps these maps up to date. */
-export interface Layout {
+export interface Layout extends TrustLayout {
   readonly seen: Map<Origin, Seen>
   /** The table of the origin's records; an origin that is not in the map has them in 'r'. */
   readonly tables: Map<Origin, RecordTable>
@@ -80,6 +82,8 @@ type Scan =
       readonly layout: Layout
       /** Steps that remove damaged and superfluous rows; the caller writes them as one batch. */
       readonly repairs: Op[]
+      /** Sentences for the operator about damaged rows that belong to no origin. */
+      readonly warnings: readonly string[]
     }
   | { readonly kind: 'damaged'; readonly reason: string }
 
@@ -88,7 +92,7 @@ const SCAN_ROWS = 1_000
 
 /** Reads all rows and writes nothing. Rejects with the error of leveldb when it finds a damaged table itself. */
 export async function scanAll(db: Level<Buffer, Uint8Array>): Promise<Scan> {
-  const scanning: Scanning = { origins: new Map(), meta: new Map() }
+  const scanning: Scanning = { origins: new Map(), meta: new Map(), trust: new FoundTrust() }
   const iterator = db.iterator()
   try {
     for (
@@ -110,7 +114,7 @@ export async function scanAll(db: Level<Buffer, Uint8Array>): Promise<Scan> {
 /** The rows of one origin that were found so far. */
 class Found {
   head: HeadRow | undefined
-  chain: Uint8Array | undefined
+  credential: Uint8Array | undefined
   seen: Seen | undefined
   unfinished: PartsRow | undefined
   /** The table of the head's records. */
@@ -127,11 +131,13 @@ class Found {
 interface Scanning {
   readonly origins: Map<Origin, Found>
   readonly meta: Map<string, Uint8Array>
+  readonly trust: FoundTrust
 }
 
 /** Takes one row. Returns false for a damaged row that belongs to no origin, and for a key that is of no known kind. */
-function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): boolean {
+function scanRow({ origins, meta, trust }: Scanning, rawKey: Buffer, row: Uint8Array): boolean {
   const key = rawKey.toString('utf8')
+  if (trust.take(rawKey, key, row)) return true
   const content = unseal(key, row)
   const [, table = '', name = '', recordKey = ''] = /^([cghmpqrs])\/([^/]*)(?:\/(.*))?$/s.exec(key) ?? []
   if (table === 'm') {
@@ -143,7 +149,7 @@ function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): 
   const found = origins.get(origin) ?? new Found()
   origins.set(origin, found)
   // leveldb returns keys in byte order: c, g, h, m, p, q, r, s. So the row g has named the table of records before they
-  // arrive.
+  // arrive. (Rows of trust are of no origin.)
   switch (table) {
     case 'c':
     case 'g':
@@ -179,7 +185,7 @@ function scanRow({ origins, meta }: Scanning, rawKey: Buffer, row: Uint8Array): 
 function keep(found: Found, table: 'c' | 'g' | 'h' | 'p', content: Uint8Array | undefined): boolean {
   switch (table) {
     case 'c':
-      found.chain = content
+      found.credential = content
       return content !== undefined
     case 'g':
       if (content) found.table = decodeTable(content)
@@ -197,17 +203,23 @@ function keep(found: Found, table: 'c' | 'g' | 'h' | 'p', content: Uint8Array | 
 }
 
 /** Sorts the origins into sound and dropped ones, and lists the rows to remove. */
-function resultOf({ origins: all, meta }: Scanning): Omit<Extract<Scan, { kind: 'ok' }>, 'kind'> {
+function resultOf({ origins: all, meta, trust }: Scanning): Omit<Extract<Scan, { kind: 'ok' }>, 'kind'> {
   const origins: StoredOrigin[] = []
   const parts: StoredParts[] = []
   const dropped: DroppedOrigin[] = []
-  const layout: Layout = { seen: new Map(), tables: new Map(), parts: new Map() }
-  const repairs: Op[] = []
+  const layout: Layout = {
+    seen: new Map(),
+    tables: new Map(),
+    parts: new Map(),
+    owners: new Map(trust.owners),
+    generations: new Map(trust.generations)
+  }
+  const repairs: Op[] = [...trust.repairs]
   const sweep = (keys: readonly Buffer[]) => {
     for (const key of keys) repairs.push({ type: 'del', key })
   }
   for (const [origin, found] of all) {
-    const { head, chain, seen, table, records, keys } = found
+    const { head, credential, seen, table, records, keys } = found
     if (seen) layout.seen.set(origin, seen)
     const unfinished = found.partsDamaged ? undefined : found.unfinished
     if (!head && records[table].length > 0) found.damage ??= 'its signed head is missing'
@@ -217,21 +229,22 @@ function resultOf({ origins: all, meta }: Scanning): Omit<Extract<Scan, { kind: 
       continue
     }
     if (table !== 'r') layout.tables.set(origin, table)
-    if (head) origins.push({ origin, ...head, chain, records: records[table] })
+    if (head) origins.push({ origin, ...head, credential, records: records[table] })
     const other = otherTable(table)
     if (unfinished) {
       layout.parts.set(origin, unfinished.lastSeq)
-      parts.push({ origin, ...unfinished, chain, records: records[other] })
+      parts.push({ origin, ...unfinished, credential, records: records[other] })
     } else {
       // Without sound parts, the rows of the other table belong to a state that was replaced or to a snapshot that was
-      // given up: the process ended before it had removed them. Without a head, a chain alone is of no use either.
+      // given up: the process ended before it had removed them. Without a head, a credential alone is of no use either.
       sweep(keys[other])
       sweep(head ? keys.other.filter((key) => key.toString('utf8', 0, 2) === 'p/') : keys.other)
     }
   }
   return {
-    contents: { origins, parts, dropped, seen: new Map(layout.seen), meta, lost: false },
+    contents: { origins, parts, dropped, seen: new Map(layout.seen), meta, trust, lost: false },
     layout,
-    repairs
+    repairs,
+    warnings: trust.warnings()
   }
 }

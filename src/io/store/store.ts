@@ -1,5 +1,5 @@
 // The state folder of the agent: its identity (identity.json and a copy), its counters (counters.json and a row of the
-// database) and the replica (db/). The agent opens it once (app/agent/agent.ts); one process at a time can hold it.
+// database), the replica and the tables of trust (db/). The agent opens it once (app/agent/agent.ts); one process at a time can hold it.
 // Invariants
 //   1. No file of an existing store is written before this program has found that it knows their versions and the lock
 //      of the database is held.
@@ -9,12 +9,13 @@ import { readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { StoredParts } from '../../core/replication/effects.ts'
 import type { Origin } from '../../core/model/values.ts'
-import { decodeCounters, encodeCounters } from './counters.ts'
+import type { StatementId } from '../../core/trust/set/ids.ts'
+import { encodeCounters } from './counters.ts'
 import type { Counters } from './counters.ts'
 import { openDatabase } from './database.ts'
 import type { Database, Part, Persist } from './database.ts'
 import { StoreError } from './errors.ts'
-import { readFileIfAny, removeFile, writeFileAtomic } from './files.ts'
+import { removeFile, writeFileAtomic } from './files.ts'
 import {
   BACKUP,
   checkTakesMore,
@@ -29,12 +30,15 @@ import {
 import { encodeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
 import { readIdentity, settleIdentity, setAsideReplaced } from './identity-copies.ts'
+import { isBelow, readCounters } from './saved-counters.ts'
 import type { Contents, DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
+import type { StoredStatement, StoredTrust } from './trust-table.ts'
 
 export type { Counters } from './counters.ts'
 export type { Part, Persist } from './database.ts'
 export type { Identity } from './identity.ts'
 export type { DroppedOrigin, Seen, StoredOrigin } from './scan.ts'
+export type { StoredStatement, StoredTrust } from './trust-table.ts'
 
 export { STORE_VERSION } from './folder.ts'
 
@@ -103,6 +107,19 @@ export interface Store {
   dropParts(origin: Origin): Promise<void>
   /** Removes the stored state of this origin. The parts of its unfinished snapshot and its highest position stay. */
   removeOrigin(origin: Origin): Promise<void>
+  /** Returns what was found of trust when the store was opened, once; later calls return nothing, to free the memory. */
+  loadTrust(): StoredTrust
+  /**
+   * Writes statements; durable when the promise resolves. Like all writes of trust it rejects with DISK_FULL,
+   * STORE_READONLY or STORE_FAILED; what was stored then stays as it was, and the caller writes again later.
+   */
+  saveTrust(statements: readonly StoredStatement[]): Promise<void>
+  /** Removes statements that a bound took out of the set; durable when the promise resolves. */
+  removeTrust(ids: readonly StatementId[]): Promise<void>
+  /** Writes the whole table of what is in force here (E1); durable when the promise resolves. */
+  saveOwners(owners: StoredTrust['owners']): Promise<void>
+  /** Writes the whole table of generations (S8), of which none ever falls; durable when the promise resolves. */
+  saveGenerations(generations: StoredTrust['generations']): Promise<void>
   /**
    * Removes identity, keys, counters, replica and all files that were set aside. Called when the agent leaves its mesh.
    */
@@ -119,7 +136,7 @@ export interface Store {
 
 /**
  * The result of `mend`. `sound`: nothing was missing. `files`: only small files were missing. `replica`: the database
- * was gone and is empty now; the caller must write all origins again from memory.
+ * was gone and is empty now; the caller must write all origins and all of trust again from memory.
  */
 export type Mended = 'sound' | 'files' | 'replica'
 
@@ -195,6 +212,8 @@ interface DiskStoreOptions {
   readonly warnings: readonly string[]
 }
 
+const NO_TRUST: StoredTrust = { items: [], owners: new Map(), generations: new Map() }
+
 /** The store over the open database and the small files. */
 class DiskStore implements Store {
   readonly folder: string
@@ -203,6 +222,7 @@ class DiskStore implements Store {
   #identity: Identity | undefined
   #counters: Counters | undefined
   #replica: LoadedReplica
+  #trust: StoredTrust
   /** Settles when the latest operation on the small files has ended; never rejects. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -214,6 +234,7 @@ class DiskStore implements Store {
     this.#identity = options.identity
     this.#counters = options.counters
     this.#replica = { origins, parts, dropped, lost, seen }
+    this.#trust = options.contents.trust
   }
 
   identity(): Identity | undefined {
@@ -271,6 +292,28 @@ class DiskStore implements Store {
     return this.#database.removeOrigin(origin)
   }
 
+  loadTrust(): StoredTrust {
+    const { items, owners, generations } = this.#trust
+    this.#trust = NO_TRUST
+    return { items, owners, generations }
+  }
+
+  saveTrust(save: readonly StoredStatement[]): Promise<void> {
+    return this.#database.writeTrust({ save })
+  }
+
+  removeTrust(remove: readonly StatementId[]): Promise<void> {
+    return this.#database.writeTrust({ remove })
+  }
+
+  saveOwners(owners: StoredTrust['owners']): Promise<void> {
+    return this.#database.writeTrust({ owners })
+  }
+
+  saveGenerations(generations: StoredTrust['generations']): Promise<void> {
+    return this.#database.writeTrust({ generations })
+  }
+
   forget(): Promise<void> {
     return this.#inTurn(() => this.#removeAll())
   }
@@ -290,6 +333,7 @@ class DiskStore implements Store {
     this.#identity = undefined
     this.#counters = undefined
     this.loadReplica()
+    this.loadTrust()
   }
 
   mend(): Promise<Mended> {
@@ -349,28 +393,4 @@ class DiskStore implements Store {
   close(): Promise<void> {
     return this.#database.close()
   }
-}
-
-/**
- * Returns the higher of the two saved counters, that of the file and that of the database; undefined when neither is
- * sound.
- */
-async function readCounters(
-  folder: string,
-  contents: Contents,
-  warnings: string[]
-): Promise<Counters | undefined> {
-  const path = join(folder, COUNTERS)
-  const text = await readFileIfAny(path)
-  const ofFile = text === undefined ? undefined : decodeCounters(text)
-  if (text !== undefined && ofFile === undefined)
-    warnings.push(`${path} is damaged, so the agent raises its epoch`)
-  const meta = contents.meta.get('counters')
-  const ofDatabase = meta === undefined ? undefined : decodeCounters(new TextDecoder().decode(meta))
-  if (ofFile === undefined || ofDatabase === undefined) return ofFile ?? ofDatabase
-  return isBelow(ofFile, ofDatabase) ? ofDatabase : ofFile
-}
-
-function isBelow(a: Counters, b: Counters): boolean {
-  return a.epoch < b.epoch || (a.epoch === b.epoch && a.seqReserved < b.seqReserved)
 }

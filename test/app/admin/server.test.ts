@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import pino from 'pino'
 import type { AdminSocket } from '../../../src/app/admin/socket.ts'
 import { startAdmin, type AdminHandlers } from '../../../src/app/admin/server.ts'
+import { ENDPOINTS } from '../../../src/api/endpoints.ts'
 import { API_VERSION } from '../../../src/api/answers.ts'
 import { AppError } from '../../../src/app/observe/errors.ts'
 import { Health } from '../../../src/app/observe/health.ts'
@@ -135,7 +136,12 @@ describe('the admin socket', () => {
       status: 400,
       code: 'BAD_REQUEST'
     },
-    { what: 'a state that does not allow it', ask: ['POST', '/v1/leave'], status: 409, code: 'NOT_JOINED' },
+    {
+      what: 'a state that does not allow it',
+      ask: ['POST', '/v1/leave', '{}'],
+      status: 409,
+      code: 'NOT_JOINED'
+    },
     { what: 'a fault of ours', ask: ['GET', '/v1/peers'], status: 500, code: 'INTERNAL' }
   ]
   for (const { what, ask: asked, status, code } of cases) {
@@ -195,17 +201,8 @@ const unused = async (): Promise<never> => {
 }
 
 const handlers: AdminHandlers = {
+  ...(Object.fromEntries(Object.keys(ENDPOINTS).map((name) => [name, unused])) as unknown as AdminHandlers),
   status: async () => ({}) as Awaited<ReturnType<AdminHandlers['status']>>,
-  peers: unused,
-  services: unused,
-  routes: unused,
-  dns: unused,
-  events: unused,
-  plan: unused,
-  init: unused,
-  invite: unused,
-  join: unused,
-  keyRotate: unused,
   leave: async () => {
     throw new AppError('NOT_JOINED', 'in no mesh', 'join one')
   }

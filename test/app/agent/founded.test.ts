@@ -25,6 +25,7 @@ import type { ClusterName } from '../../../src/core/model/values.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { openStore } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
+import { seatsOf } from '../identity/seats.ts'
 
 describe('an agent without a folder of manifests', () => {
   let top: string
@@ -192,6 +193,7 @@ describe('an agent without a folder of manifests', () => {
         nowMs: Date.now(),
         view: { self: 'west' as ClusterName, clusters: new Map() },
         bootstrap: new Map([['west' as ClusterName, [`/ip4/192.0.2.9/tcp/7946/p2p/${peerId}`]]]),
+        seats: seatsOf(root, crypto),
         hostNetworks: []
       }
     )

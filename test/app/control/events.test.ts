@@ -42,6 +42,28 @@ describe('events', () => {
     assert.equal(rows[0]?.lastAt, new Date(1_009_900).toISOString())
   })
 
+  it('name what a view refuses of other clusters, 64 records a change, once for each change', () => {
+    const events = make()
+    const refusals = Array.from({ length: 1000 }, (_, index) => ({
+      origin: peerOf('a'),
+      key: `svc/shop/${index}`,
+      reason: 'the cluster IP 10.2.0.1 is outside the service prefixes'
+    }))
+    const cluster = (name: string) => ({ name, refusals })
+    const view = { self: 'west', clusters: new Map([EAST, 'west'].map((name) => [name, cluster(name)])) }
+    assert.equal(events.ofView(view as never), view)
+    events.ofView(view as never)
+    const [row, ...others] = events.rows()
+    assert.deepEqual(others, [])
+    assert.deepEqual([row?.kind, row?.peerId, row?.cluster, row?.count], ['refused', 'a', 'east', 64])
+    assert.match(
+      row?.reason ?? '',
+      /^record refused: the cluster IP 10\.2\.0\.1 is outside .*, under svc\/shop\/63$/
+    )
+    events.ofView({ self: 'west', clusters: new Map([[EAST, cluster(EAST)]]) } as never)
+    assert.equal(events.rows()[0]?.count, 128)
+  })
+
   it('are logged at once, then as a sum every 10 s, and never more than 21 lines in 10 s', () => {
     const events = make()
     events.tick(10_000)

@@ -7,11 +7,12 @@ import { originOf } from '../../../src/core/model/identity.ts'
 import type { ClusterName } from '../../../src/core/model/values.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import type { Identity } from '../../../src/io/store/store.ts'
+import { seatsOf } from '../identity/seats.ts'
 
 const NOW_MS = Date.UTC(2026, 0, 1)
 const crypto = createCrypto()
 const west = mesh('west')
-const membership = pendingMembership(west)
+const membership = pendingMembership(west, crypto)
 
 describe('an agent that is in a mesh already', () => {
   it('says what it belongs to and what the token is for', () => {
@@ -41,9 +42,9 @@ describe('an agent that is in a mesh already', () => {
   it('says what is wrong with a token that it cannot use', () => {
     for (const [token, problem] of [
       ['hello', /; the token cannot be used: this is not a token: /],
-      [tokenFor('edge', west), /; the token cannot be used: the .* expired/]
+      [tokenFor('edge', west).slice(0, -1), /; the token cannot be used: /]
     ] as const) {
-      const { message, fix } = said(token, NOW_MS + 7 * 24 * 3_600_000)
+      const { message, fix } = said(token)
       assert.match(message, problem)
       assert.match(fix ?? '', /^keep this membership; to join with another token, run `meshctl leave` first$/)
     }
@@ -56,8 +57,7 @@ describe('an agent that is in a mesh already', () => {
     assert.equal(fix, 'keep this membership; to make another mesh, run `meshctl leave` first')
   })
 
-  const said = (token: string | undefined, nowMs = NOW_MS) =>
-    alreadyJoined(membership, { crypto, token, nowMs })
+  const said = (token: string | undefined) => alreadyJoined(membership, { crypto, token, nowMs: NOW_MS })
 })
 
 function mesh(cluster: string): Identity {
@@ -77,6 +77,7 @@ function tokenFor(cluster: string, identity: Identity, podCidr = '10.2.0.0/16'):
       nowMs: NOW_MS,
       view: { self: 'other' as ClusterName, clusters: new Map() },
       bootstrap: new Map([['other' as ClusterName, [`/ip4/192.0.2.1/tcp/7946/p2p/${peerId}`]]]),
+      seats: seatsOf(identity, crypto),
       hostNetworks: []
     }
   ).token

@@ -12,6 +12,7 @@ const STEPS = [
   'resign',
   'undo',
   'withdraw',
+  'tell',
   'stop',
   'cleanup',
   'remove',
@@ -43,6 +44,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     cluster: 'west' as ClusterName,
     identity,
     isLast: () => isLast,
+    resign: act('tell'),
     session: { withdraw: act('withdraw'), stop: act('stop') },
     current: { clear: () => undefined },
     source: { resign: act('resign') },
@@ -99,7 +101,7 @@ describe('leaving a mesh', () => {
             () => false
           )
           if (!left.has('forget'))
-            for (const before of ['keep', 'resign', 'withdraw', 'stop', 'cleanup'] as const)
+            for (const before of ['keep', 'resign', 'withdraw', 'tell', 'stop', 'cleanup'] as const)
               assert.ok(!left.has(before), `the membership was deleted before ${before} was done`)
           assert.ok(!departure.isOut || !left.has('forget'))
         }

@@ -1,23 +1,24 @@
 import assert from 'node:assert/strict'
 import pino from 'pino'
-import {
-  clusterKeyOf,
-  SharedKey,
-  withClusterKey,
-  type KeyMember
-} from '../../../src/app/enrolment/shared-key.ts'
+import { SharedKey, type KeyMember } from '../../../src/app/enrolment/shared-key.ts'
 import { faultSentence } from '../../../src/app/observe/health.ts'
-import { bytes } from '../../../src/app/identity/encoding.ts'
+import { base64, bytes } from '../../../src/app/identity/encoding.ts'
 import * as membership from '../../../src/app/identity/identity.ts'
 import { invite } from '../../../src/app/identity/invite.ts'
-import { clusterKeyData, readClusterKey, type ClusterKey } from '../../../src/core/trust/cluster-key.ts'
+import { sharedOf, withShared } from '../../../src/app/identity/shared-identity.ts'
+import { admitCluster } from '../../../src/core/trust/author/join.ts'
+import {
+  clusterSecretData,
+  readClusterSecret,
+  type ClusterSecret
+} from '../../../src/core/trust/cluster-secret-data.ts'
 import type { KubeApi, KubeCall } from '../../../src/core/kube/kube-api.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { KubeError } from '../../../src/io/kube/errors.ts'
 import type { Identity } from '../../../src/io/store/store.ts'
-import { laterChain } from '../../core/trust/later-chain.ts'
 import { eventually } from '../../eventually.ts'
+import { seatsOf } from '../identity/seats.ts'
 
 const crypto = createCrypto()
 const NOW_MS = 1_795_392_000_000
@@ -58,9 +59,9 @@ class FakeSecrets implements KubeApi {
     this.secret = this.#made({ metadata: { resourceVersion: '' }, data: { ...data } })
   }
 
-  get key(): ClusterKey | undefined {
-    const found = readClusterKey(this.secret?.data ?? {}, crypto)
-    return found.kind === 'key' ? found.key : undefined
+  get key(): ClusterSecret | undefined {
+    const found = readClusterSecret(this.secret?.data ?? {}, crypto)
+    return found.kind === 'secret' ? found.secret : undefined
   }
 
   #made(secret: Secret): Secret {
@@ -89,7 +90,11 @@ describe('the key that the gateways of a cluster share', () => {
     const faults = keys.map((key) => said(key)) // a key that rests has none
     await Promise.all(keys.map((key) => key.stop()))
     const words = [...lines, ...faults].join('\n')
-    for (const secret of [api.secret?.data?.['seed'], west.clusterSeed])
+    for (const secret of [
+      api.secret?.data?.['clusterSeed'],
+      api.secret?.data?.['inviteSeed'],
+      west.clusterSeed
+    ])
       assert.ok(secret === undefined || !words.includes(secret), 'a secret was told')
   })
 
@@ -118,7 +123,7 @@ describe('the key that the gateways of a cluster share', () => {
     const origin = originOf(crypto.publicKeyOf(bytes(identity.nodeSeed)))
     key.keep({
       identity: () => identity,
-      self: () => ({ origin, addresses: [ADDRESS] }),
+      self: () => ({ origin, addresses: [ADDRESS], stands: () => false }),
       take: () => assert.fail('nothing to take'),
       ...more
     })
@@ -135,8 +140,8 @@ describe('the key that the gateways of a cluster share', () => {
     assert.equal(isMember, false)
     assert.deepEqual(saved, [identity])
     assert.equal(untilAnswered, identity)
-    assert.equal(api.key?.pending, true)
-    assert.deepEqual(api.key, clusterKeyOf(identity, crypto, { pending: true }))
+    assert.equal(api.key?.membership.kind, 'pending')
+    assert.deepEqual(api.key, sharedOf(identity, crypto))
   })
 
   it('of two at once one is first, and both have its key', async () => {
@@ -154,13 +159,13 @@ describe('the key that the gateways of a cluster share', () => {
 
   it('a later gateway comes up with it, whether its token has expired or there is none', async () => {
     const first = await enrol(token)
-    api.put(clusterKeyData(clusterKeyOf(first.identity, crypto, { pending: false })))
+    put(admitted(first.identity))
     for (const text of [token, undefined]) {
       const { identity, isMember, before } = await enrol(text, { nowMs: NOW_MS + 100 * HOUR_MS })
       assert.equal(isMember, true)
       assert.equal(identity.nodeSeed, before.nodeSeed)
       assert.equal(identity.clusterSeed, first.identity.clusterSeed)
-      assert.deepEqual(membership.membershipOf(identity)?.bootstrap, first.identity.bootstrap)
+      assert.deepEqual(membership.membershipOf(identity, crypto)?.bootstrap, first.identity.bootstrap)
     }
   })
 
@@ -196,8 +201,8 @@ describe('the key that the gateways of a cluster share', () => {
 
   it('refuses a bad token with the same code, whether the Secret has a key or not', async () => {
     const refusesBoth = async (): Promise<void> => {
-      await assert.rejects(enrol(token.replace(/^rzm1/, 'rzm2')), { code: 'TOKEN_NEWER_VERSION' })
-      await assert.rejects(enrol(token, { nowMs: NOW_MS - 24 * HOUR_MS }), { code: 'TOKEN_NOT_YET_VALID' })
+      await assert.rejects(enrol(token.replace(/^rzm2/, 'rzm3')), { code: 'TOKEN_NEWER_VERSION' })
+      await assert.rejects(enrol(token.slice(0, -1)), { code: 'TOKEN_DAMAGED' })
     }
     await refusesBoth()
     await enrol(token)
@@ -205,7 +210,7 @@ describe('the key that the gateways of a cluster share', () => {
   })
 
   it('a corrupt Secret is an error with the fix, for a newcomer and for a member, and stays as it is', async () => {
-    api.put({ seed: 'broken' })
+    api.put({ clusterSeed: 'broken' })
     const before = structuredClone(api.secret)
     await assert.rejects(enrol(token), { code: 'CLUSTER_KEY_CORRUPT' })
     const key = keep(west)
@@ -218,34 +223,42 @@ describe('the key that the gateways of a cluster share', () => {
     api.secret = undefined
     keep(west)
     await eventually(() => api.key !== undefined)
-    assert.equal(api.key?.pending, false)
-    assert.equal(Buffer.from(api.key?.seed ?? []).toString('base64'), west.clusterSeed)
+    assert.equal(api.key?.membership.kind, 'member')
+    assert.equal(Buffer.from(api.key?.clusterSeed ?? []).toString('base64'), west.clusterSeed)
     assert.match(api.key?.bootstrap.join() ?? '', new RegExp(`^${ADDRESS}/p2p/`))
   })
 
-  it('a member takes a later certificate from it, and gives one to the others', async () => {
-    const ours = clusterKeyOf(west, crypto, { pending: false })
-    const issuerSeed = bytes(west.rootSeed ?? '')
-    const of = { issuerSeed, clusterSeed: ours.seed, chain: ours.chain }
-    const chain = laterChain(crypto, of, NOW_MS / 1000 + 9)
-    api.put(clusterKeyData({ ...ours, chain }))
-    let taken: ClusterKey | undefined
-    keep(west, { take: async (key) => void (taken = key) })
+  it('a member takes the first admission of its key from it, and gives it to the others', async () => {
+    const { identity } = await enrol(token)
+    const [first, second] = [admitted(identity, 1), admitted({ ...identity, generation: 7 }, 2)]
+    put(first)
+    let taken: ClusterSecret | undefined
+    keep(second, { take: async (secret) => void (taken = secret) })
     await eventually(() => taken !== undefined)
-    const renewed = withClusterKey(west, taken ?? assert.fail(), NOW_MS)
-    assert.equal(renewed.rootSeed, west.rootSeed, 'what else it knows it keeps')
-    assert.deepEqual(bytes(renewed.clusterChain ?? ''), chain.bytes)
-    api.put(clusterKeyData(ours))
+    const renewed = withShared(second, taken ?? assert.fail(), { crypto, nowMs: NOW_MS })
+    assert.equal(renewed.generation, 7, 'what else it knows it keeps')
+    assert.equal(renewed.clusterItem, first.clusterItem)
+    put(second)
     keep(renewed)
-    await eventually(() => Buffer.from(chain.bytes).equals(api.key?.chain.bytes ?? new Uint8Array()))
+    await eventually(() => itemOf(api.key) === first.clusterItem)
+  })
+
+  it('a gateway that waits for a member takes the key that was written first', async () => {
+    const [first, other] = [await enrol(token), membership.redeemToken(token, redeeming())]
+    let taken: ClusterSecret | undefined
+    keep(other, { take: async (secret) => void (taken = secret) })
+    await eventually(() => taken !== undefined)
+    const next = withShared(other, taken ?? assert.fail(), { crypto, nowMs: NOW_MS })
+    assert.equal(next.clusterSeed, first.identity.clusterSeed)
+    assert.equal(next.nodeSeed, other.nodeSeed)
   })
 
   it('an agent with a key of its own says what to do, and overwrites nothing', async () => {
     const [one, two] = [
-      membership.redeemToken(token, redeeming()),
-      membership.redeemToken(token, redeeming())
+      admitted(membership.redeemToken(token, redeeming())),
+      admitted(membership.redeemToken(token, redeeming()))
     ]
-    api.put(clusterKeyData(clusterKeyOf(one, crypto, { pending: false })))
+    put(one)
     const key = keep(two)
     await eventually(() => said(key).includes('holds another key of cluster east'))
     assert.match(said(key), /`meshctl leave` on this agent/)
@@ -256,10 +269,10 @@ describe('the key that the gateways of a cluster share', () => {
     const { identity } = await enrol(token)
     await gateway().retract(west, { onlyPending: true })
     assert.ok(api.key, 'not ours')
-    api.put(clusterKeyData(clusterKeyOf(identity, crypto, { pending: false })))
+    put(admitted(identity))
     await gateway().retract(identity, { onlyPending: true })
     assert.ok(api.key, 'accepted meanwhile')
-    api.put(clusterKeyData(clusterKeyOf(identity, crypto, { pending: true })))
+    put(identity)
     await gateway().retract(identity, { onlyPending: true })
     assert.equal(api.key, undefined)
   })
@@ -277,12 +290,30 @@ describe('the key that the gateways of a cluster share', () => {
   })
 
   it('no mesh is made where the Secret has the key of one', async () => {
-    await gateway().found(clusterKeyOf(west, crypto, { pending: false }))
+    await gateway().found(sharedOf(west, crypto))
     await assert.rejects(gateway().expectNone(), { code: 'CLUSTER_KEY_TAKEN' })
-    const other = clusterKeyOf(otherMesh(), crypto, { pending: false })
+    const other = sharedOf(otherMesh(), crypto)
     await assert.rejects(gateway().found(other), { code: 'CLUSTER_KEY_TAKEN' })
-    await gateway().found(clusterKeyOf(west, crypto, { pending: false }))
+    await gateway().found(sharedOf(west, crypto))
   })
+
+  function put(identity: Identity): void {
+    api.put(clusterSecretData(sharedOf(identity, crypto)))
+  }
+
+  /** The identity after west has admitted it. */
+  function admitted(identity: Identity, seen = 1): Identity {
+    const roots = membership.rootsOf(identity, crypto) ?? assert.fail()
+    const certItem = bytes(identity.pending?.certItem ?? '')
+    const sponsorSeed = bytes(west.clusterSeed ?? '')
+    const { item } = admitCluster({ crypto, roots }, { certItem, sponsorSeed, seen, time: NOW_MS / 1000 })
+    return membership.admitted(identity, item)
+  }
+
+  function itemOf(secret: ClusterSecret | undefined): string | undefined {
+    const of = secret?.membership
+    return of?.kind === 'member' ? base64(of.item) : undefined
+  }
 
   function redeeming() {
     return { crypto, identity: membership.createIdentity(crypto), nowMs: NOW_MS }
@@ -312,6 +343,7 @@ describe('the key that the gateways of a cluster share', () => {
         bootstrap: new Map([
           ['west' as never, [`${ADDRESS}/p2p/${originOf(crypto.publicKeyOf(crypto.random(32)))}`]]
         ]),
+        seats: seatsOf(identity, crypto),
         hostNetworks: []
       }
     ).token

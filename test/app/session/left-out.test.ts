@@ -30,7 +30,7 @@ describe('what cannot be published', () => {
     )
     assert.match(
       texts[1] ?? '',
-      /^error shop: namespace shop: 12 of its endpoint slices are not published.*\(64 MiB or 200,000 records\); of the 70\.0 MiB of this namespace, 63\.0 MiB are published/
+      /^error shop: namespace shop: 12 of its endpoint slices are not published.*\(136 MiB or 200,000 records\); of the 70\.0 MiB of this namespace, 63\.0 MiB are published/
     )
     assert.match(texts[2] ?? '', /^warning agent: the agent record is published without the fields/)
     setLeftOut(health, {

@@ -170,9 +170,13 @@ describe('what is wrong on the way to other clusters', () => {
       [
         'the version of the one other cluster',
         { refusal: () => version, aloneMs: 20_000 },
-        /^upgrade the older/
+        /^upgrade the agent with the lower version/
       ],
-      ['the version, beside a connection', { refusal: () => version }, /^upgrade the older/],
+      [
+        'the version, beside a connection',
+        { refusal: () => version },
+        /^upgrade the agent with the lower version/
+      ],
       ['an agent that is gone', { liveness: () => 'dead' }, /systemctl status meshd/],
       ['no answer from any member', { liveness: () => 'dead', aloneMs: 20_000 }, /uplink/]
     ]
@@ -198,7 +202,7 @@ describe('what is wrong on the way to other clusters', () => {
         }
       }).CLUSTER_DOWN
       assert.match(fault?.message ?? '', /is refused \(it speaks version 9\); UDP 51820 .* gets no answer/)
-      assert.match(fault?.fix ?? '', /^upgrade the older/)
+      assert.match(fault?.fix ?? '', /^upgrade the agent with the lower version/)
     })
   })
 

@@ -122,7 +122,7 @@ On a gateway host of east, with meshd running:
     const binary = join(fake.folder, 'binary')
     writeFileSync(binary, Buffer.from([1, 2, 255]))
     const long = join(fake.folder, 'long')
-    writeFileSync(long, 'a'.repeat(20_000))
+    writeFileSync(long, 'a'.repeat(40_000))
     const cases: readonly [string[], RegExp][] = [
       [
         ['join', 'rhz1.abc', '--token-file', binary],
@@ -134,7 +134,7 @@ On a gateway host of east, with meshd running:
         /^error: --token-file: cannot read \/none\/such: .*\n  fix: check the path/
       ],
       [['join', '--token-file', binary], /^error: --token-file .*: this is not a token/],
-      [['join', '--token-file', long], /^error: --token-file .*: the text is longer than 16384 bytes/]
+      [['join', '--token-file', long], /^error: --token-file .*: the text is longer than 32768 bytes/]
     ]
     for (const [args, message] of cases) {
       const run = await cli(args)

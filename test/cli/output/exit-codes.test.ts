@@ -3,37 +3,44 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { codeOfKind } from '../../../src/core/model/coded-error.ts'
-import type { KeyVerdict } from '../../../src/core/trust/cluster-key.ts'
-import type { HandshakeCode } from '../../../src/core/trust/handshake.ts'
-import type { TokenRefused } from '../../../src/core/trust/token.ts'
+import type { settleClusterSecret } from '../../../src/core/trust/cluster-secret.ts'
+import type { HandshakeCode } from '../../../src/core/trust/door/codes.ts'
+import type { InviteTokenRefused } from '../../../src/core/trust/invite-token.ts'
 import { EXIT, exitCodeOf, rowOf, type ExitCode } from '../../../src/cli/output/exit-codes.ts'
 import { filesBelow } from '../../arch/source.ts'
 
-type Conflict = Extract<KeyVerdict, { kind: 'conflict' }>['code']
+type Conflict = Extract<ReturnType<typeof settleClusterSecret>, { kind: 'conflict' }>['code']
 
 /** The kinds from which `codeOfKind` makes codes, by family; the types demand every kind. */
-const TOKEN: Readonly<Record<TokenRefused['code'], ExitCode>> = {
+const TOKEN: Readonly<Record<InviteTokenRefused['code'], ExitCode>> = {
   empty: EXIT.refused,
   notAToken: EXIT.refused,
   damaged: EXIT.refused,
+  olderVersion: EXIT.incompatible,
   newerVersion: EXIT.incompatible,
   malformed: EXIT.refused,
-  foreign: EXIT.refused,
-  expired: EXIT.refused,
-  notYetValid: EXIT.refused
+  foreign: EXIT.refused
 }
 const MESH: Readonly<Record<HandshakeCode, ExitCode>> = {
   version: EXIT.incompatible,
   mesh: EXIT.refused,
   certificate: EXIT.refused,
   expired: EXIT.refused,
+  notYet: EXIT.refused,
   clock: EXIT.refused,
+  used: EXIT.refused,
+  cancelled: EXIT.refused,
   nameTaken: EXIT.refused,
   prefixOverlap: EXIT.refused,
+  underlay: EXIT.refused,
+  quota: EXIT.refused,
+  barred: EXIT.refused,
+  void: EXIT.refused,
+  replaced: EXIT.refused,
+  unknownSponsor: EXIT.timeout,
   proof: EXIT.refused,
-  busy: EXIT.timeout,
-  revoked: EXIT.refused,
   ownIdentity: EXIT.refused,
+  busy: EXIT.timeout,
   protocol: EXIT.refused,
   unspecified: EXIT.refused
 }
@@ -62,7 +69,23 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   INTERRUPTED: EXIT.interrupted,
   ALREADY_JOINED: EXIT.refused,
   CLUSTER_KEY_TAKEN: EXIT.refused,
-  NO_ROOT_KEY: EXIT.refused,
+  NO_SEAT: EXIT.refused,
+  SEAT_EXCEEDED: EXIT.refused,
+  LAST_SEAT: EXIT.refused,
+  UNKNOWN_SEAT: EXIT.refused,
+  STILL_ALIVE: EXIT.refused,
+  NOT_BARRED: EXIT.refused,
+  UNKNOWN_CLUSTER: EXIT.refused,
+  AMBIGUOUS_CLUSTER: EXIT.refused,
+  OWN_CLUSTER: EXIT.refused,
+  UNKNOWN_AGENT: EXIT.refused,
+  OWN_AGENT: EXIT.refused,
+  NO_INVITE: EXIT.refused,
+  INVITE_USED: EXIT.refused,
+  NO_ROOT: EXIT.refused,
+  ROOT_FILE_MALFORMED: EXIT.refused,
+  ROOT_FILE_OTHER: EXIT.refused,
+  PASSPHRASE_WRONG: EXIT.refused,
   NAME_TAKEN: EXIT.refused,
   PREFIX_OVERLAP: EXIT.refused,
   PREFIX_HIDES: EXIT.refused,
@@ -75,7 +98,8 @@ describe('exit codes', () => {
 
   it('reads the codes of every error class', () => {
     const seen = [
-      'TOKEN_NOT_YET_VALID',
+      'TOKEN_OLDER_VERSION',
+      'MESH_NOT_YET',
       'STORE_LOCKED',
       'TOOL_TIMEOUT',
       'FORBIDDEN',
@@ -97,7 +121,7 @@ describe('exit codes', () => {
       [...text.matchAll(/codeOfKind\('([A-Z_]+)'/g)].map(([, family = '']) => family)
     )
     assert.deepEqual(new Set(families), new Set(Object.keys(FAMILIES)))
-    assert.equal(codeOfKind('TOKEN', 'notYetValid'), 'TOKEN_NOT_YET_VALID')
+    assert.equal(codeOfKind('MESH', 'notYet'), 'MESH_NOT_YET')
     assert.equal(codeOfKind('TOKEN', 'notAToken'), 'TOKEN_NOT_A_TOKEN')
     assert.equal(codeOfKind('CLUSTER_KEY', 'corrupt'), 'CLUSTER_KEY_CORRUPT')
   })

@@ -153,7 +153,7 @@ describe('meshctl failures', () => {
       ['MESH_NAME_TAKEN', EXIT.refused],
       ['MESH_PROTOCOL', EXIT.refused],
       ['MESH_BUSY', EXIT.timeout],
-      ['NO_ROOT_KEY', EXIT.refused],
+      ['NO_SEAT', EXIT.refused],
       ['TOKEN_NEWER_VERSION', EXIT.incompatible],
       ['DEVICE_TAKEN', EXIT.failed]
     ]
@@ -230,7 +230,7 @@ describe('meshctl failures', () => {
 })
 
 const COMMANDS =
-  'init invite join leave key install uninstall status peers services routes dns events plan version completion'.split(
+  'init invite join leave trust admin root remove revoke restore decide grant key install uninstall status peers services routes dns events plan version completion'.split(
     ' '
   )
 

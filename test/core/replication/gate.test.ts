@@ -1,55 +1,60 @@
 import assert from 'node:assert/strict'
 import type { Origin } from '../../../src/core/model/values.ts'
 import { Gate } from '../../../src/core/replication/gate.ts'
-import { CHAIN_BYTES_MAX } from '../../../src/core/wire/limits.ts'
+import { CREDENTIAL_BYTES_MAX } from '../../../src/core/wire/limits.ts'
 
 const origin = 'a' as Origin
 const good = Uint8Array.of(1)
 const bad = Uint8Array.of(2)
 
 describe('the gate', () => {
-  it('asks for the chain of an unknown origin once, at the first part', () => {
+  it('asks for the credential of an unknown origin once, at the first part', () => {
     const gate = newGate()
-    assert.deepEqual(gate.enter(origin, { chain: new Uint8Array(), part: 0 }, 0), { kind: 'chain missing' })
-    assert.deepEqual(gate.enter(origin, { chain: new Uint8Array(), part: 1 }, 0), { kind: 'ignored' })
+    assert.deepEqual(gate.enter(origin, { credential: new Uint8Array(), part: 0 }, 0), {
+      kind: 'credential missing'
+    })
+    assert.deepEqual(gate.enter(origin, { credential: new Uint8Array(), part: 1 }, 0), { kind: 'ignored' })
   })
 
-  it('admits an origin by its chain, and keeps it when a later chain is refused', () => {
+  it('admits an origin by its credential, and keeps it when a later credential is refused', () => {
     const gate = newGate()
-    assert.deepEqual(gate.enter(origin, { chain: good, part: 0 }, 0), { kind: 'admitted' })
-    assert.deepEqual(gate.enter(origin, { chain: bad, part: 0 }, 0), {
+    assert.deepEqual(gate.enter(origin, { credential: good, part: 0 }, 0), { kind: 'admitted' })
+    assert.deepEqual(gate.enter(origin, { credential: bad, part: 0 }, 0), {
       kind: 'admitted',
-      refusal: 'bad chain'
+      refusal: 'bad credential'
     })
     assert.equal(gate.isDenied(origin, 0), false)
   })
 
-  it('denies an origin for 30 s after a refused chain, or until a good one comes', () => {
+  it('denies an origin for 30 s after a refused credential, or until a good one comes', () => {
     const gate = newGate()
-    assert.deepEqual(gate.enter(origin, { chain: bad, part: 0 }, 0), { kind: 'denied', refusal: 'bad chain' })
+    assert.deepEqual(gate.enter(origin, { credential: bad, part: 0 }, 0), {
+      kind: 'denied',
+      refusal: 'bad credential'
+    })
     assert.equal(gate.isDenied(origin, 29_999), true)
     assert.equal(gate.isDenied(origin, 30_000), false)
-    gate.enter(origin, { chain: good, part: 0 }, 10)
+    gate.enter(origin, { credential: good, part: 0 }, 10)
     assert.equal(gate.isDenied(origin, 20), false)
   })
 
-  it('refuses a chain that is too long without a look at it', () => {
-    const chain = new Uint8Array(CHAIN_BYTES_MAX + 1)
-    const entry = newGate().enter(origin, { chain, part: 0 }, 0)
-    assert.deepEqual(entry, { kind: 'ignored', refusal: 'chain too long' })
+  it('refuses a credential that is too long without a look at it', () => {
+    const credential = new Uint8Array(CREDENTIAL_BYTES_MAX + 1)
+    const entry = newGate().enter(origin, { credential, part: 0 }, 0)
+    assert.deepEqual(entry, { kind: 'ignored', refusal: 'credential too long' })
   })
 })
 
 function newGate(): Gate {
-  const chains = new Map<Origin, Uint8Array>()
+  const credentials = new Map<Origin, Uint8Array>()
   const admission = {
-    isAdmitted: (name: Origin) => chains.has(name),
+    isAdmitted: (name: Origin) => credentials.has(name),
     clusterOf: () => undefined,
-    chainOf: (name: Origin) => chains.get(name),
+    credentialOf: (name: Origin) => credentials.get(name),
     publicKeyOf: () => undefined,
-    admit: (name: Origin, chain: Uint8Array) => {
-      if (chain[0] !== good[0]) return { kind: 'refused' as const, reason: 'bad chain' }
-      chains.set(name, chain)
+    admit: (name: Origin, credential: Uint8Array) => {
+      if (credential[0] !== good[0]) return { kind: 'refused' as const, reason: 'bad credential' }
+      credentials.set(name, credential)
       return { kind: 'admitted' as const }
     }
   }

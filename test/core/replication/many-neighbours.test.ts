@@ -5,7 +5,7 @@ import { originOf } from '../../../src/core/model/identity.ts'
 import { createProtocol, type Effect, type Protocol } from '../../../src/core/replication/protocol.ts'
 import { decodeFrame, encodeFrame, type FrameMessage } from '../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
-import { chainOf, newAdmission } from '../../sim/mesh.ts'
+import { credentialOf, newAdmission } from '../../sim/mesh.ts'
 
 const crypto = createCrypto()
 const TICK_MS = 200
@@ -78,7 +78,7 @@ function crowd(): {
   const peers = Array.from({ length: PEERS }, (_, index) =>
     originOf(crypto.publicKeyOf(new Uint8Array(32).fill(9 + index)))
   )
-  for (const peer of peers) admission.admit(peer, chainOf(peer))
+  for (const peer of peers) admission.admit(peer, credentialOf(peer))
   const meshId = new Uint8Array(32).fill(7)
   const protocol = createProtocol({ self, selfSeed, meshId, crypto, admission })
   const run = (effects: readonly Effect[], look?: (effect: Effect) => void): readonly Sent[] =>

@@ -13,7 +13,7 @@ import {
 } from '../../../src/core/replication/protocol.ts'
 import { decodeFrame, encodeFrame, type FrameMessage } from '../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
-import { chainOf, newAdmission } from '../../sim/mesh.ts'
+import { credentialOf, newAdmission } from '../../sim/mesh.ts'
 
 const crypto = createCrypto()
 const meshId = new Uint8Array(32).fill(7)
@@ -107,7 +107,7 @@ describe('protocol', () => {
     ])
   })
 
-  it('takes nothing of an origin before its chain is admitted', () => {
+  it('takes nothing of an origin before its credential is admitted', () => {
     const c = start(C)
     const frames = pushOf(c, [service('web', 1)])
     const protocol = start(A)
@@ -118,20 +118,20 @@ describe('protocol', () => {
       sent(effects, B.origin).map(({ pull }) => pull?.origin),
       [C.origin]
     )
-    const answer = withChain(c, C, chainOf(C.origin))
+    const answer = withCredential(c, C, credentialOf(C.origin))
     const applied = protocol.receive(B.origin, answer, 1)
-    assert.deepEqual(persists(applied)[0]?.chain, chainOf(C.origin))
+    assert.deepEqual(persists(applied)[0]?.credential, credentialOf(C.origin))
     assert.equal(protocol.records(C.origin).size, 1)
     assert.equal(protocol.lag(C.origin), 0)
   })
 
-  it('leaves an origin alone for a while whose chain was refused', () => {
+  it('leaves an origin alone for a while whose credential was refused', () => {
     const c = start(C)
     c.publish([service('web', 1)], 0)
     const protocol = start(A)
     protocol.peerUp(B.origin, 0)
-    const bad = protocol.receive(B.origin, withChain(c, C, chainOf(B.origin)), 0)
-    assert.deepEqual(bad, [{ kind: 'refused', from: B.origin, reason: 'wrong chain' }])
+    const bad = protocol.receive(B.origin, withCredential(c, C, credentialOf(B.origin)), 0)
+    assert.deepEqual(bad, [{ kind: 'refused', from: B.origin, reason: 'wrong credential' }])
     const heads = encodeFrame({ heads: { heads: [{ origin: C.origin, epoch: 1, seq: 1 }] } })
     assert.deepEqual(protocol.receive(B.origin, heads, 1000), [])
     assert.equal(sent(protocol.receive(B.origin, heads, 31_000), B.origin).length, 1)
@@ -282,7 +282,7 @@ describe('protocol', () => {
     const b = start(B)
     const frames = [
       ...pushOf(b, [service('web', 1)]),
-      withChain(b, B, chainOf(B.origin)),
+      withCredential(b, B, credentialOf(B.origin)),
       proofOf(A, { epoch: 1, seq: 5 }),
       encodeFrame({ heads: { heads: [{ origin: C.origin, epoch: 1, seq: 1 }], all: true } }),
       encodeFrame({ pull: { origin: A.origin, epoch: 1, fromSeq: 0 } }),
@@ -326,7 +326,7 @@ function start(
   limits: Partial<ProtocolLimits> = {}
 ): Protocol {
   const admission = newAdmission(agent.origin)
-  for (const origin of admitted) admission.admit(origin, chainOf(origin))
+  for (const origin of admitted) admission.admit(origin, credentialOf(origin))
   return createProtocol({ self: agent.origin, selfSeed: agent.seed, meshId, crypto, admission, limits })
 }
 
@@ -354,19 +354,19 @@ function pushOf(protocol: Protocol, changes: Parameters<Protocol['publish']>[0])
   return effects.flatMap((effect) => (effect.kind === 'send' ? [effect.frame] : []))
 }
 
-/** A whole state with a chain, as the answer to a pull. */
-function withChain(protocol: Protocol, { origin }: TestAgent, chain: Uint8Array): Uint8Array {
+/** A whole state with a credential, as the answer to a pull. */
+function withCredential(protocol: Protocol, { origin }: TestAgent, credential: Uint8Array): Uint8Array {
   const head = protocol.heads().find((head) => head.origin === origin)
   assert.ok(head)
   const operations = [...protocol.records(origin).values()]
-  const [frame] = deltaFrames({ head, fromSeq: 0, operations, chain, partBytes: 64 * 1024 })
+  const [frame] = deltaFrames({ head, fromSeq: 0, operations, credential, partBytes: 64 * 1024 })
   assert.ok(frame)
   return frame
 }
 
 function admit(protocol: Protocol, from: Protocol, agent: TestAgent): void {
   from.publish([service('first', 1)], 0)
-  protocol.receive(agent.origin, withChain(from, agent, chainOf(agent.origin)), 0)
+  protocol.receive(agent.origin, withCredential(from, agent, credentialOf(agent.origin)), 0)
   assert.equal(protocol.records(agent.origin).size, 1)
 }
 
@@ -405,9 +405,9 @@ function aborts(protocol: Protocol, fromMs: number, toMs: number): number {
   return count
 }
 
-function stored({ origin, head, operations, chain }: Persist) {
+function stored({ origin, head, operations, credential }: Persist) {
   const records = operations.flatMap(({ key, seq, value }) => (value ? [{ key, seq, value }] : []))
-  return { origin, head, chain, records }
+  return { origin, head, credential, records }
 }
 
 function persists(effects: readonly Effect[]): readonly Persist[] {

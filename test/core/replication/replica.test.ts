@@ -389,14 +389,14 @@ function toDeltas(frames: readonly Uint8Array[]): readonly DeltaMessage[] {
     const delta = decodeFrame(frame)?.delta
     assert.ok(delta)
     // Plain objects: the defaults of a decoded message sit on its prototype, where a spread does not see them.
-    const { head, fromSeq, part, more, chain, afterSeq } = delta
+    const { head, fromSeq, part, more, credential, afterSeq } = delta
     const operations = delta.operations.map(({ key, seq, value, tombstone }) => ({
       key,
       seq,
       value,
       tombstone
     }))
-    return { head, fromSeq, operations, part, more, chain, afterSeq }
+    return { head, fromSeq, operations, part, more, credential, afterSeq }
   })
 }
 

@@ -7,7 +7,7 @@ import { createProtocol, type Effect, type Protocol } from '../../../src/core/re
 import { recordBytes } from '../../../src/core/replication/record.ts'
 import { RoomBudget, type Size } from '../../../src/core/replication/room-budget.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
-import { chainOf } from '../../sim/mesh.ts'
+import { credentialOf } from '../../sim/mesh.ts'
 
 const LIMITS = { keysPerClusterMax: 50, bytesPerClusterMax: 500, originsPerClusterMax: 10, bytesMax: 1000 }
 const crypto = createCrypto()
@@ -147,7 +147,7 @@ function startOf(
     admission: {
       isAdmitted: isMember,
       admit: () => ({ kind: 'admitted' }),
-      chainOf,
+      credentialOf,
       clusterOf,
       publicKeyOf: keyOfOrigin
     }

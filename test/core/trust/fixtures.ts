@@ -1,11 +1,20 @@
-// A small mesh with real keys for the trust tests.
+// A small mesh with real keys, signed by src/core/trust/author, for tests that need members and no single rule of trust.
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { parseCidr } from '../../../src/core/model/cidr.ts'
 import type { Crypto } from '../../../src/core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../../src/core/model/values.ts'
 import { parseClusterName } from '../../../src/core/model/identity.ts'
-import type { AgentChain, ClusterChain } from '../../../src/core/trust/chain.ts'
-import { createInvite, createMesh, issueAgentCertificate, redeem } from '../../../src/core/trust/issue.ts'
+import {
+  admitCluster,
+  certifyAgent,
+  certifyCluster,
+  createInvite
+} from '../../../src/core/trust/author/join.ts'
+import { createMesh } from '../../../src/core/trust/author/mesh.ts'
+import type { Credential } from '../../../src/core/trust/members/credential.ts'
+import { createMembers, type Members } from '../../../src/core/trust/members/members.ts'
+import { openItem, type OpenedItem } from '../../../src/core/trust/set/form.ts'
+import type { MeshRoots } from '../../../src/core/trust/set/mesh-roots.ts'
 
 export const crypto: Crypto = createCrypto()
 /** 2026-11-23T00:00:00Z */
@@ -25,31 +34,53 @@ export function clusterName(text: string): ClusterName {
   return parsed.clusterName
 }
 
+/** What functions that make statements for this mesh need. */
+export interface Context {
+  readonly crypto: Crypto
+  readonly roots: MeshRoots
+}
+
 export interface TestCluster {
+  readonly context: Context
   readonly clusterSeed: Uint8Array
-  readonly chain: ClusterChain
+  /** It ends in the founding certificate or the admission. */
+  readonly clusterItem: Uint8Array
 }
 
 export interface TestAgent {
   readonly seed: Uint8Array
-  readonly chain: AgentChain
+  readonly credential: Credential
 }
 
-export interface TestMesh {
+export interface TestMesh extends Context {
   readonly meshId: Uint8Array
-  readonly rootSeed: Uint8Array
+  readonly rootSeeds: readonly Uint8Array[]
+  readonly adminSeed: Uint8Array
+  readonly seatItem: Uint8Array
   readonly founder: TestCluster
+  /** The founder's statements. */
+  readonly founded: OpenedItem
 }
 
-export function makeMesh(cluster = 'west', pods = '10.1.0.0/16', services = '10.101.0.0/16'): TestMesh {
-  const { meshId, rootSeed, clusterSeed, chain } = createMesh({
-    crypto,
+export function makeMesh(
+  cluster = 'west',
+  pods: readonly string[] = ['10.1.0.0/16'],
+  services: readonly string[] = ['10.101.0.0/16'],
+  own = crypto
+): TestMesh {
+  const { roots, rootSeeds, adminSeed, seatItem, clusterSeed, clusterItem } = createMesh({
+    crypto: own,
+    roots: { k: 1, number: 1 },
     cluster: clusterName(cluster),
-    podPrefixes: [cidr(pods)],
-    servicePrefixes: [cidr(services)],
-    nowSeconds: NOW
+    label: 'admin',
+    pods: pods.map(cidr),
+    services: services.map(cidr)
   })
-  return { meshId, rootSeed, founder: { clusterSeed, chain } }
+  const context = { crypto: own, roots }
+  const founder = { context, clusterSeed, clusterItem }
+  const founded = openItem(context, clusterItem)
+  if (founded.kind === 'refused') throw new Error(founded.reason)
+  return { ...context, meshId: roots.meshId, rootSeeds, adminSeed, seatItem, founder, founded }
 }
 
 export interface InviteTerms {
@@ -60,40 +91,56 @@ export interface InviteTerms {
   readonly notAfter?: number
 }
 
-export function invite(mesh: TestMesh, terms: InviteTerms) {
+/** An invite of the mesh's administrator. */
+export function invite(mesh: TestMesh, terms: InviteTerms): { item: Uint8Array; inviteSeed: Uint8Array } {
   const notBefore = terms.notBefore ?? NOW
-  return createInvite({
-    crypto,
-    rootSeed: mesh.rootSeed,
+  return createInvite(mesh, {
+    seatItem: mesh.seatItem,
+    adminSeed: mesh.adminSeed,
     cluster: clusterName(terms.cluster),
-    podPrefixes: terms.pods.map(cidr),
-    servicePrefixes: (terms.services ?? []).map(cidr),
+    pods: terms.pods.map(cidr),
+    services: (terms.services ?? []).map(cidr),
+    namespaces: [],
     notBefore,
     notAfter: terms.notAfter ?? notBefore + DAY
   })
 }
 
-export function join(mesh: TestMesh, terms: InviteTerms): TestCluster {
-  const { inviteSeed, chain } = invite(mesh, terms)
-  return redeem({ crypto, invite: chain, inviteSeed, nowSeconds: terms.notBefore ?? NOW })
+/** A new cluster, which the founder admits. Of two claimants of a name or prefix, the one with the lower `seen` is first. */
+export function join(mesh: TestMesh, terms: InviteTerms, seen = 1): TestCluster {
+  const { item: inviteItem, inviteSeed } = invite(mesh, terms)
+  const clusterSeed = mesh.crypto.random(32)
+  const { item: certItem } = certifyCluster(mesh, { inviteItem, inviteSeed, clusterSeed })
+  const { item } = admitCluster(mesh, { certItem, sponsorSeed: mesh.founder.clusterSeed, seen, time: NOW })
+  return { context: { crypto: mesh.crypto, roots: mesh.roots }, clusterSeed, clusterItem: item }
 }
 
 export function agentOf(
-  cluster: TestCluster,
+  { context, ...cluster }: TestCluster,
   node = 'gw-1',
-  nowSeconds = NOW,
-  seed = crypto.random(32)
+  generation = 1,
+  seed = context.crypto.random(32)
 ): TestAgent {
-  const chain = issueAgentCertificate({
-    crypto,
-    clusterSeed: cluster.clusterSeed,
-    chain: cluster.chain.bytes,
+  const credential = certifyAgent(context, {
+    ...cluster,
     agentSeed: seed,
     node,
     roles: ['gateway', 'node'],
-    nowSeconds
+    generation
   })
-  return { seed, chain }
+  return { seed, credential }
+}
+
+/**
+ * The members as one of them knows them: the founder's cluster, and these agents. All clusters come at once, as from the store, so
+ * that the order of the list decides nothing (E1).
+ */
+export function membersOf(mesh: TestMesh, agents: readonly TestAgent[]): Members {
+  const { crypto: own, roots } = mesh
+  const members = createMembers({ crypto: own, roots, owners: new Map(), generations: new Map() })
+  members.addItems([mesh.founded, ...agents.map(({ credential }) => credential.item)])
+  for (const { credential } of agents) members.addCredential(credential)
+  return members
 }
 
 export const EAST: InviteTerms = { cluster: 'east', pods: ['10.2.0.0/16'], services: ['10.102.0.0/16'] }

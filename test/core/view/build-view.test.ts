@@ -19,7 +19,7 @@ import {
   type Value
 } from '../../../src/core/model/values.ts'
 import { SortedMap } from '../../../src/core/model/sorted-map.ts'
-import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
+import { barBySeat } from '../../../src/core/trust/author/command.ts'
 import { tunnelKeyOf, wireguardKeyOfEd25519 } from '../../../src/core/trust/tunnel-key.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import {
@@ -30,7 +30,7 @@ import {
   EAST,
   join,
   makeMesh,
-  NOW,
+  membersOf,
   type TestAgent
 } from '../trust/fixtures.ts'
 
@@ -39,14 +39,9 @@ const west = agentOf(mesh.founder, 'west-1')
 const eastCluster = join(mesh, EAST)
 const east = agentOf(eastCluster, 'east-1')
 const east2 = agentOf(eastCluster, 'east-2')
-const usurper = agentOf(join(mesh, { ...EAST, notBefore: NOW + 60 }), 'east-x')
+const usurper = agentOf(join(mesh, EAST, 2), 'east-x')
 const south = agentOf(
-  join(mesh, {
-    cluster: 'south',
-    pods: ['10.2.128.0/17', '10.4.0.0/16'],
-    services: ['10.104.0.0/16'],
-    notBefore: NOW + 90
-  })
+  join(mesh, { cluster: 'south', pods: ['10.2.128.0/17', '10.4.0.0/16'], services: ['10.104.0.0/16'] }, 3)
 )
 
 const [WEST, EAST_NAME, SOUTH] = [clusterName('west'), clusterName('east'), clusterName('south')]
@@ -141,18 +136,15 @@ function inputOf(
   said: Said,
   self: { readonly name: ClusterName; readonly agent: TestAgent } = { name: WEST, agent: west }
 ) {
-  const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
   const records = new Map<Origin, readonly ViewRecord[]>()
   for (const [agent, values] of said) {
-    trustStore.add(agent.chain)
     const list = values.map((value) => ('kind' in value ? recordOf(agent, value) : value))
-    records.set(agent.chain.agentOrigin, list)
+    records.set(agent.credential.origin, list)
   }
-  trustStore.add(self.agent.chain)
   return {
     self: self.name,
-    selfOrigin: self.agent.chain.agentOrigin,
-    trustStore,
+    selfOrigin: self.agent.credential.origin,
+    members: membersOf(mesh, [...said.map(([agent]) => agent), self.agent]),
     origins: [...records.keys()],
     records: (origin: Origin) => records.get(origin) ?? []
   }
@@ -170,7 +162,7 @@ function clusterOf(view: MeshView, name: ClusterName) {
 }
 
 describe('view', () => {
-  it('shows what a cluster announces within its certificate, and the own cluster beside it', () => {
+  it('shows what a cluster announces within its prefixes, and the own cluster beside it', () => {
     const web = service('web', ['10.102.0.10'])
     const pods = slice('web', 'web-1', ['10.2.0.1', '10.2.0.2'])
     const agent = agentValue({ tunnelAddress: '10.2.255.1' as Ip })
@@ -182,7 +174,7 @@ describe('view', () => {
       podPrefixes: ['10.2.0.0/16'],
       servicePrefixes: ['10.102.0.0/16'],
       agents: [
-        { origin: east.chain.agentOrigin, agent: { ...announced, wireguardKey: wireguardKey(1) }, term: 1 }
+        { origin: east.credential.origin, agent: { ...announced, wireguardKey: wireguardKey(1) }, term: 1 }
       ],
       services: SortedMap.from([['shop/web', { service: web, slices: [pods] }]]),
       complete: true,
@@ -192,7 +184,7 @@ describe('view', () => {
     assert.equal(clusterOf(view, WEST).complete, false)
   })
 
-  it('cuts a claim to the certificate and tells', () => {
+  it('cuts a claim to the prefixes of the cluster and tells', () => {
     const wide = claim(['10.0.0.0/8', '10.9.0.0/16'], ['10.102.4.0/24'])
     const { podPrefixes, servicePrefixes, refusals } = clusterOf(
       buildView(inputOf([[east, [wide]]])),
@@ -203,8 +195,8 @@ describe('view', () => {
     assert.deepEqual(
       refusals.map((refusal) => refusal.reason),
       [
-        'the pod prefix 10.0.0.0/8 is outside its certificate',
-        'the pod prefix 10.9.0.0/16 is outside its certificate'
+        'the pod prefix 10.0.0.0/8 is outside the prefixes of its cluster',
+        'the pod prefix 10.9.0.0/16 is outside the prefixes of its cluster'
       ]
     )
   })
@@ -219,7 +211,7 @@ describe('view', () => {
     )
     assert.deepEqual(refusals, [
       {
-        origin: east.chain.agentOrigin,
+        origin: east.credential.origin,
         key: 'eps/shop/web-1',
         reason: '2 of 3 endpoints are outside the pod prefixes, for example 192.168.7.7'
       }
@@ -347,9 +339,16 @@ describe('view', () => {
   })
 
   it('passes over an origin that is not admitted', () => {
-    const input = inputOf([[east, [eastClaim()]]])
-    input.trustStore.forget(east.chain.agentOrigin)
-    assert.deepEqual([...buildView(input).clusters.keys()], ['west'])
+    const said: Said = [[east, [eastClaim(), agentValue()]]]
+    const unknown = { ...inputOf(said), members: membersOf(mesh, [west, east2]) }
+    assert.deepEqual(clusterOf(buildView(unknown), EAST_NAME).agents, [])
+    assert.equal(clusterOf(buildView(unknown), EAST_NAME).complete, false)
+    const input = inputOf(said)
+    const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
+    assert.equal(clusterOf(builder.build(input), EAST_NAME).agents.length, 1)
+    const { item } = barBySeat(mesh, mesh, { target: { cluster: east.credential.clusterKey } })
+    input.members.set.add(item)
+    assert.deepEqual([...builder.build(input).clusters.keys()], ['west'], 'its cluster is removed')
   })
 
   describe('speaker', () => {
@@ -387,7 +386,7 @@ describe('view', () => {
   })
 
   describe('conflicts', () => {
-    it('give an overlapping prefix to the older certificate; the loser’s endpoints in it are refused', () => {
+    it('give an overlapping prefix to the cluster that was admitted first; the loser’s endpoints in it are refused', () => {
       const southRecords = [
         claim(['10.2.128.0/17', '10.4.0.0/16'], ['10.104.0.0/16']),
         service('web', ['10.104.0.1']),
@@ -473,8 +472,8 @@ describe('view', () => {
         clusterOf(view, name).agents.map((each) => [each.agent.wireguardKey, each.clones])
       )
       assert.deepEqual(clones, [
-        [[wireguardKey(1), [east.chain.agentOrigin]]],
-        [[wireguardKey(1), [south.chain.agentOrigin]]],
+        [[wireguardKey(1), [east.credential.origin]]],
+        [[wireguardKey(1), [south.credential.origin]]],
         [[wireguardKey(2), undefined]]
       ])
     })
@@ -523,16 +522,17 @@ describe('view', () => {
     )
     const said = fc.tuple(...agents.map((agent) => records.map((list): Said[number] => [agent, list])))
 
-    it('nothing outside a certificate ever appears, and no two prefixes of two clusters overlap', () => {
+    it('nothing outside the prefixes of a cluster ever appears, and no two prefixes of two clusters overlap', () => {
       fc.assert(
         fc.property(said, (list) => {
           const view = buildView(inputOf(list))
           const held: { readonly cluster: string; readonly prefix: Cidr }[] = []
           for (const cluster of view.clusters.values()) {
-            const certified = [west, east, south].find((agent) => agent.chain.cluster === cluster.name)
+            const certified = [west, east, south].find((agent) => agent.credential.cluster === cluster.name)
             assert.ok(certified)
-            for (const one of cluster.podPrefixes) inside(one, certified.chain.podPrefixes)
-            for (const one of cluster.servicePrefixes) inside(one, certified.chain.servicePrefixes)
+            const [pods, services] = claimedBy(certified)
+            for (const one of cluster.podPrefixes) inside(one, pods)
+            for (const one of cluster.servicePrefixes) inside(one, services)
             for (const { agent } of cluster.agents)
               if (agent.tunnelAddress) inside(agent.tunnelAddress, cluster.podPrefixes)
             for (const { service, slices } of cluster.services.values()) {
@@ -593,18 +593,18 @@ describe('view', () => {
     const builder = createViewBuilder({ crypto, meshId: mesh.meshId })
     const lists = new Map<Origin, readonly (Value | ViewRecord)[]>()
     const asked: Origin[] = []
-    const trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
+    const members = membersOf(mesh, [west])
     const say = (agent: TestAgent, values: readonly Value[]): MeshView => {
-      trustStore.add(agent.chain)
+      members.addCredential(agent.credential)
       const records = values.map((value) => recordOf(agent, value))
-      lists.set(agent.chain.agentOrigin, records)
+      lists.set(agent.credential.origin, records)
       return look()
     }
     const look = (): MeshView => {
       asked.length = 0
       const input = {
         ...inputOf([]),
-        trustStore,
+        members,
         origins: [...lists.keys()],
         version: (origin: Origin) => lists.get(origin),
         records: (origin: Origin) => {
@@ -624,7 +624,7 @@ describe('view', () => {
     assert.deepEqual(look(), before)
     assert.deepEqual(asked, [])
     const named = say(east, [agentValue({ tunnelKeys: [claimed(2)], node: 'other' }), eastClaim()])
-    assert.deepEqual([...new Set(asked)], [east.chain.agentOrigin])
+    assert.deepEqual([...new Set(asked)], [east.credential.origin])
     assert.equal(named.clusters.get(SOUTH), before.clusters.get(SOUTH))
     // An agent of another cluster has the same key: this cluster is another one although its records are the same.
     const taken = say(west, [agentValue({ tunnelKeys: [claimed(3)] }), claim(['10.1.0.0/16'], [])])
@@ -632,7 +632,7 @@ describe('view', () => {
     const ofSouth = clusterOf(taken, SOUTH).agents
     assert.deepEqual(
       ofSouth.map(({ clones }) => clones),
-      [[west.chain.agentOrigin]]
+      [[west.credential.origin]]
     )
   })
 
@@ -686,6 +686,15 @@ describe('view', () => {
     assert.equal(after.services.size, count)
   })
 })
+
+/** The prefixes that made the agent's cluster a member, in force or not. */
+function claimedBy({ credential }: TestAgent): readonly [pods: readonly Cidr[], services: readonly Cidr[]] {
+  const settled = membersOf(mesh, [{ seed: new Uint8Array(32), credential }])
+    .settlement()
+    .get(credential.cluster)
+  assert.ok(settled)
+  return [settled.podPrefixes, settled.servicePrefixes]
+}
 
 function inside(inner: Cidr | Ip, prefixes: readonly Cidr[]): void {
   assert.ok(

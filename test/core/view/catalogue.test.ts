@@ -13,8 +13,16 @@ import {
 } from '../../../src/core/model/values.ts'
 import { publicKeyOf } from '../../../src/core/model/identity.ts'
 import { createProtocol, type Protocol } from '../../../src/core/replication/protocol.ts'
-import { createTrustStore } from '../../../src/core/trust/trust-store.ts'
-import { agentOf, clusterName, crypto, EAST, join, makeMesh, type TestAgent } from '../trust/fixtures.ts'
+import {
+  agentOf,
+  clusterName,
+  crypto,
+  EAST,
+  join,
+  makeMesh,
+  membersOf,
+  type TestAgent
+} from '../trust/fixtures.ts'
 
 const mesh = makeMesh()
 const west = agentOf(mesh.founder, 'west-1')
@@ -84,12 +92,8 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 class World {
   readonly #protocols: readonly Protocol[] = agents.map((agent) => protocolOf(agent))
-  readonly #trustStore = createTrustStore({ crypto, meshId: mesh.meshId })
+  readonly #members = membersOf(mesh, [west, ...agents])
   #nowMs = 0
-
-  constructor() {
-    for (const { chain } of [west, ...agents]) this.#trustStore.add(chain)
-  }
 
   take({ agent, changes }: Step): void {
     this.#nowMs += 1000
@@ -99,12 +103,12 @@ class World {
   /** Forgets nothing that was asked for: `read` gets the keys that were. */
   input(read: (key: string) => void = () => undefined): ViewInput {
     const of = (origin: string) =>
-      this.#protocols[agents.findIndex(({ chain }) => chain.agentOrigin === origin)]
+      this.#protocols[agents.findIndex(({ credential }) => credential.origin === origin)]
     return {
       self: clusterName('west'),
-      selfOrigin: west.chain.agentOrigin,
-      trustStore: this.#trustStore,
-      origins: agents.map(({ chain }) => chain.agentOrigin),
+      selfOrigin: west.credential.origin,
+      members: this.#members,
+      origins: agents.map(({ credential }) => credential.origin),
       records: (origin) => of(origin)?.records(origin).values() ?? [],
       version: (origin) => of(origin)?.head(origin),
       record: (origin, key) => {
@@ -119,7 +123,7 @@ class World {
 
 function protocolOf(agent: TestAgent): Protocol {
   return createProtocol({
-    self: agent.chain.agentOrigin,
+    self: agent.credential.origin,
     selfSeed: agent.seed,
     meshId: mesh.meshId,
     crypto,
@@ -127,7 +131,7 @@ function protocolOf(agent: TestAgent): Protocol {
       isAdmitted: () => true,
       clusterOf: () => undefined,
       admit: () => ({ kind: 'refused', reason: 'nobody else' }),
-      chainOf: () => undefined,
+      credentialOf: () => undefined,
       publicKeyOf
     },
     limits: { tombstonesMax: 3 }

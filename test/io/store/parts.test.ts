@@ -41,9 +41,9 @@ describe('parts of an unfinished state in the store', () => {
     return { origin, epoch: 1, seq, head: bytes(`whole ${seq}`), replace: true, operations, ...more }
   }
 
-  it('are found by the next life, apart from the records, with head, place and chain', async () => {
+  it('are found by the next life, apart from the records, with head, place and credential', async () => {
     await store.persist(whole(1), { sync: false })
-    await store.persistPart(part(0, 3, { chain: bytes('chain') }))
+    await store.persistPart(part(0, 3, { credential: bytes('credential') }))
     await store.persistPart(part(3, 5))
     const { origins, parts, dropped } = await reopen()
     assert.deepEqual(keysOf(origins), [['svc/shop/s1']])
@@ -51,7 +51,7 @@ describe('parts of an unfinished state in the store', () => {
       parts.map(({ records, ...rest }) => [rest, [...records].map(({ key }) => key)]),
       [
         [
-          { origin, head: bytes('head 5'), chain: bytes('chain'), atSeq: 9, lastSeq: 5 },
+          { origin, head: bytes('head 5'), credential: bytes('credential'), atSeq: 9, lastSeq: 5 },
           ['svc/shop/s3', 'svc/shop/s5']
         ]
       ]
@@ -99,7 +99,7 @@ describe('parts of an unfinished state in the store', () => {
   })
 
   it('leave nothing behind that looks like damage when they were all there was', async () => {
-    await store.persistPart(part(0, 3, { chain: bytes('chain') }))
+    await store.persistPart(part(0, 3, { credential: bytes('credential') }))
     await store.dropParts(origin)
     for (let start = 0; start < 2; start++) {
       const { origins, parts, dropped } = await reopen()

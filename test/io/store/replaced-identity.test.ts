@@ -11,10 +11,8 @@ const someIdentity = (): Identity => ({
   nodeSeed: seed(),
   tunnelSeed: seed(),
   clusterSeed: seed(),
-  rootSeed: seed(),
-  meshId: seed(),
+  rootSeeds: [seed()],
   cluster: 'west',
-  chain: Buffer.from('chain').toString('base64'),
   podPrefixes: ['10.1.0.0/16'],
   bootstrap: ['/ip4/192.0.2.1/tcp/7946'],
   joinedBy: 'init'

@@ -93,15 +93,20 @@ describe('store', () => {
     nodeSeed: base64(),
     tunnelSeed: base64(),
     clusterSeed: base64(),
-    rootSeed: base64(),
-    meshId: base64(),
+    rootSeeds: [base64()],
+    mesh: { k: 1, rootKeys: [base64()] },
     cluster: 'west',
-    chain: Buffer.from('chain').toString('base64'),
+    clusterItem: Buffer.from('item').toString('base64'),
     podPrefixes: ['10.1.0.0/16'],
     bootstrap: ['/ip4/192.0.2.1/tcp/7946'],
     joinedBy: 'init'
   }
-  const secrets = [identity.nodeSeed, identity.tunnelSeed, identity.clusterSeed, identity.rootSeed]
+  const secrets = [
+    identity.nodeSeed,
+    identity.tunnelSeed,
+    identity.clusterSeed,
+    ...(identity.rootSeeds ?? [])
+  ]
 
   it('is empty at first, without a warning', async () => {
     const store = await open()
@@ -122,7 +127,7 @@ describe('store', () => {
     const store = await open()
     await store.saveIdentity(identity)
     await store.saveCounters({ epoch: 3, seqReserved: 1_000 })
-    await store.persist(batch(a, 1, { chain: bytes('chain of a') }), SYNC)
+    await store.persist(batch(a, 1, { credential: bytes('credential of a') }), SYNC)
     await store.persist(batch(a, 2), { sync: false })
     await store.persist(
       batch(a, 3, { operations: [{ key: 'svc/shop/web-1', seq: 3, value: undefined }] }),
@@ -141,7 +146,7 @@ describe('store', () => {
         epoch: 1,
         seq: 3,
         head: bytes('head 3'),
-        chain: bytes('chain of a'),
+        credential: bytes('credential of a'),
         records: [{ key: 'svc/shop/web-2', seq: 2, value: bytes('value 2') }]
       }
     )

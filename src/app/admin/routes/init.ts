@@ -1,5 +1,5 @@
-// POST /v1/init for `meshctl init`: creates a mesh whose first member is this cluster. The agent that answers holds the
-// root key of the mesh from now on, and only it can invite.
+// POST /v1/init for `meshctl init`: creates a mesh whose first member is this cluster. The agent that answers holds the root
+// key of the mesh from now on, and the first administrator's seat, by which it invites. Other agents can get seats.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { Log } from '../../observe/log.ts'
 import type { AgentState } from '../agent-state.ts'

@@ -14,5 +14,5 @@ export function leaveRoute({
 }: {
   readonly enrolment: Pick<Enrolment, 'leave'>
 }): AdminHandlers['leave'] {
-  return () => enrolment.leave()
+  return (request) => enrolment.leave(request)
 }

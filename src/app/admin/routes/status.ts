@@ -42,7 +42,7 @@ function status(state: AgentState): Body<StatusAnswer> {
     version: VERSION,
     ...(membership === undefined
       ? {}
-      : { cluster: membership.cluster, meshId: meshIdText(membership.meshId) }),
+      : { cluster: membership.cluster, meshId: meshIdText(membership.roots.meshId) }),
     ...(session === undefined ? {} : { peerId: session.control.origin }),
     wireguardKey: state.wireguardKey,
     dataplane:

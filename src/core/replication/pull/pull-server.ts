@@ -23,8 +23,8 @@ interface Answer {
   /** The number of the next part, from 0. */
   part: number
   creditBytes: number
-  /** The certificate chain, which the next part carries; undefined once it was sent. */
-  chain: Uint8Array | undefined
+  /** The credential, which the next part carries; undefined once it was sent. */
+  credential: Uint8Array | undefined
 }
 
 /** The open answers to one neighbour, at most one for each origin. */
@@ -35,10 +35,10 @@ export class Answers {
    * Opens the answer to a pull; an earlier answer for the same origin ends. A pull with window 0 comes from an older
    * version that sends no Credit frames, so its answer is sent without waiting for credit.
    */
-  open(replica: Replica, pull: PullMessage, chain: Uint8Array | undefined): void {
+  open(replica: Replica, pull: PullMessage, credential: Uint8Array | undefined): void {
     this.#answers.delete(replica.origin)
     const creditBytes = pull.window === 0 ? Infinity : Math.min(pull.window, CREDIT_BYTES_MAX)
-    this.#answers.set(replica.origin, { place: replica.placeOf(pull), part: 0, creditBytes, chain })
+    this.#answers.set(replica.origin, { place: replica.placeOf(pull), part: 0, creditBytes, credential })
     for (const oldest of this.#answers.keys()) {
       if (this.#answers.size <= ANSWERS_MAX) break
       this.#answers.delete(oldest) // A2
@@ -81,10 +81,10 @@ export class Answers {
           part: answer.part++,
           more,
           ...(afterSeq > 0 ? { afterSeq } : {}),
-          ...(answer.chain ? { chain: answer.chain } : {})
+          ...(answer.credential ? { credential: answer.credential } : {})
         }
       })
-      answer.chain = undefined
+      answer.credential = undefined
       answer.creditBytes -= operations.reduce((sum, operation) => sum + operationBytes(operation), 0) // A1
       answer.place = { fromSeq, atSeq, afterSeq: operations.at(-1)?.seq ?? afterSeq }
       this.#answers.delete(replica.origin)
@@ -128,7 +128,7 @@ export class PullServer {
     const replica = replicas.get(pull.origin as Origin)
     if (!replica?.head) return outbox.refuse(peer, 'pull of an unknown origin')
     const queue = this.#queueOf(peer)
-    queue.answers.open(replica, pull, admission.chainOf(replica.origin))
+    queue.answers.open(replica, pull, admission.credentialOf(replica.origin))
     this.#answer(peer, queue, replica)
   }
 

@@ -31,6 +31,8 @@ export interface Bounds {
   readonly barsOfCluster: number
   /** Admissions whose sponsor is not known yet. They do not count as held. */
   readonly waiting: number
+  /** Of those, by one invite. The holder of one token can sign any number with sponsors that do not exist. */
+  readonly waitingOfInvite: number
 }
 
 /** The bounds of every member. All members must have the same ones. */
@@ -44,7 +46,8 @@ export const BOUNDS: Bounds = {
   claimantsOfInvite: 4,
   clusters: 2048,
   barsOfCluster: 64,
-  waiting: 256
+  waiting: 256,
+  waitingOfInvite: 32
 }
 
 /** Bytes of an envelope that counts as small: with 1,024 of them, 512 KiB. */

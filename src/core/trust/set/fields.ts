@@ -5,7 +5,7 @@ import { prefixToCidr } from '../../model/cidr.ts'
 import { isDnsLabel } from '../../model/dns-name.ts'
 import { parseClusterName } from '../../model/identity.ts'
 import type { ClusterName, Role } from '../../model/values.ts'
-import { checkPrefixes } from '../certificate.ts'
+import { checkPrefixes } from '../../model/prefixes.ts'
 import type { FormRules } from './form-rules.ts'
 import {
   compareText,

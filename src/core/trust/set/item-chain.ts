@@ -38,6 +38,8 @@ export class ItemChain {
   take(statement: Statement, rules: FormRules): Refusal | undefined {
     const parents = this.#parentsOf(statement)
     const { kind } = statement
+    // Otherwise a relay could repeat a statement, and one credential would have many encodings that all verify.
+    if (this.#byId.has(statement.id)) return refusal('parents', kind, '', 'it stands in the item twice')
     const missing = parents.find(([, parent]) => parent === undefined)
     if (missing !== undefined)
       return refusal('parents', kind, missing[0], `the item does not hold what ${missing[0]} names before it`)

@@ -20,7 +20,8 @@ type NewcomerVerdict =
   | {
       readonly kind: 'reject'
       /** `malformed`: the item is no chain of seats, invite and certificate whose seats the set holds. */
-      readonly code: 'malformed' | 'cancelled' | 'used' | 'barred' | 'nameTaken' | 'prefixOverlap' | 'quota'
+      readonly code:
+        'malformed' | 'cancelled' | 'used' | 'void' | 'barred' | 'nameTaken' | 'prefixOverlap' | 'quota'
       readonly reason: string
       /** Statements that explain it to the newcomer, at most EXPLAINED_MAX. */
       readonly explain: readonly StatementId[]
@@ -42,23 +43,32 @@ export function judgeNewcomer(
   const invite = statements.find(({ kind }) => kind === 'invite')
   if (cert?.kind !== 'clusterCert' || invite?.kind !== 'invite' || !set.seats.has(invite.under))
     return reject('malformed', 'it shows no certificate of an invite, or its seats are not known here')
-  const verdict = standing.judgeInvite(invite)
-  if (!verdict.stands) return reject('cancelled', verdict.reason, verdict.causes)
-  const admitted = [...set.admissions.values()]
-    .filter((entry) => entry.invite.statement.id === invite.id)
-    .sort((a, b) => comparePlaces(a.statement, b.statement))
-  const [first] = admitted
-  const again = admitted.find(({ statement }) => statement.clusterKey === cert.clusterKey)
-  if (again !== undefined) return { kind: 'again', admission: again.statement.id }
-  if (first !== undefined)
-    return reject('used', 'another key was admitted by this invite', [first.statement.id])
   const bars = standing.barsOf(cert.clusterKey)
-  if (bars.length > 0)
-    return reject(
+  const barred = () =>
+    reject(
       'barred',
       'a bar names this key',
       bars.map(({ id }) => id)
     )
+  const admitted = [...set.admissions.values()]
+    .filter((entry) => entry.invite.statement.id === invite.id)
+    .sort((a, b) => comparePlaces(a.statement, b.statement))
+  const own = admitted.filter(({ statement }) => statement.clusterKey === cert.clusterKey)
+  const again = own.find(({ statement }) => standing.admissions.get(statement.id)?.stands)
+  // A Void of the seat may keep the admission and not the invite, so a standing admission is looked for first.
+  if (again !== undefined && bars.length === 0) return { kind: 'again', admission: again.statement.id }
+  if (again !== undefined) return barred()
+  const verdict = standing.judgeInvite(invite)
+  if (!verdict.stands) return reject('cancelled', verdict.reason, verdict.causes)
+  const [fallen] = own
+  if (fallen !== undefined) {
+    const { reason, causes } = standing.admissions.get(fallen.statement.id) ?? { reason: '', causes: [] }
+    return reject('void', `the admission of this key fell: ${reason}`, causes)
+  }
+  const [first] = admitted
+  if (first !== undefined)
+    return reject('used', 'another key was admitted by this invite', [first.statement.id])
+  if (bars.length > 0) return barred()
   return conflict(claims, invite, cert) ?? (set.hasRoom(invite) ? { kind: 'admit', invite, cert } : FULL)
 }
 

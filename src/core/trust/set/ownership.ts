@@ -25,7 +25,7 @@ interface Contested {
 }
 
 /** What is in force at one agent. */
-interface Ownership {
+export interface Ownership {
   /** The cluster key that has each name. */
   readonly names: ReadonlyMap<ClusterName, KeyId>
   /** Of each claimant, also of one whose name another has. */

@@ -11,7 +11,6 @@ import { refusal } from './codec.ts'
 import {
   type AdmissionEntry,
   type CommandEntry,
-  comparePlaces,
   type Entry,
   type FoundingEntry,
   type SeatEntry,
@@ -23,9 +22,10 @@ import type { KeyId, StatementId } from './ids.ts'
 import { accountsOf, accountsOfInvite, overflow } from './overflow.ts'
 import type { FormContext, Signed } from './signatures.ts'
 import type { ClusterCert, Invite, Refusal } from './statement.ts'
+import { WaitingPool } from './waiting-pool.ts'
 
 /** What a batch of items changed. */
-interface Changes {
+export interface Changes {
   /** Ids that are new in the set. */
   readonly added: readonly StatementId[]
   /** Ids that a bound took out; some may have come with this batch. */
@@ -67,11 +67,13 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
   /** What made each cluster key a cluster: founding certificates and admissions. */
   const byCluster = new Map<KeyId, Map<StatementId, FoundingEntry | AdmissionEntry>>()
   /** The pool of invariant 3. */
-  const waiting = new Map<StatementId, Waiting>()
+  const waiting = new WaitingPool(bounds)
+  /** Envelopes of the invites and certificates of held admissions: each credential of their clusters shows them. */
+  const parts = new Map<StatementId, Uint8Array>()
   /** How many entries count towards each bound (accountsOf). */
   const counts = new Map<string, number>()
   let version = 0
-  const form: FormContext = { ...context, known: (id) => entryOf(id)?.envelope }
+  const form: FormContext = { ...context, known: (id) => entryOf(id)?.envelope ?? parts.get(id) }
 
   return {
     get version() {
@@ -110,10 +112,14 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     const added: Entry[] = []
     let exceeded = false
     for (const item of items) exceeded = take(entriesOf(item), added) || exceeded
-    if (added.some(({ kind }) => kind === 'admission' || kind === 'founding'))
-      exceeded = wake(added) || exceeded
+    waiting.wake(added, {
+      isReady: (entry) => seats.has(entry.invite.statement.under) && isFounded(entry),
+      put: (entry) => {
+        exceeded = put(entry, added) || exceeded
+      }
+    })
     const cut = exceeded ? trim() : new Set<StatementId>()
-    boundWaiting()
+    waiting.trim((seat) => seats.has(seat))
     if (added.length > 0) version++
     return { added: added.map(({ statement }) => statement.id).filter((id) => !cut.has(id)), cut: [...cut] }
   }
@@ -131,7 +137,7 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     for (const [at, entry] of entries.entries()) {
       if (entryOf(entry.statement.id) !== undefined) continue
       if (entry.kind === 'admission' && !isFounded(entry)) {
-        wait(entry, entries.slice(at + 1))
+        waiting.add(entry, entries.slice(at + 1))
         return exceeded
       }
       exceeded = put(entry, added) || exceeded
@@ -151,6 +157,7 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     else if (entry.kind === 'command') commands.set(id, entry)
     else if (entry.kind === 'founding') founding.set(id, entry)
     else admissions.set(id, entry)
+    for (const part of partsOf(entry)) parts.set(part.statement.id, part.envelope)
     if (entry.kind === 'admission' || entry.kind === 'founding') {
       const { clusterKey } = entry.statement
       byCluster.set(clusterKey, new Map(byCluster.get(clusterKey)).set(id, entry))
@@ -164,6 +171,8 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     const { id } = entry.statement
     count(entry, -1)
     for (const map of [seats, commands, founding, admissions]) map.delete(id)
+    // Another admission by this invite may be left; its invite is verified once more then, and no harm is done.
+    for (const part of partsOf(entry)) parts.delete(part.statement.id)
     if (entry.kind === 'admission' || entry.kind === 'founding')
       byCluster.get(entry.statement.clusterKey)?.delete(id)
   }
@@ -182,7 +191,7 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
   function trim(): ReadonlySet<StatementId> {
     const cut = overflow(
       { seats, commands, founding, admissions },
-      { bounds, rules, waiting: Array.from(waiting.values(), ({ entry }) => entry) }
+      { bounds, rules, waiting: waiting.entries() }
     )
     const entries = [...cut].map(entryOf).filter((entry) => entry !== undefined)
     for (const entry of entries) if (entry.kind !== 'seat') remove(entry)
@@ -207,37 +216,6 @@ export function createTrustSet(context: Omit<FormContext, 'known'>, bounds: Boun
     return Array.from(byCluster.get(key)?.values() ?? [], (entry) =>
       entry.kind === 'founding' ? 0 : entry.statement.seen
     )
-  }
-
-  /** Puts an admission into the pool, with the bars of its cluster that came with it. */
-  function wait(entry: AdmissionEntry, after: readonly Entry[]): void {
-    const { id } = entry.statement
-    const held = waiting.get(id) ?? { entry, after: new Map<StatementId, Entry>() }
-    for (const one of after) if (held.after.size < bounds.barsOfCluster) held.after.set(one.statement.id, one)
-    waiting.set(id, held)
-  }
-
-  /** Moves admissions from the pool into the set whose sponsors have come, and what waits with them. */
-  function wake(added: Entry[]): boolean {
-    let exceeded = false
-    for (let before = -1; before < added.length;) {
-      before = added.length
-      for (const [id, { entry, after }] of waiting) {
-        if (!seats.has(entry.invite.statement.under)) waiting.delete(id)
-        else if (isFounded(entry)) {
-          waiting.delete(id)
-          for (const one of [entry, ...after.values()]) exceeded = put(one, added) || exceeded
-        }
-      }
-    }
-    return exceeded
-  }
-
-  /** The pool keeps the lowest places. An admission that is dropped comes again with the next exchange of ids. */
-  function boundWaiting(): void {
-    if (waiting.size <= bounds.waiting) return
-    const sorted = [...waiting.values()].sort((a, b) => comparePlaces(a.entry.statement, b.entry.statement))
-    for (const { entry } of sorted.slice(bounds.waiting)) waiting.delete(entry.statement.id)
   }
 }
 
@@ -282,10 +260,9 @@ function seatEnvelopes(id: StatementId | undefined, seats: Parents['seats']): re
   return seat === undefined ? [] : [...seatEnvelopes(seat.statement.under, seats), seat.envelope]
 }
 
-/** An admission in the pool, and the bars that its cluster signed. */
-interface Waiting {
-  readonly entry: AdmissionEntry
-  readonly after: Map<StatementId, Entry>
+/** The statements that lie inside an entry. */
+function partsOf(entry: Entry): readonly Signed[] {
+  return entry.kind === 'admission' ? [entry.invite, entry.cert] : []
 }
 
 /** Why the last statement of a well-formed item is not in the set. */

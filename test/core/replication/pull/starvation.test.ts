@@ -5,7 +5,7 @@ import { originOf } from '../../../../src/core/model/identity.ts'
 import { createProtocol, type Effect, type Protocol } from '../../../../src/core/replication/protocol.ts'
 import { decodeFrame, encodeFrame } from '../../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../../src/io/crypto/crypto.ts'
-import { chainOf, newAdmission } from '../../../sim/mesh.ts'
+import { credentialOf, newAdmission } from '../../../sim/mesh.ts'
 
 const crypto = createCrypto()
 const STEP_MS = 100
@@ -27,7 +27,7 @@ class Line {
   constructor() {
     for (const { seed, origin } of [victim, relay, writer] as typeof agents) {
       const admission = newAdmission(origin)
-      for (const each of agents) admission.admit(each.origin, chainOf(each.origin))
+      for (const each of agents) admission.admit(each.origin, credentialOf(each.origin))
       const meshId = new Uint8Array(32).fill(7)
       this.protocols.set(origin, createProtocol({ self: origin, selfSeed: seed, meshId, crypto, admission }))
     }

@@ -70,6 +70,16 @@ describe('an item of statements', () => {
     )
   })
 
+  it('with a statement twice is refused, whichever it is', () => {
+    for (const { item, envelopes } of things) {
+      assert.equal(open(item).kind, 'item')
+      for (const [at, envelope] of envelopes.entries()) {
+        const found = open(encodeItem(envelopes.toSpliced(at, 0, envelope)))
+        assert.equal(found.kind, 'refused')
+      }
+    }
+  })
+
   it('of any bytes is refused with a reason and a fix, and nothing is thrown', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { createFakeCrypto } from '../../../sim/fake-crypto.ts'
 import type { Crypto } from '../../../../src/core/model/crypto.ts'
-import { agentsOf } from '../../../../src/core/trust/set/agents.ts'
+import { agentJudge, type AgentStanding } from '../../../../src/core/trust/set/agents.ts'
 import { BOUNDS, type Bounds } from '../../../../src/core/trust/set/bounds.ts'
 import { claimsOf } from '../../../../src/core/trust/set/claims.ts'
 import { encodeItem } from '../../../../src/core/trust/set/form.ts'
@@ -75,6 +75,11 @@ export class World {
     this.#rootSeeds = Array.from({ length: options.roots ?? 1 }, () => this.crypto.random(32))
     const keys = this.#rootSeeds.map((seed) => this.crypto.publicKeyOf(seed))
     this.roots = meshRoots(this.crypto, options.k ?? 1, keys)
+  }
+
+  /** The seed of the first root. */
+  get rootSeed(): Uint8Array {
+    return this.#rootSeeds[0] ?? new Uint8Array(0)
   }
 
   set(rules: Rules = RULES, bounds: Bounds = BOUNDS): TrustSet {
@@ -304,16 +309,12 @@ export function look(set: TrustSet, options: { readonly rules?: Rules; readonly 
   }
 }
 
-/** The standing of agents, by the certificates of these things. */
+/** The standing of agents, by agent key. */
 export function lookAtAgents(
   set: TrustSet,
   agents: readonly Thing[],
-  options: {
-    readonly rules?: Rules
-    readonly max?: number
-    readonly generations?: ReadonlyMap<KeyId, number>
-  } = {}
-) {
+  options: { readonly rules?: Rules; readonly generations?: ReadonlyMap<KeyId, number> } = {}
+): ReadonlyMap<KeyId, AgentStanding> {
   const { standing: rules } = options.rules ?? RULES
   const certs = agents.flatMap(({ item }) => {
     const opened = set.open(item)
@@ -321,9 +322,11 @@ export function lookAtAgents(
     const last = opened.statements.at(-1)?.statement
     return last?.kind === 'agentCert' ? [last] : []
   })
-  return agentsOf(evaluateTrust(set, rules), certs, {
-    generations: options.generations ?? new Map(),
-    rules,
-    ...(options.max === undefined ? {} : { max: options.max })
-  })
+  const judge = agentJudge(evaluateTrust(set, rules), rules)
+  const highest = (key: KeyId) =>
+    Math.max(
+      options.generations?.get(key) ?? 0,
+      ...certs.filter(({ clusterKey }) => clusterKey === key).map(({ generation }) => generation)
+    )
+  return new Map(certs.map((cert) => [cert.agentKey, judge(cert, highest(cert.clusterKey))]))
 }

@@ -1,0 +1,43 @@
+// The requests of administrators: each signs a statement, which the trust set carries to all members. The errors are those
+// of the functions of app/administration.
+import type { Administration } from '../../administration/administration.ts'
+import type { Administrators } from '../../administration/administrators.ts'
+import type { AdminHandlers } from '../server.ts'
+
+/** The names of the requests in this file. */
+type Name =
+  | 'remove'
+  | 'revoke'
+  | 'restore'
+  | 'decide'
+  | 'grant'
+  | 'cancel'
+  | 'adminKey'
+  | 'adminAdd'
+  | 'adminRemove'
+  | 'rootExport'
+  | 'rootExported'
+  | 'rootImport'
+
+export function administrationRoutes({
+  administration,
+  administrators
+}: {
+  readonly administration: Administration
+  readonly administrators: Administrators
+}): Pick<AdminHandlers, Name> {
+  return {
+    remove: (request) => administration.remove(request),
+    revoke: (request) => administration.revoke(request),
+    restore: (request) => administration.restore(request),
+    decide: (request) => administration.decide(request),
+    grant: (request) => administration.grant(request),
+    cancel: (request) => administration.cancel(request),
+    adminKey: () => administrators.key(),
+    adminAdd: (request) => administrators.add(request),
+    adminRemove: (request) => administrators.remove(request),
+    rootExport: (request) => administrators.exportRoot(request),
+    rootExported: (request) => administrators.rootExported(request),
+    rootImport: (request) => administrators.importRoot(request)
+  }
+}

@@ -1,0 +1,329 @@
+// What an administrator does after the founding of a mesh: it ends clusters and agents, takes that back, decides between
+// claimants, changes prefixes, and cancels invites. Each function signs statements by the seats of this agent, and adds
+// them to the trust set, which carries them to all members (docs/trust-set.md).
+// Invariants
+//   1. A statement is made only when it would have the effect that the operator asked for: what it is about is known
+//      here, and one of the seats of this agent may decide on it.
+//   2. Nothing is signed for an unclear request: a name that two keys bear has to be given with its key.
+import type { Crypto } from '../../core/model/crypto.ts'
+import { publicKeyOf } from '../../core/model/identity.ts'
+import type { ClusterName, Origin } from '../../core/model/values.ts'
+import { barByCluster, barBySeat, decide, grant, voidBySeat } from '../../core/trust/author/command.ts'
+import { coversName } from '../../core/trust/set/rights.ts'
+import { usedInvites } from '../../core/trust/members/survey.ts'
+import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
+import { keyId, type KeyId, type StatementId } from '../../core/trust/set/ids.ts'
+import type { GrantRequest } from '../../api/requests.ts'
+import type { StatementAnswer } from '../../api/trust-answers.ts'
+import type { Body } from '../admin/answer-body.ts'
+import type { Store } from '../../io/store/store.ts'
+import { cidrs } from '../identity/prefixes.ts'
+import { AppError } from '../observe/errors.ts'
+import type { Log } from '../observe/log.ts'
+import type { CurrentSession } from '../session/current-session.ts'
+
+/**
+ * The session with the members, and the identity with the keys of administrators. Each request answers with what was done,
+ * and with the number of neighbours that were told at once; it does not wait for their answer.
+ */
+interface AdministrationOptions {
+  readonly current: CurrentSession
+  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
+  readonly crypto: Crypto
+  readonly log: Log
+}
+
+/** See the head of this file. */
+export class Administration {
+  readonly #options: AdministrationOptions
+
+  constructor(options: AdministrationOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Ends a cluster: its packets are dropped, its name and prefixes are free, and what it admitted stays. `force`: also
+   * when its tunnel answers now. Errors: AppError NOT_JOINED, UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER, OWN_CLUSTER, NO_SEAT,
+   * SEAT_EXCEEDED, STILL_ALIVE; StoreError.
+   */
+  async remove(request: {
+    readonly cluster: string
+    readonly force: boolean
+  }): Promise<Body<StatementAnswer>> {
+    const cluster = this.#cluster(request.cluster)
+    this.#refuseOwn(cluster, 'leave')
+    const answers = this.#answers(cluster.name)
+    if (answers && !request.force)
+      throw new AppError(
+        'STILL_ALIVE',
+        `the tunnel to cluster ${cluster.name} answers now: it may still be in use`,
+        `run \`meshctl leave\` in that cluster; or, to end it against its will, repeat with --force`
+      )
+    const seat = this.#seatFor(cluster.name)
+    return this.#sign(
+      barBySeat(this.#context(), seat, { target: { cluster: cluster.key } }).item,
+      `removed the cluster ${cluster.name}: its name and prefixes are free`
+    )
+  }
+
+  /**
+   * Ends a cluster whose key was stolen, with all that it has admitted since it was known here; what this agent knows
+   * now is kept. Or ends one agent, by its PeerId. Errors: those of `remove`, UNKNOWN_AGENT.
+   */
+  async revoke(request: { readonly name: string }): Promise<Body<StatementAnswer>> {
+    const agentKey = publicKeyOf(request.name)
+    if (agentKey !== undefined) return this.#revokeAgent(request.name as Origin, keyId(agentKey))
+    const cluster = this.#cluster(request.name)
+    this.#refuseOwn(cluster, 'leave')
+    const { set } = this.#members()
+    const sponsored = [...set.admissions.values()].filter(
+      ({ statement }) =>
+        statement.sponsorKey === cluster.key && this.#standing().admissions.get(statement.id)?.stands
+    )
+    const seat = this.#seatFor(cluster.name)
+    return this.#sign(
+      barBySeat(this.#context(), seat, {
+        target: { cluster: cluster.key },
+        keepOnly: sponsored.map(({ statement }) => statement.id)
+      }).item,
+      `revoked the cluster ${cluster.name}; of the clusters that it admitted, the ${sponsored.length} that are known here stay`
+    )
+  }
+
+  /**
+   * Takes back the bars of a cluster: one Void for each, signed by the same seat. A bar by the cluster itself, after a leave,
+   * is taken back like one by a seat. Errors: those of `remove` but OWN_CLUSTER and STILL_ALIVE; NOT_BARRED.
+   */
+  async restore(request: { readonly cluster: string }): Promise<Body<StatementAnswer>> {
+    const cluster = this.#cluster(request.cluster)
+    const bars = this.#standing().barsOf(cluster.key)
+    if (bars.length === 0)
+      throw new AppError(
+        'NOT_BARRED',
+        `no bar ends the cluster ${cluster.name}`,
+        'read `meshctl trust status`'
+      )
+    const seat = this.#seatFor(cluster.name)
+    const items = bars.map(({ id }) => voidBySeat(this.#context(), seat, { target: id, keep: [] }).item)
+    return this.#sign(items, `restored the cluster ${cluster.name}`)
+  }
+
+  /**
+   * Decides which of several cluster keys has a name, or adopts one whose admission fell. `key` may be the beginning of
+   * the key, 8 digits or more. Errors: those of `remove` but OWN_CLUSTER and STILL_ALIVE.
+   */
+  async decide(request: { readonly name: string; readonly key: string }): Promise<Body<StatementAnswer>> {
+    const cluster = this.#cluster(request.name, request.key)
+    const seat = this.#seatFor(cluster.name)
+    return this.#sign(
+      decide(this.#context(), seat, { name: cluster.name, clusterKey: cluster.key }).item,
+      `gave the name ${cluster.name} to the key ${cluster.key.slice(0, 16)}`
+    )
+  }
+
+  /**
+   * Adds prefixes to a cluster and drops others. It does not ask whether another cluster has them: the members do, and show
+   * them as contested. Errors: those of `restore` but NOT_BARRED; BAD_ARGUMENT.
+   */
+  async grant(request: GrantRequest): Promise<Body<StatementAnswer>> {
+    const cluster = this.#cluster(request.cluster)
+    const seat = this.#seatFor(cluster.name)
+    const add = {
+      pods: cidrs('add-pod-cidr', request.addPodCidrs),
+      services: cidrs('add-service-cidr', request.addServiceCidrs)
+    }
+    const drop = cidrs('drop', request.dropCidrs)
+    if (add.pods.length + add.services.length + drop.length === 0)
+      throw new AppError(
+        'BAD_ARGUMENT',
+        'grant: there is nothing to change',
+        'name a prefix to add or to drop'
+      )
+    return this.#sign(
+      this.#within(() => grant(this.#context(), seat, { clusterKey: cluster.key, add, drop }).item),
+      `changed the prefixes of cluster ${cluster.name}`
+    )
+  }
+
+  /**
+   * Takes back the open invites of a cluster. The Voids are on disk before the invites leave the identity, so a crash
+   * between the two leaves an invite that shows as cancelled. Errors: AppError NOT_JOINED, NO_INVITE, NO_SEAT; StoreError.
+   */
+  async cancel(request: { readonly cluster: string }): Promise<Body<StatementAnswer>> {
+    const { store } = this.#options
+    const identity = store.identity()
+    const { set } = this.#members()
+    const kept = (identity?.invites ?? []).filter(({ cluster }) => cluster === request.cluster)
+    if (identity === undefined || kept.length === 0)
+      throw new AppError(
+        'NO_INVITE',
+        `this agent keeps no open invite of cluster ${request.cluster}`,
+        'see `meshctl invite list`; an invite is cancelled on the agent that made it'
+      )
+    // A Void of an invite fells the admissions by it, too.
+    const used = usedInvites(set)
+    const open = kept.filter(({ id }) => !used.has(id as StatementId))
+    if (open.length === 0)
+      throw new AppError(
+        'INVITE_USED',
+        `the invite of cluster ${request.cluster} was used: a cluster has joined with it`,
+        `to end that cluster, run \`meshctl remove ${request.cluster}\``
+      )
+    const [seat] = this.#seats()
+    if (seat === undefined) throw noSeat()
+    const items = open.map(
+      ({ id }) => voidBySeat(this.#context(), seat, { target: id as StatementId, keep: [] }).item
+    )
+    const answer = await this.#sign(items, `cancelled the invite of cluster ${request.cluster}`)
+    const gone = new Set(open.map(({ id }) => id))
+    await store.saveIdentity({
+      ...identity,
+      invites: (identity.invites ?? []).filter(({ id }) => !gone.has(id))
+    })
+    return answer
+  }
+
+  /**
+   * Ends one agent. An agent of the own cluster is ended by the cluster itself, which every gateway can sign for; one of
+   * another cluster by a seat that covers the cluster's name. Errors: UNKNOWN_AGENT, OWN_AGENT, NO_SEAT, SEAT_EXCEEDED.
+   */
+  async #revokeAgent(origin: Origin, agentKey: KeyId): Promise<Body<StatementAnswer>> {
+    const agent = this.#members().agentOf(origin)
+    const { membership } = this.#options.current
+    const clusterKey = agent?.clusterKey
+    const own = membership && keyId(this.#options.crypto.publicKeyOf(membership.clusterSeed))
+    if (agent === undefined)
+      throw new AppError(
+        'UNKNOWN_AGENT',
+        `no agent with the PeerId ${origin} stands here`,
+        'see `meshctl peers -o wide`'
+      )
+    if (origin === this.#options.current.required().control.origin)
+      throw new AppError(
+        'OWN_AGENT',
+        'this is this agent itself',
+        'run `meshctl leave`, or revoke it from another agent'
+      )
+    const item =
+      clusterKey === own && membership?.stage.kind === 'member'
+        ? barByCluster(
+            this.#context(),
+            { clusterItem: membership.stage.clusterItem, clusterSeed: membership.clusterSeed },
+            agentKey
+          ).item
+        : barBySeat(this.#context(), this.#seatFor(agent.cluster), { target: { agent: agentKey } }).item
+    return this.#sign(item, `revoked the agent ${origin} of cluster ${agent.cluster}`)
+  }
+
+  /**
+   * The cluster of a name, or of a name and (the beginning of) a key. Without a key, one that stands comes before those
+   * that do not, so that a name that was given anew means the cluster that has it now.
+   * Errors: UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER, which lists the keys.
+   */
+  #cluster(name: string, key = ''): ClusterStanding {
+    const all = [...this.#standing().clusters.values()].filter(
+      (cluster) => cluster.name === name && cluster.key.startsWith(key)
+    )
+    const standing = all.filter(({ verdict }) => verdict.stands)
+    const found = standing.length > 0 && key === '' ? standing : all
+    const [first, ...others] = found
+    if (first === undefined)
+      throw new AppError(
+        'UNKNOWN_CLUSTER',
+        `no cluster ${name}${key === '' ? '' : ` with the key ${key}`} is known here`,
+        'see `meshctl trust status`'
+      )
+    if (others.length > 0)
+      throw new AppError(
+        'AMBIGUOUS_CLUSTER',
+        `${found.length} keys bear the name ${name}: ${found.map((one) => one.key.slice(0, 16)).join(', ')}`,
+        'decide first which of them has the name: `meshctl decide <name> <key>`'
+      )
+    return first
+  }
+
+  /** A cluster cannot end itself by a seat of its own: it leaves. Errors: OWN_CLUSTER. */
+  #refuseOwn(cluster: ClusterStanding, instead: string): void {
+    const { membership } = this.#options.current
+    if (
+      membership === undefined ||
+      keyId(this.#options.crypto.publicKeyOf(membership.clusterSeed)) !== cluster.key
+    )
+      return
+    throw new AppError(
+      'OWN_CLUSTER',
+      `${cluster.name} is the cluster of this agent`,
+      `run \`meshctl ${instead}\` here`
+    )
+  }
+
+  /** Whether a probe to a gateway of this cluster was answered lately. */
+  #answers(name: ClusterName): boolean {
+    const session = this.#options.current.required()
+    const agents = session.control.view().clusters.get(name)?.agents ?? []
+    return agents.some(({ origin }) => session.paths.tunnels.health(origin) === 'up')
+  }
+
+  /** The first seat of this agent that stands and covers a name. Errors: NO_SEAT, SEAT_EXCEEDED. */
+  #seatFor(name: ClusterName): OwnSeat {
+    const seats = this.#seats()
+    const seat = seats.find((one) => coversName(one.seat, name))
+    if (seat !== undefined) return seat
+    if (seats.length === 0) throw noSeat()
+    throw new AppError(
+      'SEAT_EXCEEDED',
+      `no seat of this agent covers the name ${name}`,
+      'run the command on an agent of an administrator with that right: `meshctl admin list` shows them'
+    )
+  }
+
+  /** The seats of this agent that stand: those of its identity, and those that were created for its key. */
+  #seats(): readonly OwnSeat[] {
+    const { store, crypto } = this.#options
+    const identity = store.identity()
+    return identity === undefined ? [] : ownSeats(identity, this.#members(), crypto)
+  }
+
+  /** The members of the mesh. Errors: AppError NOT_JOINED. */
+  #members() {
+    return this.#options.current.required().control.members
+  }
+
+  /** What the trust set says now; computed once for each version of the set. */
+  #standing() {
+    return this.#members().standing()
+  }
+
+  /** What signing needs. */
+  #context() {
+    const { current, crypto } = this.#options
+    const { membership } = current
+    if (membership === undefined) throw new Error('a session has a membership')
+    return { crypto, roots: membership.roots }
+  }
+
+  /** Runs what signs. Errors: AppError BAD_ARGUMENT, which names the field that exceeds the rights of the seat. */
+  #within<T>(sign: () => T): T {
+    try {
+      return sign()
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      throw new AppError(
+        'BAD_ARGUMENT',
+        `this administrator may not sign that: ${error.message}`,
+        'stay within the rights that `meshctl admin list` shows'
+      )
+    }
+  }
+
+  /** Signs: the statements are on disk and on their way when the promise resolves. Errors: StoreError. */
+  async #sign(items: Uint8Array | readonly Uint8Array[], done: string): Promise<Body<StatementAnswer>> {
+    const { current, log } = this.#options
+    const { control } = current.required()
+    const list = items instanceof Uint8Array ? [items] : items
+    await control.sign(list)
+    log.info({ done }, 'signed as an administrator')
+    return { done, neighbours: control.neighbours().length }
+  }
+}

@@ -1,0 +1,54 @@
+// What a leave means for the mesh: the statement by which an agent or its cluster says that it has left, and the refusal of
+// a leave after which the mesh could not be administered any more.
+import type { Crypto } from '../../core/model/crypto.ts'
+import { publicKeyOf } from '../../core/model/identity.ts'
+import { barByCluster } from '../../core/trust/author/command.ts'
+import { keyId } from '../../core/trust/set/ids.ts'
+import type { Store } from '../../io/store/store.ts'
+import { ownSeats } from '../administration/own-seats.ts'
+import { AppError } from '../observe/errors.ts'
+import type { CurrentSession } from '../session/current-session.ts'
+
+/** The session that is left, and the keys of this agent. */
+interface Leaving {
+  readonly current: CurrentSession
+  readonly store: Pick<Store, 'identity'>
+  readonly crypto: Crypto
+}
+
+/**
+ * Refuses a leave when this agent has the only seat that stands, and the root keys are in no file. A mesh of one cluster
+ * ends with it, so nothing is lost there. Errors: AppError LAST_SEAT.
+ */
+export function refuseLastSeat({ current, store, crypto }: Leaving): void {
+  const identity = store.identity()
+  const { control } = current.required()
+  const { members } = control
+  if (identity === undefined || identity.rootExported === true || control.view().clusters.size < 2) return
+  const own = new Set(ownSeats(identity, members, crypto).map(({ seat }) => seat.id))
+  const standing = [...members.standing().seats].filter(([, { stands }]) => stands)
+  if (own.size === 0 || standing.some(([id]) => !own.has(id))) return
+  throw new AppError(
+    'LAST_SEAT',
+    'this agent has the only administrator’s seat of the mesh and its root keys: after a leave no cluster could be invited or removed any more',
+    'export the root keys first (`meshctl root export`), or name another administrator (`meshctl admin add`); `meshctl leave --force` leaves nevertheless'
+  )
+}
+
+/**
+ * Tells the mesh that this agent has left, or its cluster with the last agent: a Bar that the cluster itself signs. So a
+ * copy of the state folder is of no use later, and the name and prefixes are free. Errors: StoreError.
+ */
+export async function sayFarewell(
+  { current, crypto }: Pick<Leaving, 'current' | 'crypto'>,
+  isLast: boolean
+): Promise<void> {
+  const { membership } = current
+  if (membership?.stage.kind !== 'member') return
+  const { roots, clusterSeed, stage } = membership
+  const { control } = current.required()
+  const agentKey = publicKeyOf(control.origin)
+  const target = isLast || agentKey === undefined ? undefined : keyId(agentKey)
+  const by = { clusterItem: stage.clusterItem, clusterSeed }
+  await control.sign([barByCluster({ crypto, roots }, by, target).item])
+}

@@ -1,0 +1,34 @@
+// `meshctl restore`: an administrator takes back the bars of a cluster. The request is POST /v1/trust/restore.
+// It signs a Void for each Bar of the cluster that has effect here. The Bars stay in the set, as every statement does, and
+// no longer count. Nothing is to be done at the cluster: it still has its key, and connects again by itself.
+import type { Command } from 'commander'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { renderStatement } from '../meshd/statement.ts'
+
+/**
+ * Adds the command `restore`. Errors of meshd: NO_SEAT and SEAT_EXCEEDED when no seat of this agent stands or covers the name;
+ * UNKNOWN_CLUSTER; AMBIGUOUS_CLUSTER when several keys bear the name; NOT_BARRED when no Bar ends the cluster, for example
+ * because it fell for another reason, which `meshctl trust status` shows; NOT_JOINED (exit code 4).
+ */
+export function addRestore(program: Command): void {
+  const command = program
+    .command('restore')
+    .summary('take a remove or revoke of a cluster back')
+    .description(
+      'Takes back what `meshctl remove` or `meshctl revoke` did to a cluster. The cluster comes back with its old key, if it ' +
+        'still has it, and with its name and prefixes, if no other cluster has them now.'
+    )
+    .argument('<cluster>', 'name of the cluster')
+    .action(async (cluster: string) => {
+      const context = contextOf(command)
+      // meshd signs with the seat of this agent, and answers when the statement is on disk and on its way.
+      const answer = await context.client.request(ENDPOINTS.restore, {
+        send: { cluster },
+        field: 'done',
+        doing: 'restoring the cluster'
+      })
+      print(context, answer, renderStatement)
+    })
+  addExamples(command, [['A cluster that was removed by mistake', 'meshctl restore east']])
+}

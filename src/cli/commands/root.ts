@@ -1,0 +1,165 @@
+// `meshctl root export|import|status`: the root keys of the mesh. They sign seats and founding clusters, and belong into a
+// file under a passphrase, in two safe places, and on no agent. The requests are POST /v1/root/…. None of them signs a
+// statement, so the other members notice nothing: only the place of the keys changes. Daily work needs a seat and no root;
+// the roots are for the day on which every seat is lost or a seat has to be taken from a thief.
+//
+// meshctl reads and writes the file and meshd does not, because the file belongs to the operator and often lies on a
+// removable disk that meshd, as a service, cannot see. The keys pass through meshctl only inside the encrypted file.
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Command } from 'commander'
+import { ENDPOINTS } from '../../api/endpoints.ts'
+import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { readPassphrase } from '../meshd/passphrase.ts'
+import { renderStatement } from '../meshd/statement.ts'
+import { CliError } from '../output/errors.ts'
+import { formatFields } from '../output/table.ts'
+import { fetchTrust, rootsText } from './trust.ts'
+
+/** Milliseconds. meshd derives the key of the file with scrypt, which takes about a second; twice for an export. */
+const TIMEOUT_MS = 60_000
+
+/** The flags of `export` and `import`; `keep` is of export only. There is no flag for the passphrase itself. */
+interface Options {
+  /** The last line break of the file is not part of the passphrase. undefined: the terminal asks. */
+  readonly passphraseFile?: string
+  readonly keep?: boolean
+}
+
+/**
+ * Adds the command `root`. `root status` prints one line: how many roots must sign, how many there are, how many are here.
+ * Errors of meshd:
+ *   NO_ROOT: this agent holds no root key, or has exported it already;
+ *   ROOT_FILE_MALFORMED: the file is not of `root export`, or is damaged outside of its encrypted part;
+ *   ROOT_FILE_OTHER: the file is of another mesh, or does not hold all roots of this agent;
+ *   PASSPHRASE_WRONG: a wrong passphrase and a damaged encrypted part look the same;
+ *   BAD_ARGUMENT: the passphrase has fewer than 12 characters;
+ *   NOT_JOINED: this agent is in no mesh (exit code 4).
+ */
+export function addRoot(program: Command): void {
+  const root = program
+    .command('root')
+    .summary('the root keys of the mesh, in a file under a passphrase')
+    .description(
+      'The root keys stand above all administrators: with them the mesh goes on when every administrator is gone. So they ' +
+        'belong into a file that lies in two safe places, and on no agent.'
+    )
+  addExport(root)
+  addImport(root)
+  const status = root
+    .command('status')
+    .summary('where the root keys are')
+    .description('Says how many root keys there are, how many must sign, and whether this agent holds them.')
+    .action(async () => {
+      const context = contextOf(status)
+      print(context, await fetchTrust(context), (answer) => ({
+        body: formatFields([['Roots', rootsText(answer)]])
+      }))
+    })
+  addExamples(root, [
+    ['Into a file, and away from this agent', 'meshctl root export mesh.root'],
+    ['Where they are', 'meshctl root status']
+  ])
+  addExamples(status, [['Are they on this agent?', 'meshctl root status']])
+}
+
+/**
+ * `root export` writes the file, reads it back from the disk, and has meshd compare it with the keys before they are
+ * removed: a full disk or a wrong path loses nothing. The terminal asks for the passphrase twice, because a typing error
+ * would make the only copy of the keys useless. With `--keep` the keys stay, and meshd does not compare. The answer shows
+ * the beginning of the SHA-256 of the file, by which an operator compares copies of it.
+ */
+function addExport(root: Command): void {
+  const command = root
+    .command('export')
+    .summary('write the root keys into a file, and remove them here')
+    .description(
+      'Writes the root keys into a file that is encrypted with a passphrase (scrypt, AES-256-GCM), reads the file back, and ' +
+        'removes the keys from this agent. Without the file and its passphrase, no administrator can be created above the present ones.'
+    )
+    .argument('<file>', 'file to write; it must not exist')
+    .option('--passphrase-file <file>', 'file that holds the passphrase; without it the terminal is asked')
+    .option('--keep', 'leave the keys on this agent, too')
+    .action(async (file: string, options: Options) => {
+      const context = contextOf(command)
+      const passphrase = await readPassphrase(options.passphraseFile, { isNew: true })
+      const made = await context.client.request(ENDPOINTS.rootExport, {
+        send: { passphrase },
+        field: 'file',
+        doing: 'encrypting the keys',
+        timeoutMs: TIMEOUT_MS
+      })
+      await write(file, made.file)
+      const written = await readFile(file, 'utf8')
+      if (options.keep === true)
+        return print(
+          context,
+          { ...made, done: `wrote the root keys to ${file}; they are on this agent, too`, neighbours: 0 },
+          ({ done }) => ({ body: `${done.charAt(0).toUpperCase()}${done.slice(1)}.` })
+        )
+      const answer = await context.client.request(ENDPOINTS.rootExported, {
+        send: { file: written, passphrase },
+        field: 'done',
+        doing: 'reading the file back',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, ({ done }) => ({
+        body: `Wrote ${file} (SHA-256 begins with ${made.check}): ${done}.`
+      }))
+    })
+  addExamples(command, [['On the agent where the mesh was made', 'meshctl root export mesh.root']])
+}
+
+/**
+ * `root import` gives this agent the keys of a file: then its `admin add` and `admin remove` sign as the roots. The
+ * passphrase is asked for once, since a wrong one does no harm. The file stays where it is.
+ */
+function addImport(root: Command): void {
+  const command = root
+    .command('import')
+    .summary('take the root keys of a file')
+    .description(
+      'Reads the file of `meshctl root export`, so that this agent can sign as the roots. Export them again when you are done.'
+    )
+    .argument('<file>', 'file of `meshctl root export`')
+    .option('--passphrase-file <file>', 'file that holds the passphrase; without it the terminal is asked')
+    .action(async (path: string, options: Options) => {
+      const context = contextOf(command)
+      const file = await read(path)
+      const passphrase = await readPassphrase(options.passphraseFile, { isNew: false })
+      const answer = await context.client.request(ENDPOINTS.rootImport, {
+        send: { file, passphrase },
+        field: 'done',
+        doing: 'opening the file',
+        timeoutMs: TIMEOUT_MS
+      })
+      print(context, answer, renderStatement)
+    })
+  addExamples(command, [['When every administrator is gone', 'meshctl root import mesh.root']])
+}
+
+/** Writes a new file that only its owner can read, and overwrites none. Errors: CliError BAD_ARGUMENT. */
+async function write(file: string, content: string): Promise<void> {
+  try {
+    await writeFile(file, content, { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new CliError(
+      'BAD_ARGUMENT',
+      `file: cannot write ${file}: ${message}`,
+      'name a file that does not exist, in a folder that you may write',
+      { cause: error }
+    )
+  }
+}
+
+/** Reads the file of an export. Errors: CliError BAD_ARGUMENT. */
+async function read(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8')
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    throw new CliError('BAD_ARGUMENT', `file: cannot read ${file}: ${message}`, 'check the path', {
+      cause: error
+    })
+  }
+}

@@ -1,0 +1,136 @@
+// Hostile frames before authentication: at a member's door, and at a newcomer whose sponsor is hostile. Nothing may take
+// longer than its size allows, throw, or let in what was not signed on this connection.
+import assert from 'node:assert/strict'
+import {
+  ANSWER_FRAME_BYTES_MAX,
+  decodeDoorFrame,
+  DOOR_FRAME_BYTES_MAX,
+  encodeReject
+} from '../../src/core/trust/door/frames.ts'
+import type { Handshake } from '../../src/core/trust/door/handshake.ts'
+import { decodeFrame, encodeFrame } from '../../src/core/wire/messages.ts'
+import { DoorWorld, meet, NOW_MS, type Actor } from '../core/trust/door/door-world.ts'
+import { base64, budget, fuzz, single } from './fuzz.ts'
+import { mutate, noise } from './mutate.ts'
+
+const world = new DoorWorld()
+const seat = world.seat()
+const west = world.found('west', ['10.1.0.0/16'])
+const east = world.join(seat, west, 1, 'east', { pods: ['10.2.0.0/16'] })
+const [atWest, atEast] = [world.member(west, [west, east]), world.member(east, [west, east])]
+const invite = world.invite(seat, 'north', { pods: ['10.4.0.0/16'] })
+const newcomer = world.newcomer(invite)
+const admitted = world.admit(invite, west, 2, { seed: newcomer.clusterSeed })
+
+/** What two members say to each other, what a newcomer and its sponsor say, and refusals. */
+const FRAMES: readonly Uint8Array[] = [
+  ...talk(atEast, atWest),
+  ...talk(newcomer, atWest),
+  encodeFrame({ admitted: { item: admitted.item, sponsor: west.item } }),
+  encodeReject({ code: 'used', detail: 'another key was admitted by this invite' }, [
+    east.item,
+    admitted.item
+  ]),
+  encodeReject({ code: 'barred', detail: 'it does not stand' }, [world.bar({ seat }, east).item])
+]
+
+describe('hostile frames at the door', () => {
+  it('are decoded to bounded messages of the door, or are malformed', async function () {
+    const { cases, timeoutMs } = budget(5000)
+    this.timeout(timeoutMs)
+    const kinds = new Map<string, number>()
+    await fuzz('decodeDoorFrame', {
+      ...single,
+      cases,
+      make: (random) =>
+        random.chance(0.05)
+          ? noise(random, random.below(300))
+          : mutate(random, FRAMES, ANSWER_FRAME_BYTES_MAX + 100),
+      act: (bytes) => {
+        const message = decodeDoorFrame(bytes, ANSWER_FRAME_BYTES_MAX)
+        kinds.set(message.kind, (kinds.get(message.kind) ?? 0) + 1)
+        if (message.kind === 'hello') {
+          const { nonce, software, shows, trustHead } = message.hello
+          assert.ok(nonce.length === 32 && software.length <= 100 && shows.item.length <= bytes.length)
+          assert.ok(trustHead === undefined || trustHead.root.length === 32)
+        }
+        if (message.kind === 'proof' || message.kind === 'knock') assert.equal(message.signature.length, 64)
+        if (message.kind === 'knock') assert.ok(message.clusterCert.length <= 1024)
+        if (message.kind === 'reject') {
+          assert.ok(new TextEncoder().encode(message.detail).length <= 300 && message.explain.length <= 4)
+          assert.doesNotMatch(message.detail, /\p{Cc}|\p{Cf}/u)
+        }
+        if (message.kind === 'malformed') assert.ok(message.reason.length < 200)
+      }
+    })
+    // Else the mutations are too crude to get anywhere.
+    for (const kind of ['hello', 'poorHello', 'proof', 'knock', 'admitted', 'reject', 'malformed'])
+      if (cases > 1000) assert.ok((kinds.get(kind) ?? 0) > 0, `no input was a ${kind}`)
+  })
+
+  it('let in only what was signed on this connection, and end the handshake once', async function () {
+    const { cases, timeoutMs } = budget(600)
+    this.timeout(timeoutMs)
+    let reached = 0
+    await fuzz('door', {
+      cases,
+      make: (random) => {
+        // A member at the door, a newcomer at the door, or the door's answers at a newcomer.
+        const side = random.pick(['member', 'newcomer', 'sponsor'] as const)
+        const guest = side === 'member' ? atEast : newcomer
+        const [dialler, door] = [
+          world.open(guest, atWest.origin, true),
+          world.open(atWest, guest.origin, false)
+        ]
+        const target = side === 'sponsor' ? dialler : door
+        const sound = honest(dialler, door, side === 'sponsor')
+        const frames = Array.from({ length: 1 + random.below(4) }, (_, at) => {
+          if (random.chance(0.5)) return sound.frames[at] ?? random.pick(sound.frames)
+          return mutate(random, [...sound.frames, random.pick(FRAMES)], DOOR_FRAME_BYTES_MAX + 100)
+        })
+        return { target, sound, frames }
+      },
+      bytesOf: ({ frames }) => frames,
+      act: ({ target, sound, frames }) => {
+        let ended = false
+        // The first frames were taken while the honest ones were made: they must be the same.
+        for (const [at, frame] of frames.entries()) {
+          if (at < sound.given) {
+            if (base64(frame) !== base64(sound.frames[at] ?? frame)) return
+            continue
+          }
+          reached++
+          const { send, outcome } = target.receive(frame, NOW_MS)
+          if (ended) assert.ok(send.length === 0 && outcome === undefined, 'it goes on after its end')
+          for (const one of send) assert.ok(decodeFrame(one) !== undefined)
+          if (outcome === undefined) continue
+          // A knock waits for its answer, and any frame ends the handshake then.
+          ended = outcome.kind !== 'knock'
+          if (outcome.kind === 'accepted' || outcome.kind === 'knock')
+            assert.deepEqual(decodeFrame(frame), decodeFrame(sound.frames[at] ?? new Uint8Array()))
+          if (outcome.kind === 'admitted') assert.equal(base64(outcome.bytes), base64(admitted.item))
+        }
+      }
+    })
+    if (cases > 100) assert.ok(reached > cases / 10, `only ${reached} frames got to the second step`)
+  })
+})
+
+/**
+ * The frames that an honest peer sends to one of the sides, in order. They cover the answer of that side to the first
+ * one, so `given` of them were taken by it while they were made.
+ */
+function honest(dialler: Handshake, door: Handshake, toDialler: boolean) {
+  const [hello] = dialler.start()
+  assert.ok(hello)
+  const answers = door.receive(hello, NOW_MS).send
+  const last = answers.flatMap((frame) => (toDialler ? [] : dialler.receive(frame, NOW_MS).send))
+  return toDialler
+    ? { frames: [...answers, encodeFrame({ admitted: { item: admitted.item } })], given: 0 }
+    : { frames: [hello, ...last], given: 1 }
+}
+
+/** Everything that two agents say, a knock that waits included. */
+function talk(dialler: Actor, door: Actor): readonly Uint8Array[] {
+  return meet(world.open(dialler, door.origin, true), world.open(door, dialler.origin, false)).sent.flat()
+}
