@@ -199,10 +199,10 @@ async function invited(site: Site, cluster: Cluster, ...flags: string[]): Promis
 /** Shows the command as it is typed on the gateway, and runs it. */
 async function typed(site: Site, ...command: string[]): Promise<string> {
   say(
-    `  ${site.cluster}$ meshctl ${command.map((word) => (word.startsWith('rzm1_') ? `${word.slice(0, 16)}…` : word)).join(' ')}`
+    `  ${site.cluster}$ meshctl ${command.map((word) => (word.startsWith('rzm2_') ? `${word.slice(0, 16)}…` : word)).join(' ')}`
   )
   const { exitCode, stdout, stderr } = await site.ctl(...command)
-  const shown = `${stdout}${stderr}`.trimEnd().replaceAll(/(rzm1_.{11})\S+/g, '$1…')
+  const shown = `${stdout}${stderr}`.trimEnd().replaceAll(/(rzm2_.{11})\S+/g, '$1…')
   say(...shown.split('\n').map((line) => `  ${line}`))
   if (exitCode !== 0)
     throw new Error(`meshctl ${command[0]} in ${site.cluster} ended with ${exitCode}: ${stderr}`)

@@ -23,7 +23,7 @@ import { OPENSHIFT_DEFINITIONS } from './support/openshift.ts'
 
 const CHART = 'deploy/chart/rhizome'
 const OPENSHIFT = [`--values=${CHART}/values-openshift.yaml`]
-const EVERYTHING = ['--set=webhook.enabled=true,podDisruptionBudget.enabled=true,token.value=rzm1_x']
+const EVERYTHING = ['--set=webhook.enabled=true,podDisruptionBudget.enabled=true,token.value=rzm2_x']
 const NAMESPACE = 'rhizome-system'
 const TOKEN = makeToken()
 const MESH = { zones: ['cluster.east', 'cluster.all'], servers: ['10.96.0.53'] }

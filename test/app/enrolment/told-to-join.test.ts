@@ -14,7 +14,7 @@ describe('an agent with the setting token-file', () => {
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'rhizome-told-'))
-    await writeFile(join(folder, 'token'), 'rzm1_AAAA')
+    await writeFile(join(folder, 'token'), 'rzm2_AAAA')
   })
 
   after(() => rm(folder, { recursive: true, force: true }))

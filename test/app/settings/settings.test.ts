@@ -344,7 +344,7 @@ describe('settings', () => {
       RHIZOME_DNS_LISTN: 'off',
       RHIZOME_WIREGUARDPORT: '1',
       RHIZOME_CONFIG: '/x',
-      RHIZOME_TOKEN: 'rzm1_x',
+      RHIZOME_TOKEN: 'rzm2_x',
       RHIZOME_DEVICE: 'a',
       RHIZOME_DNS_SERVICE_HOST: '10.0.0.1',
       RHIZOME_DNS_PORT: 'udp://10.0.0.1:53',

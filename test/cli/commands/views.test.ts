@@ -103,7 +103,7 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       ['key', 'rotate'],
       ['invite', 'east'],
       ['init', '--cluster', 'west'],
-      ['join', 'rzm1_x'],
+      ['join', 'rzm2_x'],
       ['install', '--dry-run', '--no-token'],
       ['uninstall', '--yes']
     ]) {

@@ -30,7 +30,7 @@ describe('installObjects', () => {
 
   it('marks every object, and the manifests know the path of each', () => {
     for (const variant of ['kubernetes', 'kubernetes-webhook', 'openshift', 'openshift-webhook']) {
-      for (const object of install(variant, { token: 'rzm1_x' })) {
+      for (const object of install(variant, { token: 'rzm2_x' })) {
         const { labels } = object.metadata
         assert.deepEqual(
           [labels?.['app.kubernetes.io/part-of'], labels?.['app.kubernetes.io/managed-by']],
@@ -43,15 +43,15 @@ describe('installObjects', () => {
   })
 
   it('makes an object after those that it needs', () => {
-    const kinds = install('openshift-webhook', { token: 'rzm1_x' }).map(({ kind }) => kind)
+    const kinds = install('openshift-webhook', { token: 'rzm2_x' }).map(({ kind }) => kind)
     assert.equal(kinds[0], 'Namespace')
     assert.ok(kinds.indexOf('DaemonSet') > kinds.lastIndexOf('Secret'))
     assert.equal(kinds.at(-1), 'MutatingWebhookConfiguration')
   })
 
   it('puts the token into a Secret and nowhere else', () => {
-    const holders = install('kubernetes', { token: 'rzm1_secret' }).filter((object) =>
-      JSON.stringify(object).includes('rzm1_secret')
+    const holders = install('kubernetes', { token: 'rzm2_secret' }).filter((object) =>
+      JSON.stringify(object).includes('rzm2_secret')
     )
     assert.deepEqual(
       holders.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
