@@ -322,9 +322,7 @@ export class Enrolment {
   /** Gives the running session the new certificate; connections stay open. */
   #renew(membership: Membership): void {
     const { current, source } = this.#options
-    const session = current.required()
-    current.set(session, membership)
-    session.renew(membership)
+    current.required().renew(membership)
     source.refresh()
   }
 

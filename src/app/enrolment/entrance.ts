@@ -84,7 +84,7 @@ export class Entrance {
       await session.stop()
       throw error
     }
-    current.set(session, membership)
+    current.set(session)
     facts.tell(session)
     source.refresh()
     return session

@@ -1,13 +1,20 @@
 // What a leave means for the mesh: the statement by which an agent or its cluster says that it has left, and the refusal of
 // a leave after which the mesh could not be administered any more.
+import { setTimeout as sleep } from 'node:timers/promises'
+
 import type { Crypto } from '../../core/model/crypto.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
 import { barByCluster } from '../../core/trust/author/command.ts'
 import { keyId } from '../../core/trust/set/ids.ts'
 import type { Store } from '../../io/store/store.ts'
 import { ownSeats } from '../administration/own-seats.ts'
+import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import type { CurrentSession } from '../session/current-session.ts'
+
+/** Longest wait for the neighbours to take the statement, in ms. A neighbour that stands takes it within one tick. */
+const FAREWELL_MS = 3_000
+const FAREWELL_POLL_MS = 20
 
 /** The session that is left, and the keys of this agent. */
 interface Leaving {
@@ -37,7 +44,9 @@ export function refuseLastSeat({ current, store, crypto }: Leaving): void {
 
 /**
  * Tells the mesh that this agent has left, or its cluster with the last agent: a Bar that the cluster itself signs. So a
- * copy of the state folder is of no use later, and the name and prefixes are free. Errors: StoreError.
+ * copy of the state folder is of no use later, and the name and prefixes are free. A neighbour that has taken the
+ * statement turns this agent away, so the statement has arrived when no neighbour is left. The session must not end
+ * before that: what is still queued would be lost, and nobody else has it. Errors: StoreError.
  */
 export async function sayFarewell(
   { current, crypto }: Pick<Leaving, 'current' | 'crypto'>,
@@ -51,4 +60,6 @@ export async function sayFarewell(
   const target = isLast || agentKey === undefined ? undefined : keyId(agentKey)
   const by = { clusterItem: stage.clusterItem, clusterSeed }
   await control.sign([barByCluster({ crypto, roots }, by, target).item])
+  const untilMs = monotonicMs() + FAREWELL_MS
+  while (control.neighbours().length > 0 && monotonicMs() < untilMs) await sleep(FAREWELL_POLL_MS)
 }

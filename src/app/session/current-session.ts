@@ -5,12 +5,11 @@ import { AppError } from '../observe/errors.ts'
 import type { Session } from './session.ts'
 
 /**
- * Holds at most one session and its membership. enrolment/ sets both after a start of the agent, init or join, and
- * clears them on leave and after a join that failed.
+ * Holds at most one session, which has the membership. enrolment/ sets it after a start of the agent, init or join, and
+ * clears it on leave and after a join that failed.
  */
 export class CurrentSession {
   #session: Session | undefined
-  #membership: Membership | undefined
   /** True while a session waits for a member to accept this cluster: the join may still fail. */
   isJoining = false
 
@@ -19,7 +18,7 @@ export class CurrentSession {
   }
 
   get membership(): Membership | undefined {
-    return this.#membership
+    return this.#session?.membership
   }
 
   /** Returns the session. Errors: AppError NOT_JOINED. */
@@ -27,14 +26,12 @@ export class CurrentSession {
     return requireSession(this.#session)
   }
 
-  set(session: Session, membership: Membership): void {
+  set(session: Session): void {
     this.#session = session
-    this.#membership = membership
   }
 
   clear(): void {
     this.#session = undefined
-    this.#membership = undefined
   }
 }
 

@@ -132,6 +132,11 @@ export class Session {
     return this.#paths
   }
 
+  /** As it is now: a newcomer becomes a member, and an admission can be replaced, while the session runs. */
+  get membership(): Membership {
+    return this.#membership
+  }
+
   get facts(): LocalFacts {
     return this.#ownFacts.current
   }
