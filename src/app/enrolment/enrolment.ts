@@ -259,7 +259,8 @@ export class Enrolment {
     const doors = new Doors(identity.bootstrap ?? [])
     let isMember = false
     this.#entrance.onAdmitted = async (clusterItem) => {
-      const member = admitted(await this.#options.node.current(), clusterItem)
+      // With a key of the Secret that waits for a member, what is on disk has no mesh yet, but the later generation.
+      const member = admitted({ ...identity, ...(await this.#options.node.current()) }, clusterItem)
       await store.saveIdentity(member)
       isMember = true
       await sharedKey?.tell(sharedOf(member, crypto))
