@@ -18,6 +18,7 @@ import type { Problem } from '../../../src/core/catalog/catalog.ts'
 import type { Snapshot } from '../../../src/core/model/values.ts'
 import { createManifestSource, type ManifestSource } from '../../../src/io/manifests/manifest-source.ts'
 import { FILE_BYTES_MAX } from '../../../src/io/manifests/read-file.ts'
+import { eventually } from '../../eventually.ts'
 
 interface Seen {
   readonly snapshot: Snapshot
@@ -42,7 +43,6 @@ describe('the manifest folder', () => {
   let folder: string
   let source: ManifestSource
   let seen: Seen[]
-  let wake: (() => void) | undefined
 
   const write = (name: string, text: string) => writeFile(join(folder, name), text)
   const names = (one: Seen) => one.snapshot.services.map(({ name }) => name)
@@ -53,22 +53,18 @@ describe('the manifest folder', () => {
       folder: path,
       onSnapshot: (snapshot, problems, { whole }) => {
         seen.push({ snapshot, problems, whole })
-        wake?.()
       }
     })
     await source.start()
     return latest()
   }
 
-  /** Waits until the latest snapshot is as told; fails with what it is instead after three seconds. */
+  /** Waits until the latest snapshot is as told; fails with what it is instead. */
   async function until(holds: (one: Seen) => boolean): Promise<Seen> {
-    const deadline = AbortSignal.timeout(3000)
-    while (!holds(latest())) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
-      wake = resolve
-      deadline.addEventListener('abort', () => reject(new Error(JSON.stringify(latest()))), { once: true })
-      await promise
-    }
+    await eventually(() => {
+      assert.ok(holds(latest()), JSON.stringify(latest()))
+      return true
+    })
     return latest()
   }
 
