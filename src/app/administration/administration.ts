@@ -12,6 +12,7 @@ import { barByCluster, barBySeat, decide, grant, voidBySeat } from '../../core/t
 import { coversName } from '../../core/trust/set/rights.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
 import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { withinRights } from './within-rights.ts'
 import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
 import { keyId, type KeyId, type StatementId } from '../../core/trust/set/ids.ts'
 import type { GrantRequest } from '../../api/requests.ts'
@@ -141,7 +142,10 @@ export class Administration {
         'name a prefix to add or to drop'
       )
     return this.#sign(
-      this.#within(() => grant(this.#context(), seat, { clusterKey: cluster.key, add, drop }).item),
+      withinRights(
+        'this administrator may not sign that',
+        () => grant(this.#context(), seat, { clusterKey: cluster.key, add, drop }).item
+      ),
       `changed the prefixes of cluster ${cluster.name}`
     )
   }
@@ -301,20 +305,6 @@ export class Administration {
     const { membership } = current
     if (membership === undefined) throw new Error('a session has a membership')
     return { crypto, roots: membership.roots }
-  }
-
-  /** Runs what signs. Errors: AppError BAD_ARGUMENT, which names the field that exceeds the rights of the seat. */
-  #within<T>(sign: () => T): T {
-    try {
-      return sign()
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error
-      throw new AppError(
-        'BAD_ARGUMENT',
-        `this administrator may not sign that: ${error.message}`,
-        'stay within the rights that `meshctl admin list` shows'
-      )
-    }
   }
 
   /** Signs: the statements are on disk and on their way when the promise resolves. Errors: StoreError. */

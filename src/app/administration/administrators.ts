@@ -25,6 +25,7 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { withinRights } from './within-rights.ts'
 
 /** The kind of the file, authenticated with the content, so that another sealed file is no root file. */
 const ROOT_FILE = 'rhizome root keys 1'
@@ -78,7 +79,7 @@ export class Administrators {
     const rootSeeds = (this.#identity().rootSeeds ?? []).map(bytes)
     const own = this.#ownSeats().find(({ seat: one }) => one.maySeat)
     if (rootSeeds.length < context.roots.k && own === undefined) throw noSeat()
-    const made = within(() =>
+    const made = withinRights('this seat cannot be created', () =>
       rootSeeds.length >= context.roots.k || own === undefined
         ? createRootSeat(context, { ...seat, rootSeeds })
         : createChildSeat(context, { ...seat, ...own })
@@ -280,20 +281,6 @@ export class Administrators {
     await control.sign([item])
     log.info({ done }, 'signed as an administrator')
     return { done, neighbours: control.neighbours().length }
-  }
-}
-
-/** Runs what signs. Errors: AppError BAD_ARGUMENT, which names the field that exceeds the rights of the seat. */
-function within<T>(sign: () => T): T {
-  try {
-    return sign()
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    throw new AppError(
-      'BAD_ARGUMENT',
-      `this seat cannot be created: ${error.message}`,
-      'stay within the rights that `meshctl admin list` shows'
-    )
   }
 }
 

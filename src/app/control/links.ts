@@ -72,7 +72,7 @@ export class Links {
   readonly #handshakes: Handshakes
   readonly #vestibule: Vestibule
   readonly #sponsor: Sponsor
-  /** All connections, whatever their stage. */
+  /** All connections, also those whose peer has not proved itself yet. */
   readonly #open = new Map<Origin, ConnectionInfo>()
   #shows: Shows
   /** The credential of this agent; undefined while it is a newcomer. */

@@ -3,7 +3,7 @@
 // Invariants
 //   1. A statement that this agent signs is on disk before any neighbour sees it (`add`). A statement of others is
 //      written after it was handed on, since peers have it, too (trust-writer.ts).
-//   2. Whatever way a statement comes into the set, it is written and handed on: everything that adds ends in `#note`,
+//   2. Each statement that comes into the set is written and handed on: everything that adds ends in `#note`,
 //      or is an effect of the exchange.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Origin } from '../../core/model/values.ts'

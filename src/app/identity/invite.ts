@@ -21,6 +21,7 @@ import { coversName } from '../../core/trust/set/rights.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { InviteRequest } from '../../api/requests.ts'
+import { withinRights } from '../administration/within-rights.ts'
 import { AppError } from '../observe/errors.ts'
 import { noSeat, type OwnSeat } from '../administration/own-seats.ts'
 import { chooseBootstrap } from './bootstrap.ts'
@@ -96,7 +97,7 @@ export function invite(
   const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
   const expiresMs = nowMs + request.ttlSeconds * 1000
   const context = { crypto, roots }
-  const made = withinRights(() =>
+  const made = withinRights('this administrator may not sign that', () =>
     createInvite(context, {
       ...seat,
       cluster,
@@ -120,20 +121,6 @@ export function invite(
       invites: [...open, { id: made.id, cluster, prefixes: all, expiresMs, item: base64(made.item) }]
     },
     items: replaced.map(({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item)
-  }
-}
-
-/** Runs what signs. A RangeError says which field exceeds the rights of the administrator. Errors: AppError BAD_ARGUMENT. */
-function withinRights<T>(sign: () => T): T {
-  try {
-    return sign()
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    throw new AppError(
-      'BAD_ARGUMENT',
-      `this administrator may not sign that: ${error.message}`,
-      'stay within the rights that `meshctl trust status` shows, or ask an administrator with more rights'
-    )
   }
 }
 

@@ -68,8 +68,8 @@ function clusterOf({ statements }: OpenedItem): KeyId | undefined {
 
 /**
  * F5, and an upper bound: an honest sponsor signs one more than its own place, the number of admissions that it holds,
- * and the place of the cluster that is replaced. A sponsor that signs the end of the number range would make a cluster
- * that can admit no other, and that comes last wherever claims are ordered.
+ * and the place of the cluster that is replaced. A sponsor that signs the highest number would make a cluster that can
+ * admit no other. That cluster would come last in each order of claims.
  */
 function seenFault(seen: number, sponsorPlace: number, replaces: boolean): string | undefined {
   if (seen <= sponsorPlace)

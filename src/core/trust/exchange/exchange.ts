@@ -1,8 +1,8 @@
 // The exchange of the trust set between neighbours, sans I/O: frames and times in, effects out. docs/trust-set.md,
 // "Exchange", describes it.
 // New statements are handed on to all neighbours at once, after their verification. Heads tell whether two sets are
-// equal; where they are not, each side pulls what it lacks. So what a flood loses comes by a pull, and the set of two
-// honest neighbours becomes equal whatever either of them has missed.
+// equal; where they are not, each side pulls what it lacks. So what a flood loses comes by a pull, and the sets of two
+// honest neighbours become equal also when one of them has missed statements.
 // Invariants
 //   X1. A statement is added, stored and handed on only after its verification, and handed on once.
 //   X2. No call verifies more than a few items or applies the bounds more than once; the rest waits in bounded queues.

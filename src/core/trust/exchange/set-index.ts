@@ -1,7 +1,7 @@
 // The ids of the trust set in 256 buckets, with a hash for each bucket and one for all: what two neighbours compare. It
 // follows the changes of the set, and is built anew when it has missed one.
-// The order of the ids is that in which the set took the statements in. So whatever a statement stands on comes before
-// it, and a peer that asks in this order seldom holds an admission before its sponsor's.
+// The order of the ids is that in which the set took the statements in. So the statements that a statement stands on come
+// before it, and a peer that asks in this order seldom holds an admission before its sponsor's.
 import type { Crypto } from '../../model/crypto.ts'
 import { equalBytes, utf8 } from '../../model/bytes.ts'
 import { shortOf, type ShortId, type StatementId } from '../set/ids.ts'
