@@ -1,6 +1,7 @@
 // The hidden command `meshctl __complete -- <words>`, which the scripts of commands/completion.ts call at each press of
 // Tab. It prints the candidates for the last word: commands and flags from commander's tree, names from meshd. An error
-// would disturb the line that the user types, so it prints none, and it waits at most 500 ms for each answer of meshd.
+// would disturb the line that the user types, so it prints none, and it waits at most 500 ms for each answer of meshd, or
+// as long as --timeout before __complete says.
 // Output: one candidate per line as "value<Tab>description"; the line ":files" asks the shell for names of files.
 import type { Argument, Command, Option } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
@@ -33,7 +34,7 @@ interface Candidate {
 // The candidate that makes the shell's script complete names of files. It is compared by identity, so that no name
 // from meshd can be mistaken for it.
 const FILES: readonly Candidate[] = [{ value: ':files' }]
-// The timeout of one request. The user waits this long only when meshd hangs; otherwise it answers within
+// The default timeout of one request. The user waits this long only when meshd hangs; otherwise it answers within
 // milliseconds.
 const TIMEOUT_MS = 500
 
@@ -64,6 +65,8 @@ interface Place {
   readonly positionals: number
   /** The value of --socket in these words, or its default. Names come from the meshd that listens there. */
   readonly socket: string
+  /** The longest wait for one answer of meshd, in ms. */
+  readonly timeoutMs: number
 }
 
 /**
@@ -81,12 +84,14 @@ function split(given: readonly string[]): { words: string[]; current: string; pr
 
 /** Reads the words before the last one in their order. The words "=" of bash carry no information and are skipped. */
 function walk(program: Command, words: readonly string[]): Place {
+  const { socket, timeout } = program.opts<{ readonly socket: string; readonly timeout?: number }>()
   let place: Place = {
     command: program,
     program,
     pending: undefined,
     positionals: 0,
-    socket: program.opts<{ readonly socket: string }>().socket
+    socket,
+    timeoutMs: timeout === undefined ? TIMEOUT_MS : timeout * 1000
   }
   for (const word of words.filter((word) => word !== '=')) place = step(place, word)
   return place
@@ -185,7 +190,9 @@ async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
  */
 async function names(place: Place, ask: (client: Client) => Promise<string[]>): Promise<Candidate[]> {
   try {
-    const found = await ask(createClient({ socket: place.socket, timeoutMs: TIMEOUT_MS, progress: false }))
+    const found = await ask(
+      createClient({ socket: place.socket, timeoutMs: place.timeoutMs, progress: false })
+    )
     return [...new Set(found)].sort().map((value) => ({ value }))
   } catch (error) {
     if (error instanceof CliError) return [] // without an agent there are no names, and the shell shows nothing

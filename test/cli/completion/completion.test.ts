@@ -15,9 +15,13 @@ describe('meshctl completion', () => {
     fake.answer('/v1/peers', samples.PEERS_IN_TROUBLE)
     fake.answer('/v1/services', samples.SERVICES)
     fake.answer('/v1/dns', samples.ZONES)
+    // A slow machine takes longer than the 500 ms for which a person at the Tab key waits.
     bin = join(fake.folder, 'bin')
     mkdirSync(bin)
-    writeFileSync(join(bin, 'meshctl'), `#!/bin/sh\nexec '${process.execPath}' '${MESHCTL}' "$@"\n`)
+    writeFileSync(
+      join(bin, 'meshctl'),
+      `#!/bin/sh\nexec '${process.execPath}' '${MESHCTL}' --timeout 1m "$@"\n`
+    )
     chmodSync(join(bin, 'meshctl'), 0o755)
     writeFileSync(join(fake.folder, 'east.token'), 'rhz1.abc')
   })
@@ -93,7 +97,10 @@ describe('meshctl completion', () => {
 
   it('a socket on the line is the one that is asked', async () => {
     const words = ['--socket', fake.socket, 'peers', '--cluster=w']
-    assert.equal((await meshctl(['__complete', '--', ...words])).stdout, '--cluster=west\n')
+    assert.equal(
+      (await meshctl(['--timeout', '1m', '__complete', '--', ...words])).stdout,
+      '--cluster=west\n'
+    )
   })
 
   it('gives zsh and fish descriptions behind a tab', async () => {
@@ -104,7 +111,17 @@ describe('meshctl completion', () => {
   it('never passes a control character from meshd on to the shell', async () => {
     const [peer] = samples.PEERS.peers
     fake.answer('/v1/peers', { peers: [{ ...peer, cluster: 'x\u001b[31m\ny' }] })
-    const { stdout } = await meshctl(['--socket', fake.socket, '__complete', '--', 'peers', '--cluster', ''])
+    const { stdout } = await meshctl([
+      '--socket',
+      fake.socket,
+      '--timeout',
+      '1m',
+      '__complete',
+      '--',
+      'peers',
+      '--cluster',
+      ''
+    ])
     assert.equal(stdout, 'x\\x1b[31m\\x0ay\n')
   })
 })
