@@ -329,6 +329,8 @@ export interface LeftAnswer extends Answer {
   readonly cluster: string
   /** True when this cluster was in no mesh, and the token that no member had answered was discarded; else absent. */
   readonly pending?: boolean
+  /** The command to run on an administrator’s agent, when no other member could be told of the leave; else absent. */
+  readonly repair?: string
 }
 
 /** The answer of POST /v1/key/rotate: the WireGuard keys of this agent, in base64. */

@@ -86,4 +86,22 @@ describe('leaving', () => {
     await east().start()
     await reaches(west(), east())
   })
+
+  it('no member can be told: the leave names the command that says it later', async () => {
+    await Promise.all([west().stop('SIGTERM'), east().stop('SIGTERM')])
+    await eventually(async () => {
+      for (const other of ['west', 'east'] as const)
+        assert.equal((await peer(edge(), other))?.connected, false)
+      return true
+    })
+    const { stderr } = await done(edge().ctl('leave', '--yes'))
+    const command = /^No other member could be told\. Run meshctl (.*) on an administrator’s agent;/m.exec(
+      stderr
+    )
+    assert.equal(command?.[1], 'remove edge')
+    await west().start()
+    assert.notEqual(await peer(west(), 'edge'), undefined)
+    await done(west().ctl(...(command?.[1] ?? '').split(' ')))
+    await eventually(async () => (await peer(west(), 'edge')) === undefined)
+  })
 })

@@ -34,8 +34,11 @@ interface DepartureParts {
    * still need the zones and the key.
    */
   readonly isLast: () => boolean
-  /** Tells the mesh that this agent has left, or its cluster when it is the last one. */
-  readonly resign: (isLast: boolean) => Promise<void>
+  /**
+   * Tells the mesh that this agent has left, or its cluster when it is the last one. Resolves to the command with which
+   * an administrator says it, when no member could be told.
+   */
+  readonly resign: (isLast: boolean) => Promise<string | undefined>
   readonly current: Pick<CurrentSession, 'clear'>
   readonly source: Pick<Source, 'resign'>
   readonly sharedKey: Pick<SharedKey, 'stop' | 'remove'> | undefined
@@ -65,6 +68,7 @@ export class Departure {
   readonly #done = new Set<Step>()
   #isOut = false
   #isLast: boolean | undefined
+  #repair: string | undefined
 
   constructor(parts: DepartureParts) {
     this.cluster = parts.cluster
@@ -74,6 +78,14 @@ export class Departure {
   /** True once the membership is deleted from disk. Only steps that need the API server can be left then. */
   get isOut(): boolean {
     return this.#isOut
+  }
+
+  /**
+   * The command that an administrator has to run, because no member could be told that this agent has left; else
+   * undefined.
+   */
+  get repair(): string | undefined {
+    return this.#repair
   }
 
   /**
@@ -114,7 +126,9 @@ export class Departure {
       { task: 'withdraw its records', act: () => session.withdraw() },
       {
         task: 'tell the mesh that it has left',
-        act: () => parts.resign((this.#isLast ??= parts.isLast()))
+        act: async () => {
+          this.#repair = await parts.resign((this.#isLast ??= parts.isLast()))
+        }
       },
       {
         task: 'stop its session',

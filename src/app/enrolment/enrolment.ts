@@ -5,9 +5,11 @@
 //   1. Only one init, join or leave runs at a time.
 //   2. A failed attempt restores the identity on disk, with one exception: a token that no member has answered stays
 //      there as pending, since a member may have received the certificate that this agent made with it.
+import type { LeftAnswer } from '../../api/answers.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
+import type { Body } from '../admin/answer-body.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import {
   admitted,
@@ -164,7 +166,7 @@ export class Enrolment {
    * `force`: also when the mesh then has no administrator any more. Errors: AppError NOT_JOINED, LAST_SEAT,
    * ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
-  async leave({ force = false } = {}): Promise<{ readonly cluster: string; readonly pending?: boolean }> {
+  async leave({ force = false } = {}): Promise<Body<LeftAnswer>> {
     const { current, health, log } = this.#options
     return this.#change(
       async () => {
@@ -180,8 +182,13 @@ export class Enrolment {
         }
         this.#departure = undefined
         health.clear(LEAVE_UNFINISHED)
-        log.info({ cluster }, 'left the mesh')
-        return { cluster }
+        const { repair } = departure
+        if (repair === undefined) {
+          log.info({ cluster }, 'left the mesh')
+          return { cluster }
+        }
+        log.warn({ cluster, repair }, 'left the mesh, but no other member could be told')
+        return { cluster, repair }
       },
       { joined: true }
     )

@@ -45,15 +45,17 @@ export function refuseLastSeat({ current, store, crypto }: Leaving): void {
 /**
  * Tells the mesh that this agent has left, or its cluster with the last agent: a Bar that the cluster itself signs. So a
  * copy of the state folder is of no use later, and the name and prefixes are free. A neighbour that has taken the
- * statement turns this agent away, so the statement has arrived when no neighbour is left. The session must not end
- * before that: what is still queued would be lost, and nobody else has it. Errors: StoreError.
+ * statement turns this agent away, so the statement has arrived when the first neighbour is gone. The session must not
+ * end before the others are: what is still queued would be lost.
+ * Returns undefined, or the command with which an administrator says it instead, when no member could be told. Errors:
+ * StoreError.
  */
 export async function sayFarewell(
   { current, crypto }: Pick<Leaving, 'current' | 'crypto'>,
   isLast: boolean
-): Promise<void> {
+): Promise<string | undefined> {
   const { membership } = current
-  if (membership?.stage.kind !== 'member') return
+  if (membership?.stage.kind !== 'member') return undefined
   const { roots, clusterSeed, stage } = membership
   const { control } = current.required()
   const agentKey = publicKeyOf(control.origin)
@@ -61,5 +63,12 @@ export async function sayFarewell(
   const by = { clusterItem: stage.clusterItem, clusterSeed }
   await control.sign([barByCluster({ crypto, roots }, by, target).item])
   const untilMs = monotonicMs() + FAREWELL_MS
+  const before = control.neighbours().length
   while (control.neighbours().length > 0 && monotonicMs() < untilMs) await sleep(FAREWELL_POLL_MS)
+  const { self, clusters } = control.view()
+  const isAlone = [...clusters.values()].every(({ agents }) =>
+    agents.every(({ origin }) => origin === control.origin)
+  )
+  if (control.neighbours().length < before || isAlone) return undefined
+  return target === undefined ? `meshctl remove ${self}` : `meshctl revoke ${control.origin}`
 }

@@ -2,6 +2,7 @@
 // that the others forget it at once, cleans the host and deletes the membership. The request is POST /v1/leave.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
+import type { LeftAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
@@ -46,13 +47,24 @@ export function addLeave(program: Command): void {
           clean.pending === true
             ? `The token of cluster ${clean.cluster}, which no member had answered, is discarded.`
             : `Cluster ${clean.cluster} has left the mesh.`,
-        note: 'To join again: run meshctl join here, with a new token (meshctl invite on an administrator’s agent makes one)'
+        note: notes(clean)
       }))
     })
   addExamples(command, [
     ['Leave, after a confirmation', 'meshctl leave'],
     ['In a script', 'meshctl leave --yes']
   ])
+}
+
+/** The lines on stderr after a leave. */
+function notes({ repair }: Pick<LeftAnswer, 'repair'>): string {
+  const again =
+    'To join again: run meshctl join here, with a new token (meshctl invite on an administrator’s agent makes one)'
+  if (repair === undefined) return again
+  return (
+    `No other member could be told. Run ${repair} on an administrator’s agent; ` +
+    `until then the mesh counts this one as a member.\n${again}`
+  )
 }
 
 /**

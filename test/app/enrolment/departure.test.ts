@@ -44,7 +44,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
     cluster: 'west' as ClusterName,
     identity,
     isLast: () => isLast,
-    resign: act('tell'),
+    resign: () => act('tell')().then(() => undefined),
     session: { withdraw: act('withdraw'), stop: act('stop') },
     current: { clear: () => undefined },
     source: { resign: act('resign') },

@@ -178,6 +178,16 @@ On a gateway host of east, with meshd running:
     assert.equal(left.stdout, 'The token of cluster east, which no member had answered, is discarded.\n')
   })
 
+  it('leave names the command to run elsewhere when no member could be told', async () => {
+    fake.answer('/v1/leave', { cluster: 'east', repair: 'meshctl remove east' })
+    const left = await cli(['leave', '--yes'])
+    assert.equal(left.code, 0)
+    assert.match(
+      left.stderr,
+      /^No other member could be told\. Run meshctl remove east on an administrator’s agent; until then /m
+    )
+  })
+
   it('key rotate prints the new key and the one before, and says when the device has not taken it', async () => {
     fake.answer('/v1/key/rotate', { before: 'b2xk', wireguardKey: 'bmV3' })
     const rotated = await cli(['key', 'rotate'])
