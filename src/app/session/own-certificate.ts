@@ -12,6 +12,8 @@ import { certifyAgent } from '../../core/trust/author/join.ts'
 import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
+import type { Shows } from '../control/control-options.ts'
+import type { Membership } from '../identity/identity.ts'
 import type { Health } from '../observe/health.ts'
 import { Loop } from '../../io/timing/loop.ts'
 
@@ -54,6 +56,12 @@ export class OwnCertificate {
       { crypto, roots },
       { clusterItem, clusterSeed, agentSeed: nodeSeed, node, roles: ROLES, generation }
     ).bytes
+  }
+
+  /** Returns what this agent shows of itself in a handshake: its credential, or as a newcomer its certificate. */
+  shows(stage: Membership['stage']): Shows {
+    if (stage.kind !== 'member') return { kind: 'newcomer', certItem: stage.certItem }
+    return { kind: 'member', credential: this.make(stage.clusterItem) }
   }
 
   /**

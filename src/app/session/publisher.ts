@@ -175,7 +175,8 @@ export class Publisher {
     const before = this.#published
     this.#published = spoken
     const changed = this.#outbox.take()
-    const cluster: Value = { kind: 'cluster', ...this.#options.prefixes(), term, complete: spoken.whole }
+    const { podPrefixes, servicePrefixes } = this.#options.prefixes()
+    const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term, complete: spoken.whole }
     void this.#enqueue({
       make: () =>
         before?.whole === spoken.whole

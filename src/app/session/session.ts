@@ -296,10 +296,7 @@ export class Session {
       cluster,
       clusterSeed,
       keeps: (this.#options.store.identity()?.seats ?? []).map(({ seatItem }) => bytes(seatItem)),
-      shows:
-        stage.kind === 'member'
-          ? { kind: 'member', credential: this.#options.certificate.make(stage.clusterItem) }
-          : { kind: 'newcomer', certItem: stage.certItem },
+      shows: this.#options.certificate.shows(stage),
       onAdmitted: (clusterItem) => this.#admitted(clusterItem),
       underlayFault: async (invite) => underlayFault(invite, await this.around()),
       listen: settings.listen,
@@ -326,10 +323,7 @@ export class Session {
     return new Publisher({
       publish: (changes) => this.control.publish(changes),
       ownKeys: () => this.control.ownKeys(),
-      prefixes: () => {
-        const { podPrefixes, servicePrefixes } = this.#membership
-        return { podPrefixes, servicePrefixes }
-      },
+      prefixes: () => this.#membership,
       onFault: (error) => tellPublishingFault(health, error)
     })
   }
