@@ -1,5 +1,6 @@
 // The errors of the store, and the mapping from errors of Node and leveldb to them. Texts name paths and fields, but
 // never quote the content of a file, because an identity is a secret.
+import { basename } from 'node:path'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 
 type StoreErrorCode =
@@ -68,9 +69,17 @@ export function storeError(cause: unknown, path: string): StoreError {
   }
   return new StoreError('STORE_FAILED', `the store in ${path} failed: ${text.slice(0, 300)}`, {
     path,
-    fix: 'check the disk; if it has no errors, move the folder `db` away: the agent pulls the replica again from its peers',
+    fix: failedFix(text, path),
     cause
   })
+}
+
+/** Only the database can be pulled again from peers; a file beside it has what exists once. */
+function failedFix(text: string, path: string): string {
+  if (/EISDIR/.test(text)) return `move the folder ${path} away: the agent keeps a file there`
+  return basename(path) === 'db'
+    ? 'check the disk; if it has no errors, move the folder `db` away: the agent pulls the replica again from its peers'
+    : 'check the disk and the file system; then start the agent again'
 }
 
 /** Returns the codes and messages of an error and all its causes in one line. */
@@ -78,5 +87,6 @@ export function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = codeOf(error)
   const cause = error.cause === undefined ? '' : `: ${describe(error.cause)}`
-  return `${code === undefined ? '' : `${code} `}${error.message}${cause}`
+  const isInMessage = code === undefined || error.message.startsWith(code)
+  return `${isInMessage ? '' : `${code} `}${error.message}${cause}`
 }

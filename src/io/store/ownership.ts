@@ -70,7 +70,9 @@ export async function checkSecret(path: string): Promise<void> {
     throw exposed(
       path,
       found.isSymbolicLink() ? 'is a link' : 'is not a file',
-      'put the file itself in this place: a link could lead to a file of another user'
+      found.isSymbolicLink()
+        ? 'put the file itself in this place: a link could lead to a file of another user'
+        : `move ${path} away: the agent keeps a file in this place`
     )
   if (user !== undefined && found.uid !== user)
     throw exposed(

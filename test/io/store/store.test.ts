@@ -597,6 +597,15 @@ describe('store', () => {
     assert.ok(!existsSync(join(root, 'not mounted')))
   })
 
+  it('says for a folder at the place of a file to move that folder, and never to move the database', async () => {
+    mkdirSync(join(root, 'state', 'identity.json'), { recursive: true, mode: 0o700 })
+    await assert.rejects(open(join(root, 'state')), (error: unknown) => {
+      assert.ok(error instanceof StoreError)
+      assert.match(error.fix, /^move .*identity\.json away/)
+      return true
+    })
+  })
+
   it('makes the folders above its own', async () => {
     const store = await open(join(root, 'a/b/c'))
     await store.saveIdentity(identity)
