@@ -1,12 +1,36 @@
 // A dot for each test, as mocha's own reporter prints it, and each failure at once: a group of tests may run for many minutes, and one that is ended
-// prints no list of failures.
+// prints no list of failures. At the end come the files that took longest: the slowest group decides how long a run takes.
+import { relative } from 'node:path'
 import mocha from 'mocha'
+
+const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END, EVENT_TEST_FAIL } = mocha.Runner.constants
+const LONGEST = 8
+const LONG_MS = 10_000
 
 export default class Reporter extends mocha.reporters.Dot {
   constructor(runner: mocha.Runner, options: mocha.MochaOptions) {
     super(runner, options)
-    runner.on(mocha.Runner.constants.EVENT_TEST_FAIL, (test, error: Error) => {
+    runner.on(EVENT_TEST_FAIL, (test, error: Error) => {
       process.stdout.write(`\n  failed: ${test.fullTitle()}: ${error.message}\n`)
+    })
+    const beganMs = new Map<mocha.Suite, number>()
+    const tookMs = new Map<string, number>()
+    const isOfFile = (suite: mocha.Suite): boolean => suite.parent?.root === true
+    runner.on(EVENT_SUITE_BEGIN, (suite) => {
+      if (isOfFile(suite)) beganMs.set(suite, performance.now())
+    })
+    runner.on(EVENT_SUITE_END, (suite) => {
+      const began = beganMs.get(suite)
+      if (began === undefined) return
+      const file = relative(process.cwd(), suite.file ?? '')
+      tookMs.set(file, (tookMs.get(file) ?? 0) + performance.now() - began)
+    })
+    runner.on(EVENT_RUN_END, () => {
+      const long = [...tookMs].filter(([, ms]) => ms >= LONG_MS).toSorted(([, a], [, b]) => b - a)
+      const lines = long
+        .slice(0, LONGEST)
+        .map(([file, ms]) => `  ${String(Math.round(ms / 1000)).padStart(5)} s  ${file}\n`)
+      if (lines.length > 0) process.stdout.write(`  the longest files:\n${lines.join('')}\n`)
     })
   }
 }
