@@ -1,10 +1,12 @@
 // Shows what this cluster wants to publish and cannot, as faults: records that other agents would refuse
-// (RECORD_REFUSED), and namespaces for which there is no room (NO_ROOM). core/replication/own-records.ts decides
-// both.
+// (RECORD_REFUSED), and namespaces for which there is no room (NO_ROOM): core/replication/own-records.ts decides
+// both. And namespaces that the invite of this cluster does not name (NAMESPACE_NOT_GRANTED): publisher.ts decides it.
 import { PROTOCOL_LIMITS } from '../../core/replication/limits.ts'
 import type { LeftOut } from '../../core/replication/own-records.ts'
 import type { FaultText, Health } from '../observe/health.ts'
 
+/** The most namespaces that a fault names. */
+const SHOWN_MAX = 5
 const { bytesPerOriginMax, keysPerOriginMax } = PROTOCOL_LIMITS
 
 type Subject = FaultText & { readonly subject: string }
@@ -16,6 +18,29 @@ type Subject = FaultText & { readonly subject: string }
 export function setLeftOut(health: Pick<Health, 'replace'>, leftOut: LeftOut): void {
   health.replace('RECORD_REFUSED', leftOut.refused.map(refusedFault))
   health.replace('NO_ROOM', leftOut.namespaces.map(noRoomFault))
+}
+
+/**
+ * Sets or clears the fault of the namespaces that the invite of this cluster does not name. Other agents would refuse
+ * their services, so none is published.
+ */
+export function setNotGranted(health: Pick<Health, 'replace'>, namespaces: readonly string[]): void {
+  const named = namespaces.toSorted()
+  const shown =
+    named.length > SHOWN_MAX ? [...named.slice(0, SHOWN_MAX), `${named.length - SHOWN_MAX} more`] : named
+  health.replace(
+    'NAMESPACE_NOT_GRANTED',
+    named.length === 0
+      ? []
+      : [
+          {
+            subject: 'namespaces',
+            severity: 'warning',
+            message: `services of the namespaces ${shown.join(', ')} are not exported: the invite of this cluster does not name them`,
+            fix: 'set `export-namespaces` to the namespaces of the invite, which `meshctl trust status` shows; or ask an administrator for an invite that names more'
+          }
+        ]
+  )
 }
 
 /**

@@ -6,6 +6,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Change } from '../../core/catalog/catalog.ts'
 import { keyOf, type Cidr, type Snapshot, type Value } from '../../core/model/values.ts'
+import { mayExport } from '../../core/model/namespaces.ts'
 import { Outbox } from '../../core/catalog/outbox.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -26,6 +27,10 @@ interface PublisherOptions {
     readonly podPrefixes: readonly Cidr[]
     readonly servicePrefixes: readonly Cidr[]
   }
+  /** Returns the namespaces that this cluster may export; empty: all. */
+  readonly namespaces: () => readonly string[]
+  /** Called with the namespaces of the source whose services are left out, each once, in no order. */
+  readonly onLeftOut: (namespaces: readonly string[]) => void
   /**
    * Called with the error of a publication that failed. `undefined`: the fault is over. Called after each
    * publication.
@@ -63,6 +68,8 @@ export class Publisher {
   /** Monotonic time of the latest copy as standby. */
   #stoodByMs = -Infinity
   #withdrawing = false
+  /** True while services of the source are left out because of their namespace. */
+  #isLeavingOut = false
   /** True from a failed publication of the catalogue until all of it has been published again. */
   #failed = false
   /** Records that are not of the catalogue and not stored yet, by key. */
@@ -174,7 +181,7 @@ export class Publisher {
     if (spoken === undefined || this.#withdrawing) return
     const before = this.#published
     this.#published = spoken
-    const changed = this.#outbox.take()
+    const changed = this.#allowed(this.#outbox.take(), spoken)
     const { podPrefixes, servicePrefixes } = this.#options.prefixes()
     const cluster: Value = { kind: 'cluster', podPrefixes, servicePrefixes, term, complete: spoken.whole }
     void this.#enqueue({
@@ -199,12 +206,27 @@ export class Publisher {
    */
   #all(cluster: Value, { snapshot, whole }: Spoken): readonly Change[] {
     const values = [cluster, ...snapshot.services, ...snapshot.endpointSlices]
-    const changes: Change[] = values.map((value) => ({ key: keyOf(value), value }))
+    const changes = this.#allowed(
+      values.map((value) => ({ key: keyOf(value), value })),
+      { snapshot }
+    )
     if (!whole) return changes
     const keys = new Set(changes.map(({ key }) => key))
     for (const key of this.#options.ownKeys())
       if (key !== 'agent' && !keys.has(key)) changes.push({ key, value: undefined })
     return changes
+  }
+
+  /** The changes without the namespaces that the invite of this cluster does not name, which other agents would refuse. */
+  #allowed(changes: readonly Change[], { snapshot }: Pick<Spoken, 'snapshot'>): Change[] {
+    const namespaces = this.#options.namespaces()
+    const allowed = changes.filter(({ key, value }) => value === undefined || mayExport(key, namespaces))
+    if (allowed.length !== changes.length || this.#isLeavingOut) {
+      const left = snapshot.services.filter((service) => !mayExport(keyOf(service), namespaces))
+      this.#isLeavingOut = left.length > 0
+      this.#options.onLeftOut([...new Set(left.map(({ namespace }) => namespace))])
+    }
+    return allowed
   }
 
   /** The catalogue is the task of another gateway now: that it was not stored here is no fault any more. */

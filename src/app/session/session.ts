@@ -19,7 +19,7 @@ import { Control } from '../control/control.ts'
 import { ProgrammedHost } from '../host/programmed-host.ts'
 import { bytes } from '../identity/encoding.ts'
 import type { Membership } from '../identity/identity.ts'
-import { setLeftOut } from './left-out.ts'
+import { setLeftOut, setNotGranted } from './left-out.ts'
 import type { LocalFacts } from './local-facts.ts'
 import type { Loop } from '../../io/timing/loop.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
@@ -324,6 +324,8 @@ export class Session {
       publish: (changes) => this.control.publish(changes),
       ownKeys: () => this.control.ownKeys(),
       prefixes: () => this.#membership,
+      namespaces: () => this.control.members.settlement().get(this.#membership.cluster)?.namespaces ?? [],
+      onLeftOut: (namespaces) => setNotGranted(health, namespaces),
       onFault: (error) => tellPublishingFault(health, error)
     })
   }

@@ -207,7 +207,8 @@ function clusterView(
       ...(member.claim && { term: member.claim.term })
     })
   }
-  const catalogue = speaker && catalogueOf(name, speaker.origin, { podPrefixes, servicePrefixes }, context)
+  const prefixes = { podPrefixes, servicePrefixes }
+  const catalogue = speaker && catalogueOf(settled, speaker.origin, prefixes, context)
   return {
     name,
     podPrefixes,
@@ -295,16 +296,17 @@ function speakerOf(members: readonly Member[]): Member | undefined {
 
 /** The catalogue of the cluster, which the cache keeps from view to view and brings up to date here. */
 function catalogueOf(
-  name: ClusterName,
+  { cluster, namespaces }: SettledCluster,
   speaker: Origin,
   prefixes: Prefixes,
   { input, cache }: { readonly input: ViewInput; readonly cache: Cache }
 ): Catalogue {
-  const catalogue = cache.catalogue(name)
+  const catalogue = cache.catalogue(cluster)
   const { record, keysSince } = input
   catalogue.follow({
     speaker,
     prefixes,
+    namespaces: cache.intern(`${cluster} namespaces`, namespaces),
     version: input.version?.(speaker),
     records: () => input.records(speaker),
     record: record && ((key) => record(speaker, key)),

@@ -6,6 +6,7 @@
 //   2. What did not change is the same object: a service, and the map of all services.
 import { isSliceKey, type Authorised, type Authoriser, type Prefixes, type ViewRecord } from './authorise.ts'
 import type { EndpointSliceValue, Origin, ServiceValue } from '../model/values.ts'
+import { mayExport, namespaceOf } from '../model/namespaces.ts'
 import { compareKeys, SortedMap, type Edit } from '../model/sorted-map.ts'
 import type { Refusal, ServiceView } from './view.ts'
 
@@ -13,6 +14,8 @@ import type { Refusal, ServiceView } from './view.ts'
 interface Source {
   readonly speaker: Origin
   readonly prefixes: Prefixes
+  /** Namespaces that the cluster may export; empty: all. The same list while they are equal. */
+  readonly namespaces: readonly string[]
   /** An object that is the same as long as the speaker's records are the same; undefined: not known. */
   readonly version: object | undefined
 }
@@ -59,7 +62,8 @@ export class Catalogue {
    */
   follow(told: Told): void {
     const last = this.#last
-    this.#last = { speaker: told.speaker, prefixes: told.prefixes, version: told.version }
+    const { speaker, prefixes, namespaces, version } = told
+    this.#last = { speaker, prefixes, namespaces, version }
     const before = last && isSameSource(last, told) ? last.version : undefined
     if (before !== undefined && before === told.version) return
     const changed = before && told.record && told.keysSince(before)
@@ -74,7 +78,7 @@ export class Catalogue {
     const reasons: Edit<Refusal>[] = []
     for (const record of told.records()) {
       if (!isOfCatalogue(record.key)) continue
-      const { value, serviceKey, reason } = this.#authoriser.authorise(record, told.prefixes)
+      const { value, serviceKey, reason } = this.#authorise(record, told)
       if (reason !== undefined) reasons.push([record.key, refusal(told, record.key, reason)])
       if (value?.kind === 'service') services.set(serviceKey, value)
       else if (value?.kind === 'endpointSlice') {
@@ -87,6 +91,13 @@ export class Catalogue {
     for (const list of slices.values()) if (list.length > 1) list.sort(byName)
     this.#setServices(services, slices)
     this.#setReasons(SortedMap.from(reasons as [string, Refusal][]))
+  }
+
+  #authorise(record: ViewRecord, { prefixes, namespaces }: Told): Authorised {
+    const { key } = record
+    if (mayExport(key, namespaces)) return this.#authoriser.authorise(record, prefixes)
+    const reason = `the invite of its cluster does not name the namespace ${namespaceOf(key)}`
+    return { value: undefined, serviceKey: '', reason }
   }
 
   #setServices(
@@ -110,7 +121,7 @@ export class Catalogue {
     for (const key of keys) {
       if (!isOfCatalogue(key)) continue
       const record = told.record?.(key)
-      const said = record && this.#authoriser.authorise(record, told.prefixes)
+      const said = record && this.#authorise(record, told)
       reasons.push([key, said?.reason === undefined ? undefined : refusal(told, key, said.reason)])
       if (isSliceKey(key)) this.#moveSlice(key, said, batch)
       else batch.setService(serviceKeyOf(key), said?.value?.kind === 'service' ? said.value : undefined)
@@ -203,7 +214,8 @@ function isSameSource(last: Source, now: Source): boolean {
   return (
     last.speaker === now.speaker &&
     last.prefixes.podPrefixes === now.prefixes.podPrefixes &&
-    last.prefixes.servicePrefixes === now.prefixes.servicePrefixes
+    last.prefixes.servicePrefixes === now.prefixes.servicePrefixes &&
+    last.namespaces === now.namespaces
   )
 }
 

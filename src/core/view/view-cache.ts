@@ -3,7 +3,7 @@
 // little more than its own service.
 import { Authoriser } from './authorise.ts'
 import { Catalogue } from './catalogue.ts'
-import type { Cidr, ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
+import type { ClusterName, ClusterValue, Origin, WireguardKey } from '../model/values.ts'
 import { compareKeys } from '../model/sorted-map.ts'
 import type { MemberAgent } from '../trust/members/held-credentials.ts'
 import type { SettledCluster } from '../trust/members/settlement.ts'
@@ -62,7 +62,7 @@ export interface Cache {
    */
   clusterView(of: Sources, make: () => ClusterView): ClusterView
   /** The last list under this name, if it is equal; then consumers see the same object. */
-  intern(name: string, list: readonly Cidr[]): readonly Cidr[]
+  intern<T extends string>(name: string, list: readonly T[]): readonly T[]
   /** The agent without its tunnel address; the same object for the same agent. */
   withoutTunnelAddress(agent: ProvedAgent): ProvedAgent
   /** The catalogue of a cluster, made empty when there is none. */
@@ -76,8 +76,8 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
   const members = new Map<Origin, { from: MadeFrom; member: Member | undefined }>()
   const orders = new Map<string, { list: readonly string[]; sorted: readonly string[] }>()
   const untunnelled = new WeakMap<ProvedAgent, ProvedAgent>()
-  // Two entries for each cluster, and the trust set bounds the number of clusters.
-  const lists = new Map<string, readonly Cidr[]>()
+  // Three entries for each cluster, and the trust set bounds the number of clusters.
+  const lists = new Map<string, readonly string[]>()
   const views = new Map<ClusterName, { of: Sources; view: ClusterView }>()
 
   const records = new Authoriser()
@@ -122,7 +122,8 @@ export function createCache(tunnelKeys: TunnelKeys): Cache {
     },
     intern(name, list) {
       const last = lists.get(name)
-      if (last?.length === list.length && last.every((cidr, index) => cidr === list[index])) return last
+      if (last?.length === list.length && last.every((text, index) => text === list[index]))
+        return last as typeof list
       lists.set(name, list)
       return list
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { Health } from '../../../src/app/observe/health.ts'
-import { setLeftOut } from '../../../src/app/session/left-out.ts'
+import { setLeftOut, setNotGranted } from '../../../src/app/session/left-out.ts'
 
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
@@ -42,6 +42,17 @@ describe('what cannot be published', () => {
       ['critical agent']
     )
     setLeftOut(health, { refused: [], namespaces: [] })
+    assert.deepEqual(health.faults(), [])
+  })
+
+  it('names at most five namespaces that the invite does not, and the number of the others', () => {
+    const health = new Health({ log: silent, now: () => 0 })
+    setNotGranted(health, ['g', 'b', 'c', 'd', 'e', 'f', 'a'])
+    assert.match(
+      health.faults()[0]?.message ?? '',
+      /^services of the namespaces a, b, c, d, e, 2 more are not exported/
+    )
+    setNotGranted(health, [])
     assert.deepEqual(health.faults(), [])
   })
 })

@@ -8,7 +8,7 @@ const EMPTY: Snapshot = { services: [], endpointSlices: [] }
 
 const service = (name: string, affinitySeconds = 0): ServiceValue => ({
   kind: 'service',
-  namespace: 'shop',
+  namespace: name === 'd' ? 'bank' : 'shop',
   name,
   clusterIps: [],
   ports: [],
@@ -24,6 +24,8 @@ class World {
   readonly batches: (readonly Change[])[] = []
   readonly faults: unknown[] = []
   failing = false
+  namespaces: readonly string[] = []
+  leftOut: readonly string[] = []
   snapshot = EMPTY
   #nowMs = 0
   readonly publisher = new Publisher({
@@ -38,6 +40,8 @@ class World {
     },
     ownKeys: () => [...this.replica.keys()],
     prefixes: () => ({ podPrefixes: [], servicePrefixes: [] }),
+    namespaces: () => this.namespaces,
+    onLeftOut: (namespaces) => (this.leftOut = namespaces),
     onFault: (error) => this.faults.push(error)
   })
 
@@ -79,10 +83,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 )
 
 describe('a publisher', () => {
-  it('has published what the source said last, after any changes, terms, copies and failures', async () => {
+  it('has published what the source said last in the namespaces of its invite, after any changes, terms, copies and failures', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.boolean(), async (steps, all) => {
         const world = new World()
+        world.namespaces = all ? [] : ['shop']
         for (const each of steps) {
           if (each.kind === 'tell') world.tell(each.services)
           else if (each.kind === 'fail') world.failing = each.failing
@@ -91,11 +96,13 @@ describe('a publisher', () => {
           else world.publisher.setLeadership(each.leader ? { leader: true, term: 2 } : { leader: false })
         }
         world.failing = false
-        world.tell([service('z')])
+        world.tell([service('d'), service('z')])
         world.publisher.setLeadership({ leader: true, term: 3 })
         await world.publisher.idle
         await world.tick()
-        assert.deepEqual(world.services, world.snapshot.services)
+        const [d, z] = world.snapshot.services
+        assert.deepEqual(world.services, all ? [d, z] : [z])
+        assert.deepEqual(world.leftOut, all ? [] : ['bank'])
         assert.equal(world.faults.at(-1), undefined)
       }),
       { numRuns: 300 }

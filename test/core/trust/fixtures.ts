@@ -87,6 +87,7 @@ export interface InviteTerms {
   readonly cluster: string
   readonly pods: readonly string[]
   readonly services?: readonly string[]
+  readonly namespaces?: readonly string[]
   readonly notBefore?: number
   readonly notAfter?: number
 }
@@ -100,7 +101,7 @@ export function invite(mesh: TestMesh, terms: InviteTerms): { item: Uint8Array; 
     cluster: clusterName(terms.cluster),
     pods: terms.pods.map(cidr),
     services: (terms.services ?? []).map(cidr),
-    namespaces: [],
+    namespaces: terms.namespaces ?? [],
     notBefore,
     notAfter: terms.notAfter ?? notBefore + DAY
   })

@@ -201,6 +201,22 @@ describe('view', () => {
     )
   })
 
+  it('refuses the objects of a namespace that the invite of their cluster does not name', () => {
+    const one = agentOf(join(mesh, { ...EAST, namespaces: ['shop'] }))
+    const web = service('web', ['10.102.0.10'])
+    const other = { ...service('web', ['10.102.0.11']), namespace: 'bank' }
+    const pods = { ...slice('web', 'web-1', ['10.2.0.1']), namespace: 'bank' }
+    const cluster = clusterOf(buildView(inputOf([[one, [eastClaim(), web, other, pods]]])), EAST_NAME)
+    assert.deepEqual([...cluster.services.keys()], ['shop/web'])
+    assert.deepEqual(
+      cluster.refusals.map(({ key, reason }) => [key, reason]),
+      ['eps/bank/web-1', 'svc/bank/web'].map((key) => [
+        key,
+        'the invite of its cluster does not name the namespace bank'
+      ])
+    )
+  })
+
   it('refuses an endpoint outside the pod prefixes, not its slice', () => {
     const pods = slice('web', 'web-1', ['10.2.0.1', '192.168.7.7', '10.1.0.9'])
     const view = buildView(inputOf([[east, [eastClaim(), service('web', ['10.102.0.10']), pods]]]))
