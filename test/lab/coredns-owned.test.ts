@@ -104,9 +104,10 @@ describe('a CoreDNS that the agent owns', function () {
   })
 
   it('leaves the file alone while services come and go', async () => {
-    const before = statSync(file)
+    const [before, text] = [statSync(file), readFileSync(file, 'utf8')]
     writeFileSync(join(agentOf('edge').manifests, 'late.yaml'), LATE)
     await answers('late.shop.svc.cluster.edge', 'late.example.org')
+    assert.equal(readFileSync(file, 'utf8'), text)
     const after = statSync(file)
     assert.deepEqual([after.ino, after.mtimeMs], [before.ino, before.mtimeMs])
   })
