@@ -16,7 +16,7 @@ describe('a host whose kernel has no IPv6', () => {
   })
 
   it('does all that IPv4 needs, and names what it cannot do', async function () {
-    this.timeout(900_000)
+    this.timeout(1_300_000)
     const result = await runInGuest({
       cwd: TREE,
       argv: [process.execPath, testProgram('lab/guest/without-ipv6')],

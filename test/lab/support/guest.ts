@@ -32,7 +32,7 @@ export interface GuestRun {
   readonly env?: Readonly<Record<string, string>>
   /** More on the kernel's command line, as "ipv6.disable=1". */
   readonly kernelArguments?: string
-  /** Default 240 s: boot, run and power-off. */
+  /** Default 20 min: boot, run and power-off. Alone a boot takes half a minute. */
   readonly deadlineMs?: number
 }
 
@@ -100,7 +100,7 @@ async function runOnce(options: GuestRun): Promise<GuestResult> {
     await eventually(() => ['machine.sock', 'results.sock'].every((name) => existsSync(join(folder, name))))
     const text = await boot(folder, kernel, {
       children,
-      deadlineMs: options.deadlineMs ?? 240_000,
+      deadlineMs: options.deadlineMs ?? 1_200_000,
       kernelArguments: options.kernelArguments ?? ''
     })
     const files = new Map(
