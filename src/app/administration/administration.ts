@@ -112,11 +112,18 @@ export class Administration {
 
   /**
    * Decides which of several cluster keys has a name, or adopts one whose admission fell. `key` may be the beginning of
-   * the key, 8 digits or more. Errors: those of `remove` but OWN_CLUSTER and STILL_ALIVE.
+   * the key, 8 digits or more. Errors: those of `remove` but OWN_CLUSTER and STILL_ALIVE; BARRED for a key that a bar
+   * ends, because a bar comes before a decision (S5).
    */
   async decide(request: { readonly name: string; readonly key: string }): Promise<Body<StatementAnswer>> {
     const cluster = this.#cluster(request.name, request.key)
     const seat = this.#seatFor(cluster.name)
+    if (this.#standing().barsOf(cluster.key).length > 0)
+      throw new AppError(
+        'BARRED',
+        `a bar ends the key ${cluster.key.slice(0, 16)}, and a bar comes before a decision`,
+        `run \`meshctl restore ${cluster.name}\` first`
+      )
     return this.#sign(
       decide(this.#context(), seat, { name: cluster.name, clusterKey: cluster.key }).item,
       `gave the name ${cluster.name} to the key ${cluster.key.slice(0, 16)}`
@@ -152,7 +159,9 @@ export class Administration {
 
   /**
    * Takes back the open invites of a cluster. The Voids are on disk before the invites leave the identity, so a crash
-   * between the two leaves an invite that shows as cancelled. Errors: AppError NOT_JOINED, NO_INVITE, NO_SEAT; StoreError.
+   * between the two leaves an invite that shows as cancelled. Only a seat that covers the name can take the invite of
+   * another seat of this agent back (S2). Errors: AppError NOT_JOINED, NO_INVITE, INVITE_USED, NO_SEAT, SEAT_EXCEEDED;
+   * StoreError.
    */
   async cancel(request: { readonly cluster: string }): Promise<Body<StatementAnswer>> {
     const { store } = this.#options
@@ -174,8 +183,7 @@ export class Administration {
         `the invite of cluster ${request.cluster} was used: a cluster has joined with it`,
         `to end that cluster, run \`meshctl remove ${request.cluster}\``
       )
-    const [seat] = this.#seats()
-    if (seat === undefined) throw noSeat()
+    const seat = this.#seatFor(request.cluster)
     const items = open.map(
       ({ id }) => voidBySeat(this.#context(), seat, { target: id as StatementId, keep: [] }).item
     )
@@ -270,7 +278,7 @@ export class Administration {
   }
 
   /** The first seat of this agent that stands and covers a name. Errors: NO_SEAT, SEAT_EXCEEDED. */
-  #seatFor(name: ClusterName): OwnSeat {
+  #seatFor(name: string): OwnSeat {
     const seats = this.#seats()
     const seat = seats.find((one) => coversName(one.seat, name))
     if (seat !== undefined) return seat

@@ -10,7 +10,7 @@ import { renderStatement } from '../meshd/statement.ts'
  * Adds the command `decide`. The key is asked for next to the name, because the name alone is what is contested. The key
  * that is passed over claims nothing any more, prefixes included. Errors of meshd: NO_SEAT and SEAT_EXCEEDED when no seat of
  * this agent stands or covers the name; UNKNOWN_CLUSTER when no key of this name begins so; AMBIGUOUS_CLUSTER when several
- * do; NOT_JOINED (exit code 4).
+ * do; BARRED for a key that a Bar ends; NOT_JOINED (exit code 4).
  */
 export function addDecide(program: Command): void {
   const command = program

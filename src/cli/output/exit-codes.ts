@@ -105,6 +105,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'UNKNOWN_SEAT',
       'STILL_ALIVE',
       'NOT_BARRED',
+      'BARRED',
       'UNKNOWN_CLUSTER',
       'AMBIGUOUS_CLUSTER',
       'OWN_CLUSTER',

@@ -75,6 +75,7 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   UNKNOWN_SEAT: EXIT.refused,
   STILL_ALIVE: EXIT.refused,
   NOT_BARRED: EXIT.refused,
+  BARRED: EXIT.refused,
   UNKNOWN_CLUSTER: EXIT.refused,
   AMBIGUOUS_CLUSTER: EXIT.refused,
   OWN_CLUSTER: EXIT.refused,

@@ -1,0 +1,312 @@
+// Seats and roots: who may create and end seats, what stays when one ends, and the file of the root keys.
+import assert from 'node:assert/strict'
+import { ownSeats } from '../../../src/app/administration/own-seats.ts'
+import { base64 } from '../../../src/app/identity/encoding.ts'
+import type { TestSeat, World } from '../../core/trust/set/world.ts'
+import { Office, realWorld } from './office.ts'
+
+const PASSPHRASE = 'correct horse battery staple'
+const ADD = {
+  label: 'ann',
+  names: ['*'],
+  prefixes: ['10.0.0.0/8'],
+  inviteDays: 30,
+  clusters: 10,
+  maySeat: false
+}
+
+/** A mesh of west (of this agent) and two seats under the roots; bob's may create no seats. */
+function mesh(world = realWorld()) {
+  const [admin, bob] = [world.seat(), world.seat({ maySeat: false })]
+  const west = world.found('west')
+  return { world, admin, bob, west, things: [admin, bob] }
+}
+
+function office(parts = mesh(), more: Partial<ConstructorParameters<typeof Office>[0]> = {}): Office {
+  const { world, west, things, admin } = parts
+  return new Office({ world, own: west, things, seats: [admin], ...more })
+}
+
+/** The public key of a new administrator. */
+const newKey = (world: World) => world.keyOf(world.crypto.random(32))
+
+async function refuses(agent: Office, code: string, act: () => Promise<unknown>): Promise<void> {
+  const before = [...agent.trust.members.set.ids()]
+  const { identity } = agent
+  await assert.rejects(act, (error: { code?: string; fix?: string }) => {
+    assert.equal(error.code, code)
+    assert.ok(error.fix, 'an error without a fix')
+    return true
+  })
+  assert.deepEqual([...agent.trust.members.set.ids()], before)
+  assert.equal(agent.identity, identity)
+}
+
+describe('the key of an administrator', () => {
+  it('is made once, and only its public half leaves the agent', async () => {
+    const agent = office()
+    const one = await agent.administrators.key()
+    assert.deepEqual(await agent.administrators.key(), one)
+    assert.match(one.adminKey, /^[0-9a-f]{64}$/)
+    assert.ok(agent.identity?.adminSeed)
+    assert.deepEqual(Object.keys(one), ['adminKey'])
+  })
+
+  it('has the seat that another administrator creates for it, and loses it with that seat', async () => {
+    const parts = mesh()
+    const agent = office(parts, { seats: [] })
+    const { adminKey } = await agent.administrators.key()
+    const { crypto } = parts.world
+    const own = () => ownSeats(agent.identity ?? assert.fail(), agent.trust.members, crypto)
+    assert.deepEqual(own(), [])
+    const other = office(parts)
+    await other.administrators.add({ ...ADD, key: adminKey })
+    const made = other.seats().find(({ label }) => label === 'ann')
+    const item = made && other.trust.members.set.itemOf(made.id)
+    assert.ok(made && item)
+    agent.learn([{ id: made.id, item, envelopes: [] }])
+    assert.deepEqual(
+      own().map(({ seat }) => seat.id),
+      [made.id]
+    )
+    agent.learn([parts.world.void(parts.admin, made.id)])
+    assert.deepEqual(own(), [])
+  })
+
+  it('may have several seats, and one seed that is named twice is one signer', () => {
+    const world = realWorld()
+    const west = world.found('west')
+    const seat = world.seat()
+    const agent = new Office({ world, own: west, things: [seat], seats: [seat, seat] })
+    const { identity } = agent
+    assert.ok(identity)
+    const found = ownSeats({ ...identity, adminSeed: base64(seat.seed) }, agent.trust.members, world.crypto)
+    assert.deepEqual(
+      found.map((one) => one.seat.id),
+      [seat.id]
+    )
+  })
+
+  it('NOT_JOINED in no mesh', async () => {
+    const agent = office(mesh(), { isJoined: false })
+    await refuses(agent, 'NOT_JOINED', () => agent.administrators.key())
+  })
+})
+
+describe('admin add', () => {
+  it('creates a seat under the roots where they are, else under a seat that may create seats', async () => {
+    const parts = mesh()
+    const under = async (more: Parameters<typeof office>[1]) => {
+      const agent = office(parts, more)
+      const { done, neighbours } = await agent.administrators.add({ ...ADD, key: newKey(parts.world) })
+      assert.match(done, /^created the seat "ann" for the key [0-9a-f]{16}$/)
+      assert.equal(neighbours, 2)
+      const seat = agent.seats().find(({ label }) => label === 'ann') ?? assert.fail()
+      assert.ok(agent.disk.has(seat.id))
+      return seat.under
+    }
+    assert.equal(await under({ hasRoot: true }), undefined)
+    assert.equal(await under({ hasRoot: true, seats: [] }), undefined)
+    assert.equal(await under({}), parts.admin.id)
+    assert.equal(await under({ seats: [parts.bob, parts.admin] }), parts.admin.id)
+  })
+
+  it('NO_SEAT without roots and without a seat that may create seats', async () => {
+    const parts = mesh()
+    for (const seats of [[], [parts.bob]]) {
+      const agent = office(parts, { seats })
+      await refuses(agent, 'NO_SEAT', () => agent.administrators.add({ ...ADD, key: newKey(parts.world) }))
+    }
+  })
+
+  it('BAD_ARGUMENT for a malformed name or prefix, and for rights beyond the parent’s, which it names', async () => {
+    const world = realWorld()
+    const seat = world.seat({ names: ['b*'], prefixes: ['10.0.0.0/8'] })
+    const agent = new Office({ world, own: world.found('west'), things: [seat], seats: [seat] })
+    const add = (more: object) => () =>
+      agent.administrators.add({ ...ADD, names: ['b*'], key: newKey(world), ...more })
+    for (const [more, text] of [
+      [{ names: ['B_'] }, /names/],
+      [{ prefixes: ['10.0.0.1/8'] }, /prefix/],
+      [{ names: ['*'] }, /the name \* is not among the parent's/],
+      [{ prefixes: ['172.16.0.0/12'] }, /172\.16\.0\.0\/12 lies outside the parent's/],
+      [{ inviteDays: 31 }, /31 days are more than the parent's 30/],
+      [{ label: 'a\u202eb' }, /printable/]
+    ] as const) {
+      await refuses(agent, 'BAD_ARGUMENT', add(more))
+      await assert.rejects(add(more), text)
+    }
+    await add({})()
+  })
+
+  it('a seat cannot create seats below a child: its rights are two deep', async () => {
+    const parts = mesh()
+    const child = parts.world.seat({ under: parts.admin })
+    const agent = office(parts, { things: [...parts.things, child], seats: [child] })
+    await refuses(agent, 'BAD_ARGUMENT', () => agent.administrators.add({ ...ADD, key: newKey(parts.world) }))
+  })
+})
+
+describe('admin remove', () => {
+  /** Ann's seat with a cluster, a grant, a child seat with a cluster of its own, and an open invite. */
+  function below(parts: ReturnType<typeof mesh>, ann: TestSeat) {
+    const { world, west } = parts
+    const east = world.join(ann, west, 1, 'east', { pods: ['10.2.0.0/16'] })
+    const grant = world.grant(ann, east, { pods: ['10.12.0.0/16'] })
+    const child = world.seat({ under: ann })
+    const south = world.join(child, west, 2, 'south')
+    return { east, grant, child, south, things: [east, grant, child, south] }
+  }
+
+  it('keeps all that stands below the seat here; what its key signs later falls', async () => {
+    const parts = mesh()
+    const { world, west } = parts
+    const ann = world.seat()
+    const { east, child, south, things } = below(parts, ann)
+    const agent = office(parts, { things: [...parts.things, ann, ...things], hasRoot: true })
+    const { done } = await agent.administrators.remove({ seat: ann.id.slice(0, 16) })
+    assert.match(done, /^removed the seat "admin"; 3 statements below it stay$/)
+    assert.equal(
+      agent.seats().some(({ id }) => id === ann.id),
+      false
+    )
+    assert.ok(
+      agent.seats().some(({ id }) => id === child.id),
+      'the child seat stays'
+    )
+    const thief = world.join(ann, west, 3, 'thief')
+    agent.learn([thief])
+    assert.deepEqual(
+      [east, south, thief].map((cluster) => agent.stands(cluster)),
+      [true, true, false]
+    )
+    assert.deepEqual(agent.pods(east), ['10.2.0.0/16', '10.12.0.0/16'])
+  })
+
+  it('does not keep what had fallen before', async () => {
+    const parts = mesh()
+    const { world } = parts
+    const ann = world.seat()
+    const { east, grant, things } = below(parts, ann)
+    const agent = office(parts, {
+      things: [...parts.things, ann, ...things, world.void(ann, grant)],
+      hasRoot: true
+    })
+    await agent.administrators.remove({ seat: ann.id })
+    assert.deepEqual(agent.pods(east), ['10.2.0.0/16'])
+  })
+
+  it('is signed by the roots, by the seat above, or by the seat itself', async () => {
+    const parts = mesh()
+    const child = parts.world.seat({ under: parts.admin })
+    const things = [...parts.things, child]
+    const by = async (more: Parameters<typeof office>[1], seat: TestSeat) => {
+      const agent = office(parts, { things, ...more })
+      await agent.administrators.remove({ seat: seat.id })
+      assert.equal(
+        agent.seats().some(({ id }) => id === seat.id),
+        false
+      )
+      return agent.statements('void')[0]?.under
+    }
+    assert.equal(await by({ hasRoot: true }, child), undefined)
+    assert.equal(await by({ seats: [parts.admin] }, child), parts.admin.id)
+    assert.equal(await by({ seats: [child] }, child), child.id)
+    assert.equal(await by({ seats: [parts.bob] }, parts.bob), parts.bob.id)
+  })
+
+  it('NO_SEAT for the seat of a sibling', async () => {
+    const parts = mesh()
+    const agent = office(parts, { seats: [parts.admin] })
+    await refuses(agent, 'NO_SEAT', () => agent.administrators.remove({ seat: parts.bob.id }))
+  })
+
+  it('UNKNOWN_SEAT for no such seat, one that has fallen, and a label that several have', async () => {
+    const parts = mesh()
+    const { world, admin, bob } = parts
+    const agent = office(parts, { hasRoot: true })
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'nobody' }))
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'admin' }))
+    await assert.rejects(agent.administrators.remove({ seat: 'admin' }), /2 seats are called admin/)
+    agent.learn([world.void('roots', bob)])
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: bob.id }))
+    assert.ok(agent.seats().some(({ id }) => id === admin.id))
+  })
+
+  it('LAST_SEAT unless the roots are here, which can create another one', async () => {
+    const world = realWorld()
+    const seat = world.seat()
+    const parts = { world, own: world.found('west'), things: [seat], seats: [seat] }
+    const last = new Office(parts)
+    await refuses(last, 'LAST_SEAT', () => last.administrators.remove({ seat: seat.id }))
+    const withRoot = new Office({ ...parts, hasRoot: true })
+    await withRoot.administrators.remove({ seat: seat.id })
+    assert.deepEqual(withRoot.seats(), [])
+  })
+
+  it('NOT_JOINED in no mesh', async () => {
+    const agent = office(mesh(), { isJoined: false })
+    await refuses(agent, 'NOT_JOINED', () => agent.administrators.remove({ seat: 'admin' }))
+  })
+})
+
+describe('the file of the root keys', function () {
+  this.slow(10_000)
+  const passphrase = PASSPHRASE
+
+  it('holds what is here, is checked before the keys are removed, and brings them back', async () => {
+    const parts = mesh()
+    const agent = office(parts, { hasRoot: true })
+    const before = agent.identity?.rootSeeds
+    const { file, check } = await agent.administrators.exportRoot({ passphrase })
+    assert.match(check, /^[0-9a-f]{16}$/)
+    assert.ok(before?.[0] !== undefined && !file.includes(before[0]), 'the file has the key in clear')
+    assert.deepEqual(agent.identity?.rootSeeds, before)
+    await agent.administrators.rootExported({ file, passphrase })
+    assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [[], true])
+    await refuses(agent, 'NO_ROOT', () => agent.administrators.exportRoot({ passphrase }))
+    await refuses(agent, 'NO_ROOT', () => agent.administrators.rootExported({ file, passphrase }))
+    await agent.administrators.importRoot({ file, passphrase })
+    assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [before, false])
+  })
+
+  it('BAD_ARGUMENT for a passphrase of fewer than 12 characters', async () => {
+    const agent = office(mesh(), { hasRoot: true })
+    await refuses(agent, 'BAD_ARGUMENT', () => agent.administrators.exportRoot({ passphrase: 'short words' }))
+  })
+
+  it('is refused when it is damaged, of another mesh, or not opened by the passphrase', async () => {
+    const parts = mesh()
+    const agent = office(parts, { hasRoot: true })
+    const { file } = await agent.administrators.exportRoot({ passphrase })
+    // All seeds of a world are the same in each run, so another mesh needs another number of roots.
+    const other = office(mesh(realWorld({ roots: 2 })), { hasRoot: true })
+    const { file: foreign } = await other.administrators.exportRoot({ passphrase })
+    for (const [code, request] of [
+      ['ROOT_FILE_MALFORMED', { file: 'no file', passphrase }],
+      ['ROOT_FILE_MALFORMED', { file: '{"kind":"other"}', passphrase }],
+      ['ROOT_FILE_OTHER', { file: foreign, passphrase }],
+      ['PASSPHRASE_WRONG', { file, passphrase: 'another passphrase' }],
+      // The mesh is sealed together with the keys, so a file cannot be passed off as one of this mesh.
+      [
+        'PASSPHRASE_WRONG',
+        { file: JSON.stringify({ ...JSON.parse(foreign), meshId: JSON.parse(file).meshId }), passphrase }
+      ]
+    ] as const) {
+      await refuses(agent, code, () => agent.administrators.importRoot(request))
+      await refuses(agent, code, () => agent.administrators.rootExported(request))
+    }
+  })
+
+  it('does not free this agent of keys that are not in it', async () => {
+    const parts = mesh()
+    const agent = office(parts, { hasRoot: true })
+    const { file } = await agent.administrators.exportRoot({ passphrase })
+    const more = base64(parts.world.crypto.random(32))
+    agent.identity = {
+      ...(agent.identity ?? assert.fail()),
+      rootSeeds: [...(agent.identity?.rootSeeds ?? []), more]
+    }
+    await refuses(agent, 'ROOT_FILE_OTHER', () => agent.administrators.rootExported({ file, passphrase }))
+  })
+})
