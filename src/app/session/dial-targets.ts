@@ -38,15 +38,16 @@ export interface DialInput {
 
 /**
  * Returns the targets. Of up to 10 members all are dialled; in a larger mesh, a few near ones and a few at random, of
- * as many clusters as there are (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known members are dialled, that
- * is, in a small mesh or before the first records have arrived. Later the members' own addresses are on disk with
- * their records.
+ * as many clusters as there are (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known
+ * members that publish an address are dialled, that is, in a small mesh or before the first records have arrived. Later
+ * the members' own addresses are on disk with their records. Members without an address do not count: if they did, an
+ * agent that knows only such members would dial nobody after its connection had ended.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
   const { self, bootstrap, others, sighting, clusterOf } = input
   const chosen = chosenMembers(input)
-  const unnamed =
-    chosen.length < others.length ? [] : bootstrap.filter((each) => !each.endsWith(`/p2p/${self}`))
+  const isOneLeftOut = chosen.length < others.filter(publishesAddress).length
+  const unnamed = isOneLeftOut ? [] : bootstrap.filter((each) => !each.endsWith(`/p2p/${self}`))
   return [
     ...unnamed.map((address) => ({ addresses: [address] })),
     ...chosen.map(({ origin, agent }) => ({
@@ -56,6 +57,11 @@ export function dialTargets(input: DialInput): readonly Target[] {
       addresses: dialAddresses(agent.multiaddrs, sighting(origin))
     }))
   ]
+}
+
+/** Whether a member publishes an address. */
+function publishesAddress({ agent }: Pick<AgentView, 'agent'>): boolean {
+  return agent.multiaddrs.length > 0
 }
 
 function chosenMembers({
@@ -73,7 +79,7 @@ function chosenMembers({
       members: others.map(({ origin, agent }) => ({
         origin,
         cluster: clusterOf(origin),
-        dialable: agent.multiaddrs.length > 0,
+        dialable: publishesAddress({ agent }),
         rttMs: sighting(origin).rttMs
       })),
       round: Math.floor(nowMs / OVERLAY_ROUND_MS)

@@ -58,6 +58,19 @@ describe('dial targets', () => {
     assert.deepEqual(target?.addresses, ['/ip4/203.0.113.7/tcp/7946'])
   })
 
+  it('are the bootstrap addresses also while the only known member publishes no address', () => {
+    const bootstrap = ['/ip4/192.0.2.1/tcp/7946']
+    assert.deepEqual(
+      targets({ others: [member('hidden')], bootstrap }).flatMap(({ addresses }) => addresses),
+      bootstrap
+    )
+    const named = targets({ others: [member('hidden'), east], bootstrap })
+    assert.deepEqual(
+      named.map(({ origin }) => origin),
+      [undefined, 'east']
+    )
+  })
+
   it('leave the bootstrap addresses out once not every member is dialled', () => {
     const others = Array.from({ length: 40 }, (_, index) =>
       member(`m${index}`, `/ip4/203.0.113.${index + 1}/tcp/7946`)
