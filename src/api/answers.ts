@@ -317,7 +317,10 @@ export interface JoinedAnswer extends Answer {
   readonly members: readonly string[]
   /** True when this agent had joined with the same token before, so that the request changed nothing. */
   readonly already?: boolean
-  /** Possible mistakes that did not prevent the request, for example a cluster name that the public DNS has, too. */
+  /**
+   * Possible mistakes that did not prevent the request: of init a cluster name that the public DNS has, too; of join a
+   * token that is not valid by the clock of this host.
+   */
   readonly warnings?: readonly string[]
 }
 

@@ -34,6 +34,7 @@ import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { refusal } from './refusal.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
+import { tokenDateWarnings } from './token-dates.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -50,6 +51,12 @@ interface EnrolmentOptions extends EntranceOptions {
   readonly sharedKey: SharedKey | undefined
   /** The zones in the cluster's own DNS, removed by the last gateway; undefined without a Kubernetes API. */
   readonly podDns: Pick<PodDns, 'undo'> | undefined
+}
+
+/** What a join has done. */
+interface Joined {
+  readonly already: boolean
+  readonly warnings: readonly string[]
 }
 
 /**
@@ -128,15 +135,15 @@ export class Enrolment {
    * that cluster; then `token` can be undefined. Resolves when a member has accepted the cluster; rejects with
    * UNREACHABLE when none has after JOIN_DEADLINE_MS. A gateway whose key the mesh knows does not wait for a member.
    * `already` is true when this agent had joined with the same token before; nothing is changed then, so that
-   * installers can repeat the call.
+   * installers can repeat the call. `warnings`: sentences about what the operator should check.
    * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
    * LEAVE_UNFINISHED, CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
    */
-  async join({ token }: { readonly token: string | undefined }): Promise<{ readonly already: boolean }> {
-    const { current, node, crypto, store, sharedKey } = this.#options
+  async join({ token }: { readonly token: string | undefined }): Promise<Joined> {
+    const { current, node, crypto, store, sharedKey, log } = this.#options
     const known = store.identity()
     if (current.session !== undefined && token !== undefined && known !== undefined && !this.isLeaving)
-      if (isJoinedWith(known, { crypto, token })) return { already: true }
+      if (isJoinedWith(known, { crypto, token })) return { already: true, warnings: [] }
     return this.#change(
       async () => {
         const before = await node.current()
@@ -152,7 +159,10 @@ export class Enrolment {
         if (isMember) await this.#enterAsMember(before, identity)
         else await this.#enterWithConsent(before, enrolled)
         this.#takePart()
-        return { already: false }
+        // The dates of a token do not count when the mesh knows its key already.
+        const warnings = isMember ? [] : tokenDateWarnings(token, { crypto, nowMs: Date.now() })
+        for (const warning of warnings) log.warn(warning)
+        return { already: false, warnings }
       },
       { token }
     )

@@ -41,7 +41,7 @@ export interface DialInput {
  * as many clusters as there are (core/replication/push/overlay.ts). Bootstrap addresses are dialled only while all known
  * members that publish an address are dialled, that is, in a small mesh or before the first records have arrived. Later
  * the members' own addresses are on disk with their records. Members without an address do not count: if they did, an
- * agent that knows only such members would dial nobody after its connection had ended.
+ * agent that knows only such members would dial none after its connection had ended.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
   const { self, bootstrap, others, sighting, clusterOf } = input

@@ -2,9 +2,10 @@
 // member has accepted the cluster. The request is POST /v1/join; meshd checks the token and dials the members that it
 // names.
 import type { Command } from 'commander'
+import type { JoinedAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { JoinRequest } from '../../api/requests.ts'
-import { addExamples, contextOf, isData, print } from '../meshd/context.ts'
+import { addExamples, contextOf, isData, print, type Rendered } from '../meshd/context.ts'
 import { renderJoined } from './joined.ts'
 import { readToken, warnOfArgument } from '../meshd/token.ts'
 
@@ -45,19 +46,22 @@ export function addJoin(program: Command): void {
         doing: 'waiting for a member of the mesh to accept this cluster',
         timeoutMs: TIMEOUT_MS
       })
-      print(context, answer, (clean) =>
-        renderJoined(
-          clean,
-          clean.already === true
-            ? `Cluster ${clean.cluster} joined with this token before; nothing was changed.`
-            : `Cluster ${clean.cluster} has joined.`,
-          '\nNext: meshctl peers --watch shows the tunnels come up, meshctl services what can be reached'
-        )
-      )
+      print(context, answer, renderJoin)
     })
   addExamples(command, [
     ['From a file', 'meshctl join --token-file east.token'],
     ['From another host', 'ssh west-gateway sudo meshctl invite east | sudo meshctl join'],
     ['In a container', 'RHIZOME_TOKEN=… meshctl join']
   ])
+}
+
+/** The page of a join. Warnings go to stderr as notes: they are about this host, and not about the membership. */
+function renderJoin({ warnings = [], ...joined }: JoinedAnswer): Rendered {
+  const { cluster, already } = joined
+  const headline =
+    already === true
+      ? `Cluster ${cluster} joined with this token before; nothing was changed.`
+      : `Cluster ${cluster} has joined.`
+  const next = '\nNext: meshctl peers --watch shows the tunnels come up, meshctl services what can be reached'
+  return renderJoined(joined, headline, [...warnings.map((warning) => `note: ${warning}`), next].join('\n'))
 }

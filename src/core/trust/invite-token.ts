@@ -32,7 +32,7 @@ interface InviteToken {
   readonly bootstrap: readonly string[]
   /**
    * Set when the token is not valid by this host's clock. Only the sponsor decides on dates, and its answer counts, so a
-   * wrong clock here does not keep a cluster out.
+   * wrong clock here does not keep a cluster out. `meshctl join` shows it after the sponsor has let the cluster in.
    */
   readonly warning: TokenFault<'expired' | 'notYetValid'> | undefined
 }

@@ -86,6 +86,16 @@ On a gateway host of east, with meshd running:
     assert.deepEqual(answer.warnings, warnings)
   })
 
+  it('join shows warnings of the agent as notes on stderr, and has them in the answer for programs', async () => {
+    const warnings = ['the token was valid until 2026-01-01T00:00:00.000Z, by the clock of this host']
+    fake.answer('/v1/join', { ...samples.JOINED, warnings })
+    const run = await cli(['join', '-'], { stdin: 'rhz1.abc' })
+    assert.match(run.stderr, /^note: the token was valid until 2026-01-01T00:00:00\.000Z, by the clock/m)
+    assert.doesNotMatch(run.stdout, /by the clock/)
+    const answer = JSON.parse((await cli(['join', '-', '--json'], { stdin: 'rhz1.abc' })).stdout) as object
+    assert.partialDeepStrictEqual(answer, { warnings })
+  })
+
   it('invite lasts a day unless told', async () => {
     const run = await cli(['invite', 'east', '--json'])
     assert.deepEqual(JSON.parse(run.stdout), { apiVersion: API_VERSION, ...samples.INVITE })

@@ -4,7 +4,7 @@
 // discards it.
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AgentState } from '../agent-state.ts'
-import { joinedAnswer } from '../joined-answer.ts'
+import { joinedAnswer, warningsOf } from '../joined-answer.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /**
@@ -19,7 +19,7 @@ export function joinRoute({
   readonly enrolment: Pick<Enrolment, 'join'>
 }): AdminHandlers['join'] {
   return async ({ token }) => {
-    const { already } = await enrolment.join({ token })
-    return { ...joinedAnswer(state), ...(already ? { already } : {}) }
+    const { already, warnings } = await enrolment.join({ token })
+    return { ...joinedAnswer(state), ...(already ? { already } : {}), ...warningsOf(warnings) }
   }
 }
