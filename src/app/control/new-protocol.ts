@@ -29,8 +29,13 @@ export function newProtocol(options: NewProtocolOptions, stored: LoadedReplica):
       isAdmitted: (origin) => members.isAdmitted(origin),
       admit(origin, credential) {
         const verdict = trust.admit(origin, credential)
-        if (verdict.kind === 'admitted' || verdict.code !== 'malformed') return verdict
-        return { ...verdict, isForged: true }
+        if (verdict.kind === 'admitted') return verdict
+        const { code } = verdict
+        return {
+          ...verdict,
+          ...(code === 'malformed' ? { isForged: true } : {}),
+          ...(code === 'unknown' ? { isEarly: true } : {})
+        }
       },
       credentialOf: (origin) => members.credentialOf(origin),
       clusterOf: (origin) => members.agentOf(origin)?.clusterKey,

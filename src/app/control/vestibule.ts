@@ -1,7 +1,9 @@
 // Neighbours that have proved their key, and are not told records yet: first the trust sets are exchanged, because the
 // peer may bring the statement by which it stands, or the one by which it falls (docs/door.md).
 // Invariants
-//   1. A peer is admitted when the sets are equal, or after EXCHANGE_MS, and only if its agent stands then.
+//   1. A peer is admitted when the sets are equal, or after EXCHANGE_MS, and only if its agent stands then. While the sponsor
+//      of its cluster is not known here it waits until EXCHANGE_MS: another neighbour may bring that statement, and then
+//      the peer is admitted on the same connection.
 //   2. Frames of replication that come before are kept, within KEPT_BYTES for each peer, and delivered after. What does
 //      not fit is pulled again later.
 import type { Origin } from '../../core/model/values.ts'
@@ -31,6 +33,8 @@ interface Waiting extends Admittance {
   readonly deadlineMs: number
   readonly frames: Uint8Array[]
   bytes: number
+  /** The version of the members for which the peer was last judged; undefined: the sets are not equal yet. */
+  judgedVersion: number | undefined
 }
 
 interface VestibuleOptions {
@@ -53,7 +57,15 @@ export class Vestibule {
   /** Lets a peer in whose handshake has passed. */
   enter(peer: Origin, info: ConnectionInfo, credential: Credential, skewSeconds: number): void {
     const deadlineMs = monotonicMs() + EXCHANGE_MS
-    this.#waiting.set(peer, { info, credential, skewSeconds, deadlineMs, frames: [], bytes: 0 })
+    this.#waiting.set(peer, {
+      info,
+      credential,
+      skewSeconds,
+      deadlineMs,
+      frames: [],
+      bytes: 0,
+      judgedVersion: undefined
+    })
   }
 
   has(peer: Origin): boolean {
@@ -71,22 +83,30 @@ export class Vestibule {
   /** The sets of this agent and the peer are equal. */
   inStep(peer: Origin): void {
     const waiting = this.#waiting.get(peer)
-    if (waiting !== undefined) this.#decide(peer, waiting)
+    if (waiting !== undefined) this.#decide(peer, waiting, { isFinal: false })
   }
 
   tick(nowMs: number): void {
-    for (const [peer, waiting] of this.#waiting) if (waiting.deadlineMs <= nowMs) this.#decide(peer, waiting)
+    const { version } = this.#options.trust.members
+    for (const [peer, waiting] of this.#waiting) {
+      if (waiting.deadlineMs <= nowMs) this.#decide(peer, waiting, { isFinal: true })
+      else if (waiting.judgedVersion !== undefined && waiting.judgedVersion !== version)
+        this.#decide(peer, waiting, { isFinal: false })
+    }
   }
 
   end(peer: Origin): void {
     this.#waiting.delete(peer)
   }
 
-  #decide(peer: Origin, waiting: Waiting): void {
+  /** Decides, unless the sponsor of the peer's cluster is not known here and may still come (`isFinal` false). */
+  #decide(peer: Origin, waiting: Waiting, { isFinal }: { readonly isFinal: boolean }): void {
     const { credential } = waiting
     const { trust, onAdmitted, onRefused } = this.#options
-    this.#waiting.delete(peer)
     const verdict = trust.addCredential(credential)
+    waiting.judgedVersion = trust.members.version
+    if (verdict.kind === 'refused' && verdict.code === 'unknown' && !isFinal) return
+    this.#waiting.delete(peer)
     if (verdict.kind === 'admitted') return onAdmitted(peer, waiting)
     const standing = trust.members.verdictOn(credential)
     if (standing.kind !== 'stands') return onRefused(peer, rejectionOf(trust.members.set, standing))

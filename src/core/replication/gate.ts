@@ -43,7 +43,7 @@ export class Gate {
     this.#shutUntilMs.set(origin, nowMs + ms)
   }
 
-  /** True when a credential of this origin was refused less than DENIED_MS ago, or while it is shut out. */
+  /** True when a credential of this origin was refused less than DENIED_MS (EARLY_MS) ago, or while it is shut out. */
   isDenied(origin: Origin, nowMs: number): boolean {
     return (this.#deniedUntilMs.get(origin) ?? -Infinity) > nowMs || this.#isShut(origin, nowMs)
   }
@@ -71,7 +71,7 @@ export class Gate {
     }
     const why = { refusal: verdict.reason, ...(verdict.isForged ? { isForged: true as const } : {}) }
     if (isAdmitted) return { kind: 'admitted', ...why }
-    this.#deny(origin, nowMs)
+    this.#deny(origin, nowMs + (verdict.isEarly ? EARLY_MS : DENIED_MS))
     return { kind: 'denied', ...why }
   }
 
@@ -83,11 +83,14 @@ export class Gate {
     return false
   }
 
-  #deny(origin: Origin, nowMs: number): void {
+  #deny(origin: Origin, untilMs: number): void {
     if (this.#deniedUntilMs.size >= this.#originsMax) this.#deniedUntilMs.clear()
-    this.#deniedUntilMs.set(origin, nowMs + DENIED_MS)
+    this.#deniedUntilMs.set(origin, untilMs)
   }
 }
 
 // Long enough that a refused certificate is not requested each second, short enough that a renewed one is seen soon.
 const DENIED_MS = 30_000
+// A credential that came before the statements that its cluster stands on. They are on their way as a rule, and each attempt
+// is paid from the neighbour's budgets for pulls and signatures.
+const EARLY_MS = 2000

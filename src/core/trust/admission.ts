@@ -8,12 +8,13 @@ export interface Admission {
   isAdmitted(origin: Origin): boolean
   /**
    * Judges an encoded credential and keeps it. One that does not stand is refused with a reason; the method never throws
-   * on any bytes. `isForged`: its form or a signature is bad, so no honest agent has relayed it.
+   * on any bytes. `isForged`: its form or a signature is bad, so no honest agent has relayed it. `isEarly`: the trust set
+   * does not know its cluster yet, so the same credential may be admitted as soon as the statements have come.
    */
   admit(
     origin: Origin,
     credential: Uint8Array
-  ): { kind: 'admitted' } | { kind: 'refused'; reason: string; isForged?: true }
+  ): { kind: 'admitted' } | { kind: 'refused'; reason: string; isForged?: true; isEarly?: true }
   /** The encoded credential of an origin. */
   credentialOf(origin: Origin): Uint8Array | undefined
   /** The cluster of an admitted origin, under which its records count (replication/room-budget.ts); undefined: none. */

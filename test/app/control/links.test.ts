@@ -98,6 +98,23 @@ describe('the connections of an agent', () => {
     assert.equal(c0.members.isAdmitted(c2.origin), false)
   })
 
+  it('a peer stands once the admission of its sponsor has come, which neither side knew', async () => {
+    const { world, seat } = controls
+    const c0 = await controls.startMember()
+    // The cluster that admitted c1 does not run, and c1 holds its own admission only.
+    const sponsor = world.join(seat, controls.founder, 1, 'sponsor')
+    controls.clusters[1] = world.join(seat, sponsor, 2, 'c1')
+    const late = await controls.startMember(heard)
+    call([late], c0)
+    await eventually(() => c0.members.verdictOn(late.origin).kind === 'unknown')
+    await late.publish([{ key: 'agent', value: value('gw') as never }])
+    assert.deepEqual(c0.neighbours(), [])
+    await c0.sign([sponsor.item])
+    await eventually(() => c0.neighbours().includes(late.origin))
+    await eventually(() => late.members.isAdmitted(late.origin))
+    await eventually(() => clusters(c0).includes('c1' as never))
+  })
+
   it('a peer that fell before they met is turned away before it is told any record', async () => {
     const [c0, c1] = [await controls.startMember(), await controls.startMember(heard)]
     const { world, seat, clusters: members } = controls

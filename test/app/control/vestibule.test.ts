@@ -71,10 +71,27 @@ describe('the vestibule', () => {
     assert.deepEqual([admitted.length, refused], [1, ['barred']])
   })
 
-  it('refuses a peer whose sponsor is still unknown', () => {
+  it('refuses a peer whose sponsor is still unknown after 5 s', () => {
     const { vestibule, refused, enter } = make([west])
     vestibule.inStep(enter(far))
+    vestibule.tick(monotonicMs() + 4000)
+    assert.deepEqual(refused, [])
+    vestibule.tick(monotonicMs() + 5001)
     assert.deepEqual(refused, ['unknownSponsor'])
+  })
+
+  it('admits a peer whose sponsor another neighbour brings, on the same connection', () => {
+    const { vestibule, admitted, refused, enter, learn } = make([west])
+    const peer = enter(far)
+    vestibule.keep(peer, Uint8Array.of(1))
+    vestibule.inStep(peer)
+    learn(world.found('north'))
+    vestibule.tick(monotonicMs())
+    assert.deepEqual([admitted.length, refused], [0, []], 'a change that is about another cluster')
+    learn(east)
+    vestibule.tick(monotonicMs())
+    assert.deepEqual([admitted[0]?.frames.length, refused], [1, []])
+    assert.ok(!vestibule.has(peer))
   })
 
   it('keeps at most 1 MiB of frames, and nothing after the end of the connection', () => {

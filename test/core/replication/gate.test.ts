@@ -6,6 +6,8 @@ import { CREDENTIAL_BYTES_MAX } from '../../../src/core/wire/limits.ts'
 const origin = 'a' as Origin
 const good = Uint8Array.of(1)
 const bad = Uint8Array.of(2)
+/** Good, but its cluster is not known yet. */
+const early = Uint8Array.of(3)
 
 describe('the gate', () => {
   it('asks for the credential of an unknown origin once, at the first part', () => {
@@ -38,6 +40,13 @@ describe('the gate', () => {
     assert.equal(gate.isDenied(origin, 20), false)
   })
 
+  it('asks for a credential that came before its cluster again after 2 s', () => {
+    const gate = newGate()
+    assert.equal(gate.enter(origin, { credential: early, part: 0 }, 0).kind, 'denied')
+    assert.equal(gate.isDenied(origin, 1999), true)
+    assert.equal(gate.isDenied(origin, 2000), false)
+  })
+
   it('refuses a credential that is too long without a look at it', () => {
     const credential = new Uint8Array(CREDENTIAL_BYTES_MAX + 1)
     const entry = newGate().enter(origin, { credential, part: 0 }, 0)
@@ -53,6 +62,8 @@ function newGate(): Gate {
     credentialOf: (name: Origin) => credentials.get(name),
     publicKeyOf: () => undefined,
     admit: (name: Origin, credential: Uint8Array) => {
+      if (credential[0] === early[0])
+        return { kind: 'refused' as const, reason: 'unknown cluster', isEarly: true as const }
       if (credential[0] !== good[0]) return { kind: 'refused' as const, reason: 'bad credential' }
       credentials.set(name, credential)
       return { kind: 'admitted' as const }

@@ -35,7 +35,7 @@ import { type Settlement, settlementOf } from './settlement.ts'
 /**
  * The answer to a credential. `admitted`: its agent stands, by this credential or by a newer one that is held.
  * Only `malformed` is an offence of the sender. `unknown`: the set does not know its cluster yet, so offer it again
- * after the next exchange. `full`: the bound of its cluster or of the mesh is reached.
+ * when the set has changed. `full`: the bound of its cluster or of the mesh is reached.
  */
 export type Admitted =
   | { readonly kind: 'admitted' }
