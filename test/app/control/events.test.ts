@@ -64,6 +64,17 @@ describe('events', () => {
     assert.equal(events.rows()[0]?.count, 128)
   })
 
+  it('look at a view once, however often it is asked for', () => {
+    const events = make()
+    let looks = 0
+    const clusters = { values: () => (looks++, [].values()) }
+    const view = { self: 'west', clusters } as never
+    for (let index = 0; index < 10; index++) events.ofView(view)
+    assert.equal(looks, 1)
+    events.ofView({ self: 'west', clusters } as never)
+    assert.equal(looks, 2)
+  })
+
   it('are logged at once, then as a sum every 10 s, and never more than 21 lines in 10 s', () => {
     const events = make()
     events.tick(10_000)
