@@ -187,7 +187,7 @@ export class Intake {
     neighbour.refused.add(id, nowMs)
     if (item.kind === 'item')
       outbox.blame(neighbour.peer, 'an item holds a statement that is not for the set')
-    else if (item.rule === 'unknownKind') outbox.refuse(neighbour.peer, 'a statement of an unknown kind')
+    else if (item.rule === 'later') outbox.refuse(neighbour.peer, 'a statement of a later version')
     else outbox.blame(neighbour.peer, `a refused item (${item.rule}): ${item.reason}`)
   }
 

@@ -34,14 +34,14 @@ import { type Settlement, settlementOf } from './settlement.ts'
 
 /**
  * The answer to a credential. `admitted`: its agent stands, by this credential or by a newer one that is held.
- * Only `malformed` is an offence of the sender. `unknown`: the set does not know its cluster yet, so offer it again
+ * Only `malformed` is an offence of the sender. `later`: it is of a later version. `unknown`: the set does not know its cluster yet, so offer it again
  * when the set has changed. `full`: the bound of its cluster or of the mesh is reached.
  */
 export type Admitted =
   | { readonly kind: 'admitted' }
   | {
       readonly kind: 'refused'
-      readonly code: 'malformed' | 'unknown' | 'fallen' | 'full'
+      readonly code: 'malformed' | 'later' | 'unknown' | 'fallen' | 'full'
       readonly reason: string
     }
 
@@ -163,7 +163,7 @@ export function createMembers(options: {
       const credential = openCredential(set, bytes)
       if (credential.kind === 'refused') {
         const { rule, statement, reason } = credential
-        return refused(rule === 'unknownKind' ? 'unknown' : 'malformed', `its ${statement}: ${reason}`)
+        return refused(rule === 'later' ? 'later' : 'malformed', `its ${statement}: ${reason}`)
       }
       if (credential.origin !== origin)
         return refused('malformed', `the credential belongs to ${credential.origin}, not to ${origin}`)

@@ -2,7 +2,8 @@
 // before it is verified.
 // Invariants
 //   1. A decoded body is canonical: encoding it again gives the same bytes (F1). So a field that its kind does not
-//      have, a repeated field or an unknown one is refused, and each statement has one id.
+//      have, a repeated field or an unknown one is refused, and each statement has one id. A kind or a field of a later
+//      version is refused as `later`, which is no offence of its sender (later-fields.ts).
 //   2. decodeBody never throws on any bytes.
 import { cidrToPrefix } from '../../model/cidr.ts'
 import type { Crypto } from '../../model/crypto.ts'
@@ -10,6 +11,7 @@ import { type StatementBodyMessage, decodeStatementBody, encodeMessage, wire } f
 import { KEEP_MAX, Malformed, Reader } from './fields.ts'
 import type { FormRules } from './form-rules.ts'
 import { bytesOf, type KeyId, type ShortId, statementId, type StatementId } from './ids.ts'
+import { hasLaterField } from './later-fields.ts'
 import { compareRanges, type PrefixRange } from './prefix-range.ts'
 import type { Draft, Refusal, Statement, StatementKind } from './statement.ts'
 
@@ -34,18 +36,14 @@ export function decodeBody(crypto: Crypto, rules: FormRules, body: Uint8Array): 
   if (message === undefined) return refusal('F1', 'item', '', 'the body is not decodable')
   const kinds = KINDS.filter((kind) => message[kind] !== null)
   const [kind] = kinds
-  if (kind === undefined)
-    return refusal('unknownKind', 'item', '', 'the kind is unknown to this version', 'upgrade this agent')
+  if (kind === undefined) return refusal('later', 'item', '', 'the kind is unknown to this version', UPGRADE)
   if (kinds.length > 1) return refusal('F1', kind, '', 'the body has two kinds')
   if (kind !== 'void' && kind !== 'bar' && body.length > BODY_BYTES_MAX)
     return tooLarge(kind, body.length, BODY_BYTES_MAX)
   if (!rules.F1(body, encodeMessage<object>(wire.StatementBody, message)))
-    return refusal(
-      'F1',
-      kind,
-      '',
-      'the body is not canonical, or holds fields that this version does not know'
-    )
+    return hasLaterField(body, kind)
+      ? refusal('later', kind, '', 'it has a field that this version does not know', UPGRADE)
+      : refusal('F1', kind, '', 'the body is not canonical')
   try {
     if (message.nonce.length !== NONCE_BYTES) throw new Malformed('nonce', 'the nonce must have 16 bytes')
     return read(new Reader(rules), message, statementId(crypto.sha256(body)))
@@ -59,6 +57,9 @@ export function decodeBody(crypto: Crypto, rules: FormRules, body: Uint8Array): 
 export function encodeBody(draft: Draft, nonce: Uint8Array): Uint8Array {
   return encodeMessage(wire.StatementBody, { ...write(draft), nonce })
 }
+
+/** The fix for a statement of a later version. */
+const UPGRADE = 'upgrade this agent'
 
 /** A refusal, with the usual fix where none is given. */
 export function refusal(

@@ -133,8 +133,8 @@ export type Draft = Statement extends infer S ? (S extends Statement ? Omit<S, '
 /** Why a statement is refused. */
 export interface Refusal {
   readonly kind: 'refused'
-  /** The rule of docs/trust-set.md that it breaks; `unknownKind` and `waiting` are no offence of the sender. */
-  readonly rule: 'F1' | 'F2' | 'F3' | 'F4' | 'F5' | 'signature' | 'parents' | 'unknownKind' | 'waiting'
+  /** The rule of docs/trust-set.md that it breaks. `later` (a kind or a field of a later version) and `waiting` are no offence of the sender. */
+  readonly rule: 'F1' | 'F2' | 'F3' | 'F4' | 'F5' | 'signature' | 'parents' | 'later' | 'waiting'
   /** The kind of the statement; `item` where the bytes around the statements are wrong. */
   readonly statement: StatementKind | 'item'
   /** The field at fault, by its name in this file; '' when it is the whole. */

@@ -92,7 +92,22 @@ describe('whom the exchange blames', () => {
           const body = Uint8Array.of(0xba, 0x06, 0x01, 0x00)
           return push([encodeMessage<object>(wire.TrustItem, { statements: [{ body }] })])
         },
-        /unknown kind/
+        /later version/
+      ],
+      [
+        'a statement with a field that no version has yet',
+        ({ world, seat }) => {
+          const { item } = world.grant(seat, agentOf(world), {})
+          const statements = decodeTrustItem(item)?.statements ?? assert.fail()
+          const last = statements.at(-1) ?? assert.fail()
+          const body = Uint8Array.from([...last.body, 0x82, 0x01, 0x00]) // field 16
+          return push([
+            encodeMessage<object>(wire.TrustItem, {
+              statements: [...statements.slice(0, -1), { ...last, body }]
+            })
+          ])
+        },
+        /later version/
       ],
       [
         'an admission whose sponsor is not known here',

@@ -1,10 +1,13 @@
 // Bytes to statements: with Ed25519, with every kind, with damaged and hostile bytes.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { createCrypto } from '../../../../src/io/crypto/crypto.ts'
 import { decodeBody, encodeBody } from '../../../../src/core/trust/set/codec.ts'
 import { KEEP_MAX } from '../../../../src/core/trust/set/fields.ts'
 import { encodeItem, openItem } from '../../../../src/core/trust/set/form.ts'
+import { HIGHEST_FIELD } from '../../../../src/core/trust/set/later-fields.ts'
 import { FORM_RULES } from '../../../../src/core/trust/set/form-rules.ts'
 import { bytesOf, type ShortId, shortOf } from '../../../../src/core/trust/set/ids.ts'
 import { meshRoots } from '../../../../src/core/trust/set/mesh-roots.ts'
@@ -99,7 +102,45 @@ describe('an item of statements', () => {
   it('of a kind that this version does not know is counted, and no offence', () => {
     const body = Uint8Array.of(0xa2, 0x01, 0x00) // field 20, an empty message
     const opened = open(encodeItem([encodeMessage(wire.Statement, { body })]))
-    assert.equal(opened.kind === 'refused' && opened.rule, 'unknownKind')
+    assert.equal(opened.kind === 'refused' && opened.rule, 'later')
+  })
+
+  it('with a field that this version does not know is counted, and no offence; it is not taken without the field', () => {
+    const nonce = new Uint8Array(16)
+    const id = new Uint8Array(32).fill(7)
+    const inner = encodeMessage<object>(wire.VoidBody, { target: id })
+    const bodyOf = (content: Uint8Array, end: readonly number[] = []) =>
+      Uint8Array.from([
+        0x32,
+        content.length,
+        ...content,
+        ...encodeMessage<object>(wire.StatementBody, { nonce }),
+        ...end
+      ])
+    const rule = (body: Uint8Array) => {
+      const found = decodeBody(world.crypto, FORM_RULES, body)
+      return found.kind === 'refused' ? found.rule : found.kind
+    }
+    assert.equal(rule(bodyOf(inner)), 'void')
+    assert.equal(rule(bodyOf(Uint8Array.from([...inner, 0x20, 0x01]))), 'later', 'field 4 of a Void')
+    assert.equal(rule(bodyOf(inner, [0x82, 0x01, 0x00])), 'later', 'field 16 of a body')
+    // What no version of this program writes is an offence: a known field twice, or with its default.
+    assert.equal(rule(bodyOf(Uint8Array.from([...inner, ...inner]))), 'F1')
+    assert.equal(rule(bodyOf(Uint8Array.from([0x0a, 0x00, ...inner]))), 'F1')
+  })
+
+  it('has the numbers of proto/mesh.proto, and no other', () => {
+    const proto = readFileSync(join(import.meta.dirname, '../../../../proto/mesh.proto'), 'utf8')
+    for (const [kind, highest] of Object.entries(HIGHEST_FIELD)) {
+      const name = `${kind.charAt(0).toUpperCase()}${kind.slice(1)}Body`
+      const [, fields = ''] = new RegExp(`message ${name} \\{([^}]*)\\}`).exec(proto) ?? []
+      const numbers = Array.from(fields.matchAll(/= (\d+);/g), ([, number]) => Number(number))
+      assert.deepEqual(
+        numbers,
+        Array.from({ length: highest }, (_, at) => at + 1),
+        name
+      )
+    }
   })
 
   it('with two kinds in one body is refused', () => {
