@@ -13,6 +13,7 @@ import { KUBERNETES_DOMAIN } from '../../core/model/zones.ts'
 import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.ts'
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
+import { portClash } from './port-clash.ts'
 import { FIX } from './refused.ts'
 import {
   choice,
@@ -300,20 +301,9 @@ export function resolveSettings(sources: SettingsSources): Settings {
     result[key] = parsed.data
   }
   const settings = result as Settings
-  checkPorts(settings)
+  const clash = portClash(settings)
+  if (clash !== undefined) throw new SettingsError(clash.message, clash)
   return settings
-}
-
-/**
- * Refuses one UDP port for two uses. WireGuard binds its port on every address of the host, so the probe cannot bind
- * the same port on an address of the tunnel.
- */
-function checkPorts(settings: Settings): void {
-  if (settings['probe-port'] !== settings['wireguard-port']) return
-  throw new SettingsError(
-    `settings wireguard-port and probe-port are both ${settings['probe-port']}: two sockets cannot share one UDP port`,
-    { fix: 'give one of them another port' }
-  )
 }
 
 /** The fix of the first issue that has one. Issues that zod makes itself have none. */
