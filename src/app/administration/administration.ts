@@ -11,6 +11,7 @@ import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { barByCluster, barBySeat, decide, grant, voidBySeat } from '../../core/trust/author/command.ts'
 import { coversName } from '../../core/trust/set/rights.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
+import { namedCluster, ownClusterKey, tunnelAnswers } from './named-cluster.ts'
 import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
 import { withinRights } from './within-rights.ts'
 import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
@@ -54,8 +55,7 @@ export class Administration {
   }): Promise<Body<StatementAnswer>> {
     const cluster = this.#cluster(request.cluster)
     this.#refuseOwn(cluster, 'leave')
-    const answers = this.#answers(cluster.name)
-    if (answers && !request.force)
+    if (!request.force && tunnelAnswers(this.#options.current.required(), cluster.name))
       throw new AppError(
         'STILL_ALIVE',
         `the tunnel to cluster ${cluster.name} answers now: it may still be in use`,
@@ -204,7 +204,7 @@ export class Administration {
     const agent = this.#members().agentOf(origin)
     const { membership } = this.#options.current
     const clusterKey = agent?.clusterKey
-    const own = membership && keyId(this.#options.crypto.publicKeyOf(membership.clusterSeed))
+    const own = ownClusterKey(membership, this.#options.crypto)
     if (agent === undefined)
       throw new AppError(
         'UNKNOWN_AGENT',
@@ -228,53 +228,20 @@ export class Administration {
     return this.#sign(item, `revoked the agent ${origin} of cluster ${agent.cluster}`)
   }
 
-  /**
-   * The cluster of a name, or of a name and (the beginning of) a key. Without a key, one that stands comes before those
-   * that do not, so that a name that was given anew means the cluster that has it now.
-   * Errors: UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER, which lists the keys.
-   */
-  #cluster(name: string, key = ''): ClusterStanding {
-    const all = [...this.#standing().clusters.values()].filter(
-      (cluster) => cluster.name === name && cluster.key.startsWith(key)
-    )
-    const standing = all.filter(({ verdict }) => verdict.stands)
-    const found = standing.length > 0 && key === '' ? standing : all
-    const [first, ...others] = found
-    if (first === undefined)
-      throw new AppError(
-        'UNKNOWN_CLUSTER',
-        `no cluster ${name}${key === '' ? '' : ` with the key ${key}`} is known here`,
-        'see `meshctl trust status`'
-      )
-    if (others.length > 0)
-      throw new AppError(
-        'AMBIGUOUS_CLUSTER',
-        `${found.length} keys bear the name ${name}: ${found.map((one) => one.key.slice(0, 16)).join(', ')}`,
-        'decide first which of them has the name: `meshctl decide <name> <key>`'
-      )
-    return first
+  /** The cluster that a request names. Errors: those of `namedCluster`. */
+  #cluster(name: string, key?: string): ClusterStanding {
+    return namedCluster(this.#standing(), { name, key })
   }
 
   /** A cluster cannot end itself by a seat of its own: it leaves. Errors: OWN_CLUSTER. */
   #refuseOwn(cluster: ClusterStanding, instead: string): void {
-    const { membership } = this.#options.current
-    if (
-      membership === undefined ||
-      keyId(this.#options.crypto.publicKeyOf(membership.clusterSeed)) !== cluster.key
-    )
-      return
+    const { current, crypto } = this.#options
+    if (ownClusterKey(current.membership, crypto) !== cluster.key) return
     throw new AppError(
       'OWN_CLUSTER',
       `${cluster.name} is the cluster of this agent`,
       `run \`meshctl ${instead}\` here`
     )
-  }
-
-  /** Whether a probe to a gateway of this cluster was answered lately. */
-  #answers(name: ClusterName): boolean {
-    const session = this.#options.current.required()
-    const agents = session.control.view().clusters.get(name)?.agents ?? []
-    return agents.some(({ origin }) => session.paths.tunnels.health(origin) === 'up')
   }
 
   /** The first seat of this agent that stands and covers a name. Errors: NO_SEAT, SEAT_EXCEEDED. */
