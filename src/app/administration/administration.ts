@@ -7,7 +7,7 @@
 //   2. Nothing is signed for an unclear request: a name that two keys bear has to be given with its key.
 import type { Crypto } from '../../core/model/crypto.ts'
 import { publicKeyOf } from '../../core/model/identity.ts'
-import type { ClusterName, Origin } from '../../core/model/values.ts'
+import type { Origin } from '../../core/model/values.ts'
 import { barByCluster, barBySeat, decide, grant, voidBySeat } from '../../core/trust/author/command.ts'
 import { coversName } from '../../core/trust/set/rights.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'

@@ -21,8 +21,8 @@ import { bytes } from '../identity/encoding.ts'
 import type { Membership } from '../identity/identity.ts'
 import { setLeftOut, setNotGranted } from './left-out.ts'
 import type { LocalFacts } from './local-facts.ts'
-import type { Loop } from '../../io/timing/loop.ts'
 import { OwnFacts, type FactsChange } from './own-facts.ts'
+import { OwnMembership } from './own-membership.ts'
 import type { PartFault } from '../observe/part-fault.ts'
 import { Publisher, tellPublishingFault } from './publisher.ts'
 import type { Reconciler } from '../host/reconciler.ts'
@@ -58,15 +58,13 @@ export class Session {
   readonly #services: Services
   readonly #update = new PerTurn(() => this.#follow())
   readonly #paths: PathWatch
-  readonly #renewal: Loop
-  #membership: Membership
-  #isAdmitted: boolean
+  readonly #own: OwnMembership
 
   constructor(options: SessionOptions) {
-    const { membership, settings, log, health } = options
+    const { settings, log } = options
     setMaxListeners(50, this.#stopping.signal)
     this.#options = options
-    ;[this.#membership, this.#isAdmitted] = [membership, membership.stage.kind === 'member']
+    this.#own = new OwnMembership({ ...options, control: () => this.control })
     this.control = this.#newControl()
     this.#ownFacts = this.#newOwnFacts()
     this.#publisher = this.#newPublisher()
@@ -80,8 +78,6 @@ export class Session {
     this.#dialer = this.#newDialer()
     this.#host = this.#newHost()
     this.#paths = this.#newPaths()
-    const generations = () => this.control.members.generations()
-    this.#renewal = options.certificate.loop(generations, () => this.#showCredential(), health)
     this.#dns = this.#newDns()
     this.#probe = this.#newProbe()
     const feed = new FeedService({ settings, log, onStarted: () => this.#update.mark() })
@@ -102,7 +98,7 @@ export class Session {
     await this.#services.start()
     this.#update.mark()
     this.#paths.start()
-    this.#renewal.start()
+    this.#own.start()
     this.#host.watch()
   }
 
@@ -113,7 +109,7 @@ export class Session {
   async stop({ leaves = false } = {}): Promise<void> {
     this.#stopping.abort()
     this.#update.stop()
-    await this.#renewal.stop()
+    await this.#own.stop()
     this.#ownFacts.stop()
     await this.#paths.stop()
     await this.#publisher.idle
@@ -134,7 +130,7 @@ export class Session {
 
   /** As it is now: a newcomer becomes a member, and an admission can be replaced, while the session runs. */
   get membership(): Membership {
-    return this.#membership
+    return this.#own.current
   }
 
   get facts(): LocalFacts {
@@ -186,14 +182,13 @@ export class Session {
 
   /** Called when a member has accepted this agent: from now on the host is programmed. */
   admit(): void {
-    this.#isAdmitted = true
+    this.#own.admit()
     this.#update.mark()
   }
 
   /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
-    this.#membership = membership
-    this.#showCredential()
+    this.#own.renew(membership)
     this.#ownFacts.refresh()
     this.#publisher.speakAnew()
     this.#update.mark()
@@ -201,7 +196,7 @@ export class Session {
 
   /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
-    void this.ownRecord.setNodePrefixes(prefixes, this.#membership.podPrefixes)
+    void this.ownRecord.setNodePrefixes(prefixes, this.membership.podPrefixes)
   }
 
   /** Takes the addresses of the Nodes of this cluster: their DNS questions are answered. */
@@ -272,32 +267,19 @@ export class Session {
     this.#dialer.call()
   }
 
-  /** Shows a new certificate in all later handshakes; a newcomer has none. */
-  #showCredential(): void {
-    const { stage } = this.#membership
-    if (stage.kind === 'member') this.control.renewed(this.#options.certificate.make(stage.clusterItem))
-  }
-
-  /** A member has admitted this newcomer: the membership is saved, and the agent shows its credential from now on. */
-  async #admitted(clusterItem: Uint8Array): Promise<Uint8Array> {
-    await this.#options.onAdmitted(clusterItem)
-    this.#membership = { ...this.#membership, stage: { kind: 'member', clusterItem } }
-    return this.#options.certificate.make(clusterItem)
-  }
-
   // ------------------------------------------------------------------ the parts
 
   #newControl(): Control {
     const { settings, health } = this.#options
-    const { roots, cluster, clusterSeed, stage } = this.#membership
+    const { roots, cluster, clusterSeed } = this.membership
     return new Control({
       ...this.#options,
       roots,
       cluster,
       clusterSeed,
       keeps: (this.#options.store.identity()?.seats ?? []).map(({ seatItem }) => bytes(seatItem)),
-      shows: this.#options.certificate.shows(stage),
-      onAdmitted: (clusterItem) => this.#admitted(clusterItem),
+      shows: this.#own.shows(),
+      onAdmitted: (clusterItem) => this.#own.admitted(clusterItem),
       underlayFault: async (invite) => underlayFault(invite, await this.around()),
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
@@ -310,7 +292,7 @@ export class Session {
     const { settings, health } = this.#options
     return new OwnFacts({
       settings,
-      prefixes: () => this.#membership,
+      prefixes: () => this.membership,
       origin: this.control.origin,
       listening: () => this.control.transport.listenAddresses(),
       health,
@@ -323,8 +305,8 @@ export class Session {
     return new Publisher({
       publish: (changes) => this.control.publish(changes),
       ownKeys: () => this.control.ownKeys(),
-      prefixes: () => this.#membership,
-      namespaces: () => this.control.members.settlement().get(this.#membership.cluster)?.namespaces ?? [],
+      prefixes: () => this.membership,
+      namespaces: () => this.control.members.settlement().get(this.membership.cluster)?.namespaces ?? [],
       onLeftOut: (namespaces) => setNotGranted(health, namespaces),
       onFault: (error) => tellPublishingFault(health, error)
     })
@@ -335,7 +317,7 @@ export class Session {
       ...this.#options,
       control: this.control,
       addresses: () => this.facts.multiaddrs,
-      bootstrap: () => this.#membership.bootstrap,
+      bootstrap: () => this.membership.bootstrap,
       onSighting: () => this.#update.mark()
     })
   }
@@ -346,7 +328,7 @@ export class Session {
       control: this.control,
       networks: this.#host.networks,
       mtu: this.#host.mtu,
-      isAdmitted: () => this.#isAdmitted,
+      isAdmitted: () => this.#own.isAdmitted,
       nodeAddress: () => this.facts.nodeAddress,
       probe: () => this.#probe.results,
       beforeTick: (signal) => this.#tick(signal),
@@ -360,7 +342,7 @@ export class Session {
       ...this.#options,
       control: this.control,
       tunnels: () => this.paths.tunnels,
-      isAdmitted: () => this.#isAdmitted,
+      isAdmitted: () => this.#own.isAdmitted,
       facts: () => this.facts,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),
       controlAddresses: () => this.#dialer.controlAddresses(),
@@ -377,7 +359,7 @@ export class Session {
       ...this.#options,
       served: () => this.#served(),
       isWhole: () => this.control.isWhole,
-      podPrefixes: () => this.#membership.podPrefixes,
+      podPrefixes: () => this.membership.podPrefixes,
       ownAgents: () => ownAgents(this.control.view()),
       onGone: () => void this.#services.restart('dns')
     })

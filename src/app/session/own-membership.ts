@@ -1,0 +1,82 @@
+// The membership of this agent during one session, and the credential that it shows of it: a newcomer becomes a member,
+// another admission can come, and the certificate is renewed, while the session runs.
+import type { Control } from '../control/control.ts'
+import type { Shows } from '../control/control-options.ts'
+import type { Membership } from '../identity/identity.ts'
+import type { Health } from '../observe/health.ts'
+import type { Loop } from '../../io/timing/loop.ts'
+import type { OwnCertificate } from './own-certificate.ts'
+
+interface OwnMembershipOptions {
+  readonly membership: Membership
+  /** Certifies this agent; settled already. */
+  readonly certificate: OwnCertificate
+  /** The control plane, which is made after the membership. */
+  readonly control: () => Pick<Control, 'members' | 'renewed'>
+  readonly health: Health
+  /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
+  readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
+}
+
+/** See the head of this file. */
+export class OwnMembership {
+  readonly #options: OwnMembershipOptions
+  readonly #renewal: Loop
+  #current: Membership
+  #isAdmitted: boolean
+
+  constructor(options: OwnMembershipOptions) {
+    const { membership, certificate, control, health } = options
+    this.#options = options
+    ;[this.#current, this.#isAdmitted] = [membership, membership.stage.kind === 'member']
+    const generations = () => control().members.generations()
+    this.#renewal = certificate.loop(generations, () => this.#showCredential(), health)
+  }
+
+  /** Starts the renewal of the certificate. */
+  start(): void {
+    this.#renewal.start()
+  }
+
+  stop(): Promise<void> {
+    return this.#renewal.stop()
+  }
+
+  get current(): Membership {
+    return this.#current
+  }
+
+  /** Whether a member has accepted this agent, so that the host is programmed. */
+  get isAdmitted(): boolean {
+    return this.#isAdmitted
+  }
+
+  /** Called when a member has accepted this agent. */
+  admit(): void {
+    this.#isAdmitted = true
+  }
+
+  /** What this agent shows of itself when its session starts. */
+  shows(): Shows {
+    return this.#options.certificate.shows(this.#current.stage)
+  }
+
+  /** A member has admitted this newcomer: the membership is saved, and the agent shows its credential from now on. */
+  async admitted(clusterItem: Uint8Array): Promise<Uint8Array> {
+    await this.#options.onAdmitted(clusterItem)
+    this.#current = { ...this.#current, stage: { kind: 'member', clusterItem } }
+    return this.#options.certificate.make(clusterItem)
+  }
+
+  /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
+  renew(membership: Membership): void {
+    this.#current = membership
+    this.#showCredential()
+  }
+
+  /** Shows a new certificate in all later handshakes; a newcomer has none. */
+  #showCredential(): void {
+    const shows = this.shows()
+    if (shows.kind === 'member') this.#options.control().renewed(shows.credential)
+  }
+}
