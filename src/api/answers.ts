@@ -294,7 +294,12 @@ export interface InviteAnswer extends Answer {
   readonly token: string
   readonly cluster: string
   readonly expires: string
-  /** The prefixes that the request named; if it named none, the next free pair, which meshd has chosen. */
+  /** The cluster whose place the new one takes; absent: none. */
+  readonly replaces?: string
+  /**
+   * The prefixes that the request named; if it named none, those of the cluster that is replaced, or the next free pair,
+   * which meshd has chosen.
+   */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
   /** Multiaddrs with PeerIds of the agents that the new cluster dials first, at most 6. */

@@ -43,7 +43,11 @@ const SCHEMAS = {
        * Names of clusters. The token names agents of these clusters for the first contact; empty: agents of this
        * cluster and of the others that it knows.
        */
-      bootstrap: strings
+      bootstrap: strings,
+      /** The name of a standing cluster, whose place the invited one takes: its key is out when the token is used. */
+      replace: name.optional(),
+      /** With `replace`: also when the tunnel to that cluster answers. */
+      force: z.boolean().default(false)
     })
     .readonly(),
   /** The text that `invite` returned. A token has about 2 KiB; meshctl, too, refuses more than 32 KiB. */
@@ -94,7 +98,7 @@ export type Sent = { readonly [Name in keyof typeof SCHEMAS]: z.input<(typeof SC
 /** The schema of each endpoint's request, by the name of the endpoint. Only meshd uses it (app/admin/server.ts). */
 export const REQUESTS: { readonly [Name in keyof Requests]: z.ZodType<Requests[Name]> } = SCHEMAS
 
-/** These three requests have no defaults, so meshctl sends the type that meshd parses. */
+/** The requests that have a name outside of the table. */
 export type InitRequest = Requests['init']
 export type InviteRequest = Requests['invite']
 export type JoinRequest = Requests['join']

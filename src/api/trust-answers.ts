@@ -66,6 +66,8 @@ export interface TrustedClusterRow extends StandingRow {
 export interface InviteRow {
   readonly cluster: string
   readonly state: 'open' | 'used' | 'cancelled' | 'expired'
+  /** The name of the cluster whose place the invited one takes; absent: none. */
+  readonly replaces?: string
   readonly expires: string
   readonly cidrs: readonly string[]
 }

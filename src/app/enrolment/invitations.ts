@@ -14,6 +14,7 @@ import type { NodeIdentity } from '../identity/node-identity.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { ownAddresses } from './own-addresses.ts'
+import { replacedCluster } from './replaced-cluster.ts'
 
 /** The parts that invites need: the session with its view, and the identity with the seats and the open invites. */
 interface InvitationsOptions {
@@ -34,12 +35,18 @@ export class Invitations {
 
   /**
    * Creates a token. The invite is on disk before the token is returned, so that a crash cannot free its prefixes.
-   * Errors: AppError NOT_JOINED and those of `invite` in identity/invite.ts; StoreError.
+   * `mayReplaceOwn`: also in the place of this agent's own cluster, which then redeems the token itself.
+   * Errors: AppError NOT_JOINED, those of `replacedCluster` and of `invite` in identity/invite.ts; StoreError.
    */
-  async invite(request: InviteRequest): Promise<Invited> {
+  async invite(request: InviteRequest, { mayReplaceOwn = false } = {}): Promise<Invited> {
     const { current, node, store, crypto, log } = this.#options
     const session = current.required()
     const view = session.control.view()
+    const { replace, force } = request
+    const replaced =
+      replace === undefined
+        ? undefined
+        : replacedCluster({ current, crypto }, { name: replace, force, mayBeOwn: mayReplaceOwn })
     const known = await node.current()
     // An invite that was used is open no more, and a Void of it would fell its cluster.
     const used = usedInvites(session.control.members.set)
@@ -55,7 +62,8 @@ export class Invitations {
       view,
       bootstrap: addressesByCluster(view),
       hostNetworks: ownAddresses(),
-      around: await session.around()
+      around: await session.around(),
+      replaced
     })
     await store.saveIdentity(made.identity)
     await session.control.sign(made.items)
@@ -74,7 +82,11 @@ export class Invitations {
     const { current, store } = this.#options
     const identity = store.identity()
     if (identity?.invites === undefined || current.session === undefined) return
-    const next = withoutRedeemedInvites(identity, current.session.control.view())
+    const { control } = current.session
+    const next = withoutRedeemedInvites(identity, {
+      view: control.view(),
+      used: () => usedInvites(control.members.set)
+    })
     if (next !== identity) await store.saveIdentity(next)
   }
 }

@@ -8,6 +8,7 @@ import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import {
   hiddenBy,
   overlapsOf,
+  outersRenamed,
   overlapText,
   type OuterAddress,
   type Surroundings
@@ -16,7 +17,7 @@ import type { Prefixes } from '../../core/model/prefixes.ts'
 import { voidBySeat } from '../../core/trust/author/command.ts'
 import { createInvite } from '../../core/trust/author/join.ts'
 import { encodeInviteToken } from '../../core/trust/invite-token.ts'
-import type { StatementId } from '../../core/trust/set/ids.ts'
+import type { KeyId, StatementId } from '../../core/trust/set/ids.ts'
 import { coversName } from '../../core/trust/set/rights.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Identity } from '../../io/store/store.ts'
@@ -45,6 +46,14 @@ export interface Invited extends Prefixes {
   readonly items: readonly Uint8Array[]
 }
 
+/** The cluster whose place the new one takes, with the prefixes that it has now. */
+export interface ReplacedCluster extends Prefixes {
+  readonly key: KeyId
+  readonly name: ClusterName
+  /** Namespaces that it may export; empty: all. */
+  readonly namespaces: readonly string[]
+}
+
 /** The networks and addresses that this host and the members reach without the mesh. */
 interface Around {
   readonly surroundings: Surroundings
@@ -57,43 +66,44 @@ interface Held {
   readonly owner: string
 }
 
+/** What an invite is made of, besides the request. */
+interface InviteOptions {
+  readonly crypto: Crypto
+  readonly identity: Identity
+  /** Unix milliseconds. */
+  readonly nowMs: number
+  readonly view: MeshView
+  /** Multiaddrs with PeerIds of every cluster's agents, the own cluster first. */
+  readonly bootstrap: ReadonlyMap<ClusterName, readonly string[]>
+  /** The seats of this agent that stand. */
+  readonly seats: readonly OwnSeat[]
+  /** Addresses of this host, which a prefix that is chosen here must not contain. */
+  readonly hostNetworks: readonly Cidr[]
+  /** Without it, prefixes are not compared with what this host reaches. */
+  readonly around?: Around
+  /** The cluster that the invite replaces; undefined: none. */
+  readonly replaced?: ReplacedCluster | undefined
+}
+
 /**
- * Makes a token with which one cluster can join. Prefixes that the request leaves out are chosen from the pools of
- * prefixes.ts. The same cluster may be invited again: the new invite takes the open one back.
+ * Makes a token with which one cluster can join. Prefixes that the request leaves out are those of the cluster that it
+ * replaces, or are chosen from the pools of prefixes.ts. The same cluster may be invited again: the new invite takes the
+ * open one back.
  *
  * Errors: AppError BAD_ARGUMENT (a field is malformed or exceeds the rights of the administrator, or no member can be
- * dialled from outside), NO_SEAT, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
+ * dialled from outside), NO_SEAT, SEAT_EXCEEDED, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
  */
-export function invite(
-  request: InviteRequest,
-  options: {
-    readonly crypto: Crypto
-    readonly identity: Identity
-    /** Unix milliseconds. */
-    readonly nowMs: number
-    readonly view: MeshView
-    /** Multiaddrs with PeerIds of every cluster's agents, the own cluster first. */
-    readonly bootstrap: ReadonlyMap<ClusterName, readonly string[]>
-    /** The seats of this agent that stand. */
-    readonly seats: readonly OwnSeat[]
-    /** Addresses of this host, which a prefix that is chosen here must not contain. */
-    readonly hostNetworks: readonly Cidr[]
-    /** Without it, prefixes are not compared with what this host reaches. */
-    readonly around?: Around
-  }
-): Invited {
-  const { crypto, identity, nowMs, view } = options
+export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, options: InviteOptions): Invited {
+  const { crypto, identity, nowMs, view, replaced } = options
   const cluster = clusterName(request.cluster)
-  const seat = seatFor(cluster, options.seats)
+  const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options.seats)
   const roots = rootsOf(identity, crypto)
   if (roots === undefined) throw new Error('an agent with a seat knows the roots of its mesh')
-  refuseTakenName(cluster, view)
-  const open = openInvites(identity, { nowMs, except: cluster })
-  const held = [...heldByMembers(view), ...heldByInvites(open)]
-  const prefixes = choosePrefixes(request, [...options.hostNetworks, ...held.map(({ prefix }) => prefix)])
-  const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
-  refuseOverlaps(all, held)
-  const warnings = checkSurroundings(cluster, all, options.around)
+  if (cluster !== replaced?.name) refuseTakenName(cluster, view)
+  const isReplaced = (one: Invite) =>
+    one.cluster === cluster || (replaced !== undefined && one.replaces === replaced.key)
+  const open = openInvites(identity, nowMs).filter((one) => !isReplaced(one))
+  const { prefixes, all, warnings } = chosenPrefixes(request, { ...options, cluster, open })
   const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
   const expiresMs = nowMs + request.ttlSeconds * 1000
   const context = { crypto, roots }
@@ -103,13 +113,14 @@ export function invite(
       cluster,
       pods: prefixes.podPrefixes,
       services: prefixes.servicePrefixes,
-      namespaces: [],
+      namespaces: replaced?.namespaces ?? [],
       notBefore: seconds(nowMs),
-      notAfter: seconds(expiresMs)
+      notAfter: seconds(expiresMs),
+      replaces: replaced?.key
     })
   )
-  const replaced = (identity.invites ?? []).filter((one) => one.cluster === cluster && one.expiresMs > nowMs)
   const { inviteSeed } = made
+  const kept = { id: made.id, cluster, prefixes: [...all], expiresMs, item: base64(made.item) }
   return {
     token: encodeInviteToken(crypto, { roots, inviteItem: made.item, inviteSeed, bootstrap }),
     expiresMs,
@@ -118,32 +129,73 @@ export function invite(
     ...prefixes,
     identity: {
       ...identity,
-      invites: [...open, { id: made.id, cluster, prefixes: all, expiresMs, item: base64(made.item) }]
+      invites: [...open, replaced === undefined ? kept : { ...kept, replaces: replaced.key }]
     },
-    items: replaced.map(({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item)
+    items: openInvites(identity, nowMs)
+      .filter(isReplaced)
+      .map(({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item)
   }
 }
 
 /**
- * Removes the invites whose cluster is in the view. A cluster's name and prefixes are then held by the member itself,
- * and become free when it leaves. Returns the same object when no invite is removed, so that the caller saves nothing.
+ * Returns the prefixes of an invite, of each kind and all, and the warnings about them. `open`: the invites that keep
+ * their prefixes. Errors: AppError BAD_ARGUMENT, PREFIX_OVERLAP, PREFIX_HIDES.
  */
-export function withoutRedeemedInvites(identity: Identity, view: MeshView): Identity {
+function chosenPrefixes(
+  request: Pick<InviteRequest, 'podCidrs' | 'serviceCidrs'>,
+  options: InviteOptions & { readonly cluster: ClusterName; readonly open: readonly Invite[] }
+): { readonly prefixes: Prefixes; readonly all: readonly Cidr[]; readonly warnings: readonly string[] } {
+  const { cluster, open, view, replaced, hostNetworks, around } = options
+  const held = [...heldByMembers(view, replaced?.name), ...heldByInvites(open)]
+  const taken = [...hostNetworks, ...held.map(({ prefix }) => prefix)]
+  const prefixes = choosePrefixes(withDefaults(request, replaced), taken)
+  const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
+  refuseOverlaps(all, held)
+  const names = { from: replaced?.name, to: cluster }
+  const renamed = around && { ...around, outers: outersRenamed(around.outers, names) }
+  return { prefixes, all, warnings: checkSurroundings(cluster, all, renamed) }
+}
+
+/**
+ * Removes the invites whose cluster is in the view. A cluster's name and prefixes are then held by the member itself,
+ * and become free when it leaves. One that replaces a cluster of the same name is removed when it was used. `used`
+ * returns the ids of the invites by which members let a cluster in. Returns the same object when no invite is removed,
+ * so that the caller saves nothing.
+ */
+export function withoutRedeemedInvites(
+  identity: Identity,
+  { view, used }: { readonly view: MeshView; readonly used: () => ReadonlySet<string> }
+): Identity {
   const invites = identity.invites ?? []
-  const open = invites.filter(({ cluster }) => !view.clusters.has(cluster as ClusterName))
+  const open = invites.filter(({ id, cluster, replaces }) =>
+    replaces === undefined ? !view.clusters.has(cluster as ClusterName) : !used().has(id)
+  )
   return open.length === invites.length ? identity : { ...identity, invites: open }
 }
 
-/** Returns the first seat that covers the name. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
-function seatFor(cluster: ClusterName, seats: readonly OwnSeat[]): OwnSeat {
-  const seat = seats.find((one) => coversName(one.seat, cluster))
+/** Returns the first seat that covers all names. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
+function seatFor(names: readonly ClusterName[], seats: readonly OwnSeat[]): OwnSeat {
+  const seat = seats.find((one) => names.every((name) => coversName(one.seat, name)))
   if (seat !== undefined) return seat
   if (seats.length === 0) throw noSeat()
+  const all = [...new Set(names)]
   throw new AppError(
     'SEAT_EXCEEDED',
-    `no seat of this agent covers the name ${cluster}`,
+    `no seat of this agent covers the ${all.length === 1 ? 'name' : 'names'} ${all.join(' and ')}`,
     'choose a name within the rights that `meshctl admin list` shows, or ask another administrator'
   )
+}
+
+/** The request with the prefixes of the replaced cluster in place of those that it leaves out. */
+function withDefaults(
+  request: Pick<InviteRequest, 'podCidrs' | 'serviceCidrs'>,
+  replaced: ReplacedCluster | undefined
+): Pick<InviteRequest, 'podCidrs' | 'serviceCidrs'> {
+  const { podCidrs, serviceCidrs } = request
+  return {
+    podCidrs: podCidrs.length > 0 ? podCidrs : (replaced?.podPrefixes ?? []),
+    serviceCidrs: serviceCidrs.length > 0 ? serviceCidrs : (replaced?.servicePrefixes ?? [])
+  }
 }
 
 /**
@@ -155,22 +207,21 @@ function refuseTakenName(cluster: ClusterName, view: MeshView): void {
   throw new AppError(
     'NAME_TAKEN',
     `cluster: the name ${cluster} is taken by a member of this mesh`,
-    'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first'
+    'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first, or give its place away with --replace'
   )
 }
 
 type Invite = NonNullable<Identity['invites']>[number]
 
-/** Returns the invites that reserve their prefixes: those that have not expired, without the one of `except`. */
-function openInvites(
-  { invites = [] }: Identity,
-  { nowMs, except }: { readonly nowMs: number; readonly except: ClusterName }
-): readonly Invite[] {
-  return invites.filter(({ expiresMs, cluster }) => expiresMs > nowMs && cluster !== except)
+/** Returns the invites that reserve their prefixes: those that have not expired. */
+function openInvites({ invites = [] }: Identity, nowMs: number): readonly Invite[] {
+  return invites.filter(({ expiresMs }) => expiresMs > nowMs)
 }
 
-function heldByMembers(view: MeshView): readonly Held[] {
-  return [...view.clusters.values()].flatMap(({ name, podPrefixes, servicePrefixes }) =>
+/** The prefixes of all clusters but this one. */
+function heldByMembers(view: MeshView, except: ClusterName | undefined): readonly Held[] {
+  const others = [...view.clusters.values()].filter(({ name }) => name !== except)
+  return others.flatMap(({ name, podPrefixes, servicePrefixes }) =>
     [...podPrefixes, ...servicePrefixes].map((prefix) => ({ prefix, owner: `cluster ${name}` }))
   )
 }

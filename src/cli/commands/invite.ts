@@ -9,7 +9,7 @@ import type { Command } from 'commander'
 import type { InviteAnswer } from '../../api/answers.ts'
 import type { InviteRow } from '../../api/trust-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import type { InviteRequest } from '../../api/requests.ts'
+import type { Sent } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
@@ -26,6 +26,9 @@ interface Options {
   readonly expires: string
   /** Names of clusters; the token has at most 6 addresses in all. */
   readonly bootstrap?: readonly string[]
+  /** True without a name: the cluster that has the invited name. */
+  readonly replace?: string | true
+  readonly force?: boolean
 }
 
 // The limit of meshd for ttlSeconds (src/api/requests.ts), a leap year. It is checked here, too, because the error
@@ -57,7 +60,7 @@ export function addInvite(program: Command): void {
 /**
  * `invite list` shows the invites of this agent; other administrators keep their own. STATE is open, used (a member has let
  * a cluster in), cancelled (a Void names the invite, or its seat fell) or expired. PREFIXES are those that the invite
- * reserves. A token itself is not shown, because no agent keeps it.
+ * reserves, REPLACES the cluster whose place the invited one takes. A token itself is not shown, because no agent keeps it.
  */
 function addList(invite: Command): void {
   const command = invite
@@ -78,6 +81,7 @@ function addList(invite: Command): void {
                   { title: 'CLUSTER', value: (row) => row.cluster },
                   { title: 'STATE', value: (row) => row.state },
                   { title: 'EXPIRES', value: (row) => formatTime(row.expires) },
+                  { title: 'REPLACES', value: (row) => row.replaces ?? '-' },
                   { title: 'PREFIXES', value: (row) => row.cidrs.join(','), fold: 0 }
                 ],
                 context
@@ -117,19 +121,65 @@ function addCancel(invite: Command): void {
 /**
  * `invite create`, the default of `invite`. A second invite of the same cluster takes the open one back. Errors of meshd:
  *   NO_SEAT, SEAT_EXCEEDED: no seat of this agent stands, or none covers the name;
- *   NAME_TAKEN: a member has the name;
+ *   NAME_TAKEN: a member has the name, and --replace is not given;
+ *   UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER: no cluster, or several, bear the name that is to be replaced;
+ *   OWN_CLUSTER: it is the cluster of this agent; STILL_ALIVE: its tunnel answers, and --force is not given;
  *   PREFIX_OVERLAP: a member or an open invite has a prefix that overlaps;
  *   PREFIX_HIDES: a prefix contains an address by which a member or this host is reached;
  *   BAD_ARGUMENT: prefixes or span exceed the rights of the seat, or no member can be dialled from outside.
  */
 function addCreate(invite: Command): void {
-  const command = invite
-    .command('create', { isDefault: true })
+  const command = withFlags(invite.command('create', { isDefault: true }))
     .summary('make a token (the default)')
     .description(
       'Makes a token that lets the named cluster, and no other, join this mesh with the given prefixes. The token ' +
-        'goes to stdout, everything else to stderr. It can be used once. Its holder can join under that name until it expires.'
+        'goes to stdout, everything else to stderr. It can be used once. Its holder can join under that name until it expires.\n\n' +
+        'With --replace it takes the place of a cluster that is a member: its name, or the new one, and its prefixes. ' +
+        'When a host joins with the token, the key of the replaced cluster is out on all members at once: tunnel, routes ' +
+        'and names of its hosts end, and `meshctl remove` is not needed. Until then nothing changes. Use it when the ' +
+        'disk with the key is lost (join on a new one), or when the key was stolen (join on a gateway of that cluster, ' +
+        'which goes on under a new key). It wants --force while the tunnel to the cluster answers.'
     )
+    .action(async (name: string, options: Options) => {
+      const context = contextOf(command)
+      const cluster = parseClusterName('cluster', name)
+      const body: Sent['invite'] = {
+        cluster,
+        podCidrs: options.podCidr ?? [],
+        serviceCidrs: options.serviceCidr ?? [],
+        ttlSeconds: parseExpiry(options.expires),
+        bootstrap: options.bootstrap ?? [],
+        ...replacing(cluster, options)
+      }
+      const answer = await context.client.request(ENDPOINTS.invite, {
+        send: body,
+        field: 'token',
+        doing: 'making the token'
+      })
+      // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
+      print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
+    })
+  addExamples(command, [
+    [
+      'A token for cluster east, with the prefixes that it has',
+      'meshctl invite east --pod-cidr 10.2.0.0/16 --service-cidr 10.102.0.0/16'
+    ],
+    ['A new disk for cluster east, whose key is lost', 'meshctl invite east --replace > east.token'],
+    [
+      'A new key for cluster east, whose key was stolen',
+      'meshctl invite east --replace --force > east.token'
+    ],
+    ['Into a file that only you can read', '(umask 077; meshctl invite east > east.token)'],
+    [
+      'Directly into the new cluster',
+      'meshctl invite east --expires 10m | ssh east-gateway sudo meshctl join'
+    ]
+  ])
+}
+
+/** Adds the argument and the flags of `invite create`. */
+function withFlags(command: Command): Command {
+  return command
     .argument('<cluster>', 'name that the new cluster will have')
     .option(
       '--pod-cidr <prefix>',
@@ -146,35 +196,24 @@ function addCreate(invite: Command): void {
       'cluster that the new cluster dials first; repeat the flag or separate names with commas (default: this cluster and others)',
       collect('--bootstrap', parseClusterName)
     )
+    .option(
+      '--replace [cluster]',
+      'take the place of this cluster; without a name, of the one that has the invited name'
+    )
+    .option('--force', 'with --replace: also when the tunnel to that cluster answers')
     .option('--expires <time>', 'how long the token may be used, as in 30m, 24h or 7d', '24h')
-    .action(async (name: string, options: Options) => {
-      const context = contextOf(command)
-      const body: InviteRequest = {
-        cluster: parseClusterName('cluster', name),
-        podCidrs: options.podCidr ?? [],
-        serviceCidrs: options.serviceCidr ?? [],
-        ttlSeconds: parseExpiry(options.expires),
-        bootstrap: options.bootstrap ?? []
-      }
-      const answer = await context.client.request(ENDPOINTS.invite, {
-        send: body,
-        field: 'token',
-        doing: 'making the token'
-      })
-      // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
-      print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
-    })
-  addExamples(command, [
-    [
-      'A token for cluster east, with the prefixes that it has',
-      'meshctl invite east --pod-cidr 10.2.0.0/16 --service-cidr 10.102.0.0/16'
-    ],
-    ['Into a file that only you can read', '(umask 077; meshctl invite east > east.token)'],
-    [
-      'Directly into the new cluster',
-      'meshctl invite east --expires 10m | ssh east-gateway sudo meshctl join'
-    ]
-  ])
+}
+
+/** The fields of the request by which the invite replaces a cluster. */
+function replacing(
+  cluster: string,
+  { replace, force = false }: Options
+): Pick<Sent['invite'], 'replace' | 'force'> {
+  if (replace === undefined) {
+    if (force) throw badArgument('--force', 'it is for --replace only', 'leave it out, or add --replace')
+    return {}
+  }
+  return { replace: replace === true ? cluster : parseClusterName('--replace', replace), force }
 }
 
 /** Returns the seconds of --expires, from 1 s to 366 days. */
@@ -188,16 +227,22 @@ function parseExpiry(text: string): number {
 function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
   const fields = formatFields([
     ['Valid until', `${formatTime(answer.expires)} (${formatDuration(ttlSeconds)})`],
+    ...(answer.replaces === undefined ? [] : [['Replaces', answer.replaces] as const]),
     ['Pods', answer.podCidrs.join(', ') || 'none'],
     ['Services', answer.serviceCidrs.join(', ') || 'none'],
     ['Bootstrap', answer.bootstrap.join(', ') || 'none'],
     ...(answer.warnings ?? []).map((warning): [string, string] => ['Warning', warning])
   ])
+  const { replaces } = answer
+  const host =
+    replaces === undefined
+      ? `a gateway host of ${answer.cluster}`
+      : `a new gateway host, or on one of ${replaces} that is to go on under a new key`
   return {
     body: answer.token,
     note: `\nToken for cluster ${answer.cluster}. Keep it secret, like a password.\n\n${fields}
 
-On a gateway host of ${answer.cluster}, with meshd running:
+On ${host}, with meshd running:
   meshctl join --token-file <file>     (or give it on stdin)`
   }
 }

@@ -45,7 +45,7 @@ const TIMEOUT_MS = 500
 async function complete(program: Command, given: readonly string[]): Promise<readonly Candidate[]> {
   const { words, current, prefix } = split(given)
   const place = walk(program, words)
-  if (prefix !== '' || place.pending !== undefined) {
+  if (prefix !== '' || isPending(place, current)) {
     const flag = prefix === '' ? place.pending : findOption(place, prefix.slice(0, -1))
     return matching(await valuesOfOption(flag, place), current, prefix)
   }
@@ -59,7 +59,7 @@ interface Place {
   /** The command that was named, or the program itself while none is. */
   readonly command: Command
   readonly program: Command
-  /** The option whose value is the last word; undefined when the last option before it has its value or takes none. */
+  /** The option whose value the last word may be; undefined when the last option before it has its value or takes none. */
   readonly pending: Option | undefined
   /** The number of arguments of the command so far. */
   readonly positionals: number
@@ -99,18 +99,23 @@ function walk(program: Command, words: readonly string[]): Place {
 
 /** Returns the place after one more word. An unknown option counts as one without a value. */
 function step(place: Place, word: string): Place {
-  if (place.pending !== undefined) {
-    const socket = place.pending.long === '--socket' ? word : place.socket
+  if (isPending(place, word)) {
+    const socket = place.pending?.long === '--socket' ? word : place.socket
     return { ...place, pending: undefined, socket }
   }
   if (word.startsWith('-')) {
     const [name, value] = word.split('=', 2)
     const option = findOption(place, name ?? '')
     if (option?.long === '--socket' && value !== undefined) return { ...place, socket: value }
-    return { ...place, pending: option?.required === true && value === undefined ? option : undefined }
+    return { ...place, pending: option?.isBoolean() === false && value === undefined ? option : undefined }
   }
   const next = place.positionals === 0 ? named(place.command, word) : undefined
   return next === undefined ? { ...place, positionals: place.positionals + 1 } : { ...place, command: next }
+}
+
+/** Whether a word is the value of the option before it. One whose value may be left out takes no flag for it. */
+function isPending({ pending }: Place, word: string): boolean {
+  return pending !== undefined && !(pending.optional && word.startsWith('-'))
 }
 
 /** A command of this name below the given one: `invite` and `list` of "invite list". */
@@ -166,6 +171,7 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
     case '--type':
       return RECORD_TYPES.map((value) => ({ value }))
     case '--bootstrap':
+    case '--replace':
     case '--cluster':
       // `init` gives a new name, so the names of other clusters would mislead.
       return place.command.name() === 'init' ? [] : names(place, clusterNames)

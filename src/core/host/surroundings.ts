@@ -151,6 +151,15 @@ export function hiddenBy(
   return hidden.length === 0 ? undefined : overlapText(hidden)
 }
 
+/** The outer addresses as they are when the cluster `from` is called `to`: its gateways may lie in its own prefixes. */
+export function outersRenamed(
+  outers: readonly OuterAddress[],
+  { from, to }: { readonly from: ClusterName | undefined; readonly to: ClusterName }
+): readonly OuterAddress[] {
+  if (from === undefined || from === to) return outers
+  return outers.map((outer) => (outer.cluster === from ? { ...outer, cluster: to } : outer))
+}
+
 /** Returns the overlaps of many prefixes that do not overlap each other. */
 export function overlapsOfAll(
   prefixes: readonly { readonly prefix: Cidr; readonly cluster: string | undefined }[],

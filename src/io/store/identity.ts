@@ -96,7 +96,9 @@ const identitySchema = z.strictObject({
         cluster: z.string(),
         prefixes: z.array(z.string()),
         expiresMs: z.number(),
-        item
+        item,
+        /** The cluster key whose place the invited cluster takes, 64 hexadecimal digits. */
+        replaces: statementId.optional()
       })
     )
     .max(1024)

@@ -3,8 +3,11 @@ import * as membership from '../../../src/app/identity/identity.ts'
 import { invite, withoutRedeemedInvites } from '../../../src/app/identity/invite.ts'
 import type { InviteRequest } from '../../../src/api/requests.ts'
 import type { Cidr, ClusterName, Ip } from '../../../src/core/model/values.ts'
+import { NO_SURROUNDINGS, type OuterAddress } from '../../../src/core/host/surroundings.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { bytes } from '../../../src/app/identity/encoding.ts'
+import { decodeInviteToken } from '../../../src/core/trust/invite-token.ts'
+import type { KeyId } from '../../../src/core/trust/set/ids.ts'
 import { admitCluster } from '../../../src/core/trust/author/join.ts'
 import type { ClusterView, MeshView } from '../../../src/core/view/view.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
@@ -15,6 +18,8 @@ import { seatsOf } from './seats.ts'
 const crypto = createCrypto()
 const NOW_MS = 1_795_392_000_000
 const HOUR_MS = 3_600_000
+/** No member has let a cluster in by any invite. */
+const unused = () => new Set<string>()
 
 describe('membership', () => {
   const west = membership.initMesh(
@@ -225,14 +230,106 @@ describe('membership', () => {
     it('closes an invite when its cluster is a member, so that its prefixes are free once it has left', () => {
       const first = inviting()
       const member = viewOf('east', '10.2.0.0/16', '10.102.0.0/16')
-      const closed = withoutRedeemedInvites(first.identity, member)
+      const closed = withoutRedeemedInvites(first.identity, { view: member, used: unused })
       assert.deepEqual(closed.invites, [])
       const renamed = inviting({ cluster: 'east-2' }, closed)
       assert.deepEqual(renamed.podPrefixes, first.podPrefixes)
       // An invite that is still open stays in the way, and nothing is written when nothing changes.
       const others = viewOf('west', '10.1.0.0/16', '10.101.0.0/16')
-      assert.equal(withoutRedeemedInvites(first.identity, others), first.identity)
+      assert.equal(withoutRedeemedInvites(first.identity, { view: others, used: unused }), first.identity)
       assert.throws(() => inviting({ cluster: 'east-2' }, first.identity), /the open invite of east/)
+    })
+
+    describe('that replaces a cluster', () => {
+      const east = {
+        key: 'ea57'.repeat(16) as KeyId,
+        name: 'east' as ClusterName,
+        podPrefixes: ['10.2.0.0/16' as Cidr],
+        servicePrefixes: ['10.102.0.0/16' as Cidr],
+        namespaces: ['shop']
+      }
+      const view: MeshView = {
+        self: 'west' as ClusterName,
+        clusters: new Map([
+          ...viewOf('west', '10.1.0.0/16', '10.101.0.0/16').clusters,
+          ...viewOf('east', '10.2.0.0/16', '10.102.0.0/16').clusters
+        ])
+      }
+      const replacing = (
+        request: Partial<InviteRequest> = {},
+        { identity = west, seats = seatsOf(identity, crypto), outers = [] as readonly OuterAddress[] } = {}
+      ) =>
+        invite(
+          { cluster: 'east', podCidrs: [], serviceCidrs: [], ttlSeconds: 3600, bootstrap: [], ...request },
+          {
+            crypto,
+            identity,
+            nowMs: NOW_MS,
+            view,
+            bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
+            seats,
+            hostNetworks: [],
+            around: { surroundings: NO_SURROUNDINGS, outers },
+            replaced: east
+          }
+        )
+
+      it('has its name, prefixes and namespaces unless told otherwise, and its key', () => {
+        const made = replacing()
+        assert.deepEqual([made.podPrefixes, made.servicePrefixes], [['10.2.0.0/16'], ['10.102.0.0/16']])
+        const token = decodeInviteToken(made.token, {
+          crypto,
+          nowSeconds: NOW_MS / 1000,
+          meshId: undefined
+        })
+        assert.ok(token.kind === 'token')
+        assert.deepEqual([token.invite.replaces, token.invite.namespaces], [east.key, ['shop']])
+        const moved = replacing({ cluster: 'orient', podCidrs: ['10.7.0.0/16'] })
+        assert.deepEqual([moved.podPrefixes, moved.servicePrefixes], [['10.7.0.0/16'], ['10.102.0.0/16']])
+      })
+
+      it('refuses the name and the prefixes of any other member', () => {
+        assert.throws(() => replacing({ cluster: 'west' }), { code: 'NAME_TAKEN' })
+        assert.throws(() => replacing({ podCidrs: ['10.1.0.0/24'] }), { code: 'PREFIX_OVERLAP' })
+      })
+
+      it('needs one seat that covers both names', () => {
+        const [seat] = seatsOf(west, crypto)
+        assert.ok(seat)
+        const only = (names: readonly string[]) => [{ ...seat, seat: { ...seat.seat, names } }]
+        const seats = [...only(['east']), ...only(['orient'])]
+        assert.throws(() => replacing({ cluster: 'orient' }, { seats }), {
+          code: 'SEAT_EXCEEDED',
+          message: 'no seat of this agent covers the names orient and east'
+        })
+        assert.throws(() => replacing({}, { seats: only(['west']) }), {
+          message: 'no seat of this agent covers the name east'
+        })
+      })
+
+      it('lets the gateways of that cluster lie in its prefixes, under the new name, too', () => {
+        const outers = [{ ip: '10.2.0.1' as Ip, cluster: 'east' as ClusterName, node: 'gw' }]
+        assert.ok(replacing({ cluster: 'orient' }, { outers }))
+        const others = outers.map((outer) => ({ ...outer, cluster: 'edge' as ClusterName }))
+        assert.throws(() => replacing({}, { outers: others }), { code: 'PREFIX_HIDES' })
+      })
+
+      it('stays open while the replaced cluster has the name, and is closed when it was used', () => {
+        const { identity } = replacing()
+        assert.equal(withoutRedeemedInvites(identity, { view, used: unused }), identity)
+        const used = () => new Set([identity.invites?.[0]?.id ?? ''])
+        assert.deepEqual(withoutRedeemedInvites(identity, { view, used }).invites, [])
+      })
+
+      it('takes back an open invite that replaces the same cluster, whatever its name', () => {
+        const first = replacing()
+        const second = replacing({ cluster: 'orient' }, { identity: first.identity })
+        assert.equal(second.items.length, 1)
+        assert.deepEqual(
+          second.identity.invites?.map(({ cluster }) => cluster),
+          ['orient']
+        )
+      })
     })
 
     describe('redeemed', () => {

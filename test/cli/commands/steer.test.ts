@@ -74,6 +74,25 @@ On a gateway host of east, with meshd running:
     })
   })
 
+  it('invite --replace names the cluster whose place is taken: that of the invited name, or another one', async () => {
+    fake.answer('/v1/invite', { ...samples.INVITE, replaces: 'east' })
+    const run = await cli('invite east --replace'.split(' '))
+    assert.match(run.stderr, /^Replaces +east$/m)
+    assert.match(run.stderr, /On a new gateway host, or on one of east that is to go on under a new key/)
+    await cli('invite orient --replace east --force'.split(' '))
+    const bodies = fake.requests.map(({ body }) => body as Record<string, unknown>)
+    assert.deepEqual(
+      bodies.map(({ cluster, replace, force }) => [cluster, replace, force]),
+      [
+        ['east', 'east', false],
+        ['orient', 'east', true]
+      ]
+    )
+    const { code, stderr } = await cli('invite east --force'.split(' '))
+    assert.equal(code, 2)
+    assert.match(stderr, /^error: --force: it is for --replace only/)
+  })
+
   it('init and invite show warnings of the agent, and have them in the answer for programs', async () => {
     const warnings = ['cluster.dev is also a name of the public DNS']
     fake.answer('/v1/init', { ...samples.JOINED, warnings })

@@ -63,6 +63,8 @@ describe('meshctl completion', () => {
     assert.deepEqual(await bash('services', '--cluster', ''), ['east', 'edge', 'west'])
     assert.deepEqual(await bash('peers', '--cluster', 'e'), ['east', 'edge'])
     assert.deepEqual(await bash('services', '-n', ''), ['data', 'shop'])
+    assert.deepEqual(await bash('invite', 'east', '--replace', 'e'), ['east', 'edge'])
+    assert.deepEqual(await bash('invite', 'east', '--replace', '--fo'), ['--force'])
   })
 
   it('bash: completes a value behind =, which bash splits off', async () => {

@@ -21,6 +21,7 @@ export function inviteRoute({
     return {
       token: made.token,
       cluster: request.cluster,
+      ...(request.replace === undefined ? {} : { replaces: request.replace }),
       expires: new Date(made.expiresMs).toISOString(),
       podCidrs: made.podPrefixes,
       serviceCidrs: made.servicePrefixes,

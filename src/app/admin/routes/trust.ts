@@ -122,6 +122,7 @@ function inviteRow(members: Members, invite: NonNullable<Identity['invites']>[nu
     {
       cluster: invite.cluster,
       state,
+      ...(statement.replaces === undefined ? {} : { replaces: nameOf(members, statement.replaces) }),
       expires: new Date(invite.expiresMs).toISOString(),
       cidrs: invite.prefixes
     }

@@ -78,10 +78,10 @@ export const REMEDIES: Readonly<Record<HandshakeCode, string>> = {
   expired: 'ask for a new token',
   notYet: 'join again when the invite is valid, or ask for a new token',
   clock: 'set the clock of the sponsor (`timedatectl`, NTP), or join through another member',
-  used: 'ask for a new token; if the key of a cluster that joined is lost, an administrator removes it first (`meshctl remove`)',
+  used: 'ask for a new token; if the key of a cluster that joined is lost, an administrator gives its place away (`meshctl invite <cluster> --replace`)',
   cancelled: 'ask an administrator of the mesh for a new token',
   nameTaken:
-    'ask for an invite with another name; if that cluster is gone, an administrator removes it first (`meshctl remove`)',
+    'ask for an invite with another name; if that cluster is gone, an administrator gives its place away (`meshctl invite <cluster> --replace`)',
   prefixOverlap: 'ask for an invite with other prefixes',
   underlay: 'ask for an invite with prefixes that no host uses',
   quota: 'ask for an invite of another administrator, or remove clusters that are gone',

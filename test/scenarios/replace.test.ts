@@ -1,0 +1,101 @@
+// A cluster's identity is replaced: on a new disk, and in place. With real agents and packets.
+import assert from 'node:assert/strict'
+import { renameSync } from 'node:fs'
+import type { RoutesAnswer } from '../../src/api/answers.ts'
+import type { TrustAnswer } from '../../src/api/trust-answers.ts'
+import { eventually } from '../eventually.ts'
+import type { Site } from '../demo/site.ts'
+import { done, joins, look, peer, raise, reaches, refused, undisturbed, unite } from './harness.ts'
+
+describe('replacing a cluster', () => {
+  const { site } = raise('replace', ['west', 'east', 'edge'])
+  const west = () => site('west')
+  const east = () => site('east')
+  const edge = () => site('edge')
+
+  before(async () => {
+    await unite(west(), east(), edge())
+    for (const [from, to] of [
+      [west(), east()],
+      [edge(), east()],
+      [west(), edge()]
+    ] as const)
+      await reaches(from, to)
+  })
+
+  it('gives name and prefixes to a new disk, and the old key is out on every member', async () => {
+    assert.match(await refused(west().ctl('invite', 'far', '--replace')), /no cluster far is known here/)
+    assert.match(
+      await refused(west().ctl('invite', 'west', '--replace')),
+      /west is the cluster of this agent/
+    )
+    assert.match(
+      await refused(west().ctl('invite', 'east', '--replace')),
+      /the tunnel to cluster east answers now/
+    )
+    const token = (await done(west().ctl('invite', 'east', '--replace', '--force'))).stdout.trim()
+    assert.equal((await trust(west())).invites[0]?.replaces, 'east')
+    const before = await standing(west(), 'east')
+    assert.ok(before.stands)
+    await undisturbed(west(), edge(), async () => {
+      await east().stop('SIGKILL')
+      // The old disk is kept: a thief may have it.
+      renameSync(east().state, `${east().state}.old`)
+      await east().start()
+      await joins(east(), token)
+      await reaches(west(), east())
+      await reaches(edge(), east())
+      await reaches(east(), edge())
+      for (const other of [west(), edge()]) {
+        const rows = (await trust(other)).clusters.filter(({ name }) => name === 'east')
+        assert.deepEqual(
+          rows.map(({ key, stands, reason }) => [key === before.key, stands, reason]),
+          [
+            [false, true, 'its invite stands'],
+            [true, false, 'another cluster has its place']
+          ]
+        )
+      }
+    })
+    const { routes } = await look<RoutesAnswer>(west(), 'routes')
+    assert.deepEqual(
+      routes
+        .filter(({ cluster }) => cluster === 'east')
+        .map(({ destination, state }) => [destination, state]),
+      [
+        ['10.2.0.0/16', 'installed'],
+        ['10.102.0.0/16', 'installed']
+      ]
+    )
+    assert.deepEqual((await trust(west())).invites, [], 'the invite is closed')
+  })
+
+  it('turns the old disk away, which learns why', async () => {
+    const fresh = await standing(west(), 'east')
+    await east().stop('SIGTERM')
+    renameSync(east().state, `${east().state}.new`)
+    renameSync(`${east().state}.old`, east().state)
+    await east().start()
+    await eventually(async () => {
+      assert.match((await peer(east(), 'west'))?.reason ?? '', /another cluster has its place/)
+      return true
+    })
+    assert.equal((await standing(west(), 'east')).key, fresh.key)
+    await east().stop('SIGTERM')
+    renameSync(east().state, `${east().state}.old`)
+    renameSync(`${east().state}.new`, east().state)
+    await east().start()
+    await reaches(west(), east())
+  })
+})
+
+async function trust(of: Site): Promise<TrustAnswer> {
+  return JSON.parse((await done(of.ctl('trust', 'status', '--json'))).stdout) as TrustAnswer
+}
+
+/** The cluster that has this name at an agent. */
+async function standing(of: Site, name: string): Promise<TrustAnswer['clusters'][number]> {
+  const found = (await trust(of)).clusters.find((cluster) => cluster.name === name && cluster.hasName)
+  assert.ok(found, `no cluster has the name ${name}`)
+  return found
+}
