@@ -17,9 +17,8 @@
 //   5. Cheap checks come before signatures, and every frame is bounded before it is decoded (frames.ts).
 import type { Crypto } from '../../model/crypto.ts'
 import type { Origin } from '../../model/values.ts'
-import { encodeItem, type OpenedItem } from '../set/form.ts'
-import { bytesOf, keyId } from '../set/ids.ts'
-import type { ClusterCert, Invite } from '../set/statement.ts'
+import { encodeItem } from '../set/form.ts'
+import { bytesOf } from '../set/ids.ts'
 import { judgeAdmitted } from './admitted.ts'
 import { type HandshakeCode, rejection, type Rejection } from './codes.ts'
 import { fallenRejection } from './fallen.ts'
@@ -38,6 +37,7 @@ import {
   type TrustHead
 } from './frames.ts'
 import { judgeHello, parts, PROTOCOL_VERSIONS, reasonOf, type Shown } from './hello.ts'
+import { openOwn, type Own } from './own-items.ts'
 import type { Answer, DoorPort, HandshakeOutcome, HandshakeStep } from './port.ts'
 import { knockParts, proofParts, type Transcript } from './transcript.ts'
 
@@ -293,35 +293,6 @@ export function createHandshake(options: HandshakeOptions): Handshake {
 const NOTHING: HandshakeStep = { send: [] }
 /** The remedy where the fault is the sponsor's. */
 const NEXT_DOOR = 'join through another member'
-
-/** A newcomer's own items, opened. */
-interface Own {
-  readonly invite: Invite
-  readonly inviteItem: Uint8Array
-  readonly cert: ClusterCert
-  readonly certEnvelope: Uint8Array
-  readonly clusterSeed: Uint8Array
-}
-
-/** Opens what this newcomer made of its token. It is on disk, so a fault here is this agent's own and throws. */
-function openOwn(
-  { crypto, door }: HandshakeOptions,
-  shows: Extract<HandshakeSelf['shows'], { kind: 'newcomer' }>
-): Own {
-  const { certItem, clusterSeed } = shows
-  const item: OpenedItem | { readonly kind: 'refused'; readonly reason: string } = door.openItem(certItem)
-  if (item.kind === 'refused') throw new Error(`the own cluster certificate is damaged: ${item.reason}`)
-  const last = item.statements.at(-1)
-  const before = item.statements.slice(0, -1)
-  const invite = before.at(-1)?.statement
-  if (last?.statement.kind !== 'clusterCert' || invite?.kind !== 'invite')
-    throw new Error('the own item does not end in an invite and a cluster certificate')
-  const cert = last.statement
-  if (cert.clusterKey !== keyId(crypto.publicKeyOf(clusterSeed)))
-    throw new Error('the own cluster certificate is of another key')
-  const inviteItem = encodeItem(before.map(({ envelope }) => envelope))
-  return { invite, inviteItem, cert, certEnvelope: last.envelope, clusterSeed }
-}
 
 /** This agent's Hello. */
 function helloOf({ crypto, self, nowMs }: HandshakeOptions, own: Own | undefined): Hello {
