@@ -5,14 +5,14 @@ import { readFileSync } from 'node:fs'
 import { codeOfKind } from '../../../src/core/model/coded-error.ts'
 import type { settleClusterSecret } from '../../../src/core/trust/cluster-secret.ts'
 import type { HandshakeCode } from '../../../src/core/trust/door/codes.ts'
-import type { InviteTokenRefused } from '../../../src/core/trust/invite-token.ts'
+import type { TokenRefused } from '../../../src/core/trust/token-text.ts'
 import { EXIT, exitCodeOf, rowOf, type ExitCode } from '../../../src/cli/output/exit-codes.ts'
 import { filesBelow } from '../../arch/source.ts'
 
 type Conflict = Extract<ReturnType<typeof settleClusterSecret>, { kind: 'conflict' }>['code']
 
 /** The kinds from which `codeOfKind` makes codes, by family; the types demand every kind. */
-const TOKEN: Readonly<Record<InviteTokenRefused['code'], ExitCode>> = {
+const TOKEN: Readonly<Record<TokenRefused['code'], ExitCode>> = {
   empty: EXIT.refused,
   notAToken: EXIT.refused,
   damaged: EXIT.refused,

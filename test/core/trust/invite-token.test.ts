@@ -4,12 +4,9 @@ import fc from 'fast-check'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { certifyCluster, createInvite } from '../../../src/core/trust/author/join.ts'
 import { createMesh } from '../../../src/core/trust/author/mesh.ts'
-import {
-  decodeInviteToken,
-  encodeInviteToken,
-  type InviteTokenRefused
-} from '../../../src/core/trust/invite-token.ts'
+import { decodeInviteToken, encodeInviteToken } from '../../../src/core/trust/invite-token.ts'
 import type { MeshRoots } from '../../../src/core/trust/set/mesh-roots.ts'
+import type { TokenRefused } from '../../../src/core/trust/token-text.ts'
 import { cidr, clusterName, crypto, DAY, NOW } from './fixtures.ts'
 
 function found() {
@@ -84,7 +81,7 @@ describe('a token of an invite', () => {
   })
 
   const other = found()
-  const rows: readonly (readonly [string, InviteTokenRefused['code'], RegExp, string, Uint8Array?])[] = [
+  const rows: readonly (readonly [string, TokenRefused['code'], RegExp, string, Uint8Array?])[] = [
     ['nothing', 'empty', /empty/, ' \n'],
     ['a word', 'notAToken', /starts with "rzm2_"/, 'hello'],
     ['a megabyte', 'notAToken', /not a token/, `rzm2_${'a'.repeat(1e6)}`],
