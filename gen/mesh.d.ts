@@ -3292,6 +3292,142 @@ export namespace rhizome {
             }
 
             /**
+             * Properties of a GatewayToken.
+             * @deprecated Use rhizome.mesh.v1.GatewayToken.$Properties instead.
+             */
+            interface IGatewayToken extends rhizome.mesh.v1.GatewayToken.$Properties {
+            }
+
+            /** Represents a GatewayToken. */
+            class GatewayToken {
+
+                /**
+                 * Constructs a new GatewayToken.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.GatewayToken.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** GatewayToken k. */
+                k: number;
+
+                /** GatewayToken rootKeys. */
+                rootKeys: Uint8Array[];
+
+                /** GatewayToken clusterKey. */
+                clusterKey: Uint8Array;
+
+                /** GatewayToken cluster. */
+                cluster: string;
+
+                /** GatewayToken seed. */
+                seed: Uint8Array;
+
+                /** GatewayToken notAfter. */
+                notAfter: (number|Long);
+
+                /** GatewayToken bootstrap. */
+                bootstrap: string[];
+
+                /**
+                 * Creates a new GatewayToken instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns GatewayToken instance
+                 */
+                static create(properties: rhizome.mesh.v1.GatewayToken.$Shape): rhizome.mesh.v1.GatewayToken & rhizome.mesh.v1.GatewayToken.$Shape;
+                static create(properties?: rhizome.mesh.v1.GatewayToken.$Properties): rhizome.mesh.v1.GatewayToken;
+
+                /**
+                 * Encodes the specified GatewayToken message. Does not implicitly {@link rhizome.mesh.v1.GatewayToken.verify|verify} messages.
+                 * @param message GatewayToken message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.GatewayToken.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a GatewayToken message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayToken & rhizome.mesh.v1.GatewayToken.$Shape} GatewayToken
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.GatewayToken & rhizome.mesh.v1.GatewayToken.$Shape;
+
+                /**
+                 * Verifies a GatewayToken message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a GatewayToken message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns GatewayToken
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.GatewayToken;
+
+                /**
+                 * Creates a plain object from a GatewayToken message. Also converts values to other types if specified.
+                 * @param message GatewayToken
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.GatewayToken, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this GatewayToken to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for GatewayToken
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace GatewayToken {
+
+                /** Properties of a GatewayToken. */
+                interface $Properties {
+
+                    /** GatewayToken k */
+                    k?: (number|null);
+
+                    /** GatewayToken rootKeys */
+                    rootKeys?: (Uint8Array[]|null);
+
+                    /** GatewayToken clusterKey */
+                    clusterKey?: (Uint8Array|null);
+
+                    /** GatewayToken cluster */
+                    cluster?: (string|null);
+
+                    /** GatewayToken seed */
+                    seed?: (Uint8Array|null);
+
+                    /** GatewayToken notAfter */
+                    notAfter?: (number|Long|null);
+
+                    /** GatewayToken bootstrap */
+                    bootstrap?: (string[]|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a GatewayToken. */
+                type $Shape = rhizome.mesh.v1.GatewayToken.$Properties;
+            }
+
+            /**
              * Properties of a Statement.
              * @deprecated Use rhizome.mesh.v1.Statement.$Properties instead.
              */
@@ -5599,6 +5735,9 @@ export namespace rhizome {
                 /** Hello trustHead. */
                 trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
 
+                /** Hello gatewayKey. */
+                gatewayKey: Uint8Array;
+
                 /**
                  * Creates a new Hello instance using the specified properties.
                  * @param [properties] Properties to set
@@ -5692,6 +5831,9 @@ export namespace rhizome {
 
                     /** Hello trustHead */
                     trustHead?: (rhizome.mesh.v1.TrustHead.$Properties|null);
+
+                    /** Hello gatewayKey */
+                    gatewayKey?: (Uint8Array|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -6013,6 +6155,224 @@ export namespace rhizome {
                 type $Shape = rhizome.mesh.v1.Admitted.$Properties;
             }
 
+            /**
+             * Properties of a GatewayKnock.
+             * @deprecated Use rhizome.mesh.v1.GatewayKnock.$Properties instead.
+             */
+            interface IGatewayKnock extends rhizome.mesh.v1.GatewayKnock.$Properties {
+            }
+
+            /** Represents a GatewayKnock. */
+            class GatewayKnock {
+
+                /**
+                 * Constructs a new GatewayKnock.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.GatewayKnock.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** GatewayKnock signature. */
+                signature: Uint8Array;
+
+                /**
+                 * Creates a new GatewayKnock instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns GatewayKnock instance
+                 */
+                static create(properties: rhizome.mesh.v1.GatewayKnock.$Shape): rhizome.mesh.v1.GatewayKnock & rhizome.mesh.v1.GatewayKnock.$Shape;
+                static create(properties?: rhizome.mesh.v1.GatewayKnock.$Properties): rhizome.mesh.v1.GatewayKnock;
+
+                /**
+                 * Encodes the specified GatewayKnock message. Does not implicitly {@link rhizome.mesh.v1.GatewayKnock.verify|verify} messages.
+                 * @param message GatewayKnock message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.GatewayKnock.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a GatewayKnock message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayKnock & rhizome.mesh.v1.GatewayKnock.$Shape} GatewayKnock
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.GatewayKnock & rhizome.mesh.v1.GatewayKnock.$Shape;
+
+                /**
+                 * Verifies a GatewayKnock message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a GatewayKnock message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns GatewayKnock
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.GatewayKnock;
+
+                /**
+                 * Creates a plain object from a GatewayKnock message. Also converts values to other types if specified.
+                 * @param message GatewayKnock
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.GatewayKnock, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this GatewayKnock to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for GatewayKnock
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace GatewayKnock {
+
+                /** Properties of a GatewayKnock. */
+                interface $Properties {
+
+                    /** GatewayKnock signature */
+                    signature?: (Uint8Array|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a GatewayKnock. */
+                type $Shape = rhizome.mesh.v1.GatewayKnock.$Properties;
+            }
+
+            /**
+             * Properties of a GatewayAdmitted.
+             * @deprecated Use rhizome.mesh.v1.GatewayAdmitted.$Properties instead.
+             */
+            interface IGatewayAdmitted extends rhizome.mesh.v1.GatewayAdmitted.$Properties {
+            }
+
+            /** Represents a GatewayAdmitted. */
+            class GatewayAdmitted {
+
+                /**
+                 * Constructs a new GatewayAdmitted.
+                 * @param [properties] Properties to set
+                 */
+                constructor(properties?: rhizome.mesh.v1.GatewayAdmitted.$Properties);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+
+                /** GatewayAdmitted clusterSeed. */
+                clusterSeed: Uint8Array;
+
+                /** GatewayAdmitted item. */
+                item: Uint8Array;
+
+                /** GatewayAdmitted bootstrap. */
+                bootstrap: string[];
+
+                /** GatewayAdmitted generation. */
+                generation: number;
+
+                /**
+                 * Creates a new GatewayAdmitted instance using the specified properties.
+                 * @param [properties] Properties to set
+                 * @returns GatewayAdmitted instance
+                 */
+                static create(properties: rhizome.mesh.v1.GatewayAdmitted.$Shape): rhizome.mesh.v1.GatewayAdmitted & rhizome.mesh.v1.GatewayAdmitted.$Shape;
+                static create(properties?: rhizome.mesh.v1.GatewayAdmitted.$Properties): rhizome.mesh.v1.GatewayAdmitted;
+
+                /**
+                 * Encodes the specified GatewayAdmitted message. Does not implicitly {@link rhizome.mesh.v1.GatewayAdmitted.verify|verify} messages.
+                 * @param message GatewayAdmitted message or plain object to encode
+                 * @param [writer] Writer to encode to
+                 * @returns Writer
+                 */
+                static encode(message: rhizome.mesh.v1.GatewayAdmitted.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+                /**
+                 * Decodes a GatewayAdmitted message from the specified reader or buffer.
+                 * @param reader Reader or buffer to decode from
+                 * @param [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayAdmitted & rhizome.mesh.v1.GatewayAdmitted.$Shape} GatewayAdmitted
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): rhizome.mesh.v1.GatewayAdmitted & rhizome.mesh.v1.GatewayAdmitted.$Shape;
+
+                /**
+                 * Verifies a GatewayAdmitted message.
+                 * @param message Plain object to verify
+                 * @returns `null` if valid, otherwise the reason why it is not
+                 */
+                static verify(message: { [k: string]: any }): (string|null);
+
+                /**
+                 * Creates a GatewayAdmitted message from a plain object. Also converts values to their respective internal types.
+                 * @param object Plain object
+                 * @returns GatewayAdmitted
+                 */
+                static fromObject(object: { [k: string]: any }): rhizome.mesh.v1.GatewayAdmitted;
+
+                /**
+                 * Creates a plain object from a GatewayAdmitted message. Also converts values to other types if specified.
+                 * @param message GatewayAdmitted
+                 * @param [options] Conversion options
+                 * @returns Plain object
+                 */
+                static toObject(message: rhizome.mesh.v1.GatewayAdmitted, options?: $protobuf.IConversionOptions): { [k: string]: any };
+
+                /**
+                 * Converts this GatewayAdmitted to JSON.
+                 * @returns JSON object
+                 */
+                toJSON(): { [k: string]: any };
+
+                /**
+                 * Gets the type url for GatewayAdmitted
+                 * @param [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns The type url
+                 */
+                static getTypeUrl(prefix?: string): string;
+            }
+
+            namespace GatewayAdmitted {
+
+                /** Properties of a GatewayAdmitted. */
+                interface $Properties {
+
+                    /** GatewayAdmitted clusterSeed */
+                    clusterSeed?: (Uint8Array|null);
+
+                    /** GatewayAdmitted item */
+                    item?: (Uint8Array|null);
+
+                    /** GatewayAdmitted bootstrap */
+                    bootstrap?: (string[]|null);
+
+                    /** GatewayAdmitted generation */
+                    generation?: (number|null);
+
+                    /** Unknown fields preserved while decoding when enabled */
+                    $unknowns?: Uint8Array[];
+                }
+
+                /** Shape of a GatewayAdmitted. */
+                type $Shape = rhizome.mesh.v1.GatewayAdmitted.$Properties;
+            }
+
             /** RejectCode enum. */
             enum RejectCode {
 
@@ -6274,8 +6634,14 @@ export namespace rhizome {
                 /** Frame trustItems. */
                 trustItems?: (rhizome.mesh.v1.TrustItems.$Properties|null);
 
+                /** Frame gatewayKnock. */
+                gatewayKnock?: (rhizome.mesh.v1.GatewayKnock.$Properties|null);
+
+                /** Frame gatewayAdmitted. */
+                gatewayAdmitted?: (rhizome.mesh.v1.GatewayAdmitted.$Properties|null);
+
                 /** Frame message. */
-                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems");
+                message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|"gatewayKnock"|"gatewayAdmitted");
 
                 /**
                  * Creates a new Frame instance using the specified properties.
@@ -6407,8 +6773,14 @@ export namespace rhizome {
                     /** Frame trustItems */
                     trustItems?: (rhizome.mesh.v1.TrustItems.$Properties|null);
 
+                    /** Frame gatewayKnock */
+                    gatewayKnock?: (rhizome.mesh.v1.GatewayKnock.$Properties|null);
+
+                    /** Frame gatewayAdmitted */
+                    gatewayAdmitted?: (rhizome.mesh.v1.GatewayAdmitted.$Properties|null);
+
                     /** Frame message */
-                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems");
+                    message?: ("hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|"gatewayKnock"|"gatewayAdmitted");
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];
@@ -6437,9 +6809,11 @@ export namespace rhizome {
                   trustIds?: rhizome.mesh.v1.TrustIds.$Shape|null;
                   trustWant?: rhizome.mesh.v1.TrustWant.$Shape|null;
                   trustItems?: rhizome.mesh.v1.TrustItems.$Shape|null;
+                  gatewayKnock?: rhizome.mesh.v1.GatewayKnock.$Shape|null;
+                  gatewayAdmitted?: rhizome.mesh.v1.GatewayAdmitted.$Shape|null;
                   $unknowns?: Uint8Array[];
                 } & (
-                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape })
+                  ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "gatewayKnock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock: rhizome.mesh.v1.GatewayKnock.$Shape; gatewayAdmitted?: null }|{ message?: "gatewayAdmitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted: rhizome.mesh.v1.GatewayAdmitted.$Shape })
                 );
             }
         }

@@ -9918,6 +9918,490 @@ export const rhizome = $root.rhizome = (() => {
                 return InviteToken;
             })();
 
+            v1.GatewayToken = (function() {
+
+                /**
+                 * Properties of a GatewayToken.
+                 * @typedef {Object} rhizome.mesh.v1.GatewayToken.$Properties
+                 * @property {number|null} [k] GatewayToken k
+                 * @property {Array.<Uint8Array>|null} [rootKeys] GatewayToken rootKeys
+                 * @property {Uint8Array|null} [clusterKey] GatewayToken clusterKey
+                 * @property {string|null} [cluster] GatewayToken cluster
+                 * @property {Uint8Array|null} [seed] GatewayToken seed
+                 * @property {number|Long|null} [notAfter] GatewayToken notAfter
+                 * @property {Array.<string>|null} [bootstrap] GatewayToken bootstrap
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a GatewayToken.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IGatewayToken
+                 * @augments rhizome.mesh.v1.GatewayToken.$Properties
+                 * @deprecated Use rhizome.mesh.v1.GatewayToken.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a GatewayToken.
+                 * @typedef {rhizome.mesh.v1.GatewayToken.$Properties} rhizome.mesh.v1.GatewayToken.$Shape
+                 */
+
+                /**
+                 * Constructs a new GatewayToken.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a GatewayToken.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.GatewayToken.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const GatewayToken = function (properties) {
+                    this.rootKeys = [];
+                    this.bootstrap = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * GatewayToken k.
+                 * @member {number} k
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.k = 0;
+
+                /**
+                 * GatewayToken rootKeys.
+                 * @member {Array.<Uint8Array>} rootKeys
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.rootKeys = $util.emptyArray;
+
+                /**
+                 * GatewayToken clusterKey.
+                 * @member {Uint8Array} clusterKey
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.clusterKey = $util.newBuffer([]);
+
+                /**
+                 * GatewayToken cluster.
+                 * @member {string} cluster
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.cluster = "";
+
+                /**
+                 * GatewayToken seed.
+                 * @member {Uint8Array} seed
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.seed = $util.newBuffer([]);
+
+                /**
+                 * GatewayToken notAfter.
+                 * @member {number|Long} notAfter
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.notAfter = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+
+                /**
+                 * GatewayToken bootstrap.
+                 * @member {Array.<string>} bootstrap
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 */
+                GatewayToken.prototype.bootstrap = $util.emptyArray;
+
+                /**
+                 * Creates a new GatewayToken instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayToken.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.GatewayToken} GatewayToken instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.GatewayToken.$Shape): rhizome.mesh.v1.GatewayToken & rhizome.mesh.v1.GatewayToken.$Shape;
+                 *   (properties?: rhizome.mesh.v1.GatewayToken.$Properties): rhizome.mesh.v1.GatewayToken;
+                 * }}
+                 */
+                GatewayToken.create = function(properties) {
+                    return new GatewayToken(properties);
+                };
+
+                /**
+                 * Encodes the specified GatewayToken message. Does not implicitly {@link rhizome.mesh.v1.GatewayToken.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayToken.$Properties} message GatewayToken message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                GatewayToken.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k") && message.k !== 0)
+                        writer.uint32(/* id 1, wireType 0 =*/8).uint32(message.k);
+                    if (message.rootKeys != null && message.rootKeys.length)
+                        for (let i = 0; i < message.rootKeys.length; ++i)
+                            writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.rootKeys[i]);
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey") && message.clusterKey.length)
+                        writer.uint32(/* id 3, wireType 2 =*/26).bytes(message.clusterKey);
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster") && message.cluster !== "")
+                        writer.uint32(/* id 4, wireType 2 =*/34).string(message.cluster);
+                    if (message.seed != null && $Object.hasOwnProperty.call(message, "seed") && message.seed.length)
+                        writer.uint32(/* id 5, wireType 2 =*/42).bytes(message.seed);
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter") && (typeof message.notAfter === "object" ? message.notAfter.low || message.notAfter.high : message.notAfter !== 0))
+                        writer.uint32(/* id 6, wireType 0 =*/48).int64(message.notAfter);
+                    if (message.bootstrap != null && message.bootstrap.length)
+                        for (let i = 0; i < message.bootstrap.length; ++i)
+                            writer.uint32(/* id 7, wireType 2 =*/58).string(message.bootstrap[i]);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a GatewayToken message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayToken & rhizome.mesh.v1.GatewayToken.$Shape} GatewayToken
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                GatewayToken.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.GatewayToken();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.k = value;
+                                else
+                                    delete message.k;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.rootKeys && message.rootKeys.length))
+                                    message.rootKeys = [];
+                                message.rootKeys.push(reader.bytes());
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterKey = value;
+                                else
+                                    delete message.clusterKey;
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.cluster = value;
+                                else
+                                    delete message.cluster;
+                                continue;
+                            }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.seed = value;
+                                else
+                                    delete message.seed;
+                                continue;
+                            }
+                        case 6: {
+                                if (wireType !== 0)
+                                    break;
+                                if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+                                    message.notAfter = value;
+                                else
+                                    delete message.notAfter;
+                                continue;
+                            }
+                        case 7: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.bootstrap && message.bootstrap.length))
+                                    message.bootstrap = [];
+                                message.bootstrap.push(reader.stringVerify());
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a GatewayToken message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                GatewayToken.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k"))
+                        if (!$util.isInteger(message.k))
+                            return "k: integer expected";
+                    if (message.rootKeys != null && $Object.hasOwnProperty.call(message, "rootKeys")) {
+                        if (!$Array.isArray(message.rootKeys))
+                            return "rootKeys: array expected";
+                        for (let i = 0; i < message.rootKeys.length; ++i)
+                            if (!(message.rootKeys[i] && typeof message.rootKeys[i].length === "number" || $util.isString(message.rootKeys[i])))
+                                return "rootKeys: buffer[] expected";
+                    }
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        if (!(message.clusterKey && typeof message.clusterKey.length === "number" || $util.isString(message.clusterKey)))
+                            return "clusterKey: buffer expected";
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
+                        if (!$util.isString(message.cluster))
+                            return "cluster: string expected";
+                    if (message.seed != null && $Object.hasOwnProperty.call(message, "seed"))
+                        if (!(message.seed && typeof message.seed.length === "number" || $util.isString(message.seed)))
+                            return "seed: buffer expected";
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
+                        if (!$util.isInteger(message.notAfter) && !(message.notAfter && $util.isInteger(message.notAfter.low) && $util.isInteger(message.notAfter.high)))
+                            return "notAfter: integer|Long expected";
+                    if (message.bootstrap != null && $Object.hasOwnProperty.call(message, "bootstrap")) {
+                        if (!$Array.isArray(message.bootstrap))
+                            return "bootstrap: array expected";
+                        for (let i = 0; i < message.bootstrap.length; ++i)
+                            if (!$util.isString(message.bootstrap[i]))
+                                return "bootstrap: string[] expected";
+                    }
+                    return null;
+                };
+
+                /**
+                 * Creates a GatewayToken message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.GatewayToken} GatewayToken
+                 */
+                GatewayToken.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.GatewayToken)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.GatewayToken: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.GatewayToken();
+                    if (object.k != null)
+                        if ($Number(object.k) !== 0)
+                            message.k = object.k >>> 0;
+                    if (object.rootKeys) {
+                        if (!$Array.isArray(object.rootKeys))
+                            throw $TypeError(".rhizome.mesh.v1.GatewayToken.rootKeys: array expected");
+                        message.rootKeys = $Array(object.rootKeys.length);
+                        for (let i = 0; i < object.rootKeys.length; ++i)
+                            if (typeof object.rootKeys[i] === "string")
+                                $util.base64.decode(object.rootKeys[i], message.rootKeys[i] = $util.newBuffer($util.base64.length(object.rootKeys[i])), 0);
+                            else if (object.rootKeys[i].length >= 0)
+                                message.rootKeys[i] = object.rootKeys[i];
+                    }
+                    if (object.clusterKey != null)
+                        if (object.clusterKey.length)
+                            if (typeof object.clusterKey === "string")
+                                $util.base64.decode(object.clusterKey, message.clusterKey = $util.newBuffer($util.base64.length(object.clusterKey)), 0);
+                            else if (object.clusterKey.length >= 0)
+                                message.clusterKey = object.clusterKey;
+                    if (object.cluster != null)
+                        if (typeof object.cluster !== "string" || object.cluster.length)
+                            message.cluster = $String(object.cluster);
+                    if (object.seed != null)
+                        if (object.seed.length)
+                            if (typeof object.seed === "string")
+                                $util.base64.decode(object.seed, message.seed = $util.newBuffer($util.base64.length(object.seed)), 0);
+                            else if (object.seed.length >= 0)
+                                message.seed = object.seed;
+                    if (object.notAfter != null)
+                        if (typeof object.notAfter === "object" ? object.notAfter.low || object.notAfter.high : $Number(object.notAfter) !== 0)
+                            if ($util.Long)
+                                message.notAfter = $util.Long.fromValue(object.notAfter, false);
+                            else if (typeof object.notAfter === "string")
+                                message.notAfter = $parseInt(object.notAfter, 10);
+                            else if (typeof object.notAfter === "number")
+                                message.notAfter = object.notAfter;
+                            else if (typeof object.notAfter === "object")
+                                message.notAfter = new $util.LongBits(object.notAfter.low >>> 0, object.notAfter.high >>> 0).toNumber();
+                    if (object.bootstrap) {
+                        if (!$Array.isArray(object.bootstrap))
+                            throw $TypeError(".rhizome.mesh.v1.GatewayToken.bootstrap: array expected");
+                        message.bootstrap = $Array(object.bootstrap.length);
+                        for (let i = 0; i < object.bootstrap.length; ++i)
+                            message.bootstrap[i] = $String(object.bootstrap[i]);
+                    }
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a GatewayToken message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayToken} message GatewayToken
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                GatewayToken.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults) {
+                        object.rootKeys = [];
+                        object.bootstrap = [];
+                    }
+                    if (options.defaults) {
+                        object.k = 0;
+                        if (options.bytes === $String)
+                            object.clusterKey = "";
+                        else {
+                            object.clusterKey = [];
+                            if (options.bytes !== $Array)
+                                object.clusterKey = $util.newBuffer(object.clusterKey);
+                        }
+                        object.cluster = "";
+                        if (options.bytes === $String)
+                            object.seed = "";
+                        else {
+                            object.seed = [];
+                            if (options.bytes !== $Array)
+                                object.seed = $util.newBuffer(object.seed);
+                        }
+                        if ($util.Long) {
+                            let long = new $util.Long(0, 0, false);
+                            object.notAfter = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+                        } else
+                            object.notAfter = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+                    }
+                    if (message.k != null && $Object.hasOwnProperty.call(message, "k"))
+                        object.k = message.k;
+                    if (message.rootKeys && message.rootKeys.length) {
+                        object.rootKeys = $Array(message.rootKeys.length);
+                        for (let j = 0; j < message.rootKeys.length; ++j)
+                            object.rootKeys[j] = options.bytes === $String ? $util.base64.encode(message.rootKeys[j], 0, message.rootKeys[j].length) : options.bytes === $Array ? $Array.prototype.slice.call(message.rootKeys[j]) : message.rootKeys[j];
+                    }
+                    if (message.clusterKey != null && $Object.hasOwnProperty.call(message, "clusterKey"))
+                        object.clusterKey = options.bytes === $String ? $util.base64.encode(message.clusterKey, 0, message.clusterKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterKey) : message.clusterKey;
+                    if (message.cluster != null && $Object.hasOwnProperty.call(message, "cluster"))
+                        object.cluster = message.cluster;
+                    if (message.seed != null && $Object.hasOwnProperty.call(message, "seed"))
+                        object.seed = options.bytes === $String ? $util.base64.encode(message.seed, 0, message.seed.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.seed) : message.seed;
+                    if (message.notAfter != null && $Object.hasOwnProperty.call(message, "notAfter"))
+                        if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+                            object.notAfter = typeof message.notAfter === "number" ? $BigInt(message.notAfter) : $util.Long.fromBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0, false).toBigInt();
+                        else if (typeof message.notAfter === "number")
+                            object.notAfter = options.longs === $String ? $String(message.notAfter) : message.notAfter;
+                        else
+                            object.notAfter = options.longs === $String ? $util.Long.prototype.toString.call(message.notAfter) : options.longs === $Number ? new $util.LongBits(message.notAfter.low >>> 0, message.notAfter.high >>> 0).toNumber() : message.notAfter;
+                    if (message.bootstrap && message.bootstrap.length) {
+                        object.bootstrap = $Array(message.bootstrap.length);
+                        for (let j = 0; j < message.bootstrap.length; ++j)
+                            object.bootstrap[j] = message.bootstrap[j];
+                    }
+                    return object;
+                };
+
+                /**
+                 * Converts this GatewayToken to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                GatewayToken.prototype.toJSON = function() {
+                    return GatewayToken.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for GatewayToken
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.GatewayToken
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                GatewayToken.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.GatewayToken";
+                };
+
+                return GatewayToken;
+            })();
+
             v1.Statement = (function() {
 
                 /**
@@ -17006,6 +17490,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [software] Hello software
                  * @property {Uint8Array|null} [invite] Hello invite
                  * @property {rhizome.mesh.v1.TrustHead.$Properties|null} [trustHead] Hello trustHead
+                 * @property {Uint8Array|null} [gatewayKey] Hello gatewayKey
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -17110,6 +17595,14 @@ export const rhizome = $root.rhizome = (() => {
                 Hello.prototype.trustHead = null;
 
                 /**
+                 * Hello gatewayKey.
+                 * @member {Uint8Array} gatewayKey
+                 * @memberof rhizome.mesh.v1.Hello
+                 * @instance
+                 */
+                Hello.prototype.gatewayKey = $util.newBuffer([]);
+
+                /**
                  * Creates a new Hello instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Hello
@@ -17159,6 +17652,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 8, wireType 2 =*/66).bytes(message.invite);
                     if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead"))
                         $root.rhizome.mesh.v1.TrustHead.encode(message.trustHead, writer.uint32(/* id 9, wireType 2 =*/74).fork(), _depth + 1).ldelim();
+                    if (message.gatewayKey != null && $Object.hasOwnProperty.call(message, "gatewayKey") && message.gatewayKey.length)
+                        writer.uint32(/* id 10, wireType 2 =*/82).bytes(message.gatewayKey);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -17281,6 +17776,15 @@ export const rhizome = $root.rhizome = (() => {
                                 message.trustHead = $root.rhizome.mesh.v1.TrustHead.decode(reader, reader.size(), $undefined, _depth + 1, message.trustHead);
                                 continue;
                             }
+                        case 10: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.gatewayKey = value;
+                                else
+                                    delete message.gatewayKey;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -17342,6 +17846,9 @@ export const rhizome = $root.rhizome = (() => {
                         if (error)
                             return "trustHead." + error;
                     }
+                    if (message.gatewayKey != null && $Object.hasOwnProperty.call(message, "gatewayKey"))
+                        if (!(message.gatewayKey && typeof message.gatewayKey.length === "number" || $util.isString(message.gatewayKey)))
+                            return "gatewayKey: buffer expected";
                     return null;
                 };
 
@@ -17411,6 +17918,12 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Hello.trustHead: object expected");
                         message.trustHead = $root.rhizome.mesh.v1.TrustHead.fromObject(object.trustHead, _depth + 1);
                     }
+                    if (object.gatewayKey != null)
+                        if (object.gatewayKey.length)
+                            if (typeof object.gatewayKey === "string")
+                                $util.base64.decode(object.gatewayKey, message.gatewayKey = $util.newBuffer($util.base64.length(object.gatewayKey)), 0);
+                            else if (object.gatewayKey.length >= 0)
+                                message.gatewayKey = object.gatewayKey;
                     return message;
                 };
 
@@ -17469,6 +17982,13 @@ export const rhizome = $root.rhizome = (() => {
                                 object.invite = $util.newBuffer(object.invite);
                         }
                         object.trustHead = null;
+                        if (options.bytes === $String)
+                            object.gatewayKey = "";
+                        else {
+                            object.gatewayKey = [];
+                            if (options.bytes !== $Array)
+                                object.gatewayKey = $util.newBuffer(object.gatewayKey);
+                        }
                     }
                     if (message.versionMin != null && $Object.hasOwnProperty.call(message, "versionMin"))
                         object.versionMin = message.versionMin;
@@ -17493,6 +18013,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.invite = options.bytes === $String ? $util.base64.encode(message.invite, 0, message.invite.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.invite) : message.invite;
                     if (message.trustHead != null && $Object.hasOwnProperty.call(message, "trustHead"))
                         object.trustHead = $root.rhizome.mesh.v1.TrustHead.toObject(message.trustHead, options, _depth + 1);
+                    if (message.gatewayKey != null && $Object.hasOwnProperty.call(message, "gatewayKey"))
+                        object.gatewayKey = options.bytes === $String ? $util.base64.encode(message.gatewayKey, 0, message.gatewayKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.gatewayKey) : message.gatewayKey;
                     return object;
                 };
 
@@ -18367,6 +18889,626 @@ export const rhizome = $root.rhizome = (() => {
                 return Admitted;
             })();
 
+            v1.GatewayKnock = (function() {
+
+                /**
+                 * Properties of a GatewayKnock.
+                 * @typedef {Object} rhizome.mesh.v1.GatewayKnock.$Properties
+                 * @property {Uint8Array|null} [signature] GatewayKnock signature
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a GatewayKnock.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IGatewayKnock
+                 * @augments rhizome.mesh.v1.GatewayKnock.$Properties
+                 * @deprecated Use rhizome.mesh.v1.GatewayKnock.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a GatewayKnock.
+                 * @typedef {rhizome.mesh.v1.GatewayKnock.$Properties} rhizome.mesh.v1.GatewayKnock.$Shape
+                 */
+
+                /**
+                 * Constructs a new GatewayKnock.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a GatewayKnock.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.GatewayKnock.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const GatewayKnock = function (properties) {
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * GatewayKnock signature.
+                 * @member {Uint8Array} signature
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @instance
+                 */
+                GatewayKnock.prototype.signature = $util.newBuffer([]);
+
+                /**
+                 * Creates a new GatewayKnock instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayKnock.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.GatewayKnock} GatewayKnock instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.GatewayKnock.$Shape): rhizome.mesh.v1.GatewayKnock & rhizome.mesh.v1.GatewayKnock.$Shape;
+                 *   (properties?: rhizome.mesh.v1.GatewayKnock.$Properties): rhizome.mesh.v1.GatewayKnock;
+                 * }}
+                 */
+                GatewayKnock.create = function(properties) {
+                    return new GatewayKnock(properties);
+                };
+
+                /**
+                 * Encodes the specified GatewayKnock message. Does not implicitly {@link rhizome.mesh.v1.GatewayKnock.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayKnock.$Properties} message GatewayKnock message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                GatewayKnock.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature") && message.signature.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.signature);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a GatewayKnock message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayKnock & rhizome.mesh.v1.GatewayKnock.$Shape} GatewayKnock
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                GatewayKnock.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.GatewayKnock();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.signature = value;
+                                else
+                                    delete message.signature;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a GatewayKnock message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                GatewayKnock.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        if (!(message.signature && typeof message.signature.length === "number" || $util.isString(message.signature)))
+                            return "signature: buffer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a GatewayKnock message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.GatewayKnock} GatewayKnock
+                 */
+                GatewayKnock.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.GatewayKnock)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.GatewayKnock: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.GatewayKnock();
+                    if (object.signature != null)
+                        if (object.signature.length)
+                            if (typeof object.signature === "string")
+                                $util.base64.decode(object.signature, message.signature = $util.newBuffer($util.base64.length(object.signature)), 0);
+                            else if (object.signature.length >= 0)
+                                message.signature = object.signature;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a GatewayKnock message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayKnock} message GatewayKnock
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                GatewayKnock.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.defaults)
+                        if (options.bytes === $String)
+                            object.signature = "";
+                        else {
+                            object.signature = [];
+                            if (options.bytes !== $Array)
+                                object.signature = $util.newBuffer(object.signature);
+                        }
+                    if (message.signature != null && $Object.hasOwnProperty.call(message, "signature"))
+                        object.signature = options.bytes === $String ? $util.base64.encode(message.signature, 0, message.signature.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.signature) : message.signature;
+                    return object;
+                };
+
+                /**
+                 * Converts this GatewayKnock to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                GatewayKnock.prototype.toJSON = function() {
+                    return GatewayKnock.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for GatewayKnock
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.GatewayKnock
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                GatewayKnock.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.GatewayKnock";
+                };
+
+                return GatewayKnock;
+            })();
+
+            v1.GatewayAdmitted = (function() {
+
+                /**
+                 * Properties of a GatewayAdmitted.
+                 * @typedef {Object} rhizome.mesh.v1.GatewayAdmitted.$Properties
+                 * @property {Uint8Array|null} [clusterSeed] GatewayAdmitted clusterSeed
+                 * @property {Uint8Array|null} [item] GatewayAdmitted item
+                 * @property {Array.<string>|null} [bootstrap] GatewayAdmitted bootstrap
+                 * @property {number|null} [generation] GatewayAdmitted generation
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+
+                /**
+                 * Properties of a GatewayAdmitted.
+                 * @memberof rhizome.mesh.v1
+                 * @interface IGatewayAdmitted
+                 * @augments rhizome.mesh.v1.GatewayAdmitted.$Properties
+                 * @deprecated Use rhizome.mesh.v1.GatewayAdmitted.$Properties instead.
+                 */
+
+                /**
+                 * Shape of a GatewayAdmitted.
+                 * @typedef {rhizome.mesh.v1.GatewayAdmitted.$Properties} rhizome.mesh.v1.GatewayAdmitted.$Shape
+                 */
+
+                /**
+                 * Constructs a new GatewayAdmitted.
+                 * @memberof rhizome.mesh.v1
+                 * @classdesc Represents a GatewayAdmitted.
+                 * @constructor
+                 * @param {rhizome.mesh.v1.GatewayAdmitted.$Properties=} [properties] Properties to set
+                 * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
+                 */
+                const GatewayAdmitted = function (properties) {
+                    this.bootstrap = [];
+                    if (properties)
+                        for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                            if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                                this[keys[i]] = properties[keys[i]];
+                };
+
+                /**
+                 * GatewayAdmitted clusterSeed.
+                 * @member {Uint8Array} clusterSeed
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 */
+                GatewayAdmitted.prototype.clusterSeed = $util.newBuffer([]);
+
+                /**
+                 * GatewayAdmitted item.
+                 * @member {Uint8Array} item
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 */
+                GatewayAdmitted.prototype.item = $util.newBuffer([]);
+
+                /**
+                 * GatewayAdmitted bootstrap.
+                 * @member {Array.<string>} bootstrap
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 */
+                GatewayAdmitted.prototype.bootstrap = $util.emptyArray;
+
+                /**
+                 * GatewayAdmitted generation.
+                 * @member {number} generation
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 */
+                GatewayAdmitted.prototype.generation = 0;
+
+                /**
+                 * Creates a new GatewayAdmitted instance using the specified properties.
+                 * @function create
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayAdmitted.$Properties=} [properties] Properties to set
+                 * @returns {rhizome.mesh.v1.GatewayAdmitted} GatewayAdmitted instance
+                 * @type {{
+                 *   (properties: rhizome.mesh.v1.GatewayAdmitted.$Shape): rhizome.mesh.v1.GatewayAdmitted & rhizome.mesh.v1.GatewayAdmitted.$Shape;
+                 *   (properties?: rhizome.mesh.v1.GatewayAdmitted.$Properties): rhizome.mesh.v1.GatewayAdmitted;
+                 * }}
+                 */
+                GatewayAdmitted.create = function(properties) {
+                    return new GatewayAdmitted(properties);
+                };
+
+                /**
+                 * Encodes the specified GatewayAdmitted message. Does not implicitly {@link rhizome.mesh.v1.GatewayAdmitted.verify|verify} messages.
+                 * @function encode
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayAdmitted.$Properties} message GatewayAdmitted message or plain object to encode
+                 * @param {$protobuf.Writer} [writer] Writer to encode to
+                 * @returns {$protobuf.Writer} Writer
+                 */
+                GatewayAdmitted.encode = function (message, writer, _depth) {
+                    if (!writer)
+                        writer = $Writer.create();
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    if (message.clusterSeed != null && $Object.hasOwnProperty.call(message, "clusterSeed") && message.clusterSeed.length)
+                        writer.uint32(/* id 1, wireType 2 =*/10).bytes(message.clusterSeed);
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item") && message.item.length)
+                        writer.uint32(/* id 2, wireType 2 =*/18).bytes(message.item);
+                    if (message.bootstrap != null && message.bootstrap.length)
+                        for (let i = 0; i < message.bootstrap.length; ++i)
+                            writer.uint32(/* id 3, wireType 2 =*/26).string(message.bootstrap[i]);
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
+                        writer.uint32(/* id 4, wireType 0 =*/32).uint32(message.generation);
+                    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                        for (let i = 0; i < message.$unknowns.length; ++i)
+                            writer.raw(message.$unknowns[i]);
+                    return writer;
+                };
+
+                /**
+                 * Decodes a GatewayAdmitted message from the specified reader or buffer.
+                 * @function decode
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {$protobuf.Reader|Uint8Array} reader Reader or buffer to decode from
+                 * @param {number} [length] Message length if known beforehand
+                 * @returns {rhizome.mesh.v1.GatewayAdmitted & rhizome.mesh.v1.GatewayAdmitted.$Shape} GatewayAdmitted
+                 * @throws {Error} If the payload is not a reader or valid buffer
+                 * @throws {$protobuf.util.ProtocolError} If required fields are missing
+                 */
+                GatewayAdmitted.decode = function (reader, length, _end, _depth, _target) {
+                    if (!(reader instanceof $Reader))
+                        reader = $Reader.create(reader);
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $Reader.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let end, message, value;
+                    if (length === $undefined)
+                        end = reader.len;
+                    else {
+                        end = reader.pos + length;
+                        if (end > reader.len)
+                            throw $RangeError("index out of range");
+                        length = reader.len;
+                        reader.len = end;
+                    }
+                    message = _target || new $root.rhizome.mesh.v1.GatewayAdmitted();
+                    while (reader.pos < end) {
+                        let start = reader.pos;
+                        let tag = reader.tag();
+                        if (tag === _end) {
+                            _end = $undefined;
+                            break;
+                        }
+                        let wireType = tag & 7;
+                        switch (tag >>>= 3) {
+                        case 1: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.clusterSeed = value;
+                                else
+                                    delete message.clusterSeed;
+                                continue;
+                            }
+                        case 2: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.bytes()).length)
+                                    message.item = value;
+                                else
+                                    delete message.item;
+                                continue;
+                            }
+                        case 3: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.bootstrap && message.bootstrap.length))
+                                    message.bootstrap = [];
+                                message.bootstrap.push(reader.stringVerify());
+                                continue;
+                            }
+                        case 4: {
+                                if (wireType !== 0)
+                                    break;
+                                if (value = reader.uint32())
+                                    message.generation = value;
+                                else
+                                    delete message.generation;
+                                continue;
+                            }
+                        }
+                        reader.skipType(wireType, _depth, tag);
+                        if (!reader.discardUnknown) {
+                            $util.makeProp(message, "$unknowns", false);
+                            (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                        }
+                    }
+                    if (length !== $undefined) {
+                        if (reader.pos !== end)
+                            throw $RangeError("index out of range");
+                        reader.len = length;
+                    }
+                    if (_end !== $undefined)
+                        throw $Error("missing end group");
+                    return message;
+                };
+
+                /**
+                 * Verifies a GatewayAdmitted message.
+                 * @function verify
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {Object.<string,*>} message Plain object to verify
+                 * @returns {string|null} `null` if valid, otherwise the reason why it is not
+                 */
+                GatewayAdmitted.verify = function (message, _depth) {
+                    if (typeof message !== "object" || message === null)
+                        return "object expected";
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        return "max depth exceeded";
+                    if (message.clusterSeed != null && $Object.hasOwnProperty.call(message, "clusterSeed"))
+                        if (!(message.clusterSeed && typeof message.clusterSeed.length === "number" || $util.isString(message.clusterSeed)))
+                            return "clusterSeed: buffer expected";
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        if (!(message.item && typeof message.item.length === "number" || $util.isString(message.item)))
+                            return "item: buffer expected";
+                    if (message.bootstrap != null && $Object.hasOwnProperty.call(message, "bootstrap")) {
+                        if (!$Array.isArray(message.bootstrap))
+                            return "bootstrap: array expected";
+                        for (let i = 0; i < message.bootstrap.length; ++i)
+                            if (!$util.isString(message.bootstrap[i]))
+                                return "bootstrap: string[] expected";
+                    }
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+                        if (!$util.isInteger(message.generation))
+                            return "generation: integer expected";
+                    return null;
+                };
+
+                /**
+                 * Creates a GatewayAdmitted message from a plain object. Also converts values to their respective internal types.
+                 * @function fromObject
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {Object.<string,*>} object Plain object
+                 * @returns {rhizome.mesh.v1.GatewayAdmitted} GatewayAdmitted
+                 */
+                GatewayAdmitted.fromObject = function (object, _depth) {
+                    if (object instanceof $root.rhizome.mesh.v1.GatewayAdmitted)
+                        return object;
+                    if (!$util.isObject(object))
+                        throw $TypeError(".rhizome.mesh.v1.GatewayAdmitted: object expected");
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let message = new $root.rhizome.mesh.v1.GatewayAdmitted();
+                    if (object.clusterSeed != null)
+                        if (object.clusterSeed.length)
+                            if (typeof object.clusterSeed === "string")
+                                $util.base64.decode(object.clusterSeed, message.clusterSeed = $util.newBuffer($util.base64.length(object.clusterSeed)), 0);
+                            else if (object.clusterSeed.length >= 0)
+                                message.clusterSeed = object.clusterSeed;
+                    if (object.item != null)
+                        if (object.item.length)
+                            if (typeof object.item === "string")
+                                $util.base64.decode(object.item, message.item = $util.newBuffer($util.base64.length(object.item)), 0);
+                            else if (object.item.length >= 0)
+                                message.item = object.item;
+                    if (object.bootstrap) {
+                        if (!$Array.isArray(object.bootstrap))
+                            throw $TypeError(".rhizome.mesh.v1.GatewayAdmitted.bootstrap: array expected");
+                        message.bootstrap = $Array(object.bootstrap.length);
+                        for (let i = 0; i < object.bootstrap.length; ++i)
+                            message.bootstrap[i] = $String(object.bootstrap[i]);
+                    }
+                    if (object.generation != null)
+                        if ($Number(object.generation) !== 0)
+                            message.generation = object.generation >>> 0;
+                    return message;
+                };
+
+                /**
+                 * Creates a plain object from a GatewayAdmitted message. Also converts values to other types if specified.
+                 * @function toObject
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {rhizome.mesh.v1.GatewayAdmitted} message GatewayAdmitted
+                 * @param {$protobuf.IConversionOptions} [options] Conversion options
+                 * @returns {Object.<string,*>} Plain object
+                 */
+                GatewayAdmitted.toObject = function (message, options, _depth) {
+                    if (!options)
+                        options = {};
+                    if (_depth === $undefined)
+                        _depth = 0;
+                    if (_depth > $util.recursionLimit)
+                        throw $Error("max depth exceeded");
+                    let object = {};
+                    if (options.arrays || options.defaults)
+                        object.bootstrap = [];
+                    if (options.defaults) {
+                        if (options.bytes === $String)
+                            object.clusterSeed = "";
+                        else {
+                            object.clusterSeed = [];
+                            if (options.bytes !== $Array)
+                                object.clusterSeed = $util.newBuffer(object.clusterSeed);
+                        }
+                        if (options.bytes === $String)
+                            object.item = "";
+                        else {
+                            object.item = [];
+                            if (options.bytes !== $Array)
+                                object.item = $util.newBuffer(object.item);
+                        }
+                        object.generation = 0;
+                    }
+                    if (message.clusterSeed != null && $Object.hasOwnProperty.call(message, "clusterSeed"))
+                        object.clusterSeed = options.bytes === $String ? $util.base64.encode(message.clusterSeed, 0, message.clusterSeed.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.clusterSeed) : message.clusterSeed;
+                    if (message.item != null && $Object.hasOwnProperty.call(message, "item"))
+                        object.item = options.bytes === $String ? $util.base64.encode(message.item, 0, message.item.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.item) : message.item;
+                    if (message.bootstrap && message.bootstrap.length) {
+                        object.bootstrap = $Array(message.bootstrap.length);
+                        for (let j = 0; j < message.bootstrap.length; ++j)
+                            object.bootstrap[j] = message.bootstrap[j];
+                    }
+                    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+                        object.generation = message.generation;
+                    return object;
+                };
+
+                /**
+                 * Converts this GatewayAdmitted to JSON.
+                 * @function toJSON
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 * @returns {Object.<string,*>} JSON object
+                 */
+                GatewayAdmitted.prototype.toJSON = function() {
+                    return GatewayAdmitted.toObject(this, $protobuf.util.toJSONOptions);
+                };
+
+                /**
+                 * Gets the type url for GatewayAdmitted
+                 * @function getTypeUrl
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @static
+                 * @param {string} [prefix] Custom type url prefix, defaults to `"type.googleapis.com"`
+                 * @returns {string} The type url
+                 */
+                GatewayAdmitted.getTypeUrl = function(prefix) {
+                    if (prefix === $undefined)
+                        prefix = "type.googleapis.com";
+                    return prefix + "/rhizome.mesh.v1.GatewayAdmitted";
+                };
+
+                return GatewayAdmitted;
+            })();
+
             /**
              * RejectCode enum.
              * @name rhizome.mesh.v1.RejectCode
@@ -18853,7 +19995,9 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {rhizome.mesh.v1.TrustIds.$Properties|null} [trustIds] Frame trustIds
                  * @property {rhizome.mesh.v1.TrustWant.$Properties|null} [trustWant] Frame trustWant
                  * @property {rhizome.mesh.v1.TrustItems.$Properties|null} [trustItems] Frame trustItems
-                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"} [message] Frame message
+                 * @property {rhizome.mesh.v1.GatewayKnock.$Properties|null} [gatewayKnock] Frame gatewayKnock
+                 * @property {rhizome.mesh.v1.GatewayAdmitted.$Properties|null} [gatewayAdmitted] Frame gatewayAdmitted
+                 * @property {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|"gatewayKnock"|"gatewayAdmitted"} [message] Frame message
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -18889,9 +20033,11 @@ export const rhizome = $root.rhizome = (() => {
                  *   trustIds?: rhizome.mesh.v1.TrustIds.$Shape|null;
                  *   trustWant?: rhizome.mesh.v1.TrustWant.$Shape|null;
                  *   trustItems?: rhizome.mesh.v1.TrustItems.$Shape|null;
+                 *   gatewayKnock?: rhizome.mesh.v1.GatewayKnock.$Shape|null;
+                 *   gatewayAdmitted?: rhizome.mesh.v1.GatewayAdmitted.$Shape|null;
                  *   $unknowns?: Array.<Uint8Array>;
                  * } & (
-                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape })
+                 *   ({ message?: undefined; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "hello"; hello: rhizome.mesh.v1.Hello.$Shape; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "proof"; hello?: null; proof: rhizome.mesh.v1.Proof.$Shape; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "reject"; hello?: null; proof?: null; reject: rhizome.mesh.v1.Reject.$Shape; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "heads"; hello?: null; proof?: null; reject?: null; heads: rhizome.mesh.v1.Heads.$Shape; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "pull"; hello?: null; proof?: null; reject?: null; heads?: null; pull: rhizome.mesh.v1.Pull.$Shape; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "delta"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta: rhizome.mesh.v1.Delta.$Shape; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "ping"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping: rhizome.mesh.v1.Ping.$Shape; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "pong"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong: rhizome.mesh.v1.Pong.$Shape; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "equivocation"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation: rhizome.mesh.v1.Equivocation.$Shape; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "prune"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune: rhizome.mesh.v1.Prune.$Shape; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "graft"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft: rhizome.mesh.v1.Graft.$Shape; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "credit"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit: rhizome.mesh.v1.Credit.$Shape; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "suspicion"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion: rhizome.mesh.v1.Suspicion.$Shape; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "beacon"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon: rhizome.mesh.v1.Beacon.$Shape; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "knock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock: rhizome.mesh.v1.Knock.$Shape; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "admitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted: rhizome.mesh.v1.Admitted.$Shape; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustHead"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead: rhizome.mesh.v1.TrustHead.$Shape; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustDigests"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests: rhizome.mesh.v1.TrustDigests.$Shape; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustIds"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds: rhizome.mesh.v1.TrustIds.$Shape; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustWant"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant: rhizome.mesh.v1.TrustWant.$Shape; trustItems?: null; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "trustItems"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems: rhizome.mesh.v1.TrustItems.$Shape; gatewayKnock?: null; gatewayAdmitted?: null }|{ message?: "gatewayKnock"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock: rhizome.mesh.v1.GatewayKnock.$Shape; gatewayAdmitted?: null }|{ message?: "gatewayAdmitted"; hello?: null; proof?: null; reject?: null; heads?: null; pull?: null; delta?: null; ping?: null; pong?: null; equivocation?: null; prune?: null; graft?: null; credit?: null; suspicion?: null; beacon?: null; knock?: null; admitted?: null; trustHead?: null; trustDigests?: null; trustIds?: null; trustWant?: null; trustItems?: null; gatewayKnock?: null; gatewayAdmitted: rhizome.mesh.v1.GatewayAdmitted.$Shape })
                  * )} rhizome.mesh.v1.Frame.$Shape
                  */
 
@@ -19078,17 +20224,33 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 Frame.prototype.trustItems = null;
 
+                /**
+                 * Frame gatewayKnock.
+                 * @member {rhizome.mesh.v1.GatewayKnock.$Properties|null|undefined} gatewayKnock
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.gatewayKnock = null;
+
+                /**
+                 * Frame gatewayAdmitted.
+                 * @member {rhizome.mesh.v1.GatewayAdmitted.$Properties|null|undefined} gatewayAdmitted
+                 * @memberof rhizome.mesh.v1.Frame
+                 * @instance
+                 */
+                Frame.prototype.gatewayAdmitted = null;
+
                 // OneOf field names bound to virtual getters and setters
                 let $oneOfFields;
 
                 /**
                  * Frame message.
-                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|undefined} message
+                 * @member {"hello"|"proof"|"reject"|"heads"|"pull"|"delta"|"ping"|"pong"|"equivocation"|"prune"|"graft"|"credit"|"suspicion"|"beacon"|"knock"|"admitted"|"trustHead"|"trustDigests"|"trustIds"|"trustWant"|"trustItems"|"gatewayKnock"|"gatewayAdmitted"|undefined} message
                  * @memberof rhizome.mesh.v1.Frame
                  * @instance
                  */
                 $Object.defineProperty(Frame.prototype, "message", {
-                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation", "prune", "graft", "credit", "suspicion", "beacon", "knock", "admitted", "trustHead", "trustDigests", "trustIds", "trustWant", "trustItems"]),
+                    get: $util.oneOfGetter($oneOfFields = ["hello", "proof", "reject", "heads", "pull", "delta", "ping", "pong", "equivocation", "prune", "graft", "credit", "suspicion", "beacon", "knock", "admitted", "trustHead", "trustDigests", "trustIds", "trustWant", "trustItems", "gatewayKnock", "gatewayAdmitted"]),
                     set: $util.oneOfSetter($oneOfFields)
                 });
 
@@ -19166,6 +20328,10 @@ export const rhizome = $root.rhizome = (() => {
                         $root.rhizome.mesh.v1.TrustWant.encode(message.trustWant, writer.uint32(/* id 20, wireType 2 =*/162).fork(), _depth + 1).ldelim();
                     if (message.trustItems != null && $Object.hasOwnProperty.call(message, "trustItems"))
                         $root.rhizome.mesh.v1.TrustItems.encode(message.trustItems, writer.uint32(/* id 21, wireType 2 =*/170).fork(), _depth + 1).ldelim();
+                    if (message.gatewayKnock != null && $Object.hasOwnProperty.call(message, "gatewayKnock"))
+                        $root.rhizome.mesh.v1.GatewayKnock.encode(message.gatewayKnock, writer.uint32(/* id 22, wireType 2 =*/178).fork(), _depth + 1).ldelim();
+                    if (message.gatewayAdmitted != null && $Object.hasOwnProperty.call(message, "gatewayAdmitted"))
+                        $root.rhizome.mesh.v1.GatewayAdmitted.encode(message.gatewayAdmitted, writer.uint32(/* id 23, wireType 2 =*/186).fork(), _depth + 1).ldelim();
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -19355,6 +20521,20 @@ export const rhizome = $root.rhizome = (() => {
                                     break;
                                 message.trustItems = $root.rhizome.mesh.v1.TrustItems.decode(reader, reader.size(), $undefined, _depth + 1, message.trustItems);
                                 message.message = "trustItems";
+                                continue;
+                            }
+                        case 22: {
+                                if (wireType !== 2)
+                                    break;
+                                message.gatewayKnock = $root.rhizome.mesh.v1.GatewayKnock.decode(reader, reader.size(), $undefined, _depth + 1, message.gatewayKnock);
+                                message.message = "gatewayKnock";
+                                continue;
+                            }
+                        case 23: {
+                                if (wireType !== 2)
+                                    break;
+                                message.gatewayAdmitted = $root.rhizome.mesh.v1.GatewayAdmitted.decode(reader, reader.size(), $undefined, _depth + 1, message.gatewayAdmitted);
+                                message.message = "gatewayAdmitted";
                                 continue;
                             }
                         }
@@ -19598,6 +20778,26 @@ export const rhizome = $root.rhizome = (() => {
                                 return "trustItems." + error;
                         }
                     }
+                    if (message.gatewayKnock != null && $Object.hasOwnProperty.call(message, "gatewayKnock")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.GatewayKnock.verify(message.gatewayKnock, _depth + 1);
+                            if (error)
+                                return "gatewayKnock." + error;
+                        }
+                    }
+                    if (message.gatewayAdmitted != null && $Object.hasOwnProperty.call(message, "gatewayAdmitted")) {
+                        if (properties.message === 1)
+                            return "message: multiple values";
+                        properties.message = 1;
+                        {
+                            let error = $root.rhizome.mesh.v1.GatewayAdmitted.verify(message.gatewayAdmitted, _depth + 1);
+                            if (error)
+                                return "gatewayAdmitted." + error;
+                        }
+                    }
                     return null;
                 };
 
@@ -19724,6 +20924,16 @@ export const rhizome = $root.rhizome = (() => {
                             throw $TypeError(".rhizome.mesh.v1.Frame.trustItems: object expected");
                         message.trustItems = $root.rhizome.mesh.v1.TrustItems.fromObject(object.trustItems, _depth + 1);
                     }
+                    if (object.gatewayKnock != null) {
+                        if (!$util.isObject(object.gatewayKnock))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.gatewayKnock: object expected");
+                        message.gatewayKnock = $root.rhizome.mesh.v1.GatewayKnock.fromObject(object.gatewayKnock, _depth + 1);
+                    }
+                    if (object.gatewayAdmitted != null) {
+                        if (!$util.isObject(object.gatewayAdmitted))
+                            throw $TypeError(".rhizome.mesh.v1.Frame.gatewayAdmitted: object expected");
+                        message.gatewayAdmitted = $root.rhizome.mesh.v1.GatewayAdmitted.fromObject(object.gatewayAdmitted, _depth + 1);
+                    }
                     return message;
                 };
 
@@ -19848,6 +21058,16 @@ export const rhizome = $root.rhizome = (() => {
                         object.trustItems = $root.rhizome.mesh.v1.TrustItems.toObject(message.trustItems, options, _depth + 1);
                         if (options.oneofs)
                             object.message = "trustItems";
+                    }
+                    if (message.gatewayKnock != null && $Object.hasOwnProperty.call(message, "gatewayKnock")) {
+                        object.gatewayKnock = $root.rhizome.mesh.v1.GatewayKnock.toObject(message.gatewayKnock, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "gatewayKnock";
+                    }
+                    if (message.gatewayAdmitted != null && $Object.hasOwnProperty.call(message, "gatewayAdmitted")) {
+                        object.gatewayAdmitted = $root.rhizome.mesh.v1.GatewayAdmitted.toObject(message.gatewayAdmitted, options, _depth + 1);
+                        if (options.oneofs)
+                            object.message = "gatewayAdmitted";
                     }
                     return object;
                 };

@@ -287,7 +287,8 @@ function worldFrom({ specs, origins }: Stored, dials: AgentSpec): World {
   const door: DoorPort = {
     openCredential: (credential) => openCredential(set, credential),
     openItem: (item) => set.open(item),
-    verdictOn: (credential) => members.verdictOn(credential)
+    verdictOn: (credential) => members.verdictOn(credential),
+    knowsGateway: () => false
   }
   const trustHead = createTrustExchange({ set, crypto }).head()
   const sum = new HeadsDigest()

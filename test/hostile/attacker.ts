@@ -198,7 +198,8 @@ export class Attacker {
       door: {
         openCredential: (bytes) => openCredential(set, bytes),
         openItem: (bytes) => set.open(bytes),
-        verdictOn: (credential) => this.members.verdictOn(credential)
+        verdictOn: (credential) => this.members.verdictOn(credential),
+        knowsGateway: () => false
       }
     })
     const send = (frames: readonly Uint8Array[]): void => {

@@ -93,7 +93,8 @@ export class Links {
       door: {
         openCredential: (bytes) => openCredential(members.set, bytes),
         openItem: (bytes) => members.set.open(bytes),
-        verdictOn: (credential) => members.verdictOn(credential)
+        verdictOn: (credential) => members.verdictOn(credential),
+        knowsGateway: () => false
       },
       send,
       onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
@@ -189,6 +190,8 @@ export class Links {
         return this.#refuse(peer, verdict)
       case 'knock':
         return void this.#answer(peer, info, verdict)
+      case 'gatewayKnock':
+        return // No agent keeps invites of gateways yet.
       case 'admitted':
         return void this.#becomeMember(peer, info, verdict)
       case 'accepted':

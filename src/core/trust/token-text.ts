@@ -6,8 +6,8 @@ import type { Crypto } from '../model/crypto.ts'
 import { parseOrigin } from '../model/identity.ts'
 import { meshRoots, type MeshRoots } from './set/mesh-roots.ts'
 
-/** The first letters of a token: `rzm` lets a cluster into a mesh. */
-type TokenKind = 'rzm'
+/** The first letters of a token: `rzm` lets a cluster into a mesh, `rzg` one more gateway into a cluster. */
+type TokenKind = 'rzm' | 'rzg'
 
 /** A code for programs, and two sentences for people. */
 export interface TokenFault<Code extends string> {
@@ -21,6 +21,12 @@ export interface TokenRefused extends TokenFault<
   'empty' | 'notAToken' | 'damaged' | 'olderVersion' | 'newerVersion' | 'malformed' | 'foreign'
 > {
   readonly kind: 'refused'
+}
+
+/** Whether a text begins like a token of this kind, of any version. White space is ignored. */
+export function hasKind(kind: TokenKind, text: string): boolean {
+  const start = text.slice(0, 2 * TEXT_CHARACTERS_MAX).replaceAll(/\s+/g, '')
+  return new RegExp(`^${kind}[0-9]{1,4}_`).test(start)
 }
 
 /** Encodes the message of a token as text. */
@@ -89,13 +95,16 @@ export function tokenRoots(
 export function bootstrapFault(bootstrap: readonly string[]): string | undefined {
   if (bootstrap.length === 0 || bootstrap.length > BOOTSTRAP_MAX)
     return `it has ${bootstrap.length} bootstrap addresses; 1 to ${BOOTSTRAP_MAX} are allowed`
-  const bad = bootstrap.find((address) => {
-    const peerId = /^(?:\/[A-Za-z0-9._:%-]+)+\/p2p\/([A-Za-z0-9]+)$/.exec(address)?.[1]
-    return (
-      address.length > MULTIADDR_CHARACTERS_MAX || peerId === undefined || parseOrigin(peerId) === undefined
-    )
-  })
-  return bad === undefined ? undefined : 'a bootstrap address is malformed or does not end in /p2p/<PeerId>'
+  return bootstrap.every(isBootstrapAddress)
+    ? undefined
+    : 'a bootstrap address is malformed or does not end in /p2p/<PeerId>'
+}
+
+/** Whether a text is a multiaddr of bounded length that ends in a PeerId. */
+export function isBootstrapAddress(address: string): boolean {
+  if (address.length > MULTIADDR_CHARACTERS_MAX) return false
+  const peerId = /^(?:\/[A-Za-z0-9._:%-]+)+\/p2p\/([A-Za-z0-9]+)$/.exec(address)?.[1]
+  return peerId !== undefined && parseOrigin(peerId) !== undefined
 }
 
 export function malformedToken(what: string): TokenRefused {

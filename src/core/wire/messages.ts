@@ -51,6 +51,7 @@ export const decodeSuspicionBody = decoder(wire.SuspicionBody)
 export const decodeBeaconBody = decoder(wire.BeaconBody)
 export const decodeValueMessage = decoder(wire.Value)
 export const decodeInviteToken = decoder(wire.InviteToken)
+export const decodeGatewayToken = decoder(wire.GatewayToken)
 export const decodeTrustItem = decoder(wire.TrustItem)
 export const decodeStatementBody = decoder(wire.StatementBody)
 

@@ -20,8 +20,12 @@ export const EXPLAIN_MAX = 4
 export const NONCE_BYTES = 32
 const SIGNATURE_BYTES = 64
 const HASH_BYTES = 32
+const KEY_BYTES = 32
 /** Bytes: a certificate of an invited cluster has no lists; with two signatures it has less than 400. */
 const CERT_BYTES_MAX = 1024
+/** Multiaddrs in the answer to a new gateway, and the characters of each. */
+export const GATEWAY_BOOTSTRAP_MAX = 32
+const MULTIADDR_CHARACTERS_MAX = 256
 /** Bytes of the name and version of a program. */
 const SOFTWARE_BYTES_MAX = 100
 
@@ -42,8 +46,13 @@ export interface Hello {
   readonly unixSeconds: number
   /** Safe to print. */
   readonly software: string
-  /** What the peer shows: the item of a member's credential, or that of a newcomer's invite. */
-  readonly shows: { readonly kind: 'credential' | 'invite'; readonly item: Uint8Array }
+  /**
+   * What the peer shows: the item of a member's credential, or that of a newcomer's invite; or of a new gateway the public
+   * key of its token, 32 bytes.
+   */
+  readonly shows:
+    | { readonly kind: 'credential' | 'invite'; readonly item: Uint8Array }
+    | { readonly kind: 'gateway'; readonly key: Uint8Array }
   /** Of a member that says it. */
   readonly trustHead: TrustHead | undefined
 }
@@ -60,8 +69,22 @@ export type DoorMessage =
   | { readonly kind: 'proof'; readonly signature: Uint8Array }
   | { readonly kind: 'knock'; readonly clusterCert: Uint8Array; readonly signature: Uint8Array }
   | { readonly kind: 'admitted'; readonly item: Uint8Array; readonly sponsor: Uint8Array | undefined }
+  | { readonly kind: 'gatewayKnock'; readonly signature: Uint8Array }
+  | ({ readonly kind: 'gatewayAdmitted' } & GatewayGift)
   | ({ readonly kind: 'reject' } & Reject)
   | { readonly kind: 'malformed'; readonly reason: string }
+
+/** What a gateway gives to one more gateway of its cluster. */
+export interface GatewayGift {
+  /** The Ed25519 seed of the cluster key, 32 bytes; a secret. */
+  readonly clusterSeed: Uint8Array
+  /** The encoded TrustItem down to the cluster's admission or founding certificate. */
+  readonly item: Uint8Array
+  /** At most GATEWAY_BOOTSTRAP_MAX multiaddrs. */
+  readonly bootstrap: readonly string[]
+  /** The highest generation of the cluster's certificates that the giver knows. */
+  readonly generation: number
+}
 
 /** A refusal as the peer sent it. `explain` are encoded TrustItems, not checked yet. */
 interface Reject extends Rejection {
@@ -74,7 +97,7 @@ export function decodeDoorFrame(frame: Uint8Array, bytesMax: number): DoorMessag
     return malformed(`a frame of ${frame.length} bytes before authentication, more than ${bytesMax}`)
   const message = decodeFrame(frame)
   if (message === undefined) return malformed('a frame that is not decodable')
-  const { hello, proof, knock, admitted, reject } = message
+  const { hello, proof, knock, admitted, reject, gatewayKnock, gatewayAdmitted } = message
   if (hello !== null) return helloOf(hello)
   if (proof !== null)
     return proof.signature.length === SIGNATURE_BYTES
@@ -92,6 +115,13 @@ export function decodeDoorFrame(frame: Uint8Array, bytesMax: number): DoorMessag
     const { item, sponsor } = admitted
     return { kind: 'admitted', item, sponsor: sponsor.length === 0 ? undefined : sponsor }
   }
+  if (gatewayKnock !== null) {
+    const { signature } = gatewayKnock
+    return signature.length === SIGNATURE_BYTES
+      ? { kind: 'gatewayKnock', signature }
+      : malformed(`a GatewayKnock with a signature of ${signature.length} bytes`)
+  }
+  if (gatewayAdmitted !== null) return giftOf(gatewayAdmitted)
   if (reject !== null) {
     const { code, detail, explain } = reject
     return {
@@ -111,7 +141,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   return encodeFrame({
     hello: {
       ...rest,
-      [shows.kind]: shows.item,
+      ...(shows.kind === 'gateway' ? { gatewayKey: shows.key } : { [shows.kind]: shows.item }),
       ...(root !== undefined && { trustHead: { root, count: count ?? 0 } })
     }
   })
@@ -130,6 +160,16 @@ export function encodeKnock(clusterCert: Uint8Array, signature: Uint8Array): Uin
 /** Encodes an admission; `sponsor` is the item of the cluster that signed it, where that is not the sender's. */
 export function encodeAdmitted(item: Uint8Array, sponsor: Uint8Array | undefined): Uint8Array {
   return encodeFrame({ admitted: { item, ...(sponsor && { sponsor }) } })
+}
+
+/** Encodes the request of a new gateway. */
+export function encodeGatewayKnock(signature: Uint8Array): Uint8Array {
+  return encodeFrame({ gatewayKnock: { signature } })
+}
+
+/** Encodes the answer to a new gateway. */
+export function encodeGatewayAdmitted({ bootstrap, ...gift }: GatewayGift): Uint8Array {
+  return encodeFrame({ gatewayAdmitted: { ...gift, bootstrap: [...bootstrap] } })
 }
 
 /**
@@ -166,16 +206,15 @@ const ITEM_HEAD_BYTES = 4
 
 /** Checks the form of a Hello. */
 function helloOf(message: HelloMessage): DoorMessage {
-  const { versionMin, versionMax, meshId, nonce, unixSeconds, credential, invite, trustHead } = message
+  const { versionMin, versionMax, meshId, nonce, unixSeconds, trustHead } = message
   const poor = (reason: string): DoorMessage => ({
     kind: 'poorHello',
     reason: `a Hello ${reason}`,
     head: { versionMin, versionMax, meshId }
   })
   if (nonce.length !== NONCE_BYTES) return poor(`with a nonce of ${nonce.length} bytes, not ${NONCE_BYTES}`)
-  if (credential.length > 0 && invite.length > 0)
-    return poor('with a credential and an invite, not one of them')
-  if (credential.length + invite.length === 0) return poor('with neither a credential nor an invite')
+  const shows = showsOf(message)
+  if (typeof shows === 'string') return poor(shows)
   if (trustHead !== null && trustHead.root.length !== HASH_BYTES)
     return poor(`with a trust head of ${trustHead.root.length} bytes, not ${HASH_BYTES}`)
   return {
@@ -187,12 +226,33 @@ function helloOf(message: HelloMessage): DoorMessage {
       nonce,
       unixSeconds,
       software: printable(message.software, SOFTWARE_BYTES_MAX),
-      shows:
-        credential.length > 0 ? { kind: 'credential', item: credential } : { kind: 'invite', item: invite },
+      shows,
       // A copy: the outcome outlives the frame, whose buffer a view would keep.
       trustHead: trustHead === null ? undefined : { root: trustHead.root.slice(), count: trustHead.count }
     }
   }
+}
+
+/** The one thing that a Hello shows; or what is wrong with it, as the end of a sentence. */
+function showsOf({ credential, invite, gatewayKey }: HelloMessage): Hello['shows'] | string {
+  const given = [credential, invite, gatewayKey].filter(({ length }) => length > 0)
+  if (given.length > 1) return 'with two of credential, invite and key of a gateway, not one of them'
+  if (credential.length > 0) return { kind: 'credential', item: credential }
+  if (invite.length > 0) return { kind: 'invite', item: invite }
+  if (gatewayKey.length === 0) return 'with neither a credential nor an invite'
+  if (gatewayKey.length !== KEY_BYTES) return `with a key of a gateway of ${gatewayKey.length} bytes`
+  // A copy, for the same reason as that of the trust head.
+  return { kind: 'gateway', key: gatewayKey.slice() }
+}
+
+/** Checks the form of an answer to a new gateway. */
+function giftOf({ clusterSeed, item, bootstrap, generation }: GatewayGift): DoorMessage {
+  if (clusterSeed.length !== KEY_BYTES)
+    return malformed(`a GatewayAdmitted with a seed of ${clusterSeed.length} bytes`)
+  const isLong = bootstrap.some(({ length }) => length > MULTIADDR_CHARACTERS_MAX)
+  if (bootstrap.length > GATEWAY_BOOTSTRAP_MAX || isLong)
+    return malformed(`a GatewayAdmitted with ${bootstrap.length} addresses, or a long one`)
+  return { kind: 'gatewayAdmitted', clusterSeed, item, bootstrap, generation }
 }
 
 function malformed(reason: string): DoorMessage {

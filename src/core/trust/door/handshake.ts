@@ -5,6 +5,8 @@
 //   a member       → Proof                       both are accepted
 //   a newcomer     → Knock                       the dialled agent's caller decides
 //   dialled agent  → Admitted                    the newcomer writes it, and begins again as a member
+//   a new gateway  → GatewayKnock                the dialled agent's caller decides (gateway-request.ts is its side)
+//   dialled agent  → GatewayAdmitted             the connection ends, and the new gateway connects as a member
 //   Reject ends it at any time; every other message that is not the one due is refused.
 //
 // Invariants
@@ -28,6 +30,7 @@ import {
   DOOR_FRAME_BYTES_MAX,
   type DoorMessage,
   encodeAdmitted,
+  encodeGatewayAdmitted,
   encodeHello,
   encodeKnock,
   encodeProof,
@@ -38,8 +41,8 @@ import {
 } from './frames.ts'
 import { judgeHello, parts, PROTOCOL_VERSIONS, reasonOf, type Shown } from './hello.ts'
 import { openOwn, type Own } from './own-items.ts'
-import type { Answer, DoorPort, HandshakeOutcome, HandshakeStep } from './port.ts'
-import { knockParts, proofParts, type Transcript } from './transcript.ts'
+import type { Answer, DoorPort, GatewayAnswer, HandshakeOutcome, HandshakeStep } from './port.ts'
+import { gatewayKnockParts, knockParts, proofParts, type Transcript } from './transcript.ts'
 
 /** This agent. */
 export interface HandshakeSelf {
@@ -80,9 +83,10 @@ export interface Handshake {
   receive(frame: Uint8Array, nowMs: number): HandshakeStep
   /**
    * Answers a knock. After `admitted` this handshake is over, and the caller begins another one on the connection, on
-   * the same side: the newcomer begins again with its credential. Without a knock that waits, nothing is sent.
+   * the same side: the newcomer begins again with its credential. A new gateway does so on a new connection. Without a
+   * knock that waits, nothing is sent.
    */
-  answer(answer: Answer): HandshakeStep
+  answer(answer: Answer | GatewayAnswer): HandshakeStep
 }
 
 /** A peer whose Hello was taken. */
@@ -93,15 +97,17 @@ interface Peer {
   readonly clockSkewSeconds: number
 }
 
-/** A peer that showed a credential, and a newcomer. */
+/** A peer that showed a credential, a newcomer, and one more gateway of this cluster. */
 type Member = Peer & { readonly shown: Extract<Shown, { kind: 'member' }> }
 type Newcomer = Peer & { readonly shown: Extract<Shown, { kind: 'newcomer' }> }
+type NewGateway = Peer & { readonly shown: Extract<Shown, { kind: 'gateway' }> }
 
 /** The message that is due from the peer. */
 type State =
   | { readonly due: 'hello' }
   | { readonly due: 'proof'; readonly peer: Member }
   | { readonly due: 'knock'; readonly peer: Newcomer }
+  | { readonly due: 'gatewayKnock'; readonly peer: NewGateway }
   /** This agent knocked. */
   | { readonly due: 'admitted'; readonly peer: Member }
   /** The caller decides on a knock; the peer must wait. */
@@ -131,6 +137,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
       if (state.due !== 'silence') return NOTHING
       if (answer.kind === 'reject') return end(answer, answer.explain)
       state = { due: 'nothing' }
+      if (answer.kind === 'gateway') return { send: [encodeGatewayAdmitted(answer.gift)] }
       return { send: [encodeAdmitted(answer.item, answer.sponsor)] }
     }
   }
@@ -145,6 +152,8 @@ export function createHandshake(options: HandshakeOptions): Handshake {
       return onHello(message, frame, nowMs)
     if (state.due === 'proof' && message.kind === 'proof') return onProof(state.peer, message.signature)
     if (state.due === 'knock' && message.kind === 'knock') return onKnock(state.peer, message)
+    if (state.due === 'gatewayKnock' && message.kind === 'gatewayKnock')
+      return onGatewayKnock(state.peer, message.signature)
     if (state.due === 'admitted' && message.kind === 'admitted') return onAdmitted(state.peer, message)
     const kind = message.kind === 'poorHello' ? 'hello' : message.kind
     const due = state.due === 'silence' ? 'an answer was' : `${state.due} was`
@@ -166,10 +175,7 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     const { hello } = message
     const clockSkewSeconds = hello.unixSeconds - Math.floor(nowMs / 1000)
     const peer = { hello, frame: frame.slice(), clockSkewSeconds }
-    state =
-      shown.kind === 'member'
-        ? { due: 'proof', peer: { ...peer, shown } }
-        : { due: 'knock', peer: { ...peer, shown } }
+    state = dueAfter(peer, shown)
     return { send: initiator ? [] : [ownHello, proofTo(frame)] }
   }
 
@@ -224,6 +230,14 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     state = { due: 'silence' }
     const { software, unixSeconds } = peer.hello
     return { send: [], outcome: { kind: 'knock', item, bytes, software, peerSeconds: unixSeconds } }
+  }
+
+  function onGatewayKnock(peer: NewGateway, signature: Uint8Array): HandshakeStep {
+    const { key } = peer.shown
+    if (!crypto.verify(key, signature, ...gatewayKnockParts(crypto, transcriptOfPeer(peer))))
+      return refuse('proof', `the knock of ${names.peer} is not signed by the key of its token`)
+    state = { due: 'silence' }
+    return { send: [], outcome: { kind: 'gatewayKnock', key, software: peer.hello.software } }
   }
 
   function onAdmitted(peer: Member, answer: Extract<DoorMessage, { kind: 'admitted' }>): HandshakeStep {
@@ -286,6 +300,20 @@ export function createHandshake(options: HandshakeOptions): Handshake {
   function transcriptOfPeer({ frame }: Peer): Transcript {
     const { meshId, signer, verifier } = transcriptOfOwn(frame)
     return { meshId, signer: verifier, verifier: signer }
+  }
+}
+
+/** The message that is due after a Hello that was taken. */
+function dueAfter(peer: Omit<Peer, 'shown'>, shown: Shown): State {
+  switch (shown.kind) {
+    case 'member':
+      return { due: 'proof', peer: { ...peer, shown } }
+    case 'newcomer':
+      return { due: 'knock', peer: { ...peer, shown } }
+    case 'gateway':
+      return { due: 'gatewayKnock', peer: { ...peer, shown } }
+    default:
+      return shown satisfies never
   }
 }
 

@@ -6,7 +6,8 @@ import type { Credential } from '../members/credential.ts'
 import type { OpenedItem } from '../set/form.ts'
 import type { Refusal } from '../set/statement.ts'
 import { rejection, type Rejection } from './codes.ts'
-import type { DoorMessage, Hello } from './frames.ts'
+import { NEW_GATEWAY_TOKEN } from './judge-gateway.ts'
+import type { DoorMessage } from './frames.ts'
 import type { DoorPort } from './port.ts'
 
 /** The versions of the protocol that this program speaks. Version 1 had certificate chains. */
@@ -22,6 +23,8 @@ interface Versions {
 export type Shown =
   | { readonly kind: 'member'; readonly credential: Credential; readonly version: number }
   | { readonly kind: 'newcomer'; readonly invite: OpenedItem; readonly version: number }
+  /** `key`: the public key of the token, of which this agent keeps the invite. Nothing is proved yet. */
+  | { readonly kind: 'gateway'; readonly key: Uint8Array; readonly version: number }
 
 /** The agent that judges a Hello. */
 interface Judge {
@@ -30,7 +33,7 @@ interface Judge {
   /** The PeerId that the connection has authenticated. */
   readonly remote: Origin
   readonly initiator: boolean
-  readonly door: DoorPort
+  readonly door: Pick<DoorPort, 'openCredential' | 'openItem' | 'knowsGateway'>
 }
 
 /** The two agents of a connection by their part in it, so that a text means the same on both sides. */
@@ -65,9 +68,16 @@ export function judgeHello(
     )
   if (received.kind === 'poorHello') return refused('protocol', `${peer} sent ${received.reason}`)
   const { shows } = received.hello
-  return shows.kind === 'credential'
-    ? judgeCredential(judge, shows.item, version)
-    : judgeInvite(judge, received.hello, version)
+  switch (shows.kind) {
+    case 'credential':
+      return judgeCredential(judge, shows.item, version)
+    case 'invite':
+      return judgeInvite(judge, shows.item, version)
+    case 'gateway':
+      return judgeGatewayKey(judge, shows.key, version)
+    default:
+      return shows satisfies never
+  }
 }
 
 /** The highest version of both ranges; undefined when they have none in common. */
@@ -90,7 +100,7 @@ function judgeCredential(judge: Judge, item: Uint8Array, version: number): Retur
 }
 
 /** Only an agent that dials is a newcomer: a member dials members, and so does a newcomer. */
-function judgeInvite(judge: Judge, { shows }: Hello, version: number): ReturnType<typeof judgeHello> {
+function judgeInvite(judge: Judge, item: Uint8Array, version: number): ReturnType<typeof judgeHello> {
   const { peer } = parts(judge.initiator)
   if (judge.initiator)
     return refused(
@@ -98,13 +108,27 @@ function judgeInvite(judge: Judge, { shows }: Hello, version: number): ReturnTyp
       `${peer} shows an invite, and is no member yet`,
       'connect to a member of the mesh'
     )
-  const invite = judge.door.openItem(shows.item)
+  const invite = judge.door.openItem(item)
   if (invite.kind === 'refused')
     return refused('certificate', `the invite of ${peer} is refused: ${reasonOf(invite)}`)
   const last = invite.statements.at(-1)?.statement.kind
   if (last !== 'invite')
     return refused('certificate', `${peer} shows a statement of the kind ${last} in place of an invite`)
   return { kind: 'newcomer', invite, version }
+}
+
+/** A key that is not known here costs no signature, so a stranger without a token learns no more than that. */
+function judgeGatewayKey(judge: Judge, key: Uint8Array, version: number): ReturnType<typeof judgeHello> {
+  const { own, peer } = parts(judge.initiator)
+  if (judge.initiator)
+    return refused(
+      'protocol',
+      `${peer} shows the token of a gateway, and is no member yet`,
+      'connect to a member of the mesh'
+    )
+  return judge.door.knowsGateway(key)
+    ? { kind: 'gateway', key, version }
+    : refused('cancelled', `${own} keeps no such invite of a gateway`, NEW_GATEWAY_TOKEN)
 }
 
 /** One clause that names the statement and the field at fault. */

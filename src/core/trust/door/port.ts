@@ -5,7 +5,7 @@ import type { MemberVerdict } from '../members/members.ts'
 import type { OpenedItem } from '../set/form.ts'
 import type { Refusal } from '../set/statement.ts'
 import type { HandshakeCode } from './codes.ts'
-import type { TrustHead } from './frames.ts'
+import type { GatewayGift, TrustHead } from './frames.ts'
 
 /** The trust set, as far as the handshake needs it. No function throws on any bytes. */
 export interface DoorPort {
@@ -15,6 +15,8 @@ export interface DoorPort {
   openItem(bytes: Uint8Array): OpenedItem | Refusal
   /** What this agent's set says of the agent that shows the credential. */
   verdictOn(credential: Credential): MemberVerdict
+  /** Whether this agent keeps the invite of a gateway with this public key (32 bytes), open or used. O(1) or so. */
+  knowsGateway(key: Uint8Array): boolean
 }
 
 /** How a handshake goes on or ends. */
@@ -61,6 +63,13 @@ export type HandshakeOutcome =
       /** The newcomer's clock, for the text of a refusal only. */
       readonly peerSeconds: number
     }
+  /** An agent with the secret of a gateway's token asks for the key of this cluster. The caller decides (judgeGateway). */
+  | {
+      readonly kind: 'gatewayKnock'
+      /** The public key of the token, 32 bytes. */
+      readonly key: Uint8Array
+      readonly software: string
+    }
   /** This agent is a newcomer and was admitted. The caller writes the item and begins again, as a member. */
   | {
       readonly kind: 'admitted'
@@ -82,14 +91,20 @@ export type Answer =
       /** Where another cluster signed the admission: the item that made that one a cluster. */
       readonly sponsor?: Uint8Array | undefined
     }
-  | {
-      readonly kind: 'reject'
-      readonly code: HandshakeCode
-      /** The whole text, with its remedy (codes.ts). */
-      readonly detail: string
-      /** Encoded items. */
-      readonly explain: readonly Uint8Array[]
-    }
+  | RejectAnswer
+
+/** A refusal of a knock. */
+export interface RejectAnswer {
+  readonly kind: 'reject'
+  readonly code: HandshakeCode
+  /** The whole text, with its remedy (codes.ts). */
+  readonly detail: string
+  /** Encoded items. */
+  readonly explain: readonly Uint8Array[]
+}
+
+/** The decision of the caller on the knock of a gateway. */
+export type GatewayAnswer = { readonly kind: 'gateway'; readonly gift: GatewayGift } | RejectAnswer
 
 /** The answer to one frame. */
 export interface HandshakeStep {

@@ -31,8 +31,14 @@ export function knockParts(crypto: Crypto, of: Transcript, clusterCert: Uint8Arr
   return [KNOCK_DOMAIN, ...commonParts(crypto, of), crypto.sha256(clusterCert)]
 }
 
+/** The bytes that the key of a gateway's token signs in a GatewayKnock. */
+export function gatewayKnockParts(crypto: Crypto, of: Transcript): readonly Uint8Array[] {
+  return [GATEWAY_DOMAIN, ...commonParts(crypto, of)]
+}
+
 const PROOF_DOMAIN = utf8('rhizome/proof/2\0')
 const KNOCK_DOMAIN = utf8('rhizome/knock/2\0')
+const GATEWAY_DOMAIN = utf8('rhizome/gateway-knock/2\0')
 
 function commonParts(crypto: Crypto, { meshId, signer, verifier }: Transcript): readonly Uint8Array[] {
   return [

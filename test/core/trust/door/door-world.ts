@@ -13,7 +13,7 @@ import {
   type HandshakeSelf
 } from '../../../../src/core/trust/door/handshake.ts'
 import type { DoorPort, HandshakeOutcome, HandshakeStep } from '../../../../src/core/trust/door/port.ts'
-import { keyId } from '../../../../src/core/trust/set/ids.ts'
+import { keyId, type KeyId } from '../../../../src/core/trust/set/ids.ts'
 import type { TrustSet } from '../../../../src/core/trust/set/trust-set.ts'
 import { decodeFrame, encodeFrame, type FrameMessage } from '../../../../src/core/wire/messages.ts'
 import { NOW } from '../fixtures.ts'
@@ -29,6 +29,8 @@ export interface Actor {
   readonly set: TrustSet
   readonly meshId: Uint8Array
   readonly verdict?: MemberVerdict
+  /** Public keys of invites of gateways that it keeps. */
+  readonly gateways?: ReadonlySet<KeyId>
 }
 
 export class DoorWorld extends World {
@@ -80,10 +82,11 @@ export class DoorWorld extends World {
 }
 
 /** The port over a set; standing is evaluated from scratch. */
-export function doorOf({ set, verdict }: Actor): DoorPort {
+export function doorOf({ set, verdict, gateways = new Set() }: Actor): DoorPort {
   return {
     openCredential: (bytes) => openCredential(set, bytes),
     openItem: (bytes) => set.open(bytes),
+    knowsGateway: (key) => gateways.has(keyId(key)),
     verdictOn({ clusterKey }) {
       if (verdict !== undefined) return verdict
       const found = look(set).standing.clusters.get(clusterKey)?.verdict
