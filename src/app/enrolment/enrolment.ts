@@ -31,7 +31,7 @@ import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
 import type { KeyId } from '../../core/trust/set/ids.ts'
 import { Doors } from './doors.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
-import { refusal } from './refusal.ts'
+import { refusal, unreachable } from './refusal.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
@@ -272,7 +272,10 @@ export class Enrolment {
     const joined = Promise.withResolvers<void>()
     // A refusal can come before the await below; without this handler it would be an unhandled rejection.
     joined.promise.catch(() => undefined)
-    const deadline = setTimeout(() => joined.reject(this.#unreachable()), JOIN_DEADLINE_MS)
+    const deadline = setTimeout(
+      () => joined.reject(unreachable(current.session?.control, JOIN_DEADLINE_MS)),
+      JOIN_DEADLINE_MS
+    )
     const doors = new Doors(identity.bootstrap ?? [])
     let isMember = false
     this.#entrance.onAdmitted = async (clusterItem) => {
@@ -370,22 +373,5 @@ export class Enrolment {
     } finally {
       this.#isChanging = false
     }
-  }
-
-  /**
-   * Returns the error UNREACHABLE. It names each address that was dialled and its latest error, so that the operator
-   * sees which path is blocked.
-   */
-  #unreachable(): AppError {
-    const { session } = this.#options.current
-    const tried = (session?.control.transport.dialState() ?? []).map(
-      ({ addresses, lastError }) =>
-        `${addresses.join(', ')}${lastError === undefined ? '' : ` (${lastError})`}`
-    )
-    return new AppError(
-      'UNREACHABLE',
-      `none of the members that the token names answered within ${JOIN_DEADLINE_MS / 1000} s: ${tried.join('; ')}`,
-      'check that their control port (TCP) is reachable from here, then join again with the same token, which this agent keeps; another token replaces it, and `meshctl leave` discards it (remove the setting token-file first)'
-    )
   }
 }
