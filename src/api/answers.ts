@@ -311,6 +311,22 @@ export interface InviteAnswer extends Answer {
   readonly warnings?: readonly string[]
 }
 
+/** The answer of POST /v1/invite/gateway: a token for one more gateway of the cluster. The token is a secret. */
+export interface GatewayInviteAnswer extends Answer {
+  readonly token: string
+  /** The own cluster. */
+  readonly cluster: string
+  readonly expires: string
+  /** Multiaddrs of this agent, which the new gateway dials. */
+  readonly bootstrap: readonly string[]
+}
+
+/** The answer of POST /v1/invite/gateway/cancel. */
+export interface CancelledAnswer extends Answer {
+  /** How many invites were open, and are not any more. */
+  readonly cancelled: number
+}
+
 /** The answer of POST /v1/init and POST /v1/join. */
 export interface JoinedAnswer extends Answer {
   readonly cluster: string
@@ -320,6 +336,8 @@ export interface JoinedAnswer extends Answer {
   readonly serviceCidrs: readonly string[]
   /** The names of the mesh's clusters as this agent knows them at this moment. */
   readonly members: readonly string[]
+  /** True when this agent has become one more gateway of the cluster. */
+  readonly gateway?: boolean
   /** True when this agent had joined with the same token before, so that the request changed nothing. */
   readonly already?: boolean
   /**

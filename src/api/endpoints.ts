@@ -4,8 +4,10 @@
 // `answers.ts` the fields of its answer.
 import type {
   Answer,
+  CancelledAnswer,
   DnsAnswer,
   EventsAnswer,
+  GatewayInviteAnswer,
   InviteAnswer,
   JoinedAnswer,
   KeyRotatedAnswer,
@@ -43,6 +45,8 @@ export const ENDPOINTS = {
   plan: get<Sent['plan'], PlanAnswer>('/v1/plan'),
   init: post<Sent['init'], JoinedAnswer>('/v1/init'),
   invite: post<Sent['invite'], InviteAnswer>('/v1/invite'),
+  inviteGateway: post<Sent['inviteGateway'], GatewayInviteAnswer>('/v1/invite/gateway'),
+  cancelGateways: post<Sent['cancelGateways'], CancelledAnswer>('/v1/invite/gateway/cancel'),
   join: post<Sent['join'], JoinedAnswer>('/v1/join'),
   leave: post<Sent['leave'], LeftAnswer>('/v1/leave'),
   trust: get<Sent['trust'], TrustAnswer>('/v1/trust'),

@@ -50,6 +50,10 @@ const SCHEMAS = {
       force: z.boolean().default(false)
     })
     .readonly(),
+  /** A token for one more gateway of the own cluster; `ttlSeconds` as for `invite`. */
+  inviteGateway: z.strictObject({ ttlSeconds: z.number().int().min(1).max(31_622_400) }).readonly(),
+  /** Takes back the open invites of gateways that this agent has made. */
+  cancelGateways: z.strictObject({}).readonly(),
   /** The text that `invite` returned. A token has about 2 KiB; meshctl, too, refuses more than 32 KiB. */
   join: z.strictObject({ token: z.string().max(32 * 1024) }).readonly(),
   /** `force`: also when this agent holds the only seat, and the root keys are in no file. */

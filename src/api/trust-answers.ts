@@ -70,6 +70,8 @@ export interface InviteRow {
   readonly replaces?: string
   readonly expires: string
   readonly cidrs: readonly string[]
+  /** Set for one more gateway of the own cluster: the PeerId of the agent that has used the token, or nothing yet. */
+  readonly gateway?: { readonly usedBy?: string }
 }
 
 /** A statement of the trust set. */

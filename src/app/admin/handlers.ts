@@ -1,13 +1,14 @@
 // Makes the handlers of all endpoints of the admin API from the parts of the agent. Each handler has its own file in
 // routes/, and each gets only the parts that it uses. agent/agent.ts calls this once and gives the result to server.ts.
 import type { Enrolment } from '../enrolment/enrolment.ts'
+import type { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { Log } from '../observe/log.ts'
 import type { AgentState } from './agent-state.ts'
 import { dnsRoute } from './routes/dns.ts'
 import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
-import { inviteRoute } from './routes/invite.ts'
+import { gatewayRoutes, inviteRoute } from './routes/invite.ts'
 import { joinRoute } from './routes/join.ts'
 import { keyRotateRoute } from './routes/key-rotate.ts'
 import { leaveRoute } from './routes/leave.ts'
@@ -29,6 +30,7 @@ interface HandlerParts {
   readonly state: AgentState
   readonly enrolment: Enrolment
   readonly invitations: Invitations
+  readonly gateways: GatewayInvites
   readonly administration: Administration
   readonly administrators: Administrators
   readonly store: Pick<Store, 'identity'>
@@ -51,6 +53,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     plan: planRoute(state),
     init: initRoute(parts),
     invite: inviteRoute(parts),
+    ...gatewayRoutes(parts),
     join: joinRoute(parts),
     leave: leaveRoute(parts),
     trust: trustRoute(parts),

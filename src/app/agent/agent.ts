@@ -9,6 +9,7 @@ import type { CatalogOptions } from '../../core/catalog/catalog.ts'
 import { zonesToForward } from '../../core/coredns/cluster-dns.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
+import { openGatewayFile, type GatewayFile } from '../../io/store/gateway-file.ts'
 import { openStore, type Store } from '../../io/store/store.ts'
 import type { AgentState } from '../admin/agent-state.ts'
 import { Administration } from '../administration/administration.ts'
@@ -20,6 +21,7 @@ import { claimSocket } from '../admin/socket.ts'
 import { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
 import { PodDns } from '../cluster-dns/pod-dns.ts'
 import { Enrolment } from '../enrolment/enrolment.ts'
+import { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import { Invitations } from '../enrolment/invitations.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
@@ -98,6 +100,8 @@ interface Foundation {
   readonly metrics: Metrics
   readonly crypto: Crypto
   readonly store: Store
+  /** The invites of further gateways of this cluster, on disk. */
+  readonly file: GatewayFile
   readonly node: NodeIdentity
   readonly current: CurrentSession
 }
@@ -110,7 +114,9 @@ async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown):
   const crypto = createCrypto()
   const store = await openStore({ folder: settings['state-dir'], now: Date.now })
   shutdown.add('store', () => store.close())
-  for (const warning of store.warnings) log.warn(warning)
+  const file = await openGatewayFile(store.folder)
+  for (const warning of [...store.warnings, ...(file.warning === undefined ? [] : [file.warning])])
+    log.warn(warning)
   return {
     settings,
     log,
@@ -118,6 +124,7 @@ async function openFoundation(settings: Settings, log: Log, shutdown: Shutdown):
     metrics: createMetrics(),
     crypto,
     store,
+    file,
     node: await NodeIdentity.open(store, crypto),
     current: new CurrentSession()
   }
@@ -197,15 +204,18 @@ async function startCluster({ source, podDns, ownCoredns }: Cluster, shutdown: S
 interface Joining {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
+  readonly gateways: GatewayInvites
   readonly administration: Administration
   readonly administrators: Administrators
   readonly toldToJoin: ToldToJoin
 }
 
 function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataPlane }): Joining {
-  const enrolment = new Enrolment({ ...parts, host: parts.dataPlane.host })
+  const gateways = new GatewayInvites(parts)
+  const enrolment = new Enrolment({ ...parts, gateways, host: parts.dataPlane.host })
   return {
     enrolment,
+    gateways,
     invitations: new Invitations(parts),
     administration: new Administration(parts),
     administrators: new Administrators(parts),

@@ -7,12 +7,25 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Invite } from '../../core/trust/set/statement.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
+import type { Origin } from '../../core/model/values.ts'
+import type { GatewayAnswer, HandshakeOutcome as DoorOutcome } from '../../core/trust/door/port.ts'
 import type { HandshakeOutcome } from './handshakes.ts'
 
 /** What an agent shows of itself in a handshake. Bytes are encoded TrustItems. */
 export type Shows =
   | { readonly kind: 'member'; readonly credential: Uint8Array }
   | { readonly kind: 'newcomer'; readonly certItem: Uint8Array }
+
+/** The invites of further gateways of this cluster. */
+export interface GatewayDoor {
+  /** Whether an invite with this public key (32 bytes) is kept. */
+  readonly knows: (key: Uint8Array) => boolean
+  /** Answers an agent that has proved the secret of an invite. Never rejects. */
+  readonly answer: (
+    peer: Origin,
+    knock: Extract<DoorOutcome, { kind: 'gatewayKnock' }>
+  ) => Promise<GatewayAnswer>
+}
 
 /** The options of control.ts. */
 export interface ControlOptions {
@@ -44,6 +57,8 @@ export interface ControlOptions {
    * item is on disk, with the credential that this agent shows from now on.
    */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<Uint8Array>
+  /** The invites of further gateways. When left out, this agent keeps none. */
+  readonly gateways?: GatewayDoor
   /** Called after each handshake. `join` learns here whether a member has accepted the cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

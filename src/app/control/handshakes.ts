@@ -5,7 +5,12 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { createHandshake, type Handshake, type HandshakeSelf } from '../../core/trust/door/handshake.ts'
-import type { Answer, DoorPort, HandshakeOutcome as Verdict } from '../../core/trust/door/port.ts'
+import type {
+  Answer,
+  DoorPort,
+  GatewayAnswer,
+  HandshakeOutcome as Verdict
+} from '../../core/trust/door/port.ts'
 import { monotonicMs } from '../observe/clock.ts'
 
 // Milliseconds (10 min). A refused member is dialled again within minutes, so an older refusal belongs to a member that
@@ -123,13 +128,13 @@ export class Handshakes {
     const { send: replies, outcome } = met.handshake.receive(frame, Date.now())
     for (const reply of replies) this.#options.send(peer, reply)
     if (outcome === undefined) return true
-    if (outcome.kind !== 'knock') this.#ended(peer)
+    if (outcome.kind !== 'knock' && outcome.kind !== 'gatewayKnock') this.#ended(peer)
     this.#options.onVerdict(peer, met.info, outcome)
     return true
   }
 
   /** Answers a knock. After an admission the newcomer begins again, as a member; a refusal is the caller's to end. */
-  answer(peer: Origin, answer: Answer): void {
+  answer(peer: Origin, answer: Answer | GatewayAnswer): void {
     const met = this.#met.get(peer)
     if (met === undefined) return // The connection has ended while the sponsor decided.
     for (const reply of met.handshake.answer(answer).send) this.#options.send(peer, reply)

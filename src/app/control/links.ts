@@ -26,7 +26,7 @@ import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Invite } from '../../core/trust/set/statement.ts'
 import type { Transport } from '../../io/p2p/transport.ts'
 import type { Log } from '../observe/log.ts'
-import type { Shows } from './control-options.ts'
+import type { GatewayDoor, Shows } from './control-options.ts'
 import type { NewEvent } from './events.ts'
 import {
   Handshakes,
@@ -57,6 +57,8 @@ interface LinksOptions {
   readonly underlayFault: (invite: Invite) => Promise<string | undefined>
   /** On a newcomer that was admitted: writes the item, and returns the credential to show from now on. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<Uint8Array>
+  /** The invites of further gateways of this cluster; without it there are none. */
+  readonly gateways?: GatewayDoor
   /** A peer is told records from now on. `frames` are those of replication that it has sent already. */
   readonly onUp: (peer: Origin, frames: readonly Uint8Array[]) => void
   readonly onHandshake: (outcome: HandshakeOutcome) => void
@@ -94,7 +96,7 @@ export class Links {
         openCredential: (bytes) => openCredential(members.set, bytes),
         openItem: (bytes) => members.set.open(bytes),
         verdictOn: (credential) => members.verdictOn(credential),
-        knowsGateway: () => false
+        knowsGateway: (key) => options.gateways?.knows(key) === true
       },
       send,
       onVerdict: (peer, info, verdict) => this.#decide(peer, info, verdict)
@@ -191,7 +193,7 @@ export class Links {
       case 'knock':
         return void this.#answer(peer, info, verdict)
       case 'gatewayKnock':
-        return // No agent keeps invites of gateways yet.
+        return void this.#answerGateway(peer, info, verdict)
       case 'admitted':
         return void this.#becomeMember(peer, info, verdict)
       case 'accepted':
@@ -213,6 +215,20 @@ export class Links {
     if (this.#open.get(peer) !== info) return
     this.#handshakes.answer(peer, answer)
     if (answer.kind === 'reject') this.#refuse(peer, { ...answer, byPeer: false, proved: false })
+  }
+
+  /** The peer has the token of one more gateway of this cluster. It connects again as a member when it has the key. */
+  async #answerGateway(
+    peer: Origin,
+    info: ConnectionInfo,
+    knock: Extract<Verdict, { kind: 'gatewayKnock' }>
+  ): Promise<void> {
+    const { gateways, transport } = this.#options
+    const answer = await gateways?.answer(peer, knock)
+    if (answer === undefined || this.#open.get(peer) !== info) return
+    this.#handshakes.answer(peer, answer)
+    if (answer.kind === 'reject') this.#refuse(peer, { ...answer, byPeer: false, proved: false })
+    else transport().disconnect(peer, 'it has the key of this cluster, and connects again as a member')
   }
 
   /** The peer has let this newcomer in, which begins again on the same connection, as a member. */

@@ -3,6 +3,7 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import { equalBytes } from '../../core/model/bytes.ts'
 import { meshIdText } from '../../core/model/identity.ts'
+import { decodeGatewayToken, isGatewayToken } from '../../core/trust/gateway-token.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
@@ -18,6 +19,14 @@ export function alreadyJoined(
   const { crypto, token: text, nowMs } = options
   if (text === undefined)
     return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
+  if (isGatewayToken(text)) {
+    const token = decodeGatewayToken(crypto, text)
+    const what = token.kind === 'refused' ? 'a gateway' : `one more gateway of cluster ${token.cluster}`
+    return refusal(
+      `; the token is for ${what}`,
+      'run `meshctl join` on the host that is to become that gateway; to make this host one, run `meshctl leave` first'
+    )
+  }
   const token = decodeInviteToken(text, { crypto, nowSeconds: Math.floor(nowMs / 1000), meshId: undefined })
   if (token.kind === 'refused') {
     return refusal(

@@ -29,7 +29,10 @@ import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
 import type { KeyId } from '../../core/trust/set/ids.ts'
+import { isGatewayToken } from '../../core/trust/gateway-token.ts'
 import { Doors } from './doors.ts'
+import { becomeGateway } from './gateway-join.ts'
+import type { GatewayInvites } from './gateway-invites.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { refusal, unreachable } from './refusal.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
@@ -51,6 +54,7 @@ interface EnrolmentOptions extends EntranceOptions {
   readonly sharedKey: SharedKey | undefined
   /** The zones in the cluster's own DNS, removed by the last gateway; undefined without a Kubernetes API. */
   readonly podDns: Pick<PodDns, 'undo'> | undefined
+  readonly gateways: GatewayInvites
 }
 
 /** What a join has done. */
@@ -134,6 +138,7 @@ export class Enrolment {
    * Joins the mesh of the token. With a Kubernetes API and a key in the Secret, this agent becomes one more gateway of
    * that cluster; then `token` can be undefined. Resolves when a member has accepted the cluster; rejects with
    * UNREACHABLE when none has after JOIN_DEADLINE_MS. A gateway whose key the mesh knows does not wait for a member.
+   * With the token of a gateway it becomes one more gateway of that cluster (gateway-join.ts).
    * `already` is true when this agent had joined with the same token before; nothing is changed then, so that
    * installers can repeat the call. `warnings`: sentences about what the operator should check.
    * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
@@ -147,6 +152,7 @@ export class Enrolment {
     return this.#change(
       async () => {
         const before = await node.current()
+        if (token !== undefined && isGatewayToken(token)) return this.#joinAsGateway(before, token)
         const enrolled = await this.#enrol(before, token)
         const { identity, isMember } = enrolled
         try {
@@ -221,7 +227,7 @@ export class Enrolment {
 
   /** Returns the steps with which this agent leaves its mesh; none is done yet. Errors: AppError NOT_JOINED. */
   async #newDeparture(): Promise<Departure> {
-    const { current, node } = this.#options
+    const { current, node, store, gateways } = this.#options
     const session = current.required()
     const { control } = session
     const cluster = control.view().self
@@ -230,6 +236,12 @@ export class Enrolment {
       ...this.#options,
       cluster,
       identity: await node.current(),
+      store: {
+        forget: async () => {
+          await gateways.clear()
+          await store.forget()
+        }
+      },
       session,
       isLast: () => control.view().clusters.get(cluster)?.agents.some(isOther) !== true,
       resign: (isLast) => sayFarewell(this.#options, isLast)
@@ -248,6 +260,21 @@ export class Enrolment {
     // accepted.
     await save(pending)
     return { identity: pending, isMember: false, untilAnswered: pending }
+  }
+
+  /** Gets the key of the cluster from the gateway that made the token. */
+  async #joinAsGateway(before: Identity, token: string): Promise<Joined> {
+    const { sharedKey, crypto, log } = this.#options
+    if (sharedKey !== undefined)
+      throw new AppError(
+        'KEY_IN_SECRET',
+        'the token is for a gateway of a site without Kubernetes, but this agent takes its services from a Kubernetes API',
+        'run `meshctl join` on a host whose setting source is folder; gateways of a Kubernetes cluster need no token'
+      )
+    const identity = await becomeGateway(token, before, { crypto, log, deadlineMs: JOIN_DEADLINE_MS })
+    await this.#enterAsMember(before, identity)
+    this.#takePart()
+    return { already: false, warnings: [] }
   }
 
   /** Enters the mesh with a cluster key that the mesh knows already: no member has to accept the cluster first. */

@@ -3,6 +3,7 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
+import type { GatewayDoor } from '../control/control-options.ts'
 import type { HandshakeOutcome } from '../control/control.ts'
 import { bytes } from '../identity/encoding.ts'
 import type { Membership } from '../identity/identity.ts'
@@ -34,6 +35,8 @@ export interface EntranceOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Health
+  /** The invites of further gateways of this cluster. */
+  readonly gateways: GatewayDoor
 }
 
 /** Creates sessions, one at a time. The callers in Enrolment make sure that no other session runs. */

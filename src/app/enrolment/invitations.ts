@@ -95,7 +95,7 @@ export class Invitations {
  * The multiaddrs of all agents by cluster, each with /p2p/<PeerId>. The own cluster comes first, and a token names its
  * agents first.
  */
-function addressesByCluster(view: MeshView): ReadonlyMap<ClusterName, readonly string[]> {
+export function addressesByCluster(view: MeshView): ReadonlyMap<ClusterName, readonly string[]> {
   const result = new Map<ClusterName, readonly string[]>()
   for (const name of [view.self, ...view.clusters.keys()]) {
     const agents = view.clusters.get(name)?.agents ?? []

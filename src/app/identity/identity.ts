@@ -123,6 +123,14 @@ export function isJoinedWith(
   return joinedToken !== undefined && joinedToken === hashOfToken(options.crypto, options.token)
 }
 
+/** Returns the identity with the token by which this agent became one more gateway of a cluster. */
+export function joinedWith(
+  identity: Identity,
+  options: { readonly crypto: Crypto; readonly token: string }
+): Identity {
+  return { ...identity, joinedToken: hashOfToken(options.crypto, options.token) }
+}
+
 /**
  * Redeems a token for a cluster key of this agent. Returns the identity with `pending`, to be saved before the first
  * member is dialled; it counts as a membership once a member has admitted it (`admitted`). The same token again returns

@@ -3,6 +3,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { WireguardKey } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Store } from '../../io/store/store.ts'
+import type { GatewayDoor } from '../control/control-options.ts'
 import type { HandshakeOutcome } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
@@ -31,6 +32,8 @@ export interface SessionOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly health: Health
+  /** The invites of further gateways of this cluster. */
+  readonly gateways: GatewayDoor
   /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
   /** Called after each handshake with a peer. `join` learns here whether a member has accepted this cluster. */

@@ -1,4 +1,5 @@
-// `meshctl invite` makes a token with which one new cluster can join. meshd signs the name, the prefixes and the dates
+// `meshctl invite` makes a token with which one new cluster can join; with --gateway, one for one more gateway of the own
+// cluster (invite-gateway.ts). meshd signs the name, the prefixes and the dates
 // into it, so the new cluster cannot choose others. The token alone goes to stdout, so that it can be piped into
 // `meshctl join` or a file. It works on an agent with the seat of an administrator; others answer NO_SEAT. The request is
 // POST /v1/invite. `invite list` and `invite cancel` are about the invites that this agent has made.
@@ -11,11 +12,12 @@ import type { InviteRow } from '../../api/trust-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { Sent } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
-import { addExamples, contextOf, print, type Rendered } from '../meshd/context.ts'
+import { addExamples, contextOf, print, type Context, type Rendered } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import { renderStatement } from '../meshd/statement.ts'
 import { formatFields, formatTable } from '../output/table.ts'
 import { formatDuration, formatTime } from '../output/units.ts'
+import { cancelGateways, inviteGateway } from './invite-gateway.ts'
 import { fetchTrust } from './trust.ts'
 
 /** The flags of `invite create`. */
@@ -29,6 +31,8 @@ interface Options {
   /** True without a name: the cluster that has the invited name. */
   readonly replace?: string | true
   readonly force?: boolean
+  /** One more gateway of the own cluster, in place of a new cluster. */
+  readonly gateway?: boolean
 }
 
 // The limit of meshd for ttlSeconds (src/api/requests.ts), a leap year. It is checked here, too, because the error
@@ -42,16 +46,17 @@ const SECONDS_MAX = 366 * 86_400
 export function addInvite(program: Command): void {
   const invite = program
     .command('invite')
-    .summary('make a token with which one new cluster can join')
+    .summary('make a token with which one new cluster, or one more gateway, can join')
     .description(
       'Makes, lists and takes back invites. `meshctl invite <cluster>` is short for `meshctl invite create <cluster>`.'
     )
-    .usage('[create] <cluster> | list | cancel <cluster>')
+    .usage('[create] <cluster>|--gateway | list | cancel <cluster>|--gateway')
   addCreate(invite)
   addList(invite)
   addCancel(invite)
   addExamples(invite, [
     ['A token for cluster east', 'meshctl invite east'],
+    ['A token for one more gateway of this cluster', 'meshctl invite --gateway'],
     ['Invites that can still be used', 'meshctl invite list'],
     ['Take one back', 'meshctl invite cancel east']
   ])
@@ -60,14 +65,16 @@ export function addInvite(program: Command): void {
 /**
  * `invite list` shows the invites of this agent; other administrators keep their own. STATE is open, used (a member has let
  * a cluster in), cancelled (a Void names the invite, or its seat fell) or expired. PREFIXES are those that the invite
- * reserves, REPLACES the cluster whose place the invited one takes. A token itself is not shown, because no agent keeps it.
+ * reserves, REPLACES the cluster whose place the invited one takes. FOR is a new cluster, or one more gateway of the own
+ * cluster, and then USED BY names the agent that has used the token. A token itself is not shown, because no agent keeps it.
  */
 function addList(invite: Command): void {
   const command = invite
     .command('list')
     .summary('the invites that this agent has made')
     .description(
-      'Lists the invites of this agent that no cluster of that name has used yet, and those that were cancelled.'
+      'Lists the invites of this agent that no cluster of that name has used yet, those that were cancelled, and those of ' +
+        'further gateways of its cluster, with the PeerId of the agent that has used each.'
     )
     .action(async () => {
       const context = contextOf(command, { hasTable: true })
@@ -79,10 +86,12 @@ function addList(invite: Command): void {
                 invites,
                 [
                   { title: 'CLUSTER', value: (row) => row.cluster },
+                  { title: 'FOR', value: (row) => (row.gateway === undefined ? 'cluster' : 'gateway') },
                   { title: 'STATE', value: (row) => row.state },
                   { title: 'EXPIRES', value: (row) => formatTime(row.expires) },
                   { title: 'REPLACES', value: (row) => row.replaces ?? '-' },
-                  { title: 'PREFIXES', value: (row) => row.cidrs.join(','), fold: 0 }
+                  { title: 'PREFIXES', value: (row) => row.cidrs.join(',') || '-', fold: 0 },
+                  { title: 'USED BY', value: (row) => row.gateway?.usedBy ?? '-' }
                 ],
                 context
               )
@@ -103,11 +112,21 @@ function addCancel(invite: Command): void {
     .summary('take the open invite of a cluster back')
     .description(
       'Takes the invite back: no member lets a cluster in with its token any more. A cluster that has joined with it stays; ' +
-        'end it with `meshctl remove`.'
+        'end it with `meshctl remove`. With --gateway: takes back all open invites of further gateways that this agent has ' +
+        'made. A gateway that has joined stays; end it with `meshctl revoke <PeerId>`.'
     )
-    .argument('<cluster>', 'name of the invited cluster')
-    .action(async (cluster: string) => {
+    .argument('[cluster]', 'name of the invited cluster')
+    .option(
+      '--gateway',
+      'the open invites of further gateways of this cluster, in place of that of a cluster'
+    )
+    .action(async (cluster: string | undefined, options: { readonly gateway?: boolean }) => {
       const context = contextOf(command)
+      if (options.gateway === true) {
+        refuseWithGateway({ cluster })
+        return cancelGateways(context)
+      }
+      if (cluster === undefined) throw noCluster('cancel')
       const answer = await context.client.request(ENDPOINTS.cancel, {
         send: { cluster },
         field: 'done',
@@ -115,7 +134,10 @@ function addCancel(invite: Command): void {
       })
       print(context, answer, renderStatement)
     })
-  addExamples(command, [['A token that went to the wrong person', 'meshctl invite cancel east']])
+  addExamples(command, [
+    ['A token that went to the wrong person', 'meshctl invite cancel east'],
+    ['Tokens of further gateways of this cluster', 'meshctl invite cancel --gateway']
+  ])
 }
 
 /**
@@ -138,27 +160,12 @@ function addCreate(invite: Command): void {
         'When a host joins with the token, the key of the replaced cluster is out on all members at once: tunnel, routes ' +
         'and names of its hosts end, and `meshctl remove` is not needed. Until then nothing changes. Use it when the ' +
         'disk with the key is lost (join on a new one), or when the key was stolen (join on a gateway of that cluster, ' +
-        'which goes on under a new key). It wants --force while the tunnel to the cluster answers.'
+        'which goes on under a new key). It wants --force while the tunnel to the cluster answers.\n\n' +
+        'With --gateway, on a site without Kubernetes: makes a token for one more gateway of this cluster. Any gateway of the ' +
+        'cluster can make one. The new host gets the key of the cluster from this agent, once, and only this agent can give ' +
+        'it, so meshd has to run here until the new host has joined.'
     )
-    .action(async (name: string, options: Options) => {
-      const context = contextOf(command)
-      const cluster = parseClusterName('cluster', name)
-      const body: Sent['invite'] = {
-        cluster,
-        podCidrs: options.podCidr ?? [],
-        serviceCidrs: options.serviceCidr ?? [],
-        ttlSeconds: parseExpiry(options.expires),
-        bootstrap: options.bootstrap ?? [],
-        ...replacing(cluster, options)
-      }
-      const answer = await context.client.request(ENDPOINTS.invite, {
-        send: body,
-        field: 'token',
-        doing: 'making the token'
-      })
-      // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
-      print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
-    })
+    .action((name: string | undefined, options: Options) => create(contextOf(command), name, options))
   addExamples(command, [
     [
       'A token for cluster east, with the prefixes that it has',
@@ -169,6 +176,10 @@ function addCreate(invite: Command): void {
       'A new key for cluster east, whose key was stolen',
       'meshctl invite east --replace --force > east.token'
     ],
+    [
+      'A token for one more gateway of this cluster, valid for an hour',
+      '(umask 077; meshctl invite --gateway --expires 1h > gateway.token)'
+    ],
     ['Into a file that only you can read', '(umask 077; meshctl invite east > east.token)'],
     [
       'Directly into the new cluster',
@@ -177,10 +188,42 @@ function addCreate(invite: Command): void {
   ])
 }
 
+/** Makes the token of a new cluster, or with --gateway that of one more gateway. */
+async function create(context: Context, name: string | undefined, options: Options): Promise<void> {
+  if (options.gateway === true) {
+    refuseWithGateway({
+      cluster: name,
+      '--pod-cidr': options.podCidr,
+      '--service-cidr': options.serviceCidr,
+      '--bootstrap': options.bootstrap,
+      '--replace': options.replace
+    })
+    return inviteGateway(context, parseExpiry(options.expires))
+  }
+  if (name === undefined) throw noCluster('create')
+  const cluster = parseClusterName('cluster', name)
+  const body: Sent['invite'] = {
+    cluster,
+    podCidrs: options.podCidr ?? [],
+    serviceCidrs: options.serviceCidr ?? [],
+    ttlSeconds: parseExpiry(options.expires),
+    bootstrap: options.bootstrap ?? [],
+    ...replacing(cluster, options)
+  }
+  const answer = await context.client.request(ENDPOINTS.invite, {
+    send: body,
+    field: 'token',
+    doing: 'making the token'
+  })
+  // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
+  print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
+}
+
 /** Adds the argument and the flags of `invite create`. */
 function withFlags(command: Command): Command {
   return command
-    .argument('<cluster>', 'name that the new cluster will have')
+    .argument('[cluster]', 'name that the new cluster will have')
+    .option('--gateway', 'one more gateway of this cluster, in place of a new cluster')
     .option(
       '--pod-cidr <prefix>',
       'pod prefix of the new cluster; repeat the flag or separate prefixes with commas (default: the next free prefix)',
@@ -214,6 +257,26 @@ function replacing(
     return {}
   }
   return { replace: replace === true ? cluster : parseClusterName('--replace', replace), force }
+}
+
+/** What belongs to a new cluster means nothing for a gateway. Errors: CliError BAD_ARGUMENT, which names the field. */
+function refuseWithGateway(given: Readonly<Record<string, unknown>>): void {
+  const [field] = Object.entries(given).find(([, value]) => value !== undefined) ?? []
+  if (field === undefined) return
+  throw badArgument(
+    field,
+    'it belongs to a new cluster, and --gateway is about one more gateway of this cluster',
+    'leave one of the two out'
+  )
+}
+
+function noCluster(command: 'create' | 'cancel'): Error {
+  const short = command === 'create' ? 'meshctl invite' : 'meshctl invite cancel'
+  return badArgument(
+    'cluster',
+    'no cluster was named',
+    `write \`${short} <cluster>\`, or \`${short} --gateway\``
+  )
 }
 
 /** Returns the seconds of --expires, from 1 s to 366 days. */

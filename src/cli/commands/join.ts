@@ -31,6 +31,8 @@ export function addJoin(program: Command): void {
       'Enters the mesh that the token names. The answer comes when a member has accepted this cluster. When a ' +
         'member refuses it, nothing is kept. When no member answers within 20 s, the token is kept, and the command ' +
         'can be repeated: another token replaces it, and `meshctl leave` discards it.\n\n' +
+        'With a token of `meshctl invite --gateway` this host becomes one more gateway of the cluster that made it: it gets ' +
+        'the key of the cluster from the gateway that made the token, which has to run.\n\n' +
         'The token is taken from the first of: the argument, --token-file, RHIZOME_TOKEN, stdin. An argument is ' +
         'visible in the process list and in the history of the shell: prefer the others.'
     )
@@ -50,6 +52,7 @@ export function addJoin(program: Command): void {
     })
   addExamples(command, [
     ['From a file', 'meshctl join --token-file east.token'],
+    ['One more gateway of a site', 'meshctl join --token-file gateway.token'],
     ['From another host', 'ssh west-gateway sudo meshctl invite east | sudo meshctl join'],
     ['In a container', 'RHIZOME_TOKEN=… meshctl join']
   ])
@@ -57,11 +60,15 @@ export function addJoin(program: Command): void {
 
 /** The page of a join. Warnings go to stderr as notes: they are about this host, and not about the membership. */
 function renderJoin({ warnings = [], ...joined }: JoinedAnswer): Rendered {
-  const { cluster, already } = joined
-  const headline =
-    already === true
-      ? `Cluster ${cluster} joined with this token before; nothing was changed.`
-      : `Cluster ${cluster} has joined.`
   const next = '\nNext: meshctl peers --watch shows the tunnels come up, meshctl services what can be reached'
-  return renderJoined(joined, headline, [...warnings.map((warning) => `note: ${warning}`), next].join('\n'))
+  const notes = warnings.map((warning) => `note: ${warning}`)
+  return renderJoined(joined, headline(joined), [...notes, next].join('\n'))
+}
+
+/** The first line of the page. */
+function headline({ cluster, already, gateway }: Omit<JoinedAnswer, 'warnings'>): string {
+  if (already === true) return `Cluster ${cluster} joined with this token before; nothing was changed.`
+  return gateway === true
+    ? `This host is one more gateway of cluster ${cluster}.`
+    : `Cluster ${cluster} has joined.`
 }

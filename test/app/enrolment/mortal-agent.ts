@@ -122,6 +122,7 @@ export class MortalAgent {
       sharedKey: this.#sharedKey,
       log: SILENT,
       host: undefined,
+      gateways: { clear: async () => undefined } as never,
       podDns: undefined,
       facts: { tell: () => undefined } as never,
       source: {

@@ -67,7 +67,7 @@ describe('meshctl failures', () => {
         /^error: --pod-cidr: "10.1.0.1\/16" has host bits set: did you mean 10.1.0.0\/16\?/
       ],
       [['init', '--service-cidr', '10.1.0.0'], /^error: --service-cidr: "10.1.0.0" is not a prefix/],
-      [['invite'], /missing required argument 'cluster'/],
+      [['invite'], /^error: cluster: no cluster was named\n  fix: write `meshctl invite <cluster>`, or/],
       [['invite', 'a_b'], /^error: cluster: "a_b" is not a cluster name/],
       [
         ['invite', 'east', '--expires', '24'],

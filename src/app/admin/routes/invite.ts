@@ -1,5 +1,7 @@
-// POST /v1/invite for `meshctl invite`: creates a token with which another cluster can join the mesh. The token is a
-// secret, and this is the only answer of the API that has one.
+// POST /v1/invite for `meshctl invite`: creates a token with which another cluster can join the mesh. POST
+// /v1/invite/gateway creates one for one more gateway of the own cluster. Tokens are secrets, and these are the only answers
+// of the API that have one.
+import type { GatewayInvites } from '../../enrolment/gateway-invites.ts'
 import type { Invitations } from '../../enrolment/invitations.ts'
 import type { Log } from '../../observe/log.ts'
 import { nameWarnings, warningsOf } from '../joined-answer.ts'
@@ -28,5 +30,20 @@ export function inviteRoute({
       bootstrap: made.bootstrap,
       ...warningsOf([...made.warnings, ...nameWarnings(request.cluster, log)])
     }
+  }
+}
+
+/** Returns the handlers for further gateways of the own cluster. Errors: those of GatewayInvites. */
+export function gatewayRoutes({
+  gateways
+}: {
+  readonly gateways: Pick<GatewayInvites, 'invite' | 'cancel'>
+}): Pick<AdminHandlers, 'inviteGateway' | 'cancelGateways'> {
+  return {
+    inviteGateway: async (request) => {
+      const { expiresMs, ...made } = await gateways.invite(request)
+      return { ...made, expires: new Date(expiresMs).toISOString() }
+    },
+    cancelGateways: async () => ({ cancelled: await gateways.cancel() })
   }
 }

@@ -2,6 +2,7 @@
 // after 20 s with the error UNREACHABLE. If a member refuses the cluster, nothing of the attempt is kept on disk. If no
 // member answered, the token is kept: a later join with the same token uses the same key, another token replaces it, and `leave`
 // discards it.
+import { isGatewayToken } from '../../../core/trust/gateway-token.ts'
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AgentState } from '../agent-state.ts'
 import { joinedAnswer, warningsOf } from '../joined-answer.ts'
@@ -20,6 +21,11 @@ export function joinRoute({
 }): AdminHandlers['join'] {
   return async ({ token }) => {
     const { already, warnings } = await enrolment.join({ token })
-    return { ...joinedAnswer(state), ...(already ? { already } : {}), ...warningsOf(warnings) }
+    return {
+      ...joinedAnswer(state),
+      ...(isGatewayToken(token) ? { gateway: true } : {}),
+      ...(already ? { already } : {}),
+      ...warningsOf(warnings)
+    }
   }
 }

@@ -15,6 +15,7 @@ import type { ClusterStanding } from '../../../core/trust/set/clusters.ts'
 import type { KeyId, StatementId } from '../../../core/trust/set/ids.ts'
 import type { Verdict } from '../../../core/trust/set/verdict.ts'
 import type { Identity, Store } from '../../../io/store/store.ts'
+import type { GatewayInvites } from '../../enrolment/gateway-invites.ts'
 import { ownSeats } from '../../administration/own-seats.ts'
 import { bytes } from '../../identity/encoding.ts'
 import { requireSession } from '../../session/current-session.ts'
@@ -25,10 +26,12 @@ import type { AdminHandlers } from '../server.ts'
 export function trustRoute({
   state,
   store,
+  gateways,
   crypto
 }: {
   readonly state: Pick<AgentState, 'session' | 'membership'>
   readonly store: Pick<Store, 'identity'>
+  readonly gateways: Pick<GatewayInvites, 'rows'>
   readonly crypto: Crypto
 }): AdminHandlers['trust'] {
   return async () => {
@@ -54,7 +57,10 @@ export function trustRoute({
         winner: nameOf(members, winner),
         loser: nameOf(members, loser)
       })),
-      invites: (identity?.invites ?? []).flatMap((invite) => inviteRow(members, invite)),
+      invites: [
+        ...(identity?.invites ?? []).flatMap((invite) => inviteRow(members, invite)),
+        ...gateways.rows()
+      ],
       statements: explain(set, [...set.ids()]).map((one): StatementRow => {
         const verdict = verdictOf(members, one.id)
         return { ...one, stands: verdict?.stands ?? true, reason: verdict?.reason ?? '' }

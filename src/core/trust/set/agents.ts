@@ -4,7 +4,7 @@
 import { compareText, type KeyId, type StatementId } from './ids.ts'
 import type { Standing } from './standing.ts'
 import { STANDING_RULES, type StandingRules } from './standing-rules.ts'
-import type { AgentCert } from './statement.ts'
+import type { AgentCert, Bar } from './statement.ts'
 
 /** The verdict on one certificate of an agent. */
 export interface AgentStanding {
@@ -25,12 +25,25 @@ export function agentJudge(standing: Standing, rules: StandingRules = STANDING_R
   return (cert, highestGeneration) => {
     const cluster = standing.clusters.get(cert.clusterKey)?.verdict
     if (cluster?.stands !== true) return fallen('cluster', cluster?.causes)
-    const bar = (bars.get(cert.agentKey) ?? []).find((one) =>
-      'cluster' in one.by ? one.by.cluster === cert.clusterKey : standing.mayDecideOn(one, cert.clusterKey)
-    )
+    const bar = (bars.get(cert.agentKey) ?? []).find((one) => countsFor(one, cert.clusterKey, standing))
     if (bar !== undefined) return fallen('barred', [bar.id])
     return rules.S8(cert, highestGeneration) ? STANDS : fallen('generation')
   }
+}
+
+/** Whether a Bar names an agent of a cluster, which may hold no certificate yet. O(n) of the Bars. */
+export function isAgentBarred(
+  standing: Pick<Standing, 'bars' | 'mayDecideOn'>,
+  { clusterKey, agentKey }: Pick<AgentCert, 'clusterKey' | 'agentKey'>
+): boolean {
+  return standing.bars.some(
+    (one) => 'agent' in one.target && one.target.agent === agentKey && countsFor(one, clusterKey, standing)
+  )
+}
+
+/** Whether the signer of a Bar may decide on agents of this cluster: the cluster itself, or a seat that covers its name. */
+function countsFor(bar: Bar, clusterKey: KeyId, standing: Pick<Standing, 'mayDecideOn'>): boolean {
+  return 'cluster' in bar.by ? bar.by.cluster === clusterKey : standing.mayDecideOn(bar, clusterKey)
 }
 
 /**
