@@ -243,7 +243,8 @@ export class Enrolment {
         }
       },
       session,
-      isLast: () => control.view().clusters.get(cluster)?.agents.some(isOther) !== true,
+      isLast: () =>
+        control.view().clusters.get(cluster)?.agents.some(isOther) !== true && !gateways.hasGivenKey(),
       resign: (isLast) => sayFarewell(this.#options, isLast)
     })
   }

@@ -140,6 +140,22 @@ export class GatewayInvites {
     })
   }
 
+  /**
+   * Whether an agent that no Bar names has the key of this cluster from here. It may not have told its record yet, and a
+   * leave must not end its cluster.
+   */
+  hasGivenKey(): boolean {
+    const { session } = this.#options.current
+    if (session === undefined) return false
+    const clusterKey = this.#keyOf(session.membership)
+    return this.#options.file
+      .invites()
+      .some(
+        ({ usedBy, clusterKey: of }) =>
+          usedBy !== undefined && of === clusterKey && !this.#isBarred(session, clusterKey, usedBy)
+      )
+  }
+
   /** Forgets all invites. Called when this agent has left its mesh. Errors: StoreError. */
   clear(): Promise<void> {
     return this.#options.file.clear()
@@ -176,15 +192,13 @@ export class GatewayInvites {
     const { membership } = session
     const clusterKey = this.#keyOf(membership)
     const standing = session.control.members.standing()
-    const agentKey = publicKeyOf(peer)
     const verdict = judgeGateway(
       file.invites(),
       { key: keyId(key), peer },
       {
         clusterKey,
         stands: standing.clusters.get(clusterKey)?.verdict.stands === true,
-        isBarred: () =>
-          agentKey === undefined || isAgentBarred(standing, { clusterKey, agentKey: keyId(agentKey) }),
+        isBarred: () => this.#isBarred(session, clusterKey, peer),
         now: this.#now()
       }
     )
@@ -196,6 +210,14 @@ export class GatewayInvites {
       'gave the key of this cluster to one more gateway, which had a token'
     )
     return { kind: 'gateway', gift: this.#gift(session, membership) }
+  }
+
+  #isBarred({ control }: Session, clusterKey: KeyId, peer: Origin): boolean {
+    const agentKey = publicKeyOf(peer)
+    return (
+      agentKey === undefined ||
+      isAgentBarred(control.members.standing(), { clusterKey, agentKey: keyId(agentKey) })
+    )
   }
 
   #gift(session: Session, { clusterSeed, stage, bootstrap }: Member): GatewayGift {

@@ -111,10 +111,12 @@ class Host {
     return (await this.ask<TrustAnswer>('/v1/trust')).invites
   }
 
-  /** PeerIds of the agents of a cluster that are connected. */
+  /** PeerIds of the other agents of a cluster that are connected. */
   async connected(cluster: string): Promise<readonly string[]> {
     const { peers } = await this.ask<PeersAnswer>('/v1/peers')
-    return peers.filter((row) => row.cluster === cluster && row.connected).map(({ peerId }) => peerId)
+    return peers
+      .filter((row) => row.cluster === cluster && row.connected && row.state !== 'self')
+      .map(({ peerId }) => peerId)
   }
 }
 
@@ -283,7 +285,19 @@ describe('several gateways of a site without Kubernetes', function () {
     assert.equal((await (await host('edge-3')).refused(open)).code, 'UNREACHABLE')
   })
 
-  it('says for which cluster the token is where it cannot be used, and refuses tokens beside Kubernetes', async () => {
+  it('a gateway that leaves before it has heard of the one to which it gave the key does not end the cluster', async () => {
+    const [first, second] = [await host('edge-1'), await host('edge-2')]
+    await found(first, 'edge', 3)
+    await second.join(await first.inviteGateway())
+    await first.ask('/v1/leave', { force: true })
+    await eventually(async () => {
+      const { clusters } = await second.ask<TrustAnswer>('/v1/trust')
+      return clusters.find(({ name }) => name === 'edge')?.stands === true
+    })
+    assert.equal((await second.status()).state, 'running')
+  })
+
+  it('says for which cluster the token is where it cannot be used', async () => {
     const [west, first] = [await host('west'), await host('edge-1')]
     await found(west, 'west', 1)
     await found(first, 'edge', 3)
