@@ -33,6 +33,7 @@ import { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import { CurrentSession } from '../session/current-session.ts'
+import { siteFacts } from '../session/site-speaker.ts'
 import { SPEAKER_TERM_MIN } from '../session/speaker.ts'
 import type { Settings } from '../settings/settings.ts'
 import { SourceFacts } from '../sources/source-facts.ts'
@@ -154,6 +155,10 @@ async function openCluster(foundation: Foundation, shutdown: Shutdown): Promise<
     log,
     catalogOptions: () => catalogOptions(current.membership, settings),
     termFloor: () => current.session?.termFloor() ?? SPEAKER_TERM_MIN,
+    siteFacts: () => {
+      const isFurther = foundation.store.identity()?.joinedBy === 'gateway'
+      return current.session && siteFacts(current.session.control, isFurther)
+    },
     ...facts.callbacks()
   })
   shutdown.add('source', () => source.stop())

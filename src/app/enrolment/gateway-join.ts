@@ -43,7 +43,8 @@ export async function becomeGateway(
   const given = await ask(token, bytes(before.nodeSeed), options)
   const bootstrap = [...new Set([...token.bootstrap, ...given.secret.bootstrap])]
   const nowMs = Date.now()
-  const fresh = { ...withoutMesh(before), generation: given.generation, generationAtMs: nowMs }
+  const { generation } = given
+  const fresh = { ...withoutMesh(before), joinedBy: 'gateway' as const, generation, generationAtMs: nowMs }
   const identity = withShared(fresh, { ...given.secret, bootstrap }, { crypto, nowMs })
   return joinedWith(identity, { crypto, token: text })
 }

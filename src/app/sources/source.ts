@@ -1,6 +1,6 @@
 // Where this cluster's services come from: a folder of manifests, or a Kubernetes API. Both report snapshots. With a
 // Kubernetes API, a Lease (coordination.k8s.io/v1) decides which agent of the cluster is the speaker, that is,
-// publishes the services. A cluster with a folder has one agent, which is always the speaker.
+// publishes the services. The gateways of a site with folders decide without a Lease (session/site-speaker.ts).
 import { join } from 'node:path'
 import { changes, type CatalogOptions, type Change, type Problem } from '../../core/catalog/catalog.ts'
 import type { ExportPolicy } from '../../core/catalog/export-policy.ts'
@@ -12,10 +12,13 @@ import type { Prefixes } from '../../core/model/prefixes.ts'
 import { discoverCidrs } from '../../io/kube/discover-cidrs.ts'
 import { createKubeSource } from '../../io/kube/kube-source.ts'
 import { createElector, type Elector, type Leadership } from '../../io/kube/lease.ts'
+import { Loop } from '../../io/timing/loop.ts'
 import { createManifestSource } from '../../io/manifests/manifest-source.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import { partFault, type PartFault } from '../observe/part-fault.ts'
+import { monotonicMs } from '../observe/clock.ts'
+import { SiteSpeaker, type SiteFacts } from '../session/site-speaker.ts'
 import type { Settings } from '../settings/settings.ts'
 
 export type SourceKind = 'folder' | 'kubernetes'
@@ -102,9 +105,13 @@ export interface SourceOptions {
   readonly onNodeAddresses?: (addresses: readonly Ip[]) => void
   /** Returns the lowest term in which this agent may publish (session/speaker.ts). */
   readonly termFloor: () => number
+  /** Returns what is known of the gateways of this cluster; undefined while it is in no mesh. Called once a second. */
+  readonly siteFacts: () => SiteFacts | undefined
   readonly log: Log
 }
 
+// Milliseconds between two decisions of a gateway of a site without a Lease.
+const SITE_LOOK_MS = 1000
 // Name of the Lease. All agents of a cluster must use the same.
 const LEASE = 'rhizome-speaker'
 
@@ -129,7 +136,9 @@ async function openFolder({
   settings,
   catalogOptions,
   onSnapshot,
-  onLeadership
+  onLeadership,
+  siteFacts,
+  log
 }: SourceOptions): Promise<Source> {
   let told: Snapshot = { services: [], endpointSlices: [] }
   const source = createManifestSource({
@@ -142,18 +151,59 @@ async function openFolder({
       onSnapshot(snapshot, problems, { whole, changes: changes(before, snapshot) })
     }
   })
+  const election = siteElection({ siteFacts, onLeadership, log })
   return {
     kind: 'folder',
     path: settings.manifests,
     fault: undefined,
     kubernetes: undefined,
-    // No other agent of the cluster publishes, so there is no other term to exceed.
-    campaign: () => onLeadership({ leader: true, term: 1 }),
-    resign: async () => onLeadership({ leader: false }),
+    campaign: () => election.start(),
+    resign: () => election.stop(),
     start: () => source.start(),
     refresh: () => source.refresh(),
     discover: async () => ({ podPrefixes: [], servicePrefixes: [], isWholeCluster: true }),
-    stop: () => source.stop()
+    stop: async () => {
+      await election.stop()
+      await source.stop()
+    }
+  }
+}
+
+/** Decides once a second whether this gateway speaks, from `start` to `stop`. */
+function siteElection({
+  siteFacts,
+  onLeadership,
+  log
+}: Pick<SourceOptions, 'siteFacts' | 'onLeadership' | 'log'>): {
+  readonly start: () => void
+  readonly stop: () => Promise<void>
+} {
+  let loop: Loop | undefined
+  let told: Leadership = { leader: false }
+  const tell = (leadership: Leadership): void => {
+    if (JSON.stringify(leadership) === JSON.stringify(told)) return
+    told = leadership
+    log.info({ ...leadership }, 'speaker of this cluster')
+    onLeadership(leadership)
+  }
+  return {
+    start() {
+      if (loop !== undefined) return
+      const speaker = new SiteSpeaker(monotonicMs())
+      const decide = (): void => {
+        const facts = siteFacts()
+        if (facts !== undefined) tell(speaker.decide(facts, monotonicMs()))
+      }
+      // At once, so that the services of a site with one gateway do not wait.
+      decide()
+      loop = new Loop({ act: async () => decide(), intervalMs: SITE_LOOK_MS, firstMs: SITE_LOOK_MS })
+      loop.start()
+    },
+    async stop() {
+      await loop?.stop()
+      loop = undefined
+      tell({ leader: false })
+    }
   }
 }
 

@@ -103,7 +103,8 @@ const identitySchema = z.strictObject({
     )
     .max(1024)
     .optional(),
-  joinedBy: z.enum(['init', 'token']).optional(),
+  /** `gateway`: with the token of one more gateway, so the cluster has had others. */
+  joinedBy: z.enum(['init', 'token', 'gateway']).optional(),
   /** Unix milliseconds. */
   joinedAtMs: z.number().int().nonnegative().optional()
 })

@@ -37,6 +37,7 @@ describe('a source in a Kubernetes cluster', () => {
       onLeadership: () => undefined,
       onNodePrefixes: () => undefined,
       termFloor: () => 1,
+      siteFacts: () => undefined,
       log: createLog({ 'log-level': 'error', 'log-format': 'text' })
     })
     try {
@@ -77,6 +78,7 @@ describe('the prefixes that a cluster reports', () => {
       onLeadership: () => undefined,
       onNodePrefixes: () => undefined,
       termFloor: () => 1,
+      siteFacts: () => undefined,
       log: createLog({ 'log-level': 'error', 'log-format': 'text' })
     })
   })
@@ -140,6 +142,7 @@ spec: { clusterIP: ${ip}, ports: [{ port: 80 }] }
         onLeadership: () => undefined,
         onNodePrefixes: () => undefined,
         termFloor: () => 1,
+        siteFacts: () => undefined,
         log: createLog({ 'log-level': 'error', 'log-format': 'text' })
       })
       // A snapshot may also be told for its problems' sake.
