@@ -16,6 +16,7 @@ import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { tellParts, type PartFault } from '../observe/part-fault.ts'
 import type { CurrentSession } from '../session/current-session.ts'
+import { manifestsDiffer } from '../sources/manifest-difference.ts'
 import { nodesWithoutAgent } from '../sources/node-coverage.ts'
 import type { SourceFacts } from '../sources/source-facts.ts'
 import type { Source } from '../sources/source.ts'
@@ -104,6 +105,7 @@ export class PartWatch {
     })
     this.#lookAtPass()
     this.#lookAtNodes()
+    this.#lookAtManifests()
     metrics.tellHealth(health)
   }
 
@@ -137,6 +139,19 @@ export class PartWatch {
     )
     if (fault === undefined) health.clear('NODES_WITHOUT_AGENT')
     else health.set('NODES_WITHOUT_AGENT', fault)
+  }
+
+  /** Compares the manifests of a gateway that does not speak for its site with those that count. */
+  #lookAtManifests(): void {
+    const { current, facts, source, health } = this.#options
+    const view = current.session?.control.view()
+    const own = view?.clusters.get(view.self)
+    const { snapshot, whole } = facts.snapshot
+    const isOther = source.kind === 'folder' && whole && own?.complete === true && !facts.isSpeaker
+    const speaker = own?.agents.toSorted((a, b) => (b.term ?? 0) - (a.term ?? 0))[0]?.agent.node
+    const fault = isOther ? manifestsDiffer(snapshot, own.services, speaker ?? 'another gateway') : undefined
+    if (fault === undefined) health.clear('MANIFESTS_DIFFER')
+    else health.set('MANIFESTS_DIFFER', fault)
   }
 
   /**

@@ -342,6 +342,9 @@ export class Protocol {
     else if (frame.credit) this.#pullServer.receiveCredit(peer, frame.credit)
     else if (frame.prune) this.#broadcast.prune(neighbour, frame.prune.origins)
     else if (frame.graft) this.#broadcast.graft(neighbour, frame.graft.origins)
+    // A member asks for nothing at the door. A frame without any known message may be one of a later version.
+    else if (frame.knock ?? frame.admitted ?? frame.gatewayKnock ?? frame.gatewayAdmitted)
+      this.#outbox.offend(peer, 'request at the door by a member')
     else this.#outbox.refuse(peer, 'unexpected frame')
   }
 

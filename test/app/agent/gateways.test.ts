@@ -1,6 +1,6 @@
 // A site without Kubernetes with several gateways: real agents in this process, over loopback and without a data plane.
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,6 +12,7 @@ import type {
   InviteAnswer,
   JoinedAnswer,
   PeersAnswer,
+  ServicesAnswer,
   StatusAnswer
 } from '../../../src/api/answers.ts'
 import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
@@ -254,6 +255,38 @@ describe('several gateways of a site without Kubernetes', function () {
     assert.equal((await second.refused(expired)).code, 'MESH_EXPIRED')
     assert.equal((await second.refused(expired.slice(0, -2))).code, 'TOKEN_DAMAGED')
     assert.equal((await second.identity()).clusterSeed, undefined)
+  })
+
+  it('with different manifests: those of the speaker count, and the other gateway says what differs', async () => {
+    const [first, second] = [await host('edge-1'), await host('edge-2')]
+    await found(first, 'edge', 3)
+    const manifest = (name: string, last: number) =>
+      `apiVersion: v1\nkind: Service\nmetadata: { name: ${name}, namespace: shop }\nspec: { clusterIP: 10.103.0.${last}, ports: [{ port: 80 }] }\n`
+    await writeFile(join(first.folder, 'manifests', 'web.yaml'), manifest('web', 1))
+    await writeFile(join(second.folder, 'manifests', 'web.yaml'), manifest('web', 1))
+    await second.join(await first.inviteGateway())
+    const names = async (at: Host) =>
+      (await at.ask<ServicesAnswer>('/v1/services')).services.map(({ name }) => name).join()
+    const fault = async () =>
+      (await second.status()).health?.faults.find(({ code }) => code === 'MANIFESTS_DIFFER')
+    await eventually(async () => (await names(second)) === 'web', 60_000)
+    await eventually(async () => (await fault()) === undefined)
+    await writeFile(join(second.folder, 'manifests', 'db.yaml'), manifest('db', 2))
+    await eventually(async () => (await fault())?.message.includes('(shop/db)') === true, 60_000)
+    for (const at of [first, second]) assert.equal(await names(at), 'web')
+    await writeFile(join(first.folder, 'manifests', 'db.yaml'), manifest('db', 2))
+    await eventually(async () => (await names(second)) === 'db,web' && (await fault()) === undefined, 60_000)
+  })
+
+  it('give one token to one of two that ask at the same time', async () => {
+    const [first, one, two] = [await host('edge-1'), await host('edge-2'), await host('edge-3')]
+    await found(first, 'edge', 3)
+    const token = await first.inviteGateway()
+    const answers = await Promise.all(
+      [one, two].map((each) => each.ask<ErrorAnswer | JoinedAnswer>('/v1/join', { token }))
+    )
+    const codes = answers.map((answer) => ('error' in answer ? answer.error.code : 'joined'))
+    assert.deepEqual(codes.toSorted(), ['MESH_USED', 'joined'])
   })
 
   it('a gateway that leaves is no member any more, its cluster is, and its open invites end with it', async () => {
