@@ -70,7 +70,7 @@ describe('a host with an obstacle', function () {
       run: async (other = want) => {
         nowMs += RETRY_MS_MAX
         pass.markStale()
-        await pass.run({ want: other, deletes: true }, AbortSignal.timeout(30_000))
+        await pass.run({ want: other, keeps: [] }, AbortSignal.timeout(30_000))
       },
       failed: () => {
         const { steps, parts } = pass.failures

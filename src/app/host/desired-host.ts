@@ -9,11 +9,11 @@ import { TURN_MS } from '../../core/host/handshake-slots.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import { keyHolders } from '../../core/host/key-holders.ts'
 import { HANDSHAKE_AGE_MS_MAX } from '../../core/host/tunnel-state.ts'
-import type { ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
+import type { Cidr, ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
 import { clustersOfOps } from '../../core/host/op-clusters.ts'
 import { plan } from '../../core/host/plan.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
-import type { AgentView } from '../../core/view/view.ts'
+import type { AgentView, MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import { loadBalancerKind } from '../../io/host/load-balancer/registry.ts'
 import type { Control } from '../control/control.ts'
@@ -33,7 +33,7 @@ const STATS_DEADLINE_MS = 5000
 
 /** The inputs. Functions are called again for each computation, since their values change. */
 export interface DesiredHostOptions {
-  readonly control: Pick<Control, 'origin' | 'view' | 'neighbour' | 'isWhole'>
+  readonly control: Pick<Control, 'origin' | 'view' | 'neighbour' | 'isWhole' | 'members'>
   /** undefined: no data plane on this machine; the plan is still made. */
   readonly host: LinuxHost | undefined
   readonly settings: Settings
@@ -104,9 +104,21 @@ export class DesiredHost {
     health.replace('REACH_LIMIT', unreachable === 0 ? [] : [reachFault(unreachable)])
     if (refused !== this.#refused) health.replace('LOAD_BALANCER_LIMIT', refused.map(limitFault))
     this.#refused = refused
-    // A record that is missing now may still arrive, or may be missing only on this disk: until then, plans only add.
-    const deletes = control.isWhole && [...view.clusters.values()].every((cluster) => cluster.complete)
-    return { want, deletes, clusterOf: clustersOfOps(view) }
+    return { want, keeps: control.isWhole ? this.#incomplete(view) : 'all', clusterOf: clustersOfOps(view) }
+  }
+
+  /**
+   * The prefixes of the clusters of which a record may still arrive, or may be missing only on this disk. A cluster whose
+   * agents were ended is none of them: its tunnel has to end although no agent can complete its catalogue.
+   */
+  #incomplete({ clusters }: MeshView): readonly Cidr[] {
+    const { members } = this.#options.control
+    return [...clusters.values()].flatMap(({ name, complete, agents }) => {
+      const settled = complete ? undefined : members.settlement().get(name)
+      const isEnded =
+        settled !== undefined && agents.length === 0 && members.hasEndedAgent(settled.clusterKey)
+      return settled === undefined || isEnded ? [] : [...settled.podPrefixes, ...settled.servicePrefixes]
+    })
   }
 
   /**

@@ -32,15 +32,15 @@ import {
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import { applyOps } from '../../core/host/model-host.ts'
 import type { ClusterName } from '../../core/model/values.ts'
-import { plan, sameVirtualServer } from '../../core/host/plan.ts'
+import { plan, sameVirtualServer, type Keeps } from '../../core/host/plan.ts'
 import { adopted } from '../../core/host/server-list.ts'
 import { Retries, RETRY_MS_MIN, type FailedPart, type FailedStep } from '../../core/host/retries.ts'
 
 /** The desired state of the host, which a pass works towards. */
 export interface Desired {
   readonly want: HostState
-  /** False until every catalogue is whole. The pass then only adds and never deletes. */
-  readonly deletes: boolean
+  /** The prefixes of clusters of which records may be missing: there the pass only adds. */
+  readonly keeps: Keeps
   /**
    * Returns the cluster that an operation is for. Left out: the pass treats all operations as those of one cluster.
    */
@@ -166,7 +166,7 @@ export class Pass {
     const skip = new Set(
       [...this.#unread, ...this.#stale].filter((part) => this.#retries.isHeld(part, nowMs))
     )
-    const ops = plan(drained.want, this.#have, { deletes: desired.deletes, skip })
+    const ops = plan(drained.want, this.#have, { keeps: desired.keeps, skip })
     const due = this.#retries.sort(ops, nowMs)
     const clusterOf = desired.clusterOf ?? (() => undefined)
     const done: HostOp[] = []

@@ -136,7 +136,7 @@ export class Reconciler {
     )
     const have = { ...EMPTY_HOST, ...found }
     const skip = new Set(failures.map(({ part }) => part))
-    const ops = plan(this.#pass.drained(desired.want, have).want, have, { deletes: desired.deletes, skip })
+    const ops = plan(this.#pass.drained(desired.want, have).want, have, { keeps: desired.keeps, skip })
     // The kernel differs from what the last pass left, and no hint has reported it.
     if (ops.length > 0) this.mark({ observe: true })
     return ops

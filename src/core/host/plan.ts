@@ -23,17 +23,22 @@ import type {
   Vip,
   WireguardPeer
 } from './host-state.ts'
+import { keepable } from './keepable.ts'
 import { partOfField } from './host-ops.ts'
 import { realServerKey, sortedPrefixes } from './normalize.ts'
 import { unionHost } from './union.ts'
 import type { Cidr, WireguardKey } from '../model/values.ts'
 import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
 
+/** What a plan keeps although it is not wanted: what lies in these prefixes, or all. */
+export type Keeps = 'all' | readonly Cidr[]
+
 interface PlanOptions {
   /**
-   * False before the first complete snapshot: the plan only adds, and never deletes or narrows. The default is true.
+   * Prefixes of clusters of which records may be missing: in these, the plan only adds, and never deletes or narrows.
+   * 'all': nowhere. The default is none.
    */
-  readonly deletes?: boolean
+  readonly keeps?: Keeps
   /** Parts of the host that could not be read. The plan has no operations for them. */
   readonly skip?: ReadonlySet<HostPart>
 }
@@ -43,7 +48,13 @@ interface PlanOptions {
  * that differ, where `want` was made from `have` by edits.
  */
 export function plan(want: HostState, have: HostState, options: PlanOptions = {}): readonly HostOp[] {
-  const whole = options.deletes === false ? unionHost(want, have) : want
+  const { keeps = [] } = options
+  const whole =
+    keeps === 'all'
+      ? unionHost(want, have)
+      : keeps.length > 0
+        ? unionHost(want, keepable(have, want, keeps))
+        : want
   const goal = withoutParts(whole, have, options.skip)
   if (goal.tunnel && have.tunnel && goal.tunnel.device !== have.tunnel.device) return rebuild(goal, have)
   const steps = ORDER.map((field) => STEPS[field](goal, have))

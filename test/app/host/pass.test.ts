@@ -61,7 +61,7 @@ function passes(host: FakeHost) {
   const pass = new Pass({ host, drainMs: 0, now: clock.now })
   const run = async (want: HostState, more: Partial<Desired> = {}) => {
     clock.ms += RETRY_MS_MAX
-    return pass.run({ want, deletes: true, ...more }, signal)
+    return pass.run({ want, keeps: [], ...more }, signal)
   }
   return { clock, pass, run }
 }
@@ -196,7 +196,7 @@ describe('a pass', () => {
     const pass = new Pass({ host, drainMs: 0, now: clock.now })
     const desired = (value: string): Desired => ({
       want: { ...mesh(0), sysctls: [{ name: 'net.ipv4.ip_forward', value }] },
-      deletes: true
+      keeps: []
     })
     for (; clock.ms < 60_000; clock.ms += 100) await pass.run(desired('1'), signal)
     assert.ok(tries >= 7 && tries <= 10, `${tries} tries in a minute`)
@@ -222,9 +222,9 @@ describe('a pass', () => {
     assert.deepEqual(order, ['c11', 'c12', 'c13', 'c14'])
     const other = new FakeHost()
     const pass = new Pass({ host: other, drainMs: 0, now: () => 0 })
-    const half = await pass.run({ want: mesh(4), deletes: true, clusterOf }, signal, () => true)
+    const half = await pass.run({ want: mesh(4), keeps: [], clusterOf }, signal, () => true)
     assert.ok(half.isInterrupted)
-    while ((await pass.run({ want: mesh(4), deletes: true, clusterOf }, signal, () => true)).isInterrupted);
+    while ((await pass.run({ want: mesh(4), keeps: [], clusterOf }, signal, () => true)).isInterrupted);
     assert.deepEqual(plan(mesh(4), other.state), [])
   })
 })

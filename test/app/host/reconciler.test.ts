@@ -17,7 +17,7 @@ describe('the reconciler', () => {
   const vip = (destination: string): Vip => ({ destination: destination as Cidr, source: undefined })
   const wants = (...vips: readonly string[]): Desired => ({
     want: { ...EMPTY_HOST, vips: vips.map(vip) },
-    deletes: true
+    keeps: []
   })
   const running = new Map<Reconciler, () => Desired | undefined>()
   const log = pino({ enabled: false })
@@ -45,7 +45,7 @@ describe('the reconciler', () => {
     const desired = running.get(reconciler)?.()
     if (desired === undefined || last === undefined || fault !== undefined) return false
     if (failures.steps.length + failures.parts.length > 0) return false
-    return plan(desired.want, have, { deletes: desired.deletes }).length === 0
+    return plan(desired.want, have, { keeps: desired.keeps }).length === 0
   }
 
   afterEach(async () => {
@@ -154,7 +154,7 @@ describe('the reconciler', () => {
   it('only adds until every catalogue is whole', async () => {
     const fake = host()
     fake.state = applyOps(EMPTY_HOST, [{ kind: 'addVip', vip: vip('10.103.0.0/16') }])
-    let desired: Desired = { ...wants('10.101.0.0/16'), deletes: false }
+    let desired: Desired = { ...wants('10.101.0.0/16'), keeps: 'all' }
     const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
     await eventually(() => isDone(reconciler))

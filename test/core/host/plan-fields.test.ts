@@ -112,6 +112,6 @@ describe('the comparison of a desired state with a host', () => {
       ['setFilter']
     )
     // Before all is known, nothing that is guarded is opened.
-    assert.deepEqual(plan(unguarded, have, { deletes: false }), [])
+    assert.deepEqual(plan(unguarded, have, { keeps: 'all' }), [])
   })
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { bytesToIp, hostCidr, parseCidr } from '../../../src/core/model/cidr.ts'
+import { bytesToIp, cidrContains, hostCidr, parseCidr } from '../../../src/core/model/cidr.ts'
 import type {
   HostEndpoint,
   HostOp,
@@ -188,7 +188,7 @@ describe('a plan', () => {
     fc.assert(
       fc.property(hosts, hosts, (want, have) => {
         fc.pre(want.tunnel === undefined || want.tunnel.device === have.tunnel?.device)
-        const ops = plan(want, have, { deletes: false })
+        const ops = plan(want, have, { keeps: 'all' })
         assert.deepEqual(
           ops.filter(({ kind }) => kind.startsWith('remove')),
           []
@@ -204,7 +204,27 @@ describe('a plan', () => {
           )
         assert.ok(includes(backends(after), backends(have)))
         assert.ok(includes(backends(after), backends(want)))
-        assert.deepEqual(plan(want, after, { deletes: false }), [])
+        assert.deepEqual(plan(want, after, { keeps: 'all' }), [])
+      }),
+      { numRuns: 500 }
+    )
+  })
+
+  it('keeps in the prefixes of an incomplete catalogue what it has, and deletes all else', () => {
+    fc.assert(
+      fc.property(hosts, hosts, fc.boolean(), (want, have, ofOne) => {
+        fc.pre(want.tunnel === undefined || want.tunnel.device === have.tunnel?.device)
+        const [one] = have.peers.flatMap(({ allowedIps }) => allowedIps)
+        const keeps = ofOne && one !== undefined ? [one] : ['192.0.2.0/24' as Cidr]
+        const after = applyOps(have, plan(want, have, { keeps }))
+        const allowed = (state: HostState) => new Set(state.peers.flatMap(({ allowedIps }) => allowedIps))
+        const [kept, wanted] = [allowed(after), allowed(want)]
+        if (keeps[0] === one && one !== undefined) assert.ok(kept.has(one))
+        const isIn = (cidr: Cidr) => keeps.some((prefix) => cidrContains(prefix, cidr))
+        for (const cidr of kept) assert.ok(wanted.has(cidr) || isIn(cidr), cidr)
+        for (const { destination } of after.routes)
+          assert.ok(want.routes.some((route) => route.destination === destination) || isIn(destination))
+        assert.deepEqual(plan(want, after, { keeps }), [])
       }),
       { numRuns: 500 }
     )

@@ -80,6 +80,11 @@ export class HeldCredentials {
     return this.#origins.get(origin) ?? []
   }
 
+  /** The credentials of a cluster. */
+  ofCluster(cluster: KeyId): Iterable<Held> {
+    return this.#clusters.get(cluster)?.byOrigin.values() ?? []
+  }
+
   /** All origins with a credential. */
   origins(): Iterable<Origin> {
     return this.#origins.keys()

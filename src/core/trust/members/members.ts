@@ -97,6 +97,8 @@ export interface Members {
   agentOf(origin: Origin): MemberAgent | undefined
   /** The verdict on an agent, or on a credential that is held or not. */
   verdictOn(of: Origin | Credential): MemberVerdict
+  /** Whether a credential of this cluster is held whose agent was ended, by a bar or by newer generations. */
+  hasEndedAgent(cluster: KeyId): boolean
   /** All admitted origins. */
   origins(): Iterable<Origin>
   /** The tables to persist: what was in force here (E1), and the highest generation of each cluster (S8). */
@@ -176,6 +178,10 @@ export function createMembers(options: {
       if (typeof of !== 'string') return verdictOnCert(of.cert)
       const held = standingOne(of) ?? credentials.of(of)[0]
       return held === undefined ? { kind: 'unknown' } : verdictOnCert(held.cert)
+    },
+    hasEndedAgent: (cluster) => {
+      const { judge } = evaluate()
+      return [...credentials.ofCluster(cluster)].some(({ cert }) => !judge(cert, highestOf(cluster)).stands)
     },
     *origins() {
       for (const origin of credentials.origins()) if (standingOne(origin) !== undefined) yield origin
