@@ -79,7 +79,8 @@ export class Entrance {
       wireguardKey: () => node.wireguardKey,
       software: VERSION,
       onHandshake: (outcome) => this.onHandshake(outcome),
-      onAdmitted: (clusterItem) => this.onAdmitted(clusterItem)
+      onAdmitted: (clusterItem) => this.onAdmitted(clusterItem),
+      onPrefixes: () => source.refresh()
     })
     try {
       await session.start()

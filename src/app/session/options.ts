@@ -36,6 +36,8 @@ export interface SessionOptions {
   readonly gateways: GatewayDoor
   /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
+  /** Called when the trust set gives this cluster other prefixes: the source has to judge its objects again. */
+  readonly onPrefixes: () => void
   /** Called after each handshake with a peer. `join` learns here whether a member has accepted this cluster. */
   readonly onHandshake: (outcome: HandshakeOutcome) => void
 }

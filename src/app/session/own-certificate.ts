@@ -38,11 +38,12 @@ interface OwnCertificateOptions {
 /** See the head of this file. One for each session. `settle` is called once before the first `make`. */
 export class OwnCertificate {
   readonly #options: OwnCertificateOptions
-  readonly #clusterKey: KeyId
+  /** The key of the cluster that issues it. */
+  readonly clusterKey: KeyId
 
   constructor(options: OwnCertificateOptions) {
     this.#options = options
-    this.#clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
+    this.clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
   }
 
   /**
@@ -86,7 +87,7 @@ export class OwnCertificate {
   loop(highest: () => ReadonlyMap<KeyId, number>, renew: () => void, health: Health): Loop {
     return new Loop({
       act: async () => {
-        if (await this.settle(highest().get(this.#clusterKey) ?? 0)) renew()
+        if (await this.settle(highest().get(this.clusterKey) ?? 0)) renew()
         health.clear('CERTIFICATE_NOT_RENEWED')
       },
       firstMs: FIRST_LOOK_MS,

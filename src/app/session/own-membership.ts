@@ -5,6 +5,8 @@ import type { Shows } from '../control/control-options.ts'
 import type { Membership } from '../identity/identity.ts'
 import type { Health } from '../observe/health.ts'
 import type { Loop } from '../../io/timing/loop.ts'
+import type { Store } from '../../io/store/store.ts'
+import type { Log } from '../observe/log.ts'
 import type { OwnCertificate } from './own-certificate.ts'
 
 interface OwnMembershipOptions {
@@ -14,6 +16,8 @@ interface OwnMembershipOptions {
   /** The control plane, which is made after the membership. */
   readonly control: () => Pick<Control, 'members' | 'renewed'>
   readonly health: Health
+  readonly log: Log
+  readonly store: Pick<Store, 'identity' | 'saveIdentity'>
   /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
 }
@@ -68,6 +72,38 @@ export class OwnMembership {
     return this.#options.certificate.make(clusterItem)
   }
 
+  /**
+   * Takes the prefixes that the trust set gives this cluster now, as after a Grant or after a contest. Returns whether they
+   * are others than before; then they are on disk soon, so that a restart begins with them.
+   */
+  followPrefixes(): boolean {
+    const { stage, cluster, podPrefixes, servicePrefixes } = this.#current
+    const settled = this.#options.control().members.settlement().get(cluster)
+    if (stage.kind !== 'member' || settled?.clusterKey !== this.#options.certificate.clusterKey) return false
+    const isSame =
+      sameMembers(settled.podPrefixes, podPrefixes) && sameMembers(settled.servicePrefixes, servicePrefixes)
+    if (isSame) return false
+    const prefixes = { podPrefixes: settled.podPrefixes, servicePrefixes: settled.servicePrefixes }
+    this.#current = { ...this.#current, ...prefixes }
+    this.#options.log.info(prefixes, 'the prefixes of this cluster have changed')
+    void this.#save(prefixes)
+    return true
+  }
+
+  async #save(prefixes: Pick<Membership, 'podPrefixes' | 'servicePrefixes'>): Promise<void> {
+    const { store, log } = this.#options
+    const identity = store.identity()
+    if (identity === undefined) return
+    const saved = {
+      podPrefixes: [...prefixes.podPrefixes],
+      servicePrefixes: [...prefixes.servicePrefixes]
+    }
+    // After a failure the trust set on disk says it again at the next start.
+    await store.saveIdentity({ ...identity, ...saved }).catch((error: unknown) => {
+      log.warn({ err: error }, 'the new prefixes of this cluster could not be saved')
+    })
+  }
+
   /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
     this.#current = membership
@@ -79,4 +115,9 @@ export class OwnMembership {
     const shows = this.shows()
     if (shows.kind === 'member') this.#options.control().renewed(shows.credential)
   }
+}
+
+/** Whether two lists have the same texts, in any order. */
+function sameMembers(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((text) => right.includes(text))
 }

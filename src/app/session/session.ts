@@ -234,6 +234,11 @@ export class Session {
 
   /** Called once for all changes of a turn of the event loop; builds the view. */
   #follow(): void {
+    if (this.#own.followPrefixes()) {
+      this.#ownFacts.refresh()
+      this.#publisher.speakAnew()
+      this.#options.onPrefixes()
+    }
     this.#options.metrics.clusters.set(this.control.view().clusters.size)
     this.#services.update(this.#served())
     this.#host.mark()
