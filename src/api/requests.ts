@@ -63,7 +63,8 @@ const SCHEMAS = {
   remove: z.strictObject({ cluster: name, force: z.boolean().default(false) }).readonly(),
   /** The name of a cluster, or the PeerId of an agent. */
   revoke: z.strictObject({ name }).readonly(),
-  restore: z.strictObject({ cluster: name }).readonly(),
+  /** The name of a cluster, or the PeerId of an agent. `key`: the beginning of the cluster's key, where several bore the name. */
+  restore: z.strictObject({ cluster: name, key: hex(8, 64).optional() }).readonly(),
   /** `key`: the key of a cluster, or its beginning, in hexadecimal digits. */
   decide: z.strictObject({ name, key: hex(8, 64) }).readonly(),
   grant: z

@@ -8,6 +8,8 @@ export interface StatementAnswer extends Answer {
   readonly done: string
   /** The members that got it at once; the others get it from them. */
   readonly neighbours: number
+  /** Sentences about what else may have to be done; absent: none. */
+  readonly notes?: readonly string[]
 }
 
 /** The answer of POST /v1/admin/key: a public key, 64 hexadecimal digits. */

@@ -7,7 +7,7 @@ import type { TrustAnswer } from '../../src/api/trust-answers.ts'
 import { eventually } from '../eventually.ts'
 import { serviceIp } from '../demo/checks.ts'
 import type { Site } from '../demo/site.ts'
-import { done, invite, joins, peer, raise, reaches, refused, undisturbed, unite } from './harness.ts'
+import { done, invite, joins, peer, raise, reaches, refused, status, undisturbed, unite } from './harness.ts'
 
 describe('administration', () => {
   const { site } = raise('admin', ['west', 'east', 'edge'])
@@ -73,6 +73,38 @@ describe('administration', () => {
     await joins(edge(), await invite(west(), 'edge'))
     await reaches(west(), edge())
     await reaches(edge(), east())
+  })
+
+  it('changes the prefixes of a cluster that is up: it takes them without a restart, also one that was dropped', async () => {
+    const grant = (...flags: string[]) => done(west().ctl('grant', 'edge', ...flags))
+    const prefixes = async (of: Site) => (await peer(of, 'edge'))?.cidrs.join()
+    assert.match(
+      await refused(west().ctl('grant', 'edge', '--add-pod-cidr', '203.0.113.0/25')),
+      /would hide 203\.0\.113\.1/
+    )
+    await undisturbed(west(), edge(), async () => {
+      await grant('--add-pod-cidr', '10.14.0.0/16')
+      for (const each of [west(), east(), edge()])
+        await eventually(async () => (await prefixes(each)) === '10.3.0.0/16,10.14.0.0/16,10.103.0.0/16')
+      await grant('--drop', '10.14.0.0/16')
+      for (const each of [west(), east(), edge()])
+        await eventually(async () => (await prefixes(each)) === '10.3.0.0/16,10.103.0.0/16')
+      await grant('--add-pod-cidr', '10.14.0.0/16')
+      for (const each of [west(), east(), edge()])
+        await eventually(async () => (await prefixes(each)) === '10.3.0.0/16,10.14.0.0/16,10.103.0.0/16')
+    })
+  })
+
+  it('ends one agent by its PeerId, and brings it back', async () => {
+    const { peerId = '' } = await status(edge())
+    await done(west().ctl('revoke', peerId))
+    await eventually(async () => {
+      const { error } = await east().pod(0).tcp(serviceIp.edge, 80, { timeoutMs: 1000 })
+      assert.notEqual(error, undefined, 'a pod of east still reaches the revoked agent')
+      return true
+    })
+    await done(west().ctl('restore', peerId))
+    await reaches(east(), edge())
   })
 
   it('cancels a token, and refuses it at every door', async () => {

@@ -13,7 +13,10 @@ import { coversName } from '../../core/trust/set/rights.ts'
 import { usedInvites } from '../../core/trust/members/survey.ts'
 import { namedCluster, ownClusterKey, tunnelAnswers } from './named-cluster.ts'
 import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { barredBy } from './barred.ts'
+import { checkGrant, withoutEarlierDrops } from './granted.ts'
 import { withinRights } from './within-rights.ts'
+import type { Bar } from '../../core/trust/set/statement.ts'
 import type { ClusterStanding } from '../../core/trust/set/clusters.ts'
 import { keyId, type KeyId, type StatementId } from '../../core/trust/set/ids.ts'
 import type { GrantRequest } from '../../api/requests.ts'
@@ -64,7 +67,8 @@ export class Administration {
     const seat = this.#seatFor(cluster.name)
     return this.#sign(
       barBySeat(this.#context(), seat, { target: { cluster: cluster.key } }).item,
-      `removed the cluster ${cluster.name}: its name and prefixes are free`
+      `removed the cluster ${cluster.name}: its name and prefixes are free`,
+      this.#seatsThatStay(cluster.name)
     )
   }
 
@@ -88,26 +92,26 @@ export class Administration {
         target: { cluster: cluster.key },
         keepOnly: sponsored.map(({ statement }) => statement.id)
       }).item,
-      `revoked the cluster ${cluster.name}; of the clusters that it admitted, the ${sponsored.length} that are known here stay`
+      `revoked the cluster ${cluster.name}; of the clusters that it admitted, the ${sponsored.length} that are known here stay`,
+      this.#seatsThatStay(cluster.name)
     )
   }
 
   /**
-   * Takes back the bars of a cluster: one Void for each, signed by the same seat. A bar by the cluster itself, after a leave,
-   * is taken back like one by a seat. Errors: those of `remove` but OWN_CLUSTER and STILL_ALIVE; NOT_BARRED.
+   * Takes back the bars of a cluster, or of an agent by its PeerId: one Void for each. A bar by the cluster itself is taken
+   * back like one by a seat. `key`: the beginning of the cluster's key, for a name that several keys bore. Errors: AppError
+   * NOT_JOINED, UNKNOWN_CLUSTER, AMBIGUOUS_CLUSTER, NOT_BARRED, NO_SEAT, SEAT_EXCEEDED; StoreError.
    */
-  async restore(request: { readonly cluster: string }): Promise<Body<StatementAnswer>> {
-    const cluster = this.#cluster(request.cluster)
-    const bars = this.#standing().barsOf(cluster.key)
-    if (bars.length === 0)
-      throw new AppError(
-        'NOT_BARRED',
-        `no bar ends the cluster ${cluster.name}`,
-        'read `meshctl trust status`'
-      )
-    const seat = this.#seatFor(cluster.name)
-    const items = bars.map(({ id }) => voidBySeat(this.#context(), seat, { target: id, keep: [] }).item)
-    return this.#sign(items, `restored the cluster ${cluster.name}`)
+  async restore(request: {
+    readonly cluster: string
+    readonly key?: string | undefined
+  }): Promise<Body<StatementAnswer>> {
+    const { bars, what, name } = barredBy(this.#standing(), { name: request.cluster, key: request.key })
+    const items = bars.map((bar) => {
+      const seat = name === undefined ? this.#seatAbove(bar) : this.#seatFor(name)
+      return voidBySeat(this.#context(), seat, { target: bar.id, keep: [] }).item
+    })
+    return this.#sign(items, `restored ${what}`)
   }
 
   /**
@@ -131,30 +135,42 @@ export class Administration {
   }
 
   /**
-   * Adds prefixes to a cluster and drops others. It does not ask whether another cluster has them: the members do, and show
-   * them as contested. Errors: those of `restore` but NOT_BARRED; BAD_ARGUMENT.
+   * Adds prefixes to a cluster and drops others. A prefix that was dropped earlier is given back (granted.ts). Errors: those
+   * of `remove` but OWN_CLUSTER and STILL_ALIVE; BAD_ARGUMENT, PREFIX_OVERLAP, PREFIX_HIDES.
    */
   async grant(request: GrantRequest): Promise<Body<StatementAnswer>> {
+    const { current, store } = this.#options
     const cluster = this.#cluster(request.cluster)
     const seat = this.#seatFor(cluster.name)
-    const add = {
-      pods: cidrs('add-pod-cidr', request.addPodCidrs),
-      services: cidrs('add-service-cidr', request.addServiceCidrs)
+    const asked = {
+      add: {
+        pods: cidrs('add-pod-cidr', request.addPodCidrs),
+        services: cidrs('add-service-cidr', request.addServiceCidrs)
+      },
+      drop: cidrs('drop', request.dropCidrs)
     }
-    const drop = cidrs('drop', request.dropCidrs)
+    const { add, drop } = asked
     if (add.pods.length + add.services.length + drop.length === 0)
       throw new AppError(
         'BAD_ARGUMENT',
         'grant: there is nothing to change',
         'name a prefix to add or to drop'
       )
-    return this.#sign(
-      withinRights(
-        'this administrator may not sign that',
-        () => grant(this.#context(), seat, { clusterKey: cluster.key, add, drop }).item
-      ),
-      `changed the prefixes of cluster ${cluster.name}`
-    )
+    const [standing, claims] = [this.#standing(), this.#members().claims()]
+    const around = await current.required().around()
+    checkGrant(asked, { cluster, standing, claims, around, identity: store.identity(), nowMs: Date.now() })
+    const { change, taken } = withoutEarlierDrops(asked, { cluster, standing })
+    const context = this.#context()
+    const items = withinRights('this administrator may not sign that', () => [
+      ...taken.map(({ id }) => voidBySeat(context, seat, { target: id, keep: [] }).item),
+      grant(context, seat, { clusterKey: cluster.key, ...change }).item
+    ])
+    const said = [
+      ...add.pods.map((cidr) => `added the pod prefix ${cidr}`),
+      ...add.services.map((cidr) => `added the service prefix ${cidr}`),
+      ...drop.map((cidr) => `dropped ${cidr}`)
+    ]
+    return this.#sign(items, `changed the prefixes of cluster ${cluster.name}: ${said.join(', ')}`)
   }
 
   /**
@@ -257,6 +273,37 @@ export class Administration {
     )
   }
 
+  /**
+   * A seat belongs to a key and not to a cluster, so it outlives the cluster in which its holder works. Returns the sentence
+   * that says so, when others than this agent hold seats.
+   */
+  #seatsThatStay(cluster: string): readonly string[] {
+    const own = new Set(this.#seats().map(({ seat }) => seat.id))
+    const { set } = this.#members()
+    const others = [...set.seats.values()].filter(
+      ({ statement: { id } }) => !own.has(id) && this.#standing().seats.get(id)?.stands === true
+    )
+    if (others.length === 0) return []
+    const labels = others.map(({ statement }) => statement.label).join(', ')
+    return [
+      `Administrators stay administrators: if an agent of ${cluster} holds the seat of ${labels}, end it, too, with \`meshctl admin remove <label>\`.`
+    ]
+  }
+
+  /** The seat of this agent that signed a Bar, or that is above the one that did. Errors: NO_SEAT, SEAT_EXCEEDED. */
+  #seatAbove({ by }: Bar): OwnSeat {
+    const signer = 'seat' in by ? this.#members().set.seats.get(by.seat)?.statement : undefined
+    const seats = this.#seats()
+    const seat = seats.find((one) => one.seat.id === signer?.id || one.seat.id === signer?.under)
+    if (seat !== undefined) return seat
+    if (seats.length === 0) throw noSeat()
+    throw new AppError(
+      'SEAT_EXCEEDED',
+      `the administrator ${signer?.label ?? ''} signed the bar of this agent, and no seat here is that one or above it`,
+      'run the command on an agent of that administrator: `meshctl admin list` shows them'
+    )
+  }
+
   /** The seats of this agent that stand: those of its identity, and those that were created for its key. */
   #seats(): readonly OwnSeat[] {
     const { store, crypto } = this.#options
@@ -283,12 +330,16 @@ export class Administration {
   }
 
   /** Signs: the statements are on disk and on their way when the promise resolves. Errors: StoreError. */
-  async #sign(items: Uint8Array | readonly Uint8Array[], done: string): Promise<Body<StatementAnswer>> {
+  async #sign(
+    items: Uint8Array | readonly Uint8Array[],
+    done: string,
+    notes: readonly string[] = []
+  ): Promise<Body<StatementAnswer>> {
     const { current, log } = this.#options
     const { control } = current.required()
     const list = items instanceof Uint8Array ? [items] : items
     await control.sign(list)
     log.info({ done }, 'signed as an administrator')
-    return { done, neighbours: control.neighbours().length }
+    return { done, neighbours: control.neighbours().length, ...(notes.length > 0 ? { notes } : {}) }
   }
 }

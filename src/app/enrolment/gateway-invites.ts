@@ -30,7 +30,7 @@ import { addressesByCluster } from './invitations.ts'
 /** Requests that wait for their turn. Each costs one write to the disk at most. */
 const WAITING_MAX = 16
 /** Invites that are open at once: a site has a few gateways. */
-export const GATEWAY_INVITES_MAX = 64
+const GATEWAY_INVITES_MAX = 64
 /** Seconds (30 days) for which an invite is kept after its date, so that a second user hears that it was used. */
 const KEPT_SECONDS = 30 * 86_400
 

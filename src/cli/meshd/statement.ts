@@ -3,11 +3,11 @@ import type { StatementAnswer } from '../../api/trust-answers.ts'
 import type { Rendered } from './context.ts'
 
 /** The sentence, and how far the statement has come. */
-export function renderStatement({ done, neighbours }: StatementAnswer): Rendered {
+export function renderStatement({ done, neighbours, notes = [] }: StatementAnswer): Rendered {
   const body = `${done.charAt(0).toUpperCase()}${done.slice(1)}.`
-  const note =
+  const told =
     neighbours === 0
       ? 'No member is connected now: this agent tells them when they are.'
       : `Told to ${neighbours} connected ${neighbours === 1 ? 'member' : 'members'}, which tell the others.`
-  return { body, note }
+  return { body, note: [told, ...notes].join('\n') }
 }

@@ -1,5 +1,6 @@
 // An agent of an administrator without a network: a real trust set in memory, real keys, an identity, and a session that
 // has no connections. What it signs goes into its own set.
+import type { OuterAddress } from '../../../src/core/host/surroundings.ts'
 import type { ClusterName, Origin } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { Administration } from '../../../src/app/administration/administration.ts'
@@ -53,6 +54,8 @@ export class Office {
   /** The agents of the view, by cluster. */
   readonly agents = new Map<string, readonly Origin[]>()
   identity: Identity | undefined
+  /** Addresses by which members are reached. */
+  outers: readonly OuterAddress[] = []
 
   constructor({
     world,
@@ -200,7 +203,11 @@ export class Office {
         neighbours: () => ['a', 'b'],
         view
       },
-      paths: { tunnels: { health: (origin: Origin) => this.health.get(origin) } }
+      paths: { tunnels: { health: (origin: Origin) => this.health.get(origin) } },
+      around: async () => ({
+        surroundings: { networks: [], gateways: [], resolvers: [], addresses: [] },
+        outers: this.outers
+      })
     }
   }
 }
