@@ -1,73 +1,100 @@
 // Seals a secret with a passphrase: scrypt (RFC 7914) makes the key, AES-256-GCM (NIST SP 800-38D) encrypts. The result is
 // JSON, so that a person can see what the file is, and with which parameters it was made.
+// Invariants
+//   1. Each sealed value has one text: base64 that decodes to the same bytes but is written differently is refused. So a
+//      file in which any byte was changed does not open.
+//   2. A file decides on the cost of opening it only within SCRYPT_MAX, because it may come from a stranger.
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
+
+/** The cost of one try: scrypt takes 128 · N · r bytes of memory, p times one after the other. */
+export interface ScryptParameters {
+  readonly N: number
+  readonly r: number
+  readonly p: number
+}
 
 /** N = 2^17 takes about half a second and 128 MiB, once for each try of a thief. */
-const PARAMETERS = { N: 131_072, r: 8, p: 1 } as const
+const PARAMETERS: ScryptParameters = { N: 131_072, r: 8, p: 1 }
+/** Twice the cost of PARAMETERS, and 256 MiB: room for later versions. */
+const SCRYPT_MAX: ScryptParameters = { N: 262_144, r: 8, p: 2 }
 const KEY_BYTES = 32
 const SALT_BYTES = 16
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
+/** Base64 characters of the encrypted part, unless the caller allows more. A few keys take less than 1 KiB. */
+const DATA_CHARACTERS_MAX = 64 * 1024
 
 const sealedSchema = z.strictObject({
   scrypt: z.strictObject({
-    N: z.number().int().min(2).max(1_048_576),
-    r: z.number().int().min(1).max(32),
-    p: z.number().int().min(1).max(16)
+    N: z.number().int().min(2).max(SCRYPT_MAX.N),
+    r: z.number().int().min(1).max(SCRYPT_MAX.r),
+    p: z.number().int().min(1).max(SCRYPT_MAX.p)
   }),
-  salt: z.base64().max(64),
-  nonce: z.base64().max(64),
-  data: z.base64().max(64 * 1024)
+  salt: z.string().max(64),
+  nonce: z.string().max(64),
+  data: z.string()
 })
 
 /** What `seal` returns; all values but `scrypt` are base64. */
-type Sealed = z.infer<typeof sealedSchema>
+export type Sealed = z.infer<typeof sealedSchema>
 
-/** Encrypts `secret`. `label` is authenticated too: a file of another kind does not open. */
-export async function seal(secret: Uint8Array, passphrase: string, label: string): Promise<Sealed> {
+/**
+ * Encrypts `secret`. `label` is authenticated too: a file of another kind does not open. Only tests give other
+ * `parameters`, which cost less.
+ */
+export async function seal(
+  secret: Uint8Array,
+  passphrase: string,
+  label: string,
+  parameters: ScryptParameters = PARAMETERS
+): Promise<Sealed> {
   const [salt, nonce] = [randomBytes(SALT_BYTES), randomBytes(NONCE_BYTES)]
-  const cipher = createCipheriv('aes-256-gcm', await keyOf(passphrase, salt, PARAMETERS), nonce)
+  const cipher = createCipheriv('aes-256-gcm', await keyOf(passphrase, salt, parameters), nonce)
   cipher.setAAD(Buffer.from(label))
   const data = Buffer.concat([cipher.update(secret), cipher.final(), cipher.getAuthTag()])
   return {
-    scrypt: { ...PARAMETERS },
+    scrypt: { ...parameters },
     salt: salt.toString('base64'),
     nonce: nonce.toString('base64'),
     data: data.toString('base64')
   }
 }
 
-/** Decrypts. undefined: the passphrase is wrong, or the content is damaged. */
+/**
+ * Decrypts. undefined: the passphrase is wrong, the content is damaged, or its encrypted part is longer than
+ * `charactersMax`.
+ */
 export async function unseal(
   sealed: unknown,
   passphrase: string,
-  label: string
+  label: string,
+  charactersMax: number = DATA_CHARACTERS_MAX
 ): Promise<Uint8Array | undefined> {
   const parsed = sealedSchema.safeParse(sealed)
-  if (!parsed.success) return undefined
-  const { scrypt: parameters, salt, nonce, data } = parsed.data
-  const bytes = Buffer.from(data, 'base64')
+  if (!parsed.success || parsed.data.data.length > charactersMax) return undefined
+  const [salt, nonce, data] = [parsed.data.salt, parsed.data.nonce, parsed.data.data].map(fromBase64)
+  if (salt === undefined || nonce === undefined || data === undefined) return undefined
   try {
-    const key = await keyOf(passphrase, Buffer.from(salt, 'base64'), parameters)
-    const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(nonce, 'base64'), {
-      authTagLength: TAG_BYTES
-    })
+    const key = await keyOf(passphrase, salt, parsed.data.scrypt)
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES })
     decipher.setAAD(Buffer.from(label))
-    decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES))
+    decipher.setAuthTag(data.subarray(data.length - TAG_BYTES))
     return new Uint8Array(
-      Buffer.concat([decipher.update(bytes.subarray(0, bytes.length - TAG_BYTES)), decipher.final()])
+      Buffer.concat([decipher.update(data.subarray(0, data.length - TAG_BYTES)), decipher.final()])
     )
   } catch {
     return undefined // the tag does not match, or the parameters are impossible
   }
 }
 
-function keyOf(
-  passphrase: string,
-  salt: Uint8Array,
-  { N, r, p }: { readonly N: number; readonly r: number; readonly p: number }
-): Promise<Buffer> {
+/** Decodes base64; undefined when `base64` would write the same bytes in another way (invariant 1). */
+function fromBase64(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64')
+  return bytes.toString('base64') === text ? bytes : undefined
+}
+
+function keyOf(passphrase: string, salt: Uint8Array, { N, r, p }: ScryptParameters): Promise<Buffer> {
   return new Promise((resolve, reject) =>
     scrypt(passphrase.normalize('NFKC'), salt, KEY_BYTES, { N, r, p, maxmem: 256 * N * r }, (error, key) =>
       error === null ? resolve(key) : reject(error)
