@@ -112,6 +112,33 @@ const identitySchema = z.strictObject({
 /** An identity in memory: the fields of the schema; keys and items are text in base64. */
 export type Identity = Readonly<z.infer<typeof identitySchema>>
 
+/**
+ * What a backup holds of an identity: the membership, seats and open invites. It has no key of the agent itself, so an
+ * agent that is restored is not a copy of another one (docs/trust.md); and no root key, because those are in files of
+ * their own.
+ */
+const savedSchema = identitySchema.omit({
+  nodeSeed: true,
+  tunnelSeed: true,
+  rootSeeds: true,
+  pending: true,
+  certified: true
+})
+
+/** The part of an identity that a backup holds; as secret as the identity. */
+export type SavedIdentity = Readonly<z.infer<typeof savedSchema>>
+
+/** Returns the part of an identity that a backup holds. */
+export function savedPart(identity: Identity): SavedIdentity {
+  return z.object(savedSchema.shape).parse(identity)
+}
+
+/** Reads that part. undefined: a field is wrong or unknown. */
+export function parseSaved(value: unknown): SavedIdentity | undefined {
+  const parsed = savedSchema.safeParse(value)
+  return parsed.success ? parsed.data : undefined
+}
+
 /** The result of reading a file. `newer` has a higher version than this program knows; `reason` quotes no values. */
 type IdentityFile =
   | { readonly kind: 'ok'; readonly identity: Identity }
