@@ -18,11 +18,9 @@ import {
   membershipOf,
   pendingMembership,
   redeemToken,
-  withoutMesh,
   type Membership
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
-import { notJoined } from '../session/current-session.ts'
 import { alreadyJoined } from './already-joined.ts'
 import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
@@ -30,6 +28,7 @@ import { ownAddresses } from './own-addresses.ts'
 import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
 import type { KeyId } from '../../core/trust/set/ids.ts'
 import { isGatewayToken } from '../../core/trust/gateway-token.ts'
+import { discardPending } from './discard-pending.ts'
 import { Doors } from './doors.ts'
 import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
@@ -186,7 +185,8 @@ export class Enrolment {
     const { current, health, log } = this.#options
     return this.#change(
       async () => {
-        if (this.#departure === undefined && current.session === undefined) return this.#giveUp()
+        if (this.#departure === undefined && current.session === undefined)
+          return discardPending(this.#options)
         if (this.#departure === undefined && !force) refuseLastSeat(this.#options)
         const departure = (this.#departure ??= await this.#newDeparture())
         const { cluster } = departure
@@ -208,21 +208,6 @@ export class Enrolment {
       },
       { joined: true }
     )
-  }
-
-  /**
-   * Discards the token that no member has answered, with the key made of it, also in the Secret. Errors: AppError
-   * NOT_JOINED when there is none; KubeError, StoreError, after which it can be repeated.
-   */
-  async #giveUp(): Promise<{ readonly cluster: string; readonly pending: boolean }> {
-    const { node, store, sharedKey, log } = this.#options
-    const identity = await node.current()
-    const { pending, cluster } = identity
-    if (pending === undefined || cluster === undefined) throw notJoined()
-    await sharedKey?.remove(identity, { onlyPending: true })
-    await store.saveIdentity(withoutMesh(identity))
-    log.info({ cluster }, 'the token that no member had answered is discarded')
-    return { cluster, pending: true }
   }
 
   /** Returns the steps with which this agent leaves its mesh; none is done yet. Errors: AppError NOT_JOINED. */
