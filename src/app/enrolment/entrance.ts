@@ -57,9 +57,10 @@ export class Entrance {
   /**
    * Starts a session, gives it what the source has told so far, and makes the source read again, because its objects
    * must lie in the prefixes of the new membership. The session of a newcomer connects, but does not program the host.
+   * `restored`: items of a backup, which the caller has saved; those on disk are read when the store is opened.
    * Errors: StoreError; TransportError, for example for a port in use. The session is then stopped and not made the current one.
    */
-  async enter(membership: Membership): Promise<Session> {
+  async enter(membership: Membership, restored: readonly Uint8Array[] = []): Promise<Session> {
     const { current, node, store, facts, source, settings } = this.#options
     const identity = store.identity()
     if (identity === undefined) throw new Error('no identity')
@@ -74,6 +75,8 @@ export class Entrance {
     const session = new Session({
       ...this.#options,
       membership,
+      // The stored set may have lost the seats; what was restored is stored, but the store was read before.
+      keeps: [...(identity.seats ?? []).map(({ seatItem }) => bytes(seatItem)), ...restored],
       certificate,
       nodeSeed,
       wireguardKey: () => node.wireguardKey,

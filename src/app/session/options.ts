@@ -16,6 +16,8 @@ import type { OwnCertificate } from './own-certificate.ts'
 export interface SessionOptions {
   /** Of a newcomer the host is left alone until a member has admitted it (`admit()`). */
   readonly membership: Membership
+  /** Encoded items that the trust set begins with, besides those of the store. */
+  readonly keeps: readonly Uint8Array[]
   /** Certifies this agent; settled already. */
   readonly certificate: OwnCertificate
   /** Ed25519 seed of this agent's key, 32 bytes. The PeerId follows from it. */

@@ -18,7 +18,6 @@ import type { Leadership } from '../../io/kube/lease.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { Control } from '../control/control.ts'
 import { ProgrammedHost } from '../host/programmed-host.ts'
-import { bytes } from '../identity/encoding.ts'
 import type { Membership } from '../identity/identity.ts'
 import { setLeftOut, setNotGranted } from './left-out.ts'
 import type { LocalFacts } from './local-facts.ts'
@@ -283,7 +282,6 @@ export class Session {
       roots,
       cluster,
       clusterSeed,
-      keeps: (this.#options.store.identity()?.seats ?? []).map(({ seatItem }) => bytes(seatItem)),
       shows: this.#own.shows(),
       onAdmitted: (clusterItem) => this.#own.admitted(clusterItem),
       underlayFault: (invite) => this.#underlayFault(invite),
