@@ -27,6 +27,8 @@ export interface DialInput {
   readonly isDialable: boolean
   /** Multiaddrs from the token, or of the cluster's other gateways. This agent's own address may be among them. */
   readonly bootstrap: readonly string[]
+  /** False while no member has admitted this agent: it knocks only at the PeerIds that its token names. */
+  readonly isMember: boolean
   /** All agents of the view except this one. */
   readonly others: readonly AgentView[]
   /** Returns the cluster of one of these agents; its addresses share one budget of dials. */
@@ -44,12 +46,12 @@ export interface DialInput {
  * agent that knows only such members would dial none after its connection had ended.
  */
 export function dialTargets(input: DialInput): readonly Target[] {
-  const { self, bootstrap, others, sighting, clusterOf } = input
+  const { others, sighting, clusterOf } = input
   const chosen = chosenMembers(input)
   const isOneLeftOut = chosen.length < others.filter(publishesAddress).length
-  const unnamed = isOneLeftOut ? [] : bootstrap.filter((each) => !each.endsWith(`/p2p/${self}`))
+  const first = isOneLeftOut ? [] : bootstrapAddresses(input)
   return [
-    ...unnamed.map((address) => ({ addresses: [address] })),
+    ...first.map((address) => ({ addresses: [address] })),
     ...chosen.map(({ origin, agent }) => ({
       origin,
       group: clusterOf(origin),
@@ -62,6 +64,24 @@ export function dialTargets(input: DialInput): readonly Target[] {
 /** Whether a member publishes an address. */
 function publishesAddress({ agent }: Pick<AgentView, 'agent'>): boolean {
   return agent.multiaddrs.length > 0
+}
+
+/**
+ * The bootstrap addresses but its own. A member that was restored from a backup, or that left and came back, has another
+ * PeerId at its old address. So a member dials an address whose PeerId is not known without that PeerId, unless it dials
+ * a known member there. The agent that answers has to prove that it is a member.
+ */
+function bootstrapAddresses({ self, isMember, bootstrap, others }: DialInput): readonly string[] {
+  const foreign = bootstrap.filter((each) => !each.endsWith(`/p2p/${self}`))
+  if (!isMember) return foreign
+  const origins = new Set<string>(others.map(({ origin }) => origin))
+  const published = new Set(others.flatMap(({ agent }) => agent.multiaddrs))
+  const addresses = foreign.flatMap((each) => {
+    const [address = each, peerId = ''] = each.split('/p2p/')
+    if (origins.has(peerId)) return [each]
+    return published.has(address) ? [] : [address]
+  })
+  return [...new Set(addresses)]
 }
 
 function chosenMembers({

@@ -22,6 +22,8 @@ interface DialerOptions {
   readonly addresses: () => readonly string[]
   /** Returns the multiaddrs of the token's members. */
   readonly bootstrap: () => readonly string[]
+  /** Whether a member has admitted this agent. */
+  readonly isMember: () => boolean
   /** Called when a member was seen at a new address: the next `update` dials it there. */
   readonly onSighting: () => void
 }
@@ -55,7 +57,7 @@ export class Dialer {
 
   /** Computes the targets from the present view. Called after each change of the view. */
   update(): void {
-    const { control, addresses, bootstrap } = this.#options
+    const { control, addresses, bootstrap, isMember } = this.#options
     const view = control.view()
     const others = otherAgents(view, control.origin)
     const clusters = new Map<string, string>()
@@ -70,6 +72,7 @@ export class Dialer {
         self: control.origin,
         isDialable: addresses().length > 0,
         bootstrap: bootstrap(),
+        isMember: isMember(),
         others: others.filter(({ origin }) => !control.isBanned(origin)),
         clusterOf: (origin) => clusters.get(origin),
         sighting: (origin) => this.#sightings.of(origin),

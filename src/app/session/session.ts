@@ -329,6 +329,7 @@ export class Session {
       control: this.control,
       addresses: () => this.facts.multiaddrs,
       bootstrap: () => this.membership.bootstrap,
+      isMember: () => this.membership.stage.kind === 'member',
       onSighting: () => this.#update.mark()
     })
   }

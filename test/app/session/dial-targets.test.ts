@@ -24,6 +24,7 @@ function targets(more: Partial<DialInput>, sightings: Readonly<Record<string, Si
   return dialTargets({
     self: SELF,
     isDialable: true,
+    isMember: true,
     bootstrap: [],
     others: [],
     sighting: (origin) => sightings[origin] ?? {},
@@ -39,6 +40,21 @@ describe('dial targets', () => {
   it('are the bootstrap addresses but its own, while no member is known', () => {
     const bootstrap = ['/ip4/192.0.2.1/tcp/7946', `/ip4/192.0.2.2/tcp/7946/p2p/${SELF}`]
     assert.deepEqual(targets({ bootstrap }), [{ addresses: ['/ip4/192.0.2.1/tcp/7946'] }])
+  })
+
+  it('leave out the PeerId of a bootstrap address at which another agent may be now, but not for a newcomer', () => {
+    const [lost, known, same] = [
+      '/ip4/192.0.2.1/tcp/7946/p2p/lost',
+      '/ip4/192.0.2.9/tcp/7946/p2p/east',
+      '/ip4/203.0.113.7/tcp/7946/p2p/former'
+    ]
+    const bootstrap = [lost, known, same]
+    const dialled = (more: Partial<DialInput>) =>
+      targets({ bootstrap, ...more }).flatMap(({ origin, addresses }) =>
+        origin === undefined ? addresses : []
+      )
+    assert.deepEqual(dialled({ others: [east] }), ['/ip4/192.0.2.1/tcp/7946', known])
+    assert.deepEqual(dialled({ others: [east], isMember: false }), bootstrap)
   })
 
   it('add to what a member publishes the host where it was seen and the address it called from', () => {
