@@ -2,21 +2,20 @@
 // file under a passphrase, in two safe places, and on no agent. The requests are POST /v1/root/…. None of them signs a
 // statement, so the other members notice nothing: only the place of the keys changes. Daily work needs a seat and no root;
 // the roots are for the day on which every seat is lost or a seat has to be taken from a thief.
-//
-// meshctl reads and writes the file and meshd does not, because the file belongs to the operator and often lies on a
-// removable disk that meshd, as a service, cannot see. The keys pass through meshctl only inside the encrypted file.
-import { readFile, writeFile } from 'node:fs/promises'
+// The keys pass through meshctl only inside the encrypted file.
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { readPassphrase } from '../meshd/passphrase.ts'
+import { readSecretFile, writeSecretFile } from '../meshd/secret-file.ts'
 import { renderStatement } from '../meshd/statement.ts'
-import { CliError } from '../output/errors.ts'
 import { formatFields } from '../output/table.ts'
 import { fetchTrust, rootsText } from './trust.ts'
 
 /** Milliseconds. meshd derives the key of the file with scrypt, which takes about a second; twice for an export. */
 const TIMEOUT_MS = 60_000
+/** As many bytes as meshd takes. A file has less than 1 KiB. */
+const FILE_BYTES_MAX = 32 * 1024
 
 /** The flags of `export` and `import`; `keep` is of export only. There is no flag for the passphrase itself. */
 interface Options {
@@ -88,8 +87,7 @@ function addExport(root: Command): void {
         doing: 'encrypting the keys',
         timeoutMs: TIMEOUT_MS
       })
-      await write(file, made.file)
-      const written = await readFile(file, 'utf8')
+      const written = await writeSecretFile(file, made.file)
       if (options.keep === true)
         return print(
           context,
@@ -124,7 +122,7 @@ function addImport(root: Command): void {
     .option('--passphrase-file <file>', 'file that holds the passphrase; without it the terminal is asked')
     .action(async (path: string, options: Options) => {
       const context = contextOf(command)
-      const file = await read(path)
+      const file = await readSecretFile(path, FILE_BYTES_MAX)
       const passphrase = await readPassphrase(options.passphraseFile, { isNew: false })
       const answer = await context.client.request(ENDPOINTS.rootImport, {
         send: { file, passphrase },
@@ -135,31 +133,4 @@ function addImport(root: Command): void {
       print(context, answer, renderStatement)
     })
   addExamples(command, [['When every administrator is gone', 'meshctl root import mesh.root']])
-}
-
-/** Writes a new file that only its owner can read, and overwrites none. Errors: CliError BAD_ARGUMENT. */
-async function write(file: string, content: string): Promise<void> {
-  try {
-    await writeFile(file, content, { mode: 0o600, flag: 'wx' })
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    throw new CliError(
-      'BAD_ARGUMENT',
-      `file: cannot write ${file}: ${message}`,
-      'name a file that does not exist, in a folder that you may write',
-      { cause: error }
-    )
-  }
-}
-
-/** Reads the file of an export. Errors: CliError BAD_ARGUMENT. */
-async function read(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    throw new CliError('BAD_ARGUMENT', `file: cannot read ${file}: ${message}`, 'check the path', {
-      cause: error
-    })
-  }
 }

@@ -166,6 +166,7 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   switch (option?.long ?? '') {
     case '--socket':
     case '--token-file':
+    case '--passphrase-file':
     case '--kubeconfig':
       return FILES
     case '--type':
@@ -187,6 +188,7 @@ async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   if (place.command.name() === 'help') return commands(place.program)
   const argument: Argument | undefined = place.command.registeredArguments[place.positionals]
   if (argument?.argChoices !== undefined) return argument.argChoices.map((value) => ({ value }))
+  if (argument?.name() === 'file') return FILES
   return place.command.name() === 'dns' && argument !== undefined ? names(place, dnsNames) : []
 }
 
