@@ -347,6 +347,36 @@ export interface JoinedAnswer extends Answer {
   readonly warnings?: readonly string[]
 }
 
+/** The answer of POST /v1/backup/create: the file, and what a person wants to know of it. */
+export interface BackupAnswer extends Answer {
+  /** The text of the file. Its content is encrypted with the passphrase. */
+  readonly file: string
+  /** The first 16 digits of its SHA-256, by which copies can be compared. */
+  readonly check: string
+  readonly cluster: string
+  readonly meshId: string
+  /** The agent that made the backup. */
+  readonly peerId: string
+  /** RFC 3339. */
+  readonly made: string
+  /** The numbers of statements of the trust set, administrators' keys and open invites in the file. */
+  readonly statements: number
+  readonly seats: number
+  readonly invites: number
+  /** The number of root keys on this agent, which are not in the file. */
+  readonly rootsHere: number
+}
+
+/** The answer of POST /v1/backup/restore: the membership, as after `join`, and where it comes from. */
+export interface RestoredAnswer extends JoinedAnswer {
+  /** When the backup was made, RFC 3339. */
+  readonly made: string
+  /** The agent that made the backup. It stays a gateway of the cluster until it is revoked. */
+  readonly formerPeerId: string
+  /** Whether another member has accepted this agent already. */
+  readonly reached: boolean
+}
+
 /**
  * The answer of POST /v1/leave, which withdraws this cluster's records, cleans the host and deletes the membership.
  * `cluster` is the name that this cluster had in the mesh, or was to get with the pending token.

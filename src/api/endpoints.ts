@@ -4,6 +4,7 @@
 // `answers.ts` the fields of its answer.
 import type {
   Answer,
+  BackupAnswer,
   CancelledAnswer,
   DnsAnswer,
   EventsAnswer,
@@ -14,6 +15,7 @@ import type {
   LeftAnswer,
   PeersAnswer,
   PlanAnswer,
+  RestoredAnswer,
   RoutesAnswer,
   ServicesAnswer,
   StatusAnswer
@@ -49,6 +51,8 @@ export const ENDPOINTS = {
   cancelGateways: post<Sent['cancelGateways'], CancelledAnswer>('/v1/invite/gateway/cancel'),
   join: post<Sent['join'], JoinedAnswer>('/v1/join'),
   leave: post<Sent['leave'], LeftAnswer>('/v1/leave'),
+  backupCreate: post<Sent['backupCreate'], BackupAnswer>('/v1/backup/create'),
+  backupRestore: post<Sent['backupRestore'], RestoredAnswer>('/v1/backup/restore'),
   trust: get<Sent['trust'], TrustAnswer>('/v1/trust'),
   remove: post<Sent['remove'], StatementAnswer>('/v1/trust/remove'),
   revoke: post<Sent['revoke'], StatementAnswer>('/v1/trust/revoke'),

@@ -20,6 +20,8 @@ const hex = (min: number, max: number) => z.string().regex(new RegExp(`^[0-9a-f]
 const rootFile = z
   .strictObject({ file: z.string().max(32 * 1024), passphrase: z.string().max(1024) })
   .readonly()
+/** Bytes of the file of `meshctl backup create`; meshctl refuses to read more, and meshd to make more. */
+export const BACKUP_BYTES_MAX = 64 * 1024 * 1024
 
 const SCHEMAS = {
   status: NOTHING,
@@ -58,6 +60,10 @@ const SCHEMAS = {
   join: z.strictObject({ token: z.string().max(32 * 1024) }).readonly(),
   /** `force`: also when this agent holds the only seat, and the root keys are in no file. */
   leave: z.strictObject({ force: z.boolean().default(false) }).readonly(),
+  backupCreate: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),
+  backupRestore: z
+    .strictObject({ file: z.string().max(BACKUP_BYTES_MAX), passphrase: z.string().max(1024) })
+    .readonly(),
   trust: NOTHING,
   /** `force`: also when the tunnel to the cluster answers. */
   remove: z.strictObject({ cluster: name, force: z.boolean().default(false) }).readonly(),

@@ -2,6 +2,7 @@
 // program; the options that all commands share are in meshd/context.ts. commander parses the line and prints the help.
 import { Command } from 'commander'
 import { addAdmin } from './commands/admin.ts'
+import { addBackup } from './commands/backup.ts'
 import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
 import { addGlobalOptions } from './meshd/context.ts'
@@ -58,6 +59,7 @@ export function createProgram(): Command {
   addTrust(program)
   addAdmin(program)
   addRoot(program)
+  addBackup(program)
   addRemove(program)
   addRevoke(program)
   addRestore(program)

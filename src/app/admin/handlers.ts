@@ -1,10 +1,13 @@
 // Makes the handlers of all endpoints of the admin API from the parts of the agent. Each handler has its own file in
 // routes/, and each gets only the parts that it uses. agent/agent.ts calls this once and gives the result to server.ts.
+import { createBackup } from '../enrolment/create-backup.ts'
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
 import type { Log } from '../observe/log.ts'
+import type { CurrentSession } from '../session/current-session.ts'
 import type { AgentState } from './agent-state.ts'
+import { backupRoutes } from './routes/backup.ts'
 import { dnsRoute } from './routes/dns.ts'
 import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
@@ -33,6 +36,7 @@ interface HandlerParts {
   readonly gateways: GatewayInvites
   readonly administration: Administration
   readonly administrators: Administrators
+  readonly current: CurrentSession
   readonly store: Pick<Store, 'identity'>
   readonly crypto: Crypto
   readonly log: Log
@@ -56,6 +60,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     ...gatewayRoutes(parts),
     join: joinRoute(parts),
     leave: leaveRoute(parts),
+    ...backupRoutes({ ...parts, createBackup: (request) => createBackup(parts, request) }),
     trust: trustRoute(parts),
     ...administrationRoutes(parts),
     keyRotate: keyRotateRoute(state)

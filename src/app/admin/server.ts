@@ -7,15 +7,19 @@ import type { z } from 'zod'
 import { openAdminSocket, type AdminSocket } from './socket.ts'
 import { API_VERSION } from '../../api/answers.ts'
 import { ENDPOINTS, endpointOf, type Answers, type EndpointName } from '../../api/endpoints.ts'
-import { NOTHING, REQUESTS, type Requests } from '../../api/requests.ts'
+import { BACKUP_BYTES_MAX, NOTHING, REQUESTS, type Requests } from '../../api/requests.ts'
 import { AppError, explain } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
 import type { Body } from './answer-body.ts'
 
-// Far above the largest body, a token, whose schema allows 16 KiB (api/requests.ts). It bounds the memory of a wrong
-// request.
+// Far above the largest body of most requests, a token, whose schema allows 32 KiB (api/requests.ts). It bounds the
+// memory of a wrong request.
 const BODY_BYTES_MAX = 64 * 1024
+// The requests with larger bodies.
+const LARGE_BODIES: { readonly [Name in EndpointName]?: number } = {
+  backupRestore: BACKUP_BYTES_MAX + BODY_BYTES_MAX
+}
 
 /**
  * One handler per row of ENDPOINTS. Errors: the code of an error decides the HTTP status, 400 by default; an error
@@ -105,19 +109,18 @@ async function call<Name extends EndpointName>(
 /** Returns the JSON body of a POST or the query of a GET. If a query names a field twice, the first value is used. */
 async function sentIn(name: EndpointName, request: IncomingMessage): Promise<unknown> {
   if (REQUESTS[name] === NOTHING) return {}
-  if (ENDPOINTS[name].method === 'POST') return readJson(request)
+  if (ENDPOINTS[name].method === 'POST') return readJson(request, LARGE_BODIES[name] ?? BODY_BYTES_MAX)
   const { searchParams } = new URL(request.url ?? '/', 'http://meshd')
   return Object.fromEntries([...searchParams].toReversed())
 }
 
-/** Reads the whole body. Errors: AppError BAD_REQUEST when it is over BODY_BYTES_MAX or is not JSON. */
-async function readJson(request: IncomingMessage): Promise<unknown> {
+/** Reads the whole body. Errors: AppError BAD_REQUEST when it is over `bytesMax` or is not JSON. */
+async function readJson(request: IncomingMessage, bytesMax: number): Promise<unknown> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > BODY_BYTES_MAX)
-      throw new AppError('BAD_REQUEST', `the request is over ${BODY_BYTES_MAX} bytes`)
+    if (bytes > bytesMax) throw new AppError('BAD_REQUEST', `the request is over ${bytesMax} bytes`)
     chunks.push(chunk)
   }
   try {

@@ -20,6 +20,7 @@ import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import { seal, unseal } from '../../io/crypto/passphrase-seal.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import { base64, bytes } from '../identity/encoding.ts'
+import { checkNewPassphrase } from '../identity/passphrase.ts'
 import { cidrs } from '../identity/prefixes.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
@@ -29,8 +30,6 @@ import { withinRights } from './within-rights.ts'
 
 /** The kind of the file, authenticated with the content, so that another sealed file is no root file. */
 const ROOT_FILE = 'rhizome root keys 1'
-/** Shorter ones are found by trying. */
-const PASSPHRASE_CHARACTERS_MIN = 12
 
 /** The file as a person sees it: its kind, the mesh, and the sealed seeds. */
 const rootFileSchema = z.looseObject({ kind: z.literal(ROOT_FILE), meshId: z.string(), sealed: z.unknown() })
@@ -140,17 +139,12 @@ export class Administrators {
 
   /**
    * Returns the file of the root seeds, sealed with a passphrase. Nothing is removed here yet: see `rootExported`. Errors:
-   * AppError NOT_JOINED, NO_ROOT, BAD_ARGUMENT for a passphrase of fewer than PASSPHRASE_CHARACTERS_MIN characters.
+   * AppError NOT_JOINED, NO_ROOT, BAD_ARGUMENT for a short passphrase.
    */
   async exportRoot(request: { readonly passphrase: string }): Promise<Body<RootFileAnswer>> {
     const { rootSeeds = [] } = this.#identity()
     if (rootSeeds.length === 0) throw noRoot()
-    if (request.passphrase.length < PASSPHRASE_CHARACTERS_MIN)
-      throw new AppError(
-        'BAD_ARGUMENT',
-        `the passphrase has fewer than ${PASSPHRASE_CHARACTERS_MIN} characters`,
-        'use several words'
-      )
+    checkNewPassphrase(request.passphrase)
     const content = new TextEncoder().encode(JSON.stringify({ rootSeeds }))
     const meshId = base64(this.#context().roots.meshId)
     const file = JSON.stringify(

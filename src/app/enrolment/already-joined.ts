@@ -8,15 +8,29 @@ import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import type { Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 
-/** Returns the error ALREADY_JOINED. `token`: the token of `join`; undefined for `init`. `nowMs`: Unix milliseconds. */
+/**
+ * Returns the error ALREADY_JOINED. `token`: the token of `join`; undefined for `init` and for a restore. `nowMs`: Unix
+ * milliseconds.
+ */
 export function alreadyJoined(
   { cluster, roots: { meshId } }: Pick<Membership, 'cluster' | 'roots'>,
-  options: { readonly crypto: Crypto; readonly token: string | undefined; readonly nowMs: number }
+  options: {
+    readonly crypto: Crypto
+    readonly token?: string | undefined
+    readonly isRestore?: boolean
+    readonly nowMs: number
+  }
 ): AppError {
   const belongs = `this agent already belongs to cluster ${cluster} of ${meshIdText(meshId)}`
   const refusal = (rest: string, fix: string): AppError =>
     new AppError('ALREADY_JOINED', `${belongs}${rest}`, fix)
-  const { crypto, token: text, nowMs } = options
+  const { crypto, token: text, nowMs, isRestore = false } = options
+  // A leave would end the cluster for all members, and the backup with it.
+  if (isRestore)
+    return refusal(
+      '',
+      'keep this membership, which needs no backup: what it has missed comes from the other members'
+    )
   if (text === undefined)
     return refusal('', 'keep this membership; to make another mesh, run `meshctl leave` first')
   if (isGatewayToken(text)) {

@@ -1,4 +1,4 @@
-// `meshctl leave` on an agent that waits for a member: what is left of a token that nobody has answered.
+// `meshctl leave` on an agent that waits for a member: what is left of a token that no member has answered.
 import { withoutMesh } from '../identity/identity.ts'
 import { notJoined } from '../session/current-session.ts'
 import type { EntranceOptions } from './entrance.ts'

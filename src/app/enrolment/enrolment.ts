@@ -34,6 +34,7 @@ import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { refusal, unreachable } from './refusal.ts'
+import { restoreBackup, type Restored, type RestoreRequest } from './restoration.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
@@ -170,6 +171,18 @@ export class Enrolment {
         return { already: false, warnings }
       },
       { token }
+    )
+  }
+
+  /** Takes the membership of a backup (restoration.ts). Errors: those of `restoreBackup`, ALREADY_JOINED, ALREADY_CHANGING, LEAVE_UNFINISHED. */
+  async restore(request: RestoreRequest): Promise<Restored> {
+    return this.#change(
+      async () => {
+        const restored = await restoreBackup(request, this.#options, this.#entrance)
+        this.#takePart()
+        return restored
+      },
+      { isRestore: true }
     )
   }
 
@@ -366,13 +379,16 @@ export class Enrolment {
    */
   async #change<T>(
     act: () => Promise<T>,
-    { joined = false, token }: { readonly joined?: boolean; readonly token?: string | undefined } = {}
+    {
+      joined = false,
+      ...asked
+    }: { readonly joined?: boolean; readonly token?: string | undefined; readonly isRestore?: boolean } = {}
   ): Promise<T> {
     if (this.#isChanging)
       throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')
     const { crypto, current } = this.#options
     if (!joined && current.membership !== undefined)
-      throw alreadyJoined(current.membership, { crypto, token, nowMs: Date.now() })
+      throw alreadyJoined(current.membership, { crypto, ...asked, nowMs: Date.now() })
     if (!joined && this.isLeaving) {
       throw new AppError(
         'LEAVE_UNFINISHED',

@@ -13,6 +13,7 @@ import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
 import * as z from 'zod'
+import { BACKUP_BYTES_MAX } from '../../api/requests.ts'
 import { seal, unseal, type ScryptParameters } from '../../io/crypto/passphrase-seal.ts'
 import { parseSaved, type SavedIdentity } from '../../io/store/identity.ts'
 import { AppError } from '../observe/errors.ts'
@@ -40,11 +41,7 @@ export interface BackupHeader {
 const KIND = 'rhizome backup'
 /** A file of a higher version is refused (BACKUP_NEWER). */
 const VERSION = 1
-/**
- * Characters of a file. 2,048 clusters make about 4 MB; a set at all of its bounds would be larger, and no mesh has one.
- */
-export const BACKUP_CHARACTERS_MAX = 64 * 1024 * 1024
-/** Bytes of the content after decompression. */
+/** Bytes of the content after decompression. 2,048 clusters make about 4 MB. */
 const CONTENT_BYTES_MAX = 256 * 1024 * 1024
 
 const headerSchema = z.object({
@@ -74,10 +71,10 @@ export async function sealBackup(
   const content = JSON.stringify({ identity, trust: trust.map(base64) })
   const sealed = await seal(await promisify(gzip)(content), passphrase, labelOf(header), parameters)
   const text = format({ kind: KIND, version: VERSION, ...headerSchema.parse(header), sealed })
-  if (text.length <= BACKUP_CHARACTERS_MAX) return text
+  if (text.length <= BACKUP_BYTES_MAX) return text
   throw new AppError(
     'BACKUP_TOO_LARGE',
-    `the trust set of this mesh makes a backup of more than ${BACKUP_CHARACTERS_MAX / 1024 / 1024} MiB`,
+    `the trust set of this mesh makes a backup of more than ${BACKUP_BYTES_MAX / 1024 / 1024} MiB`,
     'read `meshctl trust status` for an administrator that has flooded the mesh, and remove its seat'
   )
 }
@@ -89,7 +86,7 @@ export async function sealBackup(
 export async function openBackup(text: string, passphrase: string): Promise<Backup> {
   const file = checkedFile(text.replaceAll('\r\n', '\n'))
   const header = headerSchema.parse(file)
-  const packed = await unseal(file.sealed, passphrase, labelOf(header), BACKUP_CHARACTERS_MAX)
+  const packed = await unseal(file.sealed, passphrase, labelOf(header), BACKUP_BYTES_MAX)
   if (packed === undefined)
     throw new AppError('PASSPHRASE_WRONG', 'the passphrase does not open the backup', 'try again')
   const content = contentSchema.safeParse(parseJson(await unpacked(packed)))

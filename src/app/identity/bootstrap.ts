@@ -26,14 +26,8 @@ export function chooseBootstrap(
       )
     }
   }
-  const chosen = [...known]
-    .filter(([name]) => wanted.length === 0 || wanted.includes(name))
-    .map(([, addresses]) => addresses)
-  const rounds = Math.max(0, ...chosen.map(({ length }) => length))
-  const inTurn = Array.from({ length: rounds }, (_, round) =>
-    chosen.flatMap((addresses) => addresses[round] ?? [])
-  )
-  const result = inTurn.flat().slice(0, BOOTSTRAP_MAX)
+  const chosen = [...known].filter(([name]) => wanted.length === 0 || wanted.includes(name))
+  const result = inTurn(new Map(chosen)).slice(0, BOOTSTRAP_MAX)
   if (result.length === 0) {
     throw new AppError(
       'BAD_ARGUMENT',
@@ -42,4 +36,16 @@ export function chooseBootstrap(
     )
   }
   return result
+}
+
+/**
+ * All addresses: the first one of every cluster, then the second of every cluster, and so on. So the first few are of
+ * different clusters.
+ */
+export function inTurn(known: ReadonlyMap<ClusterName, readonly string[]>): readonly string[] {
+  const lists = [...known.values()]
+  const rounds = Math.max(0, ...lists.map(({ length }) => length))
+  return Array.from({ length: rounds }, (_, round) =>
+    lists.flatMap((addresses) => addresses[round] ?? [])
+  ).flat()
 }

@@ -17,7 +17,8 @@ export function addRestore(program: Command): void {
     .summary('take a remove or revoke of a cluster back')
     .description(
       'Takes back what `meshctl remove` or `meshctl revoke` did to a cluster. The cluster comes back with its old key, if it ' +
-        'still has it, and with its name and prefixes, if no other cluster has them now.'
+        'still has it, and with its name and prefixes, if no other cluster has them now. A cluster that has lost its disk ' +
+        'comes back with `meshctl backup restore`.'
     )
     .argument('<cluster>', 'name of the cluster')
     .action(async (cluster: string) => {

@@ -88,7 +88,14 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
   // NOT_FOUND: meshd has no such request, so it is older or newer than meshctl.
   [
     EXIT.incompatible,
-    ['NOT_FOUND', 'INCOMPATIBLE', 'MESH_VERSION', 'TOKEN_NEWER_VERSION', 'TOKEN_OLDER_VERSION']
+    [
+      'NOT_FOUND',
+      'INCOMPATIBLE',
+      'MESH_VERSION',
+      'TOKEN_NEWER_VERSION',
+      'TOKEN_OLDER_VERSION',
+      'BACKUP_NEWER'
+    ]
   ],
   [EXIT.interrupted, ['INTERRUPTED']],
   [
@@ -114,6 +121,8 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'NO_INVITE',
       'INVITE_USED',
       'NO_ROOT',
+      'BACKUP_DAMAGED',
+      'BACKUP_FOREIGN',
       'ROOT_FILE_MALFORMED',
       'ROOT_FILE_OTHER',
       'PASSPHRASE_WRONG'
@@ -132,6 +141,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       // meshd: enrolment, its socket and its other servers
       'ALREADY_CHANGING',
       'LEAVE_UNFINISHED',
+      'BACKUP_TOO_LARGE',
       'KEY_CHANGING',
       'NO_MEMBER',
       'CLUSTER_KEY_CORRUPT',

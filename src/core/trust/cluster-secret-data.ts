@@ -98,6 +98,11 @@ export function readClusterSecret(data: Fields, crypto: Crypto): SecretReading {
   }
 }
 
+/** Whether a text can be one of the bootstrap addresses. */
+export function isBootstrapAddress(text: string): boolean {
+  return text.length <= MULTIADDR_CHARACTERS_MAX && text.includes('/p2p/')
+}
+
 /** Encodes what the gateways share as the field `data` of the Secret, with base64 values. */
 export function clusterSecretData(secret: ClusterSecret): Readonly<Record<string, string>> {
   const { roots, membership, seats, rootSeeds } = secret
@@ -190,10 +195,7 @@ function read(fields: SecretFields, crypto: Crypto): ClusterSecret {
   const isRoot = (seed: Uint8Array) => roots.keys.some((root) => equalBytes(root, crypto.publicKeyOf(seed)))
   if (!rootSeeds.every(isRoot)) throw new Unreadable('one of its rootSeeds is no root of the mesh')
   const bootstrap = fields.lines('bootstrap')
-  if (
-    bootstrap.length > SECRET_BOOTSTRAP_MAX ||
-    bootstrap.some((line) => line.length > MULTIADDR_CHARACTERS_MAX || !line.includes('/p2p/'))
-  )
+  if (bootstrap.length > SECRET_BOOTSTRAP_MAX || !bootstrap.every(isBootstrapAddress))
     throw new Unreadable('its bootstrap is not a list of multiaddrs')
   return {
     roots,

@@ -37,7 +37,7 @@ const sealedSchema = z.strictObject({
 })
 
 /** What `seal` returns; all values but `scrypt` are base64. */
-export type Sealed = z.infer<typeof sealedSchema>
+type Sealed = z.infer<typeof sealedSchema>
 
 /**
  * Encrypts `secret`. `label` is authenticated too: a file of another kind does not open. Only tests give other
