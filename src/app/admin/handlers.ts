@@ -24,6 +24,7 @@ import { administrationRoutes } from './routes/administration.ts'
 import { trustRoute } from './routes/trust.ts'
 import type { Administration } from '../administration/administration.ts'
 import type { Administrators } from '../administration/administrators.ts'
+import type { RootKeys } from '../administration/root-keys.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { AdminHandlers } from './server.ts'
@@ -36,6 +37,7 @@ interface HandlerParts {
   readonly gateways: GatewayInvites
   readonly administration: Administration
   readonly administrators: Administrators
+  readonly rootKeys: RootKeys
   readonly current: CurrentSession
   readonly store: Pick<Store, 'identity'>
   readonly crypto: Crypto

@@ -14,6 +14,7 @@ import { openStore, type Store } from '../../io/store/store.ts'
 import type { AgentState } from '../admin/agent-state.ts'
 import { Administration } from '../administration/administration.ts'
 import { Administrators } from '../administration/administrators.ts'
+import { RootKeys } from '../administration/root-keys.ts'
 import { createHandlers } from '../admin/handlers.ts'
 import { notReady } from '../admin/readiness.ts'
 import { startAdmin } from '../admin/server.ts'
@@ -212,6 +213,7 @@ interface Joining {
   readonly gateways: GatewayInvites
   readonly administration: Administration
   readonly administrators: Administrators
+  readonly rootKeys: RootKeys
   readonly toldToJoin: ToldToJoin
 }
 
@@ -224,6 +226,7 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     invitations: new Invitations(parts),
     administration: new Administration(parts),
     administrators: new Administrators(parts),
+    rootKeys: new RootKeys(parts),
     toldToJoin: new ToldToJoin({ ...parts, enrolment, file: parts.settings['token-file'] })
   }
 }

@@ -2,6 +2,7 @@
 // of the functions of app/administration.
 import type { Administration } from '../../administration/administration.ts'
 import type { Administrators } from '../../administration/administrators.ts'
+import type { RootKeys } from '../../administration/root-keys.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** The names of the requests in this file. */
@@ -21,10 +22,12 @@ type Name =
 
 export function administrationRoutes({
   administration,
-  administrators
+  administrators,
+  rootKeys
 }: {
   readonly administration: Administration
   readonly administrators: Administrators
+  readonly rootKeys: RootKeys
 }): Pick<AdminHandlers, Name> {
   return {
     remove: (request) => administration.remove(request),
@@ -36,8 +39,8 @@ export function administrationRoutes({
     adminKey: () => administrators.key(),
     adminAdd: (request) => administrators.add(request),
     adminRemove: (request) => administrators.remove(request),
-    rootExport: (request) => administrators.exportRoot(request),
-    rootExported: (request) => administrators.rootExported(request),
-    rootImport: (request) => administrators.importRoot(request)
+    rootExport: (request) => rootKeys.exportRoot(request),
+    rootExported: (request) => rootKeys.rootExported(request),
+    rootImport: (request) => rootKeys.importRoot(request)
   }
 }
