@@ -254,7 +254,10 @@ west      shop        mail   ExternalName   -             -                     
     const all = await cli('events')
     assert.match(all.stdout, /^AGE +KIND +CLUSTER +PEER +COUNT +REASON\n/)
     assert.match(all.stdout, /\n\d+m(?:\d+s)? +refused +east +12D3KooWeast +31 +bad signature\n/)
-    assert.match(all.stdout, /\n\d+m(?:\d+s)? +banned +east +12D3KooWeast +1 +too many malformed .* for 10 s\n/)
+    assert.match(
+      all.stdout,
+      /\n\d+m(?:\d+s)? +banned +east +12D3KooWeast +1 +too many malformed .* for 10 s\n/
+    )
     assert.match(all.stdout, /\n\w+ +refused +- +12D3KooWstranger +1 +handshake mesh: /)
     const east = await cli('events', '--cluster', 'east')
     assert.equal(east.stdout.trim().split('\n').length, 3)
