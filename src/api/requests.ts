@@ -92,8 +92,8 @@ const SCHEMAS = {
       maySeat: z.boolean().default(false)
     })
     .readonly(),
-  /** A label, or the beginning of an id. */
-  adminRemove: z.strictObject({ seat: name }).readonly(),
+  /** `seat`: a label, or the beginning of an id. `force`: also the last seat for all names and prefixes. */
+  adminRemove: z.strictObject({ seat: name, force: z.boolean().default(false) }).readonly(),
   rootExport: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),
   rootExported: rootFile,
   rootImport: rootFile,

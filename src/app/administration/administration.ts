@@ -265,7 +265,7 @@ export class Administration {
     const seats = this.#seats()
     const seat = seats.find((one) => coversName(one.seat, name))
     if (seat !== undefined) return seat
-    if (seats.length === 0) throw noSeat()
+    if (seats.length === 0) throw noSeat(this.#options.store.identity())
     throw new AppError(
       'SEAT_EXCEEDED',
       `no seat of this agent covers the name ${name}`,

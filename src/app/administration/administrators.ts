@@ -17,7 +17,8 @@ import { cidrs } from '../identity/prefixes.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
-import { noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { refuseLastSeatStanding } from './last-seat.ts'
+import { holdsRoots, noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
 import { withinRights } from './within-rights.ts'
 
 /** The session with the members, and the identity with seats and roots. With Kubernetes, a Secret shares both (docs/trust.md). */
@@ -61,7 +62,7 @@ export class Administrators {
     const seat = { adminKey: request.key as KeyId, label: request.label, rights }
     const rootSeeds = (this.#identity().rootSeeds ?? []).map(bytes)
     const own = this.#ownSeats().find(({ seat: one }) => one.maySeat)
-    if (rootSeeds.length < context.roots.k && own === undefined) throw noSeat()
+    if (rootSeeds.length < context.roots.k && own === undefined) throw noSeat(this.#identity())
     const made = withinRights('this seat cannot be created', () =>
       rootSeeds.length >= context.roots.k || own === undefined
         ? createRootSeat(context, { ...seat, rootSeeds })
@@ -76,10 +77,10 @@ export class Administrators {
   /**
    * Takes a seat back. What stands below it here is kept, up to KEEP_MAX statements; the answer says how many more fall. The
    * roots sign when they are here, since they may end every seat; otherwise the seat itself or the one above it. Errors:
-   * AppError NOT_JOINED; UNKNOWN_SEAT for no such seat, or several; LAST_SEAT when no seat would stand and no root is here to
-   * create one; NO_SEAT when this agent has no key that may end the seat; StoreError.
+   * AppError NOT_JOINED; UNKNOWN_SEAT for no such seat, or several; LAST_SEAT without `force`, as in last-seat.ts; NO_SEAT
+   * when this agent has no key that may end the seat; StoreError.
    */
-  async remove(request: { readonly seat: string }): Promise<Body<StatementAnswer>> {
+  async remove(request: { readonly seat: string; readonly force: boolean }): Promise<Body<StatementAnswer>> {
     const { set } = this.#members()
     const standing = this.#members().standing()
     const standingSeats = [...set.seats.values()]
@@ -97,19 +98,16 @@ export class Administrators {
           : `${found.length} seats are called ${request.seat}`,
         'name one seat by its label or by the beginning of its id: `meshctl admin list`'
       )
-    const rootSeeds = (this.#identity().rootSeeds ?? []).map(bytes)
+    const identity = this.#identity()
     const context = this.#context()
-    const hasRoots = rootSeeds.length >= context.roots.k
-    if (standingSeats.length === 1 && !hasRoots)
-      throw new AppError(
-        'LAST_SEAT',
-        'this is the last seat of the mesh: nothing could be administered after it',
-        'add another one first: `meshctl admin add`, or import the roots: `meshctl root import`'
-      )
+    const hasRoots = holdsRoots(identity)
+    if (!request.force)
+      refuseLastSeatStanding(standingSeats, target, { hasRoots, isInFile: identity.rootExported === true })
     const { entries, beyond } = keepListOf(set, standing, target.id, { children: true })
     const keep = entries.map(({ id }) => id)
     const own = this.#ownSeats().find(({ seat }) => seat.id === target.under || seat.id === target.id)
-    if (!hasRoots && own === undefined) throw noSeat()
+    if (!hasRoots && own === undefined) throw noSeat(identity)
+    const rootSeeds = (identity.rootSeeds ?? []).map(bytes)
     const item =
       hasRoots || own === undefined
         ? voidByRoots(context, rootSeeds, { target: target.id, keep }).item

@@ -36,11 +36,18 @@ export function ownSeats(
   })
 }
 
-/** The error of an agent without a seat. */
-export function noSeat(): AppError {
+/** Whether an agent holds enough root keys to sign as the roots. */
+export function holdsRoots({ rootSeeds = [], mesh }: Pick<Identity, 'rootSeeds' | 'mesh'>): boolean {
+  return mesh !== undefined && rootSeeds.length >= mesh.k
+}
+
+/** The error of an agent without a seat. With the root keys it can create one for itself. */
+export function noSeat(identity: Pick<Identity, 'rootSeeds' | 'mesh'> | undefined): AppError {
   return new AppError(
     'NO_SEAT',
     'this agent holds no seat of an administrator',
-    'run the command on an agent of an administrator: where `meshctl init` was run, or one that `meshctl admin add` named'
+    identity !== undefined && holdsRoots(identity)
+      ? 'this agent holds the root keys, so it can create a seat for itself: `meshctl admin key` prints its key, and `meshctl admin add <label> --key <key>` creates the seat'
+      : 'run the command on an agent of an administrator: where `meshctl init` was run, or one that `meshctl admin add` named'
   )
 }

@@ -96,7 +96,7 @@ interface InviteOptions {
 export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, options: InviteOptions): Invited {
   const { crypto, identity, nowMs, view, replaced } = options
   const cluster = clusterName(request.cluster)
-  const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options.seats)
+  const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options)
   const roots = rootsOf(identity, crypto)
   if (roots === undefined) throw new Error('an agent with a seat knows the roots of its mesh')
   if (cluster !== replaced?.name) refuseTakenName(cluster, view)
@@ -174,10 +174,13 @@ export function withoutRedeemedInvites(
 }
 
 /** Returns the first seat that covers all names. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
-function seatFor(names: readonly ClusterName[], seats: readonly OwnSeat[]): OwnSeat {
+function seatFor(
+  names: readonly ClusterName[],
+  { seats, identity }: Pick<InviteOptions, 'seats' | 'identity'>
+): OwnSeat {
   const seat = seats.find((one) => names.every((name) => coversName(one.seat, name)))
   if (seat !== undefined) return seat
-  if (seats.length === 0) throw noSeat()
+  if (seats.length === 0) throw noSeat(identity)
   const all = [...new Set(names)]
   throw new AppError(
     'SEAT_EXCEEDED',

@@ -21,7 +21,7 @@ const DAY_SECONDS = 86_400
  * Adds the command `admin`. `admin list` changes nothing; its table is `seatTable` of trust.ts. Errors of meshd:
  *   NO_SEAT: no seat of this agent stands that may sign this;
  *   UNKNOWN_SEAT: no seat, or more than one, has this label or beginning of an id;
- *   LAST_SEAT: without this seat the mesh could not be administered;
+ *   LAST_SEAT: without this seat the mesh as a whole could not be administered, and --force is not given;
  *   BAD_ARGUMENT: a right is malformed, or exceeds those of the seat that signs;
  *   NOT_JOINED: this agent is in no mesh (exit code 4).
  */
@@ -175,13 +175,15 @@ function addRemoveSeat(admin: Command): void {
     .summary('take the seat of an administrator back')
     .description(
       'Takes a seat back. Everything that stands below it here stays: the clusters that it invited go on. What it signs ' +
-        'later, or has signed without this agent knowing, counts nowhere; `meshctl decide` adopts such a cluster.'
+        'later, or has signed without this agent knowing, counts nowhere; `meshctl decide` adopts such a cluster. The last ' +
+        'seat for all names and prefixes needs --force while the root keys are in no file.'
     )
     .argument('<seat>', 'label, or the beginning of the id')
-    .action(async (seat: string) => {
+    .option('--force', 'also the last seat for all names and prefixes')
+    .action(async (seat: string, options: { readonly force?: boolean }) => {
       const context = contextOf(command)
       const answer = await context.client.request(ENDPOINTS.adminRemove, {
-        send: { seat },
+        send: { seat, force: options.force === true },
         field: 'done',
         doing: 'removing the seat'
       })

@@ -164,7 +164,7 @@ describe('admin remove', () => {
     const ann = world.seat()
     const { east, child, south, things } = below(parts, ann)
     const agent = office(parts, { things: [...parts.things, ann, ...things], hasRoot: true })
-    const { done } = await agent.administrators.remove({ seat: ann.id.slice(0, 16) })
+    const { done } = await agent.administrators.remove({ seat: ann.id.slice(0, 16), force: false })
     assert.match(done, /^removed the seat "admin"; 3 statements below it stay$/)
     assert.equal(
       agent.seats().some(({ id }) => id === ann.id),
@@ -192,7 +192,7 @@ describe('admin remove', () => {
       things: [...parts.things, ann, ...things, world.void(ann, grant)],
       hasRoot: true
     })
-    await agent.administrators.remove({ seat: ann.id })
+    await agent.administrators.remove({ seat: ann.id, force: false })
     assert.deepEqual(agent.pods(east), ['10.2.0.0/16'])
   })
 
@@ -202,7 +202,7 @@ describe('admin remove', () => {
     const things = [...parts.things, child]
     const by = async (more: Parameters<typeof office>[1], seat: TestSeat) => {
       const agent = office(parts, { things, ...more })
-      await agent.administrators.remove({ seat: seat.id })
+      await agent.administrators.remove({ seat: seat.id, force: false })
       assert.equal(
         agent.seats().some(({ id }) => id === seat.id),
         false
@@ -218,35 +218,75 @@ describe('admin remove', () => {
   it('NO_SEAT for the seat of a sibling', async () => {
     const parts = mesh()
     const agent = office(parts, { seats: [parts.admin] })
-    await refuses(agent, 'NO_SEAT', () => agent.administrators.remove({ seat: parts.bob.id }))
+    await refuses(agent, 'NO_SEAT', () => agent.administrators.remove({ seat: parts.bob.id, force: false }))
   })
 
   it('UNKNOWN_SEAT for no such seat, one that has fallen, and a label that several have', async () => {
     const parts = mesh()
     const { world, admin, bob } = parts
     const agent = office(parts, { hasRoot: true })
-    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'nobody' }))
-    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'admin' }))
-    await assert.rejects(agent.administrators.remove({ seat: 'admin' }), /2 seats are called admin/)
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'nobody', force: false }))
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: 'admin', force: false }))
+    await assert.rejects(
+      agent.administrators.remove({ seat: 'admin', force: false }),
+      /2 seats are called admin/
+    )
     agent.learn([world.void('roots', bob)])
-    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: bob.id }))
+    await refuses(agent, 'UNKNOWN_SEAT', () => agent.administrators.remove({ seat: bob.id, force: false }))
     assert.ok(agent.seats().some(({ id }) => id === admin.id))
   })
 
-  it('LAST_SEAT unless the roots are here, which can create another one', async () => {
+  it('LAST_SEAT for the last one, until the roots that can create another are in a file; --force removes it', async () => {
     const world = realWorld()
     const seat = world.seat()
     const parts = { world, own: world.found('west'), things: [seat], seats: [seat] }
-    const last = new Office(parts)
-    await refuses(last, 'LAST_SEAT', () => last.administrators.remove({ seat: seat.id }))
-    const withRoot = new Office({ ...parts, hasRoot: true })
-    await withRoot.administrators.remove({ seat: seat.id })
-    assert.deepEqual(withRoot.seats(), [])
+    const remove = (agent: Office, force = false) => agent.administrators.remove({ seat: seat.id, force })
+    for (const hasRoot of [false, true]) {
+      const last = new Office({ ...parts, hasRoot })
+      await refuses(last, 'LAST_SEAT', () => remove(last))
+      await remove(last, true)
+      assert.deepEqual(last.seats(), [])
+    }
+    const inFile = new Office({ ...parts, hasRoot: true })
+    const { file } = await inFile.administrators.exportRoot({ passphrase: PASSPHRASE })
+    await inFile.administrators.rootExported({ file, passphrase: PASSPHRASE })
+    await remove(inFile)
+    assert.deepEqual(inFile.seats(), [])
+  })
+
+  it('LAST_SEAT for the last one for all names and prefixes; a restricted one stays removable', async () => {
+    const world = realWorld()
+    const [all, names, prefixes] = [
+      world.seat(),
+      world.seat({ names: ['edge-*'] }),
+      world.seat({ prefixes: ['10.0.0.0/8', '::/0'] })
+    ]
+    const parts = { world, own: world.found('west'), seats: [all], hasRoot: true }
+    const agent = new Office({ ...parts, things: [all, names, prefixes] })
+    await refuses(agent, 'LAST_SEAT', () => agent.administrators.remove({ seat: all.id, force: false }))
+    await agent.administrators.remove({ seat: names.id, force: false })
+    const twice = new Office({ ...parts, things: [all, world.seat(), prefixes] })
+    await twice.administrators.remove({ seat: all.id, force: false })
+  })
+
+  it('without a seat, an agent with the root keys says how it creates one for itself', async () => {
+    const agent = office(mesh(), { seats: [], hasRoot: true })
+    const request = { cluster: 'west', addPodCidrs: ['10.9.0.0/16'], addServiceCidrs: [], dropCidrs: [] }
+    await assert.rejects(agent.administration.grant(request), (error: { code?: string; fix?: string }) => {
+      assert.equal(error.code, 'NO_SEAT')
+      assert.match(error.fix ?? '', /`meshctl admin key`.*`meshctl admin add <label> --key <key>`/)
+      return true
+    })
+    const other = office(mesh(), { seats: [] })
+    await assert.rejects(other.administration.grant(request), (error: { fix?: string }) => {
+      assert.match(error.fix ?? '', /on an agent of an administrator/)
+      return true
+    })
   })
 
   it('NOT_JOINED in no mesh', async () => {
     const agent = office(mesh(), { isJoined: false })
-    await refuses(agent, 'NOT_JOINED', () => agent.administrators.remove({ seat: 'admin' }))
+    await refuses(agent, 'NOT_JOINED', () => agent.administrators.remove({ seat: 'admin', force: false }))
   })
 })
 
