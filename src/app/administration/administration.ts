@@ -62,7 +62,7 @@ export class Administration {
       throw new AppError(
         'STILL_ALIVE',
         `the tunnel to cluster ${cluster.name} answers now: it may still be in use`,
-        `run \`meshctl leave\` in that cluster; or, to end it against its will, repeat with --force`
+        `run \`meshctl leave\` in that cluster; repeat with --force to end it against its will, or when its agent is gone: the tunnel of its kernel answers until that host is off`
       )
     const seat = this.#seatFor(cluster.name)
     return this.#sign(

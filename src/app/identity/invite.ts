@@ -210,7 +210,7 @@ function refuseTakenName(cluster: ClusterName, view: MeshView): void {
   throw new AppError(
     'NAME_TAKEN',
     `cluster: the name ${cluster} is taken by a member of this mesh`,
-    'choose another name, since `meshctl peers` lists those in use; to bring a cluster back, run `meshctl leave` in it first, or give its place away with --replace'
+    `choose another name, since \`meshctl peers\` lists those in use; to bring cluster ${cluster} back, run \`meshctl leave\` in it first, or \`meshctl remove ${cluster}\` here when it is gone; when its disk is lost or its key stolen, run \`meshctl invite ${cluster} --replace\``
   )
 }
 

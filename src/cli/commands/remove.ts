@@ -24,7 +24,7 @@ export function addRemove(program: Command): void {
     .description(
       'Ends a cluster that is gone or no longer wanted. All members drop its packets, its name and prefixes are free, and a ' +
         'new cluster can be invited under them. The clusters that it has admitted stay. It wants --force while the ' +
-        'tunnel to the cluster answers. `meshctl restore` takes it back. This agent needs the seat of an administrator.'
+        'tunnel to the cluster answers, which it also does after the agent has ended, as long as that host is on. `meshctl restore` takes it back. This agent needs the seat of an administrator.'
     )
     .argument('<cluster>', 'name of the cluster')
     .option('--force', 'also when the tunnel to the cluster answers')
@@ -40,6 +40,6 @@ export function addRemove(program: Command): void {
     })
   addExamples(command, [
     ['A cluster whose disk burnt down', 'meshctl remove east'],
-    ['A hostile one, against its will', 'meshctl remove east --force']
+    ['A hostile one, or one whose agent is gone while its host is on', 'meshctl remove east --force']
   ])
 }

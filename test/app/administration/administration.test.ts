@@ -125,6 +125,9 @@ describe('remove', () => {
     const agent = office(parts)
     agent.meet(parts.world, parts.east)
     await refuses(agent, 'STILL_ALIVE', () => agent.administration.remove({ cluster: 'east', force: false }))
+    await assert.rejects(agent.administration.remove({ cluster: 'east', force: false }), {
+      fix: /--force .*when its agent is gone/
+    })
     await agent.administration.remove({ cluster: 'east', force: true })
     assert.equal(agent.stands(parts.east), false)
   })

@@ -97,6 +97,12 @@ describe('membership', () => {
         }
       )
 
+    it('names each way to free a name that is taken, or to take its place', () => {
+      assert.throws(() => inviting({ cluster: 'west' }), {
+        fix: /`meshctl leave` in it.*`meshctl remove west` here.*`meshctl invite west --replace`/
+      })
+    })
+
     const refused: readonly (readonly [what: string, act: () => unknown, code: string, message: RegExp])[] = [
       [
         'a name that is taken',
