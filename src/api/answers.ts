@@ -54,6 +54,8 @@ export interface StatusAnswer extends Answer {
   /** `unjoined`: in no mesh. `joining`: `join` waits for a member's answer. `running`: a member of a mesh. */
   readonly state: 'unjoined' | 'joining' | 'running'
   readonly version: string
+  /** The cluster of a token that no member has answered; only with the state `unjoined`. */
+  readonly pendingToken?: { readonly cluster: string }
   /** `cluster`, `meshId` and `peerId` are absent while this cluster is in no mesh. */
   readonly cluster?: string
   readonly meshId?: string
@@ -387,6 +389,8 @@ export interface LeftAnswer extends Answer {
   readonly pending?: boolean
   /** The command to run on an administrator’s agent, when no other member could be told of the leave; else absent. */
   readonly repair?: string
+  /** True when no other cluster was in the mesh, which has ended with this leave; else absent. */
+  readonly endedMesh?: boolean
 }
 
 /** The answer of POST /v1/key/rotate: the WireGuard keys of this agent, in base64. */

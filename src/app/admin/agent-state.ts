@@ -26,6 +26,8 @@ export interface AgentState {
    * starts, for example after a restart.
    */
   readonly isMember: boolean
+  /** The cluster of a token on disk that no member has answered; undefined: none. */
+  readonly pendingCluster: string | undefined
   /** True while a leave has begun and is not finished: its last attempt has failed, or is under way. */
   readonly isLeaving: boolean
   /** undefined exactly when `session` is. */

@@ -274,6 +274,10 @@ function stateOf(parts: Parts): AgentState {
       const identity = store.identity()
       return identity?.clusterItem !== undefined
     },
+    get pendingCluster() {
+      const identity = store.identity()
+      return identity?.pending === undefined ? undefined : identity.cluster
+    },
     get isLeaving() {
       return enrolment.isLeaving
     },

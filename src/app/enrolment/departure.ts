@@ -8,9 +8,11 @@
 //      and a second leave does all steps.
 //   3. A step that needs the API server does not keep the agent in the mesh: the steps after it are done, but the leave
 //      is reported as unfinished until it has succeeded, too.
+import type { LeftAnswer } from '../../api/answers.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
+import type { Body } from '../admin/answer-body.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
 import { CLEANUP_DEADLINE_MS } from '../host/data-plane.ts'
 import type { NodeIdentity } from '../identity/node-identity.ts'
@@ -26,6 +28,8 @@ export const LEAVE_UNFINISHED = 'LEAVE_UNFINISHED'
 /** The parts that have to do with the membership. If a part is undefined, its step is left out. */
 interface DepartureParts {
   readonly cluster: ClusterName
+  /** Whether no other cluster and no other gateway is in the mesh, so that it ends with this leave. */
+  readonly endsMesh: boolean
   /** The identity with the membership, whose key is removed from the Secret. */
   readonly identity: Identity
   readonly session: Pick<Session, 'withdraw' | 'stop'>
@@ -64,6 +68,7 @@ interface Failure {
 /** One leave, over all its attempts. */
 export class Departure {
   readonly cluster: ClusterName
+  readonly #endsMesh: boolean
   readonly #steps: readonly Step[]
   readonly #done = new Set<Step>()
   #isOut = false
@@ -72,6 +77,7 @@ export class Departure {
 
   constructor(parts: DepartureParts) {
     this.cluster = parts.cluster
+    this.#endsMesh = parts.endsMesh
     this.#steps = this.#stepsOf(parts)
   }
 
@@ -80,12 +86,13 @@ export class Departure {
     return this.#isOut
   }
 
-  /**
-   * The command that an administrator has to run, because no member could be told that this agent has left; else
-   * undefined.
-   */
-  get repair(): string | undefined {
-    return this.#repair
+  /** The answer of a leave that is done. `repair` is set when no member could be told that this agent has left. */
+  get left(): Body<LeftAnswer> {
+    return {
+      cluster: this.cluster,
+      ...(this.#repair === undefined ? {} : { repair: this.#repair }),
+      ...(this.#endsMesh ? { endedMesh: true } : {})
+    }
   }
 
   /**

@@ -7,7 +7,6 @@
 //      there as pending, since a member may have received the certificate that this agent made with it.
 import type { LeftAnswer } from '../../api/answers.ts'
 import type { InitRequest } from '../../api/requests.ts'
-import type { Origin } from '../../core/model/values.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'
 import type { PodDns } from '../cluster-dns/pod-dns.ts'
@@ -189,8 +188,7 @@ export class Enrolment {
   /**
    * Withdraws the records of this agent from all members, cleans the host and deletes the membership, keys and replica
    * from disk (departure.ts has the steps). Of an agent in no mesh it discards the pending token. The next identity has
-   * another PeerId. A leave that failed stays the fault LEAVE_UNFINISHED until a later one has done the steps that were
-   * left.
+   * another PeerId. A leave that failed stays the fault LEAVE_UNFINISHED until a later one has done the other steps.
    * `force`: also when the mesh then has no administrator any more. Errors: AppError NOT_JOINED, LAST_SEAT,
    * ALREADY_CHANGING, LEAVE_UNFINISHED.
    */
@@ -202,7 +200,6 @@ export class Enrolment {
           return discardPending(this.#options)
         if (this.#departure === undefined && !force) refuseLastSeat(this.#options)
         const departure = (this.#departure ??= await this.#newDeparture())
-        const { cluster } = departure
         try {
           await departure.run()
         } catch (error) {
@@ -211,13 +208,9 @@ export class Enrolment {
         }
         this.#departure = undefined
         health.clear(LEAVE_UNFINISHED)
-        const { repair } = departure
-        if (repair === undefined) {
-          log.info({ cluster }, 'left the mesh')
-          return { cluster }
-        }
-        log.warn({ cluster, repair }, 'left the mesh, but no other member could be told')
-        return { cluster, repair }
+        if (departure.left.repair === undefined) log.info(departure.left, 'left the mesh')
+        else log.warn(departure.left, 'left the mesh, but no other member could be told')
+        return departure.left
       },
       { joined: true }
     )
@@ -229,7 +222,10 @@ export class Enrolment {
     const session = current.required()
     const { control } = session
     const cluster = control.view().self
-    const isOther = ({ origin }: { readonly origin: Origin }) => origin !== control.origin
+    const isLast = () => {
+      const agents = control.view().clusters.get(cluster)?.agents ?? []
+      return agents.every(({ origin }) => origin === control.origin) && !gateways.hasGivenKey()
+    }
     return new Departure({
       ...this.#options,
       cluster,
@@ -241,8 +237,8 @@ export class Enrolment {
         }
       },
       session,
-      isLast: () =>
-        control.view().clusters.get(cluster)?.agents.some(isOther) !== true && !gateways.hasGivenKey(),
+      isLast,
+      endsMesh: control.view().clusters.size < 2 && isLast(),
       resign: (isLast) => sayFarewell(this.#options, isLast)
     })
   }
@@ -250,8 +246,7 @@ export class Enrolment {
   /** Returns the identity to join with, from the Secret of the cluster or from the token. */
   async #enrol(before: Identity, token: string | undefined): Promise<Enrolled> {
     const { store, sharedKey, crypto } = this.#options
-    const save = (identity: Identity): Promise<void> => store.saveIdentity(identity)
-    const nowMs = Date.now()
+    const [save, nowMs] = [store.saveIdentity.bind(store), Date.now()]
     if (sharedKey !== undefined) return sharedKey.enrol({ before, token, nowMs, save })
     if (token === undefined) throw new Error('nothing to join with')
     const pending = redeemToken(token, { crypto, identity: before, nowMs })

@@ -57,7 +57,9 @@ export function addLeave(program: Command): void {
 }
 
 /** The lines on stderr after a leave. */
-function notes({ repair }: Pick<LeftAnswer, 'repair'>): string {
+function notes({ repair, endedMesh }: Pick<LeftAnswer, 'repair' | 'endedMesh'>): string {
+  if (endedMesh === true)
+    return 'It was the last cluster, so the mesh has ended. To make a new one: run meshctl init here, or meshctl join with a token of another mesh'
   const again =
     'To join again: run meshctl join here, with a new token (meshctl invite on an administrator’s agent makes one)'
   if (repair === undefined) return again

@@ -172,6 +172,7 @@ function identity(status: StatusAnswer, context: Context): Field[] {
   return [
     ...field('Cluster', status.cluster),
     ['State', state],
+    ...field('Pending token', status.pendingToken && pendingText(status.pendingToken)),
     ...field('Mesh', status.meshId),
     ...field('Peer ID', status.peerId),
     ...field('WireGuard key', status.wireguardKey),
@@ -179,6 +180,14 @@ function identity(status: StatusAnswer, context: Context): Field[] {
     ...field('Services', status.serviceCidrs.join(', ')),
     ...field('Reach', status.reach && reachText(status.reach))
   ]
+}
+
+/** A token that is on disk, and whose cluster key a member may have received: what was not answered, and what to do. */
+function pendingText({ cluster }: NonNullable<StatusAnswer['pendingToken']>): string {
+  return (
+    `of cluster ${cluster}: no member has answered; join again with the same token (meshctl join --token-file <file>), ` +
+    'or discard it (meshctl leave)'
+  )
 }
 
 /**

@@ -206,7 +206,8 @@ describe('an agent without a folder of manifests', () => {
       daemon = await start()
     }
     await pend()
-    assert.equal((await ask<StatusAnswer>('/v1/status')).state, 'unjoined')
+    const { state, pendingToken } = await ask<StatusAnswer>('/v1/status')
+    assert.deepEqual([state, pendingToken], ['unjoined', { cluster: 'east' }])
     const { cluster, pending } = await ask<LeftAnswer>('/v1/leave', {})
     assert.deepEqual({ cluster, pending }, { cluster: 'east', pending: true })
     assert.equal((await ask<ErrorAnswer>('/v1/leave', {})).error.code, 'NOT_JOINED')

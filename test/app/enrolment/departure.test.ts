@@ -43,6 +43,7 @@ function membership(failings: Readonly<Partial<Record<StepName, readonly Failing
   const departure = new Departure({
     cluster: 'west' as ClusterName,
     identity,
+    endsMesh: false,
     isLast: () => isLast,
     resign: () => act('tell')().then(() => undefined),
     session: { withdraw: act('withdraw'), stop: act('stop') },

@@ -207,6 +207,13 @@ On a gateway host of east, with meshd running:
     assert.equal(left.stdout, 'The token of cluster east, which no member had answered, is discarded.\n')
   })
 
+  it('leave of the last cluster names no administrator, since there is none any more', async () => {
+    fake.answer('/v1/leave', { cluster: 'east', endedMesh: true })
+    const left = await cli(['leave', '--yes'])
+    assert.match(left.stderr, /^It was the last cluster, so the mesh has ended\..*meshctl init/)
+    assert.doesNotMatch(left.stderr, /administrator/)
+  })
+
   it('leave names the command to run elsewhere when no member could be told', async () => {
     fake.answer('/v1/leave', { cluster: 'east', repair: 'meshctl remove east' })
     const left = await cli(['leave', '--yes'])

@@ -539,6 +539,15 @@ Manifests that are used in spite of a warning
     for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line)
   })
 
+  it('status: a token that no member has answered is shown, with what to do', async () => {
+    fake.answer('/v1/status', { ...samples.UNJOINED, pendingToken: { cluster: 'east' } })
+    const { stdout } = await cli('status')
+    assert.match(
+      stdout,
+      /^Pending token +of cluster east: no member has answered; join again with the same token .*meshctl leave/m
+    )
+  })
+
   it('status: the data plane is not well while the last pass failed', async () => {
     fake.answer('/v1/status', {
       ...samples.STATUS,

@@ -32,7 +32,7 @@ export function statusRoute({
  * (handshakes and frames), and the records that the present view refuses.
  */
 function status(state: AgentState): Body<StatusAnswer> {
-  const { session, membership, source, settings, host } = state
+  const { session, membership, source, settings, host, pendingCluster } = state
   const dnsAddress = session?.dnsAddress
   const dnsFault = session?.faults.get('dns')
   const last = session?.reconciler?.last
@@ -40,6 +40,11 @@ function status(state: AgentState): Body<StatusAnswer> {
     health: healthReport(state.health),
     state: state.joining ? 'joining' : session === undefined ? 'unjoined' : 'running',
     version: VERSION,
+    // While a join waits for an answer, the state says so. A session of a member has no pending token: its identity loses
+    // the token with the admission.
+    ...(session === undefined && !state.joining && pendingCluster !== undefined
+      ? { pendingToken: { cluster: pendingCluster } }
+      : {}),
     ...(membership === undefined
       ? {}
       : { cluster: membership.cluster, meshId: meshIdText(membership.roots.meshId) }),
