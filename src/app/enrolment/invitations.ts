@@ -47,6 +47,8 @@ export class Invitations {
       replace === undefined
         ? undefined
         : replacedCluster({ current, crypto }, { name: replace, force, mayBeOwn: mayReplaceOwn })
+    // The identity is read after what takes time, since other parts may save it meanwhile.
+    const around = await session.around()
     const known = await node.current()
     // An invite that was used is open no more, and a Void of it would fell its cluster.
     const used = usedInvites(session.control.members.set)
@@ -62,7 +64,7 @@ export class Invitations {
       view,
       bootstrap: addressesByCluster(view),
       hostNetworks: ownAddresses(),
-      around: await session.around(),
+      around,
       replaced
     })
     await store.saveIdentity(made.identity)

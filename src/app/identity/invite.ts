@@ -87,7 +87,7 @@ interface InviteOptions {
 
 /**
  * Makes a token with which one cluster can join. Prefixes that the request leaves out are those of the cluster that it
- * replaces, or are chosen from the pools of prefixes.ts. The same cluster may be invited again: the new invite takes the
+ * replaces, or are chosen from the pools of prefixes.ts, within the prefixes of the seat. The same cluster may be invited again: the new invite takes the
  * open one back.
  *
  * Errors: AppError BAD_ARGUMENT (a field is malformed or exceeds the rights of the administrator, or no member can be
@@ -103,7 +103,12 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
   const isReplaced = (one: Invite) =>
     one.cluster === cluster || (replaced !== undefined && one.replaces === replaced.key)
   const open = openInvites(identity, nowMs).filter((one) => !isReplaced(one))
-  const { prefixes, all, warnings } = chosenPrefixes(request, { ...options, cluster, open })
+  const { prefixes, all, warnings } = chosenPrefixes(request, {
+    ...options,
+    cluster,
+    open,
+    within: seat.seat.prefixes.map(({ cidr }) => cidr)
+  })
   const bootstrap = chooseBootstrap(request.bootstrap, options.bootstrap)
   const expiresMs = nowMs + request.ttlSeconds * 1000
   const context = { crypto, roots }
@@ -139,16 +144,20 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
 
 /**
  * Returns the prefixes of an invite, of each kind and all, and the warnings about them. `open`: the invites that keep
- * their prefixes. Errors: AppError BAD_ARGUMENT, PREFIX_OVERLAP, PREFIX_HIDES.
+ * their prefixes. `within`: the prefixes of the seat. Errors: AppError BAD_ARGUMENT, PREFIX_OVERLAP, PREFIX_HIDES.
  */
 function chosenPrefixes(
   request: Pick<InviteRequest, 'podCidrs' | 'serviceCidrs'>,
-  options: InviteOptions & { readonly cluster: ClusterName; readonly open: readonly Invite[] }
+  options: InviteOptions & {
+    readonly cluster: ClusterName
+    readonly open: readonly Invite[]
+    readonly within: readonly Cidr[]
+  }
 ): { readonly prefixes: Prefixes; readonly all: readonly Cidr[]; readonly warnings: readonly string[] } {
-  const { cluster, open, view, replaced, hostNetworks, around } = options
+  const { cluster, open, within, view, replaced, hostNetworks, around } = options
   const held = [...heldByMembers(view, replaced?.name), ...heldByInvites(open)]
   const taken = [...hostNetworks, ...held.map(({ prefix }) => prefix)]
-  const prefixes = choosePrefixes(withDefaults(request, replaced), taken)
+  const prefixes = choosePrefixes(withDefaults(request, replaced), taken, within)
   const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
   refuseOverlaps(all, held)
   const names = { from: replaced?.name, to: cluster }

@@ -6,6 +6,7 @@ import type { Cidr, ClusterName, Ip } from '../../../src/core/model/values.ts'
 import { NO_SURROUNDINGS, type OuterAddress } from '../../../src/core/host/surroundings.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { bytes } from '../../../src/app/identity/encoding.ts'
+import { rangeOf } from '../../../src/core/trust/set/prefix-range.ts'
 import { decodeInviteToken } from '../../../src/core/trust/invite-token.ts'
 import type { KeyId } from '../../../src/core/trust/set/ids.ts'
 import { admitCluster } from '../../../src/core/trust/author/join.ts'
@@ -76,7 +77,11 @@ describe('membership', () => {
   })
 
   describe('invite', () => {
-    const inviting = (request: Partial<InviteRequest> = {}, identity: Identity = west) =>
+    const inviting = (
+      request: Partial<InviteRequest> = {},
+      identity: Identity = west,
+      seats = seatsOf(identity, crypto)
+    ) =>
       invite(
         {
           cluster: 'east',
@@ -92,7 +97,7 @@ describe('membership', () => {
           nowMs: NOW_MS,
           view: viewOf('west', '10.1.0.0/16', '10.101.0.0/16'),
           bootstrap: new Map([['west' as ClusterName, [ADDRESS]]]),
-          seats: seatsOf(identity, crypto),
+          seats,
           hostNetworks: []
         }
       )
@@ -216,6 +221,15 @@ describe('membership', () => {
         (error: Error & { code?: string }) =>
           error.code === 'PREFIX_HIDES' && /203\.0\.113\.0\/24 would hide 203\.0\.113\.11/.test(error.message)
       )
+    })
+
+    it('without prefixes gets those that the seat may give', () => {
+      const seats = seatsOf(west, crypto).map((one) => ({
+        ...one,
+        seat: { ...one.seat, prefixes: [rangeOf('10.64.0.0/10' as Cidr)] }
+      }))
+      const made = inviting({ podCidrs: [], serviceCidrs: [] }, west, seats)
+      assert.deepEqual([made.podPrefixes, made.servicePrefixes], [['10.64.0.0/16'], ['10.65.0.0/16']])
     })
 
     it('an expired invite holds no prefixes any more', () => {
