@@ -248,8 +248,8 @@ describe('admin remove', () => {
       assert.deepEqual(last.seats(), [])
     }
     const inFile = new Office({ ...parts, hasRoot: true })
-    const { file } = await inFile.administrators.exportRoot({ passphrase: PASSPHRASE })
-    await inFile.administrators.rootExported({ file, passphrase: PASSPHRASE })
+    const { file } = await inFile.rootKeys.exportRoot({ passphrase: PASSPHRASE })
+    await inFile.rootKeys.rootExported({ file, passphrase: PASSPHRASE })
     await remove(inFile)
     assert.deepEqual(inFile.seats(), [])
   })
@@ -298,30 +298,30 @@ describe('the file of the root keys', function () {
     const parts = mesh()
     const agent = office(parts, { hasRoot: true })
     const before = agent.identity?.rootSeeds
-    const { file, check } = await agent.administrators.exportRoot({ passphrase })
+    const { file, check } = await agent.rootKeys.exportRoot({ passphrase })
     assert.match(check, /^[0-9a-f]{16}$/)
     assert.ok(before?.[0] !== undefined && !file.includes(before[0]), 'the file has the key in clear')
     assert.deepEqual(agent.identity?.rootSeeds, before)
-    await agent.administrators.rootExported({ file, passphrase })
+    await agent.rootKeys.rootExported({ file, passphrase })
     assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [[], true])
-    await refuses(agent, 'NO_ROOT', () => agent.administrators.exportRoot({ passphrase }))
-    await refuses(agent, 'NO_ROOT', () => agent.administrators.rootExported({ file, passphrase }))
-    await agent.administrators.importRoot({ file, passphrase })
+    await refuses(agent, 'NO_ROOT', () => agent.rootKeys.exportRoot({ passphrase }))
+    await refuses(agent, 'NO_ROOT', () => agent.rootKeys.rootExported({ file, passphrase }))
+    await agent.rootKeys.importRoot({ file, passphrase })
     assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [before, false])
   })
 
   it('BAD_ARGUMENT for a passphrase of fewer than 12 characters', async () => {
     const agent = office(mesh(), { hasRoot: true })
-    await refuses(agent, 'BAD_ARGUMENT', () => agent.administrators.exportRoot({ passphrase: 'short words' }))
+    await refuses(agent, 'BAD_ARGUMENT', () => agent.rootKeys.exportRoot({ passphrase: 'short words' }))
   })
 
   it('is refused when it is damaged, of another mesh, or not opened by the passphrase', async () => {
     const parts = mesh()
     const agent = office(parts, { hasRoot: true })
-    const { file } = await agent.administrators.exportRoot({ passphrase })
+    const { file } = await agent.rootKeys.exportRoot({ passphrase })
     // All seeds of a world are the same in each run, so another mesh needs another number of roots.
     const other = office(mesh(realWorld({ roots: 2 })), { hasRoot: true })
-    const { file: foreign } = await other.administrators.exportRoot({ passphrase })
+    const { file: foreign } = await other.rootKeys.exportRoot({ passphrase })
     for (const [code, request] of [
       ['ROOT_FILE_MALFORMED', { file: 'no file', passphrase }],
       ['ROOT_FILE_MALFORMED', { file: '{"kind":"other"}', passphrase }],
@@ -333,20 +333,20 @@ describe('the file of the root keys', function () {
         { file: JSON.stringify({ ...JSON.parse(foreign), meshId: JSON.parse(file).meshId }), passphrase }
       ]
     ] as const) {
-      await refuses(agent, code, () => agent.administrators.importRoot(request))
-      await refuses(agent, code, () => agent.administrators.rootExported(request))
+      await refuses(agent, code, () => agent.rootKeys.importRoot(request))
+      await refuses(agent, code, () => agent.rootKeys.rootExported(request))
     }
   })
 
   it('does not free this agent of keys that are not in it', async () => {
     const parts = mesh()
     const agent = office(parts, { hasRoot: true })
-    const { file } = await agent.administrators.exportRoot({ passphrase })
+    const { file } = await agent.rootKeys.exportRoot({ passphrase })
     const more = base64(parts.world.crypto.random(32))
     agent.identity = {
       ...(agent.identity ?? assert.fail()),
       rootSeeds: [...(agent.identity?.rootSeeds ?? []), more]
     }
-    await refuses(agent, 'ROOT_FILE_OTHER', () => agent.administrators.rootExported({ file, passphrase }))
+    await refuses(agent, 'ROOT_FILE_OTHER', () => agent.rootKeys.rootExported({ file, passphrase }))
   })
 })

@@ -5,6 +5,7 @@ import type { ClusterName, Origin } from '../../../src/core/model/values.ts'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { Administration } from '../../../src/app/administration/administration.ts'
 import { Administrators } from '../../../src/app/administration/administrators.ts'
+import { RootKeys } from '../../../src/app/administration/root-keys.ts'
 import { base64 } from '../../../src/app/identity/encoding.ts'
 import { meshField, pendingMembership } from '../../../src/app/identity/identity.ts'
 import { CurrentSession } from '../../../src/app/session/current-session.ts'
@@ -47,6 +48,7 @@ export function realWorld(options: { readonly roots?: number } = {}): World {
 export class Office {
   readonly administration: Administration
   readonly administrators: Administrators
+  readonly rootKeys: RootKeys
   readonly origin: Origin
   readonly #parts: ReturnType<typeof trustOf>
   /** The tunnels' health, by PeerId of the gateway. */
@@ -107,6 +109,7 @@ export class Office {
     }
     this.administration = new Administration(options)
     this.administrators = new Administrators(options)
+    this.rootKeys = new RootKeys(options)
   }
 
   /** The trust set and its disk. */
