@@ -1,6 +1,7 @@
 // Watches the state folder of a running agent. When files are removed, the registry of health gets a fault, and the
 // files are written again from memory, so that the next start finds the identity, the counters and the replica.
 import type { Store } from '../../io/store/store.ts'
+import { explain } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 
 // Milliseconds (10 min) for which the warning stays after the files are written again, so that an operator sees it: the
@@ -8,6 +9,7 @@ import type { Health } from '../observe/health.ts'
 const TOLD_MS = 600_000
 const UNUSABLE = 'STATE_UNUSABLE'
 const REMOVED = 'STATE_REMOVED'
+const EXPOSED = 'STATE_EXPOSED'
 
 /** The store to check, and the callbacks for what the store itself cannot mend. */
 interface StoreKeeperOptions {
@@ -29,7 +31,8 @@ interface StoreKeeperOptions {
 
 /**
  * Checks the state folder and writes removed files again. PartWatch calls `look` once a second. Faults: STATE_REMOVED
- * (warning) and STATE_UNUSABLE (error).
+ * (warning), STATE_UNUSABLE (error), and STATE_EXPOSED (error) while other users can write the folder or reach the keys:
+ * the next start would refuse it.
  */
 export class StoreKeeper {
   readonly #options: StoreKeeperOptions
@@ -66,8 +69,11 @@ export class StoreKeeper {
       } else if (nowMs() - this.#removedMs > TOLD_MS) health.clear(REMOVED)
       await mendMore()
       health.clear(UNUSABLE)
+      health.clear(EXPOSED)
     } catch (error) {
-      health.setError(UNUSABLE, error, {
+      const [code, other] = explain(error).code === EXPOSED ? [EXPOSED, UNUSABLE] : [UNUSABLE, EXPOSED]
+      health.clear(other)
+      health.setError(code, error, {
         severity: 'error',
         fix: `make ${store.folder} a folder that this user can write`
       })

@@ -75,7 +75,17 @@ export async function prepareFolder(folder: string, warnings: string[]): Promise
   } catch (error) {
     throw noFolder(error, folder) ?? storeError(error, folder)
   }
-  await checkFolder(folder, (warning) => warnings.push(warning))
+  await checkClosed(folder, warnings)
+}
+
+/**
+ * Checks that the folder and the files with keys are this user's alone (ownership.ts). Called at a start, and each second
+ * by `Store.mend`. A warning that `warnings` does not have yet is appended. Rejects with StoreError STATE_EXPOSED.
+ */
+export async function checkClosed(folder: string, warnings: string[]): Promise<void> {
+  await checkFolder(folder, (warning) => {
+    if (!warnings.includes(warning)) warnings.push(warning)
+  })
   for (const name of [IDENTITY, BACKUP]) await checkSecret(join(folder, name))
 }
 

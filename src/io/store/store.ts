@@ -18,6 +18,7 @@ import { StoreError } from './errors.ts'
 import { removeFile, writeFileAtomic } from './files.ts'
 import {
   BACKUP,
+  checkClosed,
   checkTakesMore,
   COUNTERS,
   exists,
@@ -71,7 +72,7 @@ export interface LoadedReplica {
 export interface Store {
   /** Absolute path of the state folder. */
   readonly folder: string
-  /** Sentences about files and origins that were set aside or dropped when the store was opened. */
+  /** Sentences about files and origins that were set aside or dropped at the start, and about a folder that was open to others. */
   readonly warnings: readonly string[]
   /** The identity in memory; undefined before the first `saveIdentity` and after `forget`. */
   identity(): Identity | undefined
@@ -127,7 +128,8 @@ export interface Store {
   /**
    * Checks that all files still exist, and writes missing ones from memory. Called each second. Rejects as
    * `saveIdentity` does; the files are then still missing. A disk that is full or read-only is an error, even when no
-   * file is missing.
+   * file is missing. Rejects with STATE_EXPOSED when other users can write the folder now, or read or replace the keys
+   * in it, as at a start.
    */
   mend(): Promise<Mended>
   /** Closes the database after the writes that were begun, and releases the lock. */
@@ -209,7 +211,7 @@ interface DiskStoreOptions {
   readonly contents: Contents
   readonly identity: Identity | undefined
   readonly counters: Counters | undefined
-  readonly warnings: readonly string[]
+  readonly warnings: string[]
 }
 
 const NO_TRUST: StoredTrust = { items: [], owners: new Map(), generations: new Map() }
@@ -217,7 +219,7 @@ const NO_TRUST: StoredTrust = { items: [], owners: new Map(), generations: new M
 /** The store over the open database and the small files. */
 class DiskStore implements Store {
   readonly folder: string
-  readonly warnings: readonly string[]
+  readonly warnings: string[]
   readonly #database: Database
   #identity: Identity | undefined
   #counters: Counters | undefined
@@ -357,6 +359,7 @@ class DiskStore implements Store {
     const lacksReplica = !(await this.#database.isThere())
     if (missing.length === 0 && !lacksReplica) {
       await checkTakesMore(this.folder)
+      await checkClosed(this.folder, this.warnings)
       return 'sound'
     }
     await prepareFolder(this.folder, [])
