@@ -116,6 +116,21 @@ describe('DNS server, asked with dig', () => {
     assert.equal((await dig(running.port, '+edns=1', '+noednsneg', 'cluster.east', 'SOA')).status, 'BADVERS')
   })
 
+  it('has the low bits of BADVERS in the header, and the high bits and version 0 in an OPT record, without records', async () => {
+    for (const name of ['cluster.east', 'example.com', 'nowhere.cluster.east']) {
+      const message = query(name, 'A', { udpBytes: 1232 })
+      message[message.length - 5] = 1 // the version of the OPT record, which has no options
+      const [overTcp] = await askTcp(running.port, [frame(message)], 1)
+      for (const reply of [await askUdp(running.port, message), overTcp]) {
+        assert.ok(reply)
+        // Rcode 16 is 0 in the header (RFC 6891, 6.1.3): a reader that ignores the OPT record sees NOERROR.
+        assert.equal((reply[3] ?? 0) & 15, 0, name)
+        assert.deepEqual([...reply.subarray(6, 12)], [0, 0, 0, 0, 0, 1], 'only the OPT record')
+        assert.deepEqual([...reply.subarray(-11)], [0, 0, 41, 1232 >> 8, 1232 & 255, 1, 0, 0, 0, 0, 0])
+      }
+    }
+  })
+
   it('copies the DO bit and drops unknown options', async () => {
     const { edns } = await dig(running.port, '+dnssec', '+nsid', 'cluster.east', 'SOA')
     assert.match(edns ?? '', /flags: do; udp: 1232/)
