@@ -12,7 +12,6 @@ import { createMetrics } from '../../../src/app/observe/metrics.ts'
 import { CurrentSession } from '../../../src/app/session/current-session.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import type { KubeApi } from '../../../src/core/kube/kube-api.ts'
-import { compareText } from '../../../src/core/trust/set/ids.ts'
 import { decodeStatementBody, decodeTrustItem } from '../../../src/core/wire/messages.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { openStore, type Identity, type Store, type StoredStatement } from '../../../src/io/store/store.ts'
@@ -32,7 +31,7 @@ interface MortalOptions {
   readonly folder: string
   /** The API server of its cluster; undefined: no Kubernetes. */
   readonly secrets: KubeApi | undefined
-  /** The port of control connections, which stays over restarts. */
+  /** The port of control connections; 0: any free one. */
   readonly port: number
 }
 
@@ -42,7 +41,7 @@ const crypto = createCrypto()
 const NAMES: { readonly [method: string]: (...args: never[]) => string } = {
   saveIdentity: (identity: Identity) => `identity ${stageOf(identity)}`,
   saveCounters: () => 'counters',
-  saveTrust: (statements: readonly StoredStatement[]) => `trust: ${kindsOf(statements)}`,
+  saveTrust: (statements: readonly StoredStatement[]) => `trust: ${kindOf(statements)}`,
   removeTrust: () => 'trust removed',
   saveOwners: () => 'owners',
   saveGenerations: () => 'generations',
@@ -61,7 +60,7 @@ export class MortalAgent {
   readonly died: Promise<void>
   readonly current = new CurrentSession()
   readonly #options: MortalOptions
-  readonly #death: Death | undefined
+  #death: Death | undefined
   readonly #resolveDied: () => void
   /** Writes that the disk has begun. */
   readonly #writing = new Set<Promise<unknown>>()
@@ -81,6 +80,11 @@ export class MortalAgent {
 
   get isDead(): boolean {
     return this.#isDead
+  }
+
+  /** True between the beginning of the write that is its last one, and its death. */
+  get isDying(): boolean {
+    return !this.#isDead && this.#death !== undefined && this.points.includes(this.#death.point)
   }
 
   get isStarted(): boolean {
@@ -157,6 +161,11 @@ export class MortalAgent {
     await this.#disk?.close()
   }
 
+  /** Lets it live although its point has not come. */
+  spare(): void {
+    this.#death = undefined
+  }
+
   /** Notes a write, and does it unless this agent is dead or dies before it. */
   async #write<T>(name: string, act: () => Promise<T>): Promise<T> {
     if (this.#isDead) throw new Error('killed')
@@ -222,18 +231,24 @@ export class MortalAgent {
   }
 }
 
-/** A port of 127.0.0.1 that is free now. */
+// Below the ports that Linux gives to outgoing connections (32768), so that none of them takes the port of an agent while
+// it starts again.
+let nextPort = 20_000 + (process.pid % 10_000)
+
+/** A port of 127.0.0.1 that is free now, and another one at each call. */
 export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  const address = server.address()
-  await new Promise((resolve) => {
-    server.close(resolve)
-  })
-  if (address === null || typeof address === 'string') throw new Error('no port is free')
-  return address.port
+  for (;;) {
+    const port = nextPort++
+    const server = createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => resolve(true))
+    })
+    await new Promise((resolve) => {
+      server.close(resolve)
+    })
+    if (isFree) return port
+  }
 }
 
 /** Loses the disk of an agent that does not run. */
@@ -262,12 +277,11 @@ function stageOf({ clusterItem, pending, certified }: Identity): string {
   return certified === undefined ? stage : `${stage}, certified`
 }
 
-/** The kinds of the statements of one write, without repetition. */
-function kindsOf(statements: readonly StoredStatement[]): string {
-  const kinds = statements.map(({ item }) => {
+/** "admission" when one of the statements of a write is one: how many others it has depends on timers. Else "others". */
+function kindOf(statements: readonly StoredStatement[]): string {
+  const isAdmission = ({ item }: StoredStatement): boolean => {
     const body = decodeTrustItem(item)?.statements.at(-1)?.body
-    const message = body && decodeStatementBody(body)
-    return Object.entries(message ?? {}).find(([key, value]) => key !== 'nonce' && value !== null)?.[0] ?? ''
-  })
-  return [...new Set(kinds)].toSorted(compareText).join(' and ')
+    return body !== undefined && decodeStatementBody(body)?.admission !== null
+  }
+  return statements.some(isAdmission) ? 'admission' : 'others'
 }
