@@ -14,7 +14,7 @@ import type { KeyId } from '../../core/trust/set/ids.ts'
 import { removeFile, readFileIfAny, writeFileAtomic } from './files.ts'
 
 const NAME = 'gateways.json'
-/** More than GATEWAY_INVITES_MAX of the app, which refuses before this bound is reached. */
+/** The app keeps 64 open ones, and each used or expired one for 30 days. */
 const INVITES_MAX = 1024
 
 const key = z.string().regex(/^[0-9a-f]{64}$/)
