@@ -2,6 +2,7 @@
 import type {
   DnsAnswer,
   EventsAnswer,
+  GatewayInviteAnswer,
   HealthReport,
   InviteAnswer,
   JoinedAnswer,
@@ -250,6 +251,13 @@ export const INVITE: Body<InviteAnswer> = {
   podCidrs: ['10.2.0.0/16'],
   serviceCidrs: ['10.102.0.0/16'],
   bootstrap: ['/ip4/198.51.100.1/tcp/7946/p2p/12D3KooWwest']
+}
+
+export const GATEWAY_INVITE: Body<GatewayInviteAnswer> = {
+  token: 'rzg2_dG9rZW4',
+  cluster: 'edge',
+  expires: '2026-11-24T04:12:00Z',
+  bootstrap: ['/ip4/198.51.100.3/tcp/7946/p2p/12D3KooWedge']
 }
 
 export const JOINED: Body<JoinedAnswer> = {

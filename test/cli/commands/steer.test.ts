@@ -121,6 +121,33 @@ On a gateway host of east, with meshd running:
     assert.partialDeepStrictEqual(fake.requests[0], { body: { ttlSeconds: 86_400 } })
   })
 
+  it('invite --gateway prints a token for one more gateway alone on stdout, and takes nothing of a cluster', async () => {
+    fake.answer('/v1/invite/gateway', samples.GATEWAY_INVITE)
+    fake.answer('/v1/invite/gateway/cancel', { apiVersion: API_VERSION, cancelled: 2 })
+    const run = await cli('invite --gateway --expires 1h'.split(' '))
+    assert.equal(run.code, 0, run.stderr)
+    assert.equal(run.stdout, `${samples.GATEWAY_INVITE.token}\n`)
+    assert.match(run.stderr, /one more gateway of cluster edge\. Keep it secret/)
+    assert.deepEqual(
+      [fake.requests[0]?.url, fake.requests[0]?.body],
+      ['/v1/invite/gateway', { ttlSeconds: 3600 }]
+    )
+    const json = JSON.parse((await cli(['invite', '--gateway', '--json'])).stdout) as { cluster: string }
+    assert.equal(json.cluster, 'edge')
+    const cancelled = await cli(['invite', 'cancel', '--gateway'])
+    assert.equal(cancelled.stdout, 'Cancelled 2 invites of gateways.\n')
+    for (const [args, field] of [
+      [['invite', 'east', '--gateway'], 'cluster'],
+      [['invite', '--gateway', '--pod-cidr', '10.1.0.0/16'], '--pod-cidr'],
+      [['invite', 'cancel', 'east', '--gateway'], 'cluster'],
+      [['invite', 'cancel'], 'cluster']
+    ] as const) {
+      const wrong = await cli([...args])
+      assert.equal(wrong.code, 2, args.join(' '))
+      assert.match(wrong.stderr, new RegExp(`^error: ${field}: .*\n {2}fix: `))
+    }
+  })
+
   it('join takes the token from the argument, and says who can see it there', async () => {
     const run = await cli(['join', 'rhz1.abc'])
     assert.equal(run.code, 0)
