@@ -17,9 +17,12 @@ import type {
 } from '../../../src/api/answers.ts'
 import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
 import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
+import { becomeGateway } from '../../../src/app/enrolment/gateway-join.ts'
+import { createIdentity } from '../../../src/app/identity/identity.ts'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
-import type { Identity } from '../../../src/io/store/store.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
+import { openStore, type Identity } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
 
 /** One host with an agent. */
@@ -147,16 +150,16 @@ describe('several gateways of a site without Kubernetes', function () {
       serviceCidrs: [`10.10${n}.0.0/16`]
     })
 
+  const inviteEdge = async (west: Host): Promise<string> => {
+    const prefixes = { podCidrs: ['10.3.0.0/16'], serviceCidrs: ['10.103.0.0/16'] }
+    const request = { cluster: 'edge', ...prefixes, ttlSeconds: 3600, bootstrap: [] }
+    return (await west.ask<InviteAnswer>('/v1/invite', request)).token
+  }
+
   it('share the key of the cluster: the new one is of the same cluster for all, and holds no seat and no root', async () => {
     const [west, first, second] = [await host('west'), await host('edge-1'), await host('edge-2')]
     await found(west, 'west', 1)
-    const { token } = await west.ask<InviteAnswer>('/v1/invite', {
-      cluster: 'edge',
-      podCidrs: ['10.3.0.0/16'],
-      serviceCidrs: ['10.103.0.0/16'],
-      ttlSeconds: 3600,
-      bootstrap: []
-    })
+    const token = await inviteEdge(west)
     await first.join(token)
     // No administrator's seat is needed: edge is an invited cluster.
     const pass = await first.inviteGateway()
@@ -223,7 +226,6 @@ describe('several gateways of a site without Kubernetes', function () {
     await second.stop()
     await rm(join(second.folder, 'state'), { recursive: true })
     await mkdir(join(second.folder, 'state'), { mode: 0o700 })
-    const { openStore } = await import('../../../src/io/store/store.ts')
     const store = await openStore({ folder: join(second.folder, 'state'), now: Date.now })
     await store.saveIdentity({ nodeSeed: before.nodeSeed, tunnelSeed: before.tunnelSeed })
     await store.close()
@@ -292,13 +294,7 @@ describe('several gateways of a site without Kubernetes', function () {
   it('a gateway that leaves is no member any more, its cluster is, and its open invites end with it', async () => {
     const [west, first, second] = [await host('west'), await host('edge-1'), await host('edge-2')]
     await found(west, 'west', 1)
-    const { token } = await west.ask<InviteAnswer>('/v1/invite', {
-      cluster: 'edge',
-      podCidrs: ['10.3.0.0/16'],
-      serviceCidrs: ['10.103.0.0/16'],
-      ttlSeconds: 3600,
-      bootstrap: []
-    })
+    const token = await inviteEdge(west)
     const { peerId } = await first.join(token)
     await second.join(await first.inviteGateway())
     const open = await first.inviteGateway()
@@ -319,15 +315,24 @@ describe('several gateways of a site without Kubernetes', function () {
   })
 
   it('a gateway that leaves before it has heard of the one to which it gave the key does not end the cluster', async () => {
-    const [first, second] = [await host('edge-1'), await host('edge-2')]
-    await found(first, 'edge', 3)
-    await second.join(await first.inviteGateway())
-    await first.ask('/v1/leave', { force: true })
+    const [west, first] = [await host('west'), await host('edge-1')]
+    await found(west, 'west', 1)
+    await first.join(await inviteEdge(west))
+    await eventually(async () => (await first.connected('west')).length === 1, 60_000)
+    // It has the key, and has not connected as a member yet.
+    const crypto = createCrypto()
+    const log = createLog({ 'log-level': 'error', 'log-format': 'text' })
+    const token = await first.inviteGateway()
+    const given = await becomeGateway(token, createIdentity(crypto), { crypto, log, deadlineMs: 60_000 })
+    assert.equal(given.clusterSeed, (await first.identity()).clusterSeed)
+    const { peerId } = await first.status()
+    await first.ask('/v1/leave', { force: false })
     await eventually(async () => {
-      const { clusters } = await second.ask<TrustAnswer>('/v1/trust')
-      return clusters.find(({ name }) => name === 'edge')?.stands === true
-    })
-    assert.equal((await second.status()).state, 'running')
+      const { peers } = await west.ask<PeersAnswer>('/v1/peers')
+      return peers.every((row) => row.peerId !== peerId)
+    }, 60_000)
+    const { clusters } = await west.ask<TrustAnswer>('/v1/trust')
+    assert.equal(clusters.find(({ name }) => name === 'edge')?.stands, true)
   })
 
   it('says for which cluster the token is where it cannot be used', async () => {
