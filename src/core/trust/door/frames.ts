@@ -235,8 +235,9 @@ function helloOf(message: HelloMessage): DoorMessage {
 
 /** The one thing that a Hello shows; or what is wrong with it, as the end of a sentence. */
 function showsOf({ credential, invite, gatewayKey }: HelloMessage): Hello['shows'] | string {
-  const given = [credential, invite, gatewayKey].filter(({ length }) => length > 0)
-  if (given.length > 1) return 'with two of credential, invite and key of a gateway, not one of them'
+  if (credential.length > 0 && invite.length > 0) return 'with a credential and an invite, not one of them'
+  if (gatewayKey.length > 0 && credential.length + invite.length > 0)
+    return 'with the key of a gateway and something else, not one of them'
   if (credential.length > 0) return { kind: 'credential', item: credential }
   if (invite.length > 0) return { kind: 'invite', item: invite }
   if (gatewayKey.length === 0) return 'with neither a credential nor an invite'

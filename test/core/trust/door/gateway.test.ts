@@ -187,6 +187,12 @@ describe('the door of a gateway that keeps an invite', () => {
     }
   })
 
+  it('takes a key of 32 bytes, beside nothing else', () => {
+    const { key } = ask()
+    for (const fields of [{ gatewayKey: key.subarray(1) }, { invite: west.item }, { credential: west.item }])
+      assert.equal(codeOf(ask({ tamper: [rewrite('hello', fields)] }).theirs), 'protocol')
+  })
+
   it('takes its messages in their state only', () => {
     const member = world.member(east, [west, east])
     const door = world.open(world.member(west), member.origin, false)
