@@ -15,7 +15,13 @@ export const NOTHING = z.object({}).readonly()
 
 const name = z.string().min(1).max(100)
 /** Hexadecimal digits. */
-const hex = (min: number, max: number) => z.string().regex(new RegExp(`^[0-9a-f]{${min},${max}}$`))
+const hex = (min: number, max: number) =>
+  z
+    .string()
+    .regex(
+      new RegExp(`^[0-9a-f]{${min},${max}}$`),
+      `write it as ${min === max ? min : `${min} to ${max}`} hexadecimal digits in lower case`
+    )
 /** The file of `meshctl root export`, and its passphrase. */
 const rootFile = z
   .strictObject({ file: z.string().max(32 * 1024), passphrase: z.string().max(1024) })

@@ -10,6 +10,7 @@ import { voidByRoots, voidBySeat } from '../../core/trust/author/command.ts'
 import { createChildSeat, createRootSeat } from '../../core/trust/author/seat.ts'
 import { keepListOf } from '../../core/trust/members/keep-list.ts'
 import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
+import type { Seat } from '../../core/trust/set/statement.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import { base64, bytes } from '../identity/encoding.ts'
@@ -48,7 +49,7 @@ export class Administrators {
 
   /**
    * Creates a seat: under the roots when this agent holds enough of them, else under a seat of this agent that may create
-   * seats. Errors: AppError NOT_JOINED, NO_SEAT, BAD_ARGUMENT; StoreError.
+   * seats. Errors: AppError NOT_JOINED, NO_SEAT, SEAT_EXCEEDED, BAD_ARGUMENT; StoreError.
    */
   async add(request: AdminAddRequest): Promise<Body<StatementAnswer>> {
     const context = this.#context()
@@ -60,11 +61,15 @@ export class Administrators {
       maySeat: request.maySeat
     }
     const seat = { adminKey: request.key as KeyId, label: request.label, rights }
-    const rootSeeds = (this.#identity().rootSeeds ?? []).map(bytes)
-    const own = this.#ownSeats().find(({ seat: one }) => one.maySeat)
-    if (rootSeeds.length < context.roots.k && own === undefined) throw noSeat(this.#identity())
+    const identity = this.#identity()
+    this.#refuseTakenLabel(request.label)
+    const rootSeeds = (identity.rootSeeds ?? []).map(bytes)
+    const seats = this.#ownSeats()
+    const own = seats.find(({ seat: one }) => one.maySeat)
+    if (!holdsRoots(identity) && own === undefined)
+      throw seats.length === 0 ? noSeat(identity) : maySeatMissing(seats)
     const made = withinRights('this seat cannot be created', () =>
-      rootSeeds.length >= context.roots.k || own === undefined
+      holdsRoots(identity) || own === undefined
         ? createRootSeat(context, { ...seat, rootSeeds })
         : createChildSeat(context, { ...seat, ...own })
     )
@@ -83,9 +88,7 @@ export class Administrators {
   async remove(request: { readonly seat: string; readonly force: boolean }): Promise<Body<StatementAnswer>> {
     const { set } = this.#members()
     const standing = this.#members().standing()
-    const standingSeats = [...set.seats.values()]
-      .map(({ statement }) => statement)
-      .filter(({ id }) => standing.seats.get(id)?.stands)
+    const standingSeats = this.#standingSeats()
     const found = standingSeats.filter(
       ({ label, id }) => label === request.seat || id.startsWith(request.seat)
     )
@@ -116,6 +119,25 @@ export class Administrators {
     return this.#sign(
       item,
       `removed the seat "${target.label}"; ${keep.length} statements below it stay${lost}`
+    )
+  }
+
+  /** All seats that stand. */
+  #standingSeats(): readonly Seat[] {
+    const { set } = this.#members()
+    const { seats } = this.#members().standing()
+    return Array.from(set.seats.values(), ({ statement }) => statement).filter(
+      ({ id }) => seats.get(id)?.stands
+    )
+  }
+
+  /** Two seats of one label could not be told apart in `admin remove`. Errors: AppError BAD_ARGUMENT. */
+  #refuseTakenLabel(label: string): void {
+    if (!this.#standingSeats().some((seat) => seat.label === label)) return
+    throw new AppError(
+      'BAD_ARGUMENT',
+      `label: a seat with the label ${JSON.stringify(label)} stands already`,
+      'choose another label, or take that seat back first (`meshctl admin remove`); `meshctl admin list` shows all seats'
     )
   }
 
@@ -154,4 +176,14 @@ export class Administrators {
     log.info({ done }, 'signed as an administrator')
     return { done, neighbours: control.neighbours().length }
   }
+}
+
+/** The error of an agent whose seats may not create seats. */
+function maySeatMissing(seats: readonly OwnSeat[]): AppError {
+  const labels = seats.map(({ seat }) => JSON.stringify(seat.label)).join(', ')
+  return new AppError(
+    'SEAT_EXCEEDED',
+    `the ${seats.length === 1 ? 'seat' : 'seats'} of this agent (${labels}) may not create seats`,
+    'run the command on the agent with the root keys, or on one whose seat was created with `meshctl admin add --may-seat`'
+  )
 }

@@ -7,7 +7,7 @@
 // (docs/trust-set.md, F3 and F4).
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import { collect, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
+import { collect, parseKey, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { renderStatement } from '../meshd/statement.ts'
 import { badArgument } from '../output/errors.ts'
@@ -102,8 +102,9 @@ interface AddOptions {
 /**
  * `admin add` creates a seat. It stands under the roots when this agent holds enough root keys, and otherwise under the seat
  * of this agent: then it falls with that seat, unless the removal keeps it. The default rights are all rights, so an agent
- * whose own seat has fewer must give the flags. Errors of meshd: NO_SEAT when no seat of this agent may create seats,
- * BAD_ARGUMENT when the rights exceed those of the seat that signs; the text names the field.
+ * whose own seat has fewer must give the flags. Errors of meshd: NO_SEAT when this agent has neither roots nor a seat,
+ * SEAT_EXCEEDED when its seats may not create seats, BAD_ARGUMENT when the label is that of a seat that stands, or when the
+ * rights exceed those of the seat that signs; the text names the field.
  */
 function addAdd(admin: Command): void {
   const command = admin
@@ -129,6 +130,10 @@ function addAdd(admin: Command): void {
     .option('--may-seat', 'it may create seats, too')
     .action(async (label: string, options: AddOptions) => {
       const context = contextOf(command)
+      const key = parseKey('--key', options.key, {
+        min: 64,
+        where: 'give the whole key that `meshctl admin key` prints on the agent of the new administrator'
+      })
       // It is checked here, too, because the error names the flag; meshd checks the upper bound.
       const clusters = Number(options.clusters)
       if (!Number.isInteger(clusters) || clusters < 1)
@@ -140,7 +145,7 @@ function addAdd(admin: Command): void {
       const answer = await context.client.request(ENDPOINTS.adminAdd, {
         send: {
           label,
-          key: options.key.toLowerCase(),
+          key,
           ...(options.names === undefined
             ? {}
             : { names: options.names.split(',').map((name) => name.trim()) }),

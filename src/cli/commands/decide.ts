@@ -3,6 +3,7 @@
 // admission fell. A Bar comes before it, so a barred key needs `meshctl restore` first.
 import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
+import { parseKey } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { renderStatement } from '../meshd/statement.ts'
 
@@ -27,7 +28,13 @@ export function addDecide(program: Command): void {
       const context = contextOf(command)
       // meshd signs with the seat of this agent, and answers when the statement is on disk and on its way.
       const answer = await context.client.request(ENDPOINTS.decide, {
-        send: { name, key: key.toLowerCase() },
+        send: {
+          name,
+          key: parseKey('key', key, {
+            min: 8,
+            where: 'copy it from the column KEY of `meshctl trust status`'
+          })
+        },
         field: 'done',
         doing: 'deciding'
       })

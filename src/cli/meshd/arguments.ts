@@ -56,6 +56,24 @@ export function parsePrefix(flag: string, text: string): string {
 }
 
 /**
+ * Returns a key, or its beginning, in lower case: `min` to 64 hexadecimal digits. `where` ends the fix: how the key is
+ * found out.
+ */
+export function parseKey(
+  what: string,
+  text: string,
+  { min, where }: { readonly min: number; readonly where: string }
+): string {
+  const key = text.trim().toLowerCase()
+  if (new RegExp(`^[0-9a-f]{${min},64}$`).test(key)) return key
+  const form =
+    min === 64
+      ? 'a key, which has 64 hexadecimal digits'
+      : `a key or its beginning, ${min} to 64 hexadecimal digits`
+  throw badArgument(what, `${quote(text)} is not ${form}`, where)
+}
+
+/**
  * Returns the seconds of a time such as "30m", "24h", "1h30m" or "7d"; at least 1. The units d, h, m and s must stand
  * in this order. A number without a unit is refused, because a user may mean seconds or minutes by it.
  */

@@ -82,8 +82,8 @@ export function contextOf(command: Command, { hasTable = false } = {}): Context 
   if (format === 'name' && !hasTable) {
     throw badArgument(
       '-o name',
-      `\`meshctl ${command.name()}\` prints no table`,
-      'use -o json or -o yaml; peers, services, routes, dns and events take -o name'
+      `\`${typed(command)}\` prints no table`,
+      'use -o json or -o yaml; peers, services, routes, dns, events, trust, admin list and invite list take -o name'
     )
   }
   const timeoutMs = options.timeout === undefined ? undefined : options.timeout * 1000
@@ -100,6 +100,12 @@ export function contextOf(command: Command, { hasTable = false } = {}): Context 
     width: process.stdout.isTTY ? process.stdout.columns || undefined : undefined,
     style: styleFor(process.stdout, { color: options.color, env: process.env })
   }
+}
+
+/** The command as it was typed, without its flags and arguments: "meshctl root status". */
+function typed(command: Command): string {
+  const above = command.parent
+  return above === null ? command.name() : `${typed(above)} ${command.name()}`
 }
 
 /** Whether a format is for programs. Such output has the whole answer and no progress line. */
@@ -146,7 +152,8 @@ export function print<T extends Answer>(context: Context, answer: T, render: (an
     return
   }
   const { body, note } = render(cleanDeep(answer))
-  if (body !== undefined) process.stdout.write(`${body}\n`)
+  // The names of an empty list are no line; a table without rows still has its titles.
+  if (body !== undefined && body !== '') process.stdout.write(`${body}\n`)
   if (note !== undefined) process.stderr.write(`${note}\n`)
 }
 

@@ -111,12 +111,28 @@ describe('admin add', () => {
     assert.equal(await under({ seats: [parts.bob, parts.admin] }), parts.admin.id)
   })
 
-  it('NO_SEAT without roots and without a seat that may create seats', async () => {
+  it('NO_SEAT without roots and seat; SEAT_EXCEEDED, with the seats, when none of them may create seats', async () => {
     const parts = mesh()
-    for (const seats of [[], [parts.bob]]) {
-      const agent = office(parts, { seats })
-      await refuses(agent, 'NO_SEAT', () => agent.administrators.add({ ...ADD, key: newKey(parts.world) }))
-    }
+    const none = office(parts, { seats: [] })
+    const add = (agent: Office) => agent.administrators.add({ ...ADD, key: newKey(parts.world) })
+    await refuses(none, 'NO_SEAT', () => add(none))
+    const bob = office(parts, { seats: [parts.bob] })
+    await refuses(bob, 'SEAT_EXCEEDED', () => add(bob))
+    await assert.rejects(add(bob), {
+      message: 'the seat of this agent ("admin") may not create seats',
+      fix: /root keys.*--may-seat/
+    })
+  })
+
+  it('BAD_ARGUMENT for the label of a seat that stands; that of a seat that was removed is free', async () => {
+    const parts = mesh()
+    const agent = office(parts, { hasRoot: true })
+    const add = () => agent.administrators.add({ ...ADD, key: newKey(parts.world) })
+    await add()
+    await refuses(agent, 'BAD_ARGUMENT', add)
+    await assert.rejects(add(), { message: /^label: a seat with the label "ann" stands already$/ })
+    await agent.administrators.remove({ seat: 'ann', force: false })
+    await add()
   })
 
   it('BAD_ARGUMENT for a malformed name or prefix, and for rights beyond the parent’s, which it names', async () => {
