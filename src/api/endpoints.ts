@@ -20,7 +20,13 @@ import type {
   ServicesAnswer,
   StatusAnswer
 } from './answers.ts'
-import type { AdminKeyAnswer, RootFileAnswer, StatementAnswer, TrustAnswer } from './trust-answers.ts'
+import type {
+  AdminKeyAnswer,
+  DoneAnswer,
+  RootFileAnswer,
+  StatementAnswer,
+  TrustAnswer
+} from './trust-answers.ts'
 import type { Sent } from './requests.ts'
 
 /** One row of the table: `S` is the request that meshctl sends, `A` the answer of meshd. */
@@ -64,8 +70,8 @@ export const ENDPOINTS = {
   adminAdd: post<Sent['adminAdd'], StatementAnswer>('/v1/admin/add'),
   adminRemove: post<Sent['adminRemove'], StatementAnswer>('/v1/admin/remove'),
   rootExport: post<Sent['rootExport'], RootFileAnswer>('/v1/root/export'),
-  rootExported: post<Sent['rootExported'], StatementAnswer>('/v1/root/exported'),
-  rootImport: post<Sent['rootImport'], StatementAnswer>('/v1/root/import'),
+  rootExported: post<Sent['rootExported'], DoneAnswer>('/v1/root/exported'),
+  rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
   keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 

@@ -23,9 +23,7 @@ const hex = (min: number, max: number) =>
       `write it as ${min === max ? min : `${min} to ${max}`} hexadecimal digits in lower case`
     )
 /** The file of `meshctl root export`, and its passphrase. */
-const rootFile = z
-  .strictObject({ file: z.string().max(32 * 1024), passphrase: z.string().max(1024) })
-  .readonly()
+const rootFields = { file: z.string().max(32 * 1024), passphrase: z.string().max(1024) }
 /** Bytes of the file of `meshctl backup create`; meshctl refuses to read more, and meshd to make more. */
 export const BACKUP_BYTES_MAX = 64 * 1024 * 1024
 
@@ -101,8 +99,9 @@ const SCHEMAS = {
   /** `seat`: a label, or the beginning of an id. `force`: also the last seat for all names and prefixes. */
   adminRemove: z.strictObject({ seat: name, force: z.boolean().default(false) }).readonly(),
   rootExport: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),
-  rootExported: rootFile,
-  rootImport: rootFile,
+  /** `keep`: the keys stay on this agent, too. */
+  rootExported: z.strictObject({ ...rootFields, keep: z.boolean().default(false) }).readonly(),
+  rootImport: z.strictObject(rootFields).readonly(),
   keyRotate: NOTHING
 }
 

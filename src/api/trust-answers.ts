@@ -12,6 +12,12 @@ export interface StatementAnswer extends Answer {
   readonly notes?: readonly string[]
 }
 
+/** The answer of a request that changed only this agent, and about which no member is told. */
+export interface DoneAnswer extends Answer {
+  /** What was done, as a sentence without its full stop. */
+  readonly done: string
+}
+
 /** The answer of POST /v1/admin/key: a public key, 64 hexadecimal digits. */
 export interface AdminKeyAnswer extends Answer {
   readonly adminKey: string

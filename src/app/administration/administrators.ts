@@ -19,7 +19,7 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { refuseLastSeatStanding } from './last-seat.ts'
-import { holdsRoots, noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { areRootsInFile, holdsRoots, noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
 import { withinRights } from './within-rights.ts'
 
 /** The session with the members, and the identity with seats and roots. With Kubernetes, a Secret shares both (docs/trust.md). */
@@ -105,7 +105,7 @@ export class Administrators {
     const context = this.#context()
     const hasRoots = holdsRoots(identity)
     if (!request.force)
-      refuseLastSeatStanding(standingSeats, target, { hasRoots, isInFile: identity.rootExported === true })
+      refuseLastSeatStanding(standingSeats, target, { hasRoots, isInFile: areRootsInFile(identity) })
     const { entries, beyond } = keepListOf(set, standing, target.id, { children: true })
     const keep = entries.map(({ id }) => id)
     const own = this.#ownSeats().find(({ seat }) => seat.id === target.under || seat.id === target.id)

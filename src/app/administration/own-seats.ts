@@ -41,6 +41,14 @@ export function holdsRoots({ rootSeeds = [], mesh }: Pick<Identity, 'rootSeeds' 
   return mesh !== undefined && rootSeeds.length >= mesh.k
 }
 
+/** Whether this agent knows that the root keys are in a file: it has exported or imported them. */
+export function areRootsInFile({
+  rootExported,
+  rootInFile
+}: Pick<Identity, 'rootExported' | 'rootInFile'>): boolean {
+  return rootExported === true || rootInFile === true
+}
+
 /** The error of an agent without a seat. With the root keys it can create one for itself. */
 export function noSeat(identity: Pick<Identity, 'rootSeeds' | 'mesh'> | undefined): AppError {
   return new AppError(

@@ -3,7 +3,7 @@
 // the operator has shown that the file can be read (`rootExported`).
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
-import type { RootFileAnswer, StatementAnswer } from '../../api/trust-answers.ts'
+import type { DoneAnswer, RootFileAnswer } from '../../api/trust-answers.ts'
 import { equalBytes } from '../../core/model/bytes.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
@@ -57,28 +57,33 @@ export class RootKeys {
   }
 
   /**
-   * Removes the root seeds from this agent after their file was written and read back: `file` and the passphrase must
-   * open to the seeds that are here. Errors: those of `importRoot`, NO_ROOT.
+   * Notes that the root seeds are in a file, after the file was written and read back: `file` and the passphrase must open
+   * to the seeds that are here. Removes the seeds from this agent, unless `keep`. Errors: those of `importRoot`, NO_ROOT.
    */
   async rootExported(request: {
     readonly file: string
     readonly passphrase: string
-  }): Promise<Body<StatementAnswer>> {
+    readonly keep: boolean
+  }): Promise<Body<DoneAnswer>> {
     const { store } = this.#options
+    if ((this.#identity().rootSeeds ?? []).length === 0) throw noRoot()
+    const inFile = new Set((await this.#open(request)).map(base64))
+    // Opening takes a second, in which other parts may have saved the identity.
     const identity = this.#identity()
     const { rootSeeds = [] } = identity
-    if (rootSeeds.length === 0) throw noRoot()
-    const inFile = new Set((await this.#open(request)).map(base64))
     if (!rootSeeds.every((seed) => inFile.has(seed)))
       throw new AppError(
         'ROOT_FILE_OTHER',
         'the file does not hold all root keys of this agent',
         'export again'
       )
-    await store.saveIdentity({ ...identity, rootSeeds: [], rootExported: true })
+    if (request.keep) {
+      await store.saveIdentity({ ...identity, rootInFile: true })
+      return { done: 'the root keys stay on this agent, too' }
+    }
+    await store.saveIdentity({ ...identity, rootSeeds: [], rootExported: true, rootInFile: true })
     return {
-      done: 'the root keys are in the file only; keep it and its passphrase in two safe places',
-      neighbours: 0
+      done: 'this agent holds no root key any more; keep the file and its passphrase in two safe places'
     }
   }
 
@@ -90,14 +95,13 @@ export class RootKeys {
   async importRoot(request: {
     readonly file: string
     readonly passphrase: string
-  }): Promise<Body<StatementAnswer>> {
+  }): Promise<Body<DoneAnswer>> {
     const { store } = this.#options
     const seeds = await this.#open(request)
-    await store.saveIdentity({ ...this.#identity(), rootSeeds: seeds.map(base64), rootExported: false })
-    return {
-      done: `this agent holds ${seeds.length} root keys now; export them again when you are done`,
-      neighbours: 0
-    }
+    const rootSeeds = seeds.map(base64)
+    await store.saveIdentity({ ...this.#identity(), rootSeeds, rootExported: false, rootInFile: true })
+    const keys = seeds.length === 1 ? '1 root key' : `${seeds.length} root keys`
+    return { done: `this agent holds ${keys} now; export again when you are done` }
   }
 
   /** Opens a root file, and checks that its seeds are roots of this mesh. Errors: those of `importRoot`. */

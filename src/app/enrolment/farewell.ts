@@ -7,7 +7,7 @@ import { publicKeyOf } from '../../core/model/identity.ts'
 import { barByCluster } from '../../core/trust/author/command.ts'
 import { keyId } from '../../core/trust/set/ids.ts'
 import type { Store } from '../../io/store/store.ts'
-import { ownSeats } from '../administration/own-seats.ts'
+import { areRootsInFile, ownSeats } from '../administration/own-seats.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import { AppError } from '../observe/errors.ts'
 import type { CurrentSession } from '../session/current-session.ts'
@@ -31,7 +31,7 @@ export function refuseLastSeat({ current, store, crypto }: Leaving): void {
   const identity = store.identity()
   const { control } = current.required()
   const { members } = control
-  if (identity === undefined || identity.rootExported === true || control.view().clusters.size < 2) return
+  if (identity === undefined || areRootsInFile(identity) || control.view().clusters.size < 2) return
   const own = new Set(ownSeats(identity, members, crypto).map(({ seat }) => seat.id))
   const standing = [...members.standing().seats].filter(([, { stands }]) => stands)
   if (own.size === 0 || standing.some(([id]) => !own.has(id))) return

@@ -8,7 +8,7 @@ import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { readPassphrase } from '../meshd/passphrase.ts'
 import { readSecretFile, writeSecretFile } from '../meshd/secret-file.ts'
-import { renderStatement } from '../meshd/statement.ts'
+import { sentence } from '../meshd/statement.ts'
 import { formatFields } from '../output/table.ts'
 import { fetchTrust, rootsText } from './trust.ts'
 
@@ -64,7 +64,7 @@ export function addRoot(program: Command): void {
 /**
  * `root export` writes the file, reads it back from the disk, and has meshd compare it with the keys before they are
  * removed: a full disk or a wrong path loses nothing. The terminal asks for the passphrase twice, because a typing error
- * would make the only copy of the keys useless. With `--keep` the keys stay, and meshd does not compare. The answer shows
+ * would make the only copy of the keys useless. With `--keep` the keys stay, and meshd compares, too. The answer shows
  * the beginning of the SHA-256 of the file, by which an operator compares copies of it.
  */
 function addExport(root: Command): void {
@@ -88,14 +88,8 @@ function addExport(root: Command): void {
         timeoutMs: TIMEOUT_MS
       })
       const written = await writeSecretFile(file, made.file)
-      if (options.keep === true)
-        return print(
-          context,
-          { ...made, done: `wrote the root keys to ${file}; they are on this agent, too`, neighbours: 0 },
-          ({ done }) => ({ body: `${done.charAt(0).toUpperCase()}${done.slice(1)}.` })
-        )
       const answer = await context.client.request(ENDPOINTS.rootExported, {
-        send: { file: written, passphrase },
+        send: { file: written, passphrase, keep: options.keep === true },
         field: 'done',
         doing: 'reading the file back',
         timeoutMs: TIMEOUT_MS
@@ -130,7 +124,8 @@ function addImport(root: Command): void {
         doing: 'opening the file',
         timeoutMs: TIMEOUT_MS
       })
-      print(context, answer, renderStatement)
+      // No statement is signed, so there is nothing that members have to be told.
+      print(context, answer, ({ done }) => ({ body: sentence(done) }))
     })
   addExamples(command, [['When every administrator is gone', 'meshctl root import mesh.root']])
 }

@@ -94,13 +94,13 @@ function renderStatus(answer: TrustAnswer, context: Context): Rendered {
 }
 
 /**
- * One line about the roots: "1 of 1 sign; none here". Keys that are here and in no file are one disk away from being lost,
- * so the line names the command that exports them.
+ * One line about the roots: "1 of 1 sign; none here". Keys that are here should be in a file only, so the line names the
+ * command that puts them there; keys in no file yet are one disk away from being lost.
  */
 export function rootsText({ roots }: TrustAnswer): string {
   const { k, number, held, exported } = roots
-  const where =
-    held === 0 ? 'none here' : `${held} here${exported ? '' : ', in no file yet: run meshctl root export'}`
+  const file = exported ? 'and in a file; to remove them here' : 'in no file yet'
+  const where = held === 0 ? 'none here' : `${held} here, ${file}: run meshctl root export <file>`
   return `${k} of ${number} sign; ${where}`
 }
 

@@ -4,10 +4,15 @@ import type { Rendered } from './context.ts'
 
 /** The sentence, and how far the statement has come. */
 export function renderStatement({ done, neighbours, notes = [] }: StatementAnswer): Rendered {
-  const body = `${done.charAt(0).toUpperCase()}${done.slice(1)}.`
+  const body = sentence(done)
   const told =
     neighbours === 0
       ? 'No member is connected now: this agent tells them when they are.'
       : `Told to ${neighbours} connected ${neighbours === 1 ? 'member' : 'members'}, which tell the others.`
   return { body, note: [told, ...notes].join('\n') }
+}
+
+/** What was done as a sentence: "removed the cluster east" becomes "Removed the cluster east.". */
+export function sentence(done: string): string {
+  return `${done.charAt(0).toUpperCase()}${done.slice(1)}.`
 }

@@ -69,6 +69,8 @@ const identitySchema = z.strictObject({
   /** Ed25519 seeds of roots; removed once they were exported. */
   rootSeeds: z.array(key32).max(ROOTS_MAX).optional(),
   rootExported: z.boolean().optional(),
+  /** True when a file holds the roots, although their seeds may be here, too; of this agent only, in no Secret. */
+  rootInFile: z.boolean().optional(),
   /** The administrators of this agent: the seed of each key, and the TrustItem of its seat. */
   seats: z
     .array(z.strictObject({ adminSeed: key32, seatItem: item }))

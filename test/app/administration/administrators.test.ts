@@ -1,6 +1,6 @@
 // Seats and roots: who may create and end seats, what stays when one ends, and the file of the root keys.
 import assert from 'node:assert/strict'
-import { ownSeats } from '../../../src/app/administration/own-seats.ts'
+import { areRootsInFile, ownSeats } from '../../../src/app/administration/own-seats.ts'
 import { base64 } from '../../../src/app/identity/encoding.ts'
 import type { TestSeat, World } from '../../core/trust/set/world.ts'
 import { Office, realWorld } from './office.ts'
@@ -265,7 +265,7 @@ describe('admin remove', () => {
     }
     const inFile = new Office({ ...parts, hasRoot: true })
     const { file } = await inFile.rootKeys.exportRoot({ passphrase: PASSPHRASE })
-    await inFile.rootKeys.rootExported({ file, passphrase: PASSPHRASE })
+    await inFile.rootKeys.rootExported({ file, passphrase: PASSPHRASE, keep: false })
     await remove(inFile)
     assert.deepEqual(inFile.seats(), [])
   })
@@ -318,12 +318,30 @@ describe('the file of the root keys', function () {
     assert.match(check, /^[0-9a-f]{16}$/)
     assert.ok(before?.[0] !== undefined && !file.includes(before[0]), 'the file has the key in clear')
     assert.deepEqual(agent.identity?.rootSeeds, before)
-    await agent.rootKeys.rootExported({ file, passphrase })
+    await agent.rootKeys.rootExported({ file, passphrase, keep: false })
     assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [[], true])
     await refuses(agent, 'NO_ROOT', () => agent.rootKeys.exportRoot({ passphrase }))
-    await refuses(agent, 'NO_ROOT', () => agent.rootKeys.rootExported({ file, passphrase }))
+    await refuses(agent, 'NO_ROOT', () => agent.rootKeys.rootExported({ file, passphrase, keep: false }))
     await agent.rootKeys.importRoot({ file, passphrase })
     assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [before, false])
+  })
+
+  it('is known to hold the keys after an import and after an export that keeps them here; members are told nothing', async () => {
+    const agent = office(mesh(), { hasRoot: true })
+    const before = agent.identity?.rootSeeds
+    const inFile = () => areRootsInFile(agent.identity ?? assert.fail())
+    const { file } = await agent.rootKeys.exportRoot({ passphrase })
+    assert.equal(inFile(), false)
+    assert.deepEqual(await agent.rootKeys.rootExported({ file, passphrase, keep: true }), {
+      done: 'the root keys stay on this agent, too'
+    })
+    assert.deepEqual([agent.identity?.rootSeeds, inFile()], [before, true])
+    const { done } = await agent.rootKeys.rootExported({ file, passphrase, keep: false })
+    assert.match(done, /^this agent holds no root key any more;/)
+    assert.deepEqual(await agent.rootKeys.importRoot({ file, passphrase }), {
+      done: 'this agent holds 1 root key now; export again when you are done'
+    })
+    assert.deepEqual([agent.identity?.rootSeeds, inFile()], [before, true])
   })
 
   it('BAD_ARGUMENT for a passphrase of fewer than 12 characters', async () => {
@@ -350,7 +368,7 @@ describe('the file of the root keys', function () {
       ]
     ] as const) {
       await refuses(agent, code, () => agent.rootKeys.importRoot(request))
-      await refuses(agent, code, () => agent.rootKeys.rootExported(request))
+      await refuses(agent, code, () => agent.rootKeys.rootExported({ ...request, keep: false }))
     }
   })
 
@@ -363,6 +381,8 @@ describe('the file of the root keys', function () {
       ...(agent.identity ?? assert.fail()),
       rootSeeds: [...(agent.identity?.rootSeeds ?? []), more]
     }
-    await refuses(agent, 'ROOT_FILE_OTHER', () => agent.rootKeys.rootExported({ file, passphrase }))
+    await refuses(agent, 'ROOT_FILE_OTHER', () =>
+      agent.rootKeys.rootExported({ file, passphrase, keep: false })
+    )
   })
 })

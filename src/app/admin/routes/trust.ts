@@ -16,7 +16,7 @@ import type { KeyId, StatementId } from '../../../core/trust/set/ids.ts'
 import type { Verdict } from '../../../core/trust/set/verdict.ts'
 import type { Identity, Store } from '../../../io/store/store.ts'
 import type { GatewayInvites } from '../../enrolment/gateway-invites.ts'
-import { ownSeats } from '../../administration/own-seats.ts'
+import { areRootsInFile, ownSeats } from '../../administration/own-seats.ts'
 import { bytes } from '../../identity/encoding.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
@@ -45,7 +45,7 @@ export function trustRoute({
         k: roots?.k ?? 0,
         number: roots?.keys.length ?? 0,
         held: identity?.rootSeeds?.length ?? 0,
-        exported: identity?.rootExported ?? false
+        exported: identity !== undefined && areRootsInFile(identity)
       },
       seats: seatRows(members, identity, crypto),
       clusters: Array.from(members.standing().clusters.values(), (cluster) =>
