@@ -17,6 +17,12 @@ import { fetchTrust, seatTable } from './trust.ts'
 // right to invites of one day.
 const DAY_SECONDS = 86_400
 
+/** The form of `--key`, and how it is found out. */
+const WHOLE_KEY = {
+  min: 64,
+  where: 'give the whole key that `meshctl admin key` prints on the agent of the new administrator'
+}
+
 /**
  * Adds the command `admin`. `admin list` changes nothing; its table is `seatTable` of trust.ts. Errors of meshd:
  *   NO_SEAT: no seat of this agent stands that may sign this;
@@ -130,10 +136,7 @@ function addAdd(admin: Command): void {
     .option('--may-seat', 'it may create seats, too')
     .action(async (label: string, options: AddOptions) => {
       const context = contextOf(command)
-      const key = parseKey('--key', options.key, {
-        min: 64,
-        where: 'give the whole key that `meshctl admin key` prints on the agent of the new administrator'
-      })
+      const key = parseKey('--key', options.key, WHOLE_KEY)
       // It is checked here, too, because the error names the flag; meshd checks the upper bound.
       const clusters = Number(options.clusters)
       if (!Number.isInteger(clusters) || clusters < 1)
