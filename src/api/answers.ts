@@ -298,6 +298,8 @@ export interface InviteAnswer extends Answer {
   readonly expires: string
   /** The cluster whose place the new one takes; absent: none. */
   readonly replaces?: string
+  /** Open invites whose tokens are void from now on, with the time at which each was made; absent: none. */
+  readonly takesBack?: readonly { readonly cluster: string; readonly made: string }[]
   /**
    * The prefixes that the request named; if it named none, those of the cluster that is replaced, or the next free pair,
    * which meshd has chosen.

@@ -14,6 +14,7 @@ import {
   type Surroundings
 } from '../../core/host/surroundings.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
+import { lastOf } from '../../core/trust/author/author.ts'
 import { voidBySeat } from '../../core/trust/author/command.ts'
 import { createInvite } from '../../core/trust/author/join.ts'
 import { encodeInviteToken } from '../../core/trust/invite-token.ts'
@@ -26,7 +27,7 @@ import { withinRights } from '../administration/within-rights.ts'
 import { AppError } from '../observe/errors.ts'
 import { noSeat, type OwnSeat } from '../administration/own-seats.ts'
 import { chooseBootstrap } from './bootstrap.ts'
-import { base64, clusterName, seconds } from './encoding.ts'
+import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { rootsOf } from './identity.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
 
@@ -44,6 +45,8 @@ export interface Invited extends Prefixes {
   readonly identity: Identity
   /** Encoded TrustItems for the trust set: open invites of the same cluster are taken back. */
   readonly items: readonly Uint8Array[]
+  /** The open invites that the items take back, with the time at which each was made, in Unix milliseconds. */
+  readonly takesBack: readonly { readonly cluster: string; readonly madeMs: number }[]
 }
 
 /** The cluster whose place the new one takes, with the prefixes that it has now. */
@@ -103,6 +106,7 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
   const isReplaced = (one: Invite) =>
     one.cluster === cluster || (replaced !== undefined && one.replaces === replaced.key)
   const open = openInvites(identity, nowMs).filter((one) => !isReplaced(one))
+  const replacedInvites = openInvites(identity, nowMs).filter(isReplaced)
   const { prefixes, all, warnings } = chosenPrefixes(request, {
     ...options,
     cluster,
@@ -136,9 +140,13 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
       ...identity,
       invites: [...open, replaced === undefined ? kept : { ...kept, replaces: replaced.key }]
     },
-    items: openInvites(identity, nowMs)
-      .filter(isReplaced)
-      .map(({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item)
+    items: replacedInvites.map(
+      ({ id }) => voidBySeat(context, seat, { target: id as StatementId, keep: [] }).item
+    ),
+    takesBack: replacedInvites.map(({ cluster: name, item }) => ({
+      cluster: name,
+      madeMs: lastOf(context, bytes(item), 'invite').notBefore * 1000
+    }))
   }
 }
 

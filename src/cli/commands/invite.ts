@@ -64,7 +64,7 @@ export function addInvite(program: Command): void {
 
 /**
  * `invite list` shows the invites of this agent; other administrators keep their own. STATE is open, used (a member has let
- * a cluster in), cancelled (a Void names the invite, or its seat fell) or expired. PREFIXES are those that the invite
+ * a cluster in), cancelled (its seat fell, or this agent was killed while it cancelled the invite) or expired. PREFIXES are those that the invite
  * reserves, REPLACES the cluster whose place the invited one takes. FOR is a new cluster, or one more gateway of the own
  * cluster, and then USED BY names the agent that has used the token. A token itself is not shown, because no agent keeps it.
  */
@@ -73,8 +73,10 @@ function addList(invite: Command): void {
     .command('list')
     .summary('the invites that this agent has made')
     .description(
-      'Lists the invites of this agent that no cluster of that name has used yet, those that were cancelled, and those of ' +
-        'further gateways of its cluster, with the PeerId of the agent that has used each.'
+      'Lists the invites of this agent that no cluster of that name has used yet, and those of further gateways of its ' +
+        'cluster, with the PeerId of the agent that has used each. `meshctl invite cancel` takes an invite off the list. ' +
+        'The state of an invite is cancelled when the seat that signed it was removed. An invite that shows as expired ' +
+        'may still be used for 5 minutes, in which members tolerate that clocks differ.'
     )
     .action(async () => {
       const context = contextOf(command, { hasTable: true })
@@ -244,7 +246,11 @@ function withFlags(command: Command): Command {
       'take the place of this cluster; without a name, of the one that has the invited name'
     )
     .option('--force', 'with --replace: also when the tunnel to that cluster answers')
-    .option('--expires <time>', 'how long the token may be used, as in 30m, 24h or 7d', '24h')
+    .option(
+      '--expires <time>',
+      'how long the token may be used, as in 30m, 24h or 7d; members accept it for 5 minutes more, since clocks differ',
+      '24h'
+    )
 }
 
 /** The fields of the request by which the invite replaces a cluster. */
@@ -294,6 +300,10 @@ function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
     ['Pods', answer.podCidrs.join(', ') || 'none'],
     ['Services', answer.serviceCidrs.join(', ') || 'none'],
     ['Bootstrap', answer.bootstrap.join(', ') || 'none'],
+    ...(answer.takesBack ?? []).map(({ cluster, made }): [string, string] => [
+      'Takes back',
+      `the open invite of ${cluster} made at ${formatTime(made)}: its token lets no cluster in any more`
+    ]),
     ...(answer.warnings ?? []).map((warning): [string, string] => ['Warning', warning])
   ])
   const { replaces } = answer

@@ -223,6 +223,21 @@ describe('membership', () => {
       )
     })
 
+    it('says which open invite it takes back, and when that was made', () => {
+      const first = inviting()
+      assert.deepEqual(first.takesBack, [])
+      const { takesBack, items } = inviting({}, first.identity)
+      const madeMs = Math.floor(NOW_MS / 1000) * 1000
+      assert.deepEqual([takesBack, items.length], [[{ cluster: 'east', madeMs }], 1])
+      assert.deepEqual(
+        inviting(
+          { cluster: 'edge', podCidrs: ['10.3.0.0/16'], serviceCidrs: ['10.103.0.0/16'] },
+          first.identity
+        ).takesBack,
+        []
+      )
+    })
+
     it('without prefixes gets those that the seat may give', () => {
       const seats = seatsOf(west, crypto).map((one) => ({
         ...one,

@@ -74,6 +74,16 @@ On a gateway host of east, with meshd running:
     })
   })
 
+  it('invite says which open invite it takes back', async () => {
+    const takesBack = [{ cluster: 'east', made: '2026-11-23T02:42:00.000Z' }]
+    fake.answer('/v1/invite', { ...samples.INVITE, takesBack })
+    const { stderr } = await cli(['invite', 'east'])
+    assert.match(
+      stderr,
+      /^Takes back +the open invite of east made at 2026-11-23 02:42:00 UTC: its token lets no cluster in any more$/m
+    )
+  })
+
   it('invite --replace names the cluster whose place is taken: that of the invited name, or another one', async () => {
     fake.answer('/v1/invite', { ...samples.INVITE, replaces: 'east' })
     const run = await cli('invite east --replace'.split(' '))

@@ -28,6 +28,15 @@ export function inviteRoute({
       podCidrs: made.podPrefixes,
       serviceCidrs: made.servicePrefixes,
       bootstrap: made.bootstrap,
+      // The first token of a cluster is void from now on: its holder hears "cancelled" at every door.
+      ...(made.takesBack.length === 0
+        ? {}
+        : {
+            takesBack: made.takesBack.map(({ cluster, madeMs }) => ({
+              cluster,
+              made: new Date(madeMs).toISOString()
+            }))
+          }),
       ...warningsOf([...made.warnings, ...nameWarnings(request.cluster, log)])
     }
   }
