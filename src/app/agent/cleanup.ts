@@ -2,6 +2,9 @@
 // changed sysctls, which are set back. An agent that stops leaves all this in place, so that traffic flows on.
 import { HOST_PARTS, type Host, type HostState } from '../../core/host/host-state.ts'
 import { endDnsProcess } from '../../io/dns/process/client.ts'
+import { hostNames } from '../../io/host/ports.ts'
+import { createRun } from '../../io/host/tools/run.ts'
+import { markedDevices } from '../../io/host/tunnel/wireguard/marked-devices.ts'
 import { CLEANUP_DEADLINE_MS, hostOf } from '../host/data-plane.ts'
 import { dnsControlPath } from '../session/dns-clients.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -15,15 +18,25 @@ export async function cleanup(settings: Settings): Promise<string> {
   // Nothing here sets up the tunnel, so its key is not needed.
   const host = hostOf(settings, { privateKey: () => '', warn: () => undefined })
   await host.start()
-  const text = await cleanHost(host, () => endDnsProcess(dnsControlPath(settings)))
+  const names = hostNames(settings.device, () => [])
+  const text = await cleanHost(host, {
+    endDns: () => endDnsProcess(dnsControlPath(settings)),
+    others: () => markedDevices(createRun(), names, AbortSignal.timeout(CLEANUP_DEADLINE_MS))
+  })
   await host.stop()
   return text
 }
 
-/** Cleans a host that is started, and returns the lines that say what was there before. Errors: HostError. */
+/**
+ * Cleans a host that is started, and returns the lines that say what was there before. `others`: the devices of other
+ * names that an agent has made; they are left. Errors: HostError.
+ */
 export async function cleanHost(
   host: Pick<Host, 'look' | 'cleanup'>,
-  endDns: () => Promise<boolean>
+  {
+    endDns,
+    others
+  }: { readonly endDns: () => Promise<boolean>; readonly others: () => Promise<readonly string[]> }
 ): Promise<string> {
   const { found, failures } = await host.look(HOST_PARTS, AbortSignal.timeout(CLEANUP_DEADLINE_MS))
   await host.cleanup(AbortSignal.timeout(CLEANUP_DEADLINE_MS))
@@ -42,7 +55,11 @@ export async function cleanHost(
       : [`Set back to their values before meshd: ${count(sysctls.length, 'sysctl')}.`]),
     ...(endedDns ? ['Ended: the DNS responder.'] : [])
   ]
-  return `${lines.length === 0 ? NOTHING : lines.join('\n')}\n`
+  const left = (await others()).map(
+    (device) =>
+      `Left: the device ${device}, which an agent has made under another name than the setting device says. Remove it with: meshd cleanup --device ${device}`
+  )
+  return `${[...(lines.length === 0 ? [NOTHING] : lines), ...left].join('\n')}\n`
 }
 
 const NOTHING =

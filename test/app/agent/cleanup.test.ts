@@ -8,14 +8,14 @@ import { FakeHost } from '../host/fake-host.ts'
 describe('meshd cleanup', () => {
   const clean = async (
     state: Partial<HostState>,
-    { endsDns = false, hangs = false } = {}
+    { endsDns = false, hangs = false, others = [] as readonly string[] } = {}
   ): Promise<string> => {
     const host = new FakeHost()
     host.state = { ...EMPTY_HOST, ...state }
     if (hangs) host.hanging.set('routes', new Error('ip hangs'))
     let cleaned = 0
     host.cleanup = async () => void cleaned++
-    const text = await cleanHost(host, async () => endsDns)
+    const text = await cleanHost(host, { endDns: async () => endsDns, others: async () => others })
     assert.equal(cleaned, 1)
     return text
   }
@@ -50,6 +50,13 @@ describe('meshd cleanup', () => {
     assert.equal(
       await clean({}),
       'Nothing to remove: this host has no tunnel, route, virtual server, packet filter or DNS responder of meshd.\n'
+    )
+  })
+
+  it('says that a device of another name was left, and how to remove it', async () => {
+    assert.match(
+      await clean({}, { others: ['wg7'] }),
+      /^Nothing to remove: .*\nLeft: the device wg7, .*: meshd cleanup --device wg7\n$/
     )
   })
 
