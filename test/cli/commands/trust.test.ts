@@ -103,7 +103,7 @@ describe('meshctl trust, admin, decide, root and invite list', () => {
       exported.stdout,
       `Wrote ${file} (SHA-256 begins with 0123456789abcdef): the root keys stay on this agent, too.\n`
     )
-    assert.equal((fake.requests.at(-1)?.body as { keep?: boolean }).keep, true)
+    assert.partialDeepStrictEqual(fake.requests.at(-1), { body: { keep: true } })
     const imported = await cli('root', 'import', file, '--passphrase-file', passphrase)
     assert.deepEqual([imported.stdout, imported.stderr], ['This agent holds 1 root key now.\n', ''])
   })
