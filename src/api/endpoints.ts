@@ -4,22 +4,24 @@
 // `answers.ts` the fields of its answer.
 import type {
   Answer,
-  BackupAnswer,
-  CancelledAnswer,
   DnsAnswer,
   EventsAnswer,
+  PeersAnswer,
+  PlanAnswer,
+  RoutesAnswer,
+  ServicesAnswer,
+  StatusAnswer
+} from './answers.ts'
+import type {
+  BackupAnswer,
+  CancelledAnswer,
   GatewayInviteAnswer,
   InviteAnswer,
   JoinedAnswer,
   KeyRotatedAnswer,
   LeftAnswer,
-  PeersAnswer,
-  PlanAnswer,
-  RestoredAnswer,
-  RoutesAnswer,
-  ServicesAnswer,
-  StatusAnswer
-} from './answers.ts'
+  RestoredAnswer
+} from './membership-answers.ts'
 import type {
   AdminKeyAnswer,
   DoneAnswer,

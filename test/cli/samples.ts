@@ -2,16 +2,14 @@
 import type {
   DnsAnswer,
   EventsAnswer,
-  GatewayInviteAnswer,
   HealthReport,
-  InviteAnswer,
-  JoinedAnswer,
   PeersAnswer,
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
   StatusAnswer
 } from '../../src/api/answers.ts'
+import type { GatewayInviteAnswer, InviteAnswer, JoinedAnswer } from '../../src/api/membership-answers.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 
 type Body<T> = Omit<T, 'apiVersion'>

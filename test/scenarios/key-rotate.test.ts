@@ -1,7 +1,7 @@
 // `meshctl key rotate` with real WireGuard: flows go on, a killed agent and a member that was away find their way back.
 import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { KeyRotatedAnswer } from '../../src/api/answers.ts'
+import type { KeyRotatedAnswer } from '../../src/api/membership-answers.ts'
 import type { Site } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
 import { startFlow, type FlowResult } from '../lab/support/counted-flow.ts'

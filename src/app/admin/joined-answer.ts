@@ -1,5 +1,5 @@
 // The answer of `init` and `join`, and the warnings that `init` and `invite` add to theirs.
-import type { JoinedAnswer } from '../../api/answers.ts'
+import type { JoinedAnswer } from '../../api/membership-answers.ts'
 import { publicNameWarning } from '../../core/dns/public-names.ts'
 import { meshIdText } from '../../core/model/identity.ts'
 import type { Log } from '../observe/log.ts'

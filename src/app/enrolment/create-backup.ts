@@ -1,7 +1,7 @@
 // `meshctl backup create`: puts what this agent cannot get from its peers into a file under a passphrase, with the trust
 // set, so that a mesh whose last member has lost its disk comes back, too. identity/backup.ts has the format.
 import { createHash } from 'node:crypto'
-import type { BackupAnswer } from '../../api/answers.ts'
+import type { BackupAnswer } from '../../api/membership-answers.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import { meshIdText } from '../../core/model/identity.ts'
 import { isBootstrapAddress, SECRET_BOOTSTRAP_MAX } from '../../core/trust/cluster-secret-data.ts'

@@ -8,7 +8,7 @@
 //      and a second leave does all steps.
 //   3. A step that needs the API server does not keep the agent in the mesh: the steps after it are done, but the leave
 //      is reported as unfinished until it has succeeded, too.
-import type { LeftAnswer } from '../../api/answers.ts'
+import type { LeftAnswer } from '../../api/membership-answers.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Identity, Store } from '../../io/store/store.ts'

@@ -5,7 +5,7 @@
 //   1. Only one init, join or leave runs at a time.
 //   2. A failed attempt restores the identity on disk, with one exception: a token that no member has answered stays
 //      there as pending, since a member may have received the certificate that this agent made with it.
-import type { LeftAnswer } from '../../api/answers.ts'
+import type { LeftAnswer } from '../../api/membership-answers.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import type { Identity } from '../../io/store/store.ts'
 import type { Body } from '../admin/answer-body.ts'

@@ -4,7 +4,7 @@
 // `backup restore` and `meshctl restore` are two commands, because they have nothing in common: `meshctl restore` takes a
 // Bar of a cluster back, on a running agent of an administrator.
 import type { Command } from 'commander'
-import type { BackupAnswer, RestoredAnswer } from '../../api/answers.ts'
+import type { BackupAnswer, RestoredAnswer } from '../../api/membership-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { readPassphrase } from '../meshd/passphrase.ts'

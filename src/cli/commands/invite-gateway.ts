@@ -2,7 +2,7 @@
 // `meshctl invite cancel --gateway` takes the open ones back. It needs no administrator: a cluster decides on its own agents.
 // The requests are POST /v1/invite/gateway and POST /v1/invite/gateway/cancel.
 import { ENDPOINTS } from '../../api/endpoints.ts'
-import type { GatewayInviteAnswer } from '../../api/answers.ts'
+import type { GatewayInviteAnswer } from '../../api/membership-answers.ts'
 import { print, type Context, type Rendered } from '../meshd/context.ts'
 import { formatFields } from '../output/table.ts'
 import { formatDuration, formatTime } from '../output/units.ts'

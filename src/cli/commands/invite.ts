@@ -7,7 +7,7 @@
 // An invite is no statement of the trust set until a member has let a cluster in by it: members learn it from the token. So
 // only the agent that made it knows that it is open, and reserves its prefixes.
 import type { Command } from 'commander'
-import type { InviteAnswer } from '../../api/answers.ts'
+import type { InviteAnswer } from '../../api/membership-answers.ts'
 import type { InviteRow } from '../../api/trust-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { Sent } from '../../api/requests.ts'

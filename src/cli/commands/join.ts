@@ -2,7 +2,7 @@
 // member has accepted the cluster. The request is POST /v1/join; meshd checks the token and dials the members that it
 // names.
 import type { Command } from 'commander'
-import type { JoinedAnswer } from '../../api/answers.ts'
+import type { JoinedAnswer } from '../../api/membership-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { JoinRequest } from '../../api/requests.ts'
 import { addExamples, contextOf, isData, print, type Rendered } from '../meshd/context.ts'

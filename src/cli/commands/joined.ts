@@ -1,6 +1,6 @@
 // The text that `init` and `join` print when they succeed: the same facts in the same order, so that a user can compare
 // two clusters.
-import type { JoinedAnswer } from '../../api/answers.ts'
+import type { JoinedAnswer } from '../../api/membership-answers.ts'
 import type { Rendered } from '../meshd/context.ts'
 import { formatFields } from '../output/table.ts'
 

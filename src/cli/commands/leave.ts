@@ -2,7 +2,7 @@
 // that the others forget it at once, cleans the host and deletes the membership. The request is POST /v1/leave.
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
-import type { LeftAnswer } from '../../api/answers.ts'
+import type { LeftAnswer } from '../../api/membership-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'

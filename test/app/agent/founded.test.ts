@@ -5,14 +5,8 @@ import { request } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type {
-  DnsAnswer,
-  ErrorAnswer,
-  InviteAnswer,
-  JoinedAnswer,
-  LeftAnswer,
-  StatusAnswer
-} from '../../../src/api/answers.ts'
+import type { DnsAnswer, ErrorAnswer, StatusAnswer } from '../../../src/api/answers.ts'
+import type { InviteAnswer, JoinedAnswer, LeftAnswer } from '../../../src/api/membership-answers.ts'
 import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
 import { Session } from '../../../src/app/session/session.ts'
 import { bytes } from '../../../src/app/identity/encoding.ts'

@@ -6,15 +6,8 @@ import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { once } from 'node:events'
-import type {
-  ErrorAnswer,
-  GatewayInviteAnswer,
-  InviteAnswer,
-  JoinedAnswer,
-  PeersAnswer,
-  ServicesAnswer,
-  StatusAnswer
-} from '../../../src/api/answers.ts'
+import type { ErrorAnswer, PeersAnswer, ServicesAnswer, StatusAnswer } from '../../../src/api/answers.ts'
+import type { GatewayInviteAnswer, InviteAnswer, JoinedAnswer } from '../../../src/api/membership-answers.ts'
 import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
 import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
 import { becomeGateway } from '../../../src/app/enrolment/gateway-join.ts'

@@ -1,6 +1,6 @@
 // POST /v1/backup/create and POST /v1/backup/restore for `meshctl backup`. The answer of `create` is the file, which
 // meshctl writes, because the file belongs to the operator and often lies on a disk that meshd, as a service, cannot see.
-import type { BackupAnswer } from '../../../api/answers.ts'
+import type { BackupAnswer } from '../../../api/membership-answers.ts'
 import type { Enrolment } from '../../enrolment/enrolment.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
