@@ -259,13 +259,8 @@ export class Enrolment {
   /** Gets the key of the cluster from the gateway that made the token. */
   async #joinAsGateway(before: Identity, token: string): Promise<Joined> {
     const { sharedKey, crypto, log } = this.#options
-    if (sharedKey !== undefined)
-      throw new AppError(
-        'KEY_IN_SECRET',
-        'the token is for a gateway of a site without Kubernetes, but this agent takes its services from a Kubernetes API',
-        'run `meshctl join` on a host whose setting source is folder; gateways of a Kubernetes cluster need no token'
-      )
-    const identity = await becomeGateway(token, before, { crypto, log, deadlineMs: JOIN_DEADLINE_MS })
+    const options = { crypto, log, hasSecret: sharedKey !== undefined, deadlineMs: JOIN_DEADLINE_MS }
+    const identity = await becomeGateway(token, before, options)
     await this.#enterAsMember(before, identity)
     this.#takePart()
     return { already: false, warnings: [] }

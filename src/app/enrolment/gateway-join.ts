@@ -23,12 +23,14 @@ import { VERSION } from '../observe/version.ts'
 interface GatewayJoinOptions {
   readonly crypto: Crypto
   readonly log: Log
+  /** Whether this agent takes its services from a Kubernetes API, and so the key from a Secret. */
+  readonly hasSecret: boolean
   /** Milliseconds until the gateway has to have answered. */
   readonly deadlineMs: number
 }
 
 /**
- * Resolves to the identity of one more gateway of the token's cluster; the caller saves it. Errors: AppError TOKEN_*,
+ * Resolves to the identity of one more gateway of the token's cluster; the caller saves it. Errors: AppError KEY_IN_SECRET, TOKEN_*,
  * MESH_* for a refusal, UNREACHABLE; after all of them the same token can be tried again.
  */
 export async function becomeGateway(
@@ -37,6 +39,12 @@ export async function becomeGateway(
   options: GatewayJoinOptions
 ): Promise<Identity> {
   const { crypto } = options
+  if (options.hasSecret)
+    throw new AppError(
+      'KEY_IN_SECRET',
+      'the token is for a gateway of a site without Kubernetes, but this agent takes its services from a Kubernetes API',
+      'run `meshctl join` on a host whose setting source is folder; gateways of a Kubernetes cluster need no token'
+    )
   const token = decodeGatewayToken(crypto, text)
   if (token.kind === 'refused')
     throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)

@@ -316,7 +316,12 @@ describe('several gateways of a site without Kubernetes', function () {
     const crypto = createCrypto()
     const log = createLog({ 'log-level': 'error', 'log-format': 'text' })
     const token = await first.inviteGateway()
-    const given = await becomeGateway(token, createIdentity(crypto), { crypto, log, deadlineMs: 60_000 })
+    const given = await becomeGateway(token, createIdentity(crypto), {
+      crypto,
+      log,
+      hasSecret: false,
+      deadlineMs: 60_000
+    })
     assert.equal(given.clusterSeed, (await first.identity()).clusterSeed)
     const { peerId } = await first.status()
     await first.ask('/v1/leave', { force: false })

@@ -111,7 +111,7 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
       assert.deepEqual([run.code, run.stdout], [2, ''], args.join(' '))
       assert.match(
         run.stderr,
-        /^error: -o name: `meshctl \w+` prints no table\n {2}fix: use -o json or -o yaml; peers, services, routes, dns, events, trust, admin list and invite list take -o name\n$/
+        /^error: -o name: `meshctl [\w ]+` prints no table\n {2}fix: use -o json or -o yaml; peers, services, routes, dns, events, trust, admin list and invite list take -o name\n$/
       )
     }
     assert.equal(fake.requests.length, asked)

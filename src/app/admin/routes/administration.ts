@@ -20,6 +20,10 @@ type Name =
   | 'rootExported'
   | 'rootImport'
 
+/**
+ * Returns the handlers. Each answers when its statement is on disk and on its way to the neighbours; those of the root keys
+ * sign nothing. The requests of the root keys carry a passphrase, which is kept nowhere.
+ */
 export function administrationRoutes({
   administration,
   administrators,
