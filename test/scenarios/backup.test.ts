@@ -78,12 +78,12 @@ describe('a backup', () => {
     const { peerId } = await restore(edge(), 'east')
     assert.notEqual(peerId, own)
     await eventually(async () => {
-      assert.deepEqual((await gateways(west(), 'east')).toSorted(), [own, peerId].toSorted())
+      assert.deepEqual(new Set(await gateways(west(), 'east')), new Set([own, peerId]))
       return true
     })
     for (const each of [west(), east(), edge()]) {
-      const codes = ((await status(each)).health?.faults ?? []).map(({ code }) => code)
-      for (const code of ['IDENTITY_CLONED', 'HANDSHAKE_REFUSED']) assert.ok(!codes.includes(code), code)
+      const codes = new Set(((await status(each)).health?.faults ?? []).map(({ code }) => code))
+      for (const code of ['IDENTITY_CLONED', 'HANDSHAKE_REFUSED']) assert.ok(!codes.has(code), code)
     }
     assert.equal((await status(east())).state, 'running')
     await done(east().ctl('revoke', peerId))

@@ -116,7 +116,7 @@ describe('a restore', () => {
     for (const part of bad) {
       const { calls, restore } = agent()
       await assert.rejects(
-        restore(savedPart({ ...wrong, ...part } as Identity)),
+        restore(savedPart({ ...wrong, ...part })),
         (error) => codeOf(error) === 'BACKUP_DAMAGED',
         JSON.stringify(Object.keys(part))
       )
