@@ -121,6 +121,12 @@ describe('administration', () => {
       await refused(west().ctl('leave', '--yes')),
       /the only administrator’s seat of the mesh and its root keys/
     )
+    const key = (await done(east().ctl('admin', 'key'))).stdout.trim()
+    await done(west().ctl('admin', 'add', 'north only', '--key', key, '--names', 'north*'))
+    assert.match(
+      await refused(west().ctl('leave', '--yes')),
+      /has the root keys of the mesh, which are in no file/
+    )
     const [file, passphrase] = ['root', 'passphrase'].map((name) =>
       join(west().state, '..', `${west().cluster}.${name}`)
     )

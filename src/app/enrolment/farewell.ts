@@ -21,20 +21,33 @@ interface Leaving {
   readonly current: CurrentSession
   readonly store: Pick<Store, 'identity'>
   readonly crypto: Crypto
+  /** With it, the gateways of a cluster share seats and root keys through a Secret. */
+  readonly sharedKey?: unknown
 }
 
 /**
- * Refuses a leave when this agent has the only seat that stands, and the root keys are in no file. A mesh of one cluster
- * ends with it, so nothing is lost there. Errors: AppError LAST_SEAT.
+ * Refuses a leave when the root keys of this agent are in no file, since they would be lost with it, and when this agent
+ * has the only seat that stands. A mesh of one cluster ends with it, so nothing is lost there, nor where another gateway
+ * shares both through the Secret. Errors: AppError LAST_SEAT.
  */
-export function refuseLastSeat({ current, store, crypto }: Leaving): void {
+export function refuseLastSeat({ current, store, crypto, sharedKey }: Leaving): void {
   const identity = store.identity()
   const { control } = current.required()
   const { members } = control
   if (identity === undefined || areRootsInFile(identity) || control.view().clusters.size < 2) return
+  const gateways = control.view().clusters.get(control.view().self)?.agents ?? []
+  if (sharedKey !== undefined && gateways.some(({ origin }) => origin !== control.origin)) return
   const own = new Set(ownSeats(identity, members, crypto).map(({ seat }) => seat.id))
   const standing = [...members.standing().seats].filter(([, { stands }]) => stands)
-  if (own.size === 0 || standing.some(([id]) => !own.has(id))) return
+  const hasOnlySeat = own.size > 0 && standing.every(([id]) => own.has(id))
+  const hasRoots = (identity.rootSeeds ?? []).length > 0
+  if (!hasOnlySeat && !hasRoots) return
+  if (!hasOnlySeat)
+    throw new AppError(
+      'LAST_SEAT',
+      'this agent has the root keys of the mesh, which are in no file: after a leave no administrator could be created above the present ones',
+      'export the root keys first (`meshctl root export <file>`); `meshctl leave --force` leaves nevertheless'
+    )
   throw new AppError(
     'LAST_SEAT',
     'this agent has the only administrator’s seat of the mesh and its root keys: after a leave no cluster could be invited or removed any more',
