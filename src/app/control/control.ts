@@ -151,9 +151,13 @@ export class Control {
     return this.#protocol.ownKeys()
   }
 
-  /** Takes a renewed credential of this agent, for all later handshakes. Throws an Error if it does not verify. */
+  /**
+   * Takes a renewed credential of this agent, for all later handshakes, and tells the neighbours of it. Throws an Error
+   * if it does not verify.
+   */
   renewed(credential: Uint8Array): void {
     this.#links.show(credential)
+    this.#runner.run(this.#protocol.showCredential(monotonicMs()))
   }
 
   /** The members of the mesh, and the trust set that they follow from. */

@@ -3,7 +3,7 @@
 import type { Origin } from '../model/values.ts'
 import { encodeFrame, type DeltaMessage } from '../wire/messages.ts'
 import type { Equivocation } from './equivocation.ts'
-import type { Gate } from './gate.ts'
+import type { Entry, Gate } from './gate.ts'
 import { comparePositions, readHead, type Head } from './head.ts'
 import type { ProtocolLimits } from './limits.ts'
 import type { Neighbour } from './neighbour.ts'
@@ -57,14 +57,15 @@ export class DeltaIntake {
 
   /** Takes one Delta frame, which may be one part of several. Never throws; a refusal becomes the effect `refused`. */
   receive(neighbour: Neighbour, delta: DeltaMessage, nowMs: number): void {
-    const { self, meshId, outbox, pulls, replicas, broadcast } = this.#options
+    const { self, meshId, outbox, pulls, replicas, broadcast, persistence } = this.#options
     const peer = neighbour.origin
     const head = readHead(delta.head, meshId)
     if (typeof head === 'string') return outbox.offend(peer, `${head} head`)
     const { origin } = head
     const claim = claimOf(head)
     if (origin === self) return this.#receiveOwnHead(neighbour, head, claim)
-    if (!this.#enter(neighbour, { origin, claim, delta, nowMs })) return
+    const entered = this.#enter(neighbour, { origin, claim, delta, nowMs })
+    if (!entered) return
     const replica = replicas.obtain(origin)
     if (!replica) return outbox.refuse(peer, 'too many origins')
     const asked = pulls.isAsked(origin, peer)
@@ -80,12 +81,17 @@ export class DeltaIntake {
       const told = neighbour.claims.get(origin)
       pulls.answered(origin, { peer, isShort: !!told && comparePositions(told, head) > 0, nowMs })
     }
-    if (broadcast.isEager && !asked) broadcast.pushed(origin, peer, verdict)
+    // What brings a credential only is no batch by which a neighbour could become an eager peer.
+    if (broadcast.isEager && !asked && delta.operations.length > 0) broadcast.pushed(origin, peer, verdict)
     else if (broadcast.isEager && verdict.kind === 'applied') broadcast.pulled(origin, peer)
     this.#follow({ neighbour, replica, claim, asked, heldSeq, nowMs }, verdict)
+    if (entered.isNew) {
+      persistence.persistCredential(replica)
+      broadcast.credentials.tell(replica, new Uint8Array(delta.credential), { from: peer, nowMs })
+    }
   }
 
-  /** Admits the origin of a delta (S2 of protocol.ts). Returns false when the delta must not be taken. */
+  /** Admits the origin of a delta (S2 of protocol.ts). Returns undefined when the delta must not be taken. */
   #enter(
     neighbour: Neighbour,
     arrival: {
@@ -94,7 +100,7 @@ export class DeltaIntake {
       readonly delta: DeltaMessage
       readonly nowMs: number
     }
-  ): boolean {
+  ): Entry | undefined {
     const { origin, claim, delta, nowMs } = arrival
     const { gate, limits, outbox, pulls } = this.#options
     const entry = gate.enter(origin, delta, nowMs)
@@ -104,16 +110,16 @@ export class DeltaIntake {
     }
     switch (entry.kind) {
       case 'admitted':
-        return true
+        return entry
       case 'credential missing':
         neighbour.claimAtLeast(origin, claim, limits.originsMax)
         pulls.want(origin, nowMs)
-        return false
+        return undefined
       case 'denied':
         pulls.settle(origin)
-        return false
+        return undefined
       case 'ignored':
-        return false
+        return undefined
       default:
         return entry.kind satisfies never
     }

@@ -8,7 +8,7 @@ import { CREDENTIAL_BYTES_MAX } from '../wire/limits.ts'
 import type { DeltaMessage } from '../wire/messages.ts'
 
 /** The gate's answer to one delta. */
-interface Entry {
+export interface Entry {
   /**
    * `credential missing`: the first part has no credential; the answer to a pull will have it. `denied`: the credential was refused.
    * `ignored`: a later part of an origin that is not admitted, or its credential is too long.
@@ -18,6 +18,8 @@ interface Entry {
   readonly refusal?: string
   /** True when a signature of the refused credential is bad. */
   readonly isForged?: true
+  /** True when the origin had another credential here, in whose place this one has come. */
+  readonly isNew?: true
 }
 
 /** The gate of one protocol instance. */
@@ -67,7 +69,9 @@ export class Gate {
     const verdict = this.#admission.admit(origin, new Uint8Array(credential))
     if (verdict.kind === 'admitted') {
       this.#deniedUntilMs.delete(origin)
-      return { kind: 'admitted' }
+      // An older credential of an origin that stands is admitted, too, and changes nothing.
+      const isNew = known !== undefined && this.#admission.credentialOf(origin) !== known
+      return { kind: 'admitted', ...(isNew && { isNew: true as const }) }
     }
     const why = { refusal: verdict.reason, ...(verdict.isForged ? { isForged: true as const } : {}) }
     if (isAdmitted) return { kind: 'admitted', ...why }

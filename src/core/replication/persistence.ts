@@ -39,15 +39,30 @@ export class Persistence {
   /** Asks the caller to store the step by which a replica came to its present head. */
   persist({ origin, head }: Replica, { replaced, operations, adopts }: StateStep): void {
     if (!head) return
-    const credential = this.#admission.credentialOf(origin)
-    const stored = this.#storedCredentials.get(origin)
-    const isNew = credential && !(stored && equalBytes(stored, credential))
-    if (isNew) this.#storedCredentials.set(origin, credential)
+    const credential = this.#newCredential(origin)
     this.#outbox.add({
       ...persistOf(head, { replace: replaced, operations }),
       ...(adopts === undefined ? {} : { adopts }),
-      ...(isNew ? { credential } : {})
+      ...(credential ? { credential } : {})
     })
+  }
+
+  /**
+   * Asks the caller to store the credential of an origin when it is new. With an old one, the stored records would not be
+   * admitted after a restart.
+   */
+  persistCredential({ head }: Pick<Replica, 'head'> = { head: undefined }): void {
+    const credential = head && this.#newCredential(head.origin)
+    if (credential) this.#outbox.add({ ...persistOf(head, { replace: false, operations: [] }), credential })
+  }
+
+  /** The credential that the store does not have yet, which the caller is about to ask for; undefined: it has it. */
+  #newCredential(origin: Origin): Uint8Array | undefined {
+    const credential = this.#admission.credentialOf(origin)
+    const stored = this.#storedCredentials.get(origin)
+    if (!credential || (stored && equalBytes(stored, credential))) return undefined
+    this.#storedCredentials.set(origin, credential)
+    return credential
   }
 
   /** Asks the caller to remove the stored state of an origin that is not held any more. */

@@ -156,6 +156,12 @@ export class Protocol {
     return this.#outbox.take()
   }
 
+  /** Tells the neighbours of the credential that this agent has now. */
+  showCredential(callerMs: number): readonly Effect[] {
+    this.#broadcast.credentials.tellOwn(this.#clock.at(callerMs))
+    return this.#outbox.take()
+  }
+
   /** Keys of this agent that are published, will be published with a later tick, or wait for room. */
   ownKeys(): readonly string[] {
     return this.#own.keys()
@@ -173,6 +179,7 @@ export class Protocol {
     this.#heads.tellAll(peer)
     for (const frame of this.#failures.up(peer)) this.#outbox.send(peer, frame)
     this.#equivocation.tellAll([peer])
+    this.#persistence.persistCredential(this.#replicas.get(peer))
     return this.#outbox.take()
   }
 

@@ -28,6 +28,17 @@ describe('the gate', () => {
     assert.equal(gate.isDenied(origin, 0), false)
   })
 
+  it('says when an origin has another credential than before', () => {
+    const gate = newGate()
+    gate.enter(origin, { credential: good, part: 0 }, 0)
+    const renewed = Uint8Array.of(good[0] ?? 0, 2)
+    assert.deepEqual(gate.enter(origin, { credential: renewed, part: 0 }, 0), {
+      kind: 'admitted',
+      isNew: true
+    })
+    assert.deepEqual(gate.enter(origin, { credential: renewed, part: 0 }, 0), { kind: 'admitted' })
+  })
+
   it('denies an origin for 30 s after a refused credential, or until a good one comes', () => {
     const gate = newGate()
     assert.deepEqual(gate.enter(origin, { credential: bad, part: 0 }, 0), {

@@ -2,6 +2,7 @@
 // neighbours; in a larger one, batches are relayed along a tree for each origin (eager-peers.ts). A neighbour that gets
 // no push is told the head and pulls.
 import type { Origin } from '../../model/values.ts'
+import type { Admission } from '../../trust/admission.ts'
 import { encodeFrame } from '../../wire/messages.ts'
 import { deltaFrames } from '../delta-frames.ts'
 import { comparePositions, type Head } from '../head.ts'
@@ -14,6 +15,7 @@ import type { Verdict } from '../delta-verdict.ts'
 import type { Replica } from '../replica.ts'
 import type { Replicas } from '../replicas.ts'
 import { adoptions } from './adoption.ts'
+import { Credentials } from './credentials.ts'
 import { EagerPeers, type Advice } from './eager-peers.ts'
 import { tellingOf } from './telling.ts'
 
@@ -30,6 +32,7 @@ interface News {
 
 interface BroadcastOptions {
   readonly self: Origin
+  readonly admission: Pick<Admission, 'credentialOf'>
   readonly limits: ProtocolLimits
   readonly heads: Heads
   readonly replicas: Replicas
@@ -39,11 +42,14 @@ interface BroadcastOptions {
 
 /** The sender of new states of one protocol instance. */
 export class Broadcast {
+  /** Tells of credentials whose origin has no new state. */
+  readonly credentials: Credentials
   readonly #options: BroadcastOptions
   readonly #eagerPeers = new EagerPeers()
 
   constructor(options: BroadcastOptions) {
     this.#options = options
+    this.credentials = new Credentials(options)
   }
 
   /** True in a mesh of more than `directMax` origins: batches are relayed along a tree for each origin. */
