@@ -23,6 +23,14 @@ import type { Source } from '../sources/source.ts'
 import type { StoreKeeper } from './store-keeper.ts'
 
 const INTERVAL_MS = 1000
+/** What the operator does when this agent does not stand any more, by the code of the verdict. */
+const ENDED_FIXES = {
+  barred:
+    'an administrator can take it back (`meshctl restore <cluster>`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token',
+  replaced:
+    'if another host has taken the place of this one, run `meshctl leave` here; if not, ask an administrator who joined with the token, and for a new one (`meshctl invite <cluster> --replace`)',
+  void: 'ask an administrator to adopt this cluster (`meshctl decide`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token'
+} as const
 
 /**
  * The parts that are checked. Those that may be undefined exist only with a Kubernetes API or a Corefile (agent.ts).
@@ -48,6 +56,22 @@ interface PartWatchOptions {
 export class PartWatch {
   readonly #options: PartWatchOptions
   readonly #looks: Loop
+  /**
+   * Says when this cluster or agent does not stand any more, as far as this agent knows: every member turns it away, and
+   * no retry helps. A certificate of an old generation is no such end, since the agent renews it.
+   */
+  #lookAtStanding(): void {
+    const { current, health } = this.#options
+    const { session } = current
+    const verdict = session?.control.members.verdictOn(session.control.origin)
+    if (verdict?.kind !== 'fallen' || verdict.code === 'generation') return health.clear('MEMBERSHIP_ENDED')
+    health.set('MEMBERSHIP_ENDED', {
+      severity: 'critical',
+      message: `this agent is no member of the mesh any more: ${verdict.reason}`,
+      fix: ENDED_FIXES[verdict.code]
+    })
+  }
+
   /**
    * Closes invites whose cluster has become a member. It is a loop of its own, because it writes to the disk: a slow
    * disk must not delay the check of the parts.
@@ -106,6 +130,7 @@ export class PartWatch {
     this.#lookAtPass()
     this.#lookAtNodes()
     this.#lookAtManifests()
+    this.#lookAtStanding()
     metrics.tellHealth(health)
   }
 
