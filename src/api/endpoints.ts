@@ -20,7 +20,8 @@ import type {
   JoinedAnswer,
   KeyRotatedAnswer,
   LeftAnswer,
-  RestoredAnswer
+  RestoredAnswer,
+  CertRenewedAnswer
 } from './membership-answers.ts'
 import type {
   AdminKeyAnswer,
@@ -74,7 +75,8 @@ export const ENDPOINTS = {
   rootExport: post<Sent['rootExport'], RootFileAnswer>('/v1/root/export'),
   rootExported: post<Sent['rootExported'], DoneAnswer>('/v1/root/exported'),
   rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
-  keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate')
+  keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate'),
+  certRenew: post<Sent['certRenew'], CertRenewedAnswer>('/v1/cert/renew')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 
 /** The name of a row, for example "status". Handlers, schemas and answers are found by it. */

@@ -114,3 +114,13 @@ export interface KeyRotatedAnswer extends Answer {
   /** True when the tunnel device has not taken the new key yet, so that the old one is still published; else absent. */
   readonly pending?: boolean
 }
+
+/** The answer of POST /v1/cert/renew: the generation of this cluster's certificates. */
+export interface CertRenewedAnswer extends Answer {
+  readonly cluster: string
+  /** The generation until now. Certificates of it count until the next renewal. */
+  readonly before: number
+  readonly generation: number
+  /** The number of members that are connected now, and were told at once. */
+  readonly neighbours: number
+}

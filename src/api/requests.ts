@@ -102,7 +102,9 @@ const SCHEMAS = {
   /** `keep`: the keys stay on this agent, too. */
   rootExported: z.strictObject({ ...rootFields, keep: z.boolean().default(false) }).readonly(),
   rootImport: z.strictObject(rootFields).readonly(),
-  keyRotate: NOTHING
+  keyRotate: NOTHING,
+  /** `force`: also when another gateway of this cluster is turned away by it. */
+  certRenew: z.strictObject({ force: z.boolean().default(false) }).readonly()
 }
 
 /** The parsed request that a handler of meshd gets, with defaults filled in, by the name of the endpoint. */

@@ -3,6 +3,7 @@
 import { Command } from 'commander'
 import { addAdmin } from './commands/admin.ts'
 import { addBackup } from './commands/backup.ts'
+import { addCert } from './commands/cert.ts'
 import { addComplete } from './completion/complete.ts'
 import { addCompletion } from './commands/completion.ts'
 import { addGlobalOptions } from './meshd/context.ts'
@@ -66,6 +67,7 @@ export function createProgram(): Command {
   addDecide(program)
   addGrant(program)
   addKey(program)
+  addCert(program)
   program.commandsGroup('Kubernetes and OpenShift:')
   addInstall(program)
   addUninstall(program)

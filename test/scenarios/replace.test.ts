@@ -1,7 +1,9 @@
-// A cluster's identity is replaced: on a new disk, and in place. With real agents and packets.
+// A cluster's identity is renewed and replaced: its certificates, its key on a new disk, and in place. With real agents and
+// packets.
 import assert from 'node:assert/strict'
 import { renameSync } from 'node:fs'
-import type { RoutesAnswer } from '../../src/api/answers.ts'
+import type { RoutesAnswer, StatusAnswer } from '../../src/api/answers.ts'
+import type { CertRenewedAnswer } from '../../src/api/membership-answers.ts'
 import type { TrustAnswer } from '../../src/api/trust-answers.ts'
 import { eventually } from '../eventually.ts'
 import type { Site } from '../demo/site.ts'
@@ -21,6 +23,22 @@ describe('replacing a cluster', () => {
       [west(), edge()]
     ] as const)
       await reaches(from, to)
+  })
+
+  it('cert renew ends no connection and no flow, and the agent comes back with it after a restart', async () => {
+    await undisturbed(edge(), west(), async () => {
+      for (const generation of [2, 3]) {
+        const answer = await west().ask<CertRenewedAnswer>('cert', 'renew')
+        assert.deepEqual([answer.before, answer.generation], [generation - 1, generation])
+        assert.equal(answer.neighbours, 2)
+      }
+      assert.equal((await peer(edge(), 'west'))?.connected, true)
+    })
+    await west().stop('SIGTERM')
+    await west().start()
+    for (const other of [east(), edge()])
+      await eventually(async () => (await peer(other, 'west'))?.connected === true)
+    assert.equal((await west().ask<CertRenewedAnswer>('cert', 'renew')).generation, 4)
   })
 
   it('gives name and prefixes to a new disk, and the old key is out on every member', async () => {
@@ -77,7 +95,9 @@ describe('replacing a cluster', () => {
     renameSync(`${east().state}.old`, east().state)
     await east().start()
     await eventually(async () => {
-      assert.match((await peer(east(), 'west'))?.reason ?? '', /another cluster has its place/)
+      const { health } = await look<StatusAnswer>(east(), 'status')
+      const ended = health?.faults.find(({ code }) => code === 'MEMBERSHIP_ENDED')
+      assert.match(ended?.message ?? '', /no member of the mesh any more: another cluster has its place/)
       return true
     })
     assert.equal((await standing(west(), 'east')).key, fresh.key)

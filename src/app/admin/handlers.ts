@@ -8,6 +8,7 @@ import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import type { AgentState } from './agent-state.ts'
 import { backupRoutes } from './routes/backup.ts'
+import { certRenewRoute } from './routes/cert-renew.ts'
 import { dnsRoute } from './routes/dns.ts'
 import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
@@ -65,6 +66,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     ...backupRoutes({ ...parts, createBackup: (request) => createBackup(parts, request) }),
     trust: trustRoute(parts),
     ...administrationRoutes(parts),
-    keyRotate: keyRotateRoute(state)
+    keyRotate: keyRotateRoute(state),
+    certRenew: certRenewRoute(state)
   }
 }

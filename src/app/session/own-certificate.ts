@@ -21,6 +21,8 @@ const GENERATION_MS = 15 * 86_400_000
 /** Milliseconds between two looks at the generations. The first one comes when the stored credentials were read. */
 const LOOK_MS = 60_000
 const FIRST_LOOK_MS = 1000
+/** Milliseconds: a disk that accepts no writes is tried once in a second at most. */
+const MARK_GAP_MS = 1000
 const ROLES = ['gateway'] as const
 
 interface OwnCertificateOptions {
@@ -46,13 +48,18 @@ export class OwnCertificate {
     this.clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
   }
 
+  /** The generation of the certificate that is shown. */
+  get generation(): number {
+    return this.#options.store.identity()?.generation ?? 1
+  }
+
   /**
    * Returns the encoded credential: `clusterItem`, the TrustItem down to the admission, with the agent's certificate.
    * Throws a RangeError when the item does not verify: then this program or the stored identity is wrong.
    */
   make(clusterItem: Uint8Array): Uint8Array {
-    const { crypto, roots, clusterSeed, nodeSeed, node, store } = this.#options
-    const generation = store.identity()?.generation ?? 1
+    const { crypto, roots, clusterSeed, nodeSeed, node } = this.#options
+    const { generation } = this
     return certifyAgent(
       { crypto, roots },
       { clusterItem, clusterSeed, agentSeed: nodeSeed, node, roles: ROLES, generation }
@@ -80,8 +87,8 @@ export class OwnCertificate {
   }
 
   /**
-   * Returns a loop that settles each minute and calls `renew` when the certificate has changed. `highest`: the highest
-   * generation of each cluster that members have shown. When it fails, the fault CERTIFICATE_NOT_RENEWED is set until it
+   * Returns a loop that settles each minute, and soon after a mark, and calls `renew` when the certificate has changed.
+   * `highest`: the highest generation of each cluster that members have shown. When it fails, the fault CERTIFICATE_NOT_RENEWED is set until it
    * has succeeded.
    */
   loop(highest: () => ReadonlyMap<KeyId, number>, renew: () => void, health: Health): Loop {
@@ -92,6 +99,7 @@ export class OwnCertificate {
       },
       firstMs: FIRST_LOOK_MS,
       intervalMs: LOOK_MS,
+      gapMs: MARK_GAP_MS,
       onError: (error) =>
         health.setError('CERTIFICATE_NOT_RENEWED', error, {
           severity: 'error',

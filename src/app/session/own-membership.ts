@@ -3,6 +3,7 @@
 import type { Control } from '../control/control.ts'
 import type { Shows } from '../control/control-options.ts'
 import type { Membership } from '../identity/identity.ts'
+import { AppError } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Loop } from '../../io/timing/loop.ts'
 import type { Store } from '../../io/store/store.ts'
@@ -14,12 +15,18 @@ interface OwnMembershipOptions {
   /** Certifies this agent; settled already. */
   readonly certificate: OwnCertificate
   /** The control plane, which is made after the membership. */
-  readonly control: () => Pick<Control, 'members' | 'renewed'>
+  readonly control: () => Pick<Control, 'members' | 'origin' | 'renewed'>
   readonly health: Health
   readonly log: Log
   readonly store: Pick<Store, 'identity' | 'saveIdentity'>
   /** Called on a newcomer that a member has admitted; resolves when the item is on disk. */
   readonly onAdmitted: (clusterItem: Uint8Array) => Promise<void>
+}
+
+/** The generation of the cluster's certificates, before and after a renewal. */
+interface Renewed {
+  readonly before: number
+  readonly generation: number
 }
 
 /** See the head of this file. */
@@ -108,6 +115,49 @@ export class OwnMembership {
   renew(membership: Membership): void {
     this.#current = membership
     this.#showCredential()
+  }
+
+  /** Takes a higher generation that another gateway of the cluster has shown. Called when the members have changed. */
+  follow(): void {
+    const { certificate } = this.#options
+    if (this.#highest() > certificate.generation) this.#renewal.mark()
+  }
+
+  /**
+   * Makes a certificate of the next generation of the cluster. Members count the two newest, so a copy of an older
+   * certificate ends with the second renewal. The other gateways follow when they hear of it. `force`: also when one of
+   * them would fall by it. Errors: AppError GATEWAYS_BEHIND; StoreError.
+   */
+  async renewCertificate({ force }: { readonly force: boolean }): Promise<Renewed> {
+    const { certificate } = this.#options
+    const before = Math.max(certificate.generation, this.#highest())
+    const behind = this.#gatewaysBelow(before)
+    if (behind.length > 0 && !force)
+      throw new AppError(
+        'GATEWAYS_BEHIND',
+        `${behind.length} other gateways of this cluster still show a certificate older than generation ${before}, for example ${behind[0]}: members would turn them away`,
+        'wait until they have renewed theirs, which takes seconds; if they are gone for good, repeat with --force'
+      )
+    await certificate.settle(before + 1)
+    this.#showCredential()
+    return { before, generation: certificate.generation }
+  }
+
+  /** The highest generation of this cluster that members have shown. */
+  #highest(): number {
+    const { control, certificate } = this.#options
+    return control().members.generations().get(certificate.clusterKey) ?? 0
+  }
+
+  /** The nodes of other gateways of this cluster that stand by a certificate of an older generation. */
+  #gatewaysBelow(generation: number): readonly string[] {
+    const { control, certificate } = this.#options
+    const { members, origin } = control()
+    return [...members.origins()].flatMap((other) => {
+      const agent = members.agentOf(other)
+      const isBehind = agent?.clusterKey === certificate.clusterKey && agent.generation < generation
+      return agent !== undefined && isBehind && other !== origin ? [agent.node] : []
+    })
   }
 
   /** Shows a new certificate in all later handshakes; a newcomer has none. */

@@ -194,6 +194,11 @@ export class Session {
     this.#update.mark()
   }
 
+  /** Makes a certificate of the next generation (own-membership.ts). Errors: AppError GATEWAYS_BEHIND; StoreError. */
+  renewCertificate(options: { readonly force: boolean }): ReturnType<OwnMembership['renewCertificate']> {
+    return this.#own.renewCertificate(options)
+  }
+
   /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
     void this.ownRecord.setNodePrefixes(prefixes, this.membership.podPrefixes)
@@ -239,6 +244,7 @@ export class Session {
       this.#options.onPrefixes()
     }
     this.#options.metrics.clusters.set(this.control.view().clusters.size)
+    this.#own.follow()
     this.#services.update(this.#served())
     this.#host.mark()
     this.#dialer.update()

@@ -9,12 +9,11 @@
 //   S2. No state of an origin is taken before its credential is admitted.
 //   S3. A claim of a neighbour alone never changes a state that is held here, not even the own one: a head with the
 //       origin's signature is needed. A false claim costs one small pull.
-//   S4. A lagging agent learns of newer heads within headsIntervalMs, from any neighbour that is ahead, and pulls until
-//       it holds them.
+//   S4. A lagging agent learns of newer heads within headsIntervalMs from any neighbour that is ahead, and pulls them.
 //   S5. An origin that receives a head of its own, signed, that is not in its store, starts a new epoch above it.
 //   S6. receive() answers any bytes with effects; it never throws.
-//   S7. A clock that jumps and a machine that was paused cause no suspicion: time without ticks of this agent does not
-//       count as silence of its neighbours (Lifeguard: Dadgar, Phillips, Currey, 2018).
+//   S7. A jump of the clock or a pause of the machine causes no suspicion: time without ticks of this agent is no silence
+//       of its neighbours (Lifeguard: Dadgar, Phillips, Currey, 2018).
 import type { Origin } from '../model/values.ts'
 import { equalBytes } from '../model/bytes.ts'
 import { decodeFrame, encodeFrame, type FrameMessage, type PingMessage } from '../wire/messages.ts'
@@ -35,7 +34,7 @@ import { PullScheduler } from './pull/pull-scheduler.ts'
 import { PullServer } from './pull/pull-server.ts'
 import { Puller } from './pull/puller.ts'
 import { Broadcast } from './push/broadcast.ts'
-import type { StoredRecord, ValueChange } from './record.ts'
+import { NO_RECORDS, type StoredRecord, type ValueChange } from './record.ts'
 import { Removal } from './removal.ts'
 import { Replicas } from './replicas.ts'
 import { restoreOrigin, restoreParts, type RestoreContext } from './restore.ts'
@@ -399,5 +398,3 @@ export class Protocol {
     this.#broadcast.peerDown(peer)
   }
 }
-
-const NO_RECORDS: ReadonlyMap<string, StoredRecord> = new Map()

@@ -29,6 +29,9 @@ export interface StoredRecord extends Operation {
   readonly identity?: object
 }
 
+/** The records of an origin that is not known. */
+export const NO_RECORDS: ReadonlyMap<string, StoredRecord> = new Map()
+
 /** True for printable ASCII of limited length. Such keys have the same order as text and as bytes, in all languages. */
 export function isKey(key: string): boolean {
   return key.length <= KEY_CHARACTERS_MAX && /^[!-~]+$/.test(key)

@@ -261,6 +261,20 @@ On a gateway host of east, with meshd running:
     )
   })
 
+  it('cert renew says the generation, and what still counts', async () => {
+    fake.answer('/v1/cert/renew', { cluster: 'east', before: 3, generation: 4, neighbours: 2 })
+    const run = await cli(['cert', 'renew'])
+    assert.equal(run.stdout, 'The certificates of cluster east are of generation 4 now (before: 3).\n')
+    assert.match(run.stderr, /A certificate of generation 3 counts until the next renewal/)
+    await cli(['cert', 'renew', '--force'])
+    assert.deepEqual(
+      fake.requests.map(({ body }) => body),
+      [{ force: false }, { force: true }]
+    )
+    fake.answer('/v1/cert/renew', { cluster: 'east', before: 3, generation: 4, neighbours: 0 })
+    assert.match((await cli(['cert', 'renew'])).stderr, /No member is connected now/)
+  })
+
   it('key rotate prints the new key and the one before, and says when the device has not taken it', async () => {
     fake.answer('/v1/key/rotate', { before: 'b2xk', wireguardKey: 'bmV3' })
     const rotated = await cli(['key', 'rotate'])

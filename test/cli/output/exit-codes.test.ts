@@ -64,6 +64,7 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   UNREACHABLE: EXIT.timeout,
   TIMEOUT: EXIT.timeout,
   CLUSTER_KEY_BUSY: EXIT.timeout,
+  GATEWAYS_BEHIND: EXIT.timeout,
   NOT_FOUND: EXIT.incompatible,
   INCOMPATIBLE: EXIT.incompatible,
   INTERRUPTED: EXIT.interrupted,

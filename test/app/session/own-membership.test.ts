@@ -1,0 +1,144 @@
+// What the agent shows of its membership while a session runs.
+import assert from 'node:assert/strict'
+import { Health } from '../../../src/app/observe/health.ts'
+import { bytes } from '../../../src/app/identity/encoding.ts'
+import { createIdentity, initMesh, pendingMembership } from '../../../src/app/identity/identity.ts'
+import { OwnCertificate } from '../../../src/app/session/own-certificate.ts'
+import { OwnMembership } from '../../../src/app/session/own-membership.ts'
+import type { Cidr } from '../../../src/core/model/values.ts'
+import { grant } from '../../../src/core/trust/author/command.ts'
+import { openItem } from '../../../src/core/trust/set/form.ts'
+import { keyId } from '../../../src/core/trust/set/ids.ts'
+import { SILENT } from '../control/trust-parts.ts'
+import { originOf } from '../../../src/core/model/identity.ts'
+import { openCredential } from '../../../src/core/trust/members/credential.ts'
+import { createMembers } from '../../../src/core/trust/members/members.ts'
+import { certifyAgent } from '../../../src/core/trust/author/join.ts'
+import { createCrypto } from '../../../src/io/crypto/crypto.ts'
+import type { Identity } from '../../../src/io/store/store.ts'
+import { eventually } from '../../eventually.ts'
+
+const crypto = createCrypto()
+
+describe('the own membership', () => {
+  const west = initMesh(
+    { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: ['10.101.0.0/16'] },
+    { crypto, identity: createIdentity(crypto), nowMs: Date.now(), hostNetworks: [] }
+  )
+  const membership = pendingMembership(west, crypto)
+  const { roots, clusterSeed, stage } = membership
+  assert.ok(stage.kind === 'member')
+  const { clusterItem } = stage
+  let members = createMembers({ crypto, roots, owners: new Map(), generations: new Map() })
+  let saved: Identity
+  let shown: number[]
+  let own: OwnMembership
+
+  const add = (credential: Uint8Array): number => {
+    const opened = openCredential(members.set, credential)
+    assert.ok(opened.kind === 'credential')
+    members.addCredential(opened)
+    return opened.cert.generation
+  }
+  /** Another gateway of the cluster shows a certificate of this generation. */
+  const other = { seed: crypto.random(32), node: 'gw-2', roles: ['gateway'] as const }
+  const shows = (generation: number) =>
+    add(
+      certifyAgent(
+        { crypto, roots },
+        { ...other, clusterItem, clusterSeed, agentSeed: other.seed, generation }
+      ).bytes
+    )
+
+  beforeEach(async () => {
+    members = createMembers({ crypto, roots, owners: new Map(), generations: new Map() })
+    saved = west
+    shown = []
+    const store = {
+      identity: () => saved,
+      saveIdentity: async (identity: Identity) => void (saved = identity)
+    }
+    const nodeSeed = bytes(west.nodeSeed)
+    const certificate = new OwnCertificate({ crypto, roots, clusterSeed, nodeSeed, node: 'gw', store })
+    await certificate.settle(0)
+    own = new OwnMembership({
+      membership,
+      certificate,
+      control: () => ({
+        members,
+        origin: originOf(crypto.publicKeyOf(nodeSeed)),
+        renewed: (credential) => void shown.push(add(credential))
+      }),
+      log: SILENT,
+      store,
+      health: new Health({ log: SILENT, now: Date.now }),
+      onAdmitted: async () => assert.fail('it is a member')
+    })
+  })
+
+  afterEach(() => own.stop())
+
+  it('takes the prefixes that the trust set gives the cluster now, and saves them', async () => {
+    const before = own.current.podPrefixes
+    const founded = openItem({ crypto, roots }, clusterItem)
+    assert.ok(founded.kind !== 'refused')
+    members.addItems([founded])
+    assert.equal(own.followPrefixes(), false)
+    const grown = grant(
+      { crypto, roots },
+      {
+        seatItem: bytes(west.seats?.[0]?.seatItem ?? ''),
+        adminSeed: bytes(west.seats?.[0]?.adminSeed ?? '')
+      },
+      {
+        clusterKey: keyId(crypto.publicKeyOf(clusterSeed)),
+        add: { pods: ['10.77.0.0/16' as Cidr], services: [] },
+        drop: []
+      }
+    )
+    const opened = openItem({ crypto, roots }, grown.item)
+    assert.ok(opened.kind !== 'refused')
+    members.addItems([opened])
+    assert.equal(own.followPrefixes(), true)
+    assert.deepEqual(own.current.podPrefixes, [...before, '10.77.0.0/16'])
+    assert.equal(own.followPrefixes(), false)
+    await Promise.resolve()
+    assert.deepEqual(saved.podPrefixes, [...before, '10.77.0.0/16'])
+  })
+
+  it('raises the generation with each renewal, on disk before it is shown', async () => {
+    for (const generation of [2, 3]) {
+      assert.deepEqual(await own.renewCertificate({ force: false }), { before: generation - 1, generation })
+      assert.equal(saved.generation, generation)
+    }
+    assert.deepEqual(shown, [2, 3])
+  })
+
+  it('takes the generation above the highest that another gateway has shown', async () => {
+    shows(5)
+    assert.deepEqual(await own.renewCertificate({ force: false }), { before: 5, generation: 6 })
+  })
+
+  it('is not renewed while another gateway would fall by it, unless that is forced', async () => {
+    shows(1)
+    await own.renewCertificate({ force: false })
+    await assert.rejects(own.renewCertificate({ force: false }), {
+      code: 'GATEWAYS_BEHIND',
+      message: /1 other gateways of this cluster still show .*older than generation 2, for example gw-2/
+    })
+    assert.equal(saved.generation, 2)
+    shows(2)
+    assert.equal((await own.renewCertificate({ force: false })).generation, 3)
+    assert.equal((await own.renewCertificate({ force: true })).generation, 4)
+  })
+
+  it('follows a higher generation as soon as it hears of it', async () => {
+    own.start()
+    own.follow()
+    assert.deepEqual(shown, [])
+    shows(3)
+    own.follow()
+    await eventually(() => shown.includes(3))
+    assert.equal(saved.generation, 3)
+  })
+})
