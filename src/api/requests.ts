@@ -50,6 +50,8 @@ const SCHEMAS = {
        * cluster and of the others that it knows.
        */
       bootstrap: strings,
+      /** Names of the namespaces that the cluster may export; empty: all, or those of the cluster that it replaces. */
+      namespaces: strings.default([]),
       /** The name of a standing cluster, whose place the invited one takes: its key is out when the token is used. */
       replace: name.optional(),
       /** With `replace`: also when the tunnel to that cluster answers. */

@@ -65,6 +65,8 @@ export interface TrustedClusterRow extends StandingRow {
   readonly hasName: boolean
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** The namespaces that it may export, by its invite; absent: all. */
+  readonly namespaces?: readonly string[]
   /** The label of the seat that invited it, and the cluster that admitted it; absent for a founding cluster. */
   readonly invitedBy?: string
   readonly admittedBy?: string

@@ -34,7 +34,8 @@ describe('make demo, interrupted', function () {
   for (const [what, moment] of MOMENTS) {
     it(`${what}: says one line, exits 0 and leaves nothing`, async () => {
       const demo = started([process.execPath, join(ROOT, 'test/demo/main.ts')])
-      await eventually(() => moment.test(demo.said()) || demo.child.exitCode !== null, 90_000)
+      await eventually(() => moment.test(demo.said()) || demo.child.exitCode !== null, 180_000)
+      assert.equal(demo.child.exitCode, null, `it ended before that moment:\n${demo.said()}`)
       const before = demo.said().length
       // As a terminal does it: the whole group hears of it, the agents and pods, too.
       process.kill(-(demo.child.pid ?? assert.fail()), 'SIGINT')

@@ -27,6 +27,7 @@ import { withinRights } from '../administration/within-rights.ts'
 import { AppError } from '../observe/errors.ts'
 import { noSeat, type OwnSeat } from '../administration/own-seats.ts'
 import { chooseBootstrap } from './bootstrap.ts'
+import { isDnsLabel } from '../../core/model/dns-name.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { rootsOf } from './identity.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
@@ -88,6 +89,10 @@ interface InviteOptions {
   readonly replaced?: ReplacedCluster | undefined
 }
 
+/** What the invite gives to the cluster. */
+type InviteTerms = Omit<InviteRequest, 'replace' | 'force' | 'namespaces'> &
+  Partial<Pick<InviteRequest, 'namespaces'>>
+
 /**
  * Makes a token with which one cluster can join. Prefixes that the request leaves out are those of the cluster that it
  * replaces, or are chosen from the pools of prefixes.ts, within the prefixes of the seat. The same cluster may be invited again: the new invite takes the
@@ -96,9 +101,10 @@ interface InviteOptions {
  * Errors: AppError BAD_ARGUMENT (a field is malformed or exceeds the rights of the administrator, or no member can be
  * dialled from outside), NO_SEAT, SEAT_EXCEEDED, NAME_TAKEN, PREFIX_OVERLAP, PREFIX_HIDES.
  */
-export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, options: InviteOptions): Invited {
+export function invite(request: InviteTerms, options: InviteOptions): Invited {
   const { crypto, identity, nowMs, view, replaced } = options
   const cluster = clusterName(request.cluster)
+  const namespaces = namespaceNames(request.namespaces ?? [])
   const seat = seatFor([cluster, ...(replaced === undefined ? [] : [replaced.name])], options)
   const roots = rootsOf(identity, crypto)
   if (roots === undefined) throw new Error('an agent with a seat knows the roots of its mesh')
@@ -122,7 +128,7 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
       cluster,
       pods: prefixes.podPrefixes,
       services: prefixes.servicePrefixes,
-      namespaces: replaced?.namespaces ?? [],
+      namespaces: namespaces.length > 0 ? namespaces : (replaced?.namespaces ?? []),
       notBefore: seconds(nowMs),
       notAfter: seconds(expiresMs),
       replaces: replaced?.key
@@ -148,6 +154,17 @@ export function invite(request: Omit<InviteRequest, 'replace' | 'force'>, option
       madeMs: lastOf(context, bytes(item), 'invite').notBefore * 1000
     }))
   }
+}
+
+/** Checks names of namespaces. Errors: AppError BAD_ARGUMENT. */
+function namespaceNames(names: readonly string[]): readonly string[] {
+  const wrong = names.find((name) => !isDnsLabel(name))
+  if (wrong === undefined) return names
+  throw new AppError(
+    'BAD_ARGUMENT',
+    `namespace: ${JSON.stringify(wrong)} is not the name of a namespace`,
+    'use a DNS label: at most 63 of a-z 0-9 -, a letter or digit first and last, as in "shop"'
+  )
 }
 
 /**

@@ -24,6 +24,8 @@ import { fetchTrust } from './trust.ts'
 interface Options {
   readonly podCidr?: readonly string[]
   readonly serviceCidr?: readonly string[]
+  /** Namespaces that the cluster may export; without them all. */
+  readonly namespace?: readonly string[]
   /** "24h" by default: a day is enough to set up a gateway, and ends a token that was forgotten in a chat or a file. */
   readonly expires: string
   /** Names of clusters; the token has at most 6 addresses in all. */
@@ -173,6 +175,10 @@ function addCreate(invite: Command): void {
       'A token for cluster east, with the prefixes that it has',
       'meshctl invite east --pod-cidr 10.2.0.0/16 --service-cidr 10.102.0.0/16'
     ],
+    [
+      'A partner’s cluster, of which only two namespaces are taken',
+      'meshctl invite partner --namespace shop,payments'
+    ],
     ['A new disk for cluster east, whose key is lost', 'meshctl invite east --replace > east.token'],
     [
       'A new key for cluster east, whose key was stolen',
@@ -197,6 +203,7 @@ async function create(context: Context, name: string | undefined, options: Optio
       cluster: name,
       '--pod-cidr': options.podCidr,
       '--service-cidr': options.serviceCidr,
+      '--namespace': options.namespace,
       '--bootstrap': options.bootstrap,
       '--replace': options.replace
     })
@@ -208,6 +215,7 @@ async function create(context: Context, name: string | undefined, options: Optio
     cluster,
     podCidrs: options.podCidr ?? [],
     serviceCidrs: options.serviceCidr ?? [],
+    namespaces: options.namespace ?? [],
     ttlSeconds: parseExpiry(options.expires),
     bootstrap: options.bootstrap ?? [],
     ...replacing(cluster, options)
@@ -235,6 +243,11 @@ function withFlags(command: Command): Command {
       '--service-cidr <prefix>',
       'service prefix of the new cluster; given like the pod prefix (default: the next free prefix)',
       collect('--service-cidr', parsePrefix)
+    )
+    .option(
+      '--namespace <name>',
+      'namespace that the new cluster may export; repeat the flag or use commas (default: all)',
+      collect('--namespace', (_flag, name) => name)
     )
     .option(
       '--bootstrap <cluster>',

@@ -136,6 +136,7 @@ function clusterTable(rows: readonly TrustedClusterRow[], context: Context): str
       { title: 'CLUSTER', value: (row) => row.name },
       { title: 'KEY', value: (row) => row.key.slice(0, 16) },
       { title: 'PREFIXES', value: (row) => [...row.podCidrs, ...row.serviceCidrs].join(',') || '-' },
+      { title: 'NAMESPACES', value: (row) => row.namespaces?.join(',') ?? '*' },
       { title: 'INVITED BY', value: (row) => row.invitedBy ?? 'roots' },
       { title: 'ADMITTED BY', value: (row) => row.admittedBy ?? '-' },
       {

@@ -102,6 +102,17 @@ describe('membership', () => {
         }
       )
 
+    it('has the namespaces of the request, and refuses what is no name of one', () => {
+      const token = decodeInviteToken(inviting({ namespaces: ['shop', 'web'] }).token, {
+        crypto,
+        nowSeconds: NOW_MS / 1000,
+        meshId: undefined
+      })
+      assert.ok(token.kind === 'token')
+      assert.deepEqual(token.invite.namespaces, ['shop', 'web'])
+      assert.throws(() => inviting({ namespaces: ['shop', 'No'] }), { code: 'BAD_ARGUMENT', message: /"No"/ })
+    })
+
     it('names each way to free a name that is taken, or to take its place', () => {
       assert.throws(() => inviting({ cluster: 'west' }), {
         fix: /`meshctl leave` in it.*`meshctl remove west` here.*`meshctl invite west --replace`/

@@ -69,6 +69,7 @@ On a gateway host of east, with meshd running:
       cluster: 'east',
       podCidrs: [],
       serviceCidrs: [],
+      namespaces: [],
       ttlSeconds: 5400,
       bootstrap: ['west', 'edge']
     })

@@ -99,6 +99,7 @@ function clusterRow(members: Members, cluster: ClusterStanding): TrustedClusterR
     hasName: members.ownership().names.get(name) === key,
     podCidrs: prefixes?.pods ?? [],
     serviceCidrs: prefixes?.services ?? [],
+    ...(cluster.namespaces.length === 0 ? {} : { namespaces: cluster.namespaces }),
     ...(entry.kind === 'admission'
       ? {
           invitedBy: seat?.statement.label ?? entry.invite.statement.under,
