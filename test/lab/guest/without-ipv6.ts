@@ -11,7 +11,7 @@ import { plan } from '../../../src/core/host/plan.ts'
 import { createHost } from '../../../src/io/host/host.ts'
 
 const ROUNDS_MAX = 12
-const signal = AbortSignal.timeout(200_000)
+const signal = AbortSignal.timeout(1_000_000)
 const pair = generateKeyPairSync('x25519')
 const publicKey = pair.publicKey
   .export({ type: 'spki', format: 'der' })
