@@ -39,7 +39,7 @@ export function replacedCluster(
     throw new AppError(
       'OWN_CLUSTER',
       `${name} is the cluster of this agent`,
-      'give it another key with `meshctl key rotate --cluster`, or another name with `meshctl rename`'
+      'let an administrator in another cluster make the token, and join with it on a host with an empty state folder'
     )
   if (!force && tunnelAnswers(session, cluster.name))
     throw new AppError(

@@ -163,8 +163,7 @@ function addCreate(invite: Command): void {
         'With --replace it takes the place of a cluster that is a member: its name, or the new one, and its prefixes. ' +
         'When a host joins with the token, the key of the replaced cluster is out on all members at once: tunnel, routes ' +
         'and names of its hosts end, and `meshctl remove` is not needed. Until then nothing changes. Use it when the ' +
-        'disk with the key is lost (join on a new one), or when the key was stolen (join on a gateway of that cluster, ' +
-        'which goes on under a new key). It wants --force while the tunnel to the cluster answers.\n\n' +
+        'disk with the key is lost, or when the key was stolen, and join on a host with an empty state folder. It wants --force while the tunnel to the cluster answers.\n\n' +
         'With --gateway, on a site without Kubernetes: makes a token for one more gateway of this cluster. Any gateway of the ' +
         'cluster can make one. The new host gets the key of the cluster from this agent, once, and only this agent can give ' +
         'it, so meshd has to run here until the new host has joined.'
@@ -319,11 +318,10 @@ function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
     ]),
     ...(answer.warnings ?? []).map((warning): [string, string] => ['Warning', warning])
   ])
-  const { replaces } = answer
   const host =
-    replaces === undefined
+    answer.replaces === undefined
       ? `a gateway host of ${answer.cluster}`
-      : `a new gateway host, or on one of ${replaces} that is to go on under a new key`
+      : 'a host with an empty state folder'
   return {
     body: answer.token,
     note: `\nToken for cluster ${answer.cluster}. Keep it secret, like a password.\n\n${fields}

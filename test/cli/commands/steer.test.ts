@@ -89,7 +89,7 @@ On a gateway host of east, with meshd running:
     fake.answer('/v1/invite', { ...samples.INVITE, replaces: 'east' })
     const run = await cli('invite east --replace'.split(' '))
     assert.match(run.stderr, /^Replaces +east$/m)
-    assert.match(run.stderr, /On a new gateway host, or on one of east that is to go on under a new key/)
+    assert.match(run.stderr, /On a host with an empty state folder/)
     await cli('invite orient --replace east --force'.split(' '))
     const bodies = fake.requests.map(({ body }) => body as Record<string, unknown>)
     assert.deepEqual(
