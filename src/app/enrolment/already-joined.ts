@@ -18,6 +18,8 @@ export function alreadyJoined(
     readonly crypto: Crypto
     readonly token?: string | undefined
     readonly isRestore?: boolean
+    /** False: a statement has ended this agent or its cluster in the mesh. */
+    readonly stands?: boolean
     readonly nowMs: number
   }
 ): AppError {
@@ -58,6 +60,11 @@ export function alreadyJoined(
   }
   if (invite.cluster !== cluster)
     return refusal(`; the token is for cluster ${invite.cluster} of the same mesh`, there)
+  if (options.stands === false)
+    return refusal(
+      ' and was ended there; the token is another one for the same cluster',
+      'run `meshctl leave` here, then join again with this token'
+    )
   return refusal(
     '; the token is another one for the same cluster',
     'keep this membership: it needs no other token'

@@ -378,7 +378,7 @@ export class Enrolment {
       throw new AppError('ALREADY_CHANGING', 'another init, join or leave is under way', 'wait for it to end')
     const { crypto, current } = this.#options
     if (!joined && current.membership !== undefined)
-      throw alreadyJoined(current.membership, { crypto, ...asked, nowMs: Date.now() })
+      throw alreadyJoined(current.membership, { crypto, ...asked, stands: current.stands, nowMs: Date.now() })
     if (!joined && this.isLeaving) {
       throw new AppError(
         'LEAVE_UNFINISHED',

@@ -71,6 +71,8 @@ export async function sayFarewell(
   if (membership?.stage.kind !== 'member') return undefined
   const { roots, clusterSeed, stage } = membership
   const { control } = current.required()
+  const verdict = control.members.verdictOn(control.origin)
+  if (verdict.kind === 'fallen' && verdict.code === 'barred') return undefined // the members know it
   const agentKey = publicKeyOf(control.origin)
   const target = isLast || agentKey === undefined ? undefined : keyId(agentKey)
   const by = { clusterItem: stage.clusterItem, clusterSeed }

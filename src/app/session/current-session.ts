@@ -21,6 +21,12 @@ export class CurrentSession {
     return this.#session?.membership
   }
 
+  /** False when a statement that is known here has ended this agent or its cluster. */
+  get stands(): boolean {
+    const control = this.#session?.control
+    return control === undefined || control.members.verdictOn(control.origin).kind !== 'fallen'
+  }
+
   /** Returns the session. Errors: AppError NOT_JOINED. */
   required(): Session {
     return requireSession(this.#session)

@@ -39,6 +39,13 @@ describe('an agent that is in a mesh already', () => {
     assert.equal(fix, 'keep this membership: it needs no other token')
   })
 
+  it('needs one after its cluster was ended, and has to leave first', () => {
+    const token = tokenFor('west', west, '10.9.0.0/16')
+    const { message, fix } = alreadyJoined(membership, { crypto, token, stands: false, nowMs: NOW_MS })
+    assert.match(message, / and was ended there; the token is another one for the same cluster$/)
+    assert.equal(fix, 'run `meshctl leave` here, then join again with this token')
+  })
+
   it('says what is wrong with a token that it cannot use', () => {
     for (const [token, problem] of [
       ['hello', /; the token cannot be used: this is not a token: /],

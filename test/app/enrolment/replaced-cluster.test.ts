@@ -54,7 +54,10 @@ describe('the cluster that an invite replaces', () => {
   })
 
   it('is not the own cluster, unless this agent redeems the invite itself', () => {
-    assert.throws(() => find(at(base), 'west'), { code: 'OWN_CLUSTER', fix: /administrator in another cluster/ })
+    assert.throws(() => find(at(base), 'west'), {
+      code: 'OWN_CLUSTER',
+      fix: /administrator in another cluster/
+    })
     assert.equal(find(at(base), 'west', { mayBeOwn: true }).key, west.key)
   })
 
