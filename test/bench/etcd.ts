@@ -4,10 +4,10 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { Agent, request, type ClientRequest, type IncomingMessage } from 'node:http'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { eventually } from '../eventually.ts'
+import { freePort } from '../ports.ts'
 import type { Namespace } from '../lab/support/netns.ts'
 import { sharedMs } from './agents.ts'
 
@@ -129,15 +129,4 @@ export class Etcd {
 
 function encode(text: string): string {
   return Buffer.from(text, 'latin1').toString('base64')
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const bound = server.address()
-  server.close()
-  await once(server, 'close')
-  if (bound === null || typeof bound === 'string') throw new Error('not a TCP server')
-  return bound.port
 }

@@ -3,8 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { Resolver } from 'node:dns/promises'
 import { once } from 'node:events'
 import { closeSync, cpSync, mkdirSync, openSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
+import { freePort } from '../ports.ts'
 import { command, type Cluster, type CommandResult } from './site.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -152,24 +152,3 @@ export class LoopbackAgent {
 }
 
 /** Given out in this process; the kernel may give one that was closed again. */
-const given = new Set<number>()
-
-/** Below the ports that the kernel gives to others: one of those could be taken before the agent listens. */
-async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const port = 12_000 + Math.floor(Math.random() * 8000)
-    if (given.has(port)) continue
-    const server = createServer()
-    try {
-      server.listen(port, '127.0.0.1')
-      await once(server, 'listening')
-      given.add(port)
-      return port
-    } catch {
-      // Taken: the next.
-    } finally {
-      server.close()
-    }
-  }
-  throw new Error('no free port')
-}

@@ -11,8 +11,9 @@ import type { ClusterName } from '../../src/core/model/values.ts'
 import type { MeshView } from '../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, slice } from '../core/dns/fixtures.ts'
 import { eventually } from '../eventually.ts'
+import { freePort } from '../ports.ts'
 import { startServer } from '../io/dns/harness.ts'
-import { addressesOf, askCoredns, freePort, startCoredns, type RunningCoredns } from './support/coredns.ts'
+import { addressesOf, askCoredns, startCoredns, type RunningCoredns } from './support/coredns.ts'
 import { threeClusters, withServices } from './support/coredns-mesh.ts'
 
 const HTTP = [port('http', 80)]

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { eventually } from '../eventually.ts'
-import { freePort } from './support/coredns.ts'
+import { freePort } from '../ports.ts'
 
 const FILE = 'deploy/image/Dockerfile'
 // What the agent calls by name (src/io/host/tools/run.ts); wg-quick's wg and the modprobe of kmod among them.

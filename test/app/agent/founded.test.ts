@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DnsAnswer, ErrorAnswer, StatusAnswer } from '../../../src/api/answers.ts'
@@ -19,6 +17,7 @@ import type { ClusterName } from '../../../src/core/model/values.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { openStore } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 import { seatsOf } from '../identity/seats.ts'
 
 describe('an agent without a folder of manifests', () => {
@@ -284,12 +283,3 @@ describe('an agent without a folder of manifests', () => {
     assert.equal((await invited('east')).warnings, undefined)
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

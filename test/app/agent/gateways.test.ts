@@ -2,10 +2,8 @@
 import assert from 'node:assert/strict'
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { once } from 'node:events'
 import type { ErrorAnswer, PeersAnswer, ServicesAnswer, StatusAnswer } from '../../../src/api/answers.ts'
 import type { GatewayInviteAnswer, InviteAnswer, JoinedAnswer } from '../../../src/api/membership-answers.ts'
 import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
@@ -17,6 +15,7 @@ import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { openStore, type Identity } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 
 /** One host with an agent. */
 class Host {
@@ -342,12 +341,3 @@ describe('several gateways of a site without Kubernetes', function () {
     assert.match(message, /the token is for one more gateway of cluster edge/)
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

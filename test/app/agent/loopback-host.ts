@@ -1,8 +1,6 @@
 // Real agents in this process, over loopback and without a data plane.
-import { once } from 'node:events'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { request } from 'node:http'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { ErrorAnswer, PeersAnswer } from '../../../src/api/answers.ts'
 import type { InviteAnswer, JoinedAnswer } from '../../../src/api/membership-answers.ts'
@@ -10,6 +8,7 @@ import { startAgent, type Agent } from '../../../src/app/agent/agent.ts'
 import { createLog } from '../../../src/app/observe/log.ts'
 import { resolveSettings } from '../../../src/app/settings/settings.ts'
 import type { Identity } from '../../../src/io/store/store.ts'
+import { freePort } from '../../ports.ts'
 
 /** One host with an agent. */
 export class LoopbackHost {
@@ -117,13 +116,4 @@ export class LoopbackHost {
 
 function prefixes(net: number): { readonly podCidrs: string[]; readonly serviceCidrs: string[] } {
   return { podCidrs: [`10.${net}.0.0/16`], serviceCidrs: [`10.${100 + net}.0.0/16`] }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

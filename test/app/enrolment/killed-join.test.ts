@@ -13,9 +13,10 @@ import { keyId, type StatementId } from '../../../src/core/trust/set/ids.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { codeOf } from '../../../src/core/model/coded-error.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 import { cidr, clusterName } from '../../core/trust/fixtures.ts'
 import { FakeSecrets } from './fake-secrets.ts'
-import { burn, freePort, MortalAgent, type Death, type Point } from './mortal-agent.ts'
+import { burn, MortalAgent, type Death, type Point } from './mortal-agent.ts'
 
 const crypto = createCrypto()
 const SIDES = ['newcomer', 'sponsor'] as const

@@ -3,7 +3,6 @@
 // nothing that it does reaches disk or Secret, and no frame of a session that runs reaches the network. (A session that is
 // still starting may send: then the death of the network comes a moment after that of the disk.)
 import { mkdirSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { Enrolment } from '../../../src/app/enrolment/enrolment.ts'
 import { SharedKey } from '../../../src/app/enrolment/shared-key.ts'
 import { NodeIdentity } from '../../../src/app/identity/node-identity.ts'
@@ -233,23 +232,6 @@ export class MortalAgent {
 
 // Below the ports that Linux gives to outgoing connections (32768), so that none of them takes the port of an agent while
 // it starts again.
-let nextPort = 20_000 + (process.pid % 10_000)
-
-/** A port of 127.0.0.1 that is free now, and another one at each call. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = nextPort++
-    const server = createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    await new Promise((resolve) => {
-      server.close(resolve)
-    })
-    if (isFree) return port
-  }
-}
 
 /** Loses the disk of an agent that does not run. */
 export function burn(folder: string): void {

@@ -10,6 +10,7 @@ import { createNames, type Names } from '../../../src/core/dns/names.ts'
 import { createDnsServer, type DnsServer, type DnsServerOptions } from '../../../src/io/dns/server.ts'
 import { frame, Framer } from '../../../src/io/dns/framing.ts'
 import { shopMesh } from '../../core/dns/fixtures.ts'
+import { freePort } from '../../ports.ts'
 
 export const DEADLINE_MS = 30_000
 
@@ -141,10 +142,9 @@ export async function startUpstream(
       if (reply !== undefined) socket.write(frame(reply))
     })
   })
-  tcp.listen(0, '127.0.0.1')
+  const port = await freePort()
+  tcp.listen(port, '127.0.0.1')
   await once(tcp, 'listening')
-  const bound = tcp.address()
-  const port = typeof bound === 'object' ? (bound?.port ?? 0) : 0
   const udp = createSocket('udp4')
   const asked: { readonly message: Uint8Array; readonly port: number }[] = []
   udp.on('message', (message, client) => {

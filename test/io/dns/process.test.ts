@@ -18,6 +18,7 @@ import type { QueryCount } from '../../../src/io/dns/process/protocol.ts'
 import type { MeshView } from '../../../src/core/view/view.ts'
 import { cluster, meshOf, service, shopMesh } from '../../core/dns/fixtures.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 import { ask, query } from './harness.ts'
 
 const WEB = 'web.shop.svc.cluster.east'
@@ -271,14 +272,6 @@ function isAlive(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  const { port } = socket.address()
-  socket.close()
-  return port
 }
 
 /** One question after the other, each over a connected socket, until `end()`. */

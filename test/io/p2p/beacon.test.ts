@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { networkInterfaces } from 'node:os'
 import * as fc from 'fast-check'
 import { originOf } from '../../../src/core/model/identity.ts'
 import { encodeCall, parseCall, startBeacon } from '../../../src/io/p2p/beacon.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 
 const ORIGIN = originOf(new Uint8Array(32).fill(7))
 
@@ -84,12 +84,3 @@ describe('a call on the link', () => {
     )
   })
 })
-
-/** A UDP port that is free now. */
-async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0)
-  await once(socket, 'listening')
-  const { port } = socket.address()
-  socket.close()
-  return port
-}

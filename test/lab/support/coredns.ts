@@ -1,15 +1,14 @@
 // The real CoreDNS for tests, and where the other programs of build/kube-lab are.
 import { execFile, spawn } from 'node:child_process'
-import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { decode, type Packet, type RecordType } from '@dnsquery/dns-packet'
 
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 import { askTcp, query } from '../../io/dns/harness.ts'
 import { frame } from '../../../src/io/dns/framing.ts'
 
@@ -126,29 +125,4 @@ export async function addressesOf(port: number, name: string, type: 'A' | 'AAAA'
     .flatMap((record) => (record.type === type || record.type === 'CNAME' ? [record.data] : []))
     .sort()
     .join(' ')
-}
-
-/**
- * Free for UDP and TCP, below the ephemeral ports: a connection to one of those before anybody listens may be given the same
- * port as its own, and then it talks to itself.
- */
-export async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
-    const udp = createSocket('udp4')
-    const tcp = createServer()
-    try {
-      udp.bind(port, '127.0.0.1')
-      await once(udp, 'listening')
-      tcp.listen(port, '127.0.0.1')
-      await once(tcp, 'listening')
-      return port
-    } catch {
-      // Taken: the next.
-    } finally {
-      udp.close()
-      tcp.close()
-    }
-  }
-  throw new Error('no free port')
 }

@@ -5,12 +5,12 @@ import { execFile, spawn, type ChildProcess, type SpawnOptions } from 'node:chil
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { mkdtemp, rename, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { openKubeClient, type KubeClient } from '../../../src/io/kube/client.ts'
 import { eventually } from '../../eventually.ts'
+import { freePort } from '../../ports.ts'
 import type { Namespace } from './netns.ts'
 import { relayPorts } from './relay.ts'
 
@@ -103,7 +103,7 @@ export async function startKubeApi(options: KubeApiOptions): Promise<KubeApi> {
   try {
     await makeCertificates(folder)
     await writeFile(file('tokens.csv'), `${adminToken},admin,admin,"system:masters"\n`, { mode: 0o600 })
-    const [etcdPort = 0, peerPort = 0, port = 0] = await freePorts(3)
+    const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()]
     const url = `https://127.0.0.1:${port}`
     const etcdUrl = `http://127.0.0.1:${etcdPort}`
 
@@ -367,26 +367,4 @@ async function etcdCall(url: string, path: string, body: object): Promise<unknow
   })
   assert.ok(response.ok, `etcd ${path}: ${response.status} ${await response.clone().text()}`)
   return response.json()
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer().once('error', reject)
-          server.listen(0, '127.0.0.1', () => resolve(server))
-        })
-    )
-  )
-  return Promise.all(
-    servers.map((server) => {
-      const address = server.address()
-      assert.ok(address !== null && typeof address === 'object')
-      return new Promise<number>((resolve) => {
-        server.close(() => resolve(address.port))
-      })
-    })
-  )
 }
