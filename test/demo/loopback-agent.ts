@@ -4,11 +4,12 @@ import { Resolver } from 'node:dns/promises'
 import { once } from 'node:events'
 import { closeSync, cpSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { slowness } from '../eventually.ts'
 import { freePort } from '../ports.ts'
 import { command, type Cluster, type CommandResult } from './site.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const DEADLINE_MS = 60_000
+const DEADLINE_MS = 60_000 * slowness()
 
 export class LoopbackAgent {
   readonly cluster: Cluster

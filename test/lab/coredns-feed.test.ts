@@ -10,7 +10,7 @@ import { createFeedServer, type FeedServer } from '../../src/io/coredns/server.t
 import type { ClusterName } from '../../src/core/model/values.ts'
 import type { MeshView } from '../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, slice } from '../core/dns/fixtures.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { freePort } from '../ports.ts'
 import { startServer } from '../io/dns/harness.ts'
 import { addressesOf, askCoredns, startCoredns, type RunningCoredns } from './support/coredns.ts'
@@ -196,7 +196,7 @@ describe('CoreDNS without its feed', function () {
       { stdio: ['ignore', 'pipe', 'inherit'] }
     )
     running.push(child)
-    await once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) })
+    await once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000 * slowness()) })
     return child
   }
 })

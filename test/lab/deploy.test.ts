@@ -17,7 +17,7 @@ import { createElector } from '../../src/io/kube/lease.ts'
 import { startWebhook, type Webhook } from '../../src/io/webhook/webhook.ts'
 import { EXIT } from '../../src/cli/output/exit-codes.ts'
 import { meshctl, type Run } from '../cli/fake-meshd.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { kubeLab, KUBE_LAB_BUILD_MS, startKubeApi, type KubeApi } from './support/kube-api.ts'
 import { OPENSHIFT_DEFINITIONS } from './support/openshift.ts'
 
@@ -789,7 +789,7 @@ describe('deploy, on a real API server', function () {
       const { stdout } = await promisify(execFile)(
         helm,
         [...args, '--kubeconfig', api.kubeconfig, '-n', NAMESPACE],
-        { env, timeout: 40_000 }
+        { env, timeout: 40_000 * slowness() }
       )
       return stdout
     }

@@ -14,7 +14,7 @@ import {
   type FeedServerLimits
 } from '../../src/io/coredns/server.ts'
 import { endpoint, port, service, slice } from '../core/dns/fixtures.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { labProgram } from './support/coredns.ts'
 import { threeClusters, withServices } from './support/coredns-mesh.ts'
 import { startFeedLine, type FeedLine } from './support/feed-line.ts'
@@ -145,8 +145,11 @@ describe('clients of the feed', () => {
     /** Both outputs; rejects with them. */
     function kubectl(...argv: readonly string[]): Promise<string> {
       return new Promise((resolve, reject) => {
-        execFile(program, argvOf(argv), { env: environment(), timeout: 30_000 }, (error, stdout, stderr) =>
-          error === null ? resolve(stdout + stderr) : reject(new Error(stderr))
+        execFile(
+          program,
+          argvOf(argv),
+          { env: environment(), timeout: 30_000 * slowness() },
+          (error, stdout, stderr) => (error === null ? resolve(stdout + stderr) : reject(new Error(stderr)))
         )
       })
     }

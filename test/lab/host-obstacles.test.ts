@@ -9,7 +9,7 @@ import type { HostState, Route } from '../../src/core/host/host-state.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
 import { plan } from '../../src/core/host/plan.ts'
 import { RETRY_MS_MAX } from '../../src/core/host/retries.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { Lab, type Namespace } from './support/netns.ts'
 import { remoteHost, RemoteError, type RemoteHost } from './support/remote-host.ts'
 import { requireLab } from './support/require.ts'
@@ -70,7 +70,7 @@ describe('a host with an obstacle', function () {
       run: async (other = want) => {
         nowMs += RETRY_MS_MAX
         pass.markStale()
-        await pass.run({ want: other, keeps: [] }, AbortSignal.timeout(30_000))
+        await pass.run({ want: other, keeps: [] }, AbortSignal.timeout(30_000 * slowness()))
       },
       failed: () => {
         const { steps, parts } = pass.failures

@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { freePort } from '../ports.ts'
 
 const FILE = 'deploy/image/Dockerfile'
@@ -51,7 +51,11 @@ describe('the image', () => {
         ({ stage, word, rest }) => stage === 0 && word === 'RUN' && rest.includes('bundle.ts')
       )?.rest ?? ''
     const shell = build.replaceAll(/ \/runtime\b/g, ` ${folder}/runtime`)
-    await promisify(execFile)('sh', ['-c', shell], { cwd: src, env: environment(), timeout: 100_000 })
+    await promisify(execFile)('sh', ['-c', shell], {
+      cwd: src,
+      env: environment(),
+      timeout: 100_000 * slowness()
+    })
     stageCopies(1, app)
   })
   after(() => rmSync(folder, { recursive: true, force: true }))

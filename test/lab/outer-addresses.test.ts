@@ -60,7 +60,7 @@ describe('the addresses of third parties that a member publishes', function () {
       const packets = await sent(targets(addressOf))
       assert.ok(packets > 0 && packets <= allowed, `${packets} packets, allowed ${allowed}`)
       assert.ok(packets < SECONDS)
-    }).timeout(120_000)
+    })
 
   it('share the bound of their cluster only: each cluster has its own', async () => {
     const own = (group: string, net: number) => ({ group, addresses: [`/ip4/198.18.${net}.1/tcp/22`] })
@@ -69,7 +69,7 @@ describe('the addresses of third parties that a member publishes', function () {
       packets > DIAL_BURST && packets <= allowed + 1 + DIAL_BURST + SECONDS * DIALS_PER_SECOND,
       String(packets)
     )
-  }).timeout(120_000)
+  })
 })
 
 const COUNTING = `table inet count {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Pass } from '../../src/app/host/pass.ts'
 import { EMPTY_HOST } from '../../src/core/host/normalize.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import { Lab, type Namespace } from './support/netns.ts'
 import { remoteHost, type RemoteHost } from './support/remote-host.ts'
 import { requireLab } from './support/require.ts'
@@ -85,7 +85,10 @@ describe('IPv6 forwarding on a host with router advertisements', function () {
       sysctl,
       pass: async () => {
         passes.markStale()
-        await passes.run({ want: { ...EMPTY_HOST, sysctls }, keeps: [] }, AbortSignal.timeout(30_000))
+        await passes.run(
+          { want: { ...EMPTY_HOST, sysctls }, keeps: [] },
+          AbortSignal.timeout(30_000 * slowness())
+        )
         assert.deepEqual(passes.failures, { steps: [], parts: [] })
       }
     }

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DnsAnswer } from '../../src/api/answers.ts'
 import { wanAddress } from '../demo/site.ts'
-import { eventually } from '../eventually.ts'
+import { eventually, slowness } from '../eventually.ts'
 import type { Namespace } from '../lab/support/netns.ts'
 import { inStep, raise, status, unite } from './harness.ts'
 
@@ -39,7 +39,7 @@ describe('DNS of an agent', () => {
       stdio: ['ignore', 'pipe', 'inherit']
     })
     assert.ok(upstream.stdout !== null)
-    await once(upstream.stdout, 'data', { signal: AbortSignal.timeout(10_000) })
+    await once(upstream.stdout, 'data', { signal: AbortSignal.timeout(10_000 * slowness()) })
     const { lab } = world()
     stranger = await lab.namespace('stranger')
     await lab.attach(await lab.namespace('wan'), 'wan', 'stranger', {

@@ -9,6 +9,7 @@ import fc from 'fast-check'
 import { frame } from '../../../src/io/dns/framing.ts'
 import { RCODE } from '../../../src/io/dns/query.ts'
 import { addressReply, ask, askTcp, askUdp, query, startServer, startUpstream } from './harness.ts'
+import { slowness } from '../../eventually.ts'
 
 const FAILURES = ['FORMERR', 'SERVFAIL', 'NOTIMP', 'REFUSED', 'YXDOMAIN', 'NOTAUTH'] as const
 const RCODES = { ...RCODE, YXDOMAIN: 6, NOTAUTH: 9 }
@@ -56,7 +57,7 @@ describe('DNS forwarding to upstreams that cannot be reached', () => {
     const { stdout } = await promisify(execFile)(
       'unshare',
       ['-n', process.execPath, 'test/io/dns/isolated-server.ts', 'no-route'],
-      { timeout: 30_000 }
+      { timeout: 30_000 * slowness() }
     )
     assert.deepEqual(JSON.parse(stdout), { rcodes: ['SERVFAIL', 'SERVFAIL', 'SERVFAIL'], mesh: 'NOERROR' })
   })
@@ -65,7 +66,7 @@ describe('DNS forwarding to upstreams that cannot be reached', () => {
     const { stdout } = await promisify(execFile)(
       'bash',
       ['-c', `ulimit -n 64; exec "$0" test/io/dns/isolated-server.ts no-descriptors`, process.execPath],
-      { timeout: 30_000 }
+      { timeout: 30_000 * slowness() }
     )
     assert.deepEqual(JSON.parse(stdout), { rcodes: ['SERVFAIL', 'SERVFAIL', 'SERVFAIL'], mesh: 'NOERROR' })
   })

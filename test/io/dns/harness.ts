@@ -10,9 +10,10 @@ import { createNames, type Names } from '../../../src/core/dns/names.ts'
 import { createDnsServer, type DnsServer, type DnsServerOptions } from '../../../src/io/dns/server.ts'
 import { frame, Framer } from '../../../src/io/dns/framing.ts'
 import { shopMesh } from '../../core/dns/fixtures.ts'
+import { slowness } from '../../eventually.ts'
 import { freePort } from '../../ports.ts'
 
-export const DEADLINE_MS = 30_000
+export const DEADLINE_MS = 30_000 * slowness()
 
 export interface Running {
   readonly server: DnsServer

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { openKubeClient, type KubeClient } from '../../../src/io/kube/client.ts'
-import { eventually } from '../../eventually.ts'
+import { eventually, slowness } from '../../eventually.ts'
 import { freePort } from '../../ports.ts'
 import type { Namespace } from './netns.ts'
 import { relayPorts } from './relay.ts'
@@ -363,7 +363,7 @@ async function etcdCall(url: string, path: string, body: object): Promise<unknow
   const response = await fetch(`${url}${path}`, {
     method: 'POST',
     body: JSON.stringify(body),
-    signal: AbortSignal.timeout(10_000)
+    signal: AbortSignal.timeout(10_000 * slowness())
   })
   assert.ok(response.ok, `etcd ${path}: ${response.status} ${await response.clone().text()}`)
   return response.json()
