@@ -4,6 +4,7 @@
 import { createSocket } from 'node:dgram'
 import { connect, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
+import { slowness } from '../../eventually.ts'
 
 interface Question {
   readonly protocol: 'TCP' | 'UDP'
@@ -15,9 +16,9 @@ interface Question {
 }
 
 const PORT = 8080
-// A server behind a busy machine answers late; a lost datagram or a dropped SYN never.
-const TCP_DEADLINE_MS = 8000
-const UDP_DEADLINE_MS = 700
+// A server behind a busy or a translated machine answers late; a lost datagram or a dropped SYN never.
+const TCP_DEADLINE_MS = 8000 * slowness()
+const UDP_DEADLINE_MS = 700 * slowness()
 
 const [role, ...addresses] = process.argv.slice(2)
 if (role === 'serve') serve(addresses)
