@@ -257,6 +257,27 @@ export interface DnsAnswer extends Answer {
   readonly upstream?: string
 }
 
+/**
+ * The answer of GET /v1/why?target=web.shop.svc.cluster.east:80: the way of a connection, stop by stop. `stops` are those
+ * before the ways part, and `ways` has one entry for each address of the name.
+ */
+export interface WhyAnswer extends Answer {
+  /** `works`: no stop is a fault. `fails`: every way ends at one. `partly`: some ways do. `outside`: it is not of the mesh. */
+  readonly verdict: 'works' | 'partly' | 'fails' | 'outside'
+  readonly stops: readonly StopRow[]
+  readonly ways: readonly { readonly address: string; readonly stops: readonly StopRow[] }[]
+}
+
+/** What was found at one stop of a connection. */
+export interface StopRow {
+  /** `name`, `source`, `host`, `prefix`, `service`, `port`, `endpoints`, `balancer`, `tunnel`, `route`, `kernel` or `connection`. */
+  readonly stop: string
+  /** `ok`: the connection passes. `note`: it passes, and an operator should know more. `fault`: it ends here. */
+  readonly state: 'ok' | 'note' | 'fault'
+  readonly text: string
+  readonly fix?: string
+}
+
 /** The answer of GET /v1/events: what this agent has refused from its peers since its start, the oldest first. */
 export interface EventsAnswer extends Answer {
   readonly events: readonly EventRow[]

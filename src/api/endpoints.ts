@@ -10,7 +10,8 @@ import type {
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
-  StatusAnswer
+  StatusAnswer,
+  WhyAnswer
 } from './answers.ts'
 import type {
   BackupAnswer,
@@ -52,6 +53,7 @@ export const ENDPOINTS = {
   services: get<Sent['services'], ServicesAnswer>('/v1/services'),
   routes: get<Sent['routes'], RoutesAnswer>('/v1/routes'),
   dns: get<Sent['dns'], DnsAnswer>('/v1/dns'),
+  why: get<Sent['why'], WhyAnswer>('/v1/why'),
   events: get<Sent['events'], EventsAnswer>('/v1/events'),
   plan: get<Sent['plan'], PlanAnswer>('/v1/plan'),
   init: post<Sent['init'], JoinedAnswer>('/v1/init'),

@@ -34,6 +34,17 @@ const SCHEMAS = {
   routes: NOTHING,
   /** A request without `name` asks for the list of zones. */
   dns: z.object({ name: z.string().optional(), type: z.string().default('A') }).readonly(),
+  /**
+   * `target`: a name or an address, with a port where it matters. `from`: the address of the pod that connects; left out:
+   * this host does. `connect`: whether a TCP connection is tried.
+   */
+  why: z
+    .object({
+      target: z.string().max(2000),
+      from: z.string().max(100).optional(),
+      connect: z.enum(['yes', 'no']).default('yes')
+    })
+    .readonly(),
   events: NOTHING,
   plan: NOTHING,
   /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */

@@ -31,6 +31,7 @@ import { addStatus } from './commands/status.ts'
 import { addTrust } from './commands/trust.ts'
 import { addUninstall } from './commands/uninstall.ts'
 import { addVersion } from './commands/version.ts'
+import { addWhy } from './commands/why.ts'
 
 /**
  * Returns a program with all commands, which has parsed nothing yet. Where commander would end the process, for help
@@ -77,6 +78,7 @@ export function createProgram(): Command {
   addServices(program)
   addRoutes(program)
   addDns(program)
+  addWhy(program)
   addEvents(program)
   addPlan(program)
   program.commandsGroup('Other:')

@@ -23,7 +23,10 @@ const FLOORS: readonly Readonly<Record<string, string>>[] = [
     host: 'what a host should be, of the view. It knows no DNS, so that routes work while names do not',
     dns: 'names, of the view. It knows no host, so that names are the same on each of them'
   },
-  { coredns: 'what CoreDNS is told: names as Kubernetes objects and Corefiles' }
+  {
+    coredns: 'what CoreDNS is told: names as Kubernetes objects and Corefiles',
+    why: 'why a connection passes or ends, of names, view and host. It decides nothing, so nothing imports it in core'
+  }
 ]
 
 /** Imports that break the order today, as "file imports target". Each is to be mended, not to be kept. */

@@ -7,7 +7,8 @@ import type {
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
-  StatusAnswer
+  StatusAnswer,
+  WhyAnswer
 } from '../../src/api/answers.ts'
 import type { GatewayInviteAnswer, InviteAnswer, JoinedAnswer } from '../../src/api/membership-answers.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../src/core/model/values.ts'
@@ -294,6 +295,24 @@ export const EVENTS: Body<EventsAnswer> = {
       peerId: '12D3KooWstranger',
       reason: 'handshake mesh: the peer is in another mesh',
       count: 1
+    }
+  ]
+}
+
+export const WHY: Body<WhyAnswer> = {
+  verdict: 'fails',
+  stops: [{ stop: 'name', state: 'ok', text: 'web.shop.svc.cluster.east is 10.102.0.10' }],
+  ways: [
+    {
+      address: '10.102.0.10',
+      stops: [
+        {
+          stop: 'prefix',
+          state: 'ok',
+          text: '10.102.0.10 is in the service prefix 10.102.0.0/16 of cluster east'
+        },
+        { stop: 'tunnel', state: 'fault', text: 'the tunnel to east-1 is down', fix: 'open UDP port 51820' }
+      ]
     }
   ]
 }

@@ -23,6 +23,7 @@ import { servicesRoute } from './routes/services.ts'
 import { statusRoute } from './routes/status.ts'
 import { administrationRoutes } from './routes/administration.ts'
 import { trustRoute } from './routes/trust.ts'
+import { whyRoute } from './routes/why.ts'
 import type { Administration } from '../administration/administration.ts'
 import type { Administrators } from '../administration/administrators.ts'
 import type { RootKeys } from '../administration/root-keys.ts'
@@ -56,6 +57,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     services: servicesRoute(state),
     routes: routesRoute(state),
     dns: dnsRoute(state),
+    why: whyRoute(state),
     events: eventsRoute(state),
     plan: planRoute(state),
     init: initRoute(parts),

@@ -188,11 +188,7 @@ export class DesiredHost {
       device: settings.device,
       listenPort: settings['wireguard-port'],
       mtu: mtu.bytes,
-      // In Kubernetes, kube-proxy balances the services of the own cluster.
-      balanceLocal:
-        settings['balance-local'] === 'auto'
-          ? sourceKind(settings) === 'folder'
-          : settings['balance-local'] === 'on',
+      balanceLocal: balancesOwn(settings),
       keepaliveSeconds: settings['keepalive-seconds'],
       scheduler: settings.scheduler,
       reach: settings.reach,
@@ -217,4 +213,11 @@ function reachFault(unreachable: number) {
     message: `other clusters do not reach ${unreachable} of the endpoints of this cluster: with reach: services, at most ${REACHABLE_MAX} are open`,
     fix: 'export fewer services (settings export…), or set reach: pods and use NetworkPolicies'
   }
+}
+
+/** Whether this host balances the services of its own cluster, too. In Kubernetes, kube-proxy does it. */
+export function balancesOwn(settings: Settings): boolean {
+  return settings['balance-local'] === 'auto'
+    ? sourceKind(settings) === 'folder'
+    : settings['balance-local'] === 'on'
 }

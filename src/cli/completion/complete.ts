@@ -183,13 +183,13 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   }
 }
 
-/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns`. */
+/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns` and `why`. */
 async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   if (place.command.name() === 'help') return commands(place.program)
   const argument: Argument | undefined = place.command.registeredArguments[place.positionals]
   if (argument?.argChoices !== undefined) return argument.argChoices.map((value) => ({ value }))
   if (argument?.name() === 'file') return FILES
-  return place.command.name() === 'dns' && argument !== undefined ? names(place, dnsNames) : []
+  return ['dns', 'why'].includes(place.command.name()) && argument !== undefined ? names(place, dnsNames) : []
 }
 
 /**

@@ -75,6 +75,7 @@ describe('meshctl completion', () => {
   it('bash: completes DNS names, record types and shells', async () => {
     assert.deepEqual(await bash('dns', 'web'), ['web.shop.svc.cluster.east'])
     assert.deepEqual(await bash('dns', 'cluster.'), ['cluster.all', 'cluster.edge'])
+    assert.deepEqual(await bash('why', 'web'), ['web.shop.svc.cluster.east'])
     assert.deepEqual(await bash('dns', 'x', '--type', 'A'), ['A', 'AAAA'])
     assert.deepEqual(await bash('completion', 'z'), ['zsh'])
     assert.deepEqual(await bash('peers', '-o', ''), ['table', 'wide', 'json', 'yaml', 'name'])

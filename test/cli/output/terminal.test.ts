@@ -170,6 +170,10 @@ describe('meshctl and the terminal', () => {
       inStep: false,
       steps: [{ op: { kind: evil }, commands: [`ip ${evil}`] }]
     })
+    fake.answer('/v1/why', {
+      ...samples.WHY,
+      stops: [{ stop: 'name', state: 'fault', text: evil, fix: evil }]
+    })
     fake.answer('/v1/events', { events: [{ ...samples.EVENTS.events[0], reason: evil, cluster: evil }] })
     fake.answer('/v1/invite', { ...samples.INVITE, bootstrap: [evil] })
     fake.fail('/v1/join', 400, { code: evil, message: evil, fix: evil })
@@ -179,6 +183,7 @@ describe('meshctl and the terminal', () => {
       'routes',
       'status',
       'dns',
+      'why x',
       'events',
       'plan',
       'invite east',

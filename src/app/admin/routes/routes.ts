@@ -2,13 +2,12 @@
 // row is made of the view (which prefixes there are) and of the host as the latest pass left it (what is installed);
 // the kernel is not read.
 import type { RouteRow, RoutesAnswer } from '../../../api/answers.ts'
-import type { HostOp } from '../../../core/host/host-state.ts'
 import type { ClusterView } from '../../../core/view/view.ts'
-import { sentence } from '../../observe/errors.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
 import type { AgentState } from '../agent-state.ts'
 import { conflictText, type Body } from '../answer-body.ts'
+import { whyMissing } from '../missing.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** Returns the handler. Errors: AppError NOT_JOINED. */
@@ -73,21 +72,4 @@ function installedPrefixes({ reconciler }: Session): Record<'pod' | 'service', R
   const destinations = (list: readonly { readonly destination: string }[] = []) =>
     new Set(list.map(({ destination }) => destination))
   return { pod: destinations(reconciler?.have.routes), service: destinations(reconciler?.have.vips) }
-}
-
-/**
- * The error of the operation for this prefix; else the error of the tunnel or the filter, which every route needs; else
- * that of a part of the host that could not be read.
- */
-function whyMissing({ reconciler }: Session, destination: string): string {
-  const { steps, parts } = reconciler?.failures ?? { steps: [], parts: [] }
-  const own = steps.find(({ op }) => destinationOf(op) === destination)
-  const basis = steps.find(({ op }) => op.kind === 'setTunnel' || op.kind === 'setFilter')
-  const error = (own ?? basis ?? parts[0])?.error
-  return error === undefined ? 'the pass that sets it is under way' : sentence(error)
-}
-
-/** The prefix that an operation adds to the host; undefined for other operations. */
-function destinationOf(op: HostOp): string | undefined {
-  return op.kind === 'addRoute' ? op.route.destination : op.kind === 'addVip' ? op.vip.destination : undefined
 }

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { meshctl, startFakeMeshd, type FakeMeshd } from '../fake-meshd.ts'
+import * as samples from '../samples.ts'
+
+describe('meshctl why', () => {
+  let fake: FakeMeshd
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+  const cli = (...args: readonly string[]) => meshctl(['--socket', fake.socket, ...args])
+
+  it('says first where the connection ends, then each stop with its fix, and exits with 1', async () => {
+    fake.answer('/v1/why', samples.WHY)
+    const { code, stdout } = await cli(
+      'why',
+      'web.shop.svc.cluster.east:80',
+      '--from',
+      '10.1.0.7',
+      '--no-connect'
+    )
+    assert.equal(code, 1)
+    assert.deepEqual(stdout.replaceAll(/ +/g, ' ').split('\n'), [
+      'It ends at the stop tunnel: the tunnel to east-1 is down',
+      'STOP STATE FOUND',
+      'name ok web.shop.svc.cluster.east is 10.102.0.10',
+      'prefix ok 10.102.0.10 is in the service prefix 10.102.0.0/16 of cluster east',
+      'tunnel fault the tunnel to east-1 is down; fix: open UDP port 51820',
+      ''
+    ])
+    assert.equal(
+      fake.requests.at(-1)?.url,
+      '/v1/why?target=web.shop.svc.cluster.east%3A80&connect=no&from=10.1.0.7'
+    )
+  })
+
+  it('puts each way below its address where there are several', async () => {
+    const [way] = samples.WHY.ways
+    fake.answer('/v1/why', {
+      verdict: 'partly',
+      stops: samples.WHY.stops,
+      ways: [
+        way,
+        {
+          address: '10.3.0.1',
+          stops: [{ stop: 'route', state: 'ok', text: 'the route leads into rhizome0' }]
+        }
+      ]
+    })
+    const { code, stdout } = await cli('why', 'web.shop.svc.cluster.all')
+    assert.equal(code, 0)
+    assert.match(stdout, /^It works to some of 2 addresses: the tunnel to east-1 is down\n/)
+    assert.match(stdout, /\n10\.102\.0\.10\nprefix .*\n10\.3\.0\.1\nroute +ok/s)
+  })
+
+  it('passes on what meshd refuses', async () => {
+    fake.fail('/v1/why', 400, {
+      code: 'BAD_ARGUMENT',
+      message: 'target: "a b" is no name',
+      fix: 'write it as in web:80'
+    })
+    const { code, stderr } = await cli('why', 'a b')
+    assert.equal(code, 2)
+    assert.match(stderr, /target: "a b" is no name/)
+  })
+})
