@@ -278,6 +278,25 @@ export interface StopRow {
   readonly fix?: string
 }
 
+/** The answer of GET /v1/doctor: what an examination of this agent and its host has found, the worst first. */
+export interface DoctorAnswer extends Answer {
+  /** The worst state of all findings. */
+  readonly verdict: FindingRow['state']
+  readonly findings: readonly FindingRow[]
+}
+
+/** The result of one check of one thing. */
+export interface FindingRow {
+  /** `data-plane`, `drift`, `dns`, `upstream-dns`, `control`, `tunnel`, `disk`, or `fault` for what meshd found by itself. */
+  readonly check: string
+  /** `ok`: nothing to do. `warning`: it works, and the operator should act. `fault`: it does not work. */
+  readonly state: 'ok' | 'warning' | 'fault'
+  /** A cluster and a node, an address or a path; '' where there is only one. */
+  readonly subject: string
+  readonly text: string
+  readonly fix?: string
+}
+
 /** The answer of GET /v1/events: what this agent has refused from its peers since its start, the oldest first. */
 export interface EventsAnswer extends Answer {
   readonly events: readonly EventRow[]

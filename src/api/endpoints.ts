@@ -5,6 +5,7 @@
 import type {
   Answer,
   DnsAnswer,
+  DoctorAnswer,
   EventsAnswer,
   PeersAnswer,
   PlanAnswer,
@@ -54,6 +55,7 @@ export const ENDPOINTS = {
   routes: get<Sent['routes'], RoutesAnswer>('/v1/routes'),
   dns: get<Sent['dns'], DnsAnswer>('/v1/dns'),
   why: get<Sent['why'], WhyAnswer>('/v1/why'),
+  doctor: get<Sent['doctor'], DoctorAnswer>('/v1/doctor'),
   events: get<Sent['events'], EventsAnswer>('/v1/events'),
   plan: get<Sent['plan'], PlanAnswer>('/v1/plan'),
   init: post<Sent['init'], JoinedAnswer>('/v1/init'),

@@ -45,6 +45,7 @@ const SCHEMAS = {
       connect: z.enum(['yes', 'no']).default('yes')
     })
     .readonly(),
+  doctor: NOTHING,
   events: NOTHING,
   plan: NOTHING,
   /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */

@@ -9,6 +9,7 @@ import { addCompletion } from './commands/completion.ts'
 import { addGlobalOptions } from './meshd/context.ts'
 import { addDecide } from './commands/decide.ts'
 import { addDns } from './commands/dns.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addEvents } from './commands/events.ts'
 import { EXIT_CODES } from './output/exit-codes.ts'
 import { addGrant } from './commands/grant.ts'
@@ -79,6 +80,7 @@ export function createProgram(): Command {
   addRoutes(program)
   addDns(program)
   addWhy(program)
+  addDoctor(program)
   addEvents(program)
   addPlan(program)
   program.commandsGroup('Other:')

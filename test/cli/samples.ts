@@ -1,6 +1,7 @@
 // Typed answers of a believable mesh: west (this agent), east, edge.
 import type {
   DnsAnswer,
+  DoctorAnswer,
   EventsAnswer,
   HealthReport,
   PeersAnswer,
@@ -314,5 +315,19 @@ export const WHY: Body<WhyAnswer> = {
         { stop: 'tunnel', state: 'fault', text: 'the tunnel to east-1 is down', fix: 'open UDP port 51820' }
       ]
     }
+  ]
+}
+
+export const DOCTOR: Body<DoctorAnswer> = {
+  verdict: 'fault',
+  findings: [
+    {
+      check: 'tunnel',
+      state: 'fault',
+      subject: 'east east-1',
+      text: 'the tunnel is down',
+      fix: 'let UDP 192.0.2.9:51820 in'
+    },
+    { check: 'disk', state: 'ok', subject: '/var/lib/rhizome', text: '900 MB are free' }
   ]
 }

@@ -10,6 +10,7 @@ import type { AgentState } from './agent-state.ts'
 import { backupRoutes } from './routes/backup.ts'
 import { certRenewRoute } from './routes/cert-renew.ts'
 import { dnsRoute } from './routes/dns.ts'
+import { doctorRoute } from './routes/doctor.ts'
 import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
 import { gatewayRoutes, inviteRoute } from './routes/invite.ts'
@@ -58,6 +59,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     routes: routesRoute(state),
     dns: dnsRoute(state),
     why: whyRoute(state),
+    doctor: doctorRoute(state),
     events: eventsRoute(state),
     plan: planRoute(state),
     init: initRoute(parts),

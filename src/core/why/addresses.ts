@@ -104,14 +104,13 @@ function toService(cluster: ClusterView, to: Destination, facts: WhyFacts): Way 
   const port = portOf(view.service.ports, to)
   if (port === undefined) return { stops: [named, noPort(key, view, to)] }
   const { name, port: number, protocol } = port
-  const others = view.service.ports.length - 1
   const portText = `port ${number} ${protocol}${name === '' ? '' : ` (${name})`}`
   const stops = [
     named,
-    to.port === undefined && others > 0
+    to.port === undefined && view.service.ports.length > 1
       ? note(
           'port',
-          `${portText} is looked at; the service has ${others} more: ${portsText(view.service.ports)}`
+          `the service has the ports ${portsText(view.service.ports)}; this answer is about ${portText}`
         )
       : passes('port', `the service has ${portText}`)
   ]
@@ -309,8 +308,7 @@ function tunnelStop(cluster: ClusterView, ip: Ip, facts: WhyFacts, { have }: Pro
     )
   const text = `gateway ${node} of ${cluster.name} would carry it, but its tunnel is ${tunnel?.state ?? 'not seen yet'}${tunnel?.reason === undefined ? '' : `: ${tunnel.reason}`}`
   const known = facts.faults.find(
-    ({ code, subject }) =>
-      TUNNEL_CODES.has(code) && (subject === '' || subject.split(/[ /]/).includes(cluster.name))
+    ({ code, subject }) => TUNNEL_CODES.has(code) && subject.split(/[ /]/).includes(cluster.name)
   )
   return fault(
     'tunnel',
@@ -320,7 +318,7 @@ function tunnelStop(cluster: ClusterView, ip: Ip, facts: WhyFacts, { have }: Pro
 }
 
 /** Faults of tunnels, whose fix is also that of the stop. Their subject names the cluster, or the cluster and the gateway. */
-const TUNNEL_CODES: ReadonlySet<string> = new Set(['CLUSTER_DOWN', 'GATEWAY_DOWN', 'ALL_CLUSTERS_DOWN'])
+const TUNNEL_CODES: ReadonlySet<string> = new Set(['CLUSTER_DOWN', 'GATEWAY_DOWN'])
 
 /** The route of this agent to an address: the longest prefix wins, as in the kernel's table. */
 function routeStop(cluster: ClusterView, ip: Ip, { have, overlap, whyMissing }: ProgrammedFacts): Stop {

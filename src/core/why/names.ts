@@ -59,7 +59,7 @@ function outside(name: string, { view }: Facts): Stop {
     ? note('name', text)
     : fault(
         'name',
-        `${text}: the name is not complete`,
+        `${name} is not the whole name of a service: only the DNS of a pod's own cluster completes it`,
         `ask for the whole name, as in ${serviceDomain(known.name, { name: service, namespace })}`
       )
 }

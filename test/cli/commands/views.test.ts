@@ -83,6 +83,8 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     await shows('cluster.all\ncluster.edge', 'dns', '-o', 'name')
     fake.answer('/v1/why', { ...samples.WHY, verdict: 'partly' })
     await shows('tunnel', 'why', '10.102.0.10', '-o', 'name')
+    fake.answer('/v1/doctor', { ...samples.DOCTOR, verdict: 'warning' })
+    await shows('tunnel', 'doctor', '-o', 'name')
     fake.answer('/v1/dns', samples.RECORDS)
     fake.answer('/v1/events', samples.EVENTS)
     await shows('12D3KooWeast\n12D3KooWeast\n12D3KooWstranger', 'events', '-o', 'name')

@@ -174,6 +174,10 @@ describe('meshctl and the terminal', () => {
       ...samples.WHY,
       stops: [{ stop: 'name', state: 'fault', text: evil, fix: evil }]
     })
+    fake.answer('/v1/doctor', {
+      ...samples.DOCTOR,
+      findings: [{ ...samples.DOCTOR.findings[0], text: evil, subject: evil }]
+    })
     fake.answer('/v1/events', { events: [{ ...samples.EVENTS.events[0], reason: evil, cluster: evil }] })
     fake.answer('/v1/invite', { ...samples.INVITE, bootstrap: [evil] })
     fake.fail('/v1/join', 400, { code: evil, message: evil, fix: evil })
@@ -184,6 +188,7 @@ describe('meshctl and the terminal', () => {
       'status',
       'dns',
       'why x',
+      'doctor',
       'events',
       'plan',
       'invite east',

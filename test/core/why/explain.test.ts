@@ -168,7 +168,7 @@ describe('why a connection ends', () => {
       /only west has service shop\/only-west/,
       /meshctl peers/
     ],
-    ['the name is short', 'web.shop', {}, 'name', /not complete/, /web\.shop\.svc\.cluster\./],
+    ['the name is short', 'web.shop', {}, 'name', /not the whole name/, /web\.shop\.svc\.cluster\./],
     [
       'the services are not known yet',
       'web.shop.svc.cluster.west',

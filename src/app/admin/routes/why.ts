@@ -45,7 +45,9 @@ async function why(state: AgentState, session: Session, request: Requests['why']
     )
   const explained = explain(asked, from, factsOf(state, session))
   const stops: StopRow[] = [...explained.stops]
-  if (explained.forward && asked.kind === 'name') stops.push(await upstreamStop(session, asked.name))
+  const isEnded = stops.some(({ state }) => state === 'fault')
+  if (explained.forward && asked.kind === 'name' && !isEnded)
+    stops.push(await upstreamStop(session, asked.name))
   const connects = request.connect === 'yes'
   const ways = await Promise.all(
     explained.ways.map(async (way) => ({

@@ -64,3 +64,31 @@ describe('meshctl why', () => {
     assert.match(stderr, /target: "a b" is no name/)
   })
 })
+
+describe('meshctl doctor', () => {
+  let fake: FakeMeshd
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+
+  it('counts what it found, lists it with each fix, and exits with 1 where something does not work', async () => {
+    fake.answer('/v1/doctor', samples.DOCTOR)
+    const { code, stdout } = await meshctl(['--socket', fake.socket, 'doctor'])
+    assert.equal(code, 1)
+    assert.deepEqual(stdout.replaceAll(/ +/g, ' ').split('\n'), [
+      '1 fault, 0 warnings',
+      'CHECK STATE SUBJECT FOUND',
+      'tunnel fault east east-1 the tunnel is down; fix: let UDP 192.0.2.9:51820 in',
+      'disk ok /var/lib/rhizome 900 MB are free',
+      ''
+    ])
+  })
+
+  it('exits with 0 where all is well', async () => {
+    fake.answer('/v1/doctor', { verdict: 'ok', findings: samples.DOCTOR.findings.slice(1) })
+    const { code, stdout } = await meshctl(['--socket', fake.socket, 'doctor'])
+    assert.equal(code, 0)
+    assert.match(stdout, /^All is well\n/)
+  })
+})

@@ -1,0 +1,32 @@
+// GET /v1/doctor for `meshctl doctor`: examines this agent, its host and the ways to the other members now. It works before
+// `init` and `join`, too, with the checks that need no mesh. It changes nothing.
+import { checkResponder, checkUpstream } from '../../doctor/dns.ts'
+import { examine } from '../../doctor/finding.ts'
+import { checkControl, checkTunnels } from '../../doctor/members.ts'
+import { checkDataPlane, checkDisk, checkDrift, checkFaults } from '../../doctor/own-host.ts'
+import type { AgentState } from '../agent-state.ts'
+import type { AdminHandlers } from '../server.ts'
+
+/**
+ * Returns the handler. It never rejects: a check that fails is a finding. The checks run side by side, so the answer takes
+ * as long as the slowest of them, at most some seconds.
+ */
+export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
+  return async () => {
+    const { session } = state
+    const findings = await examine({
+      fault: () => checkFaults(state),
+      'data-plane': () => checkDataPlane(state),
+      disk: () => checkDisk(state),
+      ...(session && {
+        drift: () => checkDrift(state),
+        tunnel: () => (state.host === undefined ? Promise.resolve([]) : checkTunnels(session)),
+        control: () => checkControl(session),
+        dns: () => checkResponder(session),
+        'upstream-dns': () => checkUpstream(session)
+      })
+    })
+    const worst = findings[0]?.state ?? 'ok'
+    return { verdict: worst, findings }
+  }
+}

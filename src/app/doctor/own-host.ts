@@ -1,0 +1,88 @@
+// Checks of this host: the data plane, differences of the kernel from what it should have, the disk, and the faults that
+// the agent has found by itself. Each reads, and changes nothing but a mark that a pass is due (checkDrift).
+import { statfs } from 'node:fs/promises'
+import { release } from 'node:os'
+import type { AgentState } from '../admin/agent-state.ts'
+import type { Finding } from './finding.ts'
+
+// Bytes of a mebibyte, for texts.
+const MB = 1024 * 1024
+/** The replica of a large mesh and its next version fit into this; below it the next write may fail. */
+const FREE_BYTES_MIN = 64 * MB
+
+/** Whether this host can be programmed, and by what. Without a data plane the faults have the reason and the fix. */
+export async function checkDataPlane({
+  host,
+  hostFault,
+  settings,
+  session
+}: Pick<AgentState, 'host' | 'hostFault' | 'settings' | 'session'>): Promise<readonly Finding[]> {
+  if (host === undefined)
+    return [
+      finding('data-plane', settings.dataplane === 'off' ? 'warning' : 'fault', {
+        text: `nothing is programmed on this host: ${hostFault ?? 'there is no data plane'}`,
+        fix: 'mend what it names and restart meshd; `meshctl status` has the whole fault'
+      })
+    ]
+  const before = session === undefined ? ', and waits for `meshctl init` or `meshctl join`' : ''
+  return [
+    finding('data-plane', 'ok', {
+      text: `Linux ${release()}, load balancer ${host.loadBalancer}, tunnel device ${settings.device}${before}`
+    })
+  ]
+}
+
+/** Reads the kernel and compares it with what this host should have. A pass that is due mends the difference. */
+export async function checkDrift({
+  session,
+  describe
+}: Pick<AgentState, 'session' | 'describe'>): Promise<readonly Finding[]> {
+  const ops = await session?.reconciler?.preview()
+  if (ops === undefined) return []
+  const [first] = ops
+  if (first === undefined)
+    return [finding('drift', 'ok', { text: 'the kernel has what this host should have' })]
+  return [
+    finding('drift', 'warning', {
+      text: `the kernel differs in ${ops.length} ${ops.length === 1 ? 'thing' : 'things'}, such as: ${describe(first)[0] ?? first.kind}`,
+      fix: 'ask again in 10 s: the next pass mends it; if it comes back, another program changes it (`meshctl plan` lists all)'
+    })
+  ]
+}
+
+/** Whether the state folder has room. The agent itself tests whether it can be written, and sets a fault if not. */
+export async function checkDisk({ settings }: Pick<AgentState, 'settings'>): Promise<readonly Finding[]> {
+  const subject = settings['state-dir']
+  const { bavail, bsize, blocks } = await statfs(subject)
+  const free = bavail * bsize
+  // Some file systems have no blocks to count and report 0 of 0 (statfs(2)).
+  if (blocks === 0 || free >= FREE_BYTES_MIN)
+    return [finding('disk', 'ok', { subject, text: `${Math.floor(free / MB)} MB are free` })]
+  return [
+    finding('disk', 'fault', {
+      subject,
+      text: `only ${Math.floor(free / MB)} MB are free`,
+      fix: `free ${FREE_BYTES_MIN / MB} MB on its file system: without room, changes live in memory only`
+    })
+  ]
+}
+
+/** What the agent has found by itself: the registry of health, as `meshctl status` shows it. */
+export async function checkFaults({ health }: Pick<AgentState, 'health'>): Promise<readonly Finding[]> {
+  return health.faults().map(({ severity, subject, message, fix }) =>
+    finding('fault', severity === 'warning' ? 'warning' : 'fault', {
+      subject,
+      text: message,
+      ...(fix === '' ? {} : { fix })
+    })
+  )
+}
+
+/** A finding of the whole agent unless `subject` names a part of it. */
+function finding(
+  check: Finding['check'],
+  state: Finding['state'],
+  rest: { readonly subject?: string; readonly text: string; readonly fix?: string }
+): Finding {
+  return { check, state, subject: '', ...rest }
+}

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import fc from 'fast-check'
+import { examine, type Finding } from '../../../src/app/doctor/finding.ts'
+
+const STATES = ['ok', 'warning', 'fault'] as const
+const NAMES = ['data-plane', 'drift', 'dns', 'upstream-dns', 'control', 'tunnel', 'disk', 'fault'] as const
+
+describe('an examination', () => {
+  it('has all findings of all checks, the worst first, whatever fails', async () => {
+    const result = fc.oneof(
+      fc.constant('throws' as const),
+      fc.array(fc.constantFrom(...STATES), { maxLength: 4 })
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.tuple(...NAMES.map(() => result)), async (results) => {
+        const checks = Object.fromEntries(
+          NAMES.map((check, index) => [
+            check,
+            async (): Promise<readonly Finding[]> => {
+              const found = results[index] ?? []
+              if (found === 'throws') throw new Error('the tool hangs')
+              return found.map((state) => ({ check, state, subject: '', text: state }))
+            }
+          ])
+        )
+        const findings = await examine(checks)
+        const wanted = results.reduce((sum, found) => sum + (found === 'throws' ? 1 : found.length), 0)
+        assert.equal(findings.length, wanted)
+        const ranks = findings.map(({ state }) => STATES.indexOf(state))
+        assert.deepEqual(
+          ranks,
+          ranks.toSorted((a, b) => b - a)
+        )
+        const failed = findings.filter(({ text }) => text.includes('the tool hangs'))
+        assert.equal(failed.length, results.filter((found) => found === 'throws').length)
+        assert.ok(failed.every(({ state }) => state === 'warning'))
+      })
+    )
+  })
+})
