@@ -11,7 +11,7 @@
 //      of each zone, in every spelling. If there is one, nothing is written, the agents' own block is removed, and
 //      the refusal names the place. Before anything is written, a parser with CoreDNS's own rules reads it back
 //      (docs/decisions/0048).
-import { readCorefile } from './corefile-blocks.ts'
+import { readCorefile, unread } from './corefile-blocks.ts'
 import { isFields, type Fields } from '../model/field-check.ts'
 import { KUBERNETES_DOMAIN } from '../model/zones.ts'
 import { fieldsAt, MERGE_PATCH, textAt, type KubeCall } from '../kube/kube-api.ts'
@@ -163,12 +163,7 @@ function servedByOthers(
   const port = objects.coredns === undefined ? DNS_PORT : portOf(corefileOf(objects.coredns))
   for (const { place, configMap, text } of othersCorefiles(objects, namespace)) {
     const read = readCorefile(text)
-    if (read.kind === 'invalid')
-      return {
-        kind: 'refused',
-        reason: `CoreDNS cannot load ${place}: ${read.reason}`,
-        fix: `correct it: kubectl -n ${namespace} edit configmap ${configMap}; the agents write their block as soon as CoreDNS can load the file`
-      }
+    if (read.kind !== 'served') return unread(read, { place, configMap, namespace })
     const hit = read.zones.find(
       (served) => served.transport === 'dns' && served.port === port && mesh.zones.includes(served.zone)
     )
@@ -290,7 +285,7 @@ function corefileCall(configMap: Fields, namespace: string, edit: CorefileEdit):
   if (edit.kind === 'refused') return edit
   if (edit.text === corefileOf(configMap)) return IN_STEP
   const read = readCorefile(edit.text)
-  if (read.kind === 'invalid' && edit.text.startsWith(BEGIN))
+  if (read.kind !== 'served' && edit.text.startsWith(BEGIN))
     return {
       kind: 'refused',
       reason: `CoreDNS could not load the Corefile after the agents had added their block: ${read.reason}`,

@@ -209,6 +209,26 @@ describe('cluster DNS: a zone that somebody else serves already', () => {
       assert.match(wiring.reason, /CoreDNS cannot load the Corefile/)
     }
   })
+
+  it('and where a Corefile may serve any zone, nothing is written, and the fix is told', () => {
+    for (const [unclear, reason] of [
+      [block('{$ZONE}'), /the variable \{\$ZONE\}/],
+      [block('{%ZONE%}'), /the variable \{%ZONE%\}/],
+      [`import zones.conf\n${COREFILE}`, /it imports zones\.conf/],
+      [`import /etc/coredns/zones/*\n${COREFILE}`, /cannot read which zones these files serve/],
+      ['example.org {\n    ourplugin\n}\n', /"ourplugin" is no plugin of CoreDNS/]
+    ] as const) {
+      const objects = { ...NOTHING, coredns: { data: { Corefile: unclear } } }
+      const wiring = wire('coredns', objects, { mesh: MESH, namespace: 'x' })
+      assert.ok(wiring.kind === 'refused', unclear)
+      assert.match(wiring.reason, reason)
+      assert.match(wiring.fix, /cluster-dns: off/)
+      assert.deepEqual(wiring.calls ?? [], [])
+    }
+    const usual = `${COREFILE}import custom/*.server\nexample.org {\n    import custom/*.override\n    forward . {$UPSTREAM}\n}\n`
+    const objects = { ...NOTHING, coredns: { data: { Corefile: usual } } }
+    assert.equal(wire('coredns', objects, { mesh: MESH, namespace: 'x' }).kind, 'calls')
+  })
 })
 
 describe('cluster DNS: zones to forward', () => {
