@@ -79,6 +79,7 @@ export const ENDPOINTS = {
   rootExport: post<Sent['rootExport'], RootFileAnswer>('/v1/root/export'),
   rootExported: post<Sent['rootExported'], DoneAnswer>('/v1/root/exported'),
   rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
+  rootForget: post<Sent['rootForget'], DoneAnswer>('/v1/root/forget'),
   keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate'),
   certRenew: post<Sent['certRenew'], CertRenewedAnswer>('/v1/cert/renew')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }

@@ -24,6 +24,10 @@ const hex = (min: number, max: number) =>
     )
 /** The file of `meshctl root export`, and its passphrase. */
 const rootFields = { file: z.string().max(32 * 1024), passphrase: z.string().max(1024) }
+/** Root keys of one mesh (docs/trust-set.md). */
+const ROOTS_MAX = 5
+/** The number of a root key, from 1, in the order of the sorted public keys. */
+const share = z.number().int().min(1).max(ROOTS_MAX).optional()
 /** Bytes of the file of `meshctl backup create`; meshctl refuses to read more, and meshd to make more. */
 export const BACKUP_BYTES_MAX = 64 * 1024 * 1024
 
@@ -49,7 +53,20 @@ const SCHEMAS = {
   events: NOTHING,
   plan: NOTHING,
   /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */
-  init: z.strictObject({ cluster: z.string(), podCidrs: strings, serviceCidrs: strings }).readonly(),
+  init: z
+    .strictObject({
+      cluster: z.string(),
+      podCidrs: strings,
+      serviceCidrs: strings,
+      /** `k` of `number` root keys must sign; left out: one of one. */
+      roots: z
+        .strictObject({
+          k: z.number().int().min(1).max(ROOTS_MAX),
+          number: z.number().int().min(1).max(ROOTS_MAX)
+        })
+        .optional()
+    })
+    .readonly(),
   invite: z
     .strictObject({
       cluster: z.string(),
@@ -107,15 +124,20 @@ const SCHEMAS = {
       prefixes: strings.default(['0.0.0.0/0', '::/0']),
       inviteDays: z.number().int().min(1).max(366).default(30),
       clusters: z.number().int().min(1).max(2048).default(2048),
-      maySeat: z.boolean().default(false)
+      maySeat: z.boolean().default(false),
+      /** Under the roots and under no seat of this agent, which must hold enough root keys. */
+      root: z.boolean().optional()
     })
     .readonly(),
   /** `seat`: a label, or the beginning of an id. `force`: also the last seat for all names and prefixes. */
   adminRemove: z.strictObject({ seat: name, force: z.boolean().default(false) }).readonly(),
-  rootExport: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),
-  /** `keep`: the keys stay on this agent, too. */
-  rootExported: z.strictObject({ ...rootFields, keep: z.boolean().default(false) }).readonly(),
+  /** `share`: this root key only; left out: all that are here. */
+  rootExport: z.strictObject({ passphrase: z.string().max(1024), share }).readonly(),
+  /** `keep`: the keys stay on this agent, too; a single share always does. */
+  rootExported: z.strictObject({ ...rootFields, share, keep: z.boolean().default(false) }).readonly(),
   rootImport: z.strictObject(rootFields).readonly(),
+  /** `force`: also when fewer than all root keys of this agent are in files, but as many as must sign. */
+  rootForget: z.strictObject({ force: z.boolean().default(false) }).readonly(),
   keyRotate: NOTHING,
   /** `force`: also when another gateway of this cluster is turned away by it. */
   certRenew: z.strictObject({ force: z.boolean().default(false) }).readonly()

@@ -97,12 +97,17 @@ export interface StatementRow {
 /** The answer of GET /v1/trust: the trust set, and what follows from it here. */
 export interface TrustAnswer extends Answer {
   readonly meshId: string
-  /** How many of the roots sign, how many there are, how many of them this agent holds, and whether they are in a file. */
+  /**
+   * How many of the roots sign, how many there are, how many of them this agent holds (`inMemory` of these until
+   * `root forget` or a restart), and whether as many as must sign are in files. `inFiles`: the numbers of those that are.
+   */
   readonly roots: {
     readonly k: number
     readonly number: number
     readonly held: number
     readonly exported: boolean
+    readonly inMemory?: number
+    readonly inFiles?: readonly number[]
   }
   readonly seats: readonly SeatRow[]
   readonly clusters: readonly TrustedClusterRow[]

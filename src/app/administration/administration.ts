@@ -265,7 +265,7 @@ export class Administration {
     const seats = this.#seats()
     const seat = seats.find((one) => coversName(one.seat, name))
     if (seat !== undefined) return seat
-    if (seats.length === 0) throw noSeat(this.#options.store.identity())
+    if (seats.length === 0) throw noSeat()
     throw new AppError(
       'SEAT_EXCEEDED',
       `no seat of this agent covers the name ${name}`,
@@ -296,7 +296,7 @@ export class Administration {
     const seats = this.#seats()
     const seat = seats.find((one) => one.seat.id === signer?.id || one.seat.id === signer?.under)
     if (seat !== undefined) return seat
-    if (seats.length === 0) throw noSeat(this.#options.store.identity())
+    if (seats.length === 0) throw noSeat()
     throw new AppError(
       'SEAT_EXCEEDED',
       `the administrator ${signer?.label ?? ''} signed the bar of this agent, and no seat here is that one or above it`,

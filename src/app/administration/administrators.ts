@@ -19,7 +19,8 @@ import { AppError } from '../observe/errors.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import { refuseLastSeatStanding } from './last-seat.ts'
-import { areRootsInFile, holdsRoots, noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import { areRootsInFile, noSeat, ownSeats, type OwnSeat } from './own-seats.ts'
+import type { RootKeys } from './root-keys.ts'
 import { withinRights } from './within-rights.ts'
 
 /** The session with the members, and the identity with seats and roots. With Kubernetes, a Secret shares both (docs/trust.md). */
@@ -28,6 +29,8 @@ interface AdministratorsOptions {
   readonly store: Pick<Store, 'identity' | 'saveIdentity'>
   readonly crypto: Crypto
   readonly log: Log
+  /** The root keys that this agent can sign with. */
+  readonly rootKeys: Pick<RootKeys, 'seeds'>
 }
 
 /** See the head of this file. */
@@ -61,15 +64,15 @@ export class Administrators {
       maySeat: request.maySeat
     }
     const seat = { adminKey: request.key as KeyId, label: request.label, rights }
-    const identity = this.#identity()
     this.#refuseTakenLabel(request.label)
-    const rootSeeds = (identity.rootSeeds ?? []).map(bytes)
+    const rootSeeds = this.#options.rootKeys.seeds()
+    const hasRoots = rootSeeds.length >= context.roots.k
+    if (request.root === true && !hasRoots) throw rootsMissing(context.roots, rootSeeds.length)
     const seats = this.#ownSeats()
     const own = seats.find(({ seat: one }) => one.maySeat)
-    if (!holdsRoots(identity) && own === undefined)
-      throw seats.length === 0 ? noSeat(identity) : maySeatMissing(seats)
+    if (!hasRoots && own === undefined) throw seats.length === 0 ? noSeat() : maySeatMissing(seats)
     const made = withinRights('this seat cannot be created', () =>
-      holdsRoots(identity) || own === undefined
+      hasRoots || own === undefined
         ? createRootSeat(context, { ...seat, rootSeeds })
         : createChildSeat(context, { ...seat, ...own })
     )
@@ -103,14 +106,14 @@ export class Administrators {
       )
     const identity = this.#identity()
     const context = this.#context()
-    const hasRoots = holdsRoots(identity)
+    const rootSeeds = this.#options.rootKeys.seeds()
+    const hasRoots = rootSeeds.length >= context.roots.k
     if (!request.force)
       refuseLastSeatStanding(standingSeats, target, { hasRoots, isInFile: areRootsInFile(identity) })
     const { entries, beyond } = keepListOf(set, standing, target.id, { children: true })
     const keep = entries.map(({ id }) => id)
     const own = this.#ownSeats().find(({ seat }) => seat.id === target.under || seat.id === target.id)
-    if (!hasRoots && own === undefined) throw noSeat(identity)
-    const rootSeeds = (identity.rootSeeds ?? []).map(bytes)
+    if (!hasRoots && own === undefined) throw noSeat()
     const item =
       hasRoots || own === undefined
         ? voidByRoots(context, rootSeeds, { target: target.id, keep }).item
@@ -176,6 +179,15 @@ export class Administrators {
     log.info({ done }, 'signed as an administrator')
     return { done, neighbours: control.neighbours().length }
   }
+}
+
+/** The error of an agent that holds fewer root keys than must sign. */
+function rootsMissing({ k, keys }: MeshRoots, held: number): AppError {
+  return new AppError(
+    'NO_ROOT',
+    `${k} of the ${keys.length} root keys must sign, and this agent holds ${held}`,
+    `import ${k - held} more: \`meshctl root import <file>\``
+  )
 }
 
 /** The error of an agent whose seats may not create seats. */

@@ -36,26 +36,24 @@ export function ownSeats(
   })
 }
 
-/** Whether an agent holds enough root keys to sign as the roots. */
-export function holdsRoots({ rootSeeds = [], mesh }: Pick<Identity, 'rootSeeds' | 'mesh'>): boolean {
-  return mesh !== undefined && rootSeeds.length >= mesh.k
-}
-
-/** Whether this agent knows that the root keys are in a file: it has exported or imported them. */
+/**
+ * Whether this agent knows that as many root keys as must sign are in files: it has exported or imported them. Then the mesh
+ * does not hang on its disk.
+ */
 export function areRootsInFile({
   rootExported,
-  rootInFile
-}: Pick<Identity, 'rootExported' | 'rootInFile'>): boolean {
-  return rootExported === true || rootInFile === true
+  rootInFile,
+  rootsInFiles = [],
+  mesh
+}: Pick<Identity, 'rootExported' | 'rootInFile' | 'rootsInFiles' | 'mesh'>): boolean {
+  return rootExported === true || rootInFile === true || (mesh !== undefined && rootsInFiles.length >= mesh.k)
 }
 
-/** The error of an agent without a seat. With the root keys it can create one for itself. */
-export function noSeat(identity: Pick<Identity, 'rootSeeds' | 'mesh'> | undefined): AppError {
+/** The error of an agent without a seat. */
+export function noSeat(): AppError {
   return new AppError(
     'NO_SEAT',
     'this agent holds no seat of an administrator',
-    identity !== undefined && holdsRoots(identity)
-      ? 'this agent holds the root keys, so it can create a seat for itself: `meshctl admin key` prints its key, and `meshctl admin add <label> --key <key>` creates the seat'
-      : 'run the command on an agent of an administrator: where `meshctl init` was run, or one that `meshctl admin add` named'
+    'run the command on an agent of an administrator: where `meshctl init` was run, or one that `meshctl admin add` named; an agent that holds the root keys creates a seat for itself: `meshctl admin key` prints its key, and `meshctl admin add <label> --key <key>` creates the seat'
   )
 }

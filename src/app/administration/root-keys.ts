@@ -1,6 +1,9 @@
-// The root keys of a mesh, in files under a passphrase.
-// Invariant: root seeds leave an agent only inside a file that is sealed with a passphrase. They are removed here only when
-// the operator has shown that the file can be read (`rootExported`).
+// The root keys of a mesh, in files under a passphrase: all in one, or each in one of its own (a share), so that no single
+// file can sign where k of n must.
+// Invariants
+//   1. Root seeds leave an agent only inside a file that is sealed with a passphrase. They are removed here only when the
+//      operator has shown that the files can be read (`rootExported`), or gives up those that the mesh can do without.
+//   2. Imported seeds are in memory only: no disk and no Secret gets them, and a restart forgets them.
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import type { DoneAnswer, RootFileAnswer } from '../../api/trust-answers.ts'
@@ -30,22 +33,56 @@ interface RootKeysOptions {
   readonly crypto: Crypto
 }
 
+/** A root key of the mesh. */
+interface Share {
+  /** Its number, from 1, in the order of the sorted public keys. */
+  readonly share: number
+  readonly key: Uint8Array
+  /** undefined: it is not here. */
+  readonly seed: Uint8Array | undefined
+  readonly isOnDisk: boolean
+  readonly isInFile: boolean
+}
+
 /** See the head of this file. */
 export class RootKeys {
   readonly #options: RootKeysOptions
+  /** Seeds that `importRoot` took from files. They are on no disk and in no Secret. */
+  #imported: readonly Uint8Array[] = []
 
   constructor(options: RootKeysOptions) {
     this.#options = options
   }
 
   /**
-   * Returns the file of the root seeds, sealed with a passphrase. Nothing is removed here yet: see `rootExported`. Errors:
-   * AppError NOT_JOINED, NO_ROOT, BAD_ARGUMENT for a short passphrase.
+   * The seeds of root keys that this agent can sign with: those on its disk, and those that were imported into memory; each
+   * once, in the order of the mesh's root keys. Errors: AppError NOT_JOINED.
    */
-  async exportRoot(request: { readonly passphrase: string }): Promise<Body<RootFileAnswer>> {
-    const { rootSeeds = [] } = this.#identity()
-    if (rootSeeds.length === 0) throw noRoot()
+  seeds(): readonly Uint8Array[] {
+    return this.#shares().flatMap(({ seed }) => seed ?? [])
+  }
+
+  /** Where the root keys are, for `meshctl root status`. Errors: AppError NOT_JOINED. */
+  places(): { readonly held: number; readonly inMemory: number; readonly inFiles: readonly number[] } {
+    const shares = this.#shares()
+    return {
+      held: shares.filter(({ seed }) => seed !== undefined).length,
+      inMemory: shares.filter(({ seed, isOnDisk }) => seed !== undefined && !isOnDisk).length,
+      inFiles: shares.filter(({ isInFile }) => isInFile).map(({ share }) => share)
+    }
+  }
+
+  /**
+   * Returns the file of the root seeds that are here, or of one share, sealed with a passphrase. Nothing is removed here yet:
+   * see `rootExported`. Errors: AppError NOT_JOINED, NO_ROOT, BAD_ARGUMENT for a short passphrase or no such share.
+   */
+  async exportRoot(request: {
+    readonly passphrase: string
+    readonly share?: number | undefined
+  }): Promise<Body<RootFileAnswer>> {
+    const shares = this.#asked(request.share)
     checkNewPassphrase(request.passphrase)
+    const rootSeeds = shares.flatMap(({ seed }) => (seed === undefined ? [] : [base64(seed)]))
     const content = new TextEncoder().encode(JSON.stringify({ rootSeeds }))
     const meshId = base64(this.#context().roots.meshId)
     const file = JSON.stringify(
@@ -57,51 +94,137 @@ export class RootKeys {
   }
 
   /**
-   * Notes that the root seeds are in a file, after the file was written and read back: `file` and the passphrase must open
-   * to the seeds that are here. Removes the seeds from this agent, unless `keep`. Errors: those of `importRoot`, NO_ROOT.
+   * Notes that root seeds are in a file, after the file was written and read back: `file` and the passphrase must open to the
+   * seeds that are here, or to the share. Removes all seeds from this agent, unless `keep` or a share is named: shares stay
+   * until `forget`. Errors: those of `importRoot`, NO_ROOT, BAD_ARGUMENT.
    */
   async rootExported(request: {
     readonly file: string
     readonly passphrase: string
+    readonly share?: number | undefined
     readonly keep: boolean
   }): Promise<Body<DoneAnswer>> {
     const { store } = this.#options
-    if ((this.#identity().rootSeeds ?? []).length === 0) throw noRoot()
+    this.#asked(request.share)
     const inFile = new Set((await this.#open(request)).map(base64))
     // Opening takes a second, in which other parts may have saved the identity.
-    const identity = this.#identity()
-    const { rootSeeds = [] } = identity
-    if (!rootSeeds.every((seed) => inFile.has(seed)))
+    const shares = this.#asked(request.share)
+    if (!shares.every(({ seed }) => seed !== undefined && inFile.has(base64(seed))))
       throw new AppError(
         'ROOT_FILE_OTHER',
-        'the file does not hold all root keys of this agent',
+        request.share === undefined
+          ? 'the file does not hold all root keys of this agent'
+          : `the file does not hold share ${request.share}`,
         'export again'
       )
-    if (request.keep) {
-      await store.saveIdentity({ ...identity, rootInFile: true })
-      return { done: 'the root keys stay on this agent, too' }
-    }
-    await store.saveIdentity({ ...identity, rootSeeds: [], rootExported: true, rootInFile: true })
+    await store.saveIdentity(this.#withFiles(shares.map(({ key }) => key)))
+    if (request.share !== undefined) return { done: this.#shareDone(request.share) }
+    if (request.keep) return { done: 'the root keys stay on this agent, too' }
+    await this.#remove()
     return {
       done: 'this agent holds no root key any more; keep the file and its passphrase in two safe places'
     }
   }
 
   /**
-   * Takes the root seeds of a file into the identity, in place of those that are there. Errors: AppError NOT_JOINED;
-   * ROOT_FILE_MALFORMED when the text has not the form of such a file; ROOT_FILE_OTHER when it is of another mesh;
-   * PASSPHRASE_WRONG when it does not open; StoreError.
+   * Takes the root seeds of a file into memory, beside those that are here, until `forget` or the end of the process. Errors:
+   * AppError NOT_JOINED; ROOT_FILE_MALFORMED when the text has not the form of such a file; ROOT_FILE_OTHER when it is of
+   * another mesh; PASSPHRASE_WRONG when it does not open; StoreError.
    */
   async importRoot(request: {
     readonly file: string
     readonly passphrase: string
   }): Promise<Body<DoneAnswer>> {
-    const { store } = this.#options
+    const { store, crypto } = this.#options
     const seeds = await this.#open(request)
-    const rootSeeds = seeds.map(base64)
-    await store.saveIdentity({ ...this.#identity(), rootSeeds, rootExported: false, rootInFile: true })
-    const keys = seeds.length === 1 ? '1 root key' : `${seeds.length} root keys`
-    return { done: `this agent holds ${keys} now; export again when you are done` }
+    await store.saveIdentity(this.#withFiles(seeds.map((seed) => crypto.publicKeyOf(seed))))
+    this.#imported = [...this.#imported, ...seeds]
+    const { k, keys } = this.#context().roots
+    const held = this.seeds().length
+    const more = held < k ? `, and ${k - held} more must be imported before they can sign` : ''
+    return {
+      done: `this agent holds ${held} of ${keys.length} root keys in memory, until \`meshctl root forget\` or its next start${more}`
+    }
+  }
+
+  /**
+   * Removes all root seeds from disk and memory. Those on disk must be in files: all of them, or with `force` as many as must
+   * sign. Errors: AppError NOT_JOINED, NO_ROOT, ROOT_NOT_EXPORTED; StoreError.
+   */
+  async forget({ force }: { readonly force: boolean }): Promise<Body<DoneAnswer>> {
+    const shares = this.#asked(undefined)
+    const { k, keys } = this.#context().roots
+    const missing = shares.filter(({ isOnDisk, isInFile }) => isOnDisk && !isInFile).map(({ share }) => share)
+    const inFiles = this.places().inFiles.length
+    if (missing.length > 0 && (!force || inFiles < k))
+      throw new AppError(
+        'ROOT_NOT_EXPORTED',
+        `of the ${keys.length} root keys, ${missing.length === 1 ? 'share' : 'shares'} ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} in no file, and would be lost`,
+        `export ${missing.length === 1 ? 'it' : 'them'}: \`meshctl root export --share ${missing[0]} <file>\`${inFiles < k ? '' : `; ${k} must sign, and ${inFiles} are in files, so \`meshctl root forget --force\` gives the others up`}`
+      )
+    await this.#remove()
+    return { done: 'this agent holds no root key any more' }
+  }
+
+  /** Each root key of the mesh, with its number from 1, its seed if it is here, and whether it is known to be in a file. */
+  #shares(): readonly Share[] {
+    const { crypto } = this.#options
+    const { rootSeeds = [], rootsInFiles = [], rootExported, rootInFile } = this.#identity()
+    const onDisk = rootSeeds.map(bytes)
+    const isAllInFile = rootExported === true || rootInFile === true
+    const seedOf = (key: Uint8Array, seeds: readonly Uint8Array[]) =>
+      seeds.find((seed) => equalBytes(crypto.publicKeyOf(seed), key))
+    return this.#context().roots.keys.map((key, index) => ({
+      share: index + 1,
+      key,
+      seed: seedOf(key, onDisk) ?? seedOf(key, this.#imported),
+      isOnDisk: seedOf(key, onDisk) !== undefined,
+      isInFile: isAllInFile || rootsInFiles.includes(base64(key))
+    }))
+  }
+
+  /** The shares that are here, or the one that was asked for. Errors: AppError NO_ROOT, BAD_ARGUMENT. */
+  #asked(share: number | undefined): readonly Share[] {
+    const shares = this.#shares()
+    const here = shares.filter(({ seed }) => seed !== undefined)
+    if (here.length === 0) throw noRoot()
+    if (share === undefined) return here
+    const one = here.find((each) => each.share === share)
+    if (one !== undefined) return [one]
+    throw new AppError(
+      'BAD_ARGUMENT',
+      share > shares.length
+        ? `share: there is no share ${share}, since the mesh has ${shares.length === 1 ? '1 root key' : `${shares.length} root keys`}`
+        : `share: share ${share} is not on this agent`,
+      `name one that is here: ${here.map((each) => each.share).join(', ')}`
+    )
+  }
+
+  /** The identity, which knows that these root keys are in files. */
+  #withFiles(keys: readonly Uint8Array[]): Identity {
+    const identity = this.#identity()
+    const known = new Set([...(identity.rootsInFiles ?? []), ...keys.map(base64)])
+    return { ...identity, rootsInFiles: [...known] }
+  }
+
+  #shareDone(share: number): string {
+    const shares = this.#shares()
+    const missing = shares.filter(({ isInFile }) => !isInFile).map((each) => each.share)
+    const next =
+      missing.length === 0
+        ? 'all shares are in files: `meshctl root forget` removes them from this agent'
+        : `not yet in a file: ${missing.join(', ')}`
+    return `share ${share} of ${shares.length} is in the file and stays on this agent, too; ${next}`
+  }
+
+  async #remove(): Promise<void> {
+    await this.#options.store.saveIdentity({
+      ...this.#identity(),
+      rootSeeds: [],
+      rootExported: true,
+      rootInFile: true
+    })
+    this.#imported = []
   }
 
   /** Opens a root file, and checks that its seeds are roots of this mesh. Errors: those of `importRoot`. */

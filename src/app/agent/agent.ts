@@ -219,14 +219,15 @@ interface Joining {
 
 function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataPlane }): Joining {
   const gateways = new GatewayInvites(parts)
+  const rootKeys = new RootKeys(parts)
   const enrolment = new Enrolment({ ...parts, gateways, host: parts.dataPlane.host })
   return {
     enrolment,
     gateways,
     invitations: new Invitations(parts),
     administration: new Administration(parts),
-    administrators: new Administrators(parts),
-    rootKeys: new RootKeys(parts),
+    administrators: new Administrators({ ...parts, rootKeys }),
+    rootKeys,
     toldToJoin: new ToldToJoin({ ...parts, enrolment, file: parts.settings['token-file'] })
   }
 }

@@ -64,7 +64,7 @@ export function rootsOf({ mesh }: Identity, crypto: Crypto): MeshRoots | undefin
 }
 
 /**
- * Makes a mesh with this cluster as its first member: a root key, the first administrator, and the founding certificate.
+ * Makes a mesh with this cluster as its first member: the root keys, the first administrator, and the founding certificate.
  * Root and administrator stay on this agent. Prefixes that the request leaves out are chosen outside `hostNetworks`.
  *
  * Errors: AppError BAD_ARGUMENT.
@@ -84,7 +84,7 @@ export function initMesh(
   const { podPrefixes, servicePrefixes } = choosePrefixes(request, options.hostNetworks)
   const mesh = createMesh({
     crypto,
-    roots: { k: 1, number: 1 },
+    roots: rootsWanted(request.roots),
     cluster,
     label: cluster,
     pods: podPrefixes,
@@ -239,4 +239,17 @@ function membershipIn(identity: Identity, crypto: Crypto): Membership | undefine
     servicePrefixes: (servicePrefixes ?? []) as Cidr[],
     bootstrap: bootstrap ?? []
   }
+}
+
+/** The numbers of root keys of `init`. Errors: AppError BAD_ARGUMENT where more must sign than there are. */
+function rootsWanted({ k, number }: NonNullable<InitRequest['roots']> = { k: 1, number: 1 }): {
+  readonly k: number
+  readonly number: number
+} {
+  if (k <= number) return { k, number }
+  throw new AppError(
+    'BAD_ARGUMENT',
+    `roots: ${k} of ${number} cannot sign`,
+    'write how many must sign, then how many there are: 2of3'
+  )
 }

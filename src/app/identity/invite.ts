@@ -208,13 +208,10 @@ export function withoutRedeemedInvites(
 }
 
 /** Returns the first seat that covers all names. Errors: AppError NO_SEAT, SEAT_EXCEEDED. */
-function seatFor(
-  names: readonly ClusterName[],
-  { seats, identity }: Pick<InviteOptions, 'seats' | 'identity'>
-): OwnSeat {
+function seatFor(names: readonly ClusterName[], { seats }: Pick<InviteOptions, 'seats'>): OwnSeat {
   const seat = seats.find((one) => names.every((name) => coversName(one.seat, name)))
   if (seat !== undefined) return seat
-  if (seats.length === 0) throw noSeat(identity)
+  if (seats.length === 0) throw noSeat()
   const all = [...new Set(names)]
   throw new AppError(
     'SEAT_EXCEEDED',

@@ -103,6 +103,7 @@ interface AddOptions {
   readonly clusters: string
   /** True: it may create seats whose rights lie within its own. */
   readonly maySeat?: boolean
+  readonly root?: boolean
 }
 
 /**
@@ -134,17 +135,14 @@ function addAdd(admin: Command): void {
     .option('--expires <time>', 'how long its invites may be valid at most', '30d')
     .option('--clusters <number>', 'how many clusters it may invite', '2048')
     .option('--may-seat', 'it may create seats, too')
+    .option(
+      '--root',
+      'directly under the root keys, which this agent must hold (root import), and under no seat'
+    )
     .action(async (label: string, options: AddOptions) => {
       const context = contextOf(command)
       const key = parseKey('--key', options.key, WHOLE_KEY)
-      // It is checked here, too, because the error names the flag; meshd checks the upper bound.
-      const clusters = Number(options.clusters)
-      if (!Number.isInteger(clusters) || clusters < 1)
-        throw badArgument(
-          '--clusters',
-          `${quote(options.clusters)} is not a number from 1 to 2048`,
-          'write it like 20'
-        )
+      const clusters = parseClusters(options.clusters)
       const answer = await context.client.request(ENDPOINTS.adminAdd, {
         send: {
           label,
@@ -155,7 +153,8 @@ function addAdd(admin: Command): void {
           ...(options.prefix === undefined ? {} : { prefixes: options.prefix }),
           inviteDays: Math.max(1, Math.ceil(parseSeconds('--expires', options.expires) / DAY_SECONDS)),
           clusters,
-          maySeat: options.maySeat === true
+          maySeat: options.maySeat === true,
+          ...(options.root === true ? { root: true } : {})
         },
         field: 'done',
         doing: 'creating the seat'
@@ -198,4 +197,11 @@ function addRemoveSeat(admin: Command): void {
       print(context, answer, renderStatement)
     })
   addExamples(command, [['An administrator whose key is lost', 'meshctl admin remove ann']])
+}
+
+/** Parses --clusters. It is checked here, too, because the error names the flag; meshd checks the upper bound. */
+function parseClusters(text: string): number {
+  const clusters = Number(text)
+  if (Number.isInteger(clusters) && clusters >= 1) return clusters
+  throw badArgument('--clusters', `${quote(text)} is not a number from 1 to 2048`, 'write it like 20')
 }

@@ -7,6 +7,7 @@ import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix } from '../meshd/arguments.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
+import { badArgument } from '../output/errors.ts'
 import { renderJoined } from './joined.ts'
 
 /** The flags of the command. */
@@ -14,6 +15,7 @@ interface Options {
   readonly cluster: string
   readonly podCidr?: readonly string[]
   readonly serviceCidr?: readonly string[]
+  readonly roots?: { readonly k: number; readonly number: number }
 }
 
 // meshd may ask the Kubernetes API for prefixes and for the cluster's key, and starts all its services, before it
@@ -47,12 +49,18 @@ export function addInit(program: Command): void {
       'service prefix of this cluster; given and found like the pod prefix',
       collect('--service-cidr', parsePrefix)
     )
+    .option(
+      '--roots <k>of<n>',
+      'root keys of the mesh: n are made, at most 5, and k of them must sign, as in 2of3 (default: 1of1)',
+      parseRoots
+    )
     .action(async (options: Options) => {
       const context = contextOf(command)
       const body: InitRequest = {
         cluster: options.cluster,
         podCidrs: options.podCidr ?? [],
-        serviceCidrs: options.serviceCidr ?? []
+        serviceCidrs: options.serviceCidr ?? [],
+        ...(options.roots === undefined ? {} : { roots: options.roots })
       }
       const answer = await context.client.request(ENDPOINTS.init, {
         send: body,
@@ -68,12 +76,35 @@ export function addInit(program: Command): void {
         )
       )
     })
+  addInitExamples(command)
+}
+
+/** Root keys of one mesh (docs/trust-set.md). */
+const ROOTS_MAX = 5
+
+/** Parses "2of3". Errors: CliError BAD_ARGUMENT. */
+function parseRoots(text: string): { readonly k: number; readonly number: number } {
+  const [, k = 0, number = 0] = (/^(\d)of(\d)$/i.exec(text) ?? []).map(Number)
+  if (k >= 1 && k <= number && number <= ROOTS_MAX) return { k, number }
+  throw badArgument(
+    '--roots',
+    `${JSON.stringify(text)} does not say how many of how many root keys must sign`,
+    `write it as in 2of3: from 1of1 to ${ROOTS_MAX}of${ROOTS_MAX}`
+  )
+}
+
+/** The examples of the help, and where the prefixes come from. */
+function addInitExamples(command: Command): void {
   addExamples(
     command,
     [
       [
         'Start with cluster west',
         'meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16'
+      ],
+      [
+        'Three root keys, of which two must sign',
+        'meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16 --roots 2of3'
       ],
       [
         'Dual stack',

@@ -98,10 +98,21 @@ function renderStatus(answer: TrustAnswer, context: Context): Rendered {
  * command that puts them there; keys in no file yet are one disk away from being lost.
  */
 export function rootsText({ roots }: TrustAnswer): string {
-  const { k, number, held, exported } = roots
-  const file = exported ? 'and in a file; to remove them here' : 'in no file yet'
-  const where = held === 0 ? 'none here' : `${held} here, ${file}: run meshctl root export <file>`
-  return `${k} of ${number} sign; ${where}`
+  const { k, number, held, exported, inMemory = 0, inFiles = [] } = roots
+  const signs = `${k} of ${number} sign`
+  if (held === 0) return `${signs}; none here`
+  if (inMemory === held)
+    return `${signs}; ${held} here, in memory until the next start: when you are done, run meshctl root forget`
+  if (number === 1) {
+    const file = exported ? 'and in a file; to remove them here' : 'in no file yet'
+    return `${signs}; ${held} here, ${file}: run meshctl root export <file>`
+  }
+  const missing = Array.from({ length: number }, (_, index) => index + 1).filter(
+    (share) => !inFiles.includes(share)
+  )
+  return missing.length === 0
+    ? `${signs}; ${held} here, and in files; to remove them here: run meshctl root forget`
+    : `${signs}; ${held} here, not yet in a file: ${missing.join(', ')}: run meshctl root export --share ${missing[0]} <file>`
 }
 
 /**

@@ -112,6 +112,7 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'NO_SEAT',
       'SEAT_EXCEEDED',
       'LAST_SEAT',
+      'ROOT_NOT_EXPORTED',
       'UNKNOWN_SEAT',
       'STILL_ALIVE',
       'NOT_BARRED',

@@ -71,6 +71,8 @@ const identitySchema = z.strictObject({
   rootExported: z.boolean().optional(),
   /** True when a file holds the roots, although their seeds may be here, too; of this agent only, in no Secret. */
   rootInFile: z.boolean().optional(),
+  /** Public keys of the roots whose seeds are in a file each (`meshctl root export --share`); of this agent only. */
+  rootsInFiles: z.array(key32).max(ROOTS_MAX).optional(),
   /** The administrators of this agent: the seed of each key, and the TrustItem of its seat. */
   seats: z
     .array(z.strictObject({ adminSeed: key32, seatItem: item }))

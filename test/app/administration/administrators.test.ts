@@ -323,7 +323,10 @@ describe('the file of the root keys', function () {
     await refuses(agent, 'NO_ROOT', () => agent.rootKeys.exportRoot({ passphrase }))
     await refuses(agent, 'NO_ROOT', () => agent.rootKeys.rootExported({ file, passphrase, keep: false }))
     await agent.rootKeys.importRoot({ file, passphrase })
-    assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [before, false])
+    assert.deepEqual([agent.identity?.rootSeeds, agent.identity?.rootExported], [[], true], 'in memory only')
+    assert.deepEqual(agent.rootKeys.seeds().map(base64), before)
+    assert.match((await agent.rootKeys.forget({ force: false })).done, /no root key any more/)
+    assert.deepEqual(agent.rootKeys.seeds(), [])
   })
 
   it('is known to hold the keys after an import and after an export that keeps them here; members are told nothing', async () => {
@@ -339,9 +342,9 @@ describe('the file of the root keys', function () {
     const { done } = await agent.rootKeys.rootExported({ file, passphrase, keep: false })
     assert.match(done, /^this agent holds no root key any more;/)
     assert.deepEqual(await agent.rootKeys.importRoot({ file, passphrase }), {
-      done: 'this agent holds 1 root key now; export again when you are done'
+      done: 'this agent holds 1 of 1 root keys in memory, until `meshctl root forget` or its next start'
     })
-    assert.deepEqual([agent.identity?.rootSeeds, inFile()], [before, true])
+    assert.deepEqual([agent.identity?.rootSeeds, inFile()], [[], true])
   })
 
   it('BAD_ARGUMENT for a passphrase of fewer than 12 characters', async () => {
@@ -373,16 +376,68 @@ describe('the file of the root keys', function () {
   })
 
   it('does not free this agent of keys that are not in it', async () => {
-    const parts = mesh()
-    const agent = office(parts, { hasRoot: true })
-    const { file } = await agent.rootKeys.exportRoot({ passphrase })
-    const more = base64(parts.world.crypto.random(32))
-    agent.identity = {
-      ...(agent.identity ?? assert.fail()),
-      rootSeeds: [...(agent.identity?.rootSeeds ?? []), more]
-    }
+    const agent = office(mesh(realWorld({ roots: 2, k: 1 })), { hasRoot: true })
+    const { file } = await agent.rootKeys.exportRoot({ passphrase, share: 1 })
     await refuses(agent, 'ROOT_FILE_OTHER', () =>
       agent.rootKeys.rootExported({ file, passphrase, keep: false })
     )
+  })
+})
+
+describe('several root keys, of which two of three must sign', function () {
+  this.slow(30_000)
+  const passphrase = PASSPHRASE
+  const parts = mesh(realWorld({ roots: 3, k: 2 }))
+  const files: string[] = []
+
+  it('go into a file each, stay here until all are in files, and are then forgotten', async () => {
+    const agent = office(parts, { hasRoot: true })
+    const { rootKeys } = agent
+    const inFile = () => areRootsInFile(agent.identity ?? assert.fail())
+    await refuses(agent, 'BAD_ARGUMENT', () => rootKeys.exportRoot({ passphrase, share: 4 }))
+    for (const share of [1, 2, 3]) {
+      assert.equal(inFile(), share > 2, `with ${share - 1} files`)
+      await refuses(agent, 'ROOT_NOT_EXPORTED', () => rootKeys.forget({ force: share === 2 }))
+      const { file } = await rootKeys.exportRoot({ passphrase, share })
+      const { done } = await rootKeys.rootExported({ file, passphrase, share, keep: false })
+      assert.match(
+        done,
+        share === 3 ? /all shares are in files: `meshctl root forget`/ : /not yet in a file: /
+      )
+      files.push(file)
+      assert.equal(rootKeys.seeds().length, 3)
+    }
+    await refuses(agent, 'ROOT_FILE_OTHER', () =>
+      rootKeys.rootExported({ file: files[0] ?? '', passphrase, share: 2, keep: false })
+    )
+    await rootKeys.forget({ force: false })
+    assert.deepEqual([rootKeys.seeds(), agent.identity?.rootSeeds], [[], []])
+    await refuses(agent, 'NO_ROOT', () => rootKeys.forget({ force: false }))
+  })
+
+  it('sign a seat where two of them are here, whichever, and never where fewer are', async () => {
+    const seeds = parts.world.rootSeeds.map(base64)
+    for (const bits of [0, 1, 2, 3, 4, 5, 6, 7]) {
+      const agent = office(parts, { seats: [] })
+      const rootSeeds = seeds.filter((_, index) => (bits >> index) & 1)
+      agent.identity = { ...(agent.identity ?? assert.fail()), rootSeeds }
+      const add = () => agent.administrators.add({ ...ADD, key: newKey(parts.world), root: true })
+      if (rootSeeds.length >= 2) assert.match((await add()).done, /^created the seat/)
+      else await refuses(agent, 'NO_ROOT', add)
+    }
+  })
+
+  it('are imported one by one into memory, count once, and sign when there are enough', async () => {
+    const agent = office(parts, { seats: [] })
+    const add = () => agent.administrators.add({ ...ADD, key: newKey(parts.world), root: true })
+    const [first = '', , third = ''] = files
+    await agent.rootKeys.importRoot({ file: first, passphrase })
+    const { done } = await agent.rootKeys.importRoot({ file: first, passphrase })
+    assert.match(done, /holds 1 of 3 root keys in memory.*1 more must be imported/)
+    assert.deepEqual(agent.rootKeys.places(), { held: 1, inMemory: 1, inFiles: [1] })
+    await refuses(agent, 'NO_ROOT', add)
+    await agent.rootKeys.importRoot({ file: third, passphrase })
+    assert.match((await add()).done, /^created the seat/)
+    assert.deepEqual(agent.identity?.rootSeeds, [], 'an imported key is on no disk')
   })
 })

@@ -32,7 +32,7 @@ interface OfficeOptions {
   readonly things: readonly Thing[]
   /** The seats of its identity. */
   readonly seats?: readonly TestSeat[]
-  /** Whether its identity has the root key. */
+  /** Whether its identity has the root keys. */
   readonly hasRoot?: boolean
   /** The open invites that it keeps. */
   readonly invites?: readonly TestInvite[]
@@ -40,7 +40,7 @@ interface OfficeOptions {
 }
 
 /** A world with Ed25519 in place of hashes. */
-export function realWorld(options: { readonly roots?: number } = {}): World {
+export function realWorld(options: { readonly roots?: number; readonly k?: number } = {}): World {
   return new World({ crypto: createCrypto(), ...options })
 }
 
@@ -83,7 +83,7 @@ export class Office {
       clusterSeed: base64(own.seed),
       clusterItem: base64(own.item),
       seats: seats.map(({ seed, item }) => ({ adminSeed: base64(seed), seatItem: base64(item) })),
-      rootSeeds: hasRoot ? [base64(world.rootSeed)] : [],
+      rootSeeds: hasRoot ? world.rootSeeds.map(base64) : [],
       invites: invites.map(({ id, name, item }) => ({
         id,
         cluster: name,
@@ -108,8 +108,8 @@ export class Office {
       }
     }
     this.administration = new Administration(options)
-    this.administrators = new Administrators(options)
     this.rootKeys = new RootKeys(options)
+    this.administrators = new Administrators({ ...options, rootKeys: this.rootKeys })
   }
 
   /** The trust set and its disk. */

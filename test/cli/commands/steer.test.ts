@@ -29,6 +29,19 @@ describe('meshctl init, invite, join, leave', () => {
   const cli = (args: string[], options?: RunOptions): Promise<Run> =>
     meshctl(['--socket', fake.socket, ...args], options)
 
+  it('init --roots says how many root keys there are and how many sign', async () => {
+    const line = 'init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16 --roots'.split(' ')
+    assert.equal((await cli([...line, '2of3'])).code, 0)
+    const { body } = fake.requests.at(-1) ?? assert.fail()
+    assert.deepEqual((body as { roots?: unknown }).roots, { k: 2, number: 3 })
+    for (const wrong of ['3of2', '0of1', '1of6', '2', 'twoofthree', '2of3x'])
+      assert.match(
+        (await cli([...line, wrong])).stderr,
+        /^error: --roots: .*\n {2}fix: write it as in 2of3/,
+        wrong
+      )
+  })
+
   it('init sends lists and repeated flags as one list, without doubles', async () => {
     const line = 'init --cluster west --pod-cidr 10.1.0.0/16,fd00:1::/48 --pod-cidr 10.1.0.0/16'
     const run = await cli(`${line} --service-cidr 10.101.0.0/16`.split(' '))

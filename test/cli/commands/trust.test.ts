@@ -92,12 +92,33 @@ describe('meshctl trust, admin, decide, root and invite list', () => {
     }
   })
 
+  it('root status names the shares that are in no file, and the command for them', async () => {
+    for (const [roots, expected] of [
+      [
+        { held: 3, exported: false, inFiles: [1] },
+        '2 of 3 sign; 3 here, not yet in a file: 2, 3: run meshctl root export --share 2 <file>'
+      ],
+      [
+        { held: 3, exported: true, inFiles: [1, 2, 3] },
+        '2 of 3 sign; 3 here, and in files; to remove them here: run meshctl root forget'
+      ],
+      [
+        { held: 2, exported: true, inMemory: 2 },
+        '2 of 3 sign; 2 here, in memory until the next start: when you are done, run meshctl root forget'
+      ]
+    ] as const) {
+      fake.answer('/v1/trust', { ...TRUST, roots: { k: 2, number: 3, ...roots } })
+      assert.equal((await cli('root', 'status')).stdout, `Roots   ${expected}\n`)
+    }
+  })
+
   it('root import and export say nothing of members, since they are told nothing', async () => {
     const [file, passphrase] = [join(fake.folder, 'mesh.root'), join(fake.folder, 'passphrase')]
     writeFileSync(passphrase, 'correct horse battery staple\n')
     fake.answer('/v1/root/export', { file: '{}', check: '0123456789abcdef' })
     fake.answer('/v1/root/exported', { done: 'the root keys stay on this agent, too' })
     fake.answer('/v1/root/import', { done: 'this agent holds 1 root key now' })
+    fake.answer('/v1/root/forget', { done: 'this agent holds no root key any more' })
     const exported = await cli('root', 'export', file, '--keep', '--passphrase-file', passphrase)
     assert.equal(
       exported.stdout,
@@ -106,5 +127,18 @@ describe('meshctl trust, admin, decide, root and invite list', () => {
     assert.partialDeepStrictEqual(fake.requests.at(-1), { body: { keep: true } })
     const imported = await cli('root', 'import', file, '--passphrase-file', passphrase)
     assert.deepEqual([imported.stdout, imported.stderr], ['This agent holds 1 root key now.\n', ''])
+    const before = fake.requests.length
+    const two = await cli('root', 'import', file, file, '--passphrase-file', passphrase)
+    assert.deepEqual([two.stdout, fake.requests.length - before], ['This agent holds 1 root key now.\n', 2])
+    const forgot = await cli('root', 'forget')
+    assert.equal(forgot.stdout, 'This agent holds no root key any more.\n')
+    const share = await cli('root', 'export', `${file}2`, '--share', '2', '--passphrase-file', passphrase)
+    assert.equal(share.code, 0, share.stderr)
+    assert.deepEqual(
+      fake.requests.slice(-2).map(({ body }) => (body as { share?: number }).share),
+      [2, 2]
+    )
+    const wrong = await cli('root', 'export', `${file}3`, '--share', '6')
+    assert.match(wrong.stderr, /^error: --share: "6" is no number from 1 to 5/)
   })
 })

@@ -86,7 +86,7 @@ const knocking = { ...pending(invite), bootstrap: [OWN] }
 
 describe('what the gateways of a cluster share in a Secret', () => {
   it('is read as it was written: admitted, founding or pending, with seats, root seeds and addresses', () => {
-    const rootSeeds = [world.rootSeed]
+    const rootSeeds = world.rootSeeds
     for (const one of [
       east,
       knocking,
@@ -116,7 +116,7 @@ describe('what the gateways of a cluster share in a Secret', () => {
     assert.ok(found.kind === 'secret' && found.secret.seats.length === SECRET_SEATS_MAX)
   })
 
-  const good = clusterSecretData(member(founder, { seats: [shared(seat)], rootSeeds: [world.rootSeed] }))
+  const good = clusterSecretData(member(founder, { seats: [shared(seat)], rootSeeds: world.rootSeeds }))
   const waiting = clusterSecretData(knocking)
   const damaged: readonly (readonly [what: string, data: Readonly<Record<string, unknown>>])[] = [
     ['something else', { token: 'eA==' }],
@@ -207,7 +207,7 @@ describe('what a gateway does about the Secret', () => {
 
   it('brings seats together, and root seeds until one gateway has exported them', () => {
     const [one, two] = [shared(seat), shared(world.seat())]
-    const rootSeeds = [world.rootSeed]
+    const rootSeeds = world.rootSeeds
     const [left, right] = [
       { ...east, seats: [one], rootSeeds },
       { ...east, seats: [two] }
@@ -247,7 +247,7 @@ describe('what a gateway does about the Secret', () => {
     const states = [
       east,
       knocking,
-      member(place, { seats: [shared(seat)], rootSeeds: [world.rootSeed] }),
+      member(place, { seats: [shared(seat)], rootSeeds: world.rootSeeds }),
       { ...pending(world.invite(seat, 'east', { replaces: place })), seats: [shared(world.seat())] },
       { ...pending(invite, east.clusterSeed), rootExported: true }
     ]

@@ -19,6 +19,7 @@ type Name =
   | 'rootExport'
   | 'rootExported'
   | 'rootImport'
+  | 'rootForget'
 
 /**
  * Returns the handlers. Each answers when its statement is on disk and on its way to the neighbours; those of the root keys
@@ -45,6 +46,7 @@ export function administrationRoutes({
     adminRemove: (request) => administrators.remove(request),
     rootExport: (request) => rootKeys.exportRoot(request),
     rootExported: (request) => rootKeys.rootExported(request),
-    rootImport: (request) => rootKeys.importRoot(request)
+    rootImport: (request) => rootKeys.importRoot(request),
+    rootForget: (request) => rootKeys.forget(request)
   }
 }

@@ -17,6 +17,7 @@ import type { Verdict } from '../../../core/trust/set/verdict.ts'
 import type { Identity, Store } from '../../../io/store/store.ts'
 import type { GatewayInvites } from '../../enrolment/gateway-invites.ts'
 import { areRootsInFile, ownSeats } from '../../administration/own-seats.ts'
+import type { RootKeys } from '../../administration/root-keys.ts'
 import { bytes } from '../../identity/encoding.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
@@ -27,11 +28,13 @@ export function trustRoute({
   state,
   store,
   gateways,
+  rootKeys,
   crypto
 }: {
   readonly state: Pick<AgentState, 'session' | 'membership'>
   readonly store: Pick<Store, 'identity'>
   readonly gateways: Pick<GatewayInvites, 'rows'>
+  readonly rootKeys: Pick<RootKeys, 'places'>
   readonly crypto: Crypto
 }): AdminHandlers['trust'] {
   return async () => {
@@ -44,7 +47,7 @@ export function trustRoute({
       roots: {
         k: roots?.k ?? 0,
         number: roots?.keys.length ?? 0,
-        held: identity?.rootSeeds?.length ?? 0,
+        ...rootKeys.places(),
         exported: identity !== undefined && areRootsInFile(identity)
       },
       seats: seatRows(members, identity, crypto),

@@ -77,9 +77,9 @@ export class World {
     this.roots = meshRoots(this.crypto, options.k ?? 1, keys)
   }
 
-  /** The seed of the first root. */
-  get rootSeed(): Uint8Array {
-    return this.#rootSeeds[0] ?? new Uint8Array(0)
+  /** The seeds of all roots, in the order in which they were made. */
+  get rootSeeds(): readonly Uint8Array[] {
+    return this.#rootSeeds
   }
 
   set(rules: Rules = RULES, bounds: Bounds = BOUNDS): TrustSet {
