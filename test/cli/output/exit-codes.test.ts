@@ -73,6 +73,7 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   NO_SEAT: EXIT.refused,
   SEAT_EXCEEDED: EXIT.refused,
   LAST_SEAT: EXIT.refused,
+  ROOT_NOT_EXPORTED: EXIT.refused,
   UNKNOWN_SEAT: EXIT.refused,
   STILL_ALIVE: EXIT.refused,
   NOT_BARRED: EXIT.refused,
