@@ -3,8 +3,8 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Below the ephemeral ports of Linux (32768–60999, ip-sysctl "ip_local_port_range"). */
-const [FIRST, LAST] = [12_000, 32_000]
+/** Below the ephemeral ports of Linux (32768–60999, ip-sysctl "ip_local_port_range") and below the ports that tests name themselves. */
+const [FIRST, LAST] = [12_000, 16_999]
 
 let next = FIRST + Math.floor(Math.random() * (LAST - FIRST))
 
