@@ -83,6 +83,7 @@ export function hostOf(
     stateFolder: join(settings['state-dir'], 'host'),
     loadBalancer: settings['load-balancer'],
     sysctlRoot: settings['sysctl-root'],
+    names: { probePort: settings['probe-port'] },
     ...options
   })
 }

@@ -7,7 +7,7 @@
 //      removed.
 import { cidrContains } from '../model/cidr.ts'
 import type { HostOp, HostPart, HostState, Route, Vip } from './host-state.ts'
-import { virtualServerKey } from './normalize.ts'
+import { routeKey, virtualServerKey } from './normalize.ts'
 
 /** Returns the identity of an operation, such as "addRoute 10.1.0.0/16". At most one operation of a plan has it. */
 export function opKey(op: HostOp): string {
@@ -20,7 +20,7 @@ export function opKey(op: HostOp): string {
       return `${op.kind} ${op.publicKey}`
     case 'addRoute':
     case 'removeRoute':
-      return `${op.kind} ${op.route.destination}`
+      return `${op.kind} ${routeKey(op.route)}`
     case 'addVip':
     case 'removeVip':
       return `${op.kind} ${op.vip.destination}`

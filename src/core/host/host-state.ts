@@ -28,7 +28,7 @@ export interface Tunnel {
   readonly publicKey: WireguardKey
 }
 
-/** A gateway of another cluster, as a peer of the WireGuard device. */
+/** A gateway of another cluster, or a node or gateway of this one, as a peer of the WireGuard device. */
 export interface WireguardPeer {
   readonly publicKey: WireguardKey
   /**
@@ -41,7 +41,7 @@ export interface WireguardPeer {
   readonly keepaliveSeconds: number
 }
 
-/** A route in the tunnel's table: a remote pod prefix, or an exception inside one. */
+/** A route of a table of ours: a remote pod prefix, a prefix of a node of this cluster, or an exception inside one. */
 export interface Route {
   readonly destination: Cidr
   /** Source address of traffic that this host starts. */
@@ -53,6 +53,12 @@ export interface Route {
   readonly kind?: 'throw' | 'unreachable'
   /** The MTU of the path through the tunnel in bytes; absent when it is not less than the device's MTU. */
   readonly mtu?: number
+  /**
+   * True: the route leads between a gateway and a node of this cluster. It is in a table of its own, which only packets
+   * that came out of the tunnel and probes of this host use: all other traffic between the nodes stays with the network
+   * plugin. The field is left out rather than false.
+   */
+  readonly inner?: true
 }
 
 /** A service prefix that this host balances. One AnyIP route makes the prefix local. */
@@ -153,6 +159,11 @@ export interface Filter {
    * allow. Answers to connections from here still pass, and the probe and ping. The field is left out rather than empty.
    */
   readonly barredSources?: readonly Cidr[]
+  /**
+   * Prefixes and tunnel addresses of nodes or gateways of this cluster that are peers here. From the tunnel they may reach
+   * remoteSources, and on this host ping and the probe. The field is left out rather than empty.
+   */
+  readonly nodeSources?: readonly Cidr[]
 }
 
 /** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */

@@ -30,6 +30,7 @@ export function keepable(have: HostState, want: HostState, prefixes: readonly Ci
       ...filter,
       remoteSources: filter.remoteSources.filter(isIn),
       localDestinations: filter.localDestinations.filter(isIn),
+      ...(filter.nodeSources && { nodeSources: filter.nodeSources.filter(isIn) }),
       ...(filter.guardedVips && { guardedVips: filter.guardedVips.filter(isIn) }),
       ...(filter.hostEndpoints && { hostEndpoints: filter.hostEndpoints.filter(isEndpointIn) }),
       ...(filter.reachable && { reachable: filter.reachable.filter(isEndpointIn) })

@@ -1,7 +1,7 @@
 // This file models a host as a pure function: what a kernel does with each operation. Tests also use the model as a
 // fake Host.
 import type { HostOp, HostState, VirtualServer, WireguardPeer } from './host-state.ts'
-import { normalizeHost, virtualServerKey } from './normalize.ts'
+import { normalizeHost, routeKey, virtualServerKey } from './normalize.ts'
 import { editedServers, type ServerEdits } from './server-list.ts'
 
 /**
@@ -43,7 +43,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
       setPeer(host.peers, op.peer)
       return
     case 'addRoute':
-      host.routes.set(op.route.destination, op.route)
+      host.routes.set(routeKey(op.route), op.route)
       return
     case 'setVirtualServer':
       editServer(host, op.virtualServer, op.virtualServer)
@@ -58,7 +58,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
       editServer(host, op.virtualServer, undefined)
       return
     case 'removeRoute':
-      host.routes.delete(op.route.destination)
+      host.routes.delete(routeKey(op.route))
       return
     case 'removePeer':
       host.peers.delete(op.publicKey)
@@ -70,8 +70,7 @@ function applyOp(host: OpenHost, op: HostOp): void {
       host.tunnel = undefined
       host.peers.clear()
       // Only the routes on the device are removed with it.
-      for (const [destination, { kind }] of host.routes)
-        if (kind === undefined) host.routes.delete(destination)
+      for (const [key, { kind }] of host.routes) if (kind === undefined) host.routes.delete(key)
       return
     default:
       op satisfies never
@@ -97,7 +96,7 @@ function open(state: HostState): OpenHost {
     tunnel: state.tunnel,
     filter: state.filter,
     peers: new Map(state.peers.map((peer) => [peer.publicKey, peer])),
-    routes: new Map(state.routes.map((route) => [route.destination, route])),
+    routes: new Map(state.routes.map((route) => [routeKey(route), route])),
     vips: new Map(state.vips.map((vip) => [vip.destination, vip])),
     virtualServers: new Map(),
     sysctls: new Map(state.sysctls.map((sysctl) => [sysctl.name, sysctl]))

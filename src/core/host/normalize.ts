@@ -1,7 +1,7 @@
 // This file defines the order and identity of the items in a HostState. Two hosts with the same content are deeply
 // equal once both are normalised.
 import { compareCidr, ipSortKey } from '../model/cidr.ts'
-import type { Filter, HostState, RealServer, VirtualServer, WireguardPeer } from './host-state.ts'
+import type { Filter, HostState, RealServer, Route, VirtualServer, WireguardPeer } from './host-state.ts'
 import type { Cidr } from '../model/values.ts'
 
 /** A host on which this agent owns nothing. */
@@ -30,8 +30,8 @@ export function normalizeHost(state: HostState): HostState {
   return {
     tunnel: state.tunnel,
     peers: sortedBy(state.peers.map(normalizePeer), ({ publicKey }) => publicKey),
-    routes: sortedByPrefix(state.routes),
-    vips: sortedByPrefix(state.vips),
+    routes: sortedByPrefix(state.routes, routeKey),
+    vips: sortedByPrefix(state.vips, ({ destination }) => destination),
     virtualServers: sortedBy(state.virtualServers.map(normalizeVirtualServer), virtualServerOrder),
     filter: state.filter && normalizeFilter(state.filter),
     sysctls: sortedBy(state.sysctls, ({ name }) => name)
@@ -96,7 +96,8 @@ const OPTIONAL_LISTS = {
   overlayDevices: sortedTexts,
   containerBridges: sortedTexts,
   reachable: sortedTexts,
-  barredSources: sortedPrefixes
+  barredSources: sortedPrefixes,
+  nodeSources: sortedPrefixes
 } as const
 
 /** Sorts the lists of a filter, and leaves out the optional ones that are empty. */
@@ -126,9 +127,20 @@ export function sortedPrefixes(prefixes: Iterable<Cidr>): readonly Cidr[] {
   return [...new Set(prefixes)].sort(compareCidr)
 }
 
-function sortedByPrefix<T extends { readonly destination: Cidr }>(items: readonly T[]): readonly T[] {
-  const unique = [...firstOf(items, ({ destination }) => destination).values()]
-  return unique.sort((a, b) => compareCidr(a.destination, b.destination))
+/** Returns the identity of a route, which is unique on a host: two tables may have a route to one destination. */
+export function routeKey({ destination, inner }: Pick<Route, 'destination' | 'inner'>): string {
+  return inner === true ? `${destination} inner` : destination
+}
+
+/** Sorts by destination, then by key, and keeps the first item of each key. */
+function sortedByPrefix<T extends { readonly destination: Cidr }>(
+  items: readonly T[],
+  keyOf: (item: T) => string
+): readonly T[] {
+  const unique = [...firstOf(items, keyOf)]
+  return unique
+    .sort(([a, left], [b, right]) => compareCidr(left.destination, right.destination) || (a < b ? -1 : 1))
+    .map(([, item]) => item)
 }
 
 /**

@@ -25,7 +25,7 @@ import type {
 } from './host-state.ts'
 import { keepable } from './keepable.ts'
 import { partOfField } from './host-ops.ts'
-import { realServerKey, sortedPrefixes } from './normalize.ts'
+import { realServerKey, routeKey, sortedPrefixes } from './normalize.ts'
 import { unionHost } from './union.ts'
 import type { Cidr, WireguardKey } from '../model/values.ts'
 import { differenceOf, isSameKey, type ServerPair } from './server-list.ts'
@@ -163,7 +163,8 @@ const SAME_FILTER: Comparison<Filter> = {
   containerBridges: sameOptionalSet,
   reach: Object.is,
   reachable: sameOptionalSet,
-  barredSources: sameOptionalSet
+  barredSources: sameOptionalSet,
+  nodeSources: sameOptionalSet
 }
 
 const SAME_PEER: Comparison<WireguardPeer> = {
@@ -179,7 +180,8 @@ const SAME_ROUTE: Comparison<Route> = {
   destination: Object.is,
   source: Object.is,
   kind: Object.is,
-  mtu: Object.is
+  mtu: Object.is,
+  inner: Object.is
 }
 const SAME_VIP: Comparison<Vip> = { destination: Object.is, source: Object.is, kind: Object.is }
 
@@ -274,6 +276,7 @@ interface Destined {
   readonly destination: Cidr
   readonly source: string | undefined
   readonly kind?: 'throw' | 'unreachable'
+  readonly inner?: true
 }
 
 function added<T extends Destined>(
@@ -281,9 +284,9 @@ function added<T extends Destined>(
   want: readonly T[],
   have: readonly T[]
 ): readonly T[] {
-  const old = new Map(have.map((item) => [item.destination, item]))
+  const old = new Map(have.map((item) => [routeKey(item), item]))
   return want.filter((item) => {
-    const before = old.get(item.destination)
+    const before = old.get(routeKey(item))
     return before === undefined || !same(comparison, item, before)
   })
 }
@@ -301,8 +304,8 @@ function exceptionsLast<T extends Destined>(routes: readonly T[]): readonly T[] 
 }
 
 function vanished<T extends Destined>(want: readonly T[], have: readonly T[]): readonly T[] {
-  const still = new Set(want.map(({ destination }) => destination))
-  return have.filter(({ destination }) => !still.has(destination))
+  const still = new Set(want.map(routeKey))
+  return have.filter((item) => !still.has(routeKey(item)))
 }
 
 /** A device cannot be renamed with its routes: everything on it is removed, then added again. */

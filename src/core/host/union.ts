@@ -69,6 +69,7 @@ function unionFilter(want: Filter | undefined, have: Filter | undefined): Filter
     ...want,
     remoteSources: [...want.remoteSources, ...have.remoteSources],
     localDestinations: [...want.localDestinations, ...have.localDestinations],
+    nodeSources: [...(want.nodeSources ?? []), ...(have.nodeSources ?? [])],
     guardedVips: [...(want.guardedVips ?? []), ...(have.guardedVips ?? [])],
     hostEndpoints: [...(want.hostEndpoints ?? []), ...(have.hostEndpoints ?? [])],
     // Without `reach` all are reachable, and the list says nothing.

@@ -3,7 +3,7 @@
 // operations depend on earlier ones (a route needs its device).
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { VirtualServerChange } from './ports.ts'
-import type { TableRoute } from './routes/routes.ts'
+import { tableRoute, type TableRoute } from './routes/routes.ts'
 
 /** Returns the operations in their order, cut where the next one needs another command. No bundle is empty. */
 export function bundles(ops: readonly HostOp[]): readonly (readonly HostOp[])[] {
@@ -49,7 +49,7 @@ export function pick<K extends HostOp['kind']>(
  */
 export function tableRoutes(ops: readonly HostOp[]): readonly TableRoute[] {
   return ops.flatMap((op): TableRoute[] => {
-    if (op.kind === 'addRoute' || op.kind === 'removeRoute') return [{ table: 'tunnel', route: op.route }]
+    if (op.kind === 'addRoute' || op.kind === 'removeRoute') return [tableRoute(op.route)]
     if (op.kind === 'addVip' || op.kind === 'removeVip') return [{ table: 'vip', route: op.vip }]
     return []
   })

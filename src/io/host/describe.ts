@@ -3,7 +3,7 @@
 // `ip -batch`, peers the sections of one `wg addconf`.
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { FilterPort, HostNames, LoadBalancer } from './ports.ts'
-import { routeCommand } from './routes/routes.ts'
+import { routeCommand, tableRoute } from './routes/routes.ts'
 import { sysctlPath } from './tools/sysctl.ts'
 import type { TunnelPort } from './tunnel/port.ts'
 
@@ -30,9 +30,9 @@ export function describeOp(op: HostOp, parts: DescribeParts): readonly string[] 
     case 'removePeer':
       return tunnel.describe(op)
     case 'addRoute':
-      return [`ip ${routeCommand('replace', { table: 'tunnel', route: op.route }, names)}`]
+      return [`ip ${routeCommand('replace', tableRoute(op.route), names)}`]
     case 'removeRoute':
-      return [`ip ${routeCommand('delete', { table: 'tunnel', route: op.route }, names)}`]
+      return [`ip ${routeCommand('delete', tableRoute(op.route), names)}`]
     case 'addVip':
       return [`ip ${routeCommand('replace', { table: 'vip', route: op.vip }, names)}`]
     case 'removeVip':

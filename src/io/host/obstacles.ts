@@ -68,7 +68,10 @@ const ROUTE_KINDS = new Map([
  */
 export async function findObstacles(
   run: Run,
-  names: Pick<HostNames, 'device' | 'nftTable' | 'rulePreference' | 'routeTable' | 'routeProtocol'>,
+  names: Pick<
+    HostNames,
+    'device' | 'nftTable' | 'rulePreference' | 'innerPreference' | 'routeTable' | 'routeProtocol'
+  >,
   question: ObstacleQuestion,
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
@@ -154,7 +157,10 @@ const ROUTES = z.array(
 /** Asks the kernel for the route to each address. A route to a device that is not ours comes from another rule. */
 async function caughtByRules(
   run: Run,
-  { device, rulePreference }: Pick<HostNames, 'device' | 'rulePreference'>,
+  { device, rulePreference, innerPreference }: Pick<
+    HostNames,
+    'device' | 'rulePreference' | 'innerPreference'
+  >,
   far: readonly FarPoint[],
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {
@@ -178,7 +184,7 @@ async function caughtByRules(
       .map((line) => line.replaceAll('\t', ' ').trim())
       .filter((line) => {
         const preference = Number(/^(\d+): (?:not )?from /.exec(line)?.[1] ?? 0)
-        return preference > 0 && preference < rulePreference
+        return preference > 0 && preference < rulePreference && preference !== innerPreference
       })
     // For an address that a rule refuses (blackhole, prohibit, unreachable), `ip` shows no route. If no rule stands
     // before ours, our own routes are not set yet, which is no obstacle.

@@ -125,7 +125,13 @@ export interface HostNames {
   readonly routeTable: number
   /** Preference of the rule that leads to our table. Lower ones come first; table main has 32766 (ip-rule(8)). */
   readonly rulePreference: number
-  /** Protocol number of our routes and our rule, 0 … 255 (ip-route(8), RTPROTO). */
+  /** Number of our second table, which holds the routes between gateways and nodes of this cluster (routes/rules.ts). */
+  readonly innerTable: number
+  /** Preference of the rules that lead to it, before the rule of our first table. */
+  readonly innerPreference: number
+  /** UDP port of the probe, whose packets use the second table, too; 0 = there is no probe. */
+  readonly probePort: number
+  /** Protocol number of our routes and our rules, 0 … 255 (ip-route(8), RTPROTO). */
   readonly routeProtocol: number
   /**
    * The only bit of a packet mark that we use. WireGuard sets it on its encapsulated packets, so that the rule does not
@@ -150,6 +156,9 @@ export function hostNames(device: string, vipPrefixes: () => readonly string[]):
     vipPrefixes,
     routeTable: 5142,
     rulePreference: 5142,
+    innerTable: 5143,
+    innerPreference: 5141,
+    probePort: 0,
     routeProtocol: 142,
     fwmark: 0x2000
   }

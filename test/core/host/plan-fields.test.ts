@@ -23,7 +23,7 @@ const WHOLE: Whole<HostState> = {
       keepaliveSeconds: 15
     }
   ],
-  routes: [{ destination: '10.1.0.0/16' as Cidr, source: '10.9.0.1' as Ip, kind: 'unreachable', mtu: 1300 }],
+  routes: [{ destination: '10.1.0.0/16' as Cidr, source: '10.9.0.1' as Ip, kind: 'unreachable', mtu: 1300, inner: true }],
   vips: [{ destination: '10.101.0.0/16' as Cidr, source: '10.9.0.1' as Ip, kind: 'throw' }],
   virtualServers: [
     {
@@ -49,7 +49,8 @@ const WHOLE: Whole<HostState> = {
     containerBridges: ['docker0'],
     reach: 'services',
     reachable: ['10.9.0.7 TCP 8080'],
-    barredSources: ['10.1.7.0/24' as Cidr]
+    barredSources: ['10.1.7.0/24' as Cidr],
+    nodeSources: ['10.9.3.0/24' as Cidr]
   },
   sysctls: [{ name: 'net.ipv4.ip_forward', value: '1' }]
 }

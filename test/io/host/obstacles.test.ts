@@ -7,6 +7,7 @@ const NAMES = {
   device: 'wg0',
   nftTable: 'rhizome',
   rulePreference: 5142,
+  innerPreference: 5141,
   routeTable: 5142,
   routeProtocol: 142
 }

@@ -5,7 +5,8 @@
 //                    clusters reach the probe and the endpoints of exported services that are the host itself. Other
 //                    ports of its pod-side addresses are refused at once.
 //                    With `reach: services`, other clusters reach the ready endpoints of exported services only, by
-//                    exact address, protocol and port. Clusters in the set `barred` open no connection at all.
+//                    exact address, protocol and port. Clusters in the set `barred` open no connection at all. Pods of
+//                    the nodes of this cluster (`nodes`) reach the other clusters through this host, and its probe.
 //   guard            Refuses a port of a guarded service address without a virtual server, so that no process of this
 //                    host gets it. It runs after IPVS (input 98) and DNAT (prerouting): a packet that still has such an
 //                    address was not balanced.
@@ -36,7 +37,9 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
   // UDP of the probe (src/io/probe/probe.ts), by which the agents of two clusters tell whether their tunnel is up.
   const probe = [
     `    ip saddr @remote4 udp dport ${probePort} accept`,
-    `    ip6 saddr @remote6 udp dport ${probePort} accept`
+    `    ip6 saddr @remote6 udp dport ${probePort} accept`,
+    `    ip saddr @nodes4 udp dport ${probePort} accept`,
+    `    ip6 saddr @nodes6 udp dport ${probePort} accept`
   ]
   // Limits the TCP MSS to what the MTU of the tunnel device allows. `side` is iifname for packets that come from the
   // tunnel, oifname for packets that go into it.
@@ -57,6 +60,8 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
       '    type filter hook forward priority -10; policy accept;',
       `    iifname != "${device}" accept`,
       '    ct state established,related accept',
+      '    ip saddr @nodes4 ip daddr @remote4 accept',
+      '    ip6 saddr @nodes6 ip6 daddr @remote6 accept',
       '    ip saddr @barred4 ip daddr @local4 goto refuse',
       '    ip6 saddr @barred6 ip6 daddr @local6 goto refuse',
       ...(reach === 'services'
@@ -79,6 +84,8 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
       '    ct state established,related accept',
       '    ip saddr @remote4 icmp type echo-request accept',
       '    ip6 saddr @remote6 icmpv6 type echo-request accept',
+      '    ip saddr @nodes4 icmp type echo-request accept',
+      '    ip6 saddr @nodes6 icmpv6 type echo-request accept',
       ...(probePort === 0 ? [] : probe),
       '    ip saddr @barred4 ip daddr @local4 goto refuse',
       '    ip6 saddr @barred6 ip6 daddr @local6 goto refuse',

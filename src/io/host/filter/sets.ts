@@ -19,7 +19,8 @@ const PREFIX_SETS = {
   vips: 'guardedVips',
   own: 'ownNetworks',
   kept: 'ownSources',
-  barred: 'barredSources'
+  barred: 'barredSources',
+  nodes: 'nodeSources'
 } as const
 /** Names of the sets of devices, and the part of a filter that each holds. */
 const DEVICE_SETS = {

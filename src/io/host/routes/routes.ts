@@ -1,7 +1,7 @@
 // Reads and sets routes with `ip` (ip-route(8), ip-rule(8)): routes into the tunnel, in a routing table of our own, and
 // service prefixes that are made local (AnyIP: the host accepts every address of the prefix), in table local.
 // Invariants
-//   1. Our routes have our protocol number; those in the tunnel's table also have our device. A route of another
+//   1. Our routes have our protocol number; those in our own tables also have our device. A route of another
 //      program at a destination of ours is an error (ROUTE_TAKEN) and is never replaced.
 //   2. The rule `not fwmark M/M lookup T` stands before that of table main. WireGuard's own packets carry the mark M,
 //      so they never enter the tunnel again. Without its rule, a family is observed without routes, because they would
@@ -19,14 +19,22 @@ import type { Route, Vip } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip } from '../../../core/model/values.ts'
 import { endsPart } from '../attempt.ts'
 import { HostError } from '../errors.ts'
-import { parseAddresses, parseRoutes, parseRules, type KernelRoute } from '../tools/ip-json.ts'
+import { parseAddresses, parseRoutes, type KernelRoute } from '../tools/ip-json.ts'
 import type { HostNames, Run } from '../ports.ts'
 import { addAddress } from '../tools/ip.ts'
+import { createRules } from './rules.ts'
 
-/** A route with the table that it belongs to: `tunnel` is our own table, `vip` is table local. */
+/**
+ * A route with the table that it belongs to: `tunnel` and `inner` are tables of our own (rules.ts), `vip` is table local.
+ */
 export interface TableRoute {
-  readonly table: 'tunnel' | 'vip'
+  readonly table: 'tunnel' | 'inner' | 'vip'
   readonly route: Route | Vip
+}
+
+/** Returns a route with its table. */
+export function tableRoute(route: Route): TableRoute {
+  return { table: route.inner === true ? 'inner' : 'tunnel', route }
 }
 
 /** Reads and changes our routes. */
@@ -57,6 +65,7 @@ type Family = (typeof FAMILIES)[number]
 /** Returns the routes of this host. Runs no tool. */
 export function createRoutes(run: Run, names: HostNames): Routes {
   const protocol = String(names.routeProtocol)
+  const rules = createRules(run, names)
 
   async function read(family: Family, table: string, filter: readonly string[], signal: AbortSignal) {
     const args = [`-${family}`, '-j', 'route', 'show', 'table', table, ...filter]
@@ -68,42 +77,31 @@ export function createRoutes(run: Run, names: HostNames): Routes {
     return result.exitCode === 0 ? parseRoutes(result.stdout, family) : []
   }
 
-  /**
-   * Returns whether our routing rule exists. `-N` makes `ip` print numbers for table and protocol, because a host may
-   * have its own names for them.
-   */
-  async function hasRule(family: Family, signal: AbortSignal): Promise<boolean> {
-    const result = await run('ip', [`-${family}`, '-N', '-j', 'rule', 'show'], { signal, okCodes: [2] })
-    if (result.exitCode !== 0) return false
-    return parseRules(result.stdout).some(
-      (rule) =>
-        rule.preference === names.rulePreference &&
-        rule.table === String(names.routeTable) &&
-        rule.protocol === protocol &&
-        rule.not &&
-        rule.fwmark === names.fwmark &&
-        rule.fwmask === names.fwmark
-    )
+  /** Our routes of a table, or none where a rule that leads to the table is missing. */
+  async function observeTable(
+    table: 'tunnel' | 'inner',
+    family: Family,
+    { hasRules, signal }: { readonly hasRules: () => Promise<boolean>; readonly signal: AbortSignal }
+  ) {
+    const found = await read(family, tableName(table, names), ['proto', protocol], signal)
+    const ours = found.filter((route) => isException(route.type) || route.device === names.device)
+    return ours.length > 0 && (await hasRules()) ? ours : []
   }
 
   async function observeFamily(family: Family, signal: AbortSignal) {
-    const ours = ['proto', protocol]
-    const [rule, tunnel, local] = await Promise.all([
-      hasRule(family, signal),
-      read(family, String(names.routeTable), ours, signal),
-      read(family, 'local', ours, signal)
+    const asked = rules.has('tunnel', family, signal)
+    const [rule, tunnel, inner, local] = await Promise.all([
+      asked,
+      observeTable('tunnel', family, { hasRules: () => asked, signal }),
+      observeTable('inner', family, { hasRules: () => rules.has('inner', family, signal), signal }),
+      read(family, 'local', ['proto', protocol], signal)
     ])
     return {
-      routes: rule ? tunnel.filter((route) => isException(route.type) || route.device === names.device) : [],
+      routes: [...state(tunnel), ...state(inner).map((route) => ({ ...route, inner: true as const }))],
       vips: local.filter(
         ({ type, device }) => (type === 'throw' && rule) || (type === 'local' && device === 'lo')
       )
     }
-  }
-
-  async function ensureRule(family: Family, signal: AbortSignal): Promise<void> {
-    if (await hasRule(family, signal)) return
-    await run('ip', [`-${family}`, 'rule', 'add', ...ruleText(names).split(' ')], { signal })
   }
 
   async function localAddresses(signal: AbortSignal): Promise<ReadonlySet<Ip>> {
@@ -139,7 +137,9 @@ export function createRoutes(run: Run, names: HostNames): Routes {
         // A `throw` in table local needs our rule, too: until the host has its first rule, the kernel holds the tables
         // local and main as one, and a `throw` would end the search in both.
         if (table === 'tunnel' || route.kind === 'throw')
-          await once(`rule ${family}`, () => ensureRule(family, signal))
+          await once(`rule ${family}`, () => rules.ensure('tunnel', family, signal))
+        if (table === 'inner')
+          await once(`inner rules ${family}`, () => rules.ensure('inner', family, signal))
         const { source } = route
         if (source === undefined || (await local()).has(source)) continue
         await once(`source ${source}`, () => addAddress(run, names.device, source, signal))
@@ -181,7 +181,9 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       for (const { reason } of failed) if (failed.length === found.length || endsPart(reason)) throw reason
       const read = found.flatMap((family) => (family.status === 'fulfilled' ? [family.value] : []))
       return {
-        routes: state(read.flatMap((family) => family.routes)),
+        routes: read
+          .flatMap((family) => family.routes)
+          .sort((a, b) => compareCidr(a.destination, b.destination)),
         vips: vipsOf(read.flatMap((family) => family.vips))
       }
     },
@@ -192,26 +194,26 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       return new Map([...unprepared, ...(await batch('replace', ready, signal))])
     },
 
-    remove: (routes, signal) => batch('delete', routes, signal),
+    async remove(routes, signal) {
+      const refused = await batch('delete', routes, signal)
+      const inner = routes.filter(({ table }) => table === 'inner')
+      for (const family of new Set(inner.map(({ route }) => familyOf(route.destination))))
+        if ((await read(family, String(names.innerTable), ['proto', protocol], signal)).length === 0)
+          await rules.remove('inner', family, signal)
+      return refused
+    },
 
     async cleanup(signal) {
       for (const family of FAMILIES) {
-        for (const table of [String(names.routeTable), 'local']) {
+        for (const table of [String(names.innerTable), String(names.routeTable), 'local']) {
           const ours = await read(family, table, ['proto', protocol], signal)
           if (ours.length === 0) continue
           await run('ip', [`-${family}`, 'route', 'flush', 'table', table, 'proto', protocol], { signal })
         }
-        if (!(await hasRule(family, signal))) continue
-        await run('ip', [`-${family}`, 'rule', 'delete', ...ruleText(names).split(' ')], { signal })
+        for (const table of ['inner', 'tunnel'] as const) await rules.remove(table, family, signal)
       }
     }
   }
-}
-
-/** Returns the arguments of `ip rule add` and `ip rule delete`. */
-function ruleText(names: HostNames): string {
-  const mark = `0x${names.fwmark.toString(16)}`
-  return `preference ${names.rulePreference} not fwmark ${mark}/${mark} lookup ${names.routeTable} protocol ${names.routeProtocol}`
 }
 
 /** Returns the line for `ip -batch`. With `ip` in front of it, it is the command that a person would type. */
@@ -290,7 +292,7 @@ function explained(error: unknown, family: Family): HostError {
 }
 
 function tableName(table: TableRoute['table'], names: HostNames): string {
-  return table === 'vip' ? 'local' : String(names.routeTable)
+  return table === 'vip' ? 'local' : String(table === 'inner' ? names.innerTable : names.routeTable)
 }
 
 function isException(type: string): type is 'throw' | 'unreachable' {

@@ -34,7 +34,7 @@ export interface KernelRoute {
 }
 
 /** A routing rule. Without a mark, `fwmark` and `fwmask` are 0. */
-interface Rule {
+export interface Rule {
   readonly preference: number
   /** Name or number, as `ip` prints it (a number with `-N`). */
   readonly table: string
@@ -43,6 +43,13 @@ interface Rule {
   readonly not: boolean
   readonly fwmark: number
   readonly fwmask: number
+  /** The device by which packets came in; "lo" for packets of this host. undefined: any. */
+  readonly iif: string | undefined
+  /** True if the rule is for UDP only. */
+  readonly udp: boolean
+  /** Ports of the packet; undefined: any. */
+  readonly sport: number | undefined
+  readonly dport: number | undefined
 }
 
 const LINKS = z.array(
@@ -90,7 +97,11 @@ const RULES = z.array(
     protocol: z.string().optional(),
     not: z.null().optional(),
     fwmark: z.string().optional(),
-    fwmask: z.string().optional()
+    fwmask: z.string().optional(),
+    iif: z.string().optional(),
+    ipproto: z.string().optional(),
+    sport: z.number().optional(),
+    dport: z.number().optional()
   })
 )
 
@@ -176,7 +187,12 @@ export function parseRules(text: string): readonly Rule[] {
     // `ip` prints "not": null for a rule with `not`, and no such field for others.
     not: rule.not === null,
     fwmark: Number(rule.fwmark ?? 0),
-    fwmask: Number(rule.fwmask ?? (rule.fwmark === undefined ? 0 : 0xffff_ffff))
+    fwmask: Number(rule.fwmask ?? (rule.fwmark === undefined ? 0 : 0xffff_ffff)),
+    iif: rule.iif,
+    // With `-N`, `ip` prints "ipproto-17".
+    udp: rule.ipproto === 'udp' || rule.ipproto === 'ipproto-17' || rule.ipproto === '17',
+    sport: rule.sport,
+    dport: rule.dport
   }))
 }
 
