@@ -136,7 +136,7 @@ export async function status(site: Site): Promise<StatusAnswer> {
 
 /** What `meshctl <path> --json` prints, asked for without the cost of a process: scenarios look often. */
 export function look<T>(
-  site: Pick<Site, 'cluster' | 'socket'>,
+  site: { readonly cluster: string; readonly socket: string },
   path: 'status' | 'peers' | 'services' | 'routes' | 'plan'
 ): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -36,6 +36,7 @@ import { createMetrics, type Metrics } from '../observe/metrics.ts'
 import { CurrentSession } from '../session/current-session.ts'
 import { siteFacts } from '../session/site-speaker.ts'
 import { SPEAKER_TERM_MIN } from '../session/speaker.ts'
+import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { SourceFacts } from '../sources/source-facts.ts'
 import { openSource, type Source } from '../sources/source.ts'
@@ -304,7 +305,7 @@ function startWatch(parts: Parts, shutdown: Shutdown): PartWatch {
     onReplicaLost: () => current.session?.control.rewrite(),
     mendMore: async () => dataPlane.host?.mendMemory()
   })
-  const watch = new PartWatch({ ...parts, keeper })
+  const watch = new PartWatch({ ...parts, keeper, role: roleOf(parts.settings) })
   shutdown.add('store keeper', () => keeper.stop())
   shutdown.add('part watch', () => watch.stop())
   watch.start()

@@ -2,6 +2,7 @@
 // `meshctl status` and the metrics have them. The watch also lets StoreKeeper mend the state folder, and closes invites
 // whose cluster has become a member. Each part keeps its own fault, and the watch reads it, so that no part needs to
 // know the registry.
+import type { Role } from '../../core/model/values.ts'
 import type { Store } from '../../io/store/store.ts'
 import { Loop } from '../../io/timing/loop.ts'
 import type { OwnCoredns } from '../cluster-dns/managed-coredns.ts'
@@ -40,6 +41,7 @@ interface PartWatchOptions {
   readonly keeper: StoreKeeper
   readonly dataPlane: DataPlane
   readonly source: Source
+  readonly role: Role
   readonly facts: SourceFacts
   readonly sharedKey: SharedKey | undefined
   readonly podDns: PodDns | undefined
@@ -168,11 +170,12 @@ export class PartWatch {
 
   /** Compares the manifests of a gateway that does not speak for its site with those that count. */
   #lookAtManifests(): void {
-    const { current, facts, source, health } = this.#options
+    const { current, facts, source, health, role } = this.#options
     const view = current.session?.control.view()
     const own = view?.clusters.get(view.self)
     const { snapshot, whole } = facts.snapshot
-    const isOther = source.kind === 'folder' && whole && own?.complete === true && !facts.isSpeaker
+    const isOther =
+      source.kind === 'folder' && role === 'gateway' && whole && own?.complete === true && !facts.isSpeaker
     const speaker = own?.agents.toSorted((a, b) => (b.term ?? 0) - (a.term ?? 0))[0]?.agent.node
     const fault = isOther ? manifestsDiffer(snapshot, own.services, speaker ?? 'another gateway') : undefined
     if (fault === undefined) health.clear('MANIFESTS_DIFFER')

@@ -37,6 +37,7 @@ import { restoreBackup, type Restored, type RestoreRequest } from './restoration
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
+import { roleOf } from '../settings/role.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -336,11 +337,12 @@ export class Enrolment {
    * with the Secret from now on. `take` is called when another gateway has put a later certificate into the Secret.
    */
   #takePart(): void {
-    const { current, source, sharedKey, store, node, health, crypto } = this.#options
+    const { settings, current, source, sharedKey, store, node, health, crypto } = this.#options
     this.#departure = undefined
     health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
-    source.campaign(current.required().control.origin)
+    // A node is a leaf: the services of its cluster are published by a gateway.
+    if (roleOf(settings) === 'gateway') source.campaign(current.required().control.origin)
     sharedKey?.keep({
       identity: () => store.identity(),
       self: () => {

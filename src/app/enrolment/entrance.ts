@@ -18,6 +18,7 @@ import { Session } from '../session/session.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { SourceFacts } from '../sources/source-facts.ts'
 import type { Source } from '../sources/source.ts'
+import { roleOf } from '../settings/role.ts'
 
 /**
  * The parts of the process from which each session is built; they live longer than a session. `host` is undefined
@@ -69,7 +70,8 @@ export class Entrance {
       ...this.#options,
       ...membership,
       nodeSeed,
-      node: settings['node-name']
+      node: settings['node-name'],
+      role: roleOf(settings)
     })
     await certificate.settle(0)
     const session = new Session({

@@ -8,6 +8,7 @@ import { REACHABLE_MAX, refusalText, type LimitRefusal } from '../../core/host/h
 import { TURN_MS } from '../../core/host/handshake-slots.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import { keyHolders } from '../../core/host/key-holders.ts'
+import type { TurnOf } from '../../core/host/nodes.ts'
 import { HANDSHAKE_AGE_MS_MAX } from '../../core/host/tunnel-state.ts'
 import type { Cidr, ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
 import { clustersOfOps } from '../../core/host/op-clusters.ts'
@@ -21,6 +22,7 @@ import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
 import type { LocalFacts } from '../session/local-facts.ts'
 import type { Desired } from './pass.ts'
+import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 import type { Tunnels } from '../session/tunnels.ts'
@@ -41,6 +43,8 @@ export interface DesiredHostOptions {
   readonly wireguardKey: () => WireguardKey
   readonly health: Health
   readonly tunnels: () => Pick<Tunnels, 'health' | 'pathMtu' | 'of'>
+  /** On a node: how often it has gone on to the next gateway for a cluster. */
+  readonly turnOf: TurnOf
   readonly mtu: Pick<TunnelMtu, 'bytes'>
   /** False until a member has accepted this agent. Until then nothing on the host is changed. */
   readonly isAdmitted: () => boolean
@@ -131,7 +135,7 @@ export class DesiredHost {
   }
 
   #input(surroundings: Surroundings): DesiredInput {
-    const { control, wireguardKey, settings, tunnels, facts, isWithdrawn } = this.#options
+    const { control, wireguardKey, settings, tunnels, facts, isWithdrawn, turnOf } = this.#options
     const view = control.view()
     const { nodeAddress } = facts()
     this.#keyHolders = keyHolders(view, this.#keyHolders)
@@ -142,6 +146,8 @@ export class DesiredHost {
         found: ({ agent }) => this.#found.get(agent.wireguardKey)
       }),
       self: { origin: control.origin, cluster: view.self },
+      role: roleOf(settings),
+      turnOf,
       local: {
         publicKey: wireguardKey(),
         nodeAddress,

@@ -6,15 +6,16 @@ import { monotonicMs } from '../observe/clock.ts'
 import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import type { Log } from '../observe/log.ts'
+import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { dialTargets } from './dial-targets.ts'
 import { LinkCalls } from './link-calls.ts'
-import { otherAgents } from './members.ts'
+import { overlayAgents } from './members.ts'
 import { Sightings } from './sightings.ts'
 
 /** The control plane, and the addresses at which this agent can be dialled. */
 interface DialerOptions {
-  readonly settings: Pick<Settings, 'listen'>
+  readonly settings: Pick<Settings, 'listen' | 'role'>
   readonly control: Control
   readonly health: Health
   readonly log: Log
@@ -41,7 +42,7 @@ export class Dialer {
       listen: settings.listen,
       control,
       addresses,
-      others: () => otherAgents(control.view(), control.origin),
+      others: () => overlayAgents(control.view(), control.origin, roleOf(settings)),
       onCall: (origin, address) => {
         if (this.#sightings.called(origin, address)) onSighting()
       },
@@ -59,7 +60,7 @@ export class Dialer {
   update(): void {
     const { control, addresses, bootstrap, isMember } = this.#options
     const view = control.view()
-    const others = otherAgents(view, control.origin)
+    const others = overlayAgents(view, control.origin, roleOf(this.#options.settings))
     const clusters = new Map<string, string>()
     for (const { name, agents } of view.clusters.values())
       for (const { origin } of agents) clusters.set(origin, name)
@@ -70,7 +71,7 @@ export class Dialer {
     control.transport.setTargets(
       dialTargets({
         self: control.origin,
-        isDialable: addresses().length > 0,
+        isDialable: addresses().length > 0 && roleOf(this.#options.settings) === 'gateway',
         bootstrap: bootstrap(),
         isMember: isMember(),
         others: others.filter(({ origin }) => !control.isBanned(origin)),

@@ -8,6 +8,7 @@ import { publicKeyOf } from '../../core/model/identity.ts'
 import { usefulAddresses, type OwnAddress, type OwnNetwork } from '../../core/host/own-addresses.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
 import type { OuterAddress } from '../settings/outer-address.ts'
+import { roleOf } from '../settings/role.ts'
 import { CONTROL_PORT, FEED_PORT, type Settings } from '../settings/settings.ts'
 import { sourceKind } from '../sources/source.ts'
 
@@ -42,6 +43,8 @@ export interface FactSources {
   readonly origin: Origin
   /** The last known addresses of the names in settings. */
   readonly resolved: ReadonlyMap<string, readonly Ip[]>
+  /** Pod prefixes of this host alone; left out or empty: not known, or none. */
+  readonly nodePrefixes?: readonly Cidr[] | undefined
 }
 
 /**
@@ -51,9 +54,12 @@ export interface FactSources {
 export function localFacts(
   settings: Settings,
   own: MeshPrefixes,
-  { network, listening, origin, resolved }: FactSources
+  { network, listening, origin, resolved, nodePrefixes = [] }: FactSources
 ): LocalFacts {
-  const inside = (ip: Ip): boolean => own.podPrefixes.some((prefix) => cidrContains(prefix, ip))
+  // The gateways send a node what is for its own prefixes only, so its address is in one of these.
+  const isNode = roleOf(settings) === 'node' && nodePrefixes.length > 0
+  const pods = isNode ? nodePrefixes : own.podPrefixes
+  const inside = (ip: Ip): boolean => pods.some((prefix) => cidrContains(prefix, ip))
   const without = { devices: [settings.device] }
   const outside = usefulAddresses(network, {
     ...without,
@@ -80,8 +86,8 @@ export function localFacts(
     nodeAddress:
       (settings['node-address'] === '' ? undefined : settings['node-address']) ??
       network.addresses.find(isFree)?.ip ??
-      own.podPrefixes.map((prefix) =>
-        sourceKind(settings) === 'folder' ? lastAddress(prefix) : lateAddress(prefix, origin)
+      pods.map((prefix) =>
+        sourceKind(settings) === 'folder' || isNode ? lastAddress(prefix) : lateAddress(prefix, origin)
       )[0],
     ...told
   }
@@ -104,10 +110,11 @@ export function agentValueOf(
     kind: 'agent',
     tunnelKeys: more.tunnelKeys,
     wireguardAddresses: facts.wireguardAddresses,
-    multiaddrs: facts.multiaddrs,
+    // A node is dialled by no other agent, also not by one of an older version that does not ask for its role.
+    multiaddrs: roleOf(settings) === 'node' ? [] : facts.multiaddrs,
     tunnelAddress: facts.nodeAddress,
     node: settings['node-name'],
-    role: 'gateway',
+    role: roleOf(settings),
     version: more.software,
     probePort: facts.nodeAddress === undefined ? 0 : settings['probe-port'],
     ...(more.nodePrefixes && { nodePrefixes: more.nodePrefixes })

@@ -1,5 +1,5 @@
 // Selects agents of a view.
-import type { Origin } from '../../core/model/values.ts'
+import type { Origin, Role } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 
 /** Returns the agents of this agent's own cluster, itself among them once its record is in the view. */
@@ -12,9 +12,18 @@ export function agentIn(view: MeshView, origin: Origin): AgentView['agent'] | un
   return ownAgents(view).find((own) => own.origin === origin)?.agent
 }
 
-/** Returns all agents of the mesh except `self`, in the order of the names of their clusters. */
-export function otherAgents(view: MeshView, self: Origin): readonly AgentView[] {
-  return [...view.clusters.values()]
-    .flatMap((cluster) => cluster.agents)
-    .filter(({ origin }) => origin !== self)
+/** Returns the gateways of this agent's own cluster, itself among them if it is one. */
+export function ownGateways(view: MeshView): readonly AgentView[] {
+  return ownAgents(view).filter(({ agent }) => agent.role === 'gateway')
+}
+
+/**
+ * Returns the agents with which this one keeps control connections, except itself. Nodes are leaves: a gateway has the
+ * gateways of all clusters, a node those of its own. So the overlay has as many members as there are gateways.
+ */
+export function overlayAgents(view: MeshView, self: Origin, role: Role): readonly AgentView[] {
+  const clusters = role === 'node' ? [view.clusters.get(view.self)] : [...view.clusters.values()]
+  return clusters
+    .flatMap((cluster) => cluster?.agents ?? [])
+    .filter(({ origin, agent }) => origin !== self && agent.role === 'gateway')
 }

@@ -10,6 +10,7 @@
 import type { Crypto } from '../../core/model/crypto.ts'
 import { certifyAgent } from '../../core/trust/author/join.ts'
 import { keyId, type KeyId } from '../../core/trust/set/ids.ts'
+import type { Role } from '../../core/model/values.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Identity, Store } from '../../io/store/store.ts'
 import type { Shows } from '../control/control-options.ts'
@@ -23,7 +24,6 @@ const LOOK_MS = 60_000
 const FIRST_LOOK_MS = 1000
 /** Milliseconds: a disk that accepts no writes is tried once in a second at most. */
 const MARK_GAP_MS = 1000
-const ROLES = ['gateway'] as const
 
 interface OwnCertificateOptions {
   readonly crypto: Crypto
@@ -34,6 +34,8 @@ interface OwnCertificateOptions {
   readonly nodeSeed: Uint8Array
   /** Name of this host, from the setting node-name. */
   readonly node: string
+  /** The one role that the certificate allows this agent. The default is `gateway`. */
+  readonly role?: Role
   readonly store: Pick<Store, 'identity' | 'saveIdentity'>
 }
 
@@ -58,11 +60,11 @@ export class OwnCertificate {
    * Throws a RangeError when the item does not verify: then this program or the stored identity is wrong.
    */
   make(clusterItem: Uint8Array): Uint8Array {
-    const { crypto, roots, clusterSeed, nodeSeed, node } = this.#options
+    const { crypto, roots, clusterSeed, nodeSeed, node, role = 'gateway' } = this.#options
     const { generation } = this
     return certifyAgent(
       { crypto, roots },
-      { clusterItem, clusterSeed, agentSeed: nodeSeed, node, roles: ROLES, generation }
+      { clusterItem, clusterSeed, agentSeed: nodeSeed, node, roles: [role], generation }
     ).bytes
   }
 
@@ -77,10 +79,10 @@ export class OwnCertificate {
    * that members have shown. Returns whether that is another certificate than before. Errors: StoreError.
    */
   async settle(highest: number, nowMs = Date.now()): Promise<boolean> {
-    const { store, node } = this.#options
+    const { store, node, role = 'gateway' } = this.#options
     const identity = store.identity()
     if (identity === undefined) return false
-    const next = nextCertificate(identity, { node, highest, nowMs })
+    const next = nextCertificate(identity, { node, role, highest, nowMs })
     if (next === undefined) return false
     await store.saveIdentity({ ...identity, ...next })
     return true
@@ -114,12 +116,22 @@ type CertificateFields = Pick<Identity, 'generation' | 'generationAtMs' | 'certi
 /** The fields of the identity for the next certificate; undefined: the one before still holds. */
 function nextCertificate(
   identity: CertificateFields,
-  { node, highest, nowMs }: { readonly node: string; readonly highest: number; readonly nowMs: number }
+  {
+    node,
+    role,
+    highest,
+    nowMs
+  }: {
+    readonly node: string
+    readonly role: Role
+    readonly highest: number
+    readonly nowMs: number
+  }
 ): Required<CertificateFields> | undefined {
   const { generation = 1, certified } = identity
   // A clock that was wrong for a while must not stop the renewal until that time comes.
   const generationAtMs = Math.min(identity.generationAtMs ?? nowMs, nowMs)
-  const isSame = certified?.node === node && certified.roles.join() === ROLES.join()
+  const isSame = certified?.node === node && certified.roles.join() === role
   const periods = Math.floor((nowMs - generationAtMs) / GENERATION_MS)
   const isChanged = certified !== undefined && !isSame
   const next = Math.max(highest, generation + periods, isChanged ? generation + 1 : 0)
@@ -127,6 +139,6 @@ function nextCertificate(
   return {
     generation: next,
     generationAtMs: next === generation ? generationAtMs : nowMs,
-    certified: { node, roles: [...ROLES] }
+    certified: { node, roles: [role] }
   }
 }

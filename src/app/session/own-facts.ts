@@ -1,7 +1,7 @@
 // Keeps the facts of this host (local-facts.ts) as the kernel and DNS have them now. It looks at the addresses of the
 // host once a second and on hints of the kernel, and reports each change at once, so that peers learn of a new
 // address within seconds.
-import type { Ip, Origin } from '../../core/model/values.ts'
+import type { Cidr, Ip, Origin } from '../../core/model/values.ts'
 import type { OwnNetwork } from '../../core/host/own-addresses.ts'
 import { readOwnNetwork, watchOwnNetwork, type OwnNetworkWatch } from '../../io/network/own-network.ts'
 import { FollowedNames, type Lookup } from './followed-names.ts'
@@ -29,6 +29,8 @@ interface OwnFactsOptions {
   readonly settings: Settings
   /** Returns the prefixes of this cluster. */
   readonly prefixes: () => MeshPrefixes
+  /** Returns the pod prefixes of this host alone; undefined: none, or not known. */
+  readonly nodePrefixes?: () => readonly Cidr[] | undefined
   readonly origin: Origin
   /** Returns the multiaddrs on which the transport listens. */
   readonly listening: () => readonly string[]
@@ -115,12 +117,13 @@ export class OwnFacts {
   }
 
   #made(): LocalFacts {
-    const { settings, prefixes, origin, listening } = this.#options
+    const { settings, prefixes, origin, listening, nodePrefixes } = this.#options
     return localFacts(settings, prefixes(), {
       network: this.#network,
       listening: listening(),
       origin,
-      resolved: this.#names.resolved
+      resolved: this.#names.resolved,
+      nodePrefixes: nodePrefixes?.()
     })
   }
 

@@ -8,6 +8,7 @@ import type { Membership } from '../identity/identity.ts'
 import { KeyRotation, type KeyRotationOptions } from './key-rotation.ts'
 import { agentValueOf, type LocalFacts } from './local-facts.ts'
 import type { Settings } from '../settings/settings.ts'
+import { sourceKind } from '../sources/source.ts'
 
 /** The sources of the record, and the function that publishes it. */
 interface OwnRecordOptions {
@@ -23,6 +24,8 @@ interface OwnRecordOptions {
   /** Version of the agent. */
   readonly software: string
   readonly facts: () => LocalFacts
+  /** The pod prefixes of this cluster. */
+  readonly podPrefixes: () => readonly Cidr[]
   /**
    * Publishes the record. Resolves when it is on disk and on its way, or when that has failed: the publisher reports
    * the error.
@@ -35,7 +38,7 @@ export class OwnRecord {
   /** The tunnel key in the record, and how it is changed. */
   readonly rotation: KeyRotation
   readonly #options: OwnRecordOptions
-  /** undefined: Kubernetes has reported no prefix of this node inside the cluster's pod prefixes. */
+  /** From Kubernetes. undefined: it has reported no prefix of this node inside the cluster's pod prefixes. */
   #nodePrefixes: readonly Cidr[] | undefined
 
   constructor(options: OwnRecordOptions) {
@@ -47,7 +50,17 @@ export class OwnRecord {
   publish(): Promise<void> {
     const { settings, facts, put, software } = this.#options
     const tunnelKeys = [this.#tunnelKey()]
-    return put(agentValueOf(settings, facts(), { tunnelKeys, software, nodePrefixes: this.#nodePrefixes }))
+    return put(agentValueOf(settings, facts(), { tunnelKeys, software, nodePrefixes: this.nodePrefixes }))
+  }
+
+  /**
+   * The pod prefixes of this host alone, from the setting node-prefixes or from Kubernetes; undefined: none, or not known.
+   */
+  get nodePrefixes(): readonly Cidr[] | undefined {
+    const { settings, podPrefixes } = this.#options
+    const named = inside(settings['node-prefixes'], podPrefixes())
+    if (settings['node-prefixes'].length > 0 || sourceKind(settings) === 'folder') return named
+    return this.#nodePrefixes
   }
 
   #tunnelKey(): TunnelKey {
@@ -70,8 +83,13 @@ export class OwnRecord {
    * peers would refuse them.
    */
   setNodePrefixes(prefixes: readonly Cidr[], podPrefixes: readonly Cidr[]): Promise<void> {
-    const inside = prefixes.filter((prefix) => podPrefixes.some((cidr) => cidrContains(cidr, prefix)))
-    this.#nodePrefixes = inside.length === 0 ? undefined : inside
+    this.#nodePrefixes = inside(prefixes, podPrefixes)
     return this.publish()
   }
+}
+
+/** The prefixes that are inside those of the cluster; undefined: none. */
+function inside(prefixes: readonly Cidr[], podPrefixes: readonly Cidr[]): readonly Cidr[] | undefined {
+  const found = prefixes.filter((prefix) => podPrefixes.some((cidr) => cidrContains(cidr, prefix)))
+  return found.length === 0 ? undefined : found
 }

@@ -1,9 +1,11 @@
-// Runs the prober (io/probe/probe.ts): it answers the probes of other clusters, and probes their agents through the
-// tunnels. The results decide whether a tunnel is up (docs/decisions/0039).
-import type { Ip } from '../../core/model/values.ts'
+// Runs the prober (io/probe/probe.ts): it answers the probes of others, and probes the agents at the ends of the tunnels.
+// A node reaches those of other clusters through a gateway. The results decide whether a tunnel is up (docs/decisions/0039).
+import { tunnelAgents } from '../../core/host/nodes.ts'
+import type { Ip, Origin } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
-import type { MeshView } from '../../core/view/view.ts'
+import type { AgentView } from '../../core/view/view.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
+import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { answersProbes } from './tunnels.ts'
 import type { Served, Service } from './services.ts'
@@ -14,6 +16,7 @@ const PROBE_INTERVAL_MS = 1000
 /** The address of the prober, and the callbacks for its results. */
 interface ProbeServiceOptions {
   readonly settings: Settings
+  readonly origin: Origin
   /** Returns the address to listen on; undefined: there is none, and the prober does not run. */
   readonly nodeAddress: () => Ip | undefined
   /** The MTU of the tunnel device, which is the size of the largest probe. */
@@ -24,7 +27,7 @@ interface ProbeServiceOptions {
   readonly onStarted: () => void
 }
 
-/** The service `probe`: the prober with the agents of other clusters as its targets. */
+/** The service `probe`: the prober with the agents at the ends of the tunnels as its targets. */
 export class ProbeService implements Service {
   readonly name = 'probe'
   readonly isOnNodeAddress = true
@@ -58,7 +61,8 @@ export class ProbeService implements Service {
 
   /** Probes the agents of this view from now on. */
   update({ view }: Served): void {
-    this.#prober?.setTargets(probeTargets(view), this.#options.mtu.bytes)
+    const { origin, settings, mtu } = this.#options
+    this.#prober?.setTargets(probeTargets(tunnelAgents(view, origin, roleOf(settings))), mtu.bytes)
   }
 
   async stop(): Promise<void> {
@@ -68,18 +72,11 @@ export class ProbeService implements Service {
   }
 }
 
-/**
- * Returns the agents to probe: those of other clusters that answer probes. Between gateways of one cluster there is
- * no tunnel.
- */
-function probeTargets(view: MeshView): readonly ProbeTarget[] {
-  return [...view.clusters.values()]
-    .filter(({ name }) => name !== view.self)
-    .flatMap(({ agents }) =>
-      agents.flatMap(({ agent }) =>
-        agent.tunnelAddress === undefined || !answersProbes(agent)
-          ? []
-          : [{ address: agent.tunnelAddress, port: agent.probePort }]
-      )
-    )
+/** Returns the agents to probe: those at the end of a tunnel that answer probes. */
+function probeTargets(agents: readonly AgentView[]): readonly ProbeTarget[] {
+  return agents.flatMap(({ agent }) =>
+    agent.tunnelAddress === undefined || !answersProbes(agent)
+      ? []
+      : [{ address: agent.tunnelAddress, port: agent.probePort }]
+  )
 }

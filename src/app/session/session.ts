@@ -29,7 +29,7 @@ import type { Reconciler } from '../host/reconciler.ts'
 import { Dialer } from './dialer.ts'
 import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
-import { agentIn, ownAgents } from './members.ts'
+import { agentIn, ownAgents, ownGateways } from './members.ts'
 import { NamesOfView } from './names-of-view.ts'
 import type { SessionOptions } from './options.ts'
 import { OwnRecord } from './own-record.ts'
@@ -73,6 +73,7 @@ export class Session {
       control: this.control,
       programmed: () => this.#host,
       facts: () => this.facts,
+      podPrefixes: () => this.membership.podPrefixes,
       put: (value) => this.#publisher.put(value)
     })
     this.#dialer = this.#newDialer()
@@ -93,6 +94,7 @@ export class Session {
     await this.#ownFacts.start()
     this.#dialer.start()
     await this.ownRecord.restore(agentIn(this.control.view(), this.control.origin)?.nodePrefixes)
+    this.#ownFacts.refresh()
     await this.#host.read()
     this.#update.start()
     await this.#services.start()
@@ -124,7 +126,7 @@ export class Session {
   }
 
   /** States of the tunnels, and packets dropped beside them. */
-  get paths(): Pick<PathWatch, 'tunnels' | 'dropped'> {
+  get paths(): Pick<PathWatch, 'tunnels' | 'turns' | 'dropped'> {
     return this.#paths
   }
 
@@ -202,6 +204,7 @@ export class Session {
   /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
     void this.ownRecord.setNodePrefixes(prefixes, this.membership.podPrefixes)
+    this.#ownFacts.refresh()
   }
 
   /** Takes the addresses of the Nodes of this cluster: their DNS questions are answered. */
@@ -255,7 +258,7 @@ export class Session {
     await this.#services.retry()
     await this.#host.lookForRivals(signal)
     await this.ownRecord.rotation.follow()
-    this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownAgents(this.control.view())))
+    this.#publisher.tick(monotonicMs(), () => standsBy(this.control.origin, ownGateways(this.control.view())))
   }
 
   /** Called when own addresses came, went or changed: tells the peers, and dials them from the present addresses. */
@@ -310,6 +313,7 @@ export class Session {
     return new OwnFacts({
       settings,
       prefixes: () => this.membership,
+      nodePrefixes: () => this.ownRecord.nodePrefixes,
       origin: this.control.origin,
       listening: () => this.control.transport.listenAddresses(),
       health,
@@ -360,6 +364,7 @@ export class Session {
       ...this.#options,
       control: this.control,
       tunnels: () => this.paths.tunnels,
+      turnOf: (cluster) => this.paths.turns.of(cluster),
       isAdmitted: () => this.#own.isAdmitted,
       facts: () => this.facts,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),
@@ -386,6 +391,7 @@ export class Session {
   #newProbe(): ProbeService {
     return new ProbeService({
       settings: this.#options.settings,
+      origin: this.control.origin,
       nodeAddress: () => this.facts.nodeAddress,
       mtu: this.#host.mtu,
       onReply: () => this.#paths.mark(),

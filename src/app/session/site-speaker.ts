@@ -11,7 +11,7 @@
 import type { Origin } from '../../core/model/values.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
 import type { Control } from '../control/control.ts'
-import { ownAgents } from './members.ts'
+import { ownGateways } from './members.ts'
 import { SPEAKER_TERM_MIN, STANDBY_TERM } from './speaker.ts'
 
 /** Milliseconds for which the speaker has to be gone: the duration of a Lease (core/kube/election.ts). */
@@ -46,7 +46,7 @@ export function siteFacts(
   control: Pick<Control, 'origin' | 'view' | 'neighbour' | 'liveness'>,
   isFurther: boolean
 ): SiteFacts {
-  const gateways = ownAgents(control.view()).map(({ origin, term }) => ({
+  const gateways = ownGateways(control.view()).map(({ origin, term }) => ({
     origin,
     term,
     isConnected: control.neighbour(origin) !== undefined,

@@ -1,5 +1,6 @@
 // Reports what the watch over the tunnels has found: as faults in the registry of health, and as metrics.
 // path-watch.ts calls it once a second.
+import { gatewaysOf } from '../../core/host/nodes.ts'
 import type { ClusterName } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Control } from '../control/control.ts'
@@ -63,7 +64,7 @@ export function clearPathFaults(health: Health): void {
 export function countPaths(metrics: Metrics, { view, control, tunnels }: Paths): void {
   for (const cluster of view.clusters.values()) {
     if (cluster.name === view.self) continue
-    const states = cluster.agents.map(({ origin }) => tunnels.of(origin))
+    const states = gatewaysOf(cluster).map(({ origin }) => tunnels.of(origin))
     metrics.tunnelUp.set({ cluster: cluster.name }, states.some((state) => state?.state === 'up') ? 1 : 0)
     const rtt = states.find((state) => state?.rttMs !== undefined)?.rttMs
     if (rtt !== undefined) metrics.tunnelRtt.set({ cluster: cluster.name }, rtt / 1000)

@@ -4,7 +4,8 @@
 import { CONNECT_MS_MAX, isDown, tunnelState, type TunnelState } from '../../core/host/tunnel-state.ts'
 import { NO_HISTORY, withState, type TunnelHistory } from '../../core/host/flapping.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
-import type { ClusterName, Ip, Origin } from '../../core/model/values.ts'
+import type { ClusterName, Ip, Origin, Role, WireguardKey } from '../../core/model/values.ts'
+import { gatewaysOf, tunnelAgents } from '../../core/host/nodes.ts'
 import { outerOf } from '../../core/host/surroundings.ts'
 import type { AgentView, MeshView, ProvedAgent } from '../../core/view/view.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
@@ -13,7 +14,7 @@ import type { ProbeResult } from '../../io/probe/probe.ts'
 export type Tunnel = TunnelState & {
   /** The least of the latest round trips through the tunnel, milliseconds; undefined: not measured. */
   readonly rttMs: number | undefined
-  /** The counters of WireGuard; undefined: it has no such peer, or they could not be read. */
+  /** The counters of WireGuard; undefined: it has no such peer, a gateway carries it, or they could not be read. */
   readonly stats: PeerStats | undefined
   /** Bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
   readonly pathMtu: number | undefined
@@ -28,6 +29,12 @@ export type Tunnel = TunnelState & {
 /** The facts from which all tunnels are judged. */
 interface TunnelsInput {
   readonly view: MeshView
+  /** This agent; left out: no agent of its own cluster has a tunnel with it. */
+  readonly self?: { readonly origin: Origin; readonly role: Role }
+  /**
+   * On a node: the WireGuard key of the gateway by which it reaches a cluster. The tunnels to that cluster begin there.
+   */
+  readonly carrier?: (cluster: ClusterName) => WireguardKey | undefined
   readonly stats: readonly PeerStats[]
   /** Monotonic milliseconds, on the clock of the probes' results. */
   readonly nowMs: number
@@ -40,7 +47,9 @@ interface Seen {
   /** Monotonic time when the agent was first in the view. */
   readonly firstMs: number
   tunnel: Tunnel
-  /** Monotonic time at which the bytes received from the agent last grew, exact to one second. */
+  /** The counters of the WireGuard peer by which packets of the agent come. */
+  readonly stats: PeerStats | undefined
+  /** Monotonic time at which the bytes received from that peer last grew, exact to one second. */
   receivedMs: number | undefined
   /** Monotonic time at which the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
@@ -65,7 +74,7 @@ export class Tunnels {
     this.#keepaliveSeconds = keepaliveSeconds
   }
 
-  /** Returns the tunnel to an agent of another cluster; undefined: not judged yet. */
+  /** Returns the tunnel to an agent; undefined: there is none, or it was not judged yet. */
   of(origin: Origin): Tunnel | undefined {
     return this.#seen.get(origin)?.tunnel
   }
@@ -90,17 +99,21 @@ export class Tunnels {
 
   /** Judges all tunnels. Agents and clusters that left the view are forgotten. */
   update(input: TunnelsInput): void {
-    const { view, stats } = input
+    const { view, stats, self, carrier } = input
     const byKey = new Map(stats.map((entry) => [entry.publicKey, entry]))
-    // Between gateways of one cluster there is no tunnel.
     const others = [...view.clusters.values()].filter((cluster) => cluster.name !== view.self)
-    const members = others.flatMap((cluster) => cluster.agents)
+    const members = tunnelAgents(view, self?.origin, self?.role ?? 'gateway')
+    const keys = new Map(
+      others.flatMap(({ name, agents }) => agents.map(({ origin }) => [origin, carrier?.(name)] as const))
+    )
     const bearers = Map.groupBy(members, ({ agent }) => agent.tunnelAddress)
     const present = new Set(members.map(({ origin }) => origin))
     for (const origin of this.#seen.keys()) if (!present.has(origin)) this.#seen.delete(origin)
     for (const member of members) {
       const isShared = bearers.get(member.agent.tunnelAddress)?.length !== 1
-      this.#judge(member, byKey.get(member.agent.wireguardKey), { ...input, isShared })
+      const key = keys.get(member.origin)
+      const stats = byKey.get(key ?? member.agent.wireguardKey)
+      this.#judge(member, stats, { ...input, isShared, isCarried: key !== undefined })
     }
     this.#down = new Set(
       others.filter((cluster) => this.#isDown(cluster, input.nowMs)).map((cluster) => cluster.name)
@@ -110,16 +123,21 @@ export class Tunnels {
 
   /**
    * Judges one tunnel. `isShared`: another agent has the same tunnel address, so answers from it prove neither
-   * tunnel.
+   * tunnel. `isCarried`: the tunnel begins at a gateway of this cluster, and `stats` are those of the peer to it.
    */
   #judge(
     { origin, agent }: AgentView,
     stats: PeerStats | undefined,
-    { nowMs, probe, isShared }: TunnelsInput & { readonly isShared: boolean }
+    {
+      nowMs,
+      probe,
+      isShared,
+      isCarried
+    }: TunnelsInput & { readonly isShared: boolean; readonly isCarried: boolean }
   ): void {
     const before = this.#seen.get(origin)
     const firstMs = before?.firstMs ?? nowMs
-    const known = before?.tunnel.stats
+    const known = before?.stats
     const grew = stats !== undefined && known !== undefined && stats.rxBytes > known.rxBytes
     const receivedMs = grew ? nowMs : before?.receivedMs
     const isProbed = probe !== undefined && !isShared && answersProbes(agent)
@@ -148,13 +166,13 @@ export class Tunnels {
     const tunnel: Tunnel = {
       ...state,
       rttMs: result?.rttMs,
-      stats,
+      stats: isCarried ? undefined : stats,
       pathMtu: result?.path?.found,
       isBelowMtu: result?.path?.verdict === 'below',
       isUnprobed: isProbed && state.state === 'connecting' && nowMs - firstMs > CONNECT_MS_MAX,
       changes: history.changesMs.length
     }
-    this.#seen.set(origin, { firstMs, tunnel, receivedMs, refusalMs, history })
+    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, history })
   }
 
   /**
@@ -162,10 +180,11 @@ export class Tunnels {
    * CONNECT_MS_MAX.
    */
   #isDown(
-    { name, agents }: { readonly name: ClusterName; readonly agents: readonly AgentView[] },
+    cluster: { readonly name: ClusterName; readonly agents: readonly AgentView[] },
     nowMs: number
   ) {
-    const gateways = agents.filter(({ agent }) => agent.role === 'gateway')
+    const { name } = cluster
+    const gateways = gatewaysOf(cluster)
     if (gateways.length > 0) {
       this.#bare.delete(name)
       return isDown(gateways.map(({ origin }) => this.health(origin)))

@@ -14,6 +14,7 @@ import { autoHelp, LOAD_BALANCERS } from '../../io/host/load-balancer/registry.t
 import { listenAddress, listenMultiaddr, listenOr } from './listen-address.ts'
 import { outerAddress, outerMultiaddr } from './outer-address.ts'
 import { portClash } from './port-clash.ts'
+import { NODE_PREFIXES_MAX } from '../../core/wire/value-codec.ts'
 import { FIX } from './refused.ts'
 import {
   choice,
@@ -112,6 +113,16 @@ export const SETTINGS = {
     list(dnsLabel, CLUSTERS_MAX),
     [],
     'names of the clusters that may open connections to this one; all when empty'
+  ),
+  role: row(
+    choice(['auto', 'gateway', 'node']),
+    'auto',
+    'gateway = tunnels to the other clusters; node = reaches them through the gateways of its own cluster; auto = gateway'
+  ),
+  'node-prefixes': row(
+    list(clientPrefix, NODE_PREFIXES_MAX),
+    [],
+    'pod prefixes of this host alone, inside those of its cluster; from spec.podCIDRs of its Node when empty'
   ),
   'token-file': row(optional(path), '', 'join with the token in this file, while this agent is in no mesh'),
   listen: row(

@@ -8,7 +8,9 @@ import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
 import type { TunnelState } from './tunnel-state.ts'
-import type { Cidr, ClusterName, Ip, Origin, WireguardKey } from '../model/values.ts'
+import type { Cidr, ClusterName, Ip, Origin, Role, WireguardKey } from '../model/values.ts'
+import { innerRoutes, isUnserved, nearPeersOf, type NearPeer } from './near-peers.ts'
+import { gatewaysForNode, gatewaysOf, nodeClaims, RANKS, type TurnOf } from './nodes.ts'
 import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import { isWithin } from '../view/authorise.ts'
@@ -19,6 +21,10 @@ import type { AgentView, ClusterView, MeshView, ServiceView } from '../view/view
 export interface DesiredInput {
   readonly view: MeshView
   readonly self: { readonly origin: Origin; readonly cluster: ClusterName }
+  /** `node`: this host reaches the other clusters through the gateways of its own. The default is `gateway`. */
+  readonly role?: Role
+  /** How often a node has gone on to the next of its gateways, for each other cluster. The default is 0. */
+  readonly turnOf?: TurnOf
   readonly local: LocalFacts
   /**
    * A cluster is `withdrawn` while all its tunnels are down (host/tunnel-state.ts). Its routes and peers stay, so
@@ -86,9 +92,10 @@ export function desired(input: DesiredInput): HostState {
  * Returns the host that the view asks for, and the services that the limits refuse. Pass the Balancer of the earlier
  * calls: then the cost for services is that of the changed services only.
  */
-export function desiredWithin(input: DesiredInput, balancer = new Balancer()): Desired {
-  const { view, self, local, settings } = input
+export function desiredWithin(given: DesiredInput, balancer = new Balancer()): Desired {
+  const { view, self, local, settings } = given
   const own = view.clusters.get(self.cluster)
+  const input = isUnserved(given, own) ? { ...given, health: () => 'withdrawn' as const } : given
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
   const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
@@ -96,13 +103,15 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
   const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
   const hostEndpoints = own ? balancer.hostEndpoints.follow(own.services, ownAddresses(input)) : []
   const reach = reachOf(own, remote, { settings, balancer })
+  const near = nearPeersOf(own, input)
   const host = normalizeHost({
     tunnel: tunnelOf(local, settings),
-    peers: peersOf(remote, input),
+    peers: [...near.map(({ peer }) => peer), ...(input.role === 'node' ? [] : peersOf(remote, input, near))],
     // When two routes have one destination, normalizeHost keeps the first, so the exceptions come first.
     routes: [
       ...kept.routes.map((destination): Route => ({ destination, source: undefined, kind: 'throw' })),
-      ...remote.flatMap((cluster) => routesTo(cluster, input, source))
+      ...remote.flatMap((cluster) => routesTo(cluster, input, source)),
+      ...innerRoutes(near, input)
     ],
     vips: [
       ...kept.vips.map((destination): Vip => ({ destination, source: undefined, kind: 'throw' })),
@@ -116,6 +125,7 @@ export function desiredWithin(input: DesiredInput, balancer = new Balancer()): D
       {
         ownNetworks: kept.vips,
         ownSources: kept.routes,
+        nodeSources: near.flatMap(({ sources }) => sources),
         hostEndpoints,
         ...reach.filter,
         ...underlayOf(input.surroundings ?? NO_SURROUNDINGS, own?.podPrefixes ?? []),
@@ -184,8 +194,12 @@ function tunnelOf({ publicKey }: LocalFacts, { device, listenPort, mtu }: HostSe
 /**
  * Returns one peer for every gateway of the other clusters that may be a peer now. Each prefix belongs to exactly one of a cluster's peers.
  */
-function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly WireguardPeer[] {
-  const keys = new Set<WireguardKey>([input.local.publicKey])
+function peersOf(
+  remote: readonly ClusterView[],
+  input: DesiredInput,
+  near: readonly NearPeer[]
+): readonly WireguardPeer[] {
+  const keys = new Set<WireguardKey>([input.local.publicKey, ...near.map(({ peer }) => peer.publicKey)])
   return remote.flatMap((cluster) => {
     const holders = gatewaysOf(cluster).filter(
       ({ origin, agent: { wireguardKey } }) =>
@@ -205,19 +219,13 @@ function peersOf(remote: readonly ClusterView[], input: DesiredInput): readonly 
   })
 }
 
-/** Returns the gateways of a cluster in an order that is the same on every host. */
-function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
-  return cluster.agents
-    .filter(({ agent }) => agent.role === 'gateway')
-    .toSorted((a, b) => (a.origin < b.origin ? -1 : 1))
-}
-
 /**
  * Assigns each prefix to one gateway, since WireGuard knows one peer for a prefix. Among the gateways with the best
  * tunnel state, the first in rendezvous order gets the prefix. So a new gateway gets prefixes only once its tunnel is
  * up, a dead gateway keeps none while another lives, and nothing moves while all are dead (fail static). Every
  * gateway keeps its own tunnel address, so that it can be probed, and its own node's prefix, because those pods
- * answer by no other gateway.
+ * answer by no other gateway. The prefixes of a node that is no gateway go to the gateway that the node uses, too
+ * (nodes.ts).
  */
 function carriedBy(
   cluster: ClusterView,
@@ -232,6 +240,11 @@ function carriedBy(
     if (isOneAlive && rank(gateway) === RANKS.down) continue
     const own = (gateway.agent.nodePrefixes ?? []).filter((prefix) => isFirst(taken, prefix))
     carried.get(gateway.origin)?.push(...own)
+  }
+  for (const { node, sources } of nodeClaims(cluster)) {
+    const [chosen] = gatewaysForNode(node.origin, gateways, (origin) => input.gatewayHealth?.(origin) ?? 'up')
+    if (chosen)
+      carried.get(chosen.origin)?.push(...sources.filter((prefix) => isFirst(taken, prefix)))
   }
   for (const prefix of cluster.podPrefixes) {
     const order = rendezvous(prefix, gateways, ({ origin }) => origin)
@@ -249,9 +262,6 @@ function carriedBy(
   }
   return carried
 }
-
-// Gateways with a lower rank are preferred.
-const RANKS = { up: 0, connecting: 1, down: 2 } as const
 
 function balance(
   clusters: readonly ClusterView[],

@@ -68,10 +68,15 @@ const OUTER_PER_AGENT_MAX = 16
  */
 const EXCEPTIONS_MAX = 1024
 
-/** Returns the addresses at which members say that they are reached, for control connections and for the tunnel. */
+/**
+ * Returns the addresses at which members say that they are reached, for control connections and for the tunnel. Nodes of
+ * other clusters are left out: no packet of this host goes there outside the tunnel.
+ */
 export function outerAddresses(view: MeshView): readonly OuterAddress[] {
   return [...view.clusters.values()].flatMap(({ name, agents }) =>
-    agents.flatMap(({ agent }) => outerOf(agent).map((ip) => ({ ip, cluster: name, node: agent.node })))
+    agents
+      .filter(({ agent }) => name === view.self || agent.role === 'gateway')
+      .flatMap(({ agent }) => outerOf(agent).map((ip) => ({ ip, cluster: name, node: agent.node })))
   )
 }
 

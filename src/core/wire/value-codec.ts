@@ -129,7 +129,8 @@ export const ADDRESSES_MAX = 100
 const CLUSTER_IPS_MAX = 8
 const PREFIXES_MAX = 256
 // Kubernetes gives each node one pod prefix of each family.
-const NODE_PREFIXES_MAX = 16
+/** Most pod prefixes of one host. */
+export const NODE_PREFIXES_MAX = 16
 export const PEER_ADDRESSES_MAX = 16
 export const MULTIADDRS_MAX = 16
 const AFFINITY_SECONDS_MAX = 86_400

@@ -1,0 +1,216 @@
+// A cluster with two gateways and a node that is no gateway: the pods of the node reach the other cluster and are reached,
+// through a gateway of their own cluster, with the addresses of clients kept. A gateway dies, and the other carries them.
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { PeersAnswer, StatusAnswer } from '../../src/api/answers.ts'
+import { serviceIp } from '../demo/checks.ts'
+import { NodeHost } from '../demo/node-host.ts'
+import type { PodReply } from '../demo/pod.ts'
+import { podAddress, serviceCidr, wanAddress, type Site } from '../demo/site.ts'
+import { eventually } from '../eventually.ts'
+import { done, invite, joins, look, peer, raise } from './harness.ts'
+
+const FAILOVER_MS = 60_000
+const NODE = { address: '203.0.113.14', net: '10.3.1' } as const
+const TELEMETRY = 'telemetry.platform.svc.cluster.west'
+const WEB_OF_NODE = '10.103.0.77'
+
+// The host `east` is the second gateway of the cluster edge.
+describe('a node that is no gateway', function () {
+  const { site, world } = raise('nodes', ['west', 'edge', 'east'], { start: false })
+  const west = (): Site => site('west')
+  const gateways = ['edge', 'east'] as const
+  let node: NodeHost
+
+  before(async () => {
+    node = await NodeHost.raise(world(), 'edge', 'node', NODE)
+    // What a network plugin does: each host has routes to the pods of the others.
+    const via = async (host: { exec: Site['gateway']['exec'] }, net: string, to: string) =>
+      host.exec(['ip', 'route', 'add', net, 'via', to])
+    await via(node.namespace, '10.3.0.0/24', wanAddress('edge'))
+    await via(site('edge').gateway, `${NODE.net}.0/24`, NODE.address)
+    await via(site('east').gateway, '10.3.0.0/24', wanAddress('edge'))
+    await via(site('east').gateway, `${NODE.net}.0/24`, NODE.address)
+    announcePodOfNode()
+    await Promise.all([west().start(), startGateway('edge'), startGateway('east')])
+    await done(
+      west().ctl('init', '--cluster', 'west', '--pod-cidr', '10.1.0.0/16', '--service-cidr', '10.101.0.0/16')
+    )
+    await joins(site('edge'), await invite(west(), 'edge'))
+    await done(site('east').ctl('join', await gatewayToken()))
+    await node.start()
+    await done(node.ctl('join', await gatewayToken()))
+  })
+  after(() => node?.stop('SIGTERM'))
+
+  it('is a leaf: connected to the gateways of its cluster only, and a WireGuard peer of these only', async () => {
+    await eventually(async () => {
+      const { peers } = await look<PeersAnswer>(node, 'peers')
+      const connected = peers.filter((row) => row.connected && row.state !== 'self')
+      assert.deepEqual(new Set(connected.map((row) => row.cluster)), new Set(['edge']))
+      assert.equal(connected.length, 2)
+      assert.ok(
+        peers.filter((row) => row.cluster === 'edge' && row.state === 'up').length === 2,
+        JSON.stringify(peers.map(({ cluster, node: name, state, reason }) => [cluster, name, state, reason]))
+      )
+      return true
+    }, FAILOVER_MS)
+    const keyOfNode = (await look<StatusAnswer>(node, 'status')).wireguardKey ?? 'none'
+    const peersOf = async (of: Site) =>
+      (await of.gateway.exec(['wg', 'show', of.device, 'peers'])).stdout.trim().split('\n')
+    assert.equal((await peersOf(west())).length, 2)
+    assert.ok(!(await peersOf(west())).includes(keyOfNode))
+    for (const gateway of gateways) assert.ok((await peersOf(site(gateway))).includes(keyOfNode))
+  })
+
+  it('its pod reaches the other cluster by service address and name, by TCP and UDP, with its own address', async () => {
+    await reachesWest()
+    for (const host of [serviceIp.west, 'web.shop.svc.cluster.west'])
+      assert.equal(clientOf(await node.pod.tcp(host, 80)), node.pod.address)
+    assert.equal(clientOf(await node.pod.udp(TELEMETRY, 8125)), node.pod.address)
+    const { addresses } = await node.pod.resolve(TELEMETRY)
+    assert.equal(clientOf(await node.pod.udp(addresses[0] ?? '', 8125)), node.pod.address)
+    assert.equal(clientOf(await node.pod.tcp(podAddress('west', 1), 8080)), node.pod.address)
+  })
+
+  it('a pod of the other cluster reaches its pod directly and by a service, with its own address', async () => {
+    await isReached()
+    const { address } = west().pod(0)
+    assert.equal(clientOf(await west().pod(0).tcp(node.pod.address, 8080)), address)
+    assert.equal(clientOf(await west().pod(0).udp(node.pod.address, 9125)), address)
+    await eventually(
+      async () => clientOf(await west().pod(0).tcp(WEB_OF_NODE, 80)) === address,
+      FAILOVER_MS
+    )
+  })
+
+  it('leaves the traffic between the nodes to the network plugin', async () => {
+    // Without the routes of the plugin, the pods of one cluster do not reach each other: the tunnel takes none of it.
+    assert.equal(clientOf(await node.pod.tcp(podAddress('edge', 0), 8080)), node.pod.address)
+    assert.equal(clientOf(await site('edge').pod(0).tcp(node.pod.address, 8080)), podAddress('edge', 0))
+    const cut = ['ip', 'route', 'del', '10.3.0.0/24']
+    await node.namespace.exec(cut)
+    assert.notEqual((await node.pod.tcp(podAddress('edge', 0), 8080, { timeoutMs: 1000 })).error, undefined)
+    await node.namespace.exec(['ip', 'route', 'add', '10.3.0.0/24', 'via', wanAddress('edge')])
+    assert.equal(clientOf(await node.pod.tcp(podAddress('edge', 0), 8080)), node.pod.address)
+  })
+
+  it('the gateway that carries it dies: the other one carries it, both ways, until it is back', async () => {
+    const first = await carrier()
+    const sinceMs = performance.now()
+    await site(first).powerOff()
+    await Promise.all([reachesWest(), isReached()])
+    console.log(`      both ways by the other one after ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`)
+    assert.notEqual(await carrier(), first)
+    await site(first).gateway.exec(['ip', 'link', 'set', 'wan0', 'up'])
+    await startGateway(first)
+    const net = first === 'edge' ? [] : ['10.3.0.0/24']
+    for (const cidr of net)
+      await site(first).gateway.exec(['ip', 'route', 'replace', cidr, 'via', wanAddress('edge')])
+    await site(first).gateway.exec(['ip', 'route', 'replace', `${NODE.net}.0/24`, 'via', NODE.address])
+    await eventually(async () => (await carrier()) === first, FAILOVER_MS)
+    await Promise.all([reachesWest(), isReached()])
+    assert.equal(clientOf(await node.pod.tcp(serviceIp.west, 80)), node.pod.address)
+  })
+
+  it('leaves nothing on the gateways when it leaves', async () => {
+    await done(node.ctl('leave', '--yes'))
+    for (const gateway of gateways)
+      await eventually(async () => {
+        const { gateway: host, device } = site(gateway)
+        const { stdout: rules } = await host.exec(['ip', 'rule', 'show', 'pref', '5141'])
+        const { stdout: routes } = await host.exec(['ip', 'route', 'show', 'table', 'all', 'proto', '142'])
+        const { stdout: peers } = await host.exec(['wg', 'show', device, 'allowed-ips'])
+        assert.equal(rules, '')
+        assert.ok(!routes.includes(`${NODE.net}.`), routes)
+        assert.ok(!peers.includes(`${NODE.net}.`), peers)
+        return true
+      }, FAILOVER_MS)
+  })
+
+  // ------------------------------------------------------------------ words of these checks
+
+  function startGateway(gateway: (typeof gateways)[number]): Promise<void> {
+    const second = ['--manifests', site('edge').manifests, '--node-name', 'edge-2', '--balance-local', 'off']
+    return site(gateway).start(
+      ...(gateway === 'edge' ? ['--node-name', 'edge-1', '--node-prefixes', '10.3.0.0/24'] : second)
+    )
+  }
+
+  async function gatewayToken(): Promise<string> {
+    return (await done(site('edge').ctl('invite', '--gateway'))).stdout.trim()
+  }
+
+  /** A service of the cluster edge with the node's pod as its only endpoint. */
+  function announcePodOfNode(): void {
+    assert.ok(WEB_OF_NODE.startsWith(serviceCidr('edge').slice(0, 6)))
+    writeFileSync(
+      join(site('edge').manifests, 'on-node.yaml'),
+      `apiVersion: v1
+kind: Service
+metadata: { name: on-node, namespace: shop }
+spec: { clusterIP: ${WEB_OF_NODE}, ports: [{ name: http, port: 80, targetPort: 8080 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: on-node-1, namespace: shop, labels: { kubernetes.io/service-name: on-node } }
+addressType: IPv4
+ports: [{ name: http, port: 8080 }]
+endpoints: [{ addresses: [${NODE.net}.11], conditions: { ready: true } }]
+`
+    )
+  }
+
+  function clientOf({ answers, error }: PodReply): string {
+    assert.equal(error, undefined)
+    return answers[0]?.client.replace('::ffff:', '') ?? 'nobody'
+  }
+
+  async function reachesWest(): Promise<void> {
+    await eventually(async () => {
+      const { error } = await node.pod.tcp(serviceIp.west, 80, { timeoutMs: 500 })
+      assert.equal(error, undefined, `node → west: ${error}\n${await shown()}`)
+      return true
+    }, FAILOVER_MS)
+  }
+
+  async function isReached(): Promise<void> {
+    await eventually(async () => {
+      const { error } = await west().pod(0).tcp(node.pod.address, 8080, { timeoutMs: 500 })
+      assert.equal(error, undefined, `west → node: ${error}\n${await shown()}`)
+      return true
+    }, FAILOVER_MS)
+  }
+
+  /** The gateway to which west sends packets for the node's pods. */
+  async function carrier(): Promise<(typeof gateways)[number]> {
+    const { stdout } = await west().gateway.exec(['wg', 'show', west().device, 'allowed-ips'])
+    const [key] = (stdout.split('\n').find((row) => row.includes(`${NODE.net}.0/24`)) ?? '').split('\t')
+    const { peers } = await look<PeersAnswer>(west(), 'peers')
+    assert.ok(key !== undefined && peers.length > 0, stdout)
+    const one = (await peer(west(), 'edge')) && (await keys()).get(key)
+    assert.ok(one !== undefined, stdout)
+    return one
+  }
+
+  const known = new Map<string, (typeof gateways)[number]>()
+  async function keys(): Promise<ReadonlyMap<string, (typeof gateways)[number]>> {
+    if (known.size === 2) return known
+    for (const gateway of gateways)
+      known.set((await look<StatusAnswer>(site(gateway), 'status')).wireguardKey ?? 'none', gateway)
+    return known
+  }
+
+  /** For a failure: what the node has in its kernel. */
+  async function shown(): Promise<string> {
+    const run = async (...argv: readonly string[]) =>
+      (await node.namespace.exec(argv, { check: false })).stdout
+    return [
+      await run('wg', 'show', node.device, 'allowed-ips'),
+      await run('ip', 'rule'),
+      await run('ip', 'route', 'show', 'table', '5142'),
+      await run('ip', 'route', 'show', 'table', '5143')
+    ].join('\n')
+  }
+})
