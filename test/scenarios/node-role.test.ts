@@ -79,10 +79,7 @@ describe('a node that is no gateway', function () {
     const { address } = west().pod(0)
     assert.equal(clientOf(await west().pod(0).tcp(node.pod.address, 8080)), address)
     assert.equal(clientOf(await west().pod(0).udp(node.pod.address, 9125)), address)
-    await eventually(
-      async () => clientOf(await west().pod(0).tcp(WEB_OF_NODE, 80)) === address,
-      FAILOVER_MS
-    )
+    await eventually(async () => clientOf(await west().pod(0).tcp(WEB_OF_NODE, 80)) === address, FAILOVER_MS)
   })
 
   it('leaves the traffic between the nodes to the network plugin', async () => {
@@ -101,7 +98,9 @@ describe('a node that is no gateway', function () {
     const sinceMs = performance.now()
     await site(first).powerOff()
     await Promise.all([reachesWest(), isReached()])
-    console.log(`      both ways by the other one after ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`)
+    console.log(
+      `      both ways by the other one after ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`
+    )
     assert.notEqual(await carrier(), first)
     await site(first).gateway.exec(['ip', 'link', 'set', 'wan0', 'up'])
     await startGateway(first)

@@ -21,7 +21,7 @@ interface Turn {
 }
 
 /** What is known once a second. */
-export interface TurnFacts {
+interface TurnFacts {
   readonly nowMs: number
   /** The other clusters, and whether one of their gateways answers. */
   readonly clusters: ReadonlyMap<ClusterName, boolean>

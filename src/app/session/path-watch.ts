@@ -135,7 +135,8 @@ export class PathWatch {
    * until the next tick succeeds.
    */
   async #tick(signal: AbortSignal): Promise<void> {
-    const { host, settings, metrics, health, control, networks, probe, beforeTick, isAdmitted } = this.#options
+    const { host, settings, metrics, health, control, networks, probe, beforeTick, isAdmitted } =
+      this.#options
     const { tunnels } = this
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(STATS_DEADLINE_MS)])
     const stats = (await host?.peerStats(deadline).catch(() => undefined)) ?? []
@@ -184,7 +185,10 @@ export class PathWatch {
     this.turns.update({
       nowMs,
       clusters: new Map(
-        others.map((cluster) => [cluster.name, gatewaysOf(cluster).some((each) => state(each.origin) === 'up')])
+        others.map((cluster) => [
+          cluster.name,
+          gatewaysOf(cluster).some((each) => state(each.origin) === 'up')
+        ])
       ),
       order: ordered.map((each) => each.origin).join(),
       gateways: ordered.length

@@ -10,7 +10,6 @@ import { setMaxListeners } from 'node:events'
 import type { Change } from '../../core/catalog/catalog.ts'
 import type { Names } from '../../core/dns/names.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
-import type { Invite } from '../../core/trust/set/statement.ts'
 import type { Cidr, ClusterName, Ip, Snapshot } from '../../core/model/values.ts'
 import { outerAddresses, type OuterAddress, type Surroundings } from '../../core/host/surroundings.ts'
 import type { LookupAnswer } from '../../io/dns/lookup.ts'
@@ -293,19 +292,13 @@ export class Session {
       clusterSeed,
       shows: this.#own.shows(),
       onAdmitted: (clusterItem) => this.#own.admitted(clusterItem),
-      underlayFault: (invite) => this.#underlayFault(invite),
+      underlayFault: async (invite) =>
+        underlayFault(invite, await this.around(), this.control.members.standing().clusters),
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
       onChange: () => this.#update.mark(),
       onLeftOut: (leftOut) => setLeftOut(health, leftOut)
     })
-  }
-
-  /** Why the prefixes of an invite cannot be used beside the networks of hosts; undefined when they can. */
-  async #underlayFault(invite: Invite): Promise<string | undefined> {
-    const { clusters } = this.control.members.standing()
-    const replaced = invite.replaces && clusters.get(invite.replaces)
-    return underlayFault(invite, await this.around(), replaced?.name)
   }
 
   #newOwnFacts(): OwnFacts {

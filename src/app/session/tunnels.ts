@@ -179,10 +179,7 @@ export class Tunnels {
    * Returns whether all tunnels to a cluster are down. A cluster without a gateway counts as down after
    * CONNECT_MS_MAX.
    */
-  #isDown(
-    cluster: { readonly name: ClusterName; readonly agents: readonly AgentView[] },
-    nowMs: number
-  ) {
+  #isDown(cluster: { readonly name: ClusterName; readonly agents: readonly AgentView[] }, nowMs: number) {
     const { name } = cluster
     const gateways = gatewaysOf(cluster)
     if (gateways.length > 0) {

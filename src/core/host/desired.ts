@@ -243,8 +243,7 @@ function carriedBy(
   }
   for (const { node, sources } of nodeClaims(cluster)) {
     const [chosen] = gatewaysForNode(node.origin, gateways, (origin) => input.gatewayHealth?.(origin) ?? 'up')
-    if (chosen)
-      carried.get(chosen.origin)?.push(...sources.filter((prefix) => isFirst(taken, prefix)))
+    if (chosen) carried.get(chosen.origin)?.push(...sources.filter((prefix) => isFirst(taken, prefix)))
   }
   for (const prefix of cluster.podPrefixes) {
     const order = rendezvous(prefix, gateways, ({ origin }) => origin)

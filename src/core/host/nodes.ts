@@ -24,18 +24,16 @@ export function gatewaysOf(cluster: Pick<ClusterView, 'agents'>): readonly Agent
 }
 
 /** Returns the nodes of a cluster that are no gateways, in an order that is the same on every host. */
-export function nodesOf(cluster: Pick<ClusterView, 'agents'>): readonly AgentView[] {
+function nodesOf(cluster: Pick<ClusterView, 'agents'>): readonly AgentView[] {
   return ofRole(cluster, 'node')
 }
 
 function ofRole({ agents }: Pick<ClusterView, 'agents'>, role: Role): readonly AgentView[] {
-  return agents
-    .filter(({ agent }) => agent.role === role)
-    .toSorted((a, b) => (a.origin < b.origin ? -1 : 1))
+  return agents.filter(({ agent }) => agent.role === role).toSorted((a, b) => (a.origin < b.origin ? -1 : 1))
 }
 
 /** A node of a cluster with what its gateways carry for it. */
-export interface NodeClaim {
+interface NodeClaim {
   readonly node: AgentView
   /** Pod prefixes of the node that no other agent claims (1). Empty: no pod of the node is served. */
   readonly pods: readonly Cidr[]
@@ -115,7 +113,8 @@ export function nearGateways(view: MeshView, self: Origin | undefined): readonly
  * the nodes of its own, or, for a node, its gateways.
  */
 export function tunnelAgents(view: MeshView, self: Origin | undefined, role: Role): readonly AgentView[] {
-  const near = role === 'node' ? nearGateways(view, self) : nodesOf(view.clusters.get(view.self) ?? { agents: [] })
+  const near =
+    role === 'node' ? nearGateways(view, self) : nodesOf(view.clusters.get(view.self) ?? { agents: [] })
   const far = [...view.clusters.values()].filter(({ name }) => name !== view.self)
   return [...near.filter(({ origin }) => origin !== self), ...far.flatMap((cluster) => gatewaysOf(cluster))]
 }

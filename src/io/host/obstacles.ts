@@ -157,10 +157,11 @@ const ROUTES = z.array(
 /** Asks the kernel for the route to each address. A route to a device that is not ours comes from another rule. */
 async function caughtByRules(
   run: Run,
-  { device, rulePreference, innerPreference }: Pick<
-    HostNames,
-    'device' | 'rulePreference' | 'innerPreference'
-  >,
+  {
+    device,
+    rulePreference,
+    innerPreference
+  }: Pick<HostNames, 'device' | 'rulePreference' | 'innerPreference'>,
   far: readonly FarPoint[],
   signal: AbortSignal
 ): Promise<readonly Obstacle[]> {

@@ -9,10 +9,10 @@ import { parseRules, type Rule } from '../tools/ip-json.ts'
 type Family = 4 | 6
 
 /** A table of ours that rules lead to. */
-export type RuledTable = 'tunnel' | 'inner'
+type RuledTable = 'tunnel' | 'inner'
 
 /** Reads and changes our rules of each family. Errors: HostError. */
-export interface Rules {
+interface Rules {
   /** Returns whether all rules that lead to the table exist. */
   has(table: RuledTable, family: Family, signal: AbortSignal): Promise<boolean>
   /** Adds the rules that are missing, and removes those of an earlier run with another port or device. */
