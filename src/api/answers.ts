@@ -86,6 +86,8 @@ export interface StatusAnswer extends Answer {
   /** The certified prefixes of this cluster; empty while it is in no mesh. */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** What this agent is for its cluster. Missing in the answers of agents before 0.3: all were gateways. */
+  readonly role?: 'gateway' | 'node'
   /** What other clusters may reach here, and the names of the clusters that may; an empty list: all. */
   readonly reach?: { readonly what: 'pods' | 'services'; readonly clusters: readonly string[] }
   /** The number of clusters of the mesh, this one included; 0 while this cluster is in no mesh. */
@@ -141,6 +143,8 @@ export interface PeerRow {
   readonly peerId: string
   /** The name of the node or host on which the agent runs. */
   readonly node: string
+  /** Missing in the answers of agents before 0.3: all were gateways. */
+  readonly role?: 'gateway' | 'node'
   /** The state of the tunnel; the state of the control connection is in `connected`. */
   readonly state: 'self' | 'up' | 'connecting' | 'down' | 'conflict' | 'off'
   /**
@@ -151,7 +155,8 @@ export interface PeerRow {
   /** Why the state is not `up`, or why there is no control connection. */
   readonly reason?: string
   /**
-   * "direct"; "dial-in" when only the peer can start the tunnel, because it announces no address; "-" for this agent.
+   * "direct"; "dial-in" when only the peer can start the tunnel, because it announces no address; on a node, "via" and the
+   * gateway of its own cluster that carries the traffic; "-" where there is no tunnel, as for this agent.
    */
   readonly path: string
   /** The peer's address and port that WireGuard uses now. */

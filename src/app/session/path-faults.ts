@@ -8,6 +8,8 @@ import type { ClusterName, Origin } from '../../core/model/values.ts'
 import { FLAPS_MIN, isFlapping } from '../../core/host/flapping.ts'
 import type { HandshakeRefusal } from '../control/control.ts'
 import type { FaultText } from '../observe/health.ts'
+import { gatewaysOf } from '../../core/host/nodes.ts'
+import { carriedCause, noPodsFault, ownGatewaysFault, type OfNode } from './node-faults.ts'
 import { answersProbes, type Tunnel } from './tunnels.ts'
 
 /** The facts from which the faults follow. */
@@ -33,6 +35,8 @@ export interface PathFacts {
     /** True when another agent signs with this agent's key. */
     readonly isCloned: boolean
   }
+  /** undefined: this agent is a gateway. */
+  readonly node?: OfNode
   /** False: the tunnel device of this host could not be set up, so no packet leaves by it. */
   readonly hasDevice: boolean
   /** Name of this host's tunnel device. */
@@ -49,6 +53,8 @@ type PathFaults = Readonly<Record<PathFaultCode, readonly NamedFault[]>>
 
 /** The codes of this file. The registry's list of each of them is replaced once a second. */
 export const PATH_FAULT_CODES = [
+  'OWN_GATEWAYS_DOWN',
+  'NODE_WITHOUT_PREFIX',
   'ALL_CLUSTERS_DOWN',
   'CLUSTER_DOWN',
   'GATEWAY_DOWN',
@@ -81,7 +87,10 @@ export function pathFaults(facts: PathFacts): PathFaults {
   )
   const gateways = others.flatMap((cluster) => gatewaysOf(cluster).map((agent) => ({ cluster, agent })))
   const isAllDown = others.length > 0 && others.every(({ name }) => down.has(name))
+  const { node } = facts
   return {
+    OWN_GATEWAYS_DOWN: node ? ownGatewaysFault(node, (origin) => facts.tunnel(origin)?.state) : [],
+    NODE_WITHOUT_PREFIX: node ? noPodsFault(node) : [],
     ALL_CLUSTERS_DOWN: isAllDown ? [allDown(others, facts)] : [],
     CLUSTER_DOWN: others.filter(({ name }) => down.has(name)).map((cluster) => clusterDown(cluster, facts)),
     GATEWAY_DOWN: gateways
@@ -89,7 +98,10 @@ export function pathFaults(facts: PathFacts): PathFaults {
       .map(({ cluster, agent }) => ({
         subject: `${cluster.name} ${agent.agent.node}`,
         severity: 'warning',
-        ...textOf(`gateway ${agent.agent.node} of cluster ${cluster.name} is down`, causeOf(agent, facts))
+        ...textOf(
+          `gateway ${agent.agent.node} of cluster ${cluster.name} is down`,
+          node ? carriedCause(node.carrier(cluster.name)) : causeOf(agent, facts)
+        )
       })),
     PROBES_UNANSWERED: gateways
       .filter(({ agent }) => facts.tunnel(agent.origin)?.isUnprobed === true)
@@ -189,6 +201,8 @@ const noDevice = (device: string): Cause => ({
 
 /** The causes of all gateways of a cluster, each once, the most certain first. */
 function causesOf(cluster: ClusterView, facts: PathFacts): readonly [Cause, ...Cause[]] {
+  if (facts.node !== undefined && facts.hasDevice)
+    return [{ rank: RANKS.silent, ...carriedCause(facts.node.carrier(cluster.name)) }]
   const causes = new Map(
     gatewaysOf(cluster)
       .map((gateway) => causeOf(gateway, facts))
@@ -364,10 +378,6 @@ export function refusalText({ byPeer, detail }: HandshakeRefusal): string {
 /** Returns the fix for a HandshakeCode (core/trust/door/codes.ts). */
 function fixOf(code: string): string {
   return REMEDIES[code as HandshakeCode] ?? REMEDIES.unspecified
-}
-
-function gatewaysOf(cluster: ClusterView): readonly AgentView[] {
-  return cluster.agents.filter(({ agent }) => agent.role === 'gateway')
 }
 
 function textOf(

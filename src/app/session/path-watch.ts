@@ -1,15 +1,8 @@
 // The watch over the paths to other clusters. Once a second, and when a probe is answered again, it judges the state
 // of each tunnel and reports what follows: metrics, faults, the choice of gateways, and the set of withdrawn
 // clusters, which names, routes and backends follow.
-import {
-  gatewayByCluster,
-  gatewaysForNode,
-  gatewaysOf,
-  nearGateways,
-  type NodeFacts
-} from '../../core/host/nodes.ts'
-import type { ClusterName, Ip, Origin } from '../../core/model/values.ts'
-import type { AgentView, MeshView } from '../../core/view/view.ts'
+import type { ClusterName, Ip } from '../../core/model/values.ts'
+import type { MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { ProbeResult } from '../../io/probe/probe.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -25,7 +18,7 @@ import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
 import { Tunnels } from './tunnels.ts'
 import { gatewayChoice } from './gateway-choice.ts'
-import { GatewayTurns } from './gateway-turns.ts'
+import { NodePaths } from './node-paths.ts'
 import { clearPathFaults, countPaths, tellPathFaults } from './tell-paths.ts'
 
 // A tunnel that is probed is down after 5 s without an answer (core/host/tunnel-state.ts), so a tick each second is
@@ -64,7 +57,8 @@ interface PathWatchOptions {
 /** The watch of one session. */
 export class PathWatch {
   readonly tunnels: Tunnels
-  readonly turns = new GatewayTurns()
+  /** Which gateway carries which cluster, where this agent is a node. */
+  readonly node: NodePaths
   readonly #options: PathWatchOptions
   readonly #obstacles: Obstacles
   readonly #dropped: DroppedPackets
@@ -77,6 +71,11 @@ export class PathWatch {
     this.#options = options
     this.#dropped = new DroppedPackets(options)
     this.tunnels = new Tunnels(settings['keepalive-seconds'])
+    this.node = new NodePaths({
+      origin: options.control.origin,
+      role: roleOf(settings),
+      state: (origin) => this.tunnels.health(origin)
+    })
     this.#obstacles = new Obstacles({
       host,
       health,
@@ -145,10 +144,10 @@ export class PathWatch {
     const view = control.view()
     const nowMs = monotonicMs()
     const self = { origin: control.origin, role: roleOf(settings) }
-    const carriers = this.carriers(view)
+    const carriers = this.node.carriers(view)
     const carrier = (name: ClusterName) => carriers?.get(name)?.agent.wireguardKey
     tunnels.update({ view, stats, self, carrier, nowMs, probe: probe() })
-    if (self.role === 'node') this.#takeTurns(view, nowMs)
+    this.node.tick(view, nowMs)
     countPaths(metrics, { view, control, tunnels })
     networks.judge(view)
     this.#chooseGateways(view)
@@ -161,43 +160,9 @@ export class PathWatch {
     this.#options.onWithdrawn()
   }
 
-  /** On a node: the gateway by which it reaches each other cluster. undefined: this agent is a gateway itself. */
-  carriers(view: MeshView): ReadonlyMap<ClusterName, AgentView> | undefined {
-    const { settings, control } = this.#options
-    if (roleOf(settings) !== 'node') return undefined
-    return gatewayByCluster(view, this.#nodeFacts(control.origin))
-  }
-
-  #nodeFacts(self: Origin): NodeFacts {
-    return {
-      self,
-      state: (origin) => this.tunnels.health(origin),
-      turnOf: (cluster) => this.turns.of(cluster)
-    }
-  }
-
-  /** On a node: goes on to the next gateway for each cluster that does not answer. */
-  #takeTurns(view: MeshView, nowMs: number): void {
-    const { origin } = this.#options.control
-    const { state } = this.#nodeFacts(origin)
-    const ordered = gatewaysForNode(origin, nearGateways(view, origin), state)
-    const others = [...view.clusters.values()].filter(({ name }) => name !== view.self)
-    this.turns.update({
-      nowMs,
-      clusters: new Map(
-        others.map((cluster) => [
-          cluster.name,
-          gatewaysOf(cluster).some((each) => state(each.origin) === 'up')
-        ])
-      ),
-      order: ordered.map((each) => each.origin).join(),
-      gateways: ordered.length
-    })
-  }
-
   /** Reports when the facts on which the choice of gateways depends have changed. */
   #chooseGateways(view: MeshView): void {
-    const carriers = this.carriers(view)
+    const carriers = this.node.carriers(view)
     const choice = gatewayChoice(view, {
       health: (origin) => this.tunnels.health(origin),
       pathMtu: (origin) => this.tunnels.pathMtu(origin),
@@ -221,6 +186,7 @@ export class PathWatch {
       tunnels: this.tunnels,
       down,
       hasHost: host !== undefined,
+      node: this.node.facts(view),
       device: settings.device,
       mtu: mtu.bytes
     })

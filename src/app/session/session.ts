@@ -125,7 +125,7 @@ export class Session {
   }
 
   /** States of the tunnels, and packets dropped beside them. */
-  get paths(): Pick<PathWatch, 'tunnels' | 'turns' | 'dropped'> {
+  get paths(): Pick<PathWatch, 'tunnels' | 'node' | 'dropped'> {
     return this.#paths
   }
 
@@ -357,7 +357,7 @@ export class Session {
       ...this.#options,
       control: this.control,
       tunnels: () => this.paths.tunnels,
-      turnOf: (cluster) => this.paths.turns.of(cluster),
+      turnOf: (cluster) => this.paths.node.turnOf(cluster),
       isAdmitted: () => this.#own.isAdmitted,
       facts: () => this.facts,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),

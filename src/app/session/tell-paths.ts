@@ -7,6 +7,7 @@ import type { Control } from '../control/control.ts'
 import type { Health } from '../observe/health.ts'
 import { STEP_FAILED, TUNNEL_DEVICE } from '../host/host-faults.ts'
 import type { Metrics } from '../observe/metrics.ts'
+import type { OfNode } from './node-faults.ts'
 import { PATH_FAULT_CODES, pathFaults } from './path-faults.ts'
 import type { Tunnels } from './tunnels.ts'
 
@@ -24,6 +25,8 @@ interface PathFaultInput extends Paths {
   readonly down: ReadonlySet<ClusterName>
   /** False: there is no data plane, and nothing is known of tunnels. */
   readonly hasHost: boolean
+  /** undefined: this agent is a gateway. */
+  readonly node: OfNode | undefined
   /** Name of the tunnel device. */
   readonly device: string
   /** MTU of the tunnel device, bytes. */
@@ -45,6 +48,7 @@ export function tellPathFaults({ health, view, control, tunnels, ...more }: Path
       ownUnheldMs: control.ownUnheldMs(),
       isCloned: control.isCloned
     },
+    ...(more.node === undefined || !more.hasHost ? {} : { node: more.node }),
     hasDevice: !health.has(STEP_FAILED, TUNNEL_DEVICE),
     device: more.device,
     mtu: more.mtu

@@ -78,8 +78,8 @@ function renderPeers(answer: PeersAnswer, cluster: string | undefined, context: 
 }
 
 /**
- * NODE is shown when a cluster has several agents, CONTROL when a control connection is missing, REASON when a row has
- * one; `wide` adds NODE, CONTROL, VERSION and PEER ID. The own row has no traffic, no lag and no control connection. A
+ * NODE is shown when a cluster has several agents, ROLE when one of them is a node, CONTROL when a control connection is
+ * missing, REASON when a row has one; `wide` adds NODE, ROLE, CONTROL, VERSION and PEER ID. The own row has no traffic, no lag and no control connection. A
  * narrow terminal folds REASON first, then PEER ID, CIDRS, RX/TX, ENDPOINT and VERSION.
  */
 function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<PeerRow>[] {
@@ -89,6 +89,11 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
       title: 'NODE',
       value: (peer) => peer.node,
       shown: wide || new Set(rows.map((peer) => peer.cluster)).size < rows.length
+    },
+    {
+      title: 'ROLE',
+      value: (peer) => peer.role ?? '',
+      shown: wide || rows.some((peer) => peer.role === 'node')
     },
     { title: 'STATE', value: stateOf, colour: (peer) => COLOURS[stateOf(peer)] },
     { title: 'PATH', value: (peer) => peer.path },
@@ -110,9 +115,9 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
     },
     {
       title: 'CONTROL',
-      value: (peer) => (peer.state === 'self' ? '' : peer.connected ? 'connected' : 'lost'),
-      colour: (peer) => (peer.state === 'self' || peer.connected ? undefined : 'yellow'),
-      shown: wide || rows.some((peer) => peer.state !== 'self' && !peer.connected)
+      value: (peer) => (hasControl(peer) ? (peer.connected ? 'connected' : 'lost') : ''),
+      colour: (peer) => (hasControl(peer) && !peer.connected ? 'yellow' : undefined),
+      shown: wide || rows.some((peer) => hasControl(peer) && !peer.connected)
     },
     { title: 'VERSION', value: (peer) => peer.version, shown: wide, fold: 5 },
     { title: 'PEER ID', value: (peer) => peer.peerId, shown: wide, fold: 1 },
@@ -123,6 +128,11 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
       shown: rows.some((peer) => peer.reason !== undefined)
     }
   ]
+}
+
+/** Nodes are leaves: between a node and the agents of other clusters there is no control connection. */
+function hasControl({ state, path }: PeerRow): boolean {
+  return state !== 'self' && path !== '-' && !path.startsWith('via ')
 }
 
 /** A tunnel that is up now and flaps is no tunnel that is up. */

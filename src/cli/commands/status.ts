@@ -166,12 +166,16 @@ const NEXT_STEPS = `Next, one of
   meshctl join --token-file <file>
       enters a mesh, with a token from \`meshctl invite\` of a member`
 
+/** A gateway needs no line: it is the default. */
+const NODE_ROLE = 'node: the gateways of this cluster carry the traffic of its pods'
+
 function identity(status: StatusAnswer, context: Context): Field[] {
   const [colour, text] = STATES[status.state]
   const state = `${context.style.paint(colour, text)}, up ${formatDuration(status.uptimeSeconds)}, meshd ${status.version}`
   return [
     ...field('Cluster', status.cluster),
     ['State', state],
+    ...field('Role', status.role === 'node' ? NODE_ROLE : undefined),
     ...field('Pending token', status.pendingToken && pendingText(status.pendingToken)),
     ...field('Mesh', status.meshId),
     ...field('Peer ID', status.peerId),

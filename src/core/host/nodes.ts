@@ -86,7 +86,7 @@ export function gatewaysForNode(
 export type TurnOf = (cluster: ClusterName) => number
 
 /** What a node knows of its gateways. */
-export interface NodeFacts {
+interface NodeFacts {
   readonly self: Origin
   readonly state: (origin: Origin) => TunnelState['state']
   readonly turnOf: TurnOf

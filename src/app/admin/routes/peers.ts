@@ -2,11 +2,13 @@
 // the traffic, and the control connection, which carries the records, are shown apart, because either can fail alone.
 import type { PeerRow, PeersAnswer } from '../../../api/answers.ts'
 import { isFlapping } from '../../../core/host/flapping.ts'
-import type { Origin } from '../../../core/model/values.ts'
+import { tunnelAgents } from '../../../core/host/nodes.ts'
+import type { Origin, PeerAddress } from '../../../core/model/values.ts'
 import type { AgentView, ClusterView } from '../../../core/view/view.ts'
 import { refusalText } from '../../session/path-faults.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
+import { roleOf } from '../../settings/role.ts'
 import type { AgentState } from '../agent-state.ts'
 import { conflictText, type Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
@@ -20,54 +22,55 @@ export function peersRoute(state: AgentState): AdminHandlers['peers'] {
 /** All agents of the view, cluster by cluster. */
 function peers(state: AgentState, session: Session): Body<PeersAnswer> {
   const view = session.control.view()
+  const role = roleOf(state.settings)
+  const ends = new Set(tunnelAgents(view, session.control.origin, role).map(({ origin }) => origin))
+  const carriers = session.paths.node.carriers(view)
   const rows = [...view.clusters.values()].flatMap((cluster) =>
-    cluster.agents.map((agent) => peerRow(state, session, { cluster, agent }))
+    cluster.agents.map((agent) =>
+      peerRow(state, session, {
+        cluster,
+        agent,
+        isEnd: ends.has(agent.origin),
+        carrier: carriers?.get(cluster.name)?.agent.node
+      })
+    )
   )
   return { health: healthReport(state.health), peers: rows }
 }
 
-/**
- * One agent. `reason` joins the reason of the tunnel's state and that of a missing control connection. The checks of
- * the state go from what excludes a tunnel (this agent, its own cluster, no data plane) to what the tunnel reports.
- */
-function peerRow(
-  state: AgentState,
-  session: Session,
-  { cluster, agent: { origin, agent } }: { cluster: ClusterView; agent: AgentView }
-): PeerRow {
+/** An agent of the view, and how this agent reaches it. */
+interface Peer {
+  readonly cluster: ClusterView
+  readonly agent: AgentView
+  /** A tunnel of this agent, or a way through a gateway of its cluster, ends there. */
+  readonly isEnd: boolean
+  /** On a node: the gateway of its own cluster that carries the traffic of the peer's cluster. */
+  readonly carrier: string | undefined
+}
+
+/** One agent. `reason` joins the reason of the tunnel's state and that of a missing control connection. */
+function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
+  const { cluster, agent: entry, isEnd, carrier } = peer
+  const { origin, agent } = entry
   const self = origin === session.control.origin
-  // Gateways of one cluster reach each other through the network of the cluster, without a tunnel.
-  const fellow = !self && cluster.name === session.control.view().self
   const tunnel = session.paths.tunnels.of(origin)
   const stats = tunnel?.stats
-  // A tunnel can be up although its cluster has lost a prefix, name or key to a cluster with an older certificate.
-  const [conflict] = cluster.conflicts
   const connected = session.control.neighbour(origin) !== undefined
-  const { state: shown, reason } = self
-    ? { state: 'self' as const, reason: undefined }
-    : fellow
-      ? { state: 'off' as const, reason: 'a gateway of this cluster: no tunnel is needed' }
-      : state.host === undefined
-        ? { state: 'off' as const, reason: 'no data plane on this host' }
-        : tunnel === undefined
-          ? { state: 'connecting' as const, reason: 'not seen yet' }
-          : tunnel.state === 'up'
-            ? {
-                state: conflict === undefined ? ('up' as const) : ('conflict' as const),
-                reason: conflict === undefined ? tunnel.reason : conflictText(conflict)
-              }
-            : { state: tunnel.state, reason: tunnel.reason }
-  const control = self || connected ? undefined : controlReason(session, origin)
+  const { state: shown, reason } = stateOf(state, session, peer)
+  // With agents to which there is no tunnel, this one needs no connection, either: nodes are leaves.
+  const control =
+    self || connected || !needsControl(state, session, peer) ? undefined : controlReason(session, origin)
   const changes = tunnel !== undefined && isFlapping(tunnel.changes) ? changesText(tunnel.changes) : undefined
   const reasons = [reason, changes, control].filter((text) => text !== undefined)
   return {
     cluster: cluster.name,
     peerId: origin,
     node: agent.node,
+    role: agent.role,
     state: shown,
     ...(tunnel === undefined || tunnel.changes === 0 ? {} : { changes: tunnel.changes }),
     ...(reasons.length === 0 ? {} : { reason: reasons.join('; ') }),
-    path: self ? '-' : agent.wireguardAddresses.length === 0 ? 'dial-in' : 'direct',
+    path: self || (!isEnd && agent.role === 'node') ? '-' : pathOf(agent.wireguardAddresses, carrier),
     ...(stats?.peerAddress === undefined ? {} : { endpoint: stats.peerAddress }),
     ...(tunnel?.rttMs === undefined ? {} : { rttMs: Math.round(tunnel.rttMs * 100) / 100 }),
     ...(stats?.lastHandshakeMs === undefined
@@ -81,6 +84,50 @@ function peerRow(
     connected: self || connected,
     version: agent.version
   }
+}
+
+function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {
+  if (carrier !== undefined) return `via ${carrier}`
+  return addresses.length === 0 ? 'dial-in' : 'direct'
+}
+
+/**
+ * The state of the tunnel. The checks go from what excludes a tunnel (this agent, agents that need none, no data plane) to
+ * what the tunnel reports.
+ */
+function stateOf(
+  state: AgentState,
+  session: Session,
+  { cluster, agent: { origin, agent }, isEnd }: Peer
+): { readonly state: PeerRow['state']; readonly reason: string | undefined } {
+  if (origin === session.control.origin) return { state: 'self', reason: undefined }
+  if (!isEnd) {
+    const isOwn = cluster.name === session.control.view().self
+    return {
+      state: 'off',
+      reason: isOwn ? NO_TUNNEL[agent.role] : 'a node: the gateways of its cluster carry its traffic'
+    }
+  }
+  if (state.host === undefined) return { state: 'off', reason: 'no data plane on this host' }
+  const tunnel = session.paths.tunnels.of(origin)
+  if (tunnel === undefined) return { state: 'connecting', reason: 'not seen yet' }
+  // A tunnel can be up although its cluster has lost a prefix, name or key to a cluster with an older certificate.
+  const [conflict] = cluster.conflicts
+  return tunnel.state === 'up' && conflict !== undefined
+    ? { state: 'conflict', reason: conflictText(conflict) }
+    : { state: tunnel.state, reason: tunnel.reason }
+}
+
+// Agents of one cluster reach each other through the network of the cluster.
+const NO_TUNNEL = {
+  gateway: 'a gateway of this cluster: no tunnel is needed',
+  node: 'a node of this cluster: no tunnel is needed'
+} as const
+
+/** Whether this agent should have a control connection with the peer, as far as roles tell. */
+function needsControl(state: AgentState, session: Session, { cluster, agent, isEnd }: Peer): boolean {
+  if (agent.agent.role === 'node') return isEnd
+  return roleOf(state.settings) === 'gateway' || cluster.name === session.control.view().self
 }
 
 function changesText(changes: number): string {

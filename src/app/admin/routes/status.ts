@@ -7,6 +7,7 @@ import { monotonicMs } from '../../observe/clock.ts'
 import { faultSentence } from '../../observe/health.ts'
 import { VERSION } from '../../observe/version.ts'
 import type { Session } from '../../session/session.ts'
+import { roleOf } from '../../settings/role.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
@@ -72,6 +73,7 @@ function status(state: AgentState): Body<StatusAnswer> {
       endpointSlices: source.snapshot.endpointSlices.length,
       problems: source.problems
     },
+    role: roleOf(settings),
     podCidrs: membership?.podPrefixes ?? [],
     serviceCidrs: membership?.servicePrefixes ?? [],
     reach: { what: settings.reach, clusters: settings['reach-clusters'] },
