@@ -6437,7 +6437,10 @@ export namespace rhizome {
                 UNDERLAY = 19,
 
                 /** PROTOCOL value */
-                PROTOCOL = 20
+                PROTOCOL = 20,
+
+                /** LEAF value */
+                LEAF = 21
             }
 
             /**

@@ -19534,6 +19534,7 @@ export const rhizome = $root.rhizome = (() => {
              * @property {number} OWN_IDENTITY=18 OWN_IDENTITY value
              * @property {number} UNDERLAY=19 UNDERLAY value
              * @property {number} PROTOCOL=20 PROTOCOL value
+             * @property {number} LEAF=21 LEAF value
              */
             v1.RejectCode = (function() {
                 const valuesById = $Object.create(null), values = $Object.create(valuesById);
@@ -19558,6 +19559,7 @@ export const rhizome = $root.rhizome = (() => {
                 values[valuesById[18] = "OWN_IDENTITY"] = 18;
                 values[valuesById[19] = "UNDERLAY"] = 19;
                 values[valuesById[20] = "PROTOCOL"] = 20;
+                values[valuesById[21] = "LEAF"] = 21;
                 return values;
             })();
 
@@ -19885,6 +19887,10 @@ export const rhizome = $root.rhizome = (() => {
                         case "PROTOCOL":
                         case 20:
                             message.code = 20;
+                            break;
+                        case "LEAF":
+                        case 21:
+                            message.code = 21;
                             break;
                         default:
                             if (typeof object.code === "number" && (object.code | 0) === object.code)

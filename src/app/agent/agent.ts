@@ -229,8 +229,13 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
     administration: new Administration(parts),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,
-    toldToJoin: new ToldToJoin({ ...parts, enrolment, file: parts.settings['token-file'] })
+    toldToJoin: new ToldToJoin({ ...parts, enrolment, file: tokenFileOf(parts) })
   }
+}
+
+/** The file with the token; '' where there is none. A node of a Kubernetes cluster waits for the key in the Secret. */
+function tokenFileOf({ settings, sharedKey }: Pick<Foundation & Cluster, 'settings' | 'sharedKey'>): string {
+  return sharedKey !== undefined && roleOf(settings) === 'node' ? '' : settings['token-file']
 }
 
 /** All parts, as the health server, the admin API and PartWatch get them. */

@@ -11,6 +11,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { Rejection } from '../../core/trust/door/codes.ts'
 import { rejectionOf } from '../../core/trust/door/fallen.ts'
+import { leafRejection } from '../../core/trust/door/leaf.ts'
 import {
   ANSWER_FRAME_BYTES_MAX,
   decodeDoorFrame,
@@ -196,10 +197,13 @@ export class Links {
         return void this.#answerGateway(peer, info, verdict)
       case 'admitted':
         return void this.#becomeMember(peer, info, verdict)
-      case 'accepted':
+      case 'accepted': {
+        const leaf = leafRejection(this.#own, verdict.credential)
+        if (leaf !== undefined) return this.#turnAway(peer, { ...leaf, explain: [] })
         transport().setAuthenticated(peer)
         this.#vestibule.enter(peer, info, verdict.credential, verdict.clockSkewSeconds)
         return trust.peerUp(peer, verdict.trustHead)
+      }
       default:
         verdict satisfies never
     }

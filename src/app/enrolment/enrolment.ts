@@ -37,7 +37,7 @@ import { restoreBackup, type Restored, type RestoreRequest } from './restoration
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
-import { roleOf } from '../settings/role.ts'
+import { maySpeak, refuseNode, tokenFor } from './node-enrolment.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -109,7 +109,8 @@ export class Enrolment {
    * CLUSTER_KEY_CORRUPT, CLUSTER_KEY_BUSY; KubeError, StoreError, TransportError.
    */
   async init(request: InitRequest): Promise<void> {
-    const { node, source, sharedKey, crypto, store } = this.#options
+    const { settings, node, source, sharedKey, crypto, store } = this.#options
+    refuseNode(settings)
     return this.#change(async () => {
       const identity = await node.current()
       await sharedKey?.expectNone()
@@ -246,10 +247,12 @@ export class Enrolment {
 
   /** Returns the identity to join with, from the Secret of the cluster or from the token. */
   async #enrol(before: Identity, token: string | undefined): Promise<Enrolled> {
-    const { store, sharedKey, crypto } = this.#options
+    const { settings, store, sharedKey, crypto } = this.#options
     const [save, nowMs] = [store.saveIdentity.bind(store), Date.now()]
-    if (sharedKey !== undefined) return sharedKey.enrol({ before, token, nowMs, save })
+    if (sharedKey !== undefined)
+      return sharedKey.enrol({ before, token: tokenFor(settings, token), nowMs, save })
     if (token === undefined) throw new Error('nothing to join with')
+    refuseNode(settings)
     const pending = redeemToken(token, { crypto, identity: before, nowMs })
     // The key is on disk before any connection: after a crash this agent must still have the key that a member may have
     // accepted.
@@ -341,8 +344,7 @@ export class Enrolment {
     this.#departure = undefined
     health.clear(LEAVE_UNFINISHED)
     health.replace(NOT_JOINED, [])
-    // A node is a leaf: the services of its cluster are published by a gateway.
-    if (roleOf(settings) === 'gateway') source.campaign(current.required().control.origin)
+    if (maySpeak(settings)) source.campaign(current.required().control.origin)
     sharedKey?.keep({
       identity: () => store.identity(),
       self: () => {

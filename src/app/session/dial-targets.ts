@@ -27,6 +27,8 @@ export interface DialInput {
   readonly isDialable: boolean
   /** Multiaddrs from the token, or of the cluster's other gateways. This agent's own address may be among them. */
   readonly bootstrap: readonly string[]
+  /** True: this agent is a node, so it dials gateways of its own cluster only. */
+  readonly isLeaf?: boolean
   /** False while no member has admitted this agent: it knocks only at the PeerIds that its token names. */
   readonly isMember: boolean
   /** All agents of the view except this one. */
@@ -49,7 +51,9 @@ export function dialTargets(input: DialInput): readonly Target[] {
   const { others, sighting, clusterOf } = input
   const chosen = chosenMembers(input)
   const isOneLeftOut = chosen.length < others.filter(publishesAddress).length
-  const first = isOneLeftOut ? [] : bootstrapAddresses(input)
+  // A node knows its gateways once it was connected to one. The bootstrap addresses may be those of other clusters.
+  const knowsGateway = input.isLeaf === true && chosen.length > 0
+  const first = isOneLeftOut || knowsGateway ? [] : bootstrapAddresses(input)
   return [
     ...first.map((address) => ({ addresses: [address] })),
     ...chosen.map(({ origin, agent }) => ({

@@ -60,7 +60,8 @@ export class Dialer {
   update(): void {
     const { control, addresses, bootstrap, isMember } = this.#options
     const view = control.view()
-    const others = overlayAgents(view, control.origin, roleOf(this.#options.settings))
+    const role = roleOf(this.#options.settings)
+    const others = overlayAgents(view, control.origin, role)
     const clusters = new Map<string, string>()
     for (const { name, agents } of view.clusters.values())
       for (const { origin } of agents) clusters.set(origin, name)
@@ -71,7 +72,8 @@ export class Dialer {
     control.transport.setTargets(
       dialTargets({
         self: control.origin,
-        isDialable: addresses().length > 0 && roleOf(this.#options.settings) === 'gateway',
+        isDialable: addresses().length > 0 && role === 'gateway',
+        isLeaf: role === 'node',
         bootstrap: bootstrap(),
         isMember: isMember(),
         others: others.filter(({ origin }) => !control.isBanned(origin)),

@@ -361,7 +361,8 @@ function refused(
   { refusal, isConnected }: PathFacts['control']
 ): NamedFault | undefined {
   const found = refusal(origin)
-  if (found === undefined || isConnected(origin)) return undefined
+  // A node that another agent turns away is a leaf, as it should be.
+  if (found === undefined || found.code === 'leaf' || isConnected(origin)) return undefined
   return {
     subject: `${cluster.name} ${agent.node}`,
     severity: 'error',

@@ -179,7 +179,7 @@ edge      down    dial-in   -          -     4m12s       0 B / 148 B   10.3.0.0/
     fake.answer('/v1/peers', samples.PEERS)
     const { stdout } = await cli('peers', '-o', 'wide')
     assert.match(stdout, /^CLUSTER +NODE +ROLE +STATE .* CONTROL +VERSION +PEER ID\n/)
-    assert.match(stdout, /^east +gw-east +up .* connected +0\.1\.0 +12D3KooWeast$/m)
+    assert.match(stdout, /^east +gw-east +- +up .* connected +0\.1\.0 +12D3KooWeast$/m)
   })
 
   it('peers: tells the agents of one cluster apart by NODE', async () => {

@@ -42,6 +42,7 @@ const MESH: Readonly<Record<HandshakeCode, ExitCode>> = {
   ownIdentity: EXIT.refused,
   busy: EXIT.timeout,
   protocol: EXIT.refused,
+  leaf: EXIT.refused,
   unspecified: EXIT.refused
 }
 const CLUSTER_KEY: Readonly<Record<Conflict, ExitCode>> = {

@@ -44,6 +44,8 @@ export type HandshakeCode =
   | 'ownIdentity'
   /** The peer cannot answer now: it is no member yet, does not stand itself, or has too much to do. */
   | 'busy'
+  /** One of the two agents is a node, and the other is no gateway of its cluster: nodes are leaves. */
+  | 'leaf'
   /** The message is not the one that is due, or not decodable. */
   | 'protocol'
   /** The peer sent no code, or one that this version does not know. */
@@ -92,6 +94,7 @@ export const REMEDIES: Readonly<Record<HandshakeCode, string>> = {
   proof: 'connect again without a relay between the two agents',
   ownIdentity: 'stop one of the two, remove its state folder and join again',
   busy: 'try another member, or try again in a minute',
+  leaf: 'nothing is to be done: a node connects to the gateways of its own cluster',
   protocol: 'run the same version on both agents',
   unspecified: 'read the log of the agent that refused'
 }
@@ -124,7 +127,8 @@ export const NUMBER_OF_CODE = {
   proof: wire.RejectCode.PROOF,
   ownIdentity: wire.RejectCode.OWN_IDENTITY,
   busy: wire.RejectCode.BUSY,
-  protocol: wire.RejectCode.PROTOCOL
+  protocol: wire.RejectCode.PROTOCOL,
+  leaf: wire.RejectCode.LEAF
 } as const satisfies Readonly<Record<HandshakeCode, number>>
 
 /** The code of a number; `unspecified` for one that this version does not know. */
