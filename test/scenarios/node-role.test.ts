@@ -32,6 +32,9 @@ describe('a node that is no gateway', function () {
     await via(site('edge').gateway, `${NODE.net}.0/24`, NODE.address)
     await via(site('east').gateway, '10.3.0.0/24', wanAddress('edge'))
     await via(site('east').gateway, `${NODE.net}.0/24`, NODE.address)
+    // Loose reverse path filtering asks for some route to a source, as most hosts have by their default route.
+    for (const host of [node.namespace, ...gateways.map((gateway) => site(gateway).gateway)])
+      await host.exec(['ip', 'route', 'add', 'default', 'via', '203.0.113.1'])
     announcePodOfNode()
     await Promise.all([west().start(), startGateway('edge'), startGateway('east')])
     await done(

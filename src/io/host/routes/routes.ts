@@ -139,7 +139,10 @@ export function createRoutes(run: Run, names: HostNames): Routes {
         if (table === 'tunnel' || route.kind === 'throw')
           await once(`rule ${family}`, () => rules.ensure('tunnel', family, signal))
         if (table === 'inner')
-          await once(`inner rules ${family}`, () => rules.ensure('inner', family, signal))
+          await once(`inner rules ${family}`, async () => {
+            await rules.ensure('inner', family, signal)
+            if (family === 4) await run('ip', numbered('replace', names), { signal })
+          })
         const { source } = route
         if (source === undefined || (await local()).has(source)) continue
         await once(`source ${source}`, () => addAddress(run, names.device, source, signal))
@@ -198,8 +201,11 @@ export function createRoutes(run: Run, names: HostNames): Routes {
       const refused = await batch('delete', routes, signal)
       const inner = routes.filter(({ table }) => table === 'inner')
       for (const family of new Set(inner.map(({ route }) => familyOf(route.destination))))
-        if ((await read(family, String(names.innerTable), ['proto', protocol], signal)).length === 0)
+        if ((await read(family, String(names.innerTable), ['proto', protocol], signal)).length === 0) {
           await rules.remove('inner', family, signal)
+          // Exit code 2: the address or the device has gone.
+          if (family === 4) await run('ip', numbered('delete', names), { signal, okCodes: [1, 2] })
+        }
       return refused
     },
 
@@ -289,6 +295,15 @@ function explained(error: unknown, family: Family): HostError {
     fix: 'switch IPv6 on: sysctl -w net.ipv6.conf.all.disable_ipv6=0, and remove ipv6.disable=1 from the kernel command line; or give the cluster IPv4 prefixes only',
     cause: error
   })
+}
+
+/**
+ * Returns the command for the link-local address of the device, with which a probe out of the inner table passes the
+ * reverse path filter: on a device without an IPv4 address, loose mode drops each packet whose source the main table has
+ * on another device (fib_validate_source in the kernel's net/ipv4/fib_frontend.c). Nothing is sent from it or to it.
+ */
+function numbered(verb: 'replace' | 'delete', { device }: Pick<HostNames, 'device'>): readonly string[] {
+  return ['address', verb, '169.254.142.1/32', 'dev', device, ...(verb === 'delete' ? [] : ['scope', 'link'])]
 }
 
 function tableName(table: TableRoute['table'], names: HostNames): string {
