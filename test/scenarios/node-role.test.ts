@@ -105,6 +105,7 @@ describe('a node that is no gateway', function () {
       `      both ways by the other one after ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`
     )
     assert.notEqual(await carrier(), first)
+    const watch = longestGap()
     await site(first).gateway.exec(['ip', 'link', 'set', 'wan0', 'up'])
     await startGateway(first)
     const net = first === 'edge' ? [] : ['10.3.0.0/24']
@@ -112,23 +113,50 @@ describe('a node that is no gateway', function () {
       await site(first).gateway.exec(['ip', 'route', 'replace', cidr, 'via', wanAddress('edge')])
     await site(first).gateway.exec(['ip', 'route', 'replace', `${NODE.net}.0/24`, 'via', NODE.address])
     await eventually(async () => (await carrier()) === first, FAILOVER_MS)
+    await new Promise((resolve) => setTimeout(resolve, 5000))
+    const { gapMs, failed } = await watch.stop()
+    console.log(
+      `      back: the longest time without an answer was ${(gapMs / 1000).toFixed(1)} s (${failed} failed)`
+    )
     await Promise.all([reachesWest(), isReached()])
     assert.equal(clientOf(await node.pod.tcp(serviceIp.west, 80)), node.pod.address)
   })
 
-  it('leaves nothing on the gateways when it leaves', async () => {
+  it('its agent is killed: its pods are served, and so they are after the start', async () => {
+    await node.stop('SIGKILL')
+    assert.equal(clientOf(await node.pod.tcp(serviceIp.west, 80)), node.pod.address)
+    assert.equal(clientOf(await west().pod(0).tcp(node.pod.address, 8080)), west().pod(0).address)
+    await node.start()
+    await Promise.all([reachesWest(), isReached()])
+  })
+
+  it('becomes a gateway: what it had as a node is gone, here and on its gateways', async () => {
+    await node.stop('SIGTERM')
+    await node.start('--role', 'gateway')
+    await hasNoNode()
+    await eventually(async () => {
+      const { stdout } = await node.namespace.exec(['ip', 'rule', 'show', 'pref', '5141'])
+      const { stdout: addresses } = await node.namespace.exec(['ip', '-o', 'address', 'show', node.device])
+      assert.equal(stdout, '')
+      assert.ok(!addresses.includes('169.254.'), addresses)
+      return true
+    }, FAILOVER_MS)
+    await Promise.all([reachesWest(), isReached()])
+    const { stdout } = await west().gateway.exec(['wg', 'show', west().device, 'peers'])
+    assert.equal(stdout.trim().split('\n').length, 3)
+  })
+
+  it('becomes a node again, and leaves nothing on the gateways when it leaves', async () => {
+    await node.stop('SIGTERM')
+    await node.start()
+    await eventually(async () => {
+      const { stdout } = await west().gateway.exec(['wg', 'show', west().device, 'peers'])
+      assert.equal(stdout.trim().split('\n').length, 2)
+      return true
+    }, FAILOVER_MS)
+    await Promise.all([reachesWest(), isReached()])
     await done(node.ctl('leave', '--yes'))
-    for (const gateway of gateways)
-      await eventually(async () => {
-        const { gateway: host, device } = site(gateway)
-        const { stdout: rules } = await host.exec(['ip', 'rule', 'show', 'pref', '5141'])
-        const { stdout: routes } = await host.exec(['ip', 'route', 'show', 'table', 'all', 'proto', '142'])
-        const { stdout: peers } = await host.exec(['wg', 'show', device, 'allowed-ips'])
-        assert.equal(rules, '')
-        assert.ok(!routes.includes(`${NODE.net}.`), routes)
-        assert.ok(!peers.includes(`${NODE.net}.`), peers)
-        return true
-      }, FAILOVER_MS)
+    await hasNoNode()
   })
 
   // ------------------------------------------------------------------ words of these checks
@@ -183,6 +211,44 @@ endpoints: [{ addresses: [${NODE.net}.11], conditions: { ready: true } }]
       assert.equal(error, undefined, `west → node: ${error}\n${await shown()}`)
       return true
     }, FAILOVER_MS)
+  }
+
+  /** No gateway has a trace of a node. */
+  async function hasNoNode(): Promise<void> {
+    for (const gateway of gateways)
+      await eventually(async () => {
+        const { gateway: host, device } = site(gateway)
+        const { stdout: rules } = await host.exec(['ip', 'rule', 'show', 'pref', '5141'])
+        const { stdout: routes } = await host.exec(['ip', 'route', 'show', 'table', 'all', 'proto', '142'])
+        const { stdout: peers } = await host.exec(['wg', 'show', device, 'allowed-ips'])
+        assert.equal(rules, '')
+        assert.ok(!routes.includes(`${NODE.net}.`), routes)
+        assert.ok(!peers.includes(`${NODE.net}.`), peers)
+        return true
+      }, FAILOVER_MS)
+  }
+
+  /** Asks west without a pause until `stop`, which tells the longest time between two answers. */
+  function longestGap(): { stop(): Promise<{ gapMs: number; failed: number }> } {
+    const ended = new AbortController()
+    let [gapMs, failed, lastMs] = [0, 0, performance.now()]
+    const loop = (async () => {
+      while (!ended.signal.aborted) {
+        const { error } = await node.pod.tcp(serviceIp.west, 80, { timeoutMs: 300 })
+        if (error !== undefined) failed++
+        else {
+          gapMs = Math.max(gapMs, performance.now() - lastMs)
+          lastMs = performance.now()
+        }
+      }
+    })()
+    return {
+      async stop() {
+        ended.abort()
+        await loop
+        return { gapMs, failed }
+      }
+    }
   }
 
   /** The gateway to which west sends packets for the node's pods. */

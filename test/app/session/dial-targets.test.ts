@@ -57,6 +57,16 @@ describe('dial targets', () => {
     assert.deepEqual(dialled({ others: [east], isMember: false }), bootstrap)
   })
 
+  it('of a node are its gateways alone once it knows one: the bootstrap addresses may be of other clusters', () => {
+    const bootstrap = ['/ip4/192.0.2.1/tcp/7946/p2p/west']
+    const of = (more: Partial<DialInput>) => targets({ bootstrap, isLeaf: true, ...more })
+    assert.deepEqual(of({}), [{ addresses: ['/ip4/192.0.2.1/tcp/7946'] }])
+    assert.deepEqual(
+      of({ others: [east] }).map(({ origin }) => origin),
+      ['east']
+    )
+  })
+
   it('add to what a member publishes the host where it was seen and the address it called from', () => {
     const sighting = { host: '/ip4/198.51.100.9', called: '/ip4/10.0.0.5/tcp/7946' }
     assert.deepEqual(targets({ others: [east] }, { east: sighting }), [

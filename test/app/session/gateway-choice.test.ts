@@ -7,7 +7,7 @@ const cluster = (name: string, ...origins: readonly string[]): ClusterView => ({
   name: name as ClusterName,
   podPrefixes: [],
   servicePrefixes: [],
-  agents: origins.map((origin) => ({ origin: origin as Origin, agent: { role: "gateway" } as ProvedAgent })),
+  agents: origins.map((origin) => ({ origin: origin as Origin, agent: { role: 'gateway' } as ProvedAgent })),
   services: new Map(),
   complete: true,
   conflicts: [],

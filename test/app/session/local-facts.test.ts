@@ -57,6 +57,19 @@ describe('local facts', () => {
     })
   }
 
+  it('the address of a node is in a prefix of its own, since its gateways send it nothing else', () => {
+    const nodePrefixes = ['198.18.7.0/24' as Cidr]
+    const of = (role: string, devices: readonly string[]) =>
+      localFacts(settings({ role }), own('198.18.0.0/16'), {
+        ...heard(),
+        network: hostOf(devices, []),
+        nodePrefixes
+      }).nodeAddress
+    assert.equal(of('node', ['a 198.18.9.1', 'b 198.18.7.1']), '198.18.7.1')
+    assert.equal(of('node', ['a 198.18.9.1']), '198.18.7.254')
+    assert.equal(of('gateway', ['a 198.18.9.1', 'b 198.18.7.1']), '198.18.9.1')
+  })
+
   it('gateways of one cluster have addresses of their own, the same after a restart, in the last sixteenth', () => {
     const prefixes = [
       ['198.18.0.0/16', '198.18.240.0/20'],

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { Role } from '../../../src/core/model/values.ts'
 import { createIdentity, initMesh, pendingMembership } from '../../../src/app/identity/identity.ts'
 import { bytes } from '../../../src/app/identity/encoding.ts'
 import { OwnCertificate } from '../../../src/app/session/own-certificate.ts'
@@ -24,9 +25,9 @@ describe('the certificate of an agent', () => {
     saveIdentity: async (identity: Identity) => void (saved = identity)
   }
   /** The agent as it is started with this name. */
-  const named = (node: string) => {
+  const named = (node: string, role?: Role) => {
     const nodeSeed = bytes(west.nodeSeed)
-    return new OwnCertificate({ ...membership, crypto, nodeSeed, node, store })
+    return new OwnCertificate({ ...membership, crypto, nodeSeed, node, store, ...(role && { role }) })
   }
   const shown = (certificate: OwnCertificate) => {
     const { stage } = membership
@@ -58,6 +59,15 @@ describe('the certificate of an agent', () => {
       assert.equal(credential.cert.generation, at + 2)
       assert.equal(members.addCredential(credential).kind, 'admitted')
       assert.equal(members.agentOf(credential.origin)?.node, node)
+    }
+  })
+
+  it('has a higher generation when the agent has another role, and allows this role only', async () => {
+    for (const [at, role] of (['gateway', 'node', 'gateway'] as const).entries()) {
+      const certificate = named('gw', role)
+      assert.equal(await certificate.settle(0, NOW_MS), true)
+      const { generation, roles } = shown(certificate).cert
+      assert.deepEqual([generation, roles], [at + 1, [role]])
     }
   })
 
