@@ -1,5 +1,5 @@
 // How a node enters a mesh: with the key of its cluster, which a gateway has made. A cluster begins with a gateway, because a
-// node has nobody to connect to before.
+// node has no agent to connect to before.
 import { AppError } from '../observe/errors.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'

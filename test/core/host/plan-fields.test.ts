@@ -23,7 +23,15 @@ const WHOLE: Whole<HostState> = {
       keepaliveSeconds: 15
     }
   ],
-  routes: [{ destination: '10.1.0.0/16' as Cidr, source: '10.9.0.1' as Ip, kind: 'unreachable', mtu: 1300, inner: true }],
+  routes: [
+    {
+      destination: '10.1.0.0/16' as Cidr,
+      source: '10.9.0.1' as Ip,
+      kind: 'unreachable',
+      mtu: 1300,
+      inner: true
+    }
+  ],
   vips: [{ destination: '10.101.0.0/16' as Cidr, source: '10.9.0.1' as Ip, kind: 'throw' }],
   virtualServers: [
     {
