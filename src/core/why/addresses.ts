@@ -292,21 +292,27 @@ function tunnelStop(cluster: ClusterView, ip: Ip, facts: WhyFacts, { have }: Pro
     have.peers.flatMap((one) => one.allowedIps.map((prefix) => ({ prefix, one }))),
     ip
   )?.one
-  const gateway = gateways.find(({ agent }) => agent.wireguardKey === peer?.publicKey)
-  if (gateway === undefined)
+  // On a node the peer is a gateway of its own cluster, which carries the packets on.
+  const own = facts.view.clusters.get(facts.view.self)
+  const all = [cluster, ...(own === undefined ? [] : [own])].flatMap((one) =>
+    one.agents.map((agent) => ({ agent, of: one.name === cluster.name ? cluster.name : 'this cluster' }))
+  )
+  const carrier = all.find(({ agent }) => agent.agent.wireguardKey === peer?.publicKey)
+  if (carrier === undefined)
     return fault(
       'tunnel',
       `no WireGuard peer of this host carries ${ip}`,
       '`meshctl plan` shows what the next pass changes, and `meshctl status` why it could not'
     )
+  const { agent: gateway, of } = carrier
   const { node } = gateway.agent
   const tunnel = facts.tunnel(gateway.origin)
   if (tunnel?.state === 'up')
     return passes(
       'tunnel',
-      `gateway ${node} of ${cluster.name} carries it, and its tunnel is up${tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`}`
+      `gateway ${node} of ${of} carries it, and its tunnel is up${tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`}`
     )
-  const text = `gateway ${node} of ${cluster.name} would carry it, but its tunnel is ${tunnel?.state ?? 'not seen yet'}${tunnel?.reason === undefined ? '' : `: ${tunnel.reason}`}`
+  const text = `gateway ${node} of ${of} would carry it, but its tunnel is ${tunnel?.state ?? 'not seen yet'}${tunnel?.reason === undefined ? '' : `: ${tunnel.reason}`}`
   const known = facts.faults.find(
     ({ code, subject }) => TUNNEL_CODES.has(code) && subject.split(/[ /]/).includes(cluster.name)
   )

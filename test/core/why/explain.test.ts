@@ -117,6 +117,32 @@ describe('why a connection passes', () => {
     )
   })
 
+  it('names the gateway of the own cluster that carries the packets of a node', () => {
+    const { have } = programmed(mesh())
+    const view = mesh()
+    const near = {
+      origin: '12D3near' as Origin,
+      agent: {
+        role: 'gateway',
+        node: 'east-1',
+        wireguardKey: 'bmVhcg==',
+        wireguardAddresses: [],
+        multiaddrs: []
+      }
+    }
+    const east = view.clusters.get('east' as ClusterName) ?? assert.fail()
+    const clusters = new Map(view.clusters).set(east.name, {
+      ...east,
+      agents: [near as unknown as AgentView]
+    })
+    const peers = have.peers.map((peer) => ({ ...peer, publicKey: 'bmVhcg==' as WireguardKey }))
+    const stops = stopsOf('10.12.0.1:80', { view: { ...view, clusters }, host: { have: { ...have, peers } } })
+    assert.match(
+      stops.find(({ stop }) => stop === 'tunnel')?.text ?? '',
+      /gateway east-1 of this cluster carries it, and its tunnel is up/
+    )
+  })
+
   it('follows each address of a merged name', () => {
     const asked = parseAsked('web.shop.svc.cluster.all')
     assert.ok(asked.kind !== 'invalid')
