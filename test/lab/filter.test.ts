@@ -206,22 +206,6 @@ describe('the packet filter', () => {
     assert.deepEqual(await askRemote(udp('fd02::2')), ['ECONNREFUSED'])
   })
 
-  it('lets nodes of this cluster reach other clusters through this host, and its ping and probe alone', async () => {
-    const nodeSources = ['10.3.0.0/24'] as readonly string[] as readonly Cidr[]
-    const remoteSources = ['10.2.0.2/32'] as readonly string[] as readonly Cidr[]
-    const want = filterWith({ nodeSources, remoteSources, localDestinations: [], probePort: 8080 })
-    const from = (question: object) => ({ ...question, source: '10.3.0.11' }) as never
-    await filter.set(want, signal)
-    assert.deepEqual(await createNftFilter({ run, names }).observe(signal), want)
-    assert.deepEqual(await askRemote(from(tcp('10.2.0.2'))), ['10.2.0.2 8080 10.3.0.11'])
-    assert.deepEqual(await askRemote(from(udp('10.2.0.1'))), ['0.0.0.0 8080 10.3.0.11'])
-    assert.deepEqual(await askRemote(from(udp('10.2.0.1', 8081))), ['TIMEOUT'])
-    // Another source is no node, and a node reaches nothing else by this host.
-    assert.deepEqual(await askRemote(udp('10.2.0.2')), ['TIMEOUT'])
-    await filter.set(filterWith({ nodeSources, probePort: 8080 }), signal)
-    assert.deepEqual(await askRemote(from(udp('10.2.0.2'))), ['TIMEOUT'])
-  })
-
   it('lets a cluster that is not allowed open no connection, but answer, ping and probe', async () => {
     const barredSources = ['10.1.0.0/16', 'fd01::/16'] as readonly string[] as readonly Cidr[]
     const want = filterWith({ barredSources, probePort: 8080, hostEndpoints: ['10.2.0.1 TCP 8080'] })
