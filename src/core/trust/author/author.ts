@@ -41,11 +41,27 @@ export function extend(
   signers: Signers
 ): Authored {
   const envelopes = parent === undefined ? [] : opened(context, parent).map(({ envelope }) => envelope)
-  const { id, envelope } = signStatement(context, draft, signers)
+  const { roots } = signers
+  const { id, envelope } = signStatement(context, draft, {
+    ...signers,
+    ...(roots === undefined ? {} : { roots: quorumOf(context, roots) })
+  })
   const item = encodeItem([...envelopes, envelope])
   const checked = openItem(context, item)
   if (checked.kind === 'refused') throw new RangeError(textOf(checked))
   return { id, item }
+}
+
+/**
+ * Of the seeds that a caller holds, those that sign: k, each of another root, the first in the order of the keys. So it
+ * does not matter how many an agent holds, in which order, and how often. Fewer than k are returned as they are, and
+ * then the item is refused.
+ */
+function quorumOf({ crypto, roots }: AuthorContext, seeds: readonly Uint8Array[]): readonly Uint8Array[] {
+  const keys = seeds.map((seed) => crypto.publicKeyOf(seed))
+  return roots.keys
+    .flatMap((root) => seeds.find((_, at) => equalBytes(root, keys[at] ?? new Uint8Array(0))) ?? [])
+    .slice(0, roots.k)
 }
 
 /** The statements of an item that this agent made or checked before. Throws a RangeError when it does not verify. */

@@ -37,7 +37,7 @@ export const FIRST_SEAT_RIGHTS: SeatRights = {
 }
 
 /**
- * Creates `roots.number` root keys, of which `roots.k` must sign, the first seat and the founding cluster. Throws a
+ * Creates `roots.number` root keys, of which `roots.k` must sign and do, the first seat and the founding cluster. Throws a
  * RangeError for numbers of roots that no mesh can have, for bad prefixes and for a label that is too long.
  */
 export function createMesh(

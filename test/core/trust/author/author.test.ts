@@ -1,5 +1,6 @@
 // Every statement that this program makes is one that other members accept, and none exceeds its signer's rights.
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
 import { cidr, clusterName, crypto, DAY, NOW } from '../fixtures.ts'
 import {
   barByCluster,
@@ -27,6 +28,7 @@ import { createMembers, type Members } from '../../../../src/core/trust/members/
 import type { Cidr } from '../../../../src/core/model/values.ts'
 import { openItem } from '../../../../src/core/trust/set/form.ts'
 import { keyId } from '../../../../src/core/trust/set/ids.ts'
+import { wire } from '../../../../src/core/wire/messages.ts'
 import { judgeNewcomer } from '../../../../src/core/trust/set/newcomer.ts'
 
 const SERVICES = [cidr('10.101.0.0/16')]
@@ -204,6 +206,35 @@ describe('a mesh and its statements', () => {
     assert.throws(
       () => voidByRoots(context, mesh.rootSeeds.slice(0, 1), { target: bob.id, keep: [] }),
       /1 of the roots have signed, and 2 must/
+    )
+  })
+
+  it('are signed by the roots exactly when k of them sign, in any order and however often a key is given', () => {
+    const meshes = [1, 2, 3, 4, 5].flatMap((number) =>
+      Array.from({ length: number }, (_, at) => found({ k: at + 1, number }))
+    )
+    const any = fc.record({
+      mesh: fc.constantFrom(...meshes),
+      picks: fc.array(fc.nat({ max: 4 }), { maxLength: 8 }),
+      isForeign: fc.boolean()
+    })
+    fc.assert(
+      fc.property(any, ({ mesh, picks, isForeign }) => {
+        const { context, rootSeeds, seatItem } = mesh
+        const { k } = context.roots
+        const picked = picks.flatMap((at) => rootSeeds[at] ?? [])
+        const seeds = [...(isForeign ? [crypto.random(32)] : []), ...picked]
+        const seat = openItem(context, seatItem)
+        assert.ok(seat.kind === 'item')
+        const taken = { target: seat.statements[0]?.statement.id ?? assert.fail(), keep: [] }
+        const sign = () => voidByRoots(context, seeds, taken)
+        if (new Set(picked).size < k) return assert.throws(sign, RangeError)
+        const item = openItem(context, sign().item)
+        assert.ok(item.kind === 'item')
+        const { rootSignatures } = wire.Statement.decode(item.statements[0]?.envelope ?? assert.fail())
+        assert.equal(rootSignatures.length, k, 'no more than k sign')
+      }),
+      { numRuns: 200 }
     )
   })
 
