@@ -86,9 +86,9 @@ type Send = (request: KubeRequest) => Promise<ClientRequest>
 
 function sender(connection: Connection, userAgent: string): Send {
   return async ({ method = 'GET', path, query = {}, body, contentType }) => {
-    const authorized = await connection.authorize()
     const url = new URL(`${connection.server}${path}`)
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value)
+    const authorized = await connection.authorize(url)
     const open = url.protocol === 'https:' ? httpsRequest : httpRequest
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
     const request = open(url, {

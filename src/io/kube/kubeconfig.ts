@@ -1,124 +1,314 @@
-// Adds to a configuration of @kubernetes/client-node 2 what kubectl understands of a kubeconfig and client-node does
-// not: `tokenFile` of a user, the proxy of the environment, and a server without TLS. Used by connection.ts, for the
-// agent and for meshctl.
-// Source: client-go clientcmd, golang.org/x/net/http/httpproxy.
-import type { KubeConfig } from '@kubernetes/client-node'
+// Reads kubeconfig files as kubectl does, and gives the one context that is used to @kubernetes/client-node 2. Its own
+// reader refuses or ignores much of what kubectl accepts: files of KUBECONFIG that do not exist or that have the same
+// names, entries that are not used, tokenFile, merge keys, servers without a scheme.
+// Invariants
+//   1. The first file that has a name decides about it, and the first current-context counts. A file that does not exist
+//      and an empty one have no entries.
+//   2. A relative path in a file begins at the folder of that file.
+//   3. Only the entries of the context that is used have to be complete.
+// Source: client-go 1.37, tools/clientcmd (loader.go, client_config.go, validation.go). test/lab/kubeconfig.test.ts compares
+// with the real kubectl.
+import type { Cluster, User } from '@kubernetes/client-node'
 import { readFileSync } from 'node:fs'
-import { BlockList, isIP } from 'node:net'
 import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { parse } from 'yaml'
+import { dirname, isAbsolute, join } from 'node:path'
 import { codeOf } from '../../core/model/coded-error.ts'
+import { isFields, type Fields } from '../../core/model/field-check.ts'
+import { parseYaml } from '../manifests/parse-yaml.ts'
 
-interface KubectlHabits {
-  /** The path of the file that client-node has read; undefined: the files in KUBECONFIG, or ~/.kube/config. */
-  readonly file: string | undefined
-  /** The environment: KUBECONFIG, HOME, and the variables of proxies. */
-  readonly env: Readonly<Record<string, string | undefined>>
-}
+type Environment = Readonly<Record<string, string | undefined>>
 
-/**
- * Changes `config` in place. Throws errors of the file system and of YAML, although client-node has read the files
- * before.
- */
-export function readAsKubectl(config: KubeConfig, { file, env }: KubectlHabits): void {
-  const files = tokenFiles(file === undefined ? kubeconfigFiles(env) : [file])
-  config.users = config.users.map((user) => {
-    const tokenFile = files.get(user.name)
-    if (tokenFile === undefined) return user
-    // As in client-go, a token file wins over a token. client-node reads it again, because it is renewed on disk.
-    const { token: _token, ...rest } = user
-    return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile } } }
-  })
-  config.clusters = config.clusters.map((cluster) => {
-    const { server } = cluster
-    const proxyUrl = cluster.proxyUrl ?? proxyOf(server, env)
-    return {
-      ...cluster,
-      ...(proxyUrl === undefined ? {} : { proxyUrl }),
-      // client-node refuses a server without TLS unless this is set.
-      ...(server.startsWith('http:') ? { skipTLSVerify: true } : {})
-    }
-  })
+/** What one context says. */
+export interface KubeContext {
+  readonly name: string
+  readonly namespace: string | undefined
+  /** `server` has a scheme, in lower case, and no slash at its end. */
+  readonly cluster: Cluster
+  /** Without a name for a context that has no user. */
+  readonly user: User
+  /** The absolute path of a file with the token. It is read for each request, because it is renewed on disk. */
+  readonly tokenFile: string | undefined
+  /** Headers that ask the server to act for another user: Impersonate-User and its like, in lower case. */
+  readonly impersonation: Readonly<Record<string, string | string[]>>
 }
 
 /** Returns the paths of the kubeconfig files as client-go finds them; they need not exist. */
-export function kubeconfigFiles(env: KubectlHabits['env']): string[] {
+export function kubeconfigFiles(env: Environment): string[] {
   const named = (env['KUBECONFIG'] ?? '').split(':').filter((name) => name !== '')
-  return named.length > 0 ? named : [join(env['HOME'] ?? homedir(), '.kube', 'config')]
+  return named.length > 0 ? [...new Set(named)] : [join(env['HOME'] || homedir(), '.kube', 'config')]
 }
 
-/** Returns the absolute path of each user's token file. If several files have a user, the first one counts. */
-function tokenFiles(files: readonly string[]): ReadonlyMap<string, string> {
-  const found = new Map<string, string>()
-  for (const file of files) {
-    let config: unknown
-    try {
-      config = parse(readFileSync(file, 'utf8'))
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') continue
-      throw error
-    }
-    const { users } = (config ?? {}) as { users?: unknown }
-    for (const entry of Array.isArray(users) ? users : []) {
-      const { name, user } = (entry ?? {}) as { name?: unknown; user?: { tokenFile?: unknown } | null }
-      const tokenFile = user?.tokenFile
-      if (typeof name === 'string' && typeof tokenFile === 'string' && tokenFile !== '' && !found.has(name))
-        // A relative path begins at the folder of its kubeconfig.
-        found.set(name, resolve(dirname(file), tokenFile))
-    }
+/**
+ * Reads the context `context`, or the current one. undefined: none of the files exists. Throws an Error that names the
+ * file or the entry, and errors of the file system other than ENOENT.
+ */
+export function readKubeconfig(
+  files: readonly string[],
+  context: string | undefined
+): KubeContext | undefined {
+  const read = files.flatMap((file) => readFile(file) ?? [])
+  if (read.length === 0) return undefined
+  const name = context ?? read.find(({ current }) => current !== '')?.current ?? ''
+  if (name === '') throw new Error('it has no current-context')
+  const { text } = entryOf(read, 'contexts', name) ?? fail(`it has no context ${quoted(name)}`)
+  if (text['cluster'] === undefined) throw new Error(`the context ${quoted(name)} has no cluster`)
+  const missing = (what: string, of: string): never =>
+    fail(`the context ${quoted(name)} names the ${what} ${quoted(of)}, which is in no file`)
+  const cluster = entryOf(read, 'clusters', text['cluster']) ?? missing('cluster', text['cluster'])
+  const user = text['user'] === undefined ? undefined : entryOf(read, 'users', text['user'])
+  if (user === undefined && text['user'] !== undefined) return missing('user', text['user'])
+  return { name, namespace: text['namespace'], cluster: clusterOf(cluster), ...userOf(user, cluster) }
+}
+
+// ------------------------------------------------------------------ files and their entries
+
+/** The lists of a kubeconfig, and the field in which an entry has its values. */
+const LISTS = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
+type ListName = keyof typeof LISTS
+
+/** The fields that are read as text. kubectl refuses a file in which one of them is of another type. */
+const TEXTS: Readonly<Record<ListName, readonly string[]>> = {
+  clusters: ['server', 'certificate-authority', 'certificate-authority-data', 'tls-server-name', 'proxy-url'],
+  users: [
+    'token',
+    'tokenFile',
+    'username',
+    'password',
+    'client-certificate',
+    'client-certificate-data',
+    'client-key',
+    'client-key-data',
+    'as',
+    'as-uid'
+  ],
+  contexts: ['cluster', 'user', 'namespace']
+}
+
+interface Entry {
+  readonly name: string
+  /** The folder of its file. */
+  readonly folder: string
+  readonly fields: Fields
+  /** The fields of TEXTS that are not empty. */
+  readonly text: Readonly<Record<string, string | undefined>>
+}
+
+type File = Readonly<Record<ListName, ReadonlyMap<string, Entry>>> & { readonly current: string }
+
+/** Reads a file; undefined: there is none. */
+function readFile(file: string): File | undefined {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8').replace(/^\ufeff/, '')
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+  const parsed = parseYaml(text)
+  if (parsed.kind === 'malformed') throw new Error(`${file}, line ${parsed.line + 1}: ${parsed.message}`)
+  const content = parsed.object ?? {}
+  const {
+    kind = 'Config',
+    apiVersion = 'v1',
+    ...fields
+  } = isFields(content) ? content : { kind: typeof content }
+  if (kind !== 'Config' || apiVersion !== 'v1')
+    throw new Error(`${file} is ${quoted(kind)} of ${quoted(apiVersion)}, but not "Config" of "v1"`)
+  const lists = (list: ListName) => entriesOf(fields[list], { list, folder: dirname(file), file })
+  return {
+    current: textOf(fields, 'current-context', file) ?? '',
+    clusters: lists('clusters'),
+    users: lists('users'),
+    contexts: lists('contexts')
+  }
+}
+
+/** The entries of one list. kubectl refuses a file that has one name twice. */
+function entriesOf(
+  value: unknown,
+  { list, folder, file }: { readonly list: ListName; readonly folder: string; readonly file: string }
+): ReadonlyMap<string, Entry> {
+  const found = new Map<string, Entry>()
+  if (value === undefined || value === null) return found
+  if (!Array.isArray(value)) throw new Error(`${file}: ${list} is not a list`)
+  for (const [index, each] of value.entries()) {
+    const where = `${file}: ${list}[${index}]`
+    const item: Fields = isFields(each) ? each : {}
+    const name = textOf(item, 'name', where) ?? ''
+    const inner = item[LISTS[list]]
+    const fields = isFields(inner) ? inner : {}
+    const text = Object.fromEntries(
+      TEXTS[list].map((key) => [key, textOf(fields, key, `${where}.${LISTS[list]}`)])
+    )
+    if (found.has(name)) throw new Error(`${file}: ${list} has the name ${quoted(name)} twice`)
+    found.set(name, { name, folder, fields, text })
   }
   return found
 }
 
-/**
- * Returns the URL of the proxy that Go programs take from the environment for this URL; undefined: none. The variables
- * are HTTPS_PROXY or HTTP_PROXY, and NO_PROXY for exceptions; each may be in lower case.
- */
-export function proxyOf(url: string, env: KubectlHabits['env']): string | undefined {
-  if (!URL.canParse(url)) return undefined
-  const { protocol, hostname, port } = new URL(url)
-  const name = protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'
-  const proxy = env[name] || env[name.toLowerCase()]
-  if (!proxy) return undefined
-  const host = hostname.replace(/^\[(.*)\]$/, '$1').toLowerCase()
-  const isBypassed = noProxy(env['NO_PROXY'] || env['no_proxy'] || '', {
-    host,
-    port: port === '' ? (protocol === 'https:' ? '443' : '80') : port
-  })
-  if (isBypassed) return undefined
-  return /^[a-z0-9+]+:\/\//i.test(proxy) ? proxy : `http://${proxy}`
+function entryOf(files: readonly File[], list: ListName, name: string): Entry | undefined {
+  return files.find((file) => file[list].has(name))?.[list].get(name)
+}
+
+function fail(message: string): never {
+  throw new Error(message)
+}
+
+/** A text that is not empty; undefined where it is, or where there is none. */
+function textOf(fields: Fields, key: string, where: string): string | undefined {
+  const value = fields[key]
+  if (value === undefined || value === null || value === '') return undefined
+  if (typeof value !== 'string') throw new Error(`${where}.${key} is not a text; write it in quotation marks`)
+  return value
+}
+
+// ------------------------------------------------------------------ the entries that are used
+
+function clusterOf(entry: Entry): Cluster {
+  const { name, fields, text } = entry
+  const { server } = text
+  const { data: caData, file: caFile } = dataOrFile(entry, 'certificate-authority')
+  if (server === undefined) throw new Error(`the cluster ${quoted(name)} has no server`)
+  const isInsecure = fields['insecure-skip-tls-verify'] === true
+  const hasCa = caData !== undefined || caFile !== undefined
+  if (isInsecure && hasCa)
+    throw new Error(
+      `the cluster ${quoted(name)} has both insecure-skip-tls-verify and a certificate-authority; only one of them is allowed`
+    )
+  // kubectl takes a server without a scheme for one without TLS, unless there are options of TLS.
+  const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(server)
+    ? server
+    : `${isInsecure || hasCa ? 'https' : 'http'}://${server}`
+  const url = URL.canParse(full) ? new URL(full) : undefined
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol))
+    throw new Error(
+      `the server ${quoted(server)} of the cluster ${quoted(name)} is no URL with http or https`
+    )
+  return {
+    name,
+    server: `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`,
+    // client-node refuses a server without TLS unless this is set.
+    skipTLSVerify: isInsecure || url.protocol === 'http:',
+    ...(caData !== undefined && { caData }),
+    ...(caFile !== undefined && { caFile }),
+    ...(text['tls-server-name'] !== undefined && { tlsServerName: text['tls-server-name'] }),
+    ...(text['proxy-url'] !== undefined && { proxyUrl: text['proxy-url'] })
+  }
+}
+
+function userOf(
+  entry: Entry | undefined,
+  cluster: Entry
+): Pick<KubeContext, 'user' | 'tokenFile' | 'impersonation'> {
+  if (entry === undefined) return { user: { name: '' }, tokenFile: undefined, impersonation: {} }
+  const { name, folder, fields, text } = entry
+  const { token, username, password } = text
+  const tokenFile = text['tokenFile'] === undefined ? undefined : absolute(folder, text['tokenFile'])
+  const hasToken = token !== undefined || tokenFile !== undefined
+  if (hasToken && username !== undefined)
+    throw new Error(
+      `the user ${quoted(name)} has both a token and a username with a password; only one of them is allowed`
+    )
+  const exec = fields['exec']
+  const [cert, key] = [dataOrFile(entry, 'client-certificate'), dataOrFile(entry, 'client-key')]
+  return {
+    user: {
+      name,
+      ...(cert.data !== undefined && { certData: cert.data }),
+      ...(cert.file !== undefined && { certFile: cert.file }),
+      ...(key.data !== undefined && { keyData: key.data }),
+      ...(key.file !== undefined && { keyFile: key.file }),
+      ...(token !== undefined && { token }),
+      ...(username !== undefined && { username, password: password ?? '' }),
+      // A token wins over a login helper.
+      ...(!hasToken && isFields(exec) && { exec: execOf(exec, folder, cluster) }),
+      ...(!hasToken && isFields(fields['auth-provider']) && { authProvider: fields['auth-provider'] })
+    },
+    tokenFile,
+    impersonation: impersonationOf(entry)
+  }
+}
+
+/** A certificate or key: its data, or the absolute path of its file. Data wins over a file. */
+function dataOrFile(
+  { folder, text }: Entry,
+  key: 'certificate-authority' | 'client-certificate' | 'client-key'
+): { readonly data?: string; readonly file?: string } {
+  const [data, file] = [text[`${key}-data`], text[key]]
+  if (data !== undefined) return { data }
+  return file === undefined ? {} : { file: absolute(folder, file) }
 }
 
 /**
- * Says whether a host is reached without a proxy. An entry of the list is "*", an address, a prefix, or a domain; an
- * address and a domain may have a port. Loopback addresses and localhost never use a proxy.
+ * The login helper, with what client-node leaves out: a path relative to the kubeconfig, and the variable
+ * KUBERNETES_EXEC_INFO with the version of the answer that is expected and, on request, with the cluster (KEP-541).
  */
-function noProxy(list: string, { host, port }: { host: string; port: string }): boolean {
-  const family = isIP(host) === 6 ? 'ipv6' : 'ipv4'
-  const loopback = new BlockList()
-  loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-  loopback.addAddress('::1', 'ipv6')
-  if (host === 'localhost' || (isIP(host) !== 0 && loopback.check(host, family))) return true
-  return list
-    .split(',')
-    .map((entry) => entry.trim().toLowerCase())
-    .some((entry) => {
-      if (entry === '') return false
-      if (entry === '*') return true
-      const [, address = '', length] = /^([0-9a-f.:]+)\/(\d{1,3})$/.exec(entry) ?? []
-      if (isIP(address) !== 0) {
-        const prefix = new BlockList()
-        const width = isIP(address) === 6 ? 128 : 32
-        if (Number(length) > width) return false
-        prefix.addSubnet(address, Number(length), isIP(address) === 6 ? 'ipv6' : 'ipv4')
-        return isIP(host) !== 0 && prefix.check(host, family)
-      }
-      const [, name = entry, onlyPort] = isIP(entry) === 6 ? [] : (/^(.*?):(\d+)$/.exec(entry) ?? [])
-      if (onlyPort !== undefined && onlyPort !== port) return false
-      const bare = name.replace(/^\*?\./, '').replace(/^\[(.*)\]$/, '$1')
-      if (isIP(bare) !== 0 || isIP(host) !== 0) return bare === host
-      // "example.org" means the name and all names below it, ".example.org" only the names below it.
-      return host.endsWith(`.${bare}`) || (bare === host && bare === name)
-    })
+function execOf(exec: Fields, folder: string, cluster: Entry): Fields {
+  const { command } = exec
+  const spec = {
+    interactive: false,
+    ...(exec['provideClusterInfo'] === true && { cluster: execCluster(cluster) })
+  }
+  const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: exec['apiVersion'], spec })
+  return {
+    ...exec,
+    args: exec['args'] ?? [],
+    env: [
+      ...(Array.isArray(exec['env']) ? exec['env'].filter(isFields) : []),
+      { name: 'KUBERNETES_EXEC_INFO', value: info }
+    ],
+    // A bare name is looked for in PATH.
+    ...(typeof command === 'string' && command.includes('/') && { command: absolute(folder, command) })
+  }
+}
+
+/** The cluster as a login helper gets it. */
+function execCluster(cluster: Entry): Fields {
+  const { server, tlsServerName, skipTLSVerify, caData, caFile, proxyUrl } = clusterOf(cluster)
+  const data = caData ?? (caFile === undefined ? undefined : readFileSync(caFile).toString('base64'))
+  const { extensions } = cluster.fields
+  const own = Array.isArray(extensions)
+    ? extensions.filter(isFields).find(({ name }) => name === 'client.authentication.k8s.io/exec')
+    : undefined
+  return {
+    server,
+    ...(tlsServerName !== undefined && { 'tls-server-name': tlsServerName }),
+    ...(skipTLSVerify && { 'insecure-skip-tls-verify': true }),
+    ...(data !== undefined && { 'certificate-authority-data': data }),
+    ...(proxyUrl !== undefined && { 'proxy-url': proxyUrl }),
+    config: own?.['extension'] ?? null
+  }
+}
+
+/** as, as-groups, as-uid and as-user-extra as headers. */
+function impersonationOf({ name, fields, text }: Entry): KubeContext['impersonation'] {
+  const [user, uid, groups] = [text['as'], text['as-uid'], textsOf(fields['as-groups'])]
+  const extra = Object.entries(isFields(fields['as-user-extra']) ? fields['as-user-extra'] : {})
+  if (user === undefined) {
+    if (uid === undefined && groups.length === 0 && extra.length === 0) return {}
+    throw new Error(`the user ${quoted(name)} has as-uid, as-groups or as-user-extra without as`)
+  }
+  return {
+    'impersonate-user': user,
+    ...(uid !== undefined && { 'impersonate-uid': uid }),
+    ...(groups.length > 0 && { 'impersonate-group': groups }),
+    ...Object.fromEntries(
+      extra.map(([key, values]) => [
+        `impersonate-extra-${encodeURIComponent(key.toLowerCase()).toLowerCase()}`,
+        textsOf(values)
+      ])
+    )
+  }
+}
+
+function textsOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : []
+}
+
+function absolute(folder: string, path: string): string {
+  return isAbsolute(path) ? path : join(folder, path)
+}
+
+function quoted(value: unknown): string {
+  return JSON.stringify(value)
 }

@@ -113,7 +113,7 @@ describe('meshctl install and uninstall', () => {
     [
       ['install', '--no-token', '--kubeconfig', '/nonexistent'],
       EXIT.failed,
-      /kubeconfig cannot be used: .*ENOENT.*\n {2}fix: .*--kubeconfig/
+      /kubeconfig cannot be used: there is no file \/nonexistent\n {2}fix: .*--kubeconfig/
     ],
     [['uninstall', '--kubeconfig', '/nonexistent'], EXIT.failed, /kubeconfig cannot be used/]
   ]

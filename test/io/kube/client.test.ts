@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openKubeClient, type KubeClient } from '../../../src/io/kube/client.ts'
-import { proxyOf } from '../../../src/io/kube/kubeconfig.ts'
+import { proxyOf } from '../../../src/io/kube/proxy.ts'
 
 describe('a Kubernetes client', () => {
   let folder: string
