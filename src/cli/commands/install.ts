@@ -29,7 +29,7 @@ import type { Fields } from '../../core/model/field-check.ts'
 import { addExamples, contextOf, print, type Context } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import type { ChosenMode } from '../kube/install-checks.ts'
-import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
+import { agentsPath, listOurs, refuseElsewhere, refuseHelm, remove } from '../kube/kube-objects.ts'
 import { kubeOptionsOf, addKubeOptions, type KubeFlags } from '../kube/kube-options.ts'
 import { openKube, type KubeTarget } from '../kube/kube.ts'
 import { safeJson } from '../output/text.ts'
@@ -168,14 +168,18 @@ async function applyAll(
   }
 ): Promise<void> {
   const { options, objects, chosen } = wanted
-  const { refuseSecond } = await import('../kube/install-checks.ts')
   const { namespace } = options
   const api = await open(options)
   const agents = await getObject(api, agentsPath(namespace))
   refuseHelm(agents, 'use `helm upgrade`, or `helm uninstall` first')
   // The list is read before the apply, because a second installation must be refused before anything is changed.
   const before = await listOurs(api)
-  refuseSecond(before, namespace)
+  refuseElsewhere(
+    before,
+    namespace,
+    (found) =>
+      `to upgrade it use -n ${found}; to move it run \`meshctl uninstall -n ${found}\` first, which asks before it removes the key of this cluster`
+  )
   const own = await withoutOthersNamespace(api, objects, namespace)
   await undoCleanup(api, agents, own)
   const applied = await apply(api, own)

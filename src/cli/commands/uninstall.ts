@@ -17,11 +17,12 @@ import {
   listObjects,
   MERGE_PATCH,
   textAt,
-  type KubeApi
+  type KubeApi,
+  type KubeObject
 } from '../../core/kube/kube-api.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument, CliError } from '../output/errors.ts'
-import { agentsPath, listOurs, refuseHelm, remove } from '../kube/kube-objects.ts'
+import { agentsPath, homesOf, listOurs, refuseElsewhere, refuseHelm, remove } from '../kube/kube-objects.ts'
 import { addKubeOptions, kubeOptionsOf, type KubeFlags } from '../kube/kube-options.ts'
 import { openKube, type KubeTarget } from '../kube/kube.ts'
 import { count } from '../output/units.ts'
@@ -57,8 +58,8 @@ const POLL_MS = 1000
 const CONFLICTS_MAX = 5
 
 /**
- * Adds the command `uninstall`, which asks the user first, unless --yes is given. Errors: CliError CONFLICT when Helm
- * manages the installation; TIMEOUT when nodes are not clean in time, and then no object is deleted; those of unwireDns
+ * Adds the command `uninstall`, which asks the user first, unless --yes is given. Errors: those of findInstallation;
+ * CliError TIMEOUT when nodes are not clean in time, and then no object is deleted; those of unwireDns
  * and of the API.
  */
 export function addUninstall(program: Command): void {
@@ -85,18 +86,17 @@ export function addUninstall(program: Command): void {
     const timeoutMs =
       (command.optsWithGlobals<{ readonly timeout?: number }>().timeout ?? CLEANUP_MS / 1000) * 1000
     const api = await openKube(kubeOptionsOf(options))
+    if (options.yes !== true) requireTerminal()
+    const { agents, ours, isAlone } = await findInstallation(api, options)
     if (options.yes !== true) await confirm(api, namespace)
-    const agents = await getObject(api, agentsPath(namespace))
-    if (options.keepObjects !== true) {
-      refuseHelm(agents, 'use `helm uninstall`, which cleans DNS and nodes, too')
+    if (options.keepObjects !== true && isAlone)
       await remove(api, pathOf({ kind: 'MutatingWebhookConfiguration', metadata: { name: 'rhizome' } }))
-    }
     const cleanedNodes =
       agents === undefined || options.skipHosts === true
         ? 0
         : await cleanHosts(api, agents, { purge: purges(options), timeoutMs })
-    const removed = options.keepObjects === true ? [] : await removeObjects(api, namespace)
-    const unwired = await unwireDns(api, options.clusterDnsNamespace)
+    const removed = options.keepObjects === true ? [] : await removeObjects(api, { ours, namespace, isAlone })
+    const unwired = isAlone ? await unwireDns(api, options.clusterDnsNamespace) : 0
     const answer: UninstalledAnswer = {
       apiVersion: API_VERSION,
       namespace,
@@ -114,6 +114,28 @@ export function addUninstall(program: Command): void {
     ['In a script; the nodes keep their keys', 'meshctl uninstall --yes --keep-state'],
     ['Wait up to 10 minutes for the nodes to be clean (default 2)', 'meshctl uninstall --timeout 10m']
   ])
+}
+
+/**
+ * Finds what is to be removed, before anything is. `isAlone`: no other namespace has an installation. Errors: CliError
+ * CONFLICT when Helm manages the installation, or when only another namespace has one.
+ */
+async function findInstallation(
+  api: KubeApi,
+  { namespace, keepObjects }: Options
+): Promise<{
+  readonly agents: Fields | undefined
+  readonly ours: readonly KubeObject[]
+  readonly isAlone: boolean
+}> {
+  const agents = await getObject(api, agentsPath(namespace))
+  // Here Helm deletes the objects, and the account of the chart's cleanup job may not list them.
+  if (keepObjects === true) return { agents, ours: [], isAlone: true }
+  refuseHelm(agents, 'use `helm uninstall`, which cleans DNS and nodes, too')
+  const ours = await listOurs(api)
+  const homes = homesOf(ours)
+  if (!homes.has(namespace)) refuseElsewhere(ours, namespace, (found) => `to remove it use -n ${found}`)
+  return { agents, ours, isAlone: [...homes].every((home) => home === namespace) }
 }
 
 /**
@@ -206,17 +228,30 @@ async function cleanHosts(
 }
 
 /**
- * Removes the objects that the agents made, then all objects with the label of the installation, in every namespace and
- * in the reverse order of creation, so that the namespace comes last, and then the gateway labels of Nodes. Resolves to
+ * Removes the objects that the agents made, then all objects with the label of the installation in the reverse order of
+ * creation, so that the namespace comes last, and then the gateway labels of Nodes. Where another namespace has an
+ * installation, too (not `isAlone`), only the objects of `namespace` go, because the other one needs the rest. Resolves to
  * the names of what was removed.
  */
-async function removeObjects(api: KubeApi, namespace: string): Promise<string[]> {
+async function removeObjects(
+  api: KubeApi,
+  {
+    ours,
+    namespace,
+    isAlone
+  }: { readonly ours: readonly KubeObject[]; readonly namespace: string; readonly isAlone: boolean }
+): Promise<string[]> {
   const made = AGENT_OBJECTS.map(({ kind, name }) => ({ kind, metadata: { name, namespace } }))
+  const own = isAlone
+    ? ours
+    : ours.filter(({ kind, metadata }) =>
+        kind === 'Namespace' ? metadata.name === namespace : metadata.namespace === namespace
+      )
   const removed: string[] = []
-  for (const object of [...made, ...(await listOurs(api)).toReversed()]) {
+  for (const object of [...made, ...own.toReversed()]) {
     if (await remove(api, pathOf(object))) removed.push(`${object.kind} ${object.metadata.name}`)
   }
-  return [...removed, ...(await unlabelNodes(api))]
+  return isAlone ? [...removed, ...(await unlabelNodes(api))] : removed
 }
 
 /** Removes the gateway label from all Nodes that have it. In a merge patch (RFC 7396) null removes a field. */
@@ -230,14 +265,17 @@ async function unlabelNodes(api: KubeApi): Promise<string[]> {
   return names.map((name) => `label ${GATEWAY_LABEL} of Node ${name}`)
 }
 
+/** Errors: CliError BAD_ARGUMENT without a terminal to ask on. */
+function requireTerminal(): void {
+  if (!process.stdin.isTTY || !process.stderr.isTTY)
+    throw badArgument('uninstall', 'there is no terminal to ask on', 'add --yes when you are sure')
+}
+
 /**
- * Asks the user, and returns when the reply is yes. Errors: CliError BAD_ARGUMENT without a terminal; INTERRUPTED (exit
- * code 130) for any other reply. The question goes to stderr, so that stdout has only the answer.
+ * Asks the user, and returns when the reply is yes. Errors: CliError INTERRUPTED (exit code 130) for any other reply. The
+ * question goes to stderr, so that stdout has only the answer.
  */
 async function confirm(api: KubeTarget, namespace: string): Promise<void> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw badArgument('uninstall', 'there is no terminal to ask on', 'add --yes when you are sure')
-  }
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   try {
     const reply = await lines.question(`Remove Rhizome from ${api.server}, namespace ${namespace}? [y/N] `)

@@ -6,7 +6,7 @@ import { SETTINGS, resolveSettings } from '../../app/settings/settings.ts'
 import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Fields } from '../../core/model/field-check.ts'
 import { GATEWAY_LABEL, type Mode } from '../../core/kube/install.ts'
-import { fieldsAt, listObjects, textAt, type KubeApi, type KubeObject } from '../../core/kube/kube-api.ts'
+import { fieldsAt, listObjects, textAt, type KubeApi } from '../../core/kube/kube-api.ts'
 import { nearest } from '../../core/model/nearest.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
@@ -47,25 +47,6 @@ export function checkSettings(settings: Readonly<Record<string, string>>): void 
     const { message, fix } = error as Error & { fix?: string }
     throw badArgument('--set', message, fix ?? '`meshd --help` says what each setting takes')
   }
-}
-
-/**
- * Refuses an installation in a second namespace, because both would change the same hosts and the same objects
- * without a namespace. `ours`: the objects with the label of an installation, from listOurs. Errors: CliError CONFLICT that
- * names the other namespace.
- */
-export function refuseSecond(ours: readonly KubeObject[], namespace: string): void {
-  const other = ours.find(
-    ({ kind, metadata }) =>
-      kind === 'DaemonSet' && metadata.name === 'rhizome' && metadata.namespace !== namespace
-  )
-  if (other === undefined) return
-  const found = other.metadata.namespace ?? ''
-  throw new CliError(
-    'CONFLICT',
-    `rhizome is installed in the namespace ${found}; nothing was changed`,
-    `to upgrade it use -n ${found}; to move it run \`meshctl uninstall -n ${found}\` first, which asks before it removes the key of this cluster`
-  )
 }
 
 /** The mode of an installation, with a note when it does not serve all pods. */

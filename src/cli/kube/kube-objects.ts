@@ -21,6 +21,40 @@ export async function listOurs(api: KubeApi): Promise<readonly KubeObject[]> {
   return found
 }
 
+// What shows that a namespace has an installation: its agents, or what is left where only the agents were deleted.
+const HOME: readonly { readonly kind: string; readonly name: string }[] = [
+  { kind: 'DaemonSet', name: 'rhizome' },
+  { kind: 'ServiceAccount', name: 'rhizome' },
+  { kind: 'Secret', name: 'rhizome-cluster-key' }
+]
+
+/** Returns the namespaces that have an installation. `ours`: the objects from listOurs. */
+export function homesOf(ours: readonly KubeObject[]): ReadonlySet<string> {
+  return new Set(
+    ours
+      .filter(({ kind, metadata }) => HOME.some((home) => home.kind === kind && home.name === metadata.name))
+      .map(({ metadata }) => metadata.namespace ?? '')
+  )
+}
+
+/**
+ * Refuses a command for `namespace` because the installation is in another one: both have the same hosts and the same
+ * objects without a namespace. `fix` gets that other namespace. Errors: CliError CONFLICT.
+ */
+export function refuseElsewhere(
+  ours: readonly KubeObject[],
+  namespace: string,
+  fix: (found: string) => string
+): void {
+  const found = [...homesOf(ours)].find((home) => home !== namespace)
+  if (found === undefined) return
+  throw new CliError(
+    'CONFLICT',
+    `rhizome is installed in the namespace ${found}; nothing was changed`,
+    fix(found)
+  )
+}
+
 /**
  * Deletes an object, and resolves to whether it existed. With the policy Background the API server deletes dependent
  * objects, such as the pods of a DaemonSet, after it has answered. Errors: those of the API, except 404.

@@ -201,6 +201,77 @@ describe('meshctl install and uninstall', () => {
       assert.equal(code, EXIT.unreachable)
     })
 
+    describe('with an installation in the namespace first', () => {
+      let cluster: FakeApi
+      const put = (base: string, kind: string, name: string, namespace: string | undefined): void => {
+        const labels = { 'app.kubernetes.io/part-of': 'rhizome', 'app.kubernetes.io/managed-by': 'meshctl' }
+        const metadata = { name, labels, ...(namespace === undefined ? {} : { namespace }) }
+        cluster.put(`${base}/${kind}`, { metadata })
+      }
+      /** The requests for single objects, but for the question whether the agents are there. */
+      const changes = (): string[] =>
+        cluster.requests.filter(
+          (request) =>
+            /\/(?:rhizome[-\w]*|first|node-1)(?:\?|$)/.test(request) &&
+            !request.includes('daemonsets/rhizome')
+        )
+      beforeEach(async () => {
+        cluster = await FakeApi.start()
+        for (const path of ABSENT)
+          cluster.fail('any', path.replace('rhizome-system', 'typo'), absent, Infinity)
+        cluster.put(NODES, { metadata: { name: 'node-1' }, spec: {} })
+        put('/apis/rbac.authorization.k8s.io/v1', 'clusterroles', 'rhizome', undefined)
+        put('/api/v1', 'namespaces', 'first', undefined)
+      })
+      afterEach(() => cluster.close())
+
+      // Whatever is left of an installation shows that it is one.
+      for (const [base, kind, name] of [
+        ['/apis/apps/v1', 'daemonsets', 'rhizome'],
+        ['/api/v1', 'serviceaccounts', 'rhizome'],
+        ['/api/v1', 'secrets', 'rhizome-cluster-key']
+      ] as const)
+        for (const command of [
+          ['uninstall', '--yes'],
+          ['uninstall', '--yes', '--skip-hosts', '--keep-state'],
+          ['install', '--no-token', '--no-openshift']
+        ])
+          it(`changes nothing with ${command.join(' ')} -n typo, for ${kind}/${name}`, async () => {
+            put(base, kind, name, 'first')
+            const { code, stderr } = await meshctl([
+              ...command,
+              '-n',
+              'typo',
+              '--kubeconfig',
+              cluster.kubeconfig
+            ])
+            assert.match(
+              stderr,
+              /rhizome is installed in the namespace first; nothing was changed\n {2}fix: .*-n first/
+            )
+            assert.equal(code, EXIT.failed)
+            assert.deepEqual(changes(), [])
+          })
+
+      it('removes one of two installations with its own objects only', async () => {
+        for (const namespace of ['first', 'typo']) put('/api/v1', 'secrets', 'rhizome-cluster-key', namespace)
+        put('/apis/rbac.authorization.k8s.io/v1', 'roles', 'rhizome-prefixes', 'kube-system')
+        const { code, stderr } = await meshctl([
+          'uninstall',
+          '--yes',
+          '-n',
+          'typo',
+          '--kubeconfig',
+          cluster.kubeconfig
+        ])
+        assert.equal(code, EXIT.ok, stderr)
+        assert.deepEqual(changes(), [
+          'list /apis/coordination.k8s.io/v1/namespaces/typo/leases/rhizome-speaker?propagationPolicy=Background',
+          'list /api/v1/namespaces/typo/secrets/rhizome-cluster-key?propagationPolicy=Background'
+        ])
+      })
+    })
+
     it('removes the gateway label of all Nodes, page by page', async () => {
       const small = await FakeApi.start()
       for (const path of ABSENT) small.fail('any', path, absent, Infinity)
