@@ -169,7 +169,7 @@ describe('deploy, on a real API server', function () {
     })
 
     it('says the same as `meshctl install --dry-run`, object by object', async () => {
-      const cases: readonly [readonly string[], readonly string[]][] = [
+      const cases: readonly (readonly [readonly string[], readonly string[]])[] = [
         [[], []],
         [['--set=webhook.enabled=true'], ['--webhook']],
         [OPENSHIFT, ['--openshift']],
@@ -180,7 +180,14 @@ describe('deploy, on a real API server', function () {
           ['--set=image.repository=registry.example/meshd,image.tag=9.1.0'],
           ['--image=registry.example/meshd:9.1.0']
         ],
-        [[`--set=token.value=${TOKEN}`], ['--token', TOKEN]]
+        [[`--set=token.value=${TOKEN}`], ['--token', TOKEN]],
+        ...LISTENS.map((settings) => {
+          const set = Object.entries(settings)
+          return [
+            [`--set-json=settings=${JSON.stringify(settings)}`, '--set=webhook.enabled=true'],
+            ['--webhook', ...set.map(([key, value]) => `--set=${key}=${value}`)]
+          ] as const
+        })
       ]
       for (const [values, flags] of cases) {
         const token = flags.includes('--token') ? [] : ['--no-token']
@@ -943,6 +950,22 @@ function objectsOf(text: string): KubeObject[] {
     return object === null || object === undefined ? [] : [object]
   })
 }
+
+/** Settings that say where the agent listens, in all the forms that meshd accepts. */
+const LISTENS: readonly Readonly<Record<string, string>>[] = [
+  ...['0.0.0.0:9999', '0.0.0.0', '[::]:77', '::', 'localhost:99', '127.0.0.2:1', '::1', '[fd00::5]:77'].map(
+    (listen) => ({ 'http-listen': listen })
+  ),
+  { 'http-listen': 'off', 'dns-listen': 'off' },
+  {
+    listen: '/ip4/0.0.0.0/tcp/7000,/ip6/::/tcp/7001',
+    'wireguard-port': '51999',
+    'dns-listen': '0.0.0.0:5300,[::1]:53',
+    'webhook-listen': '[::]:7444',
+    'probe-port': '7999'
+  },
+  { listen: '0.0.0.0', 'dns-listen': '10.0.0.1', 'webhook-listen': '10.0.0.1' }
+]
 
 /** Without what says who manages it; settings may be written in another way of YAML. */
 function comparable(objects: readonly KubeObject[]): Readonly<Record<string, unknown>> {

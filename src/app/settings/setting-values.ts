@@ -53,6 +53,14 @@ export function text<T>(parse: (text: string) => T | Refused): z.ZodType<T> {
   })
 }
 
+/**
+ * Schema of a setting that has the word "off". A boolean false means it, because YAML 1.1, in which the values of a Helm
+ * chart are written, reads the word off as false.
+ */
+export function orOff<T>(schema: z.ZodType<T>): z.ZodType<T> {
+  return z.preprocess((given) => (given === false ? 'off' : given), schema)
+}
+
 /** Schema as `text`, for a setting that can be empty: '' is accepted without a call of `parse` and stays ''. */
 export function optional(parse: (text: string) => string | Refused): z.ZodType<string> {
   return text((found) => (found === '' ? '' : parse(found)))

@@ -28,6 +28,7 @@ import {
   nodeName,
   nodeNameOf,
   optional,
+  orOff,
   ownAddress,
   path,
   seconds,
@@ -188,7 +189,7 @@ export const SETTINGS = {
   ),
   'keepalive-seconds': row(seconds({ max: 600, whole: true }), 25, 'WireGuard persistent keepalive'),
   'dns-listen': row(
-    listOr('off', (item) => (item === 'auto' ? item : listenAddress(item, DNS_PORT)), LISTENS_MAX),
+    orOff(listOr('off', (item) => (item === 'auto' ? item : listenAddress(item, DNS_PORT)), LISTENS_MAX)),
     'auto',
     'address:port of the DNS responder; auto = <node-address>:53, else (or beside a CoreDNS of our own) 127.0.0.1:5353; off = none'
   ),
@@ -208,7 +209,7 @@ export const SETTINGS = {
     'how long the DNS responder, a process of its own, answers without the agent, while that restarts or after it crashed'
   ),
   'feed-listen': row(
-    text(listenOr(['auto', 'off'], FEED_PORT)),
+    orOff(text(listenOr(['auto', 'off'], FEED_PORT))),
     'auto',
     'address:port of the list/watch API for CoreDNS; auto = 127.0.0.1:948 with Kubernetes or a corefile, else off; off = none'
   ),
@@ -235,7 +236,7 @@ export const SETTINGS = {
   'cluster-dns-namespace': row(text(dnsLabel), 'kube-system', 'namespace of the cluster’s CoreDNS'),
   'cluster-domain': row(text(domain), KUBERNETES_DOMAIN, 'domain of the cluster’s own services'),
   'webhook-listen': row(
-    text(listenOr(['off'], WEBHOOK_PORT)),
+    orOff(text(listenOr(['off'], WEBHOOK_PORT))),
     'off',
     'address:port of the admission webhook that sets dnsConfig; off = none'
   ),
@@ -245,7 +246,7 @@ export const SETTINGS = {
     'folder of the sysctls; another path where /proc/sys is read-only'
   ),
   'http-listen': row(
-    text(listenOr(['off'], HTTP_PORT)),
+    orOff(text(listenOr(['off'], HTTP_PORT))),
     '127.0.0.1:9465',
     'address:port of /healthz, /readyz and /metrics; off = none'
   ),

@@ -3,6 +3,7 @@
 // table of kinds for removal. The chart alone defines what an installation consists of. This file changes only
 // values, as Helm would (test/core/kube/install.test.ts compares the two).
 import { isFields, type Fields } from '../model/field-check.ts'
+import { probesOf, withPorts } from './install-listens.ts'
 import { fieldsAt, type KubeCall, type KubeObject } from './kube-api.ts'
 
 /** The namespace in the manifests; installObjects replaces it with the chosen one. */
@@ -74,6 +75,13 @@ function adapt(object: KubeObject, options: InstallOptions): KubeObject {
   switch (object.kind) {
     case 'DaemonSet':
       return adaptAgent(object, options)
+    case 'Service': {
+      const spec = fieldsAt(object, 'spec')
+      return {
+        ...object,
+        spec: { ...spec, ports: withPorts(spec['ports'], ['targetPort'], options.settings) }
+      }
+    }
     case 'ConfigMap':
       return { ...object, data: { 'meshd.yaml': settingsText(options.settings) } }
     case 'ClusterRole': {
@@ -112,6 +120,7 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
           ? { ...entry, value: options.clusterDns }
           : entry
       ),
+    ports: withPorts(container?.['ports'], ['containerPort', 'hostPort'], options.settings),
     ...probesOf(container ?? {}, options.settings['http-listen'])
   }
   const annotations = {
@@ -129,26 +138,6 @@ function adaptAgent(object: KubeObject, options: InstallOptions): KubeObject {
       }
     }
   }
-}
-
-const PROBES = ['startupProbe', 'livenessProbe', 'readinessProbe'] as const
-
-/**
- * The probes of the agent for another `http-listen`, as the chart would write them; without probes when it is off.
- * `listen` undefined: the probes of the manifests stay.
- */
-function probesOf(container: Fields, listen: string | undefined): Readonly<Record<string, unknown>> {
-  if (listen === undefined) return {}
-  if (listen === 'off') return Object.fromEntries(PROBES.map((name) => [name, undefined]))
-  const port = Number(/\d+$/.exec(listen)?.[0])
-  const host = listen.startsWith('127.') ? '127.0.0.1' : listen.startsWith('[::1]') ? '::1' : undefined
-  return Object.fromEntries(
-    PROBES.map((name) => {
-      const probe = fieldsAt(container, name)
-      const { path } = fieldsAt(probe, 'httpGet')
-      return [name, { ...probe, httpGet: { ...(host === undefined ? {} : { host }), path, port } }]
-    })
-  )
 }
 
 /** The settings as JSON, which is valid YAML. */

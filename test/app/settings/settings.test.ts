@@ -194,6 +194,10 @@ describe('settings', () => {
     ['keepalive-seconds', '25s', 25],
     ['balance-local', true, 'on'],
     ['dataplane', false, 'off'],
+    ['http-listen', false, 'off'],
+    ['dns-listen', false, 'off'],
+    ['feed-listen', false, 'off'],
+    ['webhook-listen', false, 'off'],
     ['export-namespaces', [], []],
     ['cluster-domain', 'cluster.local.', 'cluster.local'],
     ['node-address', 'FD00:2::1', 'fd00:2::1']

@@ -82,6 +82,40 @@ describe('installObjects', () => {
     })
   })
 
+  it('has its probes, ports and Services where the settings make the agent listen', () => {
+    const probe = (listen: string): unknown => {
+      const daemonSet = agents(install('kubernetes', { settings: { 'http-listen': listen } }))
+      const pod = fieldsAt(daemonSet as unknown as Fields, 'spec', 'template', 'spec')
+      const [container] = pod['containers'] as Fields[]
+      return fieldsAt(container ?? {}, 'readinessProbe')['httpGet']
+    }
+    const cases: readonly (readonly [string, string | undefined, number])[] = [
+      ['0.0.0.0:9999', undefined, 9999],
+      ['0.0.0.0', undefined, 9465],
+      ['[::]:77', undefined, 77],
+      ['::', undefined, 9465],
+      ['localhost:99', '127.0.0.1', 99],
+      ['127.0.0.2:1', '127.0.0.2', 1],
+      ['127.0.0.1', '127.0.0.1', 9465],
+      ['::1', '::1', 9465],
+      ['[fd00::5]:77', 'fd00::5', 77],
+      ['192.0.2.7:88', '192.0.2.7', 88]
+    ]
+    for (const [listen, host, port] of cases) {
+      const wanted = { ...(host === undefined ? {} : { host }), path: '/readyz', port }
+      assert.deepEqual(probe(listen), wanted, listen)
+    }
+    const settings = {
+      listen: '/ip4/0.0.0.0/tcp/7000,/ip6/::/tcp/7001',
+      'wireguard-port': '51999',
+      'dns-listen': '0.0.0.0:5300',
+      'webhook-listen': '[::]:7444'
+    }
+    const objects = install('kubernetes-webhook', { settings }).filter(({ kind }) => kind !== 'ConfigMap')
+    const ports = [...JSON.stringify(objects).matchAll(/"(?:hostPort|targetPort)":(\d+)/g)]
+    assert.deepEqual(new Set(ports.map(([, port]) => Number(port))), new Set([7000, 51_999, 5300, 7444]))
+  })
+
   it('gives the agent three capabilities and no privilege', () => {
     for (const variant of ['kubernetes', 'openshift-webhook']) {
       const { hostPID, hostIPC, containers } = agents(install(variant)).spec.template.spec

@@ -59,10 +59,38 @@ app.kubernetes.io/component: agent
 {{- end }}
 {{- end }}
 
-{{/* Where the agent answers /healthz and /readyz: "address:port", or "off". */}}
+{{/* The port of a setting that says where the agent listens, where the settings have it; else the port of the chart. "own": what the agent takes for an address without a port. */}}
+{{- define "rhizome.portOf" -}}
+{{- $given := index .settings .key -}}
+{{- if kindIs "slice" $given }}{{ $given = first $given }}{{ end -}}
+{{- $text := toString $given | splitList "," | first | trim -}}
+{{- if or (not (hasKey .settings .key)) (has $text (list "off" "false" "auto" "")) -}}
+{{ .chart }}
+{{- else -}}
+{{ regexFind "(^\\[[^]]*\\]:|^[^:[]*:|/tcp/|^)[0-9]+$" $text | regexFind "[0-9]+$" | default (toString .own) }}
+{{- end -}}
+{{- end }}
+
+{{- define "rhizome.controlPort" -}}
+{{ include "rhizome.portOf" (dict "settings" .Values.settings "key" "listen" "chart" .Values.ports.control "own" 7946) }}
+{{- end }}
+
+{{- define "rhizome.wireguardPort" -}}
+{{ include "rhizome.portOf" (dict "settings" .Values.settings "key" "wireguard-port" "chart" .Values.ports.wireguard "own" 51820) }}
+{{- end }}
+
+{{- define "rhizome.dnsPort" -}}
+{{ include "rhizome.portOf" (dict "settings" .Values.settings "key" "dns-listen" "chart" .Values.ports.dns "own" 53) }}
+{{- end }}
+
+{{- define "rhizome.webhookPort" -}}
+{{ include "rhizome.portOf" (dict "settings" .Values.settings "key" "webhook-listen" "chart" .Values.ports.webhook "own" 7950) }}
+{{- end }}
+
+{{/* Where the agent answers /healthz and /readyz: an address and a port, or "off". YAML reads a bare off as false. */}}
 {{- define "rhizome.httpListen" -}}
 {{- if hasKey .Values.settings "http-listen" -}}
-{{ index .Values.settings "http-listen" }}
+{{ index .Values.settings "http-listen" | toString | replace "false" "off" }}
 {{- else if .Values.metrics.serviceMonitor.enabled -}}
 {{ include "rhizome.hostAddress" . }}:{{ .Values.ports.http }}
 {{- else -}}
@@ -71,12 +99,14 @@ app.kubernetes.io/component: agent
 {{- end }}
 
 {{- define "rhizome.httpPort" -}}
-{{- $listen := include "rhizome.httpListen" . -}}
-{{- if ne $listen "off" }}{{ regexFind "[0-9]+$" $listen }}{{ end -}}
+{{- if ne (include "rhizome.httpListen" .) "off" -}}
+{{ include "rhizome.portOf" (dict "settings" .Values.settings "key" "http-listen" "chart" .Values.ports.http "own" 9465) }}
+{{- end -}}
 {{- end }}
 
-{{/* The host of a probe: loopback where the agent listens there only, else the address of the node, which is that of the pod. */}}
+{{/* The host of a probe: the address that the agent listens on. Where it listens on all of them, or on that of the node, the kubelet asks the pod, which has the node's. */}}
 {{- define "rhizome.httpHost" -}}
-{{- $listen := include "rhizome.httpListen" . -}}
-{{- if hasPrefix "127." $listen }}host: 127.0.0.1, {{ else if hasPrefix "[::1]" $listen }}host: "::1", {{ end -}}
+{{- $host := regexReplaceAll "^(\\[[^]]*\\]|[^:[]*):[0-9]+$" (include "rhizome.httpListen" .) "${1}" | trimAll "[]" -}}
+{{- if eq $host "localhost" }}{{ $host = "127.0.0.1" }}{{ end -}}
+{{- if not (or (regexMatch "^[0:.]*$" $host) (hasPrefix "$" $host)) }}host: {{ if contains ":" $host }}{{ quote $host }}{{ else }}{{ $host }}{{ end }}, {{ end -}}
 {{- end }}
