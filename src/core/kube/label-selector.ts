@@ -59,9 +59,9 @@ function meets({ key, operator, values }: Requirement, labels: Labels): boolean 
     case 'missing':
       return label === undefined
     case 'above':
-      return typeof label === 'string' && isInteger(label) && Number(label) > Number(values[0])
+      return typeof label === 'string' && isInteger(label) && BigInt(label) > BigInt(values[0] ?? '')
     case 'below':
-      return typeof label === 'string' && isInteger(label) && Number(label) < Number(values[0])
+      return typeof label === 'string' && isInteger(label) && BigInt(label) < BigInt(values[0] ?? '')
     default:
       return operator satisfies never
   }
@@ -82,12 +82,12 @@ interface Token {
 }
 
 const END: Token = { kind: 'end', text: '' }
-const TOKEN = /\s*(==|!=|[=!(),<>]|[^=!(),<>\s]+)/y
+const TOKEN = /[ \t\r\n]*(==|!=|[=!(),<>]|[^=!(),<> \t\r\n]+)/y
 
-/** The tokens of a selector. White space separates words and has no other meaning. */
+/** The tokens of a selector. Blanks, tabs and line breaks separate words, and no other white space does. */
 function tokensOf(text: string): readonly Token[] {
   const tokens: Token[] = []
-  const trimmed = text.trimEnd()
+  const trimmed = text.replace(/[ \t\r\n]+$/, '')
   TOKEN.lastIndex = 0
   while (TOKEN.lastIndex < trimmed.length) {
     const [, token = ''] = TOKEN.exec(trimmed) ?? []
@@ -214,6 +214,7 @@ function isLabelKey(key: string): boolean {
   return parts.length <= 2 && KEY_NAME.test(name) && (parts.length === 1 || KEY_PREFIX.test(prefix ?? ''))
 }
 
+/** A number of 64 bits in Go's form. */
 function isInteger(text: string): boolean {
-  return /^[-+]?\d{1,18}$/.test(text)
+  return /^[-+]?\d{1,64}$/.test(text) && BigInt.asIntN(64, BigInt(text)) === BigInt(text)
 }

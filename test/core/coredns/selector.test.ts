@@ -9,7 +9,15 @@ import {
 const WEB: Selectable = {
   namespace: 'shop',
   name: 'web',
-  labels: { app: 'web', tier: 'front', 'kubernetes.io/service-name': 'web', weight: '7', empty: '', in: 'x' },
+  labels: {
+    app: 'web',
+    tier: 'front',
+    'kubernetes.io/service-name': 'web',
+    weight: '7',
+    big: '9007199254740993',
+    empty: '',
+    in: 'x'
+  },
   fields: { 'spec.type': 'ClusterIP', 'spec.clusterIP': '10.1.0.1' }
 }
 
@@ -49,7 +57,14 @@ describe('selectors of the feed', () => {
     ['weight > 7', false],
     ['weight<8,weight>-1', true],
     ['app>1', false],
-    ['missing<5', false]
+    ['missing<5', false],
+    ['big>9007199254740992', true],
+    ['big<9007199254740993', false],
+    ['big<9223372036854775807', true],
+    ['weight>+6', true],
+    ['weight<00008', true],
+    ['in in (in,x),in notin(notin)', true],
+    ['\tapp\r\n=\tweb\n', true]
   ]
   for (const [text, expected] of labels) {
     it(`labels ${JSON.stringify(text)} ${expected ? 'match' : 'do not match'}`, () => {
@@ -81,7 +96,19 @@ describe('selectors of the feed', () => {
   }
 
   it('refuses what it does not understand, rather than to list too much', () => {
-    for (const text of ['a=b=c', 'a in b', '=x', 'a b'])
+    for (const text of [
+      'a=b=c',
+      'a in b',
+      '=x',
+      'a b',
+      'a>9223372036854775808',
+      'a<-9223372036854775809',
+      'a>',
+      'a>0x1',
+      'a>1.0',
+      'a\u00a0=b',
+      'a=b\u00a0'
+    ])
       assert.equal(parseLabelSelector(text).kind, 'invalid', text)
     assert.equal(parseLabelSelector('a,'.repeat(300) + 'a').kind, 'invalid')
   })
