@@ -48,6 +48,7 @@ const ALLOWED = [
   `get services rhizome-dns@${NAMESPACE}`,
   'get configmaps coredns@kube-system',
   'get configmaps kubeadm-config@kube-system',
+  'get configmaps kube-flannel-cfg@kube-flannel',
   'list ippools.crd.projectcalico.org',
   'patch configmaps coredns@kube-system',
   'patch configmaps coredns-custom@kube-system',
@@ -499,6 +500,7 @@ describe('deploy, on a real API server', function () {
           .sort()
       }
       const everywhere = [
+        'get configmaps kube-flannel-cfg',
         'get networks cluster',
         'get,patch mutatingwebhookconfigurations rhizome',
         'list ippools',
@@ -511,7 +513,7 @@ describe('deploy, on a real API server', function () {
         await rules('kube-system'),
         [
           ...everywhere,
-          'get configmaps kubeadm-config,kube-proxy,cilium-config',
+          'get configmaps kubeadm-config,kube-proxy,cilium-config,canal-config',
           'get,patch configmaps coredns,coredns-custom'
         ].sort()
       )

@@ -12,9 +12,9 @@ import { checkCertified, inviteLine, refuseNodesOnly, uncertified } from './clus
 
 /**
  * Returns the request of `init` with the prefixes that the cluster reports in place of those that the request does not
- * name. They stay empty when the cluster reports none; initMesh then chooses free ones. Errors: KubeError; AppError
- * BAD_ARGUMENT when the cluster reports pod prefixes of its present Nodes only, when pod and service prefixes overlap,
- * or when a Node lies in a service prefix.
+ * name. They stay empty for a folder, which reports none; initMesh then chooses free ones. Errors: KubeError; AppError
+ * BAD_ARGUMENT when a Kubernetes cluster does not tell its prefixes or only the pod prefixes of its present Nodes, when
+ * pod and service prefixes overlap, or when a Node lies in a service prefix.
  */
 export async function withPrefixesOf(
   source: Pick<Source, 'discover'>,

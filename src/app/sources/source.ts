@@ -52,7 +52,7 @@ export interface Source {
   /**
    * Returns the pod and service prefixes that the cluster itself has configured; empty for a folder. `named`: prefixes
    * that a person has named, which count instead of those of the cluster. Errors: KubeError; AppError BAD_ARGUMENT when
-   * pod and service prefixes overlap, or a Node lies in a service prefix.
+   * pod and service prefixes overlap, when a Node lies in a service prefix, or with `named` when some are not known.
    */
   discover(named?: Partial<Prefixes>): Promise<FoundPrefixes>
   /** Resigns and ends the source. */
@@ -267,8 +267,13 @@ async function openKubernetes(options: SourceOptions): Promise<Source> {
       const { podPrefixes, servicePrefixes, from, conflicts, problems } = found
       const [conflict] = conflicts
       if (conflict !== undefined) throw new AppError('BAD_ARGUMENT', conflict.message, conflict.fix)
-      // A join passes nothing: it has the prefixes of its token, so those of the cluster need not be known.
-      if (named !== undefined) for (const { message, fix } of problems) log.warn({ fix }, message)
+      // A join passes nothing: it has the prefixes of its token, so those of the cluster need not be known. An init
+      // cannot choose prefixes for a cluster that has some.
+      if (named !== undefined)
+        for (const { message, fix, level } of problems) {
+          if (level === 'error') throw new AppError('BAD_ARGUMENT', message, fix)
+          log.warn({ fix }, message)
+        }
       return { podPrefixes, servicePrefixes, isWholeCluster: from.pods !== 'nodes' }
     },
     async stop() {

@@ -1,20 +1,26 @@
 // Finds the pod and service prefixes of this cluster in what its API tells. Prefixes in the settings win over all other
 // sources. `init` takes the prefixes from here, and `join` compares them with those of the token
 // (app/enrolment/prefix-check.ts).
-// Sources: OpenShift's config.openshift.io/v1 Network "cluster"; Calico's IPPools; the ConfigMaps of kubeadm,
-// kube-proxy and Cilium; Node spec.podCIDRs; networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
+// Sources: what the installer and the network plugin have configured (cidr-sources.ts); Node spec.podCIDRs;
+// networking.k8s.io/v1 ServiceCIDR (KEP-1880, stable in 1.33).
+// Invariant: a configuration counts only where it covers the addresses that pods have or, where none are known, the
+// podCIDRs of all Nodes. One that another plugin has left over does not.
 import type { Problem } from '../../core/catalog/catalog.ts'
-import {
-  cidrContains,
-  cidrOverlaps,
-  compareCidr,
-  parseCidr,
-  prefixToCidr,
-  cidrToPrefix
-} from '../../core/model/cidr.ts'
+import { cidrContains, cidrOverlaps, compareCidr, prefixToCidr, cidrToPrefix } from '../../core/model/cidr.ts'
+import type { Fields } from '../../core/model/field-check.ts'
 import { listObjects, type KubeCall } from '../../core/kube/kube-api.ts'
-import { isFields, type Fields } from '../../core/model/field-check.ts'
-import type { Cidr } from '../../core/model/values.ts'
+import type { Cidr, Ip } from '../../core/model/values.ts'
+import {
+  CONFIG_MAPS,
+  ofFamily,
+  readConfigMap,
+  readNetwork,
+  readNodeArgs,
+  readPodIps,
+  readPools,
+  readServiceCidrs,
+  type FoundCidrs
+} from './cidr-sources.ts'
 import type { KubeClient } from './client.ts'
 import { KubeError } from './errors.ts'
 import { readNode, type NodeFacts } from './node-facts.ts'
@@ -65,40 +71,49 @@ export async function discoverCidrs(options: DiscoverOptions): Promise<Discovere
     }
   }
   // Older charts give no role for these sources, and most clusters have only some of them, so a refusal is no problem.
-  const optional = (path: string): Promise<unknown> =>
+  const optional = (path: string, query: Readonly<Record<string, string>> = {}): Promise<unknown> =>
     options.client
-      .request({ path, ...(options.signal && { signal: options.signal }) })
+      .request({ path, query, ...(options.signal && { signal: options.signal }) })
       .catch((error: unknown) => {
         if (error instanceof KubeError && ['NOT_IN_CLUSTER', 'FORBIDDEN'].includes(error.code))
           return undefined
         throw error
       })
-  const [network, serviceCidrs, pools, ...configMaps] = await Promise.all([
+  const [network, serviceCidrs, slices, pools, ...configMaps] = await Promise.all([
     ask('/apis/config.openshift.io/v1/networks/cluster'),
     ask('/apis/networking.k8s.io/v1/servicecidrs'),
+    optional('/apis/discovery.k8s.io/v1/endpointslices', { limit: String(SLICES_MAX) }),
     optional('/apis/crd.projectcalico.org/v1/ippools'),
-    ...CONFIG_MAPS.map((name) => optional(`/api/v1/namespaces/kube-system/configmaps/${name}`))
+    ...CONFIG_MAPS.map(([namespace, name]) => optional(`/api/v1/namespaces/${namespace}/configmaps/${name}`))
   ])
   const pages = { request: ({ path, query }: KubeCall): Promise<unknown> => ask(path, query) }
-  const nodes = (await listObjects(pages, { path: '/api/v1/nodes' }, readNode)) ?? []
+  const read = (node: Fields) => ({ facts: readNode(node), args: readNodeArgs(node) })
+  const all = (await listObjects(pages, { path: '/api/v1/nodes' }, read)) ?? []
+  const nodes = all.map(({ facts }) => facts)
   return settleCidrs({
     settings: { pods: options.podPrefixes ?? [], services: options.servicePrefixes ?? [] },
     openshift: readNetwork(network),
-    cluster: [...readPools(pools), ...configMaps.flatMap(readConfigMap)],
-    serviceCidrs: items(serviceCidrs).flatMap((each) => cidrs(fieldsOf(each['spec'])['cidrs'])),
+    cluster: [readPools(pools), ...configMaps.map(readConfigMap), ...all.map(({ args }) => args)],
+    serviceCidrs: readServiceCidrs(serviceCidrs),
     nodes,
+    podIps: readPodIps(slices, new Set(nodes.flatMap(({ internalIps }) => internalIps))),
     refusals
   })
 }
 
+// Some pods show which prefixes are in use. The slices of a page of this length have a few MiB at most.
+const SLICES_MAX = 100
+
 /** The prefixes and Nodes of each source; [] for a source that has none. */
 export interface CidrFindings {
   readonly settings: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
-  readonly openshift: { readonly pods: readonly Cidr[]; readonly services: readonly Cidr[] }
-  /** Pod prefixes of the whole cluster, from the configuration of its installer or network plugin. */
-  readonly cluster: readonly Cidr[]
+  readonly openshift: FoundCidrs
+  /** The configurations of network plugins and installers. The first one that fits counts. */
+  readonly cluster: readonly FoundCidrs[]
   readonly serviceCidrs: readonly Cidr[]
   readonly nodes: readonly NodeFacts[]
+  /** Addresses of some pods; [] where none are known. */
+  readonly podIps: readonly Ip[]
   /** One problem for each source that the roles do not allow to read. */
   readonly refusals: readonly Problem[]
 }
@@ -108,36 +123,58 @@ export function settleCidrs(found: CidrFindings): DiscoveredCidrs {
   const pods = firstOf([
     ['settings', found.settings.pods],
     ['openshift', found.openshift.pods],
-    ['cluster', ofTheNodes(found)],
-    ['nodes', found.nodes.flatMap(({ podCidrs }) => podCidrs)]
+    ['cluster', configuredPods(found)],
+    ['nodes', podsOfNodes(found)]
   ])
   const services = firstOf([
     ['settings', found.settings.services],
     ['openshift', found.openshift.services],
-    ['servicecidrs', found.serviceCidrs]
+    ['servicecidrs', found.serviceCidrs],
+    ['cluster', found.cluster.find(({ services }) => services.length > 0)?.services ?? []]
   ])
   return {
     podPrefixes: pods.cidrs,
     servicePrefixes: services.cidrs,
     from: { pods: pods.source, services: services.source },
     conflicts: [...overlaps(pods.cidrs, services.cidrs), ...nodesInside(services.cidrs, found.nodes)],
-    problems: [
-      ...missing(pods.source, services.source, found.refusals),
-      ...incomplete(pods.source, found.nodes)
-    ]
+    problems: [...missing(pods.source, services.source, found), ...incomplete(pods.source, found.nodes)]
   }
 }
 
 /**
- * Returns the configured pod prefixes that the Nodes use. A configuration that does not cover the podCIDRs of all Nodes
- * is left over from another network plugin, so none of it counts. If no Node has podCIDRs, all of it counts.
+ * The configured pod prefixes that are in use, for each address family. [] where the configuration of a family that is in
+ * use is not known: half of what is needed is not taken for the whole.
  */
-function ofTheNodes({ cluster, nodes }: CidrFindings): readonly Cidr[] {
-  const used = nodes.flatMap(({ podCidrs }) => podCidrs)
-  if (used.length === 0) return cluster
-  const followed = cluster.filter((prefix) => used.some((cidr) => cidrContains(prefix, cidr)))
-  const isWhole = used.every((cidr) => followed.some((prefix) => cidrContains(prefix, cidr)))
-  return isWhole ? followed : []
+function configuredPods(found: CidrFindings): readonly Cidr[] {
+  const chosen: Cidr[] = []
+  for (const family of [4, 6] as const) {
+    const ips = ofFamily(family, found.podIps)
+    const used = ips.length > 0 ? ips : ofFamily(family, podCidrsOf(found.nodes))
+    const fitting = found.cluster
+      .map(({ pods }) => ofFamily(family, pods))
+      .find(
+        (pods) => pods.length > 0 && used.every((each) => pods.some((prefix) => cidrContains(prefix, each)))
+      )
+    if (fitting === undefined && used.length > 0) return []
+    // Prefixes of a family that no pod and no Node has count only where nothing is known of pods and Nodes.
+    if (used.length > 0 || isUnused(found)) chosen.push(...(fitting ?? []))
+  }
+  return chosen
+}
+
+function isUnused({ nodes, podIps }: CidrFindings): boolean {
+  return podIps.length === 0 && podCidrsOf(nodes).length === 0
+}
+
+/** The podCIDRs of the Nodes, unless the pods have other addresses: then the network plugin does not follow them. */
+function podsOfNodes({ nodes, podIps }: CidrFindings): readonly Cidr[] {
+  const podCidrs = podCidrsOf(nodes)
+  const isFollowed = podIps.some((ip) => podCidrs.some((cidr) => cidrContains(cidr, ip)))
+  return podIps.length === 0 || isFollowed ? podCidrs : []
+}
+
+function podCidrsOf(nodes: readonly NodeFacts[]): readonly Cidr[] {
+  return nodes.flatMap(({ podCidrs }) => podCidrs)
 }
 
 /** The first candidate with prefixes, merged; 'none' and [] if all are empty. */
@@ -177,12 +214,19 @@ function joinHalves(left: Cidr, right: Cidr): Cidr | undefined {
 }
 
 /** Errors for prefixes that no source told, with the refusals, which may be the reason. */
-function missing(pods: CidrSource, services: CidrSource, refusals: readonly Problem[]): readonly Problem[] {
+function missing(
+  pods: CidrSource,
+  services: CidrSource,
+  { nodes, podIps, refusals }: CidrFindings
+): readonly Problem[] {
   const problems: Problem[] = []
   if (pods === 'none') {
     problems.push({
       file: 'kubernetes',
-      message: 'the pod prefixes are not known: no Node has spec.podCIDRs, and the cluster is not OpenShift',
+      message:
+        podCidrsOf(nodes).length > 0
+          ? `the pod prefixes are not known: pods have addresses outside the spec.podCIDRs of the Nodes, such as ${podIps[0]}`
+          : 'the pod prefixes are not known: no Node has spec.podCIDRs, and the cluster is not OpenShift',
       fix: 'read them in the configuration of the network plugin, and pass them as --pod-cidr, for example --pod-cidr 10.244.0.0/16',
       level: 'error'
     })
@@ -239,67 +283,4 @@ function nodesInside(services: readonly Cidr[], nodes: readonly NodeFacts[]): re
         level: 'error' as const
       }))
   )
-}
-
-// ConfigMaps of the namespace kube-system: the configurations of kubeadm, kube-proxy and Cilium.
-const CONFIG_MAPS = ['kubeadm-config', 'kube-proxy', 'cilium-config'] as const
-
-/**
- * Reads the pod prefixes of a ConfigMap. kubeadm and kube-proxy keep YAML as text, with a line such as
- * `podSubnet: 10.244.0.0/16` or `clusterCIDR: "10.244.0.0/16,fd00::/56"`. Cilium has a key for each address family.
- */
-function readConfigMap(configMap: unknown): readonly Cidr[] {
-  const data = fieldsOf(isFields(configMap) ? configMap['data'] : undefined)
-  const lines = [data['ClusterConfiguration'], data['config.conf']]
-    .filter((text) => typeof text === 'string')
-    .flatMap(
-      (text) =>
-        /^[ \t]*(?:podSubnet|clusterCIDR):[ \t]*["']?([0-9a-fA-F.:/, ]+)["']?[ \t]*$/gm.exec(text)?.[1] ?? []
-    )
-  const pools = [data['cluster-pool-ipv4-cidr'], data['cluster-pool-ipv6-cidr']].filter(
-    (text) => typeof text === 'string'
-  )
-  return cidrs([...lines, ...pools].flatMap((text) => text.split(/[ ,]+/)))
-}
-
-/** Reads Calico's IPPools; disabled ones assign no addresses. */
-function readPools(list: unknown): readonly Cidr[] {
-  const specs = items(list).map(({ spec }) => fieldsOf(spec))
-  return cidrs(specs.filter(({ disabled }) => disabled !== true).map(({ cidr }) => cidr))
-}
-
-/** Reads OpenShift's Network. Its status is in force; its spec may be a change that is not applied yet. */
-function readNetwork(network: unknown): {
-  readonly pods: readonly Cidr[]
-  readonly services: readonly Cidr[]
-} {
-  const object = isFields(network) ? network : {}
-  const [status, spec] = [fieldsOf(object['status']), fieldsOf(object['spec'])]
-  const pods = (from: Fields): readonly Cidr[] => {
-    const list = Array.isArray(from['clusterNetwork']) ? from['clusterNetwork'].filter(isFields) : []
-    return cidrs(list.map(({ cidr }) => cidr))
-  }
-  const services = (from: Fields): readonly Cidr[] => cidrs(from['serviceNetwork'])
-  return {
-    pods: pods(status).length > 0 ? pods(status) : pods(spec),
-    services: services(status).length > 0 ? services(status) : services(spec)
-  }
-}
-
-/** The valid prefixes of an array; malformed ones are left out. */
-function cidrs(value: unknown): readonly Cidr[] {
-  const list = Array.isArray(value) ? value : []
-  return list
-    .filter((text) => typeof text === 'string')
-    .map(parseCidr)
-    .flatMap((parsed) => (parsed.kind === 'cidr' ? [parsed.cidr] : []))
-}
-
-/** The objects of a list; [] for any other value. */
-function items(page: unknown): readonly Fields[] {
-  return isFields(page) && Array.isArray(page['items']) ? page['items'].filter(isFields) : []
-}
-
-function fieldsOf(value: unknown): Fields {
-  return isFields(value) ? value : {}
 }

@@ -97,6 +97,21 @@ describe('the prefixes that a cluster reports', () => {
     await assert.rejects(withPrefixesOf(source, request), { code: 'BAD_ARGUMENT' })
   })
 
+  it('are asked for by an init where the cluster does not tell them, and not by a join', async () => {
+    const heard = { prefixes: '/apis/networking.k8s.io/v1/servicecidrs', id: '/kubernetes' }
+    api.delete(heard.prefixes, heard.id)
+    try {
+      await assert.rejects(withPrefixesOf(source, { ...request, podCidrs: ['10.2.0.0/16'] }), {
+        code: 'BAD_ARGUMENT',
+        message: /service prefixes are not known/,
+        fix: /--service-cidr/
+      })
+      assert.deepEqual((await source.discover()).servicePrefixes, [])
+    } finally {
+      api.put(heard.prefixes, { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.1.0.0/16'] } })
+    }
+  })
+
   it('are taken once the right service prefix is named, and refused where a named one overlaps', async () => {
     const named = { ...request, podCidrs: ['10.2.0.0/16'], serviceCidrs: [] }
     await assert.rejects(withPrefixesOf(source, named), { code: 'BAD_ARGUMENT', message: /10\.1\.7\.1/ })
