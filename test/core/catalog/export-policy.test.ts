@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import fc from 'fast-check'
 import {
   EXPORT_ALL,
   exportFacts,
@@ -149,4 +150,37 @@ describe('the export policy', () => {
       assert.equal(parseSelector(text).kind, good ? 'selector' : 'invalid')
     })
   }
+
+  it('exports nothing of a namespace that the administrator leaves out, whatever a tenant writes (property)', () => {
+    const text = fc.constantFrom('true', 'false', 'True', '', undefined)
+    fc.assert(
+      fc.property(
+        fc.record({
+          annotation: text,
+          labels: fc.dictionary(fc.constantFrom('team', 'tier'), fc.constantFrom('a', 'b')),
+          name: fc.constantFrom('web', 'kubernetes'),
+          namespace: fc.constantFrom('shop', 'default'),
+          spec: fc.constantFrom(
+            {},
+            { type: 'ExternalName', externalName: 'x.y' },
+            { internalTrafficPolicy: 'Local' },
+            { clusterIP: 'None' }
+          )
+        }),
+        fc.option(fc.boolean(), { nil: undefined }),
+        fc.constantFrom<Partial<ExportPolicy>>(
+          { exceptNamespaces: ['shop', 'default'] },
+          { namespaces: ['shop', 'default'], exceptNamespaces: ['default', 'shop'] },
+          { namespaces: ['other'] },
+          { unmarked: 'keep', namespaces: ['Shop', 'default.'] }
+        ),
+        ({ annotation, labels, name, namespace, spec }, namespaceAsked, lists) => {
+          const policy = { ...EXPORT_ALL, ...lists }
+          const metadata = { name, namespace, labels, annotations: { 'rhizome.io/export': annotation } }
+          const facts = exportFacts({ metadata, spec }, policy)
+          assert.equal(exportVerdict({ namespace, name, facts }, namespaceAsked, policy), 'none')
+        }
+      )
+    )
+  })
 })
