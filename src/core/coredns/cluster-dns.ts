@@ -271,9 +271,14 @@ function serverBlock({ zones, servers }: MeshZones, port: number): string {
   return `${keys} {\n    errors\n    cache ${CACHE_SECONDS}\n    forward . ${servers.join(' ')} {\n        max_fails ${MAX_FAILS}\n    }\n}\n`
 }
 
-/** The port of the block that answers all other names. CoreDNS may listen on another port that 53 is mapped to. */
+/**
+ * The port of the block that answers all other names, however its key is written. CoreDNS may listen on another port that
+ * 53 is mapped to.
+ */
 function portOf(corefile: string): number {
-  return Number(/^[ \t]*(?:dns:\/\/)?\.:(\d{1,5})\b/m.exec(corefile)?.[1] ?? DNS_PORT)
+  const read = readCorefile(corefile)
+  const zones = read.kind === 'served' ? read.zones : []
+  return zones.find(({ zone, transport }) => zone === '.' && transport === 'dns')?.port ?? DNS_PORT
 }
 
 function corefileOf(configMap: Fields): string {

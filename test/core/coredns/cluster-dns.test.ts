@@ -58,6 +58,22 @@ cluster.east:1053 cluster.all:1053 102.10.in-addr.arpa:1053 {
 # END rhizome
 ${COREFILE.replace(':53', ':1053')}`
     )
+    const keys = [
+      'dns://.:1053',
+      '".:1053"',
+      '.:01053',
+      'example.org:1053, .:1053',
+      'example.org\n.:1053'.replace('\n', ',\n  '),
+      'example.org:53 .:1053',
+      'tls://.:853 .:1053',
+      '. .:1053',
+      '# .:53 is mapped to\n.:1053'
+    ]
+    for (const key of keys) {
+      const edit = wireCorefile(COREFILE.replace('.:53', key), MESH)
+      const port = key === '. .:1053' ? 53 : 1053
+      assert.match(textOf(edit), new RegExp(`^cluster\\.east:${port} cluster\\.all:${port} `, 'm'), key)
+    }
   })
 
   const files = fc
