@@ -48,22 +48,65 @@ function malformed(message: string, line: number): Parsed & { readonly kind: 'ma
   }
 }
 
-/** The tags of YAML 1.1 without timestamps and times, and with Go's octal numbers. */
+/** The tags of YAML 1.1 without timestamps and times, and with the numbers and the binary texts of Go. */
 function customTags(tags: Tags): Tags {
-  return [...tags.filter((tag) => typeof tag === 'string' || !isTime(tag)), GO_OCTAL]
+  const replaced = new Set(['timestamp', 'int', 'float', 'binary'].map((name) => `${TAGS}${name}`))
+  return [
+    ...tags.filter((tag) => typeof tag === 'string' || !replaced.has(tag.tag)),
+    NOT_FINITE,
+    goNumber('int'),
+    goNumber('float'),
+    BINARY
+  ]
 }
 
-function isTime(tag: Exclude<Tags[number], string>): boolean {
-  return tag.tag === 'tag:yaml.org,2002:timestamp' || ('format' in tag && tag.format === 'TIME')
-}
+const TAGS = 'tag:yaml.org,2002:'
 
-/** "0o17": YAML 1.1 does not have this form, but Go reads it as a number. */
-const GO_OCTAL: ScalarTag = {
-  tag: 'tag:yaml.org,2002:int',
+/** ".inf" and ".nan" are numbers of YAML, but not of JSON, so kubectl refuses a document that has one. */
+const NOT_FINITE: ScalarTag = {
+  tag: `${TAGS}float`,
   default: true,
   identify: () => false,
-  test: /^[-+]?0o[0-7_]+$/,
-  resolve: (text) => (text.startsWith('-') ? -1 : 1) * Number(text.replace(/^[-+]/, '').replaceAll('_', ''))
+  test: /^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$/,
+  resolve: (text, onError) => {
+    onError(`${text} is no number of JSON; write it in quotation marks`)
+    return text
+  }
+}
+
+/** A plain scalar that begins like a number is one only if Go's strconv reads it: "e1", "." and "1e999" are texts. */
+function goNumber(name: 'int' | 'float'): ScalarTag {
+  return {
+    tag: `${TAGS}${name}`,
+    default: true,
+    identify: () => false,
+    test: /^(?:[-+0-9]|\.[0-9])/,
+    // go-yaml takes underscores out of what begins with a sign or a digit.
+    resolve: (text) => numberOf(text.startsWith('.') ? text : text.replaceAll('_', '')) ?? text
+  }
+}
+
+// ParseInt with base 0; "0o17" is a form of go-yaml, too.
+const INTEGER = /^([-+]?)(0x[0-9a-f]+|0b[01]+|0o?[0-7]+|0|[1-9][0-9]*)$/i
+// yamlStyleFloat of go-yaml.
+const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/
+
+/** undefined: Go reads no number. A float beyond the range of 64 bits is none. */
+function numberOf(text: string): number | undefined {
+  const [, sign, digits] = INTEGER.exec(text) ?? []
+  if (digits !== undefined) {
+    const value = Number(/^0[0-7]+$/.test(digits) ? `0o${digits}` : digits)
+    return sign === '-' ? -value : value
+  }
+  const value = FLOAT.test(text) ? Number(text) : NaN
+  return Number.isFinite(value) ? value : undefined
+}
+
+/** "!!binary aGk=" is the text "hi". */
+const BINARY: ScalarTag = {
+  tag: `${TAGS}binary`,
+  identify: () => false,
+  resolve: (text) => Buffer.from(text, 'base64').toString('utf8')
 }
 
 /** The number of lines before this offset. */

@@ -36,7 +36,28 @@ describe('YAML is read as kubectl reads it', () => {
     ['2024-01-02T03:04:05Z', '2024-01-02T03:04:05Z'],
     ['~', null],
     ['1.2.3', '1.2.3'],
-    ['10.1.0.11', '10.1.0.11']
+    ['10.1.0.11', '10.1.0.11'],
+    // A name or a label may look nearly like a number.
+    ['e1', 'e1'],
+    ['E2', 'E2'],
+    ['-e1', '-e1'],
+    ['.', '.'],
+    ['-.', '-.'],
+    ['.e1', '.e1'],
+    ['1e999', '1e999'],
+    ['0x', '0x'],
+    ['0b2', '0b2'],
+    ['1e3', 1000],
+    ['-.5', -0.5],
+    ['0X1f', 31],
+    ['0B11', 3],
+    ['0O17', 15],
+    ['089.5', 89.5],
+    ['!!float 5', 5],
+    ['!!str 5', '5'],
+    ['!!binary aGk=', 'hi'],
+    ['.inf', 'malformed YAML: .inf is no number of JSON; write it in quotation marks'],
+    ['.NaN', 'malformed YAML: .NaN is no number of JSON; write it in quotation marks']
   ]
   for (const [text, expected] of forms)
     it(`${text} is ${JSON.stringify(expected)}`, () => assert.deepEqual(value(text), expected))
