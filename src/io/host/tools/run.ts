@@ -209,9 +209,12 @@ function openUnlinked(text: string): number {
   }
 }
 
-/** Returns the text for an error. wireguard-go gives its reason on stdout; that of other tools may hold keys. */
+/**
+ * Returns the text for an error. wireguard-go gives its reason on stdout; that of other tools may hold keys. Before its
+ * reason it prints, on each Linux, a box that says that this kernel has WireGuard, also where it has none.
+ */
 function wordsOf(tool: string, { stdout, stderr }: { stdout: string; stderr: string }): string {
-  return tool === 'wireguard-go' ? `${stderr}\n${stdout}` : stderr
+  return tool === 'wireguard-go' ? `${stderr}\n${stdout}`.replaceAll(/^[┌│└].*\n?/gm, '') : stderr
 }
 
 /** Chooses the code of a failure by the words of the tool: TOOL_MISSING (`ip netns exec`), NOT_ROOT or TOOL_FAILED. */

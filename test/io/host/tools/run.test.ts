@@ -47,6 +47,15 @@ describe('running a tool', () => {
         code: 'TOOL_FAILED',
         message: /CreateTUN failed; \/dev\/net\/tun does not exist$/
       })
+      // What the real one prints, on standard error.
+      const box = ['┌────┐', '│   kernel has first class support for WireGuard. For  │', '└────┘', '']
+      const words = 'ERROR: (wg0) 2026/01/02 03:04:05 UAPI listen error: read-only file system'
+      writeFileSync(`${folder}/words`, [...box, words, ''].join('\n'))
+      writeFileSync(`${folder}/wireguard-go`, `#!/bin/sh\ncat ${folder}/words >&2\nexit 1\n`)
+      await assert.rejects(run('wireguard-go', ['wg0']), {
+        code: 'TOOL_FAILED',
+        message: `wireguard-go failed (exit code 1): ${words}`
+      })
       // `wg show dump` prints private keys.
       await assert.rejects(run('wg', ['show', 'all', 'dump']), { code: 'TOOL_FAILED', stderr: '' })
     } finally {

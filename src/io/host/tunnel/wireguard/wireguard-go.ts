@@ -34,16 +34,33 @@ function createCommand(device: string): Command {
 
 /**
  * Starts wireguard-go, which makes the device and goes to the background. The path of its socket is made free before.
- * Errors: DEVICE_TAKEN; NO_TUN where /dev/net/tun cannot be opened; other HostErrors of wireguard-go.
+ * Errors: DEVICE_TAKEN; NO_TUN where /dev/net/tun cannot be opened or is no TUN device; other HostErrors of wireguard-go,
+ * with a fix where its socket cannot be made.
  */
 async function create(run: Run, device: string, signal: AbortSignal): Promise<void> {
   await freeSocket(device, signal)
   try {
     await runCommand(run, createCommand(device), { signal })
   } catch (error) {
-    if (error instanceof HostError && /\/dev\/net\/tun/.test(error.stderr)) throw noTun(error)
-    throw error
+    throw error instanceof HostError ? explained(error) : error
   }
+}
+
+/** The error of wireguard-go as one that says what to do, where its words tell. */
+function explained(error: HostError): HostError {
+  const { stderr } = error
+  const [, reason = stderr] = /^ERROR: \(.*?\) \S+ \S+ (.*)$/m.exec(stderr) ?? []
+  if (/\/dev\/net\/tun|create TUN device: (?:inappropriate ioctl|no such)/i.test(stderr))
+    return noTun(error, reason)
+  if (!reason.startsWith('UAPI')) return error
+  return new HostError({
+    code: 'TOOL_FAILED',
+    tool: 'wireguard-go',
+    stderr,
+    message: `wireguard-go cannot make its socket: ${reason}`,
+    fix: `make the folder ${SOCKET_FOLDER} writable for the agent; in the chart set userspaceWireguard: true`,
+    cause: error
+  })
 }
 
 /**
@@ -94,12 +111,15 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-/** Returns the error for a machine on which neither the kernel nor wireguard-go can make a WireGuard device. */
-export function noTun(cause?: unknown): HostError {
+/**
+ * Returns the error for a machine on which neither the kernel nor wireguard-go can make a WireGuard device. `reason`: the
+ * words of wireguard-go.
+ */
+export function noTun(cause?: unknown, reason?: string): HostError {
   return new HostError({
     code: 'NO_TUN',
-    message: 'the kernel has no WireGuard, and wireguard-go cannot open /dev/net/tun',
-    fix: 'load the kernel module wireguard or tun; in a container pass the device /dev/net/tun',
+    message: `the kernel has no WireGuard, and wireguard-go cannot open /dev/net/tun${reason === undefined ? '' : `: ${reason}`}`,
+    fix: 'load the kernel module wireguard or tun; in a container pass the device /dev/net/tun, as userspaceWireguard: true does in the chart',
     cause
   })
 }
