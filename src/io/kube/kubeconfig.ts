@@ -246,8 +246,8 @@ function dataOrFile(
 function execOf(exec: Fields, folder: string, cluster: Entry): Fields {
   const { command } = exec
   const spec = {
-    interactive: false,
-    ...(exec['provideClusterInfo'] === true && { cluster: execCluster(cluster) })
+    ...(exec['provideClusterInfo'] === true && { cluster: execCluster(cluster) }),
+    interactive: false
   }
   const info = JSON.stringify({ kind: 'ExecCredential', apiVersion: exec['apiVersion'], spec })
   return {
