@@ -1,5 +1,7 @@
 // A dot for each test, as mocha's own reporter prints it, and each failure at once: a group of tests may run for many minutes, and one that is ended
 // prints no list of failures. At the end come the files that took longest: the slowest group decides how long a run takes.
+// RHIZOME_FAILED_FILES names a file that then gets the paths of the test files with failures, one in a line (test/run reads it).
+import { writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import mocha from 'mocha'
 
@@ -10,7 +12,9 @@ const LONG_MS = 10_000
 export default class Reporter extends mocha.reporters.Dot {
   constructor(runner: mocha.Runner, options: mocha.MochaOptions) {
     super(runner, options)
+    const failed = new Set<string>()
     runner.on(EVENT_TEST_FAIL, (test, error: Error) => {
+      failed.add(relative(process.cwd(), test.file ?? ''))
       process.stdout.write(`\n  failed: ${test.fullTitle()}: ${error.message}\n`)
     })
     const beganMs = new Map<mocha.Suite, number>()
@@ -26,6 +30,8 @@ export default class Reporter extends mocha.reporters.Dot {
       tookMs.set(file, (tookMs.get(file) ?? 0) + performance.now() - began)
     })
     runner.on(EVENT_RUN_END, () => {
+      const list = process.env['RHIZOME_FAILED_FILES']
+      if (list !== undefined && failed.size > 0) writeFileSync(list, [...failed, ''].join('\n'))
       const long = [...tookMs].filter(([, ms]) => ms >= LONG_MS).toSorted(([, a], [, b]) => b - a)
       const lines = long
         .slice(0, LONGEST)
