@@ -67,7 +67,7 @@ export class NodeHost {
     await lab.attach(namespace, 'pods0', 'pod-a', { namespace: inside, device: 'eth0', cidr })
     await inside.exec(['ip', 'route', 'add', 'default', 'via', router])
     await lab.resolvConf(inside, `nameserver ${router}\noptions timeout:2 attempts:2\n`)
-    const pod = new Pod(`${name}-a`, inside, `${net}.11`)
+    const pod = new Pod(`${name}-a`, inside, [`${net}.11`])
     await pod.start()
     const own = join(folder, name)
     mkdirSync(join(own, 'manifests'), { recursive: true })

@@ -17,6 +17,8 @@ export interface PodRequest {
   readonly timeoutMs: number
   /** UDP: one flow from this port, to see what becomes of a flow whose backend goes. */
   readonly sourcePort?: number
+  /** For names. Default: that of the pod's first address. */
+  readonly family?: 4 | 6
 }
 
 export interface PodAnswer {
@@ -35,20 +37,22 @@ export interface PodReply {
   readonly ms: number
 }
 
-if (/pod\.[jt]s$/.test(process.argv[1] ?? '')) serve(process.argv[2] ?? 'pod', process.argv[3] ?? '127.0.0.1')
+const [, program = '', podName = 'pod', ...podAddresses] = process.argv
+const isIpv6 = podAddresses[0]?.includes(':') === true
+if (/pod\.[jt]s$/.test(program)) serve(podName, podAddresses)
 
-function serve(pod: string, address: string): void {
+function serve(pod: string, addresses: readonly string[]): void {
   const hello = (client: string): string => `${JSON.stringify({ pod, client } satisfies PodAnswer)}\n`
-  for (const port of [8080, 8443, 9090]) {
-    createServer((socket) => {
-      socket.on('error', () => socket.destroy())
-      socket.end(hello(socket.remoteAddress ?? ''))
-    }).listen(port, address)
-  }
-  for (const port of [9125]) {
-    const socket = createSocket('udp4')
+  for (const address of addresses) {
+    for (const port of [8080, 8443, 9090]) {
+      createServer((socket) => {
+        socket.on('error', () => socket.destroy())
+        socket.end(hello(socket.remoteAddress ?? ''))
+      }).listen(port, address)
+    }
+    const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4')
     socket.on('message', (_, from) => socket.send(hello(from.address), from.port, from.address))
-    socket.bind(port, address)
+    socket.bind(9125, address)
   }
   createInterface({ input: process.stdin })
     .on('line', (line) => {
@@ -66,7 +70,7 @@ async function act(request: PodRequest): Promise<PodReply> {
   let addresses: string[] = []
   let error: string | undefined
   try {
-    if (request.kind === 'resolve') addresses = await resolve(request.host, request.timeoutMs)
+    if (request.kind === 'resolve') addresses = await resolve(request)
     else {
       for (let i = 0; i < request.count; i++) {
         answers.push(request.kind === 'tcp' ? await askTcp(request) : await askUdp(request))
@@ -84,17 +88,20 @@ async function act(request: PodRequest): Promise<PodReply> {
   }
 }
 
-/** All A records, and NXDOMAIN told apart from no data, which the C library does not do. */
-async function resolve(host: string, timeout: number): Promise<string[]> {
+/** All A or AAAA records, and NXDOMAIN told apart from no data, which the C library does not do. */
+async function resolve({ host, timeoutMs: timeout, family }: PodRequest): Promise<string[]> {
   const server = /^nameserver\s+(\S+)/m.exec(readFileSync('/etc/resolv.conf', 'utf8'))?.[1] ?? '127.0.0.1'
   const resolver = new Resolver({ timeout, tries: 1 })
-  resolver.setServers([server])
-  return resolver.resolve4(host)
+  resolver.setServers([server.includes(':') ? `[${server}]` : server])
+  return family === 6 ? resolver.resolve6(host) : resolver.resolve4(host)
 }
 
-function askTcp({ host, port, timeoutMs }: PodRequest): Promise<PodAnswer> {
+const familyOf = ({ host, family = isIpv6 ? 6 : 4 }: PodRequest): 4 | 6 => (host.includes(':') ? 6 : family)
+
+function askTcp(request: PodRequest): Promise<PodAnswer> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, family: 4 })
+    const { host, port, timeoutMs } = request
+    const socket = connect({ host, port, family: familyOf(request) })
     let text = ''
     socket.setTimeout(timeoutMs, () => socket.destroy(timeout()))
     socket.on('data', (chunk) => (text += chunk.toString()))
@@ -106,9 +113,10 @@ function askTcp({ host, port, timeoutMs }: PodRequest): Promise<PodAnswer> {
   })
 }
 
-async function askUdp({ host, port, timeoutMs, sourcePort }: PodRequest): Promise<PodAnswer> {
-  const { address } = await lookup(host, 4)
-  const socket = createSocket('udp4')
+async function askUdp(request: PodRequest): Promise<PodAnswer> {
+  const { host, port, timeoutMs, sourcePort } = request
+  const { address } = await lookup(host, familyOf(request))
+  const socket = createSocket(familyOf(request) === 6 ? 'udp6' : 'udp4')
   try {
     return await new Promise<PodAnswer>((resolve, reject) => {
       const timer = setTimeout(() => reject(timeout()), timeoutMs)

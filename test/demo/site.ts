@@ -14,13 +14,16 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
-  rmSync
+  rmSync,
+  writeFileSync
 } from 'node:fs'
 import { get } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { parseAllDocuments, stringify } from 'yaml'
 import { isTranslated, slowness } from '../eventually.ts'
 import type { Lab, Namespace } from '../lab/support/netns.ts'
 import { makeUserHost, type UserHost, type UserHostOptions } from '../lab/support/user-host.ts'
@@ -42,6 +45,24 @@ export const serviceCidr = (cluster: Cluster): string => `10.10${NUMBER[cluster]
 export const podAddress = (cluster: Cluster, index: number): string => `10.${NUMBER[cluster]}.0.${11 + index}`
 export const wanAddress = (cluster: Cluster): string => `203.0.113.${10 + NUMBER[cluster]}`
 
+/** What a world speaks: IPv4, IPv6 only (its wide-area link, too), or both inside the clusters over a link with IPv4. */
+export type Families = 'ipv4' | 'ipv6' | 'dual'
+
+/** "10.101.0.10" of the IPv4 world in the IPv6 world: "fd00:101::10". A text of any length, such as a manifest, is changed wherever it has one. */
+export const inIpv6 = (text: string): string =>
+  text
+    .replace(/\b10\.(\d+)\.0\.0\/16\b/g, (_, net: string) => `fd00:${net}::/${Number(net) > 100 ? 112 : 56}`)
+    .replace(/\b10\.(\d+)\.(\d+)\.(\d+)\b/g, (_, net: string, mid: string, host: string) =>
+      mid === '0' ? `fd00:${net}::${host}` : `fd00:${net}::${mid}${host.padStart(3, '0')}`
+    )
+    .replace(/\b203\.0\.113\.(\d+)\b/g, '2001:db8:113::$1')
+
+/** The texts of the families that pods and services of such a world have: of "10.1.0.11" also "fd00:1::11". */
+const ofFamilies = (families: Families, text: string): string[] => [
+  ...(families === 'ipv6' ? [] : [text]),
+  ...(families === 'ipv4' ? [] : [inIpv6(text)])
+]
+
 export interface CommandResult {
   readonly exitCode: number
   readonly stdout: string
@@ -52,6 +73,8 @@ export interface WorldOptions {
   readonly clusters?: readonly Cluster[]
   /** Gateways that look like a user's hosts (test/lab/support/user-host.ts). */
   readonly userHosts?: false | Pick<UserHostOptions, 'forwards'>
+  /** Default: ipv4. */
+  readonly families?: Families | undefined
 }
 
 /** Three sites on one wide-area link. `close()` of the lab removes the namespaces; `close()` here the files too. */
@@ -72,13 +95,14 @@ export class World {
 
   static async raise(
     lab: Lab,
-    { clusters = CLUSTERS, userHosts = false }: WorldOptions = {}
+    { clusters = CLUSTERS, userHosts = false, families = 'ipv4' }: WorldOptions = {}
   ): Promise<World> {
     const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
     process.once('exit', world.#remove)
     const wan = await lab.namespace('wan')
     await lab.bridge(wan, 'wan')
-    for (const cluster of clusters) world.sites.set(cluster, await Site.raise(world, wan, cluster))
+    for (const cluster of clusters)
+      world.sites.set(cluster, await Site.raise(world, wan, { cluster, families }))
     if (userHosts !== false)
       for (const site of world.sites.values()) await site.becomeUserHost(lab, userHosts)
     return world
@@ -99,41 +123,115 @@ export class World {
   }
 }
 
+interface SiteOptions {
+  readonly cluster: Cluster
+  readonly families: Families
+}
+
+const familyFlag = (address: string): string => (address.includes(':') ? '-6' : '-4')
+const inLink = (address: string): string => `${address}/${address.includes(':') ? 64 : 24}`
+
+/** A further address of a device. IPv6 gets `nodad`: a check for duplicates would delay its use. */
+async function addAddress(namespace: Namespace, address: string, device: string): Promise<void> {
+  await namespace.exec([
+    'ip',
+    'address',
+    'add',
+    inLink(address),
+    'dev',
+    device,
+    ...(address.includes(':') ? ['nodad'] : [])
+  ])
+}
+
+const manifestsIn = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /\.ya?ml$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+
+/** A manifest of the IPv4 world as such a world has it: in a dual world a Service has both addresses and a slice for each family. */
+function manifestOf(families: Families, text: string): string {
+  if (families === 'ipv4') return text
+  const documents = parseAllDocuments(text).map((document) => document.toJS() as KubeObject)
+  const objects = documents.flatMap((each) => (each.kind === 'List' ? (each.items ?? []) : [each]))
+  const all = objects.flatMap((object): object[] => {
+    if (object.kind === 'EndpointSlice') {
+      const ofIpv6 = JSON.parse(
+        inIpv6(
+          JSON.stringify({
+            ...object,
+            addressType: 'IPv6',
+            metadata: { ...object.metadata, name: `${object.metadata.name}-6` }
+          })
+        )
+      ) as object
+      return families === 'ipv6' ? [ofIpv6] : [object, ofIpv6]
+    }
+    const clusterIp = object.spec?.clusterIP
+    if (clusterIp === undefined || clusterIp === 'None') return [object]
+    const clusterIPs = ofFamilies(families, clusterIp)
+    return [{ ...object, spec: { ...object.spec, clusterIP: clusterIPs[0], clusterIPs } }]
+  })
+  return all.map((object) => `${stringify(object)}---\n`).join('')
+}
+
+interface KubeObject {
+  readonly kind: string
+  readonly metadata: { readonly name: string }
+  readonly spec?: { readonly clusterIP?: string }
+  readonly items?: readonly KubeObject[]
+}
+
 export class Site {
   readonly cluster: Cluster
   readonly gateway: Namespace
   readonly folder: string
   readonly device: string
+  readonly families: Families
   readonly pods: Pod[] = []
   #agent: ChildProcess | undefined
   #userHost: UserHost | undefined
 
-  private constructor(cluster: Cluster, gateway: Namespace, folder: string, device: string) {
+  private constructor(
+    { cluster, families }: SiteOptions,
+    gateway: Namespace,
+    folder: string,
+    device: string
+  ) {
     this.cluster = cluster
+    this.families = families
     this.gateway = gateway
     this.folder = folder
     this.device = device
   }
 
-  static async raise({ lab, folder }: World, wan: Namespace, cluster: Cluster): Promise<Site> {
+  static async raise({ lab, folder }: World, wan: Namespace, options: SiteOptions): Promise<Site> {
+    const { cluster, families } = options
     const gateway = await lab.namespace(cluster)
-    const site = new Site(cluster, gateway, join(folder, cluster), lab.device(cluster))
+    const site = new Site(options, gateway, join(folder, cluster), lab.device(cluster))
     mkdirSync(site.folder, { recursive: true })
     cpSync(join(ROOT, 'deploy/examples/shop', cluster), site.manifests, { recursive: true })
+    for (const file of manifestsIn(site.manifests))
+      writeFileSync(file, manifestOf(families, readFileSync(file, 'utf8')))
     await lab.attach(wan, 'wan', cluster, {
       namespace: gateway,
       device: 'wan0',
-      cidr: `${wanAddress(cluster)}/24`
+      cidr: families === 'ipv6' ? `${inIpv6(wanAddress(cluster))}/64` : `${wanAddress(cluster)}/24`
     })
-    const router = `10.${NUMBER[cluster]}.0.1`
-    await lab.bridge(gateway, 'pods0', `${router}/24`)
+    const routers = ofFamilies(families, `10.${NUMBER[cluster]}.0.1`)
+    const [router = '', ...moreRouters] = routers
+    await lab.bridge(gateway, 'pods0', inLink(router))
+    for (const more of moreRouters) await addAddress(gateway, more, 'pods0')
     for (const [index, name] of PODS.entries()) {
       const namespace = await lab.namespace(`${cluster}-${name}`)
-      const address = podAddress(cluster, index)
-      await lab.attach(gateway, 'pods0', `pod-${name}`, { namespace, device: 'eth0', cidr: `${address}/24` })
-      await namespace.exec(['ip', 'route', 'add', 'default', 'via', router])
+      const addresses = ofFamilies(families, podAddress(cluster, index))
+      const [address = '', ...moreAddresses] = addresses
+      await lab.attach(gateway, 'pods0', `pod-${name}`, { namespace, device: 'eth0', cidr: inLink(address) })
+      for (const more of moreAddresses) await addAddress(namespace, more, 'eth0')
+      for (const each of routers)
+        await namespace.exec(['ip', familyFlag(each), 'route', 'add', 'default', 'via', each])
       await lab.resolvConf(namespace, `nameserver ${router}\noptions timeout:2 attempts:2\n`)
-      site.pods.push(new Pod(`${cluster}-${name}`, namespace, address))
+      site.pods.push(new Pod(`${cluster}-${name}`, namespace, addresses))
     }
     await Promise.all(site.pods.map((pod) => pod.start()))
     return site
@@ -142,6 +240,14 @@ export class Site {
   async becomeUserHost(lab: Lab, options: Pick<UserHostOptions, 'forwards'>): Promise<void> {
     const { cluster: role, device } = this
     this.#userHost = await makeUserHost(lab, this.gateway, { role, device, ...options })
+  }
+
+  /** The prefixes of a cluster of this world as flags of `init` and `invite`. */
+  prefixFlags(cluster: Cluster = this.cluster): string[] {
+    return [
+      ...ofFamilies(this.families, podCidr(cluster)).flatMap((cidr) => ['--pod-cidr', cidr]),
+      ...ofFamilies(this.families, serviceCidr(cluster)).flatMap((cidr) => ['--service-cidr', cidr])
+    ]
   }
 
   get manifests(): string {
@@ -272,22 +378,26 @@ export class Site {
 
 export class Pod {
   readonly name: string
-  readonly address: string
+  /** One, or in a dual world that of IPv4 and that of IPv6. */
+  readonly addresses: readonly string[]
   readonly namespace: Namespace
   readonly #waiting = new Map<number, (reply: PodReply) => void>()
   #process: ChildProcess | undefined
   #next = 1
 
-  constructor(name: string, namespace: Namespace, address: string) {
+  constructor(name: string, namespace: Namespace, addresses: readonly string[]) {
     this.name = name
     this.namespace = namespace
-    this.address = address
+    this.addresses = addresses
+  }
+
+  get address(): string {
+    return this.addresses[0] ?? ''
   }
 
   async start(): Promise<void> {
-    const child = this.namespace.spawn([process.execPath, testProgram('demo/pod'), this.name, this.address], {
-      stdio: ['pipe', 'pipe', 'inherit']
-    })
+    const argv = [process.execPath, testProgram('demo/pod'), this.name, ...this.addresses]
+    const child = this.namespace.spawn(argv, { stdio: ['pipe', 'pipe', 'inherit'] })
     if (child.stdout === null) throw new Error('no output of the pod')
     this.#process = child
     const lines = createInterface({ input: child.stdout })
@@ -301,20 +411,24 @@ export class Pod {
     await ready
   }
 
-  tcp(host: string, port: number, options: { count?: number; timeoutMs?: number } = {}): Promise<PodReply> {
+  tcp(
+    host: string,
+    port: number,
+    options: { count?: number; timeoutMs?: number; family?: 4 | 6 } = {}
+  ): Promise<PodReply> {
     return this.#ask({ kind: 'tcp', host, port, count: 1, timeoutMs: 3000 * slowness(), ...options })
   }
 
   udp(
     host: string,
     port: number,
-    options: { count?: number; timeoutMs?: number; sourcePort?: number } = {}
+    options: { count?: number; timeoutMs?: number; sourcePort?: number; family?: 4 | 6 } = {}
   ): Promise<PodReply> {
     return this.#ask({ kind: 'udp', host, port, count: 1, timeoutMs: 3000 * slowness(), ...options })
   }
 
-  resolve(host: string): Promise<PodReply> {
-    return this.#ask({ kind: 'resolve', host, port: 0, count: 1, timeoutMs: 3000 })
+  resolve(host: string, family: 4 | 6 = 4): Promise<PodReply> {
+    return this.#ask({ kind: 'resolve', host, port: 0, count: 1, timeoutMs: 3000, family })
   }
 
   #ask(request: Omit<PodRequest, 'id'>): Promise<PodReply> {

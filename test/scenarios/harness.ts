@@ -5,15 +5,7 @@ import { request } from 'node:http'
 import { join, resolve } from 'node:path'
 import type { PeersAnswer, PlanAnswer, ServicesAnswer, StatusAnswer } from '../../src/api/answers.ts'
 import { serviceIp } from '../demo/checks.ts'
-import {
-  podCidr,
-  serviceCidr,
-  World,
-  type Cluster,
-  type CommandResult,
-  type Site,
-  type WorldOptions
-} from '../demo/site.ts'
+import { World, type Cluster, type CommandResult, type Site, type WorldOptions } from '../demo/site.ts'
 import { build } from '../built.ts'
 import { eventually, TRANSLATION } from '../eventually.ts'
 import { Lab } from '../lab/support/netns.ts'
@@ -28,7 +20,7 @@ const USER_HOSTS = process.env['RHIZOME_USER_HOSTS'] === undefined ? false : {}
 export function raise(
   label: string,
   clusters: readonly Cluster[],
-  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts'> = {}
+  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts' | 'families'> = {}
 ): { readonly world: () => World; readonly site: (cluster: Cluster) => Site } {
   let world: World | undefined
   const raised = (): World => {
@@ -40,7 +32,8 @@ export function raise(
     build()
     const lab = await Lab.create(label)
     try {
-      world = await World.raise(lab, { clusters, userHosts: options.userHosts ?? USER_HOSTS })
+      const { userHosts = USER_HOSTS, families } = options
+      world = await World.raise(lab, { clusters, userHosts, families })
     } catch (error) {
       await lab.close()
       throw error
@@ -62,24 +55,12 @@ export async function unite(first: Site, ...others: readonly Site[]): Promise<vo
 }
 
 export async function init(site: Site): Promise<void> {
-  const { cluster } = site
-  await done(
-    site.ctl(
-      'init',
-      '--cluster',
-      cluster,
-      '--pod-cidr',
-      podCidr(cluster),
-      '--service-cidr',
-      serviceCidr(cluster)
-    )
-  )
+  await done(site.ctl('init', '--cluster', site.cluster, ...site.prefixFlags()))
 }
 
 /** Returns the token. */
 export async function invite(site: Site, cluster: Cluster, ...flags: readonly string[]): Promise<string> {
-  const prefixes = ['--pod-cidr', podCidr(cluster), '--service-cidr', serviceCidr(cluster)]
-  return (await done(site.ctl('invite', cluster, ...prefixes, ...flags))).stdout.trim()
+  return (await done(site.ctl('invite', cluster, ...site.prefixFlags(cluster), ...flags))).stdout.trim()
 }
 
 export async function joins(site: Site, token: string): Promise<void> {

@@ -128,8 +128,8 @@ export const SETTINGS = {
   'token-file': row(optional(path), '', 'join with the token in this file, while this agent is in no mesh'),
   listen: row(
     list((item) => listenMultiaddr(item, CONTROL_PORT), LISTENS_MAX),
-    [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`],
-    'multiaddrs for control connections'
+    [`/ip4/0.0.0.0/tcp/${CONTROL_PORT}`, `/ip6/::/tcp/${CONTROL_PORT}`],
+    'multiaddrs for control connections; /ip6/:: counts where the kernel has IPv6'
   ),
   announce: row(
     list(outerMultiaddr, ADDRESSES_MAX),

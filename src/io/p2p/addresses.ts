@@ -1,6 +1,7 @@
 // Multiaddrs of the transport: which ones to dial, which ones this host can listen on, and a name for a socket.
 // transport.ts is the only caller. The addresses to dial come from records of other members, so they are parsed here
 // and refused with a reason.
+import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Multiaddr } from '@multiformats/multiaddr'
@@ -36,12 +37,27 @@ export function dialAddresses(target: Target): Multiaddr[] {
 }
 
 /**
- * Returns whether this host has the IP address of a multiaddr now. True for a wildcard, and for an address that is not
- * /ip4 or /ip6.
+ * The addresses to listen on: without /ip6/::, which is a default, where the kernel has no IPv6 and another address is
+ * left.
+ */
+export function usable(listen: readonly string[]): readonly string[] {
+  const ofKernel = listen.filter((address) => !address.startsWith('/ip6/::/') || hasIpv6())
+  return ofKernel.length > 0 ? ofKernel : listen
+}
+
+/** Whether the kernel has IPv6: a kernel with ipv6.disable=1 opens no socket of this family. */
+function hasIpv6(): boolean {
+  return existsSync('/proc/net/if_inet6')
+}
+
+/**
+ * Returns whether this host has the IP address of a multiaddr now. True for a wildcard of a family that the kernel has,
+ * and for an address that is not /ip4 or /ip6.
  */
 export function isHere(address: string): boolean {
   const host = /^\/ip[46]\/([^/]+)/.exec(address)?.[1]
-  if (host === undefined || host === '0.0.0.0' || host === '::') return true
+  if (host === undefined || host === '0.0.0.0') return true
+  if (host === '::') return hasIpv6()
   if (host.startsWith('127.')) return true // Linux listens on all of 127.0.0.0/8, but lists 127.0.0.1 only
   return isOwn(host)
 }

@@ -7,7 +7,7 @@ import type { Multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import type { Libp2p } from 'libp2p'
 import type { Origin } from '../../core/model/values.ts'
-import { checkAddress, dialAddresses, isHere, isOwn, socketKey } from './addresses.ts'
+import { checkAddress, dialAddresses, isHere, isOwn, socketKey, usable } from './addresses.ts'
 import { listenError } from './errors.ts'
 import type { Connection } from './frame-stream.ts'
 import { createGater } from './gater.ts'
@@ -137,12 +137,13 @@ class Libp2pTransport implements Transport {
 
   async start(): Promise<void> {
     for (const address of this.#options.listen) checkAddress(address)
-    this.#missing = this.#options.listen.filter((address) => !isHere(address))
+    const listen = usable(this.#options.listen)
+    this.#missing = listen.filter((address) => !isHere(address))
     const libp2p = await createLibp2p(
       libp2pOptions({
         limits: this.#limits,
         privateKey: this.#privateKey,
-        listen: this.#options.listen.filter((address) => !this.#missing.includes(address)),
+        listen: listen.filter((address) => !this.#missing.includes(address)),
         gater: createGater({
           budget: this.#budget,
           isBanned: this.#isBanned,

@@ -31,8 +31,7 @@ app.kubernetes.io/component: agent
 
 {{/* What the chart says to the agent by its environment. A key of .Values.settings wins: the agent would read the environment over its file. */}}
 {{- define "rhizome.settingsEnv" -}}
-{{- $listen := printf "/ip4/0.0.0.0/tcp/%v" .Values.ports.control -}}
-{{- if eq .Values.ipFamily "IPv6" }}{{ $listen = printf "/ip6/::/tcp/%v" .Values.ports.control }}{{ end -}}
+{{- $listen := printf "/ip4/0.0.0.0/tcp/%v,/ip6/::/tcp/%v" .Values.ports.control .Values.ports.control -}}
 {{- $host := include "rhizome.hostAddress" . -}}
 {{- $webhook := "off" -}}
 {{- if .Values.webhook.enabled }}{{ $webhook = printf "%s:%v" $host .Values.ports.webhook }}{{ end -}}
