@@ -42,7 +42,7 @@ export interface DesiredHostOptions {
   /** Returns the key that the tunnel device is to have. */
   readonly wireguardKey: () => WireguardKey
   readonly health: Health
-  readonly tunnels: () => Pick<Tunnels, 'health' | 'pathMtu' | 'of'>
+  readonly tunnels: () => Pick<Tunnels, 'choice' | 'health' | 'pathMtu' | 'of'>
   /** On a node: how often it has gone on to the next gateway for a cluster. */
   readonly turnOf: TurnOf
   readonly mtu: Pick<TunnelMtu, 'bytes'>
@@ -154,7 +154,7 @@ export class DesiredHost {
         probePort: nodeAddress === undefined ? 0 : settings['probe-port']
       },
       health: (cluster) => (isWithdrawn(cluster) ? 'withdrawn' : 'up'),
-      gatewayHealth: (origin) => tunnels().health(origin),
+      gatewayHealth: (origin) => tunnels().choice(origin),
       handshakes: {
         isProven: (gateway) => this.#isProven(gateway),
         turn: Math.floor(monotonicMs() / TURN_MS)

@@ -7,7 +7,7 @@ import type { AgentView, MeshView } from '../../core/view/view.ts'
 
 /** The state and the path MTU of the tunnel to a gateway. */
 interface GatewayFacts {
-  /** Returns the state of the tunnel: `up`, `connecting` or `down`. */
+  /** Returns the state of the tunnel: `up`, `silent`, `connecting` or `down`. */
   readonly health: (origin: Origin) => string
   /** Returns the bytes that the path carries; undefined: it carries the tunnel's MTU, or was not measured. */
   readonly pathMtu: (origin: Origin) => number | undefined

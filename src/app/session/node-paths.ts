@@ -8,7 +8,7 @@ import {
   nodeClaims,
   type TurnOf
 } from '../../core/host/nodes.ts'
-import type { TunnelState } from '../../core/host/tunnel-state.ts'
+import type { GatewayHealth } from '../../core/host/tunnel-state.ts'
 import type { ClusterName, Origin, Role } from '../../core/model/values.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 import { GatewayTurns } from './gateway-turns.ts'
@@ -18,7 +18,7 @@ interface NodePathsOptions {
   readonly origin: Origin
   readonly role: Role
   /** The state of the tunnel to a gateway of the own cluster, or of the whole way to one of another cluster. */
-  readonly state: (origin: Origin) => TunnelState['state']
+  readonly state: (origin: Origin) => GatewayHealth
 }
 
 /** See the head of this file. One for each session. */

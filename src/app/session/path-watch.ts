@@ -1,5 +1,5 @@
-// The watch over the paths to other clusters. Once a second, and when a probe is answered again, it judges the state
-// of each tunnel and reports what follows: metrics, faults, the choice of gateways, and the set of withdrawn
+// The watch over the paths to other clusters. Once a second, and when a gateway falls silent or answers again, it judges
+// the state of each tunnel and reports what follows: metrics, faults, the choice of gateways, and the set of withdrawn
 // clusters, which names, routes and backends follow.
 import type { ClusterName, Ip } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
@@ -74,7 +74,7 @@ export class PathWatch {
     this.node = new NodePaths({
       origin: options.control.origin,
       role: roleOf(settings),
-      state: (origin) => this.tunnels.health(origin)
+      state: (origin) => this.tunnels.choice(origin)
     })
     this.#obstacles = new Obstacles({
       host,
@@ -111,7 +111,7 @@ export class PathWatch {
     this.#loop.start()
   }
 
-  /** Asks for a tick at once. Called when a probe is answered again, because a cluster may be reachable again. */
+  /** Asks for a tick at once. Called when a gateway answers again, or falls silent while its cluster has another one. */
   mark(): void {
     this.#loop.mark()
   }
@@ -164,7 +164,7 @@ export class PathWatch {
   #chooseGateways(view: MeshView): void {
     const carriers = this.node.carriers(view)
     const choice = gatewayChoice(view, {
-      health: (origin) => this.tunnels.health(origin),
+      health: (origin) => this.tunnels.choice(origin),
       pathMtu: (origin) => this.tunnels.pathMtu(origin),
       ...(carriers === undefined ? {} : { carriers })
     })

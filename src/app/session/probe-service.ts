@@ -1,9 +1,9 @@
 // Runs the prober (io/probe/probe.ts): it answers the probes of others, and probes the agents at the ends of the tunnels.
 // A node reaches those of other clusters through a gateway. The results decide whether a tunnel is up (docs/decisions/0039).
-import { tunnelAgents } from '../../core/host/nodes.ts'
+import { gatewaysOf, nearGateways, tunnelAgents } from '../../core/host/nodes.ts'
 import type { Ip, Origin } from '../../core/model/values.ts'
 import { startProber, type ProbeResult, type ProbeTarget, type Prober } from '../../io/probe/probe.ts'
-import type { AgentView } from '../../core/view/view.ts'
+import type { AgentView, MeshView } from '../../core/view/view.ts'
 import type { TunnelMtu } from '../host/tunnel-mtu.ts'
 import { roleOf } from '../settings/role.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -12,6 +12,8 @@ import type { Served, Service } from './services.ts'
 
 // Five seconds without an answer take a tunnel down, so a lost probe or two do not matter.
 const PROBE_INTERVAL_MS = 1000
+// Most agents that are probed five times as often: a probe costs about 50 µs of a processor, at each end.
+const FAST_MAX = 200
 
 /** The address of the prober, and the callbacks for its results. */
 interface ProbeServiceOptions {
@@ -21,8 +23,11 @@ interface ProbeServiceOptions {
   readonly nodeAddress: () => Ip | undefined
   /** The MTU of the tunnel device, which is the size of the largest probe. */
   readonly mtu: Pick<TunnelMtu, 'bytes'>
-  /** Called when an agent answers again or for the first time, and when the MTU of its path was measured. */
-  readonly onReply: () => void
+  /**
+   * Called when an agent answers again or for the first time, when one falls silent whose cluster has another gateway, and
+   * when the MTU of a path was measured.
+   */
+  readonly onChange: () => void
   /** Called after the start: the caller has to call `update`, because the prober has no targets yet. */
   readonly onStarted: () => void
 }
@@ -47,14 +52,15 @@ export class ProbeService implements Service {
 
   /** Starts the prober, unless probe-port is 0. Errors: ProbeError PROBE_LISTEN. */
   async start(): Promise<void> {
-    const { settings, nodeAddress, onReply, onStarted } = this.#options
+    const { settings, nodeAddress, onChange, onStarted } = this.#options
     const address = nodeAddress()
     if (settings['probe-port'] === 0 || address === undefined) return
     this.#prober = await startProber({
       address,
       port: settings['probe-port'],
       intervalMs: PROBE_INTERVAL_MS,
-      onReply
+      onReply: onChange,
+      onSilent: onChange
     })
     onStarted()
   }
@@ -62,7 +68,8 @@ export class ProbeService implements Service {
   /** Probes the agents of this view from now on. */
   update({ view }: Served): void {
     const { origin, settings, mtu } = this.#options
-    this.#prober?.setTargets(probeTargets(tunnelAgents(view, origin, roleOf(settings))), mtu.bytes)
+    const agents = tunnelAgents(view, origin, roleOf(settings))
+    this.#prober?.setTargets(probeTargets(agents, withFellows(view, origin)), mtu.bytes)
   }
 
   async stop(): Promise<void> {
@@ -72,11 +79,22 @@ export class ProbeService implements Service {
   }
 }
 
+/** Returns the gateways whose cluster has another one that takes over. Where they are many, none is probed more often. */
+function withFellows(view: MeshView, self: Origin): ReadonlySet<Origin> {
+  const groups = [...view.clusters.values()].map((cluster) =>
+    cluster.name === view.self ? nearGateways(view, self) : gatewaysOf(cluster)
+  )
+  const origins = groups
+    .filter(({ length }) => length > 1)
+    .flatMap((group) => group.map(({ origin }) => origin))
+  return new Set(origins.length > FAST_MAX ? [] : origins)
+}
+
 /** Returns the agents to probe: those at the end of a tunnel that answer probes. */
-function probeTargets(agents: readonly AgentView[]): readonly ProbeTarget[] {
-  return agents.flatMap(({ agent }) =>
+function probeTargets(agents: readonly AgentView[], fast: ReadonlySet<Origin>): readonly ProbeTarget[] {
+  return agents.flatMap(({ origin, agent }) =>
     agent.tunnelAddress === undefined || !answersProbes(agent)
       ? []
-      : [{ address: agent.tunnelAddress, port: agent.probePort }]
+      : [{ address: agent.tunnelAddress, port: agent.probePort, isFast: fast.has(origin) }]
   )
 }

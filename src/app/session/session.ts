@@ -387,7 +387,7 @@ export class Session {
       origin: this.control.origin,
       nodeAddress: () => this.facts.nodeAddress,
       mtu: this.#host.mtu,
-      onReply: () => this.#paths.mark(),
+      onChange: () => this.#paths.mark(),
       onStarted: () => this.#update.mark()
     })
   }

@@ -1,7 +1,15 @@
 // The state of every tunnel, judged once a second from what WireGuard and the probes report
 // (core/host/tunnel-state.ts has the rules). Bounded by the members of the view.
 // Invariant: `down` is the one value that names, feed, routes and load balancer follow, through PathWatch.withdrawn.
-import { CONNECT_MS_MAX, isDown, tunnelState, type TunnelState } from '../../core/host/tunnel-state.ts'
+import {
+  CONNECT_MS_MAX,
+  isDown,
+  isSilent,
+  silence,
+  tunnelState,
+  type GatewayHealth,
+  type TunnelState
+} from '../../core/host/tunnel-state.ts'
 import { NO_HISTORY, withState, type TunnelHistory } from '../../core/host/flapping.ts'
 import type { PeerStats } from '../../core/host/host-state.ts'
 import type { ClusterName, Ip, Origin, Role, WireguardKey } from '../../core/model/values.ts'
@@ -53,6 +61,8 @@ interface Seen {
   receivedMs: number | undefined
   /** Monotonic time at which the kernel at the other end last refused a probe. */
   refusalMs: number | undefined
+  /** Monotonic time at which the gateway was last silent. */
+  readonly silentMs: number | undefined
   history: TunnelHistory
 }
 
@@ -69,6 +79,7 @@ export class Tunnels {
   /** Clusters without a gateway, with the monotonic time since when. */
   readonly #bare = new Map<ClusterName, number>()
   #down: ReadonlySet<ClusterName> = new Set()
+  #judgedMs = 0
 
   constructor(keepaliveSeconds: number) {
     this.#keepaliveSeconds = keepaliveSeconds
@@ -79,12 +90,15 @@ export class Tunnels {
     return this.#seen.get(origin)?.tunnel
   }
 
-  /**
-   * Returns the state for the choice among the gateways of a cluster. An agent that was not judged yet is
-   * `connecting`.
-   */
+  /** Returns the state of the tunnel to an agent. One that was not judged yet is `connecting`. */
   health(origin: Origin): TunnelState['state'] {
     return this.of(origin)?.state ?? 'connecting'
+  }
+
+  /** The same for the choice among the gateways of a cluster, as of the latest judgement. */
+  choice(origin: Origin): GatewayHealth {
+    const health = this.health(origin)
+    return health === 'up' && isSilent(this.#judgedMs, this.#seen.get(origin)?.silentMs) ? 'silent' : health
   }
 
   /** Returns the bytes that the path carries, when that is less than the tunnel's MTU; else undefined. */
@@ -100,6 +114,7 @@ export class Tunnels {
   /** Judges all tunnels. Agents and clusters that left the view are forgotten. */
   update(input: TunnelsInput): void {
     const { view, stats, self, carrier } = input
+    this.#judgedMs = input.nowMs
     const byKey = new Map(stats.map((entry) => [entry.publicKey, entry]))
     const others = [...view.clusters.values()].filter((cluster) => cluster.name !== view.self)
     const members = tunnelAgents(view, self?.origin, self?.role ?? 'gateway')
@@ -148,7 +163,7 @@ export class Tunnels {
       receivedMs !== undefined &&
       Math.abs(receivedMs - refused) <= REFUSAL_RECEIVED_MS
     const refusalMs = isFarRefusal ? refused : before?.refusalMs
-    const state = tunnelState({
+    const facts = {
       nowMs,
       firstSeenMs: firstMs,
       isProbed,
@@ -161,7 +176,8 @@ export class Tunnels {
       lastHandshakeMs: stats?.lastHandshakeMs && nowMs - (Date.now() - stats.lastHandshakeMs),
       lastReceivedMs: receivedMs,
       keepaliveSeconds: this.#keepaliveSeconds
-    })
+    }
+    const state = tunnelState(facts)
     const history = withState(before?.history ?? NO_HISTORY, state.state, nowMs)
     const tunnel: Tunnel = {
       ...state,
@@ -172,7 +188,8 @@ export class Tunnels {
       isUnprobed: isProbed && state.state === 'connecting' && nowMs - firstMs > CONNECT_MS_MAX,
       changes: history.changesMs.length
     }
-    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, history })
+    const silentMs = silence(facts, before?.silentMs)
+    this.#seen.set(origin, { firstMs, tunnel, stats, receivedMs, refusalMs, silentMs, history })
   }
 
   /**

@@ -7,7 +7,7 @@ import type { Filter, HostState, Route, Scheduler, Sysctl, Tunnel, Vip, Wireguar
 import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
-import type { TunnelState } from './tunnel-state.ts'
+import type { GatewayHealth } from './tunnel-state.ts'
 import type { Cidr, ClusterName, Ip, Origin, Role, WireguardKey } from '../model/values.ts'
 import { innerRoutes, isUnserved, nearPeersOf, type NearPeer } from './near-peers.ts'
 import { gatewaysForNode, gatewaysOf, nodeClaims, RANKS, type TurnOf } from './nodes.ts'
@@ -34,7 +34,7 @@ export interface DesiredInput {
   /** Which gateways have answered. When left out, all gateways are peers (host/handshake-slots.ts). */
   readonly handshakes?: HandshakeFacts
   /** Tunnel state of each gateway. When left out, every gateway counts as `up`. */
-  readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
+  readonly gatewayHealth?: (origin: Origin) => GatewayHealth
   /**
    * Networks and addresses that the host reaches without the mesh: they are never routed into the tunnel. The default
    * is none.

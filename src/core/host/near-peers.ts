@@ -11,7 +11,7 @@ import type { Route, WireguardPeer } from './host-state.ts'
 import { gatewayByCluster, nearGateways, nodeClaims, type TurnOf } from './nodes.ts'
 import { sortedPrefixes } from './normalize.ts'
 import { NO_SURROUNDINGS, ownParts, type Surroundings } from './surroundings.ts'
-import type { TunnelState } from './tunnel-state.ts'
+import type { GatewayHealth } from './tunnel-state.ts'
 
 /** The fields of DesiredInput that count here; desired.ts explains them. */
 interface NearInput {
@@ -20,7 +20,7 @@ interface NearInput {
   readonly role?: Role
   readonly turnOf?: TurnOf
   readonly local: { readonly publicKey: WireguardKey }
-  readonly gatewayHealth?: (origin: Origin) => TunnelState['state']
+  readonly gatewayHealth?: (origin: Origin) => GatewayHealth
   readonly surroundings?: Surroundings
   readonly settings: { readonly keepaliveSeconds: number }
 }

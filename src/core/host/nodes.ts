@@ -12,11 +12,14 @@
 import { cidrContains, cidrOverlaps, hostCidr } from '../model/cidr.ts'
 import type { Cidr, ClusterName, Origin, Role } from '../model/values.ts'
 import { rendezvous } from './rendezvous.ts'
-import type { TunnelState } from './tunnel-state.ts'
+import type { GatewayHealth } from './tunnel-state.ts'
 import type { AgentView, ClusterView, MeshView } from '../view/view.ts'
 
 /** Gateways with a lower rank are preferred. */
-export const RANKS = { up: 0, connecting: 1, down: 2 } as const
+export const RANKS = { up: 0, silent: 1, connecting: 2, down: 3 } as const satisfies Record<
+  GatewayHealth,
+  number
+>
 
 /** Returns the gateways of a cluster in an order that is the same on every host. */
 export function gatewaysOf(cluster: Pick<ClusterView, 'agents'>): readonly AgentView[] {
@@ -73,7 +76,7 @@ export function nodeClaims(cluster: Pick<ClusterView, 'agents' | 'podPrefixes'>)
 export function gatewaysForNode(
   node: Origin,
   gateways: readonly AgentView[],
-  state: (origin: Origin) => TunnelState['state']
+  state: (origin: Origin) => GatewayHealth
 ): readonly AgentView[] {
   return rendezvous(node, gateways, ({ origin }) => origin).toSorted(
     (a, b) => RANKS[state(a.origin)] - RANKS[state(b.origin)]
@@ -88,7 +91,7 @@ export type TurnOf = (cluster: ClusterName) => number
 /** What a node knows of its gateways. */
 interface NodeFacts {
   readonly self: Origin
-  readonly state: (origin: Origin) => TunnelState['state']
+  readonly state: (origin: Origin) => GatewayHealth
   readonly turnOf: TurnOf
 }
 

@@ -11,6 +11,10 @@
 //      alone. They prove both directions, but take minutes to grow old.
 //   5. A cluster is down when the tunnels to all its gateways are down. Replication has no influence on it (fail
 //      static).
+//   6. A silent gateway is still `up`, but another gateway of its cluster is preferred, because a moved prefix costs little
+//      and a second without an answer costs traffic. Silence ends RETURN_MS after the answers are back, so that a lossy
+//      path moves prefixes once in that time at most. An agent that is stopped or busy is not silent while the kernel of
+//      its host refuses probes: the kernel carries the traffic.
 //
 //   first seen       first answer                 last answer        + PROBE_SILENCE_MS_MAX and PROBES_LOST_MIN
 //   ├── connecting ──┼──────────── up ────────────┼──────── up ──────┼── down ──→
@@ -56,6 +60,16 @@ export const CONNECT_MS_MAX = 15_000
 const PROBE_SILENCE_MS_MAX = 5_000
 const PROBES_LOST_MIN = 5
 /**
+ * Silence after which another gateway of the same cluster is preferred. Probes to such gateways are sent every 200 ms, so
+ * three are lost by then and a fourth is on its way. A refusal counts longer: a kernel sends one a second (icmp(7),
+ * icmp_ratelimit).
+ */
+const QUIET_MS_MAX = 700
+const QUIET_REFUSAL_MS_MAX = 2_500
+const QUIET_PROBES = 4
+/** Time for which a gateway that answers again still counts as silent. */
+const RETURN_MS = 3_000
+/**
  * Silence after which no bytes count as received. The peer's own probes come every second, and keepalives every 25 s.
  */
 const RECEIVE_SILENCE_MS_MAX = 30_000
@@ -72,6 +86,25 @@ export function tunnelState(facts: TunnelFacts): TunnelState {
   return refusalAgeMs < replyAgeMs
     ? { state: 'up', reason: 'the host behind the tunnel answers, but its agent does not' }
     : { state: 'up' }
+}
+
+/** What the choice among the gateways of a cluster depends on. */
+export type GatewayHealth = TunnelState['state'] | 'silent'
+
+/** Returns the time of the latest silence of a gateway that is up; undefined: it was not silent yet. */
+export function silence(facts: TunnelFacts, beforeMs: number | undefined): number | undefined {
+  const isQuiet =
+    facts.isProbed &&
+    facts.lastReplyMs !== undefined &&
+    facts.unanswered >= QUIET_PROBES &&
+    ageMs(facts.nowMs, facts.lastReplyMs) > QUIET_MS_MAX &&
+    ageMs(facts.nowMs, facts.lastRefusalMs) > QUIET_REFUSAL_MS_MAX
+  return isQuiet ? facts.nowMs : beforeMs
+}
+
+/** Returns whether a gateway counts as silent. `silentMs`: what `silence` returned last. */
+export function isSilent(nowMs: number, silentMs: number | undefined): boolean {
+  return ageMs(nowMs, silentMs) < RETURN_MS
 }
 
 /** Returns whether a cluster is down: it has gateways, and the tunnels of all of them are down. */

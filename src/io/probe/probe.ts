@@ -8,13 +8,16 @@
 //   1. Each target has a connected socket of its own. Where no agent listens, the kernel of the other host refuses the
 //      request with an ICMP error, which arrives as ECONNREFUSED on a connected socket only. A refusal is also an
 //      answer through the tunnel.
-//   2. Memory is bounded by the number of targets: one socket, RTT_SAMPLES round trips and OPEN_MAX open requests for
+//   2. Memory is bounded by the number of targets: two sockets, RTT_SAMPLES round trips and OPEN_MAX open requests for
 //      each.
+//   3. When an agent does not answer, the kernel of its host is asked, at a port on which nothing listens: its refusal
+//      tells an agent that is stopped or busy from a tunnel that is dead.
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { Ip } from '../../core/model/values.ts'
+import { KernelProbe } from './kernel-probe.ts'
 import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
 
 const MAGIC = Buffer.from('rzp1')
@@ -26,19 +29,25 @@ const PACKET_BYTES_MAX = 9000
 const HEADER_BYTES = { 4: 28, 6: 48 } as const
 // A reply that arrives later than this counts as lost.
 const REPLY_TIMEOUT_MS = 5_000
-// Most open requests of one target. Probes every 250 ms leave about 20 open in REPLY_TIMEOUT_MS.
+// Most open requests of one target. Probes every 200 ms leave about 25 open in REPLY_TIMEOUT_MS.
 const OPEN_MAX = 32
 // Number of round trips that are kept. A busy event loop makes a round trip longer, never shorter, so the least one is
 // closest to the round trip of the path.
 const RTT_SAMPLES = 15
-// While a target does not answer, up to this many probes are sent at a quarter of the interval. With an interval of one
-// second about 20 probes are then lost in 5 seconds of silence, the time after which tunnel-state.ts judges it down.
+// Ticks an interval: eager probes are sent on each tick, regular ones on every fifth.
+const TICKS = 5
+// While a target does not answer, up to this many probes are sent, one a tick. With an interval of one second about 25
+// probes are then lost in 5 seconds of silence, the time after which tunnel-state.ts judges it down.
 const EAGER_PROBES = 24
+// Unanswered probes after which `onSilent` is called.
+const SILENT_PROBES = 4
 
 /** The prober of another agent: its tunnel address and the UDP port that its record announces. */
 export interface ProbeTarget {
   readonly address: Ip
   readonly port: number
+  /** True: it is probed on each tick, because there is another way when it falls silent. */
+  readonly isFast?: boolean
 }
 
 /** The results of one target. Times are milliseconds on the monotonic clock of performance.now(). */
@@ -90,6 +99,8 @@ interface ProberOptions {
    * when the verdict on its path MTU has changed.
    */
   readonly onReply?: (address: Ip) => void
+  /** Called when several probes of a fast target were sent without an answer. */
+  readonly onSilent?: (address: Ip) => void
 }
 
 /**
@@ -106,11 +117,10 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
   })
   const targets = new Map<Ip, Target>()
   let stopped: Promise<void> | undefined
-  // Four ticks an interval: eager probes are sent on each tick, regular ones on every fourth.
   const timer = setInterval(() => {
     const nowMs = performance.now()
     for (const target of targets.values()) target.tick(nowMs)
-  }, options.intervalMs / 4)
+  }, options.intervalMs / TICKS)
 
   return {
     setTargets(wanted, mtu = 0) {
@@ -120,14 +130,16 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
         targets.delete(address)
         target.close()
       }
-      for (const { address, port } of wanted) {
+      for (const { address, port, isFast = false } of wanted) {
         const known = targets.get(address)
         if (known?.port === port) {
+          known.isFast = isFast
           known.setMtu(mtu)
           continue
         }
         known?.close()
         const target = new Target({ address, port }, options)
+        target.isFast = isFast
         target.setMtu(mtu)
         targets.set(address, target)
         target.tick(performance.now()) // the first packet also starts WireGuard's handshake
@@ -166,6 +178,7 @@ function listen({ address, port }: ProberOptions): Promise<Socket> {
 /** One target: its socket, its open requests and its results. A failed socket is made again on a later tick. */
 class Target {
   readonly port: number
+  isFast = false
   readonly #address: Ip
   readonly #options: ProberOptions
   readonly #rtts: number[] = []
@@ -175,6 +188,7 @@ class Target {
    */
   readonly #open = new Map<string, { readonly sentMs: number; readonly size: number }>()
   #socket: Socket | undefined
+  readonly #kernel: KernelProbe
   #isConnected = false
   #isClosed = false
   #lastReplyMs: number | undefined
@@ -188,6 +202,7 @@ class Target {
     this.port = port
     this.#address = address
     this.#options = options
+    this.#kernel = new KernelProbe({ from: options.address, to: address, onRefused: () => this.#refused() })
   }
 
   /** Starts a new search for the path MTU when the tunnel's MTU (bytes; 0 = unknown) has changed. */
@@ -207,7 +222,7 @@ class Target {
   }
 
   /**
-   * Sends the probes that are due. Called four times an interval. At most one padded probe is open at a time, and none
+   * Sends the probes that are due. Called TICKS times an interval. At most one padded probe is open at a time, and none
    * while small ones are lost, because its loss would then prove nothing about its size.
    */
   tick(nowMs: number): void {
@@ -216,11 +231,13 @@ class Target {
     const { intervalMs } = this.#options
     const isEager = this.#unanswered >= 2 && this.#unanswered < EAGER_PROBES
     // The time is 1 ms earlier, because a timer may fire a little early; the probe would then wait for a whole tick.
-    this.#nextMs = nowMs + (isEager ? intervalMs / 4 : intervalMs) - 1
+    this.#nextMs = nowMs + (isEager || this.isFast ? intervalMs / TICKS : intervalMs) - 1
     if (this.#socket === undefined) this.#connect()
     if (!this.#isConnected) return // #connect calls tick() again once the socket is connected
     this.#send(0, nowMs)
     this.#unanswered++
+    if (isEager) this.#kernel.ask()
+    if (this.isFast && this.#unanswered === SILENT_PROBES) this.#options.onSilent?.(this.#address)
     const isLarge = ({ size }: { size: number }) => size > 0
     if (this.#path === undefined || this.#unanswered > 2 || [...this.#open.values()].some(isLarge)) return
     const size = dueSize(this.#path, nowMs)
@@ -267,6 +284,7 @@ class Target {
     } catch {
       // The socket was closed already.
     }
+    this.#kernel.leave()
   }
 
   /**
@@ -304,6 +322,7 @@ class Target {
     if (cameBack) this.#rtts.splice(0, this.#rtts.length - 1)
     this.#lastReplyMs = nowMs
     this.#unanswered = 0
+    this.#kernel.leave()
     if (cameBack) this.#options.onReply?.(this.#address)
   }
 

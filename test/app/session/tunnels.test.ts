@@ -128,6 +128,30 @@ describe('gateways of one cluster', () => {
     assert.deepEqual([tunnels.health(one), tunnels.health(two)], ['connecting', 'up'])
   })
 
+  it('one that falls silent is the second choice, though its tunnel is up', () => {
+    const view = viewOf(gateway(one, '10.2.0.1'), gateway(two, '10.2.0.2'))
+    const tunnels = new Tunnels(25)
+    const at = (nowMs: number, unanswered: number, lastReplyMs: number) =>
+      tunnels.update({
+        view,
+        stats: [],
+        nowMs,
+        probe: (address) =>
+          address === '10.2.0.1'
+            ? { ...SILENT, lastReplyMs, rttMs: 1, unanswered }
+            : { ...SILENT, lastReplyMs: nowMs, rttMs: 1, unanswered: 0 }
+      })
+    const states = () => [tunnels.health(one), tunnels.choice(one), tunnels.choice(two)]
+    at(1000, 0, 1000)
+    assert.deepEqual(states(), ['up', 'up', 'up'])
+    at(1800, 4, 1000)
+    assert.deepEqual(states(), ['up', 'silent', 'up'])
+    at(2000, 0, 2000)
+    assert.deepEqual(states(), ['up', 'silent', 'up'], 'not yet')
+    at(4900, 0, 4900)
+    assert.deepEqual(states(), ['up', 'up', 'up'])
+  })
+
   it('with one address for two, its answers prove neither', () => {
     const tunnels = look(viewOf(gateway(one, '10.2.0.1'), gateway(two, '10.2.0.1')), '10.2.0.1')
     assert.deepEqual([tunnels.of(one)?.rttMs, tunnels.of(two)?.rttMs], [undefined, undefined])

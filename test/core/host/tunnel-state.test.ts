@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import * as fc from 'fast-check'
-import { isDown, tunnelState, type TunnelFacts } from '../../../src/core/host/tunnel-state.ts'
+import {
+  isDown,
+  isSilent,
+  silence,
+  tunnelState,
+  type TunnelFacts
+} from '../../../src/core/host/tunnel-state.ts'
 
 const start = 1_000_000
 const at = (seconds: number) => start + seconds * 1000
@@ -204,4 +210,31 @@ describe('a cluster', () => {
     it(`with tunnels ${states.join(', ') || 'to no gateway'} is ${down ? 'down' : 'in use'}`, () =>
       assert.equal(isDown(states), down))
   }
+})
+
+describe('a gateway that falls silent', () => {
+  const quiet = (more: Partial<TunnelFacts>): boolean =>
+    silence(facts({ unanswered: 4, ...more }), undefined) !== undefined
+
+  it('is silent after lost probes, long before its tunnel is down', () => {
+    const silent = facts({ nowMs: at(20.8), lastReplyMs: at(20), unanswered: 4 })
+    assert.equal(tunnelState(silent).state, 'up')
+    assert.equal(silence(silent, undefined), silent.nowMs)
+    assert.ok(!quiet({ nowMs: at(20.6), lastReplyMs: at(20) }), 'a late answer')
+    assert.ok(!quiet({ nowMs: at(60), lastReplyMs: at(20), unanswered: 3 }), 'this agent did not run')
+    assert.ok(!quiet({ nowMs: at(60), lastReplyMs: at(20), isProbed: false }), 'it is not probed')
+    assert.ok(!quiet({ nowMs: at(60) }), 'it is connecting')
+  })
+
+  it('is not silent while the kernel of its host refuses probes', () => {
+    assert.ok(!quiet({ nowMs: at(60), lastReplyMs: at(20), lastRefusalMs: at(58) }))
+    assert.ok(quiet({ nowMs: at(61), lastReplyMs: at(20), lastRefusalMs: at(58) }))
+  })
+
+  it('still counts as silent for 3 s after it answers again', () => {
+    const answers = facts({ nowMs: at(22), lastReplyMs: at(22), unanswered: 0 })
+    assert.equal(silence(answers, at(21)), at(21))
+    assert.deepEqual([isSilent(at(23.9), at(21)), isSilent(at(24), at(21))], [true, false])
+    assert.equal(isSilent(at(60), undefined), false)
+  })
 })

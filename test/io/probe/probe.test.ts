@@ -7,10 +7,25 @@ import { eventually } from '../../eventually.ts'
 const A = '127.0.0.71' as Ip
 const B = '127.0.0.72' as Ip
 
+/** Sockets that read and do not answer. Resolves to what closes them. */
+async function silence(address: Ip, ports: readonly number[], heard?: () => void): Promise<() => void> {
+  const sockets = await Promise.all(
+    ports.map(async (port) => {
+      const socket = createSocket('udp4')
+      if (heard !== undefined && port === ports[0]) socket.on('message', heard)
+      await new Promise<void>((resolve) => socket.bind(port, address, () => resolve()))
+      return socket
+    })
+  )
+  return () => {
+    for (const socket of sockets) socket.close()
+  }
+}
+
 describe('probe', () => {
   const running: Prober[] = []
-  const start = async (address: Ip, port: number): Promise<Prober> => {
-    const prober = await startProber({ address, port, intervalMs: 20 })
+  const start = async (address: Ip, port: number, onSilent?: (from: Ip) => void): Promise<Prober> => {
+    const prober = await startProber({ address, port, intervalMs: 20, ...(onSilent && { onSilent }) })
     running.push(prober)
     return prober
   }
@@ -35,9 +50,8 @@ describe('probe', () => {
 
   it('counts what a peer that is silent leaves open, and asks it more often for a while', async () => {
     const a = await start(A, 17947)
-    const [times, silent] = [[] as number[], createSocket('udp4')]
-    silent.on('message', () => times.push(performance.now()))
-    await new Promise<void>((resolve) => silent.bind(17947, B, () => resolve()))
+    const times: number[] = []
+    const close = await silence(B, [17947, 33434], () => times.push(performance.now()))
     a.setTargets([{ address: B, port: 17947 }])
     await eventually(() => (a.result(B)?.unanswered ?? 0) > 2)
     assert.deepEqual(
@@ -45,7 +59,30 @@ describe('probe', () => {
       [undefined, undefined, undefined]
     )
     await eventually(() => times.length > 8)
-    silent.close()
+    close()
+  })
+
+  it('asks the kernel where an agent is stopped, and hears that the host is there', async () => {
+    const a = await start(A, 17947)
+    const close = await silence(B, [17947])
+    a.setTargets([{ address: B, port: 17947 }])
+    await eventually(() => a.result(B)?.lastRefusalMs !== undefined)
+    assert.equal(a.result(B)?.lastReplyMs, undefined)
+    close()
+  })
+
+  it('tells at once that a fast target is silent, and not of another', async () => {
+    const told: Ip[] = []
+    const a = await start(A, 17947, (address) => told.push(address))
+    const other = '127.0.0.73' as Ip
+    const closers = await Promise.all([B, other].map((address) => silence(address, [17947, 33434])))
+    a.setTargets([
+      { address: B, port: 17947, isFast: true },
+      { address: other, port: 17947 }
+    ])
+    await eventually(() => (a.result(B)?.unanswered ?? 0) > 6 && (a.result(other)?.unanswered ?? 0) > 6)
+    assert.deepEqual(told, [B])
+    for (const close of closers) close()
   })
 
   it('tells a round trip by the least of the last ones, whatever else this process does', async () => {

@@ -93,6 +93,9 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
       `    ip6 saddr @remote6 ip6 daddr . meta l4proto . th dport @${onHost}6 accept`,
       '    ip saddr @remote4 ip daddr @local4 goto refuse',
       '    ip6 saddr @remote6 ip6 daddr @local6 goto refuse',
+      // The prober of a node asks the kernel here (io/probe/probe.ts), as those of other clusters do.
+      '    ip saddr @nodes4 ip daddr @local4 goto refuse',
+      '    ip6 saddr @nodes6 ip6 daddr @local6 goto refuse',
       '    counter drop'
     ),
     chain(
