@@ -6286,6 +6286,9 @@ export namespace rhizome {
                 /** GatewayAdmitted generation. */
                 generation: number;
 
+                /** GatewayAdmitted realPrefixes. */
+                realPrefixes: string[];
+
                 /**
                  * Creates a new GatewayAdmitted instance using the specified properties.
                  * @param [properties] Properties to set
@@ -6364,6 +6367,9 @@ export namespace rhizome {
 
                     /** GatewayAdmitted generation */
                     generation?: (number|null);
+
+                    /** GatewayAdmitted realPrefixes */
+                    realPrefixes?: (string[]|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

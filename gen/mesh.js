@@ -19153,6 +19153,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {Uint8Array|null} [item] GatewayAdmitted item
                  * @property {Array.<string>|null} [bootstrap] GatewayAdmitted bootstrap
                  * @property {number|null} [generation] GatewayAdmitted generation
+                 * @property {Array.<string>|null} [realPrefixes] GatewayAdmitted realPrefixes
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -19179,6 +19180,7 @@ export const rhizome = $root.rhizome = (() => {
                  */
                 const GatewayAdmitted = function (properties) {
                     this.bootstrap = [];
+                    this.realPrefixes = [];
                     if (properties)
                         for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                             if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -19216,6 +19218,14 @@ export const rhizome = $root.rhizome = (() => {
                  * @instance
                  */
                 GatewayAdmitted.prototype.generation = 0;
+
+                /**
+                 * GatewayAdmitted realPrefixes.
+                 * @member {Array.<string>} realPrefixes
+                 * @memberof rhizome.mesh.v1.GatewayAdmitted
+                 * @instance
+                 */
+                GatewayAdmitted.prototype.realPrefixes = $util.emptyArray;
 
                 /**
                  * Creates a new GatewayAdmitted instance using the specified properties.
@@ -19258,6 +19268,9 @@ export const rhizome = $root.rhizome = (() => {
                             writer.uint32(/* id 3, wireType 2 =*/26).string(message.bootstrap[i]);
                     if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
                         writer.uint32(/* id 4, wireType 0 =*/32).uint32(message.generation);
+                    if (message.realPrefixes != null && message.realPrefixes.length)
+                        for (let i = 0; i < message.realPrefixes.length; ++i)
+                            writer.uint32(/* id 5, wireType 2 =*/42).string(message.realPrefixes[i]);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -19337,6 +19350,14 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.generation;
                                 continue;
                             }
+                        case 5: {
+                                if (wireType !== 2)
+                                    break;
+                                if (!(message.realPrefixes && message.realPrefixes.length))
+                                    message.realPrefixes = [];
+                                message.realPrefixes.push(reader.stringVerify());
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -19385,6 +19406,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
                         if (!$util.isInteger(message.generation))
                             return "generation: integer expected";
+                    if (message.realPrefixes != null && $Object.hasOwnProperty.call(message, "realPrefixes")) {
+                        if (!$Array.isArray(message.realPrefixes))
+                            return "realPrefixes: array expected";
+                        for (let i = 0; i < message.realPrefixes.length; ++i)
+                            if (!$util.isString(message.realPrefixes[i]))
+                                return "realPrefixes: string[] expected";
+                    }
                     return null;
                 };
 
@@ -19428,6 +19456,13 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.generation != null)
                         if ($Number(object.generation) !== 0)
                             message.generation = object.generation >>> 0;
+                    if (object.realPrefixes) {
+                        if (!$Array.isArray(object.realPrefixes))
+                            throw $TypeError(".rhizome.mesh.v1.GatewayAdmitted.realPrefixes: array expected");
+                        message.realPrefixes = $Array(object.realPrefixes.length);
+                        for (let i = 0; i < object.realPrefixes.length; ++i)
+                            message.realPrefixes[i] = $String(object.realPrefixes[i]);
+                    }
                     return message;
                 };
 
@@ -19448,8 +19483,10 @@ export const rhizome = $root.rhizome = (() => {
                     if (_depth > $util.recursionLimit)
                         throw $Error("max depth exceeded");
                     let object = {};
-                    if (options.arrays || options.defaults)
+                    if (options.arrays || options.defaults) {
                         object.bootstrap = [];
+                        object.realPrefixes = [];
+                    }
                     if (options.defaults) {
                         if (options.bytes === $String)
                             object.clusterSeed = "";
@@ -19478,6 +19515,11 @@ export const rhizome = $root.rhizome = (() => {
                     }
                     if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
                         object.generation = message.generation;
+                    if (message.realPrefixes && message.realPrefixes.length) {
+                        object.realPrefixes = $Array(message.realPrefixes.length);
+                        for (let j = 0; j < message.realPrefixes.length; ++j)
+                            object.realPrefixes[j] = message.realPrefixes[j];
+                    }
                     return object;
                 };
 

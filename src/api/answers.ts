@@ -86,6 +86,8 @@ export interface StatusAnswer extends Answer {
   /** The certified prefixes of this cluster; empty while it is in no mesh. */
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** Of each prefix of the mesh that stands for another one: the prefix that the cluster really uses; absent without any. */
+  readonly translated?: Readonly<Record<string, string>>
   /** What this agent is for its cluster. Missing in the answers of agents before 0.3: all were gateways. */
   readonly role?: 'gateway' | 'node'
   /** What other clusters may reach here, and the names of the clusters that may; an empty list: all. */

@@ -49,6 +49,8 @@ export interface JoinedAnswer extends Answer {
   readonly peerId: string
   readonly podCidrs: readonly string[]
   readonly serviceCidrs: readonly string[]
+  /** Of each prefix of the mesh that stands for another one: the prefix that the cluster really uses; absent without any. */
+  readonly translated?: Readonly<Record<string, string>>
   /** The names of the mesh's clusters as this agent knows them at this moment. */
   readonly members: readonly string[]
   /** True when this agent has become one more gateway of the cluster. */

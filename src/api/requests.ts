@@ -31,6 +31,16 @@ const share = z.number().int().min(1).max(ROOTS_MAX).optional()
 /** Bytes of the file of `meshctl backup create`; meshctl refuses to read more, and meshd to make more. */
 export const BACKUP_BYTES_MAX = 64 * 1024 * 1024
 
+/**
+ * The prefixes that a cluster really uses where others stand for them in the mesh. `translate`: those that the Kubernetes API
+ * reports.
+ */
+const realFields = {
+  realPodCidrs: strings.optional(),
+  realServiceCidrs: strings.optional(),
+  translate: z.boolean().optional()
+}
+
 const SCHEMAS = {
   status: NOTHING,
   peers: NOTHING,
@@ -58,6 +68,7 @@ const SCHEMAS = {
       cluster: z.string(),
       podCidrs: strings,
       serviceCidrs: strings,
+      ...realFields,
       /** `k` of `number` root keys must sign; left out: one of one. */
       roots: z
         .strictObject({
@@ -72,6 +83,9 @@ const SCHEMAS = {
       cluster: z.string(),
       podCidrs: strings,
       serviceCidrs: strings,
+      /** Prefixes that the cluster really uses: those that are chosen here have the same lengths. */
+      realPodCidrs: strings.optional(),
+      realServiceCidrs: strings.optional(),
       /** The validity of the token, from now, in seconds: from 1 s to 366 days. */
       ttlSeconds: z.number().int().min(1).max(31_622_400),
       /**
@@ -92,7 +106,7 @@ const SCHEMAS = {
   /** Takes back the open invites of gateways that this agent has made. */
   cancelGateways: z.strictObject({}).readonly(),
   /** The text that `invite` returned. A token has about 2 KiB; meshctl, too, refuses more than 32 KiB. */
-  join: z.strictObject({ token: z.string().max(32 * 1024) }).readonly(),
+  join: z.strictObject({ token: z.string().max(32 * 1024), ...realFields }).readonly(),
   /** `force`: also when this agent holds the only seat, and the root keys are in no file. */
   leave: z.strictObject({ force: z.boolean().default(false) }).readonly(),
   backupCreate: z.strictObject({ passphrase: z.string().max(1024) }).readonly(),

@@ -38,7 +38,8 @@ const gift = {
   clusterSeed: west.seed,
   item: west.item,
   bootstrap: [`/ip4/192.0.2.1/tcp/7946/p2p/${atWest.origin}`],
-  generation: 3
+  generation: 3,
+  realPrefixes: []
 }
 const KINDS = [
   'hello',

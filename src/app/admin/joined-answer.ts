@@ -5,6 +5,7 @@ import { meshIdText } from '../../core/model/identity.ts'
 import type { Log } from '../observe/log.ts'
 import type { AgentState } from './agent-state.ts'
 import type { Body } from './answer-body.ts'
+import { translatedField } from './translated-field.ts'
 
 /**
  * Returns the answer for an agent that is in a mesh. Called after a successful init or join. It throws a plain Error
@@ -21,6 +22,7 @@ export function joinedAnswer({
     peerId: session.control.origin,
     podCidrs: membership.podPrefixes,
     serviceCidrs: membership.servicePrefixes,
+    ...translatedField(membership.translation),
     members: [...session.control.view().clusters.keys()]
   }
 }

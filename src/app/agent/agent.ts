@@ -8,6 +8,7 @@
 import type { CatalogOptions } from '../../core/catalog/catalog.ts'
 import { zonesToForward } from '../../core/coredns/cluster-dns.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
+import { realPrefixes } from '../../core/model/translation.ts'
 import { createCrypto } from '../../io/crypto/crypto.ts'
 import { openGatewayFile, type GatewayFile } from '../../io/store/gateway-file.ts'
 import { openStore, type Store } from '../../io/store/store.ts'
@@ -348,7 +349,8 @@ async function startAdminApi(parts: Parts, { state, watch, shutdown }: Serving):
 /** The prefixes in which objects of the source must lie; without a membership no prefix is checked. */
 function catalogOptions(membership: Membership | undefined, settings: Settings): CatalogOptions {
   if (membership === undefined) return {}
-  const { podPrefixes, servicePrefixes, cluster } = membership
+  const { podPrefixes, servicePrefixes } = realPrefixes(membership, membership.translation)
+  const { cluster } = membership
   return { podPrefixes, servicePrefixes, cluster, clusterDomain: settings['cluster-domain'] }
 }
 

@@ -6,6 +6,7 @@ import type { Store } from '../../io/store/store.ts'
 import type { Log } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Invite } from '../../core/trust/set/statement.ts'
+import type { OwnSide } from '../../core/view/own-side.ts'
 import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Origin } from '../../core/model/values.ts'
 import type { GatewayAnswer, HandshakeOutcome as DoorOutcome } from '../../core/trust/door/port.ts'
@@ -45,6 +46,8 @@ export interface ControlOptions {
   readonly listen: readonly string[]
   /** Returns the addresses of this host; the same object while they are the same. Default: none are known. */
   readonly hostAddresses?: () => ReadonlySet<Ip>
+  /** Shows the own cluster with its real addresses. Default: its addresses in the mesh are its real ones. */
+  readonly ownSide?: OwnSide
   readonly software: string
   /** Called when the view may have changed. */
   readonly onChange: () => void

@@ -7,6 +7,7 @@ import { isLoopback } from '../../core/model/unroutable.ts'
 import { isPosition } from '../../core/replication/head.ts'
 import type { Protocol } from '../../core/replication/protocol.ts'
 import { createViewBuilder, type ViewInput } from '../../core/view/build-view.ts'
+import type { OwnSide } from '../../core/view/own-side.ts'
 import type { MeshView } from '../../core/view/view.ts'
 
 const NO_ADDRESSES: ReadonlySet<Ip> = new Set()
@@ -20,6 +21,8 @@ interface CurrentViewOptions extends Pick<ViewInput, 'self' | 'selfOrigin' | 'me
   readonly listen: readonly string[]
   /** Returns the addresses of this host, and the same object while they are the same. Default: none are known. */
   readonly hostAddresses?: (() => ReadonlySet<Ip>) | undefined
+  /** Shows the own cluster with its real addresses. Default: its addresses in the mesh are its real ones. */
+  readonly ownSide?: OwnSide | undefined
 }
 
 /** The view of one session. */
@@ -42,22 +45,30 @@ export class CurrentView {
   }
 
   get(): MeshView {
-    const { self, selfOrigin, members, protocol, hostAddresses } = this.#options
+    const { self, selfOrigin, members, protocol, hostAddresses, ownSide } = this.#options
     const addresses = hostAddresses?.() ?? NO_ADDRESSES
     if (addresses !== this.#addresses) this.#view = undefined
     this.#addresses = addresses
-    this.#view ??= this.#builder.build({
+    if (this.#view !== undefined) return this.#view
+    const view = this.#builder.build({
       self,
       selfOrigin,
       hostAddresses: addresses,
       allowsLoopback: this.#allowsLoopback,
-      members,
+      members:
+        ownSide === undefined
+          ? members
+          : {
+              agentOf: (origin) => members.agentOf(origin),
+              settlement: () => ownSide.settlement(members.settlement(), self)
+            },
       origins: protocol.origins(),
       records: (origin: Origin) => protocol.records(origin).values(),
       version: (origin) => protocol.head(origin),
       record: (origin, key) => protocol.records(origin).get(key),
       keysSince: (origin, version) => (isPosition(version) ? protocol.keysSince(origin, version) : undefined)
     })
+    this.#view = ownSide?.view(view) ?? view
     return this.#view
   }
 }

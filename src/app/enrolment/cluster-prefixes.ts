@@ -37,7 +37,7 @@ export function checkCertified(certified: Certified, found: FoundPrefixes): void
   throw new AppError(
     'PREFIX_MISMATCH',
     `the token gives this cluster ${wrong.join('; and ')}`,
-    `ask for another token: ${inviteLine(certified, found)}`
+    `ask for another token: ${inviteLine(certified, found)}; or, where another cluster has these prefixes, have the addresses translated: \`meshctl invite ${certified.cluster} ${realFlags(found)}\` there and \`meshctl join --translate\` here`
   )
 }
 
@@ -62,18 +62,24 @@ export function inviteLine(certified: Certified, found: FoundPrefixes): string {
   return `meshctl invite ${certified.cluster} ${flags.join(' ')}`
 }
 
+/** The flags of an invite whose prefixes stand for those that the cluster uses. */
+function realFlags(found: FoundPrefixes): string {
+  const pods = wholeCluster(found).map((cidr) => `--real-pod-cidr ${cidr}`)
+  return [...pods, ...found.servicePrefixes.map((cidr) => `--real-service-cidr ${cidr}`)].join(' ')
+}
+
 /**
- * Called by `init` without --pod-cidr. Where only the pod prefixes of the present Nodes are known, the certificate
+ * Called by `init` without --pod-cidr, and by `join` and `init` with --translate and without --real-pod-cidr. Where only the pod prefixes of the present Nodes are known, the certificate
  * would leave out the Nodes that are added later, so the operator has to name the prefix. Errors: AppError
  * BAD_ARGUMENT.
  */
-export function refuseNodesOnly(found: FoundPrefixes): void {
+export function refuseNodesOnly(found: FoundPrefixes, field = 'pod-cidr'): void {
   if (found.isWholeCluster || found.podPrefixes.length === 0) return
   throw new AppError(
     'BAD_ARGUMENT',
-    `pod-cidr: the pod prefix of the whole cluster is not known; its present Nodes have ${list(found.podPrefixes)}, and the pods of a Node that is added later would be left out`,
+    `${field}: the pod prefix of the whole cluster is not known; its present Nodes have ${list(found.podPrefixes)}, and the pods of a Node that is added later would be left out`,
     `name it, as the --cluster-cidr of kube-controller-manager has it: ${wholeCluster(found)
-      .map((cidr) => `--pod-cidr ${cidr}`)
+      .map((cidr) => `--${field} ${cidr}`)
       .join(' ')}, for example`
   )
 }

@@ -16,7 +16,6 @@ import {
   isJoinedWith,
   membershipOf,
   pendingMembership,
-  redeemToken,
   type Membership
 } from '../identity/identity.ts'
 import { AppError, explain } from '../observe/errors.ts'
@@ -24,7 +23,7 @@ import { alreadyJoined } from './already-joined.ts'
 import { Departure, LEAVE_UNFINISHED } from './departure.ts'
 import { Entrance, type EntranceOptions } from './entrance.ts'
 import { ownAddresses } from './own-addresses.ts'
-import { comparePrefixes, withPrefixesOf } from './prefix-check.ts'
+import { comparePrefixes } from './prefix-check.ts'
 import type { KeyId } from '../../core/trust/set/ids.ts'
 import { isGatewayToken } from '../../core/trust/gateway-token.ts'
 import { discardPending } from './discard-pending.ts'
@@ -32,12 +31,14 @@ import { Doors } from './doors.ts'
 import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
+import { enrol } from './enrol.ts'
+import { askedInit, askedReal, type RealPrefixRequest } from './real-prefixes.ts'
 import { refusal, unreachable } from './refusal.ts'
 import { restoreBackup, type Restored, type RestoreRequest } from './restoration.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
 import type { Enrolled, SharedKey } from './shared-key.ts'
 import { tokenDateWarnings } from './token-dates.ts'
-import { maySpeak, refuseNode, tokenFor } from './node-enrolment.ts'
+import { maySpeak, refuseNode } from './node-enrolment.ts'
 
 // Milliseconds to wait until a member has accepted this cluster: enough to dial, for two handshakes and for a retry
 // over a bad line. A person at a terminal should not wait longer.
@@ -114,12 +115,9 @@ export class Enrolment {
     return this.#change(async () => {
       const identity = await node.current()
       await sharedKey?.expectNone()
-      const next = initMesh(await withPrefixesOf(source, request), {
-        crypto,
-        identity,
-        nowMs: Date.now(),
-        hostNetworks: ownAddresses()
-      })
+      const asked = await askedInit(request, source)
+      const options = { crypto, identity, nowMs: Date.now(), hostNetworks: ownAddresses(), real: asked.real }
+      const next = initMesh(asked.request, options)
       await store.saveIdentity(next)
       try {
         // The key is on disk before another gateway can read it from the Secret, so no gateway comes up with a key that
@@ -145,7 +143,7 @@ export class Enrolment {
    * Errors: AppError TOKEN_*, MESH_*, UNREACHABLE, PREFIX_MISMATCH, PREFIX_HIDES, ALREADY_JOINED, ALREADY_CHANGING,
    * LEAVE_UNFINISHED, CLUSTER_KEY_*, NO_CLUSTER_KEY; KubeError, StoreError, TransportError.
    */
-  async join({ token }: { readonly token: string | undefined }): Promise<Joined> {
+  async join({ token, ...asked }: RealPrefixRequest & { token: string | undefined }): Promise<Joined> {
     const { current, node, crypto, store, sharedKey, log } = this.#options
     const known = store.identity()
     if (current.session !== undefined && token !== undefined && known !== undefined && !this.isLeaving)
@@ -154,7 +152,8 @@ export class Enrolment {
       async () => {
         const before = await node.current()
         if (token !== undefined && isGatewayToken(token)) return this.#joinAsGateway(before, token)
-        const enrolled = await this.#enrol(before, token)
+        const real = await askedReal(asked, this.#options.source)
+        const enrolled = await enrol(before, { token, real }, this.#options)
         const { identity, isMember } = enrolled
         try {
           await comparePrefixes(pendingMembership(identity, crypto), this.#options)
@@ -243,21 +242,6 @@ export class Enrolment {
       endsMesh: control.view().clusters.size < 2 && isLast(),
       resign: (isLast) => sayFarewell(this.#options, isLast)
     })
-  }
-
-  /** Returns the identity to join with, from the Secret of the cluster or from the token. */
-  async #enrol(before: Identity, token: string | undefined): Promise<Enrolled> {
-    const { settings, store, sharedKey, crypto } = this.#options
-    const [save, nowMs] = [store.saveIdentity.bind(store), Date.now()]
-    if (sharedKey !== undefined)
-      return sharedKey.enrol({ before, token: tokenFor(settings, token), nowMs, save })
-    if (token === undefined) throw new Error('nothing to join with')
-    refuseNode(settings)
-    const pending = redeemToken(token, { crypto, identity: before, nowMs })
-    // The key is on disk before any connection: after a crash this agent must still have the key that a member may have
-    // accepted.
-    await save(pending)
-    return { identity: pending, isMember: false, untilAnswered: pending }
   }
 
   /** Gets the key of the cluster from the gateway that made the token. */

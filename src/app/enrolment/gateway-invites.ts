@@ -220,7 +220,7 @@ export class GatewayInvites {
     )
   }
 
-  #gift(session: Session, { clusterSeed, stage, bootstrap }: Member): GatewayGift {
+  #gift(session: Session, { clusterSeed, stage, bootstrap, realPrefixes }: Member): GatewayGift {
     const { store } = this.#options
     const clusterKey = keyId(this.#options.crypto.publicKeyOf(clusterSeed))
     const known = addressesByCluster(session.control.view())
@@ -233,7 +233,8 @@ export class GatewayInvites {
       generation: Math.max(
         store.identity()?.generation ?? 1,
         session.control.members.generations().get(clusterKey) ?? 1
-      )
+      ),
+      realPrefixes
     }
   }
 

@@ -8,11 +8,12 @@ import { usedInvites } from '../../core/trust/members/survey.ts'
 import type { StatementId } from '../../core/trust/set/ids.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { Store } from '../../io/store/store.ts'
-import { invite, withoutRedeemedInvites, type Invited } from '../identity/invite.ts'
+import { invite, withoutRedeemedInvites, type Held, type Invited } from '../identity/invite.ts'
 import { ownSeats } from '../administration/own-seats.ts'
 import type { NodeIdentity } from '../identity/node-identity.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
+import type { Session } from '../session/session.ts'
 import { ownAddresses } from './own-addresses.ts'
 import { replacedCluster } from './replaced-cluster.ts'
 
@@ -65,7 +66,8 @@ export class Invitations {
       bootstrap: addressesByCluster(view),
       hostNetworks: ownAddresses(),
       around,
-      replaced
+      replaced,
+      alsoHeld: heldInMesh(session, replaced?.name)
     })
     await store.saveIdentity(made.identity)
     await session.control.sign(made.items)
@@ -91,6 +93,19 @@ export class Invitations {
     })
     if (next !== identity) await store.saveIdentity(next)
   }
+}
+
+/**
+ * The prefixes of all members as the mesh has them. Where this cluster translates its addresses, its view shows its own
+ * prefixes as the real ones, and none of others that overlap these.
+ */
+function heldInMesh({ membership, control }: Session, except: ClusterName | undefined): readonly Held[] {
+  if (!membership.translation.isActive) return []
+  return [...control.members.settlement().values()]
+    .filter(({ cluster }) => cluster !== except)
+    .flatMap(({ cluster, podPrefixes, servicePrefixes }) =>
+      [...podPrefixes, ...servicePrefixes].map((prefix) => ({ prefix, owner: `cluster ${cluster}` }))
+    )
 }
 
 /**

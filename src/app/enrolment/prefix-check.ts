@@ -3,6 +3,7 @@
 // folder source reports no prefixes.
 import type { InitRequest } from '../../api/requests.ts'
 import { parseCidr } from '../../core/model/cidr.ts'
+import { realPrefixes } from '../../core/model/translation.ts'
 import type { Cidr } from '../../core/model/values.ts'
 import type { Membership } from '../identity/identity.ts'
 import type { Health } from '../observe/health.ts'
@@ -53,14 +54,16 @@ export async function comparePrefixes(
     return undefined
   })
   if (found === undefined) return
-  checkCertified(certified, found)
-  const outside = uncertified(certified, found)
+  // What the cluster reports are its real prefixes.
+  const own = { ...certified, ...realPrefixes(certified, certified.translation) }
+  checkCertified(own, found)
+  const outside = uncertified(own, found)
   if (outside.length === 0) health.clear('PREFIXES_OUTSIDE')
   else
     health.set('PREFIXES_OUTSIDE', {
       severity: 'warning',
       message: `addresses of this cluster in ${outside.join(', ')} are outside the prefixes that the mesh knows of it, so they are not reached`,
-      fix: `leave and join again with another token: ${inviteLine(certified, found)}`
+      fix: `leave and join again with another token: ${inviteLine(own, found)}`
     })
 }
 

@@ -10,6 +10,7 @@ import type { ClusterSecret, SecretReading } from '../../core/trust/cluster-secr
 import { codeOfKind } from '../../core/model/coded-error.ts'
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { KubeApi } from '../../core/kube/kube-api.ts'
+import type { Prefixes } from '../../core/model/prefixes.ts'
 import type { Origin } from '../../core/model/values.ts'
 import { equalBytes } from '../../core/model/bytes.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
@@ -105,8 +106,10 @@ export class SharedKey {
     readonly token: string | undefined
     readonly nowMs: number
     readonly save: (identity: Identity) => Promise<void>
+    /** The real prefixes of a cluster whose addresses are translated; those of a key in the Secret come first. */
+    readonly real?: Prefixes | undefined
   }): Promise<Enrolled> {
-    const { before, token, nowMs } = options
+    const { before, token, nowMs, real } = options
     const found = await this.find()
     if (found === undefined) {
       if (token === undefined)
@@ -115,7 +118,7 @@ export class SharedKey {
           `Secret ${this.#secret.name} is empty: this cluster is in no mesh yet`,
           'run `meshctl init` or `meshctl join <token>` on one of its gateways'
         )
-      const pending = redeemToken(token, { crypto: this.#crypto, identity: before, nowMs })
+      const pending = redeemToken(token, { crypto: this.#crypto, identity: before, nowMs, real })
       await options.save(pending)
       const there = await this.claim(sharedOf(pending, this.#crypto))
       if (equalBytes(there.clusterSeed, bytes(pending.clusterSeed ?? '')))

@@ -13,6 +13,7 @@ import { HANDSHAKE_AGE_MS_MAX } from '../../core/host/tunnel-state.ts'
 import type { Cidr, ClusterName, Origin, PeerAddress, WireguardKey } from '../../core/model/values.ts'
 import { clustersOfOps } from '../../core/host/op-clusters.ts'
 import { plan } from '../../core/host/plan.ts'
+import type { Translation } from '../../core/model/translation.ts'
 import type { Surroundings } from '../../core/host/surroundings.ts'
 import type { AgentView, MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -49,6 +50,8 @@ export interface DesiredHostOptions {
   /** False until a member has accepted this agent. Until then nothing on the host is changed. */
   readonly isAdmitted: () => boolean
   readonly facts: () => LocalFacts
+  /** Between the addresses of this cluster in the mesh and its real ones, which the view has. */
+  readonly translation: () => Translation
   /** Networks and addresses that this host reaches without the mesh. undefined: not read yet, so nothing is routed. */
   readonly surroundings: () => Surroundings | undefined
   /** Whether all tunnels to a cluster are down. */
@@ -115,13 +118,17 @@ export class DesiredHost {
    * The prefixes of the clusters of which a record may still arrive, or may be missing only on this disk. A cluster whose
    * agents were ended is none of them: its tunnel has to end although no agent can complete its catalogue.
    */
-  #incomplete({ clusters }: MeshView): readonly Cidr[] {
-    const { members } = this.#options.control
+  #incomplete({ clusters, self }: MeshView): readonly Cidr[] {
+    const { control, translation } = this.#options
+    const { members } = control
+    const { toReal } = translation()
     return [...clusters.values()].flatMap(({ name, complete, agents }) => {
       const settled = complete ? undefined : members.settlement().get(name)
       const isEnded =
         settled !== undefined && agents.length === 0 && members.hasEndedAgent(settled.clusterKey)
-      return settled === undefined || isEnded ? [] : [...settled.podPrefixes, ...settled.servicePrefixes]
+      if (settled === undefined || isEnded) return []
+      const prefixes = [...settled.podPrefixes, ...settled.servicePrefixes]
+      return name === self ? prefixes.map((cidr) => toReal.cidr(cidr)) : prefixes
     })
   }
 
@@ -135,7 +142,8 @@ export class DesiredHost {
   }
 
   #input(surroundings: Surroundings): DesiredInput {
-    const { control, wireguardKey, settings, tunnels, facts, isWithdrawn, turnOf } = this.#options
+    const { control, wireguardKey, settings, tunnels, facts, isWithdrawn, turnOf, translation } =
+      this.#options
     const view = control.view()
     const { nodeAddress } = facts()
     this.#keyHolders = keyHolders(view, this.#keyHolders)
@@ -161,6 +169,7 @@ export class DesiredHost {
       },
       pathMtu: (origin) => tunnels().pathMtu(origin),
       surroundings,
+      translated: translation().pods,
       settings: this.#hostSettings()
     }
   }

@@ -8,6 +8,7 @@ import type { Crypto } from '../../core/model/crypto.ts'
 import type { Cidr, ClusterName } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
+import { createTranslation, type RealPrefix, type Translation } from '../../core/model/translation.ts'
 import { certifyCluster } from '../../core/trust/author/join.ts'
 import { createMesh } from '../../core/trust/author/mesh.ts'
 import { decodeInviteToken } from '../../core/trust/invite-token.ts'
@@ -17,6 +18,7 @@ import type { InitRequest } from '../../api/requests.ts'
 import { AppError } from '../observe/errors.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { choosePrefixes, hidesError } from './prefixes.ts'
+import { translatedPrefixes } from './real-prefixes.ts'
 
 /** A cluster of a mesh as this agent has it: its name, its prefixes, its key, and what shows that it is a member. */
 export interface Membership extends Prefixes {
@@ -31,6 +33,10 @@ export interface Membership extends Prefixes {
   readonly stage:
     | { readonly kind: 'member'; readonly clusterItem: Uint8Array }
     | { readonly kind: 'newcomer'; readonly certItem: Uint8Array }
+  /** The prefixes that a translated cluster really uses; empty: those that the mesh knows are its real ones. */
+  readonly realPrefixes: readonly RealPrefix[]
+  /** The translation of `realPrefixes`. */
+  readonly translation: Translation
   /** Multiaddrs of members, with their PeerIds. Empty for the agent that made the mesh. */
   readonly bootstrap: readonly string[]
 }
@@ -77,11 +83,15 @@ export function initMesh(
     /** Unix milliseconds. */
     readonly nowMs: number
     readonly hostNetworks: readonly Cidr[]
+    /** The prefixes that the cluster really uses, where its addresses are translated (real-prefixes.ts). */
+    readonly real?: Prefixes | undefined
   }
 ): Identity {
-  const { crypto, identity, nowMs } = options
+  const { crypto, identity, nowMs, real } = options
   const cluster = clusterName(request.cluster)
-  const { podPrefixes, servicePrefixes } = choosePrefixes(request, options.hostNetworks)
+  const taken = [...options.hostNetworks, ...(real?.podPrefixes ?? []), ...(real?.servicePrefixes ?? [])]
+  const { podPrefixes, servicePrefixes } = choosePrefixes(request, taken, { like: real })
+  const realPrefixes = real === undefined ? [] : translatedPrefixes(real, { podPrefixes, servicePrefixes })
   const mesh = createMesh({
     crypto,
     roots: rootsWanted(request.roots),
@@ -102,6 +112,7 @@ export function initMesh(
     // In the order in which they were given; the certificate has them sorted.
     podPrefixes: [...podPrefixes],
     servicePrefixes: [...servicePrefixes],
+    ...realPrefixesField(realPrefixes),
     bootstrap: [],
     generation: 1,
     generationAtMs: nowMs,
@@ -137,8 +148,8 @@ export function joinedWith(
  * the same identity, with the same key: a member may have admitted the first try without an answer that reached this
  * agent.
  *
- * Errors: AppError TOKEN_* (the codes of core/trust/invite-token.ts), or PREFIX_HIDES when a prefix of the token
- * contains an address of a member that the token names.
+ * Errors: AppError TOKEN_* (the codes of core/trust/invite-token.ts), PREFIX_HIDES when a prefix of the token contains an
+ * address of a member that the token names, or TRANSLATION_MISMATCH.
  */
 export function redeemToken(
   text: string,
@@ -147,17 +158,25 @@ export function redeemToken(
     readonly identity: Identity
     /** Unix milliseconds. */
     readonly nowMs: number
+    /** The prefixes that the cluster really uses, where its addresses are translated (real-prefixes.ts). */
+    readonly real?: Prefixes | undefined
   }
 ): Identity {
-  const { crypto, identity, nowMs } = options
+  const { crypto, identity, nowMs, real } = options
   const token = decodeInviteToken(text, { crypto, nowSeconds: seconds(nowMs), meshId: undefined })
   if (token.kind === 'refused')
     throw new AppError(codeOfKind('TOKEN', token.code), `token: ${token.message}`, token.fix)
   const hash = hashOfToken(crypto, text)
-  if (identity.pending?.token === hash) return identity
   const { roots, invite, inviteItem, inviteSeed, bootstrap } = token
   const podPrefixes = invite.pods.map(({ cidr }) => cidr)
   const servicePrefixes = invite.services.map(({ cidr }) => cidr)
+  const realField = realPrefixesField(
+    real === undefined ? [] : translatedPrefixes(real, { podPrefixes, servicePrefixes })
+  )
+  if (identity.pending?.token === hash) {
+    const { realPrefixes: _, ...kept } = identity
+    return { ...kept, ...realField }
+  }
   refuseHiddenMembers([...podPrefixes, ...servicePrefixes], bootstrap)
   const clusterSeed = crypto.random(32)
   const { item } = certifyCluster({ crypto, roots }, { inviteItem, inviteSeed, clusterSeed })
@@ -168,6 +187,7 @@ export function redeemToken(
     clusterSeed: base64(clusterSeed),
     podPrefixes,
     servicePrefixes,
+    ...realField,
     bootstrap: [...bootstrap],
     pending: {
       token: hash,
@@ -237,8 +257,26 @@ function membershipIn(identity: Identity, crypto: Crypto): Membership | undefine
     stage,
     podPrefixes: (podPrefixes ?? []) as Cidr[],
     servicePrefixes: (servicePrefixes ?? []) as Cidr[],
+    ...translated(realPrefixesIn(identity)),
     bootstrap: bootstrap ?? []
   }
+}
+
+/** The real prefixes of a translated cluster, as the identity file holds them; the store has checked the texts. */
+export function realPrefixesIn({ realPrefixes }: Identity): readonly RealPrefix[] {
+  return (realPrefixes ?? []) as RealPrefix[]
+}
+
+/** The fields of a membership that say how its addresses are translated. */
+export function translated(
+  realPrefixes: readonly RealPrefix[]
+): Pick<Membership, 'realPrefixes' | 'translation'> {
+  return { realPrefixes, translation: createTranslation(realPrefixes) }
+}
+
+/** The field of the identity file with these prefixes; without any, the field is left out. */
+export function realPrefixesField(prefixes: readonly RealPrefix[]): Pick<Identity, 'realPrefixes'> {
+  return prefixes.length === 0 ? {} : { realPrefixes: prefixes.map((prefix) => ({ ...prefix })) }
 }
 
 /** The numbers of root keys of `init`. Errors: AppError BAD_ARGUMENT where more must sign than there are. */

@@ -30,7 +30,7 @@ import { chooseBootstrap } from './bootstrap.ts'
 import { isDnsLabel } from '../../core/model/dns-name.ts'
 import { base64, bytes, clusterName, seconds } from './encoding.ts'
 import { rootsOf } from './identity.ts'
-import { choosePrefixes, hidesError } from './prefixes.ts'
+import { choosePrefixes, cidrs, hidesError } from './prefixes.ts'
 
 /** The result of `invite`: the token for the new cluster, and the identity that the caller must save. */
 export interface Invited extends Prefixes {
@@ -65,7 +65,7 @@ interface Around {
 }
 
 /** A prefix in use, and its owner in the words of an error message ("cluster west"). */
-interface Held {
+export interface Held {
   readonly prefix: Cidr
   readonly owner: string
 }
@@ -87,6 +87,8 @@ interface InviteOptions {
   readonly around?: Around
   /** The cluster that the invite replaces; undefined: none. */
   readonly replaced?: ReplacedCluster | undefined
+  /** Prefixes of members that the view does not show, because this cluster translates its addresses. Default: none. */
+  readonly alsoHeld?: readonly Held[]
 }
 
 /** What the invite gives to the cluster. */
@@ -172,17 +174,26 @@ function namespaceNames(names: readonly string[]): readonly string[] {
  * their prefixes. `within`: the prefixes of the seat. Errors: AppError BAD_ARGUMENT, PREFIX_OVERLAP, PREFIX_HIDES.
  */
 function chosenPrefixes(
-  request: Pick<InviteRequest, 'podCidrs' | 'serviceCidrs'>,
+  request: Pick<InviteRequest, 'podCidrs' | 'serviceCidrs' | 'realPodCidrs' | 'realServiceCidrs'>,
   options: InviteOptions & {
     readonly cluster: ClusterName
     readonly open: readonly Invite[]
     readonly within: readonly Cidr[]
   }
 ): { readonly prefixes: Prefixes; readonly all: readonly Cidr[]; readonly warnings: readonly string[] } {
-  const { cluster, open, within, view, replaced, hostNetworks, around } = options
-  const held = [...heldByMembers(view, replaced?.name), ...heldByInvites(open)]
-  const taken = [...hostNetworks, ...held.map(({ prefix }) => prefix)]
-  const prefixes = choosePrefixes(withDefaults(request, replaced), taken, within)
+  const { cluster, open, within, view, replaced, hostNetworks, around, alsoHeld = [] } = options
+  const held = [...heldByMembers(view, replaced?.name), ...alsoHeld, ...heldByInvites(open)]
+  const like = {
+    podPrefixes: cidrs('real-pod-cidr', request.realPodCidrs ?? []),
+    servicePrefixes: cidrs('real-service-cidr', request.realServiceCidrs ?? [])
+  }
+  const taken = [
+    ...hostNetworks,
+    ...held.map(({ prefix }) => prefix),
+    ...like.podPrefixes,
+    ...like.servicePrefixes
+  ]
+  const prefixes = choosePrefixes(withDefaults(request, replaced), taken, { within, like })
   const all = [...prefixes.podPrefixes, ...prefixes.servicePrefixes]
   refuseOverlaps(all, held)
   const names = { from: replaced?.name, to: cluster }
@@ -274,7 +285,7 @@ function refuseOverlaps(prefixes: readonly Cidr[], held: readonly Held[]): void 
       throw new AppError(
         'PREFIX_OVERLAP',
         `prefix ${wanted} overlaps ${hit.prefix} of ${hit.owner}`,
-        'give prefixes that no other cluster of the mesh has; without the flags, free prefixes are chosen'
+        'give prefixes that no other cluster of the mesh has; without the flags, free prefixes are chosen; for a cluster that really uses these, `--real-pod-cidr` and `--real-service-cidr` choose others that stand for them in the mesh'
       )
     }
   }

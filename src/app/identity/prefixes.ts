@@ -5,17 +5,22 @@ import {
   cidrIntersection,
   cidrToPrefix,
   constantCidrs,
+  familyOf,
   nextFreeCidr,
   parseCidr
 } from '../../core/model/cidr.ts'
 import type { Cidr } from '../../core/model/values.ts'
+import { lengthOf } from '../../core/model/translation.ts'
 import { checkPrefixes, type Prefixes } from '../../core/model/prefixes.ts'
 import { AppError } from '../observe/errors.ts'
 
 // The pools lie in the upper half of 10.0.0.0/8, which the defaults of the usual installers do not use. Each pool has
 // room for 64 prefixes of AUTO_LENGTH, and the two are disjoint, so a pod prefix never overlaps a service prefix.
-const POD_POOL = '10.128.0.0/10' as Cidr
-const SERVICE_POOL = '10.192.0.0/10' as Cidr
+// Those of IPv6 are unique local addresses (RFC 4193); they serve only where a real prefix has a virtual one chosen for it.
+const POOLS = {
+  pod: { 4: '10.128.0.0/10' as Cidr, 6: 'fd72:6800::/24' as Cidr },
+  service: { 4: '10.192.0.0/10' as Cidr, 6: 'fd72:6900::/24' as Cidr }
+} as const
 // What may be chosen, by family, in bits: `auto` is the length of a prefix where there is room (65,536 addresses of IPv4);
 // `min` is the shortest prefix of a seat to choose from, since a shorter one has addresses of the Internet; `max` is the
 // longest prefix that still holds the pods of a node or the services of a cluster.
@@ -27,14 +32,18 @@ const EVERYWHERE = constantCidrs('0.0.0.0/0', '::/0')
 /**
  * Returns one or more prefixes of each kind. `taken`: prefixes that a chosen one must not overlap; named prefixes are
  * not compared with them. `within`: a chosen one lies in one of these, which are the rights of a seat; named prefixes are
- * compared with the rights when the invite is signed.
+ * compared with the rights when the invite is signed. `like`: chosen ones have the families and lengths of these, which the
+ * cluster really uses; without any of a kind, one prefix is chosen.
  * Errors: AppError BAD_ARGUMENT for a malformed prefix, for prefixes that overlap each other or a range that is not
  * routed, and when no free prefix is left.
  */
 export function choosePrefixes(
   request: { readonly podCidrs: readonly string[]; readonly serviceCidrs: readonly string[] },
   taken: readonly Cidr[],
-  within: readonly Cidr[] = EVERYWHERE
+  {
+    within = EVERYWHERE,
+    like
+  }: { readonly within?: readonly Cidr[]; readonly like?: Prefixes | undefined } = {}
 ): Prefixes {
   const named = {
     pods: cidrs('pod-cidr', request.podCidrs),
@@ -43,11 +52,11 @@ export function choosePrefixes(
   const podPrefixes =
     named.pods.length > 0
       ? named.pods
-      : [free({ pool: POD_POOL, within, taken: [...taken, ...named.services], field: 'pod-cidr' })]
+      : frees({ kind: 'pod', within, taken: [...taken, ...named.services] }, like?.podPrefixes)
   const servicePrefixes =
     named.services.length > 0
       ? named.services
-      : [free({ pool: SERVICE_POOL, within, taken: [...taken, ...podPrefixes], field: 'service-cidr' })]
+      : frees({ kind: 'service', within, taken: [...taken, ...podPrefixes] }, like?.servicePrefixes)
   const fault = checkPrefixes({ podPrefixes, servicePrefixes })
   if (fault !== undefined)
     throw new AppError('BAD_ARGUMENT', fault, 'name disjoint prefixes, as the cluster really uses them')
@@ -69,22 +78,33 @@ export function cidrs(field: string, texts: readonly string[]): Cidr[] {
 }
 
 interface Wanted {
-  /** Where a prefix of this kind is looked for first. */
-  readonly pool: Cidr
+  readonly kind: 'pod' | 'service'
   readonly within: readonly Cidr[]
   readonly taken: readonly Cidr[]
-  readonly field: string
+  /** A prefix with the family and the length that are wanted; undefined: LENGTHS decides. */
+  readonly like?: Cidr
+}
+
+/** One free prefix for each of `like`, or one where there are none. Errors: AppError BAD_ARGUMENT. */
+function frees(wanted: Wanted, like: readonly Cidr[] = []): readonly Cidr[] {
+  if (like.length === 0) return [free(wanted)]
+  const chosen: Cidr[] = []
+  for (const one of like) chosen.push(free({ ...wanted, like: one, taken: [...wanted.taken, ...chosen] }))
+  return chosen
 }
 
 /**
  * The lowest free prefix of the pool, as far as it lies in `within`; where the two share nothing, the lowest of `within`
  * itself. Errors: AppError BAD_ARGUMENT.
  */
-function free({ pool, within, taken, field }: Wanted): Cidr {
+function free({ kind, within, taken, like }: Wanted): Cidr {
+  const field = `${kind}-cidr`
+  const pool = POOLS[kind][like === undefined ? 4 : familyOf(like)]
   const shared = within.flatMap((outer) => cidrIntersection(pool, outer) ?? [])
   const places = shared.length > 0 ? shared : within
   for (const place of places) {
-    const found = freeIn(place, taken)
+    const found =
+      like === undefined ? freeIn(place, taken) : nextFreeCidr({ pool: place, length: lengthOf(like), taken })
     if (found !== undefined) return found
   }
   throw new AppError(

@@ -2,6 +2,7 @@
 // key, what makes the cluster a member, seats, roots, addresses. The agent's own keys are in no Secret.
 import type { Crypto } from '../../core/model/crypto.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
+import { pairPrefixes } from '../../core/model/translation.ts'
 import type { Cidr } from '../../core/model/values.ts'
 import type { ClusterSecret, Membership, SharedSeat } from '../../core/trust/cluster-secret-data.ts'
 import { opened } from '../../core/trust/author/author.ts'
@@ -9,7 +10,7 @@ import type { MeshRoots } from '../../core/trust/set/mesh-roots.ts'
 import type { Statement } from '../../core/trust/set/statement.ts'
 import type { Identity } from '../../io/store/store.ts'
 import { base64, bytes } from './encoding.ts'
-import { meshField, rootsOf } from './identity.ts'
+import { meshField, realPrefixesField, realPrefixesIn, rootsOf } from './identity.ts'
 
 /**
  * What this agent would write into the Secret. Throws when an item of the identity does not verify, which is a fault of
@@ -26,7 +27,8 @@ export function sharedOf(identity: Identity, crypto: Crypto): ClusterSecret {
     seats: seats.map((seat) => seatOf(seat, { crypto, roots })),
     rootSeeds: rootSeeds.map(bytes),
     rootExported,
-    bootstrap
+    bootstrap,
+    ...(identity.realPrefixes === undefined ? {} : { realPrefixes: realPrefixesIn(identity) })
   }
 }
 
@@ -42,8 +44,9 @@ export function withShared(
   const { crypto, nowMs } = options
   const { roots, membership, seats, rootSeeds, rootExported, bootstrap } = secret
   const { podPrefixes, servicePrefixes } = prefixesOf(secret, crypto)
-  const { pending, ...kept } = identity
+  const { pending, realPrefixes: _, ...kept } = identity
   const isSame = kept.clusterSeed === base64(secret.clusterSeed)
+  const real = secret.realPrefixes ?? (isSame ? realPrefixesIn(identity) : [])
   if (!isSame) delete kept.clusterItem
   return {
     joinedBy: 'token',
@@ -66,6 +69,7 @@ export function withShared(
         }),
     podPrefixes: [...podPrefixes],
     servicePrefixes: [...servicePrefixes],
+    ...realPrefixesField(pairPrefixes(real, { podPrefixes, servicePrefixes }).prefixes),
     bootstrap: [...bootstrap],
     seats: seats.map(({ adminSeed, seatItem }) => ({
       adminSeed: base64(adminSeed),

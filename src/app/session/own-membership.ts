@@ -1,8 +1,11 @@
 // The membership of this agent during one session, and the credential that it shows of it: a newcomer becomes a member,
 // another admission can come, and the certificate is renewed, while the session runs.
 import type { Control } from '../control/control.ts'
+import type { Prefixes } from '../../core/model/prefixes.ts'
+import { OwnSide } from '../../core/view/own-side.ts'
+import { pairPrefixes, realPrefixes } from '../../core/model/translation.ts'
 import type { Shows } from '../control/control-options.ts'
-import type { Membership } from '../identity/identity.ts'
+import { realPrefixesField, translated, type Membership } from '../identity/identity.ts'
 import { AppError } from '../observe/errors.ts'
 import type { Health } from '../observe/health.ts'
 import type { Loop } from '../../io/timing/loop.ts'
@@ -33,6 +36,8 @@ interface Renewed {
 export class OwnMembership {
   readonly #options: OwnMembershipOptions
   readonly #renewal: Loop
+  /** Shows the own cluster with its real addresses. */
+  readonly side = new OwnSide()
   #current: Membership
   #isAdmitted: boolean
 
@@ -40,6 +45,7 @@ export class OwnMembership {
     const { membership, certificate, control, health } = options
     this.#options = options
     ;[this.#current, this.#isAdmitted] = [membership, membership.stage.kind === 'member']
+    this.side.use(membership.translation)
     const generations = () => control().members.generations()
     this.#renewal = certificate.loop(generations, () => this.#showCredential(), health)
   }
@@ -55,6 +61,11 @@ export class OwnMembership {
 
   get current(): Membership {
     return this.#current
+  }
+
+  /** The prefixes of this cluster as its own hosts and objects have them; `current` has those of the mesh. */
+  get realPrefixes(): Prefixes {
+    return realPrefixes(this.#current, this.#current.translation)
   }
 
   /** Whether a member has accepted this agent, so that the host is programmed. */
@@ -84,26 +95,29 @@ export class OwnMembership {
    * are others than before; then they are on disk soon, so that a restart begins with them.
    */
   followPrefixes(): boolean {
-    const { stage, cluster, podPrefixes, servicePrefixes } = this.#current
+    const { stage, cluster, podPrefixes, servicePrefixes, realPrefixes: known } = this.#current
     const settled = this.#options.control().members.settlement().get(cluster)
     if (stage.kind !== 'member' || settled?.clusterKey !== this.#options.certificate.clusterKey) return false
     const isSame =
       sameMembers(settled.podPrefixes, podPrefixes) && sameMembers(settled.servicePrefixes, servicePrefixes)
     if (isSame) return false
     const prefixes = { podPrefixes: settled.podPrefixes, servicePrefixes: settled.servicePrefixes }
-    this.#current = { ...this.#current, ...prefixes }
+    const real = translated(pairPrefixes(known, prefixes).prefixes)
+    this.#current = { ...this.#current, ...prefixes, ...real }
+    this.side.use(real.translation)
     this.#options.log.info(prefixes, 'the prefixes of this cluster have changed')
-    void this.#save(prefixes)
+    void this.#save(this.#current)
     return true
   }
 
-  async #save(prefixes: Pick<Membership, 'podPrefixes' | 'servicePrefixes'>): Promise<void> {
+  async #save(prefixes: Pick<Membership, 'podPrefixes' | 'servicePrefixes' | 'realPrefixes'>): Promise<void> {
     const { store, log } = this.#options
     const identity = store.identity()
     if (identity === undefined) return
     const saved = {
       podPrefixes: [...prefixes.podPrefixes],
-      servicePrefixes: [...prefixes.servicePrefixes]
+      servicePrefixes: [...prefixes.servicePrefixes],
+      ...realPrefixesField(prefixes.realPrefixes)
     }
     // After a failure the trust set on disk says it again at the next start.
     await store.saveIdentity({ ...identity, ...saved }).catch((error: unknown) => {
@@ -114,6 +128,7 @@ export class OwnMembership {
   /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
   renew(membership: Membership): void {
     this.#current = membership
+    this.side.use(membership.translation)
     this.#showCredential()
   }
 

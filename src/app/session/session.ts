@@ -12,6 +12,7 @@ import type { Names } from '../../core/dns/names.ts'
 import type { HostOp } from '../../core/host/host-state.ts'
 import type { Cidr, ClusterName, Ip, Snapshot } from '../../core/model/values.ts'
 import { outerAddresses, type OuterAddress, type Surroundings } from '../../core/host/surroundings.ts'
+import { outward } from '../../core/catalog/outward.ts'
 import type { LookupAnswer } from '../../io/dns/lookup.ts'
 import type { Leadership } from '../../io/kube/lease.ts'
 import { monotonicMs } from '../observe/clock.ts'
@@ -72,7 +73,7 @@ export class Session {
       control: this.control,
       programmed: () => this.#host,
       facts: () => this.facts,
-      podPrefixes: () => this.membership.podPrefixes,
+      podPrefixes: () => this.#own.realPrefixes.podPrefixes,
       put: (value) => this.#publisher.put(value)
     })
     this.#dialer = this.#newDialer()
@@ -202,7 +203,7 @@ export class Session {
 
   /** Takes the pod prefixes of this node. Those outside the cluster's pod CIDRs are ignored. */
   setNodePrefixes(prefixes: readonly Cidr[]): void {
-    void this.ownRecord.setNodePrefixes(prefixes, this.membership.podPrefixes)
+    void this.ownRecord.setNodePrefixes(prefixes, this.#own.realPrefixes.podPrefixes)
     this.#ownFacts.refresh()
   }
 
@@ -296,6 +297,7 @@ export class Session {
         underlayFault(invite, await this.around(), this.control.members.standing().clusters),
       listen: settings.listen,
       hostAddresses: () => this.#host.networks.addresses,
+      ownSide: this.#own.side,
       onChange: () => this.#update.mark(),
       onLeftOut: (leftOut) => setLeftOut(health, leftOut)
     })
@@ -305,7 +307,7 @@ export class Session {
     const { settings, health } = this.#options
     return new OwnFacts({
       settings,
-      prefixes: () => this.membership,
+      prefixes: () => this.#own.realPrefixes,
       nodePrefixes: () => this.ownRecord.nodePrefixes,
       origin: this.control.origin,
       listening: () => this.control.transport.listenAddresses(),
@@ -317,7 +319,7 @@ export class Session {
   #newPublisher(): Publisher {
     const { health } = this.#options
     return new Publisher({
-      publish: (changes) => this.control.publish(changes),
+      publish: (changes) => this.control.publish(outward(changes, this.membership.translation)),
       ownKeys: () => this.control.ownKeys(),
       prefixes: () => this.membership,
       namespaces: () => this.control.members.settlement().get(this.membership.cluster)?.namespaces ?? [],
@@ -360,6 +362,7 @@ export class Session {
       turnOf: (cluster) => this.paths.node.turnOf(cluster),
       isAdmitted: () => this.#own.isAdmitted,
       facts: () => this.facts,
+      translation: () => this.membership.translation,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),
       controlAddresses: () => this.#dialer.controlAddresses(),
       onHint: (parts) => {
@@ -375,7 +378,7 @@ export class Session {
       ...this.#options,
       served: () => this.#served(),
       isWhole: () => this.control.isWhole,
-      podPrefixes: () => this.membership.podPrefixes,
+      podPrefixes: () => this.#own.realPrefixes.podPrefixes,
       ownAgents: () => ownAgents(this.control.view()),
       onGone: () => void this.#services.restart('dns')
     })

@@ -6,12 +6,13 @@ import type { Command } from 'commander'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { InitRequest } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix } from '../meshd/arguments.ts'
+import { realPrefixFields, withTranslation, type RealPrefixOptions } from '../meshd/real-prefixes.ts'
 import { addExamples, contextOf, print } from '../meshd/context.ts'
 import { badArgument } from '../output/errors.ts'
 import { renderJoined } from './joined.ts'
 
 /** The flags of the command. */
-interface Options {
+interface Options extends RealPrefixOptions {
   readonly cluster: string
   readonly podCidr?: readonly string[]
   readonly serviceCidr?: readonly string[]
@@ -34,7 +35,8 @@ export function addInit(program: Command): void {
     .description(
       'Makes the root key of a new mesh and the first administrator’s seat on this host, and admits this cluster. Run it ' +
         'once, in one cluster; the other clusters join. The prefixes must be those that the pods and services of this ' +
-        'cluster really have.'
+        'cluster really have, unless --real-pod-cidr, --real-service-cidr or --translate say that they stand for others: ' +
+        'then clusters with the same addresses can be in one mesh.'
     )
     .requiredOption('--cluster <name>', 'name of this cluster, and of its DNS zone cluster.<name>', (text) =>
       parseClusterName('--cluster', text)
@@ -60,6 +62,7 @@ export function addInit(program: Command): void {
         cluster: options.cluster,
         podCidrs: options.podCidr ?? [],
         serviceCidrs: options.serviceCidr ?? [],
+        ...realPrefixFields(options),
         ...(options.roots === undefined ? {} : { roots: options.roots })
       }
       const answer = await context.client.request(ENDPOINTS.init, {
@@ -76,6 +79,7 @@ export function addInit(program: Command): void {
         )
       )
     })
+  withTranslation(command)
   addInitExamples(command)
 }
 
@@ -105,6 +109,10 @@ function addInitExamples(command: Command): void {
       [
         'Three root keys, of which two must sign',
         'meshctl init --cluster west --pod-cidr 10.1.0.0/16 --service-cidr 10.101.0.0/16 --roots 2of3'
+      ],
+      [
+        'With prefixes that other clusters have, too',
+        'meshctl init --cluster west --real-pod-cidr 10.1.0.0/16 --real-service-cidr 10.101.0.0/16'
       ],
       [
         'Dual stack',

@@ -9,6 +9,7 @@
 import type { Command } from 'commander'
 import type { InviteAnswer } from '../../api/membership-answers.ts'
 import type { InviteRow } from '../../api/trust-answers.ts'
+import { realPrefixFields, withRealPrefixes, type RealPrefixOptions } from '../meshd/real-prefixes.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { Sent } from '../../api/requests.ts'
 import { collect, parseClusterName, parsePrefix, parseSeconds, quote } from '../meshd/arguments.ts'
@@ -21,7 +22,7 @@ import { cancelGateways, inviteGateway } from './invite-gateway.ts'
 import { fetchTrust } from './trust.ts'
 
 /** The flags of `invite create`. */
-interface Options {
+interface Options extends Omit<RealPrefixOptions, 'translate'> {
   readonly podCidr?: readonly string[]
   readonly serviceCidr?: readonly string[]
   /** Namespaces that the cluster may export; without them all. */
@@ -202,6 +203,8 @@ async function create(context: Context, name: string | undefined, options: Optio
       cluster: name,
       '--pod-cidr': options.podCidr,
       '--service-cidr': options.serviceCidr,
+      '--real-pod-cidr': options.realPodCidr,
+      '--real-service-cidr': options.realServiceCidr,
       '--namespace': options.namespace,
       '--bootstrap': options.bootstrap,
       '--replace': options.replace
@@ -214,6 +217,7 @@ async function create(context: Context, name: string | undefined, options: Optio
     cluster,
     podCidrs: options.podCidr ?? [],
     serviceCidrs: options.serviceCidr ?? [],
+    ...realPrefixFields(options),
     namespaces: options.namespace ?? [],
     ttlSeconds: parseExpiry(options.expires),
     bootstrap: options.bootstrap ?? [],
@@ -225,12 +229,12 @@ async function create(context: Context, name: string | undefined, options: Optio
     doing: 'making the token'
   })
   // The duration is the one that was asked for: the difference of the clocks' times would read "23h59m".
-  print(context, answer, (clean) => renderInvite(clean, body.ttlSeconds))
+  print(context, answer, (clean) => renderInvite(clean, body))
 }
 
 /** Adds the argument and the flags of `invite create`. */
 function withFlags(command: Command): Command {
-  return command
+  const named = command
     .argument('[cluster]', 'name that the new cluster will have')
     .option('--gateway', 'one more gateway of this cluster, in place of a new cluster')
     .option(
@@ -243,6 +247,7 @@ function withFlags(command: Command): Command {
       'service prefix of the new cluster; given like the pod prefix (default: the next free prefix)',
       collect('--service-cidr', parsePrefix)
     )
+  return withRealPrefixes(named, 'a free prefix of the same length is chosen, which stands for it')
     .option(
       '--namespace <name>',
       'namespace that the new cluster may export; repeat the flag or use commas (default: all)',
@@ -305,7 +310,12 @@ function parseExpiry(text: string): number {
 }
 
 /** Returns the token as the body, and everything else as the note, which goes to stderr. */
-function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
+function renderInvite(answer: InviteAnswer, request: Sent['invite']): Rendered {
+  const { ttlSeconds, realPodCidrs = [], realServiceCidrs = [] } = request
+  const flags = [
+    ...realPodCidrs.map((cidr) => ` --real-pod-cidr ${cidr}`),
+    ...realServiceCidrs.map((cidr) => ` --real-service-cidr ${cidr}`)
+  ].join('')
   const fields = formatFields([
     ['Valid until', `${formatTime(answer.expires)} (${formatDuration(ttlSeconds)})`],
     ...(answer.replaces === undefined ? [] : [['Replaces', answer.replaces] as const]),
@@ -327,6 +337,6 @@ function renderInvite(answer: InviteAnswer, ttlSeconds: number): Rendered {
     note: `\nToken for cluster ${answer.cluster}. Keep it secret, like a password.\n\n${fields}
 
 On ${host}, with meshd running:
-  meshctl join --token-file <file>     (or give it on stdin)`
+  meshctl join --token-file <file>${flags}     (or give it on stdin)`
   }
 }

@@ -5,11 +5,12 @@ import type { Command } from 'commander'
 import type { JoinedAnswer } from '../../api/membership-answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import type { JoinRequest } from '../../api/requests.ts'
+import { realPrefixFields, withTranslation, type RealPrefixOptions } from '../meshd/real-prefixes.ts'
 import { addExamples, contextOf, isData, print, type Rendered } from '../meshd/context.ts'
 import { renderJoined } from './joined.ts'
 import { readToken, warnOfArgument } from '../meshd/token.ts'
 
-interface Options {
+interface Options extends RealPrefixOptions {
   readonly tokenFile?: string
 }
 
@@ -41,7 +42,8 @@ export function addJoin(program: Command): void {
     .action(async (argument: string | undefined, options: Options) => {
       const context = contextOf(command)
       if (argument !== undefined && argument !== '-' && !isData(context.format)) warnOfArgument()
-      const body: JoinRequest = { token: await readToken(argument, options.tokenFile) }
+      const token = await readToken(argument, options.tokenFile)
+      const body: JoinRequest = { token, ...realPrefixFields(options) }
       const answer = await context.client.request(ENDPOINTS.join, {
         send: body,
         field: 'meshId',
@@ -50,10 +52,15 @@ export function addJoin(program: Command): void {
       })
       print(context, answer, renderJoin)
     })
+  withTranslation(command)
   addExamples(command, [
     ['From a file', 'meshctl join --token-file east.token'],
     ['One more gateway of a site', 'meshctl join --token-file gateway.token'],
     ['From another host', 'ssh west-gateway sudo meshctl invite east | sudo meshctl join'],
+    [
+      'Where another cluster has the same addresses',
+      'meshctl join --token-file east.token --real-pod-cidr 10.1.0.0/16 --real-service-cidr 10.101.0.0/16'
+    ],
     ['In a container', 'RHIZOME_TOKEN=… meshctl join']
   ])
 }

@@ -2,6 +2,7 @@
 // two clusters.
 import type { JoinedAnswer } from '../../api/membership-answers.ts'
 import type { Rendered } from '../meshd/context.ts'
+import { prefixesText } from '../meshd/real-prefixes.ts'
 import { formatFields } from '../output/table.ts'
 
 /** Returns the page. `headline` is its first line. `next` is the note with the next steps, which goes to stderr. */
@@ -11,8 +12,8 @@ export function renderJoined(answer: JoinedAnswer, headline: string, next: strin
     ['Cluster', answer.cluster],
     ['Mesh', answer.meshId],
     ['Peer ID', answer.peerId],
-    ['Pods', answer.podCidrs.join(', ') || 'none'],
-    ['Services', answer.serviceCidrs.join(', ') || 'none'],
+    ['Pods', prefixesText(answer.podCidrs, answer) || 'none'],
+    ['Services', prefixesText(answer.serviceCidrs, answer) || 'none'],
     ...(answer.warnings ?? []).map((warning) => ['Warning', warning] as const),
     ...(others.length === 0 ? [] : [['Members', others.join(', ')] as const])
   ])

@@ -1,6 +1,7 @@
 // `meshctl status` shows this agent on one page: membership, data plane, DNS, source of services, and each fault with
 // its fix. The answer of GET /v1/status also exists while this cluster is in no mesh, so this is the first command to
 // run on a new host. With --wait the command returns when the agent works, for scripts.
+import { prefixesText } from '../meshd/real-prefixes.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { HealthReport, Problem, StatusAnswer } from '../../api/answers.ts'
@@ -180,8 +181,8 @@ function identity(status: StatusAnswer, context: Context): Field[] {
     ...field('Mesh', status.meshId),
     ...field('Peer ID', status.peerId),
     ...field('WireGuard key', status.wireguardKey),
-    ...field('Pods', status.podCidrs.join(', ')),
-    ...field('Services', status.serviceCidrs.join(', ')),
+    ...field('Pods', prefixesText(status.podCidrs, status)),
+    ...field('Services', prefixesText(status.serviceCidrs, status)),
     ...field('Reach', status.reach && reachText(status.reach))
   ]
 }

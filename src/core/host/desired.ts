@@ -3,7 +3,17 @@
 // (view/authorise.ts), and nothing is checked again here.
 import { Balancer, type Balanced } from './balance.ts'
 import { cidrContains, familyOf, hostCidr } from '../model/cidr.ts'
-import type { Filter, HostState, Route, Scheduler, Sysctl, Tunnel, Vip, WireguardPeer } from './host-state.ts'
+import type {
+  Filter,
+  HostState,
+  Route,
+  Scheduler,
+  Sysctl,
+  TranslatedPrefix,
+  Tunnel,
+  Vip,
+  WireguardPeer
+} from './host-state.ts'
 import { withinSlots, type HandshakeFacts } from './handshake-slots.ts'
 import type { LimitRefusal } from './host-limits.ts'
 import { normalizeHost, sortedPrefixes } from './normalize.ts'
@@ -14,6 +24,7 @@ import { gatewaysForNode, gatewaysOf, nodeClaims, RANKS, type TurnOf } from './n
 import { rendezvous } from './rendezvous.ts'
 import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './surroundings.ts'
 import { isWithin } from '../view/authorise.ts'
+import type { PrefixPair } from '../model/translation.ts'
 import { underlayOf } from './underlay.ts'
 import type { AgentView, ClusterView, MeshView, ServiceView } from '../view/view.ts'
 
@@ -40,6 +51,8 @@ export interface DesiredInput {
    * is none.
    */
   readonly surroundings?: Surroundings
+  /** Pod prefixes of this cluster that have others in the mesh. The view has the real ones. The default is none. */
+  readonly translated?: readonly PrefixPair[]
   /** The agent that gets the peer of a key (key-holders.ts). When left out, the first agent with the key gets it. */
   readonly keyHolders?: ReadonlyMap<WireguardKey, Origin>
   /** The MTU of the path to a gateway in bytes; undefined when it is not less than the tunnel's MTU. */
@@ -129,6 +142,7 @@ export function desiredWithin(given: DesiredInput, balancer = new Balancer()): D
         hostEndpoints,
         ...reach.filter,
         ...underlayOf(input.surroundings ?? NO_SURROUNDINGS, own?.podPrefixes ?? []),
+        translatedPods: translatedBy(input),
         probePort: local.probePort ?? 0,
         mtu: settings.mtu
       }
@@ -331,6 +345,11 @@ function filterOf(
     guardedVips: balanced.flatMap(({ servicePrefixes }) => servicePrefixes),
     ...facts
   }
+}
+
+/** Addresses are translated where the traffic of a cluster leaves it: on its gateways. */
+function translatedBy({ role, translated = [] }: DesiredInput): Filter['translatedPods'] & object {
+  return role === 'node' ? [] : translated.map(({ real, virtual }): TranslatedPrefix => `${real} ${virtual}`)
 }
 
 /** Returns the kernel parameters that forwarding needs. IPv6 forwarding is turned on only when a prefix needs it. */

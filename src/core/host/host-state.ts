@@ -164,7 +164,15 @@ export interface Filter {
    * remoteSources, and on this host ping and the probe. The field is left out rather than empty.
    */
   readonly nodeSources?: readonly Cidr[]
+  /**
+   * Pod prefixes of this cluster that other clusters know by a virtual prefix. Between tunnel and host, the addresses of
+   * pods are translated one to one; all other fields have the real addresses. The field is left out rather than empty.
+   */
+  readonly translatedPods?: readonly TranslatedPrefix[]
 }
+
+/** A real prefix and the virtual one that stands for it in the mesh, such as "10.1.0.0/16 10.128.0.0/16". */
+export type TranslatedPrefix = `${Cidr} ${Cidr}`
 
 /** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */
 export type HostEndpoint = `${string} ${Protocol} ${number}`

@@ -97,7 +97,8 @@ const OPTIONAL_LISTS = {
   containerBridges: sortedTexts,
   reachable: sortedTexts,
   barredSources: sortedPrefixes,
-  nodeSources: sortedPrefixes
+  nodeSources: sortedPrefixes,
+  translatedPods: sortedTexts
 } as const
 
 /** Sorts the lists of a filter, and leaves out the optional ones that are empty. */

@@ -164,7 +164,8 @@ const SAME_FILTER: Comparison<Filter> = {
   reach: Object.is,
   reachable: sameOptionalSet,
   barredSources: sameOptionalSet,
-  nodeSources: sameOptionalSet
+  nodeSources: sameOptionalSet,
+  translatedPods: sameOptionalSet
 }
 
 const SAME_PEER: Comparison<WireguardPeer> = {

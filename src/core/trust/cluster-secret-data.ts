@@ -4,6 +4,7 @@
 import { equalBytes } from '../model/bytes.ts'
 import type { Crypto } from '../model/crypto.ts'
 import type { Fields } from '../model/field-check.ts'
+import { parseRealPrefix, realPrefixText, type RealPrefix } from '../model/translation.ts'
 import type { ClusterName } from '../model/values.ts'
 import { openItem } from './set/form.ts'
 import { bytesOf, compareText, type KeyId, keyId, type StatementId } from './set/ids.ts'
@@ -24,6 +25,8 @@ export interface ClusterSecret {
   readonly rootExported: boolean
   /** Multiaddrs that end in /p2p/<PeerId>; a new gateway dials them first. */
   readonly bootstrap: readonly string[]
+  /** How the addresses of this cluster are translated; absent where they are not. */
+  readonly realPrefixes?: readonly RealPrefix[]
 }
 
 /** How far a cluster key has come. */
@@ -105,7 +108,7 @@ export function isBootstrapAddress(text: string): boolean {
 
 /** Encodes what the gateways share as the field `data` of the Secret, with base64 values. */
 export function clusterSecretData(secret: ClusterSecret): Readonly<Record<string, string>> {
-  const { roots, membership, seats, rootSeeds } = secret
+  const { roots, membership, seats, rootSeeds, realPrefixes = [] } = secret
   const text = (value: string): string => toBase64(new TextEncoder().encode(value))
   const parts: Readonly<Record<string, Uint8Array>> =
     membership.kind === 'member'
@@ -129,7 +132,8 @@ export function clusterSecretData(secret: ClusterSecret): Readonly<Record<string
     ),
     rootSeeds: toBase64(joined(rootSeeds)),
     rootExported: text(String(secret.rootExported)),
-    bootstrap: text(secret.bootstrap.join('\n'))
+    bootstrap: text(secret.bootstrap.join('\n')),
+    ...(realPrefixes.length === 0 ? {} : { realPrefixes: text(realPrefixes.map(realPrefixText).join('\n')) })
   }
 }
 
@@ -197,6 +201,9 @@ function read(fields: SecretFields, crypto: Crypto): ClusterSecret {
   const bootstrap = fields.lines('bootstrap')
   if (bootstrap.length > SECRET_BOOTSTRAP_MAX || !bootstrap.every(isBootstrapAddress))
     throw new Unreadable('its bootstrap is not a list of multiaddrs')
+  const realPrefixes = fields.lines('realPrefixes').map(parseRealPrefix)
+  if (!realPrefixes.every((prefix) => prefix !== undefined))
+    throw new Unreadable('its realPrefixes are not a list of prefixes')
   return {
     roots,
     clusterSeed,
@@ -204,7 +211,8 @@ function read(fields: SecretFields, crypto: Crypto): ClusterSecret {
     seats: readSeats(fields, verify, crypto),
     rootSeeds,
     rootExported: fields.lines('rootExported').join() === 'true',
-    bootstrap
+    bootstrap,
+    ...(realPrefixes.length === 0 ? {} : { realPrefixes })
   }
 }
 

@@ -105,6 +105,7 @@ function chooseKey(
 /** The key of the first one with what either of them has. */
 function merge(first: ClusterSecret, second: ClusterSecret): ClusterSecret {
   const rootExported = first.rootExported || second.rootExported
+  const realPrefixes = first.realPrefixes ?? second.realPrefixes
   const seats = new Map([...second.seats, ...first.seats].map((seat) => [seat.id, seat]))
   const seeds = [...first.rootSeeds, ...second.rootSeeds].toSorted(compareBytes)
   return {
@@ -117,7 +118,8 @@ function merge(first: ClusterSecret, second: ClusterSecret): ClusterSecret {
     rootSeeds: rootExported
       ? []
       : seeds.filter((seed, at) => at === 0 || !equalBytes(seeds[at - 1] ?? seed, seed)),
-    rootExported
+    rootExported,
+    ...(realPrefixes === undefined ? {} : { realPrefixes })
   }
 }
 

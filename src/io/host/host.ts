@@ -31,6 +31,7 @@ import type { LoadBalancerName } from './load-balancer/registry.ts'
 import { LINUX_PARTS, type HostParts } from './parts.ts'
 import {
   hostNames,
+  partContext,
   type Dropped,
   type HostNames,
   type FilterPort,
@@ -130,7 +131,7 @@ class HostEdge implements LinuxHost {
       ...hostNames(options.device, () => [...(this.#started?.memory.vipPrefixes ?? [])]),
       ...options.names
     }
-    this.#context = { run: this.#run, names: this.#names, warn: options.warn ?? (() => undefined) }
+    this.#context = partContext({ run: this.#run, names: this.#names, warn: options.warn })
     this.#tunnel = this.#tunnelKind.create({
       run: this.#run,
       names: this.#names,

@@ -3,6 +3,7 @@
 // HostNames holds the marks by which every part recognises what this agent owns in the kernel.
 import type { Filter, VirtualServer } from '../../core/host/host-state.ts'
 import type { Ip } from '../../core/model/values.ts'
+import { TranslatedSources } from './translated-sources.ts'
 
 /**
  * A change of one virtual server: `want` undefined removes it, `have` undefined adds it. `have` is what the caller
@@ -146,6 +147,16 @@ export interface PartContext {
   readonly names: HostNames
   /** Takes a sentence for the operator about something that works less well on this host than it could. */
   readonly warn: (message: string) => void
+  /** What the filter tells the load balancer about the sources of flows. partContext() makes it. */
+  readonly sources?: TranslatedSources
+}
+
+/** Returns the context of the parts of one host. */
+export function partContext({
+  warn = () => undefined,
+  ...context
+}: Pick<PartContext, 'run' | 'names'> & { readonly warn?: PartContext['warn'] | undefined }): PartContext {
+  return { ...context, warn, sources: new TranslatedSources() }
 }
 
 /** Returns the marks that ARCHITECTURE.md lists under Ownership. HostOptions.names can replace single ones. */

@@ -52,6 +52,20 @@ const identitySchema = z.strictObject({
   /** The prefixes of the invite or the founding certificate. */
   podPrefixes: z.array(z.string().max(64)).max(64).optional(),
   servicePrefixes: z.array(z.string().max(64)).max(64).optional(),
+  /**
+   * The real prefixes of a cluster whose addresses are translated, each with the prefix of the mesh that stands for it
+   * (core/model/translation.ts); absent for a cluster whose prefixes in the mesh are its real ones.
+   */
+  realPrefixes: z
+    .array(
+      z.strictObject({
+        kind: z.enum(['pod', 'service']),
+        real: z.string().max(64),
+        virtual: z.string().max(64).optional()
+      })
+    )
+    .max(128)
+    .optional(),
   /** Multiaddrs ending in /p2p/<PeerId>, from the token. */
   bootstrap: z.array(z.string().max(512)).max(64).optional(),
   /** A token that was redeemed, whose key no member has admitted yet. It is on disk before the first knock. */

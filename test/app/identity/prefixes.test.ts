@@ -8,7 +8,11 @@ import type { Cidr } from '../../../src/core/model/values.ts'
 const NONE = { podCidrs: [], serviceCidrs: [] }
 const cidr = (text: string) => text as Cidr
 const chosen = (within: readonly string[] | undefined, taken: readonly string[] = []) => {
-  const { podPrefixes, servicePrefixes } = choosePrefixes(NONE, taken.map(cidr), within?.map(cidr))
+  const { podPrefixes, servicePrefixes } = choosePrefixes(
+    NONE,
+    taken.map(cidr),
+    within === undefined ? {} : { within: within.map(cidr) }
+  )
   return [...podPrefixes, ...servicePrefixes]
 }
 

@@ -19,8 +19,9 @@ export function joinRoute({
   readonly state: AgentState
   readonly enrolment: Pick<Enrolment, 'join'>
 }): AdminHandlers['join'] {
-  return async ({ token }) => {
-    const { already, warnings } = await enrolment.join({ token })
+  return async (request) => {
+    const { token } = request
+    const { already, warnings } = await enrolment.join(request)
     return {
       ...joinedAnswer(state),
       ...(isGatewayToken(token) ? { gateway: true } : {}),

@@ -8,6 +8,7 @@ import { faultSentence } from '../../observe/health.ts'
 import { VERSION } from '../../observe/version.ts'
 import type { Session } from '../../session/session.ts'
 import { roleOf } from '../../settings/role.ts'
+import { translatedField } from '../translated-field.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
@@ -76,6 +77,7 @@ function status(state: AgentState): Body<StatusAnswer> {
     role: roleOf(settings),
     podCidrs: membership?.podPrefixes ?? [],
     serviceCidrs: membership?.servicePrefixes ?? [],
+    ...translatedField(membership?.translation),
     reach: { what: settings.reach, clusters: settings['reach-clusters'] },
     clusters: session?.control.view().clusters.size ?? 0,
     connections: session?.control.neighbours().length ?? 0,

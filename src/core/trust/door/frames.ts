@@ -4,6 +4,7 @@
 //   1. A frame of a peer that dialled has at most DOOR_FRAME_BYTES_MAX bytes, and the answer of a peer that this agent
 //      dialled at most ANSWER_FRAME_BYTES_MAX. The bound is checked before a byte is decoded.
 //   2. decodeDoorFrame never throws on any bytes, and every length that it returns is bounded.
+import { parseRealPrefix, realPrefixText, type RealPrefix } from '../../model/translation.ts'
 import { printable } from '../../model/printable.ts'
 import { decodeFrame, encodeFrame, type HelloMessage } from '../../wire/messages.ts'
 import { codeOfNumber, type HandshakeCode, NUMBER_OF_CODE, type Rejection } from './codes.ts'
@@ -84,7 +85,12 @@ export interface GatewayGift {
   readonly bootstrap: readonly string[]
   /** The highest generation of the cluster's certificates that the giver knows. */
   readonly generation: number
+  /** How the addresses of the cluster are translated; at most GIFT_PREFIXES_MAX, empty where they are not. */
+  readonly realPrefixes: readonly RealPrefix[]
 }
+
+/** A cluster has at most 32 prefixes of each kind. */
+const GIFT_PREFIXES_MAX = 64
 
 /** A refusal as the peer sent it. `explain` are encoded TrustItems, not checked yet. */
 interface Reject extends Rejection {
@@ -168,8 +174,9 @@ export function encodeGatewayKnock(signature: Uint8Array): Uint8Array {
 }
 
 /** Encodes the answer to a new gateway. */
-export function encodeGatewayAdmitted({ bootstrap, ...gift }: GatewayGift): Uint8Array {
-  return encodeFrame({ gatewayAdmitted: { ...gift, bootstrap: [...bootstrap] } })
+export function encodeGatewayAdmitted({ bootstrap, realPrefixes, ...gift }: GatewayGift): Uint8Array {
+  const texts = realPrefixes.map(realPrefixText)
+  return encodeFrame({ gatewayAdmitted: { ...gift, bootstrap: [...bootstrap], realPrefixes: texts } })
 }
 
 /**
@@ -247,13 +254,22 @@ function showsOf({ credential, invite, gatewayKey }: HelloMessage): Hello['shows
 }
 
 /** Checks the form of an answer to a new gateway. */
-function giftOf({ clusterSeed, item, bootstrap, generation }: GatewayGift): DoorMessage {
+function giftOf({
+  clusterSeed,
+  item,
+  bootstrap,
+  generation,
+  realPrefixes: texts
+}: Omit<GatewayGift, 'realPrefixes'> & { readonly realPrefixes: readonly string[] }): DoorMessage {
   if (clusterSeed.length !== KEY_BYTES)
     return malformed(`a GatewayAdmitted with a seed of ${clusterSeed.length} bytes`)
   const isLong = bootstrap.some(({ length }) => length > MULTIADDR_CHARACTERS_MAX)
   if (bootstrap.length > GATEWAY_BOOTSTRAP_MAX || isLong)
     return malformed(`a GatewayAdmitted with ${bootstrap.length} addresses, or a long one`)
-  return { kind: 'gatewayAdmitted', clusterSeed, item, bootstrap, generation }
+  const realPrefixes = texts.slice(0, GIFT_PREFIXES_MAX).map(parseRealPrefix)
+  if (!realPrefixes.every((prefix) => prefix !== undefined))
+    return malformed('a GatewayAdmitted with malformed real prefixes')
+  return { kind: 'gatewayAdmitted', clusterSeed, item, bootstrap, generation, realPrefixes }
 }
 
 function malformed(reason: string): DoorMessage {

@@ -158,7 +158,8 @@ export function createGatewayRequest({ crypto, token, self, remote, nowMs }: Req
       seats: [],
       rootSeeds: [],
       rootExported: false,
-      bootstrap: gift.bootstrap.filter(isBootstrapAddress)
+      bootstrap: gift.bootstrap.filter(isBootstrapAddress),
+      ...(gift.realPrefixes.length === 0 ? {} : { realPrefixes: gift.realPrefixes })
     }
     return { send: [], outcome: { kind: 'given', secret, generation: gift.generation } }
   }

@@ -19,9 +19,11 @@
 //   note, hairpin    A pod whose connection to a service comes back to itself would drop a packet with its own source,
 //                    so it sees this host's address. nft cannot compare two fields: `note` records (client, client)
 //                    before the translation, and `keep` looks up (source, destination) after it.
+//   unreal, translate-in  Addresses of pods that other clusters know by virtual prefixes (translation.ts).
 //   strays           Records sources outside the pod prefixes that went into the tunnel (src/io/host/obstacles.ts).
 //   mss              Clamps the TCP MSS in both directions: with one alone, a peer behind a path without ICMP hangs.
 import type { Filter } from '../../../core/host/host-state.ts'
+import { inwardChains, notVirtual, outwardRules } from './translation.ts'
 
 /**
  * One more than LB_NAT_PRIORITY (−199) of load-balancer/nftables/table.ts, so that a connection that the load balancer
@@ -33,7 +35,8 @@ const CLAIM_PRIORITY = -198
  * The chains as text. 40 and 60 bytes are the headers of IPv4 and IPv6 with that of TCP. The kernel's own priorities
  * are conntrack −200, mangle −150, DNAT −100, filter 0 and SNAT 100 (nft(8)).
  */
-export function chains(device: string, { mtu, probePort, reach }: Filter): string {
+export function chains(device: string, filter: Filter): string {
+  const { mtu, probePort, reach } = filter
   // UDP of the probe (src/io/probe/probe.ts), by which the agents of two clusters tell whether their tunnel is up.
   const probe = [
     `    ip saddr @remote4 udp dport ${probePort} accept`,
@@ -116,11 +119,13 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
         '    ip6 daddr @vips6 dnat ip6 to ip6 daddr'
       )
     ),
+    ...inwardChains(device, filter, CLAIM_PRIORITY),
     chain(
       'keep',
       '    type nat hook postrouting priority 90; policy accept;',
       '    ip saddr . ip daddr @hairpin4 masquerade',
       '    ip6 saddr . ip6 daddr @hairpin6 masquerade',
+      ...outwardRules(device, filter),
       `    oifname "${device}" ip saddr @local4 ip daddr @remote4 snat ip to ip saddr`,
       `    oifname "${device}" ip6 saddr @local6 ip6 daddr @remote6 snat ip6 to ip6 saddr`,
       '    ip saddr @remote4 ip daddr @local4 snat ip to ip saddr',
@@ -137,8 +142,8 @@ export function chains(device: string, { mtu, probePort, reach }: Filter): strin
       'strays',
       '    type filter hook postrouting priority 300; policy accept;',
       // The kernel's own packets on a link (neighbour discovery, multicast) are left out: they are normal.
-      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ip saddr != @local4 update @stray4 { ip saddr }`,
-      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ip6 saddr != @local6 update @stray6 { ip6 saddr }`
+      `    oifname "${device}" ip saddr != { 0.0.0.0, 169.254.0.0/16 } ip daddr != 224.0.0.0/4 ${notVirtual(filter, 4)}ip saddr != @local4 update @stray4 { ip saddr }`,
+      `    oifname "${device}" ip6 saddr != { ::, fe80::/10 } ip6 daddr != ff00::/8 ${notVirtual(filter, 6)}ip6 saddr != @local6 update @stray6 { ip6 saddr }`
     ),
     chain('mss-in', '    type filter hook prerouting priority -150; policy accept;', ...clamp('iifname')),
     chain('mss-out', '    type filter hook postrouting priority -150; policy accept;', ...clamp('oifname')),

@@ -10,6 +10,7 @@ import { createShapeOf, removalOf, removalWithCopy } from '../tools/nft-shape.ts
 import { ABOUT_SET, aboutCommand, digest, parseListing, type NftListing } from '../tools/nft-listing.ts'
 import { chains } from './chains.ts'
 import type { FilterPort, HostNames, Run } from '../ports.ts'
+import type { TranslatedSources } from '../translated-sources.ts'
 import { listsOf, setsOf } from './sets.ts'
 import { readDropped, underlayChains, underlayObjects } from './underlay.ts'
 
@@ -19,6 +20,8 @@ interface FilterOptions {
   readonly names: Pick<HostNames, 'nftTable' | 'device'>
   /** Takes a sentence for the operator, once, if this kernel cannot filter, or only in part. */
   readonly warn?: (message: string) => void
+  /** Gets the prefixes that the filter translates. */
+  readonly sources?: Pick<TranslatedSources, 'use'>
 }
 
 interface TableContext {
@@ -71,7 +74,9 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       const filter = listing && filterOf(listing)
       // A table that another program changed, or that was made by another version or for another device, counts as
       // missing and is set again.
-      return filter && listing.about === aboutOf(await context(), filter, listing.shape) ? filter : undefined
+      const isOurs = filter && listing.about === aboutOf(await context(), filter, listing.shape)
+      options.sources?.use(filter)
+      return isOurs ? filter : undefined
     },
     async set(filter, signal) {
       if (filter === undefined) {
@@ -81,6 +86,7 @@ export function createNftFilter(options: FilterOptions): FilterPort {
       const text = tableText(await context(), filter)
       const mark = aboutCommand(table, aboutOf(await context(), filter, await shapeOf(text, signal)))
       await nft(`${removalOf(table)}${text}${mark}`, signal)
+      options.sources?.use(filter)
     },
     describe: (filter) => describeFilter({ names, hasFib: true }, filter),
     async cleanup(signal) {

@@ -10,6 +10,7 @@ import {
 } from '../../../core/model/cidr.ts'
 import type { Filter, HostEndpoint } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
+import { MAP, translatedFrom, translationMaps } from './translation.ts'
 import { asRecord, keyOfRow, PROTOCOL_NUMBER, PROTOCOLS, type NftListing } from '../tools/nft-listing.ts'
 
 /** Names of the sets of prefixes, without the family, and the part of a filter that each holds. */
@@ -42,6 +43,7 @@ export function setsOf(filter: Filter): readonly string[] {
     ...namesOf(ENDPOINT_SETS).flatMap((name) =>
       ([4, 6] as const).map((family) => endpointSet(name, family, filter[ENDPOINT_SETS[name]] ?? []))
     ),
+    ...translationMaps(filter),
     hairpinSet(4),
     hairpinSet(6),
     straySet(4),
@@ -66,7 +68,14 @@ export function listsOf(rows: NftListing['rows']): Omit<Filter, 'probePort' | 'm
     ENDPOINT_SETS[name],
     [4, 6].flatMap((family) => (rows.get(`${name}${family}`) ?? []).flatMap((row) => endpointOf(row) ?? []))
   ])
+  const translated = [4, 6].flatMap((family) =>
+    (rows.get(`${MAP}${family}`) ?? []).flatMap((row) => {
+      const pair = pairOf(row)
+      return pair === undefined ? [] : [pair]
+    })
+  )
   return {
+    translatedPods: translatedFrom(translated),
     remoteSources: [],
     localDestinations: [],
     ...(Object.fromEntries([...byPrefix, ...byDevice, ...byEndpoint]) as Partial<Filter>)
@@ -160,6 +169,12 @@ function endpointOf(row: unknown): HostEndpoint | undefined {
   return ip === undefined || protocol === undefined || typeof port !== 'number'
     ? undefined
     : `${ip} ${protocol} ${port}`
+}
+
+/** Returns the two prefixes of an element of a map; undefined if another program wrote it in another form. */
+function pairOf(row: unknown): readonly [Cidr, Cidr] | undefined {
+  const [virtual, real] = Array.isArray(row) ? row.map(prefixOf) : []
+  return virtual === undefined || real === undefined ? undefined : [virtual, real]
 }
 
 /**

@@ -15,6 +15,7 @@
 import { familyOf, ipToBytes, prefixToCidr } from '../../../core/model/cidr.ts'
 import type { VirtualServer } from '../../../core/host/host-state.ts'
 import type { Cidr, Ip, Protocol } from '../../../core/model/values.ts'
+import type { TranslatedSources } from '../translated-sources.ts'
 import { HostError } from '../errors.ts'
 import type { LoadBalancer, Run, VirtualServerChange } from '../ports.ts'
 import { keyOfVirtualServer, netChanges, withChanges } from './order.ts'
@@ -24,6 +25,8 @@ interface FlowEndOptions {
   readonly run: Run
   /** Takes one sentence for the operator, once, when the tool conntrack is missing. */
   readonly warn?: (message: string) => void
+  /** Default: no source is translated. */
+  readonly sources?: Pick<TranslatedSources, 'replyTo'>
   /** Monotonic milliseconds. Default: performance.now. */
   readonly nowMs?: () => number
 }
@@ -104,7 +107,7 @@ export function withFlowEnds(inner: LoadBalancer, options: FlowEndOptions): Load
     doubts = new Set()
     listedAtMs = nowMs()
     try {
-      const isDone = await endStrays(options.run, { servers, asked, all, signal })
+      const isDone = await endStrays(options.run, { servers, asked, all, signal, sources: options.sources })
       if (all && isDone) allAtMs = nowMs()
       if (!isDone) doubts = doubts.union(asked)
     } catch (error) {
@@ -177,9 +180,10 @@ async function endStrays(
     /** True: all of `servers` are checked, and those of `asked`. */
     readonly all: boolean
     readonly signal: AbortSignal
+    readonly sources: FlowEndOptions['sources']
   }
 ): Promise<boolean> {
-  const { servers, asked, all, signal } = options
+  const { servers, asked, all, signal, sources } = options
   const keys = new Set(asked)
   const wanted = new Map<string, VirtualServer>()
   for (const server of servers) {
@@ -187,16 +191,23 @@ async function endStrays(
     if (all) keys.add(key)
     if (keys.has(key)) wanted.set(key, server)
   }
+  const replyTo = (flow: Flow) => (sources === undefined ? flow.source : sources.replyTo(flow))
   let isDone = true
   for (const family of [4, 6] as const) {
     const vips = new Set([...keys].map(vipOf).filter((vip) => familyOf(vip) === family))
     if (vips.size === 0) continue
-    const strays = new Map<string, Flow>()
+    const strays = new Map<string, End>()
     for (const flow of await listFlows(run, { family, vips, signal })) {
       const key = keyOfVirtualServer(flow)
-      if (keys.has(key) && isStray(flow, wanted.get(key))) strays.set(endOf(flow), flow)
+      const server = wanted.get(key)
+      if (!keys.has(key) || !isStray(flow, server, replyTo)) continue
+      // Flows of other clients to the same backend may be right, so that only those with this translation are ended.
+      const isOne = backendOf(flow, server) !== undefined
+      const isUsual = flow.replyTo === flow.source || flow.replyTo === replyTo(flow)
+      const end = { ...flow, replyTo: isOne || !isUsual ? flow.replyTo : undefined }
+      strays.set(endOf(end), end)
     }
-    for (const flow of [...strays.values()].slice(0, DELETIONS_MAX)) await end(run, flow, signal)
+    for (const one of [...strays.values()].slice(0, DELETIONS_MAX)) await end(run, one, signal)
     if (strays.size > DELETIONS_MAX) isDone = false
   }
   return isDone
@@ -208,19 +219,31 @@ function vipOf(key: string): Ip {
 
 /**
  * Returns whether a flow must begin anew, for one of two reasons: no backend of its server answers it; or it has no
- * reply and its source is translated although it goes to another host, which means that it began before its route was
- * set. A pod that reaches itself through the service keeps its translated source (chain `keep` of the filter).
+ * reply and its replies would go to another address than the filter gives it, which means that it began before its route was
+ * set. A pod that reaches itself through the service keeps its translated source (chain `keep` of the filter). `replyTo`:
+ * the address to which replies must go; undefined: not known.
  */
-export function isStray(flow: Flow, server: VirtualServer | undefined): boolean {
-  const backend = server?.realServers.find(({ ip, port }) => ip === flow.ip && port === flow.realPort)
-  if (backend === undefined) return true
+export function isStray(
+  flow: Flow,
+  server: VirtualServer | undefined,
+  replyTo: (flow: Flow) => Ip | undefined = ({ source }) => source
+): boolean {
+  if (backendOf(flow, server) === undefined) return true
   const isHairpin = flow.source === flow.ip
-  return flow.unreplied && flow.replyTo !== flow.source && !isHairpin
+  const right = replyTo(flow)
+  return flow.unreplied && right !== undefined && flow.replyTo !== right && !isHairpin
 }
 
-/** Returns a key for all flows with the same virtual server, backend and translation: one deletion ends them all. */
-function endOf(flow: Flow): string {
-  return `${flow.protocol} ${flow.vip} ${flow.port} ${flow.ip} ${flow.realPort} ${flow.replyTo === flow.source ? '' : flow.replyTo}`
+function backendOf({ ip, realPort }: Flow, server: VirtualServer | undefined) {
+  return server?.realServers.find((real) => real.ip === ip && real.port === realPort)
+}
+
+/** Flows that one deletion ends: those to a backend of a virtual server, or of these the ones with replies to one address. */
+type End = Omit<Flow, 'replyTo'> & { readonly replyTo: Ip | undefined }
+
+/** Returns a key for all flows that one deletion ends. */
+function endOf({ protocol, vip, port, ip, realPort, replyTo = '' as Ip }: End): string {
+  return `${protocol} ${vip} ${port} ${ip} ${realPort} ${replyTo}`
 }
 
 const PROTOCOLS = new Map<string, Protocol>([
@@ -297,11 +320,11 @@ export function parseFlow(line: string): Flow | undefined {
 }
 
 /** Deletes the entries of all flows with this end. Errors: HostError of conntrack. */
-async function end(run: Run, flow: Flow, signal: AbortSignal): Promise<void> {
+async function end(run: Run, flow: End, signal: AbortSignal): Promise<void> {
   const args = ['-D', '-f', familyOf(flow.vip) === 4 ? 'ipv4' : 'ipv6', '-p', flow.protocol.toLowerCase()]
   const original = ['--orig-dst', flow.vip, '--orig-port-dst', String(flow.port)]
   const reply = ['--reply-src', flow.ip, '--reply-port-src', String(flow.realPort)]
-  const translated = flow.replyTo === flow.source ? [] : ['--reply-dst', flow.replyTo]
+  const translated = flow.replyTo === undefined ? [] : ['--reply-dst', flow.replyTo]
   // Exit code 1: the flow has ended by itself since the listing.
   await run('conntrack', [...args, ...original, ...reply, ...translated], {
     signal,

@@ -45,7 +45,14 @@ function ask(options: Options = {}) {
     ...(options.at ?? world.member(west)),
     gateways: new Set(options.knows === false ? [] : [keyId(key)])
   }
-  const gift = { clusterSeed: west.seed, item: west.item, bootstrap: [], generation: 3, ...options.gift }
+  const gift = {
+    clusterSeed: west.seed,
+    item: west.item,
+    bootstrap: [],
+    generation: 3,
+    realPrefixes: [],
+    ...options.gift
+  }
   const request = createGatewayRequest({
     crypto: world.crypto,
     token,
