@@ -172,7 +172,7 @@ export interface Filter {
 }
 
 /** A real prefix and the virtual one that stands for it in the mesh, such as "10.1.0.0/16 10.128.0.0/16". */
-export type TranslatedPrefix = `${Cidr} ${Cidr}`
+export type TranslatedPrefix = `${string} ${string}`
 
 /** Address, protocol and port of an endpoint on this host, such as "10.2.0.1 TCP 8080". */
 export type HostEndpoint = `${string} ${Protocol} ${number}`

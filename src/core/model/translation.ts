@@ -103,7 +103,7 @@ function moved(
 }
 
 /** The result of `pairPrefixes`. */
-export interface Pairing {
+interface Pairing {
   readonly prefixes: readonly RealPrefix[]
   /** Virtual prefixes for which no real one is left: they are taken as real ones themselves. */
   readonly unpaired: readonly Cidr[]

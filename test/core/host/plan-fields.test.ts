@@ -59,7 +59,7 @@ const WHOLE: Whole<HostState> = {
     reachable: ['10.9.0.7 TCP 8080'],
     barredSources: ['10.1.7.0/24' as Cidr],
     nodeSources: ['10.9.3.0/24' as Cidr],
-    translatedPods: ['10.9.0.0/16 10.128.0.0/16' as `${Cidr} ${Cidr}`]
+    translatedPods: ['10.9.0.0/16 10.128.0.0/16']
   },
   sysctls: [{ name: 'net.ipv4.ip_forward', value: '1' }]
 }
