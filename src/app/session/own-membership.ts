@@ -2,7 +2,7 @@
 // another admission can come, and the certificate is renewed, while the session runs.
 import type { Control } from '../control/control.ts'
 import type { Prefixes } from '../../core/model/prefixes.ts'
-import { OwnSide } from '../../core/view/own-side.ts'
+import { OwnSide, type HiddenPrefix } from '../../core/view/own-side.ts'
 import { pairPrefixes, realPrefixes } from '../../core/model/translation.ts'
 import type { Shows } from '../control/control-options.ts'
 import { realPrefixesField, translated, type Membership } from '../identity/identity.ts'
@@ -11,6 +11,7 @@ import type { Health } from '../observe/health.ts'
 import type { Loop } from '../../io/timing/loop.ts'
 import type { Store } from '../../io/store/store.ts'
 import type { Log } from '../observe/log.ts'
+import { setTranslationFaults } from './translation-faults.ts'
 import type { OwnCertificate } from './own-certificate.ts'
 
 interface OwnMembershipOptions {
@@ -38,6 +39,7 @@ export class OwnMembership {
   readonly #renewal: Loop
   /** Shows the own cluster with its real addresses. */
   readonly side = new OwnSide()
+  #judged: { readonly hidden?: readonly HiddenPrefix[]; readonly real?: Membership['realPrefixes'] } = {}
   #current: Membership
   #isAdmitted: boolean
 
@@ -56,6 +58,11 @@ export class OwnMembership {
   }
 
   stop(): Promise<void> {
+    setTranslationFaults(this.#options.health, {
+      cluster: this.#current.cluster,
+      hidden: [],
+      realPrefixes: []
+    })
     return this.#renewal.stop()
   }
 
@@ -132,10 +139,23 @@ export class OwnMembership {
     this.#showCredential()
   }
 
-  /** Takes a higher generation that another gateway of the cluster has shown. Called when the members have changed. */
+  /**
+   * Takes a higher generation that another gateway of the cluster has shown, and judges the translation. Called when the
+   * members have changed.
+   */
   follow(): void {
     const { certificate } = this.#options
     if (this.#highest() > certificate.generation) this.#renewal.mark()
+    this.#judge()
+  }
+
+  /** Tells what is not reached because of the translation; cheap while nothing has changed. */
+  #judge(): void {
+    const { hidden } = this.side
+    const { cluster, realPrefixes: real } = this.#current
+    if (this.#judged.hidden === hidden && this.#judged.real === real) return
+    this.#judged = { hidden, real }
+    setTranslationFaults(this.#options.health, { cluster, hidden, realPrefixes: real })
   }
 
   /**

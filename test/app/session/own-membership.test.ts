@@ -33,6 +33,7 @@ describe('the own membership', () => {
   let saved: Identity
   let shown: number[]
   let own: OwnMembership
+  let health: Health
 
   const add = (credential: Uint8Array): number => {
     const opened = openCredential(members.set, credential)
@@ -54,6 +55,7 @@ describe('the own membership', () => {
     members = createMembers({ crypto, roots, owners: new Map(), generations: new Map() })
     saved = west
     shown = []
+    health = new Health({ log: SILENT, now: Date.now })
     const store = {
       identity: () => saved,
       saveIdentity: async (identity: Identity) => void (saved = identity)
@@ -71,7 +73,7 @@ describe('the own membership', () => {
       }),
       log: SILENT,
       store,
-      health: new Health({ log: SILENT, now: Date.now }),
+      health,
       onAdmitted: async () => assert.fail('it is a member')
     })
   })
@@ -104,6 +106,56 @@ describe('the own membership', () => {
     assert.equal(own.followPrefixes(), false)
     await Promise.resolve()
     assert.deepEqual(saved.podPrefixes, [...before, '10.77.0.0/16'])
+  })
+
+  it('gives a real prefix the one that the mesh has in place of the former, and says so while there is none', async () => {
+    const services = ['10.101.0.0/16' as Cidr]
+    const real = { kind: 'pod', real: '10.9.0.0/16' as Cidr } as const
+    const translated = initMesh(
+      { cluster: 'west', podCidrs: ['10.1.0.0/16'], serviceCidrs: services },
+      {
+        crypto,
+        identity: createIdentity(crypto),
+        nowMs: Date.now(),
+        hostNetworks: [],
+        real: { podPrefixes: [real.real], servicePrefixes: [] }
+      }
+    )
+    const { realPrefixes, translation } = pendingMembership(translated, crypto)
+    assert.deepEqual(realPrefixes, [{ ...real, virtual: '10.1.0.0/16' }])
+    own.renew({ ...membership, realPrefixes, translation })
+    const founded = openItem({ crypto, roots }, clusterItem)
+    assert.ok(founded.kind !== 'refused')
+    members.addItems([founded])
+    const change = (add: readonly string[], drop: readonly string[]) => {
+      const seat = {
+        seatItem: bytes(west.seats?.[0]?.seatItem ?? ''),
+        adminSeed: bytes(west.seats?.[0]?.adminSeed ?? '')
+      }
+      const grown = grant({ crypto, roots }, seat, {
+        clusterKey: keyId(crypto.publicKeyOf(clusterSeed)),
+        add: { pods: add as Cidr[], services: [] },
+        drop: drop as Cidr[]
+      })
+      const opened = openItem({ crypto, roots }, grown.item)
+      assert.ok(opened.kind !== 'refused')
+      members.addItems([opened])
+      assert.equal(own.followPrefixes(), true)
+      own.follow()
+    }
+    change(['10.77.0.0/16'], [])
+    assert.deepEqual(own.current.realPrefixes, [{ ...real, virtual: '10.1.0.0/16' }])
+    assert.deepEqual(own.realPrefixes.podPrefixes, ['10.9.0.0/16', '10.77.0.0/16'])
+    change([], ['10.1.0.0/16'])
+    assert.deepEqual(own.current.realPrefixes, [{ ...real, virtual: '10.77.0.0/16' }])
+    change(['10.78.0.0/17'], ['10.77.0.0/16'])
+    assert.deepEqual(own.current.realPrefixes, [real])
+    assert.equal(health.faults().find(({ code }) => code === 'PREFIX_UNTRANSLATED')?.subject, '10.9.0.0/16')
+    change(['10.79.0.0/16'], [])
+    assert.deepEqual(own.current.realPrefixes, [{ ...real, virtual: '10.79.0.0/16' }])
+    assert.deepEqual(health.faults(), [])
+    await Promise.resolve()
+    assert.deepEqual(saved.realPrefixes, [{ ...real, virtual: '10.79.0.0/16' }])
   })
 
   it('raises the generation with each renewal, on disk before it is shown', async () => {
