@@ -194,6 +194,8 @@ export interface ServiceRow {
   readonly name: string
   readonly type: 'ClusterIP' | 'Headless' | 'ExternalName'
   readonly clusterIps: readonly string[]
+  /** The addresses by which other clusters reach the service, where they are not `clusterIps`; of the own cluster only. */
+  readonly meshIps?: readonly string[]
   readonly ports: readonly {
     /** '' when the port has no name. */
     readonly name: string

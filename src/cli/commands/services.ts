@@ -71,7 +71,7 @@ function renderServices(answer: ServicesAnswer, options: Options, context: Conte
       { title: 'NAMESPACE', value: (row) => row.namespace },
       { title: 'NAME', value: (row) => row.name },
       { title: 'TYPE', value: (row) => row.type },
-      { title: 'CLUSTER IP', value: (row) => row.clusterIps.join(','), fold: 2 },
+      { title: 'CLUSTER IP', value: addressesOf, fold: 2 },
       { title: 'PORTS', value: (row) => row.ports.map(portText).join(','), fold: 1 },
       {
         title: 'READY',
@@ -99,4 +99,10 @@ function readyText({ ready, endpoints, fallback = 0 }: ServiceRow): string {
 /** "http:80/TCP", or "80/TCP" when the port has no name. */
 function portText({ name, port, protocol }: ServiceRow['ports'][number]): string {
   return `${name === '' ? '' : `${name}:`}${port}/${protocol}`
+}
+
+/** The addresses of a service; of the own cluster also those that others use, where they differ: "10.101.0.10 (mesh 10.192.0.10)". */
+function addressesOf({ clusterIps, meshIps }: ServiceRow): string {
+  const inMesh = meshIps === undefined ? '' : ` (mesh ${meshIps.join(',')})`
+  return `${clusterIps.join(',')}${inMesh}`
 }

@@ -78,12 +78,19 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
       : { handshakeAgeSeconds: Math.max(0, Math.round((Date.now() - stats.lastHandshakeMs) / 1000)) }),
     rxBytes: stats?.rxBytes ?? 0,
     txBytes: stats?.txBytes ?? 0,
-    cidrs: [...cluster.podPrefixes, ...cluster.servicePrefixes],
+    cidrs: prefixesInMesh(session, cluster),
     services: cluster.services.size,
     lag: session.control.lag(origin),
     connected: self || connected,
     version: agent.version
   }
+}
+
+/** The prefixes by which the other clusters know this one: its real ones may be others. */
+function prefixesInMesh({ control, membership }: Session, cluster: ClusterView): readonly string[] {
+  const { toVirtual } = membership.translation
+  const prefixes = [...cluster.podPrefixes, ...cluster.servicePrefixes]
+  return cluster.name === control.view().self ? prefixes.map((prefix) => toVirtual.cidr(prefix)) : prefixes
 }
 
 function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {

@@ -19,8 +19,16 @@ export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers
 /** All services of the view, cluster by cluster, in the order of the view. */
 function services(session: Session): Body<ServicesAnswer> {
   const view = session.control.view()
+  const { translation } = session.membership
+  const meshIps = (service: ServiceView): Pick<ServiceRow, 'meshIps'> =>
+    translation.isActive && service.service.clusterIps.length > 0
+      ? { meshIps: service.service.clusterIps.map((ip) => translation.toVirtual.ip(ip)) }
+      : {}
   const rows = [...view.clusters.values()].flatMap((cluster) =>
-    [...cluster.services.values()].map((service) => serviceRow(cluster.name, service))
+    [...cluster.services.values()].map((service) => ({
+      ...serviceRow(cluster.name, service),
+      ...(cluster.name === view.self ? meshIps(service) : {})
+    }))
   )
   return { services: rows }
 }
