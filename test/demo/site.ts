@@ -75,6 +75,8 @@ export interface WorldOptions {
   readonly userHosts?: false | Pick<UserHostOptions, 'forwards'>
   /** Default: ipv4. */
   readonly families?: Families | undefined
+  /** Every site has the pod and service prefixes, the pods and the services of this one. Default: each has its own. */
+  readonly alike?: Cluster | undefined
 }
 
 /** Three sites on one wide-area link. `close()` of the lab removes the namespaces; `close()` here the files too. */
@@ -95,14 +97,14 @@ export class World {
 
   static async raise(
     lab: Lab,
-    { clusters = CLUSTERS, userHosts = false, families = 'ipv4' }: WorldOptions = {}
+    { clusters = CLUSTERS, userHosts = false, families = 'ipv4', alike }: WorldOptions = {}
   ): Promise<World> {
     const world = new World(lab, mkdtempSync(join(tmpdir(), `rhizome-${lab.id}-`)))
     process.once('exit', world.#remove)
     const wan = await lab.namespace('wan')
     await lab.bridge(wan, 'wan')
     for (const cluster of clusters)
-      world.sites.set(cluster, await Site.raise(world, wan, { cluster, families }))
+      world.sites.set(cluster, await Site.raise(world, wan, { cluster, families, as: alike ?? cluster }))
     if (userHosts !== false)
       for (const site of world.sites.values()) await site.becomeUserHost(lab, userHosts)
     return world
@@ -125,6 +127,8 @@ export class World {
 
 interface SiteOptions {
   readonly cluster: Cluster
+  /** Whose addresses and services the site has. */
+  readonly as: Cluster
   readonly families: Families
 }
 
@@ -206,11 +210,11 @@ export class Site {
   }
 
   static async raise({ lab, folder }: World, wan: Namespace, options: SiteOptions): Promise<Site> {
-    const { cluster, families } = options
+    const { cluster, families, as } = options
     const gateway = await lab.namespace(cluster)
     const site = new Site(options, gateway, join(folder, cluster), lab.device(cluster))
     mkdirSync(site.folder, { recursive: true })
-    cpSync(join(ROOT, 'deploy/examples/shop', cluster), site.manifests, { recursive: true })
+    cpSync(join(ROOT, 'deploy/examples/shop', as), site.manifests, { recursive: true })
     for (const file of manifestsIn(site.manifests))
       writeFileSync(file, manifestOf(families, readFileSync(file, 'utf8')))
     await lab.attach(wan, 'wan', cluster, {
@@ -218,13 +222,13 @@ export class Site {
       device: 'wan0',
       cidr: families === 'ipv6' ? `${inIpv6(wanAddress(cluster))}/64` : `${wanAddress(cluster)}/24`
     })
-    const routers = ofFamilies(families, `10.${NUMBER[cluster]}.0.1`)
+    const routers = ofFamilies(families, `10.${NUMBER[as]}.0.1`)
     const [router = '', ...moreRouters] = routers
     await lab.bridge(gateway, 'pods0', inLink(router))
     for (const more of moreRouters) await addAddress(gateway, more, 'pods0')
     for (const [index, name] of PODS.entries()) {
       const namespace = await lab.namespace(`${cluster}-${name}`)
-      const addresses = ofFamilies(families, podAddress(cluster, index))
+      const addresses = ofFamilies(families, podAddress(as, index))
       const [address = '', ...moreAddresses] = addresses
       await lab.attach(gateway, 'pods0', `pod-${name}`, { namespace, device: 'eth0', cidr: inLink(address) })
       for (const more of moreAddresses) await addAddress(namespace, more, 'eth0')

@@ -20,7 +20,7 @@ const USER_HOSTS = process.env['RHIZOME_USER_HOSTS'] === undefined ? false : {}
 export function raise(
   label: string,
   clusters: readonly Cluster[],
-  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts' | 'families'> = {}
+  options: { readonly start?: boolean } & Pick<WorldOptions, 'userHosts' | 'families' | 'alike'> = {}
 ): { readonly world: () => World; readonly site: (cluster: Cluster) => Site } {
   let world: World | undefined
   const raised = (): World => {
@@ -32,8 +32,8 @@ export function raise(
     build()
     const lab = await Lab.create(label)
     try {
-      const { userHosts = USER_HOSTS, families } = options
-      world = await World.raise(lab, { clusters, userHosts, families })
+      const { userHosts = USER_HOSTS, families, alike } = options
+      world = await World.raise(lab, { clusters, userHosts, families, alike })
     } catch (error) {
       await lab.close()
       throw error
