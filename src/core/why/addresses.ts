@@ -64,8 +64,15 @@ function ownerOf(ip: Ip, clusters: readonly ClusterView[]): Owner | undefined {
   return undefined
 }
 
-/** An address outside all prefixes in force: perhaps in one that a cluster claims and does not have. */
-function noPrefix(ip: Ip, { view }: WhyFacts): Stop {
+/** An address outside all prefixes in force: perhaps a virtual one of this cluster, or in one that a cluster claims and does not have. */
+function noPrefix(ip: Ip, { view, translation }: WhyFacts): Stop {
+  const real = translation.toReal.ip(ip)
+  if (real !== ip)
+    return fault(
+      'prefix',
+      `${ip} stands for ${real} of this cluster in the mesh: only other clusters reach it by that address`,
+      `use ${real} in this cluster; names have the right address in each`
+    )
   for (const cluster of view.clusters.values()) {
     const lost = cluster.conflicts.find(
       ({ what, value }) => what !== 'name' && cidrContains(value as Cidr, ip)

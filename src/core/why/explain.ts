@@ -62,8 +62,15 @@ export function explain(asked: Asked, from: Ip | undefined, facts: WhyFacts): Ex
 }
 
 /** Service addresses serve the pods of this cluster and this host, and other clusters accept only pods as sources. */
-function sourceStop(from: Ip, { view }: WhyFacts): Stop {
+function sourceStop(from: Ip, { view, translation }: WhyFacts): Stop {
   const own = view.clusters.get(view.self)
+  const real = translation.toReal.ip(from)
+  if (real !== from)
+    return fault(
+      'source',
+      `${from} stands for ${real} of this cluster in the mesh: no pod here has it`,
+      `ask with --from ${real}`
+    )
   const prefix = own?.podPrefixes.find((one) => cidrContains(one, from))
   if (prefix === undefined)
     return fault(
@@ -74,11 +81,13 @@ function sourceStop(from: Ip, { view }: WhyFacts): Stop {
   const agent = own?.agents.find(({ agent: { nodePrefixes = [] } }) =>
     nodePrefixes.some((one) => cidrContains(one, from))
   )
+  const seen = translation.toVirtual.ip(from)
+  const inMesh = seen === from ? '' : `; other clusters see it as ${seen}`
   return passes(
     'source',
     agent === undefined
-      ? `${from} is in the pod prefix ${prefix} of this cluster`
-      : `${from} is a pod on node ${agent.agent.node} of this cluster`
+      ? `${from} is in the pod prefix ${prefix} of this cluster${inMesh}`
+      : `${from} is a pod on node ${agent.agent.node} of this cluster${inMesh}`
   )
 }
 

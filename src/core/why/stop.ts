@@ -2,6 +2,7 @@
 import type { Names } from '../dns/names.ts'
 import type { HostState } from '../host/host-state.ts'
 import type { TunnelState } from '../host/tunnel-state.ts'
+import type { Translation } from '../model/translation.ts'
 import type { ClusterName, Origin } from '../model/values.ts'
 import type { MeshView } from '../view/view.ts'
 
@@ -44,7 +45,10 @@ export interface Stop {
 
 /** The facts from which the stops follow, as this agent has them. */
 export interface WhyFacts {
+  /** With the real addresses of the own cluster. */
   readonly view: MeshView
+  /** Between these and the addresses by which other clusters know the own one. */
+  readonly translation: Pick<Translation, 'toReal' | 'toVirtual'>
   readonly names: Pick<Names, 'answer'>
   /** Clusters to which no tunnel works: connections to them are refused at once. */
   readonly withdrawn: ReadonlySet<ClusterName>

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { createNames } from '../../../src/core/dns/names.ts'
 import { desired } from '../../../src/core/host/desired.ts'
 import type { TunnelState } from '../../../src/core/host/tunnel-state.ts'
+import { createTranslation, NO_TRANSLATION } from '../../../src/core/model/translation.ts'
 import type { ClusterName, Ip, Origin, PeerAddress, WireguardKey } from '../../../src/core/model/values.ts'
 import type { AgentView, MeshView } from '../../../src/core/view/view.ts'
 import { explain } from '../../../src/core/why/explain.ts'
@@ -56,12 +57,20 @@ interface World {
   readonly tunnel?: TunnelState
   readonly host?: Partial<ProgrammedFacts> | { readonly off: string }
   readonly faults?: WhyFacts['faults']
+  readonly translation?: WhyFacts['translation']
 }
 
-function factsOf({ view = mesh(), tunnel = { state: 'up' }, host = {}, faults = [] }: World): WhyFacts {
+function factsOf({
+  view = mesh(),
+  tunnel = { state: 'up' },
+  host = {},
+  faults = [],
+  translation = NO_TRANSLATION
+}: World): WhyFacts {
   const withdrawn = new Set(tunnel.state === 'down' ? [WEST] : [])
   return {
     view,
+    translation,
     names: createNames({ view, withdrawn: (name) => withdrawn.has(name) }),
     withdrawn,
     tunnel: () => tunnel,
@@ -236,6 +245,20 @@ describe('why a connection ends', () => {
 
   it('says so where the source is no pod of this cluster', () => {
     assert.equal(end('10.12.0.1:80', {}, '172.17.0.2').stop, 'source')
+  })
+
+  it('knows the addresses by which other clusters know this one', () => {
+    const [real, virtual] = ['10.1.0.0/16', '10.129.0.0/16'] as never[]
+    const translation = createTranslation([{ kind: 'pod', real: real as never, virtual: virtual as never }])
+    const to = end('10.129.0.7:80', { translation })
+    assert.equal(to.stop, 'prefix')
+    assert.match(to.text, /10\.129\.0\.7 stands for 10\.1\.0\.7 of this cluster/)
+    assert.match(to.fix ?? '', /use 10\.1\.0\.7/)
+    const from = end('10.12.0.1:80', { translation }, '10.129.0.7')
+    assert.equal(from.stop, 'source')
+    assert.match(from.fix ?? '', /--from 10\.1\.0\.7/)
+    const source = stopsOf('10.12.0.1:80', { translation }, '10.1.0.7').find(({ stop }) => stop === 'source')
+    assert.match(source?.text ?? '', /other clusters see it as 10\.129\.0\.7/)
   })
 
   it('says so where the host keeps a network of its own', () => {

@@ -71,6 +71,7 @@ function factsOf(state: AgentState, session: Session): WhyFacts {
     }
   return {
     view: session.control.view(),
+    translation: session.membership.translation,
     names: session.names(),
     withdrawn: session.withdrawn,
     tunnel: (origin) => session.paths.tunnels.of(origin),
