@@ -17,6 +17,8 @@ type HostErrorCode =
   | 'KEY_MISMATCH'
   // The setting is `auto`, and this kernel can run no kind of load balancer.
   | 'NO_LOAD_BALANCER'
+  // The kernel has no nftables, and the addresses of this cluster must be translated.
+  | 'NO_TRANSLATION'
   // The kernel has no WireGuard, and wireguard-go finds no /dev/net/tun.
   | 'NO_TUN'
   | 'NOT_LINUX'

@@ -1,6 +1,5 @@
-// The Linux host whose network this agent owns, composed of its parts: sysctls, tunnel device and peers, routes, load
-// balancer, packet filter. src/app/host/pass.ts calls `look` to read the kernel and `apply` to change it. This file
-// passes each operation to its part, and the parts run the tools.
+// The Linux host whose network this agent owns: sysctls, tunnel device and peers, routes, load balancer, packet filter.
+// src/app/host/pass.ts calls `look` to read the kernel and `apply` to change it. Each operation goes to its part, which runs the tools.
 // Invariant: the lock of the network namespace is held from start() to stop(), so no second agent changes this host.
 import {
   HOST_PARTS,

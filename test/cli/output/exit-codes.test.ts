@@ -86,6 +86,7 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   OWN_AGENT: EXIT.refused,
   NO_INVITE: EXIT.refused,
   INVITE_USED: EXIT.refused,
+  TRANSLATION_MISMATCH: EXIT.refused,
   KEY_IN_SECRET: EXIT.refused,
   NOT_ADMITTED: EXIT.refused,
   TOO_MANY_INVITES: EXIT.refused,

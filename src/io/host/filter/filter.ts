@@ -114,7 +114,8 @@ async function contextOf({ run, names, warn }: FilterOptions): Promise<TableCont
 
 /**
  * Returns a filter for a kernel without nftables (docs/decisions/0025-hosts-without-nftables.md). `observe` returns
- * the filter that was set, so that the plan has nothing to do. The first filter that is set gives a warning.
+ * the filter that was set, so that the plan has nothing to do. The first filter that is set gives a warning. Errors of `set`:
+ * HostError NO_TRANSLATION for a cluster whose addresses are translated.
  */
 export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort {
   let desired: Filter | undefined
@@ -122,6 +123,7 @@ export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort
   return {
     observe: async () => desired,
     async set(filter) {
+      if (filter?.translatedPods !== undefined) throw cannotTranslate()
       desired = filter
       if (filter === undefined || warned) return
       warned = true
@@ -133,6 +135,16 @@ export function createNoFilter(options: Pick<FilterOptions, 'warn'>): FilterPort
     },
     dropped: async () => undefined
   }
+}
+
+/** Without nftables a translated cluster would send packets that no other cluster takes, so it is refused. */
+function cannotTranslate(): HostError {
+  return new HostError({
+    code: 'NO_TRANSLATION',
+    message:
+      'this kernel has no nftables, so the addresses of this cluster cannot be translated, and other clusters do not reach its pods',
+    fix: 'run the gateways of this cluster on a kernel with nftables, or let it join with prefixes that no other cluster has'
+  })
 }
 
 const NO_FIB =

@@ -2,7 +2,7 @@
 // test/lab/translation.test.ts.
 import assert from 'node:assert/strict'
 import type { Filter } from '../../../../src/core/host/host-state.ts'
-import { createNftFilter } from '../../../../src/io/host/filter/filter.ts'
+import { createNftFilter, createNoFilter } from '../../../../src/io/host/filter/filter.ts'
 import { TranslatedSources } from '../../../../src/io/host/translated-sources.ts'
 import type { Cidr, Ip } from '../../../../src/core/model/values.ts'
 
@@ -56,6 +56,18 @@ describe('the filter of a translated cluster', () => {
     const at = (pattern: RegExp) => keep.findIndex((line) => pattern.test(line))
     assert.ok(at(/@hairpin6/) < at(/snat ip prefix/))
     assert.ok(at(/snat ip6 prefix/) < at(/snat ip to ip saddr/))
+  })
+
+  it('is refused with the fix where the kernel has no nftables; without a translation it is not', async () => {
+    const { signal } = new AbortController()
+    const said: string[] = []
+    const none = createNoFilter({ warn: (text) => said.push(text) })
+    await assert.rejects(none.set(TRANSLATED, signal), {
+      code: 'NO_TRANSLATION',
+      fix: /kernel with nftables/
+    })
+    await none.set(FILTER, signal)
+    assert.equal(said.length, 1)
   })
 })
 
