@@ -198,7 +198,24 @@ function chosenPrefixes(
   refuseOverlaps(all, held)
   const names = { from: replaced?.name, to: cluster }
   const renamed = around && { ...around, outers: outersRenamed(around.outers, names) }
-  return { prefixes, all, warnings: checkSurroundings(cluster, all, renamed) }
+  const inMesh = alsoHeld.length > 0 ? alsoHeld : held
+  const hidden = [...like.podPrefixes, ...like.servicePrefixes].flatMap((real) =>
+    overlappedBy(real, cluster, inMesh)
+  )
+  return { prefixes, all, warnings: [...checkSurroundings(cluster, all, renamed), ...hidden] }
+}
+
+/**
+ * Returns a warning for each prefix of the mesh that the new cluster really uses itself: its hosts keep their own addresses,
+ * so a translation of the new cluster alone does not let the two reach each other.
+ */
+function overlappedBy(real: Cidr, cluster: ClusterName, inMesh: readonly Held[]): readonly string[] {
+  return inMesh
+    .filter(({ prefix }) => cidrOverlaps(prefix, real))
+    .map(
+      ({ prefix, owner }) =>
+        `${owner} has ${prefix} in the mesh, which overlaps ${real}, the real prefix of ${cluster}: the two do not reach each other there until the addresses of ${owner} are translated, too (docs/overlap.md)`
+    )
 }
 
 /**

@@ -18,6 +18,7 @@ import type { Cidr, ClusterName } from '../../../src/core/model/values.ts'
 import { clusterSecretData, readClusterSecret } from '../../../src/core/trust/cluster-secret-data.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { decodeIdentity, encodeIdentity } from '../../../src/io/store/identity.ts'
+import { cluster } from '../../core/dns/fixtures.ts'
 import { seatsOf } from './seats.ts'
 
 const crypto = createCrypto()
@@ -102,6 +103,33 @@ describe('the real prefixes of a cluster', () => {
     assert.deepEqual(pendingMembership(second, crypto).translation.pods, [
       { real: POD, virtual: '10.129.0.0/16' }
     ])
+  })
+
+  it('an invite warns of a member that has the real prefixes of the new cluster in the mesh', () => {
+    const options = { crypto, identity: createIdentity(crypto), nowMs, hostNetworks: [] }
+    const west = initMesh({ cluster: 'west', podCidrs: [POD], serviceCidrs: [SERVICE] }, options)
+    const at = `/ip4/192.0.2.1/tcp/7946/p2p/${originOf(crypto.publicKeyOf(bytes(west.nodeSeed)))}`
+    const like = { realPodCidrs: [POD], realServiceCidrs: ['10.64.0.0/12'] }
+    const { warnings, podPrefixes } = invite(
+      { cluster: 'east', ...NOTHING, ...like, ttlSeconds: 3600, bootstrap: [] },
+      {
+        crypto,
+        identity: west,
+        nowMs,
+        view: {
+          self: 'west' as ClusterName,
+          clusters: new Map([
+            ['west' as ClusterName, cluster('west', { podPrefixes: [POD], servicePrefixes: [SERVICE] })]
+          ])
+        },
+        bootstrap: new Map([['west' as ClusterName, [at]]]),
+        seats: seatsOf(west, crypto),
+        hostNetworks: []
+      }
+    )
+    assert.deepEqual(podPrefixes, ['10.128.0.0/16'])
+    assert.equal(warnings.length, 1)
+    assert.match(warnings[0] ?? '', /cluster west has 10\.1\.0\.0\/16 in the mesh, .*real prefix of east/)
   })
 
   it('the other gateways of the cluster get them with the key', () => {

@@ -84,7 +84,8 @@ export const REMEDIES: Readonly<Record<HandshakeCode, string>> = {
   cancelled: 'ask an administrator of the mesh for a new token',
   nameTaken:
     'ask for an invite with another name; if that cluster is gone, an administrator gives its place away (`meshctl invite <cluster> --replace`)',
-  prefixOverlap: 'ask for an invite with other prefixes',
+  prefixOverlap:
+    'ask for an invite with other prefixes; if the cluster really uses these, with --real-pod-cidr and --real-service-cidr, and join with --translate',
   underlay: 'ask for an invite with prefixes that no host uses',
   quota: 'ask for an invite of another administrator, or remove clusters that are gone',
   barred: 'ask an administrator to take the bar back (`meshctl restore`)',
