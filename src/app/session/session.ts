@@ -85,10 +85,7 @@ export class Session {
     this.#services = new Services([this.#dns, this.#probe, feed], log)
   }
 
-  /**
-   * Starts all parts. Errors: TransportError, when the control plane cannot listen. A service that cannot start is a
-   * fault, and the session runs on.
-   */
+  /** Starts all parts. A service that cannot start is a fault. Errors: TransportError when the control plane cannot listen. */
   async start(): Promise<void> {
     await this.control.start()
     await this.#ownFacts.start()
