@@ -170,8 +170,10 @@ export interface PeerRow {
   /** Bytes that WireGuard has received from the peer and sent to it; 0 without a tunnel. */
   readonly rxBytes: number
   readonly txBytes: number
-  /** The pod prefixes and the service prefixes of the peer's cluster. */
+  /** The pod prefixes and the service prefixes of the peer's cluster, as the mesh knows them. */
   readonly cidrs: readonly string[]
+  /** Of each of them that stands for another one: the prefix that the cluster really uses; of the own cluster only. */
+  readonly translated?: Readonly<Record<string, string>>
   /** The number of services of the peer's cluster. */
   readonly services: number
   /** The number of operations that the origin has published and this agent does not hold yet; 0: none is missing. */

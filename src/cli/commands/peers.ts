@@ -10,6 +10,7 @@ import { healthNotes } from '../output/health.ts'
 import type { Colour } from '../output/style.ts'
 import { formatTable, type Column } from '../output/table.ts'
 import { formatBytes, formatDuration, formatMilliseconds } from '../output/units.ts'
+import { prefixesText } from '../meshd/real-prefixes.ts'
 import { addWatch, showView, type WatchOption } from '../meshd/watch.ts'
 
 /** The options of the command line. Without one, all rows are shown. */
@@ -106,7 +107,7 @@ function columnsOf(rows: readonly PeerRow[], wide: boolean): readonly Column<Pee
       value: (peer) =>
         peer.state === 'self' ? '' : `${formatBytes(peer.rxBytes)} / ${formatBytes(peer.txBytes)}`
     },
-    { title: 'CIDRS', value: (peer) => peer.cidrs.join(','), fold: 2 },
+    { title: 'CIDRS', value: (peer) => prefixesText(peer.cidrs, peer).replaceAll(', ', ','), fold: 2 },
     { title: 'SVCS', value: (peer) => String(peer.services) },
     {
       title: 'LAG',

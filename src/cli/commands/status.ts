@@ -1,13 +1,13 @@
 // `meshctl status` shows this agent on one page: membership, data plane, DNS, source of services, and each fault with
 // its fix. The answer of GET /v1/status also exists while this cluster is in no mesh, so this is the first command to
 // run on a new host. With --wait the command returns when the agent works, for scripts.
-import { prefixesText } from '../meshd/real-prefixes.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { HealthReport, Problem, StatusAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { problemPlace } from '../../core/catalog/problem-place.ts'
 import { addExamples, contextOf, isData, type Context, type Rendered } from '../meshd/context.ts'
+import { prefixesText } from '../meshd/real-prefixes.ts'
 import { badArgument, CliError } from '../output/errors.ts'
 import { faultList, healthLine } from '../output/health.ts'
 import { showProgress } from '../output/progress.ts'

@@ -12,6 +12,7 @@ import { roleOf } from '../../settings/role.ts'
 import type { AgentState } from '../agent-state.ts'
 import { conflictText, type Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
+import { prefixFields } from '../translated-field.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** Returns the handler. Errors: AppError NOT_JOINED. */
@@ -78,19 +79,15 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
       : { handshakeAgeSeconds: Math.max(0, Math.round((Date.now() - stats.lastHandshakeMs) / 1000)) }),
     rxBytes: stats?.rxBytes ?? 0,
     txBytes: stats?.txBytes ?? 0,
-    cidrs: prefixesInMesh(session, cluster),
+    ...prefixFields(cluster, {
+      translation: session.membership.translation,
+      isOwn: cluster.name === session.control.view().self
+    }),
     services: cluster.services.size,
     lag: session.control.lag(origin),
     connected: self || connected,
     version: agent.version
   }
-}
-
-/** The prefixes by which the other clusters know this one: its real ones may be others. */
-function prefixesInMesh({ control, membership }: Session, cluster: ClusterView): readonly string[] {
-  const { toVirtual } = membership.translation
-  const prefixes = [...cluster.podPrefixes, ...cluster.servicePrefixes]
-  return cluster.name === control.view().self ? prefixes.map((prefix) => toVirtual.cidr(prefix)) : prefixes
 }
 
 function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {

@@ -9,6 +9,7 @@ import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
+import { meshIpsField } from '../translated-field.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** Returns the handler. Errors: AppError NOT_JOINED. */
@@ -16,18 +17,17 @@ export function servicesRoute(state: Pick<AgentState, 'session'>): AdminHandlers
   return async () => services(requireSession(state.session))
 }
 
-/** All services of the view, cluster by cluster, in the order of the view. */
+/**
+ * All services of the view, cluster by cluster, in the order of the view. The view has the real addresses of the own cluster, so
+ * those that other clusters use are added where they differ.
+ */
 function services(session: Session): Body<ServicesAnswer> {
   const view = session.control.view()
   const { translation } = session.membership
-  const meshIps = (service: ServiceView): Pick<ServiceRow, 'meshIps'> =>
-    translation.isActive && service.service.clusterIps.length > 0
-      ? { meshIps: service.service.clusterIps.map((ip) => translation.toVirtual.ip(ip)) }
-      : {}
   const rows = [...view.clusters.values()].flatMap((cluster) =>
     [...cluster.services.values()].map((service) => ({
       ...serviceRow(cluster.name, service),
-      ...(cluster.name === view.self ? meshIps(service) : {})
+      ...(cluster.name === view.self ? meshIpsField(service, translation) : {})
     }))
   )
   return { services: rows }

@@ -8,10 +8,10 @@ import { faultSentence } from '../../observe/health.ts'
 import { VERSION } from '../../observe/version.ts'
 import type { Session } from '../../session/session.ts'
 import { roleOf } from '../../settings/role.ts'
-import { translatedField } from '../translated-field.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { Body } from '../answer-body.ts'
 import { healthReport } from '../health-report.ts'
+import { translatedField } from '../translated-field.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /** Returns the handler. It has no errors of its own. */
