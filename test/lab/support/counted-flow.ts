@@ -25,14 +25,17 @@ export interface FlowResult {
   readonly lostTcp: number
 }
 
-/** Starts a flow from one namespace to an address in another one. `end` waits for the last packets and counts. */
+/**
+ * Starts a flow from one namespace to an address in another one. `sent`: the address by which the sender knows that one; default:
+ * the same. `end` waits for the last packets and counts.
+ */
 export async function startFlow(
   from: Pick<Namespace, 'spawn'>,
-  to: { readonly namespace: Pick<Namespace, 'spawn'>; readonly address: string },
+  to: { readonly namespace: Pick<Namespace, 'spawn'>; readonly address: string; readonly sent?: string },
   packetsPerSecond: number
 ): Promise<{ end(): Promise<FlowResult> }> {
   const receiver = await program(to.namespace, ['receive', to.address])
-  const sender = await program(from, ['send', to.address, String(packetsPerSecond)])
+  const sender = await program(from, ['send', to.sent ?? to.address, String(packetsPerSecond)])
   return {
     async end() {
       const sent = await counts(sender)
