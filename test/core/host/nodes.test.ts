@@ -113,6 +113,13 @@ const allowed = (host: HostState, origin: string): readonly Cidr[] =>
   host.peers.find(({ publicKey }) => publicKey === `key-${origin}`)?.allowedIps ?? []
 
 describe('the nodes of a cluster', () => {
+  it('gateways translate addresses of their cluster, and nodes do not', () => {
+    const more = { translated: [{ real: cidr('10.2.0.0/16'), virtual: cidr('10.128.0.0/16') }] }
+    assert.deepEqual(hostOf('e1', { more }).filter?.translatedPods, ['10.2.0.0/16 10.128.0.0/16'])
+    assert.equal(hostOf('n1', { more }).filter?.translatedPods, undefined)
+    assert.equal(hostOf('e1').filter?.translatedPods, undefined)
+  })
+
   it('are peers of the gateways of their cluster, with their prefixes, in routes that only the tunnel uses', () => {
     const host = hostOf('e1')
     assert.deepEqual(allowed(host, 'n1'), ['10.2.2.0/24'])
