@@ -9,6 +9,7 @@ import { createRun } from '../../src/io/host/tools/run.ts'
 import { TranslatedSources } from '../../src/io/host/translated-sources.ts'
 import { startAsker, startServers, type Ask } from '../lab/support/lb-traffic-client.ts'
 import { Lab, type Namespace } from '../lab/support/netns.ts'
+import { patient } from '../lab/support/patient.ts'
 import { requireLab } from '../lab/support/require.ts'
 import { real, virtual } from './load-balancer.ts'
 
@@ -97,7 +98,7 @@ function suite(options: TranslationOptions): void {
     askPod = await startAsker(pod)
     askHost = await startAsker(host)
     askRemote = await startAsker(remote)
-    run = createRun({ prefix: ['ip', 'netns', 'exec', host.name] })
+    run = patient(createRun({ prefix: ['ip', 'netns', 'exec', host.name] }))
     const sources = new TranslatedSources()
     filter = createNftFilter({ run, names, sources })
     balancer = options.create(run, sources)
