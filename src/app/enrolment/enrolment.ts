@@ -32,7 +32,7 @@ import { becomeGateway } from './gateway-join.ts'
 import type { GatewayInvites } from './gateway-invites.ts'
 import { refuseLastSeat, sayFarewell } from './farewell.ts'
 import { enrol } from './enrol.ts'
-import { askedInit, askedReal, type RealPrefixRequest } from './real-prefixes.ts'
+import { askedInit, askedReal, refuseForGateway, type RealPrefixRequest } from './real-prefixes.ts'
 import { refusal, unreachable } from './refusal.ts'
 import { restoreBackup, type Restored, type RestoreRequest } from './restoration.ts'
 import { sharedOf, withShared } from '../identity/shared-identity.ts'
@@ -151,7 +151,10 @@ export class Enrolment {
     return this.#change(
       async () => {
         const before = await node.current()
-        if (token !== undefined && isGatewayToken(token)) return this.#joinAsGateway(before, token)
+        if (token !== undefined && isGatewayToken(token)) {
+          refuseForGateway(asked)
+          return this.#joinAsGateway(before, token)
+        }
         const real = await askedReal(asked, this.#options.source)
         const enrolled = await enrol(before, { token, real }, this.#options)
         const { identity, isMember } = enrolled

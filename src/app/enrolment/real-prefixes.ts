@@ -39,6 +39,22 @@ export async function askedReal(
   )
 }
 
+/** The gateways of a cluster share its pairs of prefixes, which come with the key. Errors: AppError BAD_ARGUMENT. */
+export function refuseForGateway({ realPodCidrs, realServiceCidrs, translate }: RealPrefixRequest): void {
+  const named = {
+    'real-pod-cidr': realPodCidrs,
+    'real-service-cidr': realServiceCidrs,
+    translate: translate === true ? true : undefined
+  }
+  const [field] = Object.entries(named).find(([, value]) => value !== undefined) ?? []
+  if (field === undefined) return
+  throw new AppError(
+    'BAD_ARGUMENT',
+    `${field}: the token is for one more gateway, which gets the prefixes of its cluster with the key`,
+    `join without --${field}`
+  )
+}
+
 /**
  * Returns the request of `init` with the prefixes that the cluster reports, where it names none, and its real prefixes where
  * addresses are translated: then those of the mesh are named or chosen. Errors: those of `askedReal` and `withPrefixesOf`.

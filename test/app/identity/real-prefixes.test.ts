@@ -1,6 +1,6 @@
 // How a cluster gets its translation: at init, at join, by the Secret of its gateways, and by a Grant.
 import assert from 'node:assert/strict'
-import { askedInit, askedReal } from '../../../src/app/enrolment/real-prefixes.ts'
+import { askedInit, askedReal, refuseForGateway } from '../../../src/app/enrolment/real-prefixes.ts'
 import {
   createIdentity,
   initMesh,
@@ -103,6 +103,17 @@ describe('the real prefixes of a cluster', () => {
     assert.deepEqual(pendingMembership(second, crypto).translation.pods, [
       { real: POD, virtual: '10.129.0.0/16' }
     ])
+  })
+
+  it('one more gateway names none: they come with the key', () => {
+    refuseForGateway({})
+    refuseForGateway({ translate: false })
+    for (const [asked, field] of [
+      [{ realPodCidrs: [POD] }, 'real-pod-cidr'],
+      [{ realServiceCidrs: [SERVICE] }, 'real-service-cidr'],
+      [{ translate: true }, 'translate']
+    ] as const)
+      assert.throws(() => refuseForGateway(asked), { code: 'BAD_ARGUMENT', fix: `join without --${field}` })
   })
 
   it('an invite warns of a member that has the real prefixes of the new cluster in the mesh', () => {
