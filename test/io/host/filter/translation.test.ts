@@ -51,6 +51,12 @@ describe('the filter of a translated cluster', () => {
     assert.ok(gone.every((line) => line.includes('update @stray')) && gone.length === 2, gone.join('\n'))
   })
 
+  it('translates a destination before the DNAT of others, which can come at any priority above -198', () => {
+    const lines = of(TRANSLATED).map((line) => line.trim())
+    const at = lines.indexOf('chain translate-in {')
+    assert.equal(lines[at + 1], 'type nat hook prerouting priority -198; policy accept;')
+  })
+
   it('translates a source before the rule that keeps it, and after the hairpin', () => {
     const keep = of(TRANSLATED).filter((line) => /snat|masquerade/.test(line))
     const at = (pattern: RegExp) => keep.findIndex((line) => pattern.test(line))

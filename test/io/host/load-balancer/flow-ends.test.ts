@@ -10,6 +10,7 @@ import {
   type Flow
 } from '../../../../src/io/host/load-balancer/flow-ends.ts'
 import type { LoadBalancer, Run } from '../../../../src/io/host/ports.ts'
+import { TranslatedSources } from '../../../../src/io/host/translated-sources.ts'
 
 const { signal } = new AbortController()
 const VIP = '10.96.0.1' as Ip
@@ -111,7 +112,7 @@ describe('a flow is a stray', () => {
 
 describe('the ends of flows', () => {
   /** A conntrack table of one flow, and a tool that fails as often as asked. */
-  function make() {
+  function make(sources?: TranslatedSources) {
     const state = {
       flows: [LINE],
       failures: 0,
@@ -138,7 +139,10 @@ describe('the ends of flows', () => {
       describe: () => [],
       cleanup: async () => undefined
     }
-    return { state, balancer: withFlowEnds(inner, { run, nowMs: () => state.nowMs }) }
+    return {
+      state,
+      balancer: withFlowEnds(inner, { run, nowMs: () => state.nowMs, ...(sources && { sources }) })
+    }
   }
 
   it('are tried again in each look until they are done', async () => {
@@ -162,6 +166,33 @@ describe('the ends of flows', () => {
     state.kernel = [server(['10.1.0.12'])]
     await balancer.observe(signal)
     assert.equal(state.flows.length, 0)
+  })
+
+  it('are those with another source than the translation of this cluster gives them', async () => {
+    for (const [replyTo, ends] of [
+      ['10.128.0.2', false],
+      ['10.2.0.2', true],
+      ['192.0.2.1', true]
+    ] as const) {
+      const sources = new TranslatedSources()
+      const { state, balancer } = make(sources)
+      state.flows = [LINE.replace('src=10.1.0.11 dst=10.2.0.2', `src=10.1.0.11 dst=${replyTo}`)]
+      state.kernel = [server(['10.1.0.11'])]
+      sources.use({ translatedPods: ['10.2.0.0/16 10.128.0.0/16'] })
+      await balancer.observe(signal)
+      assert.equal(state.flows.length, ends ? 0 : 1, replyTo)
+      // The flows of other clients to this backend are right, so the deletion names the wrong address.
+      const deletion = state.commands.find((command) => command.includes(' -D '))
+      assert.equal(deletion?.includes(`--reply-dst ${replyTo}`), ends ? true : undefined)
+    }
+  })
+
+  it('are unknown before the filter has said what it translates', async () => {
+    const { state, balancer } = make(new TranslatedSources())
+    state.flows = [LINE.replace('src=10.1.0.11 dst=10.2.0.2', 'src=10.1.0.11 dst=192.0.2.1')]
+    state.kernel = [server(['10.1.0.11'])]
+    await balancer.observe(signal)
+    assert.equal(state.flows.length, 1)
   })
 
   it('are asked for once more after a change, then only now and then', async () => {
