@@ -2,8 +2,8 @@
 // answer proves that keys and routes work in both directions. It also answers the probes of other agents. ProbeService
 // (app/session) gives it the targets; core/host/tunnel-state.ts judges the results, and core/host/path-mtu.ts the
 // padded probes.
-// Packet: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding. A reply is as long as its
-// request, so the prober amplifies no traffic. An older agent answers requests without padding only.
+// A reply is as long as its request (packet.ts), so the prober amplifies no traffic. An older agent answers requests
+// without padding only.
 // Invariants
 //   1. Each target has a connected socket of its own. Where no agent listens, the kernel of the other host refuses the
 //      request with an ICMP error, which arrives as ECONNREFUSED on a connected socket only. A refusal is also an
@@ -12,21 +12,16 @@
 //      each.
 //   3. When an agent does not answer, the kernel of its host is asked, at a port on which nothing listens: its refusal
 //      tells an agent that is stopped or busy from a tunnel that is dead.
-import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket } from 'node:dgram'
 import { CodedError, codeOf } from '../../core/model/coded-error.ts'
 import { listenProblem } from '../../core/model/listen-problem.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { KernelProbe } from './kernel-probe.ts'
 import { answered, dueSize, lost, startPathMtu, type PathMtu } from '../../core/host/path-mtu.ts'
+import { newRequest, nonceOfReply, replyTo, socketType } from './packet.ts'
 
-const MAGIC = Buffer.from('rzp1')
-const PACKET_BYTES = MAGIC.length + 1 + 8
-// Most bytes of a probe: the MTU of a jumbo frame, which is the largest that a tunnel is given. Longer packets are
-// ignored.
-const PACKET_BYTES_MAX = 9000
 // Bytes of the IP and UDP headers: 20 + 8 for IPv4, 40 + 8 for IPv6. Padded probes are sized as whole IP packets.
-const HEADER_BYTES = { 4: 28, 6: 48 } as const
+const HEADER_BYTES = { udp4: 28, udp6: 48 } as const
 // A reply that arrives later than this counts as lost.
 const REPLY_TIMEOUT_MS = 5_000
 // Most open requests of one target. Probes every 200 ms leave about 25 open in REPLY_TIMEOUT_MS.
@@ -110,10 +105,8 @@ interface ProberOptions {
 export async function startProber(options: ProberOptions): Promise<Prober> {
   const socket = await listen(options)
   socket.on('message', (packet, from) => {
-    if (!isProbe(packet) || packet[4] !== 0) return
-    const reply = Buffer.from(packet)
-    reply[4] = 1
-    send(socket, reply, from)
+    const reply = replyTo(packet)
+    if (reply !== undefined) send(socket, reply, from)
   })
   const targets = new Map<Ip, Target>()
   let stopped: Promise<void> | undefined
@@ -159,7 +152,7 @@ export async function startProber(options: ProberOptions): Promise<Prober> {
 }
 
 function listen({ address, port }: ProberOptions): Promise<Socket> {
-  const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4')
+  const socket = createSocket(socketType(address))
   return new Promise((resolve, reject) => {
     // This listener stays after the bind: sending a reply to a peer that has gone may raise an error later. Then
     // reject() has no effect, and the peer notices the missing reply.
@@ -256,7 +249,7 @@ class Target {
    */
   #connect(): void {
     const { address } = this.#options
-    const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4')
+    const socket = createSocket(socketType(address))
     this.#socket = socket
     socket.on('message', (packet) => this.#receive(packet))
     socket.on('error', (error: NodeJS.ErrnoException) => {
@@ -292,11 +285,8 @@ class Target {
    * open requests the packet is sent, but its reply will be ignored.
    */
   #send(size: number, nowMs: number): void {
-    const nonce = randomBytes(8)
-    const bytes = Math.max(PACKET_BYTES, size - HEADER_BYTES[familyOf(this.#address)])
-    const packet = Buffer.alloc(bytes)
-    Buffer.concat([MAGIC, Buffer.of(0), nonce]).copy(packet)
-    if (this.#open.size < OPEN_MAX) this.#open.set(nonce.toString('hex'), { sentMs: nowMs, size })
+    const { packet, nonce } = newRequest(size - HEADER_BYTES[socketType(this.#address)])
+    if (this.#open.size < OPEN_MAX) this.#open.set(nonce, { sentMs: nowMs, size })
     try {
       this.#socket?.send(packet, (error) => {
         if (codeOf(error) === 'ECONNREFUSED') this.#refused()
@@ -308,10 +298,9 @@ class Target {
 
   /** Takes a reply. A packet without an open request of its nonce is ignored: it is late, repeated or forged. */
   #receive(packet: Buffer): void {
-    if (!isProbe(packet) || packet[4] !== 1) return
-    const nonce = packet.toString('hex', 5, PACKET_BYTES)
-    const request = this.#open.get(nonce)
-    if (request === undefined) return
+    const nonce = nonceOfReply(packet)
+    const request = nonce === undefined ? undefined : this.#open.get(nonce)
+    if (nonce === undefined || request === undefined) return
     this.#open.delete(nonce)
     const nowMs = performance.now()
     if (request.size > 0) return this.#measured((path) => answered(path, request.size, nowMs))
@@ -362,19 +351,7 @@ class Target {
   }
 }
 
-function isProbe(packet: Buffer): boolean {
-  return (
-    packet.length >= PACKET_BYTES &&
-    packet.length <= PACKET_BYTES_MAX &&
-    packet.subarray(0, MAGIC.length).equals(MAGIC)
-  )
-}
-
 /** Sends a reply. An error is ignored: the sender of the request notices the missing reply. */
 function send(socket: Socket, packet: Buffer, to: { readonly port: number; readonly address: string }): void {
   socket.send(packet, to.port, to.address, () => undefined)
-}
-
-function familyOf(address: string): 4 | 6 {
-  return address.includes(':') ? 6 : 4
 }

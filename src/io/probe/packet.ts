@@ -1,0 +1,47 @@
+// The packet of a probe, for the prober (probe.ts), which measures all the time, and for `meshctl ping` (ping.ts).
+// Layout: "rzp1" | 1 byte kind (0 request, 1 reply) | 8 random bytes (nonce) | padding.
+import { randomBytes } from 'node:crypto'
+import type { Ip } from '../../core/model/values.ts'
+
+const MAGIC = Buffer.from('rzp1')
+/** Bytes of a packet without padding. */
+const PACKET_BYTES = MAGIC.length + 1 + 8
+// Most bytes of a probe: the MTU of a jumbo frame, which is the largest that a tunnel is given. Longer packets are
+// ignored.
+const PACKET_BYTES_MAX = 9000
+const KINDS = { request: 0, reply: 1 } as const
+
+/** Returns a request of `bytes` bytes, at least PACKET_BYTES, with the nonce in hex that its reply repeats. */
+export function newRequest(bytes: number): { readonly packet: Buffer; readonly nonce: string } {
+  const nonce = randomBytes(8)
+  const packet = Buffer.alloc(Math.max(PACKET_BYTES, bytes))
+  Buffer.concat([MAGIC, Buffer.of(KINDS.request), nonce]).copy(packet)
+  return { packet, nonce: nonce.toString('hex') }
+}
+
+/** Returns the reply to a request, as long as the request; undefined: the packet is no request. */
+export function replyTo(packet: Buffer): Buffer | undefined {
+  if (!isOfKind(packet, KINDS.request)) return undefined
+  const reply = Buffer.from(packet)
+  reply[MAGIC.length] = KINDS.reply
+  return reply
+}
+
+/** Returns the nonce of a reply in hex; undefined: the packet is no reply. */
+export function nonceOfReply(packet: Buffer): string | undefined {
+  return isOfKind(packet, KINDS.reply) ? packet.toString('hex', MAGIC.length + 1, PACKET_BYTES) : undefined
+}
+
+function isOfKind(packet: Buffer, kind: (typeof KINDS)[keyof typeof KINDS]): boolean {
+  return (
+    packet.length >= PACKET_BYTES &&
+    packet.length <= PACKET_BYTES_MAX &&
+    packet.subarray(0, MAGIC.length).equals(MAGIC) &&
+    packet[MAGIC.length] === kind
+  )
+}
+
+/** The family of an address, as dgram names its sockets. */
+export function socketType(address: Ip): 'udp4' | 'udp6' {
+  return address.includes(':') ? 'udp6' : 'udp4'
+}
