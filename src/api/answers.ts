@@ -289,6 +289,41 @@ export interface StopRow {
   readonly fix?: string
 }
 
+/** The answer of GET /v1/ping?cluster=east: packets through the tunnel to each gateway of a cluster. */
+export interface PingAnswer extends Answer {
+  /** `answered`: every packet came back. `lossy`: some did. `silent`: none did, or none could be sent. */
+  readonly verdict: 'answered' | 'lossy' | 'silent'
+  readonly gateways: readonly PingRow[]
+}
+
+/** What came back from one gateway. Times are milliseconds, rounded to 0.001. */
+export interface PingRow {
+  readonly node: string
+  readonly peerId: string
+  /** As in PeerRow. */
+  readonly path: string
+  /** The peer's address and port that WireGuard uses now. */
+  readonly endpoint?: string
+  /** The tunnel address to which the packets went. */
+  readonly address?: string
+  /** The state of the tunnel when the last packet had been waited for. */
+  readonly tunnel: 'up' | 'connecting' | 'down'
+  /** Why the tunnel is not up, or why packets could not be sent or were refused. */
+  readonly reason?: string
+  /** What the operator does about a tunnel that is not up. */
+  readonly fix?: string
+  readonly sent: number
+  readonly received: number
+  /** Packets that the kernel behind the tunnel refused, since no meshd listens there: the tunnel works. */
+  readonly refused: number
+  /** From 0 to 100, rounded to 0.1. Refused packets are not lost. */
+  readonly lossPercent: number
+  /** One entry for each packet in the order of sending; null: it did not come back. */
+  readonly rttsMs: readonly (number | null)[]
+  /** Absent when no packet came back. `mdev` is the standard deviation. */
+  readonly rtt?: { readonly min: number; readonly avg: number; readonly max: number; readonly mdev: number }
+}
+
 /** The answer of GET /v1/doctor: what an examination of this agent and its host has found, the worst first. */
 export interface DoctorAnswer extends Answer {
   /** The worst state of all findings. */

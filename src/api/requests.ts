@@ -59,6 +59,14 @@ const SCHEMAS = {
       connect: z.enum(['yes', 'no']).default('yes')
     })
     .readonly(),
+  /** `cluster`: the name of another cluster. A query has texts, so the numbers are converted. */
+  ping: z
+    .object({
+      cluster: z.string().max(100),
+      count: z.coerce.number<number>().int().min(1).max(100).default(5),
+      intervalMs: z.coerce.number<number>().int().min(50).max(5000).default(200)
+    })
+    .readonly(),
   doctor: NOTHING,
   events: NOTHING,
   plan: NOTHING,

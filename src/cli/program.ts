@@ -20,6 +20,7 @@ import { addJoin } from './commands/join.ts'
 import { addKey } from './commands/key.ts'
 import { addLeave } from './commands/leave.ts'
 import { addPeers } from './commands/peers.ts'
+import { addPing } from './commands/ping.ts'
 import { addPlan } from './commands/plan.ts'
 import { addRemove } from './commands/remove.ts'
 import { addRestore } from './commands/restore.ts'
@@ -80,6 +81,7 @@ export function createProgram(): Command {
   addRoutes(program)
   addDns(program)
   addWhy(program)
+  addPing(program)
   addDoctor(program)
   addEvents(program)
   addPlan(program)

@@ -5,6 +5,7 @@ import type {
   EventsAnswer,
   HealthReport,
   PeersAnswer,
+  PingAnswer,
   PlanAnswer,
   RoutesAnswer,
   ServicesAnswer,
@@ -314,6 +315,40 @@ export const WHY: Body<WhyAnswer> = {
         },
         { stop: 'tunnel', state: 'fault', text: 'the tunnel to east-1 is down', fix: 'open UDP port 51820' }
       ]
+    }
+  ]
+}
+
+export const PING: Body<PingAnswer> = {
+  verdict: 'lossy',
+  gateways: [
+    {
+      node: 'east-1',
+      peerId: '12D3KooWeast',
+      path: 'direct',
+      endpoint: '192.0.2.9:51820',
+      address: '10.2.0.1',
+      tunnel: 'up',
+      sent: 4,
+      received: 3,
+      refused: 0,
+      lossPercent: 25,
+      rttsMs: [1.25, null, 12.04, 2.5],
+      rtt: { min: 1.25, avg: 5.263, max: 12.04, mdev: 4.819 }
+    },
+    {
+      node: 'east-2',
+      peerId: '12D3KooWeast2',
+      path: 'dial-in',
+      address: '10.2.0.2',
+      tunnel: 'down',
+      reason: 'no answer through the tunnel for 12 s',
+      fix: 'let UDP 51820 in',
+      sent: 4,
+      received: 0,
+      refused: 0,
+      lossPercent: 100,
+      rttsMs: [null, null, null, null]
     }
   ]
 }

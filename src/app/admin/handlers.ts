@@ -18,6 +18,7 @@ import { joinRoute } from './routes/join.ts'
 import { keyRotateRoute } from './routes/key-rotate.ts'
 import { leaveRoute } from './routes/leave.ts'
 import { peersRoute } from './routes/peers.ts'
+import { pingRoute } from './routes/ping.ts'
 import { planRoute } from './routes/plan.ts'
 import { routesRoute } from './routes/routes.ts'
 import { servicesRoute } from './routes/services.ts'
@@ -59,6 +60,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     routes: routesRoute(state),
     dns: dnsRoute(state),
     why: whyRoute(state),
+    ping: pingRoute(state),
     doctor: doctorRoute(state),
     events: eventsRoute(state),
     plan: planRoute(state),

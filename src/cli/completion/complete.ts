@@ -183,12 +183,13 @@ async function valuesOfOption(option: Option | undefined, place: Place): Promise
   }
 }
 
-/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns` and `why`. */
+/** The candidates for an argument: choices that commander knows, topics of `help`, or names for `dns`, `why` and `ping`. */
 async function valuesOfArgument(place: Place): Promise<readonly Candidate[]> {
   if (place.command.name() === 'help') return commands(place.program)
   const argument: Argument | undefined = place.command.registeredArguments[place.positionals]
   if (argument?.argChoices !== undefined) return argument.argChoices.map((value) => ({ value }))
   if (argument?.name() === 'file') return FILES
+  if (place.command.name() === 'ping' && argument !== undefined) return names(place, otherClusterNames)
   return ['dns', 'why'].includes(place.command.name()) && argument !== undefined ? names(place, dnsNames) : []
 }
 
@@ -211,6 +212,13 @@ async function names(place: Place, ask: (client: Client) => Promise<string[]>): 
 async function clusterNames(client: Client): Promise<string[]> {
   const { peers } = await client.request(ENDPOINTS.peers, { field: 'peers', doing: '' })
   return peers.map((peer) => peer.cluster)
+}
+
+/** Without the cluster of this agent, to which there is no tunnel. */
+async function otherClusterNames(client: Client): Promise<string[]> {
+  const { peers } = await client.request(ENDPOINTS.peers, { field: 'peers', doing: '' })
+  const own = peers.find(({ state }) => state === 'self')?.cluster
+  return peers.map(({ cluster }) => cluster).filter((cluster) => cluster !== own)
 }
 
 async function namespaces(client: Client): Promise<string[]> {

@@ -84,9 +84,18 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
   // UNREACHABLE: meshd answered, but no member that the token names did. MESH_BUSY: a member refused the handshake for
   // now. MESH_UNKNOWN_SPONSOR: it does not know this cluster yet. CLUSTER_KEY_BUSY: other clients changed the Secret of
   // the key at the same time. GATEWAYS_BEHIND: other gateways of the cluster have not followed yet.
+  // TOO_MANY_PINGS: other pings of this agent have not ended yet.
   [
     EXIT.timeout,
-    ['UNREACHABLE', 'TIMEOUT', 'MESH_BUSY', 'MESH_UNKNOWN_SPONSOR', 'CLUSTER_KEY_BUSY', 'GATEWAYS_BEHIND']
+    [
+      'UNREACHABLE',
+      'TIMEOUT',
+      'MESH_BUSY',
+      'MESH_UNKNOWN_SPONSOR',
+      'CLUSTER_KEY_BUSY',
+      'GATEWAYS_BEHIND',
+      'TOO_MANY_PINGS'
+    ]
   ],
   // NOT_FOUND: meshd has no such request, so it is older or newer than meshctl.
   [

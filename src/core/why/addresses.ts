@@ -15,6 +15,7 @@ import { serviceServers, trafficOf } from '../host/virtual-servers.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import { kubectl, listed } from './names.ts'
 import { fault, note, passes, type ProgrammedFacts, type Stop, type WhyFacts } from './stop.ts'
+import { tunnelFault } from './tunnel-fault.ts'
 
 /** What a person asks about: an address with the port, where one is named. */
 interface Destination {
@@ -320,18 +321,13 @@ function tunnelStop(cluster: ClusterView, ip: Ip, facts: WhyFacts, { have }: Pro
       `gateway ${node} of ${of} carries it, and its tunnel is up${tunnel.rttMs === undefined ? '' : `, round trip ${tunnel.rttMs.toFixed(1)} ms`}`
     )
   const text = `gateway ${node} of ${of} would carry it, but its tunnel is ${tunnel?.state ?? 'not seen yet'}${tunnel?.reason === undefined ? '' : `: ${tunnel.reason}`}`
-  const known = facts.faults.find(
-    ({ code, subject }) => TUNNEL_CODES.has(code) && subject.split(/[ /]/).includes(cluster.name)
-  )
+  const known = tunnelFault(facts.faults, { cluster: cluster.name, node })
   return fault(
     'tunnel',
     text,
     known?.fix ?? '`meshctl peers` shows the address that WireGuard uses: its UDP port must be open there'
   )
 }
-
-/** Faults of tunnels, whose fix is also that of the stop. Their subject names the cluster, or the cluster and the gateway. */
-const TUNNEL_CODES: ReadonlySet<string> = new Set(['CLUSTER_DOWN', 'GATEWAY_DOWN'])
 
 /** The route of this agent to an address: the longest prefix wins, as in the kernel's table. */
 function routeStop(cluster: ClusterView, ip: Ip, { have, overlap, whyMissing }: ProgrammedFacts): Stop {

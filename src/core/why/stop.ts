@@ -74,7 +74,7 @@ export interface ProgrammedFacts {
 }
 
 /** A fault of the registry of health, with what matters here. */
-interface KnownFault {
+export interface KnownFault {
   readonly code: string
   readonly subject: string
   readonly severity: 'critical' | 'error' | 'warning'

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { meshctl, startFakeMeshd, type FakeMeshd } from '../fake-meshd.ts'
+import { meshctl, progressOf, startFakeMeshd, type FakeMeshd } from '../fake-meshd.ts'
 import * as samples from '../samples.ts'
 
 describe('meshctl why', () => {
@@ -90,5 +90,74 @@ describe('meshctl doctor', () => {
     const { code, stdout } = await meshctl(['--socket', fake.socket, 'doctor'])
     assert.equal(code, 0)
     assert.match(stdout, /^All is well\n/)
+  })
+})
+
+describe('meshctl ping', () => {
+  let fake: FakeMeshd
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+  const cli = (...args: readonly string[]) => meshctl(['--socket', fake.socket, ...args])
+
+  it('says what came back, why a tunnel is not up, and a row for each gateway', async () => {
+    fake.answer('/v1/ping', samples.PING)
+    const { code, stdout } = await cli('ping', 'east', '-c', '4', '-i', '0.05')
+    assert.equal(code, 0)
+    assert.deepEqual(stdout.replaceAll(/ +/g, ' ').split('\n'), [
+      '3 of 8 packets to east came back',
+      'the tunnel to east-2 is down: no answer through the tunnel for 12 s; fix: let UDP 51820 in',
+      'GATEWAY TUNNEL PATH SENT RECEIVED LOSS MIN AVG MAX MDEV',
+      'east-1 up direct 192.0.2.9:51820 4 3 25% 1.25 5.26 12.0 4.82',
+      'east-2 down dial-in 4 0 100% - - - -',
+      ''
+    ])
+    assert.equal(fake.requests.at(-1)?.url, '/v1/ping?cluster=east&count=4&intervalMs=50')
+  })
+
+  it('shows each round trip with -o wide, and the gateways that answered with -o name', async () => {
+    fake.answer('/v1/ping', samples.PING)
+    const { stdout } = await cli('ping', 'east', '-o', 'wide')
+    assert.match(stdout, /10\.2\.0\.1 +1\.25 lost 12\.0 2\.50\n/)
+    assert.equal((await cli('ping', 'east', '-o', 'name')).stdout, 'east-1\n')
+  })
+
+  it('exits with 1 where nothing came back, and where there is no gateway', async () => {
+    const [, silent] = samples.PING.gateways
+    fake.answer('/v1/ping', { verdict: 'silent', gateways: [silent] })
+    const { code, stdout } = await cli('ping', 'east')
+    assert.equal(code, 1)
+    assert.match(
+      stdout,
+      /^None of 4 packets to east came back\nthe tunnel to east-2 is down: .*; fix: let UDP/
+    )
+    fake.answer('/v1/ping', { verdict: 'silent', gateways: [] })
+    const bare = await cli('ping', 'east')
+    assert.equal(bare.code, 1)
+    assert.match(bare.stdout, /announces no gateway/)
+  })
+
+  it('refuses a wrong count, interval or name before it asks', async () => {
+    const before = fake.requests.length
+    for (const [args, text] of [
+      [['east', '-c', '0'], /--count: "0" is not a number from 1 to 100/],
+      [['east', '-c', '101'], /--count/],
+      [['east', '-i', '0.01'], /--interval: "0.01" is not a number of seconds from 0.05 to 5/],
+      [['east', '-i', 'x'], /--interval/],
+      [['East'], /<cluster>/]
+    ] as const) {
+      const { code, stderr } = await cli('ping', ...args)
+      assert.equal(code, 2, stderr)
+      assert.match(stderr, text)
+    }
+    assert.equal(fake.requests.length, before)
+  })
+
+  it('says what it does after a second', async () => {
+    fake.handle('/v1/ping', () => undefined)
+    const run = await cli('--timeout', '2s', 'ping', 'east', '-c', '100')
+    assert.equal(run.code, 6)
+    assert.match(progressOf(run), /^sending 100 packets to east \(at most 2s\)\n$/)
   })
 })

@@ -66,6 +66,7 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   TIMEOUT: EXIT.timeout,
   CLUSTER_KEY_BUSY: EXIT.timeout,
   GATEWAYS_BEHIND: EXIT.timeout,
+  TOO_MANY_PINGS: EXIT.timeout,
   NOT_FOUND: EXIT.incompatible,
   INCOMPATIBLE: EXIT.incompatible,
   INTERRUPTED: EXIT.interrupted,

@@ -174,6 +174,10 @@ describe('meshctl and the terminal', () => {
       ...samples.WHY,
       stops: [{ stop: 'name', state: 'fault', text: evil, fix: evil }]
     })
+    fake.answer('/v1/ping', {
+      ...samples.PING,
+      gateways: [{ ...samples.PING.gateways[0], node: evil, reason: evil, fix: evil }]
+    })
     fake.answer('/v1/doctor', {
       ...samples.DOCTOR,
       findings: [{ ...samples.DOCTOR.findings[0], text: evil, subject: evil }]
@@ -188,6 +192,7 @@ describe('meshctl and the terminal', () => {
       'status',
       'dns',
       'why x',
+      'ping east',
       'doctor',
       'events',
       'plan',

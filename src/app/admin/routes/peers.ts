@@ -90,7 +90,8 @@ function peerRow(state: AgentState, session: Session, peer: Peer): PeerRow {
   }
 }
 
-function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {
+/** How packets to an agent go, as `meshctl peers` and `meshctl ping` show it. `carrier`: on a node, its gateway. */
+export function pathOf(addresses: readonly PeerAddress[], carrier: string | undefined): string {
   if (carrier !== undefined) return `via ${carrier}`
   return addresses.length === 0 ? 'dial-in' : 'direct'
 }
