@@ -337,7 +337,9 @@ export interface FindingRow {
   readonly check: string
   /** `ok`: nothing to do. `warning`: it works, and the operator should act. `fault`: it does not work. */
   readonly state: 'ok' | 'warning' | 'fault'
-  /** A cluster and a node, an address or a path; '' where there is only one. */
+  /** The code of a `fault`, as in FaultRow; absent for the other checks and in the answers of agents before 0.3. */
+  readonly code?: string
+  /** A cluster and a node, an address, a path or a part of the host; '' where there is only one. */
   readonly subject: string
   readonly text: string
   readonly fix?: string

@@ -4,11 +4,14 @@
 // Invariants
 //   1. A check that fails or hangs within its deadline hides no other check.
 //   2. Each finding that is not `ok` has a fix, or the words of the part that could not be checked.
+//   3. A cause comes before what follows from it: the first finding is the one to mend first.
 import { explain } from '../observe/errors.ts'
 
 /** The result of one check of one thing. The names of the checks are stable, since scripts compare them. */
 export interface Finding {
   readonly check: 'data-plane' | 'drift' | 'dns' | 'upstream-dns' | 'control' | 'tunnel' | 'disk' | 'fault'
+  /** The code of the registry of health; only with the check `fault`. */
+  readonly code?: string
   /** `ok`: nothing to do. `warning`: it works, and the operator should act. `fault`: it does not work. */
   readonly state: 'ok' | 'warning' | 'fault'
   /** A cluster, an address or a path; '' where there is only one. */
@@ -23,10 +26,22 @@ type Check = () => Promise<readonly Finding[]>
 
 // The order of findings: what to mend comes first.
 const RANK = { fault: 0, warning: 1, ok: 2 } as const
+/**
+ * What another finding may be the cause of, in the order in which it helps: a tunnel that does not answer because of a rule,
+ * a route or a network of this host. Findings that are not here are causes.
+ */
+const CONSEQUENCES: readonly string[] = [
+  'CLUSTER_DOWN',
+  'GATEWAY_DOWN',
+  'tunnel',
+  'control',
+  'CONTROL_LOST',
+  'ALL_CLUSTERS_DOWN'
+]
 
 /**
  * Runs all checks side by side. One that fails becomes a warning of its name, so that it hides no other. The result is
- * sorted: faults, warnings, then what is well; the checks keep their order.
+ * sorted: faults, warnings, then what is well; of each, causes before consequences; the checks keep their order.
  */
 export async function examine(
   checks: Readonly<Partial<Record<Finding['check'], Check>>>
@@ -50,5 +65,21 @@ export async function examine(
       }
     })
   )
-  return found.flat().toSorted((a, b) => RANK[a.state] - RANK[b.state])
+  return sorted(found.flat())
+}
+
+/**
+ * Where a tunnel is down, a difference of the kernel is among the faults, also one that a pass has mended since: it may be
+ * why.
+ */
+function sorted(findings: readonly Finding[]): readonly Finding[] {
+  const isDown = findings.some((finding) => finding.state === 'fault' && depthOf(finding) >= 0)
+  const rank = (finding: Finding): number =>
+    isDown && finding.check === 'drift' && finding.state === 'warning' ? RANK.fault : RANK[finding.state]
+  return findings.toSorted((a, b) => rank(a) - rank(b) || depthOf(a) - depthOf(b))
+}
+
+/** -1: a cause; else the place in CONSEQUENCES. */
+function depthOf({ code, check }: Finding): number {
+  return CONSEQUENCES.indexOf(code ?? check)
 }

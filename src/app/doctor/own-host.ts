@@ -1,5 +1,5 @@
-// Checks of this host: the data plane, differences of the kernel from what it should have, the disk, and the faults that
-// the agent has found by itself. Each reads, and changes nothing but a mark that a pass is due (checkDrift).
+// Checks of this host: the data plane, the disk, and the faults that the agent has found by itself. Each reads, and changes
+// nothing.
 import { statfs } from 'node:fs/promises'
 import { release } from 'node:os'
 import type { AgentState } from '../admin/agent-state.ts'
@@ -32,24 +32,6 @@ export async function checkDataPlane({
   ]
 }
 
-/** Reads the kernel and compares it with what this host should have. A pass that is due mends the difference. */
-export async function checkDrift({
-  session,
-  describe
-}: Pick<AgentState, 'session' | 'describe'>): Promise<readonly Finding[]> {
-  const ops = await session?.reconciler?.preview()
-  if (ops === undefined) return []
-  const [first] = ops
-  if (first === undefined)
-    return [finding('drift', 'ok', { text: 'the kernel has what this host should have' })]
-  return [
-    finding('drift', 'warning', {
-      text: `the kernel differs in ${ops.length} ${ops.length === 1 ? 'thing' : 'things'}, such as: ${describe(first)[0] ?? first.kind}`,
-      fix: 'ask again in 10 s: the next pass mends it; if it comes back, another program changes it (`meshctl plan` lists all)'
-    })
-  ]
-}
-
 /** Whether the state folder has room. The agent itself tests whether it can be written, and sets a fault if not. */
 export async function checkDisk({ settings }: Pick<AgentState, 'settings'>): Promise<readonly Finding[]> {
   const subject = settings['state-dir']
@@ -69,8 +51,9 @@ export async function checkDisk({ settings }: Pick<AgentState, 'settings'>): Pro
 
 /** What the agent has found by itself: the registry of health, as `meshctl status` shows it. */
 export async function checkFaults({ health }: Pick<AgentState, 'health'>): Promise<readonly Finding[]> {
-  return health.faults().map(({ severity, subject, message, fix }) =>
+  return health.faults().map(({ code, severity, subject, message, fix }) =>
     finding('fault', severity === 'warning' ? 'warning' : 'fault', {
+      code,
       subject,
       text: message,
       ...(fix === '' ? {} : { fix })
@@ -82,7 +65,7 @@ export async function checkFaults({ health }: Pick<AgentState, 'health'>): Promi
 function finding(
   check: Finding['check'],
   state: Finding['state'],
-  rest: { readonly subject?: string; readonly text: string; readonly fix?: string }
+  rest: { readonly code?: string; readonly subject?: string; readonly text: string; readonly fix?: string }
 ): Finding {
   return { check, state, subject: '', ...rest }
 }

@@ -1,7 +1,8 @@
 // Keeps up to date what this host reaches without the mesh (its surroundings), and sets a fault for each prefix of
 // the mesh that overlaps it (docs/decisions/0040). The desired state of the host takes the surroundings from here, so
 // that they stay outside the tunnel.
-import { parseIp } from '../../core/model/cidr.ts'
+import { gatewaysOf } from '../../core/host/nodes.ts'
+import { cidrContains, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { hostOfMultiaddr } from '../../core/model/outer-address.ts'
 import {
@@ -109,7 +110,12 @@ export class HostNetworks {
     const overlaps = overlapsOfAll(prefixes, { surroundings, outers: outerAddresses(view) })
     const byPrefix = [...Map.groupBy(overlaps, ({ prefix }) => prefix)]
     this.#overlaps = new Map(byPrefix.map(([prefix, found]) => [prefix, `overlaps ${overlapText(found)}`]))
-    const faults = byPrefix.map(([prefix, found]) => overlapFault(owners.get(prefix) ?? '', found))
+    const faults = byPrefix.map(([prefix, found]) => {
+      const cluster = owners.get(prefix)
+      const gateways = cluster === undefined ? [] : gatewaysOf(view.clusters.get(cluster) ?? { agents: [] })
+      const ends = gateways.flatMap(({ agent }) => agent.tunnelAddress ?? [])
+      return overlapFault(cluster ?? '', found, ends)
+    })
     this.#options.health.replace('PREFIX_OVERLAP', faults)
   }
 
@@ -145,18 +151,23 @@ function outside(ip: Ip | undefined): Ip | undefined {
 }
 
 /**
- * The fault of one prefix. An overlap with an address that the host needs is an error; one with a network is a
- * warning.
+ * The fault of one prefix. An overlap with an address that the host needs is an error, and so is a network that takes the
+ * whole prefix or the end of a tunnel (`ends`), since nothing of the cluster is reached then; any other network is a warning.
  */
-function overlapFault(cluster: string, overlaps: readonly Overlap[]) {
+function overlapFault(cluster: string, overlaps: readonly Overlap[], ends: readonly Ip[]) {
   const [{ prefix } = { prefix: '' }] = overlaps
-  const isGrave = overlaps.some(({ kind }) => kind === 'address')
+  const hasAddress = overlaps.some(({ kind }) => kind === 'address')
+  const takesAll = overlaps.some(
+    ({ takes }) => takes !== undefined && (takes === prefix || ends.some((ip) => cidrContains(takes, ip)))
+  )
   return {
     subject: prefix,
-    severity: isGrave ? ('error' as const) : ('warning' as const),
+    severity: hasAddress || takesAll ? ('error' as const) : ('warning' as const),
     message: `prefix ${prefix} of cluster ${cluster} overlaps ${overlapText(overlaps)}; what this host reaches by itself stays outside the tunnel`,
-    fix: isGrave
-      ? `give ${cluster} a prefix that no host of the mesh uses: \`meshctl leave\` there, then a new invite with other CIDRs`
-      : `renumber that network, or give ${cluster} another prefix; until then its addresses in that network are not reached from here`
+    fix: takesAll
+      ? `remove or renumber that network or route of this host (\`ip route show ${prefix}\`, \`ip address\`), or give ${cluster} another prefix: nothing of it is reached from here`
+      : hasAddress
+        ? `give ${cluster} a prefix that no host of the mesh uses: \`meshctl leave\` there, then a new invite with other CIDRs`
+        : `renumber that network, or give ${cluster} another prefix; until then its addresses in that network are not reached from here`
   }
 }

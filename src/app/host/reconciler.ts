@@ -6,7 +6,7 @@
 //     everything else goes on.
 //  3. A long pass ends between two slices when a newer desired state waits, and the next one begins with the small
 //     clusters again.
-import type { Host, HostOp, HostPart } from '../../core/host/host-state.ts'
+import type { Host, HostOp, HostPart, HostState } from '../../core/host/host-state.ts'
 import { HOST_PARTS } from '../../core/host/host-state.ts'
 import { EMPTY_HOST } from '../../core/host/normalize.ts'
 import { plan } from '../../core/host/plan.ts'
@@ -59,6 +59,12 @@ interface LastPass {
   readonly ms: number
   /** The first of the failures; the registry of health has all of them. Left out: nothing failed. */
   readonly error?: string
+}
+
+/** What a pass would do, and the host from which this follows. */
+interface Preview {
+  readonly ops: readonly HostOp[]
+  readonly have: HostState
 }
 
 /** Owns the passes over one host. It lives as long as a session. */
@@ -124,12 +130,12 @@ export class Reconciler {
   }
 
   /**
-   * Returns what a pass would do now, after reading the kernel, for `meshctl plan`. Parts that cannot be read have no
+   * Returns what a pass would do now, after reading the kernel, for `meshctl plan` and `meshctl drift`. Parts that cannot be read have no
    * operations. Changes nothing; but when it finds a difference that no hint had reported, it asks for a pass.
    */
-  async preview(): Promise<readonly HostOp[]> {
+  async preview(): Promise<Preview> {
     const desired = this.#options.desired()
-    if (desired === undefined) return []
+    if (desired === undefined) return { ops: [], have: this.have }
     const { found, failures } = await this.#options.host.look(
       HOST_PARTS,
       AbortSignal.timeout(PASS_DEADLINE_MS)
@@ -139,7 +145,7 @@ export class Reconciler {
     const ops = plan(this.#pass.drained(desired.want, have).want, have, { keeps: desired.keeps, skip })
     // The kernel differs from what the last pass left, and no hint has reported it.
     if (ops.length > 0) this.mark({ observe: true })
-    return ops
+    return { ops, have }
   }
 
   /**

@@ -55,6 +55,7 @@ function render({ findings }: DoctorAnswer, context: Context): Rendered {
     [
       { title: 'CHECK', value: ({ check }) => check },
       { title: 'STATE', value: ({ state }) => state, colour: ({ state }) => COLOURS[state] },
+      { title: 'CODE', value: ({ code = '' }) => code, shown: context.format === 'wide' },
       { title: 'SUBJECT', value: ({ subject }) => subject },
       {
         title: 'FOUND',

@@ -70,7 +70,9 @@ function render(answer: WhyAnswer, context: Context): Rendered {
     const table = stopTable(stops, { ...context, headers: context.headers && index === 0 })
     return title === undefined ? table : `${title}\n${table}`
   })
-  return { body: [headline(answer, rows, context), ...tables].join('\n') }
+  const fix = rows.find(({ state }) => state === 'fault')?.fix
+  const lines = [headline(answer, rows, context), ...(fix === undefined ? [] : [`fix: ${fix}`])]
+  return { body: [...lines, ...tables].join('\n') }
 }
 
 function headline({ verdict, ways }: WhyAnswer, rows: readonly StopRow[], { style }: Context): string {

@@ -127,6 +127,8 @@ export interface Overlap {
   readonly prefix: Cidr
   /** `address`: an address that the mesh or the host needs. `network`: a network, for which the longer prefix wins. */
   readonly kind: 'address' | 'network'
+  /** The network of this host that takes a part of the prefix, or all of it; left out: the prefix keeps all its addresses. */
+  readonly takes?: Cidr
   /** Text for operators: "10.1.5.0/24 on eth0, a network of this host". */
   readonly text: string
 }
@@ -204,7 +206,7 @@ function networkOverlap(prefix: Cidr, { destination, device, onLink }: HostNetwo
   if (!cidrOverlaps(prefix, destination)) return undefined
   const said = `${destination} on ${device}, a network of this host`
   if (cidrContains(prefix, destination))
-    return { prefix, kind: 'network', text: `${said}, which stays outside the tunnel` }
+    return { prefix, kind: 'network', takes: destination, text: `${said}, which stays outside the tunnel` }
   if (!onLink) return undefined
   return { prefix, kind: 'network', text: `${said}, which loses the addresses in ${prefix}` }
 }

@@ -26,7 +26,13 @@ describe('an examination', () => {
         const findings = await examine(checks)
         const wanted = results.reduce((sum, found) => sum + (found === 'throws' ? 1 : found.length), 0)
         assert.equal(findings.length, wanted)
-        const ranks = findings.map(({ state }) => STATES.indexOf(state))
+        const isDown = findings.some(
+          ({ check, state }) => state === 'fault' && /^(tunnel|control)$/.test(check)
+        )
+        // Where a tunnel is down, drift that was mended is among the faults.
+        const ranks = findings.map(({ check, state }) =>
+          check === 'drift' && isDown && state === 'warning' ? 2 : STATES.indexOf(state)
+        )
         assert.deepEqual(
           ranks,
           ranks.toSorted((a, b) => b - a)
@@ -35,6 +41,45 @@ describe('an examination', () => {
         assert.equal(failed.length, results.filter((found) => found === 'throws').length)
         assert.ok(failed.every(({ state }) => state === 'warning'))
       })
+    )
+  })
+
+  it('has causes before what follows from them, whatever their order', async () => {
+    const fault = (code: string): Finding => ({
+      check: 'fault',
+      code,
+      state: 'fault',
+      subject: '',
+      text: code
+    })
+    const tunnel: Finding = { check: 'tunnel', state: 'fault', subject: '', text: 'tunnel' }
+    const drift: Finding = { check: 'drift', state: 'warning', subject: '', text: 'drift' }
+    const wanted = [
+      'ROUTED_ELSEWHERE',
+      'drift',
+      'CLUSTER_DOWN',
+      'GATEWAY_DOWN',
+      'tunnel',
+      'ALL_CLUSTERS_DOWN'
+    ]
+    const faults = ['ALL_CLUSTERS_DOWN', 'GATEWAY_DOWN', 'CLUSTER_DOWN', 'ROUTED_ELSEWHERE'].map(fault)
+    await fc.assert(
+      fc.asyncProperty(fc.shuffledSubarray(faults, { minLength: 4 }), async (order) => {
+        const found = await examine({
+          fault: async () => order,
+          drift: async () => [drift],
+          tunnel: async () => [tunnel]
+        })
+        assert.deepEqual(
+          found.map(({ text }) => text),
+          wanted
+        )
+      })
+    )
+    const calm = await examine({ drift: async () => [drift], fault: async () => [fault('DISK')] })
+    assert.deepEqual(
+      calm.map(({ text }) => text),
+      ['DISK', 'drift']
     )
   })
 })

@@ -59,7 +59,7 @@ describe('the reconciler', () => {
     reconciler.mark()
     await eventually(() => isDone(reconciler))
     assert.deepEqual(fake.state.vips, [vip('10.101.0.0/16'), vip('10.102.0.0/16')])
-    assert.deepEqual(await reconciler.preview(), [])
+    assert.deepEqual((await reconciler.preview()).ops, [])
     const [passes, looks] = [fake.applied.length, fake.observed]
     reconciler.mark({ observe: true })
     await eventually(() => fake.observed > looks)
@@ -89,7 +89,7 @@ describe('the reconciler', () => {
     let desired: Desired | undefined
     const reconciler = reconcile(fake, () => desired)
     reconciler.mark()
-    assert.deepEqual(await reconciler.preview(), [])
+    assert.deepEqual((await reconciler.preview()).ops, [])
     assert.equal(reconciler.last, undefined)
     desired = wants('10.101.0.0/16')
     reconciler.mark()

@@ -22,6 +22,7 @@ describe('meshctl why', () => {
     assert.equal(code, 1)
     assert.deepEqual(stdout.replaceAll(/ +/g, ' ').split('\n'), [
       'It ends at the stop tunnel: the tunnel to east-1 is down',
+      'fix: open UDP port 51820',
       'STOP STATE FOUND',
       'name ok web.shop.svc.cluster.east is 10.102.0.10',
       'prefix ok 10.102.0.10 is in the service prefix 10.102.0.0/16 of cluster east',
@@ -49,7 +50,10 @@ describe('meshctl why', () => {
     })
     const { code, stdout } = await cli('why', 'web.shop.svc.cluster.all')
     assert.equal(code, 0)
-    assert.match(stdout, /^It works to some of 2 addresses: the tunnel to east-1 is down\n/)
+    assert.match(
+      stdout,
+      /^It works to some of 2 addresses: the tunnel to east-1 is down\nfix: open UDP port 51820\n/
+    )
     assert.match(stdout, /\n10\.102\.0\.10\nprefix .*\n10\.3\.0\.1\nroute +ok/s)
   })
 

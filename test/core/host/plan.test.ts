@@ -9,6 +9,7 @@ import type {
   WireguardPeer
 } from '../../../src/core/host/host-state.ts'
 import { EMPTY_HOST, normalizeHost } from '../../../src/core/host/normalize.ts'
+import { differencesOf } from '../../../src/core/host/drift.ts'
 import { applyOps } from '../../../src/core/host/model-host.ts'
 import type { Cidr, Ip, PeerAddress, WireguardKey } from '../../../src/core/model/values.ts'
 import { plan } from '../../../src/core/host/plan.ts'
@@ -138,6 +139,25 @@ function includes<T>(outer: ReadonlySet<T>, inner: Iterable<T>): boolean {
 describe('a plan', () => {
   it('is empty when the host is as it should be', () => {
     fc.assert(fc.property(hosts, (host) => assert.deepEqual(plan(host, host), [])))
+  })
+
+  it('has one difference in words for each operation, which names what differs', () => {
+    fc.assert(
+      fc.property(hosts, hosts, (want, have) => {
+        const ops = plan(want, have)
+        const found = differencesOf(ops, have)
+        assert.deepEqual(
+          found.map(({ op }) => op),
+          ops
+        )
+        for (const { op, text } of found) {
+          assert.doesNotMatch(text, /undefined|\[object/)
+          if (op.kind === 'addRoute') assert.ok(text.includes(op.route.destination))
+          if (op.kind === 'setPeer') assert.ok(text.includes(op.peer.publicKey))
+        }
+      }),
+      { numRuns: 300 }
+    )
   })
 
   it('leads to the host that is wanted', () => {

@@ -1,9 +1,10 @@
 // GET /v1/doctor for `meshctl doctor`: examines this agent, its host and the ways to the other members now. It works before
 // `init` and `join`, too, with the checks that need no mesh. It changes nothing.
 import { checkResponder, checkUpstream } from '../../doctor/dns.ts'
+import { checkDrift } from '../../doctor/drift.ts'
 import { examine } from '../../doctor/finding.ts'
 import { checkControl, checkTunnels } from '../../doctor/members.ts'
-import { checkDataPlane, checkDisk, checkDrift, checkFaults } from '../../doctor/own-host.ts'
+import { checkDataPlane, checkDisk, checkFaults } from '../../doctor/own-host.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { AdminHandlers } from '../server.ts'
 
@@ -19,7 +20,7 @@ export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
       'data-plane': () => checkDataPlane(state),
       disk: () => checkDisk(state),
       ...(session && {
-        drift: () => checkDrift(state),
+        drift: () => checkDrift(session),
         tunnel: () => (state.host === undefined ? Promise.resolve([]) : checkTunnels(session)),
         control: () => checkControl(session),
         dns: () => checkResponder(session),

@@ -9,7 +9,7 @@ import type { AdminHandlers } from '../server.ts'
 export function planRoute(state: Pick<AgentState, 'session' | 'describe'>): AdminHandlers['plan'] {
   return async () => {
     const session = requireSession(state.session)
-    const ops = (await session.reconciler?.preview()) ?? session.paperPlan()
+    const ops = (await session.reconciler?.preview())?.ops ?? session.paperPlan()
     return { inStep: ops.length === 0, steps: ops.map((op) => ({ op, commands: state.describe(op) })) }
   }
 }
