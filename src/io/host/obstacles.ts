@@ -7,12 +7,12 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import {
   droppedBy,
-  parseIptablesSave,
   parseNftRuleset,
   translatedBefore,
   type FirewallChain,
   type FirewallPacket
 } from '../../core/host/firewall.ts'
+import { parseIptablesSave } from '../../core/host/iptables-save.ts'
 import { familyOf, parseIp } from '../../core/model/cidr.ts'
 import type { Ip } from '../../core/model/values.ts'
 import { parseRoutes } from './tools/ip-json.ts'

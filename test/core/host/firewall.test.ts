@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import {
   droppedBy,
-  parseIptablesSave,
   parseNftRuleset,
   translatedBefore,
   type FirewallPacket
 } from '../../../src/core/host/firewall.ts'
+import { parseIptablesSave } from '../../../src/core/host/iptables-save.ts'
 import type { Ip } from '../../../src/core/model/values.ts'
 
 const incoming: FirewallPacket = {
