@@ -4,7 +4,7 @@
 // texts.
 import { cidrContains, familyOf } from '../../core/model/cidr.ts'
 import type { Cidr, ClusterName, Ip } from '../../core/model/values.ts'
-import type { Surroundings } from '../../core/host/surroundings.ts'
+import { outerAddresses, type Surroundings } from '../../core/host/surroundings.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
 import type { Obstacle } from '../../io/host/obstacles.ts'
@@ -21,6 +21,7 @@ const LOOK_DEADLINE_MS = 10_000
 const OBSTACLE_CODES = [
   'FORWARD_DROPPED',
   'PROBES_DROPPED',
+  'PORT_REDIRECTED',
   'ROUTED_ELSEWHERE',
   'SOURCE_TRANSLATED',
   'SOURCE_OUTSIDE',
@@ -36,6 +37,8 @@ interface ObstaclesOptions {
   readonly device: string
   /** UDP port of the probes on this host; 0: none. */
   readonly probePort: number
+  /** The ports at which other members reach this host outside the tunnel: WireGuard's and those of control connections. */
+  readonly outerPorts: readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[]
 }
 
 /** The facts for one reading: they tell which packets of the mesh to judge. */
@@ -78,11 +81,12 @@ export class Obstacles {
     if (ageMs < (this.#isHinted ? LOOK_MS_MIN : LOOK_MS)) return
     this.#lookedMs = nowMs
     this.#isHinted = false
-    const { host, health, device, probePort } = this.#options
+    const { host, health, device, probePort, outerPorts } = this.#options
     health.replace('SERVICES_CLASH', clashes(facts.view))
     if (host === undefined) return
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(LOOK_DEADLINE_MS)])
-    const question = { far: farPoints(facts), pod: podOf(facts), probePort }
+    const outer = { ...outerPoints(facts), ports: outerPorts }
+    const question = { far: farPoints(facts), pod: podOf(facts), probePort, outer }
     const found = await host.obstacles(question, deadline).catch(() => undefined)
     if (found === undefined || signal.aborted) return
     const faults = found.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
@@ -118,6 +122,16 @@ export function farPoints({
         return ip === undefined ? [] : [{ cluster: name, ip }]
       })
     })
+}
+
+/** The addresses of this host, and the outer addresses of the members of other clusters. */
+function outerPoints({ view, surroundings }: Pick<ObstacleFacts, 'view' | 'surroundings'>) {
+  const others = outerAddresses(view).filter(({ cluster }) => cluster !== view.self)
+  return { own: surroundings.addresses.filter((ip) => !isLoopback(ip)), others: others.map(({ ip }) => ip) }
+}
+
+function isLoopback(ip: Ip): boolean {
+  return ip.startsWith('127.') || ip === '::1'
 }
 
 /** The address part of a prefix: "10.1.0.0" of "10.1.0.0/16". */
@@ -168,6 +182,13 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         severity: 'warning',
         message: `another packet filter of this host drops the probes of other clusters (${subject} from ${device}): ${by}`,
         fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else other clusters treat this cluster as down`
+      }
+    case 'redirect':
+      return {
+        code: 'PORT_REDIRECTED',
+        severity: 'error',
+        message: `another rule of this host sends packets for ${subject}, the port of meshd, to another destination: ${by}`,
+        fix: `remove that rule, or give it another port (\`nft list ruleset\`, \`iptables-save -t nat\`); else set ${subject.startsWith('UDP') ? 'wireguard-port' : 'listen'} to another port`
       }
     case 'rule':
       return {

@@ -80,7 +80,8 @@ export class PathWatch {
       host,
       health,
       device: settings.device,
-      probePort: settings['probe-port']
+      probePort: settings['probe-port'],
+      outerPorts: outerPorts(settings)
     })
     this.#loop = new Loop({
       act: (signal) => this.#tick(signal),
@@ -195,4 +196,17 @@ export class PathWatch {
     if (surroundings === undefined) return
     void this.#obstacles.look({ view, down, surroundings, nodeAddress: nodeAddress() }, signal)
   }
+}
+
+/** The ports at which other members reach this host: that of WireGuard, and those of control connections. */
+function outerPorts(
+  settings: Settings
+): readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[] {
+  const control = settings.listen.flatMap(
+    (multiaddr) => /\/tcp\/(\d{1,5})(?:\/|$)/.exec(multiaddr)?.[1] ?? []
+  )
+  return [
+    { protocol: 'udp', port: settings['wireguard-port'] },
+    ...new Set(control.map(Number)).values().map((port) => ({ protocol: 'tcp' as const, port }))
+  ]
 }

@@ -30,12 +30,19 @@ export type Condition =
   | { readonly kind: 'state'; readonly states: readonly string[]; readonly not: boolean }
   | { readonly kind: 'mark'; readonly value: number; readonly mask: number; readonly not: boolean }
   | { readonly kind: 'protocol'; readonly name: string; readonly not: boolean }
-  | { readonly kind: 'dport'; readonly from: number; readonly to: number; readonly not: boolean }
+  | {
+      readonly kind: 'dport'
+      /** Left out: a condition of its own names the protocol. */
+      readonly protocol?: string
+      readonly from: number
+      readonly to: number
+      readonly not: boolean
+    }
   | { readonly kind: 'unknown' }
 
 /** What a rule does with a packet that meets its conditions. */
 export type Verdict =
-  | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'none' }
+  | { readonly kind: 'accept' | 'drop' | 'return' | 'translate' | 'redirect' | 'none' }
   | { readonly kind: 'jump' | 'goto'; readonly chain: string }
 
 /** The first packet of a flow. A field that is undefined is not known. */
@@ -78,14 +85,30 @@ export function translatedBefore(
   })
 }
 
+/**
+ * Returns the rules that send the packet to another destination (DNAT, REDIRECT) before this host takes it. Only a rule that
+ * names its port counts: one that takes all packets of another device or mark is not told apart from one that takes ours.
+ */
+export function redirectedBy(
+  chains: readonly FirewallChain[],
+  packet: FirewallPacket
+): readonly { readonly chain: FirewallChain; readonly by: string }[] {
+  return chains.flatMap((chain) => {
+    if (chain.base?.hook !== 'prerouting' || !isOfFamily(chain, packet)) return []
+    const { redirects } = walk(chains, chain, packet)
+    return redirects === undefined ? [] : [{ chain, by: redirects }]
+  })
+}
+
 interface Outcome {
   accepts: boolean
   drops: string | undefined
   translates: string | undefined
+  redirects: string | undefined
 }
 
 function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: FirewallPacket): Outcome {
-  const outcome: Outcome = { accepts: false, drops: undefined, translates: undefined }
+  const outcome: Outcome = { accepts: false, drops: undefined, translates: undefined, redirects: undefined }
   const byName = new Map(
     chains.filter(({ table }) => table === base.table).map((chain) => [chain.name, chain])
   )
@@ -106,7 +129,11 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
         outcome.drops ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
       else if (verdict.kind === 'translate')
         outcome.translates ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
-      else if (verdict.kind === 'return') {
+      else if (verdict.kind === 'redirect') {
+        if (namesPort(rule.conditions, packet))
+          outcome.redirects ??= `${rule.text} in chain ${chain.name} of ${chain.table}`
+        continue
+      } else if (verdict.kind === 'return') {
         if (isCertain) return true
         continue
       } else if (verdict.kind === 'jump' || verdict.kind === 'goto') {
@@ -124,6 +151,12 @@ function walk(chains: readonly FirewallChain[], base: FirewallChain, packet: Fir
   if (base.base?.policy === 'drop') outcome.drops ??= `the policy of chain ${base.name} of ${base.table}`
   else outcome.accepts = true
   return outcome
+}
+
+function namesPort(conditions: readonly Condition[], packet: FirewallPacket): boolean {
+  return conditions.some(
+    (condition) => condition.kind === 'dport' && holds(condition, packet) === !condition.not
+  )
 }
 
 /** Returns whether all conditions hold; undefined when that is not known. */
@@ -157,6 +190,7 @@ function holds(condition: Condition, packet: FirewallPacket): boolean | undefine
     case 'protocol':
       return condition.name === packet.protocol
     case 'dport':
+      if (condition.protocol !== undefined && condition.protocol !== packet.protocol) return condition.not
       return packet.dport === undefined
         ? undefined
         : packet.dport >= condition.from && packet.dport <= condition.to
@@ -212,6 +246,7 @@ function nftRule(expressions: readonly Json[], handle: unknown): FirewallRule {
     else if (kind === 'accept' || kind === 'return') verdict = { kind }
     else if (kind === 'drop' || kind === 'reject') verdict = { kind: 'drop' }
     else if (kind === 'masquerade' || kind === 'snat') verdict = { kind: 'translate' }
+    else if (kind === 'dnat' || kind === 'redirect') verdict = { kind: 'redirect' }
     else if (kind === 'jump' || kind === 'goto')
       verdict = { kind, chain: String(record(expression[kind])['target']) }
     else if (kind === 'vmap' || kind === 'xt' || kind === 'limit' || kind === 'queue') {
@@ -240,7 +275,13 @@ function nftCondition({ op, left, right }: Json): Condition {
   if (field === 'dport') {
     const port = Number(values[0])
     return values.length === 1 && Number.isInteger(port)
-      ? { kind: 'dport', from: port, to: port, not }
+      ? {
+          kind: 'dport',
+          ...(protocol === 'tcp' || protocol === 'udp' ? { protocol } : {}),
+          from: port,
+          to: port,
+          not
+        }
       : { kind: 'unknown' }
   }
   if ((protocol === 'ip' || protocol === 'ip6') && (field === 'saddr' || field === 'daddr')) {

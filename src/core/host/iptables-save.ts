@@ -108,7 +108,7 @@ function iptablesVerdict(target: string, isGoto: boolean): Verdict {
   if (target === 'DROP' || target === 'REJECT') return { kind: 'drop' }
   if (target === 'RETURN') return { kind: 'return' }
   if (target === 'MASQUERADE' || target === 'SNAT' || target === 'NETMAP') return { kind: 'translate' }
-  if (/^(LOG|MARK|CONNMARK|TCPMSS|NFLOG|CT|TRACE|DNAT|REDIRECT|CHECKSUM)$/.test(target))
-    return { kind: 'none' }
+  if (target === 'DNAT' || target === 'REDIRECT') return { kind: 'redirect' }
+  if (/^(LOG|MARK|CONNMARK|TCPMSS|NFLOG|CT|TRACE|CHECKSUM)$/.test(target)) return { kind: 'none' }
   return { kind: isGoto ? 'goto' : 'jump', chain: target }
 }

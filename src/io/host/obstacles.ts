@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import {
   droppedBy,
+  redirectedBy,
   parseNftRuleset,
   translatedBefore,
   type FirewallChain,
@@ -33,16 +34,22 @@ export interface ObstacleQuestion {
   readonly pod: { readonly ip: Ip; readonly device: string | undefined } | undefined
   /** UDP port of the probe on this host; 0: none is open. */
   readonly probePort: number
+  /** Ports of this host that other members reach outside the tunnel, and one address of a member for each family. */
+  readonly outer?: {
+    readonly own: readonly Ip[]
+    readonly others: readonly Ip[]
+    readonly ports: readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[]
+  }
 }
 
 /**
  * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
- * prerouting, output or postrouting drops them. `rule`: a routing rule leads elsewhere. `table`: a route of another
+ * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `rule`: a routing rule leads elsewhere. `table`: a route of another
  * program stands in our routing table. `translation`: the source is translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
  */
 export interface Obstacle {
-  readonly kind: 'forward' | 'hook' | 'input' | 'rule' | 'table' | 'translation' | 'source'
-  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`), or the direction of the packets. */
+  readonly kind: 'forward' | 'hook' | 'input' | 'redirect' | 'rule' | 'table' | 'translation' | 'source'
+  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`, `redirect`), or the direction of the packets. */
   readonly subject: string
   /** The rule, chain policy or address at fault, as text for people. */
   readonly by: string
@@ -52,6 +59,8 @@ export interface Obstacle {
 const KEEP_PRIORITY = 90
 const FAR_MAX = 256 // one IPv4 and one IPv6 address for each of 128 clusters
 const STRAYS_MAX = 8
+/** Addresses of this host: a host has a few that others reach, and bridges of containers with one each. */
+const OWN_MAX = 16
 const FOREIGN_ROUTES_MAX = 8
 /** Kinds of routes as `ip -N` prints them (rtnetlink(7)), and the words with which `ip route` takes them. */
 const ROUTE_KINDS = new Map([
@@ -81,7 +90,13 @@ export async function findObstacles(
     foreignRoutes(run, names, signal),
     straySources(run, names.nftTable, signal)
   ])
-  return [...ofFilters(chains, names.device, question), ...rules, ...routes, ...strays]
+  return [
+    ...ofFilters(chains, names.device, question),
+    ...redirects(chains, question),
+    ...rules,
+    ...routes,
+    ...strays
+  ]
 }
 
 /** Judges the chains with the packets of one TCP flow and one probe in each direction, for each family. */
@@ -118,6 +133,21 @@ function ofFilters(
       found.push({ kind: 'input', subject: `UDP ${probePort}`, by })
   }
   return found
+}
+
+/** Judges the chains with the first packet of a member to each port, for at most OWN_MAX addresses of this host. */
+function redirects(chains: readonly FirewallChain[], { outer }: ObstacleQuestion): readonly Obstacle[] {
+  if (outer === undefined) return []
+  const found = outer.ports.flatMap(({ protocol, port }) =>
+    outer.own.slice(0, OWN_MAX).flatMap((daddr): readonly Obstacle[] => {
+      const saddr = outer.others.find((ip) => familyOf(ip) === familyOf(daddr))
+      if (saddr === undefined) return []
+      const packet: FirewallPacket = { iif: undefined, oif: undefined, saddr, daddr, protocol, dport: port }
+      const subject = `${protocol.toUpperCase()} ${port}`
+      return redirectedBy(chains, packet).map(({ by }) => ({ kind: 'redirect', subject, by }))
+    })
+  )
+  return [...new Map(found.map((one) => [`${one.subject} ${one.by}`, one])).values()]
 }
 
 /** Reads the chains of nft, iptables-nft and iptables-legacy, without the tables whose name starts with `own`. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import {
   droppedBy,
   parseNftRuleset,
+  redirectedBy,
   translatedBefore,
   type FirewallPacket
 } from '../../../src/core/host/firewall.ts'
@@ -206,5 +207,115 @@ describe('the rules of another packet filter', () => {
   it('are read within a bound', () => {
     const many = Array.from({ length: 30_000 }, () => '-A FORWARD -s 10.9.0.0/16 -j ACCEPT')
     assert.deepEqual(droppedBy(filter('DROP', ...many), 'forward', incoming), [], 'nothing is certain')
+  })
+})
+
+describe('a rule that sends packets elsewhere', () => {
+  const packet: FirewallPacket = {
+    iif: undefined,
+    oif: undefined,
+    saddr: '203.0.113.12' as Ip,
+    daddr: '203.0.113.11' as Ip,
+    protocol: 'udp',
+    dport: 51820
+  }
+  const nat = (...rules: readonly string[]) =>
+    parseIptablesSave(
+      ['*nat', ':PREROUTING ACCEPT [0:0]', ':DOCKER - [0:0]', ...rules, 'COMMIT'].join('\n'),
+      'ip',
+      'iptables'
+    )
+  const rows: readonly [what: string, rules: readonly string[], isRedirected: boolean][] = [
+    ['no rule', [], false],
+    [
+      'a DNAT of the port',
+      ['-A PREROUTING -p udp -m udp --dport 51820 -j DNAT --to-destination 10.9.9.9'],
+      true
+    ],
+    [
+      'a REDIRECT of a range',
+      ['-A PREROUTING -p udp -m udp --dport 50000:60000 -j REDIRECT --to-ports 53'],
+      true
+    ],
+    [
+      'a DNAT of the port of TCP',
+      ['-A PREROUTING -p tcp -m tcp --dport 51820 -j DNAT --to-destination 10.9.9.9'],
+      false
+    ],
+    [
+      'a DNAT of another address',
+      ['-A PREROUTING -d 198.51.100.1/32 -p udp --dport 51820 -j DNAT --to-destination 1.1.1.1'],
+      false
+    ],
+    ['a DNAT of another port', ['-A PREROUTING -p udp --dport 53 -j DNAT --to-destination 10.9.9.9'], false],
+    [
+      'a port that Docker publishes',
+      [
+        '-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER',
+        '-A DOCKER ! -i docker0 -p udp -m udp --dport 51820 -j DNAT --to-destination 172.17.0.2:51820'
+      ],
+      true
+    ],
+    [
+      'a proxy that takes all packets of a mark',
+      ['-A PREROUTING -m mark --mark 0x1 -j REDIRECT --to-ports 1'],
+      false
+    ],
+    ['a proxy for all packets', ['-A PREROUTING -p udp -j REDIRECT --to-ports 1'], false],
+    ['all ports but this one', ['-A PREROUTING -p udp ! --dport 51820 -j REDIRECT --to-ports 1'], false]
+  ]
+  for (const [what, rules, isRedirected] of rows)
+    it(`${what}: ${isRedirected ? 'is named' : 'is none'}`, () => {
+      assert.equal(redirectedBy(nat(...rules), packet).length > 0, isRedirected)
+    })
+
+  it('is read from nft, and the protocol of its port counts', () => {
+    const rule = (protocol: string) => ({
+      nftables: [
+        {
+          chain: { family: 'ip', table: 'n', name: 'pre', hook: 'prerouting', prio: -100, policy: 'accept' }
+        },
+        {
+          rule: {
+            family: 'ip',
+            table: 'n',
+            chain: 'pre',
+            handle: 4,
+            expr: [
+              { match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right: 51820 } },
+              { dnat: { addr: '10.9.9.9' } }
+            ]
+          }
+        }
+      ]
+    })
+    assert.deepEqual(
+      redirectedBy(parseNftRuleset(rule('udp'), 'rhizome'), packet).map(({ by }) => by),
+      ['rule 4 (redirect) in chain pre of table ip n']
+    )
+    assert.deepEqual(redirectedBy(parseNftRuleset(rule('tcp'), 'rhizome'), packet), [])
+    assert.equal(redirectedBy(parseNftRuleset(rule('th'), 'rhizome'), packet).length, 1)
+  })
+
+  it('drops no packet of UDP by a rule for TCP', () => {
+    const drop = (protocol: string) => ({
+      nftables: [
+        { chain: { family: 'ip', table: 'f', name: 'in', hook: 'input', prio: 0, policy: 'accept' } },
+        {
+          rule: {
+            family: 'ip',
+            table: 'f',
+            chain: 'in',
+            handle: 4,
+            expr: [
+              { match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right: 51820 } },
+              { drop: null }
+            ]
+          }
+        }
+      ]
+    })
+    assert.equal(droppedBy(parseNftRuleset(drop('udp'), 'rhizome'), 'input', packet).length, 1)
+    assert.equal(droppedBy(parseNftRuleset(drop('tcp'), 'rhizome'), 'input', packet).length, 0)
   })
 })
