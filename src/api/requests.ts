@@ -67,7 +67,8 @@ const SCHEMAS = {
       intervalMs: z.coerce.number<number>().int().min(50).max(5000).default(200)
     })
     .readonly(),
-  doctor: NOTHING,
+  /** `check`: this check only, which needs a mesh; left out: all. */
+  doctor: z.object({ check: z.literal('drift').optional() }).readonly(),
   events: NOTHING,
   plan: NOTHING,
   /** If the lists are empty, meshd finds the prefixes of the cluster or chooses free ones. */

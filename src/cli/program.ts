@@ -10,6 +10,7 @@ import { addGlobalOptions } from './meshd/context.ts'
 import { addDecide } from './commands/decide.ts'
 import { addDns } from './commands/dns.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addDrift } from './commands/drift.ts'
 import { addEvents } from './commands/events.ts'
 import { EXIT_CODES } from './output/exit-codes.ts'
 import { addGrant } from './commands/grant.ts'
@@ -83,6 +84,7 @@ export function createProgram(): Command {
   addWhy(program)
   addPing(program)
   addDoctor(program)
+  addDrift(program)
   addEvents(program)
   addPlan(program)
   program.commandsGroup('Other:')

@@ -1,6 +1,10 @@
 // Faults that are set for real, one by one, and the command that has to name each of them with its fix within its first
 // three lines. The table is the list of faults that `meshctl doctor` and `meshctl why` are known to name.
 import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { PingAnswer } from '../../src/api/answers.ts'
 import { podCidr, wanAddress } from '../demo/site.ts'
 import { eventually } from '../eventually.ts'
@@ -21,6 +25,26 @@ describe('diagnosis', function () {
   /** The public key of east's tunnel, as west knows it. */
   const keyOfEast = async (): Promise<string> =>
     (await exec('wg', 'show', west().device, 'peers')).stdout.trim()
+
+  /** Another program of west that does this again and again, whatever the agent does against it. */
+  let rival: ChildProcess | undefined
+  const fights = async (command: string): Promise<void> => {
+    rival = west().gateway.spawn(['sh', '-c', `while :; do ${command}; sleep 0.05; done`], {
+      stdio: 'ignore'
+    })
+  }
+  const ended = async (): Promise<void> => {
+    const child = rival
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    await gone
+  }
+
+  const restart = async (...flags: readonly string[]): Promise<void> => {
+    await west().stop('SIGTERM')
+    await west().start(...flags)
+  }
 
   before(async () => {
     await unite(west(), site('east'))
@@ -59,8 +83,6 @@ describe('diagnosis', function () {
     readonly fault: string
     readonly inject: () => Promise<unknown>
     readonly undo: () => Promise<unknown>
-    /** The injection is undone by the agent itself, so it is repeated before each look. */
-    readonly again?: true
     readonly command: readonly string[]
     /** The code or the check of the first finding, or the stop. */
     readonly code: string
@@ -100,9 +122,8 @@ describe('diagnosis', function () {
     },
     {
       fault: 'forwarding is switched off',
-      inject: () => exec('sysctl', '-w', 'net.ipv4.ip_forward=0'),
-      undo: async () => undefined,
-      again: true,
+      inject: () => fights('sysctl -qw net.ipv4.ip_forward=0'),
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /net\.ipv4\.ip_forward is 0, and should be 1/,
@@ -110,11 +131,10 @@ describe('diagnosis', function () {
     },
     {
       fault: 'strict reverse path filtering on the tunnel',
-      inject: () => exec('sysctl', '-w', `net.ipv4.conf.${west().device}.rp_filter=1`),
-      undo: async () => undefined,
-      again: true,
-      command: ['doctor'],
-      code: 'drift',
+      inject: () => fights(`sysctl -qw net.ipv4.conf.${west().device}.rp_filter=1`),
+      undo: ended,
+      command: ['drift'],
+      code: 'sysctls',
       says: /rp_filter is 1, and should be 2/,
       fix: /sysctl\.d/
     },
@@ -165,8 +185,51 @@ describe('diagnosis', function () {
       undo: () => without('west', 'ip nat9'),
       command: ['doctor'],
       code: 'SOURCE_TRANSLATED',
-      says: /translates the source of packets from pods into the tunnel: .*nat9/,
+      says: /translates the source of packets from pods into the tunnel, .*nat9/,
       fix: /except packets out of rz\w+ from that rule/
+    },
+    {
+      fault: 'a rule that sends the packets of the tunnel to another address',
+      inject: () =>
+        nft(
+          'west',
+          'table ip nat9 {\n chain pre {\n type nat hook prerouting priority -100;\n udp dport 51820 dnat to 10.9.9.9\n }\n}\n'
+        ),
+      undo: () => without('west', 'ip nat9'),
+      command: ['doctor'],
+      code: 'PORT_REDIRECTED',
+      says: /sends packets for UDP 51820, the port of meshd, to another destination: .*nat9/,
+      fix: /remove that rule, or give it another port/
+    },
+    {
+      fault: 'a policy of this host that drops what comes in',
+      inject: () => exec('iptables-nft', '-P', 'INPUT', 'DROP'),
+      undo: () => exec('iptables-nft', '-P', 'INPUT', 'ACCEPT'),
+      command: ['doctor'],
+      code: 'PORT_DROPPED',
+      says: /drops new packets for UDP 51820, the port of meshd: the policy of chain INPUT/,
+      fix: /iptables -I INPUT -p udp --dport 51820 -j ACCEPT \(ufw allow 51820\/udp\)/
+    },
+    {
+      fault: 'the upstream DNS server is dead',
+      inject: () => restart('--dns-upstream', '203.0.113.99:53'),
+      undo: () => restart(),
+      command: ['doctor'],
+      code: 'upstream-dns',
+      says: /no upstream server answers/,
+      fix: /check the servers of the setting dns-upstream/
+    },
+    {
+      fault: 'a tool is missing on this host',
+      inject: async () => {
+        await west().stop('SIGTERM')
+        await west().startUnder(['env', `PATH=${toolsWithout('wg', west().folder)}`])
+      },
+      undo: () => restart(),
+      command: ['doctor'],
+      code: 'DATAPLANE_OFF',
+      says: /\bwg\b/,
+      fix: /wireguard-tools/
     },
     {
       fault: 'a policy of this host that drops forwarded packets',
@@ -179,9 +242,8 @@ describe('diagnosis', function () {
     },
     {
       fault: 'the WireGuard peer was deleted',
-      inject: async () => exec('wg', 'set', west().device, 'peer', await keyOfEast(), 'remove'),
-      undo: async () => undefined,
-      again: true,
+      inject: async () => fights(`wg set ${west().device} peer ${await keyOfEast()} remove`),
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /the WireGuard peer \S+ at 203\.0\.113\.12:51820 is missing, so nothing goes to .*10\.2\.0\.0\/16/,
@@ -190,15 +252,13 @@ describe('diagnosis', function () {
     {
       fault: 'the key of the peer was replaced',
       inject: async () => {
-        const { stdout } = await exec('wg', 'genkey')
-        const { stdout: other } = await west().gateway.exec(['wg', 'pubkey'], { input: stdout })
+        const secret = (await exec('wg', 'genkey')).stdout
+        const other = (await west().gateway.exec(['wg', 'pubkey'], { input: secret })).stdout.trim()
+        const to = `endpoint ${wanAddress('east')}:51820 allowed-ips ${podCidr('east')}`
         const key = await keyOfEast()
-        if (key !== '') await exec('wg', 'set', west().device, 'peer', key, 'remove')
-        const endpoint = ['endpoint', `${wanAddress('east')}:51820`, 'allowed-ips', podCidr('east')]
-        await exec('wg', 'set', west().device, 'peer', other.trim(), ...endpoint)
+        await fights(`wg set ${west().device} peer ${key} remove peer ${other} ${to}`)
       },
-      undo: async () => undefined,
-      again: true,
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /the WireGuard peer \S+ at 203\.0\.113\.12:51820 is missing/,
@@ -206,10 +266,8 @@ describe('diagnosis', function () {
     },
     {
       fault: 'the table of the filter was deleted',
-      inject: () =>
-        west().gateway.exec(['nft', 'delete', 'table', 'inet', 'rhizome-filter'], { check: false }),
-      undo: async () => undefined,
-      again: true,
+      inject: () => fights('nft delete table inet rhizome-filter'),
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /the packet filter of the mesh is missing/,
@@ -217,9 +275,8 @@ describe('diagnosis', function () {
     },
     {
       fault: 'the device of the tunnel was switched off',
-      inject: () => exec('ip', 'link', 'set', west().device, 'down'),
-      undo: async () => undefined,
-      again: true,
+      inject: () => fights(`ip link set ${west().device} down`),
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /the tunnel device rz\w+ is down/,
@@ -227,9 +284,8 @@ describe('diagnosis', function () {
     },
     {
       fault: 'the route into the tunnel was deleted',
-      inject: () => west().gateway.exec(['ip', 'route', 'flush', 'table', '5142'], { check: false }),
-      undo: async () => undefined,
-      again: true,
+      inject: () => fights('ip route flush table 5142'),
+      undo: ended,
       command: ['doctor'],
       code: 'drift',
       says: /the route to 10\.2\.0\.0\/16 is missing/,
@@ -294,12 +350,11 @@ describe('diagnosis', function () {
       fix: /check (that the host|the route and the firewalls)/
     }
   ]
-  for (const { fault, inject, undo, again, command, code, says, fix } of cases)
+  for (const { fault, inject, undo, command, code, says, fix } of cases)
     it(`${fault}: ${command[0]} names it`, async () => {
       await inject()
       try {
         await eventually(async () => {
-          if (again) await inject()
           const [name = '', ...args] = command
           const { stdout, stderr } = await west().ctl(name, ...args, '-o', 'wide')
           const first = stdout.split('\n').slice(0, LINES).join('\n')
@@ -314,6 +369,22 @@ describe('diagnosis', function () {
       await works()
     }).timeout(0)
 })
+
+/** A folder with links to all programs of this machine but one, for a PATH. */
+function toolsWithout(missing: string, folder: string): string {
+  const path = join(folder, `without-${missing}`)
+  rmSync(path, { recursive: true, force: true })
+  mkdirSync(path)
+  for (const from of [
+    dirname(process.execPath),
+    ...(process.env['PATH'] ?? '').split(':'),
+    '/usr/sbin',
+    '/sbin'
+  ])
+    for (const name of existsSync(from) ? readdirSync(from) : [])
+      if (name !== missing && !existsSync(join(path, name))) symlinkSync(join(from, name), join(path, name))
+  return path
+}
 
 /** UDP of the tunnel does not come in. */
 const DEAF =

@@ -21,6 +21,7 @@ const LOOK_DEADLINE_MS = 10_000
 const OBSTACLE_CODES = [
   'FORWARD_DROPPED',
   'PROBES_DROPPED',
+  'PORT_DROPPED',
   'PORT_REDIRECTED',
   'ROUTED_ELSEWHERE',
   'SOURCE_TRANSLATED',
@@ -89,7 +90,9 @@ export class Obstacles {
     const question = { far: farPoints(facts), pod: podOf(facts), probePort, outer }
     const found = await host.obstacles(question, deadline).catch(() => undefined)
     if (found === undefined || signal.aborted) return
-    const faults = found.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
+    // A host that only dials needs no open port, so a closed one is told while a cluster is down only.
+    const told = found.filter(({ kind }) => kind !== 'port' || facts.down.size > 0)
+    const faults = told.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
     for (const code of OBSTACLE_CODES)
       if (code !== 'SERVICES_CLASH')
         health.replace(
@@ -182,6 +185,13 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         severity: 'warning',
         message: `another packet filter of this host drops the probes of other clusters (${subject} from ${device}): ${by}`,
         fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else other clusters treat this cluster as down`
+      }
+    case 'port':
+      return {
+        code: 'PORT_DROPPED',
+        severity: 'error',
+        message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
+        fix: `let ${subject} in: iptables -I INPUT -p ${subject.toLowerCase().replace(' ', ' --dport ')} -j ACCEPT (ufw allow ${subject.split(' ').toReversed().join('/').toLowerCase()})`
       }
     case 'redirect':
       return {

@@ -33,6 +33,7 @@ const HOST_CODES: ReadonlySet<string> = new Set([
   'HOST_PART_FAILED',
   'HOST_TOOL_HANGS',
   'IPVS_RIVAL',
+  'PORT_DROPPED',
   'PORT_REDIRECTED',
   'PROBES_DROPPED',
   'ROUTED_ELSEWHERE',

@@ -44,12 +44,13 @@ export interface ObstacleQuestion {
 
 /**
  * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
- * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `rule`: a routing rule leads elsewhere. `table`: a route of another
+ * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `port`: such packets are dropped. `rule`: a routing rule leads elsewhere. `table`: a route of another
  * program stands in our routing table. `translation`: the source is translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
  */
 export interface Obstacle {
-  readonly kind: 'forward' | 'hook' | 'input' | 'redirect' | 'rule' | 'table' | 'translation' | 'source'
-  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`, `redirect`), or the direction of the packets. */
+  readonly kind:
+    'forward' | 'hook' | 'input' | 'redirect' | 'port' | 'rule' | 'table' | 'translation' | 'source'
+  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`, `redirect`, `port`), or the direction of the packets. */
   readonly subject: string
   /** The rule, chain policy or address at fault, as text for people. */
   readonly by: string
@@ -92,7 +93,7 @@ export async function findObstacles(
   ])
   return [
     ...ofFilters(chains, names.device, question),
-    ...redirects(chains, question),
+    ...ofOuterPorts(chains, question),
     ...rules,
     ...routes,
     ...strays
@@ -136,7 +137,7 @@ function ofFilters(
 }
 
 /** Judges the chains with the first packet of a member to each port, for at most OWN_MAX addresses of this host. */
-function redirects(chains: readonly FirewallChain[], { outer }: ObstacleQuestion): readonly Obstacle[] {
+function ofOuterPorts(chains: readonly FirewallChain[], { outer }: ObstacleQuestion): readonly Obstacle[] {
   if (outer === undefined) return []
   const found = outer.ports.flatMap(({ protocol, port }) =>
     outer.own.slice(0, OWN_MAX).flatMap((daddr): readonly Obstacle[] => {
@@ -144,7 +145,11 @@ function redirects(chains: readonly FirewallChain[], { outer }: ObstacleQuestion
       if (saddr === undefined) return []
       const packet: FirewallPacket = { iif: undefined, oif: undefined, saddr, daddr, protocol, dport: port }
       const subject = `${protocol.toUpperCase()} ${port}`
-      return redirectedBy(chains, packet).map(({ by }) => ({ kind: 'redirect', subject, by }))
+      const dropped = (['prerouting', 'input'] as const).flatMap((hook) => droppedBy(chains, hook, packet))
+      return [
+        ...redirectedBy(chains, packet).map(({ by }) => ({ kind: 'redirect' as const, subject, by })),
+        ...dropped.map(({ by }) => ({ kind: 'port' as const, subject, by }))
+      ]
     })
   )
   return [...new Map(found.map((one) => [`${one.subject} ${one.by}`, one])).values()]

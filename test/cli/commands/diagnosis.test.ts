@@ -165,3 +165,47 @@ describe('meshctl ping', () => {
     assert.match(progressOf(run), /^sending 100 packets to east \(at most 2s\)\n$/)
   })
 })
+
+describe('meshctl drift', () => {
+  let fake: FakeMeshd
+  before(async () => {
+    fake = await startFakeMeshd()
+  })
+  after(() => fake.stop())
+  const cli = (...args: readonly string[]) => meshctl(['--socket', fake.socket, 'drift', ...args])
+  const finding = (state: string) => ({
+    check: 'drift',
+    state,
+    subject: 'routes',
+    text: 'the route to 10.2.0.0/16 is missing',
+    fix: 'stop it'
+  })
+
+  it('lists the differences that last, and exits with 1', async () => {
+    fake.answer('/v1/doctor', { verdict: 'fault', findings: [finding('fault'), finding('warning')] })
+    const { code, stdout } = await cli()
+    assert.equal(code, 1)
+    assert.deepEqual(stdout.replaceAll(/ +/g, ' ').split('\n'), [
+      '1 difference that lasts',
+      'PART STATE DIFFERENCE',
+      'routes lasts the route to 10.2.0.0/16 is missing; fix: stop it',
+      'routes mended the route to 10.2.0.0/16 is missing; fix: stop it',
+      ''
+    ])
+    assert.equal(fake.requests.at(-1)?.url, '/v1/doctor?check=drift')
+    assert.equal((await cli('-o', 'name')).stdout, 'routes\n')
+  })
+
+  it('exits with 0 where meshd has mended all, and where nothing differs', async () => {
+    fake.answer('/v1/doctor', { verdict: 'warning', findings: [finding('warning')] })
+    const mended = await cli()
+    assert.equal(mended.code, 0)
+    assert.match(mended.stdout, /^1 difference, mended by meshd\n/)
+    fake.answer('/v1/doctor', { verdict: 'ok', findings: [finding('ok')] })
+    assert.deepEqual(await cli(), {
+      code: 0,
+      stdout: 'No difference: the host has what it should have\n',
+      stderr: ''
+    })
+  })
+})

@@ -74,3 +74,45 @@ describe('a route of another program in our table', () => {
     ])
   })
 })
+
+describe('the ports of meshd', () => {
+  const saved = (policy: string, ...rules: readonly string[]) =>
+    ['*filter', `:INPUT ${policy} [0:0]`, ...rules, 'COMMIT', ''].join('\n')
+  const named = async (rules: string) => {
+    const run: Run = async (tool) => ({
+      stderr: '',
+      exitCode: 0,
+      stdout: tool === 'iptables-nft-save' ? rules : ''
+    })
+    const outer = {
+      own: ['203.0.113.11' as Ip, '198.51.100.2' as Ip],
+      others: ['203.0.113.12' as Ip],
+      ports: [
+        { protocol: 'udp', port: 51820 },
+        { protocol: 'tcp', port: 7946 }
+      ] as const
+    }
+    const question = { far: [], pod: undefined, probePort: 0, outer }
+    const all = await findObstacles(run, NAMES, question, new AbortController().signal)
+    return all.map(({ kind, subject }) => `${kind} ${subject}`)
+  }
+
+  it('are named where a filter is certain to drop their packets, each rule once', async () => {
+    assert.deepEqual(await named(saved('ACCEPT')), [])
+    assert.deepEqual(await named(saved('DROP')), ['port UDP 51820', 'port TCP 7946'])
+    assert.deepEqual(await named(saved('DROP', '-A INPUT -p udp -m udp --dport 51820 -j ACCEPT')), [
+      'port TCP 7946'
+    ])
+    assert.deepEqual(await named(saved('ACCEPT', '-A INPUT -p tcp -m tcp --dport 7946 -j DROP')), [
+      'port TCP 7946'
+    ])
+    // Which device the packets come by is not known.
+    assert.deepEqual(await named(saved('DROP', '-A INPUT -i eth0 -j ACCEPT')), [])
+  })
+
+  it('are named where a rule sends their packets elsewhere', async () => {
+    const rule = '-A PREROUTING -p udp -m udp --dport 51820 -j REDIRECT --to-ports 53'
+    const nat = ['*nat', ':PREROUTING ACCEPT [0:0]', rule, 'COMMIT', ''].join('\n')
+    assert.deepEqual(await named(nat), ['redirect UDP 51820'])
+  })
+})

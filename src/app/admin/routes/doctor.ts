@@ -2,18 +2,25 @@
 // `init` and `join`, too, with the checks that need no mesh. It changes nothing.
 import { checkResponder, checkUpstream } from '../../doctor/dns.ts'
 import { checkDrift } from '../../doctor/drift.ts'
-import { examine } from '../../doctor/finding.ts'
+import { examine, type Finding } from '../../doctor/finding.ts'
 import { checkControl, checkTunnels } from '../../doctor/members.ts'
 import { checkDataPlane, checkDisk, checkFaults } from '../../doctor/own-host.ts'
+import type { DoctorAnswer } from '../../../api/answers.ts'
+import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
+import type { Body } from '../answer-body.ts'
 import type { AdminHandlers } from '../server.ts'
 
 /**
- * Returns the handler. It never rejects: a check that fails is a finding. The checks run side by side, so the answer takes
+ * Returns the handler. Errors: AppError NOT_JOINED for one check of a mesh. A check that fails is a finding. The checks run side by side, so the answer takes
  * as long as the slowest of them, at most some seconds.
  */
 export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
-  return async () => {
+  return async ({ check }) => {
+    if (check !== undefined) {
+      const { reconciler } = requireSession(state.session)
+      return answerOf(await examine({ [check]: () => checkDrift({ reconciler }) }))
+    }
     const { session } = state
     const findings = await examine({
       fault: () => checkFaults(state),
@@ -27,7 +34,12 @@ export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
         'upstream-dns': () => checkUpstream(session)
       })
     })
-    const worst = findings[0]?.state ?? 'ok'
-    return { verdict: worst, findings }
+    return answerOf(findings)
   }
+}
+
+/** The verdict is the worst state; a warning may stand before a fault that it may be the cause of. */
+function answerOf(findings: readonly Finding[]): Body<DoctorAnswer> {
+  const worst = (['fault', 'warning'] as const).find((state) => findings.some((one) => one.state === state))
+  return { verdict: worst ?? 'ok', findings }
 }
