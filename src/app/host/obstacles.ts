@@ -187,19 +187,8 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else other clusters treat this cluster as down`
       }
     case 'port':
-      return {
-        code: 'PORT_DROPPED',
-        severity: 'error',
-        message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
-        fix: `let ${subject} in: iptables -I INPUT -p ${subject.toLowerCase().replace(' ', ' --dport ')} -j ACCEPT (ufw allow ${subject.split(' ').toReversed().join('/').toLowerCase()})`
-      }
     case 'redirect':
-      return {
-        code: 'PORT_REDIRECTED',
-        severity: 'error',
-        message: `another rule of this host sends packets for ${subject}, the port of meshd, to another destination: ${by}`,
-        fix: `remove that rule, or give it another port (\`nft list ruleset\`, \`iptables-save -t nat\`); else set ${subject.startsWith('UDP') ? 'wireguard-port' : 'listen'} to another port`
-      }
+      return outerPortFault(kind, subject, by)
     case 'rule':
       return {
         code: 'ROUTED_ELSEWHERE',
@@ -230,6 +219,23 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
       }
     default:
       return kind satisfies never
+  }
+}
+
+/** The fault of a rule for packets that other members send to a port of this host outside the tunnel. */
+function outerPortFault(kind: 'port' | 'redirect', subject: string, by: string): CodedFault {
+  if (kind === 'port')
+    return {
+      code: 'PORT_DROPPED',
+      severity: 'error',
+      message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
+      fix: `let ${subject} in: iptables -I INPUT -p ${subject.toLowerCase().replace(' ', ' --dport ')} -j ACCEPT (ufw allow ${subject.split(' ').toReversed().join('/').toLowerCase()})`
+    }
+  return {
+    code: 'PORT_REDIRECTED',
+    severity: 'error',
+    message: `another rule of this host sends packets for ${subject}, the port of meshd, to another destination: ${by}`,
+    fix: `remove that rule, or give it another port (\`nft list ruleset\`, \`iptables-save -t nat\`); else set ${subject.startsWith('UDP') ? 'wireguard-port' : 'listen'} to another port`
   }
 }
 

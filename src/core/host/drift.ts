@@ -127,8 +127,9 @@ function fieldsText<T extends object>(want: T, have: T): string {
 }
 
 function valueText(value: unknown): string {
-  if (Array.isArray(value)) return value.map(String).toSorted().join(' ') || 'empty'
-  return value === undefined ? 'empty' : String(value)
+  if (Array.isArray(value)) return value.map(valueText).toSorted().join(' ') || 'empty'
+  if (value === undefined) return 'empty'
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 function cut(text: string): string {

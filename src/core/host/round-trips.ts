@@ -3,7 +3,7 @@
 // packets does not matter.
 
 /** Milliseconds. `mdev` is the standard deviation of the population, as in iputils. */
-export interface RoundTrips {
+interface RoundTrips {
   readonly min: number
   readonly avg: number
   readonly max: number

@@ -12,7 +12,7 @@ import type { Ip } from '../../core/model/values.ts'
 import { newRequest, nonceOfReply, socketType } from './packet.ts'
 
 /** Where the packets go, how many and how fast. */
-export interface PingOptions {
+interface PingOptions {
   /** The tunnel address of this host. */
   readonly from: Ip
   /** The tunnel address and the probe port of the other agent. */

@@ -17,6 +17,7 @@ import type { AdminHandlers } from '../server.ts'
  */
 export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
   return async ({ check }) => {
+    // One check alone is for a command of its own (`meshctl drift`), which has nothing to look at before `init` and `join`.
     if (check !== undefined) {
       const { reconciler } = requireSession(state.session)
       return answerOf(await examine({ [check]: () => checkDrift({ reconciler }) }))

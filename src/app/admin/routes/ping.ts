@@ -66,7 +66,10 @@ function gatewaysNamed({ control }: Session, name: string): readonly AgentView[]
   return gatewaysOf(cluster)
 }
 
-/** Pings one gateway, or says why no packet can be sent. */
+/**
+ * Pings one gateway, or says why no packet can be sent. A tunnel that is down is tried, too: its routes to the far tunnel
+ * address stay in place (core/host/desired.ts), so the answer is a measurement and not a repetition of the state.
+ */
 async function pingOne(
   state: AgentState,
   session: Session,
@@ -78,6 +81,8 @@ async function pingOne(
   const carrier = session.paths.node.carriers(view)?.get(cluster as ClusterName)?.agent.node
   const from = session.facts.nodeAddress
   const to = agent.tunnelAddress
+  // The state of the tunnel is no obstacle here: only what keeps this host from sending at all, and an agent that is known
+  // to answer nothing.
   const impossible = whyNoPacket(state, { from, agent })
   const sent =
     impossible === undefined && from !== undefined && to !== undefined
@@ -102,7 +107,10 @@ async function pingOne(
   }
 }
 
-/** Why no packet can be sent to this agent; undefined: it can. */
+/**
+ * Why no packet can be sent to this agent; undefined: it can. A packet from another address than the tunnel address of this
+ * host would be dropped by the filter of the other side.
+ */
 function whyNoPacket(
   { host, hostFault }: Pick<AgentState, 'host' | 'hostFault'>,
   { from, agent }: { readonly from: Ip | undefined; readonly agent: AgentView['agent'] }
@@ -115,7 +123,10 @@ function whyNoPacket(
   return undefined
 }
 
-/** What the kernel of either host said; undefined: nothing. */
+/**
+ * What the kernel of either host said; undefined: nothing. The error of this host comes first, since the packets that it
+ * refused never left. ENOKEY and EDESTADDRREQ are WireGuard's: no peer has the address, or the peer has no address.
+ */
 function whatFailed(sent: PingResult | undefined): string | undefined {
   if (sent?.error !== undefined) return `the kernel of this host refused a packet: ${sent.error}`
   return sent !== undefined && sent.refused > 0
@@ -151,10 +162,12 @@ function numbers(
   }
 }
 
+/** The event loop is not exact to more than some microseconds. */
 function rounded(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
+/** The verdict on all gateways together: one that got no packet keeps it from being `answered`. */
 function verdictOf(rows: readonly PingRow[]): Body<PingAnswer>['verdict'] {
   const came = rows.reduce((sum, { received, refused }) => sum + received + refused, 0)
   if (came === 0) return 'silent'
