@@ -211,6 +211,15 @@ describe('diagnosis', function () {
       fix: /iptables -I INPUT -p udp --dport 51820 -j ACCEPT \(ufw allow 51820\/udp\)/
     },
     {
+      fault: 'a rule of this host that drops UDP that goes out',
+      inject: () => exec('iptables-nft', '-A', 'OUTPUT', '-p', 'udp', '--dport', '51820', '-j', 'DROP'),
+      undo: () => exec('iptables-nft', '-D', 'OUTPUT', '-p', 'udp', '--dport', '51820', '-j', 'DROP'),
+      command: ['doctor'],
+      code: 'PORT_DROPPED',
+      says: /drops packets that go out to UDP 51820, the WireGuard of members: .*chain OUTPUT/,
+      fix: /iptables -I OUTPUT -p udp --dport 51820 -j ACCEPT/
+    },
+    {
       fault: 'the upstream DNS server is dead',
       inject: () => restart('--dns-upstream', '203.0.113.99:53'),
       undo: () => restart(),
@@ -319,9 +328,9 @@ describe('diagnosis', function () {
       inject: () =>
         nft(
           'east',
-          'table inet dead {\n chain fwd {\n type filter hook forward priority -10;\n tcp dport 8080 reject with tcp reset\n }\n}\n'
+          'table inet dead9 {\n chain through {\n type filter hook forward priority -10;\n tcp dport 8080 reject with tcp reset\n }\n}\n'
         ),
-      undo: () => without('east', 'inet dead'),
+      undo: () => without('east', 'inet dead9'),
       command: ['why', WEB],
       code: 'connection',
       says: /It ends at the stop connection: .* was refused/,
@@ -332,9 +341,9 @@ describe('diagnosis', function () {
       inject: () =>
         nft(
           'east',
-          'table inet policy {\n chain fwd {\n type filter hook forward priority -10;\n ip saddr 10.1.0.0/16 tcp dport 8080 drop\n }\n}\n'
+          'table inet guard9 {\n chain through {\n type filter hook forward priority -10;\n ip saddr 10.1.0.0/16 tcp dport 8080 drop\n }\n}\n'
         ),
-      undo: () => without('east', 'inet policy'),
+      undo: () => without('east', 'inet guard9'),
       command: ['why', WEB],
       code: 'connection',
       says: /It ends at the stop connection: .* was not answered within 3 s/,

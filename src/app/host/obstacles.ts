@@ -2,7 +2,8 @@
 // before ours, source translation, senders outside the pod prefixes (docs/decisions/0042). Each finding is a fault
 // that names the rule and the fix. io/host/obstacles.ts reads the rules; this file decides when, and writes the
 // texts.
-import { cidrContains, familyOf } from '../../core/model/cidr.ts'
+import { cidrContains, familyOf, parseIp } from '../../core/model/cidr.ts'
+import { hostOfPeerAddress } from '../../core/model/outer-address.ts'
 import type { Cidr, ClusterName, Ip } from '../../core/model/values.ts'
 import { outerAddresses, type Surroundings } from '../../core/host/surroundings.ts'
 import type { MeshView } from '../../core/view/view.ts'
@@ -72,15 +73,16 @@ export class Obstacles {
     for (const code of OBSTACLE_CODES) this.#options.health.replace(code, [])
   }
 
-  /**
-   * Called once a second; does nothing until a reading is due. When the rules cannot be read within LOOK_DEADLINE_MS,
-   * the faults stay as they are.
-   */
-  async look(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {
-    const nowMs = monotonicMs()
-    const ageMs = nowMs - this.#lookedMs
+  /** Called once a second; does nothing until a reading is due. */
+  async lookWhenDue(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {
+    const ageMs = monotonicMs() - this.#lookedMs
     if (ageMs < (this.#isHinted ? LOOK_MS_MIN : LOOK_MS)) return
-    this.#lookedMs = nowMs
+    await this.look(facts, signal)
+  }
+
+  /** Reads the rules now. When they cannot be read within LOOK_DEADLINE_MS, the faults stay as they are. */
+  async look(facts: ObstacleFacts, signal: AbortSignal): Promise<void> {
+    this.#lookedMs = monotonicMs()
     this.#isHinted = false
     const { host, health, device, probePort, outerPorts } = this.#options
     health.replace('SERVICES_CLASH', clashes(facts.view))
@@ -91,7 +93,7 @@ export class Obstacles {
     const found = await host.obstacles(question, deadline).catch(() => undefined)
     if (found === undefined || signal.aborted) return
     // A host that only dials needs no open port, so a closed one is told while a cluster is down only.
-    const told = found.filter(({ kind }) => kind !== 'port' || facts.down.size > 0)
+    const told = found.filter(({ kind }) => (kind !== 'port' && kind !== 'egress') || facts.down.size > 0)
     const faults = told.map((obstacle) => ({ ...faultOf(obstacle, device), subject: subjectOf(obstacle) }))
     for (const code of OBSTACLE_CODES)
       if (code !== 'SERVICES_CLASH')
@@ -127,10 +129,18 @@ export function farPoints({
     })
 }
 
-/** The addresses of this host, and the outer addresses of the members of other clusters. */
+/** The addresses of this host, the outer addresses of the members of other clusters, and those of their WireGuard. */
 function outerPoints({ view, surroundings }: Pick<ObstacleFacts, 'view' | 'surroundings'>) {
   const others = outerAddresses(view).filter(({ cluster }) => cluster !== view.self)
-  return { own: surroundings.addresses.filter((ip) => !isLoopback(ip)), others: others.map(({ ip }) => ip) }
+  const peers = [...view.clusters.values()]
+    .filter(({ name }) => name !== view.self)
+    .flatMap(({ agents }) => agents.flatMap(({ agent }) => agent.wireguardAddresses))
+    .flatMap((text) => {
+      const ip = parseIp(hostOfPeerAddress(text))
+      return ip === undefined ? [] : [{ ip, port: Number(/:(\d+)$/.exec(text)?.[1]) }]
+    })
+  const own = surroundings.addresses.filter((ip) => !isLoopback(ip))
+  return { own, others: others.map(({ ip }) => ip), peers }
 }
 
 function isLoopback(ip: Ip): boolean {
@@ -158,8 +168,9 @@ function podOf({ view, surroundings, nodeAddress }: ObstacleFacts) {
 type CodedFault = FaultText & { readonly code: (typeof OBSTACLE_CODES)[number] }
 
 /** Several rules may affect one cluster, so the rule is part of the subject: each is a fault of its own. */
-function subjectOf({ subject, by }: Obstacle): string {
-  return subject === by ? subject : `${subject}: ${by}`
+function subjectOf({ kind, subject, by }: Obstacle): string {
+  const what = kind === 'egress' ? `${subject} out` : subject
+  return subject === by ? subject : `${what}: ${by}`
 }
 
 /** Returns the fault of one finding, with the fix for its kind of rule. */
@@ -187,6 +198,7 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
         fix: `let them in: iptables -I INPUT -i ${device} -p udp --dport ${subject.split(' ')[1]} -j ACCEPT (ufw allow in on ${device}), else other clusters treat this cluster as down`
       }
     case 'port':
+    case 'egress':
     case 'redirect':
       return outerPortFault(kind, subject, by)
     case 'rule':
@@ -222,14 +234,23 @@ function faultOf({ kind, subject, by }: Obstacle, device: string): CodedFault {
   }
 }
 
-/** The fault of a rule for packets that other members send to a port of this host outside the tunnel. */
-function outerPortFault(kind: 'port' | 'redirect', subject: string, by: string): CodedFault {
+/** The fault of a rule for packets between members outside the tunnel. `subject`: "UDP 51820". */
+function outerPortFault(kind: 'port' | 'egress' | 'redirect', subject: string, by: string): CodedFault {
+  const matches = `-p ${subject.toLowerCase().replace(' ', ' --dport ')}`
+  const ufw = subject.split(' ').toReversed().join('/').toLowerCase()
+  if (kind === 'egress')
+    return {
+      code: 'PORT_DROPPED',
+      severity: 'error',
+      message: `a cluster is down, and a packet filter of this host drops packets that go out to ${subject}, the WireGuard of members: ${by}`,
+      fix: `let ${subject} out: iptables -I OUTPUT ${matches} -j ACCEPT (ufw allow out ${ufw})`
+    }
   if (kind === 'port')
     return {
       code: 'PORT_DROPPED',
       severity: 'error',
       message: `a cluster is down, and a packet filter of this host drops new packets for ${subject}, the port of meshd: ${by}`,
-      fix: `let ${subject} in: iptables -I INPUT -p ${subject.toLowerCase().replace(' ', ' --dport ')} -j ACCEPT (ufw allow ${subject.split(' ').toReversed().join('/').toLowerCase()})`
+      fix: `let ${subject} in: iptables -I INPUT ${matches} -j ACCEPT (ufw allow ${ufw})`
     }
   return {
     code: 'PORT_REDIRECTED',

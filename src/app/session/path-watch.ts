@@ -63,6 +63,7 @@ export class PathWatch {
   readonly #obstacles: Obstacles
   readonly #dropped: DroppedPackets
   readonly #loop: Loop
+  readonly #stopping = new AbortController()
   #withdrawn: ReadonlySet<ClusterName> = new Set()
   #gatewayChoice = ''
 
@@ -122,8 +123,21 @@ export class PathWatch {
     this.#obstacles.hint()
   }
 
+  /**
+   * Reads the rules of other programs now, for an examination by hand: a rule that came a moment ago is among the faults
+   * afterwards. It never rejects.
+   */
+  async examine(): Promise<void> {
+    const { control, networks, nodeAddress, isAdmitted } = this.#options
+    const surroundings = networks.value
+    if (surroundings === undefined || !isAdmitted()) return
+    const facts = { view: control.view(), down: this.#withdrawn, surroundings, nodeAddress: nodeAddress() }
+    await this.#obstacles.look(facts, this.#stopping.signal)
+  }
+
   /** Ends the watch and clears its faults. */
   async stop(): Promise<void> {
+    this.#stopping.abort()
     await this.#loop.stop()
     clearPathFaults(this.#options.health)
     this.#obstacles.stop()
@@ -194,7 +208,7 @@ export class PathWatch {
     void this.#dropped.look(signal)
     const surroundings = networks.value
     if (surroundings === undefined) return
-    void this.#obstacles.look({ view, down, surroundings, nodeAddress: nodeAddress() }, signal)
+    void this.#obstacles.lookWhenDue({ view, down, surroundings, nodeAddress: nodeAddress() }, signal)
   }
 }
 

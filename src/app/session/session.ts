@@ -123,7 +123,7 @@ export class Session {
   }
 
   /** States of the tunnels, and packets dropped beside them. */
-  get paths(): Pick<PathWatch, 'tunnels' | 'node' | 'dropped'> {
+  get paths(): Pick<PathWatch, 'tunnels' | 'node' | 'dropped' | 'examine'> {
     return this.#paths
   }
 

@@ -34,23 +34,36 @@ export interface ObstacleQuestion {
   readonly pod: { readonly ip: Ip; readonly device: string | undefined } | undefined
   /** UDP port of the probe on this host; 0: none is open. */
   readonly probePort: number
-  /** Ports of this host that other members reach outside the tunnel, and one address of a member for each family. */
+  /**
+   * Ports of this host that other members reach outside the tunnel, the outer addresses of members, and the addresses of
+   * their WireGuard.
+   */
   readonly outer?: {
     readonly own: readonly Ip[]
     readonly others: readonly Ip[]
+    readonly peers: readonly { readonly ip: Ip; readonly port: number }[]
     readonly ports: readonly { readonly protocol: 'tcp' | 'udp'; readonly port: number }[]
   }
 }
 
 /**
  * One thing that stops packets. `forward`, `input`: another chain of that hook drops them. `hook`: a chain of
- * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `port`: such packets are dropped. `rule`: a routing rule leads elsewhere. `table`: a route of another
+ * prerouting, output or postrouting drops them. `redirect`: a rule sends packets for a port of meshd elsewhere. `port`: such packets are dropped. `egress`: packets for the WireGuard of members are dropped. `rule`: a routing rule leads elsewhere. `table`: a route of another
  * program stands in our routing table. `translation`: the source is translated before ours. `source`: packets with a source outside the pod prefixes went into the tunnel.
  */
 export interface Obstacle {
   readonly kind:
-    'forward' | 'hook' | 'input' | 'redirect' | 'port' | 'rule' | 'table' | 'translation' | 'source'
-  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`, `redirect`, `port`), or the direction of the packets. */
+    | 'forward'
+    | 'hook'
+    | 'input'
+    | 'redirect'
+    | 'port'
+    | 'egress'
+    | 'rule'
+    | 'table'
+    | 'translation'
+    | 'source'
+  /** The cluster (`rule`), the destination (`table`), the source address (`source`), the port (`input`, `redirect`, `port`, `egress`), or the direction of the packets. */
   readonly subject: string
   /** The rule, chain policy or address at fault, as text for people. */
   readonly by: string
@@ -136,7 +149,10 @@ function ofFilters(
   return found
 }
 
-/** Judges the chains with the first packet of a member to each port, for at most OWN_MAX addresses of this host. */
+/**
+ * Judges the chains with the first packet of a member to each port, for at most OWN_MAX addresses of this host, and with the
+ * first packet to the WireGuard of each member.
+ */
 function ofOuterPorts(chains: readonly FirewallChain[], { outer }: ObstacleQuestion): readonly Obstacle[] {
   if (outer === undefined) return []
   const found = outer.ports.flatMap(({ protocol, port }) =>
@@ -152,7 +168,23 @@ function ofOuterPorts(chains: readonly FirewallChain[], { outer }: ObstacleQuest
       ]
     })
   )
-  return [...new Map(found.map((one) => [`${one.subject} ${one.by}`, one])).values()]
+  const sent = outer.peers.slice(0, FAR_MAX).flatMap(({ ip, port }): readonly Obstacle[] => {
+    const saddr = outer.own.find((own) => familyOf(own) === familyOf(ip))
+    if (saddr === undefined) return []
+    const packet: FirewallPacket = {
+      iif: undefined,
+      oif: undefined,
+      saddr,
+      daddr: ip,
+      protocol: 'udp',
+      dport: port
+    }
+    const dropped = (['output', 'postrouting'] as const).flatMap((hook) => droppedBy(chains, hook, packet))
+    return dropped.map(({ by }) => ({ kind: 'egress', subject: `UDP ${port}`, by }))
+  })
+  return [
+    ...new Map([...found, ...sent].map((one) => [`${one.kind} ${one.subject} ${one.by}`, one])).values()
+  ]
 }
 
 /** Reads the chains of nft, iptables-nft and iptables-legacy, without the tables whose name starts with `own`. */

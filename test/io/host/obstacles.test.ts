@@ -87,6 +87,10 @@ describe('the ports of meshd', () => {
     const outer = {
       own: ['203.0.113.11' as Ip, '198.51.100.2' as Ip],
       others: ['203.0.113.12' as Ip],
+      peers: [
+        { ip: '203.0.113.12' as Ip, port: 51820 },
+        { ip: '203.0.113.13' as Ip, port: 51820 }
+      ],
       ports: [
         { protocol: 'udp', port: 51820 },
         { protocol: 'tcp', port: 7946 }
@@ -108,6 +112,17 @@ describe('the ports of meshd', () => {
     ])
     // Which device the packets come by is not known.
     assert.deepEqual(await named(saved('DROP', '-A INPUT -i eth0 -j ACCEPT')), [])
+  })
+
+  it('are named where packets to the WireGuard of members cannot leave', async () => {
+    const out = (policy: string, ...rules: readonly string[]) =>
+      ['*filter', `:OUTPUT ${policy} [0:0]`, ...rules, 'COMMIT', ''].join('\n')
+    assert.deepEqual(await named(out('DROP')), ['egress UDP 51820'])
+    assert.deepEqual(await named(out('DROP', '-A OUTPUT -p udp -m udp --dport 51820 -j ACCEPT')), [])
+    assert.deepEqual(await named(out('ACCEPT', '-A OUTPUT -d 203.0.113.13/32 -p udp -j DROP')), [
+      'egress UDP 51820'
+    ])
+    assert.deepEqual(await named(out('ACCEPT', '-A OUTPUT -p tcp -j DROP')), [])
   })
 
   it('are named where a rule sends their packets elsewhere', async () => {

@@ -24,7 +24,11 @@ export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
     }
     const { session } = state
     const findings = await examine({
-      fault: () => checkFaults(state),
+      fault: async () => {
+        // Without it, a rule that came a moment ago would be named up to 30 s later.
+        await session?.paths.examine()
+        return checkFaults(state)
+      },
       'data-plane': () => checkDataPlane(state),
       disk: () => checkDisk(state),
       ...(session && {

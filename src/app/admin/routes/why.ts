@@ -43,6 +43,7 @@ async function why(state: AgentState, session: Session, request: Requests['why']
       `from: ${JSON.stringify(request.from)} is not an IP address`,
       'give the address of the pod, as `kubectl get pod -o wide` shows it'
     )
+  await session.paths.examine()
   const explained = explain(asked, from, factsOf(state, session))
   const stops: StopRow[] = [...explained.stops]
   const isEnded = stops.some(({ state }) => state === 'fault')
