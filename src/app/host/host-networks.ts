@@ -107,14 +107,16 @@ export class HostNetworks {
         [...podPrefixes, ...servicePrefixes].map((prefix) => ({ prefix, cluster: name }))
       )
     const owners = new Map(prefixes.map(({ prefix, cluster }) => [prefix, cluster]))
-    const overlaps = overlapsOfAll(prefixes, { surroundings, outers: outerAddresses(view) })
+    const outers = outerAddresses(view)
+    const overlaps = overlapsOfAll(prefixes, { surroundings, outers })
     const byPrefix = [...Map.groupBy(overlaps, ({ prefix }) => prefix)]
     this.#overlaps = new Map(byPrefix.map(([prefix, found]) => [prefix, `overlaps ${overlapText(found)}`]))
     const faults = byPrefix.map(([prefix, found]) => {
       const cluster = owners.get(prefix)
       const gateways = cluster === undefined ? [] : gatewaysOf(view.clusters.get(cluster) ?? { agents: [] })
       const ends = gateways.flatMap(({ agent }) => agent.tunnelAddress ?? [])
-      return overlapFault(cluster ?? '', found, ends)
+      const flat = outers.filter((outer) => outer.cluster === cluster).map(({ ip }) => ip)
+      return overlapFault(cluster ?? '', found, { ends, flat })
     })
     this.#options.health.replace('PREFIX_OVERLAP', faults)
   }
@@ -153,12 +155,20 @@ function outside(ip: Ip | undefined): Ip | undefined {
 /**
  * The fault of one prefix. An overlap with an address that the host needs is an error, and so is a network that takes the
  * whole prefix or the end of a tunnel (`ends`), since nothing of the cluster is reached then; any other network is a warning.
+ * A network in which the hosts of that cluster are reached themselves (`flat`) reaches its pods, too.
  */
-function overlapFault(cluster: string, overlaps: readonly Overlap[], ends: readonly Ip[]) {
+function overlapFault(
+  cluster: string,
+  overlaps: readonly Overlap[],
+  { ends, flat }: { readonly ends: readonly Ip[]; readonly flat: readonly Ip[] }
+) {
   const [{ prefix } = { prefix: '' }] = overlaps
   const hasAddress = overlaps.some(({ kind }) => kind === 'address')
   const takesAll = overlaps.some(
-    ({ takes }) => takes !== undefined && (takes === prefix || ends.some((ip) => cidrContains(takes, ip)))
+    ({ takes }) =>
+      takes !== undefined &&
+      (takes === prefix || ends.some((ip) => cidrContains(takes, ip))) &&
+      !flat.some((ip) => cidrContains(takes, ip))
   )
   return {
     subject: prefix,
