@@ -333,7 +333,7 @@ export interface DoctorAnswer extends Answer {
 
 /** The result of one check of one thing. */
 export interface FindingRow {
-  /** `data-plane`, `drift`, `dns`, `upstream-dns`, `control`, `tunnel`, `disk`, or `fault` for what meshd found by itself. */
+  /** `data-plane`, `drift`, `dns`, `upstream-dns`, `control`, `tunnel`, `clock`, `disk`, or `fault` for what meshd found by itself. */
   readonly check: string
   /** `ok`: nothing to do. `warning`: it works, and the operator should act. `fault`: it does not work. */
   readonly state: 'ok' | 'warning' | 'fault'

@@ -229,6 +229,19 @@ describe('diagnosis', function () {
       fix: /check the servers of the setting dns-upstream/
     },
     {
+      fault: 'the clock of this host is a year ahead',
+      inject: async () => {
+        await west().stop('SIGTERM')
+        const clock = `NODE_OPTIONS=--import=${join(import.meta.dirname, 'shifted-clock.ts')}`
+        await west().startUnder(['env', clock, `CLOCK_SHIFT_MS=${365 * 86_400_000}`])
+      },
+      undo: () => restart(),
+      command: ['doctor'],
+      code: 'clock',
+      says: /the clock of cluster east is 36\d days behind that of this host, so one of the two is wrong/,
+      fix: /timedatectl set-ntp true/
+    },
+    {
       fault: 'a tool is missing on this host',
       inject: async () => {
         await west().stop('SIGTERM')

@@ -14,7 +14,7 @@ export interface Neighbour extends ConnectionInfo {
 /** The set of neighbours, and the time since when it has not been empty, or has been empty. */
 export class Neighbourhood {
   readonly #members = new Map<Origin, ConnectionInfo>()
-  readonly #skews = new Map<Origin, number>()
+  readonly #skews = new Map<Origin, { readonly seconds: number; readonly stepMs: number }>()
   /** Monotonic time, in ms, since when there has been at least one neighbour; undefined when there is none. */
   #connectedMs: number | undefined
   // Monotonic time of the start, or of the end of the latest neighbour. It counts while there is no neighbour.
@@ -34,15 +34,21 @@ export class Neighbourhood {
     return [...this.#members.keys()]
   }
 
-  /** How far the clock of each neighbour was ahead of this host's at the handshake, in seconds. */
+  /**
+   * How far the clock of each neighbour is ahead of this host's, in seconds: as at the handshake, less what this host's clock
+   * was stepped since.
+   */
   skews(): ReadonlyMap<Origin, number> {
-    return this.#skews
+    const stepMs = clockStepMs()
+    return new Map(
+      [...this.#skews].map(([origin, at]) => [origin, at.seconds - Math.round((stepMs - at.stepMs) / 1000)])
+    )
   }
 
   /** Adds a neighbour, or replaces the connection of a known one. */
   add(origin: Origin, info: ConnectionInfo, skewSeconds: number): void {
     this.#connectedMs ??= monotonicMs()
-    this.#skews.set(origin, skewSeconds)
+    this.#skews.set(origin, { seconds: skewSeconds, stepMs: clockStepMs() })
     this.#members.set(origin, info)
   }
 
@@ -70,4 +76,9 @@ export class Neighbourhood {
   aloneMs(): number {
     return this.#members.size > 0 ? 0 : monotonicMs() - this.#aloneMs
   }
+}
+
+/** The time of day less the monotonic time, in milliseconds. A difference of two of these is what the clock was stepped. */
+function clockStepMs(): number {
+  return Date.now() - monotonicMs()
 }

@@ -9,7 +9,8 @@ import { explain } from '../observe/errors.ts'
 
 /** The result of one check of one thing. The names of the checks are stable, since scripts compare them. */
 export interface Finding {
-  readonly check: 'data-plane' | 'drift' | 'dns' | 'upstream-dns' | 'control' | 'tunnel' | 'disk' | 'fault'
+  readonly check:
+    'data-plane' | 'drift' | 'dns' | 'upstream-dns' | 'control' | 'tunnel' | 'clock' | 'disk' | 'fault'
   /** The code of the registry of health; only with the check `fault`. */
   readonly code?: string
   /** `ok`: nothing to do. `warning`: it works, and the operator should act. `fault`: it does not work. */

@@ -3,7 +3,17 @@ import fc from 'fast-check'
 import { examine, type Finding } from '../../../src/app/doctor/finding.ts'
 
 const STATES = ['ok', 'warning', 'fault'] as const
-const NAMES = ['data-plane', 'drift', 'dns', 'upstream-dns', 'control', 'tunnel', 'disk', 'fault'] as const
+const NAMES = [
+  'data-plane',
+  'drift',
+  'dns',
+  'upstream-dns',
+  'control',
+  'tunnel',
+  'clock',
+  'disk',
+  'fault'
+] as const
 
 describe('an examination', () => {
   it('has all findings of all checks, the worst first, whatever fails', async () => {

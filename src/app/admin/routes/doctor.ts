@@ -1,5 +1,6 @@
 // GET /v1/doctor for `meshctl doctor`: examines this agent, its host and the ways to the other members now. It works before
 // `init` and `join`, too, with the checks that need no mesh. It changes nothing.
+import { checkClock } from '../../doctor/clock.ts'
 import { checkResponder, checkUpstream } from '../../doctor/dns.ts'
 import { checkDrift } from '../../doctor/drift.ts'
 import { examine, type Finding } from '../../doctor/finding.ts'
@@ -33,6 +34,7 @@ export function doctorRoute(state: AgentState): AdminHandlers['doctor'] {
       disk: () => checkDisk(state),
       ...(session && {
         drift: () => checkDrift(session),
+        clock: () => checkClock(session),
         tunnel: () => (state.host === undefined ? Promise.resolve([]) : checkTunnels(session)),
         control: () => checkControl(session),
         dns: () => checkResponder(session),

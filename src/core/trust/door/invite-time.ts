@@ -11,7 +11,7 @@ export interface DoorClocks {
   readonly ownNow: number
   /**
    * How far the clocks of neighbours are ahead of the sponsor's now, in seconds, by the key of their cluster. The
-   * sponsor's own cluster is not among them. The caller takes the skew of each Hello, and adds by how much its own clock
+   * sponsor's own cluster is not among them. The caller takes the skew of each Hello, less by how much its own clock
    * was stepped since.
    */
   readonly neighbourSkews: ReadonlyMap<KeyId, readonly number[]>
