@@ -188,11 +188,6 @@ export class Control {
     return this.#links.neighbours.origins()
   }
 
-  /** Seconds by which the clock of each neighbour is ahead of this host's. */
-  skews(): ReadonlyMap<Origin, number> {
-    return this.#links.neighbours.skews()
-  }
-
   /** Returns the number of operations of this origin that neighbours have told of and that this agent does not have. */
   lag(origin: Origin): number {
     return this.#protocol.lag(origin)

@@ -9,6 +9,8 @@ export interface Neighbour extends ConnectionInfo {
   readonly origin: Origin
   /** The last measured round trip of a ping in milliseconds; undefined before the first pong. */
   readonly rttMs: number | undefined
+  /** Seconds by which its clock is ahead of this host's; below 0: behind. */
+  readonly skewSeconds: number
 }
 
 /** The set of neighbours, and the time since when it has not been empty, or has been empty. */
@@ -25,24 +27,24 @@ export class Neighbourhood {
   }
 
   /** Returns the neighbour; undefined when this origin is none. */
-  get(origin: Origin): (ConnectionInfo & { readonly origin: Origin }) | undefined {
+  get(origin: Origin): Omit<Neighbour, 'rttMs'> | undefined {
     const info = this.#members.get(origin)
-    return info && { origin, ...info }
+    return info && { origin, ...info, skewSeconds: this.#skewOf(origin) }
   }
 
   origins(): readonly Origin[] {
     return [...this.#members.keys()]
   }
 
-  /**
-   * How far the clock of each neighbour is ahead of this host's, in seconds: as at the handshake, less what this host's clock
-   * was stepped since.
-   */
+  /** How far the clock of each neighbour is ahead of this host's, in seconds. */
   skews(): ReadonlyMap<Origin, number> {
-    const stepMs = clockStepMs()
-    return new Map(
-      [...this.#skews].map(([origin, at]) => [origin, at.seconds - Math.round((stepMs - at.stepMs) / 1000)])
-    )
+    return new Map([...this.#skews.keys()].map((origin) => [origin, this.#skewOf(origin)]))
+  }
+
+  /** As at the handshake, less what this host's clock was stepped since. */
+  #skewOf(origin: Origin): number {
+    const { seconds, stepMs } = this.#skews.get(origin) ?? { seconds: 0, stepMs: clockStepMs() }
+    return seconds - Math.round((clockStepMs() - stepMs) / 1000)
   }
 
   /** Adds a neighbour, or replaces the connection of a known one. */

@@ -11,7 +11,7 @@ const FIX =
   'compare `date -u` on both hosts with a time server, and set the wrong clock (`timedatectl set-ntp true`): else good tokens are refused as expired'
 
 /** The parts of a session that the check reads. */
-type Clocks = { readonly control: Pick<Session['control'], 'skews' | 'view'> }
+type Clocks = { readonly control: Pick<Session['control'], 'neighbour' | 'view'> }
 
 /** One finding for this host where most clusters agree that its clock is wrong; else one for each cluster that differs. */
 export async function checkClock({ control }: Clocks): Promise<readonly Finding[]> {
@@ -48,11 +48,10 @@ export async function checkClock({ control }: Clocks): Promise<readonly Finding[
 
 /** The median of the agents of each other cluster, so that a cluster of many agents has one voice. */
 function skewsByCluster(control: Clocks['control']): ReadonlyMap<string, number> {
-  const skews = control.skews()
   const { clusters, self } = control.view()
   return new Map(
     [...clusters.values()].flatMap(({ name, agents }): [string, number][] => {
-      const known = agents.flatMap(({ origin }) => skews.get(origin) ?? [])
+      const known = agents.flatMap(({ origin }) => control.neighbour(origin)?.skewSeconds ?? [])
       return name === self || known.length === 0 ? [] : [[name, median(known)]]
     })
   )

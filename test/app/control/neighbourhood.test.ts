@@ -18,6 +18,7 @@ describe('the clocks of neighbours', () => {
     assert.equal(neighbours.skews().get(origin), 0)
     Date.now = () => now() - 60_000
     assert.equal(neighbours.skews().get(origin), 3660)
+    assert.equal(neighbours.get(origin)?.skewSeconds, 3660)
     neighbours.remove(origin)
     assert.equal(neighbours.skews().size, 0)
   })

@@ -12,7 +12,10 @@ const found = async (skews: Readonly<Record<string, readonly number[]>>) => {
     list.map((seconds, index): [string, number] => [`${name} ${index}`, seconds])
   )
   const control = {
-    skews: () => new Map([...all, ['own', 9999], ['stranger', 9999]]),
+    neighbour: (origin: string) => {
+      const skewSeconds = new Map([...all, ['own', 9999]]).get(origin)
+      return skewSeconds === undefined ? undefined : { skewSeconds }
+    },
     view: () => ({
       self: 'west',
       clusters: new Map([own, ...agents].map((cluster) => [cluster.name, cluster]))
