@@ -1,6 +1,7 @@
 // The watch over the paths to other clusters. Once a second, and when a gateway falls silent or answers again, it judges
 // the state of each tunnel and reports what follows: metrics, faults, the choice of gateways, and the set of withdrawn
 // clusters, which names, routes and backends follow.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { ClusterName, Ip } from '../../core/model/values.ts'
 import type { MeshView } from '../../core/view/view.ts'
 import type { LinuxHost } from '../../io/host/host.ts'
@@ -27,6 +28,8 @@ const WATCH_INTERVAL_MS = 1000
 // Least milliseconds between two ticks. A tick runs a tool that reads WireGuard's counters. With this gap, the replies
 // of 1,000 members in one second cause at most ten ticks.
 const WATCH_GAP_MS = 100
+// An operator waits for it. The reading takes 0.3 s on an idle host.
+const EXAMINE_MS_MAX = 3000
 // Deadline of the tool in milliseconds. When it takes longer, the tick goes on without counters.
 const STATS_DEADLINE_MS = 5000
 
@@ -125,14 +128,19 @@ export class PathWatch {
 
   /**
    * Reads the rules of other programs now, for an examination by hand: a rule that came a moment ago is among the faults
-   * afterwards. It never rejects.
+   * afterwards. It never rejects. On a host that is too busy it resolves after EXAMINE_MS_MAX, and the reading goes on.
    */
   async examine(): Promise<void> {
     const { control, networks, nodeAddress, isAdmitted } = this.#options
     const surroundings = networks.value
     if (surroundings === undefined || !isAdmitted()) return
     const facts = { view: control.view(), down: this.#withdrawn, surroundings, nodeAddress: nodeAddress() }
-    await this.#obstacles.look(facts, this.#stopping.signal)
+    const ended = new AbortController()
+    await Promise.race([
+      this.#obstacles.look(facts, this.#stopping.signal),
+      delay(EXAMINE_MS_MAX, undefined, { signal: ended.signal }).catch(() => undefined)
+    ])
+    ended.abort()
   }
 
   /** Ends the watch and clears its faults. */

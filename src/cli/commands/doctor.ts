@@ -9,6 +9,9 @@ import type { Colour } from '../output/style.ts'
 import { formatTable } from '../output/table.ts'
 import { count } from '../output/units.ts'
 
+// Connections that are not answered, DNS servers that are dead and two readings of the kernel take some seconds each.
+const TIMEOUT_MS = 30_000
+
 /** Adds the command `doctor`. Exit code 1 when something does not work. */
 export function addDoctor(program: Command): void {
   const command = program
@@ -23,7 +26,8 @@ export function addDoctor(program: Command): void {
       const context = contextOf(command, { hasTable: true })
       const answer = await context.client.request(ENDPOINTS.doctor, {
         field: 'findings',
-        doing: 'examining this host'
+        doing: 'examining this host',
+        timeoutMs: TIMEOUT_MS
       })
       print(context, answer, (clean) => render(clean, context))
       if (answer.verdict === 'fault') endWith(EXIT.failed)

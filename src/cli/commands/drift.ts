@@ -8,6 +8,9 @@ import { EXIT } from '../output/exit-codes.ts'
 import { formatTable } from '../output/table.ts'
 import { count } from '../output/units.ts'
 
+// Two readings of the kernel, which take some seconds on a host with many services.
+const TIMEOUT_MS = 30_000
+
 /** Adds the command `drift`. Exit code 1 when a difference lasts. Errors of meshd: NOT_JOINED. */
 export function addDrift(program: Command): void {
   const command = program
@@ -23,7 +26,8 @@ export function addDrift(program: Command): void {
       const answer = await context.client.request(ENDPOINTS.doctor, {
         send: { check: 'drift' },
         field: 'findings',
-        doing: 'reading the kernel'
+        doing: 'reading the kernel',
+        timeoutMs: TIMEOUT_MS
       })
       print(context, answer, (clean) => render(clean, context))
       if (answer.verdict === 'fault') endWith(EXIT.failed)

@@ -13,6 +13,9 @@ interface Options {
   readonly connect: boolean
 }
 
+// The upstream servers, the rules, the kernel and a connection take some seconds each where they do not answer.
+const TIMEOUT_MS = 30_000
+
 /** Adds the command `why`. Exit code 1 when the connection does not work. Errors of meshd: NOT_JOINED, BAD_ARGUMENT. */
 export function addWhy(program: Command): void {
   const command = program
@@ -31,7 +34,8 @@ export function addWhy(program: Command): void {
       const answer = await context.client.request(ENDPOINTS.why, {
         send: { target, connect: connect ? 'yes' : 'no', ...(from === undefined ? {} : { from }) },
         field: 'verdict',
-        doing: `following a connection to ${target}`
+        doing: `following a connection to ${target}`,
+        timeoutMs: TIMEOUT_MS
       })
       print(context, answer, (clean) => render(clean, context))
       if (answer.verdict === 'fails') endWith(EXIT.failed)
