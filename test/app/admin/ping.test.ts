@@ -8,9 +8,11 @@ const PORT = 17951
 const WEST = '127.0.0.77'
 const EAST = '127.0.0.78' as Ip
 
+const TUNNEL_UP: object = { state: 'up' }
+
 /** An agent of west whose tunnel to the one gateway of east has this state. */
 function agent({
-  tunnel = { state: 'up' } as object,
+  tunnel = TUNNEL_UP,
   hasHost = true,
   hasAddress = true,
   probePort = PORT
