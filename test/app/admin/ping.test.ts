@@ -11,12 +11,7 @@ const EAST = '127.0.0.78' as Ip
 const TUNNEL_UP: object = { state: 'up' }
 
 /** An agent of west whose tunnel to the one gateway of east has this state. */
-function agent({
-  tunnel = TUNNEL_UP,
-  hasHost = true,
-  hasAddress = true,
-  probePort = PORT
-} = {}): AgentState {
+function agent({ tunnel = TUNNEL_UP, hasHost = true, hasAddress = true, probePort = PORT } = {}): AgentState {
   const gateway = {
     node: 'east-gw',
     role: 'gateway',
