@@ -152,12 +152,17 @@ export class Control {
   }
 
   /**
-   * Takes a renewed credential of this agent, for all later handshakes, and tells the neighbours of it. Throws an Error
-   * if it does not verify.
+   * Takes a renewed credential of this agent, which the cluster key of the seed has signed, for all later handshakes, and
+   * tells the neighbours of it. Throws an Error if it does not verify.
    */
-  renewed(credential: Uint8Array): void {
-    this.#links.show(credential)
+  renewed(credential: Uint8Array, clusterSeed: Uint8Array): void {
+    this.#links.show(credential, clusterSeed)
     this.#runner.run(this.#protocol.showCredential(monotonicMs()))
+  }
+
+  /** See Sponsor.succeed. The caller then gives the credential of the new key to `renewed`. */
+  succeed(...asked: Parameters<Links['succeed']>): ReturnType<Links['succeed']> {
+    return this.#links.succeed(...asked)
   }
 
   /** The members of the mesh, and the trust set that they follow from. */

@@ -45,7 +45,7 @@ interface LinksOptions {
   readonly origin: Origin
   readonly nodeSeed: Uint8Array
   readonly roots: MeshRoots
-  /** Ed25519 seed of the cluster key, 32 bytes: it signs the knock of a newcomer, and the admissions of others. */
+  /** Ed25519 seed of the cluster key at the start, 32 bytes: it signs the knock of a newcomer, and the admissions of others. */
   readonly clusterSeed: Uint8Array
   /** What this agent shows of itself at the start; `show` replaces it. */
   readonly shows: Shows
@@ -78,6 +78,7 @@ export class Links {
   /** All connections, also those whose peer has not proved itself yet. */
   readonly #open = new Map<Origin, ConnectionInfo>()
   #shows: Shows
+  #clusterSeed: Uint8Array
   /** The credential of this agent; undefined while it is a newcomer. */
   #own: Credential | undefined
   /** The version of the members for which the neighbours were last judged. */
@@ -88,7 +89,8 @@ export class Links {
     const { members } = trust
     this.#options = options
     this.#shows = options.shows
-    if (options.shows.kind === 'member') this.show(options.shows.credential)
+    this.#clusterSeed = options.clusterSeed
+    if (options.shows.kind === 'member') this.show(options.shows.credential, options.clusterSeed)
     this.#handshakes = new Handshakes({
       ...options,
       meshId: roots.meshId,
@@ -104,6 +106,7 @@ export class Links {
     })
     this.#sponsor = new Sponsor({
       ...options,
+      clusterSeed: () => this.#clusterSeed,
       credential: () => this.#own,
       skews: () => this.#skewsByCluster()
     })
@@ -170,12 +173,21 @@ export class Links {
     return true
   }
 
-  /** Shows this credential in all later handshakes. Throws an Error when it does not verify. */
-  show(credential: Uint8Array): void {
+  /** See Sponsor.succeed: the present key of this cluster admits the one that replaces it. */
+  succeed(...asked: Parameters<Sponsor['succeed']>): ReturnType<Sponsor['succeed']> {
+    return this.#sponsor.succeed(...asked)
+  }
+
+  /**
+   * Shows this credential in all later handshakes; `clusterSeed` is that of the key which has certified it. Throws an Error
+   * when it does not verify.
+   */
+  show(credential: Uint8Array, clusterSeed: Uint8Array): void {
     const { trust } = this.#options
     const own = openCredential(trust.members.set, credential)
     if (own.kind === 'refused') throw new Error(`our own ${own.statement} does not verify: ${own.reason}`)
     this.#own = own
+    this.#clusterSeed = clusterSeed
     this.#shows = { kind: 'member', credential }
     trust.addCredential(own)
   }
@@ -246,7 +258,7 @@ export class Links {
       const credential = await onAdmitted(bytes)
       trust.learn([...(sponsorItem === undefined ? [] : [sponsorItem]), item])
       trust.addCredential(sponsor)
-      this.show(credential)
+      this.show(credential, this.#clusterSeed)
       if (this.#open.get(peer) === info) this.#handshakes.begin(peer, info)
     } catch (error) {
       log.error({ err: error }, 'the admission of this cluster could not be written')
@@ -295,7 +307,7 @@ export class Links {
   #showsInHandshake(): HandshakeSelf['shows'] {
     const shows = this.#shows
     return shows.kind === 'newcomer'
-      ? { ...shows, clusterSeed: this.#options.clusterSeed }
+      ? { ...shows, clusterSeed: this.#clusterSeed }
       : { ...shows, trustHead: this.#options.trust.head() }
   }
 

@@ -2,6 +2,8 @@
 // Invariants
 //   1. Knocks are judged one after the other, so two newcomers with one token at this door are never both admitted.
 //   2. An admission is on disk before it is handed on, and handed on before the newcomer gets it.
+//   3. The admission of a key that replaces the own one is given to `save` only: it is handed on with the credential of the
+//      new key, since the certificates of the present key end with it.
 import type { Crypto } from '../../core/model/crypto.ts'
 import { admitCluster } from '../../core/trust/author/join.ts'
 import type { HandshakeOutcome, Answer } from '../../core/trust/door/port.ts'
@@ -23,8 +25,8 @@ type Knock = Extract<HandshakeOutcome, { kind: 'knock' }>
 interface SponsorOptions {
   readonly crypto: Crypto
   readonly roots: MeshRoots
-  /** Ed25519 seed of the cluster key, 32 bytes; it signs admissions. */
-  readonly clusterSeed: Uint8Array
+  /** Returns the Ed25519 seed of the cluster key, 32 bytes; it signs admissions. */
+  readonly clusterSeed: () => Uint8Array
   readonly trust: MeshTrust
   readonly log: Log
   /** What this agent shows of itself; undefined while it is no member. */
@@ -50,10 +52,8 @@ export class Sponsor {
     if (this.#waiting >= WAITING_MAX)
       return { kind: 'reject', ...rejection('busy', `${WAITING_MAX} newcomers knock at once`), explain: [] }
     this.#waiting++
-    const answered = this.#turn.then(() => this.#judge(knock))
-    this.#turn = answered.catch(() => undefined)
     try {
-      return await answered
+      return await this.#inTurn(() => this.#admit(knock))
     } catch (error) {
       this.#options.log.error({ err: error }, 'an admission could not be written')
       return { kind: 'reject', ...rejection('busy', 'the sponsor cannot write to its disk'), explain: [] }
@@ -62,13 +62,50 @@ export class Sponsor {
     }
   }
 
-  async #judge({ item, bytes, peerSeconds, software }: Knock): Promise<Answer> {
-    const { crypto, roots, trust, log, clusterSeed } = this.#options
+  /**
+   * Signs, with the present key of this cluster, the admission of the key that replaces it. `certItem` ends in the
+   * certificate of the new key. `save` gets the encoded admission, and makes it durable before the next knock is judged. Errors: those of
+   * `save`, after which nothing has changed.
+   */
+  succeed(certItem: Uint8Array, save: (clusterItem: Uint8Array) => Promise<void>): Promise<Answer> {
+    const item = this.#options.trust.members.set.open(certItem)
+    if (item.kind === 'refused') throw new Error(`our own ${item.statement} is refused: ${item.reason}`)
+    const peerSeconds = Math.floor(Date.now() / 1000)
+    return this.#inTurn(async () => {
+      const { answer } = await this.#judge({ item, bytes: certItem, peerSeconds })
+      if (answer.kind === 'admitted') await save(answer.item)
+      return answer
+    })
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(act)
+    this.#turn = result.catch(() => undefined)
+    return result
+  }
+
+  async #admit(knock: Knock): Promise<Answer> {
+    const { trust, log } = this.#options
+    const { answer, admits } = await this.#judge(knock)
+    if (admits === undefined || answer.kind !== 'admitted') return answer
+    await trust.add([answer.item])
+    log.info({ cluster: admits.cluster, software: knock.software }, 'admitted a new cluster')
+    return answer
+  }
+
+  /** The answer to a knock. `admits`: the invite of an admission that was signed now, and is not in the set yet. */
+  async #judge({ item, bytes, peerSeconds }: Pick<Knock, 'item' | 'bytes' | 'peerSeconds'>): Promise<{
+    readonly answer: Answer
+    readonly admits?: Invite
+  }> {
+    const { crypto, roots, trust, clusterSeed } = this.#options
     // Asked first, so that nothing changes between the verdict and the place that it signs.
     const hidden = await this.#underlayFaultOf(item)
     const credential = this.#options.credential()
     if (credential === undefined)
-      return { kind: 'reject', ...rejection('busy', 'the sponsor is no member itself yet'), explain: [] }
+      return {
+        answer: { kind: 'reject', ...rejection('busy', 'the sponsor is no member itself yet'), explain: [] }
+      }
     trust.learn([seatsOf(item)])
     const { members } = trust
     const ownNow = Math.floor(Date.now() / 1000)
@@ -82,14 +119,12 @@ export class Sponsor {
         underlay: () => (hidden === undefined ? undefined : { code: 'underlay', reason: hidden })
       }
     )
-    if (verdict.kind !== 'admit') return verdict
+    if (verdict.kind !== 'admit') return { answer: verdict }
     const admission = admitCluster(
       { crypto, roots },
-      { certItem: bytes, sponsorSeed: clusterSeed, seen: verdict.seen, time: ownNow }
+      { certItem: bytes, sponsorSeed: clusterSeed(), seen: verdict.seen, time: ownNow }
     )
-    await trust.add([admission.item])
-    log.info({ cluster: verdict.invite.cluster, software }, 'admitted a new cluster')
-    return { kind: 'admitted', item: admission.item }
+    return { answer: { kind: 'admitted', item: admission.item }, admits: verdict.invite }
   }
 
   async #underlayFaultOf({ statements }: OpenedItem): Promise<string | undefined> {

@@ -28,7 +28,7 @@ const MARK_GAP_MS = 1000
 interface OwnCertificateOptions {
   readonly crypto: Crypto
   readonly roots: MeshRoots
-  /** Ed25519 seed of the cluster's key, 32 bytes: the issuer. */
+  /** Ed25519 seed of the cluster's key at the start, 32 bytes: the issuer. */
   readonly clusterSeed: Uint8Array
   /** Ed25519 seed of this agent's key, 32 bytes: the subject, which signs the certificate, too. */
   readonly nodeSeed: Uint8Array
@@ -42,12 +42,24 @@ interface OwnCertificateOptions {
 /** See the head of this file. One for each session. `settle` is called once before the first `make`. */
 export class OwnCertificate {
   readonly #options: OwnCertificateOptions
-  /** The key of the cluster that issues it. */
-  readonly clusterKey: KeyId
+  #clusterSeed: Uint8Array
+  #clusterKey: KeyId
 
   constructor(options: OwnCertificateOptions) {
     this.#options = options
-    this.clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
+    this.#clusterSeed = options.clusterSeed
+    this.#clusterKey = keyId(options.crypto.publicKeyOf(options.clusterSeed))
+  }
+
+  /** The key of the cluster that issues it. */
+  get clusterKey(): KeyId {
+    return this.#clusterKey
+  }
+
+  /** Takes the key that has the cluster's place now: all later certificates are signed by it. */
+  take(clusterSeed: Uint8Array): void {
+    this.#clusterSeed = clusterSeed
+    this.#clusterKey = keyId(this.#options.crypto.publicKeyOf(clusterSeed))
   }
 
   /** The generation of the certificate that is shown. */
@@ -60,7 +72,8 @@ export class OwnCertificate {
    * Throws a RangeError when the item does not verify: then this program or the stored identity is wrong.
    */
   make(clusterItem: Uint8Array): Uint8Array {
-    const { crypto, roots, clusterSeed, nodeSeed, node, role = 'gateway' } = this.#options
+    const { crypto, roots, nodeSeed, node, role = 'gateway' } = this.#options
+    const clusterSeed = this.#clusterSeed
     const { generation } = this
     return certifyAgent(
       { crypto, roots },

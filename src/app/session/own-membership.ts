@@ -132,10 +132,11 @@ export class OwnMembership {
     })
   }
 
-  /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
+  /** Takes another admission of the cluster, perhaps with other prefixes or for the key that replaces the one before. */
   renew(membership: Membership): void {
     this.#current = membership
     this.side.use(membership.translation)
+    this.#options.certificate.take(membership.clusterSeed)
     this.#showCredential()
   }
 
@@ -198,7 +199,7 @@ export class OwnMembership {
   /** Shows a new certificate in all later handshakes; a newcomer has none. */
   #showCredential(): void {
     const shows = this.shows()
-    if (shows.kind === 'member') this.#options.control().renewed(shows.credential)
+    if (shows.kind === 'member') this.#options.control().renewed(shows.credential, this.#current.clusterSeed)
   }
 }
 

@@ -185,7 +185,7 @@ export class Session {
     this.#update.mark()
   }
 
-  /** Takes another admission of the cluster for the same key, perhaps with other prefixes. */
+  /** Takes another admission of the cluster, perhaps with other prefixes or for another key. */
   renew(membership: Membership): void {
     this.#own.renew(membership)
     this.#ownFacts.refresh()

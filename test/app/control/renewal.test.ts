@@ -36,7 +36,7 @@ describe('the renewal of a certificate', () => {
     const generationAt = (at: Control) => at.members.agentOf(c1.origin)?.generation
     await eventually(() => generationAt(c2) === 1)
     for (const generation of [2, 3]) {
-      c1.renewed(renewed.credential(generation))
+      c1.renewed(renewed.credential(generation), renewed.options.clusterSeed)
       for (const at of [c0, c2]) await eventually(() => generationAt(at) === generation)
       assert.ok(c0.neighbours().includes(c1.origin), 'the connection stays')
     }

@@ -25,7 +25,7 @@ function make({
   const sponsor = new Sponsor({
     crypto: world.crypto,
     roots: world.roots,
-    clusterSeed: west.seed,
+    clusterSeed: () => west.seed,
     trust,
     log: SILENT,
     credential: () => (isMember ? own : undefined),
