@@ -24,7 +24,8 @@ import type {
   KeyRotatedAnswer,
   LeftAnswer,
   RestoredAnswer,
-  CertRenewedAnswer
+  CertRenewedAnswer,
+  ClusterKeyRotatedAnswer
 } from './membership-answers.ts'
 import type {
   AdminKeyAnswer,
@@ -83,6 +84,7 @@ export const ENDPOINTS = {
   rootImport: post<Sent['rootImport'], DoneAnswer>('/v1/root/import'),
   rootForget: post<Sent['rootForget'], DoneAnswer>('/v1/root/forget'),
   keyRotate: post<Sent['keyRotate'], KeyRotatedAnswer>('/v1/key/rotate'),
+  clusterKeyRotate: post<Sent['clusterKeyRotate'], ClusterKeyRotatedAnswer>('/v1/key/rotate/cluster'),
   certRenew: post<Sent['certRenew'], CertRenewedAnswer>('/v1/cert/renew')
 } as const satisfies { readonly [Name in keyof Sent]: Endpoint<Sent[Name], Answer> }
 

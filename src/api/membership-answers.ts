@@ -117,6 +117,17 @@ export interface KeyRotatedAnswer extends Answer {
   readonly pending?: boolean
 }
 
+/** The answer of POST /v1/key/rotate/cluster: the public keys of the cluster, 64 hexadecimal digits. */
+export interface ClusterKeyRotatedAnswer extends Answer {
+  readonly cluster: string
+  readonly before: string
+  readonly clusterKey: string
+  /** The number of members that are connected now, and were told at once. */
+  readonly neighbours: number
+  /** PeerIds of other agents of the cluster that have no way to the new key; they have to join anew. Absent: none. */
+  readonly ended?: readonly string[]
+}
+
 /** The answer of POST /v1/cert/renew: the generation of this cluster's certificates. */
 export interface CertRenewedAnswer extends Answer {
   readonly cluster: string

@@ -162,6 +162,19 @@ const SCHEMAS = {
   /** `force`: also when fewer than all root keys of this agent are in files, but as many as must sign. */
   rootForget: z.strictObject({ force: z.boolean().default(false) }).readonly(),
   keyRotate: NOTHING,
+  /**
+   * `token`: of `meshctl invite <cluster> --replace`; left out: a seat of this agent signs the invite. `force`: also when other
+   * gateways of a site without Kubernetes fall by it.
+   */
+  clusterKeyRotate: z
+    .strictObject({
+      token: z
+        .string()
+        .max(32 * 1024)
+        .optional(),
+      force: z.boolean().default(false)
+    })
+    .readonly(),
   /** `force`: also when another gateway of this cluster is turned away by it. */
   certRenew: z.strictObject({ force: z.boolean().default(false) }).readonly()
 }

@@ -1,9 +1,9 @@
 // A cluster's identity is renewed and replaced: its certificates, its key on a new disk, and in place. With real agents and
 // packets.
 import assert from 'node:assert/strict'
-import { renameSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import type { RoutesAnswer, StatusAnswer } from '../../src/api/answers.ts'
-import type { CertRenewedAnswer } from '../../src/api/membership-answers.ts'
+import type { CertRenewedAnswer, ClusterKeyRotatedAnswer } from '../../src/api/membership-answers.ts'
 import type { TrustAnswer } from '../../src/api/trust-answers.ts'
 import { eventually } from '../eventually.ts'
 import type { Site } from '../demo/site.ts'
@@ -39,6 +39,29 @@ describe('replacing a cluster', () => {
     for (const other of [east(), edge()])
       await eventually(async () => (await peer(other, 'west'))?.connected === true)
     assert.equal((await west().ask<CertRenewedAnswer>('cert', 'renew')).generation, 4)
+  })
+
+  it('key rotate --cluster ends no flow, with a seat on it and with a token, and a restart keeps the new key', async () => {
+    const rotated = async (of: Site, from: Site, ...args: readonly string[]) => {
+      let key = ''
+      await undisturbed(from, of, async () => {
+        const answer = await of.ask<ClusterKeyRotatedAnswer>('key', 'rotate', '--cluster', ...args)
+        key = answer.clusterKey
+        for (const other of [west(), east(), edge()])
+          await eventually(async () => (await standing(other, answer.cluster)).key === key)
+      })
+      return key
+    }
+    const key = await rotated(west(), edge())
+    const token = (await done(west().ctl('invite', 'edge', '--replace', '--force'))).stdout.trim()
+    const file = `${edge().state}/edge.token`
+    writeFileSync(file, token, { mode: 0o600 })
+    await rotated(edge(), west(), '--token-file', file)
+    rmSync(file)
+    await west().stop('SIGKILL')
+    await west().start()
+    assert.equal((await standing(west(), 'west')).key, key)
+    for (const from of [east(), edge()]) await reaches(from, west())
   })
 
   it('gives name and prefixes to a new disk, and the old key is out on every member', async () => {

@@ -4,6 +4,7 @@ import { createBackup } from '../enrolment/create-backup.ts'
 import type { Enrolment } from '../enrolment/enrolment.ts'
 import type { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import type { Invitations } from '../enrolment/invitations.ts'
+import type { KeySuccession } from '../enrolment/key-succession.ts'
 import type { Log } from '../observe/log.ts'
 import type { CurrentSession } from '../session/current-session.ts'
 import type { AgentState } from './agent-state.ts'
@@ -15,7 +16,7 @@ import { eventsRoute } from './routes/events.ts'
 import { initRoute } from './routes/init.ts'
 import { gatewayRoutes, inviteRoute } from './routes/invite.ts'
 import { joinRoute } from './routes/join.ts'
-import { keyRotateRoute } from './routes/key-rotate.ts'
+import { clusterKeyRotateRoute, keyRotateRoute } from './routes/key-rotate.ts'
 import { leaveRoute } from './routes/leave.ts'
 import { peersRoute } from './routes/peers.ts'
 import { pingRoute } from './routes/ping.ts'
@@ -39,6 +40,7 @@ interface HandlerParts {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
   readonly gateways: GatewayInvites
+  readonly succession: KeySuccession
   readonly administration: Administration
   readonly administrators: Administrators
   readonly rootKeys: RootKeys
@@ -73,6 +75,7 @@ export function createHandlers(parts: HandlerParts): AdminHandlers {
     trust: trustRoute(parts),
     ...administrationRoutes(parts),
     keyRotate: keyRotateRoute(state),
+    clusterKeyRotate: clusterKeyRotateRoute(parts),
     certRenew: certRenewRoute(state)
   }
 }

@@ -25,6 +25,7 @@ import { PodDns } from '../cluster-dns/pod-dns.ts'
 import { Enrolment } from '../enrolment/enrolment.ts'
 import { GatewayInvites } from '../enrolment/gateway-invites.ts'
 import { Invitations } from '../enrolment/invitations.ts'
+import { KeySuccession } from '../enrolment/key-succession.ts'
 import { SharedKey } from '../enrolment/shared-key.ts'
 import { ToldToJoin } from '../enrolment/told-to-join.ts'
 import { startDataPlane, type DataPlane } from '../host/data-plane.ts'
@@ -213,6 +214,7 @@ interface Joining {
   readonly enrolment: Enrolment
   readonly invitations: Invitations
   readonly gateways: GatewayInvites
+  readonly succession: KeySuccession
   readonly administration: Administration
   readonly administrators: Administrators
   readonly rootKeys: RootKeys
@@ -223,10 +225,12 @@ function createJoining(parts: Foundation & Cluster & { readonly dataPlane: DataP
   const gateways = new GatewayInvites(parts)
   const rootKeys = new RootKeys(parts)
   const enrolment = new Enrolment({ ...parts, gateways, host: parts.dataPlane.host })
+  const invitations = new Invitations(parts)
   return {
     enrolment,
     gateways,
-    invitations: new Invitations(parts),
+    invitations,
+    succession: new KeySuccession({ ...parts, enrolment, invitations }),
     administration: new Administration(parts),
     administrators: new Administrators({ ...parts, rootKeys }),
     rootKeys,

@@ -58,6 +58,8 @@ interface PartWatchOptions {
 export class PartWatch {
   readonly #options: PartWatchOptions
   readonly #looks: Loop
+  /** Whether another key had the place of this cluster's at the last look. */
+  #isReplaced = false
   /**
    * Says when this cluster or agent does not stand any more, as far as this agent knows: every member turns it away, and
    * no retry helps. A certificate of an old generation is no such end, since the agent renews it.
@@ -66,6 +68,10 @@ export class PartWatch {
     const { current, health } = this.#options
     const { session } = current
     const verdict = session?.control.members.verdictOn(session.control.origin)
+    const isReplaced = verdict?.kind === 'fallen' && verdict.code === 'replaced'
+    // Another gateway may have replaced the key of this cluster. Its Secret has the new one.
+    if (isReplaced && !this.#isReplaced) this.#options.sharedKey?.hurry()
+    this.#isReplaced = isReplaced
     if (verdict?.kind !== 'fallen' || verdict.code === 'generation') return health.clear('MEMBERSHIP_ENDED')
     health.set('MEMBERSHIP_ENDED', {
       severity: 'critical',

@@ -166,8 +166,12 @@ export class SharedKey {
         return key
       }
     }
+    throw this.#busy()
+  }
+
+  #busy(): AppError {
     const [namespace, name] = this.#secret.name.split('/')
-    throw new AppError(
+    return new AppError(
       'CLUSTER_KEY_BUSY',
       `other clients changed Secret ${this.#secret.name} during each of ${WRITE_TRIES} attempts to write it`,
       `find the client that writes it (\`kubectl -n ${namespace} get secret ${name} --show-managed-fields -o yaml\`), then try again`
@@ -215,6 +219,27 @@ export class SharedKey {
     } catch (error) {
       this.#log.warn({ err: error, secret: this.#secret.name }, 'the admission is not in the Secret yet')
     }
+  }
+
+  /**
+   * Writes the key that replaces the one of `before`, so that the other gateways find it there as soon as they hear of its admission.
+   * Errors: those of `find`; AppError CLUSTER_KEY_OTHER when the Secret has another key than `before`, CLUSTER_KEY_BUSY.
+   */
+  async succeed(before: ClusterSecret, next: ClusterSecret): Promise<void> {
+    for (let attempt = 0; attempt < WRITE_TRIES; attempt++) {
+      const found = await this.#read()
+      const there = this.#keyIn(found.reading)
+      if (there !== undefined && !equalBytes(there.clusterSeed, before.clusterSeed))
+        throw this.#conflict({ code: 'other', reason: 'holds another key than this agent has' })
+      const bootstrap = there?.bootstrap ?? next.bootstrap
+      if (await this.#secret.write(found, { ...next, bootstrap })) return
+    }
+    throw this.#busy()
+  }
+
+  /** Compares the Secret now: the key of this agent was replaced, and the Secret may have the new one. */
+  hurry(): void {
+    this.#keeping?.mark()
   }
 
   /** Compares the Secret with the member every KEEP_MS until `rest` is called. A second call does nothing. */

@@ -27,7 +27,7 @@ export function addCert(program: Command): void {
         'cluster follow by themselves within seconds. Members accept the two newest generations. So a gateway that is ' +
         'gone, or a copy of its certificate, is refused after the second renewal: run the command twice to shut it out. ' +
         'A copy of a gateway that still runs is ended with `meshctl revoke <PeerId>`, and one that has the key of the ' +
-        'cluster by a new key: `meshctl invite <cluster> --replace`. Traffic and connections are not affected. Each 15 days the ' +
+        'cluster by a new key: `meshctl key rotate --cluster`. Traffic and connections are not affected. Each 15 days the ' +
         'generation rises by itself.'
     )
     .option('--force', 'also when another gateway of this cluster has not followed yet, and is turned away')

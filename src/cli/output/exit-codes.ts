@@ -136,6 +136,8 @@ const CODES: readonly (readonly [ExitCode, readonly string[]])[] = [
       'TRANSLATION_MISMATCH',
       'KEY_IN_SECRET',
       'NOT_ADMITTED',
+      'GATEWAYS_END',
+      'TOKEN_OTHER_CLUSTER',
       'TOO_MANY_INVITES',
       'NO_ROOT',
       'BACKUP_DAMAGED',

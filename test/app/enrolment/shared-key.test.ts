@@ -216,6 +216,43 @@ describe('the key that the gateways of a cluster share', () => {
     assert.equal(api.writes, 0)
   })
 
+  it('a key that replaces another is written in its place, and the other gateway takes it when it is told to hurry', async () => {
+    const [one, two] = [
+      admitted(membership.redeemToken(token, redeeming())),
+      admitted(membership.redeemToken(token, redeeming()))
+    ]
+    const [before, next] = [sharedOf(one, crypto), sharedOf(two, crypto)]
+    put(one)
+    let [isHeard, looks] = [false, 0]
+    let taken: ClusterSecret | undefined
+    const origin = originOf(crypto.publicKeyOf(bytes(one.nodeSeed)))
+    const stands = (key: string) => key === (isHeard ? next : before).membership.clusterKey
+    const other = keep(one, {
+      self: () => {
+        looks++
+        return { origin, addresses: [], stands }
+      },
+      take: async (secret) => void (taken = secret)
+    })
+    await eventually(() => looks > 0)
+    await gateway().succeed(before, next)
+    assert.equal(itemOf(api.key), two.clusterItem)
+    isHeard = true
+    other.hurry()
+    await eventually(() => taken !== undefined)
+    assert.equal(
+      withShared(one, taken ?? assert.fail(), { crypto, nowMs: NOW_MS }).clusterSeed,
+      two.clusterSeed
+    )
+    // The key that was replaced is not there any more, so nothing can take its place.
+    await assert.rejects(
+      gateway().succeed(before, sharedOf(admitted(membership.redeemToken(token, redeeming())), crypto)),
+      {
+        code: 'CLUSTER_KEY_OTHER'
+      }
+    )
+  })
+
   it('is taken back when the mesh refuses it, by who made it, and not when a member has accepted it', async () => {
     const { identity } = await enrol(token)
     await gateway().retract(west, { onlyPending: true })

@@ -302,4 +302,21 @@ On a gateway host of east, with meshd running:
     assert.match(pending.stderr, /published as soon as the device has it/)
     assert.equal((await cli(['key', 'forge'])).code, 2)
   })
+
+  it('key rotate --cluster prints the beginnings of both keys, and who has to join anew', async () => {
+    const [before, clusterKey] = ['a'.repeat(64), 'b'.repeat(64)]
+    fake.answer('/v1/key/rotate/cluster', { cluster: 'west', before, clusterKey, neighbours: 2 })
+    const rotated = await cli(['key', 'rotate', '--cluster'])
+    assert.equal(
+      rotated.stdout,
+      `The key of cluster west is now ${'b'.repeat(16)} (before: ${'a'.repeat(16)}).\n`
+    )
+    assert.match(rotated.stderr, /2 connected members were told/)
+    const answer = { cluster: 'west', before, clusterKey, neighbours: 0, ended: ['12D3KooW'] }
+    fake.answer('/v1/key/rotate/cluster', answer)
+    const forced = await cli(['key', 'rotate', '--cluster', '--force'])
+    assert.deepEqual(fake.requests.at(-1)?.body, { force: true })
+    assert.match(forced.stderr, /No member is connected now[^]*The agent 12D3KooW has the old key only/)
+    assert.match((await cli(['key', 'rotate', '--force'])).stderr, /--force: it is for --cluster only/)
+  })
 })

@@ -1,5 +1,6 @@
 // POST /v1/key/rotate for `meshctl key rotate`: gives this agent a new tunnel key. The other members hear of it by the
-// record of this agent.
+// record of this agent. POST /v1/key/rotate/cluster for `meshctl key rotate --cluster`: gives the cluster a new key.
+import type { KeySuccession } from '../../enrolment/key-succession.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { AgentState } from '../agent-state.ts'
 import type { AdminHandlers } from '../server.ts'
@@ -9,5 +10,17 @@ export function keyRotateRoute(state: Pick<AgentState, 'session'>): AdminHandler
   return async () => {
     const { isPending, ...keys } = await requireSession(state.session).ownRecord.rotation.rotate()
     return { ...keys, ...(isPending && { pending: true }) }
+  }
+}
+
+/** Returns the handler. Errors: those of KeySuccession.rotate. */
+export function clusterKeyRotateRoute({
+  succession
+}: {
+  readonly succession: Pick<KeySuccession, 'rotate'>
+}): AdminHandlers['clusterKeyRotate'] {
+  return async (request) => {
+    const { ended, ...rotated } = await succession.rotate(request)
+    return { ...rotated, ...(ended.length > 0 && { ended }) }
   }
 }
