@@ -29,7 +29,7 @@ const ENDED_FIXES = {
   barred:
     'an administrator can take it back (`meshctl restore <cluster>`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token',
   replaced:
-    'if another host has taken the place of this one, run `meshctl leave` here; if not, ask an administrator who joined with the token, and for a new one (`meshctl invite <cluster> --replace`)',
+    'if another host has taken the place of this one, run `meshctl leave` here; if another gateway of this site has replaced the key of the cluster, join then with a token of `meshctl invite --gateway` from there; if not, ask an administrator who joined with the token, and for a new one (`meshctl invite <cluster> --replace`)',
   void: 'ask an administrator to adopt this cluster (`meshctl decide`); to join anew, run `meshctl leave` here, then `meshctl join` with a new token'
 } as const
 

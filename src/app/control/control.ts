@@ -223,14 +223,9 @@ export class Control {
     return this.#clones.isCloned
   }
 
-  /**
-   * Returns the milliseconds since a neighbour was last known to have the latest records of this agent, counted from
-   * the first neighbour at the earliest; 0 without neighbours.
-   */
+  /** See Neighbourhood.unheldMs. */
   ownUnheldMs(): number {
-    const { connectedMs } = this.#links.neighbours
-    if (connectedMs === undefined) return 0
-    return monotonicMs() - Math.max(connectedMs, this.#protocol.ownHeldMs() ?? -Infinity)
+    return this.#links.neighbours.unheldMs(this.#protocol.ownHeldMs())
   }
 
   /** Returns the milliseconds without any control connection; 0 while there is one. */

@@ -67,9 +67,13 @@ export class Neighbourhood {
     return true
   }
 
-  /** Monotonic time in milliseconds since when there has been at least one neighbour; undefined: there is none. */
-  get connectedMs(): number | undefined {
-    return this.#connectedMs
+  /**
+   * Returns the milliseconds since a neighbour was last known to have the latest records of this agent (`heldMs`, monotonic),
+   * counted from the first neighbour at the earliest; 0 without neighbours.
+   */
+  unheldMs(heldMs = -Infinity): number {
+    const since = this.#connectedMs
+    return since === undefined ? 0 : monotonicMs() - Math.max(since, heldMs)
   }
 
   /**

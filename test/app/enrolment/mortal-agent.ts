@@ -66,6 +66,8 @@ export class MortalAgent {
   #isDead = false
   #joining = false
   #disk: Store | undefined
+  /** The disk as the agent sees it: it notes each write, and may end the agent. */
+  #store: Store | undefined
   #sharedKey: SharedKey | undefined
   #enrolment: Enrolment | undefined
 
@@ -100,6 +102,15 @@ export class MortalAgent {
     return identity
   }
 
+  get store(): Store {
+    if (this.#store === undefined) throw new Error('this agent has not started')
+    return this.#store
+  }
+
+  get sharedKey(): SharedKey | undefined {
+    return this.#sharedKey
+  }
+
   get enrolment(): Enrolment {
     if (this.#enrolment === undefined) throw new Error('this agent has not started')
     return this.#enrolment
@@ -111,6 +122,7 @@ export class MortalAgent {
     mkdirSync(folder, { recursive: true })
     this.#disk = await openStore({ folder, now: Date.now })
     const store = this.#mortal(this.#disk)
+    this.#store = store
     const node = await NodeIdentity.open(store, crypto)
     this.#sharedKey =
       secrets && new SharedKey({ api: this.#mortalApi(secrets), namespace: 'mesh', crypto, log: SILENT })

@@ -13,7 +13,10 @@ export function keyRotateRoute(state: Pick<AgentState, 'session'>): AdminHandler
   }
 }
 
-/** Returns the handler. Errors: those of KeySuccession.rotate. */
+/**
+ * Returns the handler. Its answer has public keys only: the token and the new seed are secrets. `ended` is left out when no
+ * other agent ends with the old key. Errors: those of KeySuccession.rotate.
+ */
 export function clusterKeyRotateRoute({
   succession
 }: {
