@@ -10,7 +10,9 @@ import type {
   InviteAnswer
 } from '../../../src/api/membership-answers.ts'
 import type { TrustAnswer } from '../../../src/api/trust-answers.ts'
-import { base64 } from '../../../src/app/identity/encoding.ts'
+import { base64, bytes } from '../../../src/app/identity/encoding.ts'
+import { rootsOf } from '../../../src/app/identity/identity.ts'
+import { lastOf } from '../../../src/core/trust/author/author.ts'
 import { createCrypto } from '../../../src/io/crypto/crypto.ts'
 import { openStore, type Identity } from '../../../src/io/store/store.ts'
 import { eventually } from '../../eventually.ts'
@@ -79,6 +81,10 @@ describe('a new key for a running cluster', function () {
     }
     assert.equal(copy.identity.clusterSeed, (await west.identity()).clusterSeed)
     await eventually(async () => (await west.ask<TrustAnswer>('/v1/trust')).invites.length === 0)
+    // The running agent admits newcomers with the new key: a Bar with `keepOnly` of the old one must not fell them.
+    const south = await host('south')
+    assert.equal((await south.join(await west.invite('south', 4))).cluster, 'south')
+    assert.equal(await sponsorOf(south), now)
     await west.stop()
     await west.start()
     assert.deepEqual(await keys(west, 'west'), [now])
@@ -172,6 +178,13 @@ describe('a new key for a running cluster', function () {
     assert.deepEqual(await keys(edge, 'west'), [clusterKey])
   })
 })
+
+/** The key that signed the admission of an agent's cluster. */
+async function sponsorOf(of: LoopbackHost): Promise<string> {
+  const identity = await of.identity()
+  const roots = rootsOf(identity, crypto) ?? assert.fail()
+  return lastOf({ crypto, roots }, bytes(identity.clusterItem ?? ''), 'admission').sponsorKey
+}
 
 /** Replaces the identity of an agent that does not run, by the store, which keeps a checksum. */
 async function edit(of: LoopbackHost, identity: Identity): Promise<void> {
