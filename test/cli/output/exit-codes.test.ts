@@ -95,6 +95,8 @@ const SINGLE: Readonly<Record<string, ExitCode>> = {
   BACKUP_DAMAGED: EXIT.refused,
   BACKUP_FOREIGN: EXIT.refused,
   BACKUP_NEWER: EXIT.incompatible,
+  GATEWAYS_END: EXIT.refused,
+  TOKEN_OTHER_CLUSTER: EXIT.refused,
   ROOT_FILE_MALFORMED: EXIT.refused,
   ROOT_FILE_OTHER: EXIT.refused,
   PASSPHRASE_WRONG: EXIT.refused,
