@@ -798,6 +798,9 @@ export namespace rhizome {
                 /** Service publishNotReady. */
                 publishNotReady: boolean;
 
+                /** Service balance. */
+                balance: string;
+
                 /**
                  * Creates a new Service instance using the specified properties.
                  * @param [properties] Properties to set
@@ -888,6 +891,9 @@ export namespace rhizome {
 
                     /** Service publishNotReady */
                     publishNotReady?: (boolean|null);
+
+                    /** Service balance */
+                    balance?: (string|null);
 
                     /** Unknown fields preserved while decoding when enabled */
                     $unknowns?: Uint8Array[];

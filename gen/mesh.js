@@ -2323,6 +2323,7 @@ export const rhizome = $root.rhizome = (() => {
                  * @property {string|null} [externalName] Service externalName
                  * @property {number|null} [affinitySeconds] Service affinitySeconds
                  * @property {boolean|null} [publishNotReady] Service publishNotReady
+                 * @property {string|null} [balance] Service balance
                  * @property {Array.<Uint8Array>} [$unknowns] Unknown fields preserved while decoding when enabled
                  */
 
@@ -2421,6 +2422,14 @@ export const rhizome = $root.rhizome = (() => {
                 Service.prototype.publishNotReady = false;
 
                 /**
+                 * Service balance.
+                 * @member {string} balance
+                 * @memberof rhizome.mesh.v1.Service
+                 * @instance
+                 */
+                Service.prototype.balance = "";
+
+                /**
                  * Creates a new Service instance using the specified properties.
                  * @function create
                  * @memberof rhizome.mesh.v1.Service
@@ -2470,6 +2479,8 @@ export const rhizome = $root.rhizome = (() => {
                         writer.uint32(/* id 7, wireType 0 =*/56).uint32(message.affinitySeconds);
                     if (message.publishNotReady != null && $Object.hasOwnProperty.call(message, "publishNotReady") && message.publishNotReady !== false)
                         writer.uint32(/* id 8, wireType 0 =*/64).bool(message.publishNotReady);
+                    if (message.balance != null && $Object.hasOwnProperty.call(message, "balance") && message.balance !== "")
+                        writer.uint32(/* id 9, wireType 2 =*/74).string(message.balance);
                     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                         for (let i = 0; i < message.$unknowns.length; ++i)
                             writer.raw(message.$unknowns[i]);
@@ -2584,6 +2595,15 @@ export const rhizome = $root.rhizome = (() => {
                                     delete message.publishNotReady;
                                 continue;
                             }
+                        case 9: {
+                                if (wireType !== 2)
+                                    break;
+                                if ((value = reader.stringVerify()).length)
+                                    message.balance = value;
+                                else
+                                    delete message.balance;
+                                continue;
+                            }
                         }
                         reader.skipType(wireType, _depth, tag);
                         if (!reader.discardUnknown) {
@@ -2650,6 +2670,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (message.publishNotReady != null && $Object.hasOwnProperty.call(message, "publishNotReady"))
                         if (typeof message.publishNotReady !== "boolean")
                             return "publishNotReady: boolean expected";
+                    if (message.balance != null && $Object.hasOwnProperty.call(message, "balance"))
+                        if (!$util.isString(message.balance))
+                            return "balance: string expected";
                     return null;
                 };
 
@@ -2709,6 +2732,9 @@ export const rhizome = $root.rhizome = (() => {
                     if (object.publishNotReady != null)
                         if (object.publishNotReady)
                             message.publishNotReady = $Boolean(object.publishNotReady);
+                    if (object.balance != null)
+                        if (typeof object.balance !== "string" || object.balance.length)
+                            message.balance = $String(object.balance);
                     return message;
                 };
 
@@ -2740,6 +2766,7 @@ export const rhizome = $root.rhizome = (() => {
                         object.externalName = "";
                         object.affinitySeconds = 0;
                         object.publishNotReady = false;
+                        object.balance = "";
                     }
                     if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace"))
                         object.namespace = message.namespace;
@@ -2763,6 +2790,8 @@ export const rhizome = $root.rhizome = (() => {
                         object.affinitySeconds = message.affinitySeconds;
                     if (message.publishNotReady != null && $Object.hasOwnProperty.call(message, "publishNotReady"))
                         object.publishNotReady = message.publishNotReady;
+                    if (message.balance != null && $Object.hasOwnProperty.call(message, "balance"))
+                        object.balance = message.balance;
                     return object;
                 };
 

@@ -187,6 +187,37 @@ export interface PeerRow {
 /** The answer of GET /v1/services: the services of all clusters. */
 export interface ServicesAnswer extends Answer {
   readonly services: readonly ServiceRow[]
+  /** The services that a policy balances over clusters; absent: none. */
+  readonly balanced?: readonly BalancedRow[]
+}
+
+/** A service with the annotation rhizome.io/balance, and what its policy chooses on this agent. */
+export interface BalancedRow {
+  readonly namespace: string
+  readonly name: string
+  /** "web.shop.svc.cluster.all", without a dot at the end. */
+  readonly dnsName: string
+  /** The address of the name in this cluster. */
+  readonly address: string
+  /** The policy in force, as the cluster `from` wrote it. */
+  readonly policy: string
+  readonly from: string
+  /** Policies of other clusters that are not in force, with the reason. */
+  readonly overruled?: readonly {
+    readonly cluster: string
+    readonly policy: string
+    readonly reason: string
+  }[]
+  /** Every cluster that has the service. */
+  readonly clusters: readonly {
+    readonly cluster: string
+    /** The number of endpoints that get traffic. */
+    readonly endpoints: number
+    /** The part of new connections that the cluster gets, in percent with one digit after the point. */
+    readonly percent: number
+    /** Why the cluster has this part, or none. */
+    readonly reason: string
+  }[]
 }
 
 /** One service that a cluster exports, with the numbers of its endpoints. */

@@ -21,6 +21,7 @@ import { loadBalancerKind } from '../../io/host/load-balancer/registry.ts'
 import type { Control } from '../control/control.ts'
 import { monotonicMs } from '../observe/clock.ts'
 import type { Health } from '../observe/health.ts'
+import type { Balancing } from '../session/balancing.ts'
 import type { LocalFacts } from '../session/local-facts.ts'
 import type { Desired } from './pass.ts'
 import { roleOf } from '../settings/role.ts'
@@ -56,6 +57,7 @@ export interface DesiredHostOptions {
   readonly surroundings: () => Surroundings | undefined
   /** Whether all tunnels to a cluster are down. */
   readonly isWithdrawn: (cluster: ClusterName) => boolean
+  readonly balancing: Pick<Balancing, 'prefix' | 'services' | 'facts'>
 }
 
 /** The desired state of one host. It remembers which addresses of peers have worked. */
@@ -142,8 +144,8 @@ export class DesiredHost {
   }
 
   #input(surroundings: Surroundings): DesiredInput {
-    const { control, wireguardKey, settings, tunnels, facts, isWithdrawn, turnOf, translation } =
-      this.#options
+    const { control, wireguardKey, settings, tunnels, facts } = this.#options
+    const { isWithdrawn, turnOf, translation, balancing } = this.#options
     const view = control.view()
     const { nodeAddress } = facts()
     this.#keyHolders = keyHolders(view, this.#keyHolders)
@@ -170,6 +172,7 @@ export class DesiredHost {
       pathMtu: (origin) => tunnels().pathMtu(origin),
       surroundings,
       translated: translation().pods,
+      balanced: { prefix: balancing.prefix, services: balancing.services(), rttMs: balancing.facts().rttMs },
       settings: this.#hostSettings()
     }
   }

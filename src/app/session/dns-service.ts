@@ -121,9 +121,9 @@ export class DnsService implements Service {
       listen,
       settings: this.#serverSettings(),
       state: () => {
-        const { view, withdrawn, nodeAddress } = served()
+        const { view, withdrawn, balanced, nodeAddress } = served()
         const serverAddresses = nodeAddress === undefined ? [] : [nodeAddress]
-        return { view, withdrawn, serverAddresses, isWhole: isWhole() }
+        return { view, withdrawn, balanced, serverAddresses, isWhole: isWhole() }
       },
       onCounts: (counts) => countDnsQueries(metrics, counts),
       onWarning: (message) => log.warn(message),

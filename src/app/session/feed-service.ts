@@ -39,8 +39,8 @@ export class FeedService implements Service {
   }
 
   /** Gives the server the present names. It does nothing before `start`. */
-  update({ view, withdrawn }: Served): void {
-    this.#server?.update({ view, withdrawn: (cluster) => withdrawn.has(cluster) })
+  update({ view, withdrawn, balanced }: Served): void {
+    this.#server?.update({ view, balanced, withdrawn: (cluster) => withdrawn.has(cluster) })
   }
 
   async stop(): Promise<void> {

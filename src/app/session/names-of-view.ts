@@ -9,6 +9,7 @@ import type { MeshView } from '../../core/view/view.ts'
 interface NamesInput {
   readonly view: MeshView
   readonly withdrawn: ReadonlySet<ClusterName>
+  readonly balanced: ReadonlyMap<string, Ip>
   /**
    * The address at which this agent's responder answers, for the records of the zones' name server; undefined: none.
    */
@@ -25,10 +26,11 @@ export class NamesOfView {
   names(input: NamesInput): Names {
     const made = this.#made
     if (made !== undefined && isSame(made.input, input)) return made.names
-    const { view, withdrawn, nodeAddress } = input
+    const { view, withdrawn, balanced, nodeAddress } = input
     const names = createNames({
       view,
       withdrawn: (cluster) => withdrawn.has(cluster),
+      balanced,
       serverAddresses: nodeAddress === undefined ? [] : [nodeAddress],
       serial: this.#serial++,
       previous: made?.names
@@ -39,5 +41,10 @@ export class NamesOfView {
 }
 
 function isSame(a: NamesInput, b: NamesInput): boolean {
-  return a.view === b.view && a.withdrawn === b.withdrawn && a.nodeAddress === b.nodeAddress
+  return (
+    a.view === b.view &&
+    a.withdrawn === b.withdrawn &&
+    a.balanced === b.balanced &&
+    a.nodeAddress === b.nodeAddress
+  )
 }

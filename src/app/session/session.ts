@@ -26,6 +26,7 @@ import { OwnMembership } from './own-membership.ts'
 import type { PartFault } from '../observe/part-fault.ts'
 import { Publisher, tellPublishingFault } from './publisher.ts'
 import type { Reconciler } from '../host/reconciler.ts'
+import { Balancing } from './balancing.ts'
 import { Dialer } from './dialer.ts'
 import { DnsService } from './dns-service.ts'
 import { FeedService } from './feed-service.ts'
@@ -53,6 +54,7 @@ export class Session {
   readonly #dialer: Dialer
   readonly #host: ProgrammedHost
   readonly #names = new NamesOfView()
+  readonly balancing: Balancing
   readonly #dns: DnsService
   readonly #probe: ProbeService
   readonly #services: Services
@@ -77,6 +79,7 @@ export class Session {
       put: (value) => this.#publisher.put(value)
     })
     this.#dialer = this.#newDialer()
+    this.balancing = new Balancing({ settings, control: this.control, paths: () => this.#paths })
     this.#host = this.#newHost()
     this.#paths = this.#newPaths()
     this.#dns = this.#newDns()
@@ -229,11 +232,7 @@ export class Session {
   // ------------------------------------------------------------------ what follows from the view
 
   #served(): Served {
-    return {
-      view: this.control.view(),
-      withdrawn: this.withdrawn,
-      nodeAddress: this.facts.nodeAddress
-    }
+    return this.balancing.served(this.facts.nodeAddress)
   }
 
   /** Called once for all changes of a turn of the event loop; builds the view. */
@@ -361,6 +360,7 @@ export class Session {
       facts: () => this.facts,
       translation: () => this.membership.translation,
       isWithdrawn: (cluster) => this.withdrawn.has(cluster),
+      balancing: this.balancing,
       controlAddresses: () => this.#dialer.controlAddresses(),
       onHint: (parts) => {
         this.#paths.hint()

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import * as z from 'zod'
-import { hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
+import { cidrToPrefix, familyOf, hostCidr, parseCidr, parseIp } from '../../core/model/cidr.ts'
 import { isDnsLabel, isDnsSubdomain } from '../../core/model/dns-name.ts'
 import { parseSelector } from '../../core/kube/label-selector.ts'
 import type { Cidr, Ip } from '../../core/model/values.ts'
@@ -149,6 +149,18 @@ export function clientPrefix(text: string): Cidr | Refused {
   return parsed.kind === 'cidr'
     ? parsed.cidr
     : new Refused(parsed.reason, 'use an address or a prefix, as in 192.0.2.0/24')
+}
+
+/** Parses the prefix of the addresses of balanced services: large enough for some hundred services, never all addresses. */
+export function balancePrefix(text: string): Cidr | Refused {
+  const parsed = parseCidr(text)
+  const fix = 'use an unused prefix from /8 to /24, as in 240.240.0.0/16, or an IPv6 prefix from /16 to /112'
+  if (parsed.kind !== 'cidr') return new Refused(parsed.reason, fix)
+  const { length } = cidrToPrefix(parsed.cidr)
+  const [min, max] = familyOf(parsed.cidr) === 4 ? [8, 24] : [16, 112]
+  return length >= min && length <= max
+    ? parsed.cidr
+    : new Refused(`it has the length /${length}, which is not from /${min} to /${max}`, fix)
 }
 
 // ------------------------------------------------------------------ numbers

@@ -3,6 +3,7 @@
 // environment variable and file key follow from the key: `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and
 // `dns-listen:` in the file. The value of the first of these is taken: flag, environment, file, default. An unknown key
 // in the file is an error, because a mistyped security setting must not be ignored (DESIGN §4).
+import type { Cidr } from '../../core/model/values.ts'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
@@ -18,6 +19,7 @@ import { NODE_PREFIXES_MAX } from '../../core/wire/value-codec.ts'
 import { FIX } from './refused.ts'
 import {
   choice,
+  balancePrefix,
   clientPrefix,
   device,
   dnsLabel,
@@ -166,6 +168,11 @@ export const SETTINGS = {
     choice(['auto', 'on', 'off']),
     'auto',
     'balance the own cluster’s service addresses too; auto = for a folder, since in Kubernetes kube-proxy does'
+  ),
+  'balance-cidr': row(
+    text(balancePrefix),
+    '240.240.0.0/16' as Cidr,
+    'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with the annotation rhizome.io/balance'
   ),
   'drain-seconds': row(
     seconds({ max: 3600, whole: false }),

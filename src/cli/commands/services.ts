@@ -2,7 +2,7 @@
 // rows come from GET /v1/services. A mesh may have 10,000 services, so meshctl filters and prints them in time linear
 // in the rows.
 import type { Command } from 'commander'
-import type { ServiceRow, ServicesAnswer } from '../../api/answers.ts'
+import type { BalancedRow, ServiceRow, ServicesAnswer } from '../../api/answers.ts'
 import { ENDPOINTS } from '../../api/endpoints.ts'
 import { addExamples, contextOf, type Context, type Rendered } from '../meshd/context.ts'
 import { formatTable } from '../output/table.ts'
@@ -18,31 +18,79 @@ interface Options extends WatchOption {
 export function addServices(program: Command): void {
   const command = program
     .command('services')
+    .argument('[name]', 'only this service, as in web or shop/web, and how its policy balances it')
     .summary('the services of all clusters, with their names and addresses')
     .description(
       'Lists the services of every cluster as this agent knows them. READY counts the ready endpoints, out of ' +
-        'all. While none is ready, those that terminate but still serve are used as fallback. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP.'
+        'all. While none is ready, those that terminate but still serve are used as fallback. A pod of any cluster reaches the service by DNS NAME or CLUSTER IP. ' +
+        'With a name, meshctl also shows how the annotation rhizome.io/balance divides the connections to its name in cluster.all.'
     )
     .option('--cluster <name>', 'only services of this cluster')
     .option('-n, --namespace <name>', 'only services of this namespace')
-    .action(async (options: Options) => {
+    .action(async (name: string | undefined, options: Options) => {
       const context = contextOf(command, { hasTable: true })
       await showView(context, options, {
-        fetch: (signal) =>
-          context.client.request(ENDPOINTS.services, {
-            field: 'services',
-            doing: 'reading the services',
-            ...(signal === undefined ? {} : { signal })
-          }),
-        render: (answer) => renderServices(answer, options, context)
+        fetch: async (signal) =>
+          named(
+            name,
+            await context.client.request(ENDPOINTS.services, {
+              field: 'services',
+              doing: 'reading the services',
+              ...(signal === undefined ? {} : { signal })
+            })
+          ),
+        render: (answer) => {
+          const rendered = renderServices(answer, options, context)
+          if (name === undefined || rendered.body === undefined || context.format === 'name') return rendered
+          return {
+            ...rendered,
+            body: `${rendered.body}\n\n${renderBalanced(answer.balanced ?? [], context)}`
+          }
+        }
       })
     })
   addWatch(command)
   addExamples(command, [
     ['Everything that can be reached', 'meshctl services'],
     ['What the namespace shop of cluster east offers', 'meshctl services --cluster east -n shop'],
+    ['Which clusters answer for web, and why', 'meshctl services shop/web'],
     ['Call a service from any pod', 'curl http://web.shop.svc.cluster.east']
   ])
+}
+
+/** The answer without the services of other names. A name without a namespace stands for those of all namespaces. */
+function named(name: string | undefined, answer: ServicesAnswer): ServicesAnswer {
+  if (name === undefined) return answer
+  const isMeant = (row: { readonly namespace: string; readonly name: string }): boolean =>
+    name === row.name || name === `${row.namespace}/${row.name}`
+  const balanced = answer.balanced?.filter(isMeant)
+  return { ...answer, services: answer.services.filter(isMeant), ...(balanced !== undefined && { balanced }) }
+}
+
+/** For each balanced service its name, address and policy, and a table of the clusters. */
+function renderBalanced(rows: readonly BalancedRow[], context: Context): string {
+  if (rows.length === 0)
+    return 'No annotation rhizome.io/balance: the name in cluster.all has the addresses of all clusters.'
+  return rows
+    .map((row) =>
+      [
+        `${row.dnsName} is ${row.address} here. Policy of ${row.from}: ${row.policy}`,
+        formatTable(
+          row.clusters,
+          [
+            { title: 'CLUSTER', value: ({ cluster }) => cluster },
+            { title: 'SHARE', value: ({ percent }) => `${percent}%` },
+            { title: 'ENDPOINTS', value: ({ endpoints }) => String(endpoints) },
+            { title: 'WHY', value: ({ reason }) => reason, fold: 0 }
+          ],
+          context
+        ),
+        ...(row.overruled ?? []).map(
+          ({ cluster, policy, reason }) => `The policy of ${cluster} (${policy}) is not in force: ${reason}`
+        )
+      ].join('\n')
+    )
+    .join('\n\n')
 }
 
 /**

@@ -5,6 +5,7 @@
 // fix.
 import { cidrContains, familyOf, parseIp } from '../model/cidr.ts'
 import { sameData } from '../model/equal.ts'
+import type { Fault } from '../model/field-check.ts'
 import { serviceDomain } from '../model/zones.ts'
 import { homeAlias } from './home-alias.ts'
 import { expand } from './object-list.ts'
@@ -93,8 +94,10 @@ export function catalog(items: readonly Item[], options: CatalogOptions = {}): C
     const { reading } = item
     if (reading.kind === 'ignored') continue
     if (reading.kind === 'problem') problems.push(problemOf(item, reading))
-    else if (reading.kind === 'service') keepFirst(services, { item, value: reading.value }, problems)
-    else keepFirst(slices, { item, value: reading.value }, problems)
+    else if (reading.kind === 'service') {
+      keepFirst(services, { item, value: reading.value }, problems)
+      if (reading.warning) problems.push({ ...problemOf(item, reading.warning), level: 'warning' })
+    } else keepFirst(slices, { item, value: reading.value }, problems)
   }
   const kept = [...services.values()]
     .flatMap((placed) => insideServicePrefixes(placed, options, problems))
@@ -369,7 +372,7 @@ function isInside(ip: Ip, prefixes: readonly Cidr[]): boolean {
   return prefixes.some((prefix) => cidrContains(prefix, ip))
 }
 
-function problemOf(item: Item, reading: Reading & { readonly kind: 'problem' }): Problem {
+function problemOf(item: Item, reading: Fault): Problem {
   const where = item.where === undefined ? reading.where : `${item.where}, ${reading.where}`
   return { file: item.file, where, message: reading.message, fix: reading.fix, level: 'error' }
 }

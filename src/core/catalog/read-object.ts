@@ -15,11 +15,17 @@ import type {
   ServiceValue
 } from '../model/values.ts'
 import { nearest } from '../model/nearest.ts'
+import { withBalance } from './read-balance.ts'
 import { PART_SUFFIX } from './split-slice.ts'
 
 /** What an object is for the mesh. */
 export type Reading =
-  | { readonly kind: 'service'; readonly value: ServiceValue }
+  | {
+      readonly kind: 'service'
+      readonly value: ServiceValue
+      /** A part of the object that does not count; the rest is published. */
+      readonly warning?: Fault
+    }
   | { readonly kind: 'endpointSlice'; readonly value: EndpointSliceValue }
   /** Another kind of object: Deployment, ConfigMap, an empty document … */
   | { readonly kind: 'ignored' }
@@ -127,7 +133,7 @@ function readService(object: Fields): Reading {
     affinitySeconds: readAffinity(check, spec),
     publishNotReady: check.flag(spec['publishNotReadyAddresses'], 'spec.publishNotReadyAddresses', false)
   }
-  return check.fault ? problem(check.fault, object) : { kind: 'service', value }
+  return check.fault ? problem(check.fault, object) : withBalance(value, object, titleOf(object))
 }
 
 /**
@@ -359,14 +365,27 @@ function wrongVersion(apiVersion: string): Fault {
   }
 }
 
-function problem(fault: Fault, object: Fields): Reading {
-  const metadata = isFields(object['metadata']) ? object['metadata'] : {}
-  const names = [metadata['namespace'], metadata['name']].filter((text) => typeof text === 'string')
+/** "Service shop/web", cut to 160 characters. */
+function titleOf(object: Fields): string {
   const kind = typeof object['kind'] === 'string' ? object['kind'] : 'object'
-  const title = `${kind} ${names.join('/')}`.trim().slice(0, 160)
+  return `${kind} ${namesOf(object).join('/')}`.trim().slice(0, 160)
+}
+
+function namesOf({ metadata }: Fields): readonly string[] {
+  const texts = isFields(metadata) ? [metadata['namespace'], metadata['name']] : []
+  return texts.filter((text) => typeof text === 'string')
+}
+
+function problem(fault: Fault, object: Fields): Reading {
   const { where, message, fix } = fault
-  const key = keyOfObject(object['kind'], names)
-  return { kind: 'problem', where: `${title}: ${where}`, message, fix, ...(key === undefined ? {} : { key }) }
+  const key = keyOfObject(object['kind'], namesOf(object))
+  return {
+    kind: 'problem',
+    where: `${titleOf(object)}: ${where}`,
+    message,
+    fix,
+    ...(key === undefined ? {} : { key })
+  }
 }
 
 /** The record key that an object with these names has, for the last good form of a broken manifest. */

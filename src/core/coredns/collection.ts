@@ -1,5 +1,6 @@
 // The objects under one path of the feed: those of one cluster, or of all clusters merged. feed.ts applies changes of
 // services to it and gets the events for watches.
+import type { Ip } from '../model/values.ts'
 import type { EventType } from './event-log.ts'
 import {
   bodyText,
@@ -39,6 +40,8 @@ export interface ChangedObject {
 export interface ServiceChange {
   readonly key: string
   readonly holders: readonly Holder[]
+  /** The one address that stands for all holders, when a policy balances the service. */
+  readonly address?: Ip
 }
 
 /** Namespaces, services and slices of one path, with the holders of each service. */
@@ -92,7 +95,7 @@ export class Collection {
   apply(changes: readonly ServiceChange[], version: () => number): readonly ChangedObject[] {
     const before = new Map<string, { readonly resource: ResourceName; readonly entry: Entry }>()
     const after: Placed[] = []
-    for (const { key, holders } of changes) {
+    for (const { key, holders, address } of changes) {
       for (const placed of placedObjects(this.#holders.get(key) ?? [], this.#scope)) {
         const entry = this.#entries[placed.resource].get(keyOf(placed))
         if (entry !== undefined)
@@ -100,7 +103,7 @@ export class Collection {
       }
       if (holders.length === 0) this.#holders.delete(key)
       else this.#holders.set(key, holders)
-      after.push(...placedObjects(holders, this.#scope))
+      after.push(...placedObjects(holders, this.#scope, address))
     }
     const changed: ChangedObject[] = []
     for (const placed of this.#newNamespaces(before, after))

@@ -11,7 +11,7 @@
 //      Objects that were served stay while a catalogue is incomplete (fail static).
 //   3. A cluster that left the mesh in this run has an empty collection, so that readers that missed its deletions
 //      forget it, too. A withdrawn cluster keeps its collection, as it keeps its zone, and is left out of `all`.
-import type { ClusterName } from '../model/values.ts'
+import type { ClusterName, Ip } from '../model/values.ts'
 import { changesBetween } from '../model/sorted-map.ts'
 import type { ClusterView, MeshView, ServiceView } from '../view/view.ts'
 import { Collection, type ChangedObject, type Entry, type ServiceChange } from './collection.ts'
@@ -23,6 +23,8 @@ export interface FeedInput {
   readonly view: MeshView
   /** Whether a cluster is withdrawn. Absent: no cluster is. */
   readonly withdrawn?: (cluster: ClusterName) => boolean
+  /** The one address in `all` of each service that a policy balances, by "<namespace>/<name>". Absent: there are none. */
+  readonly balanced?: ReadonlyMap<string, Ip>
   /** The time in Unix milliseconds. */
   readonly nowMs: number
 }
@@ -56,6 +58,7 @@ export class Feed {
   readonly #sources = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
   /** The same for `all`: the services of each cluster in it. */
   #merged: ReadonlyMap<ClusterName, ReadonlyMap<string, ServiceView>> = new Map()
+  #balanced: ReadonlyMap<string, Ip> = NO_ADDRESSES
   readonly #log: EventLog
   /** For each collection, the version at which it began to serve; earlier changes of it are not in the log. */
   readonly #floors = new Map<string, number>()
@@ -80,7 +83,7 @@ export class Feed {
    * Follows a new view and returns the names of the collections that have new events. Unchanged parts are found by
    * the identity of their views.
    */
-  update({ view, withdrawn = () => false, nowMs }: FeedInput): ReadonlySet<string> {
+  update({ view, withdrawn = () => false, balanced = NO_ADDRESSES, nowMs }: FeedInput): ReadonlySet<string> {
     this.#graceEndMs ??= nowMs + GRACE_MS
     this.#forgetOthers(view)
     const changed = new Set<string>()
@@ -90,7 +93,7 @@ export class Feed {
     for (const name of this.#gone) {
       if (this.#empty(name as ClusterName)) changed.add(name)
     }
-    if (this.#followAll(view, withdrawn)) changed.add(ALL)
+    if (this.#followAll(view, withdrawn, balanced)) changed.add(ALL)
     const live = [...view.clusters.values()].filter(({ name }) => !withdrawn(name))
     const whole = live.filter(({ name }) => this.#sources.has(name))
     if (whole.length > 0 && whole.length === live.length) this.#serve(ALL)
@@ -156,7 +159,11 @@ export class Feed {
   }
 
   /** Updates the collection `all` from all clusters that are not withdrawn. Returns true when it has new events. */
-  #followAll(view: MeshView, withdrawn: (cluster: ClusterName) => boolean): boolean {
+  #followAll(
+    view: MeshView,
+    withdrawn: (cluster: ClusterName) => boolean,
+    balanced: ReadonlyMap<string, Ip>
+  ): boolean {
     const before = this.#merged
     const after = new Map<ClusterName, ReadonlyMap<string, ServiceView>>()
     // The view has the clusters in the order of names, so it does not depend on their arrival which cluster's alias
@@ -170,13 +177,17 @@ export class Feed {
     for (const name of new Set([...before.keys(), ...after.keys()])) {
       for (const key of changedKeys(before.get(name), after.get(name))) keys.add(key)
     }
+    for (const key of new Set([...this.#balanced.keys(), ...balanced.keys()]))
+      if (this.#balanced.get(key) !== balanced.get(key)) keys.add(key)
+    this.#balanced = balanced
     const changes = Array.from(keys, (key): ServiceChange => {
       const holders: Holder[] = []
       for (const [cluster, services] of after) {
         const view = services.get(key)
         if (view !== undefined) holders.push({ cluster, view })
       }
-      return { key, holders }
+      const address = balanced.get(key)
+      return address === undefined ? { key, holders } : { key, holders, address }
     })
     return this.#apply(ALL, changes)
   }
@@ -249,6 +260,7 @@ function eventOf(collection: string, change: ChangedObject): FeedEvent {
   }
 }
 
+const NO_ADDRESSES: ReadonlyMap<string, Ip> = new Map()
 const NONE: ReadonlyMap<string, ServiceView> = new Map()
 
 function changedKeys(

@@ -39,7 +39,13 @@ export interface Holder {
 /** What an object is made of. It is small; the object is rendered when it is compared or read. */
 export type Source =
   | { readonly kind: 'namespace'; readonly name: string }
-  | { readonly kind: 'service'; readonly holders: readonly [Holder, ...Holder[]]; readonly scope: Scope }
+  | {
+      readonly kind: 'service'
+      readonly holders: readonly [Holder, ...Holder[]]
+      readonly scope: Scope
+      /** The one address that stands for all holders, when a policy balances the service. */
+      readonly address?: Ip
+    }
   | {
       readonly kind: 'slice'
       readonly name: string
@@ -78,7 +84,7 @@ interface ApiObject {
  * The Service and EndpointSlices of one service; none when it has neither addresses nor a name to point to. Slices
  * come before the service.
  */
-export function placedObjects(holders: readonly Holder[], scope: Scope): readonly Placed[] {
+export function placedObjects(holders: readonly Holder[], scope: Scope, address?: Ip): readonly Placed[] {
   const [first, ...others] = holders
   if (first === undefined || !holders.some(hasNames)) return []
   const { namespace, name } = first.view.service
@@ -86,7 +92,7 @@ export function placedObjects(holders: readonly Holder[], scope: Scope): readonl
     resource: 'services',
     namespace,
     name,
-    source: { kind: 'service', holders: [first, ...others], scope }
+    source: { kind: 'service', holders: [first, ...others], scope, ...(address !== undefined && { address }) }
   }
   return [...holders.flatMap((holder) => placedSlices(holder, scope)), service]
 }
@@ -103,7 +109,7 @@ export function apiObject(source: Source): ApiObject {
         status: { phase: 'Active' }
       }
     case 'service':
-      return serviceObject(source.holders, source.scope)
+      return serviceObject(source)
     case 'slice':
       return sliceObject(source)
     default:
@@ -149,7 +155,7 @@ function selectableFields(source: Source, { spec }: ApiObject): Readonly<Record<
 /** The label of the Multi-Cluster Services API (KEP-1645) that names the cluster of an EndpointSlice. */
 const SOURCE_CLUSTER = 'multicluster.kubernetes.io/source-cluster'
 
-function serviceObject(holders: readonly [Holder, ...Holder[]], scope: Scope): ApiObject {
+function serviceObject({ holders, scope, address }: Source & { readonly kind: 'service' }): ApiObject {
   const { service } = holders[0].view
   return {
     metadata: {
@@ -159,12 +165,12 @@ function serviceObject(holders: readonly [Holder, ...Holder[]], scope: Scope): A
     },
     apiVersion: 'v1',
     kind: 'Service',
-    spec: serviceSpec(holders)
+    spec: serviceSpec(holders, address)
   }
 }
 
 /** The spec of a Service, merged over its holders by the rules in the head of this file. */
-function serviceSpec(holders: readonly Holder[]): Record<string, unknown> {
+function serviceSpec(holders: readonly Holder[], balanced: Ip | undefined): Record<string, unknown> {
   const alias = holders.map(({ view }) => serviceNames(view)).find((names) => names.kind === 'alias')
   const withAddresses = holders.filter(({ view }) => serviceNames(view).kind === 'targets')
   if (withAddresses.length === 0 && alias !== undefined) {
@@ -188,10 +194,13 @@ function serviceSpec(holders: readonly Holder[]): Record<string, unknown> {
     const flag = publish ? { publishNotReadyAddresses: true } : {}
     return { clusterIP: 'None', clusterIPs: ['None'], ...common, ...flag }
   }
-  const addresses = unique(
-    withAddresses.flatMap(({ view }) => addressesOf(view)),
-    (ip) => ip
-  )
+  const addresses =
+    balanced === undefined
+      ? unique(
+          withAddresses.flatMap(({ view }) => addressesOf(view)),
+          (ip) => ip
+        )
+      : [balanced]
   const families = unique(addresses.map(familyOf), (family) => family)
   const affinity = holders.map(({ view }) => view.service.affinitySeconds).find((seconds) => seconds > 0)
   return {

@@ -36,6 +36,7 @@ export class FedNames {
   readonly #clusters = new Map<ClusterName, Fed>()
   #withdrawn: ReadonlySet<ClusterName> = new Set()
   #servers: readonly Ip[] = []
+  #balanced: ReadonlyMap<string, Ip> = new Map()
   #feed = 0
   #serial = 0
   #names: Names | undefined
@@ -67,6 +68,7 @@ export class FedNames {
       },
       withdrawn: (cluster) => this.#withdrawn.has(cluster),
       serverAddresses: this.#servers,
+      balanced: this.#balanced,
       serial: ++this.#serial,
       previous: { reverse: new Map([...this.#clusters].map(([name, { reverse }]) => [name, reverse])) }
     })
@@ -91,6 +93,9 @@ export class FedNames {
         return this.#drop(this.#of(message.cluster), message.key)
       case 'withdrawn':
         this.#withdrawn = new Set(message.clusters)
+        return
+      case 'balanced':
+        this.#balanced = new Map(message.addresses)
         return
       case 'servers':
         this.#servers = message.addresses

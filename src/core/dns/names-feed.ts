@@ -42,6 +42,8 @@ export type NamesMessage =
    */
   | { readonly kind: 'whole' }
   | { readonly kind: 'withdrawn'; readonly clusters: readonly ClusterName[] }
+  /** The address in merged zones of each service that a policy balances: all of them, in place of those before. */
+  | { readonly kind: 'balanced'; readonly addresses: readonly (readonly [key: string, address: Ip])[] }
   /** The addresses of `ns.dns.<zone>`. */
   | { readonly kind: 'servers'; readonly addresses: readonly Ip[] }
 
@@ -51,9 +53,13 @@ export interface FeedState {
   /** Clusters that cannot be reached; `cluster.all` leaves them out. */
   readonly withdrawn: ReadonlySet<ClusterName>
   readonly serverAddresses: readonly Ip[]
+  /** The addresses of balanced services; the same map while they are the same. Left out: there are none. */
+  readonly balanced?: ReadonlyMap<string, Ip>
   /** Whether this agent has read everything from its disk and its neighbours. */
   readonly isWhole: boolean
 }
+
+const NONE: ReadonlyMap<string, Ip> = new Map()
 
 /** One feed: the messages from one agent to one responder since they connected. */
 export class NamesFeed {
@@ -66,6 +72,7 @@ export class NamesFeed {
   readonly #kept: Set<ClusterName>
   #withdrawn: string | undefined
   #servers: string | undefined
+  #balanced: ReadonlyMap<string, Ip> | undefined
   #isWhole = false
 
   /**
@@ -87,7 +94,13 @@ export class NamesFeed {
   }
 
   /** The messages from the last state to this one. */
-  *messages({ view, withdrawn, serverAddresses, isWhole }: FeedState): Iterable<NamesMessage> {
+  *messages({
+    view,
+    withdrawn,
+    serverAddresses,
+    balanced = NONE,
+    isWhole
+  }: FeedState): Iterable<NamesMessage> {
     const servers = serverAddresses.join()
     if (servers !== this.#servers) {
       this.#servers = servers
@@ -106,6 +119,11 @@ export class NamesFeed {
     if (dead.join() !== this.#withdrawn) {
       this.#withdrawn = dead.join()
       yield { kind: 'withdrawn', clusters: dead }
+    }
+    // Until the catalogues are complete, the responder keeps the addresses that it has.
+    if (this.#balanced !== balanced && (balanced.size > 0 || (isWhole && this.#kept.size === 0))) {
+      this.#balanced = balanced
+      yield { kind: 'balanced', addresses: [...balanced] }
     }
     if (this.#isWhole || this.#kept.size > 0 || !isWhole) return
     this.#isWhole = true

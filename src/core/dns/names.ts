@@ -46,6 +46,8 @@ interface NamesOptions {
   readonly withdrawn?: (cluster: ClusterName) => boolean
   /** The addresses of this responder, for `ns.dns.<zone>`. Default: none. */
   readonly serverAddresses?: readonly Ip[]
+  /** The one address in merged zones of each service that a policy balances, by "<namespace>/<name>". Default: none. */
+  readonly balanced?: ReadonlyMap<string, Ip>
   /** The serial of the SOA: a number that grows with the view. Default: 1. */
   readonly serial?: number
   /** The Names of the view before, whose reverse index is continued. */
@@ -76,7 +78,7 @@ interface ZoneSummary {
  * check each cluster once. Sources: Kubernetes DNS-Based Service Discovery 1.1.0, RFC 1034.
  */
 export function createNames(options: NamesOptions): Names {
-  const { view, withdrawn = () => false, serverAddresses = [], serial = 1, previous } = options
+  const { view, withdrawn = () => false, serverAddresses = [], balanced, serial = 1, previous } = options
   const clusters = [...view.clusters.values()]
   const reverse = new Map(
     clusters.map(({ name }): [ClusterName, ReverseLookup] => [
@@ -100,8 +102,8 @@ export function createNames(options: NamesOptions): Names {
   const live = clusters.filter(({ name }) => !withdrawn(name))
   const complete = live.filter(isComplete)
   const certain = complete.length > 0 && complete.length === live.length
-  for (const origin of MERGED_ZONES)
-    zones.set(origin, { ...served, origin, label: origin, sources: complete, certain })
+  const merged = { ...served, sources: complete, certain, balanced }
+  for (const origin of MERGED_ZONES) zones.set(origin, { ...merged, origin, label: origin })
 
   return {
     reverse,

@@ -7,6 +7,7 @@
 import type { ClusterName, Ip } from '../model/values.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import { serviceDomain } from '../model/zones.ts'
+import { mergedService } from '../view/balanced.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 import { addressRecord, familyOf, TTL, VERSION_TTL, type DnsRecord, type DomainName } from './record.ts'
 import { endpointNames, portTargets, serviceNames, type Target } from './service-names.ts'
@@ -20,6 +21,8 @@ export interface Zone {
    * Clusters with a complete catalogue. An incomplete one is left out, because half an answer looks like a whole one.
    */
   readonly sources: readonly ClusterView[]
+  /** In a merged zone: the one address of each service that a policy balances, by "<namespace>/<name>". */
+  readonly balanced?: ReadonlyMap<string, Ip> | undefined
   /**
    * False: an absent name may still appear with the rest of a catalogue, so the answer is SERVFAIL instead of
    * NXDOMAIN.
@@ -51,7 +54,7 @@ export function lookup(
   if (isNameServer(labels) && type !== 'TXT' && type !== 'PTR') return nameServer(zone, question)
   if (zone.sources.length === 0 && !zone.certain) return ABSENT
   if (type === 'SOA') return NODATA
-  const node = find(zone.sources, labels)
+  const node = find(zone, labels)
   switch (node.kind) {
     case 'absent':
       return ABSENT
@@ -107,7 +110,8 @@ interface HolderTargets {
 }
 
 /** Returns what exists at a name, by the schema of DNS-Based Service Discovery. */
-function find(sources: readonly ClusterView[], labels: readonly string[]): Node {
+function find(zone: Zone, labels: readonly string[]): Node {
+  const { sources } = zone
   const [below, namespace, service, ...left] = labels.toReversed()
   // Names of pods by their address ("10-1-2-3.shop.pod") do not exist in the mesh.
   if (below === 'pod') return namespace === undefined ? { kind: 'empty' } : { kind: 'absent' }
@@ -119,21 +123,42 @@ function find(sources: readonly ClusterView[], labels: readonly string[]): Node 
   }
   const key = `${namespace}/${service}`
   const [first, second] = left
-  if (first === undefined) return serviceNode(sources, key)
+  const own = balancedSource(zone, key) ?? sources
+  if (first === undefined) return serviceNode(own, key)
   if (second === undefined) return targetsNode(sources, key, (view) => endpointNames(view).get(first))
   if (left.length > 2) return { kind: 'absent' }
   // CoreDNS's kubernetes plugin accepts port labels without underscores, and a single underscore stands for any port
   // or protocol.
   const [port, protocol] = [second.replace(/^_/, ''), first.replace(/^_/, '')]
-  if (port === '' && protocol === '') return serviceNode(sources, key)
-  return targetsNode(sources, key, (view) => portTargets(view, port, protocol))
+  if (port === '' && protocol === '') return serviceNode(own, key)
+  return targetsNode(own, key, (view) => portTargets(view, port, protocol))
+}
+
+/** A cluster, or all of them in the place of one. */
+type Services = Pick<ClusterView, 'name' | 'services'>
+
+/**
+ * A service that a policy balances has one address in a merged zone, that of the load balancer, and its SRV records
+ * point to its name there. The names of its endpoints stay those of their clusters. Returns undefined for other services.
+ */
+function balancedSource({ origin, sources, balanced }: Zone, key: string): readonly Services[] | undefined {
+  const address = balanced?.get(key)
+  if (address === undefined) return undefined
+  const [first, ...others] = sources.flatMap(({ name, services }) => {
+    const view = services.get(key)
+    return view === undefined || view.service.clusterIps.length === 0 ? [] : [{ cluster: name, view }]
+  })
+  if (first === undefined) return undefined
+  const service = mergedService([first, ...others], address)
+  const name = origin.slice(origin.indexOf('.') + 1) as ClusterName
+  return [{ name, services: new Map([[key, { service, slices: [] }]]) }]
 }
 
 /**
  * Returns what exists at a service's name. A CNAME cannot have other records beside it, so addresses win over
  * aliases. Of several aliases, that of the first cluster in `sources` is taken.
  */
-function serviceNode(sources: readonly ClusterView[], key: string): Node {
+function serviceNode(sources: readonly Services[], key: string): Node {
   let alias: DomainName | undefined
   const node = targetsNode(sources, key, (view) => {
     const names = serviceNames(view)
@@ -145,7 +170,7 @@ function serviceNode(sources: readonly ClusterView[], key: string): Node {
 
 /** The targets of all sources. `targetsOf` returns undefined when a cluster's service has no such name. */
 function targetsNode(
-  sources: readonly ClusterView[],
+  sources: readonly Services[],
   key: string,
   targetsOf: (view: ServiceView) => readonly Target[] | undefined
 ): Node {

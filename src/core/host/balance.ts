@@ -13,6 +13,7 @@ import { admit, fits, HOST_LIMITS, NOTHING, sumOf, type Amount, type LimitRefusa
 import { HostEndpoints } from './host-endpoints.ts'
 import { normalizeVirtualServer, sortedBy, virtualServerKey, virtualServerOrder } from './normalize.ts'
 import type { Cidr, ClusterName } from '../model/values.ts'
+import { MergedServices } from './merged-services.ts'
 import { Reachable } from './reachable.ts'
 import { sameVirtualServer } from './plan.ts'
 import { editedServers, serverLike, type ServerEdits } from './server-list.ts'
@@ -53,6 +54,7 @@ type Limits = typeof HOST_LIMITS
 export class Balancer {
   readonly hostEndpoints = new HostEndpoints()
   readonly reachable = new Reachable()
+  readonly merged = new MergedServices()
   readonly #limits: Limits
   #last:
     { readonly input: BalanceInput; readonly result: Balanced; readonly sums: readonly Sum[] } | undefined

@@ -26,6 +26,7 @@ import { NO_SURROUNDINGS, outerAddresses, ownParts, type Surroundings } from './
 import { isWithin } from '../view/authorise.ts'
 import type { PrefixPair } from '../model/translation.ts'
 import { underlayOf } from './underlay.ts'
+import { MERGED, mergedCluster, type MergedInput } from './merged-services.ts'
 import type { AgentView, ClusterView, MeshView, ServiceView } from '../view/view.ts'
 
 /** Input of `desired`. */
@@ -57,6 +58,8 @@ export interface DesiredInput {
   readonly keyHolders?: ReadonlyMap<WireguardKey, Origin>
   /** The MTU of the path to a gateway in bytes; undefined when it is not less than the tunnel's MTU. */
   readonly pathMtu?: (origin: Origin) => number | undefined
+  /** Services that a policy balances over clusters, and what their choice depends on. Left out: there are none. */
+  readonly balanced?: MergedInput
   readonly settings: HostSettings
 }
 
@@ -110,7 +113,9 @@ export function desiredWithin(given: DesiredInput, balancer = new Balancer()): D
   const own = view.clusters.get(self.cluster)
   const input = isUnserved(given, own) ? { ...given, health: () => 'withdrawn' as const } : given
   const remote = [...view.clusters.values()].filter(({ name }) => name !== self.cluster)
-  const balanced = settings.balanceLocal && own ? [own, ...remote] : remote
+  const isWithdrawn = (cluster: ClusterName): boolean => input.health(cluster) === 'withdrawn'
+  const merged = mergedCluster(balancer.merged, input.balanced, { self: self.cluster, isWithdrawn })
+  const balanced = [...(settings.balanceLocal && own ? [own] : []), ...remote, ...merged]
   const source = (destination: Cidr): Ip | undefined => sourceFor(destination, local, own)
   const kept = keptBy(input, { remote, balanced })
   const { virtualServers, refused } = balance(balanced, input, { balancer, kept: kept.vips })
@@ -155,7 +160,13 @@ export function desiredWithin(given: DesiredInput, balancer = new Balancer()): D
 /** Returns the parts of the mesh's prefixes that this host reaches without the mesh (host/surroundings.ts). */
 function keptBy(
   { view, surroundings = NO_SURROUNDINGS }: DesiredInput,
-  { remote, balanced }: { readonly remote: readonly ClusterView[]; readonly balanced: readonly ClusterView[] }
+  {
+    remote,
+    balanced
+  }: {
+    readonly remote: readonly ClusterView[]
+    readonly balanced: readonly Pick<ClusterView, 'servicePrefixes'>[]
+  }
 ): { readonly routes: readonly Cidr[]; readonly vips: readonly Cidr[] } {
   // In a flat network, the gateways of a cluster have addresses inside its own pod prefixes.
   const flat = outerAddresses(view).flatMap(({ ip, cluster }) =>
@@ -277,7 +288,7 @@ function carriedBy(
 }
 
 function balance(
-  clusters: readonly ClusterView[],
+  clusters: readonly Pick<ClusterView, 'name' | 'services'>[],
   { self, health, settings }: DesiredInput,
   { balancer, kept }: { readonly balancer: Balancer; readonly kept: readonly Cidr[] }
 ): Balanced {
@@ -285,7 +296,7 @@ function balance(
     clusters: clusters.map(({ name, services }) => ({
       name,
       services,
-      isWithdrawn: name !== self.cluster && health(name) === 'withdrawn'
+      isWithdrawn: name !== self.cluster && name !== MERGED && health(name) === 'withdrawn'
     })),
     scheduler: settings.scheduler,
     kept
@@ -335,7 +346,7 @@ function filterOf(
   }: {
     readonly own: ClusterView | undefined
     readonly remote: readonly ClusterView[]
-    readonly balanced: readonly ClusterView[]
+    readonly balanced: readonly Pick<ClusterView, 'servicePrefixes'>[]
   },
   facts: Omit<Filter, 'remoteSources' | 'localDestinations' | 'guardedVips'>
 ): Filter {

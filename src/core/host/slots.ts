@@ -53,13 +53,13 @@ export function slotTable(server: VirtualServer): SlotTable {
 }
 
 /**
- * Returns the number of slots of a server with that many backends of equal weight, which is its number of kernel
- * elements.
+ * Returns the number of slots of a server with that many backends, which is its number of kernel elements. `weight` is
+ * the sum of their weights; the default is 1 for each. Where all weights have a common divisor, there may be fewer slots.
  */
-export function slotCount(backends: number, draw: SlotTable['draw']): number {
+export function slotCount(backends: number, draw: SlotTable['draw'], weight = backends): number {
   if (backends === 0) return 0
   if (draw === 'hash') return hashSizeFor(backends)
-  return backends <= 16 ? backends : sizeFor(RANDOM_SIZES, backends * 8)
+  return weight <= 16 ? weight : sizeFor(RANDOM_SIZES, weight * 8)
 }
 
 function hashSizeFor(backends: number): number {

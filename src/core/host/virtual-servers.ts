@@ -22,7 +22,7 @@ import type {
   ServicePort,
   ServiceValue
 } from '../model/values.ts'
-import { slotCount } from './slots.ts'
+import { RANDOM_SIZES, slotCount } from './slots.ts'
 import { SortedMap } from '../model/sorted-map.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
 
@@ -68,19 +68,19 @@ export function serviceServers(view: ServiceView, scheduler: Scheduler): Service
 
 function claimOf(view: ServiceView, scheduler: Scheduler): ServiceServers {
   const { service } = view
-  const shape = shapeOf(service, scheduler)
+  const shape = shapeOf(view, scheduler)
   const asked = {
     virtualServers: service.clusterIps.length * service.ports.length,
     realServers: 0,
     entries: 0
   }
   const amount = { virtualServers: shape.targets.length, realServers: 0, entries: 0 }
-  for (const count of countsOf(view, shape.targets)) {
+  for (const { count, weight } of countsOf(view, shape.targets)) {
     const used = Math.min(count, shape.cap)
     asked.realServers += count
     asked.entries += 1 + count
     amount.realServers += used
-    amount.entries += 1 + slotCount(used, shape.draw)
+    amount.entries += 1 + slotCount(used, shape.draw, view.weights === undefined ? used : weight)
   }
   const { namespace, name } = service
   let made: readonly VirtualServer[] | undefined
@@ -98,13 +98,15 @@ function claimOf(view: ServiceView, scheduler: Scheduler): ServiceServers {
 function expand(view: ServiceView, { targets, cap }: Shape, scheduler: Scheduler): readonly VirtualServer[] {
   const { service } = view
   const filled = targets.map((target): Filled => ({ ...target, ready: new Map(), leaving: new Map() }))
-  for (const slice of view.slices) fill(filled, slice, { service, cap })
+  for (const [index, slice] of view.slices.entries())
+    fill(filled, slice, { service, cap, weight: view.weights?.[index] ?? 1 })
   return filled.map(({ vip, port, ready, leaving }) =>
     normalizeVirtualServer({
       vip,
       protocol: port.protocol,
       port: port.port,
-      scheduler,
+      // Neither round robin nor least connections looks at weights.
+      scheduler: view.weights === undefined || scheduler === 'mh' ? scheduler : 'wrr',
       affinitySeconds: service.affinitySeconds,
       realServers: [...(ready.size > 0 ? ready : leaving).values()]
     })
@@ -125,31 +127,44 @@ interface Target {
   readonly family: 4 | 6
 }
 
-function shapeOf(service: ServiceValue, scheduler: Scheduler): Shape {
-  const { virtualServers: most } = HOST_LIMITS.service
+function shapeOf({ service, weights }: ServiceView, scheduler: Scheduler): Shape {
+  const most = weights === undefined ? HOST_LIMITS.service.virtualServers : WEIGHTED_TARGETS_MAX
   const vips = service.clusterIps // a service has eight at most (wire/value-codec.ts)
   const ports = service.ports.slice(0, Math.floor(most / Math.max(1, vips.length)))
   const draw = service.affinitySeconds > 0 || scheduler === 'mh' ? 'hash' : 'random'
   const targets = vips.flatMap((vip) => ports.map((port) => ({ vip, port, family: familyOf(vip) })))
-  return { targets, draw, cap: realServersPerTarget(targets.length, draw) }
+  const cap = realServersPerTarget(targets.length, draw)
+  return { targets, draw, cap: weights === undefined ? cap : Math.min(cap, HASHED_REAL_SERVERS_MAX) }
 }
 
-/** Returns how many endpoints each target has, duplicates included. No endpoint is kept in memory. */
-function countsOf({ service, slices }: ServiceView, targets: readonly Target[]): readonly number[] {
-  const counts = targets.map(() => ({ ready: 0, leaving: 0 }))
-  for (const slice of slices) {
+/** So many tables of the largest size are within the limit of one service. */
+const WEIGHTED_TARGETS_MAX = Math.floor(HOST_LIMITS.service.entries / (1 + (RANDOM_SIZES.at(-1) ?? 0)))
+
+/** Returns how many endpoints each target has and what they weigh, duplicates included. No endpoint is kept in memory. */
+function countsOf(
+  { service, slices, weights }: ServiceView,
+  targets: readonly Target[]
+): readonly { readonly count: number; readonly weight: number }[] {
+  const counts = targets.map(() => ({ ready: 0, leaving: 0, readyWeight: 0, leavingWeight: 0 }))
+  for (const [place, slice] of slices.entries()) {
     if (targets.length === 0) break
+    const weight = weights?.[place] ?? 1
     const { endpoints } = slice
     const lists = { 4: addressesOf(endpoints, 4, service), 6: addressesOf(endpoints, 6, service) }
     for (const [index, target] of targets.entries()) {
       const count = counts[index]
       const times = slice.ports.filter((port) => isFor(port, target)).length
       if (count === undefined || times === 0) continue
-      count.ready += times * lists[target.family].ready.length
-      count.leaving += times * lists[target.family].leaving.length
+      const { ready, leaving } = lists[target.family]
+      count.ready += times * ready.length
+      count.leaving += times * leaving.length
+      count.readyWeight += weight * times * ready.length
+      count.leavingWeight += weight * times * leaving.length
     }
   }
-  return counts.map(({ ready, leaving }) => (ready > 0 ? ready : leaving))
+  return counts.map(({ ready, leaving, readyWeight, leavingWeight }) =>
+    ready > 0 ? { count: ready, weight: readyWeight } : { count: leaving, weight: leavingWeight }
+  )
 }
 
 function isFor({ name, protocol }: EndpointPort, { port }: Target): boolean {
@@ -177,10 +192,16 @@ interface Filled extends Target {
 interface FillOptions {
   readonly service: Pick<ServiceValue, 'publishNotReady'>
   readonly cap: number
+  /** Of each endpoint of the slice. */
+  readonly weight: number
 }
 
 /** Adds the endpoints of one slice. They are decoded once and not kept. */
-function fill(targets: readonly Filled[], slice: EndpointSliceValue, { service, cap }: FillOptions): void {
+function fill(
+  targets: readonly Filled[],
+  slice: EndpointSliceValue,
+  { service, cap, weight }: FillOptions
+): void {
   const matches = targets.flatMap((target) =>
     slice.ports.filter((port) => isFor(port, target)).map(({ port }) => ({ target, port }))
   )
@@ -189,16 +210,21 @@ function fill(targets: readonly Filled[], slice: EndpointSliceValue, { service, 
   const lists = { 4: addressesOf(endpoints, 4, service), 6: addressesOf(endpoints, 6, service) }
   for (const { target, port } of matches)
     for (const kind of ['ready', 'leaving'] as const)
-      take(target[kind], { ips: lists[target.family][kind], port, cap })
+      take(target[kind], { ips: lists[target.family][kind], port, cap, weight })
 }
 
 function take(
   chosen: Map<string, RealServer>,
-  { ips, port, cap }: { readonly ips: readonly Ip[]; readonly port: number; readonly cap: number }
+  {
+    ips,
+    port,
+    cap,
+    weight
+  }: { readonly ips: readonly Ip[]; readonly port: number; readonly cap: number; readonly weight: number }
 ): void {
   for (const ip of ips) {
     if (chosen.size >= cap) return
-    const server = { ip, port, weight: 1 }
+    const server = { ip, port, weight }
     const key = realServerKey(server)
     if (!chosen.has(key)) chosen.set(key, server)
   }
@@ -272,4 +298,24 @@ export function trafficOf({ service, slices }: ServiceView): {
       else if (use === 'leaving') leaving++
     }
   return { ready, fallback: ready > 0 || service.headless ? 0 : leaving }
+}
+
+/** Returns how many addresses of one family are ready, and how many terminate but still serve. */
+export function useCounts(
+  { service, slices }: Pick<ServiceView, 'service' | 'slices'>,
+  family: 4 | 6
+): { readonly ready: number; readonly leaving: number } {
+  let [ready, leaving] = [0, 0]
+  for (const { endpoints, ports } of slices) {
+    if (
+      !ports.some((port) =>
+        service.ports.some(({ name, protocol }) => port.name === name && port.protocol === protocol)
+      )
+    )
+      continue
+    const found = addressesOf(endpoints, family, service)
+    ready += found.ready.length
+    leaving += found.leaving.length
+  }
+  return { ready, leaving }
 }

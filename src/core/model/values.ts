@@ -107,6 +107,11 @@ export interface ServiceValue {
   readonly affinitySeconds: number
   /** publishNotReadyAddresses: DNS publishes endpoints that are not ready, too. */
   readonly publishNotReady: boolean
+  /**
+   * The annotation rhizome.io/balance as it was written: printable ASCII, at most 1,024 characters (balance-policy.ts
+   * reads it). The field is absent when there is none.
+   */
+  readonly balance?: string
 }
 
 /** A port that every endpoint of a slice serves; matched to a port of the Service by name and protocol. */

@@ -71,6 +71,11 @@ export interface AgentView {
 export interface ServiceView {
   readonly service: ServiceValue
   readonly slices: readonly EndpointSliceValue[]
+  /**
+   * The weight of each endpoint of the slice with the same index, 1 or more. Only a service that is merged from several
+   * clusters has weights (host/merged-services.ts); absent: all endpoints weigh the same.
+   */
+  readonly weights?: readonly number[]
 }
 
 /**

@@ -1,9 +1,11 @@
 // GET /v1/services for `meshctl services`: the services of all clusters, the own one included, as the view has them:
 // services outside the certificate of their cluster are not in it.
-import type { ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import type { BalancedRow, ServiceRow, ServicesAnswer } from '../../../api/answers.ts'
+import { sharesOf, type ChoiceFacts } from '../../../core/host/merged-services.ts'
 import { trafficOf } from '../../../core/host/virtual-servers.ts'
 import type { ClusterName } from '../../../core/model/values.ts'
 import { serviceDomain } from '../../../core/model/zones.ts'
+import type { BalancedService, Overruled } from '../../../core/view/balanced.ts'
 import type { ServiceView } from '../../../core/view/view.ts'
 import { requireSession } from '../../session/current-session.ts'
 import type { Session } from '../../session/session.ts'
@@ -30,7 +32,41 @@ function services(session: Session): Body<ServicesAnswer> {
       ...(cluster.name === view.self ? meshIpsField(service, translation) : {})
     }))
   )
-  return { services: rows }
+  const facts = session.balancing.facts()
+  const balanced = [...session.balancing.services().values()].map((each) => balancedRow(each, facts))
+  return balanced.length === 0 ? { services: rows } : { services: rows, balanced }
+}
+
+/**
+ * A balanced service, with the part of each cluster. The shares are chosen anew by the same pure function and the same
+ * facts as in the latest pass, so the row says what the load balancer has.
+ */
+function balancedRow(service: BalancedService, facts: ChoiceFacts): BalancedRow {
+  const { address, text, from, overruled, holders } = service
+  const shares = sharesOf(service, facts)
+  const total = shares.reduce((sum, { endpoints, weight }) => sum + endpoints * weight, 0)
+  const { namespace, name } = holders[0].view.service
+  return {
+    namespace,
+    name,
+    dnsName: serviceDomain('all', { namespace, name }),
+    address,
+    policy: text,
+    from,
+    ...(overruled.length > 0 && { overruled: overruled.map((each) => overruledRow(each, from)) }),
+    clusters: shares.map(({ cluster, endpoints, weight, reason }) => ({
+      cluster,
+      endpoints,
+      percent: total === 0 ? 0 : Math.round((endpoints * weight * 1000) / total) / 10,
+      reason
+    }))
+  }
+}
+
+/** Why the policy that another cluster wrote is not in force. */
+function overruledRow({ cluster, text, fault }: Overruled, from: string) {
+  const reason = fault === undefined ? `the policy of ${from} is in force` : `${fault.message}: ${fault.fix}`
+  return { cluster, policy: text, reason }
 }
 
 /**

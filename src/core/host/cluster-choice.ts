@@ -1,0 +1,217 @@
+// Which clusters answer a balanced service, and in which proportion: a policy, the endpoints of each cluster and the
+// round trips in; a share for each cluster out, with the reason for each that gets none.
+// Invariants
+//   1. While an allowed cluster that can be reached has a ready endpoint, some cluster has a share. `only` and a tunnel
+//      that is down are the only limits; every preference gives way.
+//   2. Endpoints that terminate but still serve are used only while no allowed cluster has a ready one (KEP-1669 for
+//      kube-proxy, over all clusters).
+//   3. The result is a pure function of the input, and does not depend on the order of the clusters.
+//   4. The weights of all endpoints together are at most WEIGHT_SUM_MAX and one for each endpoint, so that the tables
+//      of the load balancer stay small.
+import type { BalancePolicy, Preference } from '../model/balance-policy.ts'
+import type { ClusterName } from '../model/values.ts'
+
+/** What one cluster has for a service. */
+export interface Candidate {
+  readonly cluster: ClusterName
+  readonly ready: number
+  /** Endpoints that terminate but still serve. */
+  readonly leaving: number
+  readonly isLocal: boolean
+  /** True while every tunnel to the cluster is down. */
+  readonly isWithdrawn: boolean
+  /** Milliseconds; undefined: not measured, so the cluster counts as the farthest. */
+  readonly rttMs: number | undefined
+}
+
+/** The part of the traffic that one cluster gets. */
+export interface ClusterShare {
+  readonly cluster: ClusterName
+  /** The number of endpoints that get traffic. */
+  readonly endpoints: number
+  /** The weight of each of them; 0: the cluster gets no traffic. */
+  readonly weight: number
+  /** A clause for people: why the cluster has this share, or none. */
+  readonly reason: string
+}
+
+/**
+ * The sum that weights are scaled to when their exact proportion needs more. Shares are then exact to about one in 500
+ * as long as each endpoint has at least one part.
+ */
+const WEIGHT_SUM_MAX = 512
+
+/** Chooses. One share for each candidate, in the order of the clusters' names. */
+export function chooseClusters(
+  { only, preference }: BalancePolicy,
+  candidates: readonly Candidate[]
+): readonly ClusterShare[] {
+  const sorted = candidates.toSorted((a, b) => (a.cluster < b.cluster ? -1 : 1))
+  const out = new Map<ClusterName, string>()
+  const allowed = sorted.filter((each) => {
+    const reason = refusalOf(each, only)
+    if (reason !== undefined) out.set(each.cluster, reason)
+    return reason === undefined
+  })
+  const isReady = allowed.some(({ ready }) => ready > 0)
+  const usable = allowed.filter((each) => {
+    if (countOf(each, isReady) > 0) return true
+    out.set(
+      each.cluster,
+      isReady && each.leaving > 0 ? 'its endpoints terminate, and others are ready' : 'no endpoint is ready'
+    )
+    return false
+  })
+  const chosen = prefer(preference, usable, isReady)
+  const weights = endpointWeights(
+    usable.map((each) => ({ part: chosen.get(each.cluster)?.part ?? 0, endpoints: countOf(each, isReady) }))
+  )
+  return sorted.map((each) => {
+    const at = usable.indexOf(each)
+    const weight = at < 0 ? 0 : (weights[at] ?? 0)
+    const { cluster } = each
+    const reason = out.get(cluster) ?? chosen.get(cluster)?.reason ?? ''
+    const fallback = weight > 0 && !isReady ? ', with endpoints that terminate because none is ready' : ''
+    return {
+      cluster,
+      endpoints: weight > 0 ? countOf(each, isReady) : 0,
+      weight,
+      reason: `${reason}${fallback}`
+    }
+  })
+}
+
+function refusalOf({ cluster, isWithdrawn }: Candidate, only: readonly ClusterName[]): string | undefined {
+  if (only.length > 0 && !only.includes(cluster)) return `only=${only.join()} leaves it out`
+  return isWithdrawn ? 'no tunnel to it is up' : undefined
+}
+
+function countOf({ ready, leaving }: Candidate, isReady: boolean): number {
+  return isReady ? ready : leaving
+}
+
+/** The part of the traffic of a cluster. Parts are compared with each other; 0: none. */
+interface Part {
+  readonly part: number
+  readonly reason: string
+}
+
+/** Returns the parts of the usable clusters. At least one is above 0 when there is a usable cluster. */
+function prefer(
+  preference: Preference,
+  usable: readonly Candidate[],
+  isReady: boolean
+): ReadonlyMap<ClusterName, Part> {
+  const evenly = (reason: string) =>
+    new Map(
+      usable.map((each): [ClusterName, Part] => [each.cluster, { part: countOf(each, isReady), reason }])
+    )
+  const alone = (chosen: Candidate | undefined, reason: string, other: string) =>
+    new Map(
+      usable.map((each): [ClusterName, Part] => [
+        each.cluster,
+        each === chosen ? { part: 1, reason } : { part: 0, reason: other }
+      ])
+    )
+  switch (preference.kind) {
+    case 'spread':
+      return evenly('every ready endpoint gets the same')
+    case 'local-first': {
+      const local = usable.find(({ isLocal }) => isLocal)
+      const count = local === undefined ? 0 : countOf(local, isReady)
+      if (count >= preference.ready)
+        return alone(
+          local,
+          `it is the own cluster, with ${count} endpoints (at least ${preference.ready})`,
+          'the own cluster has enough endpoints'
+        )
+      return evenly(
+        `the own cluster has ${count} of at least ${preference.ready} endpoints, so every endpoint gets the same`
+      )
+    }
+    case 'nearest': {
+      const [nearest] = usable.toSorted((a, b) => distanceOf(a) - distanceOf(b))
+      return alone(nearest, `it is the nearest (${distanceText(nearest)})`, `${nearest?.cluster} is nearer`)
+    }
+    case 'failover': {
+      const chosen = preference.clusters
+        .map((name) => usable.find(({ cluster }) => cluster === name))
+        .find((each) => each !== undefined)
+      if (chosen !== undefined)
+        return alone(
+          chosen,
+          'it is the first in failover with an endpoint',
+          `${chosen.cluster} comes first in failover`
+        )
+      return evenly('no cluster in failover has an endpoint, so the others answer')
+    }
+    case 'weights':
+      return byWeights(preference.weights, usable, evenly)
+    default:
+      return preference satisfies never
+  }
+}
+
+function byWeights(
+  weights: ReadonlyMap<ClusterName, number>,
+  usable: readonly Candidate[],
+  evenly: (reason: string) => ReadonlyMap<ClusterName, Part>
+): ReadonlyMap<ClusterName, Part> {
+  const weightOf = ({ cluster }: Candidate): number => weights.get(cluster) ?? 0
+  const sum = usable.reduce((total, each) => total + weightOf(each), 0)
+  if (sum === 0) return evenly('no cluster with a weight has an endpoint, so the others answer')
+  return new Map(
+    usable.map((each): [ClusterName, Part] => {
+      const part = weightOf(each)
+      if (part > 0) return [each.cluster, { part, reason: `its weight is ${part} of ${sum}` }]
+      const reason = weights.has(each.cluster) ? 'its weight is 0' : 'it is not in weights'
+      return [each.cluster, { part, reason }]
+    })
+  )
+}
+
+function distanceOf({ isLocal, rttMs }: Candidate): number {
+  return isLocal ? -1 : (rttMs ?? Number.MAX_VALUE)
+}
+
+function distanceText(candidate: Candidate | undefined): string {
+  if (candidate?.isLocal === true) return 'the own cluster'
+  return candidate?.rttMs === undefined
+    ? 'no round trip is measured'
+    : `round trip ${candidate.rttMs.toFixed(1)} ms`
+}
+
+/**
+ * Divides the part of each cluster evenly among its endpoints. The weights are whole numbers, exact where their sum is
+ * at most WEIGHT_SUM_MAX.
+ */
+function endpointWeights(
+  clusters: readonly { readonly part: number; readonly endpoints: number }[]
+): readonly number[] {
+  const parts = clusters.reduce((sum, { part }) => sum + part, 0)
+  if (parts === 0) return clusters.map(() => 0)
+  const exact = exactWeights(clusters)
+  if (exact !== undefined) return exact
+  return clusters.map(({ part, endpoints }) =>
+    part === 0 ? 0 : Math.max(1, Math.floor(((part / parts) * WEIGHT_SUM_MAX) / endpoints))
+  )
+}
+
+function exactWeights(
+  clusters: readonly { readonly part: number; readonly endpoints: number }[]
+): readonly number[] | undefined {
+  const active = clusters.filter(({ part }) => part > 0)
+  const multiple = active.reduce((least, { endpoints }) => (least / divisor(least, endpoints)) * endpoints, 1)
+  // Past this bound the products below would lose digits, and their sum is too large anyway.
+  if (multiple > 1e6) return undefined
+  const whole = clusters.map(({ part, endpoints }) => (part === 0 ? 0 : part * (multiple / endpoints)))
+  const common = whole.reduce(divisor)
+  const weights = whole.map((weight) => weight / common)
+  const sum = weights.reduce((total, weight, index) => total + weight * (clusters[index]?.endpoints ?? 0), 0)
+  const endpoints = active.reduce((total, each) => total + each.endpoints, 0)
+  return sum <= Math.max(WEIGHT_SUM_MAX, endpoints) ? weights : undefined
+}
+
+function divisor(a: number, b: number): number {
+  return b === 0 ? a : divisor(b, a % b)
+}

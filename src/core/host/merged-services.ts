@@ -1,0 +1,129 @@
+// The services that a policy balances over clusters (view/balanced.ts), as services of the load balancer: one address,
+// and the endpoints of the clusters that the policy chooses, with their weights.
+// Invariants
+//   1. The result of `follow` depends on its input alone.
+//   2. A merged service that did not change is the same object as before, so that the Balancer does no work for it.
+import { chooseClusters, type Candidate, type ClusterShare } from './cluster-choice.ts'
+import type { Cidr, ClusterName, EndpointSliceValue } from '../model/values.ts'
+import { familyOf } from '../model/cidr.ts'
+import { SortedMap } from '../model/sorted-map.ts'
+import { useCounts } from './virtual-servers.ts'
+import {
+  mergedService,
+  type BalancedHolder,
+  type BalancedService,
+  type BalancedServices
+} from '../view/balanced.ts'
+import type { ClusterView, ServiceView } from '../view/view.ts'
+
+/** What the choice of clusters depends on, besides policy and endpoints. */
+export interface ChoiceFacts {
+  readonly self: ClusterName
+  readonly isWithdrawn: (cluster: ClusterName) => boolean
+  /** The round trip to a cluster in milliseconds, steady (steady-rtts.ts); undefined: not measured. */
+  readonly rttMs: (cluster: ClusterName) => number | undefined
+}
+
+/** Returns the shares of the clusters that have a balanced service. */
+export function sharesOf(
+  { policy, holders, address }: BalancedService,
+  { self, isWithdrawn, rttMs }: ChoiceFacts
+): readonly ClusterShare[] {
+  const merged = mergedService(holders, address)
+  return chooseClusters(
+    policy,
+    holders.map(({ cluster, view }): Candidate => {
+      const isLocal = cluster === self
+      const counts = useCounts({ service: merged, slices: view.slices }, familyOf(address))
+      return {
+        cluster,
+        ...counts,
+        isLocal,
+        isWithdrawn: !isLocal && isWithdrawn(cluster),
+        rttMs: rttMs(cluster)
+      }
+    })
+  )
+}
+
+interface Kept {
+  readonly holders: readonly BalancedHolder[]
+  readonly choice: string
+  readonly view: ServiceView
+}
+
+/** Keeps the merged services from one pass to the next. */
+export class MergedServices {
+  #kept = new Map<string, Kept>()
+  #services = SortedMap.empty<ServiceView>()
+
+  /** Returns the merged services by name; the same map while nothing changed. */
+  follow(balanced: BalancedServices, facts: ChoiceFacts): ReadonlyMap<string, ServiceView> {
+    const kept = new Map<string, Kept>()
+    for (const [key, service] of balanced) kept.set(key, this.#follow(service, facts))
+    const edits = [
+      ...[...this.#kept.keys()].filter((key) => !kept.has(key)).map((key) => [key, undefined] as const),
+      ...[...kept]
+        .filter(([key, now]) => this.#kept.get(key)?.view !== now.view)
+        .map(([key, { view }]) => [key, view] as const)
+    ]
+    this.#kept = kept
+    if (edits.length > 0) this.#services = this.#services.with(edits)
+    return this.#services
+  }
+
+  #follow(service: BalancedService, facts: ChoiceFacts): Kept {
+    const { key, address, holders, from } = service
+    const shares = sharesOf(service, facts)
+    const choice = [address, from, ...shares.map(({ cluster, weight }) => `${cluster}:${weight}`)].join(' ')
+    const before = this.#kept.get(key)
+    const isSame =
+      before?.choice === choice &&
+      before.holders.length === holders.length &&
+      before.holders.every(({ view }, index) => view === holders[index]?.view)
+    return isSame ? before : { holders, choice, view: mergedView(service, shares) }
+  }
+}
+
+function mergedView(
+  { holders, address, from }: BalancedService,
+  shares: readonly ClusterShare[]
+): ServiceView {
+  // The ports of the cluster whose policy is in force come first, so that its numbers count.
+  const [first, ...others] = holders.toSorted(
+    (a, b) => Number(b.cluster === from) - Number(a.cluster === from)
+  )
+  const weightOf = new Map(shares.map(({ cluster, weight }) => [cluster, weight]))
+  const slices: EndpointSliceValue[] = []
+  const weights: number[] = []
+  for (const { cluster, view } of holders) {
+    const weight = weightOf.get(cluster) ?? 0
+    if (weight === 0) continue
+    slices.push(...view.slices)
+    weights.push(...view.slices.map(() => weight))
+  }
+  const service = mergedService(first === undefined ? holders : [first, ...others], address)
+  const isEven = weights.every((weight) => weight === weights[0])
+  return isEven ? { service, slices } : { service, slices, weights }
+}
+
+/** The balanced services of a view, as input of the desired state. */
+export interface MergedInput extends Pick<ChoiceFacts, 'rttMs'> {
+  /** The prefix of the addresses of `services`. */
+  readonly prefix: Cidr
+  readonly services: BalancedServices
+}
+
+/** Returns the balanced services as those of one more cluster, or nothing without them. */
+export function mergedCluster(
+  merged: MergedServices,
+  balanced: MergedInput | undefined,
+  facts: Omit<ChoiceFacts, 'rttMs'>
+): readonly Pick<ClusterView, 'name' | 'services' | 'servicePrefixes'>[] {
+  if (balanced === undefined || balanced.services.size === 0) return []
+  const services = merged.follow(balanced.services, { ...facts, rttMs: balanced.rttMs })
+  return [{ name: MERGED, services, servicePrefixes: [balanced.prefix] }]
+}
+
+/** The name stands for all clusters, as in the zone cluster.all; no cluster may have it (model/zones.ts). */
+export const MERGED = 'all' as ClusterName

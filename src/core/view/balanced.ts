@@ -1,0 +1,200 @@
+// The services that a policy balances over clusters, with the address of each: the name in `cluster.all` has that one
+// address, and the load balancer of the asking host divides its traffic (docs/balancing.md, docs/decisions/0069).
+// Load balancer, DNS and feed read this one list.
+// Invariants
+//   1. The list is a pure function of view, prefix and order, so all agents of a cluster have the same addresses.
+//   2. An address depends on the name of its service alone, except when two names draw the same one.
+//   3. A cluster decides about at most POLICIES_PER_CLUSTER_MAX services, so it cannot use up the addresses of others.
+import { bytesToIp, cidrToPrefix, familyOf } from '../model/cidr.ts'
+import { parseBalance, type BalanceFault, type BalancePolicy } from '../model/balance-policy.ts'
+import { hashText, mixBits } from '../model/hash.ts'
+import type { Cidr, ClusterName, Ip, ServicePort, ServiceValue } from '../model/values.ts'
+import type { ClusterView, MeshView, ServiceView } from './view.ts'
+
+/** One cluster's part of a balanced service. */
+export interface BalancedHolder {
+  readonly cluster: ClusterName
+  readonly view: ServiceView
+}
+
+/** A policy that a cluster wrote and that is not in force. */
+export interface Overruled {
+  readonly cluster: ClusterName
+  readonly text: string
+  /** Why the text is no policy; undefined: the policy of another cluster comes first. */
+  readonly fault?: BalanceFault
+}
+
+/** A service whose name in `cluster.all` is one address of the load balancer. */
+export interface BalancedService {
+  /** "<namespace>/<name>" */
+  readonly key: string
+  readonly address: Ip
+  /** The policy in force, its text, and the cluster that wrote it. */
+  readonly policy: BalancePolicy
+  readonly text: string
+  readonly from: ClusterName
+  /** Policies of other clusters that differ from it or are no policies, in the order of clusters. */
+  readonly overruled: readonly Overruled[]
+  /** The clusters that have the service with an address, in the order of names. */
+  readonly holders: readonly [BalancedHolder, ...BalancedHolder[]]
+}
+
+/** The services with a policy, by "<namespace>/<name>". */
+export type BalancedServices = ReadonlyMap<string, BalancedService>
+
+interface BalancedOptions {
+  /** The prefix of the addresses. Each cluster has its own choice, because only its own hosts see them. */
+  readonly prefix: Cidr
+  /**
+   * Compares two clusters: that which became a member first comes first. Of several policies for one service, that of
+   * the own cluster is in force, else that of the first cluster. The default is the order of names.
+   */
+  readonly order?: (left: ClusterName, right: ClusterName) => number
+}
+
+/** Most services about which one cluster decides, the first by name. */
+export const POLICIES_PER_CLUSTER_MAX = 4096
+/** Most addresses that are tried for one service. */
+const PROBES_MAX = 64
+
+/** Returns the balanced services of a view, in the order of their names. */
+export function balancedServices(
+  view: MeshView,
+  { prefix, order = byName }: BalancedOptions
+): BalancedServices {
+  const keys = new Set<string>()
+  for (const { services } of view.clusters.values()) for (const key of policyKeys(services)) keys.add(key)
+  const found = new Map<string, BalancedService>()
+  const taken = new Set<number>()
+  for (const key of [...keys].sort()) {
+    const decided = decide(view, key, order)
+    const address = decided && addressFor(key, prefix, taken)
+    if (decided !== undefined && address !== undefined) found.set(key, { key, address, ...decided })
+  }
+  return found
+}
+
+/**
+ * The Service of the merged address: the ports of all holders. Where two holders differ in a port, the first one counts.
+ */
+export function mergedService(
+  holders: readonly [BalancedHolder, ...BalancedHolder[]],
+  address: Ip
+): ServiceValue {
+  const ports = new Map<string, ServicePort>()
+  const numbers = new Set<string>()
+  for (const { view } of holders)
+    for (const port of view.service.ports) {
+      const number = `${port.protocol} ${port.port}`
+      const name = `${port.protocol} ${port.name}`
+      if (ports.has(name) || numbers.has(number)) continue
+      ports.set(name, port)
+      numbers.add(number)
+    }
+  const [{ view: first }] = holders
+  return {
+    kind: 'service',
+    namespace: first.service.namespace,
+    name: first.service.name,
+    clusterIps: [address],
+    ports: [...ports.values()],
+    headless: false,
+    externalName: '',
+    affinitySeconds: Math.max(...holders.map(({ view }) => view.service.affinitySeconds)),
+    publishNotReady: holders.every(({ view }) => view.service.publishNotReady)
+  }
+}
+
+// The services with a policy, by the identity of the map. A view keeps the map of a cluster that did not change.
+const policies = new WeakMap<ReadonlyMap<string, ServiceView>, readonly string[]>()
+
+function policyKeys(services: ReadonlyMap<string, ServiceView>): readonly string[] {
+  let keys = policies.get(services)
+  if (keys === undefined) {
+    const all: string[] = []
+    for (const [key, view] of services)
+      if (view.service.balance !== undefined && hasAddress(view)) all.push(key)
+    keys = all.sort().slice(0, POLICIES_PER_CLUSTER_MAX)
+    policies.set(services, keys)
+  }
+  return keys
+}
+
+type Decided = Omit<BalancedService, 'key' | 'address'>
+
+/** Returns the policy in force for a service; undefined when no cluster has one that is understood. */
+function decide(
+  view: MeshView,
+  key: string,
+  order: (left: ClusterName, right: ClusterName) => number
+): Decided | undefined {
+  const holders: BalancedHolder[] = []
+  for (const { name, services } of view.clusters.values()) {
+    const held = services.get(key)
+    if (held !== undefined && hasAddress(held)) holders.push({ cluster: name, view: held })
+  }
+  const written = holders
+    .flatMap(({ cluster, view: held }) =>
+      held.service.balance === undefined || !decides(view.clusters.get(cluster), key)
+        ? []
+        : [{ cluster, text: held.service.balance, parsed: parseBalance(held.service.balance) }]
+    )
+    .sort(
+      (left, right) =>
+        Number(right.cluster === view.self) - Number(left.cluster === view.self) ||
+        order(left.cluster, right.cluster)
+    )
+  const winner = written.find(({ parsed }) => parsed.kind === 'policy')
+  const [first, ...others] = holders
+  if (winner?.parsed.kind !== 'policy' || first === undefined) return undefined
+  const overruled = written.flatMap(({ cluster, text, parsed }): Overruled[] => {
+    if (parsed.kind === 'fault') return [{ cluster, text, fault: parsed.fault }]
+    return text === winner.text ? [] : [{ cluster, text }]
+  })
+  return {
+    policy: winner.parsed.policy,
+    text: winner.text,
+    from: winner.cluster,
+    overruled,
+    holders: [first, ...others]
+  }
+}
+
+function decides(cluster: ClusterView | undefined, key: string): boolean {
+  return cluster !== undefined && policyKeys(cluster.services).includes(key)
+}
+
+/** Headless services and aliases have no address that a load balancer could stand for. */
+function hasAddress({ service }: ServiceView): boolean {
+  return !service.headless && service.externalName === '' && service.clusterIps.length > 0
+}
+
+/**
+ * Draws an address by the name of the service. The first address of the prefix, which names the network, and the last,
+ * which may be its broadcast address, are not drawn.
+ */
+function addressFor(key: string, prefix: Cidr, taken: Set<number>): Ip | undefined {
+  const { address, length } = cidrToPrefix(prefix)
+  const hostBits = (familyOf(prefix) === 4 ? 32 : 128) - length
+  const size = 2 ** Math.min(hostBits, HOST_BITS_MAX) - 2
+  if (size < 1) return undefined
+  const drawn = mixBits(hashText(key))
+  for (let probe = 0; probe < Math.min(PROBES_MAX, size); probe++) {
+    const offset = 1 + ((drawn + probe) % size)
+    if (taken.has(offset)) continue
+    taken.add(offset)
+    const bytes = Uint8Array.from(address)
+    for (let index = bytes.length - 1, rest = offset; rest > 0; index--, rest = Math.floor(rest / 256))
+      bytes[index] = (bytes[index] ?? 0) + (rest % 256)
+    return bytesToIp(bytes)
+  }
+  return undefined
+}
+
+/** A prefix may be larger; more than 16 million services have no use. */
+const HOST_BITS_MAX = 24
+
+function byName(left: ClusterName, right: ClusterName): number {
+  return left < right ? -1 : left > right ? 1 : 0
+}
