@@ -3,7 +3,6 @@
 // environment variable and file key follow from the key: `dns-listen` is --dns-listen, RHIZOME_DNS_LISTEN and
 // `dns-listen:` in the file. The value of the first of these is taken: flag, environment, file, default. An unknown key
 // in the file is an error, because a mistyped security setting must not be ignored (DESIGN §4).
-import type { Cidr } from '../../core/model/values.ts'
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { parse as parseYaml } from 'yaml'
@@ -171,7 +170,7 @@ export const SETTINGS = {
   ),
   'balance-cidr': row(
     text(balancePrefix),
-    '240.240.0.0/16' as Cidr,
+    '240.240.0.0/16',
     'unused prefix, seen by this cluster’s hosts and pods only, for the addresses of services with the annotation rhizome.io/balance'
   ),
   'drain-seconds': row(

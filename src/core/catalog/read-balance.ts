@@ -12,7 +12,7 @@ export function withBalance(
 ): { readonly kind: 'service'; readonly value: ServiceValue; readonly warning?: Fault } {
   const { balance, fault } = readBalance(object)
   if (fault !== undefined)
-    return { kind: 'service', value, fault: { ...fault, where: `${title}: ${fault.where}` } }
+    return { kind: 'service', value, warning: { ...fault, where: `${title}: ${fault.where}` } }
   return { kind: 'service', value: balance === undefined ? value : { ...value, balance } }
 }
 

@@ -1,5 +1,5 @@
 // The services that a policy balances over clusters, with the address of each: the name in `cluster.all` has that one
-// address, and the load balancer of the asking host divides its traffic (docs/balancing.md, docs/decisions/0069).
+// address, and the load balancer of the asking host divides its traffic (docs/balancing.md, docs/decisions/0070).
 // Load balancer, DNS and feed read this one list.
 // Invariants
 //   1. The list is a pure function of view, prefix and order, so all agents of a cluster have the same addresses.

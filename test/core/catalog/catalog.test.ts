@@ -51,6 +51,32 @@ function valueOf(object: unknown) {
 }
 
 describe('a Service', () => {
+  it('has the policy of its annotation, in one line', () => {
+    const annotated = service({}, { annotations: { 'rhizome.io/balance': 'only=east;\n  nearest\n' } })
+    const value = valueOf(annotated)
+    assert.ok(value.kind === 'service')
+    assert.equal(value.balance, 'only=east; nearest')
+  })
+
+  for (const [what, text, message, fix] of [
+    ['is not understood', 'nearby', /unknown term "nearby"/, /use local-first, nearest/],
+    ['is no text', 5, /is not text/, /quotation marks/],
+    ['is too long', `only=${'east,'.repeat(300)}`, /1505 characters/, /at most 1024/]
+  ] as const)
+    it(`is published without a policy that ${what}, with a warning that names annotation and fix`, () => {
+      const { snapshot, problems } = read([
+        service({}, { annotations: { 'rhizome.io/balance': text } }),
+        slice()
+      ])
+      assert.equal(snapshot.services.length, 1)
+      assert.equal(snapshot.services[0]?.balance, undefined)
+      const [problem] = problems
+      assert.equal(problem?.level, 'warning')
+      assert.match(problem.where ?? '', /Service shop\/web: metadata\.annotations\."rhizome\.io\/balance"/)
+      assert.match(problem.message, message)
+      assert.match(problem.fix ?? '', fix)
+    })
+
   it('is read with its ports, affinity and flags', () => {
     const spec = {
       type: 'LoadBalancer',

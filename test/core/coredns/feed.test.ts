@@ -3,7 +3,7 @@ import fc from 'fast-check'
 
 import { Feed, GRACE_MS } from '../../../src/core/coredns/feed.ts'
 import { objectText, type ResourceName } from '../../../src/core/coredns/objects.ts'
-import type { ClusterName } from '../../../src/core/model/values.ts'
+import type { ClusterName, Ip } from '../../../src/core/model/values.ts'
 import type { MeshView, ServiceView } from '../../../src/core/view/view.ts'
 import { cluster, endpoint, meshOf, port, service, shopMesh, slice } from '../dns/fixtures.ts'
 
@@ -42,6 +42,25 @@ describe('feed', () => {
     const none = newFeed()
     none.update({ view: meshOf(west), nowMs: START })
     assert.equal(none.state('all', START + 10 * GRACE_MS), 'pending')
+  })
+
+  it('has the one address of a balanced service in all, and one event when a policy begins or ends', () => {
+    const feed = newFeed()
+    const at = (balanced: ReadonlyMap<string, Ip>) => {
+      const before = feed.resourceVersion
+      feed.update({ view: shopMesh(), balanced, nowMs: START })
+      const entry = feed.entry('all', 'services', 'shop/web')
+      assert.ok(entry)
+      const { spec } = JSON.parse(objectText(entry.source, 1)) as { spec: { clusterIPs: readonly string[] } }
+      return { ips: spec.clusterIPs, events: feed.resourceVersion - before }
+    }
+    const one = new Map([['shop/web', '240.240.0.9' as Ip]])
+    assert.deepEqual(at(new Map()).ips, ['10.2.0.1', '10.12.0.1'])
+    assert.deepEqual(at(one), { ips: ['240.240.0.9'], events: 1 })
+    assert.deepEqual(at(one), { ips: ['240.240.0.9'], events: 0 })
+    assert.deepEqual(at(new Map()), { ips: ['10.2.0.1', '10.12.0.1'], events: 1 })
+    const own = feed.entry('east', 'services', 'shop/web')
+    assert.ok(own && objectText(own.source, 1).includes('10.2.0.1'))
   })
 
   it('keeps what it served while a catalogue is not whole', () => {

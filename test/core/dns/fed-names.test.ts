@@ -268,3 +268,48 @@ function nsFree(fed: FedNames, question: { readonly name: string; readonly type:
   const reply = said(fed.names().answer(question)) as { authority?: unknown }
   return reply.authority === undefined ? {} : { authority: reply.authority }
 }
+
+describe('a responder that is told of balanced services', () => {
+  const told = (
+    feed: NamesFeed,
+    fed: FedNames,
+    balanced: ReadonlyMap<string, Ip>,
+    isWhole = true
+  ): number => {
+    const state = {
+      view: shopMesh(),
+      withdrawn: new Set<ClusterName>(),
+      serverAddresses: [],
+      balanced,
+      isWhole
+    }
+    const messages = [...feed.messages(state)]
+    for (const message of messages) fed.apply(message)
+    return messages.filter(({ kind }) => kind === 'balanced').length
+  }
+  const addresses = (fed: FedNames) => {
+    const reply = fed.names().answer({ name: 'web.shop.svc.cluster.all', type: 'A' })
+    return reply.kind === 'answer' ? reply.answers.map(({ data }) => data) : []
+  }
+  const one = new Map([['shop/web', '240.240.0.9' as Ip]])
+
+  it('answers with their address, hears of a change once, and forgets them when the policy ends', () => {
+    const [feed, fed] = [new NamesFeed([]), new FedNames()]
+    assert.equal(told(feed, fed, one), 1)
+    assert.deepEqual(addresses(fed), ['240.240.0.9'])
+    assert.equal(told(feed, fed, one), 0)
+    told(feed, fed, new Map())
+    assert.equal(addresses(fed).length, 2)
+  })
+
+  it('keeps the addresses of an earlier agent until the next one knows its catalogues', () => {
+    const fed = new FedNames()
+    told(new NamesFeed([]), fed, one)
+    fed.begin()
+    const next = new NamesFeed([])
+    told(next, fed, new Map(), false)
+    assert.deepEqual(addresses(fed), ['240.240.0.9'])
+    told(next, fed, new Map())
+    assert.equal(addresses(fed).length, 2)
+  })
+})

@@ -4,6 +4,7 @@ import * as fc from 'fast-check'
 
 import { createNames, type Names } from '../../../src/core/dns/names.ts'
 import type { Answer, DnsRecord } from '../../../src/core/dns/record.ts'
+import type { Ip } from '../../../src/core/model/values.ts'
 import { cluster, endpoint, meshOf, service, shopMesh, slice } from './fixtures.ts'
 
 const names = createNames({ view: shopMesh() })
@@ -742,3 +743,42 @@ function format(record: DnsRecord): string {
   const data = typeof record.data === 'object' ? Object.values(record.data).join(' ') : record.data
   return `${record.name} ${record.ttl} ${record.type} ${data}`
 }
+
+describe('a service that a policy balances', () => {
+  const balanced = new Map([['shop/web', '240.240.0.9' as Ip]])
+  const merged = createNames({ view: shopMesh(), balanced })
+  const addresses = (name: string, of = merged) => {
+    const reply = of.answer({ name, type: 'A' })
+    return reply.kind === 'answer' ? reply.answers.map(({ data }) => data) : []
+  }
+
+  it('has one address in cluster.all, and its own in the zone of each cluster', () => {
+    assert.deepEqual(addresses('web.shop.svc.cluster.all'), ['240.240.0.9'])
+    assert.deepEqual(addresses('web.shop.svc.cluster.east'), ['10.2.0.1'])
+    assert.deepEqual(addresses('web.shop.svc.cluster.west'), ['10.12.0.1'])
+    assert.deepEqual(addresses('web.shop.svc.cluster.all', names), ['10.2.0.1', '10.12.0.1'])
+  })
+
+  it('has SRV records that point to its name in cluster.all, and the endpoint names of its clusters', () => {
+    for (const name of ['web.shop.svc.cluster.all', '_http._tcp.web.shop.svc.cluster.all']) {
+      const reply = merged.answer({ name, type: 'SRV' })
+      assert.ok(reply.kind === 'answer')
+      assert.deepEqual(
+        reply.answers.map(({ data }) => data),
+        [{ priority: 0, weight: 100, port: 80, target: 'web.shop.svc.cluster.all' }]
+      )
+      assert.deepEqual(
+        reply.additionals.map(({ name: target, data }) => [target, data]),
+        [['web.shop.svc.cluster.all', '240.240.0.9']]
+      )
+    }
+    assert.deepEqual(addresses('10-1-0-1.web.shop.svc.cluster.all'), ['10.1.0.1'])
+  })
+
+  it('has no name when no cluster that is reached has it', () => {
+    const gone = createNames({ view: meshOf(cluster('east', {})), balanced })
+    const reply = gone.answer({ name: 'web.shop.svc.cluster.all', type: 'A' })
+    assert.ok(reply.kind === 'answer')
+    assert.equal(reply.rcode, 'NXDOMAIN')
+  })
+})

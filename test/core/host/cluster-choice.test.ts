@@ -5,7 +5,7 @@ import { chooseClusters, type Candidate, type ClusterShare } from '../../../src/
 import { parseBalance, type BalancePolicy } from '../../../src/core/model/balance-policy.ts'
 import type { ClusterName } from '../../../src/core/model/values.ts'
 
-const CLUSTERS = ['east', 'edge', 'north', 'west'] as readonly ClusterName[]
+const CLUSTERS = (['east', 'edge', 'north', 'west'] as const).map((name) => name as string as ClusterName)
 
 function policyOf(text: string): BalancePolicy {
   const parsed = parseBalance(text)

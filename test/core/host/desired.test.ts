@@ -16,6 +16,7 @@ import type {
 } from '../../../src/core/model/values.ts'
 import { rendezvous } from '../../../src/core/host/rendezvous.ts'
 import { serviceServers } from '../../../src/core/host/virtual-servers.ts'
+import { balancedServices } from '../../../src/core/view/balanced.ts'
 import type { AgentView, ClusterView, ProvedAgent, ServiceView } from '../../../src/core/view/view.ts'
 
 const ip = (text: string): Ip => parseIp(text) ?? assert.fail(text)
@@ -115,6 +116,35 @@ const west = cluster(1, 'west')
 const web = { service: service(), slices: [slice([endpoint('10.2.0.12'), endpoint('10.2.0.11')])] }
 
 describe('the desired host', () => {
+  it('has the prefix and the virtual server of a balanced service, guarded as service prefixes are', () => {
+    const view = input([west, east({ ...web, service: service({ balance: 'spread' }) })])
+    const prefix = cidr('240.240.0.0/16')
+    const services = balancedServices(view.view, { prefix })
+    const want = desired({ ...view, balanced: { prefix, services, rttMs: () => undefined } })
+    const address = services.get('shop/web')?.address
+    assert.deepEqual(
+      want.virtualServers.find(({ vip }) => vip === address)?.realServers,
+      want.virtualServers.find(({ vip }) => vip === ip('10.102.0.10'))?.realServers
+    )
+    assert.ok(want.vips.some(({ destination, source }) => destination === prefix && source === '10.1.0.1'))
+    assert.ok(want.filter?.guardedVips?.includes(prefix))
+    const none = desired({ ...view, balanced: { prefix, services: new Map(), rttMs: () => undefined } })
+    assert.deepEqual(none, desired(view))
+  })
+
+  it('refuses connections to a balanced service while no cluster with it is reached', () => {
+    const view = input([west, east({ ...web, service: service({ balance: 'spread' }) })])
+    const prefix = cidr('240.240.0.0/16')
+    const services = balancedServices(view.view, { prefix })
+    const want = desired({
+      ...view,
+      health: () => 'withdrawn',
+      balanced: { prefix, services, rttMs: () => undefined }
+    })
+    const server = want.virtualServers.find(({ vip }) => vip === services.get('shop/web')?.address)
+    assert.deepEqual(server?.realServers, [])
+  })
+
   it('has the tunnel, peers, routes, VIPs, virtual servers, filter and sysctls of the other clusters', () => {
     const want = desired(input([west, east(web)]))
     assert.deepEqual(want, {

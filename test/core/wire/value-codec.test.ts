@@ -64,7 +64,8 @@ const value: fc.Arbitrary<Value> = fc.oneof(
     headless: fc.constant(false),
     externalName: fc.constant(''),
     affinitySeconds: fc.integer({ min: 0, max: 86_400 }),
-    publishNotReady: fc.boolean()
+    publishNotReady: fc.boolean(),
+    balance: fc.constantFrom('nearest', 'only=east; weights=east:9', 'a term of a newer version!')
   }),
   fc.record({
     kind: fc.constant('endpointSlice' as const),
