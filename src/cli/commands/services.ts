@@ -40,6 +40,8 @@ export function addServices(program: Command): void {
             })
           ),
         render: (answer) => {
+          if (name !== undefined && answer.services.length === 0)
+            return { note: `No service is named ${name}. To list all services: meshctl services` }
           const rendered = renderServices(answer, options, context)
           if (name === undefined || rendered.body === undefined || context.format === 'name') return rendered
           return {

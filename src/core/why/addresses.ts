@@ -13,6 +13,7 @@ import type { RealServer } from '../host/host-state.ts'
 import { virtualServerKey } from '../host/normalize.ts'
 import { serviceServers, trafficOf } from '../host/virtual-servers.ts'
 import type { ClusterView, ServiceView } from '../view/view.ts'
+import { balancedWay } from './balanced.ts'
 import { kubectl, listed } from './names.ts'
 import { fault, note, passes, type ProgrammedFacts, type Stop, type WhyFacts } from './stop.ts'
 import { tunnelFault } from './tunnel-fault.ts'
@@ -35,6 +36,8 @@ export interface Way {
 /** Explains the way to one address. */
 export function explainAddress(to: Destination, facts: WhyFacts): Way {
   const { view } = facts
+  const balanced = balancedWay(to, facts)
+  if (balanced !== undefined) return balanced
   const owner = ownerOf(to.ip, [...view.clusters.values()])
   if (owner === undefined) return { stops: [noPrefix(to.ip, facts)] }
   const { cluster, prefix, kind } = owner

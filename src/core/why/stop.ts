@@ -4,6 +4,7 @@ import type { HostState } from '../host/host-state.ts'
 import type { TunnelState } from '../host/tunnel-state.ts'
 import type { Translation } from '../model/translation.ts'
 import type { ClusterName, Origin } from '../model/values.ts'
+import type { BalancedServices } from '../view/balanced.ts'
 import type { MeshView } from '../view/view.ts'
 
 /** The names of the stops. They are stable, since scripts and alerts compare them. */
@@ -52,6 +53,8 @@ export interface WhyFacts {
   readonly names: Pick<Names, 'answer'>
   /** Clusters to which no tunnel works: connections to them are refused at once. */
   readonly withdrawn: ReadonlySet<ClusterName>
+  /** Services that a policy balances over clusters; left out: there are none. */
+  readonly balanced?: BalancedServices
   /** The tunnel to a gateway; undefined: not seen yet. */
   readonly tunnel: (origin: Origin) => (TunnelState & { readonly rttMs?: number | undefined }) | undefined
   /** The host as the latest pass left it, or why nothing is programmed on this host. */

@@ -230,6 +230,43 @@ west      shop        mail   ExternalName   -             -                     
     assert.equal(none.stderr, 'No service of 3 matches the filters. To list all services: meshctl services\n')
   })
 
+  it('services <name>: shows which clusters answer the merged name, and why', async () => {
+    const balanced = {
+      namespace: 'shop',
+      name: 'web',
+      dnsName: 'web.shop.svc.cluster.all',
+      address: '240.240.0.9',
+      policy: 'failover=west,east',
+      from: 'edge',
+      overruled: [{ cluster: 'east', policy: 'only=east', reason: 'the policy of edge is in force' }],
+      clusters: [
+        {
+          cluster: 'east',
+          endpoints: 2,
+          percent: 100,
+          reason: 'it is the first in failover with an endpoint'
+        },
+        { cluster: 'west', endpoints: 0, percent: 0, reason: 'no tunnel to it is up' }
+      ]
+    }
+    fake.answer('/v1/services', { ...samples.SERVICES, balanced: [balanced, { ...balanced, name: 'other' }] })
+    const { stdout } = await cli('services', 'shop/web')
+    assert.match(
+      stdout,
+      /web\.shop\.svc\.cluster\.all is 240\.240\.0\.9 here\. Policy of edge: failover=west,east\n/
+    )
+    assert.match(stdout, /east +100% +2 +it is the first in failover with an endpoint\n/)
+    assert.match(stdout, /west +0% +0 +no tunnel to it is up\n/)
+    assert.match(stdout, /The policy of east \(only=east\) is not in force: the policy of edge is in force\n/)
+    assert.doesNotMatch(stdout, /other|mail/)
+    const { services, balanced: rows } = JSON.parse((await cli('services', 'web', '-o', 'json')).stdout)
+    assert.deepEqual([services.length, rows], [1, [balanced]])
+    const plain = await cli('services', 'db')
+    assert.match(plain.stdout, /No annotation rhizome\.io\/balance/)
+    const none = await cli('services', 'nobody')
+    assert.equal(none.stderr, 'No service is named nobody. To list all services: meshctl services\n')
+  })
+
   it('services: never cuts a line when stdout is no terminal', async () => {
     const [service] = samples.SERVICES.services
     assert.ok(service)

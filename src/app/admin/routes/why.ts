@@ -75,6 +75,7 @@ function factsOf(state: AgentState, session: Session): WhyFacts {
     translation: session.membership.translation,
     names: session.names(),
     withdrawn: session.withdrawn,
+    balanced: session.balancing.services(),
     tunnel: (origin) => session.paths.tunnels.of(origin),
     host: programmed ?? { off: hostFault ?? 'the first pass has not ended yet' },
     balancesOwn: balancesOwn(settings),
